@@ -1,0 +1,39 @@
+"""The two hashes and their jobs.
+
+BLAKE3-256 *names* content (files, chunks, shards, packs): a name must resist a deliberate
+collision. XXH3-64 *guards* stored bytes against accidents and spreads paths evenly over shards.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import xxhash
+from blake3 import blake3
+
+Digest: TypeAlias = bytes
+"""The 32 bytes of a BLAKE3-256."""
+
+DIGEST_SIZE_BYTES = 32
+HEX_LENGTH = 2 * DIGEST_SIZE_BYTES
+EMPTY: Digest = blake3(b"").digest()
+
+hasher = blake3
+"""An incremental BLAKE3: ``h = hasher(); h.update(data); h.digest()``."""
+
+
+def digest_of(data: bytes | bytearray | memoryview) -> Digest:
+    """Return the BLAKE3-256 of `data`, 32 bytes."""
+    return blake3(data).digest()
+
+
+def guard_of(data: bytes | bytearray | memoryview) -> int:
+    """Return the XXH3-64 of `data` as an unsigned integer (no protection against intent)."""
+    return xxhash.xxh3_64_intdigest(data)
+
+
+def parse_hex(text: str) -> Digest:
+    """Return the digest that 64 lower-case hex characters spell; ValueError for anything else."""
+    if len(text) != HEX_LENGTH or text != text.lower() or not text.isalnum():
+        raise ValueError(f"not a BLAKE3-256 in lower-case hex: {text[:80]!r}")
+    return bytes.fromhex(text)

@@ -1,0 +1,127 @@
+"""Every error that dvtool raises on purpose, with its exit code and the next step.
+
+::
+
+    DvError                     1  a command could not do its work
+    ├── UsageError              2  the arguments make no sense (unknown revision, not a target)
+    ├── SetupError              3  no git repository, no commit, no remote, bad configuration
+    ├── MissingError            4  content that is needed is neither here nor on the remote
+    │   └── ObjectMissing          one object is not on the remote
+    ├── UnsavedError            5  going on would lose content that exists nowhere else
+    ├── CorruptError            6  stored bytes are not what their name says
+    │   └── ManifestError          a manifest is damaged, conflicted or of another version
+    ├── RemoteError             7  the remote cannot be reached or does not answer as it should
+    │   ├── RemoteForbidden        it answers, and refuses
+    │   └── RemoteTransient        it may well answer the next time
+    ├── InputError              8  something in the data cannot be versioned as it is
+    └── BusyError               9  another process is at work in this store
+    Ctrl-C                    130
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+NAMES_SHOWN_MAX = 10
+
+
+class DvError(Exception):
+    """Base of all errors that a user should read as a sentence, not as a traceback.
+
+    ``str(error)`` says what was wrong and with which path or key; ``hint`` says what to do next.
+    """
+
+    exit_code = 1
+    hint: str | None = None
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class UsageError(DvError):
+    """The request itself is wrong: an unknown revision, a path that is no target."""
+
+    exit_code = 2
+
+
+class SetupError(DvError):
+    """The repository, its configuration or its remote is not set up for this."""
+
+    exit_code = 3
+
+
+class MissingError(DvError):
+    """Content that the command needs is not where it was looked for."""
+
+    exit_code = 4
+
+
+class ObjectMissing(MissingError):
+    """The remote has no object under this key."""
+
+    def __init__(self, key: str, where: str) -> None:
+        super().__init__(f"{where} has no object {key}")
+        self.key = key
+
+
+class UnsavedError(DvError):
+    """Going on would lose bytes that exist nowhere else."""
+
+    exit_code = 5
+
+
+class CorruptError(DvError):
+    """Bytes do not match the hash, size or form that they should have."""
+
+    exit_code = 6
+
+
+class ManifestError(CorruptError):
+    """A manifest (or a shard of one) cannot be read as format 1."""
+
+
+class RemoteError(DvError):
+    """The remote failed in a way that trying again at once will not mend."""
+
+    exit_code = 7
+
+
+class RemoteForbidden(RemoteError):
+    """The remote refused the request: credentials or permissions."""
+
+
+class RemoteTransient(RemoteError):
+    """The request failed in a way that often passes: worth another attempt."""
+
+
+class InputError(DvError):
+    """A file or name in the workspace cannot be versioned as it is."""
+
+    exit_code = 8
+
+
+class BusyError(DvError):
+    """Another process holds the lock for longer than is reasonable to wait."""
+
+    exit_code = 9
+
+
+def listing(names: Iterable[str], *, shown_max: int = NAMES_SHOWN_MAX) -> str:
+    """Indent names one a line for an error message, cut after `shown_max` with a count."""
+    every = list(names)
+    lines = [f"  {printable(name)}" for name in every[:shown_max]]
+    if len(every) > shown_max:
+        lines.append(f"  … and {len(every) - shown_max:,} more")
+    return "\n".join(lines)
+
+
+def printable(name: str) -> str:
+    """Return the name as it may be written to a terminal: control characters are escaped.
+
+    A name in a dataset is foreign input; an escape sequence in it must not reach the terminal.
+    """
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
