@@ -40,7 +40,7 @@ class Backend(Protocol):
         ...
 
     def read_into(self, key: str, sink: Sink, *, offset: int = 0, size: int | None = None) -> int:
-        """Write an object, or `size` bytes of it from `offset`, to `sink`; return the bytes written.
+        """Write an object, or `size` bytes of it from `offset`, to `sink`; return how many.
 
         A body that is shorter or longer than `size` (or, without `size`, than the length the
         remote announced) is `RemoteTransient`. Bytes already written to `sink` stay written.
@@ -48,7 +48,7 @@ class Backend(Protocol):
         ...
 
     def get(self, key: str, *, size_max: int) -> bytes:
-        """Return a whole small object; more than `size_max` bytes is a `RemoteError`, not memory."""
+        """Return a whole small object; more than `size_max` bytes is a `RemoteError`."""
         ...
 
     def put(self, key: str, body: bytes | BinaryIO) -> None:

@@ -1,0 +1,62 @@
+"""Content-defined chunking: where a file is cut depends on its bytes, not on offsets.
+
+The algorithm is FastCDC in its 2020 variant (W. Xia et al., "The Design of Fast Content-Defined
+Chunking for Data Deduplication Based Storage Systems", IEEE TPDS 31(9), 2020), normalisation
+level 1, as the package pyfastcdc computes it. Boundaries are part of the format: golden vectors
+in the tests pin them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+SINGLE_CHUNK_SIZE_MAX_BYTES = 64 * KIB
+"""Files up to this size are one chunk, whose hash is then the file's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSizes:
+    """Bounds of the chunks of one file, in bytes."""
+
+    minimum: int
+    average: int
+    maximum: int
+
+
+SMALL = ChunkSizes(16 * KIB, 64 * KIB, 256 * KIB)
+MEDIUM = ChunkSizes(64 * KIB, 256 * KIB, 1 * MIB)
+LARGE = ChunkSizes(256 * KIB, 1 * MIB, 4 * MIB)
+CHUNK_SIZE_MAX_BYTES = LARGE.maximum
+
+
+def sizes_for(file_size_bytes: int) -> ChunkSizes:
+    """Return the chunk bounds for a file of this size: larger files have larger chunks."""
+    if file_size_bytes < 1 * GIB:
+        return SMALL
+    return MEDIUM if file_size_bytes < 16 * GIB else LARGE
+
+
+def cut(file: BinaryIO, *, file_size_bytes: int) -> Iterator[memoryview]:
+    """Yield the chunks of `file`, read from its position to its end, in order.
+
+    Each view is valid only until the next one is asked for. `file_size_bytes` picks the bounds;
+    if the file turns out longer or shorter, the caller will see it by adding up the chunks.
+    """
+    # Imported here: commands that cut nothing should not pay for loading it.
+    from pyfastcdc import FastCDC
+
+    sizes = sizes_for(file_size_bytes)
+    cutter = FastCDC(
+        sizes.average,
+        min_size=sizes.minimum,
+        max_size=sizes.maximum,
+        normalized_chunking=1,
+    )
+    for chunk in cutter.cut_stream(file):
+        yield chunk.data

@@ -1,0 +1,251 @@
+"""Batches: files in, entries and packs out.
+
+`ingest` is a plain function of picklable values, so a batch can run on any
+`concurrent.futures` executor that sees the same disk. What a batch does depends on its files and
+on what the store holds, never on how many workers there are.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from dvtool.chunker import MIB, SINGLE_CHUNK_SIZE_MAX_BYTES, cut
+from dvtool.digest import DIGEST_SIZE_BYTES, EMPTY, Digest, digest_of, hasher
+from dvtool.errors import DvError, InputError, printable
+from dvtool.pack import PackInfo, PackWriter, Recipe
+from dvtool.statcache import now_ns
+from dvtool.store.database import Database
+from dvtool.store.local import LocalStore
+
+BATCH_SIZE_MIN_BYTES = 16 * MIB
+BATCH_SIZE_MAX_BYTES = 60 * MIB
+BATCH_FILES_MAX = 50_000
+BATCHES_AIM = 8
+PENDING_SIZE_MAX_BYTES = 8 * MIB
+WRITE_BUFFER_BYTES = 1 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file to read: its path within the workspace and its size when the walk saw it."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Files to read, and the store that the packs are for. Picklable."""
+
+    root: str
+    store: str
+    sources: tuple[Source, ...]
+    follow_links: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """One file as it was read. `stat` was taken when the last byte had been."""
+
+    path: str
+    digest: Digest
+    stat: os.stat_result
+    read_at_ns: int
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """What a batch made: the files' digests, and packs under temporary paths in the store."""
+
+    files: list[Ingested] = field(default_factory=list)
+    packs: list[tuple[str, PackInfo]] = field(default_factory=list)
+
+
+def batches(
+    root: str, store: str, sources: Sequence[Source], *, follow_links: bool = False
+) -> Iterator[Batch]:
+    """Cut files, in order, into batches that make about one pack each."""
+    total = sum(source.size for source in sources)
+    limit = min(BATCH_SIZE_MAX_BYTES, max(BATCH_SIZE_MIN_BYTES, total // BATCHES_AIM))
+    run: list[Source] = []
+    size = 0
+    for source in sources:
+        if run and (size + source.size > limit or len(run) >= BATCH_FILES_MAX):
+            yield Batch(root, store, tuple(run), follow_links)
+            run, size = [], 0
+        run.append(source)
+        size += source.size
+    if run:
+        yield Batch(root, store, tuple(run), follow_links)
+
+
+def ingest(batch: Batch) -> BatchResult:
+    """Read a batch's files, cut them and write what the store lacks into packs.
+
+    The packs are flushed to the disk, not yet in place. On any error none is left behind.
+    """
+    store = LocalStore(batch.store)
+    writer = _Packs(store)
+    result = BatchResult()
+    try:
+        for source in batch.sources:
+            result.files.append(_ingest_file(batch, source, writer))
+        result.packs = writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
+    finally:
+        store.close()
+    return result
+
+
+def discard(packs: Iterable[tuple[str, PackInfo]]) -> None:
+    """Remove packs that will not be adopted."""
+    for temp, _ in packs:
+        if os.path.exists(temp):
+            os.unlink(temp)
+
+
+def _ingest_file(batch: Batch, source: Source, writer: _Packs) -> Ingested:
+    name = printable(source.path)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    if not batch.follow_links:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    started = now_ns()
+    try:
+        fd = os.open(os.path.join(batch.root, source.path), flags)
+    except OSError as error:
+        raise InputError(
+            f"{name} cannot be read: {error.strerror}; nothing was changed",
+            hint="mend that, or list it in .dvignore, then repeat the command",
+        ) from error
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            raise InputError(f"{name} is not a file any more")
+        if before.st_size <= SINGLE_CHUNK_SIZE_MAX_BYTES:
+            digest, size = _read_small(fd, before.st_size, writer)
+        else:
+            digest, size = _read_large(fd, before.st_size, writer)
+        after = os.fstat(fd)
+    except OSError as error:
+        raise DvError(f"{name}: {error.strerror or error}") from error
+    finally:
+        os.close(fd)
+    if size != after.st_size or _stamp(before) != _stamp(after):
+        raise InputError(
+            f"{name} changed while it was read; nothing was changed",
+            hint="wait until nothing writes to it, then repeat the command",
+        )
+    return Ingested(source.path, digest, after, started)
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_mtime_ns, found.st_size, found.st_ctime_ns
+
+
+def _read_small(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
+    data = os.read(fd, size + 1)
+    while 0 < len(data) < size and (more := os.read(fd, size + 1 - len(data))):
+        data += more
+    digest = digest_of(data) if data else EMPTY
+    if data:
+        writer.put(digest, data)
+    return digest, len(data)
+
+
+def _read_large(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
+    whole = hasher()
+    chunks: list[Digest] = []
+    total = 0
+    with open(fd, "rb", buffering=0, closefd=False) as file:
+        for view in cut(file, file_size_bytes=size):
+            data = bytes(view)
+            whole.update(data)
+            digest = digest_of(data)
+            writer.put(digest, data)
+            chunks.append(digest)
+            total += len(data)
+    digest = whole.digest()
+    if len(chunks) > 1:
+        writer.put_recipe(Recipe(digest, total, tuple(chunks)))
+    return digest, total
+
+
+class _Packs:
+    """Writes the chunks that the store lacks into packs, the full ones rolled over."""
+
+    def __init__(self, store: LocalStore) -> None:
+        self._store = store
+        self._db: Database = store.db
+        self._done: list[tuple[str, PackInfo]] = []
+        self._written: set[Digest] = set()
+        self._pending: dict[Digest, bytes] = {}
+        self._pending_size = 0
+        self._recipes: list[Recipe] = []
+        self._file: BinaryIO | None = None
+        self._temp = ""
+        self._writer: PackWriter | None = None
+
+    def put(self, digest: Digest, data: bytes) -> None:
+        """Take a chunk; whether the store has it already is asked for many at a time."""
+        if digest in self._written or digest in self._pending:
+            return
+        self._pending[digest] = data
+        self._pending_size += len(data)
+        if self._pending_size >= PENDING_SIZE_MAX_BYTES:
+            self._drain()
+
+    def put_recipe(self, recipe: Recipe) -> None:
+        """Take a recipe; it goes into the pack that completes its file."""
+        self._recipes.append(recipe)
+
+    def finish(self) -> list[tuple[str, PackInfo]]:
+        """Flush everything to the disk; return the packs with their temporary paths."""
+        self._drain()
+        self._close_pack()
+        return self._done
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+        if self._file is not None:
+            self._file.close()
+            os.unlink(self._temp)
+        discard(self._done)
+
+    def _drain(self) -> None:
+        held = self._db.held_chunks(self._pending)
+        for digest, data in self._pending.items():
+            if digest not in held:
+                self._open_for(len(data)).add(digest, data)
+            self._written.add(digest)
+        self._pending.clear()
+        self._pending_size = 0
+        known = self._db.recipes(recipe.digest for recipe in self._recipes)
+        for recipe in self._recipes:
+            if recipe.digest not in known:
+                self._open_for(DIGEST_SIZE_BYTES * len(recipe.chunks)).add_recipe(recipe)
+        self._recipes.clear()
+
+    def _open_for(self, size: int) -> PackWriter:
+        if self._writer is not None and not self._writer.fits(size):
+            self._close_pack()
+        if self._writer is None:
+            self._temp = self._store.temp_path()
+            self._file = open(self._temp, "xb", buffering=WRITE_BUFFER_BYTES)
+            self._writer = PackWriter(self._file)
+        return self._writer
+
+    def _close_pack(self) -> None:
+        if self._writer is None or self._file is None:
+            return
+        info = self._writer.finish()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._done.append((self._temp, info))
+        self._file = self._writer = None

@@ -1,0 +1,481 @@
+"""Manifests: the JSON beside a target, committed to git; and shards, their runs of entries.
+
+A manifest lists what a target holds. Up to `INLINE_ENTRIES_MAX` entries stand in it; above that,
+references to shards stand in their place. Bytes in, values out: nothing here touches a disk.
+
+The canonical form of entries is one JSON object, one entry a line, sorted by the UTF-8 bytes of
+the path. A shard's hash is the BLAKE3 of that text; the manifest's is a root over its shards'.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import msgspec
+import xxhash
+
+from dvtool.digest import Digest, digest_of, hasher, parse_hex
+from dvtool.errors import ManifestError, listing, printable
+
+VERSION = 1
+SUFFIX = ".dv.json"
+SELF = "."
+"""The path of the one entry of a target that is a single file: the target itself."""
+INLINE_ENTRIES_MAX = 1_000
+SHARD_ENTRIES_AVERAGE = 4_096
+SHARD_ENTRIES_MAX = 16_384
+MANIFEST_SIZE_MAX_BYTES = 64 << 20
+
+Kind: TypeAlias = Literal["dir", "file"]
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """One path of a manifest: a file, a symlink or an empty folder.
+
+    A file has `blake3` (64 hex characters), `size` in bytes and, if set, the executable bit; a
+    symlink only `symlink`, its target as it stands on the disk; an empty folder only `dir`.
+    """
+
+    blake3: str = ""
+    size: int = -1
+    exec: bool = False
+    symlink: str = ""
+    dir: bool = False
+
+    @property
+    def is_file(self) -> bool:
+        """Whether this is a file, which alone has content in the store."""
+        return bool(self.blake3)
+
+    @property
+    def digest(self) -> Digest:
+        """The file's BLAKE3 as 32 bytes."""
+        return bytes.fromhex(self.blake3)
+
+    @property
+    def bytes(self) -> int:
+        """The size that counts in totals: a symlink's or a folder's is 0."""
+        return max(self.size, 0)
+
+
+Entries: TypeAlias = dict[str, Entry]
+"""Path within the target -> entry, in canonical order."""
+
+
+class ShardRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """One line of a large manifest. `files` counts the entries, `bytes` the sizes of the files."""
+
+    first: str
+    files: int
+    bytes: int
+    blake3: str
+
+    @property
+    def digest(self) -> Digest:
+        """The shard's hash as 32 bytes."""
+        return bytes.fromhex(self.blake3)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest as git holds it: either all `entries`, or `shards` and no entries."""
+
+    kind: Kind
+    entries: Entries | None
+    shards: tuple[ShardRef, ...] = ()
+
+    @property
+    def files(self) -> int:
+        """How many entries there are."""
+        if self.entries is not None:
+            return len(self.entries)
+        return sum(shard.files for shard in self.shards)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all files together."""
+        if self.entries is not None:
+            return sum(entry.bytes for entry in self.entries.values())
+        return sum(shard.bytes for shard in self.shards)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardText:
+    """A shard and its canonical text."""
+
+    ref: ShardRef
+    text: bytes
+
+
+LoadShard: TypeAlias = Callable[[ShardRef], Entries]
+
+# --- entries and shards ---------------------------------------------------------------------
+
+_entries_decoder = msgspec.json.Decoder(dict[str, Entry])
+_encode_json = msgspec.json.encode
+
+
+def encode_entries(entries: Mapping[str, Entry], *, indent: str = "") -> bytes:
+    """Return the canonical text of sorted entries: one JSON object, one entry a line."""
+    if not entries:
+        return b"{}"
+    lines = [_entry_line(path, entry) for path, entry in entries.items()]
+    inner = "\n" + indent
+    return f"{{{inner}{f',{inner}'.join(lines)}\n{indent[1:]}}}".encode()
+
+
+def _entry_line(path: str, entry: Entry) -> str:
+    key = _encode_json(path).decode()
+    if entry.blake3:
+        tail = ', "exec": true' if entry.exec else ""
+        return f'{key}: {{"blake3": "{entry.blake3}", "size": {entry.size}{tail}}}'
+    if entry.dir:
+        return f'{key}: {{"dir": true}}'
+    return f'{key}: {{"symlink": {_encode_json(entry.symlink).decode()}}}'
+
+
+def decode_shard(text: bytes, ref: ShardRef) -> Entries:
+    """Return the entries of a shard, checked against its hash and for canonical form."""
+    name = f"shard {ref.blake3}"
+    if digest_of(text) != ref.digest:
+        raise ManifestError(f"{name}: its bytes are not what its name says")
+    entries = _decode_entries(text, name)
+    if encode_entries(entries) != text:
+        raise ManifestError(f"{name}: not in canonical form (order, repeated keys or spacing)")
+    check_entries(entries, name)
+    if not entries or len(entries) != ref.files or next(iter(entries)) != ref.first:
+        raise ManifestError(f"{name}: the manifest describes it wrongly")
+    return entries
+
+
+def _decode_entries(text: bytes, name: str) -> Entries:
+    try:
+        return _entries_decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ManifestError(f"{name}: cannot be read ({error})") from error
+
+
+def shard_refs(entries: Mapping[str, Entry]) -> Iterator[ShardText]:
+    """Cut sorted entries into shards at the content-defined boundaries.
+
+    A shard starts at each path whose XXH3-64 is a multiple of `SHARD_ENTRIES_AVERAGE`, and after
+    `SHARD_ENTRIES_MAX` entries, so an inserted path moves the boundaries next to it at most.
+    """
+    run: Entries = {}
+    for path, entry in entries.items():
+        if run and (len(run) == SHARD_ENTRIES_MAX or starts_shard(path)):
+            yield _shard_text(run)
+            run = {}
+        run[path] = entry
+    if run:
+        yield _shard_text(run)
+
+
+def starts_shard(path: str) -> bool:
+    """Whether a shard begins at this path whatever stands before it."""
+    return xxhash.xxh3_64_intdigest(path.encode()) % SHARD_ENTRIES_AVERAGE == 0
+
+
+def _shard_text(run: Entries) -> ShardText:
+    text = encode_entries(run)
+    ref = ShardRef(
+        first=next(iter(run)),
+        files=len(run),
+        bytes=sum(entry.bytes for entry in run.values()),
+        blake3=digest_of(text).hex(),
+    )
+    return ShardText(ref, text)
+
+
+def in_order(entries: Mapping[str, Entry]) -> Entries:
+    """Return the entries in canonical order: by UTF-8 bytes, which is by code point."""
+    return {path: entries[path] for path in sorted(entries)}
+
+
+# --- manifests ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A manifest made from entries, with the shards that must be kept outside git.
+
+    `shards` holds the text of every shard of a sharded manifest that was cut anew.
+    """
+
+    manifest: Manifest
+    shards: tuple[ShardText, ...]
+
+
+def build(kind: Kind, entries: Mapping[str, Entry]) -> Built:
+    """Make the one manifest that these entries have."""
+    ordered = in_order(entries)
+    if len(ordered) <= INLINE_ENTRIES_MAX:
+        return Built(Manifest(kind, ordered), ())
+    shards = tuple(shard_refs(ordered))
+    return Built(Manifest(kind, None, tuple(shard.ref for shard in shards)), shards)
+
+
+def update(manifest: Manifest, changes: Mapping[str, Entry | None], load_shard: LoadShard) -> Built:
+    """Return the manifest with some entries set or (None) removed.
+
+    Of a sharded manifest only the shards that change are loaded and cut again.
+    """
+    if manifest.entries is not None:
+        return build(manifest.kind, _changed(manifest.entries, changes))
+    kept: list[ShardRef] = []
+    fresh: list[ShardText] = []
+    for group, some in _groups(manifest.shards, changes):
+        if not some:
+            kept.extend(group)
+            continue
+        entries: Entries = {}
+        for ref in group:
+            entries.update(load_shard(ref))
+        texts = list(shard_refs(in_order(_changed(entries, some))))
+        kept.extend(text.ref for text in texts)
+        fresh.extend(texts)
+    if sum(ref.files for ref in kept) > INLINE_ENTRIES_MAX:
+        return Built(Manifest(manifest.kind, None, tuple(kept)), tuple(fresh))
+    texts_by_hash = {text.ref.blake3: text.text for text in fresh}
+    few: Entries = {}
+    for ref in kept:
+        text = texts_by_hash.get(ref.blake3)
+        few.update(load_shard(ref) if text is None else _decode_entries(text, ref.first))
+    return build(manifest.kind, few)
+
+
+def _changed(entries: Entries, changes: Mapping[str, Entry | None]) -> Entries:
+    merged = dict(entries)
+    for path, entry in changes.items():
+        if entry is None:
+            merged.pop(path, None)
+        else:
+            merged[path] = entry
+    return merged
+
+
+def _groups(
+    shards: tuple[ShardRef, ...], changes: Mapping[str, Entry | None]
+) -> Iterator[tuple[list[ShardRef], dict[str, Entry | None]]]:
+    """Yield runs of shards that must be cut together, with the changes that fall into each.
+
+    A run goes from one natural boundary to the next: a shard that begins because the one before
+    was full depends on it. When a run's first path is removed, the run joins the one before.
+    """
+    groups: list[tuple[list[ShardRef], dict[str, Entry | None]]] = []
+    pending = sorted(changes)
+    at = 0
+    for number, ref in enumerate(shards):
+        following = shards[number + 1].first if number + 1 < len(shards) else None
+        some: dict[str, Entry | None] = {}
+        while at < len(pending) and (following is None or pending[at] < following):
+            some[pending[at]] = changes[pending[at]]
+            at += 1
+        removed_first = ref.first in some and some[ref.first] is None
+        if groups and (removed_first or not starts_shard(ref.first)):
+            groups[-1][0].append(ref)
+            groups[-1][1].update(some)
+        else:
+            groups.append(([ref], some))
+    yield from groups
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Return the text that git holds."""
+    head = f'{{\n "dv": {VERSION},\n "kind": "{manifest.kind}",\n'
+    if manifest.entries is not None:
+        body = b' "entries": ' + encode_entries(manifest.entries, indent="  ")
+        return head.encode() + body + b"\n}\n"
+    lines = [
+        f'  {{"first": {_encode_json(ref.first).decode()}, "files": {ref.files}, '
+        f'"bytes": {ref.bytes}, "blake3": "{ref.blake3}"}}'
+        for ref in manifest.shards
+    ]
+    return (head + ' "shards": [\n' + ",\n".join(lines) + "\n ]\n}\n").encode()
+
+
+class _Envelope(msgspec.Struct):
+    dv: int = 0
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    dv: int
+    kind: Kind
+    entries: dict[str, Entry] | None = None
+    shards: list[ShardRef] | None = None
+
+
+_envelope_decoder = msgspec.json.Decoder(_Envelope)
+_document_decoder = msgspec.json.Decoder(_Document)
+
+
+def decode(text: bytes, name: str) -> Manifest:
+    """Return the manifest that `text` is; `name` (its path) is for the message if it is none.
+
+    Foreign input: anything but format 1 in full is a ManifestError that says what to do.
+    """
+    if len(text) > MANIFEST_SIZE_MAX_BYTES:
+        raise ManifestError(f"{name}: {len(text):,} bytes are too many for a manifest")
+    if re.search(rb"^(<<<<<<<|=======|>>>>>>>)", text, re.MULTILINE):
+        raise ManifestError(
+            f"{name}: has git's conflict markers in it",
+            hint=f"take one side with `git checkout --ours -- {printable(name)}` (or --theirs)",
+        )
+    try:
+        version = _envelope_decoder.decode(text).dv
+        if version > VERSION:
+            raise ManifestError(
+                f"{name}: is of format {version}, this dvtool reads format {VERSION}",
+                hint="install a newer dvtool: pip install --upgrade dvtool",
+            )
+        document = _document_decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ManifestError(
+            f"{name}: is not a manifest ({error})",
+            hint=f"see what changed it: git log -p -- {printable(name)}",
+        ) from error
+    if document.dv != VERSION or (document.entries is None) == (document.shards is None):
+        raise ManifestError(f"{name}: is not a manifest of format {VERSION}")
+    if document.shards is not None:
+        return Manifest(document.kind, None, _checked_shards(document, name))
+    assert document.entries is not None
+    manifest = Manifest(document.kind, in_order(document.entries))
+    if encode(manifest) != text:
+        _refuse_repeated_keys(text, name)
+    check_entries(document.entries, name)
+    single = document.entries.get(SELF)
+    if (document.kind == "file") != (single is not None and single.is_file):
+        raise ManifestError(f'{name}: only a manifest of kind "file" has the one entry "{SELF}"')
+    return manifest
+
+
+def _checked_shards(document: _Document, name: str) -> tuple[ShardRef, ...]:
+    shards = tuple(document.shards or ())
+    if document.kind != "dir" or not shards:
+        raise ManifestError(f"{name}: only a folder with entries can have shards")
+    for before, ref in zip((None, *shards), shards, strict=False):
+        try:
+            parse_hex(ref.blake3)
+        except ValueError as error:
+            raise ManifestError(f"{name}: {error}") from error
+        if not 0 < ref.files <= SHARD_ENTRIES_MAX or ref.bytes < 0:
+            raise ManifestError(f"{name}: shard {ref.blake3} has impossible counts")
+        if before is not None and before.first >= ref.first:
+            raise ManifestError(f"{name}: its shards are not in order at {ref.first!r}")
+    return shards
+
+
+def _refuse_repeated_keys(text: bytes, name: str) -> None:
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) != len(keys):
+            twice = sorted({key for key in keys if keys.count(key) > 1})
+            raise ManifestError(f"{name}: names a path twice:\n{listing(twice)}")
+        return dict(pairs)
+
+    json.loads(text, object_pairs_hook=unique)
+
+
+def manifest_digest(manifest: Manifest) -> Digest:
+    """Return the manifest hash: a BLAKE3 root over kind and shard hashes.
+
+    It is the same whether the entries stand in the manifest or in shards.
+    """
+    root = hasher(f"dv manifest {VERSION} {manifest.kind}\n".encode())
+    if manifest.entries is None:
+        for ref in manifest.shards:
+            root.update(ref.digest)
+    else:
+        for shard in shard_refs(manifest.entries):
+            root.update(shard.ref.digest)
+    return root.digest()
+
+
+# --- checks on foreign entries --------------------------------------------------------------
+
+_HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
+# A path with none of these is plain; only the others are looked at one component at a time.
+_SUSPECT = re.compile(
+    r"(?:^|/)(?:\.|/|$)|\x00|\\|git~1|^[a-z]:|[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]",
+    re.IGNORECASE | re.MULTILINE,
+)
+_HFS_IGNORED = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+
+
+def check_entries(entries: Mapping[str, Entry], name: str) -> None:
+    """Refuse entries that are not well formed or whose paths could leave the target."""
+    if _SUSPECT.search("\n".join(entries)):
+        for path in entries:
+            reason = path_fault(path)
+            if reason and not (path == SELF and len(entries) == 1):
+                raise ManifestError(f"{name}: the path {path!r} {reason}")
+    for path, entry in entries.items():
+        if entry.blake3:
+            sound = (
+                entry.size >= 0
+                and not (entry.dir or entry.symlink)
+                and _HEX_DIGEST.fullmatch(entry.blake3) is not None
+            )
+        else:
+            sound = entry.size == -1 and not entry.exec and entry.dir != bool(entry.symlink)
+            reason = link_fault(path, entry.symlink) if entry.symlink else None
+            if reason:
+                raise ManifestError(f"{name}: the symlink {path!r} {reason}")
+        if not sound:
+            raise ManifestError(
+                f"{name}: {path!r} is neither a file (blake3 and size), a symlink nor a folder"
+            )
+    check_nesting(entries, name)
+
+
+def check_nesting(entries: Mapping[str, Entry], name: str) -> None:
+    """Refuse a path below another entry: below a file, a symlink or an 'empty' folder."""
+    parents = {path.rpartition("/")[0] for path in entries}
+    for parent in sorted(parents):
+        while parent:
+            if parent in entries:
+                raise ManifestError(f"{name}: has paths below {parent!r}, which is no folder")
+            parent = parent.rpartition("/")[0]
+
+
+def path_fault(path: str) -> str | None:
+    """Say why a path cannot be an entry ('is absolute', …); None if it can.
+
+    What is refused is refused on every system, so that a manifest made on one can be checked out
+    on all: absolute paths, empty, ``.`` and ``..`` components, NUL, and every spelling that some
+    filesystem takes for ``.git`` (as git itself refuses them in its trees).
+    """
+    if path.startswith("/"):
+        return "is absolute"
+    if "\x00" in path:
+        return "has a NUL in it"
+    if re.match(r"[A-Za-z]:", path):
+        return "begins like a drive letter"
+    for component in re.split(r"[/\\]", path):
+        if component in ("", ".", ".."):
+            return "has an empty, '.' or '..' component"
+        plain = _HFS_IGNORED.sub("", component).rstrip(" .").lower()
+        if plain in (".git", "git~1") or plain.startswith(".git:"):
+            return "has a component that stands for git's own folder"
+    return None
+
+
+def link_fault(path: str, target: str) -> str | None:
+    """Say why the symlink at `path` may not point at `target` ('is absolute', …), None if it may.
+
+    A link is kept only if it stays within its dvtool target, read as text: what lies there is
+    never followed.
+    """
+    if target.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", target):
+        return f"is absolute (-> {printable(target)})"
+    if "\x00" in target:
+        return "has a NUL in it"
+    joined = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+    if joined == ".." or joined.startswith("../"):
+        return f"leads outside of its folder (-> {printable(target)})"
+    return None

@@ -1,0 +1,379 @@
+"""add: snapshot files and folders into the store and write their manifests."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from dvtool.errors import InputError, UsageError, listing, printable
+from dvtool.ignore import ignore_target
+from dvtool.ingest import Batch, BatchResult, Source, batches, discard, ingest
+from dvtool.manifest import (
+    SELF,
+    SUFFIX,
+    Built,
+    Entries,
+    Entry,
+    Kind,
+    Manifest,
+    build,
+    link_fault,
+    path_fault,
+    update,
+)
+from dvtool.project import Project, workspace_path
+from dvtool.scan import Scan, file_entry, save_seen, scan_target, tracked_other
+from dvtool.selection import Selection
+from dvtool.statcache import Seen, seen_file
+from dvtool.workspace import is_executable, refuse_faults
+
+PARALLEL_MIN_BYTES = 32 << 20
+PARALLEL_MIN_FILES = 2_000
+
+
+@dataclass(slots=True)
+class Added:
+    """What `add` did to one target; `stored` is what the packs grew by, in bytes."""
+
+    target: str
+    files: int = 0
+    bytes: int = 0
+    added: int = 0
+    modified: int = 0
+    removed: int = 0
+    stored: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the manifest is another now."""
+        return bool(self.added or self.modified or self.removed)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One path to add: a target, new or not, and the part of it that is meant ("" for all)."""
+
+    target: str
+    inner: str
+
+
+def plan(project: Project, paths: Sequence[str]) -> list[Request]:
+    """Say what adding these paths (from the top of the worktree) means; UsageError if nothing."""
+    targets = project.targets()
+    requests = []
+    for path in paths:
+        _refuse_place(path)
+        owner = next((t for t in targets if path == t or path.startswith(t + "/")), None)
+        inside = [t for t in targets if t.startswith(path + "/")]
+        if owner is None and inside:
+            raise UsageError(
+                f"{printable(path)} holds targets of its own:\n{listing(inside)}",
+                hint="add those, or take them out first: dv rm TARGET",
+            )
+        requests.append(Request(owner or path, path[len(owner) + 1 :] if owner else ""))
+    every = [request.target for request in requests]
+    for target in every:
+        above = next((other for other in every if target.startswith(other + "/")), None)
+        if above is not None:
+            raise UsageError(
+                f"{printable(target)} lies in {printable(above)}, which is added too",
+                hint=f"add {printable(above)} alone",
+            )
+    return list(dict.fromkeys(requests))
+
+
+def _refuse_place(path: str) -> None:
+    if path in ("", "."):
+        raise UsageError(
+            "the whole repository cannot be one target",
+            hint="add the folders and files that hold data: dv add data",
+        )
+    if path.endswith(SUFFIX):
+        raise UsageError(
+            f"{printable(path)} is a manifest; git keeps it", hint=f"git add {printable(path)}"
+        )
+    fault = path_fault(path)
+    if fault or "\n" in path or "\r" in path:
+        raise UsageError(f"{printable(path)} cannot be a target: it {fault or 'has a newline'}")
+
+
+def add(
+    project: Project,
+    request: Request,
+    *,
+    untrack: bool = False,
+    stage: bool = True,
+    dereference: bool = False,
+    jobs: int | None = None,
+) -> Added:
+    """Bring a target's manifest in step with the workspace; what it names is then in the store.
+
+    Errors leave manifest and git's index as they were. Content read so far may stay in the store,
+    where the next `add` finds it.
+    """
+    before = _manifest_before(project, request.target)
+    _refuse_tracked(project, request, untrack=untrack)
+    scan = scan_target(project, request.target, inner=request.inner, dereference=dereference)
+    kind = _kind(project, scan, before, request)
+    _check(scan, request)
+    result = Added(request.target, warnings=_ambiguous(scan))
+    result.stored = _store_files(project, scan, dereference=dereference, jobs=jobs)
+    changes, old = _changes(project, scan, before, request)
+    _count(result, changes, old)
+    built = _built(project, kind, before, changes)
+    _publish(project, request, built, untrack=untrack, stage=stage)
+    _remember(project, scan, changes)
+    result.files, result.bytes = built.manifest.files, built.manifest.bytes
+    return result
+
+
+def _manifest_before(project: Project, target: str) -> Manifest | None:
+    return project.manifest(target) if project.manifest_text(target) is not None else None
+
+
+def _refuse_tracked(project: Project, request: Request, *, untrack: bool) -> None:
+    tracked = project.git.tracked_under(workspace_path(request.target, request.inner or SELF))
+    if tracked and not untrack:
+        raise UsageError(
+            f"git tracks what should come under dv:\n{listing(tracked)}",
+            hint="repeat with --untrack to take it out of git's index (the files stay, and so "
+            "does git's history)",
+        )
+
+
+def _kind(project: Project, scan: Scan, before: Manifest | None, request: Request) -> Kind:
+    single = SELF in scan.files
+    place = workspace_path(request.target, request.inner or SELF)
+    if SELF in scan.links:
+        raise InputError(
+            f"{printable(place)} is a symlink",
+            hint="add what it points to, or repeat with --dereference to keep the content",
+        )
+    missing = project.workspace.stat(place) is None
+    if missing and not (request.inner and scan.seen):
+        raise UsageError(
+            f"there is nothing at {printable(place)}",
+            hint=f"to get it back: dv checkout -- {printable(place)}; to untrack it: "
+            f"dv rm {printable(place)}"
+            if before is not None
+            else None,
+        )
+    if before is not None and request.inner:
+        return before.kind
+    if before is not None and (before.kind == "file") != single:
+        raise UsageError(
+            f"{printable(request.target)} was a {before.kind} when it was added and is not now",
+            hint=f"take it out first: dv rm {printable(request.target)}",
+        )
+    return "file" if single else "dir"
+
+
+def _check(scan: Scan, request: Request) -> None:
+    """Refuse, all at once, everything that cannot be versioned."""
+    faults = list(scan.faults)
+    for path, link in scan.links.items():
+        fault = link_fault(path, link)
+        if fault:
+            faults.append((path, f"is a symlink that {fault}; --dereference keeps its content"))
+    for path in (*scan.files, *scan.links, *scan.empty_folders):
+        fault = None if path == SELF else path_fault(path)
+        if fault:
+            faults.append((path, fault))
+    refuse_faults(faults, request.target)
+
+
+def _ambiguous(scan: Scan) -> list[str]:
+    """Warn of names that are one and the same on filesystems that fold case or Unicode forms."""
+    groups: dict[str, list[str]] = {}
+    for path in (*scan.files, *scan.links, *scan.folders):
+        folded = path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
+        groups.setdefault(folded, []).append(path)
+    return [
+        "these differ only in case or Unicode form, and collide on macOS and Windows:\n"
+        + listing(workspace_path(scan.target, path) for path in sorted(group))
+        for group in groups.values()
+        if len(group) > 1
+    ]
+
+
+# --- content --------------------------------------------------------------------------------
+
+
+def _store_files(project: Project, scan: Scan, *, dereference: bool, jobs: int | None) -> int:
+    """Bring every file's content into the store; return by how many bytes that grew."""
+    lacking = project.store.lacking(scan.digests.values())
+    sources = [
+        Source(workspace_path(scan.target, path), found.st_size)
+        for path, found in sorted(scan.files.items())
+        if path not in scan.digests or scan.digests[path] in lacking
+    ]
+    if not sources:
+        return 0
+    project.store.sweep_temp()
+    stored = 0
+    project.progress.start("adding", total_bytes=sum(source.size for source in sources))
+    every = list(batches(project.root, project.store.path, sources, follow_links=dereference))
+    changes: dict[str, Seen] = {}
+    skip = len(scan.target) + 1
+    for result in _run(every, jobs=jobs, files=len(sources)):
+        project.store.adopt(result.packs)
+        stored += sum(info.size for _, info in result.packs)
+        for file in result.files:
+            path = file.path[skip:] or SELF
+            scan.digests[path] = file.digest
+            scan.files[path] = file.stat
+            changes[path] = seen_file(
+                file.stat,
+                file.digest,
+                executable=is_executable(file.stat),
+                read_at_ns=file.read_at_ns,
+                tracked=True,
+            )
+        project.progress.advance(sum(file.stat.st_size for file in result.files))
+    project.progress.finish()
+    scan.seen.update(changes)
+    return stored
+
+
+def _run(every: Sequence[Batch], *, jobs: int | None, files: int) -> Iterator[BatchResult]:
+    """Yield the results in order, from worker processes where that is worth their start."""
+    workers = min(jobs or os.cpu_count() or 1, len(every))
+    size = sum(source.size for batch in every for source in batch.sources)
+    if workers <= 1 or (size < PARALLEL_MIN_BYTES and files < PARALLEL_MIN_FILES):
+        yield from map(ingest, every)
+        return
+    with concurrent.futures.ProcessPoolExecutor(
+        workers, mp_context=_context(), initializer=_leave_interrupts
+    ) as pool:
+        futures = [pool.submit(ingest, batch) for batch in every]
+        try:
+            for future in futures:
+                yield future.result()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            for future in futures:
+                if not future.cancelled() and future.exception() is None:
+                    discard(future.result().packs)
+            raise
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    # Forking starts a worker in milliseconds, but copies locks that other threads may hold.
+    alone = threading.active_count() == 1
+    method = "fork" if sys.platform == "linux" and alone else "spawn"
+    return multiprocessing.get_context(method)
+
+
+def _leave_interrupts() -> None:
+    # Ctrl-C reaches the whole process group; the parent alone decides what is then undone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+# --- the manifest ---------------------------------------------------------------------------
+
+
+def _changes(
+    project: Project, scan: Scan, before: Manifest | None, request: Request
+) -> tuple[dict[str, Entry | None], Entries]:
+    """Return the entries to set or remove, and the entries that were there in that place."""
+    selection = Selection(request.target, (request.inner,) if request.inner else ())
+    old = project.entries(before, selection) if before is not None else {}
+    now: Entries = {path: file_entry(scan, path) for path in scan.files}
+    now.update({path: Entry(symlink=link) for path, link in scan.links.items()})
+    now.update({path: Entry(dir=True) for path in scan.empty_folders})
+    changes: dict[str, Entry | None] = {
+        path: entry for path, entry in now.items() if old.get(path) != entry
+    }
+    covering = _ancestors(now)
+    for path in old:
+        if path in now:
+            continue
+        # Never fetched is not deleted; but what now has something above or below it is replaced.
+        if scan.vanished(path) or path in covering or path in scan.folders or _below(path, now):
+            changes[path] = None
+    if request.inner and before is not None:
+        above = _ancestors([request.inner]) - {request.inner}
+        held = project.entries(before, Selection(request.target, tuple(above))) if above else {}
+        changes.update({path: None for path in above if path in held})
+    return changes, old
+
+
+def _ancestors(paths: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for path in paths:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in found:
+            found.add(parent)
+            parent = parent.rpartition("/")[0]
+    return found
+
+
+def _below(path: str, now: Entries) -> bool:
+    parent = path.rpartition("/")[0]
+    while parent:
+        if parent in now:
+            return True
+        parent = parent.rpartition("/")[0]
+    return False
+
+
+def _count(result: Added, changes: dict[str, Entry | None], old: Entries) -> None:
+    for path, entry in changes.items():
+        if entry is None:
+            result.removed += 1
+        elif path in old:
+            result.modified += 1
+        else:
+            result.added += 1
+
+
+def _built(
+    project: Project, kind: Kind, before: Manifest | None, changes: dict[str, Entry | None]
+) -> Built:
+    if before is None:
+        return build(kind, {path: entry for path, entry in changes.items() if entry is not None})
+    return update(before, changes, project.store.load_shard)
+
+
+def _publish(
+    project: Project, request: Request, built: Built, *, untrack: bool, stage: bool
+) -> None:
+    """Shards, then the manifest, then git's index: what is referred to comes first."""
+    target = request.target
+    project.store.put_shards(built.shards)
+    project.write_manifest(target, built.manifest)
+    ignore = ignore_target(project.workspace, target)
+    if untrack:
+        project.git.untrack([workspace_path(target, request.inner or SELF)])
+    if stage:
+        project.git.stage([target + SUFFIX, *ignore])
+
+
+def _remember(project: Project, scan: Scan, changes: dict[str, Entry | None]) -> None:
+    """Put the whole of what was added into the statcache as tracked."""
+    rows: dict[str, Seen | None] = {}
+    for path in scan.files:
+        seen = scan.seen.get(path)
+        if seen is not None:
+            rows[path] = seen if seen.tracked else _as_tracked(seen)
+    for path in (*scan.links, *scan.empty_folders):
+        rows[path] = tracked_other()
+    for path, entry in changes.items():
+        if entry is None and path not in rows:
+            rows[path] = None
+    save_seen(project, scan.target, rows)
+
+
+def _as_tracked(seen: Seen) -> Seen:
+    return Seen(
+        seen.mtime_ns, seen.ctime_ns, seen.size, seen.inode, seen.executable, seen.digest, True
+    )

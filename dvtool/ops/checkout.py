@@ -1,0 +1,322 @@
+"""checkout: bring the workspace in step with manifests, losing nothing that is not in the store.
+
+First a plan: what to write, what to remove, what would be lost. Nothing is touched until the plan
+holds. Then each file is written beside its place, verified, and renamed into it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from dvtool.digest import EMPTY, Digest
+from dvtool.errors import ManifestError, UnsavedError, listing
+from dvtool.ingest import Source, batches, ingest
+from dvtool.manifest import Entries, Entry, Manifest, build, check_nesting, encode
+from dvtool.project import Project, workspace_path
+from dvtool.scan import Scan, hash_files, save_seen, scan_target
+from dvtool.selection import Selection
+from dvtool.statcache import Seen, now_ns, seen_file, seen_other
+from dvtool.store.local import ContentReader
+from dvtool.workspace import is_executable
+
+
+@dataclass(slots=True)
+class Plan:
+    """What checking out one target will do. Paths are relative to the target."""
+
+    target: str
+    scan: Scan
+    write: Entries = field(default_factory=dict)
+    chmod: Entries = field(default_factory=dict)
+    remove: list[str] = field(default_factory=list)
+    unsaved: list[str] = field(default_factory=list)
+    """Files with content that is nowhere else, which writing or removing would destroy."""
+    blocked: list[str] = field(default_factory=list)
+    """What stands in the way and cannot be saved: links and folders that no manifest knows."""
+    settled: Entries = field(default_factory=dict)
+    """Entries that the workspace has already."""
+    keep_folders: set[str] = field(default_factory=set)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the workspace is as it should be."""
+        return not (self.write or self.chmod or self.remove)
+
+    @property
+    def write_bytes(self) -> int:
+        """Bytes to write."""
+        return sum(entry.bytes for entry in self.write.values())
+
+    def needed(self) -> dict[Digest, str]:
+        """Return content -> one path that needs it."""
+        return {entry.digest: path for path, entry in self.write.items() if entry.size > 0}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedOut:
+    """What was done to one target."""
+
+    target: str
+    written: int
+    written_bytes: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Content that `--force` brought into the store before replacing it."""
+
+    path: str
+    blake3: str
+
+
+def plan(
+    project: Project,
+    selection: Selection,
+    wanted: Manifest | None,
+    *,
+    before: Manifest | None = None,
+) -> Plan:
+    """Plan to give a target the entries of `wanted` (None: it is to go), as far as selected.
+
+    `before` is the manifest that the workspace followed so far: its paths are dvtool's to remove.
+    """
+    entries = project.entries(wanted, selection) if wanted else {}
+    check_nesting(entries, selection.target)
+    old = project.entries(before, selection) if before and before != wanted else {}
+    scan = scan_target(project, selection.target)
+    result = Plan(selection.target, scan, keep_folders=_folders_of(entries))
+    hash_files(project, scan, [path for path in scan.files if _is_ours(path, scan, entries, old)])
+    for path, entry in entries.items():
+        _plan_entry(result, scan, path, entry, old)
+    for path in (*scan.files, *scan.links, *scan.empty_folders):
+        ours = path in old or (path in scan.seen and scan.seen[path].tracked)
+        if path not in entries and selection.matches(path) and ours:
+            _plan_removal(result, scan, path, old)
+    _find_unsaved(project, result)
+    return result
+
+
+def _is_ours(path: str, scan: Scan, entries: Entries, old: Entries) -> bool:
+    return path in entries or path in old or (path in scan.seen and scan.seen[path].tracked)
+
+
+def _folders_of(entries: Iterable[str]) -> set[str]:
+    folders = set()
+    for path in entries:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in folders:
+            folders.add(parent)
+            parent = parent.rpartition("/")[0]
+    return folders
+
+
+def _plan_entry(result: Plan, scan: Scan, path: str, entry: Entry, old: Entries) -> None:
+    if path in scan.files:
+        found = scan.files[path]
+        same = entry.is_file and scan.digests.get(path) == entry.digest
+        if same and is_executable(found) == entry.exec:
+            result.settled[path] = entry
+        elif same:
+            result.chmod[path] = entry
+        else:
+            result.write[path] = entry
+    elif path in scan.links:
+        if scan.links[path] == entry.symlink:
+            result.settled[path] = entry
+        else:
+            result.write[path] = entry
+            if not _link_known(scan, path, old):
+                result.blocked.append(path)
+    elif entry.dir and path in scan.folders:
+        result.settled[path] = entry
+    else:
+        result.write[path] = entry
+
+
+def _plan_removal(result: Plan, scan: Scan, path: str, old: Entries) -> None:
+    if path in scan.links and not _link_known(scan, path, old):
+        return
+    result.remove.append(path)
+
+
+def _link_known(scan: Scan, path: str, old: Entries) -> bool:
+    """Whether a symlink is one that a manifest has, so that replacing it loses nothing."""
+    if path in old:
+        return old[path].symlink == scan.links[path]
+    return path in scan.seen and scan.seen[path].tracked
+
+
+def _find_unsaved(project: Project, result: Plan) -> None:
+    scan = result.scan
+    at_stake = [path for path in (*result.write, *result.remove) if path in scan.files]
+    lacking = project.store.lacking(scan.digests[path] for path in at_stake)
+    result.unsaved = sorted(path for path in at_stake if scan.digests[path] in lacking)
+    # A folder where a file should go: what is in it must be going too, or it blocks.
+    leaving = {*result.remove, *result.write}
+    for path, entry in result.write.items():
+        if path in scan.folders and not entry.dir:
+            inside = [
+                other
+                for other in (*scan.files, *scan.links)
+                if other.startswith(path + "/") and other not in leaving
+            ]
+            result.blocked.extend(inside)
+    for folder in result.keep_folders:
+        if (folder in scan.files or folder in scan.links) and folder not in leaving:
+            result.blocked.append(folder)
+
+
+def refuse_losses(plans: Iterable[Plan], *, force: bool) -> None:
+    """Raise an UnsavedError that names what the plans would destroy; `force` saves files first."""
+    every = list(plans)
+    blocked = [workspace_path(p.target, path) for p in every for path in p.blocked]
+    if blocked:
+        raise UnsavedError(
+            f"these stand in the way and are in no manifest; nothing was changed:\n"
+            f"{listing(sorted(set(blocked)))}",
+            hint="move them elsewhere, then repeat the command",
+        )
+    unsaved = [workspace_path(p.target, path) for p in every for path in p.unsaved]
+    if unsaved and not force:
+        raise UnsavedError(
+            f"these have changes that are saved nowhere; nothing was changed:\n{listing(unsaved)}",
+            hint="keep them with `dv add`, or replace them with --force (which saves a copy first)",
+        )
+
+
+def save_unsaved(project: Project, plans: Iterable[Plan]) -> list[Saved]:
+    """Bring content that the plans would destroy into the store; return what was saved.
+
+    A manifest of it is written below the git folder, so that it can be found later.
+    """
+    saved: list[Saved] = []
+    for one in plans:
+        paths = [workspace_path(one.target, path) for path in one.unsaved]
+        sources = [Source(path, 0) for path in paths]
+        entries: Entries = {}
+        for batch in batches(project.root, project.store.path, sources):
+            result = ingest(batch)
+            project.store.adopt(result.packs)
+            for file in result.files:
+                entries[file.path] = Entry(
+                    blake3=file.digest.hex(),
+                    size=file.stat.st_size,
+                    exec=is_executable(file.stat),
+                )
+        if entries:
+            _record_saved(project, entries)
+            saved.extend(Saved(path, entry.blake3) for path, entry in entries.items())
+    return saved
+
+
+def _record_saved(project: Project, entries: Entries) -> None:
+    folder = os.path.join(project.store.path, "saved")
+    os.makedirs(folder, exist_ok=True)
+    built = build("dir", entries)
+    project.store.put_shards(built.shards)
+    with open(os.path.join(folder, f"{now_ns()}.dv.json"), "xb") as file:
+        file.write(encode(built.manifest))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+# --- doing it -------------------------------------------------------------------------------
+
+
+def apply(project: Project, todo: Plan) -> CheckedOut:
+    """Carry out a plan: remove, then write, then remember what is now on the disk."""
+    seen: dict[str, Seen | None] = {}
+    for path in todo.remove:
+        place = workspace_path(todo.target, path)
+        if path in todo.scan.folders:
+            project.workspace.remove_empty_folder(place)
+        else:
+            project.workspace.remove(place)
+        seen[path] = None
+    _prune(project, todo)
+    written: dict[str, os.stat_result] = {}
+    _write_files(project, todo, written)
+    for path, entry in todo.write.items():
+        place = workspace_path(todo.target, path)
+        if entry.symlink:
+            project.workspace.write_link(place, entry.symlink)
+        elif entry.dir:
+            project.workspace.make_folder(place)
+    for path, entry in todo.chmod.items():
+        place = workspace_path(todo.target, path)
+        written[path] = project.workspace.set_executable(place, entry.exec)
+    _remember(project, todo, written, seen)
+    return CheckedOut(
+        todo.target, len(todo.write) + len(todo.chmod), todo.write_bytes, len(todo.remove)
+    )
+
+
+def _write_files(project: Project, todo: Plan, written: dict[str, os.stat_result]) -> None:
+    by_content: dict[Digest, list[tuple[str, Entry]]] = {}
+    for path, entry in todo.write.items():
+        if entry.is_file:
+            by_content.setdefault(entry.digest, []).append((path, entry))
+    project.progress.start("writing", total_bytes=todo.write_bytes)
+    with project.store.reader() as reader:
+        order = reader.prepare(by_content)
+        if EMPTY in by_content:
+            order.append(EMPTY)
+        for digest in order:
+            for path, entry in by_content[digest]:
+                place = workspace_path(todo.target, path)
+                fill = _filler(reader, digest, entry, place)
+                written[path] = project.workspace.write_file(place, fill, executable=entry.exec)
+                project.progress.advance(entry.size)
+    project.progress.finish()
+
+
+def _filler(
+    reader: ContentReader, digest: Digest, entry: Entry, place: str
+) -> Callable[[int], None]:
+    def fill(fd: int) -> None:
+        size = 0
+        for data in reader.read(digest):
+            size += len(data)
+            while data:
+                data = data[os.write(fd, data) :]
+        if size != entry.size:
+            raise ManifestError(
+                f"{place}: the manifest says {entry.size:,} bytes, the content has {size:,}"
+            )
+
+    return fill
+
+
+def _prune(project: Project, todo: Plan) -> None:
+    """Remove the folders that the removals emptied, deepest first."""
+    replaced = {path for path in todo.write if path in todo.scan.folders}
+    candidates = _folders_of(todo.remove) | replaced
+    wanted = {path for path, entry in (*todo.write.items(), *todo.settled.items()) if entry.dir}
+    for folder in sorted(candidates - todo.keep_folders - wanted, key=len, reverse=True):
+        if folder in todo.scan.folders:
+            project.workspace.remove_empty_folder(workspace_path(todo.target, folder))
+
+
+def _remember(
+    project: Project,
+    todo: Plan,
+    written: dict[str, os.stat_result],
+    seen: dict[str, Seen | None],
+) -> None:
+    finished = now_ns()
+    for path, entry in (*todo.write.items(), *todo.chmod.items(), *todo.settled.items()):
+        known = todo.scan.seen.get(path)
+        found = written.get(path)
+        if found is None and known is not None and known.tracked:
+            continue
+        found = found or todo.scan.files.get(path)
+        if entry.is_file and found is not None:
+            seen[path] = seen_file(
+                found, entry.digest, executable=entry.exec, read_at_ns=finished, tracked=True
+            )
+        else:
+            seen[path] = seen_other(tracked=True)
+    save_seen(project, todo.target, seen)

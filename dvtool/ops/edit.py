@@ -1,0 +1,205 @@
+"""rm and mv: take targets and entries out, or give them another name."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dvtool.errors import UnsavedError, UsageError, listing, printable
+from dvtool.ignore import ignore_target, unignore_target
+from dvtool.manifest import SUFFIX, Entry, update
+from dvtool.project import Project, workspace_path
+from dvtool.scan import Scan, hash_files, save_seen, scan_target
+from dvtool.selection import Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What `rm` did: `entries` taken out of the manifest, `files` removed from the workspace."""
+
+    target: str
+    whole: bool
+    entries: int
+    files: int
+
+
+def remove(
+    project: Project, selection: Selection, *, data: bool, force: bool, stage: bool = True
+) -> Removed:
+    """Untrack a target or entries of it; with `data`, remove the files from the workspace too.
+
+    UnsavedError, before anything is done, if that would remove content that is not in the store.
+    """
+    manifest = project.manifest(selection.target)
+    entries = project.entries(manifest, selection)
+    if not entries and not selection.whole:
+        raise UsageError(f"nothing in {printable(selection.target)} matches")
+    scan = scan_target(project, selection.target)
+    doomed = [path for path in (*scan.files, *scan.links) if path in entries] if data else []
+    if not force:
+        _refuse_unsaved(project, scan, doomed)
+    if selection.whole:
+        _remove_manifest(project, selection.target, stage=stage)
+    else:
+        changes: dict[str, Entry | None] = dict.fromkeys(entries)
+        built = update(manifest, changes, project.store.load_shard)
+        project.store.put_shards(built.shards)
+        project.write_manifest(selection.target, built.manifest)
+        if stage:
+            project.git.stage([selection.target + SUFFIX])
+    for path in doomed:
+        project.workspace.remove(workspace_path(selection.target, path))
+    if doomed or data:
+        _remove_empty(project, scan)
+    save_seen(project, selection.target, dict.fromkeys(entries))
+    return Removed(selection.target, selection.whole, len(entries), len(doomed))
+
+
+def _refuse_unsaved(project: Project, scan: Scan, doomed: Sequence[str]) -> None:
+    hash_files(project, scan, doomed)
+    digests = {path: scan.digests[path] for path in doomed if path in scan.digests}
+    lacking = project.store.lacking(digests.values())
+    unsaved = [
+        workspace_path(scan.target, path) for path, digest in digests.items() if digest in lacking
+    ]
+    if unsaved:
+        raise UnsavedError(
+            f"these have changes that are saved nowhere; nothing was changed:\n{listing(unsaved)}",
+            hint="keep them with `dv add`, or remove them all the same with --force",
+        )
+
+
+def _remove_manifest(project: Project, target: str, *, stage: bool) -> None:
+    ignored = unignore_target(project.workspace, target)
+    project.workspace.remove(target + SUFFIX)
+    if stage:
+        project.git.remove_staged([target + SUFFIX])
+        for path in ignored:
+            if project.workspace.stat(path) is None:
+                project.git.remove_staged([path])
+            else:
+                project.git.stage([path])
+
+
+def _remove_empty(project: Project, scan: Scan) -> None:
+    for folder in sorted(scan.folders, key=len, reverse=True):
+        project.workspace.remove_empty_folder(workspace_path(scan.target, folder))
+    project.workspace.remove_empty_folder(scan.target)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What `mv` did, as paths from the top of the worktree."""
+
+    source: str
+    destination: str
+
+
+def move(project: Project, source: str, destination: str, *, stage: bool = True) -> Moved:
+    """Rename a target with its data, or entries within one target, and stage that.
+
+    A destination that is a folder (and no part of a target's name) takes the source into it.
+    """
+    targets = project.targets()
+    if source in targets:
+        return _move_target(project, source, _into(project, source, destination), stage=stage)
+    owner = next((target for target in targets if source.startswith(target + "/")), None)
+    if owner is None:
+        raise UsageError(
+            f"{printable(source)} is neither a target nor in one", hint="for other files: git mv"
+        )
+    destination = _into(project, source, destination)
+    if not destination.startswith(owner + "/"):
+        raise UsageError(
+            f"{printable(source)} belongs to {printable(owner)} and can only move within it",
+            hint="move the file yourself, then `dv add` both targets: its content is not copied",
+        )
+    return _move_entries(project, owner, source, destination, stage=stage)
+
+
+def _into(project: Project, source: str, destination: str) -> str:
+    found = project.workspace.stat(destination)
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        return f"{destination}/{source.rpartition('/')[2]}"
+    return destination
+
+
+def _move_target(project: Project, source: str, destination: str, *, stage: bool) -> Moved:
+    if destination.startswith(source + "/"):
+        raise UsageError(f"{printable(source)} cannot move into itself")
+    for path in (destination, destination + SUFFIX):
+        if project.workspace.stat(path) is not None:
+            raise UsageError(f"{printable(path)} exists already", hint="choose another name")
+    holder = next((t for t in project.targets() if destination.startswith(t + "/")), None)
+    if holder is not None:
+        raise UsageError(f"{printable(destination)} lies inside the target {printable(holder)}")
+    manifest = project.manifest(source)
+    # New name first, old name last: a crash in between leaves two manifests, and all data.
+    project.write_manifest(destination, manifest)
+    touched = ignore_target(project.workspace, destination)
+    if project.workspace.stat(source) is not None:
+        _rename(project, source, destination)
+    project.workspace.remove(source + SUFFIX)
+    touched += unignore_target(project.workspace, source)
+    _move_seen(project, source, destination)
+    if stage:
+        project.git.remove_staged([source + SUFFIX])
+        present = [path for path in touched if project.workspace.stat(path) is not None]
+        project.git.remove_staged([path for path in touched if path not in present])
+        project.git.stage([destination + SUFFIX, *dict.fromkeys(present)])
+    return Moved(source, destination)
+
+
+def _rename(project: Project, source: str, destination: str) -> None:
+    project.workspace.make_folder(destination.rpartition("/")[0])
+    os.rename(project.workspace.absolute(source), project.workspace.absolute(destination))
+    project.workspace.close()
+
+
+def _move_seen(project: Project, source: str, destination: str) -> None:
+    """Let the statcache follow: a rename changes the ctime of what is renamed itself only."""
+    below = project.statcache.folders_below(source)
+    moved = {destination + folder[len(source) :]: seen for folder, seen in below.items()}
+    project.statcache.save(moved | {folder: {} for folder in below})
+    for target, wanted in ((destination, True), (source, False)):
+        folder, _, name = target.rpartition("/")
+        row = project.statcache.folder(folder)
+        old_folder, _, old_name = source.rpartition("/")
+        seen = project.statcache.folder(old_folder).get(old_name)
+        if wanted and seen is not None:
+            project.statcache.save({folder: row | {name: seen}})
+        elif not wanted and name in row:
+            del row[name]
+            project.statcache.save({folder: row})
+
+
+def _move_entries(
+    project: Project, target: str, source: str, destination: str, *, stage: bool
+) -> Moved:
+    inner, new = source[len(target) + 1 :], destination[len(target) + 1 :]
+    manifest = project.manifest(target)
+    entries = project.entries(manifest, Selection(target, (inner,)))
+    if not entries:
+        raise UsageError(f"{printable(source)} is not tracked in {printable(target)}")
+    taken = project.entries(manifest, Selection(target, (new,)))
+    if taken or project.workspace.stat(destination) is not None or new.startswith(inner + "/"):
+        raise UsageError(f"{printable(destination)} exists already", hint="choose another name")
+    changes: dict[str, Entry | None] = dict.fromkeys(entries)
+    changes.update({new + path[len(inner) :]: entry for path, entry in entries.items()})
+    built = update(manifest, changes, project.store.load_shard)
+    project.store.put_shards(built.shards)
+    scan = scan_target(project, target)
+    if project.workspace.stat(source) is not None:
+        _rename(project, source, destination)
+    project.write_manifest(target, built.manifest)
+    seen = {path: scan.seen[path] for path in entries if path in scan.seen}
+    save_seen(
+        project,
+        target,
+        dict.fromkeys(entries) | {new + path[len(inner) :]: was for path, was in seen.items()},
+    )
+    if stage:
+        project.git.stage([target + SUFFIX])
+    return Moved(source, destination)

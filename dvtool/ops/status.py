@@ -1,0 +1,125 @@
+"""status: the workspace against the manifests, and the manifests against HEAD."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, manifest_digest
+from dvtool.project import Project
+from dvtool.scan import Scan, file_entry, hash_files, scan_target
+from dvtool.selection import Selection
+
+ManifestState: TypeAlias = Literal["committed", "modified", "new", "deleted"]
+
+
+@dataclass(slots=True)
+class TargetStatus:
+    """One target. Paths are relative to it.
+
+    `manifest` compares the manifest in the worktree with HEAD's: `new` is not in HEAD, `deleted`
+    is only there. `absent` paths were never put into the workspace, which is no error.
+    """
+
+    target: str
+    manifest: ManifestState
+    digest: str | None = None
+    files: int = 0
+    bytes: int = 0
+    added: list[str] = field(default_factory=list)
+    modified: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    absent_bytes: int = 0
+    faults: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the workspace differs from the manifest."""
+        return bool(self.added or self.modified or self.deleted or self.faults)
+
+    @property
+    def clean(self) -> bool:
+        """Whether workspace, manifest and HEAD agree (absent paths do not disagree)."""
+        return not self.changed and self.manifest == "committed"
+
+
+def status(project: Project, selections: Sequence[Selection]) -> list[TargetStatus]:
+    """Return the state of the selected targets; files whose stat is unchanged are not read."""
+    head = project.git.head()
+    blobs = project.git.manifests_at(head) if head else {}
+    found = []
+    for selection in selections:
+        text = project.manifest_text(selection.target)
+        blob = blobs.get(selection.target + SUFFIX)
+        if text is None:
+            found.append(TargetStatus(selection.target, "deleted"))
+            continue
+        state: ManifestState = "new"
+        if blob is not None:
+            state = "committed" if project.git.read_blob(blob) == text else "modified"
+        found.append(_target_status(project, selection, state))
+    return found
+
+
+def known_targets(project: Project) -> list[str]:
+    """Return the targets of the worktree and of HEAD: a deleted manifest shows in status."""
+    head = project.git.head()
+    committed = project.git.manifests_at(head) if head else {}
+    return sorted({*project.targets(), *(path.removesuffix(SUFFIX) for path in committed)})
+
+
+def _target_status(project: Project, selection: Selection, state: ManifestState) -> TargetStatus:
+    manifest = project.manifest(selection.target)
+    result = TargetStatus(
+        selection.target,
+        state,
+        digest=manifest_digest(manifest).hex(),
+        files=manifest.files,
+        bytes=manifest.bytes,
+    )
+    wanted = project.entries(manifest, selection)
+    scan = scan_target(project, selection.target)
+    result.faults = [fault for fault in scan.faults if selection.matches(fault[0])]
+    compare(project, scan, wanted, result)
+    result.added = sorted(
+        path
+        for path in (*scan.files, *scan.links, *_new_folders(scan, manifest))
+        if path not in wanted and selection.matches(path)
+    )
+    return result
+
+
+def _new_folders(scan: Scan, manifest: Manifest) -> list[str]:
+    return scan.empty_folders if manifest.kind == "dir" else []
+
+
+def compare(project: Project, scan: Scan, wanted: Entries, result: TargetStatus) -> None:
+    """Sort each entry into modified, deleted or absent, or none of these if it is as it should."""
+    sized = [
+        path
+        for path, entry in wanted.items()
+        if (found := scan.files.get(path)) is not None and found.st_size == entry.size
+    ]
+    hash_files(project, scan, sized)
+    for path, entry in wanted.items():
+        if path in scan.files:
+            if not _as_entry(scan, path, entry):
+                result.modified.append(path)
+        elif path in scan.links:
+            if scan.links[path] != entry.symlink:
+                result.modified.append(path)
+        elif path in scan.folders:
+            if not entry.dir:
+                result.modified.append(path)
+        elif scan.vanished(path):
+            result.deleted.append(path)
+        else:
+            result.absent.append(path)
+            result.absent_bytes += entry.bytes
+
+
+def _as_entry(scan: Scan, path: str, entry: Entry) -> bool:
+    # Another size is another content: such a file was not read.
+    return path in scan.digests and file_entry(scan, path) == entry

@@ -1,0 +1,187 @@
+"""The parts of one opened repository, as every verb receives them, and its targets.
+
+A target is named by its path from the top of the worktree; its manifest lies beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import filelock
+
+from dvtool import atomic
+from dvtool.config import Config
+from dvtool.digest import Digest, digest_of
+from dvtool.errors import BusyError, ManifestError, SetupError, UsageError, listing, printable
+from dvtool.git import Git
+from dvtool.manifest import (
+    SELF,
+    SUFFIX,
+    Entries,
+    Manifest,
+    ShardRef,
+    decode,
+    encode,
+    manifest_digest,
+)
+from dvtool.progress import SILENT, Progress
+from dvtool.selection import Selection, select
+from dvtool.statcache import StatCache
+from dvtool.store.local import LocalStore
+from dvtool.workspace import Workspace
+
+LOCK_WAIT_S = 30
+
+
+@dataclass(slots=True)
+class Project:
+    """Everything that a verb works with. `root` is the top of the worktree."""
+
+    git: Git
+    config: Config
+    workspace: Workspace
+    store: LocalStore
+    statcache: StatCache
+    progress: Progress = field(default=SILENT)
+
+    @property
+    def root(self) -> str:
+        """The top of the worktree."""
+        return self.workspace.root
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other dvtool processes from changing this worktree's targets meanwhile."""
+        path = os.path.join(self.git.git_dir, "dv", "worktree.lock")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            with filelock.FileLock(path, timeout=LOCK_WAIT_S):
+                yield
+        except filelock.Timeout as error:
+            raise BusyError(
+                f"another dv command has been changing this worktree for {LOCK_WAIT_S} s",
+                hint="wait for it to end, then repeat the command",
+            ) from error
+
+    # --- manifests in the worktree --------------------------------------------------------
+
+    def targets(self) -> list[str]:
+        """Return the targets whose manifests lie in the worktree, sorted."""
+        return [path.removesuffix(SUFFIX) for path in self.git.manifest_paths()]
+
+    def manifest(self, target: str) -> Manifest:
+        """Return a target's manifest as it lies in the worktree."""
+        text = self.manifest_text(target)
+        if text is None:
+            raise UsageError(
+                f"{printable(target)} is not a target of dvtool", hint="see what is: dv status"
+            )
+        return decode(text, target + SUFFIX)
+
+    def manifest_text(self, target: str) -> bytes | None:
+        """Return the bytes of a target's manifest in the worktree, None if there is none."""
+        try:
+            fd = self.workspace.open_file(target + SUFFIX)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise ManifestError(
+                f"{printable(target + SUFFIX)} cannot be read: {error.strerror}"
+            ) from error
+        with open(fd, "rb") as file:
+            return file.read()
+
+    def write_manifest(self, target: str, manifest: Manifest) -> bool:
+        """Put a manifest into the worktree, durably; return whether it changed anything."""
+        text = encode(manifest)
+        if self.manifest_text(target) == text:
+            return False
+        self.workspace.make_folder(os.path.dirname(target))
+        atomic.write_bytes(self.workspace.absolute(target + SUFFIX), text)
+        return True
+
+    # --- manifests in git -----------------------------------------------------------------
+
+    def manifests_at(self, commit: str) -> dict[str, Manifest]:
+        """Return target -> manifest of a commit."""
+        blobs = self.git.manifests_at(commit)
+        texts = self.git.read_blobs(blobs.values())
+        return {
+            path.removesuffix(SUFFIX): decode(text, f"{commit[:10]}:{path}")
+            for path, text in zip(blobs, texts, strict=True)
+        }
+
+    def manifest_at(self, commit: str, target: str) -> Manifest | None:
+        """Return one target's manifest at a commit, None if it is not there."""
+        text = self.git.blob_at(commit, target + SUFFIX)
+        return None if text is None else decode(text, f"{commit[:10]}:{target + SUFFIX}")
+
+    # --- entries --------------------------------------------------------------------------
+
+    def entries(self, manifest: Manifest, selection: Selection | None = None) -> Entries:
+        """Return the entries of a manifest, of a large one only from the shards selected."""
+        if manifest.entries is not None:
+            every = manifest.entries
+        else:
+            every = {}
+            for ref in self.shards(manifest, selection):
+                every.update(self.store.load_shard(ref))
+        if selection is None or selection.whole:
+            return every
+        return {path: entry for path, entry in every.items() if selection.matches(path)}
+
+    def shards(self, manifest: Manifest, selection: Selection | None = None) -> list[ShardRef]:
+        """Return the shards of a large manifest that may hold something selected."""
+        if selection is None or selection.whole:
+            return list(manifest.shards)
+        following = [ref.first for ref in manifest.shards[1:]] + [None]
+        return [
+            ref
+            for ref, end in zip(manifest.shards, following, strict=True)
+            if selection.may_match_between(ref.first, end)
+        ]
+
+    def describe_targets(self, manifests: dict[str, Manifest]) -> Digest:
+        """Return the one id of a set of manifests: a BLAKE3 over target names and hashes."""
+        lines = [
+            f"{manifest_digest(manifest).hex()}  {target}\n"
+            for target, manifest in sorted(manifests.items())
+        ]
+        return digest_of("".join(lines).encode())
+
+
+def workspace_path(target: str, entry_path: str) -> str:
+    """Return where an entry of a target lies, from the top of the worktree."""
+    return target if entry_path == SELF else f"{target}/{entry_path}"
+
+
+def chosen(
+    targets: Sequence[str], paths: Sequence[str], *, what: str = "target"
+) -> list[Selection]:
+    """Return what `paths` (from the top of the worktree, globs allowed) select of the targets.
+
+    No path selects every target whole. UsageError for a path that selects nothing.
+    """
+    if not paths:
+        return [Selection(target) for target in targets]
+    selections, unmatched = select(targets, paths)
+    if unmatched:
+        names = listing(unmatched)
+        raise UsageError(
+            f"no {what} of dvtool is or holds:\n{names}",
+            hint="`dv status` lists the targets, `dv add PATH` makes one",
+        )
+    return selections
+
+
+def require_worktree(git: Git) -> str:
+    """Return the top of the worktree; SetupError in a bare repository."""
+    if git.worktree is None:
+        raise SetupError(
+            "this is a bare repository: it has no working tree",
+            hint="run the command in a clone or in a worktree (git worktree add)",
+        )
+    return git.worktree

@@ -1,0 +1,656 @@
+"""The Python API: one object for a repository, with a method for each verb.
+
+It opens the parts, works out what paths and revisions mean, and hands both to `dvtool.ops`.
+Paths are given as a user types them, relative to the folder in which the repository was opened.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dvtool.backend import LocalBackend, open_backend, parse_url
+from dvtool.config import (
+    Config,
+    RemoteConfig,
+    committed_url_allowed,
+    validate_remote_name,
+    validate_setting,
+)
+from dvtool.digest import parse_hex
+from dvtool.errors import (
+    ManifestError,
+    MissingError,
+    SetupError,
+    UsageError,
+    listing,
+    printable,
+)
+from dvtool.git import Git
+from dvtool.ignore import ignore_target
+from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, decode, update
+from dvtool.ops import add as add_ops
+from dvtool.ops import checkout as checkout_ops
+from dvtool.ops import diff as diff_ops
+from dvtool.ops import edit as edit_ops
+from dvtool.ops import fetch as fetch_ops
+from dvtool.ops import push as push_ops
+from dvtool.ops import status as status_ops
+from dvtool.progress import SILENT, Progress
+from dvtool.project import Project, chosen, require_worktree, workspace_path
+from dvtool.selection import Selection, select
+from dvtool.statcache import StatCache
+from dvtool.store.known import Known
+from dvtool.store.local import LocalStore
+from dvtool.store.remote import RemoteStore
+from dvtool.workspace import Workspace
+
+CONFIG_FILE = ".dvconfig"
+DEFAULT_REMOTE = "origin"
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a checkout or pull did."""
+
+    targets: tuple[checkout_ops.CheckedOut, ...]
+    saved: tuple[checkout_ops.Saved, ...] = ()
+    fetched: fetch_ops.Fetched | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PushReport:
+    """What a push did, and what it left out on purpose."""
+
+    pushed: push_ops.Pushed
+    uncommitted: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One entry of a listing: its path from the top of the worktree, and what it is."""
+
+    path: str
+    target: str
+    entry: Entry
+
+
+class Repo:
+    """A git repository with dvtool in it. Use as a context manager, or `close` it.
+
+    Not for several threads at once. Every method raises `DvError` with a message for the user.
+    """
+
+    def __init__(self, project: Project, cwd: str) -> None:
+        self.project = project
+        self._cwd = cwd
+
+    @classmethod
+    def open(
+        cls,
+        path: str = ".",
+        *,
+        environ: Mapping[str, str] | None = None,
+        progress: Progress = SILENT,
+    ) -> Repo:
+        """Open the repository around a folder; settings `DV_*` are taken from `environ`."""
+        cwd = os.path.abspath(path)
+        git = Git.discover(cwd)
+        try:
+            root = require_worktree(git)
+            config = _load_config(git, root, environ or {})
+            place = config.text("store.path") or os.path.join(git.common_dir, "dv")
+            project = Project(
+                git=git,
+                config=config,
+                workspace=Workspace(root),
+                store=LocalStore(os.path.join(root, os.path.expanduser(place))),
+                statcache=StatCache(os.path.join(git.git_dir, "dv", "statcache.db")),
+                progress=progress,
+            )
+        except BaseException:
+            git.close()
+            raise
+        return cls(project, cwd)
+
+    def __enter__(self) -> Repo:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release files and processes."""
+        self.project.workspace.close()
+        self.project.store.close()
+        self.project.statcache.close()
+        self.project.git.close()
+
+    # --- setting up -----------------------------------------------------------------------
+
+    @property
+    def initialised(self) -> bool:
+        """Whether the repository has a `.dvconfig` with its id."""
+        return self.project.config.text("core.repoid") is not None
+
+    def init(self) -> bool:
+        """Make `.dvconfig` and stage it; return False if that was done before. Safe to repeat."""
+        if self.initialised:
+            return False
+        self._set_committed("core.repoid", secrets.token_hex(16))
+        return True
+
+    def require_init(self) -> None:
+        """SetupError unless `init` was run here or where this was cloned from."""
+        if not self.initialised:
+            raise SetupError("this repository is not set up for dvtool yet", hint="run: dv init")
+
+    def _set_committed(self, key: str, value: str) -> None:
+        path = os.path.join(self.project.root, CONFIG_FILE)
+        self.project.git.config_set(path, key, value)
+        self.project.git.stage([CONFIG_FILE])
+        self._reload()
+
+    def _set_local(self, key: str, value: str) -> None:
+        self.project.git.config_set(None, "dv." + key, value)
+        self._reload()
+
+    def _reload(self) -> None:
+        self.project.config = _load_config(self.project.git, self.project.root, {})
+
+    # --- remotes --------------------------------------------------------------------------
+
+    def set_remote(
+        self,
+        name: str,
+        url: str,
+        *,
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        profile: str | None = None,
+        local: bool = False,
+    ) -> bool:
+        """Set where a remote is; return whether it stands in `.dvconfig`, for every clone.
+
+        A folder on this machine means nothing elsewhere and is kept in `.git/config`; so is a
+        profile. The first remote becomes the default.
+        """
+        self.require_init()
+        validate_remote_name(name)
+        url = self._remote_url(url)
+        shared = committed_url_allowed(url, self.project.root) and not local
+        values = {"url": url, "endpointurl": endpoint_url, "region": region, "profile": profile}
+        first = not self.project.config.remotes()
+        for field, value in values.items():
+            if value is None:
+                continue
+            committed = shared and field != "profile"
+            key = f"remote.{name}.{field}"
+            validate_setting(key, value, committed=committed)
+            (self._set_committed if committed else self._set_local)(key, value)
+        if first and shared:
+            self._set_committed("core.remote", name)
+        return shared
+
+    def _remote_url(self, url: str) -> str:
+        """Return the URL as it is kept: a folder's by its absolute path; the folder is made."""
+        if "://" in url and not url.startswith("file://"):
+            return url
+        given = parse_url(url) if "://" in url else None
+        path = given.path if given else os.path.normpath(os.path.join(self._cwd, url))
+        LocalBackend(path).create()
+        return path
+
+    def remove_remote(self, name: str) -> None:
+        """Forget a remote here; nothing on the remote is touched."""
+        self.project.config.remote(name)
+        git = self.project.git
+        path = os.path.join(self.project.root, CONFIG_FILE)
+        if git.config_remove_section(path, f"remote.{name}"):
+            if self.project.config.text("core.remote") == name:
+                git.config_unset(path, "core.remote")
+            git.stage([CONFIG_FILE])
+        git.config_remove_section(None, f"dv.remote.{name}")
+        self._reload()
+
+    def remotes(self) -> dict[str, RemoteConfig]:
+        """Return the configured remotes by name."""
+        return self.project.config.remotes()
+
+    def remote(self, name: str | None = None) -> RemoteStore:
+        """Open a remote, or the default one; SetupError if there is none."""
+        config = self.project.config
+        chosen_remote = config.remote(name) if name else config.default_remote()
+        if chosen_remote is None:
+            known = ", ".join(sorted(config.remotes()))
+            raise SetupError(
+                f"which remote? There are: {known}" if known else "there is no remote yet",
+                hint="name one with --remote, or set it: dv config core.remote NAME"
+                if known
+                else "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)",
+            )
+        url = chosen_remote.url
+        if chosen_remote.source == ".dvconfig" and not committed_url_allowed(
+            url, self.project.root
+        ):
+            raise SetupError(f"{CONFIG_FILE} names a remote outside of the repository: {url}")
+        if "://" not in url:
+            url = os.path.join(self.project.root, url)
+        backend = open_backend(
+            url,
+            endpoint_url=chosen_remote.endpoint_url,
+            region=chosen_remote.region,
+            profile=chosen_remote.profile,
+        )
+        return RemoteStore(backend)
+
+    # --- what paths mean ------------------------------------------------------------------
+
+    def relative(self, path: str) -> str:
+        """Return a path as typed, from the top of the worktree; UsageError if it is outside."""
+        root = self.project.root
+        full = os.path.normpath(os.path.join(self._cwd, path))
+        for candidate in (full, _real_parent(full)):
+            if candidate == root:
+                return ""
+            if candidate.startswith(root + os.sep):
+                return candidate[len(root) + 1 :].replace(os.sep, "/")
+        raise UsageError(
+            f"{printable(path)} is outside of this repository ({printable(root)})",
+            hint="a target lies inside the repository whose commits version it",
+        )
+
+    def shown(self, path: str) -> str:
+        """Return a path from the top of the worktree as the user would type it here."""
+        shown = os.path.relpath(os.path.join(self.project.root, path), self._cwd)
+        return shown.replace(os.sep, "/")
+
+    def sort_arguments(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Tell revisions from paths, as git does: revisions first, and a path wins over both."""
+        revs: list[str] = []
+        for number, argument in enumerate(arguments):
+            if self._names_something(argument):
+                return revs, list(arguments[number:])
+            try:
+                self.project.git.resolve(argument)
+            except UsageError as error:
+                raise UsageError(
+                    f"{printable(argument)} is neither a revision nor a target or path in one",
+                    hint="put paths behind `--`; `dv status` lists the targets",
+                ) from error
+            revs.append(argument)
+        return revs, []
+
+    def _names_something(self, argument: str) -> bool:
+        try:
+            path = self.relative(argument)
+        except UsageError:
+            return False
+        if os.path.lexists(os.path.join(self.project.root, path)):
+            return True
+        return bool(select(self.project.targets(), [path])[0])
+
+    def _selections(self, targets: Sequence[str], paths: Sequence[str]) -> list[Selection]:
+        return chosen(targets, [self.relative(path) for path in paths])
+
+    # --- verbs on the workspace -----------------------------------------------------------
+
+    def add(
+        self,
+        paths: Sequence[str],
+        *,
+        untrack: bool = False,
+        stage: bool = True,
+        dereference: bool = False,
+        jobs: int | None = None,
+    ) -> list[add_ops.Added]:
+        """Snapshot files and folders; see `dvtool.ops.add`."""
+        self.require_init()
+        requests = add_ops.plan(self.project, [self.relative(path) for path in paths])
+        with self.project.lock():
+            return [
+                add_ops.add(
+                    self.project,
+                    request,
+                    untrack=untrack,
+                    stage=stage,
+                    dereference=dereference,
+                    jobs=jobs or self.project.config.number("core.jobs") or None,
+                )
+                for request in requests
+            ]
+
+    def status(self, paths: Sequence[str] = ()) -> list[status_ops.TargetStatus]:
+        """Compare workspace, manifests and HEAD."""
+        targets = status_ops.known_targets(self.project)
+        return status_ops.status(self.project, self._selections(targets, paths))
+
+    def checkout(
+        self,
+        rev: str | None = None,
+        paths: Sequence[str] = (),
+        *,
+        force: bool = False,
+        fetch: bool = True,
+    ) -> Restored:
+        """Give the workspace the content of the manifests, or of a commit's, which then go there.
+
+        Content that is missing is fetched from the default remote first, unless `fetch` is False.
+        """
+        with self.project.lock():
+            return self._restore(rev, paths, force=force, remote=None, fetch=fetch)
+
+    def rm(
+        self, paths: Sequence[str], *, data: bool = False, force: bool = False
+    ) -> list[edit_ops.Removed]:
+        """Untrack targets, or entries in them; `data` removes the files from the workspace too."""
+        with self.project.lock():
+            selections = self._selections(self.project.targets(), paths)
+            return [
+                edit_ops.remove(self.project, selection, data=data, force=force)
+                for selection in selections
+            ]
+
+    def mv(self, source: str, destination: str) -> edit_ops.Moved:
+        """Rename a target or entries in one."""
+        with self.project.lock():
+            return edit_ops.move(self.project, self.relative(source), self.relative(destination))
+
+    # --- verbs on remotes -----------------------------------------------------------------
+
+    def push(
+        self,
+        *,
+        remote: str | None = None,
+        revs: Sequence[str] = (),
+        every: bool = False,
+        paths: Sequence[str] = (),
+    ) -> PushReport:
+        """Upload what commits need, and prove that it is there.
+
+        Without `revs` those are HEAD and the commits behind it that are in no remote branch of
+        git; `every` takes all refs with their whole history.
+        """
+        self.require_init()
+        repo_id = self.project.config.text("core.repoid") or ""
+        tips = self._tips(revs, every=every)
+        store = self.remote(remote)
+        mark = store.mark()
+        known = Known(self.project.store.db, mark.id) if mark else None
+        past = [] if every or known is None else known.commits()
+        wanted, warnings = self._to_push(tips, past, every=every)
+        if paths:
+            targets = sorted({one.target for one in wanted})
+            selected = {selection.target for selection in self._selections(targets, paths)}
+            wanted = [one for one in wanted if one.target in selected]
+        self._need_shards(store, wanted)
+        pushed = push_ops.push(self.project, store, repo_id, wanted)
+        mark = store.mark()
+        if mark is not None and not paths:
+            Known(self.project.store.db, mark.id).add_commits(tips)
+        return PushReport(pushed, tuple(self._uncommitted()), tuple(warnings))
+
+    def _tips(self, revs: Sequence[str], *, every: bool) -> list[str]:
+        git = self.project.git
+        if every:
+            return sorted(set(git.all_refs().values()))
+        if revs:
+            return [git.resolve(rev) for rev in revs]
+        head = git.head()
+        if head is None:
+            raise SetupError(
+                "there are no commits yet; a push uploads what commits need",
+                hint="git commit the manifests first",
+            )
+        return [head]
+
+    def _to_push(
+        self, tips: Sequence[str], past: Sequence[str], *, every: bool
+    ) -> tuple[list[push_ops.Wanted], list[str]]:
+        """Return the distinct manifests of the commits; those of the tips are always among them."""
+        git = self.project.git
+        published = [
+            commit for ref, commit in git.all_refs().items() if ref.startswith("refs/remotes/")
+        ]
+        exclude = [] if every else [*past, *published]
+        blobs: dict[tuple[str, str], bool] = {}
+        for path, ids in git.manifest_blobs_in(tips, exclude=exclude).items():
+            blobs.update({(path, blob): False for blob in ids})
+        for tip in tips:
+            blobs.update(dict.fromkeys(git.manifests_at(tip).items(), True))
+        wanted, warnings = [], []
+        for (path, blob), at_tip in sorted(blobs.items()):
+            try:
+                manifest = decode(git.read_blob(blob), path)
+            except ManifestError as error:
+                if at_tip:
+                    raise
+                warnings.append(f"passed over in an earlier commit: {error}")
+                continue
+            wanted.append(push_ops.Wanted(path.removesuffix(SUFFIX), manifest))
+        return wanted, warnings
+
+    def _need_shards(self, store: RemoteStore, wanted: Sequence[push_ops.Wanted]) -> None:
+        """Lists of files that were committed elsewhere come from the remote that has them."""
+        lists = [fetch_ops.Wanted(one.manifest, Selection(one.target)) for one in wanted]
+        if store.mark() is not None:
+            fetch_ops.fetch_shards(self.project, store, lists)
+
+    def _uncommitted(self) -> Iterator[str]:
+        head = self.project.git.head()
+        blobs = self.project.git.manifests_at(head) if head else {}
+        for target in self.project.targets():
+            blob = blobs.get(target + SUFFIX)
+            text = self.project.manifest_text(target)
+            if blob is None or self.project.git.read_blob(blob) != text:
+                yield target
+
+    def fetch(
+        self,
+        *,
+        remote: str | None = None,
+        revs: Sequence[str] = (),
+        paths: Sequence[str] = (),
+    ) -> fetch_ops.Fetched:
+        """Bring content into the local store: of the manifests in the worktree, or of commits."""
+        wanted: list[fetch_ops.Wanted] = []
+        for manifests in self._manifests_of(revs):
+            selections = self._selections(sorted(manifests), paths)
+            wanted.extend(fetch_ops.Wanted(manifests[s.target], s) for s in selections)
+        return fetch_ops.fetch(self.project, self.remote(remote), wanted)
+
+    def _manifests_of(self, revs: Sequence[str]) -> Iterator[dict[str, Manifest]]:
+        if not revs:
+            yield {target: self.project.manifest(target) for target in self.project.targets()}
+        for rev in revs:
+            yield self.project.manifests_at(self.project.git.resolve(rev))
+
+    def pull(
+        self,
+        *,
+        remote: str | None = None,
+        rev: str | None = None,
+        paths: Sequence[str] = (),
+        force: bool = False,
+    ) -> Restored:
+        """Fetch what the workspace lacks, then check it out."""
+        with self.project.lock():
+            return self._restore(rev, paths, force=force, remote=remote, fetch=True)
+
+    def _restore(
+        self,
+        rev: str | None,
+        paths: Sequence[str],
+        *,
+        force: bool,
+        remote: str | None,
+        fetch: bool,
+    ) -> Restored:
+        project = self.project
+        commit = project.git.resolve(rev) if rev else None
+        manifests = project.manifests_at(commit) if commit else next(self._manifests_of(()))
+        selections = self._selections(sorted(manifests), paths)
+        wanted = [fetch_ops.Wanted(manifests[s.target], s) for s in selections]
+        lists = [ref for one in wanted for ref in project.shards(one.manifest, one.selection)]
+        if fetch and any(not project.store.has_shard(ref.digest) for ref in lists):
+            fetch_ops.fetch_shards(project, self.remote(remote), wanted)
+        plans = [self._plan(commit, one) for one in wanted]
+        checkout_ops.refuse_losses(plans, force=force)
+        fetched = self._fetch_for(plans, wanted, remote=remote, fetch=fetch)
+        saved = checkout_ops.save_unsaved(project, plans) if force else []
+        done = []
+        for plan, one in zip(plans, wanted, strict=True):
+            done.append(checkout_ops.apply(project, plan))
+            if commit is not None:
+                self._put_manifest(commit, one)
+        return Restored(tuple(done), tuple(saved), fetched)
+
+    def _plan(self, commit: str | None, one: fetch_ops.Wanted) -> checkout_ops.Plan:
+        target = one.selection.target
+        before = None
+        if commit is not None and self.project.manifest_text(target) is not None:
+            before = self.project.manifest(target)
+        return checkout_ops.plan(self.project, one.selection, one.manifest, before=before)
+
+    def _fetch_for(
+        self,
+        plans: Sequence[checkout_ops.Plan],
+        wanted: Sequence[fetch_ops.Wanted],
+        *,
+        remote: str | None,
+        fetch: bool,
+    ) -> fetch_ops.Fetched | None:
+        """Get what the plans need and the store lacks."""
+        missing: list[str] = []
+        size = 0
+        short: list[fetch_ops.Wanted] = []
+        for plan, one in zip(plans, wanted, strict=True):
+            needed = plan.needed()
+            lacking = self.project.store.lacking(needed)
+            missing.extend(workspace_path(plan.target, needed[digest]) for digest in lacking)
+            size += sum(plan.write[needed[digest]].size for digest in lacking)
+            if lacking:
+                short.append(fetch_ops.Wanted(one.manifest, one.selection, frozenset(needed)))
+        if not missing:
+            return None
+        configured = self.project.config.remotes()
+        if not fetch or not (remote or configured):
+            raise MissingError(
+                f"the content of {len(missing):,} files ({size:,} bytes) is not in the local "
+                f"store; nothing was changed:\n{listing(sorted(missing))}",
+                hint="run: dv pull" if configured else "add the remote that has it: dv remote add",
+            )
+        return fetch_ops.fetch(self.project, self.remote(remote), short)
+
+    def _put_manifest(self, commit: str, one: fetch_ops.Wanted) -> None:
+        """Put a commit's manifest, or the selected entries of it, into worktree and index."""
+        project, target = self.project, one.selection.target
+        if one.selection.whole or project.manifest_text(target) is None:
+            project.git.restore(commit, [target + SUFFIX])
+            project.git.stage(ignore_target(project.workspace, target))
+            return
+        now = project.manifest(target)
+        old = project.entries(now, one.selection)
+        new = project.entries(one.manifest, one.selection)
+        changes: dict[str, Entry | None] = dict.fromkeys(old)
+        changes.update(new)
+        built = update(now, changes, project.store.load_shard)
+        project.store.put_shards(built.shards)
+        if project.write_manifest(target, built.manifest):
+            project.git.stage([target + SUFFIX])
+
+    # --- verbs that only look -------------------------------------------------------------
+
+    def diff(
+        self, old: str | None = None, new: str | None = None, paths: Sequence[str] = ()
+    ) -> list[diff_ops.TargetDiff]:
+        """Compare two commits, or a commit (HEAD without one) with the workspace."""
+        git = self.project.git
+        before = git.resolve(old) if old else git.head()
+        after = git.resolve(new) if new else None
+        targets = diff_ops.targets_at(self.project, [before, after] if before else [after])
+        return diff_ops.diff_commits(self.project, before, after, self._selections(targets, paths))
+
+    def log(
+        self, path: str, *, rev: str | None = None, limit: int | None = None
+    ) -> Iterator[diff_ops.LogEntry]:
+        """Yield the commits that changed a target, newest first."""
+        inner = self.relative(path).removesuffix(SUFFIX)
+        if self.project.git.head() is None:
+            raise SetupError("there are no commits yet", hint="git commit the manifests first")
+        return diff_ops.log(self.project, inner, rev=rev or "HEAD", limit=limit)
+
+    def ls(self, paths: Sequence[str] = (), *, rev: str | None = None) -> Iterator[Listed]:
+        """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""
+        manifests = next(iter(self._manifests_of([rev] if rev else [])))
+        for selection in self._selections(sorted(manifests), paths):
+            for path, entry in self._entries(manifests[selection.target], selection).items():
+                place = workspace_path(selection.target, path)
+                yield Listed(place, selection.target, entry)
+
+    def _entries(self, manifest: Manifest, selection: Selection) -> Entries:
+        """Return selected entries, the lists of large manifests fetched if they are not here."""
+        wanted = [fetch_ops.Wanted(manifest, selection)]
+        refs = self.project.shards(manifest, selection)
+        if any(not self.project.store.has_shard(ref.digest) for ref in refs):
+            fetch_ops.fetch_shards(self.project, self.remote(), wanted)
+        return self.project.entries(manifest, selection)
+
+    def cat(self, path: str, *, rev: str | None = None) -> Iterator[memoryview]:
+        """Yield the bytes of one tracked file, from the store or else from the default remote."""
+        found = [one for one in self.ls([path], rev=rev) if one.entry.is_file]
+        exact = [one for one in found if one.path == self.relative(path)]
+        if len(exact) != 1:
+            raise UsageError(
+                f"{printable(path)} is not one tracked file", hint="see what there is: dv ls"
+            )
+        entry = exact[0].entry
+        if self.project.store.lacking([entry.digest]):
+            manifests = next(iter(self._manifests_of([rev] if rev else [])))
+            target = exact[0].target
+            inner = exact[0].path[len(target) + 1 :]
+            selection = Selection(target, (inner,) if inner else ())
+            wanted = [fetch_ops.Wanted(manifests[target], selection)]
+            fetch_ops.fetch(self.project, self.remote(), wanted)
+        return self._read(entry.digest)
+
+    def cat_content(self, blake3: str) -> Iterator[memoryview]:
+        """Yield the bytes of content in the local store, by its BLAKE3 in hex."""
+        try:
+            digest = parse_hex(blake3)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        return self._read(digest)
+
+    def _read(self, digest: bytes) -> Iterator[memoryview]:
+        with self.project.store.reader() as reader:
+            reader.prepare([digest])
+            yield from reader.read(digest)
+
+    def describe(self, rev: str | None = None) -> diff_ops.Description:
+        """Return what to write into an experiment's record; see `Description`."""
+        git = self.project.git
+        if rev is not None:
+            commit = git.resolve(rev)
+            return diff_ops.describe(self.project, commit, data_dirty=False, code_dirty=False)
+        data_dirty = any(not one.clean for one in self.status())
+        return diff_ops.describe(
+            self.project,
+            None,
+            data_dirty=data_dirty,
+            code_dirty=git.head() is None or git.is_dirty(),
+        )
+
+
+def _load_config(git: Git, root: str, environ: Mapping[str, str]) -> Config:
+    path = os.path.join(root, CONFIG_FILE)
+    committed = git.config_items(path) if os.path.lexists(path) else []
+    return Config.load(committed, git.config_items(None), environ)
+
+
+def _real_parent(path: str) -> str:
+    parent, name = os.path.split(path)
+    return os.path.join(os.path.realpath(parent), name)

@@ -1,0 +1,222 @@
+"""What lies in a target's place in the workspace, and what is known of it without reading it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from dvtool.digest import Digest, hasher
+from dvtool.errors import DvError, InputError, printable
+from dvtool.manifest import SELF, Entry
+from dvtool.project import Project, workspace_path
+from dvtool.statcache import Seen, SeenFolder, now_ns, seen_file, seen_other
+from dvtool.workspace import is_executable
+
+READ_SIZE_BYTES = 1 << 20
+HASH_THREADS_MIN_BYTES = 4 << 20
+
+
+@dataclass(slots=True)
+class Scan:
+    """The paths of one target, relative to it, as found on the disk."""
+
+    target: str
+    files: dict[str, os.stat_result] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+    empty_folders: list[str] = field(default_factory=list)
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    seen: dict[str, Seen] = field(default_factory=dict)
+    """What the statcache remembers, of paths on the disk and of vanished ones."""
+    digests: dict[str, Digest] = field(default_factory=dict)
+    """Of the files whose digest is known: from the statcache, or once `hash_files` has run."""
+
+    def unread(self, paths: Iterable[str]) -> list[str]:
+        """Return those of the files whose digest is not known yet."""
+        return [path for path in paths if path in self.files and path not in self.digests]
+
+    def vanished(self, path: str) -> bool:
+        """Whether a path was put there by dvtool, or added, and is gone now."""
+        seen = self.seen.get(path)
+        return (
+            seen is not None
+            and seen.tracked
+            and not (path in self.files or path in self.links or path in self.folders)
+        )
+
+
+def scan_target(
+    project: Project, target: str, *, inner: str = "", dereference: bool = False
+) -> Scan:
+    """Look at a target, or only at `inner` in it, without reading any file."""
+    scan = Scan(target)
+    place = f"{target}/{inner}" if inner else target
+    found = project.workspace.stat(place)
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        _walk(project, scan, place, inner, dereference=dereference)
+        _recall(project, scan, inner)
+        return scan
+    path = inner or SELF
+    if found is not None and stat.S_ISREG(found.st_mode):
+        scan.files[path] = found
+    elif found is not None and stat.S_ISLNK(found.st_mode):
+        _scan_link(project, scan, place, path, dereference=dereference)
+    elif found is not None:
+        scan.faults.append((path, "is neither a file nor a folder"))
+    _recall(project, scan, inner)
+    folder, _, name = place.rpartition("/")
+    seen = project.statcache.folder(folder).get(name)
+    if seen is not None:
+        _remember(scan, path, seen)
+    return scan
+
+
+def _scan_link(project: Project, scan: Scan, place: str, path: str, *, dereference: bool) -> None:
+    if dereference:
+        full = project.workspace.absolute(place)
+        if os.path.isfile(full):
+            scan.files[path] = os.stat(full)
+        else:
+            scan.faults.append((path, "is a symlink to something that is no file"))
+    else:
+        scan.links[path] = project.workspace.read_link(place) or ""
+
+
+def _walk(project: Project, scan: Scan, place: str, inner: str, *, dereference: bool) -> None:
+    for folder in project.workspace.walk(place, dereference=dereference):
+        path = "/".join(part for part in (inner, folder.path) if part)
+        prefix = path + "/" if path else ""
+        if path:
+            scan.folders.add(path)
+            if folder.empty:
+                scan.empty_folders.append(path)
+        for name, found in folder.files.items():
+            scan.files[prefix + name] = found
+        for name, link in folder.links.items():
+            scan.links[prefix + name] = link
+        outer = inner + "/" if inner else ""
+        scan.faults.extend((outer + fault, why) for fault, why in folder.faults)
+
+
+def _recall(project: Project, scan: Scan, inner: str) -> None:
+    place = f"{scan.target}/{inner}" if inner else scan.target
+    skip = len(scan.target) + 1
+    for folder, seen in project.statcache.folders_below(place).items():
+        prefix = folder[skip:] + "/" if len(folder) > skip else ""
+        for name, what in seen.items():
+            _remember(scan, prefix + name, what)
+
+
+def _remember(scan: Scan, path: str, seen: Seen) -> None:
+    scan.seen[path] = seen
+    found = scan.files.get(path)
+    if found is not None and seen.digest and seen.matches(found):
+        scan.digests[path] = seen.digest
+
+
+def hash_files(project: Project, scan: Scan, paths: Iterable[str]) -> None:
+    """Read those of the files whose digest is not known, and remember what they have.
+
+    A file that vanished meanwhile leaves the scan; one that cannot be read is an InputError.
+    """
+    unread = sorted(scan.unread(paths))
+    if not unread:
+        return
+    total = sum(scan.files[path].st_size for path in unread)
+    project.progress.start("hashing", total_bytes=total)
+    fresh: dict[str, tuple[os.stat_result, int]] = {}
+
+    def one(path: str) -> tuple[str, Digest | None, os.stat_result | None, int]:
+        started = now_ns()
+        digest, found = hash_file(project, workspace_path(scan.target, path))
+        return path, digest, found, started
+
+    def take(done: tuple[str, Digest | None, os.stat_result | None, int]) -> None:
+        path, digest, found, started = done
+        project.progress.advance(scan.files[path].st_size)
+        if digest is None or found is None:
+            del scan.files[path]
+            return
+        scan.digests[path] = digest
+        scan.files[path] = found
+        fresh[path] = (found, started)
+
+    if total < HASH_THREADS_MIN_BYTES:
+        for path in unread:
+            take(one(path))
+    else:
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for done in pool.map(one, unread):
+                take(done)
+    project.progress.finish()
+    remember_files(project, scan, fresh)
+
+
+def hash_file(project: Project, path: str) -> tuple[Digest | None, os.stat_result | None]:
+    """Return a file's digest and its stat when it was read; (None, None) if it is gone."""
+    try:
+        fd = os.open(project.workspace.absolute(path), os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        raise InputError(f"{printable(path)} cannot be read: {error.strerror}") from error
+    with open(fd, "rb", buffering=0) as file:
+        before = os.fstat(fd)
+        whole = hasher()
+        while data := file.read(READ_SIZE_BYTES):
+            whole.update(data)
+        after = os.fstat(fd)
+    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+        raise DvError(
+            f"{printable(path)} changed while it was read", hint="repeat the command when it rests"
+        )
+    return whole.digest(), after
+
+
+def remember_files(
+    project: Project, scan: Scan, fresh: dict[str, tuple[os.stat_result, int]]
+) -> None:
+    """Put digests just taken into the statcache; what is tracked stays tracked."""
+    changes: dict[str, Seen] = {}
+    for path, (found, started) in fresh.items():
+        before = scan.seen.get(path)
+        changes[path] = seen_file(
+            found,
+            scan.digests[path],
+            executable=is_executable(found),
+            read_at_ns=started,
+            tracked=before is not None and before.tracked,
+        )
+    save_seen(project, scan.target, changes)
+
+
+def save_seen(project: Project, target: str, changes: Mapping[str, Seen | None]) -> None:
+    """Set or (None) forget what the statcache knows of paths of a target."""
+    by_folder: dict[str, dict[str, Seen | None]] = {}
+    for path, seen in changes.items():
+        folder, _, name = workspace_path(target, path).rpartition("/")
+        by_folder.setdefault(folder, {})[name] = seen
+    rows: dict[str, SeenFolder] = {}
+    for folder, names in by_folder.items():
+        row = project.statcache.folder(folder)
+        for name, seen in names.items():
+            if seen is None:
+                row.pop(name, None)
+            else:
+                row[name] = seen
+        rows[folder] = row
+    project.statcache.save(rows)
+
+
+def tracked_other() -> Seen:
+    """Return what to remember of a symlink or empty folder that dvtool tracks."""
+    return seen_other(tracked=True)
+
+
+def file_entry(scan: Scan, path: str) -> Entry:
+    """Return the entry that a file has now; its digest must be known."""
+    found = scan.files[path]
+    return Entry(blake3=scan.digests[path].hex(), size=found.st_size, exec=is_executable(found))

@@ -1,0 +1,213 @@
+"""Shard objects: the entries of a shard (which its hash covers) and where their content lies.
+
+::
+
+    object  = header entries locations
+    header  = 8 bytes magic, u32 entries size, u32 entries size before zstd,
+              u32 locations size, u32 locations size before zstd, u64 XXH3-64 of stored locations
+    entries = zstd of the canonical text; its BLAKE3 is the shard's hash and name
+    locations = zstd of the columns below, little-endian; empty where the object is kept locally
+
+    columns = u32 packs, u32 files, u32 chunks, u32 named chunks
+              32 bytes pack BLAKE3 × packs
+              u32 pack size × packs
+              u32 chunk count × files         (one file per distinct non-empty content, in the
+                                               order in which the entries first name it)
+              u32 pack number, u32 frame offset, u32 frame size, u32 start, u32 size: each × chunks
+              32 bytes BLAKE3 × named chunks  (of the files with several chunks, in order; the one
+                                               chunk of the others has the file's own hash)
+
+Locations are a hint: who reads them checks every chunk and file by its hash. gc may replace them.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import zstandard
+
+from dvtool.columns import Columns, little_endian
+from dvtool.digest import DIGEST_SIZE_BYTES, Digest, guard_of
+from dvtool.errors import CorruptError
+from dvtool.manifest import Entries
+from dvtool.pack import PACK_SIZE_MAX_BYTES, ZSTD_LEVEL, Placement
+
+MAGIC = b"\x89dvshrd\n"
+HEADER = struct.Struct("<8sIIIIQ")
+COUNTS = struct.Struct("<IIII")
+OBJECT_SIZE_MAX_BYTES = 64 << 20
+"""A shard object larger than this is refused before it is read."""
+PART_RAW_SIZE_MAX_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RemotePack:
+    """A pack as locations name it; `size` in bytes lets a listing prove it whole."""
+
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """One chunk on a remote."""
+
+    pack: RemotePack
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class ShardObject:
+    """A decoded shard object: the canonical text, unchecked, and the locations by file."""
+
+    text: bytes
+    locations: dict[Digest, list[Located]]
+
+
+def contents_of(entries: Entries) -> dict[Digest, int]:
+    """Return digest -> size of the distinct, non-empty file contents, in the order of entries."""
+    found: dict[Digest, int] = {}
+    for entry in entries.values():
+        if entry.size > 0:
+            found.setdefault(bytes.fromhex(entry.blake3), entry.size)
+    return found
+
+
+def encode_object(text: bytes, locations: Mapping[Digest, Iterable[Located]] | None) -> bytes:
+    """Return a shard object; without locations, the form that the local store keeps.
+
+    `locations` must be in the order of `contents_of` the entries.
+    """
+    compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+    raw = b"" if locations is None else _encode_locations(locations)
+    stored_text = compressor.compress(text)
+    stored = compressor.compress(raw) if raw else b""
+    header = HEADER.pack(
+        MAGIC, len(stored_text), len(text), len(stored), len(raw), guard_of(stored)
+    )
+    return header + stored_text + stored
+
+
+def _encode_locations(locations: Mapping[Digest, Iterable[Located]]) -> bytes:
+    packs: dict[Digest, int] = {}
+    pack_sizes = array("I")
+    counts = array("I")
+    numbers, offsets, sizes, starts, raws = (array("I") for _ in range(5))
+    named: list[Digest] = []
+    for chunks in locations.values():
+        before = len(numbers)
+        for chunk in chunks:
+            pack, place = chunk.pack, chunk.placement
+            number = packs.setdefault(pack.digest, len(packs))
+            if number == len(pack_sizes):
+                pack_sizes.append(pack.size)
+            numbers.append(number)
+            offsets.append(place.frame_offset)
+            sizes.append(place.frame_size)
+            starts.append(place.start)
+            raws.append(place.size)
+            named.append(place.digest)
+        counts.append(len(numbers) - before)
+        if counts[-1] == 1:
+            named.pop()
+    return b"".join(
+        [
+            COUNTS.pack(len(packs), len(counts), len(numbers), len(named)),
+            *packs,
+            *map(little_endian, (pack_sizes, counts, numbers, offsets, sizes, starts, raws)),
+            *named,
+        ]
+    )
+
+
+def split_object(data: bytes, name: str) -> tuple[bytes, bytes]:
+    """Return the canonical text and the raw locations of a shard object, neither checked."""
+    if len(data) < HEADER.size:
+        raise CorruptError(f"{name}: {len(data)} bytes are too few for a shard")
+    magic, text_size, text_raw, size, raw, guard = HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise CorruptError(f"{name}: is not a shard")
+    if len(data) != HEADER.size + text_size + size:
+        raise CorruptError(f"{name}: has {len(data):,} bytes, not what its header says")
+    stored_text = data[HEADER.size : HEADER.size + text_size]
+    stored = data[HEADER.size + text_size :]
+    if guard_of(stored) != guard:
+        raise CorruptError(f"{name}: its locations are damaged")
+    return _unpack(stored_text, text_raw, name), _unpack(stored, raw, name) if stored else b""
+
+
+def decode_locations(raw: bytes, entries: Entries, name: str) -> dict[Digest, list[Located]]:
+    """Return file digest -> its chunks, from a shard's raw locations and its checked entries.
+
+    CorruptError if they do not fit the entries or point outside of a pack.
+    """
+    if not raw:
+        return {}
+    contents = contents_of(entries)
+    if len(raw) < COUNTS.size:
+        raise CorruptError(f"{name}: its locations are cut short")
+    packs, files, chunks, named = COUNTS.unpack_from(raw)
+    expected = (
+        COUNTS.size + (DIGEST_SIZE_BYTES + 4) * packs + 4 * files + 20 * chunks
+        + DIGEST_SIZE_BYTES * named
+    )  # fmt: skip
+    if len(raw) != expected or files != len(contents):
+        raise CorruptError(f"{name}: its locations do not fit its entries")
+    columns = Columns(raw, COUNTS.size)
+    digests = columns.digests(packs)
+    sizes = columns.numbers("I", packs)
+    table = [RemotePack(d, s) for d, s in zip(digests, sizes, strict=True)]
+    counts = columns.numbers("I", files)
+    places = [columns.numbers("I", chunks) for _ in range(5)]
+    names = columns.digests(named)
+    _check_places(places, sizes, name)
+    if sum(counts) != chunks or sum(count for count in counts if count != 1) != named:
+        raise CorruptError(f"{name}: its locations do not add up")
+    return _by_file(contents, counts, places, names, table, name)
+
+
+def _by_file(
+    contents: Mapping[Digest, int],
+    counts: array[int],
+    places: list[array[int]],
+    names: list[Digest],
+    packs: list[RemotePack],
+    name: str,
+) -> dict[Digest, list[Located]]:
+    rows = zip(*places, strict=True)
+    names_left = iter(names)
+    found: dict[Digest, list[Located]] = {}
+    for (digest, file_size), count in zip(contents.items(), counts, strict=True):
+        chunks = []
+        total = 0
+        for _ in range(count):
+            number, offset, frame_size, start, size = next(rows)
+            chunk = digest if count == 1 else next(names_left)
+            chunks.append(Located(packs[number], Placement(chunk, offset, frame_size, start, size)))
+            total += size
+        if total != file_size:
+            raise CorruptError(f"{name}: the chunks of {digest.hex()} are not of the file's size")
+        found[digest] = chunks
+    return found
+
+
+def _check_places(places: list[array[int]], pack_sizes: array[int], name: str) -> None:
+    numbers, offsets, sizes, _, _ = places
+    if any(size > PACK_SIZE_MAX_BYTES for size in pack_sizes):
+        raise CorruptError(f"{name}: names a pack of more than {PACK_SIZE_MAX_BYTES:,} bytes")
+    for number, offset, size in zip(numbers, offsets, sizes, strict=True):
+        if number >= len(pack_sizes) or offset + size > pack_sizes[number]:
+            raise CorruptError(f"{name}: points outside of a pack")
+
+
+def _unpack(stored: bytes, raw_size: int, name: str) -> bytes:
+    try:
+        claimed = zstandard.frame_content_size(stored)
+        if claimed != raw_size or raw_size > PART_RAW_SIZE_MAX_BYTES:
+            raise CorruptError(f"{name}: a part claims to unpack to {claimed:,} bytes")
+        return zstandard.ZstdDecompressor().decompress(stored, max_output_size=raw_size)
+    except zstandard.ZstdError as error:
+        raise CorruptError(f"{name}: cannot be unpacked ({error})") from error

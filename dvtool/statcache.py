@@ -1,0 +1,177 @@
+"""path -> (stat, hash): files that look unchanged are not read again.
+
+One row a folder, so that reading a folder's files costs one look-up and a change rewrites one
+row. Disposable: a damaged or missing cache costs time, never correctness.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from dvtool.digest import Digest
+
+VERSION = 1
+TICK_NS = 10_000_000
+"""Kernels stamp files from a clock that moves in ticks of up to 10 ms."""
+WHOLE_SECOND_NS = 1_000_000_000
+
+
+class Seen(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A path as it was when it was last read or written. `digest` is empty for links, folders.
+
+    `tracked` says that add or checkout put it there: if it is missing now, the user deleted it;
+    a path that was never tracked here is only absent.
+    """
+
+    mtime_ns: int
+    ctime_ns: int
+    size: int
+    inode: int
+    executable: bool
+    digest: Digest
+    tracked: bool
+
+    def matches(self, found: os.stat_result) -> bool:
+        """Whether the file still has the stat it had when its digest was taken."""
+        return (
+            self.mtime_ns == found.st_mtime_ns
+            and self.size == found.st_size
+            and self.inode == found.st_ino
+            and self.ctime_ns == found.st_ctime_ns
+        )
+
+
+SeenFolder: TypeAlias = dict[str, Seen]
+"""Name -> what was seen of it."""
+
+_decoder = msgspec.msgpack.Decoder(SeenFolder)
+
+
+def seen_file(
+    found: os.stat_result, digest: Digest, *, executable: bool, read_at_ns: int, tracked: bool
+) -> Seen:
+    """Return what to remember of a file whose bytes had `digest` at `read_at_ns` (wall clock).
+
+    A file stamped in the very tick in which it was read could change again without its stamp
+    changing: it is remembered with no size that could match, and so read again ("racy", as git
+    calls it).
+    """
+    stamp = max(found.st_mtime_ns, found.st_ctime_ns)
+    coarse = stamp % WHOLE_SECOND_NS == 0
+    racy = stamp >= read_at_ns - (2 * WHOLE_SECOND_NS if coarse else TICK_NS)
+    return Seen(
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+        -1 if racy else found.st_size,
+        found.st_ino,
+        executable,
+        digest,
+        tracked,
+    )
+
+
+def seen_other(*, tracked: bool) -> Seen:
+    """Return what to remember of a symlink or an empty folder: only that it was there."""
+    return Seen(0, 0, -1, 0, False, b"", tracked)
+
+
+def now_ns() -> int:
+    """Return the wall clock that file stamps are compared with."""
+    return time.time_ns()
+
+
+class StatCache:
+    """The cache of one worktree. Every method works, without effect, when the file cannot."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+
+    def __enter__(self) -> StatCache:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def folder(self, path: str) -> SeenFolder:
+        """Return what is known of the names in one folder (relative to the worktree)."""
+        try:
+            row = (
+                self._connection()
+                .execute("SELECT seen FROM folders WHERE path = ?", (path,))
+                .fetchone()
+            )
+            return _decoder.decode(row[0]) if row else {}
+        except (sqlite3.Error, OSError, msgspec.MsgspecError):
+            return {}
+
+    def folders_below(self, path: str) -> dict[str, SeenFolder]:
+        """Return the known folders at and below `path`."""
+        try:
+            rows = self._connection().execute(
+                "SELECT path, seen FROM folders WHERE path = ? OR (path > ? AND path < ?)",
+                (path, path + "/", path + "0"),  # "0" is the character after "/"
+            )
+            return {name: _decoder.decode(seen) for name, seen in rows}
+        except (sqlite3.Error, OSError, msgspec.MsgspecError):
+            return {}
+
+    def save(self, folders: Mapping[str, SeenFolder]) -> None:
+        """Replace what is known of these folders; an empty one is forgotten."""
+        self._write(
+            [(path, msgspec.msgpack.encode(seen)) for path, seen in folders.items() if seen],
+            [path for path, seen in folders.items() if not seen],
+        )
+
+    def forget_below(self, path: str) -> None:
+        """Forget a folder and all below it."""
+        self._write([], list(self.folders_below(path)))
+
+    def _write(self, rows: list[tuple[str, bytes]], gone: Iterable[str]) -> None:
+        with contextlib.suppress(sqlite3.Error, OSError):
+            db = self._connection()
+            with db:
+                db.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?)", rows)
+                db.executemany("DELETE FROM folders WHERE path = ?", [(path,) for path in gone])
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            try:
+                self._db = self._open()
+            except sqlite3.DatabaseError:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._path)
+                self._db = self._open()
+        return self._db
+
+    def _open(self) -> sqlite3.Connection:
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        db = sqlite3.connect(self._path, timeout=10)
+        try:
+            # It may be lost in a power cut, so no write waits for the disk.
+            db.execute("PRAGMA synchronous = OFF")
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version != VERSION:
+                with db:
+                    db.execute("DROP TABLE IF EXISTS folders")
+                    db.execute(
+                        "CREATE TABLE folders (path TEXT PRIMARY KEY, seen BLOB) WITHOUT ROWID"
+                    )
+                    db.execute(f"PRAGMA user_version = {VERSION}")
+        except BaseException:
+            db.close()
+            raise
+        return db

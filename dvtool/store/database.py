@@ -1,0 +1,332 @@
+"""store.db: the index of the local store, in SQLite.
+
+It maps chunk -> pack and frame, file -> chunks, and remembers what each remote was seen to hold.
+The first two can be made again from the packs; the last is a hint that every push checks.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeAlias
+
+from dvtool.digest import DIGEST_SIZE_BYTES, Digest
+from dvtool.errors import CorruptError, SetupError
+from dvtool.pack import PackInfo, Placement, Recipe
+from dvtool.shard import Located, RemotePack
+
+VERSION = 1
+QUERY_BATCH = 900
+"""Below SQLite's oldest limit on the parameters of one statement, 999."""
+BUSY_TIMEOUT_S = 60
+
+Row: TypeAlias = Any
+"""A row as sqlite3 gives it: a tuple of the columns selected."""
+
+SCHEMA = """
+CREATE TABLE packs (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL);
+CREATE TABLE chunks (
+  digest BLOB PRIMARY KEY, pack INTEGER NOT NULL,
+  frame_offset INTEGER NOT NULL, frame_size INTEGER NOT NULL,
+  start INTEGER NOT NULL, size INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE recipes (
+  digest BLOB PRIMARY KEY, size INTEGER NOT NULL, chunks BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE remotes (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE remote_packs (
+  id INTEGER PRIMARY KEY, remote INTEGER NOT NULL, digest BLOB NOT NULL, size INTEGER NOT NULL,
+  UNIQUE (remote, digest)
+);
+CREATE TABLE remote_chunks (
+  digest BLOB NOT NULL, remote_pack INTEGER NOT NULL,
+  frame_offset INTEGER NOT NULL, frame_size INTEGER NOT NULL,
+  start INTEGER NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (digest, remote_pack)
+) WITHOUT ROWID;
+CREATE TABLE remote_shards (
+  remote INTEGER NOT NULL, digest BLOB NOT NULL, packs BLOB NOT NULL, size INTEGER NOT NULL,
+  PRIMARY KEY (remote, digest)
+) WITHOUT ROWID;
+CREATE TABLE remote_roots (
+  remote INTEGER NOT NULL, manifest BLOB NOT NULL, root TEXT NOT NULL,
+  PRIMARY KEY (remote, manifest)
+) WITHOUT ROWID;
+CREATE TABLE remote_recipes (
+  remote INTEGER NOT NULL, digest BLOB NOT NULL, chunks BLOB NOT NULL,
+  PRIMARY KEY (remote, digest)
+) WITHOUT ROWID;
+CREATE TABLE remote_commits (
+  remote INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY (remote, id)
+) WITHOUT ROWID;
+"""
+
+
+class Database:
+    """One connection to store.db. Values in, values out; every write is one transaction."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._db = _connect(path)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    # --- local content --------------------------------------------------------------------
+
+    def add_packs(self, packs: Iterable[PackInfo]) -> None:
+        """Index packs that are in place. What is known already stays as it is."""
+        with self._db:
+            for info in packs:
+                number = self._pack_number(info)
+                rows = sorted(
+                    (p.digest, number, p.frame_offset, p.frame_size, p.start, p.size)
+                    for p in info.index.placements()
+                )
+                self._db.executemany("INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
+                self._add_recipes(info.index.recipes)
+
+    def add_recipes(self, recipes: Iterable[Recipe]) -> None:
+        """Remember how files are put together. Only recipes that were verified belong here."""
+        with self._db:
+            self._add_recipes(recipes)
+
+    def held_chunks(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Return those of the chunks that a local pack has."""
+        return {row[0] for row in self._select("SELECT digest FROM chunks WHERE digest", digests)}
+
+    def places(self, digests: Iterable[Digest]) -> dict[Digest, tuple[int, Placement]]:
+        """Return chunk -> (number of its pack, place) for the chunks that a local pack has."""
+        rows = self._select(
+            "SELECT pack, digest, frame_offset, frame_size, start, size FROM chunks WHERE digest",
+            digests,
+        )
+        return {row[1]: (row[0], Placement(*row[1:])) for row in rows}
+
+    def recipes(self, digests: Iterable[Digest]) -> dict[Digest, Recipe]:
+        """Return the known recipes of these files."""
+        rows = self._select("SELECT digest, size, chunks FROM recipes WHERE digest", digests)
+        return {digest: Recipe(digest, size, split(chunks)) for digest, size, chunks in rows}
+
+    def packs(self) -> dict[int, RemotePack]:
+        """Return number -> id and size of every local pack."""
+        rows = self._db.execute("SELECT id, digest, size FROM packs")
+        return {number: RemotePack(digest, size) for number, digest, size in rows}
+
+    def chunks_in(self, pack: int) -> list[Placement]:
+        """Return the chunks that are read from a pack, in its order."""
+        rows = self._db.execute(
+            "SELECT digest, frame_offset, frame_size, start, size FROM chunks WHERE pack = ? "
+            "ORDER BY frame_offset, start",
+            (pack,),
+        )
+        return [Placement(*row) for row in rows]
+
+    # --- what remotes hold ----------------------------------------------------------------
+
+    def remote(self, name: str) -> int:
+        """Return the number of a remote, by the id in its dv.json."""
+        with self._db:
+            self._db.execute("INSERT OR IGNORE INTO remotes (name) VALUES (?)", (name,))
+        row = self._db.execute("SELECT id FROM remotes WHERE name = ?", (name,)).fetchone()
+        return int(row[0])
+
+    def add_remote_pack(self, remote: int, pack: RemotePack, places: Iterable[Placement]) -> None:
+        """Remember that a remote has a pack with these chunks.
+
+        The chunks of a pack that is also here, byte for byte, need not be given.
+        """
+        with self._db:
+            number = self._remote_pack(remote, pack)
+            rows = sorted(
+                (p.digest, number, p.frame_offset, p.frame_size, p.start, p.size) for p in places
+            )
+            self._db.executemany("INSERT OR REPLACE INTO remote_chunks VALUES (?,?,?,?,?,?)", rows)
+
+    def remote_packs(self, remote: int) -> dict[Digest, int]:
+        """Return id -> size of the packs that a remote is believed to have."""
+        rows = self._db.execute("SELECT digest, size FROM remote_packs WHERE remote = ?", (remote,))
+        return dict(rows.fetchall())
+
+    def forget_remote_packs(self, remote: int, packs: Iterable[Digest]) -> None:
+        """Forget packs that a remote turned out not to have, and all that relied on them."""
+        gone = list(packs)
+        with self._db:
+            for digest in gone:
+                row = self._db.execute(
+                    "SELECT id FROM remote_packs WHERE remote = ? AND digest = ?", (remote, digest)
+                ).fetchone()
+                if row:
+                    self._db.execute("DELETE FROM remote_chunks WHERE remote_pack = ?", row)
+                    self._db.execute("DELETE FROM remote_packs WHERE id = ?", row)
+
+    def located(self, remote: int, digests: Iterable[Digest]) -> dict[Digest, Located]:
+        """Return chunk -> where a remote is believed to have it."""
+        wanted = list(digests)
+        same = self._select(
+            "SELECT r.digest, r.size, c.digest, c.frame_offset, c.frame_size, c.start, c.size "
+            "FROM chunks c JOIN packs p ON p.id = c.pack "
+            f"JOIN remote_packs r ON r.remote = {remote:d} AND r.digest = p.digest WHERE c.digest",
+            wanted,
+        )
+        other = self._select(
+            "SELECT r.digest, r.size, c.digest, c.frame_offset, c.frame_size, c.start, c.size "
+            "FROM remote_chunks c "
+            f"JOIN remote_packs r ON r.id = c.remote_pack AND r.remote = {remote:d} WHERE c.digest",
+            wanted,
+        )
+        found: dict[Digest, Located] = {}
+        for rows in (other, same):
+            for row in rows:
+                found[row[2]] = Located(RemotePack(row[0], row[1]), Placement(*row[2:]))
+        return found
+
+    def add_remote_shards(
+        self, remote: int, shards: Mapping[Digest, tuple[int, Iterable[Digest]]]
+    ) -> None:
+        """Remember shards that a remote has: hash -> (object size, the packs it points into)."""
+        rows = [(remote, digest, b"".join(packs), size) for digest, (size, packs) in shards.items()]
+        with self._db:
+            self._db.executemany("INSERT OR REPLACE INTO remote_shards VALUES (?,?,?,?)", rows)
+
+    def remote_shards(
+        self, remote: int, digests: Iterable[Digest]
+    ) -> dict[Digest, tuple[int, tuple[Digest, ...]]]:
+        """Return hash -> (object size, packs) of the shards that a remote is believed to have."""
+        rows = self._select(
+            f"SELECT digest, size, packs FROM remote_shards WHERE remote = {remote:d} AND digest",
+            digests,
+        )
+        return {digest: (size, split(packs)) for digest, size, packs in rows}
+
+    def add_remote_root(self, remote: int, root: str, manifests: Iterable[Digest]) -> None:
+        """Remember that a root on the remote names these manifests."""
+        rows = [(remote, manifest, root) for manifest in manifests]
+        with self._db:
+            self._db.executemany("INSERT OR REPLACE INTO remote_roots VALUES (?,?,?)", rows)
+
+    def remote_roots(self, remote: int, manifests: Iterable[Digest]) -> dict[Digest, str]:
+        """Return manifest -> id of the root that names it."""
+        return dict(
+            self._select(
+                f"SELECT manifest, root FROM remote_roots WHERE remote = {remote:d} AND manifest",
+                manifests,
+            )
+        )
+
+    def add_remote_recipes(self, remote: int, recipes: Mapping[Digest, Iterable[Digest]]) -> None:
+        """Remember how a remote says that files are put together, which nothing here verified."""
+        rows = sorted((remote, digest, b"".join(chunks)) for digest, chunks in recipes.items())
+        with self._db:
+            self._db.executemany("INSERT OR REPLACE INTO remote_recipes VALUES (?,?,?)", rows)
+
+    def remote_recipes(
+        self, remote: int, digests: Iterable[Digest]
+    ) -> dict[Digest, tuple[Digest, ...]]:
+        """Return file -> chunks as the remote says."""
+        rows = self._select(
+            f"SELECT digest, chunks FROM remote_recipes WHERE remote = {remote:d} AND digest",
+            digests,
+        )
+        return {digest: split(chunks) for digest, chunks in rows}
+
+    def add_pushed_commits(self, remote: int, commits: Iterable[str]) -> None:
+        """Remember commits whose manifests, and those of all commits before, a remote has."""
+        with self._db:
+            self._db.executemany(
+                "INSERT OR IGNORE INTO remote_commits VALUES (?, ?)",
+                [(remote, commit) for commit in commits],
+            )
+
+    def pushed_commits(self, remote: int) -> list[str]:
+        """Return the commits that were pushed to a remote from here."""
+        rows = self._db.execute("SELECT id FROM remote_commits WHERE remote = ?", (remote,))
+        return [row[0] for row in rows]
+
+    # --- inside ---------------------------------------------------------------------------
+
+    def _pack_number(self, info: PackInfo) -> int:
+        self._db.execute(
+            "INSERT OR IGNORE INTO packs (digest, size) VALUES (?, ?)", (info.digest, info.size)
+        )
+        row = self._db.execute("SELECT id FROM packs WHERE digest = ?", (info.digest,)).fetchone()
+        return int(row[0])
+
+    def _remote_pack(self, remote: int, pack: RemotePack) -> int:
+        self._db.execute(
+            "INSERT OR IGNORE INTO remote_packs (remote, digest, size) VALUES (?, ?, ?)",
+            (remote, pack.digest, pack.size),
+        )
+        row = self._db.execute(
+            "SELECT id FROM remote_packs WHERE remote = ? AND digest = ?", (remote, pack.digest)
+        ).fetchone()
+        return int(row[0])
+
+    def _add_recipes(self, recipes: Iterable[Recipe]) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO recipes VALUES (?, ?, ?)",
+            sorted((r.digest, r.size, b"".join(r.chunks)) for r in recipes),
+        )
+
+    def _select(self, head: str, digests: Iterable[Digest]) -> Iterator[Row]:
+        for batch in _batches(digests):
+            marks = ",".join("?" * len(batch))
+            yield from self._db.execute(f"{head} IN ({marks})", batch)
+
+
+def split(joined: bytes) -> tuple[Digest, ...]:
+    """Take digests that were joined end to end apart again."""
+    step = DIGEST_SIZE_BYTES
+    return tuple(joined[at : at + step] for at in range(0, len(joined), step))
+
+
+def _batches(digests: Iterable[Digest]) -> Iterator[Sequence[Digest]]:
+    # Sorted, neighbouring keys lie on the same pages of the index.
+    left = iter(sorted(set(digests)))
+    while batch := list(islice(left, QUERY_BATCH)):
+        yield batch
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise SetupError(f"cannot open the store's index {path}: {error}") from error
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            _create(db)
+        elif version != VERSION:
+            raise SetupError(
+                f"the store's index {path} is of version {version}, this dvtool uses {VERSION}",
+                hint="use a newer dvtool, or move the file away to have it made again",
+            )
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise CorruptError(
+            f"the store's index {path} is damaged: {error}",
+            hint="move it away; the packs beside it hold all content",
+        ) from error
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _create(db: sqlite3.Connection) -> None:
+    # Two processes may come here at once: the second finds the work done.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise

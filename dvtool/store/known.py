@@ -1,0 +1,99 @@
+"""What a remote is believed to hold: hints in store.db, confirmed by the remote before use."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from dvtool.digest import Digest
+from dvtool.pack import Placement
+from dvtool.shard import Located, RemotePack
+from dvtool.store.database import Database
+from dvtool.store.remote import FetchedShard, pack_key
+
+
+class Known:
+    """The part of store.db that is about one remote, named by the id in its dv.json."""
+
+    def __init__(self, db: Database, remote_id: str) -> None:
+        self._db = db
+        self._number = db.remote(remote_id)
+
+    def shards(self, digests: Iterable[Digest]) -> dict[Digest, tuple[int, tuple[Digest, ...]]]:
+        """Return shard -> (object size in bytes, the packs it points into)."""
+        return self._db.remote_shards(self._number, digests)
+
+    def add_shards(self, shards: Mapping[Digest, tuple[int, Iterable[Digest]]]) -> None:
+        """Remember shard objects that were proven to be there."""
+        self._db.add_remote_shards(self._number, shards)
+
+    def roots(self, manifests: Iterable[Digest]) -> dict[Digest, str]:
+        """Return manifest -> id of the root that names it."""
+        return self._db.remote_roots(self._number, manifests)
+
+    def add_root(self, root: str, manifests: Iterable[Digest]) -> None:
+        """Remember a root that was proven to be there."""
+        self._db.add_remote_root(self._number, root, manifests)
+
+    def commits(self) -> list[str]:
+        """Return commits that, with all before them, were pushed from here."""
+        return self._db.pushed_commits(self._number)
+
+    def add_commits(self, commits: Iterable[str]) -> None:
+        """Remember commits of which every manifest, and all before, was proven to be there."""
+        self._db.add_pushed_commits(self._number, commits)
+
+    def located(self, chunks: Iterable[Digest]) -> dict[Digest, Located]:
+        """Return chunk -> where it should be."""
+        return self._db.located(self._number, chunks)
+
+    def chunk_lists(self, files: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
+        """Return file -> chunks, for files of which the remote should have every chunk."""
+        wanted = list(files)
+        lists = self._db.remote_recipes(self._number, wanted)
+        single = self.located(digest for digest in wanted if digest not in lists)
+        return lists | {digest: (digest,) for digest in single}
+
+    def add_pack(self, pack: RemotePack, places: Iterable[Placement]) -> None:
+        """Remember a pack; `places` unless the same pack is in the local store."""
+        self._db.add_remote_pack(self._number, pack, places)
+
+    def confirm(self, packs: Collection[Digest], there: Mapping[str, int]) -> set[Digest]:
+        """Return the packs that are whole on the remote by its word, and forget the others."""
+        sizes = self._db.remote_packs(self._number)
+        sound = {
+            pack for pack in packs if pack in sizes and there.get(pack_key(pack)) == sizes[pack]
+        }
+        self._db.forget_remote_packs(self._number, set(packs) - sound)
+        return sound
+
+    def learn(
+        self,
+        shards: Mapping[Digest, FetchedShard],
+        sound: Collection[RemotePack],
+        *,
+        held: Collection[Digest] = (),
+    ) -> None:
+        """Take over where shards from the remote say their content lies.
+
+        Only packs in `sound` count. Of packs in `held`, which the local store has byte for byte,
+        the places need not be kept.
+        """
+        places: dict[RemotePack, set[Placement]] = {pack: set() for pack in sound}
+        recipes: dict[Digest, list[Digest]] = {}
+        for shard in shards.values():
+            for file, chunks in shard.locations.items():
+                if len(chunks) > 1:
+                    recipes[file] = [chunk.placement.digest for chunk in chunks]
+                for chunk in chunks:
+                    if chunk.pack in places and chunk.pack.digest not in held:
+                        places[chunk.pack].add(chunk.placement)
+        for pack, some in places.items():
+            self.add_pack(pack, some)
+        self._db.add_remote_recipes(self._number, recipes)
+        self.add_shards(
+            {
+                digest: (shard.size, {pack.digest for pack in shard.packs()})
+                for digest, shard in shards.items()
+                if shard.complete and shard.packs() <= set(sound)
+            }
+        )

@@ -1,0 +1,348 @@
+"""The local store: packs and shards in the git common folder, shared by all worktrees.
+
+Packs and shards are written under a temporary name, flushed, renamed, and only then indexed: a
+crash leaves at most files that nothing refers to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from dvtool.atomic import sync_folder, temp_name, write_bytes
+from dvtool.digest import EMPTY, Digest, digest_of, hasher
+from dvtool.errors import CorruptError, MissingError
+from dvtool.manifest import Entries, ShardRef, ShardText, decode_shard
+from dvtool.pack import PackInfo, Placement, Recipe, chunk_in, read_index, unpack_frame
+from dvtool.shard import RemotePack, encode_object, split_object
+from dvtool.store.database import Database
+
+PACKS, SHARDS, TEMP = "packs", "shards", "tmp"
+OPEN_PACKS_MAX = 32
+STALE_TEMP_S = 2 * 24 * 3600
+
+
+class LocalStore:
+    """Packs, shards and their index under one folder. Not shared between threads."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._database: Database | None = None
+
+    def __enter__(self) -> LocalStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the index."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    @property
+    def db(self) -> Database:
+        """The index, opened when it is first needed."""
+        if self._database is None:
+            for name in (PACKS, SHARDS, TEMP):
+                os.makedirs(os.path.join(self.path, name), exist_ok=True)
+            fresh = not os.path.exists(self.database_path)
+            self._database = Database(self.database_path)
+            if fresh:
+                self.reindex()
+        return self._database
+
+    @property
+    def database_path(self) -> str:
+        """Where store.db is."""
+        return os.path.join(self.path, "store.db")
+
+    # --- packs ----------------------------------------------------------------------------
+
+    def pack_path(self, digest: Digest) -> str:
+        """Return where a pack of this id belongs."""
+        name = digest.hex()
+        return os.path.join(self.path, PACKS, name[:2], name)
+
+    def temp_path(self) -> str:
+        """Return a fresh path, on the same filesystem, for a file in the making."""
+        folder = os.path.join(self.path, TEMP)
+        os.makedirs(folder, exist_ok=True)
+        return os.path.join(folder, temp_name())
+
+    def adopt(self, packs: Iterable[tuple[str, PackInfo]]) -> None:
+        """Take finished packs, flushed to the disk under temporary paths, into the store."""
+        infos = []
+        folders = set()
+        for temp, info in packs:
+            path = self.pack_path(info.digest)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.replace(temp, path)
+            folders.add(os.path.dirname(path))
+            infos.append(info)
+        for folder in folders | {os.path.join(self.path, PACKS)}:
+            sync_folder(folder)
+        self.db.add_packs(infos)
+
+    def reindex(self) -> int:
+        """Index every pack that lies in the store; return how many there are.
+
+        A pack may have come from elsewhere: its recipes are believed only once they were tried.
+        """
+        count = 0
+        recipes: list[Recipe] = []
+        for path, digest in self._files(PACKS):
+            size = os.path.getsize(path)
+            with open(path, "rb") as file:
+                index = read_index(file, size=size, where=path)
+            recipes.extend(index.recipes)
+            index.recipes = []
+            self.db.add_packs([PackInfo(digest, size, index)])
+            count += 1
+        self.add_tried(recipes)
+        return count
+
+    def add_tried(self, recipes: Iterable[Recipe]) -> set[Digest]:
+        """Remember the recipes that do make their file; return the files they make.
+
+        Recipes whose chunks are not all here are passed over; one that makes another file than
+        it says is not believed.
+        """
+        proven: list[Recipe] = []
+        with self.reader() as reader:
+            for recipe in recipes:
+                with contextlib.suppress(MissingError, CorruptError):
+                    reader.prepare_recipe(recipe)
+                    for _ in reader.read(recipe.digest):
+                        pass
+                    proven.append(recipe)
+        self.db.add_recipes(proven)
+        return {recipe.digest for recipe in proven}
+
+    def sweep_temp(self) -> None:
+        """Remove what interrupted commands left unfinished some days ago."""
+        folder = os.path.join(self.path, TEMP)
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError):
+                if os.path.getmtime(path) < time.time() - STALE_TEMP_S:
+                    os.unlink(path)
+
+    def _files(self, kind: str) -> Iterator[tuple[str, Digest]]:
+        top = os.path.join(self.path, kind)
+        for folder in sorted(os.listdir(top)) if os.path.isdir(top) else ():
+            for name in sorted(os.listdir(os.path.join(top, folder))):
+                with contextlib.suppress(ValueError):
+                    yield os.path.join(top, folder, name), bytes.fromhex(name)
+
+    # --- contents -------------------------------------------------------------------------
+
+    def lacking(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Return the file contents of which at least one chunk is not here."""
+        wanted = set(digests) - {EMPTY}
+        wanted -= self.db.held_chunks(wanted)
+        if not wanted:
+            return set()
+        recipes = self.db.recipes(wanted)
+        chunks = {chunk for recipe in recipes.values() for chunk in recipe.chunks}
+        held = self.db.held_chunks(chunks)
+        whole = {recipe.digest for recipe in recipes.values() if held.issuperset(recipe.chunks)}
+        return wanted - whole
+
+    def chunk_lists(self, digests: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
+        """Return file -> its chunks for the files whose chunks are known here.
+
+        A file of one chunk, which has the file's own hash, needs no recipe.
+        """
+        wanted = set(digests)
+        single = self.db.held_chunks(wanted)
+        lists: dict[Digest, tuple[Digest, ...]] = {digest: (digest,) for digest in single}
+        for recipe in self.db.recipes(wanted - single).values():
+            lists[recipe.digest] = recipe.chunks
+        return lists
+
+    def reader(self) -> ContentReader:
+        """Return a reader of file contents; use it as a context manager."""
+        return ContentReader(self)
+
+    # --- shards ---------------------------------------------------------------------------
+
+    def shard_path(self, digest: Digest) -> str:
+        """Return where the shard of this hash belongs."""
+        name = digest.hex()
+        return os.path.join(self.path, SHARDS, name[:2], name)
+
+    def put_shards(self, shards: Iterable[ShardText]) -> None:
+        """Keep the entries of shards, durably."""
+        for shard in shards:
+            self.put_shard_text(shard.ref.digest, shard.text)
+
+    def put_shard_text(self, digest: Digest, text: bytes) -> None:
+        """Keep the canonical text of one shard, which must have this hash."""
+        path = self.shard_path(digest)
+        if os.path.exists(path):
+            return
+        if digest_of(text) != digest:
+            raise CorruptError(f"shard {digest.hex()}: its bytes are not what its name says")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_bytes(path, encode_object(text, None))
+
+    def has_shard(self, digest: Digest) -> bool:
+        """Whether the entries of a shard are here."""
+        return os.path.exists(self.shard_path(digest))
+
+    def shard_text(self, digest: Digest) -> bytes:
+        """Return the canonical text of a shard, unchecked; MissingError if it is not here."""
+        path = self.shard_path(digest)
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except FileNotFoundError as error:
+            raise MissingError(
+                f"the list of files {digest.hex()[:12]}… (a shard of a large manifest) is not here",
+                hint="run: dv fetch",
+            ) from error
+        return split_object(data, path)[0]
+
+    def load_shard(self, ref: ShardRef) -> Entries:
+        """Return the entries of a shard, checked."""
+        return decode_shard(self.shard_text(ref.digest), ref)
+
+
+class ContentReader:
+    """Reads file contents out of packs; what it yields was checked against the file's hash."""
+
+    def __init__(self, store: LocalStore) -> None:
+        self._store = store
+        self._packs: dict[int, RemotePack] | None = None
+        self._files: dict[int, BinaryIO] = {}
+        self._frame: tuple[int, int] = (-1, -1)
+        self._raw: bytes | memoryview = b""
+        self._places: dict[Digest, tuple[int, Placement]] = {}
+        self._chunks: dict[Digest, tuple[Digest, ...]] = {}
+
+    def __enter__(self) -> ContentReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def prepare(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Look up many contents at once; return them in the order in which they lie on the disk.
+
+        MissingError if one is not here.
+        """
+        wanted = set(digests) - {EMPTY}
+        self._chunks = self._store.chunk_lists(wanted)
+        every = {chunk for chunks in self._chunks.values() for chunk in chunks}
+        self._places = self._store.db.places(every)
+        for digest in wanted:
+            chunks = self._chunks.get(digest)
+            if chunks is None or any(chunk not in self._places for chunk in chunks):
+                raise _missing(digest)
+        return sorted(wanted, key=self._position)
+
+    def prepare_recipe(self, recipe: Recipe) -> None:
+        """Look up a file by a recipe that the index does not have yet."""
+        self._chunks[recipe.digest] = recipe.chunks
+        self._places.update(self._store.db.places(recipe.chunks))
+        if any(chunk not in self._places for chunk in recipe.chunks):
+            raise _missing(recipe.digest)
+
+    def prepare_chunks(self, chunks: Iterable[Digest]) -> None:
+        """Look up chunks that `chunk` will then return; MissingError if one is not here."""
+        wanted = set(chunks)
+        self._places.update(self._store.db.places(wanted))
+        for digest in wanted:
+            if digest not in self._places:
+                raise _missing(digest)
+
+    def _position(self, digest: Digest) -> tuple[int, int, int]:
+        pack, place = self._places[self._chunks[digest][0]]
+        return pack, place.frame_offset, place.start
+
+    def read(self, digest: Digest) -> Iterator[memoryview]:
+        """Yield the bytes of a prepared file. The last comes only when the whole was verified.
+
+        CorruptError, naming the pack, if the bytes do not have the hash.
+        """
+        if digest == EMPTY:
+            return
+        chunks = self._chunks[digest]
+        if len(chunks) == 1:
+            pack, place = self._places[digest]
+            where = f"pack {self._pack(pack).digest.hex()}"
+            yield chunk_in(
+                self._unpacked(pack, place), place.start, place.size, digest, where=where
+            )
+            return
+        whole = hasher()
+        previous: memoryview | None = None
+        for chunk in chunks:
+            if previous is not None:
+                yield previous
+            pack, place = self._places[chunk]
+            previous = memoryview(self._unpacked(pack, place))[place.start :][: place.size]
+            whole.update(previous)
+        if whole.digest() != digest:
+            self._name_damage(digest)
+        if previous is not None:
+            yield previous
+
+    def chunk(self, digest: Digest) -> memoryview:
+        """Return one prepared chunk, verified."""
+        pack, place = self._places[digest]
+        where = f"pack {self._pack(pack).digest.hex()}"
+        return chunk_in(self._unpacked(pack, place), place.start, place.size, digest, where=where)
+
+    def _name_damage(self, digest: Digest) -> None:
+        for chunk in self._chunks[digest]:
+            self.chunk(chunk)
+        raise CorruptError(
+            f"the chunks known for file {digest.hex()} do not make that file",
+            hint="run: dv fetch",
+        )
+
+    def _unpacked(self, pack: int, place: Placement) -> bytes | memoryview:
+        if self._frame != (pack, place.frame_offset):
+            path = self._store.pack_path(self._pack(pack).digest)
+            file = self._open(pack, path)
+            file.seek(place.frame_offset)
+            stored = file.read(place.frame_size)
+            if len(stored) != place.frame_size:
+                raise CorruptError(f"{path} is shorter than the index says")
+            self._raw = unpack_frame(stored, where=path)
+            self._frame = (pack, place.frame_offset)
+        return self._raw
+
+    def _open(self, pack: int, path: str) -> BinaryIO:
+        file = self._files.get(pack)
+        if file is None:
+            if len(self._files) >= OPEN_PACKS_MAX:
+                oldest = next(iter(self._files))
+                self._files.pop(oldest).close()
+            try:
+                file = open(path, "rb", buffering=0)
+            except FileNotFoundError as error:
+                raise MissingError(
+                    f"{path} is gone, which the index still names", hint="run: dv fetch"
+                ) from error
+            self._files[pack] = file
+        return file
+
+    def _pack(self, number: int) -> RemotePack:
+        if self._packs is None or number not in self._packs:
+            self._packs = self._store.db.packs()
+        return self._packs[number]
+
+
+def _missing(digest: Digest) -> MissingError:
+    return MissingError(
+        f"content {digest.hex()[:12]}… is not in the local store", hint="run: dv fetch"
+    )

@@ -1,0 +1,230 @@
+"""The objects of a remote, over any backend: dv.json, packs, shards, roots.
+
+The remote is foreign: what comes from it is checked here or by the caller, and never believed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import msgspec
+
+from dvtool.backend.base import Backend, Sink
+from dvtool.digest import Digest, digest_of, parse_hex
+from dvtool.errors import CorruptError, ObjectMissing, SetupError
+from dvtool.manifest import Entries, ShardRef, decode_shard
+from dvtool.parallel import run_bounded
+from dvtool.shard import (
+    OBJECT_SIZE_MAX_BYTES,
+    Located,
+    RemotePack,
+    contents_of,
+    decode_locations,
+    split_object,
+)
+
+FORMAT = 1
+MARK = "dv.json"
+MARK_SIZE_MAX_BYTES = 1 << 20
+ROOT_SIZE_MAX_BYTES = 256 << 20
+HEADS_MAX = 2
+"""Up to this many keys are asked for by HEAD; a listing of up to 1,000 is one request as well."""
+LISTED_MAX = 20_000
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """dv.json: what makes a place a remote. `id` tells one remote from another at the same URL."""
+
+    dv: int
+    id: str
+    created: str
+
+
+class RootManifest(msgspec.Struct, frozen=True):
+    """One manifest in a root: its target, its hash and the shards it needs."""
+
+    target: str
+    manifest: str
+    shards: list[str]
+
+
+class Root(msgspec.Struct, frozen=True):
+    """What one push needs to be kept. Its id is the BLAKE3 of its bytes."""
+
+    dv: int
+    manifests: list[RootManifest]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedShard:
+    """A shard as a remote has it, entries checked; `size` of the object in bytes."""
+
+    entries: Entries
+    text: bytes
+    locations: dict[Digest, list[Located]]
+    size: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether the locations cover every content that the entries name."""
+        return len(self.locations) == len(contents_of(self.entries))
+
+    def packs(self) -> set[RemotePack]:
+        """Return the packs that the locations point into."""
+        return {chunk.pack for chunks in self.locations.values() for chunk in chunks}
+
+
+def pack_key(digest: Digest) -> str:
+    """Return the key of a pack."""
+    name = digest.hex()
+    return f"packs/{name[:2]}/{name}"
+
+
+def shard_key(digest: Digest) -> str:
+    """Return the key of a shard object."""
+    name = digest.hex()
+    return f"shards/{name[:2]}/{name}"
+
+
+def root_key(repo_id: str, root: str) -> str:
+    """Return the key of a root."""
+    return f"roots/{repo_id}/{root}.json"
+
+
+class RemoteStore:
+    """A remote store. Methods that only move bytes may be called from several threads."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._mark: Mark | None = None
+
+    @property
+    def url(self) -> str:
+        """The remote as the user wrote it."""
+        return self.backend.url
+
+    # --- dv.json --------------------------------------------------------------------------
+
+    def mark(self) -> Mark | None:
+        """Return the remote's dv.json, None if it has none; SetupError if it is not for us."""
+        if self._mark is None:
+            self._mark = self._read_mark()
+        return self._mark
+
+    def _read_mark(self) -> Mark | None:
+        try:
+            text = self.backend.get(MARK, size_max=MARK_SIZE_MAX_BYTES)
+        except ObjectMissing:
+            return None
+        try:
+            mark = msgspec.json.decode(text, type=Mark)
+            parse_hex(mark.id * 2)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+            raise SetupError(
+                f"{self.url}: its {MARK} is not one of dvtool's ({error})",
+                hint="use an empty bucket or prefix for dvtool",
+            ) from error
+        if mark.dv != FORMAT:
+            raise SetupError(
+                f"{self.url} is of format {mark.dv}; this dvtool knows format {FORMAT}",
+                hint="install a newer dvtool: pip install --upgrade dvtool",
+            )
+        return mark
+
+    def required_mark(self) -> Mark:
+        """Return the remote's dv.json; SetupError if nothing was pushed there yet."""
+        mark = self.mark()
+        if mark is None:
+            raise SetupError(
+                f"{self.url} is not a dvtool remote yet: it has no {MARK}",
+                hint="run `dv push` where the data is; or check the URL: dv remote list",
+            )
+        return mark
+
+    def initialise(self) -> Mark:
+        """Make a place that has no dv.json a remote; return the dv.json that stands there then.
+
+        A place that holds something else is refused: mixing two tools' objects helps neither.
+        """
+        other = next(iter(self.backend.list("")), None)
+        if other is not None and other.key != MARK:
+            raise SetupError(
+                f"{self.url} holds other things (such as {other.key!r}) and no {MARK}",
+                hint="choose an empty bucket, prefix or folder",
+            )
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        fresh = Mark(FORMAT, secrets.token_hex(16), now)
+        self.backend.put_if_absent(MARK, msgspec.json.encode(fresh) + b"\n")
+        # Two first pushes at once: whichever dv.json stands now is the remote's.
+        return self.required_mark()
+
+    # --- packs ----------------------------------------------------------------------------
+
+    def put_pack(self, digest: Digest, file: BinaryIO) -> None:
+        """Upload a pack, read from the start of `file`."""
+        self.backend.put(pack_key(digest), file)
+
+    def read_pack(self, digest: Digest, sink: Sink, *, offset: int, size: int) -> None:
+        """Write `size` bytes of a pack to `sink`, unchecked."""
+        self.backend.read_into(pack_key(digest), sink, offset=offset, size=size)
+
+    # --- shards ---------------------------------------------------------------------------
+
+    def put_shard(self, digest: Digest, data: bytes) -> None:
+        """Upload a shard object."""
+        self.backend.put(shard_key(digest), data)
+
+    def get_shard(self, ref: ShardRef) -> FetchedShard:
+        """Return a shard, its entries and the form of its locations checked."""
+        key = shard_key(ref.digest)
+        data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
+        text, raw = split_object(data, f"{self.url}: {key}")
+        entries = decode_shard(text, ref)
+        locations = decode_locations(raw, entries, f"{self.url}: {key}")
+        return FetchedShard(entries, text, locations, len(data))
+
+    # --- roots ----------------------------------------------------------------------------
+
+    def put_root(self, repo_id: str, manifests: list[RootManifest]) -> tuple[str, int]:
+        """Upload a root; return its id and its size in bytes."""
+        text = msgspec.json.encode(Root(FORMAT, manifests)) + b"\n"
+        name = digest_of(text).hex()
+        self.backend.put(root_key(repo_id, name), text)
+        return name, len(text)
+
+    def get_root(self, repo_id: str, name: str) -> Root:
+        """Return a root, checked against its id."""
+        key = root_key(repo_id, name)
+        text = self.backend.get(key, size_max=ROOT_SIZE_MAX_BYTES)
+        if digest_of(text).hex() != name:
+            raise CorruptError(f"{self.url}: {key} has other bytes than its name says")
+        return msgspec.json.decode(text, type=Root)
+
+    # --- the remote's own word ------------------------------------------------------------
+
+    def sizes(self, keys: Collection[str]) -> dict[str, int]:
+        """Return key -> size of those of `keys` that the remote says it has.
+
+        Few keys are asked for one by one, many are looked up in listings.
+        """
+        if len(keys) <= HEADS_MAX:
+            return self._heads(keys)
+        wanted = set(keys)
+        found: dict[str, int] = {}
+        for count, info in enumerate(self.backend.list("")):
+            if info.key in wanted:
+                found[info.key] = info.size
+            if len(found) == len(wanted):
+                break
+            if count >= LISTED_MAX:
+                # So large a remote that asking for each of ours costs less than reading on.
+                return found | self._heads({key for key in wanted if key > info.key})
+        return found
+
+    def _heads(self, keys: Collection[str]) -> dict[str, int]:
+        infos = run_bounded(self.backend.head, keys)
+        return {key: info.size for key, info in infos if info is not None}

@@ -1,0 +1,91 @@
+"""Fixtures for all tests: a clean environment, and real S3 servers that start when first used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.s3 import servers
+
+GITCONFIG = """\
+[user]
+    name = Test
+    email = test@example.org
+[init]
+    defaultBranch = main
+[protocol "file"]
+    allow = always
+"""
+FOREIGN_PREFIXES = ("AWS_", "BOTO", "DV_", "GIT_", "RCLONE_", "XDG_")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolated_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the developer's own configuration away from fixtures that live as long as the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        _isolate(patch, tmp_path_factory.mktemp("home"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _isolated(
+    _isolated_session: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Give each test a home of its own, git and AWS settings of the tests, and no others."""
+    _isolate(monkeypatch, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def rclone_server(
+    _isolated_session: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[servers.S3Server]:
+    with servers.rclone_server(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server(
+    _isolated_session: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[servers.S3Server]:
+    with servers.moto_server(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["rclone", "moto"])
+def s3_server(request: pytest.FixtureRequest) -> servers.S3Server:
+    """Each S3 server in turn: `.endpoint_url`, `.new_bucket()`, `.env`."""
+    server: servers.S3Server = request.getfixturevalue(f"{request.param}_server")
+    return server
+
+
+@pytest.fixture
+def s3_env(s3_server: servers.S3Server, monkeypatch: pytest.MonkeyPatch) -> servers.S3Server:
+    """`s3_server`, with its credentials in this process's environment."""
+    for name, value in s3_server.env.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+def _isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
+    for name in [name for name in os.environ if name.startswith(FOREIGN_PREFIXES)]:
+        patch.delenv(name)
+    gitconfig = home / "gitconfig"
+    gitconfig.write_text(GITCONFIG)
+    settings = {
+        "HOME": home,
+        "XDG_CONFIG_HOME": home / ".config",
+        "GIT_CONFIG_GLOBAL": gitconfig,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_SHARED_CREDENTIALS_FILE": home / "no-aws-credentials",
+        "AWS_CONFIG_FILE": home / "no-aws-config",
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+    }
+    for name, value in settings.items():
+        patch.setenv(name, str(value))
