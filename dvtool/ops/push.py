@@ -194,7 +194,8 @@ class _Push:
         entries = {shard.ref.digest: self._entries(shard) for shard in lacking}
         content = self._content(lacking, entries)
         every = content.every_chunk()
-        missing = [chunk for chunk in every if chunk not in self._located(every)]
+        located = self._located(every)
+        missing = [chunk for chunk in every if chunk not in located]
         self._refuse_missing(missing, content)
         if self.known is None:
             self.known = Known(self.project.store.db, self.remote.initialise().id)
