@@ -135,9 +135,9 @@ class Project:
 
     def shards(self, manifest: Manifest, selection: Selection | None = None) -> list[ShardRef]:
         """Return the shards of a large manifest that may hold something selected."""
-        if selection is None or selection.whole:
+        if selection is None or selection.whole or not manifest.shards:
             return list(manifest.shards)
-        following = [ref.first for ref in manifest.shards[1:]] + [None]
+        following = [*(ref.first for ref in manifest.shards[1:]), None]
         return [
             ref
             for ref, end in zip(manifest.shards, following, strict=True)

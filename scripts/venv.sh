@@ -1,0 +1,20 @@
+# Sourced by the other scripts: makes the virtual environment once, and again when pyproject.toml
+# changes. Usage: . scripts/venv.sh EXTRA (test or dev)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+extra=${1:-test}
+venv=${DV_VENV:-.venv}
+python=${PYTHON:-python3}
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+  echo "error: Python 3.11 or newer is needed; name one with PYTHON=/path/to/python" >&2
+  exit 3
+}
+stamp="$venv/.installed-$extra"
+if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
+  [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"
+  touch "$stamp"
+fi
+# The activated environment is what the tests' subprocesses find on PATH.
+PATH="$(cd "$venv/bin" && pwd):$PATH"
+export PATH
