@@ -44,9 +44,8 @@ class Clone:
         return Repo.open(str(self.path / inner))
 
     def git(self, *args: str) -> str:
-        done = subprocess.run(
-            ["git", *args], cwd=self.path, check=True, capture_output=True, text=True
-        )
+        done = subprocess.run(["git", *args], cwd=self.path, capture_output=True, text=True)
+        assert done.returncode == 0, f"git {' '.join(args)}: {done.stderr or done.stdout}"
         return done.stdout.strip()
 
     def commit(self, message: str) -> str:
