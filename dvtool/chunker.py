@@ -17,7 +17,7 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 NORMALIZATION: Literal[2] = 2
-"""How strongly sizes are drawn to the average: an edit then stores 15 % less anew than at 1."""
+"""How strongly sizes are drawn to the average: an edit then stores 10 % less anew than at 1."""
 SINGLE_CHUNK_SIZE_MAX_BYTES = 64 * KIB
 """Files up to this size are one chunk, whose hash is then the file's own."""
 
@@ -35,6 +35,8 @@ SMALL = ChunkSizes(16 * KIB, 64 * KIB, 256 * KIB)
 MEDIUM = ChunkSizes(64 * KIB, 256 * KIB, 1 * MIB)
 LARGE = ChunkSizes(256 * KIB, 1 * MIB, 4 * MIB)
 CHUNK_SIZE_MAX_BYTES = LARGE.maximum
+FILE_SIZE_MAX_BYTES = 1 << 40
+"""Above 1 TiB the list of a file's chunks would outgrow what one pack or shard may hold."""
 
 
 def sizes_for(file_size_bytes: int) -> ChunkSizes:
@@ -62,3 +64,13 @@ def cut(file: BinaryIO, *, file_size_bytes: int) -> Iterator[memoryview]:
     )
     for chunk in cutter.cut_stream(file):
         yield chunk.data
+
+
+def chunks_expected(file_size_bytes: int) -> int:
+    """Return about how many chunks a file of this size has; exactly 1 up to the single-chunk size.
+
+    Used where the length of chunk lists must be bounded from sizes alone.
+    """
+    if file_size_bytes <= SINGLE_CHUNK_SIZE_MAX_BYTES:
+        return 1
+    return 1 + file_size_bytes // sizes_for(file_size_bytes).average

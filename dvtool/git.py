@@ -46,6 +46,7 @@ except ImportError as error:  # GitPython runs `git version` when it is imported
     raise SetupError("git cannot be run", hint=_INSTALL_HINT) from error
 
 _MANIFESTS = f":(glob)**/*{SUFFIX}"
+_NO_MANIFESTS = f":(top,exclude,glob)**/*{SUFFIX}"
 _FILE_MODES = frozenset({b"100644", b"100755"})
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _EMPTY_TREES = {  # git knows these two in every repository; by the length of their hex
@@ -58,6 +59,7 @@ _EMPTY_BLOBS = frozenset(
         "473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813",
     }
 )
+SHORT_ID_LENGTH = 10
 _SEPARATOR = "--dv-separator"  # `git rev-parse` prints an option that it does not know as it is
 _PATHS_ON_STDIN = ("--pathspec-from-file=-", "--pathspec-file-nul")
 # What a user may have configured for `git log` must not change what is parsed here.
@@ -79,12 +81,16 @@ class Commit:
     """A commit that changed a path. `author` and `subject` are foreign text: escape to print."""
 
     id: str
-    short: str
     author: str
     date_iso: str
     subject: str
     blob: str | None
     """The file at that path as of this commit; None where the commit removed it."""
+
+    @property
+    def short(self) -> str:
+        """The id as people write it: its first digits."""
+        return self.id[:SHORT_ID_LENGTH]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +253,7 @@ class Git:
         Renames are not followed, and side branches that changed nothing in the end left out.
         """
         args = ["log", *_PLAIN_LOG, "--diff-merges=first-parent", "--encoding=UTF-8"]
-        args.append("--format=tformat:%H%x00%h%x00%an%x00%aI%x00%s")
+        args.append("--format=tformat:%H%x00%an%x00%aI%x00%s")
         if limit is not None:
             args.append(f"--max-count={limit:d}")
         commit = self.resolve(rev)
@@ -400,12 +406,14 @@ class Git:
         )
         return {path.removeprefix("./") for path in _paths(result.stdout)}
 
-    def is_dirty(self, *, exclude_untracked: bool = True) -> bool:
+    def is_dirty(self, *, exclude_untracked: bool = True, exclude_manifests: bool = False) -> bool:
         """Tell whether tracked files, staged or on disk, differ from HEAD."""
         self._require_worktree()
         untracked = "no" if exclude_untracked else "normal"
+        but = ["--", ":(top)", _NO_MANIFESTS] if exclude_manifests else []
         listing = self._run(
-            *("status", "--porcelain=v2", "-z", "--no-renames", f"--untracked-files={untracked}")
+            *("status", "--porcelain=v2", "-z", "--no-renames", f"--untracked-files={untracked}"),
+            *but,
         )
         return any(not line.startswith(b"#") for line in listing.stdout.split(b"\0")[:-1])
 
@@ -784,7 +792,7 @@ def _new_side(change: bytes) -> tuple[bytes, str]:
 
 
 def _parse_log(output: bytes, path: bytes) -> Iterator[Commit]:
-    """Yield commits from five fields each, then their raw diff entries (with ``-z``)."""
+    """Yield commits from four fields each, then their raw diff entries (with ``-z``)."""
     fields = iter(output.split(b"\0")[:-1])
     commit: Commit | None = None
     for field in fields:
@@ -795,8 +803,8 @@ def _parse_log(output: bytes, path: bytes) -> Iterator[Commit]:
             continue
         if commit is not None:
             yield commit
-        texts = (next(fields).decode("utf-8", "replace") for _ in range(4))
-        short, author, date_iso, subject = texts
-        commit = Commit(field.decode("ascii"), short, author, date_iso, subject, blob=None)
+        texts = (next(fields).decode("utf-8", "replace") for _ in range(3))
+        author, date_iso, subject = texts
+        commit = Commit(field.decode("ascii"), author, date_iso, subject, blob=None)
     if commit is not None:
         yield commit

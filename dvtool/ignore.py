@@ -14,7 +14,7 @@ def ignore_target(workspace: Workspace, target: str) -> list[str]:
     """See that the `.gitignore` beside a target names it; return that file's path."""
     path, line = _place(target)
     lines = _read(workspace, path)
-    if line not in lines:
+    if not any(_same(line, other) for other in lines):
         _write(workspace, path, [*lines, line])
     return [path]
 
@@ -23,9 +23,9 @@ def unignore_target(workspace: Workspace, target: str) -> list[str]:
     """Take a target's line out again, and an emptied file away; return what was touched."""
     path, line = _place(target)
     lines = _read(workspace, path)
-    if line not in lines:
+    rest = [other for other in lines if not _same(line, other)]
+    if len(rest) == len(lines):
         return []
-    rest = [other for other in lines if other != line]
     if rest:
         _write(workspace, path, rest)
     else:
@@ -44,12 +44,18 @@ def _place(target: str) -> tuple[str, str]:
     return (f"{folder}/{FILE}" if folder else FILE), "/" + escape(name)
 
 
+def _same(line: str, other: str) -> bool:
+    return line == other.removesuffix("\r")
+
+
 def _read(workspace: Workspace, path: str) -> list[str]:
     full = workspace.absolute(path)
     if not os.path.lexists(full):
         return []
     with open(full, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return file.read().splitlines()
+        text = file.read()
+    # Only "\n" ends a line for git; str.splitlines would cut a name at other characters too.
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def _write(workspace: Workspace, path: str, lines: list[str]) -> None:

@@ -7,14 +7,15 @@ on what the store holds, never on how many workers there are.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from dvtool.chunker import MIB, SINGLE_CHUNK_SIZE_MAX_BYTES, cut
-from dvtool.digest import DIGEST_SIZE_BYTES, EMPTY, Digest, digest_of, hasher
+from dvtool.chunker import FILE_SIZE_MAX_BYTES, MIB, SINGLE_CHUNK_SIZE_MAX_BYTES, cut
+from dvtool.digest import EMPTY, Digest, digest_of, hasher
 from dvtool.errors import DvError, InputError, printable
 from dvtool.pack import PackInfo, PackWriter, Recipe
 from dvtool.statcache import now_ns
@@ -127,6 +128,8 @@ def _ingest_file(batch: Batch, source: Source, writer: _Packs) -> Ingested:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
             raise InputError(f"{name} is not a file any more")
+        if before.st_size > FILE_SIZE_MAX_BYTES:
+            raise InputError(f"{name} is larger than the 1 TiB that a file may have")
         if before.st_size <= SINGLE_CHUNK_SIZE_MAX_BYTES:
             digest, size = _read_small(fd, before.st_size, writer)
         else:
@@ -187,6 +190,7 @@ class _Packs:
         self._pending: dict[Digest, bytes] = {}
         self._pending_size = 0
         self._recipes: list[Recipe] = []
+        self._recipes_taken: set[Digest] = set()
         self._file: BinaryIO | None = None
         self._temp = ""
         self._writer: PackWriter | None = None
@@ -202,7 +206,9 @@ class _Packs:
 
     def put_recipe(self, recipe: Recipe) -> None:
         """Take a recipe; it goes into the pack that completes its file."""
-        self._recipes.append(recipe)
+        if recipe.digest not in self._recipes_taken:
+            self._recipes_taken.add(recipe.digest)
+            self._recipes.append(recipe)
 
     def finish(self) -> list[tuple[str, PackInfo]]:
         """Flush everything to the disk; return the packs with their temporary paths."""
@@ -213,7 +219,9 @@ class _Packs:
     def abandon(self) -> None:
         """Remove what was written."""
         if self._file is not None:
-            self._file.close()
+            # On a full disk closing fails too: it writes out what is buffered.
+            with contextlib.suppress(OSError):
+                self._file.close()
             os.unlink(self._temp)
         discard(self._done)
 
@@ -228,7 +236,9 @@ class _Packs:
         known = self._db.recipes(recipe.digest for recipe in self._recipes)
         for recipe in self._recipes:
             if recipe.digest not in known:
-                self._open_for(DIGEST_SIZE_BYTES * len(recipe.chunks)).add_recipe(recipe)
+                if self._writer is not None and not self._writer.fits_recipe(recipe):
+                    self._close_pack()
+                self._open_for(0).add_recipe(recipe)
         self._recipes.clear()
 
     def _open_for(self, size: int) -> PackWriter:

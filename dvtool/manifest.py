@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -19,7 +20,8 @@ from typing import Literal, TypeAlias
 import msgspec
 import xxhash
 
-from dvtool.digest import Digest, digest_of, hasher, parse_hex
+from dvtool.chunker import chunks_expected
+from dvtool.digest import EMPTY, Digest, digest_of, hasher, parse_hex
 from dvtool.errors import ManifestError, listing, printable
 
 VERSION = 1
@@ -29,7 +31,13 @@ SELF = "."
 INLINE_ENTRIES_MAX = 1_000
 SHARD_ENTRIES_AVERAGE = 4_096
 SHARD_ENTRIES_MAX = 16_384
+SHARD_CHUNKS_MAX = 1 << 18
+"""Where a shard's files lie is listed chunk by chunk: large files fill a shard sooner."""
 MANIFEST_SIZE_MAX_BYTES = 64 << 20
+SIZE_MAX_BYTES = (1 << 63) - 1
+"""The largest size that a file, or a shard's files together, can have on any system."""
+
+EMPTY_HEX = EMPTY.hex()
 
 Kind: TypeAlias = Literal["dir", "file"]
 
@@ -145,10 +153,12 @@ def decode_shard(text: bytes, ref: ShardRef) -> Entries:
     if digest_of(text) != ref.digest:
         raise ManifestError(f"{name}: its bytes are not what its name says")
     entries = _decode_entries(text, name)
-    if encode_entries(entries) != text:
+    if encode_entries(in_order(entries)) != text:
         raise ManifestError(f"{name}: not in canonical form (order, repeated keys or spacing)")
     check_entries(entries, name)
-    if not entries or len(entries) != ref.files or next(iter(entries)) != ref.first:
+    size = sum(entry.bytes for entry in entries.values())
+    said = (ref.first, ref.files, ref.bytes)
+    if not entries or (next(iter(entries)), len(entries), size) != said:
         raise ManifestError(f"{name}: the manifest describes it wrongly")
     return entries
 
@@ -163,15 +173,20 @@ def _decode_entries(text: bytes, name: str) -> Entries:
 def shard_refs(entries: Mapping[str, Entry]) -> Iterator[ShardText]:
     """Cut sorted entries into shards at the content-defined boundaries.
 
-    A shard starts at each path whose XXH3-64 is a multiple of `SHARD_ENTRIES_AVERAGE`, and after
-    `SHARD_ENTRIES_MAX` entries, so an inserted path moves the boundaries next to it at most.
+    A shard starts at each path whose XXH3-64 is a multiple of `SHARD_ENTRIES_AVERAGE`, and where
+    one more entry would make it more than `SHARD_ENTRIES_MAX` entries, or more than
+    `SHARD_CHUNKS_MAX` expected chunks. So an inserted path moves only the boundaries next to it.
     """
     run: Entries = {}
+    chunks = 0
     for path, entry in entries.items():
-        if run and (len(run) == SHARD_ENTRIES_MAX or starts_shard(path)):
+        more = chunks_expected(entry.bytes)
+        full = len(run) == SHARD_ENTRIES_MAX or chunks + more > SHARD_CHUNKS_MAX
+        if run and (full or starts_shard(path)):
             yield _shard_text(run)
-            run = {}
+            run, chunks = {}, 0
         run[path] = entry
+        chunks += more
     if run:
         yield _shard_text(run)
 
@@ -341,40 +356,43 @@ def decode(text: bytes, name: str) -> Manifest:
         ) from error
     if document.dv != VERSION or (document.entries is None) == (document.shards is None):
         raise ManifestError(f"{name}: is not a manifest of format {VERSION}")
-    if document.shards is not None:
-        return Manifest(document.kind, None, _checked_shards(document, name))
-    assert document.entries is not None
-    manifest = Manifest(document.kind, in_order(document.entries))
+    entries = None if document.entries is None else in_order(document.entries)
+    manifest = Manifest(document.kind, entries, tuple(document.shards or ()))
     if encode(manifest) != text:
         _refuse_repeated_keys(text, name)
+    if document.entries is None:
+        _check_shards(manifest, name)
+        return manifest
     check_entries(document.entries, name)
     single = document.entries.get(SELF)
-    if (document.kind == "file") != (single is not None and single.is_file):
+    if (document.kind == "file") != (single is not None) or (single and not single.is_file):
         raise ManifestError(f'{name}: only a manifest of kind "file" has the one entry "{SELF}"')
     return manifest
 
 
-def _checked_shards(document: _Document, name: str) -> tuple[ShardRef, ...]:
-    shards = tuple(document.shards or ())
-    if document.kind != "dir" or not shards:
+def _check_shards(manifest: Manifest, name: str) -> None:
+    shards = manifest.shards
+    if manifest.kind != "dir" or not shards:
         raise ManifestError(f"{name}: only a folder with entries can have shards")
     for before, ref in zip((None, *shards), shards, strict=False):
         try:
             parse_hex(ref.blake3)
         except ValueError as error:
             raise ManifestError(f"{name}: {error}") from error
-        if not 0 < ref.files <= SHARD_ENTRIES_MAX or ref.bytes < 0:
+        if not 0 < ref.files <= SHARD_ENTRIES_MAX or not 0 <= ref.bytes <= SIZE_MAX_BYTES:
             raise ManifestError(f"{name}: shard {ref.blake3} has impossible counts")
+        reason = path_fault(ref.first)
+        if reason:
+            raise ManifestError(f"{name}: the path {ref.first!r} {reason}")
         if before is not None and before.first >= ref.first:
             raise ManifestError(f"{name}: its shards are not in order at {ref.first!r}")
-    return shards
 
 
 def _refuse_repeated_keys(text: bytes, name: str) -> None:
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        keys = [key for key, _ in pairs]
-        if len(set(keys)) != len(keys):
-            twice = sorted({key for key in keys if keys.count(key) > 1})
+        times = Counter(key for key, _ in pairs)
+        if len(times) != len(pairs):
+            twice = sorted(key for key, count in times.items() if count > 1)
             raise ManifestError(f"{name}: names a path twice:\n{listing(twice)}")
         return dict(pairs)
 
@@ -417,7 +435,8 @@ def check_entries(entries: Mapping[str, Entry], name: str) -> None:
     for path, entry in entries.items():
         if entry.blake3:
             sound = (
-                entry.size >= 0
+                0 <= entry.size <= SIZE_MAX_BYTES
+                and (entry.size == 0) == (entry.blake3 == EMPTY_HEX)
                 and not (entry.dir or entry.symlink)
                 and _HEX_DIGEST.fullmatch(entry.blake3) is not None
             )
@@ -459,8 +478,9 @@ def path_fault(path: str) -> str | None:
     for component in re.split(r"[/\\]", path):
         if component in ("", ".", ".."):
             return "has an empty, '.' or '..' component"
-        plain = _HFS_IGNORED.sub("", component).rstrip(" .").lower()
-        if plain in (".git", "git~1") or plain.startswith(".git:"):
+        # NTFS takes what follows a colon for a stream of the file, and drops dots and spaces.
+        plain = _HFS_IGNORED.sub("", component).lower().partition(":")[0].rstrip(" .")
+        if plain in (".git", "git~1"):
             return "has a component that stands for git's own folder"
     return None
 
@@ -475,7 +495,8 @@ def link_fault(path: str, target: str) -> str | None:
         return f"is absolute (-> {printable(target)})"
     if "\x00" in target:
         return "has a NUL in it"
-    joined = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+    # Read as Windows would, too: there a backslash parts folders.
+    joined = posixpath.normpath(posixpath.join(posixpath.dirname(path), target.replace("\\", "/")))
     if joined == ".." or joined.startswith("../"):
         return f"leads outside of its folder (-> {printable(target)})"
     return None

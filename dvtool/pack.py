@@ -140,7 +140,10 @@ class PackWriter:
     def size_bound(self) -> int:
         """At most this many bytes would the pack have if it were finished now."""
         # A raw frame is a byte longer than its chunks; the codec byte counts with the frame.
-        return self._data_size + self._index_size + self._group_size + 1
+        index_size = self._index_size + INDEX_BYTES_PER_FRAME
+        # What zstd may add to bytes that it cannot compress: ZSTD_compressBound.
+        index_growth = (index_size >> 8) + 64
+        return self._data_size + index_size + index_growth + self._group_size + 1
 
     @property
     def empty(self) -> bool:
@@ -150,6 +153,11 @@ class PackWriter:
     def fits(self, size: int) -> bool:
         """Whether one more chunk of `size` bytes keeps the pack within its limit."""
         more = size + 1 + INDEX_BYTES_PER_CHUNK + INDEX_BYTES_PER_FRAME
+        return self.empty or self.size_bound + more <= PACK_SIZE_MAX_BYTES
+
+    def fits_recipe(self, recipe: Recipe) -> bool:
+        """Whether one more recipe keeps the pack within its limit."""
+        more = INDEX_BYTES_PER_RECIPE + DIGEST_SIZE_BYTES * len(recipe.chunks)
         return self.empty or self.size_bound + more <= PACK_SIZE_MAX_BYTES
 
     def add(self, digest: Digest, data: bytes) -> None:
@@ -309,10 +317,10 @@ def decode_index(raw: bytes, *, data_size: int, where: str) -> PackIndex:
 
 def read_index(file: BinaryIO, *, size: int, where: str) -> PackIndex:
     """Read the index of a pack of `size` bytes from a seekable file."""
-    if size < TRAILER.size:
-        raise CorruptError(f"{where}: {size} bytes are too few for a pack")
+    if not TRAILER.size <= size <= PACK_SIZE_MAX_BYTES:
+        raise CorruptError(f"{where}: {size:,} bytes are too few or too many for a pack")
     file.seek(size - TRAILER.size)
-    stored_size, raw_size, guard, version, _, magic = TRAILER.unpack(file.read(TRAILER.size))
+    stored_size, raw_size, guard, version, zero, magic = TRAILER.unpack(file.read(TRAILER.size))
     if magic != MAGIC:
         raise CorruptError(f"{where}: not a pack (its trailer is not one)")
     if version != VERSION:
@@ -321,7 +329,7 @@ def read_index(file: BinaryIO, *, size: int, where: str) -> PackIndex:
             hint=f"use a version of dvtool that reads format {version}",
         )
     data_size = size - TRAILER.size - stored_size
-    if data_size < 0 or raw_size > PACK_SIZE_MAX_BYTES:
+    if data_size < 0 or raw_size > PACK_SIZE_MAX_BYTES or zero != 0:
         raise CorruptError(f"{where}: the index cannot be as large as the trailer says")
     file.seek(data_size)
     stored = file.read(stored_size)
@@ -350,9 +358,13 @@ def verify_pack(file: BinaryIO, index: PackIndex, *, where: str) -> None:
         if len(stored) != size or guard_of(stored) != guard:
             raise CorruptError(f"{where}: the frame at {offset:,} is damaged")
         raw = unpack_frame(stored, where=where)
+        filled = 0
         while place is not None and place.frame_offset == offset:
             chunk_in(raw, place.start, place.size, place.digest, where=where)
+            filled = place.start + place.size
             place = next(places, None)
+        if filled != len(raw):
+            raise CorruptError(f"{where}: the frame at {offset:,} holds more than its chunks")
         offset += size
 
 

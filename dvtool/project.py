@@ -26,6 +26,7 @@ from dvtool.manifest import (
     decode,
     encode,
     manifest_digest,
+    path_fault,
 )
 from dvtool.progress import SILENT, Progress
 from dvtool.selection import Selection, select
@@ -51,6 +52,10 @@ class Project:
     def root(self) -> str:
         """The top of the worktree."""
         return self.workspace.root
+
+    def absolute(self, path: str) -> str:
+        """Return a path from the top of the worktree as an absolute one."""
+        return self.workspace.absolute(path)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -127,8 +132,13 @@ class Project:
             every = manifest.entries
         else:
             every = {}
+            before = ""
             for ref in self.shards(manifest, selection):
-                every.update(self.store.load_shard(ref))
+                if ref.first <= before:
+                    raise ManifestError(f"shard {ref.blake3}: overlaps the one before it")
+                entries = self.store.load_shard(ref)
+                before = next(reversed(entries))
+                every.update(entries)
         if selection is None or selection.whole:
             return every
         return {path: entry for path, entry in every.items() if selection.matches(path)}
@@ -175,6 +185,22 @@ def chosen(
             hint="`dv status` lists the targets, `dv add PATH` makes one",
         )
     return selections
+
+
+def refuse_place(path: str) -> None:
+    """Raise a UsageError if a path (from the top of the worktree) cannot name a target."""
+    if path in ("", "."):
+        raise UsageError(
+            "the whole repository cannot be one target",
+            hint="add the folders and files that hold data: dv add data",
+        )
+    if path.endswith(SUFFIX):
+        raise UsageError(
+            f"{printable(path)} is a manifest; git keeps it", hint=f"git add {printable(path)}"
+        )
+    fault = path_fault(path)
+    if fault or "\n" in path or "\r" in path:
+        raise UsageError(f"{printable(path)} cannot be a target: it {fault or 'has a newline'}")
 
 
 def require_worktree(git: Git) -> str:

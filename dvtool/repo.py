@@ -15,7 +15,9 @@ from dvtool.backend import LocalBackend, open_backend, parse_url
 from dvtool.config import (
     Config,
     RemoteConfig,
+    Source,
     committed_url_allowed,
+    validate_key,
     validate_remote_name,
     validate_setting,
 )
@@ -84,9 +86,12 @@ class Repo:
     Not for several threads at once. Every method raises `DvError` with a message for the user.
     """
 
-    def __init__(self, project: Project, cwd: str) -> None:
+    def __init__(
+        self, project: Project, cwd: str, *, environ: Mapping[str, str] | None = None
+    ) -> None:
         self.project = project
         self._cwd = cwd
+        self._environ = environ or {}
 
     @classmethod
     def open(
@@ -114,7 +119,7 @@ class Repo:
         except BaseException:
             git.close()
             raise
-        return cls(project, cwd)
+        return cls(project, cwd, environ=environ)
 
     def __enter__(self) -> Repo:
         return self
@@ -148,6 +153,40 @@ class Repo:
         if not self.initialised:
             raise SetupError("this repository is not set up for dvtool yet", hint="run: dv init")
 
+    def set_config(self, key: str, value: str, *, local: bool = False) -> Source:
+        """Set a setting; return the file it stands in now.
+
+        That is `.dvconfig` if the key and this value may stand there, unless `local`;
+        otherwise `.git/config`. UsageError for a value that the key cannot have.
+        """
+        name = validate_setting(key, value, committed=False)
+        try:
+            validate_setting(name, value, committed=True)
+        except SetupError:
+            local = True
+        (self._set_local if local else self._set_committed)(name, value)
+        return ".git/config" if local else ".dvconfig"
+
+    def unset_config(self, key: str, *, local: bool = False) -> Source:
+        """Remove a setting from the file whose value is in force; return which that was.
+
+        With `local` only `.git/config` is looked at. UsageError if the setting is in no file.
+        """
+        name = validate_key(key)
+        git = self.project.git
+        path = os.path.join(self.project.root, CONFIG_FILE)
+        if git.config_unset(None, "dv." + name):
+            self._reload()
+            return ".git/config"
+        if not local and git.config_unset(path, name):
+            git.stage([CONFIG_FILE])
+            self._reload()
+            return ".dvconfig"
+        raise UsageError(
+            f"{name} is not set in {'.git/config' if local else 'any file'}",
+            hint="see what is set: dv config",
+        )
+
     def _set_committed(self, key: str, value: str) -> None:
         path = os.path.join(self.project.root, CONFIG_FILE)
         self.project.git.config_set(path, key, value)
@@ -159,7 +198,7 @@ class Repo:
         self._reload()
 
     def _reload(self) -> None:
-        self.project.config = _load_config(self.project.git, self.project.root, {})
+        self.project.config = _load_config(self.project.git, self.project.root, self._environ)
 
     # --- remotes --------------------------------------------------------------------------
 
@@ -180,7 +219,7 @@ class Repo:
         """
         self.require_init()
         validate_remote_name(name)
-        url = self._remote_url(url)
+        url = self.remote_url(url)
         shared = committed_url_allowed(url, self.project.root) and not local
         values = {"url": url, "endpointurl": endpoint_url, "region": region, "profile": profile}
         first = not self.project.config.remotes()
@@ -191,15 +230,22 @@ class Repo:
             key = f"remote.{name}.{field}"
             validate_setting(key, value, committed=committed)
             (self._set_committed if committed else self._set_local)(key, value)
+            if committed:
+                # An older value for this clone only would go on hiding the new one.
+                self.project.git.config_unset(None, "dv." + key)
+        self._reload()
         if first and shared:
             self._set_committed("core.remote", name)
         return shared
 
-    def _remote_url(self, url: str) -> str:
-        """Return the URL as it is kept: a folder's by its absolute path; the folder is made."""
-        if "://" in url and not url.startswith("file://"):
-            return url
+    def remote_url(self, url: str) -> str:
+        """Return the URL as it is kept: a folder's by its absolute path; the folder is made.
+
+        UsageError for what is neither a folder nor in S3.
+        """
         given = parse_url(url) if "://" in url else None
+        if given is not None and given.scheme == "s3":
+            return url
         path = given.path if given else os.path.normpath(os.path.join(self._cwd, url))
         LocalBackend(path).create()
         return path
@@ -215,6 +261,9 @@ class Repo:
             git.stage([CONFIG_FILE])
         git.config_remove_section(None, f"dv.remote.{name}")
         self._reload()
+        if self.project.config.text("core.remote") == name:
+            git.config_unset(None, "dv.core.remote")
+            self._reload()
 
     def remotes(self) -> dict[str, RemoteConfig]:
         """Return the configured remotes by name."""
@@ -267,6 +316,10 @@ class Repo:
         """Return a path from the top of the worktree as the user would type it here."""
         shown = os.path.relpath(os.path.join(self.project.root, path), self._cwd)
         return shown.replace(os.sep, "/")
+
+    def shown_in(self, target: str, path: str) -> str:
+        """Return the path of an entry of a target as the user would type it here."""
+        return self.shown(workspace_path(target, path))
 
     def sort_arguments(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         """Tell revisions from paths, as git does: revisions first, and a path wins over both."""
@@ -548,6 +601,10 @@ class Repo:
     def _put_manifest(self, commit: str, one: fetch_ops.Wanted) -> None:
         """Put a commit's manifest, or the selected entries of it, into worktree and index."""
         project, target = self.project, one.selection.target
+        text = project.manifest_text(target)
+        head = project.git.head()
+        if text is not None and (not head or project.git.blob_at(head, target + SUFFIX) != text):
+            checkout_ops.keep_manifest(project, text)
         if one.selection.whole or project.manifest_text(target) is None:
             project.git.restore(commit, [target + SUFFIX])
             project.git.stage(ignore_target(project.workspace, target))
@@ -641,7 +698,7 @@ class Repo:
             self.project,
             None,
             data_dirty=data_dirty,
-            code_dirty=git.head() is None or git.is_dirty(),
+            code_dirty=git.head() is None or git.is_dirty(exclude_manifests=True),
         )
 
 

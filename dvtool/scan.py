@@ -5,18 +5,23 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from dvtool.digest import Digest, hasher
 from dvtool.errors import DvError, InputError, printable
-from dvtool.manifest import SELF, Entry
+from dvtool.manifest import SELF, Entry, link_fault
 from dvtool.project import Project, workspace_path
 from dvtool.statcache import Seen, SeenFolder, now_ns, seen_file, seen_other
 from dvtool.workspace import is_executable
 
 READ_SIZE_BYTES = 1 << 20
 HASH_THREADS_MIN_BYTES = 4 << 20
+
+
+ContentAt: TypeAlias = Callable[[str], bool]
+"""Whether the content at a path within the target counts, also behind a link that leads out."""
 
 
 @dataclass(slots=True)
@@ -29,6 +34,8 @@ class Scan:
     folders: set[str] = field(default_factory=set)
     empty_folders: list[str] = field(default_factory=list)
     faults: list[tuple[str, str]] = field(default_factory=list)
+    followed: set[str] = field(default_factory=set)
+    """Symlinks that count as what they point to."""
     seen: dict[str, Seen] = field(default_factory=dict)
     """What the statcache remembers, of paths on the disk and of vanished ones."""
     digests: dict[str, Digest] = field(default_factory=dict)
@@ -49,44 +56,61 @@ class Scan:
 
 
 def scan_target(
-    project: Project, target: str, *, inner: str = "", dereference: bool = False
+    project: Project, target: str, *, inner: str = "", content_at: ContentAt | None = None
 ) -> Scan:
-    """Look at a target, or only at `inner` in it, without reading any file."""
+    """Look at a target, or only at `inner` in it, without reading any file.
+
+    A symlink that leads outside of the target cannot be an entry itself. Where `content_at` says
+    that the content at its path counts, it is followed.
+    """
     scan = Scan(target)
     place = f"{target}/{inner}" if inner else target
-    found = project.workspace.stat(place)
-    if found is not None and stat.S_ISDIR(found.st_mode):
-        _walk(project, scan, place, inner, dereference=dereference)
-        _recall(project, scan, inner)
-        return scan
     path = inner or SELF
-    if found is not None and stat.S_ISREG(found.st_mode):
+    found = project.workspace.stat(place)
+    if found is not None and stat.S_ISLNK(found.st_mode):
+        link = project.workspace.read_link(place) or ""
+        if _follows(scan, path, link, content_at) and os.path.exists(project.absolute(place)):
+            found = os.stat(project.absolute(place))
+        else:
+            scan.links[path] = link
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        _walk(project, scan, place, inner, content_at)
+    elif found is not None and stat.S_ISREG(found.st_mode):
         scan.files[path] = found
-    elif found is not None and stat.S_ISLNK(found.st_mode):
-        _scan_link(project, scan, place, path, dereference=dereference)
-    elif found is not None:
+    elif found is not None and path not in scan.links:
         scan.faults.append((path, "is neither a file nor a folder"))
     _recall(project, scan, inner)
-    folder, _, name = place.rpartition("/")
-    seen = project.statcache.folder(folder).get(name)
-    if seen is not None:
-        _remember(scan, path, seen)
     return scan
 
 
-def _scan_link(project: Project, scan: Scan, place: str, path: str, *, dereference: bool) -> None:
-    if dereference:
-        full = project.workspace.absolute(place)
-        if os.path.isfile(full):
-            scan.files[path] = os.stat(full)
-        else:
-            scan.faults.append((path, "is a symlink to something that is no file"))
-    else:
-        scan.links[path] = project.workspace.read_link(place) or ""
+def content_of(entries: Mapping[str, Entry]) -> ContentAt:
+    """Say where a manifest has content: at its files and in the folders above them."""
+    folders: set[str] = set()
+    for path in entries:
+        while path := path.rpartition("/")[0]:
+            if path in folders:
+                break
+            folders.add(path)
+    return lambda path: path in folders or (path in entries and entries[path].is_file)
 
 
-def _walk(project: Project, scan: Scan, place: str, inner: str, *, dereference: bool) -> None:
-    for folder in project.workspace.walk(place, dereference=dereference):
+def _follows(scan: Scan, path: str, link: str, content_at: ContentAt | None) -> bool:
+    if content_at is None or not content_at(path) or not link_fault(path, link):
+        return False
+    scan.followed.add(path)
+    return True
+
+
+def _walk(
+    project: Project, scan: Scan, place: str, inner: str, content_at: ContentAt | None
+) -> None:
+    outer = inner + "/" if inner else ""
+
+    def follow(path: str, link: str) -> bool:
+        return _follows(scan, outer + path, link, content_at)
+
+    walk = project.workspace.walk(place, follow=follow if content_at else None)
+    for folder in walk:
         path = "/".join(part for part in (inner, folder.path) if part)
         prefix = path + "/" if path else ""
         if path:
@@ -97,7 +121,6 @@ def _walk(project: Project, scan: Scan, place: str, inner: str, *, dereference: 
             scan.files[prefix + name] = found
         for name, link in folder.links.items():
             scan.links[prefix + name] = link
-        outer = inner + "/" if inner else ""
         scan.faults.extend((outer + fault, why) for fault, why in folder.faults)
 
 
@@ -108,6 +131,10 @@ def _recall(project: Project, scan: Scan, inner: str) -> None:
         prefix = folder[skip:] + "/" if len(folder) > skip else ""
         for name, what in seen.items():
             _remember(scan, prefix + name, what)
+    folder, _, name = place.rpartition("/")
+    alone = project.statcache.folder(folder).get(name)
+    if alone is not None:
+        _remember(scan, inner or SELF, alone)
 
 
 def _remember(scan: Scan, path: str, seen: Seen) -> None:
@@ -131,7 +158,8 @@ def hash_files(project: Project, scan: Scan, paths: Iterable[str]) -> None:
 
     def one(path: str) -> tuple[str, Digest | None, os.stat_result | None, int]:
         started = now_ns()
-        digest, found = hash_file(project, workspace_path(scan.target, path))
+        place = workspace_path(scan.target, path)
+        digest, found = hash_file(project, place, follow=path in scan.followed)
         return path, digest, found, started
 
     def take(done: tuple[str, Digest | None, os.stat_result | None, int]) -> None:
@@ -155,10 +183,13 @@ def hash_files(project: Project, scan: Scan, paths: Iterable[str]) -> None:
     remember_files(project, scan, fresh)
 
 
-def hash_file(project: Project, path: str) -> tuple[Digest | None, os.stat_result | None]:
+def hash_file(
+    project: Project, path: str, *, follow: bool = False
+) -> tuple[Digest | None, os.stat_result | None]:
     """Return a file's digest and its stat when it was read; (None, None) if it is gone."""
+    flags = os.O_RDONLY | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
     try:
-        fd = os.open(project.workspace.absolute(path), os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        fd = os.open(project.absolute(path), flags)
     except FileNotFoundError:
         return None, None
     except OSError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from dvtool.manifest import SELF
 
 _GLOB = re.compile(r"[*?\[]")
+_ONE_OF = re.compile(r"\[(?P<not>[!^]?)(?P<members>\]?[^\]]*)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Selection:
             glob = _GLOB.search(pattern)
             # The part before the first wildcard bounds what can match from both sides.
             prefix = pattern[: glob.start()] if glob else pattern
-            if (end is None or prefix < end) and prefix + "\U0010ffff" >= first:
+            if (end is None or prefix < end) and prefix >= first[: len(prefix)]:
                 return True
         return False
 
@@ -59,11 +60,11 @@ def select(targets: Sequence[str], paths: Iterable[str]) -> tuple[list[Selection
         hit = False
         for target in targets:
             inner = _within(target, path)
-            if inner is None:
+            if not inner:
                 continue
             hit = True
-            patterns.setdefault(target, []).append(inner)
-            if inner in ("", SELF):
+            patterns.setdefault(target, []).extend(inner)
+            if not inner.isdisjoint(("", SELF)):
                 whole.add(target)
         if not hit:
             unmatched.append(path)
@@ -74,32 +75,41 @@ def select(targets: Sequence[str], paths: Iterable[str]) -> tuple[list[Selection
     return chosen, unmatched
 
 
-def _within(target: str, path: str) -> str | None:
-    """Return what `path` means inside `target`: "" for all of it, None for nothing."""
+def _within(target: str, path: str) -> set[str]:
+    """Return what `path` means inside `target`: "" for all of it; nothing if it means none."""
     if path in ("", ".") or path == target or target.startswith(path + "/"):
-        return ""
+        return {""}
     if path.startswith(target + "/"):
-        return path[len(target) + 1 :]
+        return {path[len(target) + 1 :]}
     if not _GLOB.search(path):
-        return None
-    if _matches_glob(path, target):
-        return ""
-    # A glob may reach into a target: data/*/cats/*.jpg. Its first components name the target.
-    depth = target.count("/") + 1
-    head = path.split("/")
-    if len(head) > depth and _matches_glob("/".join(head[:depth]), target):
-        return "/".join(head[depth:])
-    if head[0] == "**":
-        return path
-    return None
+        return set()
+    return _rest_of_glob(path.split("/"), target.split("/"))
+
+
+def _rest_of_glob(glob: Sequence[str], target: Sequence[str]) -> set[str]:
+    """Return what is left of a glob once its first components have named the target's.
+
+    ``data/*/cats/*.jpg`` leaves ``cats/*.jpg`` in the target ``data/images``. As ``**`` may name
+    any number of folders, several rests are possible.
+    """
+    if not glob or not target:
+        return {"/".join(glob)}
+    first, rest = glob[0], glob[1:]
+    if first == "**":
+        return _rest_of_glob(rest, target) | _rest_of_glob(glob, target[1:])
+    found: set[str] = set()
+    if first == target[0] or _matches_glob(first, target[0]):
+        found |= _rest_of_glob(rest, target[1:])
+    before, stars, after = first.partition("**")
+    if stars and _matches_glob(before + "*", target[0]):
+        found |= _rest_of_glob(["**" + after, *rest], target[1:])
+    return found
 
 
 def _matches_glob(pattern: str, path: str) -> bool:
     if not _GLOB.search(pattern):
         return False
-    expression = _glob_expression(pattern)
-    # As with a plain path, a glob that names a folder selects what is below it.
-    return expression.match(path) is not None
+    return _glob_expression(pattern).match(path) is not None
 
 
 @functools.lru_cache(maxsize=256)
@@ -119,11 +129,24 @@ def _glob_expression(pattern: str) -> re.Pattern[str]:
         elif pattern[at] == "?":
             out.append("[^/]")
             at += 1
-        elif (end := pattern.find("]", at + 2)) > 0 and pattern[at] == "[":
-            inner = pattern[at + 1 : end].replace("\\", "\\\\")
-            out.append("[" + ("^" + inner[1:] if inner[0] in "!^" else inner) + "]")
-            at = end + 1
+        elif one_of := _ONE_OF.match(pattern, at):
+            out.append(_one_of_expression(one_of["not"], one_of["members"]))
+            at = one_of.end()
         else:
             out.append(re.escape(pattern[at]))
             at += 1
+    # As with a plain path, a glob that names a folder selects what is below it.
     return re.compile("".join(out) + r"(?:/.*)?\Z", re.DOTALL)
+
+
+def _one_of_expression(negation: str, members: str) -> str:
+    """Return the expression for ``[members]``, which like ``*`` and ``?`` does not match ``/``."""
+    parts = re.findall(r"(.)-(.)|(.)", members, re.DOTALL)
+    escaped = "".join(
+        re.escape(one) if one else f"{re.escape(low)}-{re.escape(high)}"
+        for low, high, one in parts
+        if one or low <= high
+    )
+    if not escaped:  # only ranges like z-a, in which nothing is
+        return "[^/]" if negation else r"(?!)"
+    return f"(?!/)[{'^' if negation else ''}{escaped}]"

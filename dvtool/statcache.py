@@ -52,6 +52,8 @@ SeenFolder: TypeAlias = dict[str, Seen]
 """Name -> what was seen of it."""
 
 _decoder = msgspec.msgpack.Decoder(SeenFolder)
+_UNREADABLE = (sqlite3.Error, OSError, msgspec.MsgspecError, TypeError, UnicodeDecodeError)
+"""What a damaged file raises; one flipped bit makes a text of a blob."""
 
 
 def seen_file(
@@ -115,7 +117,7 @@ class StatCache:
                 .fetchone()
             )
             return _decoder.decode(row[0]) if row else {}
-        except (sqlite3.Error, OSError, msgspec.MsgspecError):
+        except _UNREADABLE:
             return {}
 
     def folders_below(self, path: str) -> dict[str, SeenFolder]:
@@ -126,7 +128,7 @@ class StatCache:
                 (path, path + "/", path + "0"),  # "0" is the character after "/"
             )
             return {name: _decoder.decode(seen) for name, seen in rows}
-        except (sqlite3.Error, OSError, msgspec.MsgspecError):
+        except _UNREADABLE:
             return {}
 
     def save(self, folders: Mapping[str, SeenFolder]) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import pathspec
 
@@ -47,8 +49,18 @@ class Folder:
         return not (self.files or self.links or self.folders or self.faults)
 
 
+class _Held(NamedTuple):
+    """A folder held open, and which one it is."""
+
+    fd: int
+    device: int
+    inode: int
+
+
 At: TypeAlias = tuple[str, int | None]
 """A name and the descriptor of its folder: what the ``*at`` system calls take."""
+Follow: TypeAlias = Callable[[str, str], bool]
+"""Whether the symlink at a path (below where the walk began), to a target, is to be followed."""
 
 
 class Workspace:
@@ -56,7 +68,8 @@ class Workspace:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self._fds: dict[str, int] = {}
+        self._held: dict[str, _Held] = {}
+        """Those used last stand last."""
 
     def __enter__(self) -> Workspace:
         return self
@@ -66,9 +79,9 @@ class Workspace:
 
     def close(self) -> None:
         """Release the folders held open."""
-        for fd in self._fds.values():
-            os.close(fd)
-        self._fds.clear()
+        for held in self._held.values():
+            os.close(held.fd)
+        self._held.clear()
 
     def absolute(self, path: str) -> str:
         """Return the path for messages and for programs outside."""
@@ -98,21 +111,26 @@ class Workspace:
         except (OSError, UnsavedError):
             return None
 
-    def walk(self, path: str, *, dereference: bool = False) -> Iterator[Folder]:
+    def walk(self, path: str, *, follow: Follow | None = None) -> Iterator[Folder]:
         """Yield the folders at and below `path` (relative paths below it), parents first.
 
         `.dvignore` files of the folders on the way and of those walked apply, in gitignore syntax.
+        A symlink for which `follow` says so counts as what it points to.
         """
         ignored = Ignore(self.root, path)
-        pending = [""]
-        active: set[tuple[int, int]] = set()
+        pending: list[tuple[str, frozenset[_Identity]]] = [("", frozenset())]
         while pending:
-            inner = pending.pop()
+            inner, above = pending.pop()
             full = os.path.join(self.root, path, inner) if inner else os.path.join(self.root, path)
-            if dereference and not _first_visit(full, active):
-                continue
-            folder = _scan(full, inner, ignored, dereference=dereference)
-            pending.extend(_join(inner, name) for name in sorted(folder.folders, reverse=True))
+            if follow is not None:
+                here = _identity(full)
+                if here in above:
+                    yield Folder(inner, faults=[(inner, "is a symlink to a folder it lies in")])
+                    continue
+                above |= {here}
+            folder = _scan(full, inner, ignored, follow)
+            names = sorted(folder.folders, reverse=True)
+            pending.extend((_join(inner, name), above) for name in names)
             yield folder
 
     # --- writing --------------------------------------------------------------------------
@@ -217,22 +235,25 @@ class Workspace:
         return name, self._folder(parent, create=create)
 
     def _folder(self, path: str, *, create: bool) -> int:
-        fd = self._fds.get(path)
-        if fd is not None:
-            return fd
+        held: _Held | None
         if path:
             parent, _, name = path.rpartition("/")
             above = self._folder(parent, create=create)
-            fd = self._open_folder(name, above, path, create=create)
+            held = self._held.pop(path, None)
+            if held is not None and not _is_at(held, name, above):
+                # Moved away or removed meanwhile: what stands there now is meant.
+                os.close(held.fd)
+                held = None
+            if held is None:
+                held = _hold(self._open_folder(name, above, path, create=create))
         else:
-            fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | _CLOEXEC)
-        if len(self._fds) >= OPEN_FOLDERS_MAX:
-            # The oldest but the root itself: the folders of a sorted run of paths stay.
-            oldest = next(key for key in self._fds if key)
-            if oldest != path.rpartition("/")[0]:
-                os.close(self._fds.pop(oldest))
-        self._fds[path] = fd
-        return fd
+            held = self._held.pop("", None) or _hold(
+                os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | _CLOEXEC)
+            )
+        if len(self._held) >= OPEN_FOLDERS_MAX:
+            os.close(self._held.pop(next(iter(self._held))).fd)
+        self._held[path] = held
+        return held.fd
 
     def _open_folder(self, name: str, above: int, path: str, *, create: bool) -> int:
         flags = os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW | _CLOEXEC
@@ -274,8 +295,21 @@ class Workspace:
 
     def _forget(self, path: str) -> None:
         """Close what is held open at and below a folder, before it is removed or replaced."""
-        for key in [key for key in self._fds if key == path or key.startswith(path + "/")]:
-            os.close(self._fds.pop(key))
+        for key in [key for key in self._held if key == path or key.startswith(path + "/")]:
+            os.close(self._held.pop(key).fd)
+
+
+def _hold(fd: int) -> _Held:
+    found = os.fstat(fd)
+    return _Held(fd, found.st_dev, found.st_ino)
+
+
+def _is_at(held: _Held, name: str, above: int) -> bool:
+    try:
+        found = os.stat(name, dir_fd=above, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return (held.device, held.inode) == (found.st_dev, found.st_ino)
 
 
 class Ignore:
@@ -284,52 +318,118 @@ class Ignore:
     def __init__(self, root: str, target: str) -> None:
         self._root = root
         self._target = target
-        self._specs: dict[str, pathspec.PathSpec | None] = {}  # type: ignore[type-arg]
+        self._rules: dict[str, tuple[_Rule, ...]] = {}
+        self._excluded = False
         self.active = False
         parts = target.split("/") if target else []
         for depth in range(len(parts)):
             self.enter("/".join(parts[:depth]))
+            self._excluded = self._excluded or self._verdict(parts[: depth + 1], is_folder=True)
 
     def enter(self, folder: str) -> None:
         """Read the rules of one more folder (relative to the worktree), if it has any."""
-        if folder in self._specs:
+        if folder in self._rules:
             return
+        where = _join(folder, IGNORE_FILE)
+        self._rules[folder] = ()
         try:
-            with open(os.path.join(self._root, folder, IGNORE_FILE), encoding="utf-8") as file:
-                lines = file.read().splitlines()
-        except (FileNotFoundError, NotADirectoryError):
-            self._specs[folder] = None
+            with open(os.path.join(self._root, where), "rb") as file:
+                lines = os.fsdecode(file.read()).removeprefix("\ufeff").split("\n")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return
+        except OSError as error:
+            raise DvError(f"{printable(where)} cannot be read: {error.strerror}") from error
         try:
-            self._specs[folder] = pathspec.GitIgnoreSpec.from_lines(lines)
+            rules = [_parse_rule(line) for line in lines]
         except ValueError as error:
-            where = _join(folder, IGNORE_FILE)
-            raise DvError(f"{where}: {error}", hint="the syntax is that of .gitignore") from error
+            raise DvError(
+                f"{printable(where)}: {error}", hint="the syntax is that of .gitignore"
+            ) from error
+        # The last rule that matches decides.
+        self._rules[folder] = tuple(rule for rule in reversed(rules) if rule is not None)
         self.active = True
 
     def ignores(self, inner: str, *, is_folder: bool) -> bool:
-        """Whether a path within the target is left out; the deepest rules decide."""
-        path = _join(self._target, inner) + ("/" if is_folder else "")
-        at = path.rstrip("/").rpartition("/")[0]
-        while True:
-            spec = self._specs.get(at)
-            if spec is not None:
-                verdict = spec.check_file(path[len(at) + 1 if at else 0 :]).include
-                if verdict is not None:
-                    return bool(verdict)
-            if not at:
-                return False
-            at = at.rpartition("/")[0]
+        """Whether a path within the target is left out; the deepest rules decide.
+
+        As in git a rule is about the path itself: what is below a folder that is left out is
+        never asked for.
+        """
+        if self._excluded:
+            return True
+        return self._verdict(_join(self._target, inner).split("/"), is_folder=is_folder)
+
+    def _verdict(self, parts: Sequence[str], *, is_folder: bool) -> bool:
+        for depth in range(len(parts) - 1, -1, -1):
+            for rule in self._rules.get("/".join(parts[:depth]), ()):
+                if rule.matches(parts[depth:], is_folder=is_folder):
+                    return rule.excludes
+        return False
 
 
-def _scan(full: str, inner: str, ignored: Ignore, *, dereference: bool) -> Folder:
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One line of a `.dvignore`: a pattern for each component of a path, None for ``**``."""
+
+    excludes: bool
+    folders_only: bool
+    components: tuple[pathspec.Pattern | None, ...]
+
+    def matches(self, parts: Sequence[str], *, is_folder: bool) -> bool:
+        return (is_folder or not self.folders_only) and _matches(self.components, parts)
+
+
+def _matches(components: Sequence[pathspec.Pattern | None], parts: Sequence[str]) -> bool:
+    if not components or not parts:
+        return not components and not parts
+    first, rest = components[0], components[1:]
+    if first is None:
+        return not rest or any(_matches(rest, parts[at:]) for at in range(len(parts)))
+    return first.match_file(parts[0] + "/x") is not None and _matches(rest, parts[1:])
+
+
+def _parse_rule(line: str) -> _Rule | None:
+    line = line.removesuffix("\r")
+    # Spaces at the end count only behind a backslash.
+    trimmed = re.fullmatch(r"((?:\\.|[^\\])*?) *", line)
+    text = trimmed[1] if trimmed else line
+    if not text or text.startswith("#"):
+        return None
+    excludes = not text.startswith("!")
+    text = text.removeprefix("!")
+    folders_only = text.endswith("/")
+    text = text.removesuffix("/")
+    if "/" in text:
+        names = text.removeprefix("/").split("/")
+    else:
+        names = ["**", "*" if text == "**" else text]
+    if "" in names:
+        return None
+    components = tuple(None if name == "**" else _component(name) for name in names)
+    return _Rule(excludes, folders_only, components)
+
+
+def _component(name: str) -> pathspec.Pattern:
+    """Return the pattern of one component; ask it for a name with "/x" behind it.
+
+    pathspec takes what lies below a match for matched, and git does not (``!folder/`` brings back
+    the folder, not what another rule leaves out in it): so it sees no more than one component.
+    """
+    with warnings.catch_warnings():
+        # Of "[[]", which pathspec hands on to `re` as it is.
+        warnings.simplefilter("ignore", FutureWarning)
+        (pattern,) = pathspec.GitIgnoreSpec.from_lines([f"/{name}/x"]).patterns
+    return pattern
+
+
+def _scan(full: str, inner: str, ignored: Ignore, follow: Follow | None) -> Folder:
     folder = Folder(inner)
     prefix = inner + "/" if inner else ""
     try:
         with os.scandir(full) as found:
             entries = list(found)
-    except PermissionError:
-        folder.faults.append((inner or ".", "cannot be read (permission denied)"))
+    except OSError as error:
+        folder.faults.append((inner or ".", f"cannot be read ({error.strerror})"))
         return folder
     if any(entry.name == IGNORE_FILE for entry in entries):
         ignored.enter(_join(ignored._target, inner))
@@ -337,32 +437,46 @@ def _scan(full: str, inner: str, ignored: Ignore, *, dereference: bool) -> Folde
         name = entry.name
         if name.startswith(TEMP_PREFIX):
             continue
-        is_folder = entry.is_dir(follow_symlinks=dereference)
+        is_folder = entry.is_dir(follow_symlinks=False)
         if ignored.active and ignored.ignores(prefix + name, is_folder=is_folder):
             continue
-        try:
-            name.encode()
-        except UnicodeEncodeError:
+        if not _is_utf8(name):
             folder.faults.append((prefix + name, "has a name that is not valid UTF-8"))
-            continue
-        _sort_in(folder, entry, prefix + name, is_folder, dereference=dereference)
+        elif is_folder:
+            folder.folders.append(name)
+        elif entry.is_symlink():
+            _sort_link(folder, entry, prefix + name, follow)
+        else:
+            _sort_file(folder, entry, prefix + name, followed=False)
     return folder
 
 
-def _sort_in(
-    folder: Folder, entry: os.DirEntry[str], path: str, is_folder: bool, *, dereference: bool
-) -> None:
-    if is_folder:
-        folder.folders.append(entry.name)
-        return
-    if entry.is_symlink() and not dereference:
-        with contextlib.suppress(FileNotFoundError):
-            folder.links[entry.name] = os.readlink(entry.path)
-        return
+def _sort_link(folder: Folder, entry: os.DirEntry[str], path: str, follow: Follow | None) -> None:
     try:
-        found = entry.stat(follow_symlinks=dereference)
+        link = os.readlink(entry.path)
+        is_folder = entry.is_dir()
     except FileNotFoundError:
-        if entry.is_symlink():
+        return
+    except OSError as error:  # as of two symlinks that point at each other
+        link, is_folder = os.readlink(entry.path), False
+        if follow is not None and follow(path, link):
+            folder.faults.append((path, f"cannot be examined ({error.strerror})"))
+            return
+    if not _is_utf8(link):
+        folder.faults.append((path, "is a symlink to a name that is not valid UTF-8"))
+    elif follow is None or not follow(path, link):
+        folder.links[entry.name] = link
+    elif is_folder:
+        folder.folders.append(entry.name)
+    else:
+        _sort_file(folder, entry, path, followed=True)
+
+
+def _sort_file(folder: Folder, entry: os.DirEntry[str], path: str, *, followed: bool) -> None:
+    try:
+        found = entry.stat(follow_symlinks=followed)
+    except FileNotFoundError:
+        if followed:
             folder.faults.append((path, "is a symlink to nothing"))
         return
     except OSError as error:
@@ -372,6 +486,14 @@ def _sort_in(
         folder.files[entry.name] = found
     else:
         folder.faults.append((path, f"is {_kind_name(found.st_mode)}, not a file"))
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _kind_name(mode: int) -> str:
@@ -384,14 +506,12 @@ def _kind_name(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "something special")
 
 
-def _first_visit(full: str, active: set[tuple[int, int]]) -> bool:
-    """Whether a folder reached through links was not walked yet: two links may form a loop."""
+_Identity: TypeAlias = tuple[int, int]
+
+
+def _identity(full: str) -> _Identity:
     found = os.stat(full)
-    key = (found.st_dev, found.st_ino)
-    if key in active:
-        return False
-    active.add(key)
-    return True
+    return found.st_dev, found.st_ino
 
 
 def _join(folder: str, name: str) -> str:

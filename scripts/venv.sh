@@ -1,5 +1,5 @@
 # Sourced by the other scripts: makes the virtual environment once, and again when pyproject.toml
-# changes. Usage: . scripts/venv.sh EXTRA (test or dev)
+# changes. Usage: . scripts/venv.sh EXTRA (demo, test or dev)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 extra=${1:-test}

@@ -1,1 +1,187 @@
-def main() -> None: ...
+"""The command line: ``dv``. What a command needs is imported only when that command is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from dvtool import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+PROGRAM = "dv"
+COMPLETION_VARIABLE = "_DV_COMPLETE"
+
+# The short help stands here, so that listing the commands imports none of them.
+COMMANDS: dict[str, dict[str, str]] = {
+    "Setting up": {
+        "init": "Prepare this git repository, or a clone of one, for dv.",
+        "remote": "Name the places that data is pushed to and fetched from.",
+        "config": "Show and change settings.",
+        "doctor": "Check that everything dv needs is there and works.",
+        "completion": "Print a script that completes dv commands in your shell.",
+    },
+    "Working with data": {
+        "add": "Snapshot files and folders and write their manifests.",
+        "status": "Show what differs between workspace, manifests and HEAD.",
+        "checkout": "Put data into the workspace as the manifests or a commit have it.",
+        "rm": "Stop tracking targets, or entries in them.",
+        "mv": "Rename a target, or entries in one.",
+    },
+    "Sharing data": {
+        "push": "Upload the data of commits, and prove that it arrived.",
+        "fetch": "Download data into the local store.",
+        "pull": "Download data and put it into the workspace.",
+    },
+    "Looking": {
+        "diff": "Show which files changed between commits, or in the workspace.",
+        "log": "Show the commits that changed a target.",
+        "ls": "List tracked files.",
+        "cat": "Write the content of a tracked file to standard output.",
+        "describe": "Print what identifies the code and data that are here.",
+    },
+}
+_EXIT_CODES = [
+    ("0", "done"),
+    ("1", "failed; or the answer is no, where a command was asked to check"),
+    ("2", "wrong usage"),
+    ("3", "not set up: no git repository, no commit, no remote, bad configuration"),
+    ("4", "content is missing"),
+    ("5", "unsaved changes would be lost"),
+    ("6", "stored data is corrupt"),
+    ("7", "the remote failed"),
+    ("8", "something in the data cannot be versioned"),
+    ("9", "another process is busy here"),
+    ("130", "interrupted"),
+    ("141", "the reader of the output went away"),
+]
+
+
+def main() -> None:
+    """Run `dv` with the arguments of this process, and end the process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run `dv` with these arguments; return its exit code."""
+    try:
+        _repair_streams()
+        instruction = os.environ.get(COMPLETION_VARIABLE)
+        if instruction:
+            return _complete(instruction)
+        with dv.make_context(PROGRAM, list(arguments)) as context:
+            dv.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except SystemExit:
+        raise
+    except BaseException as error:
+        from dvtool.cli.failures import report  # rarely needed, and kept out of start-up
+
+        return report(error)
+    return 0
+
+
+def _repair_streams() -> None:
+    if sys.stdout is None:  # closed by whoever started us (`dv status >&-`)
+        sys.stdout = open(os.devnull, "w")
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        # A name that the terminal's encoding lacks is escaped; it must not end the command.
+        reconfigure(errors="backslashreplace")
+
+
+def _complete(instruction: str) -> int:
+    from click.shell_completion import shell_complete
+
+    return shell_complete(dv, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
+
+
+class _LazyGroup(click.Group):
+    """The group of all commands, each imported from the module of its name when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for section in COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"dvtool.cli.{cmd_name}")
+        return cast(click.Command, getattr(module, cmd_name))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name in self.list_commands(ctx) or name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        from dvtool.cli.failures import unknown_command
+
+        raise unknown_command(name, self.list_commands(ctx))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Example"):
+            for line in (
+                "dv init --remote s3://BUCKET/PREFIX",
+                "dv add data/images",
+                "git commit -m 'Add the images'",
+                "dv push",
+            ):
+                formatter.write_text(line)
+        with formatter.section("Exit codes"):
+            formatter.write_dl(_EXIT_CODES)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [
+            CompletionItem(name, help=text)
+            for section in COMMANDS.values()
+            for name, text in section.items()
+            if name.startswith(incomplete)
+        ]
+
+
+@click.command(
+    cls=_LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "-C",
+    "folders",
+    metavar="DIR",
+    multiple=True,
+    type=click.Path(file_okay=False),
+    help="Run as if started in DIR; repeated, each is relative to the one before.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Only warnings, errors and what was asked for.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
+@click.pass_context
+def dv(context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: bool) -> None:
+    """Version data with git: large files in object storage, small manifests in commits.
+
+    Every command explains itself: dv COMMAND --help.
+    """
+    from dvtool.cli.frame import Frame
+
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(2)
+    folder = os.path.join(".", *folders)
+    context.obj = Frame(folder=folder, quiet=quiet, verbose=verbose)

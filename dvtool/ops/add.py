@@ -28,7 +28,7 @@ from dvtool.manifest import (
     path_fault,
     update,
 )
-from dvtool.project import Project, workspace_path
+from dvtool.project import Project, refuse_place, workspace_path
 from dvtool.scan import Scan, file_entry, save_seen, scan_target, tracked_other
 from dvtool.selection import Selection
 from dvtool.statcache import Seen, seen_file
@@ -70,7 +70,7 @@ def plan(project: Project, paths: Sequence[str]) -> list[Request]:
     targets = project.targets()
     requests = []
     for path in paths:
-        _refuse_place(path)
+        refuse_place(path)
         owner = next((t for t in targets if path == t or path.startswith(t + "/")), None)
         inside = [t for t in targets if t.startswith(path + "/")]
         if owner is None and inside:
@@ -90,21 +90,6 @@ def plan(project: Project, paths: Sequence[str]) -> list[Request]:
     return list(dict.fromkeys(requests))
 
 
-def _refuse_place(path: str) -> None:
-    if path in ("", "."):
-        raise UsageError(
-            "the whole repository cannot be one target",
-            hint="add the folders and files that hold data: dv add data",
-        )
-    if path.endswith(SUFFIX):
-        raise UsageError(
-            f"{printable(path)} is a manifest; git keeps it", hint=f"git add {printable(path)}"
-        )
-    fault = path_fault(path)
-    if fault or "\n" in path or "\r" in path:
-        raise UsageError(f"{printable(path)} cannot be a target: it {fault or 'has a newline'}")
-
-
 def add(
     project: Project,
     request: Request,
@@ -121,7 +106,9 @@ def add(
     """
     before = _manifest_before(project, request.target)
     _refuse_tracked(project, request, untrack=untrack)
-    scan = scan_target(project, request.target, inner=request.inner, dereference=dereference)
+    scan = scan_target(
+        project, request.target, inner=request.inner, content_at=_anywhere if dereference else None
+    )
     kind = _kind(project, scan, before, request)
     _check(scan, request)
     result = Added(request.target, warnings=_ambiguous(scan))
@@ -133,6 +120,10 @@ def add(
     _remember(project, scan, changes)
     result.files, result.bytes = built.manifest.files, built.manifest.bytes
     return result
+
+
+def _anywhere(_: str) -> bool:
+    return True
 
 
 def _manifest_before(project: Project, target: str) -> Manifest | None:
@@ -182,7 +173,7 @@ def _check(scan: Scan, request: Request) -> None:
     for path, link in scan.links.items():
         fault = link_fault(path, link)
         if fault:
-            faults.append((path, f"is a symlink that {fault}; --dereference keeps its content"))
+            faults.append((path, f"is a symlink that {fault}; --dereference takes its content"))
     for path in (*scan.files, *scan.links, *scan.empty_folders):
         fault = None if path == SELF else path_fault(path)
         if fault:

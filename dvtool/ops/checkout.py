@@ -7,15 +7,17 @@ holds. Then each file is written beside its place, verified, and renamed into it
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from dvtool import atomic
 from dvtool.digest import EMPTY, Digest
 from dvtool.errors import ManifestError, UnsavedError, listing
 from dvtool.ingest import Source, batches, ingest
-from dvtool.manifest import Entries, Entry, Manifest, build, check_nesting, encode
+from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, build, check_nesting, encode
 from dvtool.project import Project, workspace_path
-from dvtool.scan import Scan, hash_files, save_seen, scan_target
+from dvtool.scan import Scan, content_of, hash_files, save_seen, scan_target
 from dvtool.selection import Selection
 from dvtool.statcache import Seen, now_ns, seen_file, seen_other
 from dvtool.store.local import ContentReader
@@ -86,7 +88,7 @@ def plan(
     entries = project.entries(wanted, selection) if wanted else {}
     check_nesting(entries, selection.target)
     old = project.entries(before, selection) if before and before != wanted else {}
-    scan = scan_target(project, selection.target)
+    scan = scan_target(project, selection.target, content_at=content_of(entries | old))
     result = Plan(selection.target, scan, keep_folders=_folders_of(entries))
     hash_files(project, scan, [path for path in scan.files if _is_ours(path, scan, entries, old)])
     for path, entry in entries.items():
@@ -213,14 +215,16 @@ def save_unsaved(project: Project, plans: Iterable[Plan]) -> list[Saved]:
 
 
 def _record_saved(project: Project, entries: Entries) -> None:
-    folder = os.path.join(project.store.path, "saved")
-    os.makedirs(folder, exist_ok=True)
     built = build("dir", entries)
     project.store.put_shards(built.shards)
-    with open(os.path.join(folder, f"{now_ns()}.dv.json"), "xb") as file:
-        file.write(encode(built.manifest))
-        file.flush()
-        os.fsync(file.fileno())
+    keep_manifest(project, encode(built.manifest))
+
+
+def keep_manifest(project: Project, text: bytes) -> None:
+    """Keep a manifest that is about to be replaced and may be in no commit."""
+    folder = os.path.join(project.store.path, "saved")
+    os.makedirs(folder, exist_ok=True)
+    atomic.write_bytes(os.path.join(folder, f"{now_ns()}{SUFFIX}"), text)
 
 
 # --- doing it -------------------------------------------------------------------------------
@@ -234,6 +238,7 @@ def apply(project: Project, todo: Plan) -> CheckedOut:
         if path in todo.scan.folders:
             project.workspace.remove_empty_folder(place)
         else:
+            _refuse_meddled(project, todo, path)
             project.workspace.remove(place)
         seen[path] = None
     _prune(project, todo)
@@ -267,18 +272,20 @@ def _write_files(project: Project, todo: Plan, written: dict[str, os.stat_result
         for digest in order:
             for path, entry in by_content[digest]:
                 place = workspace_path(todo.target, path)
-                fill = _filler(reader, digest, entry, place)
+                fill = _filler(project, todo, reader, path, entry)
                 written[path] = project.workspace.write_file(place, fill, executable=entry.exec)
                 project.progress.advance(entry.size)
     project.progress.finish()
 
 
 def _filler(
-    reader: ContentReader, digest: Digest, entry: Entry, place: str
+    project: Project, todo: Plan, reader: ContentReader, path: str, entry: Entry
 ) -> Callable[[int], None]:
+    place = workspace_path(todo.target, path)
+
     def fill(fd: int) -> None:
         size = 0
-        for data in reader.read(digest):
+        for data in reader.read(entry.digest):
             size += len(data)
             while data:
                 data = data[os.write(fd, data) :]
@@ -286,8 +293,32 @@ def _filler(
             raise ManifestError(
                 f"{place}: the manifest says {entry.size:,} bytes, the content has {size:,}"
             )
+        # The last moment before the file is replaced.
+        _refuse_meddled(project, todo, path)
 
     return fill
+
+
+def _refuse_meddled(project: Project, todo: Plan, path: str) -> None:
+    """Raise an UnsavedError if what stands at a path is not what was planned with."""
+    planned = todo.scan.files.get(path)
+    if path in todo.scan.links or path in todo.scan.folders:
+        return
+    place = workspace_path(todo.target, path)
+    found = project.workspace.stat(place)
+    if planned is not None and found is not None and not stat.S_ISLNK(found.st_mode):
+        same = (planned.st_mtime_ns, planned.st_size, planned.st_ino) == (
+            found.st_mtime_ns,
+            found.st_size,
+            found.st_ino,
+        )
+    else:
+        same = planned is not None or found is None
+    if not same:
+        raise UnsavedError(
+            f"{place} changed while dvtool was at work; it was left as it is",
+            hint="repeat the command when nothing else writes there",
+        )
 
 
 def _prune(project: Project, todo: Plan) -> None:

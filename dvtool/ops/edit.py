@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dvtool.errors import UnsavedError, UsageError, listing, printable
 from dvtool.ignore import ignore_target, unignore_target
-from dvtool.manifest import SUFFIX, Entry, update
-from dvtool.project import Project, workspace_path
+from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, link_fault, path_fault, update
+from dvtool.project import Project, refuse_place, workspace_path
 from dvtool.scan import Scan, hash_files, save_seen, scan_target
 from dvtool.selection import Selection
 
@@ -51,8 +51,8 @@ def remove(
             project.git.stage([selection.target + SUFFIX])
     for path in doomed:
         project.workspace.remove(workspace_path(selection.target, path))
-    if doomed or data:
-        _remove_empty(project, scan)
+    if data:
+        _remove_empty(project, scan, scan.folders if selection.whole else _folders_of(entries))
     save_seen(project, selection.target, dict.fromkeys(entries))
     return Removed(selection.target, selection.whole, len(entries), len(doomed))
 
@@ -83,8 +83,17 @@ def _remove_manifest(project: Project, target: str, *, stage: bool) -> None:
                 project.git.stage([path])
 
 
-def _remove_empty(project: Project, scan: Scan) -> None:
-    for folder in sorted(scan.folders, key=len, reverse=True):
+def _folders_of(entries: Entries) -> set[str]:
+    """Return the folders among the entries and above them; no others are ours to remove."""
+    folders = {path for path, entry in entries.items() if entry.dir}
+    for path in entries:
+        while path := path.rpartition("/")[0]:
+            folders.add(path)
+    return folders
+
+
+def _remove_empty(project: Project, scan: Scan, folders: Iterable[str]) -> None:
+    for folder in sorted(scan.folders.intersection(folders), key=len, reverse=True):
         project.workspace.remove_empty_folder(workspace_path(scan.target, folder))
     project.workspace.remove_empty_folder(scan.target)
 
@@ -127,6 +136,7 @@ def _into(project: Project, source: str, destination: str) -> str:
 
 
 def _move_target(project: Project, source: str, destination: str, *, stage: bool) -> Moved:
+    refuse_place(destination)
     if destination.startswith(source + "/"):
         raise UsageError(f"{printable(source)} cannot move into itself")
     for path in (destination, destination + SUFFIX):
@@ -175,19 +185,45 @@ def _move_seen(project: Project, source: str, destination: str) -> None:
             project.statcache.save({folder: row})
 
 
+def _at_or_below(project: Project, target: str, manifest: Manifest, inner: str) -> Entries:
+    """Return the entries at and below a path that is meant literally, wildcards and all."""
+    found = project.entries(manifest, Selection(target, (inner,)))
+    return {
+        path: entry
+        for path, entry in found.items()
+        if path == inner or path.startswith(inner + "/")
+    }
+
+
+def _refuse_misplaced(project: Project, target: str, manifest: Manifest, moved: Entries) -> None:
+    """Refuse names that a manifest cannot have, before anything is moved."""
+    for path, entry in moved.items():
+        fault = path_fault(path) or (link_fault(path, entry.symlink) if entry.symlink else None)
+        if fault:
+            raise UsageError(f"{printable(workspace_path(target, path))} {fault}")
+        parent = path.rpartition("/")[0]
+        while parent:
+            above = project.entries(manifest, Selection(target, (parent,))).get(parent)
+            if above is not None:
+                raise UsageError(f"{printable(workspace_path(target, parent))} is not a folder")
+            parent = parent.rpartition("/")[0]
+
+
 def _move_entries(
     project: Project, target: str, source: str, destination: str, *, stage: bool
 ) -> Moved:
     inner, new = source[len(target) + 1 :], destination[len(target) + 1 :]
     manifest = project.manifest(target)
-    entries = project.entries(manifest, Selection(target, (inner,)))
+    entries = _at_or_below(project, target, manifest, inner)
     if not entries:
         raise UsageError(f"{printable(source)} is not tracked in {printable(target)}")
-    taken = project.entries(manifest, Selection(target, (new,)))
+    taken = _at_or_below(project, target, manifest, new)
     if taken or project.workspace.stat(destination) is not None or new.startswith(inner + "/"):
         raise UsageError(f"{printable(destination)} exists already", hint="choose another name")
+    moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}
+    _refuse_misplaced(project, target, manifest, moved)
     changes: dict[str, Entry | None] = dict.fromkeys(entries)
-    changes.update({new + path[len(inner) :]: entry for path, entry in entries.items()})
+    changes.update(moved)
     built = update(manifest, changes, project.store.load_shard)
     project.store.put_shards(built.shards)
     scan = scan_target(project, target)

@@ -287,15 +287,14 @@ class _Push:
         with store.reader() as reader:
             reader.prepare_chunks(chunks)
             left = list(chunks)
-            while left:
+            while left or recipes:
                 temp = store.temp_path()
                 with open(temp, "xb") as file:
                     writer = PackWriter(file)
                     count = _fill(writer, reader, left)
                     left = left[count:]
-                    if not left:
-                        for recipe in recipes:
-                            writer.add_recipe(recipe)
+                    while not left and recipes and writer.fits_recipe(recipes[-1]):
+                        writer.add_recipe(recipes.pop())
                     info = writer.finish()
                 places = list(info.index.placements())
                 yield _Upload(temp, RemotePack(info.digest, info.size), places, temporary=True)

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, manifest_digest
 from dvtool.project import Project
-from dvtool.scan import Scan, file_entry, hash_files, scan_target
+from dvtool.scan import Scan, content_of, file_entry, hash_files, scan_target
 from dvtool.selection import Selection
 
 ManifestState: TypeAlias = Literal["committed", "modified", "new", "deleted"]
@@ -80,7 +80,7 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
         bytes=manifest.bytes,
     )
     wanted = project.entries(manifest, selection)
-    scan = scan_target(project, selection.target)
+    scan = scan_target(project, selection.target, content_at=content_of(wanted))
     result.faults = [fault for fault in scan.faults if selection.matches(fault[0])]
     compare(project, scan, wanted, result)
     result.added = sorted(

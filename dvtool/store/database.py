@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
 
 from dvtool.digest import DIGEST_SIZE_BYTES, Digest
-from dvtool.errors import CorruptError, SetupError
+from dvtool.errors import BusyError, CorruptError, SetupError
 from dvtool.pack import PackInfo, Placement, Recipe
 from dvtool.shard import Located, RemotePack
 
@@ -21,6 +22,8 @@ VERSION = 1
 QUERY_BATCH = 900
 """Below SQLite's oldest limit on the parameters of one statement, 999."""
 BUSY_TIMEOUT_S = 60
+BUSY_RETRY_S = 0.01
+COMPLETE = int.from_bytes(b"dvtl")
 
 Row: TypeAlias = Any
 """A row as sqlite3 gives it: a tuple of the columns selected."""
@@ -73,6 +76,19 @@ class Database:
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all packs that were there when the file was made have been indexed.
+
+        A process that was killed meanwhile left it incomplete; whoever comes next begins again.
+        """
+        return bool(self._db.execute("PRAGMA application_id").fetchone()[0] == COMPLETE)
+
+    def set_complete(self) -> None:
+        """Remember that every pack was indexed."""
+        with self._db:
+            self._db.execute(f"PRAGMA application_id = {COMPLETE:d}")
 
     # --- local content --------------------------------------------------------------------
 
@@ -299,7 +315,7 @@ def _connect(path: str) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise SetupError(f"cannot open the store's index {path}: {error}") from error
     try:
-        db.execute("PRAGMA journal_mode = WAL")
+        _use_write_ahead_log(db)
         db.execute("PRAGMA synchronous = FULL")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
@@ -309,6 +325,11 @@ def _connect(path: str) -> sqlite3.Connection:
                 f"the store's index {path} is of version {version}, this dvtool uses {VERSION}",
                 hint="use a newer dvtool, or move the file away to have it made again",
             )
+    except sqlite3.OperationalError as error:
+        # Locked, read-only, a full disk: the content of the file is not in question.
+        db.close()
+        kind = BusyError if _is_busy(error) else SetupError
+        raise kind(f"cannot open the store's index {path}: {error}") from error
     except sqlite3.DatabaseError as error:
         db.close()
         raise CorruptError(
@@ -319,6 +340,23 @@ def _connect(path: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _use_write_ahead_log(db: sqlite3.Connection) -> None:
+    # Where two processes make the file at once SQLite does not wait here, as it does elsewhere.
+    give_up = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > give_up:
+                raise
+            time.sleep(BUSY_RETRY_S)
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _create(db: sqlite3.Connection) -> None:

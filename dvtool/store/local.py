@@ -50,9 +50,8 @@ class LocalStore:
         if self._database is None:
             for name in (PACKS, SHARDS, TEMP):
                 os.makedirs(os.path.join(self.path, name), exist_ok=True)
-            fresh = not os.path.exists(self.database_path)
             self._database = Database(self.database_path)
-            if fresh:
+            if not self._database.complete:
                 self.reindex()
         return self._database
 
@@ -91,19 +90,28 @@ class LocalStore:
     def reindex(self) -> int:
         """Index every pack that lies in the store; return how many there are.
 
+        CorruptError, once all others are indexed, if a pack is damaged.
         A pack may have come from elsewhere: its recipes are believed only once they were tried.
         """
         count = 0
         recipes: list[Recipe] = []
+        damage: CorruptError | None = None
         for path, digest in self._files(PACKS):
             size = os.path.getsize(path)
-            with open(path, "rb") as file:
-                index = read_index(file, size=size, where=path)
+            try:
+                with open(path, "rb") as file:
+                    index = read_index(file, size=size, where=path)
+            except CorruptError as error:
+                damage = error
+                continue
             recipes.extend(index.recipes)
             index.recipes = []
             self.db.add_packs([PackInfo(digest, size, index)])
             count += 1
         self.add_tried(recipes)
+        self.db.set_complete()
+        if damage is not None:
+            raise damage
         return count
 
     def add_tried(self, recipes: Iterable[Recipe]) -> set[Digest]:
@@ -117,9 +125,8 @@ class LocalStore:
             for recipe in recipes:
                 with contextlib.suppress(MissingError, CorruptError):
                     reader.prepare_recipe(recipe)
-                    for _ in reader.read(recipe.digest):
-                        pass
-                    proven.append(recipe)
+                    if sum(map(len, reader.read(recipe.digest))) == recipe.size:
+                        proven.append(recipe)
         self.db.add_recipes(proven)
         return {recipe.digest for recipe in proven}
 
@@ -183,13 +190,15 @@ class LocalStore:
 
     def put_shard_text(self, digest: Digest, text: bytes) -> None:
         """Keep the canonical text of one shard, which must have this hash."""
-        path = self.shard_path(digest)
-        if os.path.exists(path):
-            return
         if digest_of(text) != digest:
             raise CorruptError(f"shard {digest.hex()}: its bytes are not what its name says")
+        with contextlib.suppress(MissingError, CorruptError):
+            if self.shard_text(digest) == text:
+                return
+        path = self.shard_path(digest)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_bytes(path, encode_object(text, None))
+        sync_folder(os.path.join(self.path, SHARDS))
 
     def has_shard(self, digest: Digest) -> bool:
         """Whether the entries of a shard are here."""
@@ -250,6 +259,8 @@ class ContentReader:
 
     def prepare_recipe(self, recipe: Recipe) -> None:
         """Look up a file by a recipe that the index does not have yet."""
+        if len(recipe.chunks) < 2:
+            raise CorruptError(f"the recipe of {recipe.digest.hex()} has too few chunks for one")
         self._chunks[recipe.digest] = recipe.chunks
         self._places.update(self._store.db.places(recipe.chunks))
         if any(chunk not in self._places for chunk in recipe.chunks):

@@ -202,7 +202,16 @@ class RemoteStore:
         text = self.backend.get(key, size_max=ROOT_SIZE_MAX_BYTES)
         if digest_of(text).hex() != name:
             raise CorruptError(f"{self.url}: {key} has other bytes than its name says")
-        return msgspec.json.decode(text, type=Root)
+        try:
+            root = msgspec.json.decode(text, type=Root)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise CorruptError(f"{self.url}: {key} is not a root ({error})") from error
+        if root.dv != FORMAT:
+            raise SetupError(
+                f"{self.url}: {key} is of format {root.dv}; this dvtool knows format {FORMAT}",
+                hint="install a newer dvtool: pip install --upgrade dvtool",
+            )
+        return root
 
     # --- the remote's own word ------------------------------------------------------------
 

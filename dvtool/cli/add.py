@@ -1,0 +1,98 @@
+"""``dv add``: snapshot files and folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from dvtool.cli.frame import Frame, command
+from dvtool.cli.output import Screen, files_text, size_text
+from dvtool.errors import printable
+
+if TYPE_CHECKING:
+    from dvtool.ops.add import Added
+
+
+@command(
+    "add",
+    examples=(
+        "dv add data/images             # a folder, as one target",
+        "dv add data/*.parquet          # several files, each a target of its own",
+        "dv add data/images/new.jpg     # only this file of the target data/images",
+        "dv add --untrack data/old.csv  # take over what git tracks",
+    ),
+    exits=(4, 6, 8, 9),
+    json_keys=(
+        '{"targets": [{"target", "files", "bytes", "added", "modified", "removed", '
+        '"stored_bytes", "warnings"}]}; target is a path from the top of the worktree, '
+        "stored_bytes what the local store grew by."
+    ),
+)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
+@click.option("--no-stage", is_flag=True, help="Leave it to you to stage manifests for git.")
+@click.option("--untrack", is_flag=True, help="Take what git tracks out of git's index.")
+@click.option("--dereference", is_flag=True, help="Keep what symlinks point to, not the links.")
+@click.option(
+    "-j",
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Worker processes; one for each core if not given.",
+)
+def add(
+    frame: Frame,
+    paths: Sequence[str],
+    no_stage: bool,
+    untrack: bool,
+    dereference: bool,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Snapshot files and folders: store their content and write their manifests.
+
+    Each PATH becomes a target with a manifest PATH.dv.json beside it, which is staged for git
+    with the line in .gitignore that keeps the data itself out of git. A PATH inside a target
+    updates only that part of it. What .dvignore names is left out.
+    """
+    screen = frame.screen
+    with frame.repo() as repo:
+        results = repo.add(
+            paths, untrack=untrack, stage=not no_stage, dereference=dereference, jobs=jobs
+        )
+        for result in results:
+            for warning in result.warnings:
+                screen.warn(warning)
+        if as_json:
+            screen.json({"targets": [_as_json(result) for result in results]})
+            return
+        for result in results:
+            screen.done(f"{printable(repo.shown(result.target))}  {_summary(result)}")
+    _next_step(screen, results, staged=not no_stage)
+
+
+def _as_json(result: Added) -> dict[str, object]:
+    return {
+        "target": result.target,
+        "files": result.files,
+        "bytes": result.bytes,
+        "added": result.added,
+        "modified": result.modified,
+        "removed": result.removed,
+        "stored_bytes": result.stored,
+        "warnings": result.warnings,
+    }
+
+
+def _summary(result: Added) -> str:
+    total = files_text(result.files, result.bytes)
+    counts = {"added": result.added, "modified": result.modified, "removed": result.removed}
+    parts = [f"{count:,} {what}" for what, count in counts.items() if count]
+    stored = f"; stored {size_text(result.stored)}" if result.stored else ""
+    return f"{total}: {', '.join(parts) or 'unchanged'}{stored}"
+
+
+def _next_step(screen: Screen, results: Sequence[Added], *, staged: bool) -> None:
+    if any(result.changed for result in results):
+        screen.note("next: git commit" if staged else "next: git add the manifests, git commit")

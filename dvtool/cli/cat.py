@@ -1,0 +1,40 @@
+"""``dv cat``: write the content of a tracked file to standard output."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from dvtool.cli.frame import Frame, command
+from dvtool.errors import UsageError
+
+
+@command(
+    "cat",
+    examples=(
+        "dv cat data/table.csv | head",
+        "dv cat --rev v1.0 data/images/cats/1.jpg > old.jpg",
+        "dv cat --hash 9a41…7c > back.jpg   # content in the local store, by its BLAKE3",
+    ),
+    exits=(4, 6, 7),
+)
+@click.argument("path", metavar="[PATH]", required=False, type=click.Path())
+@click.option("--rev", metavar="REV", help="The file as of a commit.")
+@click.option("--hash", "blake3", metavar="HEX", help="Content in the local store, by its BLAKE3.")
+def cat(frame: Frame, path: str | None, rev: str | None, blake3: str | None) -> None:
+    """Write the content of a tracked file to standard output, bytes as they are.
+
+    It comes from the local store, or else from the default remote; the workspace is not looked
+    at. The hash is checked before the last bytes are written.
+    """
+    if (path is None) == (blake3 is None):
+        raise UsageError("name one file to write, or its --hash", hint="see what there is: dv ls")
+    if blake3 is not None and rev is not None:
+        raise UsageError("a --hash says all; --rev does not go with it")
+    with frame.repo(required=False) as repo:
+        content = repo.cat_content(blake3) if blake3 is not None else repo.cat(path or "", rev=rev)
+        out = sys.stdout.buffer
+        for data in content:
+            out.write(data)
+        out.flush()

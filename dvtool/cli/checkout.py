@@ -1,0 +1,128 @@
+"""``dv checkout``: put data into the workspace as the manifests or a commit have it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from dvtool.cli.frame import Frame, command, revisions_and_paths
+from dvtool.cli.output import Screen, count_text, shell_word, size_text
+from dvtool.errors import printable
+
+if TYPE_CHECKING:
+    from dvtool.ops.checkout import Saved
+    from dvtool.ops.fetch import Fetched
+    from dvtool.repo import Repo, Restored
+
+SAVED_SHOWN_MAX = 10
+JSON_KEYS = (
+    '{"targets": [{"target", "written", "written_bytes", "removed"}], "fetched": null or '
+    '{"remote", "files", "bytes", "transferred_bytes"}, "saved": [{"path", "blake3"}]}; paths '
+    "are from the top of the worktree."
+)
+
+
+@command(
+    "checkout",
+    examples=(
+        "dv checkout                         # after git checkout, git merge, git pull",
+        "dv checkout v1.0 -- data/images     # one target as of a revision",
+        "dv checkout -- 'data/images/*.jpg'  # undo changes to some files",
+    ),
+    exits=(4, 5, 6, 7, 8, 9),
+    json_keys=JSON_KEYS,
+    splits=True,
+)
+@click.argument("arguments", metavar="[REV] [--] [PATH]...", nargs=-1, type=click.Path())
+@click.option("--force", is_flag=True, help="Replace unsaved changes too, a copy is saved first.")
+@click.option("--no-fetch", is_flag=True, help="Fail rather than fetch what is not here.")
+def checkout(
+    frame: Frame, arguments: Sequence[str], force: bool, no_fetch: bool, as_json: bool
+) -> None:
+    """Put data into the workspace as the manifests in the worktree, or of REV, have it.
+
+    With REV its manifests come into the worktree too, staged. Nothing is done if content that is
+    saved nowhere would be lost; --force saves it and says how to get it back. Missing content is
+    fetched from the default remote.
+    """
+    with frame.repo() as repo:
+        revisions, paths = revisions_and_paths(repo, arguments, revisions_max=1)
+        rev = revisions[0] if revisions else None
+        restored = repo.checkout(rev, paths, force=force, fetch=not no_fetch)
+        show_restored(frame, repo, restored, as_json=as_json)
+
+
+def show_restored(frame: Frame, repo: Repo, restored: Restored, *, as_json: bool) -> None:
+    """Say what `dv checkout` or `dv pull` did."""
+    screen = frame.screen
+    if as_json:
+        screen.json(_as_json(restored))
+        return
+    if restored.fetched is not None:
+        screen.done(fetched_text(restored.fetched))
+    quiet = True
+    for one in restored.targets:
+        parts = []
+        if one.written:
+            parts.append(f"{count_text(one.written, 'file')} written")
+            parts[-1] += f", {size_text(one.written_bytes)}" if one.written_bytes else ""
+        if one.removed:
+            parts.append(f"{one.removed:,} removed")
+        if parts or frame.verbose:
+            text = "; ".join(parts) or "as it should be"
+            screen.done(f"{printable(repo.shown(one.target))}  {text}")
+            quiet = False
+    if quiet:
+        screen.done("the workspace is as it should be" if restored.targets else "no targets here")
+    _show_saved(screen, repo, restored.saved)
+
+
+def fetched_text(fetched: Fetched) -> str:
+    """Return what a fetch brought, in a line."""
+    url = printable(fetched.remote)
+    if not fetched.files:
+        return "nothing to fetch: the local store has it all"
+    files = f"{count_text(fetched.files, 'file')}, {size_text(fetched.bytes)}"
+    return f"fetched from {url}: {files} ({size_text(fetched.transferred)} transferred)"
+
+
+def fetched_json(fetched: Fetched) -> dict[str, object]:
+    """Return what a fetch brought, as JSON shows it."""
+    return {
+        "remote": fetched.remote,
+        "files": fetched.files,
+        "bytes": fetched.bytes,
+        "transferred_bytes": fetched.transferred,
+    }
+
+
+def _as_json(restored: Restored) -> dict[str, object]:
+    return {
+        "targets": [
+            {
+                "target": one.target,
+                "written": one.written,
+                "written_bytes": one.written_bytes,
+                "removed": one.removed,
+            }
+            for one in restored.targets
+        ],
+        "fetched": fetched_json(restored.fetched) if restored.fetched else None,
+        "saved": [{"path": one.path, "blake3": one.blake3} for one in restored.saved],
+    }
+
+
+def _show_saved(screen: Screen, repo: Repo, saved: Sequence[Saved]) -> None:
+    """Say how to get back what --force replaced; that is not for -q to hide."""
+    if not saved:
+        return
+    screen.line(f"saved before it was replaced: {count_text(len(saved), 'file')}; to get it back:")
+    for one in saved[:SAVED_SHOWN_MAX]:
+        screen.line(f"  dv cat --hash {one.blake3} > {shell_word(repo.shown(one.path))}")
+    if len(saved) > SAVED_SHOWN_MAX:
+        screen.line(f"  … and {len(saved) - SAVED_SHOWN_MAX:,} more")
+    place = os.path.relpath(os.path.join(repo.project.store.path, "saved"), repo.project.root)
+    screen.line(f"all names and hashes are in the newest file in {printable(place)}")

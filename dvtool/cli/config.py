@@ -1,0 +1,133 @@
+"""``dv config``: show and change settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dvtool.cli.frame import Frame, command
+from dvtool.cli.output import Screen
+from dvtool.config import KEYS, Setting, Value, validate_key
+from dvtool.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from dvtool.repo import Repo
+
+_UNSET = "-"
+
+
+@command(
+    "config",
+    examples=(
+        "dv config                              # all settings, and their sources",
+        "dv config core.remote                  # one value",
+        "dv config core.remote backup           # for everybody: in .dvconfig",
+        "dv config --local store.keep unpushed  # for this clone: in .git/config",
+        "dv config --unset core.remote",
+    ),
+    exits=(9,),
+    fails="failed; or the setting asked for has no value",
+    json_keys=(
+        '{"settings": [{"key", "value", "source"}]}; source is default, .dvconfig, '
+        ".git/config or environment."
+    ),
+)
+@click.argument("key", metavar="[KEY]", required=False)
+@click.argument("value", metavar="[VALUE]", required=False)
+@click.option("--list", "as_list", is_flag=True, help="List all settings; so does no KEY.")
+@click.option("--unset", is_flag=True, help="Remove the setting from the file it stands in.")
+@click.option("--local", is_flag=True, help="For this clone only: in .git/config.")
+def config(
+    frame: Frame,
+    key: str | None,
+    value: str | None,
+    as_list: bool,
+    unset: bool,
+    local: bool,
+    as_json: bool,
+) -> None:
+    """Show settings, or change one.
+
+    Settings stand in .dvconfig, which git commits, and, stronger, in .git/config. Those that
+    must not come from a commit, such as a profile or a folder on this machine, go to .git/config
+    by themselves. Stronger still is the environment: DV_CORE_REMOTE is core.remote. With -v the
+    list says what each setting is for.
+    """
+    _check_usage(key, value, as_list=as_list, unset=unset)
+    screen = frame.screen
+    with frame.repo(required=False) as repo:
+        if key is None:
+            _list(screen, repo, as_json=as_json, verbose=frame.verbose)
+        elif unset:
+            source = repo.unset_config(key, local=local)
+            screen.done(f"{printable(key)} is not in {source} any more")
+        elif value is not None:
+            _set(screen, repo, key, value, local=local)
+        else:
+            _show(screen, repo, key, as_json=as_json)
+
+
+def _check_usage(key: str | None, value: str | None, *, as_list: bool, unset: bool) -> None:
+    if as_list and (key is not None or unset):
+        raise UsageError("--list takes neither a KEY nor --unset")
+    if unset and (key is None or value is not None):
+        raise UsageError("--unset takes one KEY and no VALUE")
+
+
+def _list(screen: Screen, repo: Repo, *, as_json: bool, verbose: bool) -> None:
+    for name in repo.project.config.unknown:
+        screen.warn(f"this version of dvtool does not know the setting {printable(name)}")
+    settings = repo.project.config.items()
+    if as_json:
+        screen.json({"settings": [one._asdict() for one in settings]})
+        return
+    rows = [(one.key, _text(one.value), one.source) for one in settings]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    for key, value, source in rows:
+        place = screen.style(source, "dim")
+        screen.line(f"{printable(key):<{widths[0]}}  {printable(value):<{widths[1]}}  {place}")
+        if verbose:
+            screen.line(screen.style(f"    {_description(key)}", "dim"))
+
+
+def _description(key: str) -> str:
+    field = key.rpartition(".")[2]
+    pattern = f"remote.*.{field}" if key.startswith("remote.") else key
+    return next(one.description for one in KEYS if one.name == pattern)
+
+
+def _text(value: Value) -> str:
+    """Return a value as it may be typed again."""
+    if value is None:
+        return _UNSET
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _show(screen: Screen, repo: Repo, key: str, *, as_json: bool) -> None:
+    name = validate_key(key)
+    settings = repo.project.config
+    found = Setting(name, settings.get(name), settings.source(name))
+    if as_json:
+        screen.json({"settings": [found._asdict()]})
+    elif found.value is not None:
+        screen.line(printable(_text(found.value)))
+    if found.value is None:
+        screen.note(f"{name} has no value")
+        raise click.exceptions.Exit(1)
+
+
+def _set(screen: Screen, repo: Repo, key: str, value: str, *, local: bool) -> None:
+    source = repo.set_config(key, value, local=local)
+    name = validate_key(key)
+    shown = f"{name} = {printable(value)}"
+    screen.done(f"{shown}  in {source}" + (" (staged)" if source == ".dvconfig" else ""))
+    strongest = repo.project.config.source(name)
+    if strongest not in (source, "default"):
+        screen.warn(f"the value in {_place(strongest)} is the stronger one and stays in force")
+    if name == "core.remote" and value not in repo.remotes():
+        screen.warn(f"there is no remote {printable(value)} yet (dv remote add)")
+
+
+def _place(source: str) -> str:
+    return "the environment" if source == "environment" else source

@@ -1,0 +1,97 @@
+"""``dv describe``: print what identifies the code and data that are here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dvtool.cli.frame import Frame, command
+from dvtool.cli.output import Screen, files_text
+from dvtool.errors import UsageError, listing, printable
+
+if TYPE_CHECKING:
+    from dvtool.ops.diff import Description
+    from dvtool.repo import Repo
+
+HASH_SHOWN_LENGTH = 16
+
+
+@command(
+    "describe",
+    examples=(
+        "dv describe --json > run/data.json   # into an experiment's record",
+        "dv describe v1.0",
+        "dv describe --check && python train.py",
+    ),
+    exits=(4, 6, 8),
+    fails="failed; or, with --check, code or data differ from HEAD",
+    json_keys=(
+        '{"commit", "branch", "dirty", "code_dirty", "data_dirty", "data_id", "targets": '
+        '[{"target", "blake3", "files", "bytes"}]}; data_id is one hash over all targets, '
+        "blake3 that of a manifest. commit is null before the first one, branch where none is "
+        "checked out or REV is given."
+    ),
+)
+@click.argument("rev", metavar="[REV]", required=False)
+@click.option("--check", is_flag=True, help="End with 1 if code or data differ from HEAD.")
+def describe(frame: Frame, rev: str | None, check: bool, as_json: bool) -> None:
+    """Print the git commit and the hash of every manifest: what fixes code and data.
+
+    Of REV, or of the worktree, which is dirty if a file that git tracks, a manifest or the data
+    differs from HEAD.
+    """
+    if check and rev is not None:
+        raise UsageError("--check is about the worktree; it takes no REV")
+    screen = frame.screen
+    with frame.repo() as repo:
+        found = repo.describe(rev)
+        if as_json:
+            screen.json(_as_json(found))
+        else:
+            _show(screen, found, whole=frame.verbose)
+        if check and found.dirty:
+            screen.error(_reasons(repo, found))
+            raise click.exceptions.Exit(1)
+
+
+def _as_json(found: Description) -> dict[str, object]:
+    return {
+        "commit": found.commit,
+        "branch": found.branch,
+        "dirty": found.dirty,
+        "code_dirty": found.code_dirty,
+        "data_dirty": found.data_dirty,
+        "data_id": found.data_id,
+        "targets": [
+            {"target": one.target, "blake3": one.digest, "files": one.files, "bytes": one.bytes}
+            for one in found.targets
+        ],
+    }
+
+
+def _show(screen: Screen, found: Description, *, whole: bool) -> None:
+    what = {"code": found.code_dirty, "data": found.data_dirty}
+    dirty = " and ".join(name for name, differs in what.items() if differs)
+    state = screen.style(f" (dirty: {dirty})", "yellow") if dirty else ""
+    screen.line(f"commit  {found.commit or 'none yet'}{state}")
+    if found.branch is not None:
+        screen.line(f"branch  {printable(found.branch)}")
+    screen.line(f"data    {found.data_id}")
+    length = None if whole else HASH_SHOWN_LENGTH
+    for one in found.targets:
+        total = files_text(one.files, one.bytes)
+        screen.line(f"        {one.digest[:length]}  {printable(one.target)}  {total}")
+
+
+def _reasons(repo: Repo, found: Description) -> str:
+    """Say what differs from HEAD."""
+    reasons = []
+    if found.commit is None:
+        reasons.append("there is no commit yet")
+    elif found.code_dirty:
+        reasons.append("files that git tracks differ from HEAD (git status names them)")
+    if found.data_dirty:
+        names = listing(one.target for one in repo.status() if not one.clean)
+        reasons.append(f"data or its manifests differ from HEAD (dv status says how):\n{names}")
+    return "; ".join(reasons)

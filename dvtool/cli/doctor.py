@@ -1,0 +1,83 @@
+"""``dv doctor``: check that everything dv needs is there and works."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+import click
+
+from dvtool.cli.frame import Frame, command
+from dvtool.cli.output import Screen, size_text
+from dvtool.errors import DvError, printable
+from dvtool.ops import doctor as checks
+from dvtool.ops.doctor import Check
+
+TEXT_WIDTH = 74
+_LABELS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "failed": ("FAIL", "red")}
+
+
+@command(
+    "doctor",
+    examples=("dv doctor", "dv doctor --json"),
+    fails="failed; or a check failed",
+    json_keys=(
+        '{"ok", "checks": [{"name", "state", "detail", "hint", "bytes"}]}; state is ok, '
+        "warning or failed, hint is null or the next step, bytes is null or what detail is about."
+    ),
+)
+def doctor(frame: Frame, as_json: bool) -> None:
+    """Check Python, git, packages, the repository, its settings, the store and the remote.
+
+    Nothing is changed. The default remote is contacted.
+    """
+    screen = frame.screen
+    found = []
+    for check in _checks(frame):
+        found.append(check)
+        if not as_json:
+            _show(screen, check)
+    healthy = all(check.state != "failed" for check in found)
+    if as_json:
+        screen.json({"ok": healthy, "checks": [_as_json(check) for check in found]})
+    elif healthy:
+        screen.done("everything that dv needs works")
+    if not healthy:
+        raise click.exceptions.Exit(1)
+
+
+def _checks(frame: Frame) -> Iterator[Check]:
+    yield from checks.check_machine()
+    try:
+        with frame.repo(required=False) as repo:
+            yield from checks.check_project(repo.project)
+            yield from checks.check_remote(repo.project.config, repo.remote)
+    except DvError as error:
+        yield checks.failed("repository", error)
+    except ImportError as error:
+        yield Check("repository", "failed", f"cannot be opened: {error}", "install dvtool again")
+
+
+def _show(screen: Screen, check: Check) -> None:
+    label, colour = _LABELS[check.state]
+    size = f"{size_text(check.bytes)} " if check.bytes is not None else ""
+    first, *others = _wrapped(f"{check.name}: {size}{check.detail}")
+    screen.line(f"{screen.style(f'{label:<4}', colour)}  {first}")
+    for line in [*others, *_wrapped(f"hint: {check.hint}" if check.hint else "")]:
+        screen.line(f"      {line}")
+
+
+def _wrapped(text: str) -> list[str]:
+    """Return the lines of a text that is foreign in part, each short enough to be read."""
+    lines = [textwrap.wrap(printable(line), TEXT_WIDTH) for line in text.split("\n")]
+    return [part for parts in lines for part in parts]
+
+
+def _as_json(check: Check) -> dict[str, object]:
+    return {
+        "name": check.name,
+        "state": check.state,
+        "detail": check.detail,
+        "bytes": check.bytes,
+        "hint": check.hint,
+    }

@@ -1,0 +1,169 @@
+"""What goes wrong, as sentences on standard error and an exit code."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import difflib
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from dvtool.cli.output import Screen
+from dvtool.errors import DvError, UsageError, printable
+
+INTERRUPTED = 130
+READER_GONE = 141
+"""As of a process that SIGPIPE ended, which is how other programs end in `… | head`."""
+TRACEBACK_VARIABLE = "DV_TRACEBACK"
+
+_FULL_HINT = "free some space, then repeat the command: it goes on where it was"
+_OS_SENTENCES = {
+    errno.ENOSPC: ("the disk is full", _FULL_HINT),
+    errno.EDQUOT: ("your disk quota is used up", _FULL_HINT),
+    errno.EACCES: ("permission denied", "check who owns it, and its permissions"),
+    errno.EPERM: ("not permitted", "check who owns it, and its permissions"),
+    errno.EROFS: ("the filesystem is read-only", None),
+    errno.EMFILE: ("too many open files", "raise the limit: ulimit -n 4096"),
+    errno.EIO: ("the disk reported an error", "check the disk before trusting it further"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What to tell of an error: a message (of one line or several), a hint, an exit code."""
+
+    message: str
+    hint: str | None
+    exit_code: int
+
+
+def report(error: BaseException) -> int:
+    """Print what is to be said of an error to standard error; return the exit code."""
+    if os.environ.get(TRACEBACK_VARIABLE, "0") not in ("", "0"):
+        traceback.print_exception(error)
+    if not _flushed() or isinstance(error, BrokenPipeError):
+        _drop_output()
+    if isinstance(error, BrokenPipeError):
+        return READER_GONE
+    screen = Screen(environ=os.environ)
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        screen.error("interrupted")
+        return INTERRUPTED
+    failure = describe(error)
+    screen.error(failure.message, hint=failure.hint)
+    return failure.exit_code
+
+
+def describe(error: BaseException) -> Failure:
+    """Return what to tell of an error."""
+    if isinstance(error, DvError):
+        return Failure(str(error), error.hint, error.exit_code)
+    if isinstance(error, click.ClickException):
+        return _of_click(error)
+    if isinstance(error, OSError):
+        return _of_os(error)
+    sqlite3 = sys.modules.get("sqlite3")
+    if sqlite3 is not None and isinstance(error, sqlite3.Error):
+        return _of_sqlite(error)
+    if isinstance(error, concurrent.futures.BrokenExecutor):
+        return Failure(
+            "a worker process ended before its work was done",
+            "memory may have run out; try again with fewer workers (-j 1)",
+            1,
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name and not _is_own(error.name):
+        return Failure(
+            f"the package {error.name.partition('.')[0]} is missing",
+            "install dvtool again: pip install --force-reinstall dvtool",
+            1,
+        )
+    if isinstance(error, MemoryError):
+        return Failure("memory has run out", "close other programs, then repeat the command", 1)
+    return _of_bug(error)
+
+
+def unknown_command(name: str, names: Sequence[str]) -> UsageError:
+    """Return the error for a command that does not exist, with the nearest that does."""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return UsageError(
+        f"there is no command {printable(name)}",
+        hint=f"did you mean: dv {close[0]}" if close else "see what there is: dv --help",
+    )
+
+
+def _of_click(error: click.ClickException) -> Failure:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "dv"
+    message = error.format_message().rstrip(".")
+    return Failure(message[:1].lower() + message[1:], f"run: {path} --help", error.exit_code)
+
+
+def _of_os(error: OSError) -> Failure:
+    code = error.errno or 0
+    sentence, hint = _OS_SENTENCES.get(code, (error.strerror or str(error), None))
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if _is_name(name)]
+    place = " -> ".join(printable(name) for name in names)
+    return Failure(f"{place}: {sentence}" if place else sentence, hint, 1)
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, (str, bytes)) and bool(name)
+
+
+def _of_sqlite(error: BaseException) -> Failure:
+    text = str(error)
+    if "full" in text:
+        return Failure("the local store's index cannot grow: the disk is full", _FULL_HINT, 1)
+    if "locked" in text or "busy" in text:
+        return Failure(
+            "the local store's index is locked by another process",
+            "wait for other dv commands to end, then repeat this one",
+            9,
+        )
+    if "readonly" in text or "unable to open" in text:
+        return Failure(
+            f"the local store's index cannot be used: {text}", "check its permissions", 1
+        )
+    return Failure(f"the local store's index fails: {text}", "run: dv doctor", 1)
+
+
+def _is_own(module: str) -> bool:
+    return module.partition(".")[0] == "dvtool"
+
+
+def _of_bug(error: BaseException) -> Failure:
+    where = "an unknown place"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "")
+        if _is_own(module):
+            where = f"{module}, line {line}"
+    text = f": {error}" if str(error) else ""
+    return Failure(
+        f"this is a bug in dvtool: {type(error).__name__} in {where}{text}",
+        f"please report it with what {TRACEBACK_VARIABLE}=1 shows when you repeat the command",
+        1,
+    )
+
+
+def _flushed() -> bool:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _drop_output() -> None:
+    """Let what Python still wants to write at exit go nowhere."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, descriptor)
+    os.close(sink)

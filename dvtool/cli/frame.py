@@ -1,0 +1,203 @@
+"""What every command shares: its shape and help, the options -q, -v and --json, the repository."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from dvtool.cli.output import Screen
+from dvtool.errors import UsageError, printable
+from dvtool.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from dvtool.repo import Repo
+
+EXIT_CODES = {
+    0: "done",
+    1: "failed",
+    2: "wrong usage",
+    3: "not set up: no git repository, commit or remote, or bad configuration",
+    4: "content is missing, here and on the remote",
+    5: "unsaved changes would be lost",
+    6: "stored data is corrupt, or a manifest is damaged",
+    7: "the remote failed",
+    8: "something in the data cannot be versioned",
+    9: "another process is busy here",
+    130: "interrupted",
+}
+"""All exit codes. 141 besides: the reader of the output went away, as in `dv ls | head`."""
+ALWAYS = (0, 1, 2, 3, 130)
+_BEHIND_DASHES = "dvtool.behind_dashes"
+
+Function: TypeAlias = Callable[..., Any]
+
+
+@dataclass(slots=True)
+class Frame:
+    """The global options, and what follows from them."""
+
+    folder: str = "."
+    quiet: bool = False
+    verbose: bool = False
+
+    @property
+    def screen(self) -> Screen:
+        """Where the command prints."""
+        return Screen(environ=os.environ, quiet=self.quiet)
+
+    @contextlib.contextmanager
+    def repo(self, *, required: bool = True) -> Iterator[Repo]:
+        """Open the repository; SetupError if it is `required` to be set up and is not."""
+        from dvtool.repo import Repo  # git, blake3 and more: not for `dv add --help`
+
+        progress = self._progress()
+        try:
+            with Repo.open(self.folder, environ=os.environ, progress=progress) as repo:
+                if required and not repo.initialised and not repo.project.targets():
+                    repo.require_init()
+                yield repo
+        finally:
+            progress.finish()  # no half bar before an error's message
+
+    def _progress(self) -> Progress:
+        if self.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+            return SILENT
+        from dvtool.cli.bars import Bars
+
+        return Bars(sys.stderr)
+
+
+class Command(click.Command):
+    """A command whose help ends with examples, the keys of its JSON, and its exit codes.
+
+    `examples` are command lines, with what they do behind ``#``. With `splits`, arguments behind
+    ``--`` are kept apart: see `revisions_and_paths`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[str],
+        exits: Mapping[int, str],
+        json_keys: str | None,
+        splits: bool,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+        self.exits = exits
+        self.json_keys = json_keys
+        self._splits = splits
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, with what stands behind ``--`` set aside."""
+        if self._splits and "--" in args:
+            at = args.index("--")
+            ctx.meta[_BEHIND_DASHES] = args[at + 1 :]
+            args = args[:at]
+        return super().parse_args(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections that follow the options."""
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+        if self.json_keys is not None:
+            with formatter.section("JSON"):
+                formatter.write_text(self.json_keys)
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), text) for code, text in sorted(self.exits.items())])
+
+
+def command(
+    name: str,
+    *,
+    examples: Sequence[str],
+    exits: Sequence[int] = (),
+    fails: str | None = None,
+    json_keys: str | None = None,
+    splits: bool = False,
+) -> Callable[[Function], Command]:
+    """Make a function a command; it gets the `Frame` first.
+
+    `exits` are the exit codes it can end with besides those that every command has; `fails` says
+    what 1 means here. With `json_keys` it has --json, and these words in its help.
+    """
+    meanings = {code: EXIT_CODES[code] for code in (*ALWAYS, *exits)}
+    if fails is not None:
+        meanings[1] = fails
+
+    def wrap(function: Function) -> Command:
+        callback = click.pass_obj(function)
+        if json_keys is not None:
+            callback = _json_option(callback)
+        for option in (_verbose_option, _quiet_option):
+            callback = option(callback)
+        return click.command(
+            name,
+            cls=Command,
+            examples=examples,
+            exits=meanings,
+            json_keys=json_keys,
+            splits=splits,
+        )(callback)
+
+    return wrap
+
+
+def _set_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    frame = ctx.find_object(Frame)
+    if frame is not None and value:
+        frame.quiet = True
+
+
+def _set_verbose(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    frame = ctx.find_object(Frame)
+    if frame is not None and value:
+        frame.verbose = True
+
+
+_quiet_option = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    expose_value=False,
+    callback=_set_quiet,
+    help="Only warnings, errors and what was asked for.",
+)
+_verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, expose_value=False, callback=_set_verbose, help="Say more."
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+paths_argument = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path())
+"""Paths or globs; none stands for everything."""
+remote_option = click.option(
+    "--remote", metavar="NAME", help="The remote to use instead of the default one."
+)
+
+
+def revisions_and_paths(
+    repo: Repo, arguments: Sequence[str], *, revisions_max: int | None = None
+) -> tuple[list[str], list[str]]:
+    """Tell revisions from paths as git does: what stands behind ``--`` is a path, all before not.
+
+    Without ``--``, the revisions end at the first argument that is a path.
+    """
+    behind: list[str] | None = click.get_current_context().meta.get(_BEHIND_DASHES)
+    if behind is None:
+        revisions, paths = repo.sort_arguments(arguments)
+    else:
+        revisions, paths = list(arguments), behind
+    if revisions_max is not None and len(revisions) > revisions_max:
+        raise UsageError(
+            f"too many revisions: {' '.join(map(printable, revisions))}",
+            hint=f"this takes {revisions_max} at most; put paths behind `--`",
+        )
+    return revisions, paths

@@ -1,0 +1,73 @@
+"""``dv init``: prepare a repository, or a clone of one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dvtool.cli.frame import Frame, command
+from dvtool.cli.output import shell_word
+from dvtool.config import validate_setting
+from dvtool.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from dvtool.repo import Repo
+
+ORIGIN = "origin"
+
+
+@command(
+    "init",
+    examples=(
+        "dv init                               # a remote can follow later",
+        "dv init --remote s3://BUCKET/PREFIX   # with a bucket as the remote 'origin'",
+        "dv init --remote ../data-remote       # with a folder, for this clone only",
+    ),
+    exits=(7, 9),
+)
+@click.option("--remote", "url", metavar="URL", help="Where data goes: s3://BUCKET/PREFIX or DIR.")
+@click.option("--endpoint-url", metavar="URL", help="The S3 service, if it is not Amazon's.")
+@click.option("--region", metavar="REGION", help="The S3 region of the bucket.")
+def init(frame: Frame, url: str | None, endpoint_url: str | None, region: str | None) -> None:
+    """Prepare this git repository, or a clone of one, for dv.
+
+    Makes .dvconfig, which names the repository and its remotes, and stages it for git. In a clone
+    that has one, prepares the local store. Safe to repeat.
+    """
+    screen = frame.screen
+    if url is None and (endpoint_url or region):
+        raise UsageError("--endpoint-url and --region belong to a --remote, and none is given")
+    with frame.repo(required=False) as repo:
+        # Everything that can be wrong with the remote comes before the first change.
+        url = _checked(repo, url, endpoint_url, region) if url is not None else None
+        fresh = repo.init()
+        _ = repo.project.store.db  # makes the local store
+        if fresh:
+            screen.done("set up for dvtool: .dvconfig is staged for git")
+        else:
+            screen.done("was set up for dvtool before; this clone is ready")
+        if url is not None:
+            shared = repo.set_remote(ORIGIN, url, endpoint_url=endpoint_url, region=region)
+            where = "" if shared else " (in .git/config: for this clone only)"
+            screen.done(f"remote {ORIGIN}: {printable(url)}{where}")
+        if fresh:
+            screen.note("next: dv add PATH…, then git commit")
+        elif repo.project.targets() and repo.remotes():
+            screen.note("next: dv pull")
+
+
+def _checked(repo: Repo, url: str, endpoint_url: str | None, region: str | None) -> str:
+    """Return the URL as it will be kept; UsageError if `origin` leads elsewhere already."""
+    for field, value in (("endpointurl", endpoint_url), ("region", region)):
+        if value is not None:
+            validate_setting(f"remote.{ORIGIN}.{field}", value, committed=False)
+    url = repo.remote_url(url)
+    validate_setting(f"remote.{ORIGIN}.url", url, committed=False)
+    before = repo.remotes().get(ORIGIN)
+    if before is not None and before.url != url:
+        raise UsageError(
+            f"the remote {ORIGIN} is {printable(before.url)} already",
+            hint=f"to change it: dv remote set {ORIGIN} {shell_word(url)}",
+        )
+    return url

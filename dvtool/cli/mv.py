@@ -1,0 +1,35 @@
+"""``dv mv``: rename a target, or entries in one."""
+
+from __future__ import annotations
+
+import click
+
+from dvtool.cli.frame import Frame, command
+from dvtool.errors import printable
+
+
+@command(
+    "mv",
+    examples=(
+        "dv mv data/images data/photos",
+        "dv mv data/images/cats data/images/felines   # inside a target",
+    ),
+    exits=(4, 6, 8, 9),
+    json_keys='{"source", "destination"}: paths from the top of the worktree.',
+)
+@click.argument("source", metavar="SOURCE", type=click.Path())
+@click.argument("destination", metavar="DESTINATION", type=click.Path())
+def mv(frame: Frame, source: str, destination: str, as_json: bool) -> None:
+    """Rename a target with its data, or entries in one, and stage that for git.
+
+    A DESTINATION that is a folder takes the SOURCE into it.
+    """
+    screen = frame.screen
+    with frame.repo() as repo:
+        moved = repo.mv(source, destination)
+        if as_json:
+            screen.json({"source": moved.source, "destination": moved.destination})
+            return
+        names = (printable(repo.shown(path)) for path in (moved.source, moved.destination))
+        screen.done(" -> ".join(names))
+    screen.note("next: git commit")

@@ -1,0 +1,165 @@
+"""What commands print: text that a terminal can take, columns, colour, and JSON.
+
+Names and messages may hold what others wrote. Nothing of theirs reaches the terminal unescaped.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TextIO
+
+from dvtool.errors import printable
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+STYLES = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "bold": 1, "dim": 2}
+_NOT_PLAIN = re.compile(r"[^ -~\n]")
+_SHELL_SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes for people: ``312 B``, ``1.5 KiB``, ``156.2 MiB``."""
+    value = float(size)
+    for unit in UNITS:
+        # 1023.95 would be rounded up to 1024.0, which is 1.0 of the next unit.
+        if abs(value) < 1023.95 or unit == UNITS[-1]:
+            break
+        value /= 1024
+    return f"{size:,} B" if unit == "B" else f"{value:,.1f} {unit}"
+
+
+def growth_text(size: int) -> str:
+    """Return a change in bytes with its sign: ``+4.0 KiB``, ``-1 B``, ``±0 B``."""
+    return f"{'+' if size > 0 else '-' if size < 0 else '±'}{size_text(abs(size))}"
+
+
+def count_text(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 file``, ``20,000 files``."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
+def files_text(files: int, size: int) -> str:
+    """Return files and bytes: ``20,000 files, 156.2 MiB``."""
+    return f"{count_text(files, 'file')}, {size_text(size)}"
+
+
+def shell_word(name: str) -> str:
+    """Return a name quoted for a shell, on one line and without control characters."""
+    if _SHELL_SAFE.fullmatch(name):
+        return name
+    if name.isprintable():
+        return "'" + name.replace("'", "'\"'\"'") + "'"
+    data = name.encode("utf-8", "surrogateescape")
+    return "$'" + "".join(_ansi_c(byte) for byte in data) + "'"
+
+
+def _ansi_c(byte: int) -> str:
+    char = chr(byte)
+    if char in "\\'":
+        return "\\" + char
+    return char if " " <= char <= "~" else f"\\x{byte:02x}"
+
+
+class Screen:
+    """Standard output and standard error, as one command uses them.
+
+    `line` is for what was asked for, `done` for what an action did, `note` for the next step.
+    Quiet drops the last two. The texts given are shown as they are: escape names in them.
+    """
+
+    def __init__(
+        self,
+        *,
+        environ: Mapping[str, str],
+        quiet: bool = False,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+    ) -> None:
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+        self._quiet = quiet
+        wanted = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+        self._out_coloured = wanted and self._out.isatty()
+        self._err_coloured = wanted and self._err.isatty()
+
+    def style(self, text: str, *styles: str) -> str:
+        """Return text for standard output in a colour or weight, where that is wanted."""
+        return _styled(text, styles) if self._out_coloured and text else text
+
+    def line(self, text: str = "") -> None:
+        """Print a line of what was asked for."""
+        self._out.write(text + "\n")
+
+    def done(self, text: str) -> None:
+        """Say what an action did."""
+        if not self._quiet:
+            self.line(text)
+
+    def note(self, text: str) -> None:
+        """Say what the next step may be, on standard error, where it disturbs no pipe."""
+        if not self._quiet:
+            self._to_err(text, "dim")
+
+    def warn(self, text: str) -> None:
+        """Warn, on standard error."""
+        self._labelled("warning", "yellow", text)
+
+    def error(self, text: str, *, hint: str | None = None) -> None:
+        """Say what went wrong and what to do, on standard error; the texts may be foreign."""
+        # What was printed so far comes first, also where both go into one file.
+        if not self._out.closed:
+            self._out.flush()
+        self._labelled("error", "red", text)
+        for line in (hint or "").splitlines():
+            self._labelled("hint", "cyan", line)
+
+    def json(self, value: object) -> None:
+        """Print one JSON document."""
+        self.line(_json_text(value, indent=1))
+
+    def json_rows(self, key: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Print ``{key: [rows…]}``, a row a line, without holding all rows in memory."""
+        self._out.write(f'{{"{key}": [')
+        for text in _separated(rows):
+            self._out.write(text)
+        self._out.write("\n]}\n")
+
+    def _labelled(self, label: str, colour: str, text: str) -> None:
+        safe = "\n".join(printable(line) for line in text.split("\n"))
+        shown = _styled(f"{label}:", (colour, "bold")) if self._err_coloured else f"{label}:"
+        self._to_err(f"{shown} {safe}")
+
+    def _to_err(self, text: str, *styles: str) -> None:
+        coloured = self._err_coloured and styles
+        self._err.write((_styled(text, styles) if coloured else text) + "\n")
+        self._err.flush()
+
+
+def _styled(text: str, styles: Iterable[str]) -> str:
+    codes = ";".join(str(STYLES[style]) for style in styles)
+    return f"\x1b[{codes}m{text}\x1b[0m"
+
+
+def _separated(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    before = "\n "
+    for row in rows:
+        yield before + _json_text(row)
+        before = ",\n "
+
+
+def _json_text(value: object, *, indent: int | None = None) -> str:
+    import json  # some milliseconds that only --json should cost
+
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _NOT_PLAIN.sub(_json_escape, text)
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    """Keep what can be printed; control and direction characters become ``\\u`` escapes."""
+    char = match[0]
+    if char.isprintable():
+        return char
+    data = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{data[at] << 8 | data[at + 1]:04x}" for at in range(0, len(data), 2))

@@ -1,0 +1,38 @@
+"""``dv pull``: download data and put it into the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from dvtool.cli.checkout import JSON_KEYS, show_restored
+from dvtool.cli.frame import Frame, command, remote_option, revisions_and_paths
+
+
+@command(
+    "pull",
+    examples=(
+        "dv pull                          # after git clone or git pull",
+        "dv pull -- data/images/cats      # a part of a target",
+        "dv pull v1.0 -- data/images      # as of a revision",
+    ),
+    exits=(4, 5, 6, 7, 8, 9),
+    json_keys=JSON_KEYS,
+    splits=True,
+)
+@click.argument("arguments", metavar="[REV] [--] [PATH]...", nargs=-1, type=click.Path())
+@click.option("--force", is_flag=True, help="Replace unsaved changes too, a copy is saved first.")
+@remote_option
+def pull(
+    frame: Frame, arguments: Sequence[str], force: bool, remote: str | None, as_json: bool
+) -> None:
+    """Download what the workspace lacks and put it there: dv fetch, then dv checkout.
+
+    Nothing is done if content that is saved nowhere would be lost.
+    """
+    with frame.repo() as repo:
+        revisions, paths = revisions_and_paths(repo, arguments, revisions_max=1)
+        rev = revisions[0] if revisions else None
+        restored = repo.pull(remote=remote, rev=rev, paths=paths, force=force)
+        show_restored(frame, repo, restored, as_json=as_json)

@@ -1,0 +1,189 @@
+"""``dv remote``: name the places that data is pushed to and fetched from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dvtool.cli.frame import Frame, Function, command
+from dvtool.cli.output import Screen, shell_word
+from dvtool.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from dvtool.config import RemoteConfig
+    from dvtool.repo import Repo
+
+
+@click.group("remote", invoke_without_command=True)
+@click.pass_context
+def remote(context: click.Context) -> None:
+    """Name the places that data is pushed to and fetched from.
+
+    A remote is a bucket, s3://BUCKET/PREFIX, or a folder. Buckets stand in .dvconfig, for every
+    clone; folders of this machine in .git/config, for this clone. Credentials are those that the
+    AWS tools use: the environment, ~/.aws or the machine's role. Without a command, lists them.
+
+    \b
+    Examples:
+      dv remote add origin s3://BUCKET/PREFIX
+      dv remote list
+
+    \b
+    Exit codes: those of the commands below; see dv remote COMMAND --help.
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(list_remotes, as_json=False)
+
+
+def _s3_options(function: Function) -> Function:
+    for option in (
+        click.option("--profile", metavar="NAME", help="The profile of your AWS configuration."),
+        click.option("--region", metavar="REGION", help="The S3 region of the bucket."),
+        click.option("--endpoint-url", metavar="URL", help="The S3 service, if not Amazon's."),
+        click.option("--local", is_flag=True, help="For this clone only: in .git/config."),
+    ):
+        function = option(function)
+    return function
+
+
+@command(
+    "add",
+    examples=(
+        "dv remote add origin s3://BUCKET/PREFIX --region eu-central-1",
+        "dv remote add lab s3://BUCKET --endpoint-url https://minio.example.org",
+        "dv remote add disk /mnt/share/data",
+    ),
+    exits=(7, 9),
+)
+@click.argument("name", metavar="NAME")
+@click.argument("url", metavar="URL")
+@_s3_options
+def add_remote(
+    frame: Frame,
+    name: str,
+    url: str,
+    endpoint_url: str | None,
+    region: str | None,
+    profile: str | None,
+    local: bool,
+) -> None:
+    """Add a remote called NAME. The first that every clone shares becomes the default one."""
+    with frame.repo() as repo:
+        if name in repo.remotes():
+            raise UsageError(
+                f"there is a remote {printable(name)} already",
+                hint=f"to change it: dv remote set {shell_word(name)} {shell_word(url)}",
+            )
+        shared = repo.set_remote(
+            name, url, endpoint_url=endpoint_url, region=region, profile=profile, local=local
+        )
+        _say_where(frame.screen, repo, name, shared=shared)
+
+
+@command(
+    "set",
+    examples=(
+        "dv remote set origin s3://OTHER/PREFIX",
+        "dv remote set origin --profile work   # a profile stays in this clone",
+    ),
+    exits=(7, 9),
+)
+@click.argument("name", metavar="NAME")
+@click.argument("url", metavar="[URL]", required=False)
+@_s3_options
+def set_remote(
+    frame: Frame,
+    name: str,
+    url: str | None,
+    endpoint_url: str | None,
+    region: str | None,
+    profile: str | None,
+    local: bool,
+) -> None:
+    """Change the URL or other settings of a remote."""
+    if url is None and endpoint_url is None and region is None and profile is None:
+        raise UsageError(
+            "there is nothing to set", hint="name a URL, --endpoint-url, --region or --profile"
+        )
+    with frame.repo() as repo:
+        before = repo.project.config.remote(name)
+        # Without a new URL the remote stays in the file where it is.
+        local = local or (url is None and before.source == ".git/config")
+        shared = repo.set_remote(
+            name,
+            url or before.url,
+            endpoint_url=endpoint_url,
+            region=region,
+            profile=profile,
+            local=local,
+        )
+        _say_where(frame.screen, repo, name, shared=shared)
+
+
+def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
+    url = printable(repo.project.config.remote(name).url)
+    screen.done(f"remote {printable(name)}: {url}")
+    if shared:
+        screen.note("it stands in .dvconfig, for every clone; next: git commit")
+    else:
+        screen.note("it stands in .git/config, for this clone only")
+
+
+@command(
+    "list",
+    examples=("dv remote list", "dv remote list --json"),
+    json_keys=(
+        '{"remotes": [{"name", "url", "default", "source", "endpoint_url", "region", '
+        '"profile"}]}; source is .dvconfig, .git/config or environment.'
+    ),
+)
+def list_remotes(frame: Frame, as_json: bool) -> None:
+    """List the remotes; the default one is marked with a star."""
+    screen = frame.screen
+    with frame.repo(required=False) as repo:
+        remotes = list(repo.remotes().values())
+        default = _default_name(repo)
+        if as_json:
+            screen.json({"remotes": [_as_json(one, default) for one in remotes]})
+            return
+        width = max((len(one.name) for one in remotes), default=0)
+        for one in remotes:
+            mark = "*" if one.name == default else " "
+            place = screen.style(f"({one.source})", "dim")
+            screen.line(f"{mark} {one.name:<{width}}  {printable(one.url)}  {place}")
+        if not remotes:
+            screen.note("no remotes yet: dv remote add origin s3://BUCKET/PREFIX (or a folder)")
+
+
+def _default_name(repo: Repo) -> str | None:
+    """Return the name of the default remote; a broken default does not hide the list."""
+    name = repo.project.config.text("core.remote")
+    if name is None and len(repo.remotes()) == 1:
+        return next(iter(repo.remotes()))
+    return name
+
+
+def _as_json(one: RemoteConfig, default: str | None) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "url": one.url,
+        "default": one.name == default,
+        "source": one.source,
+        "endpoint_url": one.endpoint_url,
+        "region": one.region,
+        "profile": one.profile,
+    }
+
+
+@command("remove", examples=("dv remote remove backup",), exits=(9,))
+@click.argument("name", metavar="NAME")
+def remove_remote(frame: Frame, name: str) -> None:
+    """Forget a remote; nothing on the remote itself is touched."""
+    with frame.repo(required=False) as repo:
+        repo.remove_remote(name)
+    frame.screen.done(f"remote {printable(name)} is forgotten; what is there was not touched")
+
+
+for _command in (add_remote, list_remotes, set_remote, remove_remote):
+    remote.add_command(_command)

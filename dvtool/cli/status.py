@@ -1,0 +1,155 @@
+"""``dv status``: what differs between workspace, manifests and HEAD."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from dvtool.cli.frame import Frame, command, paths_argument
+from dvtool.cli.output import Screen, count_text, files_text, shell_word
+from dvtool.errors import printable
+
+if TYPE_CHECKING:
+    from dvtool.ops.status import TargetStatus
+    from dvtool.repo import Repo
+
+NAMES_SHOWN_MAX = 20
+_COLOURS = {"added": "green", "modified": "yellow", "deleted": "red"}
+_INDENT = " " * 4
+
+
+@command(
+    "status",
+    examples=(
+        "dv status",
+        "dv status data/images 'data/audio/*.wav'",
+        "dv status --exit-code || echo 'not clean'   # in a script",
+    ),
+    exits=(4, 6, 8),
+    fails="failed; or, with --exit-code, something is not clean",
+    json_keys=(
+        '{"clean", "targets": [{"target", "manifest", "blake3", "files", "bytes", "clean", '
+        '"added", "modified", "deleted", "absent", "absent_bytes", "faults": [{"path", '
+        '"problem"}]}]}; manifest is committed, modified, new or deleted, blake3 the manifest '
+        "hash, and the four lists hold paths in the target ('.' for a target that is one file)."
+    ),
+)
+@paths_argument
+@click.option("--exit-code", is_flag=True, help="End with 1 unless everything is clean.")
+def status(frame: Frame, paths: Sequence[str], exit_code: bool, as_json: bool) -> None:
+    """Show what differs between workspace, manifests and HEAD.
+
+    Files whose size and times are unchanged are not read. With -v, all names, the clean targets
+    and the manifest hashes are shown. Files that were never fetched are absent, which is not a
+    change.
+    """
+    screen = frame.screen
+    with frame.repo() as repo:
+        found = repo.status(paths)
+        if as_json:
+            clean = all(one.clean for one in found)
+            screen.json({"clean": clean, "targets": [_as_json(one) for one in found]})
+        else:
+            _Report(frame, screen, repo, found).show()
+    if exit_code and not all(one.clean for one in found):
+        raise click.exceptions.Exit(1)
+
+
+def _as_json(one: TargetStatus) -> dict[str, object]:
+    return {
+        "target": one.target,
+        "manifest": one.manifest,
+        "blake3": one.digest,
+        "files": one.files,
+        "bytes": one.bytes,
+        "clean": one.clean,
+        "added": one.added,
+        "modified": one.modified,
+        "deleted": one.deleted,
+        "absent": one.absent,
+        "absent_bytes": one.absent_bytes,
+        "faults": [{"path": path, "problem": problem} for path, problem in one.faults],
+    }
+
+
+class _Report:
+    """The sections of the report, in the manner of `git status`."""
+
+    def __init__(
+        self, frame: Frame, screen: Screen, repo: Repo, found: Sequence[TargetStatus]
+    ) -> None:
+        self._frame = frame
+        self._screen = screen
+        self._repo = repo
+        self._found = found
+
+    def show(self) -> None:
+        sections = [
+            self._manifests(),
+            *(self._changes(one) for one in self._found if one.changed),
+            self._absent(),
+            self._clean(),
+        ]
+        text = "\n\n".join("\n".join(lines) for lines in map(list, sections) if lines)
+        self._screen.line(text or "no targets yet (dv add PATH makes one)")
+
+    def _manifests(self) -> Iterator[str]:
+        changed = [one for one in self._found if one.manifest != "committed"]
+        if not changed:
+            return
+        yield "Manifests that differ from HEAD (git commit):"
+        for one in changed:
+            colour = _COLOURS.get(one.manifest, "green")
+            label = self._screen.style(f"{one.manifest + ':':<10}", colour)
+            total = f"  {files_text(one.files, one.bytes)}" if one.digest else ""
+            yield f"{_INDENT}{label} {self._name(one.target)}{total}"
+            yield from self._hash(one)
+
+    def _changes(self, one: TargetStatus) -> Iterator[str]:
+        word = shell_word(self._repo.shown(one.target))
+        yield f"Changes in {self._name(one.target)} that are not added"
+        yield f"  (dv add {word} keeps them, dv checkout -- {word} undoes them):"
+        yield from self._names(one, "added", one.added)
+        yield from self._names(one, "modified", one.modified)
+        yield from self._names(one, "deleted", one.deleted)
+        for path, problem in one.faults:
+            label = self._screen.style("problem: ", "red")
+            yield f"{_INDENT}{label}  {self._name(one.target, path)} {printable(problem)}"
+
+    def _names(self, one: TargetStatus, what: str, names: Sequence[str]) -> Iterator[str]:
+        shown = names if self._frame.verbose else names[:NAMES_SHOWN_MAX]
+        for name in shown:
+            label = self._screen.style(f"{what + ':':<10}", _COLOURS[what])
+            yield f"{_INDENT}{label} {self._name(one.target, name)}"
+        if len(names) > len(shown):
+            yield f"{_INDENT}… and {len(names) - len(shown):,} more {what} (-v shows all)"
+
+    def _absent(self) -> Iterator[str]:
+        absent = [one for one in self._found if one.absent]
+        if not absent:
+            return
+        yield "Not in the workspace (dv pull gets it):"
+        for one in absent:
+            total = files_text(len(one.absent), one.absent_bytes)
+            yield f"{_INDENT}{self._name(one.target)}  {total}"
+
+    def _clean(self) -> Iterator[str]:
+        clean = [one for one in self._found if one.clean and not one.absent]
+        if not clean:
+            return
+        total = files_text(sum(one.files for one in clean), sum(one.bytes for one in clean))
+        yield f"Clean: {count_text(len(clean), 'target')}, {total}"
+        if self._frame.verbose:
+            for one in clean:
+                files = files_text(one.files, one.bytes)
+                yield f"{_INDENT}{self._name(one.target)}  {files}"
+                yield from self._hash(one)
+
+    def _hash(self, one: TargetStatus) -> Iterator[str]:
+        if self._frame.verbose and one.digest:
+            yield f"{_INDENT}  {self._screen.style(one.digest, 'dim')}"
+
+    def _name(self, target: str, path: str = ".") -> str:
+        return printable(self._repo.shown_in(target, path))

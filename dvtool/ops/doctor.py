@@ -1,0 +1,189 @@
+"""doctor: checks of the machine, the repository and the remote, as data to print.
+
+A check never raises for what it looks for: what is wrong becomes its state, with the next step.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from dvtool.errors import DvError
+
+if TYPE_CHECKING:
+    # Only for types: these load git and the packages that are to be checked here.
+    from dvtool.config import Config
+    from dvtool.project import Project
+    from dvtool.store.remote import RemoteStore
+
+State: TypeAlias = Literal["ok", "warning", "failed"]
+
+PACKAGE = "dvtool"
+PYTHON_MIN = (3, 11)
+GIT_MIN = (2, 31)
+FREE_MIN_BYTES = 1 << 30
+GIT_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: its state, what was found, and what to do about it.
+
+    `bytes` is the size that `detail` is about, if it is about one, and stands before it.
+    """
+
+    name: str
+    state: State
+    detail: str
+    hint: str | None = None
+    bytes: int | None = None
+
+
+def failed(name: str, error: DvError) -> Check:
+    """Return the check that an error answers."""
+    return Check(name, "failed", str(error), error.hint)
+
+
+# --- the machine ----------------------------------------------------------------------------
+
+
+def check_machine() -> Iterator[Check]:
+    """Check Python, git and the packages that dvtool needs."""
+    yield _check_python()
+    yield _check_git()
+    yield _check_packages()
+
+
+def _check_python() -> Check:
+    text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if sys.version_info[:2] < PYTHON_MIN:
+        return Check("python", "failed", text, "install Python 3.11 or newer")
+    return Check("python", "ok", text)
+
+
+def _check_git() -> Check:
+    hint = f"install git {'.'.join(map(str, GIT_MIN))} or newer and see that it is on the PATH"
+    program = shutil.which("git")
+    if program is None:
+        return Check("git", "failed", "there is no git", hint)
+    try:
+        done = subprocess.run(
+            [program, "--version"], capture_output=True, timeout=GIT_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("git", "failed", f"git cannot be run: {error}", hint)
+    text = os.fsdecode(done.stdout).strip()
+    version = re.search(r"(\d+)\.(\d+)", text)
+    if version is None or (int(version[1]), int(version[2])) < GIT_MIN:
+        return Check("git", "failed", text or "git tells no version", hint)
+    return Check("git", "ok", text.removeprefix("git version "))
+
+
+def _check_packages() -> Check:
+    """Look for each package that dvtool's own metadata requires, without importing any."""
+    try:
+        own = importlib.metadata.version(PACKAGE)
+        required = importlib.metadata.requires(PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError:
+        return Check("packages", "warning", f"{PACKAGE} runs without being installed")
+    found, missing = [f"{PACKAGE} {own}"], []
+    for requirement in required:
+        name = re.split(r"[ <>=!~;\[(]", requirement, maxsplit=1)[0]
+        if "extra ==" in requirement.replace("extra==", "extra =="):
+            continue
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        detail = f"missing: {', '.join(missing)}"
+        return Check("packages", "failed", detail, f"run: pip install {' '.join(missing)}")
+    return Check("packages", "ok", ", ".join(found))
+
+
+# --- the repository -------------------------------------------------------------------------
+
+
+def check_project(project: Project) -> Iterator[Check]:
+    """Check an opened repository: set-up, settings, manifests, local store."""
+    yield Check("repository", "ok", project.root)
+    yield _check_settings(project.config)
+    yield _check_manifests(project)
+    yield _check_store(project)
+    yield _check_space(project)
+
+
+def _check_settings(config: Config) -> Check:
+    if config.text("core.repoid") is None:
+        detail = "not set up: there is no .dvconfig with this repository's id"
+        return Check("settings", "failed", detail, "run: dv init")
+    if config.unknown:
+        detail = f"not known to this version: {', '.join(config.unknown)}"
+        return Check("settings", "warning", detail, "run: dv config, for what there is")
+    return Check("settings", "ok", f"repository id {config.text('core.repoid')}")
+
+
+def _check_manifests(project: Project) -> Check:
+    targets = project.targets()
+    for target in targets:
+        try:
+            project.manifest(target)
+        except DvError as error:
+            return failed("manifests", error)
+    return Check("manifests", "ok", f"{len(targets):,} read")
+
+
+def _check_store(project: Project) -> Check:
+    place = project.store.path
+    try:
+        packs = project.store.db.packs().values()
+    except DvError as error:
+        return failed("store", error)
+    except OSError as error:
+        detail = f"{place} cannot be used: {error.strerror}"
+        return Check("store", "failed", detail, "check who owns it, and its permissions")
+    size = sum(pack.size for pack in packs)
+    return Check("store", "ok", f"in {len(packs):,} packs in {place}", bytes=size)
+
+
+def _check_space(project: Project) -> Check:
+    free = shutil.disk_usage(project.root).free
+    if free < FREE_MIN_BYTES:
+        hint = "make some space before adding or pulling data"
+        return Check("disk", "warning", "free", hint, bytes=free)
+    return Check("disk", "ok", "free", bytes=free)
+
+
+# --- the remote -----------------------------------------------------------------------------
+
+
+def check_remote(config: Config, open_default: Callable[[], RemoteStore]) -> Iterator[Check]:
+    """Check the default remote: it answers, lets us list and read, and is one of dvtool's."""
+    if not config.remotes():
+        hint = "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)"
+        yield Check("remote", "warning", "there is none yet", hint)
+        return
+    try:
+        store = open_default()
+        mark = store.mark()
+        first = next(iter(store.backend.list("")), None)
+    except DvError as error:
+        yield failed("remote", error)
+        return
+    if mark is not None:
+        detail = f"{store.url} answers, made {mark.created}"
+        yield Check("remote", "ok", detail)
+    elif first is None:
+        detail = f"{store.url} answers, and is empty"
+        yield Check("remote", "warning", detail, "run: dv push")
+    else:
+        detail = f"{store.url} holds other things and no dv.json"
+        yield Check("remote", "failed", detail, "choose an empty bucket, prefix or folder")

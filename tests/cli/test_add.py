@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+from blake3 import blake3
+
+from tests.cli.conftest import ODD_NAMES, Work
+
+
+def test_add_says_what_changed_and_what_is_next(work: Work) -> None:
+    work.write("data/images/a.txt", "one")
+    work.write("data/images/b.txt", "two")
+    ran = work.dv("add", "data/images")
+    assert ran.lines[0].startswith("data/images  2 files, 6 B: 2 added; stored ")
+    assert ran.err == "next: git commit\n"
+    assert work.git("diff", "--cached", "--name-only").splitlines() == [
+        ".dvconfig",
+        "data/.gitignore",
+        "data/images.dv.json",
+    ]
+    work.write("data/images/a.txt", "changed")
+    (work.root / "data/images/b.txt").unlink()
+    assert ": 1 modified, 1 removed; stored" in work.dv("add", "data/images").out
+    again = work.dv("add", "data/images")
+    assert again.out == "data/images  1 file, 7 B: unchanged\n"
+    assert again.err == ""
+
+
+def test_add_json(work: Work) -> None:
+    work.write("data/images/a.txt", "one")
+    work.write("data/images/A.txt", "two")
+    ran = work.dv("add", "data/images", "--json")
+    (target,) = ran.json["targets"]
+    assert target["stored_bytes"] > 0
+    assert len(target["warnings"]) == 1
+    assert {key: target[key] for key in ("target", "files", "bytes", "added")} == {
+        "target": "data/images",
+        "files": 2,
+        "bytes": 6,
+        "added": 2,
+    }
+    assert "warning: these differ only in case" in ran.err
+
+
+def test_add_from_a_subfolder(work: Work) -> None:
+    work.write("data/images/a.txt")
+    ran = work.dv("add", "images", cwd="data")
+    assert ran.out.startswith("images  1 file")
+    assert (work.root / "data/images.dv.json").exists()
+
+
+def test_add_with_c_option(work: Work) -> None:
+    work.write("data/images/a.txt")
+    work.dv("-C", "data", "-C", "images", "add", "a.txt")
+    assert (work.root / "data/images/a.txt.dv.json").exists()
+
+
+def test_add_a_part_of_a_target(data: Work) -> None:
+    data.write("data/images/b.txt", "other")
+    data.write("data/images/new.txt", "new")
+    ran = data.dv("add", "data/images/new.txt")
+    assert ran.out.startswith("data/images  4 files")
+    assert ": 1 added" in ran.out
+
+
+def test_add_odd_names(work: Work) -> None:
+    for name in ODD_NAMES:
+        work.write(f"data/odd/{name}", name)
+    ran = work.dv("add", "data/odd")
+    assert f": {len(ODD_NAMES)} added" in ran.out
+    listed = work.dv("ls", "--json").json["entries"]
+    assert {one["path"] for one in listed} == {f"data/odd/{name}" for name in ODD_NAMES}
+    by_path = {one["path"]: one["blake3"] for one in listed}
+    for name in ODD_NAMES:
+        assert by_path[f"data/odd/{name}"] == blake3(name.encode()).hexdigest()
+
+
+def test_add_a_target_with_an_odd_name_prints_no_escape(work: Work) -> None:
+    work.write("data/esc\x1b[31mred")
+    ran = work.dv("add", "data/esc\x1b[31mred", terminal=False)
+    assert "\x1b" not in ran.out + ran.err
+    assert "data/esc\\x1b[31mred" in ran.out
+
+
+def test_add_quiet_prints_nothing(work: Work) -> None:
+    work.write("data/a.txt")
+    for args in (("-q", "add"), ("add", "-q")):
+        work.write("data/a.txt", str(args))
+        ran = work.dv(*args, "data")
+        assert (ran.out, ran.err) == ("", "")
+
+
+def test_add_no_stage(work: Work) -> None:
+    work.write("data/a.txt")
+    ran = work.dv("add", "--no-stage", "data")
+    assert "git add the manifests" in ran.err
+    assert work.git("diff", "--cached", "--name-only") == ".dvconfig"
+
+
+def test_add_what_git_tracks_needs_untrack(work: Work) -> None:
+    work.write("data/a.txt")
+    work.commit()
+    ran = work.dv("add", "data", code=2)
+    assert "git tracks what should come under dv:\n  data/a.txt" in ran.err
+    assert "--untrack" in ran.err
+    assert not (work.root / "data.dv.json").exists()
+    work.dv("add", "--untrack", "data")
+    assert work.git("ls-files", "data") == ""
+    assert (work.root / "data/a.txt").exists()
+
+
+def test_add_jobs_make_no_difference(work: Work) -> None:
+    for number in range(50):
+        work.write(f"data/{number}", str(number))
+    work.dv("add", "data", "-j", "1")
+    first = work.read("data.dv.json")
+    work.dv("rm", "data")
+    work.dv("add", "data", "--jobs", "2")
+    assert work.read("data.dv.json") == first
+    assert "error: " in work.dv("add", "data", "-j", "0", code=2).err
+
+
+def test_add_needs_init(bare: Work) -> None:
+    bare.write("data/a.txt")
+    ran = bare.dv("add", "data", code=3)
+    assert "hint: run: dv init" in ran.err
+
+
+def test_add_nothing_there(work: Work) -> None:
+    assert "there is nothing at nope" in work.dv("add", "nope", code=2).err
+
+
+def test_add_without_path(work: Work) -> None:
+    assert "hint: run: dv add --help" in work.dv("add", code=2).err
+
+
+def test_add_outside(work: Work) -> None:
+    assert "outside of this repository" in work.dv("add", "../elsewhere", code=2).err
+
+
+def test_add_the_whole_repository(work: Work) -> None:
+    assert "the whole repository" in work.dv("add", ".", code=2).err
+
+
+def _link_outside(work: Work) -> str:
+    (work.root / "data/link").symlink_to("../../elsewhere")
+    return "data/link"
+
+
+def _link_absolute(work: Work) -> str:
+    (work.root / "data/link").symlink_to("/etc/hostname")
+    return "data/link"
+
+
+def _not_utf8(work: Work) -> str:
+    (work.root / os.fsdecode(b"data/latin-\xe9")).write_text("x")
+    return "data/latin-\\udce9"
+
+
+def _pipe(work: Work) -> str:
+    os.mkfifo(work.root / "data/pipe")
+    return "data/pipe"
+
+
+def _socket(work: Work) -> str:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made,
+    ):
+        patch.chdir(work.root / "data")
+        made.bind("socket")
+    return "data/socket"
+
+
+@pytest.mark.parametrize("fault", [_link_outside, _link_absolute, _not_utf8, _pipe, _socket])
+def test_add_refuses_by_name_what_cannot_be_versioned(work: Work, fault: object) -> None:
+    work.write("data/a.txt")
+    work.dv("add", "data")
+    before = work.read("data.dv.json")
+    assert callable(fault)
+    name = fault(work)
+    ran = work.dv("add", "data", code=8)
+    assert name in ran.err
+    assert work.read("data.dv.json") == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_add_unreadable_file(work: Work) -> None:
+    place = work.write("data/secret.txt")
+    place.chmod(0)
+    try:
+        assert "data/secret.txt" in work.dv("add", "data", code=8).err
+    finally:
+        place.chmod(0o600)
+
+
+def test_add_dereference(work: Work) -> None:
+    work.write("elsewhere/real.txt", "real")
+    (work.root / "data").mkdir()
+    (work.root / "data/link").symlink_to("../elsewhere/real.txt")
+    ran = work.dv("add", "data", code=8)
+    assert "--dereference" in ran.err
+    work.dv("add", "--dereference", "data")
+    assert work.dv("cat", "data/link").out == "real"
+
+
+def test_add_as_a_process(work: Work) -> None:
+    work.write("data/a.txt", "x" * 100_000)
+    ran = work.process("add", "data")
+    assert ran.out.startswith("data  1 file, 97.7 KiB: 1 added")

@@ -1,0 +1,93 @@
+"""Every command is documented, with an example and its exit codes, within 80 columns."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from dvtool import cli
+from dvtool.cli.frame import EXIT_CODES, Command
+from tests.cli.conftest import Work
+
+
+def _commands() -> dict[str, click.Command]:
+    context = click.Context(cli.dv, info_name="dv")
+    found: dict[str, click.Command] = {}
+    for name in cli.dv.list_commands(context):
+        command = cli.dv.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            found |= {f"{name} {sub}": one for sub, one in command.commands.items()}
+        else:
+            found[name] = command
+    return found
+
+
+COMMANDS = _commands()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_documented(bare: Work, name: str) -> None:
+    command = COMMANDS[name]
+    assert isinstance(command, Command)
+    text = bare.dv(*name.split(), "--help").out
+    assert command.help
+    assert f"Usage: dv {name} " in text
+    assert "Examples:" in text
+    assert any(example.startswith(f"dv {name}") for example in command.examples) or (
+        "dv completion" in text
+    )
+    assert "Exit codes:" in text
+    for code in (0, 1, 2, 3, 130):
+        assert f"\n  {code} " in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+    for param in command.params:
+        if isinstance(param, click.Option):
+            assert param.help, param.name
+    options = {option for param in command.params for option in param.opts}
+    assert {"-q", "--quiet", "-v", "--verbose"} <= options
+    assert ("JSON:" in text) == ("--json" in options)
+    assert text == bare.dv(*name.split(), "-h").out
+
+
+def test_short_helps_are_there_and_short() -> None:
+    for section in cli.COMMANDS.values():
+        for text in section.values():
+            assert text.endswith(".")
+            assert len(text) <= 66
+
+
+def test_the_group_lists_every_exit_code(bare: Work) -> None:
+    text = bare.dv("--help").out
+    for code in EXIT_CODES:
+        assert f"\n  {code} " in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_no_command_prints_help(bare: Work) -> None:
+    assert bare.dv(code=2).out == bare.dv("--help").out
+
+
+def test_remote_help(bare: Work) -> None:
+    text = bare.dv("remote", "--help").out
+    assert "Examples:" in text
+    assert "Exit codes:" in text
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("pul", "pull"), ("statsu", "status"), ("chekout", "checkout")]
+)
+def test_unknown_command_suggests_the_nearest(bare: Work, typed: str, meant: str) -> None:
+    ran = bare.dv(typed, code=2)
+    assert ran.err == f"error: there is no command {typed}\nhint: did you mean: dv {meant}\n"
+
+
+def test_unknown_command_without_a_near_one(bare: Work) -> None:
+    ran = bare.dv("x\x1b[31m", code=2)
+    assert "dv --help" in ran.err
+    assert "\x1b" not in ran.err
+
+
+def test_unknown_option(bare: Work) -> None:
+    assert "hint: run: dv add --help" in bare.dv("add", "--nope", "x", code=2).err
+    assert "hint: run: dv --help" in bare.dv("--nope", code=2).err

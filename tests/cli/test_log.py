@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from tests.cli.conftest import Work
+
+
+def _second(data: Work) -> None:
+    data.write("data/images/a.txt", "changed")
+    data.write("data/images/new.txt", "new")
+    data.dv("add", "data/images")
+    data.commit("Change \x1b[31mit")
+
+
+def test_log(data: Work) -> None:
+    _second(data)
+    ran = data.dv("log", "data/images")
+    assert ran.lines[1] == "    Change \\x1b[31mit"
+    assert ran.lines[2] == "    4 files, 46 B: 1 added, 1 modified"
+    assert ran.lines[5] == "    3 files, 52 B: 3 added"
+    assert len(ran.lines) == 6
+    assert all(len(line) <= 80 for line in ran.lines)
+
+
+def test_log_json_and_limits(data: Work) -> None:
+    _second(data)
+    found = data.dv("log", "data/images", "--json").json["commits"]
+    assert [one["added"] for one in found] == [1, 3]
+    assert found[0]["commit"] == data.git("rev-parse", "HEAD")
+    assert len(found[0]["blake3"]) == 64
+    assert set(found[0]) == {
+        *("commit", "author", "date", "subject", "blake3", "files", "bytes"),
+        *("added", "modified", "removed", "renamed"),
+    }
+    assert len(data.dv("log", "data/images", "-n", "1").lines) == 3
+    assert "Add the data" in data.dv("log", "data/images", "HEAD~1").lines[1]
+    data.dv("log", "data/images", "-n", "0", code=2)
+
+
+def test_log_of_a_removed_target(data: Work) -> None:
+    data.dv("rm", "data/table.csv")
+    data.commit("Remove it")
+    ran = data.dv("log", "data/table.csv")
+    assert "    removed" in ran.lines[2]
+    assert data.dv("log", "data/table.csv", "--json").json["commits"][0]["blake3"] is None
+
+
+def test_log_from_a_subfolder(data: Work) -> None:
+    assert "Add the data" in data.dv("log", "../images", cwd="data/images").out
+
+
+def test_log_of_what_is_no_target(data: Work) -> None:
+    assert "not a target" in data.dv("log", "nope", code=2).err
+    ran = data.dv("log", "data/images/sub", code=2)
+    assert "hint: run: dv log data/images" in ran.err
+    data.write("fresh")
+    data.dv("add", "fresh")
+    assert "no commit has fresh yet" in data.dv("log", "fresh", code=2).err
+
+
+def test_log_unknown_revision(data: Work) -> None:
+    assert "unknown revision" in data.dv("log", "data/images", "nope", code=2).err
+
+
+def test_log_before_the_first_commit(work: Work) -> None:
+    ran = work.dv("log", "x", code=3)
+    assert "no commits yet" in ran.err
+    assert "hint: " in ran.err

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from tests.cli.conftest import Work
+
+
+def test_mv_a_target(data: Work) -> None:
+    ran = data.dv("mv", "data/images", "data/photos")
+    assert ran.out == "data/images -> data/photos\n"
+    assert ran.err == "next: git commit\n"
+    assert data.read("data/photos/a.txt") == b"content of a.txt"
+    staged = data.git("diff", "--cached", "--name-status", "-M").splitlines()
+    assert "R100\tdata/images.dv.json\tdata/photos.dv.json" in staged
+
+
+def test_mv_entries_from_a_subfolder(data: Work) -> None:
+    data.dv("mv", "sub", "other", cwd="data/images")
+    assert "data/images/other/c.txt" in data.dv("ls").lines
+    assert data.read("data/images/other/c.txt") == b"content of sub/c.txt"
+    assert data.dv("diff", "--stat").out == "data/images: 1 renamed\n"
+
+
+def test_mv_json(data: Work) -> None:
+    assert data.dv("mv", "--json", "data/table.csv", "table.csv").json == {
+        "source": "data/table.csv",
+        "destination": "table.csv",
+    }
+
+
+def test_mv_odd_name(data: Work) -> None:
+    ran = data.dv("mv", "data/table.csv", "data/quo\"te's \x1b[31m.csv")
+    assert "\x1b" not in ran.out
+    assert data.read("data/quo\"te's \x1b[31m.csv") == b"x,y\n1,2\n"
+
+
+def test_mv_refuses(data: Work) -> None:
+    assert "git mv" in data.dv("mv", "nope", "other", code=2).err
+    assert "exists already" in data.dv("mv", "data/table.csv", ".dvconfig", code=2).err
+    assert "into itself" in data.dv("mv", "data/images", "data/images/x", code=2).err
+    assert "outside" in data.dv("mv", "data/images", "../x", code=2).err
+    data.dv("mv", "data/images", code=2)
+    assert data.dv("status", "--exit-code").out.startswith("Clean")

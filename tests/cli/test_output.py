@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dvtool.cli.output import count_text, growth_text, shell_word, size_text
+from tests.cli.conftest import Work
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1,023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        ((1 << 20) - 1, "1.0 MiB"),
+        (163_840_000, "156.2 MiB"),
+        (5 << 30, "5.0 GiB"),
+        (3 << 60, "3,072.0 PiB"),
+    ],
+)
+def test_size_text(size: int, text: str) -> None:
+    assert size_text(size) == text
+
+
+def test_growth_and_count() -> None:
+    assert growth_text(2048) == "+2.0 KiB"
+    assert growth_text(-1) == "-1 B"
+    assert growth_text(0) == "±0 B"
+    assert count_text(1, "file") == "1 file"
+    assert count_text(20_000, "entry") == "20,000 entries"
+
+
+def test_shell_word() -> None:
+    assert shell_word("data/a.txt") == "data/a.txt"
+    assert shell_word("a b") == "'a b'"
+    assert shell_word("it's") == "'it'\"'\"'s'"
+    assert shell_word("a\nb'\x1b") == "$'a\\x0ab\\'\\x1b'"
+
+
+def test_colour_only_on_a_terminal(data: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    data.write("data/images/new.txt")
+    assert "\x1b[32m" in data.dv("status", terminal=True).out
+    assert "\x1b" not in data.dv("status").out
+    assert "\x1b[31;1merror:" in data.dv("status", "nope", code=2, terminal=True).err
+    assert "\x1b" not in data.dv("status", "nope", code=2).err
+
+
+@pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_no_colour_where_it_is_not_wanted(
+    data: Work, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(variable, value)
+    data.write("data/images/new.txt")
+    for args in (("status",), ("diff",), ("log", "data/images"), ("add", "data/images")):
+        ran = data.dv(*args, terminal=True)
+        assert "\x1b[3" not in ran.out + ran.err
+        assert "\x1b[2" not in ran.out + ran.err
+
+
+def test_json_has_no_colour_and_no_control_characters(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    work.write("data/esc\x1b[31m\x9b\u202e\U000e0001 ü")
+    work.dv("add", "data")
+    out = work.dv("ls", "--json", terminal=True).out
+    assert out.replace("\n", "").isprintable()
+    assert "ü" in out
+    assert json.loads(out)["entries"][0]["path"] == "data/esc\x1b[31m\x9b\u202e\U000e0001 ü"
+
+
+def test_a_terminal_that_lacks_a_letter(work: Work) -> None:
+    work.write("data/図")
+    work.dv("add", "data")
+    ran = work.process("ls", env={"PYTHONIOENCODING": "ascii"})
+    assert ran.out == "data/\\u56f3\n"

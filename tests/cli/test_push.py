@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from tests.cli.conftest import Work
+from tests.s3.servers import S3Server
+
+
+def test_push_proves(data: Work) -> None:
+    ran = data.dv("push")
+    remote = data.root.parent / "remote"
+    assert ran.out.startswith(f"pushed to {remote}: 2 packs, ")
+    assert ran.out.endswith("; 4 files proven there\n")
+    assert data.dv("push").out == f"everything is on {remote}, proven: 4 files\n"
+
+
+def test_push_json(data: Work) -> None:
+    found = data.dv("push", "--json").json
+    assert (found["files"], found["packs"], found["manifests"]) == (4, 2, 2)
+    assert found["uncommitted"] == []
+    assert set(found) == {
+        *("remote", "manifests", "files", "packs", "bytes", "uncommitted", "warnings")
+    }
+
+
+def test_push_warns_of_what_is_not_committed(data: Work) -> None:
+    data.write("data/images/new.txt")
+    data.dv("add", "data/images")
+    ran = data.dv("push", "-q")
+    assert ran.out == ""
+    assert "warning: not pushed" in ran.err
+    assert "  data/images" in ran.err
+    assert data.dv("push", "--json").json["uncommitted"] == ["data/images"]
+
+
+def test_push_revisions_paths_and_all(data: Work) -> None:
+    data.git("tag", "v1")
+    data.write("data/images/new.txt", "new")
+    data.dv("add", "data/images")
+    data.commit("second")
+    data.dv("push", "v1", "--", "data/table.csv")
+    assert "proven there" in data.dv("push", "v1").out
+    assert "proven there" in data.dv("push", "images", cwd="data").out
+    data.dv("push", "--all")
+    data.dv("push", "--all", "v1", code=2)
+    assert "unknown revision" in data.dv("push", "nope", "--", code=2).err
+    assert "no target" in data.dv("push", "--", "nope", code=2).err
+
+
+def test_push_to_a_named_remote(data: Work) -> None:
+    data.dv("remote", "add", "backup", "../backup")
+    assert "backup" in data.dv("push", "--remote", "backup").out
+    ran = data.dv("push", code=3)
+    assert "which remote?" in ran.err
+    assert "hint: name one with --remote" in ran.err
+    assert "remote nope is not configured" in data.dv("push", "--remote", "nope", code=3).err
+
+
+def test_push_of_nothing(work: Work) -> None:
+    work.commit()
+    assert work.dv("push").out == "nothing to push: these commits have no manifest\n"
+
+
+def test_push_before_the_first_commit(work: Work) -> None:
+    ran = work.dv("push", code=3)
+    assert "no commits yet" in ran.err
+    assert "hint: git commit" in ran.err
+
+
+def test_push_without_a_remote(bare: Work) -> None:
+    bare.dv("init")
+    bare.write("data/a")
+    bare.dv("add", "data")
+    bare.commit()
+    ran = bare.dv("push", code=3)
+    assert "there is no remote yet" in ran.err
+    assert "hint: add one: dv remote add" in ran.err
+
+
+def test_push_to_a_folder_that_is_gone(data: Work) -> None:
+    shutil.rmtree(data.root.parent / "remote")
+    ran = data.dv("push", code=7)
+    assert "remote" in ran.err
+    assert not (data.root.parent / "remote").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_push_to_a_folder_that_refuses(data: Work) -> None:
+    remote = data.root.parent / "remote"
+    remote.chmod(0o500)
+    try:
+        assert "hint: " in data.dv("push", code=7).err
+    finally:
+        remote.chmod(0o700)
+
+
+def test_push_to_a_folder_with_other_things(data: Work) -> None:
+    (data.root.parent / "remote/thesis.doc").write_text("x")
+    ran = data.dv("push", code=3)
+    assert "thesis.doc" in ran.err
+    assert "hint: choose an empty bucket" in ran.err
+
+
+def test_push_content_that_is_nowhere(pushed: Work) -> None:
+    clone = pushed.clone(remote=False)
+    clone.dv("remote", "add", "other", "../other")
+    ran = clone.dv("push", code=4)
+    assert "nothing was published" in ran.err
+    assert "hint: push from the clone" in ran.err
+
+
+def test_push_to_s3_and_back(data: Work, s3_env: S3Server) -> None:
+    url = f"s3://{s3_env.new_bucket()}/prefix"
+    data.dv("remote", "set", "origin", url, "--endpoint-url", s3_env.endpoint_url)
+    data.commit("The bucket")
+    assert data.dv("push").out.startswith(f"pushed to {url}: 2 packs, ")
+    clone = data.clone(remote=False)
+    assert clone.dv("pull").lines[0].startswith(f"fetched from {url}: 4 files")
+    assert clone.read("data/table.csv") == b"x,y\n1,2\n"
+
+
+def test_push_with_wrong_credentials(
+    data: Work, rclone_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in rclone_server.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    url = f"s3://{rclone_server.new_bucket()}"
+    data.dv("remote", "set", "origin", url, "--endpoint-url", rclone_server.endpoint_url)
+    ran = data.dv("push", code=7)
+    assert "hint: " in ran.err
+    assert "wrong" not in ran.err.replace("wrong credentials", "")
+
+
+def test_push_without_credentials(data: Work) -> None:
+    data.dv("remote", "set", "origin", "s3://bucket", "--endpoint-url", "http://127.0.0.1:9")
+    ran = data.dv("push", code=7)
+    assert "no credentials" in ran.err
+    assert "hint: check the credentials" in ran.err
+
+
+def test_push_to_a_bucket_that_is_missing(data: Work, s3_env: S3Server) -> None:
+    url = "s3://there-is-no-such-bucket"
+    data.dv("remote", "set", "origin", url, "--endpoint-url", s3_env.endpoint_url)
+    ran = data.dv("push", code=7)
+    assert "there-is-no-such-bucket" in ran.err
+    assert "hint: " in ran.err
