@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from typing import BinaryIO
 
 TEMP_PREFIX = ".dv-tmp-"
 """Names with this prefix are ours and unfinished: walks pass over them, fsck and gc sweep them."""
+
+
+_TEMP_NAME = re.compile(re.escape(TEMP_PREFIX) + r"[0-9]+-[0-9a-f]{12}")
+
+
+def is_temp_name(name: str) -> bool:
+    """Whether a name is one that `temp_name` makes; a user's own may begin alike."""
+    return _TEMP_NAME.fullmatch(name) is not None
 
 
 def temp_name() -> str:

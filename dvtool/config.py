@@ -73,6 +73,7 @@ KEYS: tuple[Key, ...] = (
     ),
     Key("store.path", "str", None, False, "Where the local store is, if not in the git folder."),
 )
+DEFAULT_REMOTE = "origin"
 _KEYS = {key.name: key for key in KEYS}
 _REMOTE_FIELDS = tuple(key.name.rpartition(".")[2] for key in KEYS if "*" in key.name)
 
@@ -190,12 +191,14 @@ class Config:
         )
 
     def default_remote(self) -> RemoteConfig | None:
-        """Return the remote named by ``core.remote``, else the only one, else None."""
-        name = self.text("core.remote")
-        if name is not None:
-            return self.remote(name)
+        """Return ``core.remote``, else the only remote, else the one called origin, else None."""
+        named = self.text("core.remote")
+        if named:
+            return self.remote(named)
         remotes = self.remotes()
-        return next(iter(remotes.values())) if len(remotes) == 1 else None
+        if len(remotes) == 1:
+            return next(iter(remotes.values()))
+        return remotes.get(DEFAULT_REMOTE)
 
     def _setting(self, key: str) -> Setting:
         name = validate_key(key)

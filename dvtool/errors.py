@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 NAMES_SHOWN_MAX = 10
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 class DvError(Exception):
@@ -125,3 +126,14 @@ def printable(name: str) -> str:
     if name.isprintable():
         return name
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes for people: ``312 B``, ``1.5 KiB``, ``156.2 MiB``."""
+    value = float(size)
+    for unit in UNITS:
+        # 1023.95 would be rounded up to 1024.0, which is 1.0 of the next unit.
+        if abs(value) < 1023.95 or unit == UNITS[-1]:
+            break
+        value /= 1024
+    return f"{size:,} B" if unit == "B" else f"{value:,.1f} {unit}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -84,13 +84,14 @@ def batches(
         yield Batch(root, store, tuple(run), follow_links)
 
 
-def ingest(batch: Batch) -> BatchResult:
+def ingest(batch: Batch, tell: Callable[[int], None] | None = None) -> BatchResult:
     """Read a batch's files, cut them and write what the store lacks into packs.
 
+    `tell`, if given, is called with the number of bytes read since the last call.
     The packs are flushed to the disk, not yet in place. On any error none is left behind.
     """
     store = LocalStore(batch.store)
-    writer = _Packs(store)
+    writer = _Packs(store, tell)
     result = BatchResult()
     try:
         for source in batch.sources:
@@ -182,8 +183,9 @@ def _read_large(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
 class _Packs:
     """Writes the chunks that the store lacks into packs, the full ones rolled over."""
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: LocalStore, tell: Callable[[int], None] | None) -> None:
         self._store = store
+        self._tell = tell
         self._db: Database = store.db
         self._done: list[tuple[str, PackInfo]] = []
         self._written: set[Digest] = set()
@@ -197,6 +199,8 @@ class _Packs:
 
     def put(self, digest: Digest, data: bytes) -> None:
         """Take a chunk; whether the store has it already is asked for many at a time."""
+        if self._tell is not None:
+            self._tell(len(data))
         if digest in self._written or digest in self._pending:
             return
         self._pending[digest] = data

@@ -334,6 +334,7 @@ def decode(text: bytes, name: str) -> Manifest:
 
     Foreign input: anything but format 1 in full is a ManifestError that says what to do.
     """
+    name = printable(name)
     if len(text) > MANIFEST_SIZE_MAX_BYTES:
         raise ManifestError(f"{name}: {len(text):,} bytes are too many for a manifest")
     if re.search(rb"^(<<<<<<<|=======|>>>>>>>)", text, re.MULTILINE):

@@ -7,20 +7,10 @@ Paths are given as a user types them, relative to the folder in which the reposi
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dvtool.backend import LocalBackend, open_backend, parse_url
-from dvtool.config import (
-    Config,
-    RemoteConfig,
-    Source,
-    committed_url_allowed,
-    validate_key,
-    validate_remote_name,
-    validate_setting,
-)
+from dvtool.arguments import Arguments
 from dvtool.digest import parse_hex
 from dvtool.errors import (
     ManifestError,
@@ -29,6 +19,7 @@ from dvtool.errors import (
     UsageError,
     listing,
     printable,
+    size_text,
 )
 from dvtool.git import Git
 from dvtool.ignore import ignore_target
@@ -41,16 +32,14 @@ from dvtool.ops import fetch as fetch_ops
 from dvtool.ops import push as push_ops
 from dvtool.ops import status as status_ops
 from dvtool.progress import SILENT, Progress
-from dvtool.project import Project, chosen, require_worktree, workspace_path
-from dvtool.selection import Selection, select
+from dvtool.project import Project, require_worktree, workspace_path
+from dvtool.selection import Selection
+from dvtool.settings import Settings, load_config
 from dvtool.statcache import StatCache
 from dvtool.store.known import Known
 from dvtool.store.local import LocalStore
 from dvtool.store.remote import RemoteStore
 from dvtool.workspace import Workspace
-
-CONFIG_FILE = ".dvconfig"
-DEFAULT_REMOTE = "origin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +79,8 @@ class Repo:
         self, project: Project, cwd: str, *, environ: Mapping[str, str] | None = None
     ) -> None:
         self.project = project
-        self._cwd = cwd
-        self._environ = environ or {}
+        self.settings = Settings(project, cwd, environ or {})
+        self.paths = Arguments(project, cwd)
 
     @classmethod
     def open(
@@ -106,7 +95,7 @@ class Repo:
         git = Git.discover(cwd)
         try:
             root = require_worktree(git)
-            config = _load_config(git, root, environ or {})
+            config = load_config(git, root, environ or {})
             place = config.text("store.path") or os.path.join(git.common_dir, "dv")
             project = Project(
                 git=git,
@@ -134,221 +123,6 @@ class Repo:
         self.project.statcache.close()
         self.project.git.close()
 
-    # --- setting up -----------------------------------------------------------------------
-
-    @property
-    def initialised(self) -> bool:
-        """Whether the repository has a `.dvconfig` with its id."""
-        return self.project.config.text("core.repoid") is not None
-
-    def init(self) -> bool:
-        """Make `.dvconfig` and stage it; return False if that was done before. Safe to repeat."""
-        if self.initialised:
-            return False
-        self._set_committed("core.repoid", secrets.token_hex(16))
-        return True
-
-    def require_init(self) -> None:
-        """SetupError unless `init` was run here or where this was cloned from."""
-        if not self.initialised:
-            raise SetupError("this repository is not set up for dvtool yet", hint="run: dv init")
-
-    def set_config(self, key: str, value: str, *, local: bool = False) -> Source:
-        """Set a setting; return the file it stands in now.
-
-        That is `.dvconfig` if the key and this value may stand there, unless `local`;
-        otherwise `.git/config`. UsageError for a value that the key cannot have.
-        """
-        name = validate_setting(key, value, committed=False)
-        try:
-            validate_setting(name, value, committed=True)
-        except SetupError:
-            local = True
-        (self._set_local if local else self._set_committed)(name, value)
-        return ".git/config" if local else ".dvconfig"
-
-    def unset_config(self, key: str, *, local: bool = False) -> Source:
-        """Remove a setting from the file whose value is in force; return which that was.
-
-        With `local` only `.git/config` is looked at. UsageError if the setting is in no file.
-        """
-        name = validate_key(key)
-        git = self.project.git
-        path = os.path.join(self.project.root, CONFIG_FILE)
-        if git.config_unset(None, "dv." + name):
-            self._reload()
-            return ".git/config"
-        if not local and git.config_unset(path, name):
-            git.stage([CONFIG_FILE])
-            self._reload()
-            return ".dvconfig"
-        raise UsageError(
-            f"{name} is not set in {'.git/config' if local else 'any file'}",
-            hint="see what is set: dv config",
-        )
-
-    def _set_committed(self, key: str, value: str) -> None:
-        path = os.path.join(self.project.root, CONFIG_FILE)
-        self.project.git.config_set(path, key, value)
-        self.project.git.stage([CONFIG_FILE])
-        self._reload()
-
-    def _set_local(self, key: str, value: str) -> None:
-        self.project.git.config_set(None, "dv." + key, value)
-        self._reload()
-
-    def _reload(self) -> None:
-        self.project.config = _load_config(self.project.git, self.project.root, self._environ)
-
-    # --- remotes --------------------------------------------------------------------------
-
-    def set_remote(
-        self,
-        name: str,
-        url: str,
-        *,
-        endpoint_url: str | None = None,
-        region: str | None = None,
-        profile: str | None = None,
-        local: bool = False,
-    ) -> bool:
-        """Set where a remote is; return whether it stands in `.dvconfig`, for every clone.
-
-        A folder on this machine means nothing elsewhere and is kept in `.git/config`; so is a
-        profile. The first remote becomes the default.
-        """
-        self.require_init()
-        validate_remote_name(name)
-        url = self.remote_url(url)
-        shared = committed_url_allowed(url, self.project.root) and not local
-        values = {"url": url, "endpointurl": endpoint_url, "region": region, "profile": profile}
-        first = not self.project.config.remotes()
-        for field, value in values.items():
-            if value is None:
-                continue
-            committed = shared and field != "profile"
-            key = f"remote.{name}.{field}"
-            validate_setting(key, value, committed=committed)
-            (self._set_committed if committed else self._set_local)(key, value)
-            if committed:
-                # An older value for this clone only would go on hiding the new one.
-                self.project.git.config_unset(None, "dv." + key)
-        self._reload()
-        if first and shared:
-            self._set_committed("core.remote", name)
-        return shared
-
-    def remote_url(self, url: str) -> str:
-        """Return the URL as it is kept: a folder's by its absolute path; the folder is made.
-
-        UsageError for what is neither a folder nor in S3.
-        """
-        given = parse_url(url) if "://" in url else None
-        if given is not None and given.scheme == "s3":
-            return url
-        path = given.path if given else os.path.normpath(os.path.join(self._cwd, url))
-        LocalBackend(path).create()
-        return path
-
-    def remove_remote(self, name: str) -> None:
-        """Forget a remote here; nothing on the remote is touched."""
-        self.project.config.remote(name)
-        git = self.project.git
-        path = os.path.join(self.project.root, CONFIG_FILE)
-        if git.config_remove_section(path, f"remote.{name}"):
-            if self.project.config.text("core.remote") == name:
-                git.config_unset(path, "core.remote")
-            git.stage([CONFIG_FILE])
-        git.config_remove_section(None, f"dv.remote.{name}")
-        self._reload()
-        if self.project.config.text("core.remote") == name:
-            git.config_unset(None, "dv.core.remote")
-            self._reload()
-
-    def remotes(self) -> dict[str, RemoteConfig]:
-        """Return the configured remotes by name."""
-        return self.project.config.remotes()
-
-    def remote(self, name: str | None = None) -> RemoteStore:
-        """Open a remote, or the default one; SetupError if there is none."""
-        config = self.project.config
-        chosen_remote = config.remote(name) if name else config.default_remote()
-        if chosen_remote is None:
-            known = ", ".join(sorted(config.remotes()))
-            raise SetupError(
-                f"which remote? There are: {known}" if known else "there is no remote yet",
-                hint="name one with --remote, or set it: dv config core.remote NAME"
-                if known
-                else "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)",
-            )
-        url = chosen_remote.url
-        if chosen_remote.source == ".dvconfig" and not committed_url_allowed(
-            url, self.project.root
-        ):
-            raise SetupError(f"{CONFIG_FILE} names a remote outside of the repository: {url}")
-        if "://" not in url:
-            url = os.path.join(self.project.root, url)
-        backend = open_backend(
-            url,
-            endpoint_url=chosen_remote.endpoint_url,
-            region=chosen_remote.region,
-            profile=chosen_remote.profile,
-        )
-        return RemoteStore(backend)
-
-    # --- what paths mean ------------------------------------------------------------------
-
-    def relative(self, path: str) -> str:
-        """Return a path as typed, from the top of the worktree; UsageError if it is outside."""
-        root = self.project.root
-        full = os.path.normpath(os.path.join(self._cwd, path))
-        for candidate in (full, _real_parent(full)):
-            if candidate == root:
-                return ""
-            if candidate.startswith(root + os.sep):
-                return candidate[len(root) + 1 :].replace(os.sep, "/")
-        raise UsageError(
-            f"{printable(path)} is outside of this repository ({printable(root)})",
-            hint="a target lies inside the repository whose commits version it",
-        )
-
-    def shown(self, path: str) -> str:
-        """Return a path from the top of the worktree as the user would type it here."""
-        shown = os.path.relpath(os.path.join(self.project.root, path), self._cwd)
-        return shown.replace(os.sep, "/")
-
-    def shown_in(self, target: str, path: str) -> str:
-        """Return the path of an entry of a target as the user would type it here."""
-        return self.shown(workspace_path(target, path))
-
-    def sort_arguments(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Tell revisions from paths, as git does: revisions first, and a path wins over both."""
-        revs: list[str] = []
-        for number, argument in enumerate(arguments):
-            if self._names_something(argument):
-                return revs, list(arguments[number:])
-            try:
-                self.project.git.resolve(argument)
-            except UsageError as error:
-                raise UsageError(
-                    f"{printable(argument)} is neither a revision nor a target or path in one",
-                    hint="put paths behind `--`; `dv status` lists the targets",
-                ) from error
-            revs.append(argument)
-        return revs, []
-
-    def _names_something(self, argument: str) -> bool:
-        try:
-            path = self.relative(argument)
-        except UsageError:
-            return False
-        if os.path.lexists(os.path.join(self.project.root, path)):
-            return True
-        return bool(select(self.project.targets(), [path])[0])
-
-    def _selections(self, targets: Sequence[str], paths: Sequence[str]) -> list[Selection]:
-        return chosen(targets, [self.relative(path) for path in paths])
-
     # --- verbs on the workspace -----------------------------------------------------------
 
     def add(
@@ -361,8 +135,8 @@ class Repo:
         jobs: int | None = None,
     ) -> list[add_ops.Added]:
         """Snapshot files and folders; see `dvtool.ops.add`."""
-        self.require_init()
-        requests = add_ops.plan(self.project, [self.relative(path) for path in paths])
+        self.settings.require_init()
+        requests = add_ops.plan(self.project, [self.paths.relative(path) for path in paths])
         with self.project.lock():
             return [
                 add_ops.add(
@@ -379,7 +153,7 @@ class Repo:
     def status(self, paths: Sequence[str] = ()) -> list[status_ops.TargetStatus]:
         """Compare workspace, manifests and HEAD."""
         targets = status_ops.known_targets(self.project)
-        return status_ops.status(self.project, self._selections(targets, paths))
+        return status_ops.status(self.project, self.paths.selections(targets, paths))
 
     def checkout(
         self,
@@ -401,7 +175,7 @@ class Repo:
     ) -> list[edit_ops.Removed]:
         """Untrack targets, or entries in them; `data` removes the files from the workspace too."""
         with self.project.lock():
-            selections = self._selections(self.project.targets(), paths)
+            selections = self.paths.selections(self.project.targets(), paths)
             return [
                 edit_ops.remove(self.project, selection, data=data, force=force)
                 for selection in selections
@@ -410,7 +184,9 @@ class Repo:
     def mv(self, source: str, destination: str) -> edit_ops.Moved:
         """Rename a target or entries in one."""
         with self.project.lock():
-            return edit_ops.move(self.project, self.relative(source), self.relative(destination))
+            return edit_ops.move(
+                self.project, self.paths.relative(source), self.paths.relative(destination)
+            )
 
     # --- verbs on remotes -----------------------------------------------------------------
 
@@ -427,17 +203,17 @@ class Repo:
         Without `revs` those are HEAD and the commits behind it that are in no remote branch of
         git; `every` takes all refs with their whole history.
         """
-        self.require_init()
+        self.settings.require_init()
         repo_id = self.project.config.text("core.repoid") or ""
         tips = self._tips(revs, every=every)
-        store = self.remote(remote)
+        store = self.settings.open_remote(remote)
         mark = store.mark()
         known = Known(self.project.store.db, mark.id) if mark else None
         past = [] if every or known is None else known.commits()
         wanted, warnings = self._to_push(tips, past, every=every)
         if paths:
             targets = sorted({one.target for one in wanted})
-            selected = {selection.target for selection in self._selections(targets, paths)}
+            selected = {selection.target for selection in self.paths.selections(targets, paths)}
             wanted = [one for one in wanted if one.target in selected]
         self._need_shards(store, wanted)
         pushed = push_ops.push(self.project, store, repo_id, wanted)
@@ -511,9 +287,9 @@ class Repo:
         """Bring content into the local store: of the manifests in the worktree, or of commits."""
         wanted: list[fetch_ops.Wanted] = []
         for manifests in self._manifests_of(revs):
-            selections = self._selections(sorted(manifests), paths)
+            selections = self.paths.selections(sorted(manifests), paths)
             wanted.extend(fetch_ops.Wanted(manifests[s.target], s) for s in selections)
-        return fetch_ops.fetch(self.project, self.remote(remote), wanted)
+        return fetch_ops.fetch(self.project, self.settings.open_remote(remote), wanted)
 
     def _manifests_of(self, revs: Sequence[str]) -> Iterator[dict[str, Manifest]]:
         if not revs:
@@ -545,11 +321,11 @@ class Repo:
         project = self.project
         commit = project.git.resolve(rev) if rev else None
         manifests = project.manifests_at(commit) if commit else next(self._manifests_of(()))
-        selections = self._selections(sorted(manifests), paths)
+        selections = self.paths.selections(sorted(manifests), paths)
         wanted = [fetch_ops.Wanted(manifests[s.target], s) for s in selections]
         lists = [ref for one in wanted for ref in project.shards(one.manifest, one.selection)]
         if fetch and any(not project.store.has_shard(ref.digest) for ref in lists):
-            fetch_ops.fetch_shards(project, self.remote(remote), wanted)
+            fetch_ops.fetch_shards(project, self.settings.open_remote(remote), wanted)
         plans = [self._plan(commit, one) for one in wanted]
         checkout_ops.refuse_losses(plans, force=force)
         fetched = self._fetch_for(plans, wanted, remote=remote, fetch=fetch)
@@ -592,11 +368,11 @@ class Repo:
         configured = self.project.config.remotes()
         if not fetch or not (remote or configured):
             raise MissingError(
-                f"the content of {len(missing):,} files ({size:,} bytes) is not in the local "
+                f"the content of {len(missing):,} files ({size_text(size)}) is not in the local "
                 f"store; nothing was changed:\n{listing(sorted(missing))}",
                 hint="run: dv pull" if configured else "add the remote that has it: dv remote add",
             )
-        return fetch_ops.fetch(self.project, self.remote(remote), short)
+        return fetch_ops.fetch(self.project, self.settings.open_remote(remote), short)
 
     def _put_manifest(self, commit: str, one: fetch_ops.Wanted) -> None:
         """Put a commit's manifest, or the selected entries of it, into worktree and index."""
@@ -629,13 +405,15 @@ class Repo:
         before = git.resolve(old) if old else git.head()
         after = git.resolve(new) if new else None
         targets = diff_ops.targets_at(self.project, [before, after] if before else [after])
-        return diff_ops.diff_commits(self.project, before, after, self._selections(targets, paths))
+        return diff_ops.diff_commits(
+            self.project, before, after, self.paths.selections(targets, paths)
+        )
 
     def log(
         self, path: str, *, rev: str | None = None, limit: int | None = None
     ) -> Iterator[diff_ops.LogEntry]:
         """Yield the commits that changed a target, newest first."""
-        inner = self.relative(path).removesuffix(SUFFIX)
+        inner = self.paths.relative(path).removesuffix(SUFFIX)
         if self.project.git.head() is None:
             raise SetupError("there are no commits yet", hint="git commit the manifests first")
         return diff_ops.log(self.project, inner, rev=rev or "HEAD", limit=limit)
@@ -643,7 +421,7 @@ class Repo:
     def ls(self, paths: Sequence[str] = (), *, rev: str | None = None) -> Iterator[Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""
         manifests = next(iter(self._manifests_of([rev] if rev else [])))
-        for selection in self._selections(sorted(manifests), paths):
+        for selection in self.paths.selections(sorted(manifests), paths):
             for path, entry in self._entries(manifests[selection.target], selection).items():
                 place = workspace_path(selection.target, path)
                 yield Listed(place, selection.target, entry)
@@ -653,13 +431,13 @@ class Repo:
         wanted = [fetch_ops.Wanted(manifest, selection)]
         refs = self.project.shards(manifest, selection)
         if any(not self.project.store.has_shard(ref.digest) for ref in refs):
-            fetch_ops.fetch_shards(self.project, self.remote(), wanted)
+            fetch_ops.fetch_shards(self.project, self.settings.open_remote(), wanted)
         return self.project.entries(manifest, selection)
 
     def cat(self, path: str, *, rev: str | None = None) -> Iterator[memoryview]:
         """Yield the bytes of one tracked file, from the store or else from the default remote."""
         found = [one for one in self.ls([path], rev=rev) if one.entry.is_file]
-        exact = [one for one in found if one.path == self.relative(path)]
+        exact = [one for one in found if one.path == self.paths.relative(path)]
         if len(exact) != 1:
             raise UsageError(
                 f"{printable(path)} is not one tracked file", hint="see what there is: dv ls"
@@ -671,7 +449,7 @@ class Repo:
             inner = exact[0].path[len(target) + 1 :]
             selection = Selection(target, (inner,) if inner else ())
             wanted = [fetch_ops.Wanted(manifests[target], selection)]
-            fetch_ops.fetch(self.project, self.remote(), wanted)
+            fetch_ops.fetch(self.project, self.settings.open_remote(), wanted)
         return self._read(entry.digest)
 
     def cat_content(self, blake3: str) -> Iterator[memoryview]:
@@ -700,14 +478,3 @@ class Repo:
             data_dirty=data_dirty,
             code_dirty=git.head() is None or git.is_dirty(exclude_manifests=True),
         )
-
-
-def _load_config(git: Git, root: str, environ: Mapping[str, str]) -> Config:
-    path = os.path.join(root, CONFIG_FILE)
-    committed = git.config_items(path) if os.path.lexists(path) else []
-    return Config.load(committed, git.config_items(None), environ)
-
-
-def _real_parent(path: str) -> str:
-    parent, name = os.path.split(path)
-    return os.path.join(os.path.realpath(parent), name)

@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 
 import pathspec
 
-from dvtool.atomic import TEMP_PREFIX, temp_name
+from dvtool.atomic import is_temp_name, temp_name
 from dvtool.errors import DvError, InputError, UnsavedError, printable
 
 IGNORE_FILE = ".dvignore"
@@ -326,6 +326,11 @@ class Ignore:
             self.enter("/".join(parts[:depth]))
             self._excluded = self._excluded or self._verdict(parts[: depth + 1], is_folder=True)
 
+    @property
+    def excluded(self) -> bool:
+        """Whether the target itself, or a folder above it, is left out."""
+        return self._excluded
+
     def enter(self, folder: str) -> None:
         """Read the rules of one more folder (relative to the worktree), if it has any."""
         if folder in self._rules:
@@ -435,7 +440,7 @@ def _scan(full: str, inner: str, ignored: Ignore, follow: Follow | None) -> Fold
         ignored.enter(_join(ignored._target, inner))
     for entry in entries:
         name = entry.name
-        if name.startswith(TEMP_PREFIX):
+        if is_temp_name(name):
             continue
         is_folder = entry.is_dir(follow_symlinks=False)
         if ignored.active and ignored.ignores(prefix + name, is_folder=is_folder):

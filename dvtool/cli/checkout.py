@@ -73,7 +73,7 @@ def show_restored(frame: Frame, repo: Repo, restored: Restored, *, as_json: bool
             parts.append(f"{one.removed:,} removed")
         if parts or frame.verbose:
             text = "; ".join(parts) or "as it should be"
-            screen.done(f"{printable(repo.shown(one.target))}  {text}")
+            screen.done(f"{printable(repo.paths.shown(one.target))}  {text}")
             quiet = False
     if quiet:
         screen.done("the workspace is as it should be" if restored.targets else "no targets here")
@@ -121,7 +121,7 @@ def _show_saved(screen: Screen, repo: Repo, saved: Sequence[Saved]) -> None:
         return
     screen.line(f"saved before it was replaced: {count_text(len(saved), 'file')}; to get it back:")
     for one in saved[:SAVED_SHOWN_MAX]:
-        screen.line(f"  dv cat --hash {one.blake3} > {shell_word(repo.shown(one.path))}")
+        screen.line(f"  dv cat --hash {one.blake3} > {shell_word(repo.paths.shown(one.path))}")
     if len(saved) > SAVED_SHOWN_MAX:
         screen.line(f"  … and {len(saved) - SAVED_SHOWN_MAX:,} more")
     place = os.path.relpath(os.path.join(repo.project.store.path, "saved"), repo.project.root)

@@ -60,7 +60,7 @@ def config(
         if key is None:
             _list(screen, repo, as_json=as_json, verbose=frame.verbose)
         elif unset:
-            source = repo.unset_config(key, local=local)
+            source = repo.settings.unset(key, local=local)
             screen.done(f"{printable(key)} is not in {source} any more")
         elif value is not None:
             _set(screen, repo, key, value, local=local)
@@ -118,14 +118,14 @@ def _show(screen: Screen, repo: Repo, key: str, *, as_json: bool) -> None:
 
 
 def _set(screen: Screen, repo: Repo, key: str, value: str, *, local: bool) -> None:
-    source = repo.set_config(key, value, local=local)
+    source = repo.settings.set(key, value, local=local)
     name = validate_key(key)
     shown = f"{name} = {printable(value)}"
     screen.done(f"{shown}  in {source}" + (" (staged)" if source == ".dvconfig" else ""))
     strongest = repo.project.config.source(name)
     if strongest not in (source, "default"):
         screen.warn(f"the value in {_place(strongest)} is the stronger one and stays in force")
-    if name == "core.remote" and value not in repo.remotes():
+    if name == "core.remote" and value not in repo.settings.remotes():
         screen.warn(f"there is no remote {printable(value)} yet (dv remote add)")
 
 

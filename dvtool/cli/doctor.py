@@ -51,7 +51,7 @@ def _checks(frame: Frame) -> Iterator[Check]:
     try:
         with frame.repo(required=False) as repo:
             yield from checks.check_project(repo.project)
-            yield from checks.check_remote(repo.project.config, repo.remote)
+            yield from checks.check_remote(repo.project.config, repo.settings.open_remote)
     except DvError as error:
         yield checks.failed("repository", error)
     except ImportError as error:

@@ -59,8 +59,8 @@ class Frame:
         progress = self._progress()
         try:
             with Repo.open(self.folder, environ=os.environ, progress=progress) as repo:
-                if required and not repo.initialised and not repo.project.targets():
-                    repo.require_init()
+                if required and not repo.settings.initialised and not repo.project.targets():
+                    repo.settings.require_init()
                 yield repo
         finally:
             progress.finish()  # no half bar before an error's message
@@ -192,7 +192,7 @@ def revisions_and_paths(
     """
     behind: list[str] | None = click.get_current_context().meta.get(_BEHIND_DASHES)
     if behind is None:
-        revisions, paths = repo.sort_arguments(arguments)
+        revisions, paths = repo.paths.sort_arguments(arguments)
     else:
         revisions, paths = list(arguments), behind
     if revisions_max is not None and len(revisions) > revisions_max:

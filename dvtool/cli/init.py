@@ -41,19 +41,19 @@ def init(frame: Frame, url: str | None, endpoint_url: str | None, region: str | 
     with frame.repo(required=False) as repo:
         # Everything that can be wrong with the remote comes before the first change.
         url = _checked(repo, url, endpoint_url, region) if url is not None else None
-        fresh = repo.init()
+        fresh = repo.settings.init()
         _ = repo.project.store.db  # makes the local store
         if fresh:
             screen.done("set up for dvtool: .dvconfig is staged for git")
         else:
             screen.done("was set up for dvtool before; this clone is ready")
         if url is not None:
-            shared = repo.set_remote(ORIGIN, url, endpoint_url=endpoint_url, region=region)
+            shared = repo.settings.set_remote(ORIGIN, url, endpoint_url=endpoint_url, region=region)
             where = "" if shared else " (in .git/config: for this clone only)"
             screen.done(f"remote {ORIGIN}: {printable(url)}{where}")
         if fresh:
             screen.note("next: dv add PATH…, then git commit")
-        elif repo.project.targets() and repo.remotes():
+        elif repo.project.targets() and repo.settings.remotes():
             screen.note("next: dv pull")
 
 
@@ -62,9 +62,9 @@ def _checked(repo: Repo, url: str, endpoint_url: str | None, region: str | None)
     for field, value in (("endpointurl", endpoint_url), ("region", region)):
         if value is not None:
             validate_setting(f"remote.{ORIGIN}.{field}", value, committed=False)
-    url = repo.remote_url(url)
+    url = repo.settings.remote_url(url)
     validate_setting(f"remote.{ORIGIN}.url", url, committed=False)
-    before = repo.remotes().get(ORIGIN)
+    before = repo.settings.remotes().get(ORIGIN)
     if before is not None and before.url != url:
         raise UsageError(
             f"the remote {ORIGIN} is {printable(before.url)} already",

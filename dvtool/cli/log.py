@@ -56,7 +56,7 @@ def log(frame: Frame, path: str, rev: str | None, limit: int | None, as_json: bo
 
 def _no_commit(repo: Repo, path: str) -> UsageError:
     """Say why there is nothing to show."""
-    place = repo.relative(path)
+    place = repo.paths.relative(path)
     owners = [t for t in repo.project.targets() if place == t or place.startswith(t + "/")]
     if not owners:
         return UsageError(
@@ -65,7 +65,7 @@ def _no_commit(repo: Repo, path: str) -> UsageError:
         )
     if owners[0] == place:
         return UsageError(f"no commit has {printable(path)} yet", hint="run: git commit")
-    owner = printable(repo.shown(owners[0]))
+    owner = printable(repo.paths.shown(owners[0]))
     return UsageError(f"{printable(path)} is a part of {owner}", hint=f"run: dv log {owner}")
 
 

@@ -11,22 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
 from dvtool.errors import printable
+from dvtool.errors import size_text as size_text
 
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 STYLES = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "bold": 1, "dim": 2}
 _NOT_PLAIN = re.compile(r"[^ -~\n]")
 _SHELL_SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
-
-
-def size_text(size: int) -> str:
-    """Return a number of bytes for people: ``312 B``, ``1.5 KiB``, ``156.2 MiB``."""
-    value = float(size)
-    for unit in UNITS:
-        # 1023.95 would be rounded up to 1024.0, which is 1.0 of the next unit.
-        if abs(value) < 1023.95 or unit == UNITS[-1]:
-            break
-        value /= 1024
-    return f"{size:,} B" if unit == "B" else f"{value:,.1f} {unit}"
 
 
 def growth_text(size: int) -> str:

@@ -84,5 +84,5 @@ def _summary(report: PushReport) -> str:
 
 def _warn_uncommitted(frame: Frame, repo: Repo, report: PushReport) -> None:
     if report.uncommitted:
-        names = listing(repo.shown(target) for target in report.uncommitted)
+        names = listing(repo.paths.shown(target) for target in report.uncommitted)
         frame.screen.warn(f"not pushed, since git commit has not taken their manifests:\n{names}")

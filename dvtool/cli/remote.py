@@ -70,12 +70,12 @@ def add_remote(
 ) -> None:
     """Add a remote called NAME. The first that every clone shares becomes the default one."""
     with frame.repo() as repo:
-        if name in repo.remotes():
+        if name in repo.settings.remotes():
             raise UsageError(
                 f"there is a remote {printable(name)} already",
                 hint=f"to change it: dv remote set {shell_word(name)} {shell_word(url)}",
             )
-        shared = repo.set_remote(
+        shared = repo.settings.set_remote(
             name, url, endpoint_url=endpoint_url, region=region, profile=profile, local=local
         )
         _say_where(frame.screen, repo, name, shared=shared)
@@ -110,7 +110,7 @@ def set_remote(
         before = repo.project.config.remote(name)
         # Without a new URL the remote stays in the file where it is.
         local = local or (url is None and before.source == ".git/config")
-        shared = repo.set_remote(
+        shared = repo.settings.set_remote(
             name,
             url or before.url,
             endpoint_url=endpoint_url,
@@ -142,7 +142,7 @@ def list_remotes(frame: Frame, as_json: bool) -> None:
     """List the remotes; the default one is marked with a star."""
     screen = frame.screen
     with frame.repo(required=False) as repo:
-        remotes = list(repo.remotes().values())
+        remotes = list(repo.settings.remotes().values())
         default = _default_name(repo)
         if as_json:
             screen.json({"remotes": [_as_json(one, default) for one in remotes]})
@@ -159,8 +159,8 @@ def list_remotes(frame: Frame, as_json: bool) -> None:
 def _default_name(repo: Repo) -> str | None:
     """Return the name of the default remote; a broken default does not hide the list."""
     name = repo.project.config.text("core.remote")
-    if name is None and len(repo.remotes()) == 1:
-        return next(iter(repo.remotes()))
+    if name is None and len(repo.settings.remotes()) == 1:
+        return next(iter(repo.settings.remotes()))
     return name
 
 
@@ -181,7 +181,7 @@ def _as_json(one: RemoteConfig, default: str | None) -> dict[str, object]:
 def remove_remote(frame: Frame, name: str) -> None:
     """Forget a remote; nothing on the remote itself is touched."""
     with frame.repo(required=False) as repo:
-        repo.remove_remote(name)
+        repo.settings.remove_remote(name)
     frame.screen.done(f"remote {printable(name)} is forgotten; what is there was not touched")
 
 

@@ -108,7 +108,7 @@ class _Report:
             yield from self._hash(one)
 
     def _changes(self, one: TargetStatus) -> Iterator[str]:
-        word = shell_word(self._repo.shown(one.target))
+        word = shell_word(self._repo.paths.shown(one.target))
         yield f"Changes in {self._name(one.target)} that are not added"
         yield f"  (dv add {word} keeps them, dv checkout -- {word} undoes them):"
         yield from self._names(one, "added", one.added)
@@ -152,4 +152,4 @@ class _Report:
             yield f"{_INDENT}  {self._screen.style(one.digest, 'dim')}"
 
     def _name(self, target: str, path: str = ".") -> str:
-        return printable(self._repo.shown_in(target, path))
+        return printable(self._repo.paths.shown_in(target, path))

@@ -32,7 +32,7 @@ from dvtool.project import Project, refuse_place, workspace_path
 from dvtool.scan import Scan, file_entry, save_seen, scan_target, tracked_other
 from dvtool.selection import Selection
 from dvtool.statcache import Seen, seen_file
-from dvtool.workspace import is_executable, refuse_faults
+from dvtool.workspace import IGNORE_FILE, Ignore, is_executable, refuse_faults
 
 PARALLEL_MIN_BYTES = 32 << 20
 PARALLEL_MIN_FILES = 2_000
@@ -104,6 +104,11 @@ def add(
     Errors leave manifest and git's index as they were. Content read so far may stay in the store,
     where the next `add` finds it.
     """
+    if Ignore(project.root, workspace_path(request.target, request.inner or SELF)).excluded:
+        raise UsageError(
+            f"{IGNORE_FILE} says to leave out {printable(request.target)}",
+            hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
+        )
     before = _manifest_before(project, request.target)
     _refuse_tracked(project, request, untrack=untrack)
     scan = scan_target(
@@ -214,7 +219,7 @@ def _store_files(project: Project, scan: Scan, *, dereference: bool, jobs: int |
     every = list(batches(project.root, project.store.path, sources, follow_links=dereference))
     changes: dict[str, Seen] = {}
     skip = len(scan.target) + 1
-    for result in _run(every, jobs=jobs, files=len(sources)):
+    for result in _run(project, every, jobs=jobs, files=len(sources)):
         project.store.adopt(result.packs)
         stored += sum(info.size for _, info in result.packs)
         for file in result.files:
@@ -228,26 +233,29 @@ def _store_files(project: Project, scan: Scan, *, dereference: bool, jobs: int |
                 read_at_ns=file.read_at_ns,
                 tracked=True,
             )
-        project.progress.advance(sum(file.stat.st_size for file in result.files))
     project.progress.finish()
     scan.seen.update(changes)
     return stored
 
 
-def _run(every: Sequence[Batch], *, jobs: int | None, files: int) -> Iterator[BatchResult]:
+def _run(
+    project: Project, every: Sequence[Batch], *, jobs: int | None, files: int
+) -> Iterator[BatchResult]:
     """Yield the results in order, from worker processes where that is worth their start."""
     workers = min(jobs or os.cpu_count() or 1, len(every))
     size = sum(source.size for batch in every for source in batch.sources)
     if workers <= 1 or (size < PARALLEL_MIN_BYTES and files < PARALLEL_MIN_FILES):
-        yield from map(ingest, every)
+        for batch in every:
+            yield ingest(batch, project.progress.advance)
         return
     with concurrent.futures.ProcessPoolExecutor(
         workers, mp_context=_context(), initializer=_leave_interrupts
     ) as pool:
         futures = [pool.submit(ingest, batch) for batch in every]
         try:
-            for future in futures:
+            for batch, future in zip(every, futures, strict=True):
                 yield future.result()
+                project.progress.advance(sum(source.size for source in batch.sources))
         except BaseException:
             for future in futures:
                 future.cancel()

@@ -40,6 +40,8 @@ class Plan:
     settled: Entries = field(default_factory=dict)
     """Entries that the workspace has already."""
     keep_folders: set[str] = field(default_factory=set)
+    make_target: bool = False
+    """Whether the target is a folder that has to be there, be it empty."""
 
     @property
     def empty(self) -> bool:
@@ -87,9 +89,12 @@ def plan(
     """
     entries = project.entries(wanted, selection) if wanted else {}
     check_nesting(entries, selection.target)
+    make_target = wanted is not None and wanted.kind == "dir" and selection.whole
     old = project.entries(before, selection) if before and before != wanted else {}
     scan = scan_target(project, selection.target, content_at=content_of(entries | old))
-    result = Plan(selection.target, scan, keep_folders=_folders_of(entries))
+    result = Plan(
+        selection.target, scan, keep_folders=_folders_of(entries), make_target=make_target
+    )
     hash_files(project, scan, [path for path in scan.files if _is_ours(path, scan, entries, old)])
     for path, entry in entries.items():
         _plan_entry(result, scan, path, entry, old)
@@ -242,6 +247,8 @@ def apply(project: Project, todo: Plan) -> CheckedOut:
             project.workspace.remove(place)
         seen[path] = None
     _prune(project, todo)
+    if todo.make_target:
+        project.workspace.make_folder(todo.target)
     written: dict[str, os.stat_result] = {}
     _write_files(project, todo, written)
     for path, entry in todo.write.items():

@@ -53,6 +53,8 @@ def test_push_revisions_paths_and_all(data: Work) -> None:
 def test_push_to_a_named_remote(data: Work) -> None:
     data.dv("remote", "add", "backup", "../backup")
     assert "backup" in data.dv("push", "--remote", "backup").out
+    assert "backup" not in data.dv("push").out
+    data.git("config", "--rename-section", "dv.remote.origin", "dv.remote.main")
     ran = data.dv("push", code=3)
     assert "which remote?" in ran.err
     assert "hint: name one with --remote" in ran.err

@@ -141,7 +141,7 @@ def test_remotes() -> None:
     assert origin.profile == "work profile"
     assert origin.source == ".dvconfig"
     assert config.remote("disk").source == ".git/config"
-    assert config.default_remote() is None
+    assert config.default_remote() == origin
 
 
 def test_default_remote() -> None:

@@ -27,7 +27,7 @@ LAYERS = [
     ["store", "store.database", "store.local", "store.remote", "store.known"],
     ["selection"],
     ["ingest", "project"],
-    ["scan"],
+    ["scan", "arguments", "settings"],
     ["ops.*"],
     ["repo"],
     ["cli.*", "fs"],

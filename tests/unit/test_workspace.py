@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dvtool.atomic import TEMP_PREFIX
+from dvtool.atomic import TEMP_PREFIX, temp_name
 from dvtool.errors import DvError, InputError, UnsavedError
 from dvtool.workspace import OPEN_FOLDERS_MAX, Folder, Workspace, refuse_faults
 
@@ -309,7 +309,7 @@ def test_a_walk_sees_files_links_and_empty_folders(
     (root / "t/a/link").symlink_to("file")
     (root / "t/out").symlink_to(outside)
     (root / "t/dangling").symlink_to("nowhere")
-    (root / "t/a" / (TEMP_PREFIX + "1")).write_text("unfinished")
+    (root / "t/a" / temp_name()).write_text("unfinished")
     found = walked(workspace, "t")
     assert list(found) == ["", "a", "a/b", "empty"]
     assert found["a"].files.keys() == {"file"}
