@@ -95,9 +95,9 @@ def lacking(project: Project, wanted: Sequence[Wanted]) -> tuple[dict[Digest, in
     return found, [names[digest] for digest in found]
 
 
-def fetch_shards(project: Project, remote: RemoteStore, wanted: Sequence[Wanted]) -> None:
-    """Bring the shards of large manifests that are needed and not here; no content."""
-    _Fetch(project, remote, wanted).get_entries()
+def fetch_shards(project: Project, remote: RemoteStore, refs: Sequence[ShardRef]) -> None:
+    """Bring shards of large manifests, and what they say of where content lies; no content."""
+    _Fetch(project, remote, ()).run_shards(refs)
 
 
 def fetch(project: Project, remote: RemoteStore, wanted: Sequence[Wanted]) -> Fetched:
@@ -132,6 +132,11 @@ class _Fetch:
         self._download(plans)
         self._finish(known, located, sizes, names)
         return self.result
+
+    def run_shards(self, refs: Sequence[ShardRef]) -> None:
+        known = Known(self.store.db, self.remote.required_mark().id)
+        self._get(refs)
+        self._learn(known)
 
     # --- shards ---------------------------------------------------------------------------
 
@@ -255,7 +260,7 @@ class _Fetch:
         where = f"{self.remote.url}: {pack_key(one.pack.digest)}"
         buffer = io.BytesIO()
         self.remote.read_pack(one.pack.digest, buffer, offset=one.offset, size=one.size)
-        data = buffer.getbuffer()
+        data = memoryview(buffer.getvalue())
         chunks = []
         frame_offset, raw = -1, memoryview(b"")
         for place in one.places:
@@ -282,9 +287,7 @@ class _Fetch:
             if len(chunks) > 1
         ]
         self.store.add_tried(recipes)
-        mine = {pack.digest for pack in self.store.db.packs().values()}
-        packs = {pack for shard in self.shards.values() for pack in shard.packs()}
-        known.learn(self.shards, packs, held=mine)
+        self._learn(known)
         still = self.store.lacking(sizes)
         if still:
             raise CorruptError(
@@ -294,6 +297,12 @@ class _Fetch:
             )
         self.result.files = len(sizes)
         self.result.bytes = sum(sizes.values())
+
+    def _learn(self, known: Known) -> None:
+        """Remember where the shards say that content lies: a hint, which every push proves."""
+        mine = {pack.digest for pack in self.store.db.packs().values()}
+        packs = {pack for shard in self.shards.values() for pack in shard.packs()}
+        known.learn(self.shards, packs, held=mine)
 
 
 def _run_of(entries: Entries, ref: ShardRef) -> Entries:
