@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from dvtool.manifest import Entries, Entry, LoadShard, Manifest
+from dvtool.manifest import Entries, Entry, LoadShard, Manifest, ShardRef
 
 Change: TypeAlias = Literal["added", "removed", "modified", "renamed"]
 
@@ -33,6 +33,13 @@ def differing(
     """Return the entries of each side that may differ: shards that both have are never loaded."""
     shared = _shard_hashes(old) & _shard_hashes(new)
     return _entries_but(old, shared, load_shard), _entries_but(new, shared, load_shard)
+
+
+def unshared_shards(old: Manifest | None, new: Manifest | None) -> list[ShardRef]:
+    """Return the shards that only one of the two has: those which a comparison loads."""
+    shared = _shard_hashes(old) & _shard_hashes(new)
+    refs = [*(old.shards if old else ()), *(new.shards if new else ())]
+    return [ref for ref in refs if ref.blake3 not in shared]
 
 
 def _shard_hashes(manifest: Manifest | None) -> set[str]:

@@ -54,7 +54,7 @@ KEYS: tuple[Key, ...] = (
     Key("remote.*.endpointurl", "str", None, True, "The S3 service, if it is not Amazon's."),
     Key("remote.*.region", "str", None, True, "The S3 region of the bucket."),
     Key("remote.*.profile", "str", None, False, "The profile of your AWS configuration to use."),
-    Key("hooks.install", "bool", True, True, "Install the git hooks when a target is added."),
+    Key("hooks.install", "bool", True, True, "Install git hooks and drivers in each new clone."),
     Key("hooks.autofetch", "bool", False, True, "Fetch missing data after git checkout or merge."),
     Key(
         "hooks.maxfilesize",

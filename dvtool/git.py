@@ -14,6 +14,7 @@ so worktrees, submodules, SHA-256 repositories and partial clones work as they d
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -94,6 +95,14 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class Staged:
+    """A file as it is in the index: its path and the blob that holds its content."""
+
+    path: str
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Result:
     status: int
     stdout: bytes
@@ -163,6 +172,49 @@ class Git:
             common_dir=fields[2].removesuffix("\n"),
         )
 
+    @classmethod
+    def clone(cls, url: str, directory: str | None, *, cwd: str, checkout: bool = True) -> str:
+        """Clone a repository with git, which asks for credentials itself; return the folder.
+
+        Which protocols a URL may use is git's to say (``protocol.*.allow``).
+        """
+        if not url or url.startswith("-"):
+            raise UsageError(f"not the URL of a repository: {printable(url) or repr(url)}")
+        if directory is not None and directory.startswith("-"):
+            directory = f"./{directory}"
+        options = () if checkout else ("--no-checkout",)
+        named = () if directory is None else (directory,)
+        result = _execute(["clone", *options, "--", url, *named], cwd=cwd)
+        first, _, rest = result.stderr.partition("'...\n")
+        into = first.removeprefix("Cloning into '")
+        if result.status or not (directory or into):
+            _raise_failure("clone", replace(result, stderr=rest or first))
+        return os.path.normpath(os.path.join(cwd, directory or into))
+
+    def switch_fresh(self, rev: str) -> None:
+        """Check out a revision in a clone made without: a branch of its origin, else detached.
+
+        UsageError if there is no such revision; the default branch is then checked out.
+        """
+        top = self._require_worktree()
+        if rev and not rev.startswith("-") and self._verify(f"refs/remotes/origin/{rev}"):
+            start = f"refs/remotes/origin/{rev}"
+            self._run("checkout", "-q", "-B", rev, "--track", start, "--")
+            return
+        try:
+            commit = self.resolve(rev)
+        except UsageError:
+            # What no branch reaches may still be had by its id, if the server allows it.
+            fetch = ("fetch", "-q", "origin", rev)
+            if not _OBJECT_ID.fullmatch(rev) or self._run(*fetch, codes=None).status:
+                self._run("checkout", "-q", codes=None)
+                raise UsageError(
+                    f"{printable(rev)} is no revision there; its default branch is checked out",
+                    hint=f"look for it: git -C {printable(top)} log --oneline --all",
+                ) from None
+            commit = rev
+        self._run("checkout", "-q", "--detach", commit, "--")
+
     @property
     def worktree(self) -> str | None:
         """The top folder of this working tree; None in a bare repository or inside `.git`."""
@@ -205,6 +257,10 @@ class Git:
     def head(self) -> str | None:
         """Return the id of the commit that is checked out, None before the first commit."""
         return self._verify("HEAD")
+
+    def has_commit(self, rev: str) -> bool:
+        """Tell whether `rev` names a commit that is here."""
+        return self._verify(rev) is not None
 
     def branch(self) -> str | None:
         """Return the short name of the branch checked out, None when HEAD is detached."""
@@ -260,6 +316,10 @@ class Git:
         output = self._run(*args, commit, "--", path, literal=True).stdout
         return _parse_log(output, os.fsencode(path))
 
+    def is_shallow(self) -> bool:
+        """Whether history was cut off when it was cloned or fetched (``--depth``)."""
+        return os.path.exists(os.path.join(self._common_dir, "shallow"))
+
     # Manifests
 
     def manifests_at(self, commit: str) -> dict[str, str]:
@@ -279,10 +339,20 @@ class Git:
     def conflicts_in_index(self) -> dict[str, dict[int, str]]:
         """Return each conflicted manifest with its blobs: 1 the base, 2 ours, 3 theirs."""
         conflicts: dict[str, dict[int, str]] = {}
-        for path, stage, blob in self._index_manifests():
+        for path, stage, blob in self._index_manifests("-u"):
             if stage:
                 conflicts.setdefault(path, {})[stage] = blob
         return conflicts
+
+    def merge_sides(self) -> tuple[str | None, str, str] | None:
+        """Return base, ours and theirs of the merge under way, else of the merge that HEAD is."""
+        theirs = self._verify("MERGE_HEAD")
+        ours = self.head() if theirs else self._verify("HEAD^1")
+        theirs = theirs or self._verify("HEAD^2")
+        if ours is None or theirs is None:
+            return None
+        found = self._run("merge-base", ours, theirs, codes=(0, 1)).stdout.decode("ascii")
+        return found.strip() or None, ours, theirs
 
     def manifest_paths(self) -> list[str]:
         """Return the manifests in the working tree, tracked or not but not ignored, sorted.
@@ -354,6 +424,57 @@ class Git:
                 return self.read_blob(blob_id.decode("ascii"))
         return None
 
+    def object_sizes(self, object_ids: Sequence[str]) -> dict[str, int]:
+        """Return the size in bytes of each object that is here."""
+        lines = "".join(f"{one}\n" for one in object_ids).encode("ascii")
+        answer = self._run("cat-file", "--batch-check", stdin=lines).stdout.decode("ascii")
+        found = (line.split(" ") for line in answer.splitlines())
+        return {fields[0]: int(fields[2]) for fields in found if len(fields) == 3}
+
+    def commits_among(self, object_ids: Sequence[str]) -> list[str]:
+        """Return the commits that these ids name, tags peeled; what is not here is left out."""
+        return list(dict.fromkeys(one for one in self._commits_of(object_ids) if one))
+
+    def blobs_at(self, commit: str, paths: Sequence[str]) -> dict[str, str]:
+        """Return path and blob id of those of `paths` that are files in a commit."""
+        if not paths:
+            return {}
+        # ls-tree takes no list of paths on its standard input.
+        listing = self._run("ls-tree", "-r", "-z", "--full-tree", self._commit_id(commit)).stdout
+        wanted = {os.fsencode(path): path for path in paths}
+        blobs: dict[str, str] = {}
+        for entry in listing.split(b"\0")[:-1]:
+            head, _, name = entry.partition(b"\t")
+            if name in wanted:
+                blobs[wanted[name]] = head.split(b" ")[2].decode("ascii")
+        return blobs
+
+    def parents_of_next(self) -> list[str]:
+        """Return the commits that the next one starts from: HEAD, and what is merged or picked.
+
+        Of a commit that is being reverted it is the parent. The first is HEAD, if there is one.
+        """
+        names = [("HEAD", ""), ("MERGE_HEAD", ""), ("CHERRY_PICK_HEAD", ""), ("REVERT_HEAD", "^")]
+        found: list[str | None] = []
+        for name, suffix in names:
+            try:  # MERGE_HEAD may have several lines, of which git resolves only the first
+                with open(os.path.join(self._git_dir, name), encoding="ascii") as file:
+                    ids = [name] if name == "HEAD" else file.read().split()
+            except (OSError, UnicodeDecodeError):
+                continue
+            found.extend(self._commits_of([one + suffix for one in ids]))
+        return list(dict.fromkeys(one for one in found if one))
+
+    def commits_in_between(self) -> list[str]:
+        """Return what the files of the worktree may follow still: ORIG_HEAD, a rebase's base."""
+        names = ["ORIG_HEAD"]
+        for folder in ("rebase-merge", "rebase-apply"):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                path = os.path.join(self._git_dir, folder, "onto")
+                with open(path, encoding="ascii") as file:
+                    names.append(file.read().strip())
+        return self.commits_among(names)
+
     # The index and the working tree
 
     def tracked_under(self, path: str) -> list[str]:
@@ -361,6 +482,23 @@ class Git:
         self._require_worktree()
         listing = self._run("ls-files", "-z", "--", path or ".", literal=True)
         return sorted(set(_paths(listing.stdout)))
+
+    def staged(self) -> list[Staged]:
+        """Return the files that are staged and differ from HEAD, without removed ones."""
+        self._require_worktree()
+        listing = self._run(
+            *("diff", "--cached", "--raw", "-z", "--no-abbrev", "--no-renames"),
+            "--diff-filter=AMT",
+        ).stdout
+        found: list[Staged] = []
+        fields = iter(listing.split(b"\0"))
+        for field in fields:
+            if field:
+                mode, blob = _new_side(field)
+                path = os.fsdecode(next(fields))
+                if mode in _FILE_MODES:
+                    found.append(Staged(path, blob))
+        return found
 
     def stage(self, paths: Sequence[str], *, force: bool = False) -> None:
         """Stage files as they are on disk; `force` takes ignored ones too."""
@@ -459,6 +597,22 @@ class Git:
             )
         return [_key_value(item) for item in _texts(result.stdout)]
 
+    def config_items_at(self, rev: str, path: str) -> list[tuple[str, str]]:
+        """Return key and value of each setting in a committed file; none where it is not there."""
+        commit = self._verify(rev)
+        if commit is None or self.blob_at(commit, path) is None:
+            return []
+        place = f"--blob={commit}:{path}"
+        result = self._run("config", place, "--no-includes", "-z", "--list", codes=None)
+        if result.status:
+            raise SetupError(f"{printable(path)} cannot be read: {_words(result.stderr)}")
+        return [_key_value(item) for item in _texts(result.stdout)]
+
+    def config_get(self, key: str) -> str | None:
+        """Return the value that a key has in the repository's own configuration, None if none."""
+        result = self._run("config", "--local", "-z", "--get", key, codes=(0, 1))
+        return None if result.status else os.fsdecode(result.stdout).removesuffix("\0")
+
     def config_set(self, file: str | None, key: str, value: str) -> None:
         """Set a key, in place of all its values, in `file` or the repository's configuration."""
         self._config(file, "--replace-all", "--end-of-options", key, value)
@@ -551,9 +705,9 @@ class Git:
             blobs.setdefault(path, set()).add(blob)
         return blobs
 
-    def _index_manifests(self) -> Iterator[tuple[str, int, str]]:
+    def _index_manifests(self, what: str = "-s") -> Iterator[tuple[str, int, str]]:
         self._require_worktree()
-        listing = self._run("ls-files", "-z", "-s", "--", _MANIFESTS).stdout
+        listing = self._run("ls-files", "-z", what, "--", _MANIFESTS).stdout
         for entry in listing.split(b"\0")[:-1]:
             head, _, name = entry.partition(b"\t")
             mode, blob_id, stage = head.decode("ascii").split(" ")

@@ -191,6 +191,13 @@ def shard_refs(entries: Mapping[str, Entry]) -> Iterator[ShardText]:
         yield _shard_text(run)
 
 
+def manifest_shards(manifest: Manifest) -> list[ShardRef]:
+    """Return the shards of a manifest, be they written in it or cut from its entries."""
+    if manifest.entries is None:
+        return list(manifest.shards)
+    return [text.ref for text in shard_refs(manifest.entries)]
+
+
 def starts_shard(path: str) -> bool:
     """Whether a shard begins at this path whatever stands before it."""
     return xxhash.xxh3_64_intdigest(path.encode()) % SHARD_ENTRIES_AVERAGE == 0
@@ -340,7 +347,7 @@ def decode(text: bytes, name: str) -> Manifest:
     if re.search(rb"^(<<<<<<<|=======|>>>>>>>)", text, re.MULTILINE):
         raise ManifestError(
             f"{name}: has git's conflict markers in it",
-            hint=f"take one side with `git checkout --ours -- {printable(name)}` (or --theirs)",
+            hint="settle it: dv resolve (dv status lists what conflicts)",
         )
     try:
         version = _envelope_decoder.decode(text).dv

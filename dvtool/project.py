@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import filelock
@@ -29,7 +30,7 @@ from dvtool.manifest import (
     path_fault,
 )
 from dvtool.progress import SILENT, Progress
-from dvtool.selection import Selection, select
+from dvtool.selection import AFTER_SLASH, Selection, select
 from dvtool.statcache import StatCache
 from dvtool.store.local import LocalStore
 from dvtool.workspace import Workspace
@@ -59,7 +60,11 @@ class Project:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other dvtool processes from changing this worktree's targets meanwhile."""
+        """Keep other dvtool processes from changing this worktree's targets meanwhile.
+
+        SetupError in a bare repository, which has nothing to change.
+        """
+        require_worktree(self.git)
         path = os.path.join(self.git.git_dir, "dv", "worktree.lock")
         os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
@@ -74,7 +79,14 @@ class Project:
     # --- manifests in the worktree --------------------------------------------------------
 
     def targets(self) -> list[str]:
-        """Return the targets whose manifests lie in the worktree, sorted."""
+        """Return the targets whose manifests lie in the worktree, sorted.
+
+        A bare repository has HEAD's in their place, here and in the methods below.
+        """
+        if self.git.worktree is None:
+            head = self.git.head()
+            blobs = self.git.manifests_at(head) if head else {}
+            return sorted(path.removesuffix(SUFFIX) for path in blobs)
         return [path.removesuffix(SUFFIX) for path in self.git.manifest_paths()]
 
     def manifest(self, target: str) -> Manifest:
@@ -88,6 +100,9 @@ class Project:
 
     def manifest_text(self, target: str) -> bytes | None:
         """Return the bytes of a target's manifest in the worktree, None if there is none."""
+        if self.git.worktree is None:
+            head = self.git.head()
+            return self.git.blob_at(head, target + SUFFIX) if head else None
         try:
             fd = self.workspace.open_file(target + SUFFIX)
         except (FileNotFoundError, NotADirectoryError):
@@ -133,7 +148,9 @@ class Project:
         else:
             every = {}
             before = ""
-            for ref in self.shards(manifest, selection):
+            refs = self.shards(manifest, selection)
+            self.store.need_shards(refs)
+            for ref in refs:
                 if ref.first <= before:
                     raise ManifestError(f"shard {ref.blake3}: overlaps the one before it")
                 entries = self.store.load_shard(ref)
@@ -153,6 +170,37 @@ class Project:
             for ref, end in zip(manifest.shards, following, strict=True)
             if selection.may_match_between(ref.first, end)
         ]
+
+    def held_entries(self, manifest: Manifest) -> Entries:
+        """Return the entries of a manifest, of a large one only those whose shards are here."""
+        if manifest.entries is not None:
+            return manifest.entries
+        held: Entries = {}
+        for ref in manifest.shards:
+            if self.store.has_shard(ref.digest):
+                held.update(self.store.held_shard(ref))
+        return held
+
+    def entries_near(
+        self, manifest: Manifest, paths: Iterable[str], *, above: Iterable[str] = ()
+    ) -> Entries:
+        """Return at least the entries at `paths`, and those below any of `above`, that there are.
+
+        Of a large manifest these are the entries of the shards in which such paths belong.
+        """
+        if manifest.entries is not None:
+            return manifest.entries
+        firsts = [ref.first for ref in manifest.shards]
+        numbers = {bisect_right(firsts, path) - 1 for path in paths}
+        for path in above:
+            first = bisect_right(firsts, path + "/") - 1
+            numbers.update(range(first, bisect_left(firsts, path + AFTER_SLASH)))
+        refs = [manifest.shards[number] for number in sorted(numbers) if number >= 0]
+        self.store.need_shards(refs)
+        near: Entries = {}
+        for ref in refs:
+            near.update(self.store.load_shard(ref))
+        return near
 
     def describe_targets(self, manifests: dict[str, Manifest]) -> Digest:
         """Return the one id of a set of manifests: a BLAKE3 over target names and hashes."""
@@ -208,6 +256,7 @@ def require_worktree(git: Git) -> str:
     if git.worktree is None:
         raise SetupError(
             "this is a bare repository: it has no working tree",
-            hint="run the command in a clone or in a worktree (git worktree add)",
+            hint="run the command in a clone or in a worktree (git worktree add); here only ls, "
+            "cat, log, describe, fetch and diff of two revisions work",
         )
     return git.worktree

@@ -6,15 +6,20 @@ Paths are given as a user types them, relative to the folder in which the reposi
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
+from dvtool import resolving
 from dvtool.arguments import Arguments
+from dvtool.automation import Automation, Synced
 from dvtool.digest import parse_hex
 from dvtool.errors import (
     ManifestError,
     MissingError,
+    RemoteError,
     SetupError,
     UsageError,
     listing,
@@ -23,14 +28,16 @@ from dvtool.errors import (
 )
 from dvtool.git import Git
 from dvtool.ignore import ignore_target
-from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, decode, update
+from dvtool.manifest import SUFFIX, Entry, Manifest, ShardRef, decode, manifest_digest, update
 from dvtool.ops import add as add_ops
 from dvtool.ops import checkout as checkout_ops
 from dvtool.ops import diff as diff_ops
+from dvtool.ops import drop as drop_ops
 from dvtool.ops import edit as edit_ops
 from dvtool.ops import fetch as fetch_ops
 from dvtool.ops import push as push_ops
 from dvtool.ops import status as status_ops
+from dvtool.ops.resolve import Side
 from dvtool.progress import SILENT, Progress
 from dvtool.project import Project, require_worktree, workspace_path
 from dvtool.selection import Selection
@@ -38,8 +45,10 @@ from dvtool.settings import Settings, load_config
 from dvtool.statcache import StatCache
 from dvtool.store.known import Known
 from dvtool.store.local import LocalStore
-from dvtool.store.remote import RemoteStore
 from dvtool.workspace import Workspace
+
+NO_WORKTREE = "no-worktree"
+_OTHER_SIDES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REBASE_HEAD", "refs/stash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,8 @@ class Repo:
         self.project = project
         self.settings = Settings(project, cwd, environ or {})
         self.paths = Arguments(project, cwd)
+        self.automation = Automation(project, self.settings)
+        project.store.shard_source = partial(self._fetch_shards, None)
 
     @classmethod
     def open(
@@ -94,7 +105,10 @@ class Repo:
         cwd = os.path.abspath(path)
         git = Git.discover(cwd)
         try:
-            root = require_worktree(git)
+            root = git.worktree
+            if root is None:
+                # Paths still need a top to be relative to: one that has no files, and gets none.
+                root = cwd = os.path.join(git.git_dir, "dv", NO_WORKTREE)
             config = load_config(git, root, environ or {})
             place = config.text("store.path") or os.path.join(git.common_dir, "dv")
             project = Project(
@@ -123,6 +137,30 @@ class Repo:
         self.project.statcache.close()
         self.project.git.close()
 
+    # --- lists of files -------------------------------------------------------------------
+
+    def _fetch_shards(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
+        """Fetch shards, from the default remote unless one is named, as they are needed."""
+        try:
+            fetch_ops.fetch_shards(self.project, self.settings.open_remote(remote), refs)
+        except (SetupError, RemoteError) as error:
+            raise MissingError(
+                f"{len(refs):,} of the lists of files of large manifests are not here, and they "
+                f"cannot be fetched: {error}",
+                hint=error.hint or "see that the remote can be reached, then repeat the command",
+            ) from error
+
+    @contextlib.contextmanager
+    def _shards_from(self, remote: str | None, *, fetch: bool = True) -> Iterator[None]:
+        """Let missing shards come from this remote meanwhile, or (without `fetch`) from nowhere."""
+        store = self.project.store
+        before = store.shard_source
+        store.shard_source = partial(self._fetch_shards, remote) if fetch else None
+        try:
+            yield
+        finally:
+            store.shard_source = before
+
     # --- verbs on the workspace -----------------------------------------------------------
 
     def add(
@@ -135,9 +173,11 @@ class Repo:
         jobs: int | None = None,
     ) -> list[add_ops.Added]:
         """Snapshot files and folders; see `dvtool.ops.add`."""
+        require_worktree(self.project.git)
         self.settings.require_init()
         requests = add_ops.plan(self.project, [self.paths.relative(path) for path in paths])
         with self.project.lock():
+            resolving.refuse_conflicted(self.project, [one.target for one in requests])
             return [
                 add_ops.add(
                     self.project,
@@ -152,8 +192,25 @@ class Repo:
 
     def status(self, paths: Sequence[str] = ()) -> list[status_ops.TargetStatus]:
         """Compare workspace, manifests and HEAD."""
-        targets = status_ops.known_targets(self.project)
-        return status_ops.status(self.project, self.paths.selections(targets, paths))
+        require_worktree(self.project.git)
+        select = partial(self.paths.selections, paths=paths)
+        try:
+            return resolving.status(self.project, select)
+        except ManifestError:
+            # Rare, and dear to look for: what git merged as text need not be a manifest.
+            return resolving.status(self.project, select, mismerged=True)
+
+    def resolve(
+        self, paths: Sequence[str] = (), *, side: Side | None = None
+    ) -> list[resolving.Settled]:
+        """Settle what a merge left in manifests; without a side, what does not truly conflict.
+
+        The workspace follows, as far as that overwrites nothing unsaved and the store has it.
+        """
+        with self.project.lock():
+            return resolving.resolve(
+                self.project, partial(self.paths.selections, paths=paths), side
+            )
 
     def checkout(
         self,
@@ -167,7 +224,7 @@ class Repo:
 
         Content that is missing is fetched from the default remote first, unless `fetch` is False.
         """
-        with self.project.lock():
+        with self.project.lock(), self._shards_from(None, fetch=fetch):
             return self._restore(rev, paths, force=force, remote=None, fetch=fetch)
 
     def rm(
@@ -188,6 +245,51 @@ class Repo:
                 self.project, self.paths.relative(source), self.paths.relative(destination)
             )
 
+    def drop(
+        self, paths: Sequence[str], *, remote: str | None = None, workspace: bool = True
+    ) -> drop_ops.Dropped:
+        """Free workspace and store, or the store alone, of what a remote provably holds."""
+        self.settings.require_init()
+        project = self.project
+        with project.lock():
+            selections = self.paths.selections(project.targets(), paths)
+            wanted = [drop_ops.Wanted(project.manifest(s.target), s) for s in selections]
+            plans = drop_ops.plan(project, wanted, workspace=workspace)
+            store = self.settings.open_remote(remote)
+            known = Known(project.store.db, store.required_mark().id)
+            repo_id = project.config.text("core.repoid") or ""
+            drop_ops.prove(store, known, repo_id, wanted, plans)
+            needed = self._needed_besides(wanted, known)
+            chunks = drop_ops.droppable(project, store, known, plans, needed)
+            targets = tuple(drop_ops.clear(project, one) for one in plans)
+            return drop_ops.Dropped(store.url, targets, project.store.drop_chunks(chunks))
+
+    def _needed_besides(self, dropped: Sequence[drop_ops.Wanted], known: Known) -> set[bytes]:
+        """Return the contents that the rest of the worktree, or commits not pushed, name."""
+        git, project = self.project.git, self.project
+        selected = {one.selection.target: one.selection for one in dropped}
+        every = {target: project.manifest(target) for target in project.targets()}
+        done = {manifest_digest(manifest) for manifest in every.values()}
+        needed: set[bytes] = set()
+        for target, manifest in every.items():
+            selection = selected.get(target)
+            for path, entry in project.held_entries(manifest).items():
+                if entry.size > 0 and (selection is None or not selection.matches(path)):
+                    needed.add(entry.digest)
+        refs = git.all_refs()
+        head = git.head()
+        published = [commit for ref, commit in refs.items() if ref.startswith("refs/remotes/")]
+        tips = [*refs.values(), *([head] if head else [])]
+        history = git.manifest_blobs_in(tips, exclude=[*known.commits(), *published])
+        blobs = {(path, blob) for path, ids in history.items() for blob in ids}
+        for path, blob in blobs | set(git.manifests_in_index().items()):
+            with contextlib.suppress(ManifestError):
+                manifest = decode(git.read_blob(blob), path)
+                if manifest_digest(manifest) not in done:
+                    entries = project.held_entries(manifest).values()
+                    needed.update(entry.digest for entry in entries if entry.size > 0)
+        return needed
+
     # --- verbs on remotes -----------------------------------------------------------------
 
     def push(
@@ -197,11 +299,13 @@ class Repo:
         revs: Sequence[str] = (),
         every: bool = False,
         paths: Sequence[str] = (),
+        exclude: Sequence[str] = (),
     ) -> PushReport:
         """Upload what commits need, and prove that it is there.
 
         Without `revs` those are HEAD and the commits behind it that are in no remote branch of
-        git; `every` takes all refs with their whole history.
+        git; `every` takes all refs with their whole history. `exclude` are commits with whose
+        history git remotes have theirs, besides those that remote branches tell of.
         """
         self.settings.require_init()
         repo_id = self.project.config.text("core.repoid") or ""
@@ -210,15 +314,15 @@ class Repo:
         mark = store.mark()
         known = Known(self.project.store.db, mark.id) if mark else None
         past = [] if every or known is None else known.commits()
-        wanted, warnings = self._to_push(tips, past, every=every)
+        wanted, warnings = self._to_push(tips, [*past, *exclude], every=every)
         if paths:
             targets = sorted({one.target for one in wanted})
             selected = {selection.target for selection in self.paths.selections(targets, paths)}
             wanted = [one for one in wanted if one.target in selected]
-        self._need_shards(store, wanted)
-        pushed = push_ops.push(self.project, store, repo_id, wanted)
+        with self._shards_from(None if self.project.config.default_remote() else remote):
+            pushed = push_ops.push(self.project, store, repo_id, wanted)
         mark = store.mark()
-        if mark is not None and not paths:
+        if mark is not None and not paths and not self.project.git.is_shallow():
             Known(self.project.store.db, mark.id).add_commits(tips)
         return PushReport(pushed, tuple(self._uncommitted()), tuple(warnings))
 
@@ -259,14 +363,9 @@ class Repo:
                     raise
                 warnings.append(f"passed over in an earlier commit: {error}")
                 continue
-            wanted.append(push_ops.Wanted(path.removesuffix(SUFFIX), manifest))
+            target = path.removesuffix(SUFFIX)
+            wanted.append(push_ops.Wanted(target, manifest, partial(self._past, target)))
         return wanted, warnings
-
-    def _need_shards(self, store: RemoteStore, wanted: Sequence[push_ops.Wanted]) -> None:
-        """Lists of files that were committed elsewhere come from the remote that has them."""
-        lists = [fetch_ops.Wanted(one.manifest, Selection(one.target)) for one in wanted]
-        if store.mark() is not None:
-            fetch_ops.fetch_shards(self.project, store, lists)
 
     def _uncommitted(self) -> Iterator[str]:
         head = self.project.git.head()
@@ -288,8 +387,26 @@ class Repo:
         wanted: list[fetch_ops.Wanted] = []
         for manifests in self._manifests_of(revs):
             selections = self.paths.selections(sorted(manifests), paths)
-            wanted.extend(fetch_ops.Wanted(manifests[s.target], s) for s in selections)
+            wanted.extend(self._wanted(manifests[s.target], s) for s in selections)
         return fetch_ops.fetch(self.project, self.settings.open_remote(remote), wanted)
+
+    def _wanted(self, manifest: Manifest, selection: Selection) -> fetch_ops.Wanted:
+        past = partial(self._past, selection.target)
+        return fetch_ops.Wanted(manifest, selection, past=past)
+
+    def _past(self, target: str) -> Iterator[Manifest]:
+        """Yield the versions of a manifest that commits behind HEAD have, newest first.
+
+        Before those, the one of the commit that is being merged, picked or popped; last its past.
+        """
+        git = self.project.git
+        tips = [rev for rev in _OTHER_SIDES if git.has_commit(rev)]
+        heads = ["HEAD"] if git.head() else []
+        for rev, limit in [(tip, 1) for tip in tips] + [(rev, None) for rev in (*heads, *tips)]:
+            for commit in git.log(target + SUFFIX, rev=rev, limit=limit):
+                with contextlib.suppress(ManifestError, MissingError):
+                    if commit.blob is not None:
+                        yield decode(git.read_blob(commit.blob), target + SUFFIX)
 
     def _manifests_of(self, revs: Sequence[str]) -> Iterator[dict[str, Manifest]]:
         if not revs:
@@ -306,7 +423,7 @@ class Repo:
         force: bool = False,
     ) -> Restored:
         """Fetch what the workspace lacks, then check it out."""
-        with self.project.lock():
+        with self.project.lock(), self._shards_from(remote):
             return self._restore(rev, paths, force=force, remote=remote, fetch=True)
 
     def _restore(
@@ -322,10 +439,7 @@ class Repo:
         commit = project.git.resolve(rev) if rev else None
         manifests = project.manifests_at(commit) if commit else next(self._manifests_of(()))
         selections = self.paths.selections(sorted(manifests), paths)
-        wanted = [fetch_ops.Wanted(manifests[s.target], s) for s in selections]
-        lists = [ref for one in wanted for ref in project.shards(one.manifest, one.selection)]
-        if fetch and any(not project.store.has_shard(ref.digest) for ref in lists):
-            fetch_ops.fetch_shards(project, self.settings.open_remote(remote), wanted)
+        wanted = [self._wanted(manifests[s.target], s) for s in selections]
         plans = [self._plan(commit, one) for one in wanted]
         checkout_ops.refuse_losses(plans, force=force)
         fetched = self._fetch_for(plans, wanted, remote=remote, fetch=fetch)
@@ -362,7 +476,7 @@ class Repo:
             missing.extend(workspace_path(plan.target, needed[digest]) for digest in lacking)
             size += sum(plan.write[needed[digest]].size for digest in lacking)
             if lacking:
-                short.append(fetch_ops.Wanted(one.manifest, one.selection, frozenset(needed)))
+                short.append(replace(one, only=frozenset(needed)))
         if not missing:
             return None
         configured = self.project.config.remotes()
@@ -395,6 +509,28 @@ class Repo:
         if project.write_manifest(target, built.manifest):
             project.git.stage([target + SUFFIX])
 
+    # --- following git --------------------------------------------------------------------
+
+    def sync(self, *olds: str) -> Synced:
+        """Bring the workspace in step with the manifests that git put into the worktree.
+
+        `olds` are commits that the files may still follow; see `Automation.sync`.
+        """
+        return self.automation.sync(olds)
+
+    def push_refs(self, new: Sequence[str], old: Sequence[str]) -> PushReport | None:
+        """Push what the objects `new`, about to be pushed by git, need; None if that is nothing.
+
+        `old` are those that they replace there. What is no commit, or not here, needs nothing.
+        """
+        git = self.project.git
+        tips, before = git.commits_among(new), git.commits_among(old)
+        if not any(git.manifests_at(tip) for tip in tips) and not git.manifest_blobs_in(
+            tips, exclude=before
+        ):
+            return None
+        return self.push(revs=tips, exclude=before)
+
     # --- verbs that only look -------------------------------------------------------------
 
     def diff(
@@ -402,6 +538,8 @@ class Repo:
     ) -> list[diff_ops.TargetDiff]:
         """Compare two commits, or a commit (HEAD without one) with the workspace."""
         git = self.project.git
+        if new is None:
+            require_worktree(git)
         before = git.resolve(old) if old else git.head()
         after = git.resolve(new) if new else None
         targets = diff_ops.targets_at(self.project, [before, after] if before else [after])
@@ -422,17 +560,9 @@ class Repo:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""
         manifests = next(iter(self._manifests_of([rev] if rev else [])))
         for selection in self.paths.selections(sorted(manifests), paths):
-            for path, entry in self._entries(manifests[selection.target], selection).items():
+            for path, entry in self.project.entries(manifests[selection.target], selection).items():
                 place = workspace_path(selection.target, path)
                 yield Listed(place, selection.target, entry)
-
-    def _entries(self, manifest: Manifest, selection: Selection) -> Entries:
-        """Return selected entries, the lists of large manifests fetched if they are not here."""
-        wanted = [fetch_ops.Wanted(manifest, selection)]
-        refs = self.project.shards(manifest, selection)
-        if any(not self.project.store.has_shard(ref.digest) for ref in refs):
-            fetch_ops.fetch_shards(self.project, self.settings.open_remote(), wanted)
-        return self.project.entries(manifest, selection)
 
     def cat(self, path: str, *, rev: str | None = None) -> Iterator[memoryview]:
         """Yield the bytes of one tracked file, from the store or else from the default remote."""
@@ -448,7 +578,7 @@ class Repo:
             target = exact[0].target
             inner = exact[0].path[len(target) + 1 :]
             selection = Selection(target, (inner,) if inner else ())
-            wanted = [fetch_ops.Wanted(manifests[target], selection)]
+            wanted = [self._wanted(manifests[target], selection)]
             fetch_ops.fetch(self.project, self.settings.open_remote(), wanted)
         return self._read(entry.digest)
 
@@ -468,8 +598,8 @@ class Repo:
     def describe(self, rev: str | None = None) -> diff_ops.Description:
         """Return what to write into an experiment's record; see `Description`."""
         git = self.project.git
-        if rev is not None:
-            commit = git.resolve(rev)
+        if rev is not None or git.worktree is None:
+            commit = git.resolve(rev or "HEAD")
             return diff_ops.describe(self.project, commit, data_dirty=False, code_dirty=False)
         data_dirty = any(not one.clean for one in self.status())
         return diff_ops.describe(
@@ -478,3 +608,16 @@ class Repo:
             data_dirty=data_dirty,
             code_dirty=git.head() is None or git.is_dirty(exclude_manifests=True),
         )
+
+
+def clone(url: str, directory: str | None = None, *, cwd: str = ".", rev: str | None = None) -> str:
+    """Clone a git repository; return the folder, absolute, in which it now is.
+
+    With `rev` that revision is checked out: a branch of the origin as a branch, a tag or a commit
+    detached. No data is fetched: open the clone and `pull`.
+    """
+    place = Git.clone(url, directory, cwd=os.path.abspath(cwd), checkout=rev is None)
+    if rev is not None:
+        with Git.discover(place) as git:
+            git.switch_fresh(rev)
+    return place

@@ -13,6 +13,7 @@ from dvtool.digest import Digest, hasher
 from dvtool.errors import DvError, InputError, printable
 from dvtool.manifest import SELF, Entry, link_fault
 from dvtool.project import Project, workspace_path
+from dvtool.selection import Selection
 from dvtool.statcache import Seen, SeenFolder, now_ns, seen_file, seen_other
 from dvtool.workspace import is_executable
 
@@ -80,6 +81,29 @@ def scan_target(
     elif found is not None and path not in scan.links:
         scan.faults.append((path, "is neither a file nor a folder"))
     _recall(project, scan, inner)
+    return scan
+
+
+def scan_selected(
+    project: Project, selection: Selection, *, content_at: ContentAt | None = None
+) -> Scan:
+    """Look at a target as far as it is selected (or further), without reading any file."""
+    inner = selection.folder
+    folders: list[str] = []
+    parent = inner.rpartition("/")[0]
+    while parent:
+        folders.append(parent)
+        parent = parent.rpartition("/")[0]
+    there = {
+        path: found
+        for path in (*folders, SELF)
+        if (found := project.workspace.stat(workspace_path(selection.target, path))) is not None
+    }
+    if not all(stat.S_ISDIR(found.st_mode) for found in there.values()):
+        # A link or a file on the way: what that means, only a look at the whole can say.
+        return scan_target(project, selection.target, content_at=content_at)
+    scan = scan_target(project, selection.target, inner=inner, content_at=content_at)
+    scan.folders.update(path for path in folders if path in there)
     return scan
 
 

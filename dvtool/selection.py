@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from dvtool.manifest import SELF
 
+AFTER_SLASH = "0"
+"""The character after ``/``: what is below ``a`` sorts between ``a/`` and ``a0``."""
 _GLOB = re.compile(r"[*?\[]")
 _ONE_OF = re.compile(r"\[(?P<not>[!^]?)(?P<members>\]?[^\]]*)\]")
 
@@ -44,11 +46,60 @@ class Selection:
             return True
         for pattern in self.patterns:
             glob = _GLOB.search(pattern)
+            if glob is None:
+                # Itself, or what lies below it; not every name that begins alike.
+                at = first <= pattern and (end is None or pattern < end)
+                if at or (first < pattern + AFTER_SLASH and (end is None or pattern + "/" < end)):
+                    return True
+                continue
             # The part before the first wildcard bounds what can match from both sides.
-            prefix = pattern[: glob.start()] if glob else pattern
+            prefix = pattern[: glob.start()]
             if (end is None or prefix < end) and prefix >= first[: len(prefix)]:
                 return True
         return False
+
+    @property
+    def folder(self) -> str:
+        """The deepest path within the target that all selected lies at or below; "" for it all."""
+        parts: list[str] | None = None
+        for pattern in self.patterns:
+            plain = pattern.split("/")
+            while plain and _GLOB.search("/".join(plain)):
+                plain.pop()
+            parts = plain if parts is None else _shared(parts, plain)
+        return "/".join(parts or ())
+
+
+@dataclass(frozen=True, slots=True)
+class Exactly(Selection):
+    """Some entries of a target, by their paths as they are: no globs, and not what is below."""
+
+    names: frozenset[str] = frozenset()
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything in the target is selected: never."""
+        return False
+
+    @property
+    def folder(self) -> str:
+        """The path that all selected lies below: not looked for here."""
+        return ""
+
+    def matches(self, path: str) -> bool:
+        """Whether an entry's path is selected."""
+        return path in self.names
+
+    def may_match_between(self, first: str, end: str | None) -> bool:
+        """Whether any of the names lies from `first` up to, not including, `end`."""
+        return any(first <= name and (end is None or name < end) for name in self.names)
+
+
+def _shared(one: list[str], other: list[str]) -> list[str]:
+    count = 0
+    while count < min(len(one), len(other)) and one[count] == other[count]:
+        count += 1
+    return one[:count]
 
 
 def select(targets: Sequence[str], paths: Iterable[str]) -> tuple[list[Selection], list[str]]:

@@ -18,7 +18,7 @@ from dvtool.config import (
 )
 from dvtool.errors import SetupError, UsageError
 from dvtool.git import Git
-from dvtool.project import Project
+from dvtool.project import Project, require_worktree
 from dvtool.store.remote import RemoteStore
 
 CONFIG_FILE = ".dvconfig"
@@ -27,7 +27,10 @@ CONFIG_FILE = ".dvconfig"
 def load_config(git: Git, root: str, environ: Mapping[str, str]) -> Config:
     """Read all settings in force in a worktree."""
     path = os.path.join(root, CONFIG_FILE)
-    committed = git.config_items(path) if os.path.lexists(path) else []
+    if git.worktree is None:
+        committed = git.config_items_at("HEAD", CONFIG_FILE)
+    else:
+        committed = git.config_items(path) if os.path.lexists(path) else []
     return Config.load(committed, git.config_items(None), environ)
 
 
@@ -46,6 +49,7 @@ class Settings:
 
     def init(self) -> bool:
         """Make `.dvconfig` and stage it; return False if that was done before. Safe to repeat."""
+        require_worktree(self.project.git)
         if self.initialised:
             return False
         self._set_committed("core.repoid", secrets.token_hex(16))
@@ -81,7 +85,7 @@ class Settings:
         if git.config_unset(None, "dv." + name):
             self._reload()
             return ".git/config"
-        if not local and git.config_unset(path, name):
+        if not local and git.worktree and git.config_unset(path, name):
             git.stage([CONFIG_FILE])
             self._reload()
             return ".dvconfig"
@@ -90,7 +94,13 @@ class Settings:
             hint="see what is set: dv config",
         )
 
+    def allow_hooks(self) -> None:
+        """Take back what `dv hooks uninstall` or `dv init --no-hooks` remembered in this clone."""
+        if self.project.git.config_unset(None, "dv.hooks.install"):
+            self._reload()
+
     def _set_committed(self, key: str, value: str) -> None:
+        require_worktree(self.project.git)
         path = os.path.join(self.project.root, CONFIG_FILE)
         self.project.git.config_set(path, key, value)
         self.project.git.stage([CONFIG_FILE])
@@ -141,6 +151,18 @@ class Settings:
             self._set_committed("core.remote", name)
         return shared
 
+    def clone_remote(self, url: str, *, cwd: str) -> None:
+        """Set where a fresh clone finds its data, for this clone only, as the default remote.
+
+        A folder is relative to `cwd`, and must be there.
+        """
+        name = self.project.config.text("core.remote") or "origin"
+        if "://" not in url:
+            url = os.path.normpath(os.path.join(cwd, url))
+            if not os.path.isdir(url):
+                raise SetupError(f"there is no folder {url}", hint="see that it is mounted")
+        self.set_remote(name, url, local=True)
+
     def remote_url(self, url: str) -> str:
         """Return the URL as it is kept: a folder's by its absolute path; the folder is made.
 
@@ -158,7 +180,7 @@ class Settings:
         self.project.config.remote(name)
         git = self.project.git
         path = os.path.join(self.project.root, CONFIG_FILE)
-        if git.config_remove_section(path, f"remote.{name}"):
+        if git.worktree and git.config_remove_section(path, f"remote.{name}"):
             if self.project.config.text("core.remote") == name:
                 git.config_unset(path, "core.remote")
             git.stage([CONFIG_FILE])

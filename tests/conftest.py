@@ -82,6 +82,8 @@ def _isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
         "GIT_CONFIG_GLOBAL": gitconfig,
         "GIT_CONFIG_NOSYSTEM": "1",
         "AWS_EC2_METADATA_DISABLED": "true",
+        # Hooks would start dv with every git command of a test: those that are about them do.
+        "DV_HOOKS_INSTALL": "false",
         "AWS_SHARED_CREDENTIALS_FILE": home / "no-aws-credentials",
         "AWS_CONFIG_FILE": home / "no-aws-config",
         "NO_PROXY": "127.0.0.1,localhost",

@@ -22,8 +22,10 @@ COMPLETION_VARIABLE = "_DV_COMPLETE"
 COMMANDS: dict[str, dict[str, str]] = {
     "Setting up": {
         "init": "Prepare this git repository, or a clone of one, for dv.",
+        "clone": "Clone a git repository and download its data, or a part of it.",
         "remote": "Name the places that data is pushed to and fetched from.",
         "config": "Show and change settings.",
+        "hooks": "Let git carry the data along: install or remove its hooks.",
         "doctor": "Check that everything dv needs is there and works.",
         "completion": "Print a script that completes dv commands in your shell.",
     },
@@ -33,11 +35,13 @@ COMMANDS: dict[str, dict[str, str]] = {
         "checkout": "Put data into the workspace as the manifests or a commit have it.",
         "rm": "Stop tracking targets, or entries in them.",
         "mv": "Rename a target, or entries in one.",
+        "resolve": "Settle what a merge left in conflict.",
     },
     "Sharing data": {
         "push": "Upload the data of commits, and prove that it arrived.",
         "fetch": "Download data into the local store.",
         "pull": "Download data and put it into the workspace.",
+        "drop": "Free the space of data that the remote provably holds.",
     },
     "Looking": {
         "diff": "Show which files changed between commits, or in the workspace.",
@@ -47,6 +51,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "describe": "Print what identifies the code and data that are here.",
     },
 }
+HIDDEN = ("merge-driver", "textconv")
+"""Commands that only git runs: they are neither listed nor completed."""
 _EXIT_CODES = [
     ("0", "done"),
     ("1", "failed; or the answer is no, where a command was asked to check"),
@@ -111,16 +117,18 @@ class _LazyGroup(click.Group):
         return [name for section in COMMANDS.values() for name in section]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
+        if cmd_name not in (*self.list_commands(ctx), *HIDDEN):
             return None
-        module = importlib.import_module(f"dvtool.cli.{cmd_name}")
-        return cast(click.Command, getattr(module, cmd_name))
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"dvtool.cli.{name}")
+        return cast(click.Command, getattr(module, name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name in self.list_commands(ctx) or name.startswith("-") or ctx.resilient_parsing:
+        known = (*self.list_commands(ctx), *HIDDEN)
+        if name in known or name.startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
         from dvtool.cli.failures import unknown_command
 

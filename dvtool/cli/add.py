@@ -58,6 +58,7 @@ def add(
     """
     screen = frame.screen
     with frame.repo() as repo:
+        frame.set_up_git(repo)
         results = repo.add(
             paths, untrack=untrack, stage=not no_stage, dereference=dereference, jobs=jobs
         )

@@ -51,6 +51,7 @@ def checkout(
     with frame.repo() as repo:
         revisions, paths = revisions_and_paths(repo, arguments, revisions_max=1)
         rev = revisions[0] if revisions else None
+        frame.set_up_git(repo)
         restored = repo.checkout(rev, paths, force=force, fetch=not no_fetch)
         show_restored(frame, repo, restored, as_json=as_json)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from dvtool.cli.output import Screen
-from dvtool.errors import UsageError, printable
+from dvtool.errors import DvError, UsageError, printable
 from dvtool.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -64,6 +64,18 @@ class Frame:
                 yield repo
         finally:
             progress.finish()  # no half bar before an error's message
+
+    def set_up_git(self, repo: Repo) -> None:
+        """Install hooks and drivers, once in a clone, before a command changes the workspace."""
+        try:
+            if repo.automation.ensure():
+                self.screen.note(
+                    "git hooks and drivers are installed, so that git carries the data along "
+                    "(dv hooks uninstall takes them out)"
+                )
+        except (DvError, OSError) as error:
+            # The command itself can be done without them.
+            self.screen.warn(f"the git hooks could not be installed: {error}")
 
     def _progress(self) -> Progress:
         if self.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
@@ -181,6 +193,11 @@ paths_argument = click.argument("paths", metavar="[PATH]...", nargs=-1, type=cli
 remote_option = click.option(
     "--remote", metavar="NAME", help="The remote to use instead of the default one."
 )
+
+
+def behind_dashes() -> list[str]:
+    """Return the arguments of this command that stood behind ``--``; it must be one that splits."""
+    return list(click.get_current_context().meta.get(_BEHIND_DASHES) or ())
 
 
 def revisions_and_paths(

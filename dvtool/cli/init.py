@@ -23,17 +23,26 @@ ORIGIN = "origin"
         "dv init                               # a remote can follow later",
         "dv init --remote s3://BUCKET/PREFIX   # with a bucket as the remote 'origin'",
         "dv init --remote ../data-remote       # with a folder, for this clone only",
+        "dv init --no-hooks                    # git itself stays as it is",
     ),
     exits=(7, 9),
 )
 @click.option("--remote", "url", metavar="URL", help="Where data goes: s3://BUCKET/PREFIX or DIR.")
 @click.option("--endpoint-url", metavar="URL", help="The S3 service, if it is not Amazon's.")
 @click.option("--region", metavar="REGION", help="The S3 region of the bucket.")
-def init(frame: Frame, url: str | None, endpoint_url: str | None, region: str | None) -> None:
+@click.option("--no-hooks", is_flag=True, help="Install no git hooks and drivers in this clone.")
+def init(
+    frame: Frame,
+    url: str | None,
+    endpoint_url: str | None,
+    region: str | None,
+    no_hooks: bool,
+) -> None:
     """Prepare this git repository, or a clone of one, for dv.
 
     Makes .dvconfig, which names the repository and its remotes, and stages it for git. In a clone
-    that has one, prepares the local store. Safe to repeat.
+    that has one, prepares the local store. Installs the git hooks and drivers (see dv hooks),
+    beside any that are there. Safe to repeat.
     """
     screen = frame.screen
     if url is None and (endpoint_url or region):
@@ -51,6 +60,10 @@ def init(frame: Frame, url: str | None, endpoint_url: str | None, region: str | 
             shared = repo.settings.set_remote(ORIGIN, url, endpoint_url=endpoint_url, region=region)
             where = "" if shared else " (in .git/config: for this clone only)"
             screen.done(f"remote {ORIGIN}: {printable(url)}{where}")
+        if no_hooks:
+            repo.automation.refuse()
+        else:
+            frame.set_up_git(repo)
         if fresh:
             screen.note("next: dv add PATH…, then git commit")
         elif repo.project.targets() and repo.settings.remotes():

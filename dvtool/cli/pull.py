@@ -34,5 +34,6 @@ def pull(
     with frame.repo() as repo:
         revisions, paths = revisions_and_paths(repo, arguments, revisions_max=1)
         rev = revisions[0] if revisions else None
+        frame.set_up_git(repo)
         restored = repo.pull(remote=remote, rev=rev, paths=paths, force=force)
         show_restored(frame, repo, restored, as_json=as_json)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dvtool.cli.diff import entry_json
 from dvtool.cli.frame import Frame, command, paths_argument
 from dvtool.cli.output import Screen, count_text, files_text, shell_word
 from dvtool.errors import printable
@@ -14,6 +15,7 @@ from dvtool.errors import printable
 if TYPE_CHECKING:
     from dvtool.ops.status import TargetStatus
     from dvtool.repo import Repo
+    from dvtool.threeway import Conflict
 
 NAMES_SHOWN_MAX = 20
 _COLOURS = {"added": "green", "modified": "yellow", "deleted": "red"}
@@ -32,8 +34,10 @@ _INDENT = " " * 4
     json_keys=(
         '{"clean", "targets": [{"target", "manifest", "blake3", "files", "bytes", "clean", '
         '"added", "modified", "deleted", "absent", "absent_bytes", "faults": [{"path", '
-        '"problem"}]}]}; manifest is committed, modified, new or deleted, blake3 the manifest '
-        "hash, and the four lists hold paths in the target ('.' for a target that is one file)."
+        '"problem"}], "conflicts": [{"path", "base", "ours", "theirs"}]}]}; manifest is '
+        "committed, modified, new, deleted or conflicted, blake3 the manifest hash, and the four "
+        "lists hold paths in the target ('.' for a target that is one file); the sides of a "
+        "conflict are null (removed) or entries as in dv diff --json."
     ),
 )
 @paths_argument
@@ -71,7 +75,24 @@ def _as_json(one: TargetStatus) -> dict[str, object]:
         "absent": one.absent,
         "absent_bytes": one.absent_bytes,
         "faults": [{"path": path, "problem": problem} for path, problem in one.faults],
+        "conflicts": [
+            {
+                "path": conflict.path,
+                "base": entry_json(conflict.base),
+                "ours": entry_json(conflict.ours),
+                "theirs": entry_json(conflict.theirs),
+            }
+            for conflict in one.conflicts
+        ],
     }
+
+
+def _conflict_kind(conflict: Conflict) -> str:
+    if conflict.ours is None:
+        return "removed by us" if conflict.theirs is not None else "damaged"
+    if conflict.theirs is None:
+        return "removed by them"
+    return "both modified" if conflict.base is not None else "both added"
 
 
 class _Report:
@@ -87,6 +108,7 @@ class _Report:
 
     def show(self) -> None:
         sections = [
+            self._conflicts(),
             self._manifests(),
             *(self._changes(one) for one in self._found if one.changed),
             self._absent(),
@@ -95,8 +117,26 @@ class _Report:
         text = "\n\n".join("\n".join(lines) for lines in map(list, sections) if lines)
         self._screen.line(text or "no targets yet (dv add PATH makes one)")
 
+    def _conflicts(self) -> Iterator[str]:
+        unmerged = [one for one in self._found if one.manifest == "conflicted"]
+        if not unmerged:
+            return
+        yield "Conflicts (dv resolve):"
+        for one in unmerged:
+            word = shell_word(self._repo.paths.shown(one.target))
+            if not one.conflicts:
+                yield f"{_INDENT}{self._name(one.target)}  no true conflict: dv resolve {word}"
+                continue
+            shown = one.conflicts if self._frame.verbose else one.conflicts[:NAMES_SHOWN_MAX]
+            for conflict in shown:
+                label = self._screen.style(f"{_conflict_kind(conflict) + ':':<17}", "red")
+                yield f"{_INDENT}{label} {self._name(one.target, conflict.path)}"
+            if len(one.conflicts) > len(shown):
+                yield f"{_INDENT}… and {len(one.conflicts) - len(shown):,} more (-v shows all)"
+        yield "  (dv resolve PATH… with --ours, --theirs or --both settles them)"
+
     def _manifests(self) -> Iterator[str]:
-        changed = [one for one in self._found if one.manifest != "committed"]
+        changed = [one for one in self._found if one.manifest not in ("committed", "conflicted")]
         if not changed:
             return
         yield "Manifests that differ from HEAD (git commit):"
@@ -109,8 +149,11 @@ class _Report:
 
     def _changes(self, one: TargetStatus) -> Iterator[str]:
         word = shell_word(self._repo.paths.shown(one.target))
-        yield f"Changes in {self._name(one.target)} that are not added"
-        yield f"  (dv add {word} keeps them, dv checkout -- {word} undoes them):"
+        if one.manifest == "conflicted":
+            yield f"Changes in {self._name(one.target)} against what is merged so far:"
+        else:
+            yield f"Changes in {self._name(one.target)} that are not added"
+            yield f"  (dv add {word} keeps them, dv checkout -- {word} undoes them):"
         yield from self._names(one, "added", one.added)
         yield from self._names(one, "modified", one.modified)
         yield from self._names(one, "deleted", one.deleted)

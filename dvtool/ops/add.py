@@ -30,7 +30,6 @@ from dvtool.manifest import (
 )
 from dvtool.project import Project, refuse_place, workspace_path
 from dvtool.scan import Scan, file_entry, save_seen, scan_target, tracked_other
-from dvtool.selection import Selection
 from dvtool.statcache import Seen, seen_file
 from dvtool.workspace import IGNORE_FILE, Ignore, is_executable, refuse_faults
 
@@ -71,6 +70,7 @@ def plan(project: Project, paths: Sequence[str]) -> list[Request]:
     requests = []
     for path in paths:
         refuse_place(path)
+        _refuse_nested_repository(project, path)
         owner = next((t for t in targets if path == t or path.startswith(t + "/")), None)
         inside = [t for t in targets if t.startswith(path + "/")]
         if owner is None and inside:
@@ -88,6 +88,19 @@ def plan(project: Project, paths: Sequence[str]) -> list[Request]:
                 hint=f"add {printable(above)} alone",
             )
     return list(dict.fromkeys(requests))
+
+
+def _refuse_nested_repository(project: Project, path: str) -> None:
+    """Refuse what lies in a submodule or clone inside this worktree: git keeps it apart too."""
+    folder = path
+    while folder:
+        if project.workspace.stat(f"{folder}/.git") is not None:
+            rest = path[len(folder) + 1 :] or "PATH"
+            raise UsageError(
+                f"{printable(path)} is in a git repository of its own, {printable(folder)}",
+                hint=f"add it there: dv -C {printable(folder)} add {printable(rest)}",
+            )
+        folder = folder.rpartition("/")[0]
 
 
 def add(
@@ -283,26 +296,25 @@ def _leave_interrupts() -> None:
 def _changes(
     project: Project, scan: Scan, before: Manifest | None, request: Request
 ) -> tuple[dict[str, Entry | None], Entries]:
-    """Return the entries to set or remove, and the entries that were there in that place."""
-    selection = Selection(request.target, (request.inner,) if request.inner else ())
-    old = project.entries(before, selection) if before is not None else {}
+    """Return the entries to set or remove, and entries that were there, all that these concern."""
     now: Entries = {path: file_entry(scan, path) for path in scan.files}
     now.update({path: Entry(symlink=link) for path, link in scan.links.items()})
     now.update({path: Entry(dir=True) for path in scan.empty_folders})
+    covering = _ancestors([*now, request.inner] if request.inner else now) - now.keys()
+    old: Entries = {}
+    if before is not None:
+        # What was never fetched and has nothing of now near it stays as it is, unread.
+        concerned = (*now, *scan.seen, *scan.folders, *covering)
+        old = project.entries_near(before, concerned, above=now)
     changes: dict[str, Entry | None] = {
         path: entry for path, entry in now.items() if old.get(path) != entry
     }
-    covering = _ancestors(now)
     for path in old:
         if path in now:
             continue
         # Never fetched is not deleted; but what now has something above or below it is replaced.
         if scan.vanished(path) or path in covering or path in scan.folders or _below(path, now):
             changes[path] = None
-    if request.inner and before is not None:
-        above = _ancestors([request.inner]) - {request.inner}
-        held = project.entries(before, Selection(request.target, tuple(above))) if above else {}
-        changes.update({path: None for path in above if path in held})
     return changes, old
 
 

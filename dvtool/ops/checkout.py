@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dvtool import atomic
+from dvtool.compare import differing
 from dvtool.digest import EMPTY, Digest
 from dvtool.errors import ManifestError, UnsavedError, listing
 from dvtool.ingest import Source, batches, ingest
-from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, build, check_nesting, encode
+from dvtool.manifest import SELF, SUFFIX, Entries, Entry, Manifest, build, check_nesting, encode
 from dvtool.project import Project, workspace_path
 from dvtool.scan import Scan, content_of, hash_files, save_seen, scan_target
 from dvtool.selection import Selection
@@ -174,6 +175,153 @@ def _find_unsaved(project: Project, result: Plan) -> None:
     for folder in result.keep_folders:
         if (folder in scan.files or folder in scan.links) and folder not in leaving:
             result.blocked.append(folder)
+
+
+@dataclass(slots=True)
+class Following:
+    """How one target gets in step with a manifest that git has put in place.
+
+    Paths are relative to the target. `kept` are local changes where the manifest changed too;
+    `missing` is to be written, and its content is not in the store.
+    """
+
+    plan: Plan
+    kept: list[str] = field(default_factory=list)
+    missing: Entries = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
+    """Those of a target of which nothing is in the workspace: nobody asked for them yet."""
+    gone: bool = False
+    """Whether the target is no longer one, so that its emptied folders go too."""
+
+
+def plan_following(
+    project: Project, target: str, wanted: Manifest | None, olds: Sequence[Manifest]
+) -> Following:
+    """Plan what changed from the manifests `olds`, any of which the files may follow, to `wanted`.
+
+    Only that: what is the same in all of them stays as it is on the disk. A file is replaced or
+    removed if it is as one of `olds` has it and its content is in the store. Content that is not
+    in the store is `missing`; no loss is planned, so there is nothing to refuse.
+    """
+    load = project.store.held_shard
+    want: dict[str, Entry | None] = {}
+    known: dict[str, list[Entry]] = {}
+    sides: Sequence[Manifest | None] = olds or (None,)
+    for old in sides:
+        before, after = differing(old, wanted, load)
+        for path in before.keys() | after.keys():
+            if before.get(path) != after.get(path):
+                want[path] = after.get(path)
+                known.setdefault(path, []).extend([before[path]] if path in before else [])
+    new = {path: entry for path, entry in sorted(want.items()) if entry is not None}
+    check_nesting(new, target)
+    there = new | {path: entries[0] for path, entries in known.items() if entries}
+    scan = scan_target(project, target, content_at=content_of(there))
+    hash_files(project, scan, [path for path in scan.files if path in want])
+    result = Following(Plan(target, scan, keep_folders=_folders_of(new)), gone=wanted is None)
+    for path in sorted(want):
+        _follow_one(result, path, want[path], known[path])
+    _keep_unsaved(project, result)
+    _hold_missing(project, result, known)
+    if wanted is not None and wanted.kind == "dir" and not olds:
+        result.plan.make_target = not result.missing
+    return result
+
+
+def _follow_one(result: Following, path: str, entry: Entry | None, known: Sequence[Entry]) -> None:
+    plan, scan = result.plan, result.plan.scan
+    if path in scan.files:
+        digest = scan.digests.get(path)
+        unchanged = any(one.is_file and one.digest == digest for one in known)
+    elif path in scan.links:
+        unchanged = any(one.symlink == scan.links[path] for one in known)
+    elif path in scan.folders:
+        unchanged = entry is not None or any(one.dir for one in known)
+    else:
+        unchanged = True
+    if entry is None:
+        if path in scan.files or path in scan.links or path in scan.empty_folders:
+            (plan.remove if unchanged else result.kept).append(path)
+        return
+    probe = Plan(plan.target, scan)
+    _plan_entry(probe, scan, path, entry, {})
+    plan.settled.update(probe.settled)
+    plan.chmod.update(probe.chmod)
+    if probe.write and unchanged:
+        plan.write[path] = entry
+    elif probe.write:
+        result.kept.append(path)
+
+
+def _keep_unsaved(project: Project, result: Following) -> None:
+    """Take out of the plan what would destroy content, or has something in its way."""
+    plan = result.plan
+    while True:
+        plan.unsaved, plan.blocked = [], []
+        _find_unsaved(project, plan)
+        stuck = {*plan.unsaved, *plan.blocked}
+        leaving = {*plan.remove, *plan.write}
+        drop = {
+            path
+            for path in leaving
+            if any(path == one or _is_below(path, one) or _is_below(one, path) for one in stuck)
+        }
+        if not drop:
+            return
+        result.kept.extend(sorted(drop))
+        plan.remove = [path for path in plan.remove if path not in drop]
+        plan.write = {path: entry for path, entry in plan.write.items() if path not in drop}
+        plan.keep_folders = _folders_of([*plan.write, *plan.settled, *plan.chmod])
+
+
+def _is_absent(scan: Scan, path: str) -> bool:
+    """Whether nothing is at a path, and nothing was put there before."""
+    there = path in scan.files or path in scan.links or path in scan.folders
+    return not there and not scan.vanished(path)
+
+
+def _is_below(path: str, above: str) -> bool:
+    return path.startswith(above + "/")
+
+
+def _hold_missing(
+    project: Project, result: Following, known: Mapping[str, Sequence[Entry]]
+) -> None:
+    """Leave out what cannot be written, and what someone who has a part of the target has not."""
+    plan = result.plan
+    for path in [path for path in plan.write if known[path] and _is_absent(plan.scan, path)]:
+        if plan.scan.files:
+            del plan.write[path]
+        else:
+            result.absent.add(path)
+    sized = [entry.digest for entry in plan.write.values() if entry.size > 0]
+    lacking = project.store.lacking(sized)
+    result.missing = {
+        path: entry
+        for path, entry in plan.write.items()
+        if entry.size > 0 and entry.digest in lacking
+    }
+    for path in result.missing:
+        del plan.write[path]
+
+
+def follow(project: Project, todo: Following) -> CheckedOut:
+    """Carry out what `plan_following` planned; see `apply`."""
+    plan = todo.plan
+    if SELF in plan.write and plan.remove and SELF not in plan.scan.files:
+        # A folder became one file: it has to be gone before the file can take its name.
+        first = Plan(plan.target, plan.scan, remove=plan.remove)
+        apply(project, first)
+        project.workspace.remove_empty_folder(plan.target)
+        plan.remove = []
+    done = apply(project, plan)
+    if todo.gone:
+        folder = plan.target
+        while folder and project.workspace.remove_empty_folder(folder):
+            folder = folder.rpartition("/")[0]
+        if not todo.kept:
+            project.statcache.forget_below(plan.target)
+    return done
 
 
 def refuse_losses(plans: Iterable[Plan], *, force: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from dvtool.compare import Difference, differences, differing
+from dvtool.compare import Difference, differences, differing, unshared_shards
 from dvtool.errors import MissingError
 from dvtool.git import Commit
 from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, decode, manifest_digest
@@ -38,6 +38,7 @@ def diff_commits(
             result = _diff_workspace(project, selection, before)
         else:
             after = project.manifest_at(new, selection.target)
+            project.store.need_shards(unshared_shards(before, after))
             sides = differing(before, after, project.store.load_shard)
             result = TargetDiff(selection.target, before, after, differences(*sides))
         result.differences = [
@@ -126,7 +127,7 @@ def _log_entry(
     project: Project, commit: Commit, old: Manifest | None, new: Manifest | None
 ) -> LogEntry:
     try:
-        changes = differences(*differing(old, new, project.store.load_shard))
+        changes = differences(*differing(old, new, project.store.held_shard))
     except MissingError:
         return LogEntry(commit, new)
     counts = dict.fromkeys(("added", "modified", "removed", "renamed"), 0)

@@ -11,7 +11,7 @@ from dvtool.errors import UnsavedError, UsageError, listing, printable
 from dvtool.ignore import ignore_target, unignore_target
 from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, link_fault, path_fault, update
 from dvtool.project import Project, refuse_place, workspace_path
-from dvtool.scan import Scan, hash_files, save_seen, scan_target
+from dvtool.scan import Scan, hash_files, save_seen, scan_selected, scan_target
 from dvtool.selection import Selection
 
 
@@ -36,7 +36,7 @@ def remove(
     entries = project.entries(manifest, selection)
     if not entries and not selection.whole:
         raise UsageError(f"nothing in {printable(selection.target)} matches")
-    scan = scan_target(project, selection.target)
+    scan = scan_selected(project, selection)
     doomed = [path for path in (*scan.files, *scan.links) if path in entries] if data else []
     if not force:
         _refuse_unsaved(project, scan, doomed)
@@ -201,12 +201,11 @@ def _refuse_misplaced(project: Project, target: str, manifest: Manifest, moved: 
         fault = path_fault(path) or (link_fault(path, entry.symlink) if entry.symlink else None)
         if fault:
             raise UsageError(f"{printable(workspace_path(target, path))} {fault}")
-        parent = path.rpartition("/")[0]
-        while parent:
-            above = project.entries(manifest, Selection(target, (parent,))).get(parent)
-            if above is not None:
-                raise UsageError(f"{printable(workspace_path(target, parent))} is not a folder")
-            parent = parent.rpartition("/")[0]
+    folders = _folders_of(moved) - {path for path, entry in moved.items() if entry.dir}
+    near = project.entries_near(manifest, folders)
+    for parent in sorted(folders):
+        if parent in near:
+            raise UsageError(f"{printable(workspace_path(target, parent))} is not a folder")
 
 
 def _move_entries(
@@ -226,7 +225,7 @@ def _move_entries(
     changes.update(moved)
     built = update(manifest, changes, project.store.load_shard)
     project.store.put_shards(built.shards)
-    scan = scan_target(project, target)
+    scan = scan_target(project, target, inner=inner)
     if project.workspace.stat(source) is not None:
         _rename(project, source, destination)
     project.write_manifest(target, built.manifest)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dvtool.digest import Digest, hasher
 from dvtool.errors import CorruptError, MissingError, ObjectMissing, listing
-from dvtool.manifest import Entries, Manifest, ShardRef, shard_refs
+from dvtool.manifest import Entries, Manifest, ShardRef, manifest_shards, shard_refs
 from dvtool.pack import (
     PackInfo,
     PackWriter,
@@ -31,6 +31,7 @@ from dvtool.selection import Selection
 from dvtool.shard import Located, RemotePack, contents_of
 from dvtool.store.known import Known
 from dvtool.store.local import LocalStore
+from dvtool.store.proof import located_now
 from dvtool.store.remote import FetchedShard, RemoteStore, pack_key
 
 WHOLE_PACK_SHARE_MIN = 0.6
@@ -42,11 +43,16 @@ RANGE_MAX_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to fetch: a manifest, as far as selected, and of that only some contents if given."""
+    """What to fetch: a manifest, as far as selected, and of that only some contents if given.
+
+    `past` gives earlier versions of the manifest, newest first. What was changed here and not
+    pushed is not on the remote; the versions that are say where its unchanged content lies.
+    """
 
     manifest: Manifest
     selection: Selection
     only: frozenset[Digest] | None = None
+    past: Callable[[], Iterator[Manifest]] | None = None
 
 
 @dataclass(slots=True)
@@ -126,7 +132,7 @@ class _Fetch:
         mark = self.remote.required_mark()
         known = Known(self.store.db, mark.id)
         self._get_locations(set(sizes))
-        located = self._located(sizes, names)
+        located = self._located(known, sizes, names)
         held = self.store.db.held_chunks(c.placement.digest for cs in located.values() for c in cs)
         plans = plan_packs(located, held)
         self._download(plans)
@@ -158,7 +164,7 @@ class _Fetch:
             for ref, entries in self._entries_by_shard(one):
                 if ref.digest not in self.shards and not missing.isdisjoint(contents_of(entries)):
                     refs[ref.digest] = ref
-        self._get(refs.values())
+        self._get(refs.values(), required=False)
 
     def _entries_by_shard(self, one: Wanted) -> Iterator[tuple[ShardRef, Entries]]:
         if one.manifest.entries is not None:
@@ -170,13 +176,17 @@ class _Fetch:
             if ref.digest not in self.shards:
                 yield ref, self.store.load_shard(ref)
 
-    def _get(self, refs: Iterable[ShardRef]) -> None:
+    def _get(self, refs: Iterable[ShardRef], *, required: bool = True) -> None:
+        """Fetch shards; without `required`, those that the remote has."""
         wanted = list(refs)
         if not wanted:
             return
         self.project.progress.start("fetching lists", total_bytes=None)
+        get = self.remote.get_shard if required else self._get_or_none
         try:
-            for ref, shard in run_bounded(self.remote.get_shard, wanted):
+            for ref, shard in run_bounded(get, wanted):
+                if shard is None:
+                    continue
                 self.store.put_shard_text(ref.digest, shard.text)
                 self.shards[ref.digest] = shard
                 self.result.transferred += shard.size
@@ -188,24 +198,54 @@ class _Fetch:
         finally:
             self.project.progress.finish()
 
+    def _get_or_none(self, ref: ShardRef) -> FetchedShard | None:
+        try:
+            return self.remote.get_shard(ref)
+        except ObjectMissing:
+            return None
+
     # --- what to read ---------------------------------------------------------------------
 
     def _located(
-        self, sizes: dict[Digest, int], names: Sequence[str]
+        self, known: Known, sizes: dict[Digest, int], names: Sequence[str]
     ) -> dict[Digest, list[Located]]:
-        located = {
+        located: dict[Digest, list[Located]] = {}
+        for located in self._tries(known, sizes):
+            if len(located) == len(sizes):
+                return located
+        unknown = [name for digest, name in zip(sizes, names, strict=True) if digest not in located]
+        raise MissingError(
+            f"{self.remote.url} does not have what these need:\n{listing(unknown)}",
+            hint="run `dv push` in the clone where they were added",
+        )
+
+    def _tries(
+        self, known: Known, sizes: dict[Digest, int]
+    ) -> Iterator[dict[Digest, list[Located]]]:
+        """Yield what is located, and more each time: a further source costs more requests."""
+        located = self._in_shards(sizes)
+        yield located
+        unknown = sizes.keys() - located.keys()
+        lists = known.chunk_lists(unknown)
+        there = located_now(self.remote, known, (chunk for cs in lists.values() for chunk in cs))
+        for digest, chunks in lists.items():
+            if there.keys() >= set(chunks):
+                located[digest] = [there[chunk] for chunk in chunks]
+        yield located
+        for one in self.wanted:
+            for manifest in one.past() if one.past is not None else ():
+                refs = manifest_shards(manifest)
+                self._get((r for r in refs if r.digest not in self.shards), required=False)
+                located = self._in_shards(sizes) | located
+                yield located
+
+    def _in_shards(self, sizes: dict[Digest, int]) -> dict[Digest, list[Located]]:
+        return {
             digest: chunks
             for shard in self.shards.values()
             for digest, chunks in shard.locations.items()
             if digest in sizes
         }
-        unknown = [name for digest, name in zip(sizes, names, strict=True) if digest not in located]
-        if unknown:
-            raise MissingError(
-                f"{self.remote.url} has the list but not the content of:\n{listing(unknown)}",
-                hint="run `dv push` in the clone where they were added",
-            )
-        return located
 
     # --- reading --------------------------------------------------------------------------
 

@@ -8,26 +8,28 @@ word each time, so an object that was deleted behind our back is uploaded again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dvtool.digest import Digest, hasher
 from dvtool.errors import CorruptError, MissingError, RemoteError, listing
-from dvtool.manifest import Entries, Manifest, ShardRef, decode_shard, manifest_digest, shard_refs
+from dvtool.manifest import (
+    Entries,
+    Manifest,
+    ShardRef,
+    decode_shard,
+    manifest_digest,
+    manifest_shards,
+    shard_refs,
+)
 from dvtool.pack import PackWriter, Placement, Recipe, read_index
 from dvtool.parallel import run_bounded
 from dvtool.project import Project, workspace_path
 from dvtool.shard import Located, RemotePack, contents_of, encode_object
 from dvtool.store.known import Known
 from dvtool.store.local import ContentReader
-from dvtool.store.remote import (
-    FetchedShard,
-    RemoteStore,
-    RootManifest,
-    pack_key,
-    root_key,
-    shard_key,
-)
+from dvtool.store.proof import learn_shards, located_now, prove_shards
+from dvtool.store.remote import RemoteStore, RootManifest, pack_key, root_key, shard_key
 
 WHOLE_PACK_MIN_BYTES = 8 << 20
 """Smaller local packs are joined into larger ones for the remote, unless there are only few."""
@@ -37,10 +39,14 @@ HASH_READ_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A manifest to push, and the target it belongs to."""
+    """A manifest to push, and the target it belongs to.
+
+    `past` gives earlier versions of it, newest first: what is not here may be there by those.
+    """
 
     target: str
     manifest: Manifest
+    past: Callable[[], Iterator[Manifest]] | None = None
 
 
 @dataclass(slots=True)
@@ -143,55 +149,17 @@ class _Push:
         """Return key -> size as the remote says, and the shards that are whole there."""
         if self.known is None:
             return {}, set()
-        believed = self.known.shards(self.shards)
-        packs = {pack for _, pointed in believed.values() for pack in pointed}
-        keys = {pack_key(pack) for pack in packs} | {shard_key(digest) for digest in self.shards}
         roots = self.known.roots(self.manifests)
-        keys |= {root_key(self.repo_id, root) for root in roots.values()}
-        there = self.remote.sizes(keys)
-        sound = self.known.confirm(packs, there)
-        proven = {
-            digest
-            for digest, (size, pointed) in believed.items()
-            if there.get(shard_key(digest)) == size and sound.issuperset(pointed)
-        }
-        foreign = [
-            shard
-            for digest, shard in self.shards.items()
-            if digest not in proven and shard_key(digest) in there
-        ]
-        return there, proven | self._learn(foreign)
-
-    def _learn(self, shards: Sequence[_Shard]) -> set[Digest]:
-        """Read shards that were pushed from elsewhere; return those whose packs are all there."""
-        assert self.known is not None
-        fetched: dict[Digest, FetchedShard] = {}
-        for shard, result in run_bounded(self._get_or_none, shards):
-            if result is not None:
-                fetched[shard.ref.digest] = result
-        if not fetched:
-            return set()
-        packs = {pack for result in fetched.values() for pack in result.packs()}
-        there = self.remote.sizes([pack_key(pack.digest) for pack in packs])
-        sound = {pack for pack in packs if there.get(pack_key(pack.digest)) == pack.size}
-        self.known.learn(fetched, sound)
-        return {
-            digest
-            for digest, result in fetched.items()
-            if result.complete and sound.issuperset(result.packs())
-        }
-
-    def _get_or_none(self, shard: _Shard) -> FetchedShard | None:
-        """Return a shard object as it is there; a damaged one is as good as none."""
-        try:
-            return self.remote.get_shard(shard.ref)
-        except (CorruptError, MissingError):
-            return None
+        keys = [root_key(self.repo_id, root) for root in roots.values()]
+        refs = {digest: shard.ref for digest, shard in self.shards.items()}
+        return prove_shards(self.remote, self.known, refs, also=keys)
 
     # --- content --------------------------------------------------------------------------
 
     def _upload_content(self, lacking: Sequence[_Shard]) -> None:
+        self.project.store.need_shards(shard.ref for shard in lacking if shard.text is None)
         entries = {shard.ref.digest: self._entries(shard) for shard in lacking}
+        self._look_back(entries)
         content = self._content(lacking, entries)
         every = content.every_chunk()
         located = self._located(every)
@@ -209,8 +177,30 @@ class _Push:
         self._publish_shards(lacking, entries, content)
 
     def _entries(self, shard: _Shard) -> Entries:
-        text = shard.text or self.project.store.shard_text(shard.ref.digest)
-        return decode_shard(text, shard.ref)
+        if shard.text is None:
+            return self.project.store.load_shard(shard.ref)
+        return decode_shard(shard.text, shard.ref)
+
+    def _look_back(self, entries: dict[Digest, Entries]) -> None:
+        """Learn from earlier versions where content lies that is neither here nor known of.
+
+        In a clone that never fetched it, what a change left as it was is such content.
+        """
+        if self.known is None:
+            return
+        contents = {digest for some in entries.values() for digest in contents_of(some)}
+        unknown = self.project.store.lacking(contents)
+        unknown -= self.known.chunk_lists(unknown).keys()
+        seen = set(self.shards)
+        for one in self.manifests.values() if unknown else ():
+            for manifest in one.past() if one.past is not None else ():
+                unknown -= self.known.chunk_lists(unknown).keys()
+                if not unknown:
+                    return
+                refs = {ref.digest: ref for ref in manifest_shards(manifest)}
+                fresh = refs.keys() - seen
+                learn_shards(self.remote, self.known, [refs[digest] for digest in fresh])
+                seen |= fresh
 
     def _content(self, lacking: Sequence[_Shard], entries: dict[Digest, Entries]) -> _Content:
         content = _Content()
@@ -229,13 +219,7 @@ class _Push:
 
     def _located(self, chunks: Iterable[Digest]) -> dict[Digest, Located]:
         """Return where the remote has chunks, in packs that it said just now that it has."""
-        if self.known is None:
-            return {}
-        located = self.known.located(chunks)
-        packs = {chunk.pack.digest for chunk in located.values()}
-        there = self.remote.sizes([pack_key(pack) for pack in packs])
-        sound = self.known.confirm(packs, there)
-        return {digest: chunk for digest, chunk in located.items() if chunk.pack.digest in sound}
+        return located_now(self.remote, self.known, chunks) if self.known else {}
 
     def _refuse_unlisted(self, content: _Content) -> None:
         unlisted = [digest for digest in content.sizes if digest not in content.chunks]

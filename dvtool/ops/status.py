@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from dvtool.errors import ManifestError
 from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, manifest_digest
 from dvtool.project import Project
-from dvtool.scan import Scan, content_of, file_entry, hash_files, scan_target
+from dvtool.scan import Scan, content_of, file_entry, hash_files, scan_selected
 from dvtool.selection import Selection
+from dvtool.threeway import Conflict
 
-ManifestState: TypeAlias = Literal["committed", "modified", "new", "deleted"]
+ManifestState: TypeAlias = Literal["committed", "modified", "new", "deleted", "conflicted"]
 
 
 @dataclass(slots=True)
@@ -19,7 +22,8 @@ class TargetStatus:
     """One target. Paths are relative to it.
 
     `manifest` compares the manifest in the worktree with HEAD's: `new` is not in HEAD, `deleted`
-    is only there. `absent` paths were never put into the workspace, which is no error.
+    is only there, `conflicted` was left unmerged. `absent` paths were never put into the
+    workspace, which is no error.
     """
 
     target: str
@@ -33,6 +37,7 @@ class TargetStatus:
     absent: list[str] = field(default_factory=list)
     absent_bytes: int = 0
     faults: list[tuple[str, str]] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
@@ -45,12 +50,22 @@ class TargetStatus:
         return not self.changed and self.manifest == "committed"
 
 
-def status(project: Project, selections: Sequence[Selection]) -> list[TargetStatus]:
-    """Return the state of the selected targets; files whose stat is unchanged are not read."""
+def status(
+    project: Project,
+    selections: Sequence[Selection],
+    conflicts: Mapping[str, Sequence[Conflict]] | None = None,
+) -> list[TargetStatus]:
+    """Return the state of the selected targets; files whose stat is unchanged are not read.
+
+    `conflicts` has the targets whose manifests a merge left unmerged.
+    """
     head = project.git.head()
     blobs = project.git.manifests_at(head) if head else {}
     found = []
     for selection in selections:
+        if conflicts is not None and selection.target in conflicts:
+            found.append(_conflicted(project, selection, conflicts[selection.target]))
+            continue
         text = project.manifest_text(selection.target)
         blob = blobs.get(selection.target + SUFFIX)
         if text is None:
@@ -61,6 +76,18 @@ def status(project: Project, selections: Sequence[Selection]) -> list[TargetStat
             state = "committed" if project.git.read_blob(blob) == text else "modified"
         found.append(_target_status(project, selection, state))
     return found
+
+
+def _conflicted(
+    project: Project, selection: Selection, conflicts: Sequence[Conflict]
+) -> TargetStatus:
+    """Return what can be told of an unmerged target, whose manifest may be none at the moment."""
+    result = TargetStatus(selection.target, "conflicted")
+    if project.manifest_text(selection.target) is not None:
+        with contextlib.suppress(ManifestError):
+            result = _target_status(project, selection, "conflicted")
+    result.conflicts = [one for one in conflicts if selection.matches(one.path)]
+    return result
 
 
 def known_targets(project: Project) -> list[str]:
@@ -80,7 +107,7 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
         bytes=manifest.bytes,
     )
     wanted = project.entries(manifest, selection)
-    scan = scan_target(project, selection.target, content_at=content_of(wanted))
+    scan = scan_selected(project, selection, content_at=content_of(wanted))
     result.faults = [fault for fault in scan.faults if selection.matches(fault[0])]
     compare(project, scan, wanted, result)
     result.added = sorted(

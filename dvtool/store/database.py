@@ -97,10 +97,7 @@ class Database:
         with self._db:
             for info in packs:
                 number = self._pack_number(info)
-                rows = sorted(
-                    (p.digest, number, p.frame_offset, p.frame_size, p.start, p.size)
-                    for p in info.index.placements()
-                )
+                rows = _rows(number, info.index.placements())
                 self._db.executemany("INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
                 self._add_recipes(info.index.recipes)
 
@@ -140,6 +137,33 @@ class Database:
         )
         return [Placement(*row) for row in rows]
 
+    def replace_pack(
+        self, digest: Digest, places: Sequence[Placement], packs: Iterable[PackInfo]
+    ) -> None:
+        """Forget a local pack; what of its chunks is in `packs`, all in place, is read from those.
+
+        `places` are all the chunks of the pack that goes. For remotes that have the same pack they
+        are written down now, as they cannot be looked up in it any more.
+        """
+        with self._db:
+            row = self._db.execute("SELECT id FROM packs WHERE digest = ?", (digest,)).fetchone()
+            if row is None:
+                return
+            there = self._db.execute("SELECT id FROM remote_packs WHERE digest = ?", (digest,))
+            for (number,) in there.fetchall():
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO remote_chunks VALUES (?,?,?,?,?,?)",
+                    _rows(number, places),
+                )
+            self._db.executemany(
+                "DELETE FROM chunks WHERE digest = ? AND pack = ?",
+                [(digest, row[0]) for digest in sorted(place.digest for place in places)],
+            )
+            self._db.execute("DELETE FROM packs WHERE id = ?", row)
+            for info in packs:
+                rows = _rows(self._pack_number(info), info.index.placements())
+                self._db.executemany("INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
+
     # --- what remotes hold ----------------------------------------------------------------
 
     def remote(self, name: str) -> int:
@@ -156,9 +180,7 @@ class Database:
         """
         with self._db:
             number = self._remote_pack(remote, pack)
-            rows = sorted(
-                (p.digest, number, p.frame_offset, p.frame_size, p.start, p.size) for p in places
-            )
+            rows = _rows(number, places)
             self._db.executemany("INSERT OR REPLACE INTO remote_chunks VALUES (?,?,?,?,?,?)", rows)
 
     def remote_packs(self, remote: int) -> dict[Digest, int]:
@@ -299,6 +321,11 @@ def split(joined: bytes) -> tuple[Digest, ...]:
     """Take digests that were joined end to end apart again."""
     step = DIGEST_SIZE_BYTES
     return tuple(joined[at : at + step] for at in range(0, len(joined), step))
+
+
+def _rows(number: int, places: Iterable[Placement]) -> list[Row]:
+    """Return what `chunks` and `remote_chunks` keep of places in the pack of this number."""
+    return sorted((p.digest, number, p.frame_offset, p.frame_size, p.start, p.size) for p in places)
 
 
 def _batches(digests: Iterable[Digest]) -> Iterator[Sequence[Digest]]:

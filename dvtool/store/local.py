@@ -9,20 +9,35 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import BinaryIO, TypeAlias
+
+import filelock
 
 from dvtool.atomic import sync_folder, temp_name, write_bytes
 from dvtool.digest import EMPTY, Digest, digest_of, hasher
-from dvtool.errors import CorruptError, MissingError
+from dvtool.errors import BusyError, CorruptError, MissingError
 from dvtool.manifest import Entries, ShardRef, ShardText, decode_shard
-from dvtool.pack import PackInfo, Placement, Recipe, chunk_in, read_index, unpack_frame
+from dvtool.pack import (
+    PackInfo,
+    PackWriter,
+    Placement,
+    Recipe,
+    chunk_in,
+    read_index,
+    unpack_frame,
+)
 from dvtool.shard import RemotePack, encode_object, split_object
 from dvtool.store.database import Database
 
-PACKS, SHARDS, TEMP = "packs", "shards", "tmp"
+PACKS, SHARDS, TEMP, DOOMED = "packs", "shards", "tmp", "doomed"
+LOCK_WAIT_S = 30
 OPEN_PACKS_MAX = 32
 STALE_TEMP_S = 2 * 24 * 3600
+
+ShardSource: TypeAlias = Callable[[Sequence[ShardRef]], None]
+"""Brings shards into the store that are not here; raises a DvError if it cannot."""
 
 
 class LocalStore:
@@ -30,6 +45,8 @@ class LocalStore:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.shard_source: ShardSource | None = None
+        """Asked for the shards that are needed and not here; without one they are missing."""
         self._database: Database | None = None
 
     def __enter__(self) -> LocalStore:
@@ -80,6 +97,8 @@ class LocalStore:
         for temp, info in packs:
             path = self.pack_path(info.digest)
             os.makedirs(os.path.dirname(path), exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._doomed_path(info.digest))  # an unfinished drop; wanted again
             os.replace(temp, path)
             folders.add(os.path.dirname(path))
             infos.append(info)
@@ -129,6 +148,97 @@ class LocalStore:
                         proven.append(recipe)
         self.db.add_recipes(proven)
         return {recipe.digest for recipe in proven}
+
+    # --- giving space back ----------------------------------------------------------------
+
+    def drop_chunks(self, chunks: Collection[Digest]) -> int:
+        """Give up chunks; return by how many bytes the packs became smaller.
+
+        A pack that holds other chunks too is written anew with those first. Each pack goes in
+        steps (what is kept, durable and indexed; the index; the file), so that a crash loses no
+        chunk that was to stay; `finish_drops` then frees what it left.
+        """
+        with self._drop_lock():
+            self.finish_drops()
+            gone = set(chunks)
+            packs = self.db.packs()
+            numbers = {number for number, _ in self.db.places(gone).values()}
+            return sum(self._shrink(number, packs[number], gone) for number in sorted(numbers))
+
+    def finish_drops(self) -> None:
+        """Remove the packs that an interrupted `drop_chunks` had already taken off the index."""
+        folder = os.path.join(self.path, DOOMED)
+        if not os.path.isdir(folder) or not os.listdir(folder):
+            return
+        indexed = {pack.digest for pack in self.db.packs().values()}
+        for name in os.listdir(folder):
+            with contextlib.suppress(ValueError, FileNotFoundError):
+                digest = bytes.fromhex(name)
+                if digest not in indexed:
+                    os.unlink(self.pack_path(digest))
+            os.unlink(os.path.join(folder, name))
+
+    def _shrink(self, number: int, pack: RemotePack, gone: Collection[Digest]) -> int:
+        path = self.pack_path(pack.digest)
+        with open(path, "rb") as file:
+            index = read_index(file, size=pack.size, where=path)
+        places = list(index.placements())
+        mine = self.db.places(place.digest for place in places)
+        stay = {digest for digest, (owner, _) in mine.items() if owner == number}.difference(gone)
+        kept = [place.digest for place in places if place.digest in stay]
+        fresh = self._rewritten(dict.fromkeys(kept), self._recipes_kept(index.recipes, gone))
+        self.adopt(fresh)
+        infos = [info for _, info in fresh]
+        os.makedirs(os.path.join(self.path, DOOMED), exist_ok=True)
+        write_bytes(self._doomed_path(pack.digest), b"")
+        self.db.replace_pack(pack.digest, places, infos)
+        os.unlink(path)
+        os.unlink(self._doomed_path(pack.digest))
+        return pack.size - sum(info.size for info in infos)
+
+    def _recipes_kept(self, recipes: Iterable[Recipe], gone: Collection[Digest]) -> list[Recipe]:
+        """Return the recipes of files that stay here whole."""
+        every = list(recipes)
+        held = self.db.held_chunks(chunk for recipe in every for chunk in recipe.chunks)
+        return [recipe for recipe in every if (held - set(gone)).issuperset(recipe.chunks)]
+
+    def _rewritten(
+        self, chunks: Iterable[Digest], recipes: Sequence[Recipe]
+    ) -> list[tuple[str, PackInfo]]:
+        """Write chunks and recipes into new packs under temporary paths, flushed."""
+        fresh: list[tuple[str, PackInfo]] = []
+        left, notes = deque(chunks), deque(recipes)
+        with self.reader() as reader:
+            reader.prepare_chunks(left)
+            while left or notes:
+                temp = self.temp_path()
+                with open(temp, "xb") as file:
+                    writer = PackWriter(file)
+                    while left and writer.fits(len(data := reader.chunk(left[0]))):
+                        writer.add(left.popleft(), bytes(data))
+                    while not left and notes and writer.fits_recipe(notes[0]):
+                        writer.add_recipe(notes.popleft())
+                    info = writer.finish()
+                    file.flush()
+                    os.fsync(file.fileno())
+                fresh.append((temp, info))
+        return fresh
+
+    def _doomed_path(self, digest: Digest) -> str:
+        return os.path.join(self.path, DOOMED, digest.hex())
+
+    @contextlib.contextmanager
+    def _drop_lock(self) -> Iterator[None]:
+        """Keep a second drop, from another worktree, out of the same packs."""
+        os.makedirs(self.path, exist_ok=True)
+        try:
+            with filelock.FileLock(os.path.join(self.path, "drop.lock"), timeout=LOCK_WAIT_S):
+                yield
+        except filelock.Timeout as error:
+            raise BusyError(
+                f"another dv drop has been at work in this store for {LOCK_WAIT_S} s",
+                hint="wait for it to end, then repeat the command",
+            ) from error
 
     def sweep_temp(self) -> None:
         """Remove what interrupted commands left unfinished some days ago."""
@@ -217,8 +327,19 @@ class LocalStore:
             ) from error
         return split_object(data, path)[0]
 
+    def need_shards(self, refs: Iterable[ShardRef]) -> None:
+        """See that these shards are here, got from the source, all at once, where they are not."""
+        absent = {ref.digest: ref for ref in refs if not self.has_shard(ref.digest)}
+        if absent and self.shard_source is not None:
+            self.shard_source(list(absent.values()))
+
     def load_shard(self, ref: ShardRef) -> Entries:
-        """Return the entries of a shard, checked."""
+        """Return the entries of a shard, checked; one that is not here comes from the source."""
+        self.need_shards([ref])
+        return self.held_shard(ref)
+
+    def held_shard(self, ref: ShardRef) -> Entries:
+        """Return the entries of a shard, checked; MissingError, at once, if it is not here."""
         return decode_shard(self.shard_text(ref.digest), ref)
 
 

@@ -196,6 +196,12 @@ class RemoteStore:
         self.backend.put(root_key(repo_id, name), text)
         return name, len(text)
 
+    def root_names(self, repo_id: str) -> list[str]:
+        """Return the ids of a repository's roots, as the remote lists them now."""
+        top = f"roots/{repo_id}/"
+        keys = [info.key for info in self.backend.list(top)]
+        return [key[len(top) :].removesuffix(".json") for key in keys if key.endswith(".json")]
+
     def get_root(self, repo_id: str, name: str) -> Root:
         """Return a root, checked against its id."""
         key = root_key(repo_id, name)

@@ -7,6 +7,7 @@ from tests.cli.conftest import Work
 
 def test_config_lists(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DV_CORE_JOBS", "7")
+    monkeypatch.delenv("DV_HOOKS_INSTALL")
     ran = work.dv("config")
     assert ran.out == work.dv("config", "--list").out
     rows = {line.split()[0]: line.split()[1:] for line in ran.lines}

@@ -50,7 +50,7 @@ def test_status_json(data: Work) -> None:
     assert table["clean"] is True
     assert set(images) == {
         *("target", "manifest", "blake3", "files", "bytes", "clean"),
-        *("added", "modified", "deleted", "absent", "absent_bytes", "faults"),
+        *("added", "modified", "deleted", "absent", "absent_bytes", "faults", "conflicts"),
     }
 
 

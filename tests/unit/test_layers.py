@@ -19,16 +19,19 @@ LINES_MAX = 70
 
 LAYERS = [
     ["errors", "digest", "atomic", "columns", "parallel", "progress"],
-    ["chunker", "manifest"],
+    ["chunker", "manifest", "hookscripts"],
     ["pack", "compare"],
-    ["shard"],
+    ["shard", "threeway"],
     ["workspace", "statcache", "config", "git", "backend.*"],
     ["ignore"],
-    ["store", "store.database", "store.local", "store.remote", "store.known"],
+    ["store", "store.database", "store.local", "store.remote", "store.known", "store.proof"],
     ["selection"],
     ["ingest", "project"],
     ["scan", "arguments", "settings"],
     ["ops.*"],
+    ["instep"],
+    ["resolving"],
+    ["automation"],
     ["repo"],
     ["cli.*", "fs"],
     ["__main__"],
@@ -40,6 +43,7 @@ SIDEWAYS = {
     "manifest": {"chunker"},
     "store.local": {"store.database"},
     "store.known": {"store.database", "store.remote"},
+    "store.proof": {"store.known", "store.remote"},
 }
 
 ONLY_IN = {

@@ -332,7 +332,7 @@ def test_a_conflict_in_the_text_is_refused_with_a_way_out(tmp_path: Path) -> Non
         decode(merged, NAME)
     assert NAME in str(caught.value)
     assert caught.value.hint is not None
-    assert "git checkout --ours" in caught.value.hint
+    assert "dv resolve" in caught.value.hint
 
 
 # --- hostile manifests ----------------------------------------------------------------------

@@ -1,0 +1,66 @@
+"""``dv drop``: free the space of data that the remote provably holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from dvtool.cli.frame import Frame, command, remote_option
+from dvtool.cli.output import files_text, size_text
+from dvtool.errors import printable
+
+
+@command(
+    "drop",
+    examples=(
+        "dv drop data/images           # files and stored copy; dv pull undoes it",
+        "dv drop 'data/images/raw/**'  # a part of a target",
+        "dv drop --store data/images   # the stored copy only, the files stay",
+    ),
+    exits=(4, 5, 6, 7, 8, 9),
+    json_keys=(
+        '{"remote", "targets": [{"target", "files", "bytes"}], "workspace_bytes", '
+        '"store_bytes", "freed_bytes"}; files and bytes left the workspace, store_bytes is what '
+        "the local store became smaller by."
+    ),
+)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
+@click.option("--store", "store_only", is_flag=True, help="Free the local store; the files stay.")
+@remote_option
+def drop(
+    frame: Frame, paths: Sequence[str], store_only: bool, remote: str | None, as_json: bool
+) -> None:
+    """Free workspace and local store of data that the remote provably holds.
+
+    The remote is asked, now, for every object that the files need; if one is missing, or a file
+    was changed, nothing is dropped and the files are named. Manifests stay as they are: dropped
+    files are absent, not deleted. What other targets or commits that were not pushed need stays
+    in the store.
+    """
+    screen = frame.screen
+    with frame.repo() as repo:
+        dropped = repo.drop(paths, remote=remote, workspace=not store_only)
+        freed = dropped.workspace_bytes + dropped.store_bytes
+        if as_json:
+            rows = [
+                {"target": one.target, "files": one.files, "bytes": one.bytes}
+                for one in dropped.targets
+            ]
+            screen.json(
+                {
+                    "remote": dropped.remote,
+                    "targets": rows,
+                    "workspace_bytes": dropped.workspace_bytes,
+                    "store_bytes": dropped.store_bytes,
+                    "freed_bytes": freed,
+                }
+            )
+            return
+        for one in dropped.targets:
+            if not store_only:
+                name = printable(repo.paths.shown(one.target))
+                screen.done(f"{name}  {files_text(one.files, one.bytes)} removed")
+        store = f"{size_text(dropped.store_bytes)} of it in the local store"
+        screen.done(f"freed {size_text(freed)}, {store}; {printable(dropped.remote)} has it all")
+    screen.note("to get it back: dv pull")

@@ -1,0 +1,347 @@
+"""``dv hooks``: let git carry the data along."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from dvtool.cli.frame import Frame, command
+from dvtool.cli.output import Screen, count_text, shell_word, size_text
+from dvtool.errors import DvError, UsageError, listing, printable
+
+if TYPE_CHECKING:
+    from dvtool.automation import Checked, Synced
+    from dvtool.ops.hooks import Hook, HookPlan
+    from dvtool.repo import Repo
+
+FILES_NAMED_MAX = 5
+
+
+@click.group("hooks", invoke_without_command=True)
+@click.pass_context
+def hooks(context: click.Context) -> None:
+    """Let git carry the data along: install or remove its hooks.
+
+    With the hooks, git commit checks what is staged, git push uploads the data first, and git
+    checkout, merge, pull and rebase bring the data in step. Hooks that are there go on running.
+    Without a command, shows which are in place.
+
+    \b
+    Examples:
+      dv hooks install
+      dv hooks status
+
+    \b
+    Exit codes: those of the commands below; see dv hooks COMMAND --help.
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(status, as_json=False)
+
+
+@command(
+    "install",
+    examples=(
+        "dv hooks install             # dv init does this, unless --no-hooks",
+        "dv hooks install --dry-run   # say what would be done",
+    ),
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Change nothing, only say what would be done.")
+def install(frame: Frame, dry_run: bool) -> None:
+    """Install the git hooks and the merge and diff drivers, or newer versions of them.
+
+    They go where git looks for hooks (core.hooksPath is honoured). A hook that is there is kept
+    as NAME.dv-kept, and runs first.
+    """
+    with frame.repo() as repo:
+        todo = repo.automation.install(dry_run=dry_run)
+        screen = frame.screen
+        would = "would be " if dry_run else ""
+        for name in todo.keep:
+            screen.done(f"{name}: the hook that is there {would or 'is '}kept, and runs first")
+        if todo.write:
+            screen.done(f"{would}installed in {_folder(todo.folder)}: {' '.join(todo.write)}")
+        elif not todo.left:
+            screen.done(f"all hooks are in place, in {_folder(todo.folder)}")
+        _warn_left(screen, todo)
+
+
+def _warn_left(screen: Screen, todo: HookPlan) -> None:
+    for name in todo.left:
+        screen.warn(
+            f"{name}: another hook was put over the one of dvtool, and is left as it is; to have "
+            f'both, let it run: dv hooks run {name} "$@"'
+        )
+
+
+def _folder(path: str) -> str:
+    return printable(os.path.relpath(path)) if path.startswith(os.getcwd()) else printable(path)
+
+
+@command(
+    "uninstall",
+    examples=(
+        "dv hooks uninstall",
+        "dv hooks uninstall --dry-run   # say what would be done",
+    ),
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Change nothing, only say what would be done.")
+def uninstall(frame: Frame, dry_run: bool) -> None:
+    """Take the git hooks and drivers out, and put back the hooks that were there before.
+
+    Sets hooks.install to false in .git/config, so that they do not come back in this clone;
+    dv hooks install takes that back.
+    """
+    with frame.repo(required=False) as repo:
+        todo = repo.automation.uninstall(dry_run=dry_run)
+        screen = frame.screen
+        would = "would be " if dry_run else ""
+        if todo.remove:
+            screen.done(f"{would}removed: {' '.join(todo.remove)}")
+        if todo.restore:
+            screen.done(f"{would}put back as before: {' '.join(todo.restore)}")
+        if todo.empty:
+            screen.done("there are no hooks of dvtool to take out")
+        _warn_left(screen, todo)
+
+
+_STATES = {
+    "installed": "installed",
+    "outdated": "of another version: dv hooks install",
+    "absent": "not installed",
+    "other": "not installed; there is another hook",
+    "replaced": "not in use: another hook was put over it",
+    "called": "installed, and run by the hook over it",
+}
+
+
+@command(
+    "status",
+    examples=("dv hooks status", "dv hooks status --json"),
+    fails="failed; or not all hooks are in place",
+    json_keys=(
+        '{"folder", "complete", "drivers", "hooks": [{"name", "state", "kept"}]}; state is '
+        "installed, outdated, absent, other (than ours), replaced (ours, by another) or called "
+        "(by another); kept says that a hook from before runs first."
+    ),
+)
+def status(frame: Frame, as_json: bool) -> None:
+    """Show which git hooks are in place. Ends with 1 unless all are."""
+    with frame.repo(required=False) as repo:
+        found = repo.automation.status()
+        drivers = repo.automation.drivers_installed()
+        screen = frame.screen
+        if as_json:
+            screen.json(
+                {
+                    "folder": found.folder,
+                    "complete": found.complete,
+                    "drivers": drivers,
+                    "hooks": [
+                        {"name": one.name, "state": one.state, "kept": one.kept}
+                        for one in found.hooks
+                    ],
+                }
+            )
+        else:
+            screen.line(f"hooks in {_folder(found.folder)}:")
+            for one in found.hooks:
+                screen.line(f"  {one.name:<14} {_state(one)}")
+            screen.line(f"merge and diff drivers: {'' if drivers else 'not '}installed")
+    if not found.complete:
+        raise click.exceptions.Exit(1)
+
+
+def _state(one: Hook) -> str:
+    kept = " (the hook from before runs first)" if one.kept and one.state == "installed" else ""
+    return _STATES[one.state] + kept
+
+
+# --- the work of the hooks --------------------------------------------------------------------
+
+
+@command(
+    "run",
+    examples=('dv hooks run pre-commit "$@"   # in a hook of your own',),
+    exits=(9,),
+    fails="failed; or git is to stop",
+)
+@click.argument("name", metavar="NAME")
+@click.argument("arguments", metavar="[ARGUMENT]...", nargs=-1, type=click.UNPROCESSED)
+def run(frame: Frame, name: str, arguments: Sequence[str]) -> None:
+    """Do the work of the git hook NAME, with the arguments and the input that git gives it.
+
+    The installed hooks run this. Call it from a hook of your own to have both.
+    """
+    work = _WORK.get(name)
+    if work is None:
+        raise UsageError(
+            f"no hook of dvtool: {printable(name)}", hint=f"one of: {', '.join(_WORK)}"
+        )
+    work(frame, arguments or _of_framework(name))
+
+
+run.hidden = True
+
+
+def _of_framework(name: str) -> list[str]:
+    """Return the arguments that the pre-commit framework hands on as variables."""
+    variable = {
+        "post-checkout": "PRE_COMMIT_FROM_REF",
+        "post-rewrite": "PRE_COMMIT_REWRITE_COMMAND",
+    }.get(name)
+    value = os.environ.get(variable) if variable else None
+    return [value] if value else []
+
+
+def _pre_commit(frame: Frame, _: Sequence[str]) -> None:
+    screen = frame.screen
+    try:
+        with frame.repo(required=False) as repo:
+            checked = repo.automation.check_commit()
+            _show_check(screen, repo, checked)
+    except DvError as error:
+        # What is wrong with the repository is for other commands to say: git commit goes on, and
+        # git push is stopped if data would be missing.
+        screen.warn(f"the commit was not checked: {error}")
+        return
+    if checked.staged.refused:
+        raise click.exceptions.Exit(1)
+
+
+def _show_check(screen: Screen, repo: Repo, checked: Checked) -> None:
+    staged = checked.staged
+    shown = printable
+    for message in staged.damaged:
+        screen.error(message, hint="mend it: dv resolve, or dv add the target again")
+    if staged.missing:
+        screen.error(
+            f"the content of {count_text(len(staged.missing), 'file')} to be committed is not in "
+            f"the store:\n{listing(sorted(staged.missing))}",
+            hint="bring it there: dv add PATH, or dv fetch",
+        )
+    for path, size in staged.large:
+        limit = repo.project.config.number("hooks.maxfilesize") or 0
+        screen.error(
+            f"{shown(path)} has {size_text(size)}: too large for git (the limit is "
+            f"{size_text(limit)})",
+            hint=f"put it under dv: dv add --untrack {shell_word(path)}\n"
+            f"or allow it: dv config hooks.maxfilesize {size_text(_round_up(size))}",
+        )
+    if staged.refused:
+        screen.note("nothing was committed (git commit --no-verify leaves out this check)")
+    for target in checked.changed:
+        screen.warn(
+            f"{shown(target)} has changed since dv add; the commit has it as it was then "
+            f"(dv add {shell_word(target)} takes the change over)"
+        )
+
+
+def _round_up(size: int) -> int:
+    unit = 1 << 20
+    return (size + unit - 1) // unit * unit
+
+
+def _pre_push(frame: Frame, _: Sequence[str]) -> None:
+    from dvtool.ops.hooks import parse_refs
+
+    lines = _input_lines()
+    ours, theirs = (os.environ.get(f"PRE_COMMIT_{end}_REF") for end in ("TO", "FROM"))
+    if not lines and ours:
+        # The pre-commit framework reads the lines itself, and hands on the first.
+        lines = [f"- {ours} - {theirs or '0'}"]
+    refs = parse_refs(lines)
+    if not refs.new:
+        return
+    with frame.repo(required=False) as repo:
+        report = repo.push_refs(refs.new, refs.old)
+        if report is None:
+            return
+        for warning in report.warnings:
+            frame.screen.warn(warning)
+        pushed = report.pushed
+        if pushed.changed:
+            frame.screen.note(
+                f"dv: uploaded {size_text(pushed.bytes)} to {printable(pushed.remote)}; "
+                f"{count_text(pushed.files, 'file')} proven there"
+            )
+
+
+def _input_lines() -> list[str]:
+    return sys.stdin.read().splitlines() if sys.stdin is not None else []
+
+
+def _post_checkout(frame: Frame, arguments: Sequence[str]) -> None:
+    _sync(frame, arguments[:1] or ["HEAD"])
+
+
+def _post_commit(frame: Frame, _: Sequence[str]) -> None:
+    _sync(frame, ["HEAD^"])
+
+
+def _post_merge(frame: Frame, _: Sequence[str]) -> None:
+    _sync(frame, ["ORIG_HEAD"])
+
+
+def _post_rewrite(frame: Frame, arguments: Sequence[str]) -> None:
+    from dvtool.ops.hooks import parse_rewritten
+
+    if list(arguments[:1]) != ["amend"]:
+        _sync(frame, parse_rewritten(_input_lines()), rewritten=True)
+
+
+def _sync(frame: Frame, olds: Sequence[str], *, rewritten: bool = False) -> None:
+    """Follow git, and report on standard error; what git has done cannot be stopped here."""
+    screen = frame.screen
+    try:
+        with frame.repo(required=False) as repo:
+            if rewritten:
+                olds = [*repo.project.git.commits_in_between(), *olds]
+            _show_sync(screen, repo, repo.sync(*olds))
+    except DvError as error:
+        screen.warn(f"the data was not brought in step: {error}")
+        screen.note(f"then run: dv checkout{f' ({error.hint})' if error.hint else ''}")
+
+
+def _show_sync(screen: Screen, repo: Repo, synced: Synced) -> None:
+    if synced.written or synced.removed:
+        parts = [
+            f"{count_text(count, 'file')} {what}"
+            for count, what in ((synced.written, "written"), (synced.removed, "removed"))
+            if count
+        ]
+        screen.note(f"dv: data in step with the manifests: {', '.join(parts)}")
+    if synced.kept:
+        screen.warn(
+            f"{count_text(len(synced.kept), 'file')} changed here and in the manifests; yours "
+            f"{'is' if len(synced.kept) == 1 else 'are'} kept:\n{listing(sorted(synced.kept))}"
+        )
+        screen.note("to keep it: dv add PATH; to replace it (a copy is saved): dv checkout --force")
+    if synced.missing_files:
+        screen.warn(
+            f"{count_text(synced.missing_files, 'file')} ({size_text(synced.missing_bytes)}) "
+            "of the manifests are not in the local store; to get them: dv pull"
+        )
+    if synced.unlisted_files:
+        screen.warn(
+            f"some of {count_text(synced.unlisted_files, 'file')} changed, whose list is not "
+            "here yet; to get it and them: dv pull"
+        )
+    for target, why in synced.failed:
+        screen.warn(f"{printable(target)}: {why}" if target else why)
+
+
+_WORK = {
+    "pre-commit": _pre_commit,
+    "pre-push": _pre_push,
+    "post-checkout": _post_checkout,
+    "post-commit": _post_commit,
+    "post-merge": _post_merge,
+    "post-rewrite": _post_rewrite,
+}
+
+for _one in (install, uninstall, status, run):
+    hooks.add_command(_one)

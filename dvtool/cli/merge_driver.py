@@ -1,0 +1,82 @@
+"""``dv merge-driver``: what git runs to merge a manifest. Not for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dvtool.cli.frame import Frame, command
+from dvtool.cli.output import count_text
+from dvtool.errors import ManifestError, printable
+
+if TYPE_CHECKING:
+    from dvtool.manifest import Built, Entries, Manifest
+    from dvtool.threeway import Conflict
+
+_FILE = click.Path(exists=True, dir_okay=False)
+
+
+@command(
+    "merge-driver",
+    examples=("dv merge-driver BASE OURS THEIRS PATH   # git does, see docs/merging.md",),
+    exits=(4, 6, 7, 9),
+    fails="entries conflict, and OURS has our side of them; or failed",
+)
+@click.argument("base", type=_FILE)
+@click.argument("ours", type=_FILE)
+@click.argument("theirs", type=_FILE)
+@click.argument("path")
+def merge_driver(frame: Frame, base: str, ours: str, theirs: str, path: str) -> None:
+    """Merge three versions of the manifest PATH by entry, into OURS.
+
+    For git, which runs it from the top of the worktree. When it fails OURS is left as it is.
+    """
+    from dvtool.atomic import write_bytes
+    from dvtool.manifest import SUFFIX, decode, encode
+
+    texts = {
+        name: _read(file) for name, file in (("base", base), ("ours", ours), ("theirs", theirs))
+    }
+    sides = {
+        name: decode(text, f"{path} ({name})") if text or name != "base" else None
+        for name, text in texts.items()
+    }
+    mine, other = sides["ours"], sides["theirs"]
+    if mine is None or other is None:
+        raise ManifestError(f"{printable(path)}: a side of the merge is empty")
+    built, conflicts = _merge(frame, sides["base"], mine, other)
+    write_bytes(ours, encode(built.manifest))
+    if conflicts:
+        found = count_text(len(conflicts), "conflict")
+        target = printable(path.removesuffix(SUFFIX))
+        frame.screen.note(f"{found} in {target}: dv status lists them, dv resolve settles them")
+        raise click.exceptions.Exit(1)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _merge(
+    frame: Frame, base: Manifest | None, ours: Manifest, theirs: Manifest
+) -> tuple[Built, list[Conflict]]:
+    from dvtool.manifest import ShardRef
+    from dvtool.threeway import merge, shards_needed
+
+    def none_there(ref: ShardRef) -> Entries:
+        raise AssertionError(ref)
+
+    sharded = any(side is not None and side.shards for side in (base, ours, theirs))
+    if not sharded:
+        # Without opening the repository: quick, and whatever state its settings are in.
+        built, conflicts = merge(base, ours, theirs, none_there)
+        if not built.shards:
+            return built, conflicts
+    with frame.repo(required=False) as repo:
+        store = repo.project.store
+        store.need_shards(shards_needed(base, ours, theirs))
+        built, conflicts = merge(base, ours, theirs, store.load_shard)
+        store.put_shards(built.shards)
+    return built, conflicts

@@ -1,0 +1,125 @@
+"""``dv resolve``: settle what a merge left in conflict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from dvtool.cli.frame import Frame, command, paths_argument
+from dvtool.cli.output import Screen, count_text, shell_word, size_text
+from dvtool.errors import UsageError, listing, printable
+
+if TYPE_CHECKING:
+    from dvtool.instep import Stepped
+    from dvtool.ops.resolve import Side
+    from dvtool.repo import Repo
+    from dvtool.resolving import Settled
+
+
+@command(
+    "resolve",
+    examples=(
+        "dv resolve                                # what does not truly conflict",
+        "dv resolve --theirs                       # all, for the other side",
+        "dv resolve --both data/images/cat.jpg     # keeps cat.theirs.jpg too",
+        "dv resolve --ours 'data/images/dogs/*'    # some entries, by a glob",
+    ),
+    exits=(4, 5, 6, 7, 8, 9),
+    fails="failed; or conflicts are left",
+    json_keys=(
+        '{"targets": [{"target", "settled", "left", "kept", "written", "written_bytes", '
+        '"removed", "unsaved", "missing", "missing_bytes"}]}; settled and left are paths in the '
+        "target, kept is the target made of the other side or null, and unsaved and missing "
+        "name files, from the top of the worktree, that were left as they are."
+    ),
+)
+@paths_argument
+@click.option("--ours", is_flag=True, help="Settle for our side.")
+@click.option("--theirs", is_flag=True, help="Settle for the other side.")
+@click.option("--both", is_flag=True, help="Keep the other side beside ours: cat.theirs.jpg.")
+def resolve(
+    frame: Frame, paths: Sequence[str], ours: bool, theirs: bool, both: bool, as_json: bool
+) -> None:
+    """Settle what a merge, rebase, cherry-pick or stash pop left in conflict.
+
+    Without a side, settles only what does not truly conflict, as when git merged without the
+    driver of dv. A target with no conflict left is staged for git, and its files follow; what
+    has unsaved changes is never overwritten.
+
+    Sides are git's: in a merge, ours is the branch you are on and theirs the one merged; in a
+    rebase, ours is the branch you rebase onto and theirs your own commit; in a cherry-pick or
+    stash pop, theirs is what is picked or popped.
+    """
+    sides = [name for name, on in (("ours", ours), ("theirs", theirs), ("both", both)) if on]
+    if len(sides) > 1:
+        raise UsageError("--ours, --theirs and --both exclude each other")
+    screen = frame.screen
+    with frame.repo() as repo:
+        done = repo.resolve(paths, side=cast("Side", sides[0]) if sides else None)
+        if as_json:
+            screen.json({"targets": [_as_json(one) for one in done]})
+        else:
+            for one in done:
+                _show(screen, repo, one)
+            if not done:
+                screen.done("nothing to resolve")
+            elif not any(one.resolved.left for one in done):
+                screen.note("next: git commit, or git rebase --continue and the like")
+    if any(one.resolved.left for one in done):
+        raise click.exceptions.Exit(1)
+
+
+def _as_json(one: Settled) -> dict[str, object]:
+    return {
+        "target": one.resolved.target,
+        "settled": one.resolved.settled,
+        "left": one.resolved.left,
+        "kept": one.resolved.kept,
+        "written": sum(step.written for step in one.stepped),
+        "written_bytes": sum(step.written_bytes for step in one.stepped),
+        "removed": sum(step.removed for step in one.stepped),
+        "unsaved": [path for step in one.stepped for path in step.unsaved],
+        "missing": [path for step in one.stepped for path in step.missing],
+        "missing_bytes": sum(step.missing_bytes for step in one.stepped),
+    }
+
+
+def _show(screen: Screen, repo: Repo, one: Settled) -> None:
+    resolved = one.resolved
+    name = printable(repo.paths.shown(resolved.target))
+    settled = f"{count_text(len(resolved.settled), 'conflict')} settled"
+    parts = [settled] if resolved.settled else []
+    if resolved.left:
+        parts.append(f"{count_text(len(resolved.left), 'conflict')} left")
+    else:
+        parts.append("staged" if resolved.after is not None else "its removal is staged")
+    for step in one.stepped:
+        if step.written:
+            files = count_text(step.written, "file")
+            parts.append(f"{files} written, {size_text(step.written_bytes)}")
+        if step.removed:
+            parts.append(f"{step.removed:,} removed")
+    screen.done(f"{name}  {'; '.join(parts)}")
+    if resolved.kept is not None:
+        screen.done(f"{printable(repo.paths.shown(resolved.kept))}  keeps the other side")
+    if resolved.left:
+        left = [repo.paths.shown_in(resolved.target, path) for path in resolved.left]
+        screen.line(listing(left))
+        word = shell_word(repo.paths.shown(resolved.target))
+        screen.note(f"choose: dv resolve --ours, --theirs or --both {word}")
+    for step in one.stepped:
+        _warn(screen, repo, step)
+
+
+def _warn(screen: Screen, repo: Repo, step: Stepped) -> None:
+    if step.unsaved:
+        names = listing(repo.paths.shown(path) for path in step.unsaved)
+        screen.warn(
+            f"these have changes that are saved nowhere, and were left as they are:\n{names}"
+        )
+    if step.missing:
+        names = listing(repo.paths.shown(path) for path in step.missing)
+        size = size_text(step.missing_bytes)
+        screen.warn(f"the content of these ({size}) is not here; dv pull gets it:\n{names}")

@@ -1,0 +1,100 @@
+"""What merges left in the manifests of a repository: listing it, and settling it, data included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dvtool.errors import DvError, UsageError, listing
+from dvtool.instep import Stepped, bring_in_step
+from dvtool.ops import resolve as resolve_ops
+from dvtool.ops import status as status_ops
+from dvtool.project import Project
+from dvtool.selection import Selection
+from dvtool.threeway import Conflict
+
+Select = Callable[[Sequence[str]], list[Selection]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What `resolve` did to one target, and to its files."""
+
+    resolved: resolve_ops.Resolved
+    stepped: tuple[Stepped, ...]
+
+
+def status(
+    project: Project, select: Select, *, mismerged: bool = False
+) -> list[status_ops.TargetStatus]:
+    """Return the state of the targets that `select` chooses, with their conflicts.
+
+    With `mismerged`, also of manifests that git merged as text into what is no manifest.
+    """
+    found = {one.target: one for one in _left_by_merges(project, mismerged=mismerged)}
+    selections = select(sorted({*status_ops.known_targets(project), *found}))
+    conflicts: dict[str, list[Conflict]] = {}
+    problems: dict[str, str] = {}
+    for selection in selections:
+        one = found.get(selection.target)
+        if one is None:
+            continue
+        conflicts[one.target] = []
+        try:
+            conflicts[one.target] = resolve_ops.conflicts(project, one)
+        except DvError as error:  # a list of files that is neither here nor to be had
+            problems[one.target] = f"cannot be compared: {error}"
+        if one.damage is not None:
+            problems[one.target] = f"cannot be compared: {one.damage}"
+    results = status_ops.status(project, selections, conflicts)
+    for result in results:
+        if result.target in problems:
+            result.faults.append((".", problems[result.target]))
+    return results
+
+
+def refuse_conflicted(project: Project, targets: Sequence[str]) -> None:
+    """Raise a UsageError for targets that a merge left open: staging them would settle it."""
+    left = {one.target for one in resolve_ops.unmerged(project)}.intersection(targets)
+    if left:
+        raise UsageError(
+            f"a merge left conflicts in the manifests of:\n{listing(sorted(left))}",
+            hint="settle them first: dv resolve (dv status lists them)",
+        )
+
+
+def resolve(project: Project, select: Select, side: resolve_ops.Side | None) -> list[Settled]:
+    """Settle what merges left, as far as selected; the rest of the merge is done in any case.
+
+    A manifest that is merged but not in the form that dvtool gives it gets that form.
+    """
+    found = {one.target: one for one in _left_by_merges(project, mismerged=True)}
+    resolve_ops.forget_others(project, found)
+    selections = select(sorted({*project.targets(), *found}))
+    chosen = [selection for selection in selections if selection.target in found]
+    done = []
+    for selection in chosen:
+        resolved = resolve_ops.resolve(project, found[selection.target], selection, side)
+        stepped = [bring_in_step(project, resolved.target, resolved.before, resolved.after)]
+        if resolved.kept is not None:
+            kept = project.manifest(resolved.kept)
+            stepped.append(bring_in_step(project, resolved.kept, None, kept))
+        done.append(Settled(resolved, tuple(stepped)))
+    for selection in selections:
+        if selection.target in found:
+            continue
+        before = project.manifest(selection.target)
+        if resolve_ops.normalise(project, selection.target):
+            after = project.manifest(selection.target)
+            same = resolve_ops.Resolved(selection.target, (), (), before, after)
+            done.append(Settled(same, ()))
+    return done
+
+
+def _left_by_merges(project: Project, *, mismerged: bool) -> list[resolve_ops.Unmerged]:
+    found = resolve_ops.unmerged(project)
+    if not (mismerged or resolve_ops.any_recorded(project)):
+        return found
+    known = {one.target for one in found}
+    more = resolve_ops.mismerged(project)
+    return found + [one for one in more if one.target not in known]

@@ -1,0 +1,71 @@
+"""Clone, a part of the data, and drop, as a user would, on every kind of remote."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dvtool.errors import UnsavedError
+from dvtool.repo import Repo, clone
+from tests.scenario import Clone, Remote, noise
+
+
+@pytest.fixture
+def work(tmp_path: Path, remote: Remote) -> Clone:
+    work = Clone.new(tmp_path / "work", remote)
+    for number in range(3):
+        work.write(f"data/{number}.bin", noise(200_000, number))
+    work.write("data/sub/small.txt", b"small")
+    work.add("data")
+    work.git("add", "-A")
+    work.commit("data")
+    with work.repo() as repo:
+        repo.push()
+    return work
+
+
+def test_clone_a_part_then_add_push_and_drop(work: Clone, remote: Remote, tmp_path: Path) -> None:
+    place = clone(str(work.path), "part", cwd=str(tmp_path))
+    part = Clone(Path(place))
+    with part.repo() as repo:
+        repo.settings.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url)
+        repo.pull(paths=["data/sub"])
+    assert set(part.tree("data")) == {"sub/small.txt"}
+    part.write("data/new.txt", b"new")
+    part.add("data/new.txt")
+    part.commit("new")
+    with part.repo() as repo:
+        assert repo.push().pushed.bytes < 5_000
+        dropped = repo.drop(["data"])
+        assert (dropped.workspace_bytes, dropped.targets[0].files) == (8, 2)
+        assert repo.status()[0].deleted == []
+        repo.pull(paths=["data/0.bin", "data/new.txt"])
+    assert (part.path / "data/0.bin").read_bytes() == noise(200_000, 0)
+
+
+def test_drop_frees_only_with_proof(work: Clone) -> None:
+    before = work.tree("data")
+    work.write("data/new.bin", noise(100_000, 9))
+    work.add("data")
+    with work.repo() as repo, pytest.raises(UnsavedError, match=r"new\.bin"):
+        repo.drop(["data"])
+    work.commit("more")
+    with work.repo() as repo:
+        repo.push()
+        dropped = repo.drop(["data"])
+        assert dropped.store_bytes > 690_000
+        assert not repo.project.store.db.packs()
+        repo.pull()
+    assert work.tree("data").items() >= before.items()
+
+
+def test_reading_in_a_bare_clone(work: Clone, remote: Remote, tmp_path: Path) -> None:
+    place = tmp_path / "bare.git"
+    subprocess.run(["git", "clone", "-q", "--bare", str(work.path), str(place)], check=True)
+    with Repo.open(str(place)) as repo:
+        repo.settings.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url, local=True)
+        assert [one.path for one in repo.ls(["data/sub"])] == ["data/sub/small.txt"]
+        assert b"".join(repo.cat("data/2.bin")) == noise(200_000, 2)
+        assert repo.fetch().files == 3
