@@ -229,7 +229,7 @@ def _show_check(screen: Screen, repo: Repo, checked: Checked) -> None:
             f"{shown(path)} has {size_text(size)}: too large for git (the limit is "
             f"{size_text(limit)})",
             hint=f"put it under dv: dv add --untrack {shell_word(path)}\n"
-            f"or allow it: dv config hooks.maxfilesize {size_text(_round_up(size))}",
+            f"or allow it: dv config hooks.maxfilesize {-(-size >> 20)}MiB",
         )
     if staged.refused:
         screen.note("nothing was committed (git commit --no-verify leaves out this check)")
@@ -238,11 +238,6 @@ def _show_check(screen: Screen, repo: Repo, checked: Checked) -> None:
             f"{shown(target)} has changed since dv add; the commit has it as it was then "
             f"(dv add {shell_word(target)} takes the change over)"
         )
-
-
-def _round_up(size: int) -> int:
-    unit = 1 << 20
-    return (size + unit - 1) // unit * unit
 
 
 def _pre_push(frame: Frame, _: Sequence[str]) -> None:

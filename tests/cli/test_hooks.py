@@ -321,7 +321,9 @@ def test_a_large_file_stops_the_commit_and_the_hint_works(work: Work) -> None:
     said = sh(work, "git commit -m big", code=1)
     assert "11.0 MiB" in said
     assert "dv add --untrack 'big file.bin'" in said
-    assert "dv config hooks.maxfilesize" in said
+    assert "dv config hooks.maxfilesize 11MiB" in said
+    work.dv("config", "--local", "hooks.maxfilesize", "11MiB")
+    work.dv("config", "--local", "--unset", "hooks.maxfilesize")
     work.dv("add", "--untrack", "big file.bin")
     sh(work, "git commit -qm small")
     assert "big file.bin" not in work.git("ls-files").splitlines()
