@@ -251,6 +251,20 @@ def refuse_place(path: str) -> None:
         raise UsageError(f"{printable(path)} cannot be a target: it {fault or 'has a newline'}")
 
 
+def refuse_overlap(targets: Iterable[str]) -> None:
+    """Raise a UsageError if one target lies inside another: both would own the same files."""
+    every = set(targets)
+    for target in sorted(every):
+        parent = target
+        while parent := parent.rpartition("/")[0]:
+            if parent in every:
+                raise UsageError(
+                    f"the target {printable(target)} lies inside the target {printable(parent)}; "
+                    "nothing was changed",
+                    hint=f"take one of them out first: dv rm {printable(parent)} (its files stay)",
+                )
+
+
 def require_worktree(git: Git) -> str:
     """Return the top of the worktree; SetupError in a bare repository."""
     if git.worktree is None:

@@ -17,6 +17,7 @@ from dvtool.arguments import Arguments
 from dvtool.automation import Automation, Synced
 from dvtool.digest import parse_hex
 from dvtool.errors import (
+    CorruptError,
     ManifestError,
     MissingError,
     RemoteError,
@@ -39,12 +40,14 @@ from dvtool.ops import push as push_ops
 from dvtool.ops import status as status_ops
 from dvtool.ops.resolve import Side
 from dvtool.progress import SILENT, Progress
-from dvtool.project import Project, require_worktree, workspace_path
+from dvtool.project import Project, refuse_overlap, require_worktree, workspace_path
+from dvtool.saved import Saved, keep_uncommitted
 from dvtool.selection import Selection
 from dvtool.settings import Settings, load_config
 from dvtool.statcache import StatCache
 from dvtool.store.known import Known
 from dvtool.store.local import LocalStore
+from dvtool.store.remote import RemoteStore
 from dvtool.workspace import Workspace
 
 NO_WORKTREE = "no-worktree"
@@ -56,7 +59,7 @@ class Restored:
     """What a checkout or pull did."""
 
     targets: tuple[checkout_ops.CheckedOut, ...]
-    saved: tuple[checkout_ops.Saved, ...] = ()
+    saved: tuple[Saved, ...] = ()
     fetched: fetch_ops.Fetched | None = None
 
 
@@ -299,13 +302,11 @@ class Repo:
         revs: Sequence[str] = (),
         every: bool = False,
         paths: Sequence[str] = (),
-        exclude: Sequence[str] = (),
     ) -> PushReport:
         """Upload what commits need, and prove that it is there.
 
-        Without `revs` those are HEAD and the commits behind it that are in no remote branch of
-        git; `every` takes all refs with their whole history. `exclude` are commits with whose
-        history git remotes have theirs, besides those that remote branches tell of.
+        Without `revs` that is HEAD; `every` takes all refs. What the commits behind them need is
+        uploaded too, unless a push, from here or from another clone, proved that before.
         """
         self.settings.require_init()
         repo_id = self.project.config.text("core.repoid") or ""
@@ -314,17 +315,57 @@ class Repo:
         mark = store.mark()
         known = Known(self.project.store.db, mark.id) if mark else None
         past = [] if every or known is None else known.commits()
-        wanted, warnings = self._to_push(tips, [*past, *exclude], every=every)
+        wanted, behind, warnings = self._to_push(tips, past)
         if paths:
             targets = sorted({one.target for one in wanted})
             selected = {selection.target for selection in self.paths.selections(targets, paths)}
             wanted = [one for one in wanted if one.target in selected]
+            behind = [one for one in behind if one.target in selected]
+        behind = behind if every else self._unproven(store, known, repo_id, behind)
         with self._shards_from(None if self.project.config.default_remote() else remote):
-            pushed = push_ops.push(self.project, store, repo_id, wanted)
+            pushed, gaps = self._push_all(store, repo_id, wanted, behind)
         mark = store.mark()
-        if mark is not None and not paths and not self.project.git.is_shallow():
+        if mark is not None and not (paths or gaps or self.project.git.is_shallow()):
             Known(self.project.store.db, mark.id).add_commits(tips)
-        return PushReport(pushed, tuple(self._uncommitted()), tuple(warnings))
+        return PushReport(pushed, tuple(self._uncommitted()), (*warnings, *gaps))
+
+    def _push_all(
+        self,
+        store: RemoteStore,
+        repo_id: str,
+        wanted: Sequence[push_ops.Wanted],
+        behind: Sequence[push_ops.Wanted],
+    ) -> tuple[push_ops.Pushed, list[str]]:
+        """Push tips and history; where history has gaps that nobody here can fill, say so."""
+        gap = ""
+        if behind:
+            try:
+                every = [*wanted, *behind]
+                return push_ops.push(self.project, store, repo_id, every), []
+            except MissingError as error:
+                gap = str(error)
+        pushed = push_ops.push(self.project, store, repo_id, wanted)
+        if not gap:
+            return pushed, []
+        return pushed, [f"the data of earlier commits is not all on {store.url}: {gap}"]
+
+    def _unproven(
+        self,
+        store: RemoteStore,
+        known: Known | None,
+        repo_id: str,
+        behind: Sequence[push_ops.Wanted],
+    ) -> list[push_ops.Wanted]:
+        """Return the manifests that no root there names: roots are written after the proof."""
+        if known is None or not behind:
+            return list(behind)
+        names = set(store.root_names(repo_id))
+        for name in sorted(names - known.root_names()):
+            with contextlib.suppress(CorruptError, MissingError):
+                root = store.get_root(repo_id, name)
+                known.add_root(name, [parse_hex(one.manifest) for one in root.manifests])
+        rooted = known.roots([manifest_digest(one.manifest) for one in behind])
+        return [one for one in behind if rooted.get(manifest_digest(one.manifest), "") not in names]
 
     def _tips(self, revs: Sequence[str], *, every: bool) -> list[str]:
         git = self.project.git
@@ -341,20 +382,18 @@ class Repo:
         return [head]
 
     def _to_push(
-        self, tips: Sequence[str], past: Sequence[str], *, every: bool
-    ) -> tuple[list[push_ops.Wanted], list[str]]:
-        """Return the distinct manifests of the commits; those of the tips are always among them."""
+        self, tips: Sequence[str], past: Sequence[str]
+    ) -> tuple[list[push_ops.Wanted], list[push_ops.Wanted], list[str]]:
+        """Return the distinct manifests of the tips, those only behind them, and warnings."""
         git = self.project.git
-        published = [
-            commit for ref, commit in git.all_refs().items() if ref.startswith("refs/remotes/")
-        ]
-        exclude = [] if every else [*past, *published]
         blobs: dict[tuple[str, str], bool] = {}
-        for path, ids in git.manifest_blobs_in(tips, exclude=exclude).items():
+        for path, ids in git.manifest_blobs_in(tips, exclude=past).items():
             blobs.update({(path, blob): False for blob in ids})
         for tip in tips:
             blobs.update(dict.fromkeys(git.manifests_at(tip).items(), True))
-        wanted, warnings = [], []
+        wanted: list[push_ops.Wanted] = []
+        behind: list[push_ops.Wanted] = []
+        warnings = []
         for (path, blob), at_tip in sorted(blobs.items()):
             try:
                 manifest = decode(git.read_blob(blob), path)
@@ -364,8 +403,9 @@ class Repo:
                 warnings.append(f"passed over in an earlier commit: {error}")
                 continue
             target = path.removesuffix(SUFFIX)
-            wanted.append(push_ops.Wanted(target, manifest, partial(self._past, target)))
-        return wanted, warnings
+            one = push_ops.Wanted(target, manifest, partial(self._past, target))
+            (wanted if at_tip else behind).append(one)
+        return wanted, behind, warnings
 
     def _uncommitted(self) -> Iterator[str]:
         head = self.project.git.head()
@@ -439,6 +479,7 @@ class Repo:
         commit = project.git.resolve(rev) if rev else None
         manifests = project.manifests_at(commit) if commit else next(self._manifests_of(()))
         selections = self.paths.selections(sorted(manifests), paths)
+        refuse_overlap([*self.project.targets(), *(s.target for s in selections)])
         wanted = [self._wanted(manifests[s.target], s) for s in selections]
         plans = [self._plan(commit, one) for one in wanted]
         checkout_ops.refuse_losses(plans, force=force)
@@ -491,10 +532,7 @@ class Repo:
     def _put_manifest(self, commit: str, one: fetch_ops.Wanted) -> None:
         """Put a commit's manifest, or the selected entries of it, into worktree and index."""
         project, target = self.project, one.selection.target
-        text = project.manifest_text(target)
-        head = project.git.head()
-        if text is not None and (not head or project.git.blob_at(head, target + SUFFIX) != text):
-            checkout_ops.keep_manifest(project, text)
+        keep_uncommitted(project, target)
         if one.selection.whole or project.manifest_text(target) is None:
             project.git.restore(commit, [target + SUFFIX])
             project.git.stage(ignore_target(project.workspace, target))
@@ -529,7 +567,7 @@ class Repo:
             tips, exclude=before
         ):
             return None
-        return self.push(revs=tips, exclude=before)
+        return self.push(revs=tips)
 
     # --- verbs that only look -------------------------------------------------------------
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dvtool.digest import Digest, hasher
-from dvtool.errors import DvError, InputError, printable
+from dvtool.errors import DvError, InputError, listing, printable
 from dvtool.manifest import SELF, Entry, link_fault
 from dvtool.project import Project, workspace_path
 from dvtool.selection import Selection
@@ -37,6 +37,8 @@ class Scan:
     faults: list[tuple[str, str]] = field(default_factory=list)
     followed: set[str] = field(default_factory=set)
     """Symlinks that count as what they point to."""
+    left_out: bool = False
+    """Whether ignore rules left something out."""
     seen: dict[str, Seen] = field(default_factory=dict)
     """What the statcache remembers, of paths on the disk and of vanished ones."""
     digests: dict[str, Digest] = field(default_factory=dict)
@@ -107,6 +109,56 @@ def scan_selected(
     return scan
 
 
+def find_left_out(project: Project, scan: Scan, paths: Iterable[str]) -> None:
+    """Look for tracked paths that ignore rules kept out of the scan: those rules are for others.
+
+    As with git, what is tracked stays tracked when a rule comes to match it.
+    """
+    if not scan.left_out:
+        return
+    for path in paths:
+        if path in scan.files or path in scan.links or path in scan.folders:
+            continue
+        place = workspace_path(scan.target, path)
+        found = project.workspace.stat(place)
+        if found is None:
+            continue
+        if stat.S_ISREG(found.st_mode):
+            scan.files[path] = found
+            if path in scan.seen:
+                _remember(scan, path, scan.seen[path])
+        elif stat.S_ISLNK(found.st_mode):
+            scan.links[path] = project.workspace.read_link(place) or ""
+        elif stat.S_ISDIR(found.st_mode):
+            scan.folders.add(path)
+        parent = path.rpartition("/")[0]
+        while parent:
+            scan.folders.add(parent)
+            parent = parent.rpartition("/")[0]
+
+
+def refuse_unreadable(scan: Scan, paths: Iterable[str]) -> None:
+    """Raise an InputError if something in the way of these paths could not be looked at."""
+    faults = {path for path, _ in scan.faults}
+    if not faults:
+        return
+    hidden = sorted(
+        {path for path in paths if path in faults or not faults.isdisjoint(_above(path))}
+    )
+    if hidden:
+        raise InputError(
+            "these could not be looked at; nothing was changed:\n"
+            + listing(workspace_path(scan.target, path) for path in hidden),
+            hint="see what is wrong with them or the folders above: dv status",
+        )
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
+    yield SELF
+
+
 def content_of(entries: Mapping[str, Entry]) -> ContentAt:
     """Say where a manifest has content: at its files and in the folders above them."""
     folders: set[str] = set()
@@ -146,6 +198,7 @@ def _walk(
         for name, link in folder.links.items():
             scan.links[prefix + name] = link
         scan.faults.extend((outer + fault, why) for fault, why in folder.faults)
+        scan.left_out = scan.left_out or folder.left_out
 
 
 def _recall(project: Project, scan: Scan, inner: str) -> None:
@@ -266,9 +319,9 @@ def save_seen(project: Project, target: str, changes: Mapping[str, Seen | None])
     project.statcache.save(rows)
 
 
-def tracked_other() -> Seen:
-    """Return what to remember of a symlink or empty folder that dvtool tracks."""
-    return seen_other(tracked=True)
+def tracked_other(link: str = "") -> Seen:
+    """Return what to remember of a symlink or (without `link`) empty folder that is tracked."""
+    return seen_other(link, tracked=True)
 
 
 def file_entry(scan: Scan, path: str) -> Entry:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from dvtool.digest import Digest
+from dvtool.digest import Digest, digest_of
 
 VERSION = 1
 TICK_NS = 10_000_000
@@ -79,9 +79,14 @@ def seen_file(
     )
 
 
-def seen_other(*, tracked: bool) -> Seen:
-    """Return what to remember of a symlink or an empty folder: only that it was there."""
-    return Seen(0, 0, -1, 0, False, b"", tracked)
+def seen_other(link: str = "", *, tracked: bool) -> Seen:
+    """Return what to remember of a symlink (where it points) or of an empty folder."""
+    return Seen(0, 0, -1, 0, False, link_digest(link) if link else b"", tracked)
+
+
+def link_digest(link: str) -> Digest:
+    """Return the digest by which a symlink's target is remembered."""
+    return digest_of(link.encode("utf-8", "surrogateescape"))
 
 
 def now_ns() -> int:

@@ -40,6 +40,8 @@ class Folder:
     files: dict[str, os.stat_result] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
+    left_out: bool = False
+    """Whether ignore rules left something out."""
     faults: list[tuple[str, str]] = field(default_factory=list)
     """(path, what is wrong) of what cannot be versioned: sockets, undecodable names, …"""
 
@@ -141,7 +143,8 @@ class Workspace:
         """Put a new file at `path`: `fill` writes it to the descriptor it is given.
 
         Only when `fill` has returned does the file take its name, so a failure (or `kill -9`)
-        leaves what was there. Returns the lstat of the new file.
+        leaves what was there. Returns the lstat of the new file, as it was when it was complete:
+        should somebody have replaced it since, that does not match what is there.
         """
         name, folder = self._at(path, create=True)
         base = os.path.dirname(name) if folder is None else ""
@@ -152,6 +155,7 @@ class Workspace:
         try:
             try:
                 fill(fd)
+                complete = os.fstat(fd)
             finally:
                 os.close(fd)
             self._replace(temp, name, folder)
@@ -159,7 +163,10 @@ class Workspace:
             with contextlib.suppress(OSError):
                 os.unlink(temp, dir_fd=folder)
             raise
-        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+        # The rename moved the ctime: so the file is asked once more, unless it is another by now.
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        ours = (complete.st_ino, complete.st_size, complete.st_mtime_ns)
+        return found if ours == (found.st_ino, found.st_size, found.st_mtime_ns) else complete
 
     def write_link(self, path: str, target: str) -> None:
         """Put a symlink at `path`, replacing a file or link."""
@@ -444,6 +451,7 @@ def _scan(full: str, inner: str, ignored: Ignore, follow: Follow | None) -> Fold
             continue
         is_folder = entry.is_dir(follow_symlinks=False)
         if ignored.active and ignored.ignores(prefix + name, is_folder=is_folder):
+            folder.left_out = True
             continue
         if not _is_utf8(name):
             folder.faults.append((prefix + name, "has a name that is not valid UTF-8"))

@@ -29,7 +29,7 @@ from dvtool.manifest import (
     update,
 )
 from dvtool.project import Project, refuse_place, workspace_path
-from dvtool.scan import Scan, file_entry, save_seen, scan_target, tracked_other
+from dvtool.scan import Scan, file_entry, find_left_out, save_seen, scan_target, tracked_other
 from dvtool.statcache import Seen, seen_file
 from dvtool.workspace import IGNORE_FILE, Ignore, is_executable, refuse_faults
 
@@ -127,6 +127,7 @@ def add(
     scan = scan_target(
         project, request.target, inner=request.inner, content_at=_anywhere if dereference else None
     )
+    find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
     kind = _kind(project, scan, before, request)
     _check(scan, request)
     result = Added(request.target, warnings=_ambiguous(scan))
@@ -376,7 +377,9 @@ def _remember(project: Project, scan: Scan, changes: dict[str, Entry | None]) ->
         seen = scan.seen.get(path)
         if seen is not None:
             rows[path] = seen if seen.tracked else _as_tracked(seen)
-    for path in (*scan.links, *scan.empty_folders):
+    for path, link in scan.links.items():
+        rows[path] = tracked_other(link)
+    for path in scan.empty_folders:
         rows[path] = tracked_other()
     for path, entry in changes.items():
         if entry is None and path not in rows:

@@ -11,16 +11,23 @@ import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dvtool import atomic
 from dvtool.compare import differing
 from dvtool.digest import EMPTY, Digest
-from dvtool.errors import ManifestError, UnsavedError, listing
-from dvtool.ingest import Source, batches, ingest
-from dvtool.manifest import SELF, SUFFIX, Entries, Entry, Manifest, build, check_nesting, encode
+from dvtool.errors import ManifestError, UnsavedError, listing, printable
+from dvtool.manifest import SELF, Entries, Entry, Manifest, check_nesting
 from dvtool.project import Project, workspace_path
-from dvtool.scan import Scan, content_of, hash_files, save_seen, scan_target
+from dvtool.saved import Saved, save_files
+from dvtool.scan import (
+    Scan,
+    content_of,
+    find_left_out,
+    hash_files,
+    refuse_unreadable,
+    save_seen,
+    scan_target,
+)
 from dvtool.selection import Selection
-from dvtool.statcache import Seen, now_ns, seen_file, seen_other
+from dvtool.statcache import Seen, link_digest, now_ns, seen_file, seen_other
 from dvtool.store.local import ContentReader
 from dvtool.workspace import is_executable
 
@@ -69,14 +76,6 @@ class CheckedOut:
     removed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """Content that `--force` brought into the store before replacing it."""
-
-    path: str
-    blake3: str
-
-
 def plan(
     project: Project,
     selection: Selection,
@@ -93,6 +92,8 @@ def plan(
     make_target = wanted is not None and wanted.kind == "dir" and selection.whole
     old = project.entries(before, selection) if before and before != wanted else {}
     scan = scan_target(project, selection.target, content_at=content_of(entries | old))
+    find_left_out(project, scan, (*entries, *old))
+    refuse_unreadable(scan, (*entries, *old))
     result = Plan(
         selection.target, scan, keep_folders=_folders_of(entries), make_target=make_target
     )
@@ -125,7 +126,8 @@ def _plan_entry(result: Plan, scan: Scan, path: str, entry: Entry, old: Entries)
     if path in scan.files:
         found = scan.files[path]
         same = entry.is_file and scan.digests.get(path) == entry.digest
-        if same and is_executable(found) == entry.exec:
+        # What a link leads to is not ours to chmod.
+        if same and (is_executable(found) == entry.exec or path in scan.followed):
             result.settled[path] = entry
         elif same:
             result.chmod[path] = entry
@@ -154,7 +156,8 @@ def _link_known(scan: Scan, path: str, old: Entries) -> bool:
     """Whether a symlink is one that a manifest has, so that replacing it loses nothing."""
     if path in old:
         return old[path].symlink == scan.links[path]
-    return path in scan.seen and scan.seen[path].tracked
+    seen = scan.seen.get(path)
+    return seen is not None and seen.tracked and seen.digest == link_digest(scan.links[path])
 
 
 def _find_unsaved(project: Project, result: Plan) -> None:
@@ -165,7 +168,9 @@ def _find_unsaved(project: Project, result: Plan) -> None:
     # A folder where a file should go: what is in it must be going too, or it blocks.
     leaving = {*result.remove, *result.write}
     for path, entry in result.write.items():
-        if path in scan.folders and not entry.dir:
+        if path == SELF and path not in scan.files:
+            result.blocked.extend(p for p in (*scan.files, *scan.links) if p not in leaving)
+        elif path in scan.folders and not entry.dir:
             inside = [
                 other
                 for other in (*scan.files, *scan.links)
@@ -217,6 +222,7 @@ def plan_following(
     check_nesting(new, target)
     there = new | {path: entries[0] for path, entries in known.items() if entries}
     scan = scan_target(project, target, content_at=content_of(there))
+    find_left_out(project, scan, there)
     hash_files(project, scan, [path for path in scan.files if path in want])
     result = Following(Plan(target, scan, keep_folders=_folders_of(new)), gone=wanted is None)
     for path in sorted(want):
@@ -343,41 +349,9 @@ def refuse_losses(plans: Iterable[Plan], *, force: bool) -> None:
 
 
 def save_unsaved(project: Project, plans: Iterable[Plan]) -> list[Saved]:
-    """Bring content that the plans would destroy into the store; return what was saved.
-
-    A manifest of it is written below the git folder, so that it can be found later.
-    """
-    saved: list[Saved] = []
-    for one in plans:
-        paths = [workspace_path(one.target, path) for path in one.unsaved]
-        sources = [Source(path, 0) for path in paths]
-        entries: Entries = {}
-        for batch in batches(project.root, project.store.path, sources):
-            result = ingest(batch)
-            project.store.adopt(result.packs)
-            for file in result.files:
-                entries[file.path] = Entry(
-                    blake3=file.digest.hex(),
-                    size=file.stat.st_size,
-                    exec=is_executable(file.stat),
-                )
-        if entries:
-            _record_saved(project, entries)
-            saved.extend(Saved(path, entry.blake3) for path, entry in entries.items())
-    return saved
-
-
-def _record_saved(project: Project, entries: Entries) -> None:
-    built = build("dir", entries)
-    project.store.put_shards(built.shards)
-    keep_manifest(project, encode(built.manifest))
-
-
-def keep_manifest(project: Project, text: bytes) -> None:
-    """Keep a manifest that is about to be replaced and may be in no commit."""
-    folder = os.path.join(project.store.path, "saved")
-    os.makedirs(folder, exist_ok=True)
-    atomic.write_bytes(os.path.join(folder, f"{now_ns()}{SUFFIX}"), text)
+    """Bring content that the plans would destroy into the store; return what was saved."""
+    unsaved = [workspace_path(one.target, path) for one in plans for path in one.unsaved]
+    return save_files(project, unsaved)
 
 
 # --- doing it -------------------------------------------------------------------------------
@@ -406,8 +380,11 @@ def apply(project: Project, todo: Plan) -> CheckedOut:
         elif entry.dir:
             project.workspace.make_folder(place)
     for path, entry in todo.chmod.items():
+        _refuse_meddled(project, todo, path)
         place = workspace_path(todo.target, path)
-        written[path] = project.workspace.set_executable(place, entry.exec)
+        found = project.workspace.set_executable(place, entry.exec)
+        if _same_content(todo.scan.files[path], found):
+            written[path] = found
     _remember(project, todo, written, seen)
     return CheckedOut(
         todo.target, len(todo.write) + len(todo.chmod), todo.write_bytes, len(todo.remove)
@@ -446,7 +423,8 @@ def _filler(
                 data = data[os.write(fd, data) :]
         if size != entry.size:
             raise ManifestError(
-                f"{place}: the manifest says {entry.size:,} bytes, the content has {size:,}"
+                f"{printable(place)}: the manifest says {entry.size:,} bytes, "
+                f"the content has {size:,}"
             )
         # The last moment before the file is replaced.
         _refuse_meddled(project, todo, path)
@@ -462,18 +440,23 @@ def _refuse_meddled(project: Project, todo: Plan, path: str) -> None:
     place = workspace_path(todo.target, path)
     found = project.workspace.stat(place)
     if planned is not None and found is not None and not stat.S_ISLNK(found.st_mode):
-        same = (planned.st_mtime_ns, planned.st_size, planned.st_ino) == (
-            found.st_mtime_ns,
-            found.st_size,
-            found.st_ino,
-        )
+        same = _same_content(planned, found)
     else:
         same = planned is not None or found is None
     if not same:
         raise UnsavedError(
-            f"{place} changed while dvtool was at work; it was left as it is",
+            f"{printable(place)} changed while dvtool was at work; it was left as it is",
             hint="repeat the command when nothing else writes there",
         )
+
+
+def _same_content(planned: os.stat_result, found: os.stat_result) -> bool:
+    """Whether a file is, by its stat, the one that was read; a chmod moves its ctime only."""
+    return (planned.st_mtime_ns, planned.st_size, planned.st_ino) == (
+        found.st_mtime_ns,
+        found.st_size,
+        found.st_ino,
+    )
 
 
 def _prune(project: Project, todo: Plan) -> None:
@@ -504,5 +487,5 @@ def _remember(
                 found, entry.digest, executable=entry.exec, read_at_ns=finished, tracked=True
             )
         else:
-            seen[path] = seen_other(tracked=True)
+            seen[path] = seen_other(entry.symlink, tracked=True)
     save_seen(project, todo.target, seen)

@@ -10,7 +10,7 @@ from dvtool.errors import MissingError
 from dvtool.git import Commit
 from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, decode, manifest_digest
 from dvtool.project import Project
-from dvtool.scan import content_of, file_entry, hash_files, scan_target
+from dvtool.scan import content_of, file_entry, find_left_out, hash_files, scan_target
 from dvtool.selection import Selection
 
 
@@ -66,6 +66,7 @@ def workspace_entries(project: Project, target: str, manifest: Manifest) -> Entr
     """Return a target's entries as the workspace has them; what is absent is as in the manifest."""
     wanted = project.entries(manifest)
     scan = scan_target(project, target, content_at=content_of(wanted))
+    find_left_out(project, scan, wanted)
     hash_files(project, scan, scan.files)
     now: Entries = {path: file_entry(scan, path) for path in scan.files}
     now.update({path: Entry(symlink=link) for path, link in scan.links.items()})

@@ -16,7 +16,15 @@ from dvtool.digest import Digest
 from dvtool.errors import UnsavedError, listing
 from dvtool.manifest import Entries, Manifest, ShardRef, manifest_digest, manifest_shards
 from dvtool.project import Project, workspace_path
-from dvtool.scan import Scan, content_of, file_entry, hash_files, save_seen, scan_selected
+from dvtool.scan import (
+    Scan,
+    content_of,
+    file_entry,
+    find_left_out,
+    hash_files,
+    save_seen,
+    scan_selected,
+)
 from dvtool.selection import Selection
 from dvtool.shard import contents_of
 from dvtool.store.known import Known
@@ -93,6 +101,7 @@ def _plan(project: Project, one: Wanted, *, workspace: bool) -> Plan:
     result = Plan(one.selection.target, entries, shards, scan=None)
     if workspace:
         scan = scan_selected(project, one.selection, content_at=content_of(entries))
+        find_left_out(project, scan, entries)
         sized = [path for path, e in entries.items() if _size(scan, path) == e.size >= 0]
         hash_files(project, scan, sized)
         result.scan = scan

@@ -11,7 +11,16 @@ from dvtool.errors import UnsavedError, UsageError, listing, printable
 from dvtool.ignore import ignore_target, unignore_target
 from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, link_fault, path_fault, update
 from dvtool.project import Project, refuse_place, workspace_path
-from dvtool.scan import Scan, hash_files, save_seen, scan_selected, scan_target
+from dvtool.saved import keep_uncommitted, save_files
+from dvtool.scan import (
+    Scan,
+    find_left_out,
+    hash_files,
+    refuse_unreadable,
+    save_seen,
+    scan_selected,
+    scan_target,
+)
 from dvtool.selection import Selection
 
 
@@ -37,9 +46,12 @@ def remove(
     if not entries and not selection.whole:
         raise UsageError(f"nothing in {printable(selection.target)} matches")
     scan = scan_selected(project, selection)
+    find_left_out(project, scan, entries)
     doomed = [path for path in (*scan.files, *scan.links) if path in entries] if data else []
-    if not force:
-        _refuse_unsaved(project, scan, doomed)
+    if doomed:
+        refuse_unreadable(scan, entries)
+        _save_or_refuse(project, scan, entries, doomed, force=force)
+    keep_uncommitted(project, selection.target)
     if selection.whole:
         _remove_manifest(project, selection.target, stage=stage)
     else:
@@ -57,14 +69,29 @@ def remove(
     return Removed(selection.target, selection.whole, len(entries), len(doomed))
 
 
-def _refuse_unsaved(project: Project, scan: Scan, doomed: Sequence[str]) -> None:
+def _save_or_refuse(
+    project: Project, scan: Scan, entries: Entries, doomed: Sequence[str], *, force: bool
+) -> None:
+    """Refuse to remove what is saved nowhere; with `force`, save files first."""
+    links = [
+        workspace_path(scan.target, path)
+        for path in doomed
+        if path in scan.links and scan.links[path] != entries[path].symlink
+    ]
+    if links:
+        raise UnsavedError(
+            f"these are symlinks that no manifest has; nothing was changed:\n{listing(links)}",
+            hint="move or remove them yourself, then repeat the command",
+        )
     hash_files(project, scan, doomed)
     digests = {path: scan.digests[path] for path in doomed if path in scan.digests}
     lacking = project.store.lacking(digests.values())
     unsaved = [
         workspace_path(scan.target, path) for path, digest in digests.items() if digest in lacking
     ]
-    if unsaved:
+    if unsaved and force:
+        save_files(project, unsaved)
+    elif unsaved:
         raise UnsavedError(
             f"these have changes that are saved nowhere; nothing was changed:\n{listing(unsaved)}",
             hint="keep them with `dv add`, or remove them all the same with --force",

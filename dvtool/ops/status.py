@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from dvtool.errors import ManifestError
 from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, manifest_digest
 from dvtool.project import Project
-from dvtool.scan import Scan, content_of, file_entry, hash_files, scan_selected
+from dvtool.scan import Scan, content_of, file_entry, find_left_out, hash_files, scan_selected
 from dvtool.selection import Selection
 from dvtool.threeway import Conflict
 
@@ -108,6 +108,7 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
     )
     wanted = project.entries(manifest, selection)
     scan = scan_selected(project, selection, content_at=content_of(wanted))
+    find_left_out(project, scan, wanted)
     result.faults = [fault for fault in scan.faults if selection.matches(fault[0])]
     compare(project, scan, wanted, result)
     result.added = sorted(

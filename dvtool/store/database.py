@@ -164,6 +164,15 @@ class Database:
                 rows = _rows(self._pack_number(info), info.index.placements())
                 self._db.executemany("INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
 
+    def forget_packs(self, packs: Iterable[Digest]) -> None:
+        """Forget local packs that turned out to be lost, with all their chunks."""
+        with self._db:
+            for digest in packs:
+                row = self._db.execute("SELECT id FROM packs WHERE digest = ?", (digest,))
+                for number in row.fetchall():
+                    self._db.execute("DELETE FROM chunks WHERE pack = ?", number)
+                    self._db.execute("DELETE FROM packs WHERE id = ?", number)
+
     # --- what remotes hold ----------------------------------------------------------------
 
     def remote(self, name: str) -> int:
@@ -247,6 +256,11 @@ class Database:
         rows = [(remote, manifest, root) for manifest in manifests]
         with self._db:
             self._db.executemany("INSERT OR REPLACE INTO remote_roots VALUES (?,?,?)", rows)
+
+    def remote_root_names(self, remote: int) -> set[str]:
+        """Return the ids of the roots of a remote that are known."""
+        rows = self._db.execute("SELECT root FROM remote_roots WHERE remote = ?", (remote,))
+        return {row[0] for row in rows}
 
     def remote_roots(self, remote: int, manifests: Iterable[Digest]) -> dict[Digest, str]:
         """Return manifest -> id of the root that names it."""

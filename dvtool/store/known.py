@@ -30,6 +30,10 @@ class Known:
         """Return manifest -> id of the root that names it."""
         return self._db.remote_roots(self._number, manifests)
 
+    def root_names(self) -> set[str]:
+        """Return the ids of the roots that were read or written here."""
+        return self._db.remote_root_names(self._number)
+
     def add_root(self, root: str, manifests: Iterable[Digest]) -> None:
         """Remember a root that was proven to be there."""
         self._db.add_remote_root(self._number, root, manifests)

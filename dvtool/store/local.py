@@ -70,7 +70,24 @@ class LocalStore:
             self._database = Database(self.database_path)
             if not self._database.complete:
                 self.reindex()
+            self._forget_lost_packs(self._database)
         return self._database
+
+    def _forget_lost_packs(self, database: Database) -> None:
+        """Forget packs that are gone or cut short: what only they had must count as missing.
+
+        Otherwise an add would rely on them, and a fetch would not bring their content back. What
+        another pack has as well is found again by looking into every pack that is left.
+        """
+        lost = [
+            pack.digest
+            for pack in database.packs().values()
+            if not _has_size(self.pack_path(pack.digest), pack.size)
+        ]
+        if lost:
+            database.forget_packs(lost)
+            with contextlib.suppress(CorruptError):
+                self.reindex()
 
     @property
     def database_path(self) -> str:
@@ -478,3 +495,10 @@ def _missing(digest: Digest) -> MissingError:
     return MissingError(
         f"content {digest.hex()[:12]}… is not in the local store", hint="run: dv fetch"
     )
+
+
+def _has_size(path: str, size: int) -> bool:
+    try:
+        return os.stat(path).st_size == size
+    except OSError:
+        return False

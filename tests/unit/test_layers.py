@@ -27,7 +27,7 @@ LAYERS = [
     ["store", "store.database", "store.local", "store.remote", "store.known", "store.proof"],
     ["selection"],
     ["ingest", "project"],
-    ["scan", "arguments", "settings"],
+    ["scan", "arguments", "settings", "saved"],
     ["ops.*"],
     ["instep"],
     ["resolving"],

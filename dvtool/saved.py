@@ -1,0 +1,60 @@
+"""Keeping what a command is about to replace or remove and what may be in no commit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dvtool import atomic
+from dvtool.ingest import Source, batches, ingest
+from dvtool.manifest import SUFFIX, Entries, Entry, build, encode
+from dvtool.project import Project
+from dvtool.statcache import now_ns
+from dvtool.workspace import is_executable
+
+FOLDER = "saved"
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Content that `--force` brought into the store before replacing it."""
+
+    path: str
+    blake3: str
+
+
+def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:
+    """Bring the content of files (from the top of the worktree) into the store.
+
+    A manifest that names it is kept beside the packs, so that it can be found later.
+    """
+    entries: Entries = {}
+    sources = [Source(path, 0) for path in paths]
+    for batch in batches(project.root, project.store.path, sources):
+        result = ingest(batch)
+        project.store.adopt(result.packs)
+        for file in result.files:
+            entries[file.path] = Entry(
+                blake3=file.digest.hex(), size=file.stat.st_size, exec=is_executable(file.stat)
+            )
+    if entries:
+        built = build("dir", entries)
+        project.store.put_shards(built.shards)
+        keep_manifest(project, encode(built.manifest))
+    return [Saved(path, entry.blake3) for path, entry in entries.items()]
+
+
+def keep_manifest(project: Project, text: bytes) -> None:
+    """Keep the text of a manifest."""
+    folder = os.path.join(project.store.path, FOLDER)
+    os.makedirs(folder, exist_ok=True)
+    atomic.write_bytes(os.path.join(folder, f"{now_ns()}{SUFFIX}"), text)
+
+
+def keep_uncommitted(project: Project, target: str) -> None:
+    """Keep a target's manifest if HEAD has another, or none."""
+    text = project.manifest_text(target)
+    head = project.git.head()
+    if text is not None and (not head or project.git.blob_at(head, target + SUFFIX) != text):
+        keep_manifest(project, text)
