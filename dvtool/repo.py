@@ -17,7 +17,6 @@ from dvtool.arguments import Arguments
 from dvtool.automation import Automation, Synced
 from dvtool.digest import parse_hex
 from dvtool.errors import (
-    CorruptError,
     ManifestError,
     MissingError,
     RemoteError,
@@ -47,6 +46,7 @@ from dvtool.settings import Settings, load_config
 from dvtool.statcache import StatCache
 from dvtool.store.known import Known
 from dvtool.store.local import LocalStore
+from dvtool.store.proof import prove_roots
 from dvtool.store.remote import RemoteStore
 from dvtool.workspace import Workspace
 
@@ -359,13 +359,9 @@ class Repo:
         """Return the manifests that no root there names: roots are written after the proof."""
         if known is None or not behind:
             return list(behind)
-        names = set(store.root_names(repo_id))
-        for name in sorted(names - known.root_names()):
-            with contextlib.suppress(CorruptError, MissingError):
-                root = store.get_root(repo_id, name)
-                known.add_root(name, [parse_hex(one.manifest) for one in root.manifests])
-        rooted = known.roots([manifest_digest(one.manifest) for one in behind])
-        return [one for one in behind if rooted.get(manifest_digest(one.manifest), "") not in names]
+        digests = [manifest_digest(one.manifest) for one in behind]
+        rooted = prove_roots(store, known, repo_id, digests, {})
+        return [one for one in behind if manifest_digest(one.manifest) not in rooted]
 
     def _tips(self, revs: Sequence[str], *, every: bool) -> list[str]:
         git = self.project.git

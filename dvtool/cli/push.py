@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @command(
     "push",
     examples=(
-        "dv push                        # what HEAD and unpushed commits need",
+        "dv push                        # what HEAD and the commits behind it need",
         "dv push main v1.0              # what these revisions need",
         "dv push --all --remote backup  # all that git can reach, elsewhere",
         "dv push -- data/images         # one target only",
@@ -39,9 +39,10 @@ def push(
 ) -> None:
     """Upload the data that commits need and the remote lacks, and prove that it arrived.
 
-    Without REV those are HEAD and the commits behind it that no remote branch of git has. Ends
-    with 0 only once the remote itself was seen to hold everything needed. What is not committed
-    is not pushed.
+    Without REV those are HEAD and the commits behind it; what an earlier push, from here or
+    another clone, proved for those is not asked again. Ends with 0 only once the remote itself
+    was seen to hold everything that HEAD, or REV, needs; a gap in the history behind it is a
+    warning. What is not committed is not pushed. A PATH selects the targets that it lies in.
     """
     screen = frame.screen
     with frame.repo() as repo:

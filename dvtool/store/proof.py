@@ -10,7 +10,14 @@ from dvtool.manifest import ShardRef
 from dvtool.parallel import run_bounded
 from dvtool.shard import Located
 from dvtool.store.known import Known
-from dvtool.store.remote import FetchedShard, RemoteStore, pack_key, root_key, shard_key
+from dvtool.store.remote import (
+    FetchedShard,
+    RemoteStore,
+    Root,
+    pack_key,
+    root_key,
+    shard_key,
+)
 
 
 def prove_shards(
@@ -107,10 +114,18 @@ def prove_roots(
     }
     if rooted.issuperset(manifests):
         return rooted
+    names = set(remote.root_names(repo_id))
     for name, root in run_bounded(
-        lambda name: remote.get_root(repo_id, name), remote.root_names(repo_id)
+        lambda name: _root_or_none(remote, repo_id, name), sorted(names - known.root_names())
     ):
-        named = {bytes.fromhex(one.manifest) for one in root.manifests} & set(manifests)
-        known.add_root(name, named)
-        rooted |= named
-    return rooted
+        if root is not None:
+            known.add_root(name, [bytes.fromhex(one.manifest) for one in root.manifests])
+    return {manifest for manifest, name in known.roots(manifests).items() if name in names}
+
+
+def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> Root | None:
+    """Return a root; one that is damaged or gone by now proves nothing."""
+    try:
+        return remote.get_root(repo_id, name)
+    except (CorruptError, MissingError):
+        return None
