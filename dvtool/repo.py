@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from dvtool import resolving
+from dvtool import publishing, resolving
 from dvtool.arguments import Arguments
 from dvtool.automation import Automation, Synced
 from dvtool.digest import parse_hex
@@ -35,7 +35,6 @@ from dvtool.ops import diff as diff_ops
 from dvtool.ops import drop as drop_ops
 from dvtool.ops import edit as edit_ops
 from dvtool.ops import fetch as fetch_ops
-from dvtool.ops import push as push_ops
 from dvtool.ops import status as status_ops
 from dvtool.ops.resolve import Side
 from dvtool.progress import SILENT, Progress
@@ -46,12 +45,9 @@ from dvtool.settings import Settings, load_config
 from dvtool.statcache import StatCache
 from dvtool.store.known import Known
 from dvtool.store.local import LocalStore
-from dvtool.store.proof import prove_roots
-from dvtool.store.remote import RemoteStore
 from dvtool.workspace import Workspace
 
 NO_WORKTREE = "no-worktree"
-_OTHER_SIDES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REBASE_HEAD", "refs/stash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +57,6 @@ class Restored:
     targets: tuple[checkout_ops.CheckedOut, ...]
     saved: tuple[Saved, ...] = ()
     fetched: fetch_ops.Fetched | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PushReport:
-    """What a push did, and what it left out on purpose."""
-
-    pushed: push_ops.Pushed
-    uncommitted: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +289,7 @@ class Repo:
         revs: Sequence[str] = (),
         every: bool = False,
         paths: Sequence[str] = (),
-    ) -> PushReport:
+    ) -> publishing.PushReport:
         """Upload what commits need, and prove that it is there.
 
         Without `revs` that is HEAD; `every` takes all refs. What the commits behind them need is
@@ -310,107 +297,26 @@ class Repo:
         """
         self.settings.require_init()
         repo_id = self.project.config.text("core.repoid") or ""
-        tips = self._tips(revs, every=every)
+        tips = publishing.tips_of(self.project, revs, every=every)
         store = self.settings.open_remote(remote)
         mark = store.mark()
         known = Known(self.project.store.db, mark.id) if mark else None
         past = [] if every or known is None else known.commits()
-        wanted, behind, warnings = self._to_push(tips, past)
+        wanted, behind, warnings = publishing.to_push(self.project, tips, past)
         if paths:
             targets = sorted({one.target for one in wanted})
             selected = {selection.target for selection in self.paths.selections(targets, paths)}
             wanted = [one for one in wanted if one.target in selected]
             behind = [one for one in behind if one.target in selected]
-        behind = behind if every else self._unproven(store, known, repo_id, behind)
+        behind = behind if every else publishing.unproven(store, known, repo_id, behind)
         with self._shards_from(None if self.project.config.default_remote() else remote):
-            pushed, gaps = self._push_all(store, repo_id, wanted, behind)
+            pushed, gaps = publishing.push_all(self.project, store, repo_id, wanted, behind)
         mark = store.mark()
         if mark is not None and not (paths or gaps or self.project.git.is_shallow()):
             Known(self.project.store.db, mark.id).add_commits(tips)
-        return PushReport(pushed, tuple(self._uncommitted()), (*warnings, *gaps))
-
-    def _push_all(
-        self,
-        store: RemoteStore,
-        repo_id: str,
-        wanted: Sequence[push_ops.Wanted],
-        behind: Sequence[push_ops.Wanted],
-    ) -> tuple[push_ops.Pushed, list[str]]:
-        """Push tips and history; where history has gaps that nobody here can fill, say so."""
-        gap = ""
-        if behind:
-            try:
-                every = [*wanted, *behind]
-                return push_ops.push(self.project, store, repo_id, every), []
-            except MissingError as error:
-                gap = str(error)
-        pushed = push_ops.push(self.project, store, repo_id, wanted)
-        if not gap:
-            return pushed, []
-        return pushed, [f"the data of earlier commits is not all on {store.url}: {gap}"]
-
-    def _unproven(
-        self,
-        store: RemoteStore,
-        known: Known | None,
-        repo_id: str,
-        behind: Sequence[push_ops.Wanted],
-    ) -> list[push_ops.Wanted]:
-        """Return the manifests that no root there names: roots are written after the proof."""
-        if known is None or not behind:
-            return list(behind)
-        digests = [manifest_digest(one.manifest) for one in behind]
-        rooted = prove_roots(store, known, repo_id, digests, {})
-        return [one for one in behind if manifest_digest(one.manifest) not in rooted]
-
-    def _tips(self, revs: Sequence[str], *, every: bool) -> list[str]:
-        git = self.project.git
-        if every:
-            return sorted(set(git.all_refs().values()))
-        if revs:
-            return [git.resolve(rev) for rev in revs]
-        head = git.head()
-        if head is None:
-            raise SetupError(
-                "there are no commits yet; a push uploads what commits need",
-                hint="git commit the manifests first",
-            )
-        return [head]
-
-    def _to_push(
-        self, tips: Sequence[str], past: Sequence[str]
-    ) -> tuple[list[push_ops.Wanted], list[push_ops.Wanted], list[str]]:
-        """Return the distinct manifests of the tips, those only behind them, and warnings."""
-        git = self.project.git
-        blobs: dict[tuple[str, str], bool] = {}
-        for path, ids in git.manifest_blobs_in(tips, exclude=past).items():
-            blobs.update({(path, blob): False for blob in ids})
-        for tip in tips:
-            blobs.update(dict.fromkeys(git.manifests_at(tip).items(), True))
-        wanted: list[push_ops.Wanted] = []
-        behind: list[push_ops.Wanted] = []
-        warnings = []
-        for (path, blob), at_tip in sorted(blobs.items()):
-            try:
-                manifest = decode(git.read_blob(blob), path)
-            except ManifestError as error:
-                if at_tip:
-                    raise
-                warnings.append(f"passed over in an earlier commit: {error}")
-                continue
-            target = path.removesuffix(SUFFIX)
-            one = push_ops.Wanted(target, manifest, partial(self._past, target))
-            (wanted if at_tip else behind).append(one)
-        return wanted, behind, warnings
-
-    def _uncommitted(self) -> Iterator[str]:
-        head = self.project.git.head()
-        blobs = self.project.git.manifests_at(head) if head else {}
-        for target in self.project.targets():
-            blob = blobs.get(target + SUFFIX)
-            text = self.project.manifest_text(target)
-            if blob is None or self.project.git.read_blob(blob) != text:
-                yield target
+        return publishing.PushReport(
+            pushed, tuple(publishing.uncommitted(self.project)), (*warnings, *gaps)
+        )
 
     def fetch(
         self,
@@ -427,22 +333,8 @@ class Repo:
         return fetch_ops.fetch(self.project, self.settings.open_remote(remote), wanted)
 
     def _wanted(self, manifest: Manifest, selection: Selection) -> fetch_ops.Wanted:
-        past = partial(self._past, selection.target)
+        past = partial(publishing.versions_behind, self.project, selection.target)
         return fetch_ops.Wanted(manifest, selection, past=past)
-
-    def _past(self, target: str) -> Iterator[Manifest]:
-        """Yield the versions of a manifest that commits behind HEAD have, newest first.
-
-        Before those, the one of the commit that is being merged, picked or popped; last its past.
-        """
-        git = self.project.git
-        tips = [rev for rev in _OTHER_SIDES if git.has_commit(rev)]
-        heads = ["HEAD"] if git.head() else []
-        for rev, limit in [(tip, 1) for tip in tips] + [(rev, None) for rev in (*heads, *tips)]:
-            for commit in git.log(target + SUFFIX, rev=rev, limit=limit):
-                with contextlib.suppress(ManifestError, MissingError):
-                    if commit.blob is not None:
-                        yield decode(git.read_blob(commit.blob), target + SUFFIX)
 
     def _manifests_of(self, revs: Sequence[str]) -> Iterator[dict[str, Manifest]]:
         if not revs:
@@ -552,7 +444,7 @@ class Repo:
         """
         return self.automation.sync(olds)
 
-    def push_refs(self, new: Sequence[str], old: Sequence[str]) -> PushReport | None:
+    def push_refs(self, new: Sequence[str], old: Sequence[str]) -> publishing.PushReport | None:
         """Push what the objects `new`, about to be pushed by git, need; None if that is nothing.
 
         `old` are those that they replace there. What is no commit, or not here, needs nothing.

@@ -70,31 +70,6 @@ class Selection:
         return "/".join(parts or ())
 
 
-@dataclass(frozen=True, slots=True)
-class Exactly(Selection):
-    """Some entries of a target, by their paths as they are: no globs, and not what is below."""
-
-    names: frozenset[str] = frozenset()
-
-    @property
-    def whole(self) -> bool:
-        """Whether everything in the target is selected: never."""
-        return False
-
-    @property
-    def folder(self) -> str:
-        """The path that all selected lies below: not looked for here."""
-        return ""
-
-    def matches(self, path: str) -> bool:
-        """Whether an entry's path is selected."""
-        return path in self.names
-
-    def may_match_between(self, first: str, end: str | None) -> bool:
-        """Whether any of the names lies from `first` up to, not including, `end`."""
-        return any(first <= name and (end is None or name < end) for name in self.names)
-
-
 def _shared(one: list[str], other: list[str]) -> list[str]:
     count = 0
     while count < min(len(one), len(other)) and one[count] == other[count]:

@@ -12,7 +12,8 @@ from dvtool.cli.output import count_text, size_text
 from dvtool.errors import UsageError, listing, printable
 
 if TYPE_CHECKING:
-    from dvtool.repo import PushReport, Repo
+    from dvtool.publishing import PushReport
+    from dvtool.repo import Repo
 
 
 @command(

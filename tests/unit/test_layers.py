@@ -30,7 +30,7 @@ LAYERS = [
     ["scan", "arguments", "settings", "saved"],
     ["ops.*"],
     ["instep"],
-    ["resolving"],
+    ["resolving", "publishing"],
     ["automation"],
     ["repo"],
     ["cli.*", "fs"],
