@@ -41,6 +41,7 @@ def drop(
     screen = frame.screen
     with frame.repo() as repo:
         dropped = repo.drop(paths, remote=remote, workspace=not store_only)
+        frame.set_up_git(repo)
         freed = dropped.workspace_bytes + dropped.store_bytes
         if as_json:
             rows = [

@@ -27,6 +27,7 @@ def mv(frame: Frame, source: str, destination: str, as_json: bool) -> None:
     screen = frame.screen
     with frame.repo() as repo:
         moved = repo.mv(source, destination)
+        frame.set_up_git(repo)
         if as_json:
             screen.json({"source": moved.source, "destination": moved.destination})
             return

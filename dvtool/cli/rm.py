@@ -37,6 +37,7 @@ def rm(frame: Frame, paths: Sequence[str], data: bool, force: bool, as_json: boo
     screen = frame.screen
     with frame.repo() as repo:
         removed = repo.rm(paths, data=data, force=force)
+        frame.set_up_git(repo)
         if as_json:
             rows = [
                 {"target": r.target, "whole": r.whole, "entries": r.entries, "files": r.files}
