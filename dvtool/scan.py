@@ -221,10 +221,13 @@ def _remember(scan: Scan, path: str, seen: Seen) -> None:
         scan.digests[path] = seen.digest
 
 
-def hash_files(project: Project, scan: Scan, paths: Iterable[str]) -> None:
+def hash_files(
+    project: Project, scan: Scan, paths: Iterable[str], *, tolerant: bool = False
+) -> None:
     """Read those of the files whose digest is not known, and remember what they have.
 
-    A file that vanished meanwhile leaves the scan; one that cannot be read is an InputError.
+    A file that vanished meanwhile leaves the scan; one that cannot be read is an InputError, or,
+    if `tolerant`, one more of the scan's faults.
     """
     unread = sorted(scan.unread(paths))
     if not unread:
@@ -232,18 +235,26 @@ def hash_files(project: Project, scan: Scan, paths: Iterable[str]) -> None:
     total = sum(scan.files[path].st_size for path in unread)
     project.progress.start("hashing", total_bytes=total)
     fresh: dict[str, tuple[os.stat_result, int]] = {}
+    unreadable: list[str] = []
 
     def one(path: str) -> tuple[str, Digest | None, os.stat_result | None, int]:
         started = now_ns()
         place = workspace_path(scan.target, path)
-        digest, found = hash_file(project, place, follow=path in scan.followed)
+        try:
+            digest, found = hash_file(project, place, follow=path in scan.followed)
+        except InputError:
+            if not tolerant:
+                raise
+            unreadable.append(path)
+            return path, None, None, started
         return path, digest, found, started
 
     def take(done: tuple[str, Digest | None, os.stat_result | None, int]) -> None:
         path, digest, found, started = done
         project.progress.advance(scan.files[path].st_size)
         if digest is None or found is None:
-            del scan.files[path]
+            if path not in unreadable:
+                del scan.files[path]
             return
         scan.digests[path] = digest
         scan.files[path] = found
@@ -257,6 +268,7 @@ def hash_files(project: Project, scan: Scan, paths: Iterable[str]) -> None:
             for done in pool.map(one, unread):
                 take(done)
     project.progress.finish()
+    scan.faults.extend((path, "cannot be read") for path in unreadable)
     remember_files(project, scan, fresh)
 
 

@@ -139,6 +139,8 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
     A destination that is a folder (and no part of a target's name) takes the source into it.
     """
     targets = project.targets()
+    if source in targets and _was_interrupted(project, source, destination):
+        return _finish_move(project, source, destination, stage=stage)
     if source in targets:
         return _move_target(project, source, _into(project, source, destination), stage=stage)
     owner = next((target for target in targets if source.startswith(target + "/")), None)
@@ -172,20 +174,33 @@ def _move_target(project: Project, source: str, destination: str, *, stage: bool
     holder = next((t for t in project.targets() if destination.startswith(t + "/")), None)
     if holder is not None:
         raise UsageError(f"{printable(destination)} lies inside the target {printable(holder)}")
-    manifest = project.manifest(source)
     # New name first, old name last: a crash in between leaves two manifests, and all data.
-    project.write_manifest(destination, manifest)
+    project.write_manifest(destination, project.manifest(source))
+    return _finish_move(project, source, destination, stage=stage)
+
+
+def _was_interrupted(project: Project, source: str, destination: str) -> bool:
+    """Whether a move of this target got as far as the new manifest, and not to its end."""
+    text = project.manifest_text(destination)
+    if text is None or text != project.manifest_text(source):
+        return False
+    # With data in both places these are two targets that happen to be alike.
+    return project.workspace.stat(source) is None or project.workspace.stat(destination) is None
+
+
+def _finish_move(project: Project, source: str, destination: str, *, stage: bool) -> Moved:
+    """Do what follows the new manifest; every step may have been done before."""
     touched = ignore_target(project.workspace, destination)
     if project.workspace.stat(source) is not None:
         _rename(project, source, destination)
-    project.workspace.remove(source + SUFFIX)
+        _move_seen(project, source, destination)
     touched += unignore_target(project.workspace, source)
-    _move_seen(project, source, destination)
     if stage:
         project.git.remove_staged([source + SUFFIX])
         present = [path for path in touched if project.workspace.stat(path) is not None]
         project.git.remove_staged([path for path in touched if path not in present])
         project.git.stage([destination + SUFFIX, *dict.fromkeys(present)])
+    project.workspace.remove(source + SUFFIX)
     return Moved(source, destination)
 
 

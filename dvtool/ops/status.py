@@ -109,8 +109,8 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
     wanted = project.entries(manifest, selection)
     scan = scan_selected(project, selection, content_at=content_of(wanted))
     find_left_out(project, scan, wanted)
-    result.faults = [fault for fault in scan.faults if selection.matches(fault[0])]
     compare(project, scan, wanted, result)
+    result.faults = [fault for fault in scan.faults if selection.matches(fault[0])]
     result.added = sorted(
         path
         for path in (*scan.files, *scan.links, *_new_folders(scan, manifest))
@@ -130,7 +130,7 @@ def compare(project: Project, scan: Scan, wanted: Entries, result: TargetStatus)
         for path, entry in wanted.items()
         if (found := scan.files.get(path)) is not None and found.st_size == entry.size
     ]
-    hash_files(project, scan, sized)
+    hash_files(project, scan, sized, tolerant=True)
     for path, entry in wanted.items():
         if path in scan.files:
             if not _as_entry(scan, path, entry):

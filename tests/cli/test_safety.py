@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dvtool.errors import InputError, UnsavedError, UsageError
-from dvtool.ops import checkout
+from dvtool.ops import checkout, edit
 from dvtool.repo import Repo
 from tests.scenario import Clone, Remote, noise
 
@@ -252,3 +252,30 @@ def test_what_a_dereferenced_link_leads_to_is_never_touched(mine: Clone, tmp_pat
         repo.pull()
     assert not (clone.path / "data/a").is_symlink()
     assert (clone.path / "data/a").read_bytes() == b"shared"
+
+
+@pytest.mark.parametrize("step", ["_rename", "_move_seen", "unignore_target"])
+def test_a_move_that_was_cut_off_is_finished_by_repeating_it(
+    mine: Clone, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    mine.write("data/a", b"a")
+    mine.add("data")
+    mine.commit("one")
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, mine.repo() as repo:
+        patch.setattr(edit, step, cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            repo.mv("data", "moved")
+    with mine.repo() as repo:
+        repo.mv("data", "moved")
+        assert not changed(repo)
+        assert repo.project.targets() == ["moved"]
+    assert mine.tree("moved").keys() == {"a"}
+    assert sorted(mine.git("diff", "--cached", "--name-only", "--no-renames").split()) == [
+        ".gitignore",
+        "data.dv.json",
+        "moved.dv.json",
+    ]
