@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -31,29 +31,33 @@ def differing(
     old: Manifest | None, new: Manifest | None, load_shard: LoadShard
 ) -> tuple[Entries, Entries]:
     """Return the entries of each side that may differ: shards that both have are never loaded."""
-    shared = _shard_hashes(old) & _shard_hashes(new)
-    return _entries_but(old, shared, load_shard), _entries_but(new, shared, load_shard)
+    shared = shard_hashes(old) & shard_hashes(new)
+    return entries_but(old, shared, load_shard), entries_but(new, shared, load_shard)
 
 
 def unshared_shards(old: Manifest | None, new: Manifest | None) -> list[ShardRef]:
     """Return the shards that only one of the two has: those which a comparison loads."""
-    shared = _shard_hashes(old) & _shard_hashes(new)
+    shared = shard_hashes(old) & shard_hashes(new)
     refs = [*(old.shards if old else ()), *(new.shards if new else ())]
     return [ref for ref in refs if ref.blake3 not in shared]
 
 
-def _shard_hashes(manifest: Manifest | None) -> set[str]:
+def shard_hashes(manifest: Manifest | None) -> set[str]:
+    """Return the hashes of the shards that a manifest lists; a small one lists none."""
     return {ref.blake3 for ref in manifest.shards} if manifest else set()
 
 
-def _entries_but(manifest: Manifest | None, shared: set[str], load_shard: LoadShard) -> Entries:
+def entries_but(
+    manifest: Manifest | None, left_out: Container[str], load_shard: LoadShard
+) -> Entries:
+    """Return a manifest's entries without those of the shards left out, which are not loaded."""
     if manifest is None:
         return {}
     if manifest.entries is not None:
         return manifest.entries
     entries: Entries = {}
     for ref in manifest.shards:
-        if ref.blake3 not in shared:
+        if ref.blake3 not in left_out:
             entries.update(load_shard(ref))
     return entries
 

@@ -7,13 +7,13 @@ manifests, the conflicts can be worked out again at any time.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
 
-from dvtool.compare import differences
+from dvtool.compare import differences, entries_but, shard_hashes
 from dvtool.errors import ManifestError
 from dvtool.manifest import Built, Entries, Entry, LoadShard, Manifest, ShardRef, update
 
@@ -58,40 +58,24 @@ def merge(
             loaded[ref.blake3] = load_shard(ref)
         return loaded[ref.blake3]
 
-    in_base, in_ours, in_theirs = (_hashes(one) for one in (base, ours, theirs))
+    in_base, in_ours, in_theirs = (shard_hashes(one) for one in (base, ours, theirs))
     # What both sides have is the same change; entries of the base that it replaced count as
     # removed by both, which is no change to ours either.
-    mine = (_but(base, in_ours, load), _but(ours, in_base | in_theirs, load))
-    others = (_but(base, in_theirs, load), _but(theirs, in_base | in_ours, load))
+    mine = (entries_but(base, in_ours, load), entries_but(ours, in_base | in_theirs, load))
+    others = (entries_but(base, in_theirs, load), entries_but(theirs, in_base | in_ours, load))
     merged = merge_changes(mine, others)
     return update(ours, merged.changes, load), merged.conflicts
 
 
 def shards_needed(base: Manifest | None, ours: Manifest, theirs: Manifest) -> list[ShardRef]:
     """Return the shards that a merge will load, but for the odd neighbour: to fetch at once."""
-    in_ours, in_theirs = _hashes(ours), _hashes(theirs)
+    in_ours, in_theirs = shard_hashes(ours), shard_hashes(theirs)
     refs = [
         *(ref for ref in (base.shards if base else ()) if ref.blake3 not in in_ours & in_theirs),
         *(ref for ref in ours.shards if ref.blake3 not in in_theirs),
         *(ref for ref in theirs.shards if ref.blake3 not in in_ours),
     ]
     return list({ref.blake3: ref for ref in refs}.values())
-
-
-def _hashes(manifest: Manifest | None) -> set[str]:
-    return {ref.blake3 for ref in manifest.shards} if manifest else set()
-
-
-def _but(manifest: Manifest | None, left_out: Container[str], load: LoadShard) -> Entries:
-    if manifest is None:
-        return {}
-    if manifest.entries is not None:
-        return manifest.entries
-    entries: Entries = {}
-    for ref in manifest.shards:
-        if ref.blake3 not in left_out:
-            entries.update(load(ref))
-    return entries
 
 
 # --- entries --------------------------------------------------------------------------------
