@@ -500,6 +500,17 @@ class Git:
                     found.append(Staged(path, blob))
         return found
 
+    def refuse_if_index_is_locked(self) -> None:
+        """Raise a BusyError if another git is changing the index, before work relies on it."""
+        lock = os.path.join(self._git_dir, "index.lock")
+        if os.path.lexists(lock):
+            raise BusyError(
+                f"another git process is at work in this repository ({printable(lock)}); "
+                "nothing was changed",
+                hint="wait for the other git command to end, then run it again; if there is none, "
+                "remove that file",
+            )
+
     def stage(self, paths: Sequence[str], *, force: bool = False) -> None:
         """Stage files as they are on disk; `force` takes ignored ones too."""
         args = ["-c", "advice.addIgnoredFile=false", "add", *(["--force"] if force else [])]

@@ -371,6 +371,8 @@ class Repo:
         wanted = [self._wanted(manifests[s.target], s) for s in selections]
         plans = [self._plan(commit, one) for one in wanted]
         checkout_ops.refuse_losses(plans, force=force)
+        if commit is not None:
+            project.git.refuse_if_index_is_locked()
         fetched = self._fetch_for(plans, wanted, remote=remote, fetch=fetch)
         saved = checkout_ops.save_unsaved(project, plans) if force else []
         done = []

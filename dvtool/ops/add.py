@@ -361,6 +361,8 @@ def _publish(
 ) -> None:
     """Shards, then the manifest, then git's index: what is referred to comes first."""
     target = request.target
+    if stage or untrack:
+        project.git.refuse_if_index_is_locked()
     project.store.put_shards(built.shards)
     project.write_manifest(target, built.manifest)
     ignore = ignore_target(project.workspace, target)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.errors import InputError, UnsavedError, UsageError
+from dvtool.errors import BusyError, InputError, UnsavedError, UsageError
 from dvtool.ops import checkout, edit
 from dvtool.repo import Repo
 from tests.scenario import Clone, Remote, noise
@@ -279,3 +279,26 @@ def test_a_move_that_was_cut_off_is_finished_by_repeating_it(
         "data.dv.json",
         "moved.dv.json",
     ]
+
+
+def test_nothing_is_changed_while_another_git_holds_the_index(mine: Clone) -> None:
+    mine.write("data/a", b"one")
+    mine.add("data")
+    first = mine.commit("one")
+    mine.write("data/a", b"two")
+    mine.add("data")
+    mine.commit("two")
+    text = (mine.path / "data.dv.json").read_bytes()
+    lock = mine.path / ".git/index.lock"
+    lock.touch()
+    with mine.repo() as repo:
+        with pytest.raises(BusyError, match="another git process"):
+            repo.checkout(first)
+        assert (mine.path / "data/a").read_bytes() == b"two"
+        mine.write("data/a", b"three")
+        with pytest.raises(BusyError, match="another git process"):
+            repo.add(["data"])
+    assert (mine.path / "data.dv.json").read_bytes() == text
+    lock.unlink()
+    mine.add("data")
+    assert (mine.path / "data.dv.json").read_bytes() != text
