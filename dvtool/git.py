@@ -502,7 +502,9 @@ class Git:
 
     def refuse_if_index_is_locked(self) -> None:
         """Raise a BusyError if another git is changing the index, before work relies on it."""
-        lock = os.path.join(self._git_dir, "index.lock")
+        # Asked of git: in a hook of `git commit -a` the index is another file, named index.lock.
+        index = self._run("rev-parse", "--path-format=absolute", "--git-path", "index")
+        lock = os.fsdecode(index.stdout).removesuffix("\n") + ".lock"
         if os.path.lexists(lock):
             raise BusyError(
                 f"another git process is at work in this repository ({printable(lock)}); "

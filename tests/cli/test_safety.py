@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -302,3 +303,19 @@ def test_nothing_is_changed_while_another_git_holds_the_index(mine: Clone) -> No
     lock.unlink()
     mine.add("data")
     assert (mine.path / "data.dv.json").read_bytes() != text
+
+
+def test_a_hook_of_the_users_may_add_during_commit_all(mine: Clone) -> None:
+    mine.write("data/a", b"one")
+    mine.write("code.py", b"1")
+    mine.add("data")
+    mine.git("add", "code.py")
+    mine.commit("one")
+    hook = mine.path / ".git/hooks/pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\nexec '{sys.executable}' -P -m dvtool add data\n")
+    hook.chmod(0o755)
+    mine.write("data/a", b"two")
+    mine.write("code.py", b"2")
+    mine.git("commit", "--quiet", "--all", "--message", "two")
+    assert mine.git("show", "--format=", "--name-only").split() == ["code.py", "data.dv.json"]
