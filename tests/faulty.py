@@ -67,8 +67,8 @@ class Faulty:
     def get(self, key: str, *, size_max: int) -> bytes:
         return self._call("get", lambda: self.backend.get(key, size_max=size_max))
 
-    def put(self, key: str, body: bytes | BinaryIO) -> None:
-        self._call("put", lambda: self.backend.put(key, body))
+    def put(self, key: str, body: bytes | BinaryIO) -> ObjectInfo:
+        return self._call("put", lambda: self.backend.put(key, body))
 
     def put_if_absent(self, key: str, body: bytes) -> bool:
         return self._call("put_if_absent", lambda: self.backend.put_if_absent(key, body))

@@ -17,10 +17,16 @@ from typing import BinaryIO, Protocol
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object as the remote itself describes it. `size` is in bytes."""
+    """One object as the remote itself describes it. `size` is in bytes.
+
+    `md5` is set where the store gives the MD5 of what it holds (S3's ETag, unless the store
+    encrypts with keys of its own or assembled the object from parts). It guards against damage,
+    not against forgery, which the BLAKE3 in the names of objects does.
+    """
 
     key: str
     size: int
+    md5: bytes | None = None
 
 
 class Sink(Protocol):
@@ -51,10 +57,11 @@ class Backend(Protocol):
         """Return a whole small object; more than `size_max` bytes is a `RemoteError`."""
         ...
 
-    def put(self, key: str, body: bytes | BinaryIO) -> None:
+    def put(self, key: str, body: bytes | BinaryIO) -> ObjectInfo:
         """Store a whole object, replacing what was there, visible only when complete.
 
-        A file body is read from position 0 to its end; it may be rewound and read again.
+        A file body is read from position 0 to its end; it may be rewound and read again. Returns
+        what was stored; `md5` only if the store's own answer confirmed it.
         """
         ...
 

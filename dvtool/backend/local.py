@@ -98,11 +98,13 @@ class LocalBackend:
         self.read_into(key, sink, size=found.size)
         return sink.getvalue()
 
-    def put(self, key: str, body: bytes | BinaryIO) -> None:
+    def put(self, key: str, body: bytes | BinaryIO) -> ObjectInfo:
         """Store an object durably: temporary name, flush, rename, flush the folder."""
         with self._unfinished(key, body) as (folder, temp, name), self._errors(key, writing=True):
+            size = os.stat(temp, dir_fd=folder, follow_symlinks=False).st_size
             os.replace(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
+        return ObjectInfo(key, size)
 
     def put_if_absent(self, key: str, body: bytes) -> bool:
         """Store an object unless the key exists. Atomic where the filesystem has hard links."""

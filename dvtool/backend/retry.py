@@ -76,15 +76,15 @@ class Retry:
         """Return a whole small object."""
         return self._repeat(lambda: self._backend.get(key, size_max=size_max))
 
-    def put(self, key: str, body: bytes | BinaryIO) -> None:
+    def put(self, key: str, body: bytes | BinaryIO) -> ObjectInfo:
         """Store a whole object; a file body is rewound for each attempt."""
 
-        def attempt() -> None:
+        def attempt() -> ObjectInfo:
             if not isinstance(body, bytes):
                 body.seek(0)
-            self._backend.put(key, body)
+            return self._backend.put(key, body)
 
-        self._repeat(attempt)
+        return self._repeat(attempt)
 
     def put_if_absent(self, key: str, body: bytes) -> bool:
         """Store a small object unless the key exists.

@@ -81,6 +81,7 @@ _REGION_CODES = frozenset(
         "PermanentRedirect",
     }
 )
+_MD5_ETAG = re.compile(r'"?([0-9a-fA-F]{32})"?')
 _NO_CREDENTIALS = (
     aws.NoCredentialsError,
     aws.PartialCredentialsError,
@@ -177,15 +178,17 @@ class S3Backend:
             self._copy(key, answer, sink, size)
             return sink.getvalue()
 
-    def put(self, key: str, body: bytes | BinaryIO) -> None:
+    def put(self, key: str, body: bytes | BinaryIO) -> ObjectInfo:
         """Store a whole object; S3 shows it only when complete. Its Content-MD5 goes along."""
-        md5 = _md5_base64(body)
+        md5, size = _md5_and_size(body)
         if not isinstance(body, bytes):
             body.seek(0)
         with self._translated(key):
-            self._client().put_object(
-                Bucket=self._bucket, Key=self._prefix + key, Body=body, ContentMD5=md5
+            answer = self._client().put_object(
+                Bucket=self._bucket, Key=self._prefix + key, Body=body, ContentMD5=_base64(md5)
             )
+        # An ETag that is not the MD5 says nothing: many stores make it otherwise.
+        return ObjectInfo(key, size, md5 if _md5_of_etag(answer.get("ETag")) == md5 else None)
 
     def put_if_absent(self, key: str, body: bytes) -> bool:
         """Store a small object unless the key exists.
@@ -201,7 +204,7 @@ class S3Backend:
                     Bucket=self._bucket,
                     Key=self._prefix + key,
                     Body=body,
-                    ContentMD5=_md5_base64(body),
+                    ContentMD5=_base64(_md5_and_size(body)[0]),
                     IfNoneMatch="*",
                 )
         except _AlreadyThere:
@@ -222,7 +225,11 @@ class S3Backend:
                 answer = self._client().head_object(Bucket=self._bucket, Key=self._prefix + key)
         except ObjectMissing:
             return None
-        return ObjectInfo(key, self._announced(key, answer))
+        encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256"
+        if encrypted or "SSECustomerAlgorithm" in answer:
+            # The ETag then has the form of an MD5 and is none.
+            return ObjectInfo(key, self._announced(key, answer))
+        return ObjectInfo(key, self._announced(key, answer), _md5_of_etag(answer.get("ETag")))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects whose key starts with `prefix`, a request for each thousand."""
@@ -248,7 +255,7 @@ class S3Backend:
                 if not found["Key"].startswith(self._prefix + prefix) or key.endswith("/"):
                     continue
                 if key:
-                    yield ObjectInfo(key, found["Size"])
+                    yield ObjectInfo(key, found["Size"], _md5_of_etag(found.get("ETag")))
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is not an error."""
@@ -443,16 +450,28 @@ def _config(addressing: Addressing | None, connect_s: float, read_s: float) -> C
     )
 
 
-def _md5_base64(body: bytes | BinaryIO) -> str:
+def _md5_and_size(body: bytes | BinaryIO) -> tuple[bytes, int]:
     # A transfer checksum that every store knows; content is named and proven by BLAKE3.
     md5 = hashlib.md5(usedforsecurity=False)
     if isinstance(body, bytes):
         md5.update(body)
-    else:
-        body.seek(0)
-        while block := body.read(BLOCK_SIZE_BYTES):
-            md5.update(block)
-    return base64.b64encode(md5.digest()).decode("ascii")
+        return md5.digest(), len(body)
+    size = 0
+    body.seek(0)
+    while block := body.read(BLOCK_SIZE_BYTES):
+        md5.update(block)
+        size += len(block)
+    return md5.digest(), size
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode("ascii")
+
+
+def _md5_of_etag(etag: str | None) -> bytes | None:
+    """Return the MD5 that an ETag states; None for one of another form (as of a multipart)."""
+    match = _MD5_ETAG.fullmatch(etag or "")
+    return bytes.fromhex(match[1]) if match else None
 
 
 def _chain(error: BaseException) -> list[BaseException]:
