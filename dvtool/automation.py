@@ -214,7 +214,7 @@ class Automation:
         refs = [ref for digest, ref in every.items() if not self._has(digest)]
         if refs:
             try:
-                fetch_ops.fetch_shards(self.project, self.settings.open_remote(), refs)
+                fetch_ops.fetch_shards(self.project, self.settings.open_remotes(), refs)
             except DvError as error:
                 result.failed.append(("", str(error)))
 
@@ -232,7 +232,7 @@ class Automation:
         if not short:
             return list(plans)
         try:
-            result.fetched = fetch_ops.fetch(self.project, self.settings.open_remote(), short)
+            result.fetched = fetch_ops.fetch(self.project, self.settings.open_remotes(), short)
         except DvError as error:
             result.failed.append(("", str(error)))
             return list(plans)

@@ -23,7 +23,7 @@ from dvtool.store.database import Database
 from dvtool.store.local import LocalStore
 
 BATCH_SIZE_MIN_BYTES = 16 * MIB
-BATCH_SIZE_MAX_BYTES = 60 * MIB
+BATCH_SIZE_MAX_BYTES = 30 * MIB
 BATCH_FILES_MAX = 50_000
 BATCHES_AIM = 8
 PENDING_SIZE_MAX_BYTES = 8 * MIB

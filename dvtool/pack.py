@@ -42,6 +42,8 @@ from dvtool.errors import CorruptError
 VERSION = 1
 MAGIC = b"\x89dvpack\n"
 PACK_SIZE_MAX_BYTES = 64 * MIB
+PACK_SIZE_AIM_BYTES = 32 * MIB
+"""Half of what is allowed: several packs fit side by side into what may be under way."""
 GROUPED_SIZE_MAX_BYTES = 32 * KIB
 """Chunks below this share a frame with their neighbours."""
 FRAME_RAW_SIZE_BYTES = 128 * KIB
@@ -123,7 +125,8 @@ class PackInfo:
 class PackWriter:
     """Appends chunks to one pack; `finish` closes it with its index.
 
-    The file need only be writable: nothing is read back or sought.
+    The file need only be writable: nothing is read back or sought. `fits` keeps the pack within
+    `PACK_SIZE_AIM_BYTES`.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -153,12 +156,12 @@ class PackWriter:
     def fits(self, size: int) -> bool:
         """Whether one more chunk of `size` bytes keeps the pack within its limit."""
         more = size + 1 + INDEX_BYTES_PER_CHUNK + INDEX_BYTES_PER_FRAME
-        return self.empty or self.size_bound + more <= PACK_SIZE_MAX_BYTES
+        return self.empty or self.size_bound + more <= PACK_SIZE_AIM_BYTES
 
     def fits_recipe(self, recipe: Recipe) -> bool:
         """Whether one more recipe keeps the pack within its limit."""
         more = INDEX_BYTES_PER_RECIPE + DIGEST_SIZE_BYTES * len(recipe.chunks)
-        return self.empty or self.size_bound + more <= PACK_SIZE_MAX_BYTES
+        return self.empty or self.size_bound + more <= PACK_SIZE_AIM_BYTES
 
     def add(self, digest: Digest, data: bytes) -> None:
         """Append a chunk; small ones are held back until they fill a frame."""

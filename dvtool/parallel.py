@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar, cast
 
 TRANSFERS_MAX = 8
 IN_FLIGHT_MAX_BYTES = 128 << 20
 """What transfers under way may amount to: so much an interruption costs at most."""
+FAREWELL_S = 2.0
+"""How long an interrupted caller waits for transfers that were told to stop."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 _NOTHING = object()
+_thread = threading.local()
+
+
+class Stopped(Exception):
+    """A transfer was given up, since nobody waits for its result any more."""
 
 
 def run_bounded(
@@ -28,37 +36,70 @@ def run_bounded(
     With `size_of`, which gives the bytes of an item, those under way and those whose result was
     not yet taken stay within `budget_bytes` together; an item larger than that goes alone.
     `items` is read by the caller's thread, at most one ahead of what was begun. At the first error
-    no further item is begun, those under way are waited for, and it is raised.
+    no further item is begun, those under way are told to stop (see `check_stopped`), what ends
+    well in spite of it is still yielded, and the error is raised.
     """
     left = iter(items)
     ahead = next(left, _NOTHING)
     running: dict[concurrent.futures.Future[R], tuple[T, int]] = {}
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+    stop = threading.Event()
+    pool = concurrent.futures.ThreadPoolExecutor(
+        workers, "dv-transfer", initializer=setattr, initargs=(_thread, "stop", stop)
+    )
 
-        def begin(held_bytes: int) -> None:
-            """Begin what fits beside what is under way and the result that is being taken."""
-            nonlocal ahead
-            while ahead is not _NOTHING and len(running) < workers:
-                item = cast(T, ahead)
-                size = size_of(item) if size_of else 0
-                used = held_bytes + sum(each for _, each in running.values())
-                if used and used + size > budget_bytes:
-                    return
-                running[pool.submit(work, item)] = (item, size)
-                ahead = next(left, _NOTHING)
+    def begin(held_bytes: int) -> None:
+        """Begin what fits beside what is under way and the result that is being taken."""
+        nonlocal ahead
+        while ahead is not _NOTHING and len(running) < workers:
+            item = cast(T, ahead)
+            size = size_of(item) if size_of else 0
+            used = held_bytes + sum(each for _, each in running.values())
+            if used and used + size > budget_bytes:
+                return
+            running[pool.submit(work, item)] = (item, size)
+            ahead = next(left, _NOTHING)
 
-        try:
-            begin(0)
-            while running:
-                done, _ = concurrent.futures.wait(
-                    running, return_when=concurrent.futures.FIRST_COMPLETED
-                )
-                for future in done:
-                    item, size = running.pop(future)
+    failed: Exception | None = None
+    try:
+        begin(0)
+        while running:
+            done, _ = concurrent.futures.wait(
+                running, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            for future in done:
+                item, size = running.pop(future)
+                try:
                     result = future.result()
-                    begin(size)
-                    yield item, result
-                begin(0)
-        finally:
-            for future in running:
-                future.cancel()
+                except Exception as error:
+                    # What else has ended well by now is handed over before the error is raised.
+                    failed = failed or error
+                    stop.set()
+                    ahead = _NOTHING
+                    continue
+                begin(size)
+                yield item, result
+            begin(0)
+        if failed is not None:
+            raise failed
+    finally:
+        stop.set()
+        pool.shutdown(wait=False)
+        # Only an interrupted caller leaves calls under way, and does not wait for a stalled one.
+        begun = [future for future in running if not future.cancel()]
+        concurrent.futures.wait(begun, timeout=FAREWELL_S)
+
+
+def check_stopped() -> None:
+    """Raise `Stopped` in a transfer that `run_bounded` no longer waits for."""
+    stop = getattr(_thread, "stop", None)
+    if stop is not None and stop.is_set():
+        raise Stopped
+
+
+def pause(seconds: float) -> None:
+    """Sleep, but raise `Stopped` at once in a transfer that is no longer waited for."""
+    stop = getattr(_thread, "stop", None)
+    if stop is None:
+        threading.Event().wait(seconds)
+    elif stop.wait(seconds):
+        raise Stopped

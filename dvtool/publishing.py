@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from dvtool.errors import ManifestError, MissingError, SetupError
+from dvtool.estimate import Estimate
 from dvtool.manifest import SUFFIX, Manifest, decode, manifest_digest
 from dvtool.ops import push as push_ops
 from dvtool.project import Project
@@ -15,6 +17,7 @@ from dvtool.store.known import Known
 from dvtool.store.proof import prove_roots
 from dvtool.store.remote import RemoteStore
 
+T = TypeVar("T")
 _OTHER_SIDES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REBASE_HEAD", "refs/stash")
 
 
@@ -23,6 +26,20 @@ class PushReport:
     """What a push did, and what it left out on purpose."""
 
     pushed: push_ops.Pushed
+    uncommitted: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PushPlan:
+    """What a push would do: `would` holds its numbers, `estimate` what they take.
+
+    `seconds` is None as long as the link was never measured.
+    """
+
+    would: push_ops.Pushed
+    estimate: Estimate
+    seconds: float | None = None
     uncommitted: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -85,39 +102,101 @@ def versions_behind(project: Project, target: str) -> Iterator[Manifest]:
                     yield decode(git.read_blob(commit.blob), target + SUFFIX)
 
 
-def unproven(
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The manifests that a push takes: of the tips, of the history behind them, and warnings.
+
+    `whole` is false if paths left some targets out.
+    """
+
+    wanted: list[push_ops.Wanted]
+    behind: list[push_ops.Wanted]
+    warnings: tuple[str, ...]
+    whole: bool
+
+
+def take(
+    project: Project,
+    store: RemoteStore,
+    tips: Sequence[str],
+    *,
+    every: bool = False,
+    select: Callable[[Sequence[str]], Collection[str]] | None = None,
+) -> Taken:
+    """Return what a push of these commits takes, of the targets that `select` chooses.
+
+    What the commits behind them need comes too, unless a push, from here or from another clone,
+    proved that before; with `every` it comes all the same.
+    """
+    mark = store.mark()
+    known = Known(project.store.db, mark.id) if mark else None
+    past = [] if every or known is None else known.commits()
+    wanted, behind, warnings = to_push(project, tips, past)
+    if select is not None:
+        targets = select(sorted({one.target for one in wanted}))
+        wanted = [one for one in wanted if one.target in targets]
+        behind = [one for one in behind if one.target in targets]
+    if not every:
+        behind = _unproven(project, store, known, behind)
+    return Taken(wanted, behind, tuple(warnings), whole=select is None)
+
+
+def _unproven(
+    project: Project,
     store: RemoteStore,
     known: Known | None,
-    repo_id: str,
     behind: Sequence[push_ops.Wanted],
 ) -> list[push_ops.Wanted]:
     """Return the manifests that no root there names: roots are written after the proof."""
     if known is None or not behind:
         return list(behind)
     digests = [manifest_digest(one.manifest) for one in behind]
-    rooted = prove_roots(store, known, repo_id, digests, {})
+    rooted = prove_roots(store, known, repo_id_of(project), digests)
     return [one for one in behind if manifest_digest(one.manifest) not in rooted]
 
 
-def push_all(
-    project: Project,
-    store: RemoteStore,
-    repo_id: str,
-    wanted: Sequence[push_ops.Wanted],
-    behind: Sequence[push_ops.Wanted],
-) -> tuple[push_ops.Pushed, list[str]]:
-    """Push tips and history; where history has gaps that nobody here can fill, say so."""
+def push(project: Project, store: RemoteStore, tips: Sequence[str], taken: Taken) -> PushReport:
+    """Push what was taken; where history has gaps that nobody here can fill, say so."""
+    pushed, gaps = _with_history(
+        lambda wanted: push_ops.push(project, store, repo_id_of(project), wanted), store.url, taken
+    )
+    mark = store.mark()
+    if mark is not None and taken.whole and not (gaps or project.git.is_shallow()):
+        Known(project.store.db, mark.id).add_commits(tips)
+    return PushReport(pushed, tuple(uncommitted(project)), (*taken.warnings, *gaps))
+
+
+def plan(project: Project, store: RemoteStore, taken: Taken) -> PushPlan:
+    """Say what `push` would do, as far as that can be known before; nothing is uploaded."""
+    (pushed, estimate), gaps = _with_history(
+        lambda wanted: push_ops.estimate(project, store, repo_id_of(project), wanted),
+        store.url,
+        taken,
+    )
+    return PushPlan(
+        pushed,
+        estimate,
+        uncommitted=tuple(uncommitted(project)),
+        warnings=(*taken.warnings, *gaps),
+    )
+
+
+def _with_history(
+    work: Callable[[Sequence[push_ops.Wanted]], T], url: str, taken: Taken
+) -> tuple[T, list[str]]:
     gap = ""
-    if behind:
+    if taken.behind:
         try:
-            every = [*wanted, *behind]
-            return push_ops.push(project, store, repo_id, every), []
+            return work([*taken.wanted, *taken.behind]), []
         except MissingError as error:
             gap = str(error)
-    pushed = push_ops.push(project, store, repo_id, wanted)
-    if not gap:
-        return pushed, []
-    return pushed, [f"the data of earlier commits is not all on {store.url}: {gap}"]
+    done = work(taken.wanted)
+    return done, [f"the data of earlier commits is not all on {url}: {gap}"] if gap else []
+
+
+def repo_id_of(project: Project) -> str:
+    """Return what the repository is called on its remotes."""
+    return project.config.text("core.repoid") or ""
 
 
 def uncommitted(project: Project) -> Iterator[str]:

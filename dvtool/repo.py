@@ -26,6 +26,7 @@ from dvtool.errors import (
     printable,
     size_text,
 )
+from dvtool.estimate import Estimate
 from dvtool.git import Git
 from dvtool.ignore import ignore_target
 from dvtool.manifest import SUFFIX, Entry, Manifest, ShardRef, decode, manifest_digest, update
@@ -45,6 +46,7 @@ from dvtool.settings import Settings, load_config
 from dvtool.statcache import StatCache
 from dvtool.store.known import Known
 from dvtool.store.local import LocalStore
+from dvtool.store.remote import RemoteStore
 from dvtool.workspace import Workspace
 
 NO_WORKTREE = "no-worktree"
@@ -132,8 +134,8 @@ class Repo:
     def _fetch_shards(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
         """Fetch shards, from the default remote unless one is named, as they are needed."""
         try:
-            fetch_ops.fetch_shards(self.project, self.settings.open_remote(remote), refs)
-        except (SetupError, RemoteError) as error:
+            fetch_ops.fetch_shards(self.project, self.settings.open_remotes(remote), refs)
+        except (SetupError, MissingError, RemoteError) as error:
             raise MissingError(
                 f"{len(refs):,} of the lists of files of large manifests are not here, and they "
                 f"cannot be fetched: {error}",
@@ -295,28 +297,37 @@ class Repo:
         Without `revs` that is HEAD; `every` takes all refs. What the commits behind them need is
         uploaded too, unless a push, from here or from another clone, proved that before.
         """
+        store, tips, taken = self._to_push(remote, revs, every=every, paths=paths)
+        with self._shards_from(None if self.project.config.default_remote() else remote):
+            return publishing.push(self.project, store, tips, taken)
+
+    def plan_push(
+        self,
+        *,
+        remote: str | None = None,
+        revs: Sequence[str] = (),
+        every: bool = False,
+        paths: Sequence[str] = (),
+    ) -> publishing.PushPlan:
+        """Say what `push` would upload, and what that takes; the remote is only asked."""
+        store, _, taken = self._to_push(remote, revs, every=every, paths=paths)
+        with self._shards_from(None if self.project.config.default_remote() else remote):
+            return publishing.plan(self.project, store, taken)
+
+    def _to_push(
+        self, remote: str | None, revs: Sequence[str], *, every: bool, paths: Sequence[str]
+    ) -> tuple[RemoteStore, list[str], publishing.Taken]:
         self.settings.require_init()
-        repo_id = self.project.config.text("core.repoid") or ""
         tips = publishing.tips_of(self.project, revs, every=every)
         store = self.settings.open_remote(remote)
-        mark = store.mark()
-        known = Known(self.project.store.db, mark.id) if mark else None
-        past = [] if every or known is None else known.commits()
-        wanted, behind, warnings = publishing.to_push(self.project, tips, past)
-        if paths:
-            targets = sorted({one.target for one in wanted})
-            selected = {selection.target for selection in self.paths.selections(targets, paths)}
-            wanted = [one for one in wanted if one.target in selected]
-            behind = [one for one in behind if one.target in selected]
-        behind = behind if every else publishing.unproven(store, known, repo_id, behind)
-        with self._shards_from(None if self.project.config.default_remote() else remote):
-            pushed, gaps = publishing.push_all(self.project, store, repo_id, wanted, behind)
-        mark = store.mark()
-        if mark is not None and not (paths or gaps or self.project.git.is_shallow()):
-            Known(self.project.store.db, mark.id).add_commits(tips)
-        return publishing.PushReport(
-            pushed, tuple(publishing.uncommitted(self.project)), (*warnings, *gaps)
+
+        def select(targets: Sequence[str]) -> set[str]:
+            return {one.target for one in self.paths.selections(targets, paths)}
+
+        taken = publishing.take(
+            self.project, store, tips, every=every, select=select if paths else None
         )
+        return store, tips, taken
 
     def fetch(
         self,
@@ -325,12 +336,30 @@ class Repo:
         revs: Sequence[str] = (),
         paths: Sequence[str] = (),
     ) -> fetch_ops.Fetched:
-        """Bring content into the local store: of the manifests in the worktree, or of commits."""
+        """Bring content into the local store: of the manifests in the worktree, or of commits.
+
+        What the default remote lacks is taken from the others; a named one is asked alone.
+        """
+        wanted = self._to_fetch(revs, paths)
+        return fetch_ops.fetch(self.project, self.settings.open_remotes(remote), wanted)
+
+    def plan_fetch(
+        self,
+        *,
+        remote: str | None = None,
+        revs: Sequence[str] = (),
+        paths: Sequence[str] = (),
+    ) -> tuple[fetch_ops.Fetched, Estimate]:
+        """Say what `fetch` would bring, and what that takes; only lists of files are fetched."""
+        wanted = self._to_fetch(revs, paths)
+        return fetch_ops.estimate(self.project, self.settings.open_remote(remote), wanted)
+
+    def _to_fetch(self, revs: Sequence[str], paths: Sequence[str]) -> list[fetch_ops.Wanted]:
         wanted: list[fetch_ops.Wanted] = []
         for manifests in self._manifests_of(revs):
             selections = self.paths.selections(sorted(manifests), paths)
             wanted.extend(self._wanted(manifests[s.target], s) for s in selections)
-        return fetch_ops.fetch(self.project, self.settings.open_remote(remote), wanted)
+        return wanted
 
     def _wanted(self, manifest: Manifest, selection: Selection) -> fetch_ops.Wanted:
         past = partial(publishing.versions_behind, self.project, selection.target)
@@ -354,6 +383,34 @@ class Repo:
         with self.project.lock(), self._shards_from(remote):
             return self._restore(rev, paths, force=force, remote=remote, fetch=True)
 
+    def plan_pull(
+        self,
+        *,
+        remote: str | None = None,
+        rev: str | None = None,
+        paths: Sequence[str] = (),
+        force: bool = False,
+    ) -> tuple[fetch_ops.Fetched, Estimate]:
+        """Say what `pull` would download, and what that takes; the workspace stays as it is."""
+        with self._shards_from(remote):
+            _, wanted, plans = self._to_restore(rev, paths, force=force)
+            short = [one for _, one in self._short(plans, wanted)]
+            return fetch_ops.estimate(self.project, self.settings.open_remote(remote), short)
+
+    def _to_restore(
+        self, rev: str | None, paths: Sequence[str], *, force: bool
+    ) -> tuple[str | None, list[fetch_ops.Wanted], list[checkout_ops.Plan]]:
+        """Return the commit, the manifests as far as selected, and what checking out will do."""
+        project = self.project
+        commit = project.git.resolve(rev) if rev else None
+        manifests = project.manifests_at(commit) if commit else next(self._manifests_of(()))
+        selections = self.paths.selections(sorted(manifests), paths)
+        refuse_overlap([*project.targets(), *(s.target for s in selections)])
+        wanted = [self._wanted(manifests[s.target], s) for s in selections]
+        plans = [self._plan(commit, one) for one in wanted]
+        checkout_ops.refuse_losses(plans, force=force)
+        return commit, wanted, plans
+
     def _restore(
         self,
         rev: str | None,
@@ -364,13 +421,7 @@ class Repo:
         fetch: bool,
     ) -> Restored:
         project = self.project
-        commit = project.git.resolve(rev) if rev else None
-        manifests = project.manifests_at(commit) if commit else next(self._manifests_of(()))
-        selections = self.paths.selections(sorted(manifests), paths)
-        refuse_overlap([*self.project.targets(), *(s.target for s in selections)])
-        wanted = [self._wanted(manifests[s.target], s) for s in selections]
-        plans = [self._plan(commit, one) for one in wanted]
-        checkout_ops.refuse_losses(plans, force=force)
+        commit, wanted, plans = self._to_restore(rev, paths, force=force)
         if commit is not None:
             project.git.refuse_if_index_is_locked()
         fetched = self._fetch_for(plans, wanted, remote=remote, fetch=fetch)
@@ -398,26 +449,34 @@ class Repo:
         fetch: bool,
     ) -> fetch_ops.Fetched | None:
         """Get what the plans need and the store lacks."""
-        missing: list[str] = []
-        size = 0
-        short: list[fetch_ops.Wanted] = []
-        for plan, one in zip(plans, wanted, strict=True):
-            needed = plan.needed()
-            lacking = self.project.store.lacking(needed)
-            missing.extend(workspace_path(plan.target, needed[digest]) for digest in lacking)
-            size += sum(plan.write[needed[digest]].size for digest in lacking)
-            if lacking:
-                short.append(replace(one, only=frozenset(needed)))
-        if not missing:
+        lacking = list(self._short(plans, wanted))
+        if not lacking:
             return None
         configured = self.project.config.remotes()
         if not fetch or not (remote or configured):
+            missing = [name for names, _ in lacking for name in names]
+            size = sum(sum(names.values()) for names, _ in lacking)
             raise MissingError(
                 f"the content of {len(missing):,} files ({size_text(size)}) is not in the local "
                 f"store; nothing was changed:\n{listing(sorted(missing))}",
                 hint="run: dv pull" if configured else "add the remote that has it: dv remote add",
             )
-        return fetch_ops.fetch(self.project, self.settings.open_remote(remote), short)
+        remotes = self.settings.open_remotes(remote)
+        return fetch_ops.fetch(self.project, remotes, [one for _, one in lacking])
+
+    def _short(
+        self, plans: Sequence[checkout_ops.Plan], wanted: Sequence[fetch_ops.Wanted]
+    ) -> Iterator[tuple[dict[str, int], fetch_ops.Wanted]]:
+        """Yield what to fetch for plans that the store lacks content for, with paths and sizes."""
+        for plan, one in zip(plans, wanted, strict=True):
+            needed = plan.needed()
+            lacking = self.project.store.lacking(needed)
+            if lacking:
+                names = {
+                    workspace_path(plan.target, needed[digest]): plan.write[needed[digest]].size
+                    for digest in lacking
+                }
+                yield names, replace(one, only=frozenset(needed))
 
     def _put_manifest(self, commit: str, one: fetch_ops.Wanted) -> None:
         """Put a commit's manifest, or the selected entries of it, into worktree and index."""
@@ -507,7 +566,7 @@ class Repo:
             inner = exact[0].path[len(target) + 1 :]
             selection = Selection(target, (inner,) if inner else ())
             wanted = [self._wanted(manifests[target], selection)]
-            fetch_ops.fetch(self.project, self.settings.open_remote(), wanted)
+            fetch_ops.fetch(self.project, self.settings.open_remotes(), wanted)
         return self._read(entry.digest)
 
     def cat_content(self, blake3: str) -> Iterator[memoryview]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Mapping
@@ -196,6 +197,20 @@ class Settings:
 
     def open_remote(self, name: str | None = None) -> RemoteStore:
         """Open a remote, or the default one; SetupError if there is none."""
+        return self._open(self._chosen(name))
+
+    def open_remotes(self, name: str | None = None) -> list[RemoteStore]:
+        """Open the default remote and those to fall back on, in order of name; or one by name."""
+        first = self._chosen(name)
+        opened = [self._open(first)]
+        for one in [] if name else self.remotes().values():
+            # A remote that cannot even be opened is no reason not to use the others.
+            with contextlib.suppress(SetupError, UsageError):
+                if one.name != first.name:
+                    opened.append(self._open(one))
+        return opened
+
+    def _chosen(self, name: str | None) -> RemoteConfig:
         config = self.project.config
         chosen_remote = config.remote(name) if name else config.default_remote()
         if chosen_remote is None:
@@ -206,6 +221,9 @@ class Settings:
                 if known
                 else "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)",
             )
+        return chosen_remote
+
+    def _open(self, chosen_remote: RemoteConfig) -> RemoteStore:
         url = chosen_remote.url
         if chosen_remote.source == ".dvconfig" and not committed_url_allowed(
             url, self.project.root

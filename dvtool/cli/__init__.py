@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -51,6 +52,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "describe": "Print what identifies the code and data that are here.",
     },
 }
+INTERRUPTED = 130
 HIDDEN = ("merge-driver", "textconv")
 """Commands that only git runs: they are neither listed nor completed."""
 _EXIT_CODES = [
@@ -71,7 +73,14 @@ _EXIT_CODES = [
 
 def main() -> None:
     """Run `dv` with the arguments of this process, and end the process."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == INTERRUPTED:
+        # Python would wait for the threads of transfers that were given up, which may stall.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

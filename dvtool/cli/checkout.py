@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 SAVED_SHOWN_MAX = 10
 JSON_KEYS = (
     '{"targets": [{"target", "written", "written_bytes", "removed"}], "fetched": null or '
-    '{"remote", "files", "bytes", "transferred_bytes"}, "saved": [{"path", "blake3"}]}; paths '
-    "are from the top of the worktree."
+    '{"remote", "files", "bytes", "transferred_bytes", "found", "warnings"}, '
+    '"saved": [{"path", "blake3"}]}; paths are from the top of the worktree.'
 )
 
 
@@ -63,6 +63,7 @@ def show_restored(frame: Frame, repo: Repo, restored: Restored, *, as_json: bool
         screen.json(_as_json(restored))
         return
     if restored.fetched is not None:
+        warn_fetched(screen, restored.fetched)
         screen.done(fetched_text(restored.fetched))
     quiet = True
     for one in restored.targets:
@@ -81,13 +82,20 @@ def show_restored(frame: Frame, repo: Repo, restored: Restored, *, as_json: bool
     _show_saved(screen, repo, restored.saved)
 
 
+def warn_fetched(screen: Screen, fetched: Fetched) -> None:
+    """Say which remotes lacked something that another one had."""
+    for warning in fetched.warnings:
+        screen.warn(warning)
+
+
 def fetched_text(fetched: Fetched) -> str:
     """Return what a fetch brought, in a line."""
     url = printable(fetched.remote)
     if not fetched.files:
         return "nothing to fetch: the local store has it all"
     files = f"{count_text(fetched.files, 'file')}, {size_text(fetched.bytes)}"
-    return f"fetched from {url}: {files} ({size_text(fetched.transferred)} transferred)"
+    found = f"; {fetched.found:,} were here already" if fetched.found else ""
+    return f"fetched from {url}: {files} ({size_text(fetched.transferred)} transferred){found}"
 
 
 def fetched_json(fetched: Fetched) -> dict[str, object]:
@@ -97,6 +105,8 @@ def fetched_json(fetched: Fetched) -> dict[str, object]:
         "files": fetched.files,
         "bytes": fetched.bytes,
         "transferred_bytes": fetched.transferred,
+        "found": fetched.found,
+        "warnings": list(fetched.warnings),
     }
 
 

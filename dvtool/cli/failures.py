@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import click
 
+from dvtool.cli import INTERRUPTED
 from dvtool.cli.output import Screen
 from dvtool.errors import DvError, UsageError, printable
 
-INTERRUPTED = 130
 READER_GONE = 141
 """As of a process that SIGPIPE ended, which is how other programs end in `… | head`."""
 TRACEBACK_VARIABLE = "DV_TRACEBACK"

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from dvtool.cli.checkout import fetched_json, fetched_text
+from dvtool.cli.checkout import fetched_json, fetched_text, warn_fetched
 from dvtool.cli.frame import Frame, command, remote_option, revisions_and_paths
+from dvtool.cli.output import Screen
+from dvtool.cli.plans import JSON_KEYS, files_sentence, plan_json, plan_option, show_plan
+
+if TYPE_CHECKING:
+    from dvtool.estimate import Estimate
+    from dvtool.ops.fetch import Fetched
 
 
 @command(
@@ -16,23 +23,49 @@ from dvtool.cli.frame import Frame, command, remote_option, revisions_and_paths
         "dv fetch                             # what the manifests in the worktree name",
         "dv fetch v1.0 v2.0                   # what two revisions need",
         "dv fetch -- 'data/images/cats/*.jpg' # a part of a target",
+        "dv fetch --plan                      # how much that is; nothing is fetched",
     ),
     exits=(4, 6, 7),
-    json_keys='{"remote", "files", "bytes", "transferred_bytes"}: what is here now and was not.',
+    json_keys=(
+        '{"remote", "files", "bytes", "transferred_bytes", "found", "warnings"}: what is here now '
+        f"and was not; found files were here. With --plan: {JSON_KEYS}."
+    ),
     splits=True,
 )
 @click.argument("arguments", metavar="[REV]... [--] [PATH]...", nargs=-1, type=click.Path())
 @remote_option
-def fetch(frame: Frame, arguments: Sequence[str], remote: str | None, as_json: bool) -> None:
+@plan_option
+def fetch(
+    frame: Frame, arguments: Sequence[str], remote: str | None, plan_only: bool, as_json: bool
+) -> None:
     """Download data into the local store; the workspace stays as it is.
 
-    Takes what the manifests in the worktree, or those of each REV, name and the store lacks.
+    Takes what the manifests in the worktree, or those of each REV, name and the store lacks. What
+    the default remote lacks is taken from the other remotes, unless one is named.
     """
     screen = frame.screen
     with frame.repo() as repo:
         revisions, paths = revisions_and_paths(repo, arguments)
+        if plan_only:
+            would, estimate = repo.plan_fetch(remote=remote, revs=revisions, paths=paths)
+            show_fetch_plan(screen, would, estimate, as_json=as_json)
+            return
         fetched = repo.fetch(remote=remote, revs=revisions, paths=paths)
         if as_json:
             screen.json(fetched_json(fetched))
-        else:
-            screen.done(fetched_text(fetched))
+            return
+        warn_fetched(screen, fetched)
+        screen.done(fetched_text(fetched))
+
+
+def show_fetch_plan(screen: Screen, would: Fetched, estimate: Estimate, *, as_json: bool) -> None:
+    """Print what a fetch or a pull would take."""
+    if as_json:
+        screen.json(plan_json(would.remote, would.files, estimate, None))
+        return
+    sentence = "the local store has it all"
+    if estimate.requests.total:
+        verb = "a download from URL would bring"
+        sentence = files_sentence(verb, would.remote, would.files, would.bytes)
+        sentence += f"; {would.found:,} are here already" if would.found else ""
+    show_plan(screen, sentence, would.remote, estimate, None)

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import click
 
 from dvtool.cli.checkout import JSON_KEYS, show_restored
+from dvtool.cli.fetch import show_fetch_plan
 from dvtool.cli.frame import Frame, command, remote_option, revisions_and_paths
+from dvtool.cli.plans import JSON_KEYS as PLAN_KEYS
+from dvtool.cli.plans import plan_option
 
 
 @command(
@@ -16,24 +19,36 @@ from dvtool.cli.frame import Frame, command, remote_option, revisions_and_paths
         "dv pull                          # after git clone or git pull",
         "dv pull -- data/images/cats      # a part of a target",
         "dv pull v1.0 -- data/images      # as of a revision",
+        "dv pull --plan                   # how much that is; nothing is fetched",
     ),
     exits=(4, 5, 6, 7, 8, 9),
-    json_keys=JSON_KEYS,
+    json_keys=f"{JSON_KEYS} With --plan: {PLAN_KEYS}.",
     splits=True,
 )
 @click.argument("arguments", metavar="[REV] [--] [PATH]...", nargs=-1, type=click.Path())
 @click.option("--force", is_flag=True, help="Replace unsaved changes too, a copy is saved first.")
 @remote_option
+@plan_option
 def pull(
-    frame: Frame, arguments: Sequence[str], force: bool, remote: str | None, as_json: bool
+    frame: Frame,
+    arguments: Sequence[str],
+    force: bool,
+    remote: str | None,
+    plan_only: bool,
+    as_json: bool,
 ) -> None:
     """Download what the workspace lacks and put it there: dv fetch, then dv checkout.
 
-    Nothing is done if content that is saved nowhere would be lost.
+    Nothing is done if content that is saved nowhere would be lost. What the default remote lacks
+    is taken from the other remotes, unless one is named.
     """
     with frame.repo() as repo:
         revisions, paths = revisions_and_paths(repo, arguments, revisions_max=1)
         rev = revisions[0] if revisions else None
+        if plan_only:
+            would, estimate = repo.plan_pull(remote=remote, rev=rev, paths=paths, force=force)
+            show_fetch_plan(frame.screen, would, estimate, as_json=as_json)
+            return
         frame.set_up_git(repo)
         restored = repo.pull(remote=remote, rev=rev, paths=paths, force=force)
         show_restored(frame, repo, restored, as_json=as_json)

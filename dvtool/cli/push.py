@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from dvtool.cli.frame import Frame, command, remote_option, revisions_and_paths
+from dvtool.cli.frame import Frame, command, revisions_and_paths
 from dvtool.cli.output import count_text, size_text
-from dvtool.errors import UsageError, listing, printable
+from dvtool.cli.plans import JSON_KEYS, files_sentence, plan_json, plan_option, show_plan
+from dvtool.errors import DvError, UsageError, listing, printable
 
 if TYPE_CHECKING:
-    from dvtool.publishing import PushReport
+    from dvtool.publishing import PushPlan, PushReport
     from dvtool.repo import Repo
 
 
@@ -22,21 +23,36 @@ if TYPE_CHECKING:
         "dv push                        # what HEAD and the commits behind it need",
         "dv push main v1.0              # what these revisions need",
         "dv push --all --remote backup  # all that git can reach, elsewhere",
+        "dv push --remote a --remote b  # to both",
+        "dv push --plan                 # how much that is; nothing is sent",
         "dv push -- data/images         # one target only",
     ),
     exits=(4, 6, 7, 9),
     json_keys=(
-        '{"remote", "manifests", "files", "packs", "bytes", "uncommitted", "warnings"}; packs '
-        "and bytes were uploaded, files are proven to be there, uncommitted lists the targets "
-        "whose manifests are not in HEAD."
+        '{"pushes": [{"remote", "manifests", "files", "packs", "bytes", "resumed_packs", '
+        '"resumed_bytes", "warnings"}], "uncommitted"}; packs and bytes were uploaded, files are '
+        "proven to be there, uncommitted lists the targets whose manifests are not in HEAD. With "
+        f'--plan: {{"plans": [{JSON_KEYS}], "uncommitted"}}.'
     ),
     splits=True,
 )
 @click.argument("arguments", metavar="[REV]... [--] [PATH]...", nargs=-1, type=click.Path())
-@remote_option
+@click.option(
+    "--remote",
+    "remotes",
+    metavar="NAME",
+    multiple=True,
+    help="The remote to use instead of the default one; may be repeated.",
+)
 @click.option("--all", "every", is_flag=True, help="All refs of git, with their whole history.")
+@plan_option
 def push(
-    frame: Frame, arguments: Sequence[str], remote: str | None, every: bool, as_json: bool
+    frame: Frame,
+    arguments: Sequence[str],
+    remotes: Sequence[str],
+    every: bool,
+    plan_only: bool,
+    as_json: bool,
 ) -> None:
     """Upload the data that commits need and the remote lacks, and prove that it arrived.
 
@@ -44,32 +60,76 @@ def push(
     another clone, proved for those is not asked again. Ends with 0 only once the remote itself
     was seen to hold everything that HEAD, or REV, needs; a gap in the history behind it is a
     warning. What is not committed is not pushed. A PATH selects the targets that it lies in.
+
+    With several remotes each is pushed to, whatever becomes of the others.
     """
-    screen = frame.screen
     with frame.repo() as repo:
         revisions, paths = revisions_and_paths(repo, arguments)
         if every and revisions:
             raise UsageError("--all takes every revision; name none with it")
-        report = repo.push(remote=remote, revs=revisions, every=every, paths=paths)
+        names: Sequence[str | None] = list(dict.fromkeys(remotes)) or [None]
+
+        def push_one(name: str | None) -> PushReport:
+            return repo.push(remote=name, revs=revisions, every=every, paths=paths)
+
+        def plan_one(name: str | None) -> PushPlan:
+            return repo.plan_push(remote=name, revs=revisions, every=every, paths=paths)
+
+        if plan_only:
+            _show_plans(frame, repo, [plan_one(name) for name in names], as_json=as_json)
+        else:
+            _push_all(frame, repo, names, push_one, as_json=as_json)
+
+
+def _push_all(
+    frame: Frame,
+    repo: Repo,
+    names: Sequence[str | None],
+    push_one: Callable[[str | None], PushReport],
+    *,
+    as_json: bool,
+) -> None:
+    """Push to one remote after the other; the first error is raised once all were tried."""
+    screen = frame.screen
+    reports: list[PushReport] = []
+    errors: list[DvError] = []
+    for name in names:
+        try:
+            report = push_one(name)
+        except DvError as error:
+            errors.append(error)
+            continue
+        reports.append(report)
         for warning in report.warnings:
             screen.warn(warning)
-        if as_json:
-            screen.json(_as_json(report))
-            return
-        screen.done(_summary(report))
-        _warn_uncommitted(frame, repo, report)
+        if not as_json:
+            screen.done(_summary(report))
+    if reports and as_json:
+        screen.json(_as_json(reports))
+    elif reports:
+        _warn_uncommitted(frame, repo, reports[-1].uncommitted)
+    for other in errors[1:]:
+        screen.warn(str(other))
+    if errors:
+        raise errors[0]
 
 
-def _as_json(report: PushReport) -> dict[str, object]:
-    pushed = report.pushed
+def _as_json(reports: Sequence[PushReport]) -> dict[str, object]:
     return {
-        "remote": pushed.remote,
-        "manifests": pushed.manifests,
-        "files": pushed.files,
-        "packs": pushed.packs,
-        "bytes": pushed.bytes,
-        "uncommitted": list(report.uncommitted),
-        "warnings": list(report.warnings),
+        "pushes": [
+            {
+                "remote": one.pushed.remote,
+                "manifests": one.pushed.manifests,
+                "files": one.pushed.files,
+                "packs": one.pushed.packs,
+                "bytes": one.pushed.bytes,
+                "resumed_packs": one.pushed.resumed_packs,
+                "resumed_bytes": one.pushed.resumed_bytes,
+                "warnings": list(one.warnings),
+            }
+            for one in reports
+        ],
+        "uncommitted": list(reports[-1].uncommitted),
     }
 
 
@@ -81,10 +141,38 @@ def _summary(report: PushReport) -> str:
     if not pushed.changed:
         return f"everything is on {url}, proven: {files}"
     uploaded = f"{count_text(pushed.packs, 'pack')}, {size_text(pushed.bytes)}"
+    if pushed.resumed_packs:
+        size = size_text(pushed.resumed_bytes)
+        resumed = f"{count_text(pushed.resumed_packs, 'pack')}, {size}"
+        uploaded += f", besides {resumed}, that an interrupted push had brought"
     return f"pushed to {url}: {uploaded}; {files} proven there"
 
 
-def _warn_uncommitted(frame: Frame, repo: Repo, report: PushReport) -> None:
-    if report.uncommitted:
-        names = listing(repo.paths.shown(target) for target in report.uncommitted)
+def _warn_uncommitted(frame: Frame, repo: Repo, targets: Sequence[str]) -> None:
+    if targets:
+        names = listing(repo.paths.shown(target) for target in targets)
         frame.screen.warn(f"not pushed, since git commit has not taken their manifests:\n{names}")
+
+
+def _show_plans(frame: Frame, repo: Repo, plans: Sequence[PushPlan], *, as_json: bool) -> None:
+    screen = frame.screen
+    uncommitted = plans[-1].uncommitted
+    for plan in plans:
+        for warning in plan.warnings:
+            screen.warn(warning)
+    if as_json:
+        documents = [
+            plan_json(one.would.remote, one.would.files, one.estimate, one.seconds) for one in plans
+        ]
+        screen.json({"plans": documents, "uncommitted": list(uncommitted)})
+        return
+    for one in plans:
+        sentence = files_sentence("everything is on URL:", one.would.remote, one.would.files)
+        if one.estimate.requests.total:
+            sentence = files_sentence(
+                "a push to URL would prove", one.would.remote, one.would.files
+            )
+            if one.would.resumed_packs:
+                sentence += f"; {count_text(one.would.resumed_packs, 'pack')} are there already"
+        show_plan(screen, sentence, one.would.remote, one.estimate, one.seconds)
+    _warn_uncommitted(frame, repo, uncommitted)

@@ -143,15 +143,15 @@ def prove(
     shards = {ref.digest: ref for one in plans for ref in one.shards}
     manifests = {manifest_digest(one.manifest): one for one in wanted}
     roots = [root_key(repo_id, name) for name in known.roots(manifests).values()]
-    there, proven = prove_shards(remote, known, shards, also=roots)
-    rooted = prove_roots(remote, known, repo_id, manifests, there)
+    proven = prove_shards(remote, known, shards, roots=roots)
+    rooted = prove_roots(remote, known, repo_id, manifests, proven.roots)
     lost: list[str] = []
     for one, todo in zip(wanted, plans, strict=True):
         kept = manifest_digest(one.manifest) in rooted
         firsts = [ref.first for ref in todo.shards]
         for path in todo.entries:
             shard = todo.shards[bisect_right(firsts, path) - 1]
-            if not kept or shard.digest not in proven:
+            if not kept or shard.digest not in proven.shards:
                 lost.append(workspace_path(todo.target, path))
     if lost:
         raise UnsavedError(

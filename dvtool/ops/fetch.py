@@ -9,11 +9,20 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dvtool.digest import Digest, hasher
-from dvtool.errors import CorruptError, MissingError, ObjectMissing, listing
+from dvtool.errors import (
+    CorruptError,
+    DvError,
+    MissingError,
+    ObjectMissing,
+    RemoteError,
+    SetupError,
+    listing,
+)
+from dvtool.estimate import Estimate, Requests
 from dvtool.manifest import Entries, Manifest, ShardRef, manifest_shards, shard_refs
 from dvtool.pack import (
     PackInfo,
@@ -39,6 +48,10 @@ WHOLE_PACK_SHARE_MIN = 0.6
 GAP_MAX_BYTES = 128 << 10
 """Ranges this close are read as one: the gap costs less than another request."""
 RANGE_MAX_BYTES = 8 << 20
+RANGES_SIZE_MAX_BYTES = 64 << 20
+"""Ranges under way at once: what they hold is in memory."""
+ROUNDS = 2
+"""A second round is for packs that were replaced while the first was under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +70,18 @@ class Wanted:
 
 @dataclass(slots=True)
 class Fetched:
-    """What a fetch did: `files` and `bytes` now here that were not before."""
+    """What a fetch did: `files` and `bytes` now here that were not before.
+
+    `found` files were wanted too and here already, as by an earlier fetch that was interrupted.
+    `warnings` say what a remote lacked that another one had.
+    """
 
     remote: str
     files: int = 0
     bytes: int = 0
     transferred: int = 0
+    found: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +102,27 @@ class PackPlan:
     whole: bool
     ranges: list[Range] = field(default_factory=list)
 
+    @property
+    def size(self) -> int:
+        """Bytes to read."""
+        return self.pack.size if self.whole else sum(one.size for one in self.ranges)
 
-def lacking(project: Project, wanted: Sequence[Wanted]) -> tuple[dict[Digest, int], list[str]]:
-    """Return content -> size that the local store lacks, and one path of each.
 
-    Entries in shards that are not here are not counted; `fetch` gets those first.
-    """
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """Contents that the local store lacks: their sizes and one path of each; `found` are here."""
+
+    sizes: dict[Digest, int]
+    names: dict[Digest, str]
+    found: int
+
+    def names_of(self, digests: Iterable[Digest]) -> list[str]:
+        """Return the paths of some of them."""
+        return [self.names[digest] for digest in digests]
+
+
+def lacking(project: Project, wanted: Sequence[Wanted]) -> Lacking:
+    """Return what of the contents wanted is not here; their shards must be."""
     sizes: dict[Digest, int] = {}
     names: dict[Digest, str] = {}
     for one in wanted:
@@ -97,47 +131,135 @@ def lacking(project: Project, wanted: Sequence[Wanted]) -> tuple[dict[Digest, in
                 sizes.setdefault(entry.digest, entry.size)
                 names.setdefault(entry.digest, workspace_path(one.selection.target, path))
     missing = project.store.lacking(sizes)
-    found = {digest: size for digest, size in sizes.items() if digest in missing}
-    return found, [names[digest] for digest in found]
+    short = {digest: size for digest, size in sizes.items() if digest in missing}
+    return Lacking(short, names, len(sizes) - len(short))
 
 
-def fetch_shards(project: Project, remote: RemoteStore, refs: Sequence[ShardRef]) -> None:
+def fetch_shards(
+    project: Project, remotes: Sequence[RemoteStore], refs: Sequence[ShardRef]
+) -> None:
     """Bring shards of large manifests, and what they say of where content lies; no content."""
-    _Fetch(project, remote, ()).run_shards(refs)
+
+    def get(remote: RemoteStore) -> None:
+        absent = [ref for ref in refs if not project.store.has_shard(ref.digest)]
+        _Fetch(project, remote, (), Fetched(remote.url)).run_shards(absent)
+
+    _from_first(remotes, get)
 
 
-def fetch(project: Project, remote: RemoteStore, wanted: Sequence[Wanted]) -> Fetched:
+def fetch(project: Project, remotes: Sequence[RemoteStore], wanted: Sequence[Wanted]) -> Fetched:
     """Bring everything wanted into the local store; no request is made if it is there already.
 
-    MissingError if the remote lacks something, CorruptError if it sends something else: what
-    arrived sound before that stays.
+    What the first remote does not give is asked of the next one. Once all were asked, the error of
+    the first is raised: MissingError if it lacks something, CorruptError if it sends something
+    else, RemoteError if it does not answer. What arrived sound before that stays.
     """
-    return _Fetch(project, remote, wanted).run()
+    result = Fetched(remotes[0].url)
+    errors = _from_first(remotes, lambda remote: _Fetch(project, remote, wanted, result).run())
+    result.warnings = tuple(f"taken from another remote, since {error}" for error in errors)
+    return result
+
+
+def _from_first(
+    remotes: Sequence[RemoteStore], work: Callable[[RemoteStore], None]
+) -> list[DvError]:
+    """Do the work with the first remote that can; return why those before it could not."""
+    errors: list[DvError] = []
+    for remote in remotes:
+        try:
+            work(remote)
+            return errors
+        except (MissingError, CorruptError, RemoteError, SetupError) as error:
+            errors.append(error)
+    first, *others = errors
+    if others:
+        first.args = ("\n".join([str(first), *(f"and: {other}" for other in others)]),)
+    raise first
+
+
+def estimate(
+    project: Project, remote: RemoteStore, wanted: Sequence[Wanted]
+) -> tuple[Fetched, Estimate]:
+    """Return what a fetch would bring, and what that takes. Only lists of files are fetched."""
+    result = Fetched(remote.url)
+    return result, _Fetch(project, remote, wanted, result).estimate()
 
 
 class _Fetch:
-    def __init__(self, project: Project, remote: RemoteStore, wanted: Sequence[Wanted]) -> None:
+    def __init__(
+        self, project: Project, remote: RemoteStore, wanted: Sequence[Wanted], result: Fetched
+    ) -> None:
         self.project = project
         self.store = project.store
         self.remote = remote
         self.wanted = wanted
         self.shards: dict[Digest, FetchedShard] = {}
-        self.result = Fetched(remote.url)
+        self.result = result
 
-    def run(self) -> Fetched:
+    def run(self) -> None:
         self.get_entries()
-        sizes, names = lacking(self.project, self.wanted)
-        if not sizes:
-            return self.result
-        mark = self.remote.required_mark()
-        known = Known(self.store.db, mark.id)
-        self._get_locations(set(sizes))
-        located = self._located(known, sizes, names)
-        held = self.store.db.held_chunks(c.placement.digest for cs in located.values() for c in cs)
-        plans = plan_packs(located, held)
-        self._download(plans)
-        self._finish(known, located, sizes, names)
-        return self.result
+        short = lacking(self.project, self.wanted)
+        self.result.found = self.result.found or short.found
+        if not short.sizes:
+            return
+        known = Known(self.store.db, self.remote.required_mark().id)
+        for _ in range(ROUNDS):
+            unknown, failed = self._round(known, short)
+            still = lacking(self.project, self.wanted)
+            self._count_files(short, still)
+            short = still
+            if not failed:
+                break
+            # A pack may have gone since its place was read: the shards say where it lies now.
+            self.shards.clear()
+        if failed:
+            raise failed[0]
+        if unknown:
+            raise MissingError(
+                f"{self.remote.url} does not have what these need:\n{listing(unknown)}",
+                hint="run `dv push` in the clone where they were added",
+            )
+        if short.sizes:
+            raise CorruptError(
+                f"{self.remote.url} sent other content than these should have:\n"
+                + listing(short.names_of(short.sizes)),
+                hint="run `dv push` in a clone that has them, or fetch from another remote",
+            )
+
+    def _round(self, known: Known, short: Lacking) -> tuple[list[str], list[DvError]]:
+        """Get what can be had; return the names of what is nowhere, and what went wrong."""
+        located = self._located(known, short)
+        failed = self._download(plan_packs(located, self._held(located)))
+        self._finish(known, located, short)
+        return short.names_of(digest for digest in short.sizes if digest not in located), failed
+
+    def _count_files(self, before: Lacking, after: Lacking) -> None:
+        come = before.sizes.keys() - after.sizes.keys()
+        self.result.files += len(come)
+        self.result.bytes += sum(before.sizes[digest] for digest in come)
+
+    def estimate(self) -> Estimate:
+        """Return what `run` takes, once the lists of files are here."""
+        self.get_entries()
+        short = lacking(self.project, self.wanted)
+        self.result.found = short.found
+        if not short.sizes:
+            return Estimate()
+        known = Known(self.store.db, self.remote.required_mark().id)
+        located = self._located(known, short)
+        self.result.files = len(located)
+        self.result.bytes = sum(short.sizes[digest] for digest in located)
+        plans = plan_packs(located, self._held(located))
+        reads = sum(1 if plan.whole else len(plan.ranges) for plan in plans)
+        shards = len(self.shards)
+        return Estimate(
+            shards + len(plans),
+            sum(plan.size for plan in plans) + sum(one.size for one in self.shards.values()),
+            Requests(get=1 + shards + reads),
+        )
+
+    def _held(self, located: Mapping[Digest, Sequence[Located]]) -> set[Digest]:
+        return self.store.db.held_chunks(c.placement.digest for cs in located.values() for c in cs)
 
     def run_shards(self, refs: Sequence[ShardRef]) -> None:
         known = Known(self.store.db, self.remote.required_mark().id)
@@ -206,23 +328,19 @@ class _Fetch:
 
     # --- what to read ---------------------------------------------------------------------
 
-    def _located(
-        self, known: Known, sizes: dict[Digest, int], names: Sequence[str]
-    ) -> dict[Digest, list[Located]]:
+    def _located(self, known: Known, short: Lacking) -> dict[Digest, list[Located]]:
+        """Return where contents lie, of all that can be found; each source costs more requests."""
+        self._get_locations(set(short.sizes))
         located: dict[Digest, list[Located]] = {}
-        for located in self._tries(known, sizes):
-            if len(located) == len(sizes):
-                return located
-        unknown = [name for digest, name in zip(sizes, names, strict=True) if digest not in located]
-        raise MissingError(
-            f"{self.remote.url} does not have what these need:\n{listing(unknown)}",
-            hint="run `dv push` in the clone where they were added",
-        )
+        for located in self._tries(known, short.sizes):
+            if len(located) == len(short.sizes):
+                break
+        return located
 
     def _tries(
         self, known: Known, sizes: dict[Digest, int]
     ) -> Iterator[dict[Digest, list[Located]]]:
-        """Yield what is located, and more each time: a further source costs more requests."""
+        """Yield what is located, and more each time."""
         located = self._in_shards(sizes)
         yield located
         unknown = sizes.keys() - located.keys()
@@ -249,31 +367,48 @@ class _Fetch:
 
     # --- reading --------------------------------------------------------------------------
 
-    def _download(self, plans: Sequence[PackPlan]) -> None:
+    def _download(self, plans: Sequence[PackPlan]) -> list[DvError]:
+        """Read what is planned; return an error for each pack that is gone or damaged."""
+        self.project.progress.start("downloading", total_bytes=sum(plan.size for plan in plans))
+        failed: list[DvError] = []
         whole = [plan.pack for plan in plans if plan.whole]
-        ranges = [one for plan in plans if not plan.whole for one in plan.ranges]
-        total = sum(pack.size for pack in whole) + sum(one.size for one in ranges)
-        self.project.progress.start("downloading", total_bytes=total)
-        for pack, (temp, info) in run_bounded(self._get_pack, whole):
-            self.store.adopt([(temp, info)])
+        for pack, got in run_bounded(self._get_pack, whole, size_of=lambda pack: pack.size):
+            if isinstance(got, DvError):
+                failed.append(got)
+            else:
+                self.store.adopt([got])
             self._count(pack.size)
-        writer = _RangeWriter(self.store)
-        try:
-            for one, chunks in run_bounded(self._get_range, ranges):
-                writer.add(chunks)
+        ranges = [one for plan in plans if not plan.whole for one in plan.ranges]
+        with _RangeWriter(self.store) as writer:
+            for one, chunks in run_bounded(
+                self._get_range,
+                ranges,
+                size_of=lambda one: one.size,
+                budget_bytes=RANGES_SIZE_MAX_BYTES,
+            ):
+                if isinstance(chunks, DvError):
+                    failed.append(chunks)
+                else:
+                    writer.add(chunks)
                 self._count(one.size)
-            writer.close()
-        except BaseException:
-            writer.abandon()
-            raise
         self.project.progress.finish()
+        return failed
 
     def _count(self, size: int) -> None:
         self.result.transferred += size
         self.project.progress.advance(size)
 
-    def _get_pack(self, pack: RemotePack) -> tuple[str, PackInfo]:
-        """Fetch a whole pack to a temporary file, and check its id and every chunk in it."""
+    def _get_pack(self, pack: RemotePack) -> tuple[str, PackInfo] | DvError:
+        """Fetch a whole pack to a temporary file, and check its id and every chunk in it.
+
+        That the pack is gone or damaged is returned: what else there is may still be had.
+        """
+        try:
+            return self._read_pack(pack)
+        except (MissingError, CorruptError) as error:
+            return error
+
+    def _read_pack(self, pack: RemotePack) -> tuple[str, PackInfo]:
         where = f"{self.remote.url}: {pack_key(pack.digest)}"
         temp = self.store.temp_path()
         try:
@@ -295,8 +430,14 @@ class _Fetch:
         index.recipes = []
         return temp, PackInfo(pack.digest, pack.size, index)
 
-    def _get_range(self, one: Range) -> list[tuple[Digest, bytes]]:
-        """Fetch a range and return the checked chunks in it."""
+    def _get_range(self, one: Range) -> list[tuple[Digest, bytes]] | DvError:
+        """Fetch a range and return the checked chunks in it, or why they could not be had."""
+        try:
+            return self._read_range(one)
+        except (MissingError, CorruptError) as error:
+            return error
+
+    def _read_range(self, one: Range) -> list[tuple[Digest, bytes]]:
         where = f"{self.remote.url}: {pack_key(one.pack.digest)}"
         buffer = io.BytesIO()
         self.remote.read_pack(one.pack.digest, buffer, offset=one.offset, size=one.size)
@@ -315,28 +456,15 @@ class _Fetch:
     # --- what is now here -----------------------------------------------------------------
 
     def _finish(
-        self,
-        known: Known,
-        located: dict[Digest, list[Located]],
-        sizes: dict[Digest, int],
-        names: Sequence[str],
+        self, known: Known, located: Mapping[Digest, Sequence[Located]], short: Lacking
     ) -> None:
         recipes = [
-            Recipe(digest, sizes[digest], tuple(chunk.placement.digest for chunk in chunks))
+            Recipe(digest, short.sizes[digest], tuple(chunk.placement.digest for chunk in chunks))
             for digest, chunks in located.items()
             if len(chunks) > 1
         ]
         self.store.add_tried(recipes)
         self._learn(known)
-        still = self.store.lacking(sizes)
-        if still:
-            raise CorruptError(
-                f"{self.remote.url} sent other content than these should have:\n"
-                + listing(n for d, n in zip(sizes, names, strict=True) if d in still),
-                hint="run `dv push` in a clone that has them, or fetch from another remote",
-            )
-        self.result.files = len(sizes)
-        self.result.bytes = sum(sizes.values())
 
     def _learn(self, known: Known) -> None:
         """Remember where the shards say that content lies: a hint, which every push proves."""
@@ -429,8 +557,24 @@ class _RangeWriter:
         self._file.close()
         self._file = self._writer = None
         self._store.adopt([(self._temp, info)])
+        self._temp = ""
 
-    def abandon(self) -> None:
+    def __enter__(self) -> _RangeWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+            return
+        # Whatever ended the transfer, what arrived before was checked and need not come again.
+        try:
+            self.close()
+        except (OSError, DvError):
+            self._abandon()
+
+    def _abandon(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):
+                self._file.close()
+        with contextlib.suppress(OSError):
             os.unlink(self._temp)

@@ -7,12 +7,16 @@ word each time, so an object that was deleted behind our back is uploaded again.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from dvtool import outgoing
+from dvtool.backend.base import ObjectInfo
 from dvtool.digest import Digest, hasher
 from dvtool.errors import CorruptError, MissingError, RemoteError, listing
+from dvtool.estimate import Estimate, Requests
 from dvtool.manifest import (
     Entries,
     Manifest,
@@ -22,19 +26,26 @@ from dvtool.manifest import (
     manifest_shards,
     shard_refs,
 )
-from dvtool.pack import PackWriter, Placement, Recipe, read_index
+from dvtool.outgoing import Contents, Outgoing, Upload
 from dvtool.parallel import run_bounded
-from dvtool.project import Project, workspace_path
-from dvtool.shard import Located, RemotePack, contents_of, encode_object
+from dvtool.project import Project
+from dvtool.shard import Located, contents_of, encode_object
 from dvtool.store.known import Known
-from dvtool.store.local import ContentReader
-from dvtool.store.proof import learn_shards, located_now, prove_shards
-from dvtool.store.remote import RemoteStore, RootManifest, pack_key, root_key, shard_key
+from dvtool.store.proof import (
+    Proven,
+    believable_packs,
+    confirm_packs,
+    learn_shards,
+    located_now,
+    prove_shards,
+)
+from dvtool.store.remote import HEADS_MAX, RemoteStore, RootManifest, pack_key, root_key
 
-WHOLE_PACK_MIN_BYTES = 8 << 20
-"""Smaller local packs are joined into larger ones for the remote, unless there are only few."""
-WHOLE_PACKS_MIN = 4
 HASH_READ_BYTES = 1 << 20
+SHARD_BYTES_PER_ENTRY, SHARD_BYTES_PER_CHUNK = 45, 12
+"""About what shard objects take; seen on 20,000 files of 8 KiB."""
+SHARDS_SIZE_MAX_BYTES = 64 << 20
+"""Shard objects under way: each is made when its turn comes, and stays in memory meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +62,18 @@ class Wanted:
 
 @dataclass(slots=True)
 class Pushed:
-    """What a push did. `bytes` and `packs` were uploaded; `files` are now proven there."""
+    """What a push did. `bytes` and `packs` were uploaded; `files` are now proven there.
+
+    `resumed_packs` were brought by earlier pushes that were interrupted, and did not go again.
+    """
 
     remote: str
     manifests: int = 0
     files: int = 0
     packs: int = 0
     bytes: int = 0
+    resumed_packs: int = 0
+    resumed_bytes: int = 0
 
     @property
     def changed(self) -> bool:
@@ -75,26 +91,16 @@ class _Shard:
 
 
 @dataclass(slots=True)
-class _Upload:
-    """A finished pack on the local disk; `places` of its chunks if the local index has none."""
+class Plan:
+    """What a push will upload, after the remote was asked what it has."""
 
-    path: str
-    pack: RemotePack
-    places: list[Placement] = field(default_factory=list)
-    temporary: bool = False
-
-
-@dataclass(slots=True)
-class _Content:
-    """The contents of the shards to upload: sizes, chunks, and one path of each for messages."""
-
-    sizes: dict[Digest, int] = field(default_factory=dict)
-    chunks: dict[Digest, tuple[Digest, ...]] = field(default_factory=dict)
-    names: dict[Digest, str] = field(default_factory=dict)
-
-    def every_chunk(self) -> dict[Digest, None]:
-        """Return the distinct chunks in the order of the manifests."""
-        return dict.fromkeys(chunk for digest in self.sizes for chunk in self.chunks[digest])
+    lacking: list[_Shard] = field(default_factory=list)
+    entries: dict[Digest, Entries] = field(default_factory=dict)
+    contents: Contents = field(default_factory=Contents)
+    outgoing: Outgoing = field(default_factory=Outgoing)
+    proven: Proven = field(default_factory=Proven)
+    root: bool = False
+    """Whether a root must be added."""
 
 
 def push(project: Project, remote: RemoteStore, repo_id: str, wanted: Sequence[Wanted]) -> Pushed:
@@ -102,7 +108,19 @@ def push(project: Project, remote: RemoteStore, repo_id: str, wanted: Sequence[W
 
     MissingError if content is neither here nor there; RemoteError if the remote does not confirm.
     """
-    return _Push(project, remote, repo_id, wanted).run()
+    work = _Push(project, remote, repo_id, wanted)
+    work.apply(work.plan())
+    return work.result
+
+
+def estimate(
+    project: Project, remote: RemoteStore, repo_id: str, wanted: Sequence[Wanted]
+) -> tuple[Pushed, Estimate]:
+    """Return what a push would do, and what that takes; nothing is uploaded."""
+    work = _Push(project, remote, repo_id, wanted)
+    plan = work.plan()
+    work.result.packs = plan.outgoing.packs
+    return work.result, work.estimate(plan)
 
 
 class _Push:
@@ -110,25 +128,45 @@ class _Push:
         self, project: Project, remote: RemoteStore, repo_id: str, wanted: Sequence[Wanted]
     ) -> None:
         self.project = project
+        self.store = project.store
         self.remote = remote
         self.repo_id = repo_id
         self.manifests = {manifest_digest(one.manifest): one for one in wanted}
         self.shards: dict[Digest, _Shard] = {}
         self.shard_names: dict[Digest, list[str]] = {}
         self.result = Pushed(remote.url, manifests=len(self.manifests))
-        self.known: Known | None = None
+        self._known: Known | None = None
 
-    def run(self) -> Pushed:
+    @property
+    def known(self) -> Known:
+        """What is known of the remote, which must have its dv.json by now."""
+        if self._known is None:
+            self._known = Known(self.store.db, self.remote.initialise().id)
+        return self._known
+
+    # --- what there is to do --------------------------------------------------------------
+
+    def plan(self) -> Plan:
+        """Ask the remote what it has, and say what is to be uploaded."""
         self._collect()
         mark = self.remote.mark()
         if mark is not None:
-            self.known = Known(self.project.store.db, mark.id)
-        there, proven = self._proven()
-        lacking = [shard for digest, shard in self.shards.items() if digest not in proven]
-        if lacking:
-            self._upload_content(lacking)
-        self._publish_root(there)
-        return self.result
+            self._known = Known(self.store.db, mark.id)
+        plan = Plan(proven=self._proven())
+        plan.lacking = [s for digest, s in self.shards.items() if digest not in plan.proven.shards]
+        plan.root = bool(self._unrooted(plan.proven.roots))
+        if not plan.lacking:
+            return plan
+        self.store.need_shards(shard.ref for shard in plan.lacking if shard.text is None)
+        plan.entries = {shard.ref.digest: self._entries(shard) for shard in plan.lacking}
+        self._look_back(plan.entries)
+        plan.contents = self._contents(plan)
+        every = plan.contents.every_chunk()
+        located = self._located(every, plan.proven)
+        missing = [chunk for chunk in every if chunk not in located]
+        self._refuse_missing(missing, plan.contents)
+        plan.outgoing = outgoing.plan(self.store, missing)
+        return plan
 
     def _collect(self) -> None:
         """Gather the distinct shards of all manifests; small manifests are cut here."""
@@ -143,42 +181,29 @@ class _Push:
             self.shard_names[digest] = [shard.ref.blake3 for shard in cuts]
         self.result.files = sum(shard.ref.files for shard in self.shards.values())
 
-    # --- what is there already ------------------------------------------------------------
-
-    def _proven(self) -> tuple[dict[str, int], set[Digest]]:
-        """Return key -> size as the remote says, and the shards that are whole there."""
-        if self.known is None:
-            return {}, set()
-        roots = self.known.roots(self.manifests)
+    def _proven(self) -> Proven:
+        """Return what the remote says that it has."""
+        if self._known is None:
+            return Proven()
+        roots = self._known.roots(self.manifests)
         keys = [root_key(self.repo_id, root) for root in roots.values()]
         refs = {digest: shard.ref for digest, shard in self.shards.items()}
-        return prove_shards(self.remote, self.known, refs, also=keys)
+        # Local packs may be there though it is not known here: by an upload that was cut off.
+        local = {pack_key(pack.digest) for pack in self.store.db.packs().values()}
+        return prove_shards(self.remote, self._known, refs, roots=keys, also=local)
 
-    # --- content --------------------------------------------------------------------------
-
-    def _upload_content(self, lacking: Sequence[_Shard]) -> None:
-        self.project.store.need_shards(shard.ref for shard in lacking if shard.text is None)
-        entries = {shard.ref.digest: self._entries(shard) for shard in lacking}
-        self._look_back(entries)
-        content = self._content(lacking, entries)
-        every = content.every_chunk()
-        located = self._located(every)
-        missing = [chunk for chunk in every if chunk not in located]
-        self._refuse_missing(missing, content)
-        if self.known is None:
-            self.known = Known(self.project.store.db, self.remote.initialise().id)
-        uploads = list(self._packs_for(missing, content))
-        try:
-            self._upload(uploads)
-        finally:
-            for upload in uploads:
-                if upload.temporary:
-                    os.unlink(upload.path)
-        self._publish_shards(lacking, entries, content)
+    def _unrooted(self, sound: Collection[str]) -> list[RootManifest]:
+        """Return the manifests that none of the `sound` roots, by their keys, names yet."""
+        roots = self._known.roots(self.manifests) if self._known else {}
+        return [
+            RootManifest(one.target, digest.hex(), self.shard_names[digest])
+            for digest, one in self.manifests.items()
+            if digest not in roots or root_key(self.repo_id, roots[digest]) not in sound
+        ]
 
     def _entries(self, shard: _Shard) -> Entries:
         if shard.text is None:
-            return self.project.store.load_shard(shard.ref)
+            return self.store.load_shard(shard.ref)
         return decode_shard(shard.text, shard.ref)
 
     def _look_back(self, entries: dict[Digest, Entries]) -> None:
@@ -186,123 +211,138 @@ class _Push:
 
         In a clone that never fetched it, what a change left as it was is such content.
         """
-        if self.known is None:
+        if self._known is None:
             return
         contents = {digest for some in entries.values() for digest in contents_of(some)}
-        unknown = self.project.store.lacking(contents)
-        unknown -= self.known.chunk_lists(unknown).keys()
+        unknown = self.store.lacking(contents)
+        unknown -= self._known.chunk_lists(unknown).keys()
         seen = set(self.shards)
         for one in self.manifests.values() if unknown else ():
             for manifest in one.past() if one.past is not None else ():
-                unknown -= self.known.chunk_lists(unknown).keys()
+                unknown -= self._known.chunk_lists(unknown).keys()
                 if not unknown:
                     return
                 refs = {ref.digest: ref for ref in manifest_shards(manifest)}
                 fresh = refs.keys() - seen
-                learn_shards(self.remote, self.known, [refs[digest] for digest in fresh])
+                learn_shards(self.remote, self._known, [refs[digest] for digest in fresh])
                 seen |= fresh
 
-    def _content(self, lacking: Sequence[_Shard], entries: dict[Digest, Entries]) -> _Content:
-        content = _Content()
-        for shard in lacking:
-            some = entries[shard.ref.digest]
-            content.sizes.update(contents_of(some))
-            for path, entry in some.items():
-                if entry.size > 0:
-                    content.names.setdefault(entry.digest, workspace_path(shard.target, path))
-        content.chunks.update(self.project.store.chunk_lists(content.sizes))
-        unlisted = [digest for digest in content.sizes if digest not in content.chunks]
-        if self.known is not None:
-            content.chunks.update(self.known.chunk_lists(unlisted))
-        self._refuse_unlisted(content)
-        return content
-
-    def _located(self, chunks: Iterable[Digest]) -> dict[Digest, Located]:
-        """Return where the remote has chunks, in packs that it said just now that it has."""
-        return located_now(self.remote, self.known, chunks) if self.known else {}
-
-    def _refuse_unlisted(self, content: _Content) -> None:
-        unlisted = [digest for digest in content.sizes if digest not in content.chunks]
+    def _contents(self, plan: Plan) -> Contents:
+        contents = Contents()
+        for shard in plan.lacking:
+            contents.take(shard.target, plan.entries[shard.ref.digest])
+        contents.chunks.update(self.store.chunk_lists(contents.sizes))
+        if self._known is not None:
+            contents.chunks.update(self._known.chunk_lists(contents.unlisted()))
+        unlisted = contents.unlisted()
         if unlisted:
-            raise _neither_here_nor_there([content.names[digest] for digest in unlisted])
+            raise _neither_here_nor_there([contents.names[digest] for digest in unlisted])
+        return contents
 
-    def _refuse_missing(self, missing: Sequence[Digest], content: _Content) -> None:
-        absent = set(missing) - self.project.store.db.held_chunks(missing)
+    def _located(self, chunks: Iterable[Digest], proven: Proven) -> dict[Digest, Located]:
+        """Return where the remote has chunks, in packs that it said just now that it has."""
+        if self._known is None:
+            return {}
+        wanted = list(chunks)
+        self._notice_local_packs(proven)
+        located = located_now(self.remote, self._known, wanted)
+        pending = self._known.pending()
+        resumed = {c.pack for c in located.values() if c.pack.digest in pending}
+        self.result.resumed_packs = len(resumed)
+        self.result.resumed_bytes = sum(pack.size for pack in resumed)
+        return located
+
+    def _notice_local_packs(self, proven: Proven) -> None:
+        """Remember local packs that came by in the remote's listing and are whole there."""
+        known = self.known
+        before = known.packs()
+        fresh = [pack for pack in self.store.db.packs().values() if pack.digest not in before]
+        for pack in believable_packs(self.remote, known, fresh, proven.there):
+            known.add_pack(pack, ())
+            known.set_pending([pack.digest], pending=True)
+
+    def _refuse_missing(self, missing: Sequence[Digest], contents: Contents) -> None:
+        absent = set(missing) - self.store.db.held_chunks(missing)
         if absent:
             raise _neither_here_nor_there(
                 [
-                    content.names[digest]
-                    for digest in content.sizes
-                    if not absent.isdisjoint(content.chunks[digest])
+                    contents.names[digest]
+                    for digest in contents.sizes
+                    if not absent.isdisjoint(contents.chunks[digest])
                 ]
             )
 
-    # --- packs ----------------------------------------------------------------------------
+    def estimate(self, plan: Plan) -> Estimate:
+        """Return what applying a plan takes, about."""
+        if not plan.lacking and not plan.root:
+            return Estimate()
+        shards, packs = len(plan.lacking), plan.outgoing.packs
+        looks = [packs, shards, 1]
+        listings = sum(count > HEADS_MAX for count in looks)
+        heads = sum(count for count in looks if count <= HEADS_MAX)
+        puts = packs + shards + 1
+        requests = Requests(put=puts, list=listings, head=heads)
+        if self._known is None:
+            # dv.json: is there anything else, is it there by now, put it, read what stands there.
+            requests += Requests(put=1, get=1, list=1, head=1)
+        # Half of a shard's text are digits of hashes; zstd packs two of them into a byte.
+        texts = sum(shard.ref.files for shard in plan.lacking) * SHARD_BYTES_PER_ENTRY
+        places = len(plan.contents.every_chunk()) * SHARD_BYTES_PER_CHUNK
+        return Estimate(puts, plan.outgoing.bytes + texts + places, requests)
 
-    def _packs_for(self, missing: Sequence[Digest], content: _Content) -> Iterator[_Upload]:
-        """Yield packs that hold the missing chunks: local ones as they are, or new ones.
+    # --- doing it -------------------------------------------------------------------------
 
-        A local pack goes up as it is only if every chunk in it is needed: what was added and then
-        dropped before it was committed is nobody else's business.
-        """
-        store = self.project.store
-        needed = set(missing)
-        places = store.db.places(missing)
-        packs = store.db.packs()
-        rest: list[Digest] = []
-        whole: set[int] = set()
-        for number in dict.fromkeys(number for number, _ in places.values()):
-            pack = packs[number]
-            path = store.pack_path(pack.digest)
-            if pack.size >= WHOLE_PACK_MIN_BYTES or len(packs) <= WHOLE_PACKS_MIN:
-                with open(path, "rb") as file:
-                    index = read_index(file, size=pack.size, where=path)
-                if needed.issuperset(index.chunk_digests):
-                    whole.add(number)
-                    yield _Upload(path, pack)
-        rest = [digest for digest in missing if places[digest][0] not in whole]
-        if rest:
-            yield from self._assembled(rest, content)
-
-    def _assembled(self, chunks: Sequence[Digest], content: _Content) -> Iterator[_Upload]:
-        """Yield new packs of chunks, in the order of the manifests."""
-        store = self.project.store
-        recipes = _recipes_completed(set(chunks), content)
-        with store.reader() as reader:
-            reader.prepare_chunks(chunks)
-            left = list(chunks)
-            while left or recipes:
-                temp = store.temp_path()
-                with open(temp, "xb") as file:
-                    writer = PackWriter(file)
-                    count = _fill(writer, reader, left)
-                    left = left[count:]
-                    while not left and recipes and writer.fits_recipe(recipes[-1]):
-                        writer.add_recipe(recipes.pop())
-                    info = writer.finish()
-                places = list(info.index.placements())
-                yield _Upload(temp, RemotePack(info.digest, info.size), places, temporary=True)
-
-    def _upload(self, uploads: Sequence[_Upload]) -> None:
-        """Upload packs side by side; each is remembered as soon as it is there, then all proven."""
-        assert self.known is not None
-        if not uploads:
+    def apply(self, plan: Plan) -> None:
+        """Upload what is planned, in the order of the module's docstring."""
+        if not plan.lacking and not plan.root:
             return
-        there = self.remote.sizes([pack_key(upload.pack.digest) for upload in uploads])
-        todo = [u for u in uploads if there.get(pack_key(u.pack.digest)) != u.pack.size]
-        for upload in uploads:
-            if upload not in todo:
-                self.known.add_pack(upload.pack, upload.places)
-        self.project.progress.start("uploading", total_bytes=sum(u.pack.size for u in todo))
-        for upload, _ in run_bounded(self._upload_one, todo):
-            self.known.add_pack(upload.pack, upload.places)
-            self.result.packs += 1
-            self.result.bytes += upload.pack.size
-            self.project.progress.advance(upload.pack.size)
-        self.project.progress.finish()
-        self._prove({pack_key(upload.pack.digest): upload.pack.size for upload in todo})
+        known = self.known  # which makes the remote one, if it is none yet
+        if plan.outgoing.packs:
+            self._upload(plan)
+        if plan.lacking:
+            self._publish_shards(plan)
+        self._publish_root(self._unrooted(plan.proven.roots))
+        known.set_pending(known.pending(), pending=False)
 
-    def _upload_one(self, upload: _Upload) -> None:
+    def _upload(self, plan: Plan) -> None:
+        """Upload packs side by side; each is remembered as soon as it is there, then all proven."""
+        packs: list[Digest] = []
+        unfinished: set[str] = set()
+        self.project.progress.start("uploading", total_bytes=plan.outgoing.bytes)
+        try:
+            for upload, info in run_bounded(
+                self._upload_one, self._uploads(plan, unfinished), size_of=_size_of
+            ):
+                self.known.add_pack(upload.pack, upload.places, md5=info.md5)
+                self.known.set_pending([upload.pack.digest], pending=True)
+                self._remove(upload, unfinished)
+                packs.append(upload.pack.digest)
+                self.result.packs += 1
+                self.result.bytes += upload.pack.size
+                self.project.progress.advance(upload.pack.size)
+        finally:
+            self.project.progress.finish()
+            for path in unfinished:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+        keys = [pack_key(digest) for digest in packs]
+        there = self.remote.look(keys)
+        lost = set(packs) - confirm_packs(self.remote, self.known, packs, there)
+        self._refuse_lost([pack_key(digest) for digest in packs if digest in lost])
+
+    def _uploads(self, plan: Plan, unfinished: set[str]) -> Iterator[Upload]:
+        """Yield the packs to upload; new ones are written as their turn comes."""
+        yield from plan.outgoing.whole
+        for upload in outgoing.assembled(self.store, plan.outgoing.rest, plan.contents):
+            unfinished.add(upload.path)
+            yield upload
+
+    def _remove(self, upload: Upload, unfinished: set[str]) -> None:
+        if upload.temporary:
+            os.unlink(upload.path)
+            unfinished.discard(upload.path)
+
+    def _upload_one(self, upload: Upload) -> ObjectInfo:
         with open(upload.path, "rb") as file:
             whole = hasher()
             while data := file.read(HASH_READ_BYTES):
@@ -312,81 +352,66 @@ class _Push:
                     f"{upload.path} is damaged: its bytes are not what its name says",
                     hint="fetch its content again from another remote or clone",
                 )
-            self.remote.put_pack(upload.pack.digest, file)
+            return self.remote.put_pack(upload.pack.digest, file)
 
     # --- shards and root ------------------------------------------------------------------
 
-    def _publish_shards(
-        self, lacking: Sequence[_Shard], entries: dict[Digest, Entries], content: _Content
-    ) -> None:
-        assert self.known is not None
-        located = self.known.located(content.every_chunk())
-        objects: dict[Digest, bytes] = {}
+    def _publish_shards(self, plan: Plan) -> None:
+        located = self.known.located(plan.contents.every_chunk())
         pointed: dict[Digest, set[Digest]] = {}
-        for shard in lacking:
-            digest = shard.ref.digest
-            places = {
-                file: [located[chunk] for chunk in content.chunks[file]]
-                for file in contents_of(entries[digest])
-            }
-            text = shard.text or self.project.store.shard_text(digest)
-            objects[digest] = encode_object(text, places)
-            pointed[digest] = {c.pack.digest for chunks in places.values() for c in chunks}
-        for digest, _ in run_bounded(lambda d: self.remote.put_shard(d, objects[d]), objects):
-            self.result.bytes += len(objects[digest])
-        self._prove({shard_key(digest): len(data) for digest, data in objects.items()})
-        self.known.add_shards(
-            {digest: (len(data), pointed[digest]) for digest, data in objects.items()}
-        )
 
-    def _publish_root(self, there: dict[str, int]) -> None:
+        def objects() -> Iterator[tuple[Digest, bytes]]:
+            for shard in plan.lacking:
+                digest = shard.ref.digest
+                places = {
+                    file: [located[chunk] for chunk in plan.contents.chunks[file]]
+                    for file in contents_of(plan.entries[digest])
+                }
+                pointed[digest] = {c.pack.digest for chunks in places.values() for c in chunks}
+                text = shard.text or self.store.shard_text(digest)
+                yield digest, encode_object(text, places)
+
+        infos: list[ObjectInfo] = []
+        for (_, data), info in run_bounded(
+            lambda one: self.remote.put_shard(*one),
+            objects(),
+            size_of=lambda one: len(one[1]),
+            budget_bytes=SHARDS_SIZE_MAX_BYTES,
+        ):
+            infos.append(info)
+            self.result.bytes += len(data)
+        self._prove(infos)
+        self.known.add_objects(infos)
+        self.known.add_shards(pointed)
+
+    def _publish_root(self, unrooted: list[RootManifest]) -> None:
         """Add a root for the manifests that no root, seen there just now, names yet."""
-        if self.known is None:
-            self.known = Known(self.project.store.db, self.remote.initialise().id)
-        roots = self.known.roots(self.manifests)
-        unrooted = [
-            RootManifest(one.target, digest.hex(), self.shard_names[digest])
-            for digest, one in self.manifests.items()
-            if digest not in roots or root_key(self.repo_id, roots[digest]) not in there
-        ]
         if not unrooted:
             return
-        name, size = self.remote.put_root(self.repo_id, unrooted)
-        self._prove({root_key(self.repo_id, name): size})
-        self.result.bytes += size
+        name, info = self.remote.put_root(self.repo_id, unrooted)
+        self._prove([info])
+        self.result.bytes += info.size
+        self.known.add_objects([info])
         self.known.add_root(name, [bytes.fromhex(one.manifest) for one in unrooted])
 
-    def _prove(self, expected: dict[str, int]) -> None:
-        """See that the remote itself says of every key that it is there with this size."""
-        if not expected:
-            return
-        there = self.remote.sizes(expected)
-        lost = [key for key, size in expected.items() if there.get(key) != size]
-        if lost:
+    def _prove(self, expected: Collection[ObjectInfo]) -> None:
+        """See that the remote itself says of every object that it is there, whole."""
+        if expected:
+            there = self.remote.look([info.key for info in expected])
+            sound = self.remote.confirmed(expected, there)
+            self._refuse_lost([info.key for info in expected if info.key not in sound])
+
+    def _refuse_lost(self, keys: Sequence[str]) -> None:
+        if keys:
             raise RemoteError(
-                f"{self.remote.url} took these without an error but does not have them:\n"
-                f"{listing(lost)}",
+                f"{self.remote.url} took these without an error but does not have them, or not "
+                f"as they were sent:\n{listing(keys)}",
                 hint="repeat `dv push`; if this stays, the store loses data: use another",
             )
 
 
-def _fill(writer: PackWriter, reader: ContentReader, chunks: Sequence[Digest]) -> int:
-    """Add chunks until the pack is full; return how many went in."""
-    for count, digest in enumerate(chunks):
-        data = reader.chunk(digest)
-        if not writer.fits(len(data)):
-            return count
-        writer.add(digest, bytes(data))
-    return len(chunks)
-
-
-def _recipes_completed(chunks: set[Digest], content: _Content) -> list[Recipe]:
-    """Return the recipes of the files of several chunks that these chunks complete."""
-    return [
-        Recipe(digest, content.sizes[digest], parts)
-        for digest, parts in content.chunks.items()
-        if len(parts) > 1 and not chunks.isdisjoint(parts)
-    ]
+def _size_of(upload: Upload) -> int:
+    return upload.pack.size
 
 
 def _neither_here_nor_there(names: Sequence[str]) -> MissingError:

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from dvtool.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.errors import BusyError, CorruptError, SetupError
@@ -25,8 +25,11 @@ BUSY_TIMEOUT_S = 60
 BUSY_RETRY_S = 0.01
 COMPLETE = int.from_bytes(b"dvtl")
 
+K = TypeVar("K", bytes, str)
 Row: TypeAlias = Any
 """A row as sqlite3 gives it: a tuple of the columns selected."""
+ObjectRow: TypeAlias = tuple[str, int, bytes | None]
+"""An object on a remote: key, size in bytes, MD5 if known."""
 
 SCHEMA = """
 CREATE TABLE packs (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL);
@@ -41,15 +44,19 @@ CREATE TABLE recipes (
 CREATE TABLE remotes (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE remote_packs (
   id INTEGER PRIMARY KEY, remote INTEGER NOT NULL, digest BLOB NOT NULL, size INTEGER NOT NULL,
-  UNIQUE (remote, digest)
+  pending INTEGER NOT NULL DEFAULT 0, UNIQUE (remote, digest)
 );
+CREATE TABLE remote_objects (
+  remote INTEGER NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL, md5 BLOB,
+  PRIMARY KEY (remote, key)
+) WITHOUT ROWID;
 CREATE TABLE remote_chunks (
   digest BLOB NOT NULL, remote_pack INTEGER NOT NULL,
   frame_offset INTEGER NOT NULL, frame_size INTEGER NOT NULL,
   start INTEGER NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (digest, remote_pack)
 ) WITHOUT ROWID;
 CREATE TABLE remote_shards (
-  remote INTEGER NOT NULL, digest BLOB NOT NULL, packs BLOB NOT NULL, size INTEGER NOT NULL,
+  remote INTEGER NOT NULL, digest BLOB NOT NULL, packs BLOB NOT NULL,
   PRIMARY KEY (remote, digest)
 ) WITHOUT ROWID;
 CREATE TABLE remote_roots (
@@ -192,6 +199,21 @@ class Database:
             rows = _rows(number, places)
             self._db.executemany("INSERT OR REPLACE INTO remote_chunks VALUES (?,?,?,?,?,?)", rows)
 
+    def set_pending(self, remote: int, packs: Iterable[Digest], *, pending: bool) -> None:
+        """Remember of packs whether the push that brought them is still under way."""
+        rows = [(pending, remote, digest) for digest in packs]
+        with self._db:
+            self._db.executemany(
+                "UPDATE remote_packs SET pending = ? WHERE remote = ? AND digest = ?", rows
+            )
+
+    def pending_packs(self, remote: int) -> set[Digest]:
+        """Return the packs that pushes brought which did not come to their end."""
+        rows = self._db.execute(
+            "SELECT digest FROM remote_packs WHERE remote = ? AND pending", (remote,)
+        )
+        return {row[0] for row in rows}
+
     def remote_packs(self, remote: int) -> dict[Digest, int]:
         """Return id -> size of the packs that a remote is believed to have."""
         rows = self._db.execute("SELECT digest, size FROM remote_packs WHERE remote = ?", (remote,))
@@ -233,23 +255,35 @@ class Database:
                 found[digest] = Located(pack, placement)
         return found
 
-    def add_remote_shards(
-        self, remote: int, shards: Mapping[Digest, tuple[int, Iterable[Digest]]]
-    ) -> None:
-        """Remember shards that a remote has: hash -> (object size, the packs it points into)."""
-        rows = [(remote, digest, b"".join(packs), size) for digest, (size, packs) in shards.items()]
+    def add_remote_objects(self, remote: int, objects: Iterable[ObjectRow]) -> None:
+        """Remember the size and the MD5, where the remote states one, of objects there."""
+        rows = sorted((remote, key, size, md5) for key, size, md5 in objects)
         with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO remote_shards VALUES (?,?,?,?)", rows)
+            self._db.executemany("INSERT OR REPLACE INTO remote_objects VALUES (?,?,?,?)", rows)
+
+    def remote_objects(self, remote: int, keys: Iterable[str]) -> list[ObjectRow]:
+        """Return key, size and MD5 of those of the objects that are known."""
+        return list(
+            self._select(
+                f"SELECT key, size, md5 FROM remote_objects WHERE remote = {remote:d} AND key", keys
+            )
+        )
+
+    def add_remote_shards(self, remote: int, shards: Mapping[Digest, Iterable[Digest]]) -> None:
+        """Remember shards that a remote has: hash -> the packs it points into."""
+        rows = [(remote, digest, b"".join(packs)) for digest, packs in shards.items()]
+        with self._db:
+            self._db.executemany("INSERT OR REPLACE INTO remote_shards VALUES (?,?,?)", rows)
 
     def remote_shards(
         self, remote: int, digests: Iterable[Digest]
-    ) -> dict[Digest, tuple[int, tuple[Digest, ...]]]:
-        """Return hash -> (object size, packs) of the shards that a remote is believed to have."""
+    ) -> dict[Digest, tuple[Digest, ...]]:
+        """Return hash -> packs of the shards that a remote is believed to have."""
         rows = self._select(
-            f"SELECT digest, size, packs FROM remote_shards WHERE remote = {remote:d} AND digest",
+            f"SELECT digest, packs FROM remote_shards WHERE remote = {remote:d} AND digest",
             digests,
         )
-        return {digest: (size, split(packs)) for digest, size, packs in rows}
+        return {digest: split(packs) for digest, packs in rows}
 
     def add_remote_root(self, remote: int, root: str, manifests: Iterable[Digest]) -> None:
         """Remember that a root on the remote names these manifests."""
@@ -325,8 +359,8 @@ class Database:
             sorted((r.digest, r.size, b"".join(r.chunks)) for r in recipes),
         )
 
-    def _select(self, head: str, digests: Iterable[Digest]) -> Iterator[Row]:
-        for batch in _batches(digests):
+    def _select(self, head: str, keys: Iterable[K]) -> Iterator[Row]:
+        for batch in _batches(keys):
             marks = ",".join("?" * len(batch))
             yield from self._db.execute(f"{head} IN ({marks})", batch)
 
@@ -342,9 +376,9 @@ def _rows(number: int, places: Iterable[Placement]) -> list[Row]:
     return sorted((p.digest, number, p.frame_offset, p.frame_size, p.start, p.size) for p in places)
 
 
-def _batches(digests: Iterable[Digest]) -> Iterator[Sequence[Digest]]:
+def _batches(keys: Iterable[K]) -> Iterator[Sequence[K]]:
     # Sorted, neighbouring keys lie on the same pages of the index.
-    left = iter(sorted(set(digests)))
+    left = iter(sorted(set(keys)))
     while batch := list(islice(left, QUERY_BATCH)):
         yield batch
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
+from dvtool.backend.base import ObjectInfo
 from dvtool.digest import Digest
 from dvtool.pack import Placement
 from dvtool.shard import Located, RemotePack
 from dvtool.store.database import Database
-from dvtool.store.remote import FetchedShard, pack_key
+from dvtool.store.remote import FetchedShard, pack_key, shard_key
 
 
 class Known:
@@ -18,12 +19,21 @@ class Known:
         self._db = db
         self._number = db.remote(remote_id)
 
-    def shards(self, digests: Iterable[Digest]) -> dict[Digest, tuple[int, tuple[Digest, ...]]]:
-        """Return shard -> (object size in bytes, the packs it points into)."""
+    def objects(self, keys: Iterable[str]) -> list[ObjectInfo]:
+        """Return what is known of objects: their size, and MD5 if the remote states it."""
+        return [ObjectInfo(*row) for row in self._db.remote_objects(self._number, keys)]
+
+    def add_objects(self, objects: Iterable[ObjectInfo]) -> None:
+        """Remember the size and MD5 of objects that are there, whatever they are."""
+        rows = [(info.key, info.size, info.md5) for info in objects]
+        self._db.add_remote_objects(self._number, rows)
+
+    def shards(self, digests: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
+        """Return shard -> the packs it points into."""
         return self._db.remote_shards(self._number, digests)
 
-    def add_shards(self, shards: Mapping[Digest, tuple[int, Iterable[Digest]]]) -> None:
-        """Remember shard objects that were proven to be there."""
+    def add_shards(self, shards: Mapping[Digest, Iterable[Digest]]) -> None:
+        """Remember where shard objects point that were proven to be there."""
         self._db.add_remote_shards(self._number, shards)
 
     def roots(self, manifests: Iterable[Digest]) -> dict[Digest, str]:
@@ -57,18 +67,28 @@ class Known:
         single = self.located(digest for digest in wanted if digest not in lists)
         return lists | {digest: (digest,) for digest in single}
 
-    def add_pack(self, pack: RemotePack, places: Iterable[Placement]) -> None:
+    def add_pack(
+        self, pack: RemotePack, places: Iterable[Placement], *, md5: bytes | None = None
+    ) -> None:
         """Remember a pack; `places` unless the same pack is in the local store."""
         self._db.add_remote_pack(self._number, pack, places)
+        self.add_objects([ObjectInfo(pack_key(pack.digest), pack.size, md5)])
 
-    def confirm(self, packs: Collection[Digest], there: Mapping[str, int]) -> set[Digest]:
-        """Return the packs that are whole on the remote by its word, and forget the others."""
-        sizes = self._db.remote_packs(self._number)
-        sound = {
-            pack for pack in packs if pack in sizes and there.get(pack_key(pack)) == sizes[pack]
-        }
-        self._db.forget_remote_packs(self._number, set(packs) - sound)
-        return sound
+    def packs(self) -> dict[Digest, int]:
+        """Return id -> size in bytes of the packs that should be there."""
+        return self._db.remote_packs(self._number)
+
+    def pending(self) -> set[Digest]:
+        """Return the packs of pushes that were interrupted before they were published."""
+        return self._db.pending_packs(self._number)
+
+    def set_pending(self, packs: Iterable[Digest], *, pending: bool) -> None:
+        """Remember of packs whether the push that brought them is still under way."""
+        self._db.set_pending(self._number, packs, pending=pending)
+
+    def forget_packs(self, packs: Iterable[Digest]) -> None:
+        """Forget packs that are not there, with all that was believed to lie in them."""
+        self._db.forget_remote_packs(self._number, packs)
 
     def learn(
         self,
@@ -91,13 +111,18 @@ class Known:
                 for chunk in chunks:
                     if chunk.pack in places and chunk.pack.digest not in held:
                         places[chunk.pack].add(chunk.placement)
+        known = self._db.remote_packs(self._number)
         for pack, some in places.items():
-            self.add_pack(pack, some)
+            self._db.add_remote_pack(self._number, pack, some)
+            if pack.digest not in known:
+                self.add_objects([ObjectInfo(pack_key(pack.digest), pack.size)])
         self._db.add_remote_recipes(self._number, recipes)
+        whole = {
+            digest: shard
+            for digest, shard in shards.items()
+            if shard.complete and shard.packs() <= set(sound)
+        }
+        self.add_objects(ObjectInfo(shard_key(d), shard.size) for d, shard in whole.items())
         self.add_shards(
-            {
-                digest: (shard.size, {pack.digest for pack in shard.packs()})
-                for digest, shard in shards.items()
-                if shard.complete and shard.packs() <= set(sound)
-            }
+            {digest: {pack.digest for pack in shard.packs()} for digest, shard in whole.items()}
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
+from dvtool.backend.base import ObjectInfo
 from dvtool.digest import Digest
 from dvtool.errors import CorruptError, MissingError
 from dvtool.manifest import ShardRef
 from dvtool.parallel import run_bounded
-from dvtool.shard import Located
+from dvtool.shard import Located, RemotePack
 from dvtool.store.known import Known
 from dvtool.store.remote import (
     FetchedShard,
@@ -20,33 +22,86 @@ from dvtool.store.remote import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What a remote was seen to hold: whole shards, sound roots by key, and all else it said."""
+
+    shards: frozenset[Digest] = frozenset()
+    roots: frozenset[str] = frozenset()
+    there: Mapping[str, ObjectInfo] = field(default_factory=dict)
+
+
+def confirm(
+    remote: RemoteStore, known: Known, keys: Collection[str], there: Mapping[str, ObjectInfo]
+) -> set[str]:
+    """Return the keys whose objects are whole by the remote's own word, `there`.
+
+    What it says otherwise than it is remembered here is forgotten, or remembered anew.
+    """
+    expected = {info.key: info for info in known.objects(keys)}
+    sound = remote.confirmed(expected.values(), there)
+    known.add_objects(info for key, info in sound.items() if info != expected[key])
+    return set(sound)
+
+
+def confirm_packs(
+    remote: RemoteStore, known: Known, packs: Iterable[Digest], there: Mapping[str, ObjectInfo]
+) -> set[Digest]:
+    """Return the packs that are whole by the remote's own word; the others are forgotten."""
+    by_key = {pack_key(pack): pack for pack in packs}
+    sound = confirm(remote, known, by_key, there)
+    known.forget_packs(pack for key, pack in by_key.items() if key not in sound)
+    return {by_key[key] for key in sound}
+
+
+def believable_packs(
+    remote: RemoteStore,
+    known: Known,
+    packs: Iterable[RemotePack],
+    there: Mapping[str, ObjectInfo],
+) -> set[RemotePack]:
+    """Return the packs that others say are there, as far as nothing is known against it.
+
+    The remote must say the size that they say; and the MD5, where we know it.
+    """
+    by_key = {pack_key(pack.digest): pack for pack in packs}
+    expected = {key: ObjectInfo(key, pack.size) for key, pack in by_key.items()}
+    for info in known.objects(by_key):
+        if info.size == by_key[info.key].size:
+            expected[info.key] = info
+    return {by_key[key] for key in remote.confirmed(expected.values(), there)}
+
+
 def prove_shards(
     remote: RemoteStore,
     known: Known,
     shards: Mapping[Digest, ShardRef],
     *,
-    also: Iterable[str] = (),
-) -> tuple[dict[str, int], set[Digest]]:
-    """Return key -> size as the remote says, and the shards that are whole there.
+    roots: Collection[str] = (),
+    also: Collection[str] = (),
+) -> Proven:
+    """Ask the remote for shards, for the packs that they point into, and for roots by their keys.
 
     A shard is whole if the remote has it with every pack that it points into, each with its right
-    size. What is known of it is believed only as far as the remote says the same now. The keys
-    `also` are asked for on the way.
+    size (and MD5). What is known of it is believed only as far as the remote says the same now.
+    The objects `also` are noted if they come by.
     """
     believed = known.shards(shards)
-    packs = {pack for _, pointed in believed.values() for pack in pointed}
-    keys = {pack_key(pack) for pack in packs} | {shard_key(digest) for digest in shards}
-    there = remote.sizes(keys.union(also))
-    sound = known.confirm(packs, there)
+    packs = {pack for pointed in believed.values() for pack in pointed}
+    keys = {shard_key(digest) for digest in shards} | {pack_key(pack) for pack in packs}
+    there = remote.look(keys.union(roots), also=also)
+    sound_packs = confirm_packs(remote, known, packs, there)
+    sound = confirm(remote, known, [*map(shard_key, believed), *roots], there)
     proven = {
         digest
-        for digest, (size, pointed) in believed.items()
-        if there.get(shard_key(digest)) == size and sound.issuperset(pointed)
+        for digest, pointed in believed.items()
+        if shard_key(digest) in sound and sound_packs.issuperset(pointed)
     }
     foreign = [
         ref for digest, ref in shards.items() if digest not in proven and shard_key(digest) in there
     ]
-    return there, proven | learn_shards(remote, known, foreign)
+    proven |= learn_shards(remote, known, foreign)
+    return Proven(frozenset(proven), frozenset(sound.intersection(roots)), there)
 
 
 def learn_shards(remote: RemoteStore, known: Known, refs: Iterable[ShardRef]) -> set[Digest]:
@@ -61,8 +116,8 @@ def learn_shards(remote: RemoteStore, known: Known, refs: Iterable[ShardRef]) ->
     if not fetched:
         return set()
     packs = {pack for shard in fetched.values() for pack in shard.packs()}
-    there = remote.sizes([pack_key(pack.digest) for pack in packs])
-    sound = {pack for pack in packs if there.get(pack_key(pack.digest)) == pack.size}
+    there = remote.look([pack_key(pack.digest) for pack in packs])
+    sound = believable_packs(remote, known, packs, there)
     known.learn(fetched, sound)
     return {
         digest
@@ -89,8 +144,8 @@ def located_now(
         # A pack that is not there is forgotten; the chunk may then turn up in another.
         located = known.located(wanted)
         packs = {chunk.pack.digest for chunk in located.values()}
-        there = remote.sizes([pack_key(pack) for pack in packs])
-        sound = known.confirm(packs, there)
+        there = remote.look([pack_key(pack) for pack in packs])
+        sound = confirm_packs(remote, known, packs, there)
         found.update({d: chunk for d, chunk in located.items() if chunk.pack.digest in sound})
         wanted = [digest for digest in located if digest not in found]
     return found
@@ -101,29 +156,31 @@ def prove_roots(
     known: Known,
     repo_id: str,
     manifests: Collection[Digest],
-    there: Mapping[str, int],
+    sound: Collection[str] = (),
 ) -> set[Digest]:
     """Return those of the manifests that a root of this repository on the remote names.
 
-    `there` is what the remote said of the roots known; others are listed and read if needed.
+    `sound` are the keys of roots known to be there; others are listed and read if needed.
     """
     rooted = {
         manifest
         for manifest, name in known.roots(manifests).items()
-        if root_key(repo_id, name) in there
+        if root_key(repo_id, name) in sound
     }
     if rooted.issuperset(manifests):
         return rooted
     names = set(remote.root_names(repo_id))
-    for name, root in run_bounded(
+    for name, found in run_bounded(
         lambda name: _root_or_none(remote, repo_id, name), sorted(names - known.root_names())
     ):
-        if root is not None:
+        if found is not None:
+            root, info = found
+            known.add_objects([info])
             known.add_root(name, [bytes.fromhex(one.manifest) for one in root.manifests])
     return {manifest for manifest, name in known.roots(manifests).items() if name in names}
 
 
-def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> Root | None:
+def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> tuple[Root, ObjectInfo] | None:
     """Return a root; one that is damaged or gone by now proves nothing."""
     try:
         return remote.get_root(repo_id, name)

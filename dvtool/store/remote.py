@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
-from dvtool.backend.base import Backend, Sink
+from dvtool.backend.base import Backend, ObjectInfo, Sink
 from dvtool.digest import Digest, digest_of, parse_hex
-from dvtool.errors import CorruptError, ObjectMissing, SetupError
+from dvtool.errors import CorruptError, ObjectMissing, RemoteForbidden, SetupError
 from dvtool.manifest import Entries, ShardRef, decode_shard
-from dvtool.parallel import run_bounded
+from dvtool.parallel import check_stopped, run_bounded
 from dvtool.shard import (
     OBJECT_SIZE_MAX_BYTES,
     Located,
@@ -101,6 +101,7 @@ class RemoteStore:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._mark: Mark | None = None
+        self._may_list = True
 
     @property
     def url(self) -> str:
@@ -145,12 +146,20 @@ class RemoteStore:
             )
         return mark
 
+    def _first(self) -> ObjectInfo | None:
+        """Return the first object of the place; None where there is none or none may be seen."""
+        try:
+            return next(iter(self.backend.list("")), None)
+        except RemoteForbidden:
+            self._may_list = False
+            return None
+
     def initialise(self) -> Mark:
         """Make a place that has no dv.json a remote; return the dv.json that stands there then.
 
         A place that holds something else is refused: mixing two tools' objects helps neither.
         """
-        other = next(iter(self.backend.list("")), None)
+        other = self._first()
         if other is not None and other.key != MARK:
             raise SetupError(
                 f"{self.url} holds other things (such as {other.key!r}) and no {MARK}",
@@ -164,19 +173,19 @@ class RemoteStore:
 
     # --- packs ----------------------------------------------------------------------------
 
-    def put_pack(self, digest: Digest, file: BinaryIO) -> None:
+    def put_pack(self, digest: Digest, file: BinaryIO) -> ObjectInfo:
         """Upload a pack, read from the start of `file`."""
-        self.backend.put(pack_key(digest), file)
+        return self.backend.put(pack_key(digest), cast(BinaryIO, _StoppableFile(file)))
 
     def read_pack(self, digest: Digest, sink: Sink, *, offset: int, size: int) -> None:
         """Write `size` bytes of a pack to `sink`, unchecked."""
-        self.backend.read_into(pack_key(digest), sink, offset=offset, size=size)
+        self.backend.read_into(pack_key(digest), _StoppableSink(sink), offset=offset, size=size)
 
     # --- shards ---------------------------------------------------------------------------
 
-    def put_shard(self, digest: Digest, data: bytes) -> None:
+    def put_shard(self, digest: Digest, data: bytes) -> ObjectInfo:
         """Upload a shard object."""
-        self.backend.put(shard_key(digest), data)
+        return self.backend.put(shard_key(digest), data)
 
     def get_shard(self, ref: ShardRef) -> FetchedShard:
         """Return a shard, its entries and the form of its locations checked."""
@@ -189,12 +198,11 @@ class RemoteStore:
 
     # --- roots ----------------------------------------------------------------------------
 
-    def put_root(self, repo_id: str, manifests: list[RootManifest]) -> tuple[str, int]:
-        """Upload a root; return its id and its size in bytes."""
+    def put_root(self, repo_id: str, manifests: list[RootManifest]) -> tuple[str, ObjectInfo]:
+        """Upload a root; return its id, and the object."""
         text = msgspec.json.encode(Root(FORMAT, manifests)) + b"\n"
         name = digest_of(text).hex()
-        self.backend.put(root_key(repo_id, name), text)
-        return name, len(text)
+        return name, self.backend.put(root_key(repo_id, name), text)
 
     def root_names(self, repo_id: str) -> list[str]:
         """Return the ids of a repository's roots, as the remote lists them now."""
@@ -202,8 +210,8 @@ class RemoteStore:
         keys = [info.key for info in self.backend.list(top)]
         return [key[len(top) :].removesuffix(".json") for key in keys if key.endswith(".json")]
 
-    def get_root(self, repo_id: str, name: str) -> Root:
-        """Return a root, checked against its id."""
+    def get_root(self, repo_id: str, name: str) -> tuple[Root, ObjectInfo]:
+        """Return a root, checked against its id, and the object."""
         key = root_key(repo_id, name)
         text = self.backend.get(key, size_max=ROOT_SIZE_MAX_BYTES)
         if digest_of(text).hex() != name:
@@ -217,29 +225,83 @@ class RemoteStore:
                 f"{self.url}: {key} is of format {root.dv}; this dvtool knows format {FORMAT}",
                 hint="install a newer dvtool: pip install --upgrade dvtool",
             )
-        return root
+        return root, ObjectInfo(key, len(text))
 
     # --- the remote's own word ------------------------------------------------------------
 
-    def sizes(self, keys: Collection[str]) -> dict[str, int]:
-        """Return key -> size of those of `keys` that the remote says it has.
+    def look(self, keys: Collection[str], *, also: Collection[str] = ()) -> dict[str, ObjectInfo]:
+        """Return key -> what the remote says now of those of `keys` that it has.
 
-        Few keys are asked for one by one, many are looked up in listings.
+        Few keys are asked for one by one, many are looked up in listings, and so are all where
+        listing is not permitted. The keys `also` cost no request of their own: they are answered
+        for as far as a listing comes by them.
         """
-        if len(keys) <= HEADS_MAX:
+        if len(keys) <= HEADS_MAX or not self._may_list:
             return self._heads(keys)
-        wanted = set(keys)
-        found: dict[str, int] = {}
-        for count, info in enumerate(self.backend.list("")):
-            if info.key in wanted:
-                found[info.key] = info.size
-            if len(found) == len(wanted):
-                break
-            if count >= LISTED_MAX:
-                # So large a remote that asking for each of ours costs less than reading on.
-                return found | self._heads({key for key in wanted if key > info.key})
+        wanted, found = set(keys), dict[str, ObjectInfo]()
+        missing = len(wanted)
+        try:
+            for count, info in enumerate(self.backend.list("")):
+                if info.key in wanted:
+                    missing -= info.key not in found
+                    found[info.key] = info
+                elif info.key in also:
+                    found[info.key] = info
+                if not missing:
+                    break
+                if count >= LISTED_MAX:
+                    # So large a remote that asking for each of ours costs less than reading on.
+                    return found | self._heads({key for key in wanted if key > info.key})
+        except RemoteForbidden:
+            self._may_list = False
+            return self._heads(wanted)
         return found
 
-    def _heads(self, keys: Collection[str]) -> dict[str, int]:
+    def confirmed(
+        self, expected: Iterable[ObjectInfo], there: Mapping[str, ObjectInfo]
+    ) -> dict[str, ObjectInfo]:
+        """Return those of the expected objects that are `there` with their size and MD5.
+
+        An MD5 counts where both sides know it. One that differs is asked for again by itself,
+        since a listing does not tell an MD5 from what stores that encrypt put in its place.
+        """
+        sound: dict[str, ObjectInfo] = {}
+        doubtful: dict[str, ObjectInfo] = {}
+        for one in expected:
+            found = there.get(one.key)
+            if found is not None and found.size == one.size:
+                differs = None not in (one.md5, found.md5) and one.md5 != found.md5
+                (doubtful if differs else sound)[one.key] = one
+        for key, found in self._heads(doubtful).items():
+            if found.size == doubtful[key].size and found.md5 in (None, doubtful[key].md5):
+                sound[key] = ObjectInfo(key, found.size, found.md5)
+        return sound
+
+    def _heads(self, keys: Collection[str]) -> dict[str, ObjectInfo]:
         infos = run_bounded(self.backend.head, keys)
-        return {key: info.size for key, info in infos if info is not None}
+        return {key: info for key, info in infos if info is not None}
+
+
+class _StoppableFile:
+    """A file to upload, which cannot be read on once nobody waits for the transfer."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int = -1, /) -> bytes:
+        check_stopped()
+        return self._file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class _StoppableSink:
+    """A sink that takes nothing more once nobody waits for the transfer."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def write(self, data: bytes, /) -> object:
+        check_stopped()
+        return self._sink.write(data)

@@ -156,7 +156,7 @@ def test_push_after_drop_needs_nothing_back(large: Work) -> None:
     large.dv("add", "data/big/new.bin")
     large.dv("mv", "data/big/0.bin", "data/big/moved.bin")
     large.commit()
-    pushed = large.dv("push", "--json").json
+    pushed = large.dv("push", "--json").json["pushes"][0]
     assert pushed["bytes"] < 3_000
     clone = large.clone()
     clone.dv("pull")

@@ -111,7 +111,7 @@ def test_add_replace_and_remove_touch_few_shards(clone: Work, counted: Counted) 
     assert _files(clone) == ENTRIES + 1
     counted.take()
     clone.commit()
-    pushed = clone.dv("push", "--json").json
+    pushed = clone.dv("push", "--json").json["pushes"][0]
     assert pushed["bytes"] < 600_000  # five shard objects of some 4,096 lines, and a small pack
     assert pushed["packs"] <= 4
     other = clone.clone("other", remote=False)
@@ -233,7 +233,7 @@ def test_changes_in_a_clone_that_fetched_nothing(pushed: Work) -> None:
         other.write(f"data/images/{name}", name)
         other.dv("add", "data/images")
         other.commit()
-    assert other.dv("push", "--json").json["bytes"] < 5_000
+    assert other.dv("push", "--json").json["pushes"][0]["bytes"] < 5_000
     third = other.clone("third", remote=False)
     third.dv("remote", "add", "origin", pushed.root.parent / "remote")
     third.dv("pull")

@@ -19,10 +19,12 @@ def test_push_proves(data: Work) -> None:
 
 def test_push_json(data: Work) -> None:
     found = data.dv("push", "--json").json
-    assert (found["files"], found["packs"], found["manifests"]) == (4, 2, 2)
     assert found["uncommitted"] == []
-    assert set(found) == {
-        *("remote", "manifests", "files", "packs", "bytes", "uncommitted", "warnings")
+    (pushed,) = found["pushes"]
+    assert (pushed["files"], pushed["packs"], pushed["manifests"]) == (4, 2, 2)
+    assert set(pushed) == {
+        *("remote", "manifests", "files", "packs", "bytes"),
+        *("resumed_packs", "resumed_bytes", "warnings"),
     }
 
 
@@ -48,6 +50,48 @@ def test_push_revisions_paths_and_all(data: Work) -> None:
     data.dv("push", "--all", "v1", code=2)
     assert "unknown revision" in data.dv("push", "nope", "--", code=2).err
     assert "no target" in data.dv("push", "--", "nope", code=2).err
+
+
+def test_push_to_several_remotes(data: Work) -> None:
+    for name in ("one", "two"):
+        data.dv("remote", "add", name, f"../{name}")
+    ran = data.dv("push", "--remote", "one", "--remote", "two", "--remote", "one")
+    assert [line.split(":")[0][-3:] for line in ran.lines] == ["one", "two"]
+    again = data.dv("push", "--remote", "one", "--remote", "two", "--json").json["pushes"]
+    assert [(one["remote"][-3:], one["packs"]) for one in again] == [("one", 0), ("two", 0)]
+
+
+def test_a_remote_that_fails_does_not_keep_data_from_the_others(data: Work) -> None:
+    for name in ("gone", "away", "two"):
+        data.dv("remote", "add", name, f"../{name}")
+    for name in ("gone", "away"):
+        shutil.rmtree(data.root.parent / name)
+    names = ["--remote", "gone", "--remote", "away", "--remote", "two"]
+    ran = data.dv("push", *names, code=7)
+    assert ran.out.startswith("pushed to ")
+    assert "error: remote directory " in ran.err and "gone does not exist" in ran.err
+    assert "warning: remote directory " in ran.err and "away does not exist" in ran.err
+    assert len(data.dv("push", *names, "--json", code=7).json["pushes"]) == 1
+
+
+def test_a_plan_sends_nothing(data: Work) -> None:
+    remote = data.root.parent / "remote"
+    ran = data.dv("push", "--plan")
+    assert ran.lines[0] == f"a push to {remote} would prove 4 files"
+    assert "  time      unknown" in ran.out and "cost" not in ran.out  # a folder costs nothing
+    assert list(remote.iterdir()) == []
+    (planned,) = data.dv("push", "--plan", "--json").json["plans"]
+    assert (planned["files"], planned["objects"]) == (4, 5)
+    assert list(remote.iterdir()) == []
+    data.dv("push")
+    assert data.dv("push", "--plan").out.startswith("nothing to transfer: everything is on ")
+    clone = data.clone()
+    planned = clone.dv("pull", "--plan", "--json").json
+    assert (planned["files"], planned["requests"]["put"]) == (4, 0)
+    assert not (clone.root / "data/images").exists()
+    assert "a download from " in clone.dv("fetch", "--plan").out
+    clone.dv("pull")
+    assert clone.dv("pull", "--plan").out.startswith("nothing to transfer: the local store has")
 
 
 def test_push_to_a_named_remote(data: Work) -> None:

@@ -18,7 +18,7 @@ PACKAGE = Path(dvtool.__file__).parent
 LINES_MAX = 70
 
 LAYERS = [
-    ["errors", "digest", "atomic", "columns", "parallel", "progress"],
+    ["errors", "digest", "atomic", "columns", "parallel", "progress", "estimate"],
     ["chunker", "manifest", "hookscripts"],
     ["pack", "compare"],
     ["shard", "threeway"],
@@ -27,7 +27,7 @@ LAYERS = [
     ["store", "store.database", "store.local", "store.remote", "store.known", "store.proof"],
     ["selection"],
     ["ingest", "project"],
-    ["scan", "arguments", "settings", "saved"],
+    ["scan", "arguments", "settings", "saved", "outgoing"],
     ["ops.*"],
     ["instep"],
     ["resolving", "publishing"],

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from dvtool.parallel import run_bounded
+from dvtool import parallel
+from dvtool.parallel import Stopped, check_stopped, pause, run_bounded
 
 
 class Gauge:
@@ -94,3 +95,39 @@ def test_an_error_stops_what_was_not_begun_and_is_raised() -> None:
     with pytest.raises(ValueError, match="three"):
         list(run_bounded(work, range(1000), workers=2))
     assert len(begun) < 20
+
+
+def test_transfers_under_way_are_told_to_stop_after_an_error() -> None:
+    stopped: list[int] = []
+
+    def work(number: int) -> None:
+        if number == 0:
+            time.sleep(0.02)
+            raise ValueError("zero")
+        try:
+            while True:
+                pause(60)
+        except Stopped:
+            stopped.append(number)
+            raise
+
+    with pytest.raises(ValueError, match="zero"):
+        list(run_bounded(work, range(3), workers=3))
+    assert sorted(stopped) == [1, 2]
+    check_stopped()  # concerns transfers only
+
+
+def test_an_interruption_does_not_wait_for_what_cannot_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parallel, "FAREWELL_S", 0.05)
+    release = threading.Event()
+    results = run_bounded(lambda n: n or release.wait(60), range(2), workers=2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            for _ in results:
+                raise KeyboardInterrupt
+        results.close()
+        assert not release.is_set()
+    finally:
+        release.set()

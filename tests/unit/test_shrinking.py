@@ -194,14 +194,14 @@ def test_shards_are_proven_by_the_remote_alone(
     info = put(store, A, B)
     ref = published(store, remote, info)
     for _ in range(2):  # read there, then known
-        there, proven = prove_shards(remote, known, {ref.digest: ref}, also=["dv.json"])
-        assert proven == {ref.digest}
-        assert "dv.json" in there
+        proven = prove_shards(remote, known, {ref.digest: ref}, roots=["dv.json"])
+        assert proven.shards == {ref.digest}
+        assert "dv.json" in proven.there
     (Path(remote.url) / pack_key(info.digest)).unlink()
-    assert prove_shards(remote, known, {ref.digest: ref})[1] == set()
+    assert prove_shards(remote, known, {ref.digest: ref}).shards == set()
     upload(store, remote, info)
     (Path(remote.url) / shard_key(ref.digest)).unlink()
-    assert prove_shards(remote, known, {ref.digest: ref})[1] == set()
+    assert prove_shards(remote, known, {ref.digest: ref}).shards == set()
 
 
 def test_roots_of_other_clones_are_read(
@@ -211,11 +211,11 @@ def test_roots_of_other_clones_are_read(
     for name in names[:2]:
         remote.put_root("repo", [RootManifest("data", name.hex(), [])])
     remote.put_root("other", [RootManifest("data", names[2].hex(), [])])
-    assert prove_roots(remote, known, "repo", names, {}) == set(names[:2])
+    assert prove_roots(remote, known, "repo", names) == set(names[:2])
     # Known now; but only what the remote says it has counts, and a listing finds the rest.
     assert known.roots(names).keys() == set(names[:2])
     shutil.rmtree(Path(remote.url) / "roots/repo")
-    assert prove_roots(remote, known, "repo", names, {}) == set()
+    assert prove_roots(remote, known, "repo", names) == set()
 
 
 def test_shards_come_from_the_source_once(store: LocalStore) -> None:

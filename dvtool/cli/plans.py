@@ -1,0 +1,83 @@
+"""What ``--plan`` prints: what a transfer would take, when nothing is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dvtool.cli.output import Screen, count_text, size_text
+from dvtool.errors import printable
+
+if TYPE_CHECKING:
+    from dvtool.estimate import Estimate
+
+JSON_KEYS = (
+    '{"remote", "files", "objects", "bytes", "requests": {"put", "list", "get", "head"}, '
+    '"request_cost_usd", "seconds"}'
+)
+CENT_USD = 0.01
+
+plan_option = click.option(
+    "--plan", "plan_only", is_flag=True, help="Say what it would take, and transfer nothing."
+)
+
+
+def show_plan(
+    screen: Screen, sentence: str, remote: str, estimate: Estimate, seconds: float | None
+) -> None:
+    """Print an estimate under a sentence that says what would be done."""
+    if not estimate.requests.total:
+        screen.line(f"nothing to transfer: {sentence}")
+        return
+    requests = estimate.requests
+    kinds = {"PUT": requests.put, "LIST": requests.list, "GET": requests.get, "HEAD": requests.head}
+    each = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+    screen.line(sentence)
+    screen.line(f"  objects   {estimate.objects:,}, about {size_text(estimate.bytes)}")
+    screen.line(f"  requests  about {requests.total:,}: {each}")
+    screen.line(f"  time      {_time_text(seconds)}")
+    if remote.startswith("s3://"):
+        screen.line(f"  cost      {_cost_text(requests.cost_usd)}")
+    screen.note("nothing was transferred")
+
+
+def _time_text(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown: the link was not measured yet (dv doctor --remote does)"
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"about {minutes} min" if minutes < 90 else f"about {minutes / 60:.1f} h"
+
+
+def _cost_text(usd: float) -> str:
+    amount = f"{usd:.2f}" if usd >= CENT_USD else "less than 0.01"
+    return f"{amount} USD for the requests, at Amazon's price for S3 Standard; traffic is extra"
+
+
+def plan_json(
+    remote: str, files: int, estimate: Estimate, seconds: float | None
+) -> dict[str, object]:
+    """Return an estimate as JSON shows it."""
+    requests = estimate.requests
+    return {
+        "remote": remote,
+        "files": files,
+        "objects": estimate.objects,
+        "bytes": estimate.bytes,
+        "requests": {
+            "put": requests.put,
+            "list": requests.list,
+            "get": requests.get,
+            "head": requests.head,
+        },
+        "request_cost_usd": round(requests.cost_usd, 6),
+        "seconds": seconds,
+    }
+
+
+def files_sentence(verb: str, remote: str, files: int, size: int | None = None) -> str:
+    """Return the sentence over a plan: ``a pull from s3://… would bring 12 files, 3.1 MiB``."""
+    sized = f", {size_text(size)}" if size is not None else ""
+    return f"{verb.replace('URL', printable(remote))} {count_text(files, 'file')}{sized}"
