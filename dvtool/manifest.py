@@ -149,18 +149,28 @@ def _entry_line(path: str, entry: Entry) -> str:
 
 def decode_shard(text: bytes, ref: ShardRef) -> Entries:
     """Return the entries of a shard, checked against its hash and for canonical form."""
-    name = f"shard {ref.blake3}"
-    if digest_of(text) != ref.digest:
+    entries = decode_any_shard(text, ref.digest)
+    if ref_of(entries, ref.blake3) != ref:
+        raise ManifestError(f"shard {ref.blake3}: the manifest describes it wrongly")
+    return entries
+
+
+def decode_any_shard(text: bytes, digest: Digest) -> Entries:
+    """Return the entries of the shard of this hash, whichever manifest it belongs to, checked."""
+    name = f"shard {digest.hex()}"
+    if digest_of(text) != digest:
         raise ManifestError(f"{name}: its bytes are not what its name says")
     entries = _decode_entries(text, name)
-    if encode_entries(in_order(entries)) != text:
+    if not entries or encode_entries(in_order(entries)) != text:
         raise ManifestError(f"{name}: not in canonical form (order, repeated keys or spacing)")
     check_entries(entries, name)
-    size = sum(entry.bytes for entry in entries.values())
-    said = (ref.first, ref.files, ref.bytes)
-    if not entries or (next(iter(entries)), len(entries), size) != said:
-        raise ManifestError(f"{name}: the manifest describes it wrongly")
     return entries
+
+
+def ref_of(entries: Entries, blake3: str) -> ShardRef:
+    """Return how a manifest refers to a shard of these entries, which has this hash."""
+    size = sum(entry.bytes for entry in entries.values())
+    return ShardRef(first=next(iter(entries)), files=len(entries), bytes=size, blake3=blake3)
 
 
 def _decode_entries(text: bytes, name: str) -> Entries:

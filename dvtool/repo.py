@@ -32,6 +32,7 @@ from dvtool.ignore import ignore_target
 from dvtool.manifest import SUFFIX, Entry, Manifest, ShardRef, decode, manifest_digest, update
 from dvtool.ops import add as add_ops
 from dvtool.ops import checkout as checkout_ops
+from dvtool.ops import copy as copy_ops
 from dvtool.ops import diff as diff_ops
 from dvtool.ops import drop as drop_ops
 from dvtool.ops import edit as edit_ops
@@ -410,6 +411,31 @@ class Repo:
         plans = [self._plan(commit, one) for one in wanted]
         checkout_ops.refuse_losses(plans, force=force)
         return commit, wanted, plans
+
+    def copy_remote(self, source: str, destination: str, *, every: bool = False) -> copy_ops.Copied:
+        """Copy what this repository (or `every` one) pushed to a remote to another one.
+
+        Remotes are given by name, URL or path. Nothing of it comes into the local store.
+        """
+        repo_id = None if every else publishing.repo_id_of(self.project)
+        return copy_ops.copy(
+            *self._places(source, destination),
+            repo_id=repo_id,
+            progress=self.project.progress,
+            folder=self.project.store.temp_folder(),
+        )
+
+    def plan_copy(
+        self, source: str, destination: str, *, every: bool = False
+    ) -> tuple[copy_ops.Copied, Estimate]:
+        """Say what `copy_remote` would copy, and what that takes; nothing is written."""
+        repo_id = None if every else publishing.repo_id_of(self.project)
+        places = self._places(source, destination)
+        return copy_ops.estimate(*places, repo_id=repo_id, progress=self.project.progress)
+
+    def _places(self, source: str, destination: str) -> tuple[RemoteStore, RemoteStore]:
+        self.settings.require_init()
+        return self.settings.open_place(source), self.settings.open_place(destination)
 
     def _restore(
         self,

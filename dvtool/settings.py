@@ -210,6 +210,18 @@ class Settings:
                     opened.append(self._open(one))
         return opened
 
+    def open_place(self, place: str) -> RemoteStore:
+        """Open a remote by its name, or what a URL or a folder's path names."""
+        if place in self.remotes():
+            return self.open_remote(place)
+        if "://" not in place and "/" not in place and os.sep not in place:
+            return self.open_remote(place)  # which says what remotes there are
+        given = parse_url(place) if "://" in place else None
+        if given is not None and given.scheme == "s3":
+            return RemoteStore(open_backend(place))
+        path = given.path if given else os.path.normpath(os.path.join(self._cwd, place))
+        return RemoteStore(LocalBackend(path))
+
     def _chosen(self, name: str | None) -> RemoteConfig:
         config = self.project.config
         chosen_remote = config.remote(name) if name else config.default_remote()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import click
 
 from dvtool.cli.frame import Frame, Function, command
-from dvtool.cli.output import Screen, shell_word
+from dvtool.cli.output import Screen, count_text, shell_word, size_text
+from dvtool.cli.plans import JSON_KEYS, plan_json, plan_option, show_plan
 from dvtool.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -185,5 +187,54 @@ def remove_remote(frame: Frame, name: str) -> None:
     frame.screen.done(f"remote {printable(name)} is forgotten; what is there was not touched")
 
 
-for _command in (add_remote, list_remotes, set_remote, remove_remote):
+@command(
+    "copy",
+    examples=(
+        "dv remote copy origin backup",
+        "dv remote copy origin s3://OTHER/PREFIX --plan",
+        "dv remote copy --all /mnt/old origin   # what every repository pushed there",
+    ),
+    exits=(4, 6, 7, 9),
+    json_keys=(
+        '{"source", "destination", "manifests", "objects", "bytes", "there"}; objects and bytes '
+        f"were copied, there counts objects that were there already. With --plan: {JSON_KEYS}."
+    ),
+)
+@click.argument("source", metavar="FROM")
+@click.argument("destination", metavar="TO")
+@click.option("--all", "every", is_flag=True, help="What every repository pushed there.")
+@plan_option
+def copy_remote(
+    frame: Frame, source: str, destination: str, every: bool, plan_only: bool, as_json: bool
+) -> None:
+    """Copy what this repository pushed to the remote FROM to the remote TO, and prove it.
+
+    FROM and TO are names, URLs or folders. Objects go from one to the other, each checked by its
+    hash; workspace and local store are not used. What TO has already is passed over, so that a
+    copy that was interrupted goes on when it is repeated.
+    """
+    screen = frame.screen
+    with frame.repo() as repo:
+        if plan_only:
+            would, estimate = repo.plan_copy(source, destination, every=every)
+            if as_json:
+                screen.json(plan_json(would.destination, would.manifests, estimate, None))
+                return
+            sentence = f"everything is on {printable(would.destination)}"
+            if estimate.requests.total:
+                sentence = f"a copy to {printable(would.destination)} would bring "
+                sentence += count_text(would.manifests, "manifest")
+            show_plan(screen, sentence, would.destination, estimate, None)
+            return
+        copied = repo.copy_remote(source, destination, every=every)
+        if as_json:
+            screen.json(dataclasses.asdict(copied))
+            return
+        objects = f"{count_text(copied.objects, 'object')}, {size_text(copied.bytes)}"
+        there = f"; {copied.there:,} were there already" if copied.there else ""
+        url = printable(copied.destination)
+        screen.done(f"copied to {url}: {objects}; proven there{there}")
+
+
+for _command in (add_remote, list_remotes, set_remote, remove_remote, copy_remote):
     remote.add_command(_command)

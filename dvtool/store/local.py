@@ -103,9 +103,13 @@ class LocalStore:
 
     def temp_path(self) -> str:
         """Return a fresh path, on the same filesystem, for a file in the making."""
+        return os.path.join(self.temp_folder(), temp_name())
+
+    def temp_folder(self) -> str:
+        """Return the folder, on the store's filesystem, for files in the making."""
         folder = os.path.join(self.path, TEMP)
         os.makedirs(folder, exist_ok=True)
-        return os.path.join(folder, temp_name())
+        return folder
 
     def adopt(self, packs: Iterable[tuple[str, PackInfo]]) -> None:
         """Take finished packs, flushed to the disk under temporary paths, into the store."""

@@ -6,6 +6,7 @@ The remote is foreign: what comes from it is checked here or by the caller, and 
 from __future__ import annotations
 
 import datetime
+import re
 import secrets
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import msgspec
 from dvtool.backend.base import Backend, ObjectInfo, Sink
 from dvtool.digest import Digest, digest_of, parse_hex
 from dvtool.errors import CorruptError, ObjectMissing, RemoteForbidden, SetupError
-from dvtool.manifest import Entries, ShardRef, decode_shard
+from dvtool.manifest import Entries, ShardRef, decode_any_shard, decode_shard
 from dvtool.parallel import check_stopped, run_bounded
 from dvtool.shard import (
     OBJECT_SIZE_MAX_BYTES,
@@ -34,6 +35,7 @@ ROOT_SIZE_MAX_BYTES = 256 << 20
 HEADS_MAX = 2
 """Up to this many keys are asked for by HEAD; a listing of up to 1,000 is one request as well."""
 LISTED_MAX = 20_000
+_ROOT_KEY = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -196,6 +198,19 @@ class RemoteStore:
         locations = decode_locations(raw, entries, f"{self.url}: {key}")
         return FetchedShard(entries, text, locations, len(data))
 
+    def read_shard(self, digest: Digest) -> FetchedShard:
+        """Return a shard that only its hash is known of, checked as `get_shard` does."""
+        return self.read_shard_object(digest)[0]
+
+    def read_shard_object(self, digest: Digest) -> tuple[FetchedShard, bytes]:
+        """Return a shard as `read_shard` does, and the object's bytes."""
+        key = shard_key(digest)
+        data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
+        text, raw = split_object(data, f"{self.url}: {key}")
+        entries = decode_any_shard(text, digest)
+        locations = decode_locations(raw, entries, f"{self.url}: {key}")
+        return FetchedShard(entries, text, locations, len(data)), data
+
     # --- roots ----------------------------------------------------------------------------
 
     def put_root(self, repo_id: str, manifests: list[RootManifest]) -> tuple[str, ObjectInfo]:
@@ -203,6 +218,15 @@ class RemoteStore:
         text = msgspec.json.encode(Root(FORMAT, manifests)) + b"\n"
         name = digest_of(text).hex()
         return name, self.backend.put(root_key(repo_id, name), text)
+
+    def repositories(self) -> dict[str, list[str]]:
+        """Return id -> the ids of its roots, for every repository that pushed here."""
+        found: dict[str, list[str]] = {}
+        for info in self.backend.list("roots/"):
+            match = _ROOT_KEY.fullmatch(info.key)
+            if match:
+                found.setdefault(match[1], []).append(match[2])
+        return found
 
     def root_names(self, repo_id: str) -> list[str]:
         """Return the ids of a repository's roots, as the remote lists them now."""
@@ -218,7 +242,10 @@ class RemoteStore:
             raise CorruptError(f"{self.url}: {key} has other bytes than its name says")
         try:
             root = msgspec.json.decode(text, type=Root)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            for one in root.manifests:
+                for digest in (one.manifest, *one.shards):
+                    parse_hex(digest)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
             raise CorruptError(f"{self.url}: {key} is not a root ({error})") from error
         if root.dv != FORMAT:
             raise SetupError(

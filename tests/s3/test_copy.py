@@ -1,0 +1,148 @@
+"""dv remote copy: from one remote to another, object by object, each proven."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from dvtool import pack
+from dvtool.errors import CorruptError, RemoteError, SetupError, UsageError
+from dvtool.repo import Repo
+from dvtool.store.remote import RemoteStore
+from tests.scenario import Clone, Remote, noise
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
+    """A clone that pushed two versions to the folder `a`, in small packs."""
+    monkeypatch.setattr(pack, "PACK_SIZE_AIM_BYTES", MIB)
+    clone = Clone.new(tmp_path / "mine", Remote(str(tmp_path / "a")))
+    for version in (1, 2):
+        for number in range(20):
+            clone.write(f"data/{number:03}", noise(100_000, number * version))
+        clone.write("large.bin", noise(3 * MIB, version))
+        clone.add("data", "large.bin")
+        clone.commit(f"version {version}")
+        with clone.repo() as repo:
+            repo.push()
+    return clone
+
+
+def with_second(clone: Clone, remote: Remote) -> Repo:
+    repo = clone.repo()
+    repo.settings.set_remote("b", remote.url, endpoint_url=remote.endpoint_url, local=True)
+    return repo
+
+
+def test_a_copy_is_a_whole_remote(source: Clone, remote: Remote, tmp_path: Path) -> None:
+    with with_second(source, remote) as repo:
+        would, estimate = repo.plan_copy("origin", "b")
+        copied = repo.copy_remote("origin", "b")
+        assert (copied.manifests, copied.there) == (4, 0)
+        assert (estimate.objects, would.manifests) == (copied.objects, 4)
+        assert estimate.bytes <= copied.bytes < estimate.bytes + 5_000  # roots besides
+        again = repo.copy_remote("origin", "b")
+        assert (again.objects, again.there) == (0, copied.objects)
+        assert repo.plan_copy("origin", "b")[1].requests.total == 0
+        assert not repo.push(remote="b").pushed.changed
+    shutil.rmtree(tmp_path / "a")
+    theirs = source.clone(tmp_path / "theirs", remote)
+    for rev in ("HEAD", "HEAD^"):
+        source.git("checkout", "--quiet", "--force", rev)
+        with source.repo() as repo:
+            repo.checkout(force=True)
+        with theirs.repo() as repo:
+            repo.pull(rev=source.git("rev-parse", "HEAD"))
+        assert theirs.tree("data") == source.tree("data")
+        assert theirs.tree("large.bin") == source.tree("large.bin")
+
+
+def test_a_copy_needs_no_data_here(source: Clone, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.git"
+    source.git("clone", "--quiet", "--bare", ".", str(bare))
+    (tmp_path / "b").mkdir()
+    with Repo.open(str(bare)) as repo:
+        copied = repo.copy_remote(str(tmp_path / "a"), str(tmp_path / "b"))
+        assert copied.bytes > 8 * MIB
+        assert repo.project.store.db.packs() == {}
+    assert list((bare / "dv" / "tmp").iterdir()) == []
+
+
+def test_an_interrupted_copy_goes_on(
+    source: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = RemoteStore.put_pack
+    done: list[bytes] = []
+
+    def third_fails(self: RemoteStore, digest: bytes, file: object) -> object:
+        if len(done) == 2:
+            while len(list((tmp_path / "b/packs").glob("*/*"))) < 2:
+                time.sleep(0.01)  # the first two shall have arrived
+            raise RemoteError("injected")
+        done.append(digest)
+        return put(self, digest, file)  # type: ignore[arg-type]
+
+    (tmp_path / "b").mkdir()
+    with source.repo() as repo:
+        with monkeypatch.context() as patch, pytest.raises(RemoteError, match="injected"):
+            patch.setattr(RemoteStore, "put_pack", third_fails)
+            repo.copy_remote("origin", str(tmp_path / "b"))
+        assert not (tmp_path / "b/roots").exists()
+        assert repo.copy_remote("origin", str(tmp_path / "b")).there == 2
+
+
+@pytest.mark.parametrize("kind", ["packs", "shards"])
+@pytest.mark.parametrize("change", ["remove", "damage"])
+def test_no_root_is_copied_that_needs_what_is_broken(
+    source: Clone, tmp_path: Path, kind: str, change: str
+) -> None:
+    victim = max((tmp_path / "a" / kind).glob("*/*"), key=lambda path: path.stat().st_mtime_ns)
+    if change == "remove":
+        victim.unlink()
+    else:
+        data = bytearray(victim.read_bytes())
+        data[len(data) // 2] ^= 1
+        victim.write_bytes(data)
+    (tmp_path / "b").mkdir()
+    with source.repo() as repo, pytest.raises(CorruptError, match=victim.name):
+        repo.copy_remote("origin", str(tmp_path / "b"))
+    assert len(list((tmp_path / "b/roots").glob("*/*"))) == 1  # the other push's
+
+
+def test_only_this_repository_unless_asked(source: Clone, tmp_path: Path) -> None:
+    other = Clone.new(tmp_path / "other", Remote(str(tmp_path / "a")))
+    other.write("more", noise(100_000, 99))
+    other.add("more")
+    other.commit("one")
+    with other.repo() as repo:
+        repo.push()
+    for place in ("b", "c"):
+        (tmp_path / place).mkdir()
+    with source.repo() as repo:
+        repo.copy_remote("origin", str(tmp_path / "b"))
+        assert len(list((tmp_path / "b/roots").iterdir())) == 1
+        assert repo.copy_remote("origin", str(tmp_path / "c"), every=True).manifests == 5
+        assert len(list((tmp_path / "c/roots").iterdir())) == 2
+
+
+def test_mistakes(source: Clone, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/thing").write_text("x")
+    with source.repo() as repo:
+        with pytest.raises(UsageError, match="same remote"):
+            repo.copy_remote("origin", str(tmp_path / "a"))
+        with pytest.raises(SetupError, match="is not a dvtool remote yet"):
+            repo.copy_remote(str(tmp_path / "empty"), "origin")
+        with pytest.raises(SetupError, match="not configured"):
+            repo.copy_remote("origin", "nowhere")
+        with pytest.raises(SetupError, match="holds other things"):
+            repo.copy_remote("origin", str(tmp_path / "foreign"))
+        with pytest.raises(RemoteError, match="does not exist"):
+            repo.copy_remote("origin", str(tmp_path / "none"))
+    assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["thing"]
