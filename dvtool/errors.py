@@ -13,6 +13,8 @@
     ├── RemoteError             7  the remote cannot be reached or does not answer as it should
     │   ├── RemoteForbidden        it answers, and refuses
     │   └── RemoteTransient        it may well answer the next time
+    │       ├── RemoteBusy            it asks to be left alone for a while
+    │       └── RemoteStalled         nothing, or next to nothing, came or went for too long
     ├── InputError              8  something in the data cannot be versioned as it is
     └── BusyError               9  another process is at work in this store
     Ctrl-C                    130
@@ -95,6 +97,20 @@ class RemoteForbidden(RemoteError):
 
 class RemoteTransient(RemoteError):
     """The request failed in a way that often passes: worth another attempt."""
+
+
+class RemoteBusy(RemoteTransient):
+    """The remote asks for fewer requests; `retry_after_s` is when it wants the next, if it says."""
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class RemoteStalled(RemoteTransient):
+    """The connection stood still, or as good as, and was given up."""
 
 
 class InputError(DvError):

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar, cast
 
-TRANSFERS_MAX = 8
+TRANSFERS_MAX = 16
+"""Threads for transfers; how many requests a remote gets at once, its `Pace` decides."""
 IN_FLIGHT_MAX_BYTES = 128 << 20
 """What transfers under way may amount to: so much an interruption costs at most."""
 FAREWELL_S = 2.0

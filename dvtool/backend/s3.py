@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import datetime
+import email.utils
 import hashlib
 import io
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import boto3
@@ -25,10 +27,13 @@ from botocore.parsers import ResponseParserError
 
 from dvtool import __version__
 from dvtool.backend.base import ObjectInfo, Sink
+from dvtool.backend.connections import watch
 from dvtool.errors import (
     ObjectMissing,
+    RemoteBusy,
     RemoteError,
     RemoteForbidden,
+    RemoteStalled,
     RemoteTransient,
     printable,
 )
@@ -40,7 +45,9 @@ if TYPE_CHECKING:
 BLOCK_SIZE_BYTES = 1 << 20
 CONNECTIONS_MAX = 64
 CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 60.0
+READ_TIMEOUT_S = 30.0
+"""Without progress for so long, in either direction, a connection is given up."""
+RETRY_AFTER_MAX_S = 60.0
 MESSAGE_LENGTH_MAX = 300
 
 Addressing = Literal["auto", "path", "virtual"]
@@ -54,13 +61,19 @@ _TRANSIENT_CODES = frozenset(
         "OperationAborted",
         "RequestTimeout",
         "ServiceUnavailable",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequests",
         "XAmzContentSHA256Mismatch",
     }
 )
+_BUSY_CODES = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "LimitExceededException",
+        "RequestLimitExceeded",
+        "SlowDown",
+        "ThrottledException",
+    }
+)
+_BUSY_PREFIXES = ("RequestThrottled", "SlowDown", "Throttling", "TooManyRequests")
 _MISSING_CODES = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound"})
 _EXISTS_CODES = frozenset({"412", "PreconditionFailed"})
 _UNCONDITIONAL_CODES = frozenset({"501", "NotImplemented"})
@@ -99,6 +112,12 @@ _NETWORK = (
     aws.IncompleteReadError,
     urllib3.exceptions.HTTPError,
 )
+_TIMEOUTS = (
+    TimeoutError,
+    aws.ConnectTimeoutError,
+    aws.ReadTimeoutError,
+    urllib3.exceptions.TimeoutError,
+)
 
 HINT_CREDENTIALS = "check the credentials that are in force: AWS_* variables, ~/.aws, profile"
 HINT_PERMISSIONS = (
@@ -136,6 +155,7 @@ class S3Backend:
         self._endpoint_url = endpoint_url
         self._region = region
         self._profile = profile
+        self._read_timeout_s = read_timeout_s
         self._config = _config(
             addressing or ("path" if endpoint_url else None), connect_timeout_s, read_timeout_s
         )
@@ -279,6 +299,9 @@ class S3Backend:
                 self._made = session.client(
                     "s3", endpoint_url=self._endpoint_url, config=self._config
                 )
+                # No public way leads to the connections; a test holds that this one does.
+                http = self._made._endpoint.http_session  # type: ignore[attr-defined]
+                watch(http._pool_classes_by_scheme, self._read_timeout_s)
             return self._made
 
     def _get(self, key: str, offset: int, size: int | None) -> GetObjectOutputTypeDef:
@@ -378,6 +401,9 @@ class S3Backend:
             return _Conflict(f"{what}: {said}")
         if status == 416:
             return _RangeBeyondEnd(f"{what} ends before the range that was asked for ({said})")
+        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        if _is_busy(status, code, headers):
+            return RemoteBusy(f"{what}: {said}", retry_after_s=_retry_after_s(headers))
         if code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS:
             return RemoteTransient(f"{what}: {said}")
         return self._refusal(what, code, said, status)
@@ -410,7 +436,9 @@ class S3Backend:
                 return RemoteError(
                     f"cannot find the host of {self._place()}: {text}", hint=HINT_ENDPOINT
                 )
-        return RemoteTransient(f"no complete answer from {self._place()}: {text}")
+        stalled = any(isinstance(cause, _TIMEOUTS) for cause in causes)
+        kind = RemoteStalled if stalled else RemoteTransient
+        return kind(f"no complete answer from {self._place()}: {text}")
 
     def _place(self) -> str:
         return printable(self._endpoint_url) if self._endpoint_url else f"AWS ({self.url})"
@@ -448,6 +476,28 @@ def _config(addressing: Addressing | None, connect_s: float, read_s: float) -> C
         tcp_keepalive=True,
         user_agent_extra=f"dvtool/{__version__}",
     )
+
+
+def _is_busy(status: int, code: str, headers: Mapping[str, str]) -> bool:
+    """Whether the store asks for fewer requests, rather than having failed at one."""
+    if status == 429 or code in _BUSY_CODES or code.startswith(_BUSY_PREFIXES):
+        return True
+    return status == 503 and "retry-after" in headers
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that Retry-After asks for, within reason; None if it says nothing."""
+    text = headers.get("retry-after", "").strip()
+    try:
+        after_s = float(text) if text[:1].isdigit() else _seconds_until(text)
+    except (ValueError, OverflowError):
+        return None
+    return min(max(after_s, 0.0), RETRY_AFTER_MAX_S)
+
+
+def _seconds_until(date: str) -> float:
+    when = email.utils.parsedate_to_datetime(date)
+    return (when - datetime.datetime.now(when.tzinfo)).total_seconds()
 
 
 def _md5_and_size(body: bytes | BinaryIO) -> tuple[bytes, int]:

@@ -23,6 +23,7 @@ import pytest
 
 from dvtool.atomic import TEMP_PREFIX
 from dvtool.backend import Backend, LocalBackend, ObjectInfo, Retry, open_backend, parse_url
+from dvtool.backend.pace import Pace
 from dvtool.backend.s3 import S3Backend
 from dvtool.errors import (
     DvError,
@@ -901,7 +902,7 @@ class TestRetry:
             deadline_s=10,
             sleep=sleep,
             rng=lambda low, high: high,
-            clock=lambda: now,
+            pace=Pace(clock=lambda: now),
         )
         with pytest.raises(RemoteError, match="gave up after 5 attempts"):
             backend.head("k")

@@ -1,0 +1,129 @@
+"""Connections that notice a standstill, in both directions.
+
+A socket's own timeout does not: it begins anew with each byte, so a store that sends one every
+twenty seconds holds a thread for ever, and urllib3 sends with the timeout that is meant for
+connecting. Here a connection that moves less than `RATE_MIN_BYTES_PER_S` over `stall_s` seconds
+fails with TimeoutError, which urllib3 takes for a timeout like any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import socket
+import time
+from collections.abc import MutableMapping
+from http.client import HTTPResponse
+from typing import Any, BinaryIO
+
+from urllib3.connection import HTTPConnection
+
+RATE_MIN_BYTES_PER_S = 2 << 10
+SEND_SIZE_BYTES = 64 << 10
+"""What is handed to the socket at a time, to be sent within `stall_s`."""
+UNSENT_MAX_BYTES = 128 << 10
+
+
+def watch(pools: MutableMapping[str, Any], stall_s: float) -> None:
+    """Replace classes of urllib3's connection pools, by scheme, by ones that notice a stall."""
+    for scheme, pool in pools.items():
+        response = functools.partial(_WatchedResponse, stall_s=stall_s)
+        members = {"stall_s": stall_s, "response_class": staticmethod(response)}
+        name = f"Watched{pool.ConnectionCls.__name__}"
+        connection = type(name, (_WatchedConnection, pool.ConnectionCls), members)
+        pools[scheme] = type(f"Watched{pool.__name__}", (pool,), {"ConnectionCls": connection})
+
+
+class _WatchedConnection(HTTPConnection):
+    """Comes before botocore's connection class, which see for what is called when."""
+
+    stall_s: float
+
+    def connect(self) -> None:
+        super().connect()
+        self.blocksize = SEND_SIZE_BYTES
+        self.timeout = self.stall_s
+        self.sock.settimeout(self.stall_s)
+        # A full send buffer of some MiB takes a slow link minutes, in which it looks stalled: the
+        # kernel takes no more of a body until what it has not sent yet is less than this.
+        option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+        if option is not None:
+            with contextlib.suppress(OSError, AttributeError):
+                self.sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT_MAX_BYTES)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        # Of a connection that was used before, this is still the timeout for connecting.
+        if self.sock is not None:
+            self.timeout = self.stall_s
+        super().request(*args, **kwargs)
+
+    def send(self, data: Any) -> None:
+        # The timeout of a socket is for all that one call sends, however much it is.
+        if isinstance(data, bytes) and len(data) > SEND_SIZE_BYTES:
+            view = memoryview(data)
+            for start in range(0, len(data), SEND_SIZE_BYTES):
+                super().send(view[start : start + SEND_SIZE_BYTES])
+        else:
+            super().send(data)
+
+    def _consume_headers(self, fp: BinaryIO) -> None:
+        """Skip to the end of an interim answer; botocore's own loops for ever if none comes."""
+        raw = io.BufferedReader(_WatchedRaw(fp, self.stall_s), 1)  # takes nothing beyond the end
+        while (line := raw.readline()) not in (b"\r\n", b"\n"):
+            if not line:
+                raise ConnectionResetError("closed in the middle of an interim answer")
+        raw.detach()
+
+
+class _WatchedResponse(HTTPResponse):
+    """Reads status, headers and body through `_WatchedRaw`."""
+
+    def __init__(self, sock: socket.socket, *args: Any, stall_s: float, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        raw = self.fp.detach()
+        self.fp = io.BufferedReader(_WatchedRaw(raw, stall_s))
+
+
+class _WatchedRaw(io.RawIOBase):
+    """The receiving end of a socket: TimeoutError if too little comes for too long.
+
+    Only the time spent waiting counts, not what the reader does in between. The wait for the
+    first byte is apart, left to the timeout of the socket: a store may think before it answers.
+    """
+
+    def __init__(self, raw: Any, stall_s: float) -> None:
+        self._raw = raw
+        self._stall_s = stall_s
+        self._began = False
+        self._waited_s = 0.0
+        self._received = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        began_s = time.monotonic()
+        size: int | None = self._raw.readinto(buffer)
+        if not self._began:
+            self._began = True
+            return size
+        self._waited_s += time.monotonic() - began_s
+        self._received += size or 0
+        if self._received >= RATE_MIN_BYTES_PER_S * self._stall_s:
+            self._waited_s, self._received = 0.0, 0
+        elif size and self._waited_s > self._stall_s:
+            raise TimeoutError(
+                f"only {self._received:,} bytes came within {self._waited_s:.0f} seconds"
+            )
+        return size
+
+    def fileno(self) -> int:
+        number: int = self._raw.fileno()
+        return number
+
+    def close(self) -> None:
+        try:
+            self._raw.close()
+        finally:
+            super().close()
