@@ -231,7 +231,7 @@ def pack_frame(raw: bytes, compressor: zstandard.ZstdCompressor) -> bytes:
 def unpack_frame(stored: bytes | memoryview, *, where: str) -> bytes | memoryview:
     """Return the raw bytes of a frame; CorruptError, naming `where`, if it is not one.
 
-    Nothing is unpacked that claims to be larger than a frame may be.
+    Nothing is unpacked that claims to be larger than a frame may be, and nothing may follow it.
     """
     codec, body = bytes(stored[:1]), memoryview(stored)[1:]
     if codec == RAW:
@@ -242,9 +242,14 @@ def unpack_frame(stored: bytes | memoryview, *, where: str) -> bytes | memoryvie
         size = zstandard.frame_content_size(body)
         if not 0 <= size <= FRAME_RAW_SIZE_MAX_BYTES:
             raise CorruptError(f"{where}: a frame claims to unpack to {size:,} bytes")
-        return zstandard.ZstdDecompressor().decompress(body, max_output_size=size)
+        raw = zstandard.ZstdDecompressor().decompress(
+            body, max_output_size=size, allow_extra_data=False
+        )
     except zstandard.ZstdError as error:
         raise CorruptError(f"{where}: a frame cannot be unpacked ({error})") from error
+    if len(raw) != size:
+        raise CorruptError(f"{where}: a frame unpacks to {len(raw):,} bytes, not {size:,}")
+    return raw
 
 
 def chunk_in(
@@ -341,7 +346,9 @@ def read_index(file: BinaryIO, *, size: int, where: str) -> PackIndex:
     try:
         if zstandard.frame_content_size(stored) != raw_size:
             raise CorruptError(f"{where}: the index is not as large as the trailer says")
-        raw = zstandard.ZstdDecompressor().decompress(stored, max_output_size=raw_size)
+        raw = zstandard.ZstdDecompressor().decompress(
+            stored, max_output_size=raw_size, allow_extra_data=False
+        )
     except zstandard.ZstdError as error:
         raise CorruptError(f"{where}: the index cannot be unpacked ({error})") from error
     return decode_index(raw, data_size=data_size, where=where)

@@ -12,8 +12,9 @@ import contextlib
 import functools
 import io
 import socket
+import threading
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from http.client import HTTPResponse
 from typing import Any, BinaryIO
 
@@ -28,10 +29,8 @@ UNSENT_MAX_BYTES = 128 << 10
 def watch(pools: MutableMapping[str, Any], stall_s: float) -> None:
     """Replace classes of urllib3's connection pools, by scheme, by ones that notice a stall."""
     for scheme, pool in pools.items():
-        response = functools.partial(_WatchedResponse, stall_s=stall_s)
-        members = {"stall_s": stall_s, "response_class": staticmethod(response)}
         name = f"Watched{pool.ConnectionCls.__name__}"
-        connection = type(name, (_WatchedConnection, pool.ConnectionCls), members)
+        connection = type(name, (_WatchedConnection, pool.ConnectionCls), {"stall_s": stall_s})
         pools[scheme] = type(f"Watched{pool.__name__}", (pool,), {"ConnectionCls": connection})
 
 
@@ -67,22 +66,50 @@ class _WatchedConnection(HTTPConnection):
         else:
             super().send(data)
 
+    def getresponse(self) -> Any:
+        plain = self.response_class
+        self.response_class = functools.partial(  # type: ignore[assignment]
+            _respond, plain, self.stall_s
+        )
+        try:
+            return super().getresponse()
+        finally:
+            self.response_class = plain
+
+    def _handle_expect_response(self, message_body: Any) -> None:
+        """Read what came instead of, or before, the answer to Expect: 100-continue."""
+        sock, late = self.sock, threading.Event()
+
+        def hang_up() -> None:
+            late.set()
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(self.stall_s, hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            super()._handle_expect_response(message_body)  # type: ignore[misc]
+        except ConnectionError:
+            if not late.is_set():
+                raise
+        finally:
+            timer.cancel()
+        if late.is_set():
+            raise TimeoutError("an interim answer came too slowly")
+
     def _consume_headers(self, fp: BinaryIO) -> None:
         """Skip to the end of an interim answer; botocore's own loops for ever if none comes."""
-        raw = io.BufferedReader(_WatchedRaw(fp, self.stall_s), 1)  # takes nothing beyond the end
-        while (line := raw.readline()) not in (b"\r\n", b"\n"):
+        while (line := fp.readline()) not in (b"\r\n", b"\n"):
             if not line:
                 raise ConnectionResetError("closed in the middle of an interim answer")
-        raw.detach()
 
 
-class _WatchedResponse(HTTPResponse):
-    """Reads status, headers and body through `_WatchedRaw`."""
-
-    def __init__(self, sock: socket.socket, *args: Any, stall_s: float, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        raw = self.fp.detach()
-        self.fp = io.BufferedReader(_WatchedRaw(raw, stall_s))
+def _respond(kind: Callable[..., HTTPResponse], stall_s: float, *args: Any, **kw: Any) -> Any:
+    """Make an answer that reads status, headers and body through `_WatchedRaw`."""
+    response = kind(*args, **kw)
+    response.fp = io.BufferedReader(_WatchedRaw(response.fp.detach(), stall_s))
+    return response
 
 
 class _WatchedRaw(io.RawIOBase):

@@ -48,8 +48,10 @@ WHOLE_PACK_SHARE_MIN = 0.6
 GAP_MAX_BYTES = 128 << 10
 """Ranges this close are read as one: the gap costs less than another request."""
 RANGE_MAX_BYTES = 8 << 20
-RANGES_SIZE_MAX_BYTES = 64 << 20
-"""Ranges under way at once: what they hold is in memory."""
+RANGE_RAW_MAX_BYTES = 16 << 20
+"""What the chunks of a range may amount to: zeros of a megabyte lie in a frame of a few bytes."""
+RANGES_MEMORY_MAX_BYTES = 64 << 20
+"""What all ranges under way may take of memory together."""
 ROUNDS = 2
 """A second round is for packs that were replaced while the first was under way."""
 
@@ -92,6 +94,11 @@ class Range:
     offset: int
     size: int
     places: tuple[Placement, ...]
+
+    @property
+    def memory_bytes(self) -> int:
+        """What reading it takes: its bytes and its chunks; one frame comes on top."""
+        return self.size + sum(place.size for place in self.places)
 
 
 @dataclass(slots=True)
@@ -383,8 +390,8 @@ class _Fetch:
             for one, chunks in run_bounded(
                 self._get_range,
                 ranges,
-                size_of=lambda one: one.size,
-                budget_bytes=RANGES_SIZE_MAX_BYTES,
+                size_of=lambda one: one.memory_bytes,
+                budget_bytes=RANGES_MEMORY_MAX_BYTES,
             ):
                 if isinstance(chunks, DvError):
                     failed.append(chunks)
@@ -500,17 +507,18 @@ def join_ranges(pack: RemotePack, places: Iterable[Placement]) -> list[Range]:
     """Join the frames of chunks into ranges, across small gaps, up to a size that fits memory."""
     ranges: list[Range] = []
     run: list[Placement] = []
-    start = end = 0
+    start = end = raw = 0
     for place in sorted(places, key=lambda place: (place.frame_offset, place.start)):
         frame_end = place.frame_offset + place.frame_size
         near = place.frame_offset <= end + GAP_MAX_BYTES and frame_end - start <= RANGE_MAX_BYTES
-        if run and not near:
+        if run and not (near and raw + place.size <= RANGE_RAW_MAX_BYTES):
             ranges.append(Range(pack, start, end - start, tuple(run)))
-            run = []
+            run, raw = [], 0
         if not run:
             start = place.frame_offset
             end = frame_end
         end = max(end, frame_end)
+        raw += place.size
         run.append(place)
     if run:
         ranges.append(Range(pack, start, end - start, tuple(run)))

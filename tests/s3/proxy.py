@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import socket
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -57,9 +58,11 @@ class CountingProxy:
     """``with CountingProxy(endpoint_url) as proxy:`` and use `proxy.url` as the endpoint.
 
     `counts` holds GET, PUT, HEAD, DELETE, POST and LIST; a listing is not counted as GET.
+    Each request waits `delay_s` before it goes on to the server.
     """
 
-    def __init__(self, target_url: str) -> None:
+    def __init__(self, target_url: str, *, delay_s: float = 0.0) -> None:
+        self.delay_s = delay_s
         target = urlsplit(target_url)
         assert target.hostname is not None
         self.target = (target.hostname, target.port or 80)
@@ -161,6 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
             size,
         )
         fault = self.server.proxy.note(request)
+        time.sleep(self.server.proxy.delay_s)
         if fault is not None and fault.status is not None:
             self._refuse(fault, size)
             return

@@ -28,6 +28,7 @@ from dvtool.backend.s3 import S3Backend
 from dvtool.errors import (
     DvError,
     ObjectMissing,
+    RemoteBusy,
     RemoteError,
     RemoteForbidden,
     RemoteTransient,
@@ -647,6 +648,53 @@ class TestS3:
             with pytest.raises(RemoteTransient, match="503|SlowDown|" + str(status)):
                 attempt()
 
+    @pytest.mark.parametrize(
+        ("status", "code"),
+        [
+            (429, "TooManyRequests"),
+            (503, "SlowDown"),
+            (503, "SlowDownRead"),
+            (400, "Throttling"),
+            (400, "ThrottlingException"),
+            (503, "RequestLimitExceeded"),
+        ],
+    )
+    def test_a_store_that_is_busy_is_told_from_one_that_failed(
+        self, proxied: S3Backend, proxy: CountingProxy, status: int, code: str
+    ) -> None:
+        proxy.inject(Fault("PUT", status=status, code=code))
+        with pytest.raises(RemoteBusy, match=code):
+            proxied.put("k", b"x")
+        for other in (500, 502, 503):
+            proxy.inject(Fault("PUT", status=other, code="ServiceUnavailable"))
+            with pytest.raises(RemoteTransient) as caught:
+                proxied.put("k", b"x")
+            assert not isinstance(caught.value, RemoteBusy)
+
+    @pytest.mark.parametrize(
+        ("value", "low", "high"),
+        [
+            ("7", 7, 7),
+            ("0", 0, 0),
+            ("999999999", 60, 60),
+            ("1e99", 60, 60),
+            ("Fri, 01 Jan 2100 00:00:00 GMT", 60, 60),
+            ("Fri, 01 Jan 2010 00:00:00 GMT", 0, 0),
+            ("-5", None, None),
+            ("nan", None, None),
+            ("tomorrow", None, None),
+            ("", None, None),
+        ],
+    )
+    def test_retry_after(
+        self, s3_env: S3Server, value: str, low: float | None, high: float | None
+    ) -> None:
+        with web_server(b"", status=503, headers=f"Retry-After: {value}\r\n") as url:
+            backend = S3Backend("bucket", endpoint_url=url)
+            with pytest.raises(RemoteBusy) as caught:
+                backend.head("k")
+        assert caught.value.retry_after_s == low == high
+
     def test_only_one_attempt_is_made(self, proxied: S3Backend, proxy: CountingProxy) -> None:
         proxy.inject(*[Fault("GET", status=500)] * 2)
         with pytest.raises(RemoteTransient):
@@ -823,7 +871,7 @@ def every_request(backend: Backend) -> list[tuple[str, Callable[[], object]]]:
 
 
 @contextlib.contextmanager
-def web_server(answer: bytes) -> Iterator[str]:
+def web_server(answer: bytes, *, status: int = 200, headers: str = "") -> Iterator[str]:
     """A server that answers one request, whatever it is, with `answer`."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -831,7 +879,7 @@ def web_server(answer: bytes) -> Iterator[str]:
             connection, _ = server.accept()
             with connection:
                 connection.recv(65536)
-                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n"
+                head = f"HTTP/1.1 {status} X\r\n{headers}Content-Length: {len(answer)}\r\n\r\n"
                 connection.sendall(head.encode() + answer)
 
         thread = threading.Thread(target=serve)
@@ -967,6 +1015,93 @@ class TestRetry:
             local.put(name, b"")
         faulty = Faulty(Faulty(local, on="list", times=3, cut_at=7), on="list", skip=1, cut_at=12)
         assert keys(Retry(faulty, attempts=5, sleep=no_sleep)) == names
+
+    def test_progress_renews_the_attempts(self, local: LocalBackend) -> None:
+        """A link that breaks every 100 kB still brings 3 MiB, in 32 attempts of five in a row."""
+        local.put("k", RANDOM)
+        faulty = Faulty(local, on="read_into", times=31, cut_at=100_000)
+        assert read(Retry(faulty, sleep=no_sleep), "k", size=len(RANDOM)) == RANDOM
+        assert faulty.calls["read_into"] == 32
+
+    def test_next_to_no_progress_does_not(self, local: LocalBackend) -> None:
+        local.put("k", RANDOM)
+        faulty = Faulty(local, on="read_into", times=None, cut_at=10)
+        with pytest.raises(RemoteError, match="gave up after 5 attempts"):
+            read(Retry(faulty, sleep=no_sleep), "k", size=len(RANDOM))
+
+    def test_progress_puts_off_the_deadline_by_what_it_is_worth(self, local: LocalBackend) -> None:
+        now = 0.0
+
+        def sleep(seconds: float) -> None:
+            nonlocal now
+            now += 40.0
+
+        local.put("k", RANDOM)
+        for cut_at, attempts in ((100_000, 32), (70_000, 6)):
+            # 100 kB are worth 48.8 seconds, 70 kB 34.2: only the first keep up with 40 a time.
+            faulty = Faulty(local, on="read_into", times=31, cut_at=cut_at)
+            backend = Retry(faulty, deadline_s=45.0, pace=Pace(clock=lambda: now), sleep=sleep)
+            if attempts == 32:
+                assert read(backend, "k", size=len(RANDOM)) == RANDOM
+            else:
+                with pytest.raises(RemoteError, match="gave up"):
+                    read(backend, "k", size=len(RANDOM))
+            assert faulty.calls["read_into"] >= attempts
+
+    def test_a_busy_remote_gets_more_attempts(self, local: LocalBackend) -> None:
+        local.put("k", BODY)
+        pauses: list[float] = []
+        faulty = Faulty(
+            local, on="get", times=20, error=lambda: RemoteBusy("slow down", retry_after_s=0.01)
+        )
+        backend = Retry(faulty, attempts=3, sleep=pauses.append)
+        assert backend.get("k", size_max=len(BODY)) == BODY
+        assert len(pauses) == 20
+        assert min(pauses) >= 0.01
+        assert backend.pace.limit == 2  # one, and one more for the success
+
+    def test_a_remote_that_stays_busy_is_given_up(self, local: LocalBackend) -> None:
+        faulty = Faulty(
+            local, on="head", times=None, error=lambda: RemoteBusy("slow down", retry_after_s=0.0)
+        )
+        with pytest.raises(RemoteError, match=r"slow down \(gave up after 30 attempts\)"):
+            Retry(faulty, sleep=no_sleep).head("k")
+
+    def test_busy_answers_do_not_use_up_the_attempts(self, local: LocalBackend) -> None:
+        busy = lambda: RemoteBusy("slow down", retry_after_s=0.0)  # noqa: E731
+        faulty = Faulty(Faulty(local, on="head", times=2), on="head", times=6, error=busy)
+        assert Retry(faulty, attempts=3, sleep=no_sleep).head("k") is None
+        assert faulty.calls["head"] == 9
+
+    def test_get_starts_afresh_so_that_versions_are_never_mixed(
+        self, proxied: S3Backend, proxy: CountingProxy
+    ) -> None:
+        old, new = RANDOM, RANDOM[::-1]
+        proxied.put("shard", old)
+        proxy.inject(Fault("GET", cut_after=2_000_000))
+        backend = Retry(proxied, sleep=lambda _: proxied.put("shard", new))
+        assert backend.get("shard", size_max=len(new)) == new
+
+    def test_a_large_body_that_arrived_is_not_sent_twice(
+        self, proxied: S3Backend, proxy: CountingProxy
+    ) -> None:
+        for body in (RANDOM, io.BytesIO(RANDOM)):
+            proxied.delete("k")
+            proxy.reset()
+            proxy.inject(Fault("PUT", lost=True))
+            stored = Retry(proxied, sleep=no_sleep).put("k", body)
+            assert proxy.counts == {"PUT": 1, "HEAD": 1}
+            assert stored == proxied.head("k")
+
+    def test_other_bytes_under_the_key_do_not_pass_for_the_body(
+        self, proxied: S3Backend, proxy: CountingProxy
+    ) -> None:
+        proxied.put("k", RANDOM[::-1])
+        proxy.reset()
+        proxy.inject(Fault("PUT", status=500))
+        Retry(proxied, sleep=no_sleep).put("k", RANDOM)
+        assert proxy.counts == {"PUT": 2, "HEAD": 1}
+        assert proxied.get("k", size_max=len(RANDOM)) == RANDOM
 
     def test_attempts_must_be_possible(self, local: LocalBackend) -> None:
         with pytest.raises(ValueError, match="attempts"):

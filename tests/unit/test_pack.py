@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import resource
+from collections.abc import Callable, Sequence
 
 import pytest
 import zstandard
@@ -352,6 +353,49 @@ def test_a_frame_that_does_not_say_its_size_is_not_unpacked() -> None:
     bomb = ZSTD + compressor.compress(bytes(1 << 30)) + compressor.flush()
     with pytest.raises(CorruptError):
         unpack_frame(bomb, where=WHERE)
+
+
+@pytest.mark.parametrize("rest", [b"\0", b"more", bytes(100_000)])
+def test_nothing_may_follow_a_compressed_frame(rest: bytes) -> None:
+    stored = ZSTD + zstandard.ZstdCompressor().compress(bytes(70_000))
+    assert unpack_frame(stored, where=WHERE) == bytes(70_000)
+    with pytest.raises(CorruptError, match="unused data"):
+        unpack_frame(stored + rest, where=WHERE)
+    with pytest.raises(CorruptError):
+        unpack_frame(stored + stored[1:], where=WHERE)
+
+
+@pytest.mark.parametrize("kind", range(16))
+def test_a_skippable_frame_is_none(kind: int) -> None:
+    """zstd gives it the size 0 and would pass over it, to whatever comes next."""
+    skipped = (0x184D2A50 + kind).to_bytes(4, "little") + (4).to_bytes(4, "little") + b"abcd"
+    for rest in (b"", zstandard.ZstdCompressor().compress(bytes(70_000))):
+        with pytest.raises(CorruptError):
+            unpack_frame(ZSTD + skipped + rest, where=WHERE)
+
+
+def test_a_huge_window_allocates_nothing() -> None:
+    """A header that asks for a window of 2 GiB, with little content: only that is unpacked."""
+    huge = zstandard.ZstdCompressionParameters(window_log=31, write_content_size=True)
+    whole = zstandard.ZstdCompressor(level=1).compress(b"x" * 1000)
+    # Magic, then a descriptor: content size of 4 bytes, a window byte follows (31 -> 21 << 3).
+    header = whole[:4] + bytes([0b1000_0000, (huge.window_log - 10) << 3])
+    for block in (b"", b"\x03\x00\x00"):
+        stored = ZSTD + header + (1 << 20).to_bytes(4, "little") + block
+        tracked = peak_of(lambda stored=stored: refused(stored))  # type: ignore[misc]
+        assert tracked < 64 << 20
+
+
+def refused(stored: bytes) -> None:
+    with pytest.raises(CorruptError):
+        unpack_frame(stored, where=WHERE)
+
+
+def peak_of(work: Callable[[], None]) -> int:
+    """Return by how much the most memory that this process ever had grew, in bytes."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    work()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
 
 
 def test_a_frame_that_lies_about_its_size_gives_nothing() -> None:

@@ -1,0 +1,169 @@
+"""A connection that stands still, however it does it, is noticed and the work redone."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from dvtool.backend import Retry
+from dvtool.backend.pace import REQUESTS_START
+from dvtool.backend.s3 import S3Backend
+from dvtool.errors import RemoteStalled, RemoteTransient
+from tests.s3 import stalling
+from tests.s3.servers import S3Server
+from tests.s3.stalling import Door, Stall
+from tests.scenario import noise
+
+STALL_S = 0.8
+GIVEN_UP_MAX_S = 15.0
+"""Far more than it takes, and far less than for ever."""
+BODY_SIZE_BYTES = 3 << 20
+BODY = noise(BODY_SIZE_BYTES)
+
+
+@pytest.fixture
+def rclone_env(rclone_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    for name, value in rclone_server.env.items():
+        monkeypatch.setenv(name, value)
+    return rclone_server
+
+
+@pytest.fixture
+def door(rclone_env: S3Server) -> Iterator[Door]:
+    with Door(rclone_env.endpoint_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def plain(rclone_env: S3Server, door: Door) -> Iterator[S3Backend]:
+    backend = S3Backend(
+        rclone_env.new_bucket(),
+        endpoint_url=door.url,
+        connect_timeout_s=STALL_S,
+        read_timeout_s=STALL_S,
+    )
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def filled(plain: S3Backend) -> S3Backend:
+    plain.put("k", BODY)
+    plain.close()  # so that the next request comes with a new connection
+    return plain
+
+
+def read(backend: Retry | S3Backend, size: int | None = None) -> bytes:
+    sink = io.BytesIO()
+    backend.read_into("k", sink, size=size)
+    return sink.getvalue()
+
+
+OPERATIONS: dict[str, Callable[[S3Backend], object]] = {
+    "read_into": read,
+    "get": lambda backend: backend.get("k", size_max=len(BODY)),
+    "head": lambda backend: backend.head("k"),
+    "list": lambda backend: list(backend.list("")),
+    "put": lambda backend: backend.put("k", BODY),
+    "put a file": lambda backend: backend.put("k", io.BytesIO(BODY)),
+    "delete": lambda backend: backend.delete("k2"),
+}
+ANSWERED = ["read_into", "get", "list"]
+SENT = ["put", "put a file"]
+
+CASES: list[tuple[str, Stall]] = [
+    *((operation, stalling.silent) for operation in OPERATIONS),
+    *((operation, stalling.dripping_head) for operation in OPERATIONS),
+    *((operation, stalling.stalling_body(300)) for operation in ANSWERED),
+    *((operation, stalling.stalling_body(300, drip=True)) for operation in ANSWERED),
+    ("read_into", stalling.stalling_body(2_000_000)),
+    ("read_into", stalling.stalling_body(2_000_000, drip=True)),
+    *((operation, stalling.not_reading_at_all) for operation in SENT),
+    ("put a file", stalling.not_reading),
+    ("put a file", stalling.dripping_continue),
+]
+
+
+@pytest.mark.parametrize(("operation", "stall"), CASES)
+def test_a_stall_is_noticed_and_the_work_redone(
+    filled: S3Backend, door: Door, operation: str, stall: Stall
+) -> None:
+    work = OPERATIONS[operation]
+    expected = work(filled)
+    filled.close()
+    door.stalls.append(stall)
+    began_s = time.monotonic()
+    retry = Retry(filled, sleep=lambda _: None)
+    assert work(retry) == expected  # type: ignore[arg-type]
+    assert time.monotonic() - began_s < GIVEN_UP_MAX_S
+    assert not door.stalls
+    assert retry.pace.limit == REQUESTS_START // 2  # it was a stall that was noticed, and once
+
+
+def test_an_interim_answer_that_breaks_off_is_an_error(filled: S3Backend, door: Door) -> None:
+    """botocore itself would wait for the end of it for ever, with a processor busy."""
+    door.stalls.append(stalling.broken_continue)
+    with pytest.raises(RemoteTransient):
+        filled.put("k", io.BytesIO(BODY))
+
+
+def test_a_port_that_nobody_answers_at(rclone_env: S3Server) -> None:
+    with stalling.deaf_port() as url:
+        backend = S3Backend("bucket", endpoint_url=url, connect_timeout_s=STALL_S)
+        began_s = time.monotonic()
+        with pytest.raises(RemoteStalled):
+            backend.head("k")
+        assert time.monotonic() - began_s < GIVEN_UP_MAX_S
+
+
+def test_slow_is_not_stalled(filled: S3Backend, door: Door) -> None:
+    """Pauses shorter than a stall, in an answer of several times its length, do no harm."""
+
+    def slow(door: Door, client: socket.socket) -> None:
+        server = door.connect()
+        server.sendall(stalling.read_head(client))
+        for _ in range(6):
+            time.sleep(STALL_S / 2)
+            door.pass_on(server, client, most=8_000)
+        door.pass_on(server, client)
+
+    door.stalls.append(slow)
+    assert read(filled) == BODY
+    assert door.connections == 2
+
+
+def test_a_reader_that_takes_its_time_is_no_stall(filled: S3Backend) -> None:
+    class SlowDisk(io.BytesIO):
+        def write(self, data: object, /) -> int:
+            time.sleep(STALL_S * 1.5)
+            return super().write(data)  # type: ignore[arg-type]
+
+    sink = SlowDisk()
+    filled.read_into("k", sink)
+    assert sink.getvalue() == BODY
+
+
+def test_a_large_body_may_take_longer_than_the_timeout_of_a_socket(
+    filled: S3Backend, door: Door
+) -> None:
+    """Bytes are handed over in blocks: what counts is that each of them goes."""
+
+    def slow(door: Door, client: socket.socket) -> None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+        server = door.connect()
+        threading.Thread(target=door.pass_on, args=(server, client)).start()
+        for _ in range(12):
+            door.pass_on(client, server, most=BODY_SIZE_BYTES // 12)
+            time.sleep(STALL_S / 4)
+        door.pass_on(client, server)
+
+    door.stalls.append(slow)
+    began_s = time.monotonic()
+    assert filled.put("k", BODY).size == len(BODY)
+    assert time.monotonic() - began_s > 2 * STALL_S
+    assert door.connections == 2
