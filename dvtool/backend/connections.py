@@ -22,8 +22,20 @@ from urllib3.connection import HTTPConnection
 
 RATE_MIN_BYTES_PER_S = 2 << 10
 SEND_SIZE_BYTES = 64 << 10
-"""What is handed to the socket at a time, to be sent within `stall_s`."""
+"""What of a body is handed to the socket at a time: so much must go within `stall_s`."""
 UNSENT_MAX_BYTES = 128 << 10
+EXPECT_MIN_BYTES = 1 << 20
+
+
+def expect_only_for_large(params: MutableMapping[str, Any], **_: Any) -> None:
+    """Let small bodies go without asking whether they may: a handler of botocore's before-call.
+
+    Asking takes a round trip, and a second where a store does not answer. It is worth that only
+    where a store may refuse a body of many megabytes.
+    """
+    body = params.get("body")
+    if isinstance(body, io.BytesIO) and body.getbuffer().nbytes < EXPECT_MIN_BYTES:
+        params["headers"].pop("Expect", None)
 
 
 def watch(pools: MutableMapping[str, Any], stall_s: float) -> None:
@@ -56,15 +68,6 @@ class _WatchedConnection(HTTPConnection):
         if self.sock is not None:
             self.timeout = self.stall_s
         super().request(*args, **kwargs)
-
-    def send(self, data: Any) -> None:
-        # The timeout of a socket is for all that one call sends, however much it is.
-        if isinstance(data, bytes) and len(data) > SEND_SIZE_BYTES:
-            view = memoryview(data)
-            for start in range(0, len(data), SEND_SIZE_BYTES):
-                super().send(view[start : start + SEND_SIZE_BYTES])
-        else:
-            super().send(data)
 
     def getresponse(self) -> Any:
         plain = self.response_class

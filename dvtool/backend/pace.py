@@ -13,11 +13,15 @@ import time
 from collections.abc import Callable, Iterator
 
 from dvtool.errors import RemoteBusy, RemoteStalled
+from dvtool.parallel import check_stopped
 
 REQUESTS_START = 8
 REQUESTS_MAX = 16
 PAUSE_S = 0.5
 """How long no request begins after the remote said that it is busy, unless it says how long."""
+
+WAIT_S = 0.5
+"""How often those who wait for a turn look whether anybody still waits for them."""
 
 
 class Pace:
@@ -83,7 +87,8 @@ class Pace:
                 if wait_s <= 0 and self._under_way < self._limit:
                     self._under_way += 1
                     return now_s
-                self._changed.wait(wait_s if wait_s > 0 else None)
+                check_stopped()
+                self._changed.wait(min(wait_s, WAIT_S) if wait_s > 0 else WAIT_S)
 
     def _slow_down(self, began_s: float, pause_s: float) -> None:
         with self._changed:

@@ -13,13 +13,13 @@ import hashlib
 import io
 import os
 import random
-import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar
 
 from dvtool.backend.base import Backend, ObjectInfo, Sink
 from dvtool.backend.pace import Pace
 from dvtool.errors import ObjectMissing, RemoteBusy, RemoteError, RemoteTransient
+from dvtool.parallel import pause
 
 ATTEMPTS = 5
 BUSY_ATTEMPTS = 30
@@ -43,7 +43,8 @@ class Retry:
     RemoteBusy is not counted among those; there may be `BUSY_ATTEMPTS` of it. No attempt begins
     later than `deadline_s` seconds after the first, or than what a read received puts that off.
     When all fail, the error is a plain RemoteError that says how many there were. `rng(low, high)`
-    chooses the pauses; `pace` has the clock.
+    chooses the pauses, which end with `Stopped` if nobody waits for the transfer any more; `pace`
+    has the clock.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Retry:
         attempts: int = ATTEMPTS,
         deadline_s: float = DEADLINE_S,
         pace: Pace | None = None,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] = pause,
         rng: Callable[[float, float], float] = random.uniform,
     ) -> None:
         if attempts < 1:

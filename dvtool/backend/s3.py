@@ -27,7 +27,7 @@ from botocore.parsers import ResponseParserError
 
 from dvtool import __version__
 from dvtool.backend.base import ObjectInfo, Sink
-from dvtool.backend.connections import watch
+from dvtool.backend.connections import expect_only_for_large, watch
 from dvtool.errors import (
     ObjectMissing,
     RemoteBusy,
@@ -299,6 +299,7 @@ class S3Backend:
                 self._made = session.client(
                     "s3", endpoint_url=self._endpoint_url, config=self._config
                 )
+                self._made.meta.events.register_last("before-call.s3", expect_only_for_large)
                 # No public way leads to the connections; a test holds that this one does.
                 http = self._made._endpoint.http_session  # type: ignore[attr-defined]
                 watch(http._pool_classes_by_scheme, self._read_timeout_s)

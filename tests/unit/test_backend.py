@@ -572,6 +572,16 @@ class TestS3:
         assert "content-md5" in sent
         assert not {name for name in sent if "checksum" in name or name == "x-amz-trailer"}
 
+    def test_only_large_bodies_ask_before_they_come(
+        self, proxied: S3Backend, proxy: CountingProxy
+    ) -> None:
+        for body, asks in ((BODY, False), (b"", False), (RANDOM, True), (io.BytesIO(RANDOM), True)):
+            proxy.reset()
+            proxied.put("k", body)
+            assert ("Expect" in proxy.requests[0].headers) == asks
+        assert proxied.put_if_absent("k2", BODY)
+        assert "Expect" not in proxy.requests[-1].headers
+
     @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
     def test_wrong_credentials(
         self, rclone_server: S3Server, monkeypatch: pytest.MonkeyPatch, name: str

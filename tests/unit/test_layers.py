@@ -46,6 +46,12 @@ SIDEWAYS = {
     "store.proof": {"store.known", "store.remote"},
 }
 
+BACKEND_PARTS = {
+    "backend.s3": {"backend.connections"},
+    "backend.retry": {"backend.pace", "parallel"},
+    "backend.pace": {"parallel"},
+}
+
 ONLY_IN = {
     "boto3": {"backend.s3"},
     "botocore": {"backend.s3", "backend.retry"},
@@ -136,10 +142,7 @@ def test_backends_know_only_the_protocol_and_errors() -> None:
     for name in modules():
         if name.startswith("backend."):
             allowed = {"", "errors", "atomic", "digest", "backend.base"}
-            allowed |= {
-                "backend.retry": {"backend.pace"},
-                "backend.s3": {"backend.connections"},
-            }.get(name, set())
+            allowed |= BACKEND_PARTS.get(name, set())
             assert inner_imports(name) <= allowed, f"{name}: {inner_imports(name) - allowed}"
 
 

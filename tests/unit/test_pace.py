@@ -11,6 +11,7 @@ import pytest
 
 from dvtool.backend.pace import Pace
 from dvtool.errors import RemoteBusy, RemoteError, RemoteStalled, RemoteTransient
+from dvtool.parallel import run_bounded
 
 
 class Clock:
@@ -139,6 +140,22 @@ def test_those_who_wait_get_the_turns_that_come_free() -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(work, range(500), timeout=60)) == list(range(500))
+
+
+def test_who_waits_for_a_turn_can_be_stopped() -> None:
+    pace = Pace(start=1, most=1)
+    entered = threading.Event()
+
+    def work(number: int) -> None:
+        if number:
+            entered.wait(10)
+            raise ValueError("the other one failed")
+        entered.set()
+        with pace.turn():
+            raise AssertionError("there was no turn to have")
+
+    with pace.turn(), pytest.raises(ValueError, match="the other one"):
+        list(run_bounded(work, [0, 1]))
 
 
 @pytest.mark.parametrize(("start", "most"), [(0, 4), (5, 4)])
