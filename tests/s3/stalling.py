@@ -12,6 +12,8 @@ from typing import Self
 from urllib.parse import urlsplit
 
 BLOCK_SIZE_BYTES = 1 << 16
+DRIPS = 400
+"""Single bytes, one every 0.05 seconds: longer than a test may last, and not for ever."""
 
 Stall = Callable[["Door", socket.socket], None]
 """What happens to a connection in place of being let in. It ends when the client hangs up."""
@@ -129,13 +131,13 @@ def silent(door: Door, client: socket.socket) -> None:
 def dripping_head(door: Door, client: socket.socket) -> None:
     """Answer with headers that never end, a byte at a time."""
     read_head(client)
-    door.until_hung_up(client, drip=b"HTTP/1.1 200 OK\r\nX-Slow: " + b"a" * 10_000)
+    door.until_hung_up(client, drip=b"HTTP/1.1 200 OK\r\nX-Slow: " + b"a" * DRIPS)
 
 
 def dripping_continue(door: Door, client: socket.socket) -> None:
     """Drip an interim answer that never ends."""
     read_head(client)
-    door.until_hung_up(client, drip=b"HTTP/1.1 100 Continue\r\nX-Slow: " + b"a" * 10_000)
+    door.until_hung_up(client, drip=b"HTTP/1.1 100 Continue\r\nX-Slow: " + b"a" * DRIPS)
 
 
 def broken_continue(door: Door, client: socket.socket) -> None:
@@ -152,7 +154,7 @@ def stalling_body(after: int, *, drip: bool = False) -> Stall:
         server = door.connect()
         server.sendall(read_head(client))
         door.pass_on(server, client, most=after)
-        rest = server.recv(10_000) if drip else b""
+        rest = server.recv(DRIPS) if drip else b""
         door.until_hung_up(client, drip=rest)
 
     return stall
