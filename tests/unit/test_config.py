@@ -344,6 +344,13 @@ def test_programs_are_refused_in_the_committed_file(key: str) -> None:
     assert "git config --file .dvconfig --unset-all" in (caught.value.hint or "")
 
 
+VALID = {
+    "store.keep": "all",
+    "remote.*.cabundle": "/etc/ca.pem",
+    "remote.*.proxy": "http://proxy:3128",
+}
+
+
 @pytest.mark.parametrize("key", [key.name for key in KEYS if not key.committed])
 def test_local_keys_are_refused_in_the_committed_file(key: str) -> None:
     name = key.replace("*", "o")
@@ -351,7 +358,7 @@ def test_local_keys_are_refused_in_the_committed_file(key: str) -> None:
         load([(name, "1")])
     assert f"dv config --local {name}" in (caught.value.hint or "")
     with pytest.raises(SetupError, match="not allowed"):
-        validate_setting(name, "all" if key == "store.keep" else "1", committed=True)
+        validate_setting(name, VALID.get(key, "1"), committed=True)
 
 
 ALLOWED_URLS = [
