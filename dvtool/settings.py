@@ -7,6 +7,7 @@ import os
 import secrets
 import shlex
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 
 import msgspec
 
@@ -264,9 +265,12 @@ class Settings:
         return open_plain(*self._address(self._chosen(name)))
 
     def keep_features(self, name: str | None, features: Features) -> None:
-        """Remember what was found out about a remote's store in this clone."""
+        """Remember what was found out about a remote's store, and what was known beyond that."""
         place = _place(*self._address(self._chosen(name)))
-        self.project.store.db.set_remote_features(place, msgspec.json.encode(features).decode())
+        before = self._remembered(place) or Features()
+        news = {field: value for field, value in asdict(features).items() if value is not None}
+        text = msgspec.json.encode(replace(before, **news)).decode()
+        self.project.store.db.set_remote_features(place, text)
 
     def remember_features(self) -> None:
         """Keep what the remotes that were opened have shown of their stores since."""

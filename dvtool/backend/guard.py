@@ -15,6 +15,8 @@ from botocore.awsrequest import AWSResponse
 
 ANSWER_SIZE_MAX_BYTES = 4 << 20
 """A page of a listing, the longest answer there is: 1,000 keys of up to 1,024 bytes, escaped."""
+TAGS_MAX = 100_000
+"""A parsed element takes a hundred times the bytes of ``<a/>``; such a page has 25,000 tags."""
 ERROR_SIZE_MAX_BYTES = 64 << 10
 ANSWER_TIME_MAX_S = 120.0
 BLOCK_SIZE_BYTES = 64 << 10
@@ -53,11 +55,11 @@ class GuardedSession:
         raw = self._session.send(request)
         target = raw.headers.get("location")
         if 300 <= raw.status_code < 400 and target:
-            where = urljoin(request.url, target)
-            if not self._is_home(where):
-                raise Refused(
-                    f"{_host(request.url)} redirects to {_host(where)}, which is not followed"
-                )
+            try:
+                self._check_redirection(request.url, target)
+            except Refused:
+                raw.raw.close()
+                raise
         headers: Any = raw.headers
         answer = _Answer(raw.url, raw.status_code, headers, raw.raw)
         if not streamed:
@@ -67,6 +69,15 @@ class GuardedSession:
     def close(self) -> None:
         """Close all connections."""
         self._session.close()
+
+    def _check_redirection(self, url: str, target: str) -> None:
+        try:
+            where = urljoin(url, target)
+            allowed = self._is_home(where)
+        except ValueError:
+            allowed, where = False, f"//{target}"
+        if not allowed:
+            raise Refused(f"{_host(url)} redirects to {_host(where)}, which is not followed")
 
     def _is_home(self, url: str) -> bool:
         scheme, host = _origin(url)
@@ -89,15 +100,11 @@ class _Answer(AWSResponse):
         if self._content is None:
             failed = self.status_code >= 300
             text = _read(self.raw, ERROR_SIZE_MAX_BYTES if failed else ANSWER_SIZE_MAX_BYTES)
-            if text is None or _has_entities(text):
-                if not failed:
-                    raise Refused(
-                        f"the answer is longer than {ANSWER_SIZE_MAX_BYTES:,} bytes"
-                        if text is None
-                        else "the answer is XML with definitions of its own, which S3 never sends"
-                    )
-                text = b""  # the status then has to say it all
-            self._content = text
+            fault = _fault(text)
+            if fault is not None and not failed:
+                raise Refused(fault)
+            # Of an error the status then has to say it all.
+            self._content = b"" if fault is not None or text is None else text
         return self._content
 
 
@@ -120,9 +127,16 @@ def _read(raw: Any, size_max: int) -> bytes | None:
     return b"".join(blocks)
 
 
-def _has_entities(text: bytes) -> bool:
-    """Tell whether XML defines entities, or is in an encoding in which this cannot be seen."""
-    return b"<!ENTITY" in text or b"\0" in text[:4] or text[:2] in (b"\xff\xfe", b"\xfe\xff")
+def _fault(text: bytes | None) -> str | None:
+    """Say why an answer is not to be parsed; None if nothing is wrong with it."""
+    if text is None:
+        return f"the answer is longer than {ANSWER_SIZE_MAX_BYTES:,} bytes"
+    if text.count(b"<") > TAGS_MAX:
+        return f"the answer has more than {TAGS_MAX:,} tags"
+    # In another encoding than UTF-8 one could not see what there is.
+    if b"<!ENTITY" in text or b"\0" in text[:4] or text[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "the answer is XML with definitions of its own, which S3 never sends"
+    return None
 
 
 def _origin(url: str) -> tuple[str, str]:
@@ -132,4 +146,7 @@ def _origin(url: str) -> tuple[str, str]:
 
 
 def _host(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return url.strip("/")

@@ -277,15 +277,16 @@ class S3Backend:
         while True:
             page = self._page(prefix, token)
             found = sorted(self._objects_of(page, prefix), key=lambda info: info.key)
-            if found and found[0].key <= last:
-                raise RemoteError(
-                    f"{self.url}: the store lists {printable(found[0].key)} twice or out of order",
-                    hint=HINT_ENDPOINT,
-                )
-            yield from found
+            for info in found:
+                if info.key <= last:
+                    raise RemoteError(
+                        f"{self.url}: the store lists {printable(info.key)} twice or out of order",
+                        hint=HINT_ENDPOINT,
+                    )
+                last = info.key
+                yield info
             if not page["IsTruncated"]:
                 return
-            last = found[-1].key if found else last
             idle = 0 if found else idle + 1
             before, token = token, page.get("NextContinuationToken")
             if not token or token == before or idle >= IDLE_PAGES_MAX:
@@ -651,7 +652,7 @@ class S3Backend:
             raise self._from_network(error) from error
         except (aws.BotoCoreError, ValueError) as error:
             # ValueError: what botocore raises for an endpoint url that it cannot use.
-            raise RemoteError(f"{self.url}: {_text(error)}", hint=HINT_ENDPOINT) from error
+            raise RemoteError(f"{self._what(key)}: {_text(error)}", hint=HINT_ENDPOINT) from error
 
     def _from_answer(self, key: str, error: aws.ClientError) -> RemoteError | ObjectMissing:
         """Return the error for an answer of the store that is not success."""

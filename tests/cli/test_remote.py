@@ -25,6 +25,14 @@ def test_remote_add_a_bucket(bare: Work) -> None:
         "endpoint_url": "https://s3.example.org",
         "region": "eu-central-1",
         "profile": "work",
+        "addressing": "auto",
+        "storage_class": None,
+        "sse": None,
+        "sse_kms_key_id": None,
+        "anonymous": False,
+        "requester_pays": False,
+        "ca_bundle": None,
+        "proxy": None,
     }
 
 

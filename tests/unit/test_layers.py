@@ -25,6 +25,7 @@ LAYERS = [
     ["workspace", "statcache", "config", "git", "backend.*"],
     ["ignore"],
     ["store", "store.database", "store.local", "store.remote", "store.known", "store.proof"],
+    ["store.examine"],
     ["selection"],
     ["ingest", "project"],
     ["scan", "arguments", "settings", "saved", "outgoing"],
