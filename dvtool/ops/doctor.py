@@ -223,7 +223,7 @@ def _check_permissions(found: Examination) -> Check:
         return Check("permissions", "ok", f"{may or 'none was tried'}{not_tried}")
     reasons = "; ".join(f"no {deed}: {error}" for deed, error in refused.items())
     # Without these two dvtool does its work, with more requests or without gc of the remote.
-    bearable = refused.keys() <= {"list", "delete"}
+    bearable = refused.keys() <= {"list", "delete"} and bool(found.done)
     hint = next(iter(refused.values())).hint or "see docs/remotes.md for the rights that dv uses"
     detail = f"{may or 'none'}{not_tried}; {reasons}"
     return Check("permissions", "warning" if bearable else "failed", detail, hint)
