@@ -266,20 +266,21 @@ class Settings:
 
     def keep_features(self, name: str | None, features: Features) -> None:
         """Remember what was found out about a remote's store, and what was known beyond that."""
-        place = _place(*self._address(self._chosen(name)))
-        before = self._remembered(place) or Features()
-        news = {field: value for field, value in asdict(features).items() if value is not None}
-        text = msgspec.json.encode(replace(before, **news)).decode()
-        self.project.store.db.set_remote_features(place, text)
+        self._keep(_place(*self._address(self._chosen(name))), features)
 
     def remember_features(self) -> None:
         """Keep what the remotes that were opened have shown of their stores since."""
         opened, self._opened = self._opened, []
         for place, backend, before in opened:
             if backend.features != before:
-                text = msgspec.json.encode(backend.features).decode()
                 with contextlib.suppress(DvError):  # a broken index is for others to report
-                    self.project.store.db.set_remote_features(place, text)
+                    self._keep(place, backend.features)
+
+    def _keep(self, place: str, features: Features) -> None:
+        before = self._remembered(place) or Features()
+        news = {field: value for field, value in asdict(features).items() if value is not None}
+        text = msgspec.json.encode(replace(before, **news)).decode()
+        self.project.store.db.set_remote_features(place, text)
 
     def _remembered(self, place: str) -> Features | None:
         try:

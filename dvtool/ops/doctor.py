@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from dvtool.errors import DvError, printable
+from dvtool.errors import DvError, RemoteForbidden, printable
 
 if TYPE_CHECKING:
     # Only for types: these load git and the packages that are to be checked here.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dvtool.config import Config
     from dvtool.project import Project
     from dvtool.store.examine import Examination
-    from dvtool.store.remote import RemoteStore
+    from dvtool.store.remote import Mark, RemoteStore
 
 State: TypeAlias = Literal["ok", "warning", "failed"]
 
@@ -179,19 +179,27 @@ def check_remote(config: Config, open_default: Callable[[], RemoteStore]) -> Ite
     try:
         store = open_default()
         mark = store.mark()
-        first = next(iter(store.backend.list("")), None)
+        yield _check_answer(store, mark)
     except DvError as error:
         yield failed("remote", error)
-        return
+
+
+def _check_answer(store: RemoteStore, mark: Mark | None) -> Check:
+    """Look at a remote that answers, and may be read; say whether it is one of ours."""
+    made = f"made {mark.created}" if mark is not None else "has no dv.json that can be read"
+    try:
+        first = next(iter(store.backend.list("")), None)
+    except RemoteForbidden:
+        if store.backend.features.list_allowed is not False:
+            raise
+        detail = f"{store.url} answers, {made}, and may not be listed"
+        return Check("remote", "warning", detail, "run: dv doctor --remote, for the rights there")
     if mark is not None:
-        detail = f"{store.url} answers, made {mark.created}"
-        yield Check("remote", "ok", detail)
-    elif first is None:
-        detail = f"{store.url} answers, and is empty"
-        yield Check("remote", "warning", detail, "run: dv push")
-    else:
-        detail = f"{store.url} holds other things and no dv.json"
-        yield Check("remote", "failed", detail, "choose an empty bucket, prefix or folder")
+        return Check("remote", "ok", f"{store.url} answers, {made}")
+    if first is None:
+        return Check("remote", "warning", f"{store.url} answers, and is empty", "run: dv push")
+    detail = f"{store.url} holds other things and no dv.json"
+    return Check("remote", "failed", detail, "choose an empty bucket, prefix or folder")
 
 
 # --- one remote, examined -------------------------------------------------------------------
@@ -225,7 +233,7 @@ def _check_permissions(found: Examination) -> Check:
     # Without these two dvtool does its work, with more requests or without gc of the remote.
     bearable = refused.keys() <= {"list", "delete"} and bool(found.done)
     hint = next(iter(refused.values())).hint or "see docs/remotes.md for the rights that dv uses"
-    detail = f"{may or 'none'}{not_tried}; {reasons}"
+    detail = f"{may or 'none confirmed'}{not_tried}; {reasons}"
     return Check("permissions", "warning" if bearable else "failed", detail, hint)
 
 

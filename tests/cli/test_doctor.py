@@ -206,12 +206,15 @@ def test_doctor_names_what_is_not_allowed(
     bucket = _bucket(data, moto_server, monkeypatch)
 
     def refuses(request: Request) -> Fault | None:
-        kinds = ("LIST", "DELETE")
+        kinds = ("LIST", "DELETE")  # what a careful team grants to its trainers
         return Fault(request.kind, 403, "AccessDenied") if request.kind in kinds else None
 
+    data.dv("push")
     with Guarded(moto_server.endpoint_url, refuses) as proxy:
         data.dv("remote", "set", "origin", f"s3://{bucket}/p", "--endpoint-url", proxy.url)
         ran = data.dv("doctor", "--remote", "--json").json
+        plain = _state(data, "remote")
+    assert (plain["state"], "may not be listed" in plain["detail"]) == ("warning", True)
     found = _found(ran)
     assert found["permissions"]["state"] == "warning"
     for deed in ("no list: ", "no delete: ", "writing was not tried"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -41,22 +42,32 @@ class Answer:
 class Hostile:
     """A server at `url`; `asked` are the requests that came."""
 
-    def __init__(self, answer: Callable[[Asked], Answer]) -> None:
+    def __init__(
+        self, answer: Callable[[Asked], Answer], tls: ssl.SSLContext | None = None
+    ) -> None:
         self.answer = answer
         self.asked: list[Asked] = []
         self.sent = 0
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.hostile = self
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            # Shaking hands is for the thread of each connection: it may fail, or take its time.
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
 
 @contextlib.contextmanager
-def hostile(answer: Callable[[Asked], Answer]) -> Iterator[Hostile]:
+def hostile(
+    answer: Callable[[Asked], Answer], *, tls: ssl.SSLContext | None = None
+) -> Iterator[Hostile]:
     """Run a server that answers as `answer` says."""
-    running = Hostile(answer)
+    running = Hostile(answer, tls)
     thread = threading.Thread(target=running._server.serve_forever, args=(0.02,))
     thread.start()
     try:
@@ -77,6 +88,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # which makes the base class answer Expect: 100-continue
     server: _Server
 
     def _serve(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from dvtool.backend import S3Options
+from dvtool.backend import S3Options, guard
 from dvtool.backend.s3 import S3Backend
 from dvtool.errors import DvError, RemoteError, RemoteTransient
 from tests.s3.hostile import Answer, Asked, Hostile, hostile, listing, refusal
@@ -346,3 +346,18 @@ def test_everything_fails_with_an_error_of_ours() -> None:
             for attempt in attempts(backend(server)).values():
                 with contextlib.suppress(DvError):
                     attempt()
+
+
+def test_an_answer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trickle() -> Iterator[bytes]:
+        yield b"<ListBucketResult>"
+        while True:
+            time.sleep(0.02)
+            yield b" "
+
+    monkeypatch.setattr(guard, "ANSWER_TIME_MAX_S", 0.3)
+    with hostile(lambda _: Answer(body=trickle(), sized=False)) as server:
+        begun = time.monotonic()
+        with pytest.raises(RemoteError, match="did not end within"):
+            list(backend(server).list("packs/"))
+        assert time.monotonic() - begun < 30

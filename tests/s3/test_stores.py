@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import io
+import ipaddress
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from dvtool.backend import Features, Retry, S3Options
 from dvtool.backend.s3 import S3Backend
@@ -271,6 +278,51 @@ def test_addressing(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
         (asked,) = server.asked
         assert asked.headers["Host"] == f"bucket.s3.invalid:{port}"
         assert asked.path == "/p/k"
+
+
+def authority(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate for 127.0.0.1 that nobody knows; return its file and that of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate, secret = folder / "ca.pem", folder / "key.pem"
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return certificate, secret
+
+
+def test_a_private_authority(credentials: None, tmp_path: Path) -> None:
+    certificate, secret = authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, secret)
+    with hostile(lambda _: Answer(headers={"ETag": '"x"'}), tls=context) as server:
+        with opened(server.url) as s3:
+            with pytest.raises(RemoteError, match="no trusted connection") as caught:
+                s3.put("k", b"x")
+            assert "--ca-bundle" in (caught.value.hint or "")
+        assert server.asked == []
+        with opened(server.url, ca_bundle=str(certificate)) as s3:
+            s3.put("k", b"x")
+        assert len(server.asked) == 1
 
 
 # Credentials
