@@ -23,6 +23,7 @@ from dvtool.errors import ObjectMissing, RemoteError, RemoteForbidden, RemoteTra
 from tests.s3.hostile import Answer, Asked, hostile, listing, refusal
 from tests.s3.proxy import CountingProxy, Fault, Guarded, Request
 from tests.s3.servers import AWS_ENV, S3Server
+from tests.scenario import Clone, Remote
 
 BODY = bytes(range(256)) * 40
 
@@ -88,6 +89,36 @@ def test_a_role_that_may_not_list(s3_env: S3Server) -> None:
         assert "s3:ListBucket" in (caught.value.hint or "")
         # That listing is refused is found out once, not for each object that is not there.
         assert proxy.counts["LIST"] == 2
+
+
+def test_a_day_with_a_role_that_may_neither_list_nor_delete(
+    s3_env: S3Server, tmp_path: Path
+) -> None:
+    rights = without_list(s3_env)
+
+    def refuses(request: Request) -> Fault | None:
+        return denied("DELETE") if request.kind == "DELETE" else rights(request)
+
+    with Guarded(s3_env.endpoint_url, refuses) as proxy:
+        remote = Remote(f"s3://{s3_env.new_bucket()}/p", proxy.url)
+        mine = Clone.new(tmp_path / "mine", remote)
+        for number in range(5):
+            mine.write(f"data/{number}", BODY * (number + 1))
+        mine.add("data")
+        mine.commit("one")
+        with mine.repo() as repo:
+            repo.push()
+        theirs = mine.clone(tmp_path / "theirs", remote)
+        with theirs.repo() as repo:
+            repo.pull()
+        assert theirs.tree("data") == mine.tree("data")
+        theirs.write("data/more", b"more")
+        theirs.add("data")
+        theirs.commit("two")
+        with mine.repo() as repo:
+            assert repo.settings.open_remote().backend.features.list_allowed is False
+        with theirs.repo() as repo:
+            repo.push()
 
 
 def test_a_role_that_may_list_but_not_read(s3_env: S3Server) -> None:
