@@ -112,13 +112,12 @@ def test_a_day_with_a_role_that_may_neither_list_nor_delete(
         with theirs.repo() as repo:
             repo.pull()
         assert theirs.tree("data") == mine.tree("data")
-        theirs.write("data/more", b"more")
-        theirs.add("data")
-        theirs.commit("two")
+        mine.write("data/more", b"more")
+        mine.add("data")
+        mine.commit("two")
         with mine.repo() as repo:
             assert repo.settings.open_remote().backend.features.list_allowed is False
-        with theirs.repo() as repo:
-            repo.push()
+            assert repo.push().pushed.changed
 
 
 def test_a_role_that_may_list_but_not_read(s3_env: S3Server) -> None:
