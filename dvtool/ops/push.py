@@ -284,7 +284,9 @@ class _Push:
         requests = Requests(put=puts, list=listings, head=heads)
         if self._known is None:
             # dv.json: is there anything else, is it there by now, put it, read what stands there.
-            requests += Requests(put=1, get=1, list=1, head=1)
+            # A store of which it is not known whether it heeds conditions is tried out once.
+            tried = self.remote.backend.features.conditional_put is None
+            requests += Requests(put=1 + tried, get=1, list=1, head=1)
         # Half of a shard's text are digits of hashes; zstd packs two of them into a byte.
         texts = sum(shard.ref.files for shard in plan.lacking) * SHARD_BYTES_PER_ENTRY
         places = len(plan.contents.every_chunk()) * SHARD_BYTES_PER_CHUNK
