@@ -15,12 +15,13 @@ Settings come in as pairs: nothing here runs git or reads a file.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from dvtool.errors import SetupError, UsageError, listing, printable
@@ -54,6 +55,28 @@ KEYS: tuple[Key, ...] = (
     Key("remote.*.endpointurl", "str", None, True, "The S3 service, if it is not Amazon's."),
     Key("remote.*.region", "str", None, True, "The S3 region of the bucket."),
     Key("remote.*.profile", "str", None, False, "The profile of your AWS configuration to use."),
+    Key(
+        "remote.*.addressing",
+        "choice",
+        "auto",
+        True,
+        "Where the bucket's name stands in requests: in the path, in the host (virtual), or auto.",
+        ("auto", "path", "virtual"),
+    ),
+    Key("remote.*.storageclass", "str", None, True, "The S3 storage class of large objects."),
+    Key(
+        "remote.*.sse",
+        "choice",
+        "default",
+        True,
+        "How the store encrypts: as the bucket says (default), AES256, aws:kms or aws:kms:dsse.",
+        ("default", "AES256", "aws:kms", "aws:kms:dsse"),
+    ),
+    Key("remote.*.ssekmskeyid", "str", None, False, "The KMS key to encrypt with, for aws:kms."),
+    Key("remote.*.anonymous", "bool", False, True, "Read a public bucket: sign no request."),
+    Key("remote.*.requesterpays", "bool", False, False, "Pay for requests to another's bucket."),
+    Key("remote.*.cabundle", "str", None, False, "A file with the certificates to trust."),
+    Key("remote.*.proxy", "str", None, False, "The HTTP proxy to go through."),
     Key("hooks.install", "bool", True, True, "Install git hooks and drivers in each new clone."),
     Key("hooks.autofetch", "bool", False, True, "Fetch missing data after git checkout or merge."),
     Key(
@@ -87,6 +110,8 @@ _PROGRAM = re.compile(
 _PROGRAM_SECTIONS = frozenset({"alias", "credential", "filter"})
 _REMOTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+_STORAGE_CLASS = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_ARCHIVES = frozenset({"ARCHIVE", "COLD_ARCHIVE", "DEEP_ARCHIVE", "DEEP_COLD_ARCHIVE", "GLACIER"})
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _REMOTE_VARIABLE = re.compile(
     rf"DV_REMOTE_([A-Z0-9][A-Z0-9_]*)_({'|'.join(_REMOTE_FIELDS).upper()})"
@@ -104,10 +129,35 @@ class RemoteConfig:
 
     name: str
     url: str
+    source: Source
     endpoint_url: str | None
+    endpoint_source: Source
     region: str | None
     profile: str | None
-    source: Source
+    addressing: str
+    storage_class: str | None
+    sse: str | None
+    sse_kms_key_id: str | None
+    anonymous: bool
+    requester_pays: bool
+    ca_bundle: str | None
+    proxy: str | None
+
+
+REMOTE_OPTIONS: Mapping[str, str] = {
+    "endpoint_url": "endpointurl",
+    "region": "region",
+    "profile": "profile",
+    "addressing": "addressing",
+    "storage_class": "storageclass",
+    "sse": "sse",
+    "sse_kms_key_id": "ssekmskeyid",
+    "anonymous": "anonymous",
+    "requester_pays": "requesterpays",
+    "ca_bundle": "cabundle",
+    "proxy": "proxy",
+}
+"""Option of `RemoteConfig`, as Python and the command line name it -> field of ``remote.*``."""
 
 
 class Setting(NamedTuple):
@@ -209,10 +259,15 @@ class Config:
         url = self._setting(f"remote.{name}.url")
         if not isinstance(url.value, str):
             return None
-        endpoint_url, region, profile = (
-            self.text(f"remote.{name}.{field}") for field in ("endpointurl", "region", "profile")
+        values: dict[str, Any] = {
+            option: self.get(f"remote.{name}.{field}") for option, field in REMOTE_OPTIONS.items()
+        }
+        if values["sse"] == "default":
+            values["sse"] = None
+        endpoint_source = self.source(f"remote.{name}.endpointurl")
+        return RemoteConfig(
+            name, url.value, source=url.source, endpoint_source=endpoint_source, **values
         )
-        return RemoteConfig(name, url.value, endpoint_url, region, profile, url.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +334,11 @@ def validate_setting(key: str, text: str, *, committed: bool) -> str:
     if committed:
         _refuse_unless_committable(_Given(name, text, COMMITTED_FILE, name))
     return name
+
+
+def may_be_committed(key: str) -> bool:
+    """Tell whether a key may stand in ``.dvconfig``, its value aside."""
+    return _KEYS[_pattern(validate_key(key))].committed
 
 
 def committed_url_allowed(url: str, repo_root: str | None = None) -> bool:
@@ -491,6 +551,32 @@ def _check_endpoint(url: str) -> None:
         raise ValueError("is not of the form https://HOST or http://HOST:PORT")
 
 
+def endpoint_is_exposed(url: str) -> bool:
+    """Tell whether requests to an endpoint pass a network unencrypted."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    if parts.scheme != "http" or host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+def _check_storage_class(name: str) -> None:
+    if name in _ARCHIVES:
+        raise ValueError(
+            "is an archive, from which reading takes hours; dvtool reads parts of packs at any time"
+        )
+    if not _STORAGE_CLASS.fullmatch(name):
+        raise ValueError("is not a storage class such as STANDARD_IA")
+
+
+def _check_ca_bundle(path: str) -> None:
+    if not os.path.isabs(os.path.expanduser(path)):
+        raise ValueError("is not an absolute path")
+
+
 def _matching(pattern: re.Pattern[str], otherwise: str) -> Callable[[str], None]:
     def check(text: str) -> None:
         if not pattern.fullmatch(text):
@@ -505,4 +591,7 @@ _CHECKS: Mapping[str, Callable[[str], None]] = {
     "remote.*.url": _check_url,
     "remote.*.endpointurl": _check_endpoint,
     "remote.*.region": _matching(_REGION, "is not a region such as eu-central-1"),
+    "remote.*.storageclass": _check_storage_class,
+    "remote.*.cabundle": _check_ca_bundle,
+    "remote.*.proxy": _check_endpoint,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 PRICE_WRITE_USD = 0.005 / 1000
 """What Amazon asks for a PUT or LIST to S3 Standard, us-east-1; see aws.amazon.com/s3/pricing."""
@@ -40,26 +40,24 @@ class Requests:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """About what a transfer will take. `objects` and `bytes` move; `requests` include the proof."""
+    """About what a transfer will take. `objects` and `bytes` move; `requests` include the proof.
+
+    `seconds` is None as long as the link was not measured.
+    """
 
     objects: int = 0
     bytes: int = 0
     requests: Requests = field(default_factory=Requests)
+    seconds: float | None = None
 
-    def __add__(self, other: Estimate) -> Estimate:
-        return Estimate(
-            self.objects + other.objects,
-            self.bytes + other.bytes,
-            self.requests + other.requests,
-        )
-
-    def seconds(
+    def timed(
         self, *, bytes_per_s: float | None, latency_s: float | None, side_by_side: int
-    ) -> float | None:
-        """Return about how long it takes; None if the link was never measured.
+    ) -> Estimate:
+        """Return it with about how long it takes, if the link was measured.
 
         Requests go `side_by_side` at a time, and the bytes all through the same link.
         """
         if bytes_per_s is None or latency_s is None:
-            return None
-        return self.bytes / bytes_per_s + self.requests.total * latency_s / side_by_side
+            return self
+        rounds = self.requests.total / side_by_side
+        return replace(self, seconds=self.bytes / bytes_per_s + rounds * latency_s)

@@ -32,14 +32,10 @@ class PushReport:
 
 @dataclass(frozen=True, slots=True)
 class PushPlan:
-    """What a push would do: `would` holds its numbers, `estimate` what they take.
-
-    `seconds` is None as long as the link was never measured.
-    """
+    """What a push would do: `would` holds its numbers, `estimate` what they take."""
 
     would: push_ops.Pushed
     estimate: Estimate
-    seconds: float | None = None
     uncommitted: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

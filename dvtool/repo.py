@@ -124,7 +124,8 @@ class Repo:
         self.close()
 
     def close(self) -> None:
-        """Release files and processes."""
+        """Keep what was learned of remotes; release files and processes."""
+        self.settings.remember_features()
         self.project.workspace.close()
         self.project.store.close()
         self.project.statcache.close()

@@ -5,19 +5,35 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shlex
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 
-from dvtool.backend import LocalBackend, open_backend, parse_url
+import msgspec
+
+from dvtool.backend import (
+    PLAIN_S3,
+    Backend,
+    Features,
+    LocalBackend,
+    S3Options,
+    open_backend,
+    open_plain,
+    parse_url,
+)
 from dvtool.config import (
+    REMOTE_OPTIONS,
     Config,
     RemoteConfig,
     Source,
     committed_url_allowed,
+    endpoint_is_exposed,
+    may_be_committed,
     validate_key,
     validate_remote_name,
     validate_setting,
 )
-from dvtool.errors import SetupError, UsageError
+from dvtool.errors import DvError, SetupError, UsageError, printable
 from dvtool.git import Git
 from dvtool.project import Project, require_worktree
 from dvtool.store.remote import RemoteStore
@@ -42,6 +58,7 @@ class Settings:
         self.project = project
         self._cwd = cwd
         self._environ = environ
+        self._opened: list[tuple[str, Backend, Features]] = []
 
     @property
     def initialised(self) -> bool:
@@ -121,30 +138,36 @@ class Settings:
         name: str,
         url: str,
         *,
-        endpoint_url: str | None = None,
-        region: str | None = None,
-        profile: str | None = None,
         local: bool = False,
+        **options: str | None,
     ) -> bool:
         """Set where a remote is; return whether it stands in `.dvconfig`, for every clone.
 
-        A folder on this machine means nothing elsewhere and is kept in `.git/config`; so is a
-        profile. The first remote becomes the default.
+        `options` are those of `REMOTE_OPTIONS`, as text; None leaves one as it is. A folder on
+        this machine means nothing elsewhere and is kept in `.git/config`; so are the options that
+        a committed file must not hold. An endpoint that is not encrypted is kept in both, so that
+        it holds for this clone (see `open_remote`). The first remote becomes the default.
         """
         self.require_init()
         validate_remote_name(name)
         url = self.remote_url(url)
         shared = committed_url_allowed(url, self.project.root) and not local
-        values = {"url": url, "endpointurl": endpoint_url, "region": region, "profile": profile}
+        values = {f"remote.{name}.url": url}
+        for option, value in options.items():
+            if value is not None:
+                values[f"remote.{name}.{REMOTE_OPTIONS[option]}"] = value
+        # All that can be wrong comes before the first change.
+        for key, value in values.items():
+            validate_setting(key, value, committed=shared and may_be_committed(key))
         first = not self.project.config.remotes()
-        for field, value in values.items():
-            if value is None:
+        for key, value in values.items():
+            if not (shared and may_be_committed(key)):
+                self._set_local(key, value)
                 continue
-            committed = shared and field != "profile"
-            key = f"remote.{name}.{field}"
-            validate_setting(key, value, committed=committed)
-            (self._set_committed if committed else self._set_local)(key, value)
-            if committed:
+            self._set_committed(key, value)
+            if key.endswith(".endpointurl") and endpoint_is_exposed(value):
+                self._set_local(key, value)
+            else:
                 # An older value for this clone only would go on hiding the new one.
                 self.project.git.config_unset(None, "dv." + key)
         self._reload()
@@ -196,7 +219,11 @@ class Settings:
         return self.project.config.remotes()
 
     def open_remote(self, name: str | None = None) -> RemoteStore:
-        """Open a remote, or the default one; SetupError if there is none."""
+        """Open a remote, or the default one; SetupError if there is none.
+
+        What is remembered of the store's features goes along; what is learned is kept when
+        `remember_features` is called.
+        """
         return self._open(self._chosen(name))
 
     def open_remotes(self, name: str | None = None) -> list[RemoteStore]:
@@ -218,9 +245,49 @@ class Settings:
             return self.open_remote(place)  # which says what remotes there are
         given = parse_url(place) if "://" in place else None
         if given is not None and given.scheme == "s3":
-            return RemoteStore(open_backend(place))
+            return self._open_at(place, PLAIN_S3)
         path = given.path if given else os.path.normpath(os.path.join(self._cwd, place))
-        return RemoteStore(LocalBackend(path))
+        return self._open_at(path, PLAIN_S3)
+
+    def _open(self, chosen_remote: RemoteConfig) -> RemoteStore:
+        url, options = self._address(chosen_remote)
+        return self._open_at(url, options)
+
+    def _open_at(self, url: str, options: S3Options) -> RemoteStore:
+        place = _place(url, options)
+        features = self._remembered(place) or Features()
+        backend = open_backend(url, options, features=features)
+        self._opened.append((place, backend, features))
+        return RemoteStore(backend)
+
+    def open_plain(self, name: str | None = None) -> Backend:
+        """Open the backend of a remote for measuring it: nothing is tried twice or remembered."""
+        return open_plain(*self._address(self._chosen(name)))
+
+    def keep_features(self, name: str | None, features: Features) -> None:
+        """Remember what was found out about a remote's store, and what was known beyond that."""
+        self._keep(_place(*self._address(self._chosen(name))), features)
+
+    def remember_features(self) -> None:
+        """Keep what the remotes that were opened have shown of their stores since."""
+        opened, self._opened = self._opened, []
+        for place, backend, before in opened:
+            if backend.features != before:
+                with contextlib.suppress(DvError):  # a broken index is for others to report
+                    self._keep(place, backend.features)
+
+    def _keep(self, place: str, features: Features) -> None:
+        before = self._remembered(place) or Features()
+        news = {field: value for field, value in asdict(features).items() if value is not None}
+        text = msgspec.json.encode(replace(before, **news)).decode()
+        self.project.store.db.set_remote_features(place, text)
+
+    def _remembered(self, place: str) -> Features | None:
+        try:
+            text = self.project.store.db.remote_features(place)
+            return msgspec.json.decode(text, type=Features) if text else None
+        except (DvError, msgspec.MsgspecError):
+            return None  # no more than a hint
 
     def _chosen(self, name: str | None) -> RemoteConfig:
         config = self.project.config
@@ -235,18 +302,30 @@ class Settings:
             )
         return chosen_remote
 
-    def _open(self, chosen_remote: RemoteConfig) -> RemoteStore:
-        url = chosen_remote.url
+    def _address(self, chosen_remote: RemoteConfig) -> tuple[str, S3Options]:
+        """Return URL and options of a remote; SetupError for what `.dvconfig` must not say."""
+        url, name = chosen_remote.url, chosen_remote.name
+        endpoint = chosen_remote.endpoint_url
+        if chosen_remote.endpoint_source == ".dvconfig" and endpoint_is_exposed(endpoint or ""):
+            raise SetupError(
+                f"{CONFIG_FILE} names an endpoint for remote {name} that is not encrypted:"
+                f" {printable(endpoint or '')}; whoever can change that file or listens on the way"
+                " would learn your session's token and your data",
+                hint=f"if you trust it and the network: dv config --local "
+                f"remote.{name}.endpointurl {shlex.quote(endpoint or '')}",
+            )
         if chosen_remote.source == ".dvconfig" and not committed_url_allowed(
             url, self.project.root
         ):
             raise SetupError(f"{CONFIG_FILE} names a remote outside of the repository: {url}")
         if "://" not in url:
             url = os.path.join(self.project.root, url)
-        backend = open_backend(
-            url,
-            endpoint_url=chosen_remote.endpoint_url,
-            region=chosen_remote.region,
-            profile=chosen_remote.profile,
-        )
-        return RemoteStore(backend)
+        options = {option: getattr(chosen_remote, option) for option in REMOTE_OPTIONS}
+        if chosen_remote.ca_bundle:
+            options["ca_bundle"] = os.path.expanduser(chosen_remote.ca_bundle)
+        return url, S3Options(**options)
+
+
+def _place(url: str, options: S3Options) -> str:
+    """Return what a store's features are remembered under."""
+    return f"{url} {options.endpoint_url or ''}".rstrip()

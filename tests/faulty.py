@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar
 
-from dvtool.backend.base import Backend, ObjectInfo, Sink
+from dvtool.backend.base import Backend, Features, ObjectInfo, Sink
 from dvtool.errors import RemoteTransient
 
 T = TypeVar("T")
@@ -49,6 +49,10 @@ class Faulty:
     @property
     def url(self) -> str:
         return self.backend.url
+
+    @property
+    def features(self) -> Features:
+        return self.backend.features
 
     def read_into(self, key: str, sink: Sink, *, offset: int = 0, size: int | None = None) -> int:
         fails = self._fails("read_into")

@@ -12,19 +12,25 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from dvtool.backend.base import Backend, ObjectInfo, Sink
+from dvtool.backend.base import PLAIN_S3, Backend, Features, ObjectInfo, S3Options, Sink
 from dvtool.backend.local import LocalBackend
+from dvtool.backend.pace import REQUESTS_START
 from dvtool.backend.retry import Retry
 from dvtool.errors import UsageError, printable
 
 __all__ = [
+    "PLAIN_S3",
+    "REQUESTS_START",
     "Backend",
+    "Features",
     "LocalBackend",
     "ObjectInfo",
     "RemoteUrl",
     "Retry",
+    "S3Options",
     "Sink",
     "open_backend",
+    "open_plain",
     "parse_url",
 ]
 
@@ -46,33 +52,49 @@ class RemoteUrl:
 
 
 def open_backend(
-    url: str,
-    *,
-    endpoint_url: str | None = None,
-    region: str | None = None,
-    profile: str | None = None,
+    url: str, options: S3Options = PLAIN_S3, *, features: Features | None = None
 ) -> Backend:
     """Return the backend for a remote's URL; nothing is contacted before the first operation.
 
-    The keyword arguments concern S3 only: another endpoint than AWS, the region, and the profile
-    of the AWS configuration that holds the credentials. UsageError if the URL makes no sense.
+    The options concern S3 only. `features` is what is remembered of the store. UsageError if URL
+    or options make no sense.
     """
+    backend = open_plain(url, options, features=features)
+    return backend if isinstance(backend, LocalBackend) else Retry(backend)
+
+
+def open_plain(
+    url: str, options: S3Options = PLAIN_S3, *, features: Features | None = None
+) -> Backend:
+    """Return what `open_backend` does without `Retry`: each operation is one attempt."""
     remote = parse_url(url)
     if remote.scheme == "file":
-        return LocalBackend(remote.path, url=remote.text)
-    if endpoint_url is not None:
-        _check_endpoint(endpoint_url)
+        return LocalBackend(remote.path, url=remote.text, features=features)
+    _check_options(options)
     from dvtool.backend.s3 import S3Backend
 
-    return Retry(
-        S3Backend(
-            remote.bucket,
-            remote.prefix,
-            endpoint_url=endpoint_url,
-            region=region,
-            profile=profile,
+    return S3Backend(remote.bucket, remote.prefix, options, features=features)
+
+
+def _check_options(options: S3Options) -> None:
+    """Raise UsageError for options that make no sense, by themselves or together."""
+    if options.endpoint_url is not None:
+        _check_endpoint(options.endpoint_url)
+    if options.sse_kms_key_id and not (options.sse or "").startswith("aws:kms"):
+        raise UsageError(
+            "a KMS key is named, but not that it is to be used",
+            hint="set the remote's sse to aws:kms as well",
         )
-    )
+    if options.anonymous and options.requester_pays:
+        raise UsageError(
+            "requests that are not signed cannot be charged to anybody",
+            hint="set either anonymous or requesterpays of the remote, not both",
+        )
+    if options.ca_bundle is not None and not os.path.isfile(options.ca_bundle):
+        raise UsageError(
+            f"there is no file {printable(options.ca_bundle)}",
+            hint="correct the remote's cabundle: an absolute path of a file with certificates",
+        )
 
 
 def parse_url(url: str) -> RemoteUrl:

@@ -6,13 +6,80 @@ It knows nothing of packs or manifests, verifies no hashes and prints nothing. K
 
 Errors, of every method: `ObjectMissing` (no such key), `RemoteForbidden` (refused),
 `RemoteTransient` (worth another attempt), `RemoteError` (anything else).
+
+A store may forbid listing. `list` is then `RemoteForbidden`, and the other methods keep their
+contract: what is not there is missing, even where the store answers "forbidden" instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol, TypeAlias, runtime_checkable
+
+Addressing: TypeAlias = Literal["auto", "path", "virtual"]
+
+
+@dataclass(frozen=True, slots=True)
+class S3Options:
+    """How an S3 store is spoken to. Nothing here is a secret; credentials are never options.
+
+    `addressing` is where the bucket's name stands in a URL: ``auto`` is the path for an
+    `endpoint_url` and what the AWS configuration says for AWS itself. `sse` is the value of
+    x-amz-server-side-encryption. `storage_class` is for objects of `STORAGE_CLASS_MIN_BYTES` and
+    more. `ca_bundle` is the path of a file, `proxy` the URL of an HTTP proxy.
+    """
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    addressing: Addressing = "auto"
+    storage_class: str | None = None
+    sse: str | None = None
+    sse_kms_key_id: str | None = None
+    anonymous: bool = False
+    requester_pays: bool = False
+    ca_bundle: str | None = None
+    proxy: str | None = None
+
+
+PLAIN_S3 = S3Options()
+STORAGE_CLASS_MIN_BYTES = 128 << 10
+"""Smaller objects stay in the default class: the cheaper ones are billed for 128 KiB at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a store was seen to do; None is not known yet. A hint: stores change, and so does this.
+
+    `conditional_put`: If-None-Match is honoured (False: refused, or passed over). `ranged_get`: a
+    range is answered with that range (False: with the whole object). `content_md5`: a PUT may
+    state its Content-MD5. `md5_etag`: the ETag of an object is its MD5. `list_allowed` and
+    `delete_allowed`: what these credentials may do. The rates are measured by `dv doctor`.
+    """
+
+    conditional_put: bool | None = None
+    ranged_get: bool | None = None
+    content_md5: bool | None = None
+    md5_etag: bool | None = None
+    list_allowed: bool | None = None
+    delete_allowed: bool | None = None
+    latency_s: float | None = None
+    down_bytes_per_s: float | None = None
+    up_bytes_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What a store says of itself when asked; None where it does not say or may not be asked.
+
+    `clock_ahead_s` is by how much this machine's clock is ahead of the store's.
+    """
+
+    server: str | None = None
+    clock_ahead_s: float | None = None
+    versioning: bool | None = None
+    object_lock: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +110,11 @@ class Backend(Protocol):
     @property
     def url(self) -> str:
         """The remote as the user wrote it, for messages."""
+        ...
+
+    @property
+    def features(self) -> Features:
+        """What is known of the store by now: what was remembered, and what answers have shown."""
         ...
 
     def read_into(self, key: str, sink: Sink, *, offset: int = 0, size: int | None = None) -> int:
@@ -86,4 +158,13 @@ class Backend(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is not an error."""
+        ...
+
+
+@runtime_checkable
+class SelfDescribing(Protocol):
+    """A backend whose store can be asked about itself."""
+
+    def facts(self) -> StoreFacts:
+        """Ask the store about itself: a few requests. Fails as every method does."""
         ...

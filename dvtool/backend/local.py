@@ -13,10 +13,11 @@ import io
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import BinaryIO
 
 from dvtool.atomic import TEMP_PREFIX, sync_folder, temp_name
-from dvtool.backend.base import ObjectInfo, Sink
+from dvtool.backend.base import Features, ObjectInfo, Sink
 from dvtool.errors import (
     ObjectMissing,
     RemoteError,
@@ -46,14 +47,30 @@ class LocalBackend:
     `url` is how the user wrote the remote, for messages; `path` when not given.
     """
 
-    def __init__(self, path: str, *, url: str | None = None) -> None:
+    def __init__(
+        self, path: str, *, url: str | None = None, features: Features | None = None
+    ) -> None:
         self._root = path
         self._url = path if url is None else url
+        # Only what was measured can be news about a folder.
+        self._features = replace(
+            features or Features(),
+            conditional_put=True,
+            ranged_get=True,
+            content_md5=False,
+            md5_etag=False,
+            list_allowed=True,
+        )
 
     @property
     def url(self) -> str:
         """The remote as the user wrote it, for messages."""
         return self._url
+
+    @property
+    def features(self) -> Features:
+        """What is known of every folder, with what was measured of this one."""
+        return self._features
 
     def create(self) -> None:
         """Make the directory, and the ones above it; fine if it is there already."""

@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar
 
-from dvtool.backend.base import Backend, ObjectInfo, Sink
+from dvtool.backend.base import Backend, Features, ObjectInfo, Sink
 from dvtool.backend.pace import Pace
 from dvtool.errors import ObjectMissing, RemoteBusy, RemoteError, RemoteTransient
 from dvtool.parallel import pause
@@ -70,6 +70,11 @@ class Retry:
     def url(self) -> str:
         """The remote as the user wrote it, for messages."""
         return self._backend.url
+
+    @property
+    def features(self) -> Features:
+        """What is known of the store by now."""
+        return self._backend.features
 
     def read_into(self, key: str, sink: Sink, *, offset: int = 0, size: int | None = None) -> int:
         """Write an object, or a range of it, to `sink`; each attempt goes on where the last ended.

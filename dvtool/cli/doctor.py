@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import click
 
@@ -19,27 +20,49 @@ _LABELS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "failed": ("FAI
 
 @command(
     "doctor",
-    examples=("dv doctor", "dv doctor --json"),
+    examples=(
+        "dv doctor",
+        "dv doctor --remote                     # the default remote, tried out",
+        "dv doctor --remote backup --json",
+    ),
     fails="failed; or a check failed",
     json_keys=(
         '{"ok", "checks": [{"name", "state", "detail", "hint", "bytes"}]}; state is ok, '
-        "warning or failed, hint is null or the next step, bytes is null or what detail is about."
+        "warning or failed, hint is null or the next step, bytes is null or what detail is about. "
+        'With --remote also "features": {"conditional_put", "ranged_get", "content_md5", '
+        '"md5_etag", "list_allowed", "delete_allowed", "latency_s", "down_bytes_per_s", '
+        '"up_bytes_per_s"}, each null if not known; null as a whole if there is no answer.'
     ),
 )
-def doctor(frame: Frame, as_json: bool) -> None:
+@click.option(
+    "--remote",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME]",
+    help="Try out a remote, the default one without NAME, and nothing else.",
+)
+def doctor(frame: Frame, remote: str | None, as_json: bool) -> None:
     """Check Python, git, packages, the repository, its settings, the store and the remote.
 
-    Nothing is changed. The default remote is contacted.
+    Nothing is changed. The default remote is contacted. With --remote, it is tried out: what the
+    store supports, what the credentials allow, how fast it is. Up to 8 MiB are read; an object of
+    4 MiB is written under probe/ and removed again, unless the bucket keeps versions or does not
+    let it be removed.
     """
     screen = frame.screen
     found = []
-    for check in _checks(frame):
+    features: dict[str, object] = {}
+    checks_made = _checks(frame) if remote is None else _remote_checks(frame, remote, features)
+    for check in checks_made:
         found.append(check)
         if not as_json:
             _show(screen, check)
     healthy = all(check.state != "failed" for check in found)
     if as_json:
-        screen.json({"ok": healthy, "checks": [_as_json(check) for check in found]})
+        document = {"ok": healthy, "checks": [_as_json(check) for check in found]}
+        if remote is not None:
+            document["features"] = features or None
+        screen.json(document)
     elif healthy:
         screen.done("everything that dv needs works")
     if not healthy:
@@ -56,6 +79,21 @@ def _checks(frame: Frame) -> Iterator[Check]:
         yield checks.failed("repository", error)
     except ImportError as error:
         yield Check("repository", "failed", f"cannot be opened: {error}", "install dvtool again")
+
+
+def _remote_checks(frame: Frame, name: str, features: dict[str, object]) -> Iterator[Check]:
+    """Yield what trying a remote out finds; put the features that it shows into `features`."""
+    from dvtool.store.examine import examine
+
+    try:
+        with frame.repo(required=False) as repo:
+            backend = repo.settings.open_plain(name or None)
+            found = examine(backend)
+            features.update(asdict(found.features))
+            yield from checks.check_store(backend.url, found)
+            repo.settings.keep_features(name or None, found.features)
+    except DvError as error:
+        yield checks.failed("remote", error)
 
 
 def _show(screen: Screen, check: Check) -> None:

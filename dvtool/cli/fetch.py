@@ -61,11 +61,11 @@ def fetch(
 def show_fetch_plan(screen: Screen, would: Fetched, estimate: Estimate, *, as_json: bool) -> None:
     """Print what a fetch or a pull would take."""
     if as_json:
-        screen.json(plan_json(would.remote, would.files, estimate, None))
+        screen.json(plan_json(would.remote, would.files, estimate))
         return
     sentence = "the local store has it all"
     if estimate.requests.total:
         verb = "a download from URL would bring"
         sentence = files_sentence(verb, would.remote, would.files, would.bytes)
         sentence += f"; {would.found:,} are here already" if would.found else ""
-    show_plan(screen, sentence, would.remote, estimate, None)
+    show_plan(screen, sentence, would.remote, estimate)

@@ -23,9 +23,7 @@ plan_option = click.option(
 )
 
 
-def show_plan(
-    screen: Screen, sentence: str, remote: str, estimate: Estimate, seconds: float | None
-) -> None:
+def show_plan(screen: Screen, sentence: str, remote: str, estimate: Estimate) -> None:
     """Print an estimate under a sentence that says what would be done."""
     if not estimate.requests.total:
         screen.line(f"nothing to transfer: {sentence}")
@@ -36,7 +34,7 @@ def show_plan(
     screen.line(sentence)
     screen.line(f"  objects   {estimate.objects:,}, about {size_text(estimate.bytes)}")
     screen.line(f"  requests  about {requests.total:,}: {each}")
-    screen.line(f"  time      {_time_text(seconds)}")
+    screen.line(f"  time      {_time_text(estimate.seconds)}")
     if remote.startswith("s3://"):
         screen.line(f"  cost      {_cost_text(requests.cost_usd)}")
     screen.note("nothing was transferred")
@@ -56,9 +54,7 @@ def _cost_text(usd: float) -> str:
     return f"{amount} USD for the requests, at Amazon's price for S3 Standard; traffic is extra"
 
 
-def plan_json(
-    remote: str, files: int, estimate: Estimate, seconds: float | None
-) -> dict[str, object]:
+def plan_json(remote: str, files: int, estimate: Estimate) -> dict[str, object]:
     """Return an estimate as JSON shows it."""
     requests = estimate.requests
     return {
@@ -73,7 +69,7 @@ def plan_json(
             "head": requests.head,
         },
         "request_cost_usd": round(requests.cost_usd, 6),
-        "seconds": seconds,
+        "seconds": None if estimate.seconds is None else round(estimate.seconds, 1),
     }
 
 

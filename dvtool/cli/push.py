@@ -161,9 +161,7 @@ def _show_plans(frame: Frame, repo: Repo, plans: Sequence[PushPlan], *, as_json:
         for warning in plan.warnings:
             screen.warn(warning)
     if as_json:
-        documents = [
-            plan_json(one.would.remote, one.would.files, one.estimate, one.seconds) for one in plans
-        ]
+        documents = [plan_json(one.would.remote, one.would.files, one.estimate) for one in plans]
         screen.json({"plans": documents, "uncommitted": list(uncommitted)})
         return
     for one in plans:
@@ -174,5 +172,5 @@ def _show_plans(frame: Frame, repo: Repo, plans: Sequence[PushPlan], *, as_json:
             )
             if one.would.resumed_packs:
                 sentence += f"; {count_text(one.would.resumed_packs, 'pack')} are there already"
-        show_plan(screen, sentence, one.would.remote, one.estimate, one.seconds)
+        show_plan(screen, sentence, one.would.remote, one.estimate)
     _warn_uncommitted(frame, repo, uncommitted)

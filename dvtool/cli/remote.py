@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +12,7 @@ import click
 from dvtool.cli.frame import Frame, Function, command
 from dvtool.cli.output import Screen, count_text, shell_word, size_text
 from dvtool.cli.plans import JSON_KEYS, plan_json, plan_option, show_plan
+from dvtool.config import REMOTE_OPTIONS, endpoint_is_exposed
 from dvtool.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -40,6 +43,22 @@ def remote(context: click.Context) -> None:
 
 def _s3_options(function: Function) -> Function:
     for option in (
+        click.option("--proxy", metavar="URL", help="The HTTP proxy to go through."),
+        click.option("--ca-bundle", metavar="FILE", help="The certificates to trust."),
+        click.option(
+            "--requester-pays",
+            metavar="BOOL",
+            help="true: pay for requests to somebody else's bucket.",
+        ),
+        click.option(
+            "--anonymous", metavar="BOOL", help="true: sign no request, to read a public bucket."
+        ),
+        click.option("--sse-kms-key-id", metavar="KEY", help="The KMS key, with --sse aws:kms."),
+        click.option(
+            "--sse", metavar="HOW", help="How the store encrypts: default, AES256 or aws:kms."
+        ),
+        click.option("--storage-class", metavar="CLASS", help="For packs, such as STANDARD_IA."),
+        click.option("--addressing", metavar="HOW", help="Of the bucket: auto, path or virtual."),
         click.option("--profile", metavar="NAME", help="The profile of your AWS configuration."),
         click.option("--region", metavar="REGION", help="The S3 region of the bucket."),
         click.option("--endpoint-url", metavar="URL", help="The S3 service, if not Amazon's."),
@@ -54,6 +73,7 @@ def _s3_options(function: Function) -> Function:
     examples=(
         "dv remote add origin s3://BUCKET/PREFIX --region eu-central-1",
         "dv remote add lab s3://BUCKET --endpoint-url https://minio.example.org",
+        "dv remote add public s3://BUCKET --anonymous true",
         "dv remote add disk /mnt/share/data",
     ),
     exits=(7, 9),
@@ -61,25 +81,18 @@ def _s3_options(function: Function) -> Function:
 @click.argument("name", metavar="NAME")
 @click.argument("url", metavar="URL")
 @_s3_options
-def add_remote(
-    frame: Frame,
-    name: str,
-    url: str,
-    endpoint_url: str | None,
-    region: str | None,
-    profile: str | None,
-    local: bool,
-) -> None:
-    """Add a remote called NAME. The first that every clone shares becomes the default one."""
+def add_remote(frame: Frame, name: str, url: str, local: bool, **options: str | None) -> None:
+    """Add a remote called NAME. The first that every clone shares becomes the default one.
+
+    Profile, proxy, certificates, KMS key and requester pays stay in this clone, in .git/config.
+    """
     with frame.repo() as repo:
         if name in repo.settings.remotes():
             raise UsageError(
                 f"there is a remote {printable(name)} already",
                 hint=f"to change it: dv remote set {shell_word(name)} {shell_word(url)}",
             )
-        shared = repo.settings.set_remote(
-            name, url, endpoint_url=endpoint_url, region=region, profile=profile, local=local
-        )
+        shared = repo.settings.set_remote(name, url, local=local, **_absolute(options))
         _say_where(frame.screen, repo, name, shared=shared)
 
 
@@ -88,6 +101,7 @@ def add_remote(
     examples=(
         "dv remote set origin s3://OTHER/PREFIX",
         "dv remote set origin --profile work   # a profile stays in this clone",
+        'dv remote set origin --profile ""     # take a setting back',
     ),
     exits=(7, 9),
 )
@@ -95,18 +109,13 @@ def add_remote(
 @click.argument("url", metavar="[URL]", required=False)
 @_s3_options
 def set_remote(
-    frame: Frame,
-    name: str,
-    url: str | None,
-    endpoint_url: str | None,
-    region: str | None,
-    profile: str | None,
-    local: bool,
+    frame: Frame, name: str, url: str | None, local: bool, **options: str | None
 ) -> None:
     """Change the URL or other settings of a remote."""
-    if url is None and endpoint_url is None and region is None and profile is None:
+    if url is None and all(value is None for value in options.values()):
         raise UsageError(
-            "there is nothing to set", hint="name a URL, --endpoint-url, --region or --profile"
+            "there is nothing to set",
+            hint="name a URL, --endpoint-url, --region or another: dv remote set --help",
         )
     with frame.repo() as repo:
         before = repo.project.config.remote(name)
@@ -115,12 +124,19 @@ def set_remote(
         shared = repo.settings.set_remote(
             name,
             url or before.url,
-            endpoint_url=endpoint_url,
-            region=region,
-            profile=profile,
             local=local,
+            **_absolute(options),
         )
         _say_where(frame.screen, repo, name, shared=shared)
+
+
+def _absolute(options: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the options with the path of the CA bundle as it holds from everywhere."""
+    found = dict(options)
+    bundle = found["ca_bundle"]
+    if bundle:
+        found["ca_bundle"] = os.path.abspath(os.path.expanduser(bundle))
+    return found
 
 
 def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
@@ -128,6 +144,12 @@ def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
     screen.done(f"remote {printable(name)}: {url}")
     if shared:
         screen.note("it stands in .dvconfig, for every clone; next: git commit")
+        endpoint = repo.project.config.remote(name).endpoint_url
+        if endpoint and endpoint_is_exposed(endpoint):
+            screen.warn(
+                "the endpoint is not encrypted: each other clone is asked to confirm it before "
+                "it is used"
+            )
     else:
         screen.note("it stands in .git/config, for this clone only")
 
@@ -136,8 +158,9 @@ def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
     "list",
     examples=("dv remote list", "dv remote list --json"),
     json_keys=(
-        '{"remotes": [{"name", "url", "default", "source", "endpoint_url", "region", '
-        '"profile"}]}; source is .dvconfig, .git/config or environment.'
+        '{"remotes": [{"name", "url", "default", "source", "endpoint_url", "region", "profile", '
+        '"addressing", "storage_class", "sse", "sse_kms_key_id", "anonymous", "requester_pays", '
+        '"ca_bundle", "proxy"}]}; source is .dvconfig, .git/config or environment.'
     ),
 )
 def list_remotes(frame: Frame, as_json: bool) -> None:
@@ -172,9 +195,7 @@ def _as_json(one: RemoteConfig, default: str | None) -> dict[str, object]:
         "url": one.url,
         "default": one.name == default,
         "source": one.source,
-        "endpoint_url": one.endpoint_url,
-        "region": one.region,
-        "profile": one.profile,
+        **{option: getattr(one, option) for option in REMOTE_OPTIONS},
     }
 
 
@@ -218,13 +239,13 @@ def copy_remote(
         if plan_only:
             would, estimate = repo.plan_copy(source, destination, every=every)
             if as_json:
-                screen.json(plan_json(would.destination, would.manifests, estimate, None))
+                screen.json(plan_json(would.destination, would.manifests, estimate))
                 return
             sentence = f"everything is on {printable(would.destination)}"
             if estimate.requests.total:
                 sentence = f"a copy to {printable(would.destination)} would bring "
                 sentence += count_text(would.manifests, "manifest")
-            show_plan(screen, sentence, would.destination, estimate, None)
+            show_plan(screen, sentence, would.destination, estimate)
             return
         copied = repo.copy_remote(source, destination, every=every)
         if as_json:

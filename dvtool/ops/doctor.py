@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from dvtool.errors import DvError
+from dvtool.errors import DvError, RemoteForbidden, printable
 
 if TYPE_CHECKING:
     # Only for types: these load git and the packages that are to be checked here.
+    from dvtool.backend.base import Features, StoreFacts
     from dvtool.config import Config
     from dvtool.project import Project
-    from dvtool.store.remote import RemoteStore
+    from dvtool.store.examine import Examination
+    from dvtool.store.remote import Mark, RemoteStore
 
 State: TypeAlias = Literal["ok", "warning", "failed"]
 
@@ -31,6 +33,9 @@ PYTHON_MIN = (3, 11)
 GIT_MIN = (2, 31)
 FREE_MIN_BYTES = 1 << 30
 GIT_TIMEOUT_S = 10
+CLOCK_OFF_S = 60
+CLOCK_OFF_MAX_S = 900
+"""S3 refuses requests that are signed by a clock which is further off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,16 +179,97 @@ def check_remote(config: Config, open_default: Callable[[], RemoteStore]) -> Ite
     try:
         store = open_default()
         mark = store.mark()
-        first = next(iter(store.backend.list("")), None)
+        yield _check_answer(store, mark)
     except DvError as error:
         yield failed("remote", error)
-        return
+
+
+def _check_answer(store: RemoteStore, mark: Mark | None) -> Check:
+    """Look at a remote that answers, and may be read; say whether it is one of ours."""
+    made = f"made {mark.created}" if mark is not None else "has no dv.json that can be read"
+    try:
+        first = next(iter(store.backend.list("")), None)
+    except RemoteForbidden:
+        if store.backend.features.list_allowed is not False:
+            raise
+        detail = f"{store.url} answers, {made}, and may not be listed"
+        return Check("remote", "warning", detail, "run: dv doctor --remote, for the rights there")
     if mark is not None:
-        detail = f"{store.url} answers, made {mark.created}"
-        yield Check("remote", "ok", detail)
-    elif first is None:
-        detail = f"{store.url} answers, and is empty"
-        yield Check("remote", "warning", detail, "run: dv push")
+        return Check("remote", "ok", f"{store.url} answers, {made}")
+    if first is None:
+        return Check("remote", "warning", f"{store.url} answers, and is empty", "run: dv push")
+    detail = f"{store.url} holds other things and no dv.json"
+    return Check("remote", "failed", detail, "choose an empty bucket, prefix or folder")
+
+
+# --- one remote, examined -------------------------------------------------------------------
+
+
+def check_store(url: str, found: Examination) -> Iterator[Check]:
+    """Say what the examination of a remote has found."""
+    yield _remote(url, found)
+    yield _check_permissions(found)
+    yield from _check_features(found.features)
+    yield from _check_facts(found.facts)
+    yield from _check_rates(found.features)
+
+
+def _remote(url: str, found: Examination) -> Check:
+    if found.mark is not None:
+        return Check("remote", "ok", f"{url} answers, format {found.mark.dv}, {found.mark.created}")
+    if found.stranger is not None:
+        detail = f"{url} holds other things (such as {printable(found.stranger)}) and no dv.json"
+        return Check("remote", "failed", detail, "choose an empty bucket, prefix or folder")
+    return Check("remote", "warning", f"{url} answers, and has no dv.json yet", "run: dv push")
+
+
+def _check_permissions(found: Examination) -> Check:
+    refused = dict(found.refused)
+    may = ", ".join(deed for deed in ("read", "list", "write", "delete") if deed in found.done)
+    not_tried = "" if "write" in found.done | refused.keys() else "; writing was not tried"
+    if not refused:
+        return Check("permissions", "ok", f"{may or 'none was tried'}{not_tried}")
+    reasons = "; ".join(f"no {deed}: {error}" for deed, error in refused.items())
+    # Without these two dvtool does its work, with more requests or without gc of the remote.
+    bearable = refused.keys() <= {"list", "delete"} and bool(found.done)
+    hint = next(iter(refused.values())).hint or "see docs/remotes.md for the rights that dv uses"
+    detail = f"{may or 'none confirmed'}{not_tried}; {reasons}"
+    return Check("permissions", "warning" if bearable else "failed", detail, hint)
+
+
+def _check_features(features: Features) -> Iterator[Check]:
+    texts = {True: "honoured", False: "not honoured, which dv copes with", None: "not known"}
+    yield Check("conditional put", "ok", texts[features.conditional_put])
+    if features.ranged_get is False:
+        detail = "answered with whole objects: partial fetches read more than they need"
+        yield Check("ranged get", "warning", detail)
     else:
-        detail = f"{store.url} holds other things and no dv.json"
-        yield Check("remote", "failed", detail, "choose an empty bucket, prefix or folder")
+        yield Check("ranged get", "ok", "honoured" if features.ranged_get else "not known")
+    sent = {True: "accepted", False: "not used", None: "not known"}[features.content_md5]
+    etag = {True: "is the MD5", False: "is not the MD5", None: "not known"}[features.md5_etag]
+    yield Check("checksums", "ok", f"Content-MD5: {sent}; ETag: {etag}")
+
+
+def _check_facts(facts: StoreFacts) -> Iterator[Check]:
+    if facts.server is not None:
+        yield Check("server", "ok", facts.server)
+    if facts.clock_ahead_s is not None:
+        off_s = abs(facts.clock_ahead_s)
+        side = "ahead of" if facts.clock_ahead_s > 0 else "behind"
+        detail = f"{off_s:,.0f} s {side} the store's" if off_s >= 2 else "agrees with the store's"
+        state: State = "ok" if off_s < CLOCK_OFF_S else "warning"
+        state = state if off_s < CLOCK_OFF_MAX_S else "failed"
+        yield Check("clock", state, detail, None if state == "ok" else "set this machine's clock")
+    words = {True: "on", False: "off", None: "not known"}
+    if facts.versioning is not None or facts.object_lock is not None:
+        detail = f"versioning {words[facts.versioning]}, object lock {words[facts.object_lock]}"
+        yield Check("bucket", "ok", detail)
+
+
+def _check_rates(features: Features) -> Iterator[Check]:
+    if features.latency_s is not None:
+        yield Check("latency", "ok", f"{features.latency_s * 1000:,.1f} ms a request")
+    rates = {"download": features.down_bytes_per_s, "upload": features.up_bytes_per_s}
+    for name, rate in rates.items():
+        if rate is not None:
+            yield Check(name, "ok", "a second, one transfer at a time", bytes=int(rate))

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dvtool.backend import REQUESTS_START
 from dvtool.digest import Digest, hasher
 from dvtool.errors import (
     CorruptError,
@@ -259,10 +260,12 @@ class _Fetch:
         plans = plan_packs(located, self._held(located))
         reads = sum(1 if plan.whole else len(plan.ranges) for plan in plans)
         shards = len(self.shards)
-        return Estimate(
-            shards + len(plans),
-            sum(plan.size for plan in plans) + sum(one.size for one in self.shards.values()),
-            Requests(get=1 + shards + reads),
+        size = sum(plan.size for plan in plans) + sum(one.size for one in self.shards.values())
+        features = self.remote.backend.features
+        return Estimate(shards + len(plans), size, Requests(get=1 + shards + reads)).timed(
+            bytes_per_s=features.down_bytes_per_s,
+            latency_s=features.latency_s,
+            side_by_side=REQUESTS_START,
         )
 
     def _held(self, located: Mapping[Digest, Sequence[Located]]) -> set[Digest]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dvtool import outgoing
+from dvtool.backend import REQUESTS_START
 from dvtool.backend.base import ObjectInfo
 from dvtool.digest import Digest, hasher
 from dvtool.errors import CorruptError, MissingError, RemoteError, listing
@@ -284,11 +285,18 @@ class _Push:
         requests = Requests(put=puts, list=listings, head=heads)
         if self._known is None:
             # dv.json: is there anything else, is it there by now, put it, read what stands there.
-            requests += Requests(put=1, get=1, list=1, head=1)
+            # A store of which it is not known whether it heeds conditions is tried out once.
+            tried = self.remote.backend.features.conditional_put is None
+            requests += Requests(put=1 + tried, get=1, list=1, head=1)
         # Half of a shard's text are digits of hashes; zstd packs two of them into a byte.
         texts = sum(shard.ref.files for shard in plan.lacking) * SHARD_BYTES_PER_ENTRY
         places = len(plan.contents.every_chunk()) * SHARD_BYTES_PER_CHUNK
-        return Estimate(puts, plan.outgoing.bytes + texts + places, requests)
+        features = self.remote.backend.features
+        return Estimate(puts, plan.outgoing.bytes + texts + places, requests).timed(
+            bytes_per_s=features.up_bytes_per_s,
+            latency_s=features.latency_s,
+            side_by_side=REQUESTS_START,
+        )
 
     # --- doing it -------------------------------------------------------------------------
 

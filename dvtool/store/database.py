@@ -6,6 +6,7 @@ The first two can be made again from the packs; the last is a hint that every pu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -71,6 +72,12 @@ CREATE TABLE remote_commits (
   remote INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY (remote, id)
 ) WITHOUT ROWID;
 """
+FEATURES = """
+CREATE TABLE IF NOT EXISTS remote_features (
+  place TEXT PRIMARY KEY, text TEXT NOT NULL
+) WITHOUT ROWID
+"""
+"""Apart, since an index that was made before there was this table gets it when it is opened."""
 
 
 class Database:
@@ -334,6 +341,21 @@ class Database:
         rows = self._db.execute("SELECT id FROM remote_commits WHERE remote = ?", (remote,))
         return [row[0] for row in rows]
 
+    def remote_features(self, place: str) -> str | None:
+        """Return what was kept of the store at a place (a URL and endpoint), as text."""
+        row = self._db.execute("SELECT text FROM remote_features WHERE place = ?", (place,))
+        found = row.fetchone()
+        return str(found[0]) if found else None
+
+    def set_remote_features(self, place: str, text: str) -> None:
+        """Keep what was found out about the store at a place, unless the disk is full or the like.
+
+        It is no more than a hint, and no reason for a command to fail that has done its work.
+        """
+        row = (place, text)
+        with contextlib.suppress(sqlite3.OperationalError), self._db:
+            self._db.execute("INSERT OR REPLACE INTO remote_features VALUES (?,?)", row)
+
     # --- inside ---------------------------------------------------------------------------
 
     def _pack_number(self, info: PackInfo) -> int:
@@ -400,6 +422,7 @@ def _connect(path: str) -> sqlite3.Connection:
                 f"the store's index {path} is of version {version}, this dvtool uses {VERSION}",
                 hint="use a newer dvtool, or move the file away to have it made again",
             )
+        db.execute(FEATURES)
     except sqlite3.OperationalError as error:
         # Locked, read-only, a full disk: the content of the file is not in question.
         db.close()

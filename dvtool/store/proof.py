@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from dvtool.backend.base import ObjectInfo
 from dvtool.digest import Digest
-from dvtool.errors import CorruptError, MissingError
+from dvtool.errors import CorruptError, MissingError, RemoteForbidden
 from dvtool.manifest import ShardRef
 from dvtool.parallel import run_bounded
 from dvtool.shard import Located, RemotePack
@@ -169,7 +169,10 @@ def prove_roots(
     }
     if rooted.issuperset(manifests):
         return rooted
-    names = set(remote.root_names(repo_id))
+    try:
+        names = set(remote.root_names(repo_id))
+    except RemoteForbidden:
+        return rooted  # what others pushed cannot be known; to push it again does no harm
     for name, found in run_bounded(
         lambda name: _root_or_none(remote, repo_id, name), sorted(names - known.root_names())
     ):

@@ -30,6 +30,8 @@ from dvtool.shard import (
 
 FORMAT = 1
 MARK = "dv.json"
+PROBES = "probe/"
+"""Below this lies what an examination of the place wrote; removed again, unless it was cut off."""
 MARK_SIZE_MAX_BYTES = 1 << 20
 ROOT_SIZE_MAX_BYTES = 256 << 20
 HEADS_MAX = 2
@@ -103,7 +105,7 @@ class RemoteStore:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._mark: Mark | None = None
-        self._may_list = True
+        self._may_list = backend.features.list_allowed is not False
 
     @property
     def url(self) -> str:
@@ -151,7 +153,8 @@ class RemoteStore:
     def _first(self) -> ObjectInfo | None:
         """Return the first object of the place; None where there is none or none may be seen."""
         try:
-            return next(iter(self.backend.list("")), None)
+            every = self.backend.list("")
+            return next((info for info in every if not info.key.startswith(PROBES)), None)
         except RemoteForbidden:
             self._may_list = False
             return None

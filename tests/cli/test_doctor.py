@@ -2,11 +2,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 
+from dvtool.backend import Features
 from dvtool.ops import doctor
+from dvtool.repo import Repo
 from tests.cli.conftest import Work
+from tests.s3.proxy import Fault, Guarded, Request
+from tests.s3.servers import S3Server
 
 
 def test_doctor_is_content(pushed: Work) -> None:
@@ -89,3 +96,134 @@ def test_doctor_names_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     packages = next(check for check in doctor.check_machine() if check.name == "packages")
     assert packages.detail == "missing: there-is-none"
     assert packages.state == "failed"
+
+
+def _found(ran_json: Any) -> dict[str, dict[str, Any]]:
+    return {check["name"]: check for check in ran_json["checks"]}
+
+
+def _bucket(work: Work, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in server.env.items():
+        monkeypatch.setenv(name, value)
+    bucket = server.new_bucket()
+    url = server.endpoint_url
+    work.dv("remote", "set", "origin", f"s3://{bucket}/p", "--endpoint-url", url)
+    return bucket
+
+
+def test_doctor_tries_a_bucket_out(
+    data: Work, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = _bucket(data, s3_server, monkeypatch)
+    before = _found(data.dv("doctor", "--remote", "--json").json)
+    assert before["remote"]["state"] == "warning"
+    data.dv("push")
+    ran = data.dv("doctor", "--remote", "--json").json
+    found = _found(ran)
+    honoured = s3_server.name == "moto"
+    assert found["remote"]["state"] == "ok"
+    assert found["permissions"]["detail"] == "read, list, write, delete"
+    assert found["conditional put"]["detail"].startswith("honoured" if honoured else "not honoured")
+    assert found["ranged get"]["detail"] == "honoured"
+    assert found["checksums"]["detail"] == "Content-MD5: accepted; ETag: is the MD5"
+    assert found["clock"]["state"] == "ok"
+    assert found["upload"]["bytes"] > 0
+    assert found["download"]["bytes"] > 0
+    features = ran["features"]
+    assert features["conditional_put"] is honoured
+    assert features["delete_allowed"] is True
+    assert 0 < features["latency_s"] < 10
+    with s3_server.client() as client:
+        keys = [one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert not [key for key in keys if "probe" in key]
+    lines = data.dv("doctor", "--remote", "origin").lines
+    assert lines[-1] == "everything that dv needs works"
+    assert "a second, one transfer at a time" in "\n".join(lines)
+
+
+def test_what_doctor_finds_is_remembered(
+    data: Work, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _bucket(data, moto_server, monkeypatch)
+    with Repo.open(str(data.root)) as repo:
+        assert repo.settings.open_remote().backend.features == Features()
+    features = data.dv("doctor", "--remote", "--json").json["features"]
+    with Repo.open(str(data.root)) as repo:
+        assert asdict(repo.settings.open_remote().backend.features) == features
+
+
+def test_what_a_push_learns_is_remembered(
+    data: Work, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _bucket(data, moto_server, monkeypatch)
+    data.dv("push")
+    with Repo.open(str(data.root)) as repo:
+        known = repo.settings.open_remote().backend.features
+    assert (known.conditional_put, known.content_md5, known.list_allowed) == (True, True, True)
+    # An index from before there was this table, and one that holds something else.
+    with sqlite3.connect(data.root / ".git/dv/store.db") as db:
+        db.execute("UPDATE remote_features SET text = 'no json'")
+    data.dv("push")
+    with sqlite3.connect(data.root / ".git/dv/store.db") as db:
+        db.execute("DROP TABLE remote_features")
+    db.close()
+    data.dv("push")
+
+
+def test_doctor_tries_a_folder_out(pushed: Work) -> None:
+    found = _found(pushed.dv("doctor", "--remote", "--json").json)
+    assert found["permissions"]["detail"] == "read, list, write, delete"
+    assert "clock" not in found
+    remote = pushed.root.parent / "remote"
+    assert not any(path.is_file() for path in remote.glob("probe/*"))
+
+
+def test_doctor_writes_nothing_beside_the_objects_of_others(data: Work) -> None:
+    remote = data.root.parent / "remote"
+    (remote / "thesis.doc").write_text("x")
+    found = _found(data.dv("doctor", "--remote", "--json", code=1).json)
+    assert "thesis.doc" in found["remote"]["detail"]
+    assert "writing was not tried" in found["permissions"]["detail"]
+    assert os.listdir(remote) == ["thesis.doc"]
+
+
+def test_doctor_leaves_no_old_versions_of_its_probe(
+    data: Work, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = _bucket(data, moto_server, monkeypatch)
+    with moto_server.client() as client:
+        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        found = _found(data.dv("doctor", "--remote", "--json").json)
+        versions = client.list_object_versions(Bucket=bucket).get("Versions", [])
+    assert "versioning on" in found["bucket"]["detail"]
+    assert found["permissions"]["detail"] == "read, list, write, delete"
+    assert all(version["Size"] < 1000 for version in versions)
+
+
+def test_doctor_names_what_is_not_allowed(
+    data: Work, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = _bucket(data, moto_server, monkeypatch)
+
+    def refuses(request: Request) -> Fault | None:
+        kinds = ("LIST", "DELETE")  # what a careful team grants to its trainers
+        return Fault(request.kind, 403, "AccessDenied") if request.kind in kinds else None
+
+    data.dv("push")
+    with Guarded(moto_server.endpoint_url, refuses) as proxy:
+        data.dv("remote", "set", "origin", f"s3://{bucket}/p", "--endpoint-url", proxy.url)
+        ran = data.dv("doctor", "--remote", "--json").json
+        plain = _state(data, "remote")
+    assert (plain["state"], "may not be listed" in plain["detail"]) == ("warning", True)
+    found = _found(ran)
+    assert found["permissions"]["state"] == "warning"
+    for deed in ("no list: ", "no delete: ", "writing was not tried"):
+        assert deed in found["permissions"]["detail"]
+    assert ran["features"]["list_allowed"] is False
+    assert ran["features"]["delete_allowed"] is False
+
+
+def test_doctor_of_a_remote_that_is_not_there(work: Work) -> None:
+    ran = work.dv("doctor", "--remote", "nope", "--json", code=1).json
+    assert "not configured" in _found(ran)["remote"]["detail"]
+    assert ran["features"] is None

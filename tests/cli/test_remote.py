@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.cli.conftest import Work
+from tests.s3.hostile import Answer, hostile
 
 
 def test_remote_add_a_bucket(bare: Work) -> None:
@@ -25,6 +28,14 @@ def test_remote_add_a_bucket(bare: Work) -> None:
         "endpoint_url": "https://s3.example.org",
         "region": "eu-central-1",
         "profile": "work",
+        "addressing": "auto",
+        "storage_class": None,
+        "sse": None,
+        "sse_kms_key_id": None,
+        "anonymous": False,
+        "requester_pays": False,
+        "ca_bundle": None,
+        "proxy": None,
     }
 
 
@@ -120,3 +131,110 @@ def test_a_committed_folder_outside_is_refused(data: Work) -> None:
     ran = data.dv("status", code=3)
     assert "in .dvconfig" in ran.err
     assert "hint: " in ran.err
+
+
+def test_remote_options(bare: Work) -> None:
+    bare.dv("init")
+    bundle = bare.write("ca.pem", "certificates")
+    bare.dv(
+        *("remote", "add", "origin", "s3://bucket", "--addressing", "virtual"),
+        *("--storage-class", "STANDARD_IA", "--sse", "aws:kms", "--sse-kms-key-id", "key-1"),
+        *("--anonymous", "false", "--requester-pays", "true"),
+        *("--ca-bundle", "ca.pem", "--proxy", "http://proxy:3128"),
+    )
+    committed, local = bare.read(".dvconfig").decode(), bare.read(".git/config").decode()
+    for text in ("virtual", "STANDARD_IA", "aws:kms"):
+        assert text in committed
+    for text in ("key-1", "requesterpays", "ca.pem", "proxy:3128"):
+        assert text not in committed
+        assert text in local
+    (remote,) = bare.dv("remote", "list", "--json").json["remotes"]
+    assert remote["sse_kms_key_id"] == "key-1"
+    assert remote["requester_pays"] is True
+    assert remote["ca_bundle"] == str(bundle)
+    bare.dv("remote", "set", "origin", "--proxy", "", "--requester-pays", "false")
+    (remote,) = bare.dv("remote", "list", "--json").json["remotes"]
+    assert (remote["proxy"], remote["requester_pays"]) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--storage-class", "GLACIER"), "archive"),
+        (("--addressing", "odd"), "none of"),
+        (("--proxy", "http://u:secret@proxy"), "proxy"),
+        (("--anonymous", "maybe"), "true nor false"),
+    ],
+)
+def test_remote_options_are_checked_before_anything_is_written(
+    bare: Work, options: tuple[str, ...], said: str
+) -> None:
+    bare.dv("init")
+    before = bare.read(".dvconfig"), bare.read(".git/config")
+    ran = bare.dv("remote", "add", "o", "s3://bucket", *options, code=2)
+    assert said in ran.err
+    assert "secret" not in ran.err
+    assert (bare.read(".dvconfig"), bare.read(".git/config")) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--sse-kms-key-id", "key-1"), "KMS key"),
+        (("--anonymous", "true", "--requester-pays", "true"), "cannot be charged"),
+        (("--ca-bundle", "/no/such/file.pem"), "there is no file /no/such/file.pem"),
+    ],
+)
+def test_remote_options_that_do_not_go_together(
+    bare: Work, options: tuple[str, ...], said: str
+) -> None:
+    bare.dv("init")
+    bare.dv("remote", "add", "o", "s3://bucket", *options)
+    ran = bare.dv("doctor", "--remote", code=1)
+    assert said in " ".join(ran.out.split())
+
+
+def test_an_endpoint_in_the_clear_must_be_confirmed_in_each_clone(data: Work) -> None:
+    endpoint = "http://minio.example.org:9000"
+    ran = data.dv("remote", "set", "origin", "s3://bucket", "--endpoint-url", endpoint)
+    assert "not encrypted" in ran.err
+    assert endpoint in data.read(".dvconfig").decode()
+    assert endpoint in data.read(".git/config").decode()
+    data.git("config", "--unset", "dv.remote.origin.endpointurl")
+    for verb in ("push", "fetch"):
+        ran = data.dv(verb, code=3)
+        assert "not encrypted" in ran.err
+        assert f"dv config --local remote.origin.endpointurl {endpoint}" in ran.err
+
+
+def test_a_committed_file_chooses_no_credentials(
+    data: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes with a clone gets signatures of the default profile, whatever else there is."""
+    file = tmp_path / "aws"
+    file.write_text(
+        "[default]\naws_access_key_id = DEFAULTKEY\naws_secret_access_key = a\n"
+        "[admin]\naws_access_key_id = ADMINKEY\naws_secret_access_key = b\n"
+    )
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    with hostile(lambda _: Answer(403)) as server:
+        data.dv("remote", "set", "origin", "s3://bucket", "--endpoint-url", server.url)
+        data.dv("doctor", "--remote", code=1)
+        assert server.asked
+        for asked in server.asked:
+            assert "Credential=DEFAULTKEY/" in asked.headers["Authorization"]
+        server.asked.clear()
+        text = data.read(".dvconfig").decode()
+        evil = {
+            "profile": "admin",
+            "proxy": server.url,
+            "cabundle": str(file),
+            "requesterpays": "true",
+            "ssekmskeyid": "theirs",
+            "credentialprocess": "touch /tmp/x",
+        }
+        for field, value in evil.items():
+            data.write(".dvconfig", f'{text}[remote "origin"]\n\t{field} = {value}\n')
+            ran = data.dv("push", code=3)
+            assert f"remote.origin.{field} in .dvconfig" in ran.err
+        assert server.asked == []

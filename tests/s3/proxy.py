@@ -119,6 +119,17 @@ class CountingProxy:
             self.received += size
 
 
+class Guarded(CountingProxy):
+    """A proxy that refuses what a rule says: it stands for the rights of an IAM role."""
+
+    def __init__(self, target_url: str, refuses: Callable[[Request], Fault | None]) -> None:
+        super().__init__(target_url)
+        self._refuses = refuses
+
+    def note(self, request: Request) -> Fault | None:
+        return super().note(request) or self._refuses(request)
+
+
 class _Server(ThreadingHTTPServer):
     proxy: CountingProxy
     daemon_threads = False  # so that server_close waits for them

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from dvtool.backend import Retry
+from dvtool.backend import Retry, S3Options
 from dvtool.backend.pace import REQUESTS_START
 from dvtool.backend.s3 import S3Backend
 from dvtool.errors import RemoteStalled, RemoteTransient
@@ -43,7 +43,7 @@ def door(rclone_env: S3Server) -> Iterator[Door]:
 def plain(rclone_env: S3Server, door: Door) -> Iterator[S3Backend]:
     backend = S3Backend(
         rclone_env.new_bucket(),
-        endpoint_url=door.url,
+        options=S3Options(endpoint_url=door.url),
         connect_timeout_s=STALL_S,
         read_timeout_s=STALL_S,
     )
@@ -114,7 +114,9 @@ def test_an_interim_answer_that_breaks_off_is_an_error(filled: S3Backend, door: 
 
 def test_a_port_that_nobody_answers_at(rclone_env: S3Server) -> None:
     with stalling.deaf_port() as url:
-        backend = S3Backend("bucket", endpoint_url=url, connect_timeout_s=STALL_S)
+        backend = S3Backend(
+            "bucket", options=S3Options(endpoint_url=url), connect_timeout_s=STALL_S
+        )
         began_s = time.monotonic()
         with pytest.raises(RemoteStalled):
             backend.head("k")

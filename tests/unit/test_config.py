@@ -11,6 +11,7 @@ from dvtool.config import (
     KEYS,
     Config,
     committed_url_allowed,
+    endpoint_is_exposed,
     validate_key,
     validate_remote_name,
     validate_setting,
@@ -344,6 +345,13 @@ def test_programs_are_refused_in_the_committed_file(key: str) -> None:
     assert "git config --file .dvconfig --unset-all" in (caught.value.hint or "")
 
 
+VALID = {
+    "store.keep": "all",
+    "remote.*.cabundle": "/etc/ca.pem",
+    "remote.*.proxy": "http://proxy:3128",
+}
+
+
 @pytest.mark.parametrize("key", [key.name for key in KEYS if not key.committed])
 def test_local_keys_are_refused_in_the_committed_file(key: str) -> None:
     name = key.replace("*", "o")
@@ -351,7 +359,80 @@ def test_local_keys_are_refused_in_the_committed_file(key: str) -> None:
         load([(name, "1")])
     assert f"dv config --local {name}" in (caught.value.hint or "")
     with pytest.raises(SetupError, match="not allowed"):
-        validate_setting(name, "all" if key == "store.keep" else "1", committed=True)
+        validate_setting(name, VALID.get(key, "1"), committed=True)
+
+
+REMOTE = [("remote.o.url", "s3://bucket")]
+
+
+def test_options_of_a_remote() -> None:
+    remote = load(REMOTE).remote("o")
+    assert (remote.addressing, remote.storage_class, remote.sse) == ("auto", None, None)
+    assert (remote.anonymous, remote.requester_pays) == (False, False)
+    committed = [
+        *REMOTE,
+        ("remote.o.addressing", "virtual"),
+        ("remote.o.storageclass", "STANDARD_IA"),
+        ("remote.o.sse", "aws:kms"),
+        ("remote.o.anonymous", "true"),
+        ("remote.o.endpointurl", "https://s3.example.org"),
+    ]
+    local = [
+        ("dv.remote.o.ssekmskeyid", "key-1"),
+        ("dv.remote.o.requesterpays", "yes"),
+        ("dv.remote.o.cabundle", "~/ca.pem"),
+        ("dv.remote.o.proxy", "http://proxy:3128"),
+    ]
+    remote = load(committed, local, {"DV_REMOTE_O_SSE": "default"}).remote("o")
+    assert (remote.addressing, remote.storage_class, remote.sse) == ("virtual", "STANDARD_IA", None)
+    assert (remote.anonymous, remote.requester_pays) == (True, True)
+    assert (remote.sse_kms_key_id, remote.ca_bundle) == ("key-1", "~/ca.pem")
+    assert (remote.proxy, remote.endpoint_source) == ("http://proxy:3128", ".dvconfig")
+
+
+@pytest.mark.parametrize("name", ["GLACIER", "DEEP_ARCHIVE", "ARCHIVE"])
+def test_archives_are_refused(name: str) -> None:
+    with pytest.raises(SetupError, match="is an archive, from which reading takes hours"):
+        load([*REMOTE, ("remote.o.storageclass", name)])
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("storageclass", "standard ia"),
+        ("addressing", "host"),
+        ("sse", "rot13"),
+        ("cabundle", "ca.pem"),
+        ("proxy", "proxy:3128"),
+        ("proxy", "http://user:secret@proxy:3128"),
+        ("proxy", "socks5://proxy:1080"),
+        ("anonymous", "perhaps"),
+    ],
+)
+def test_options_that_make_no_sense(key: str, text: str) -> None:
+    with pytest.raises(SetupError, match=f"dv.remote.o.{key} in .git/config") as caught:
+        load(REMOTE, [(f"dv.remote.o.{key}", text)])
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "exposed"),
+    [
+        ("https://minio.example.org", False),
+        ("http://127.0.0.1:9000", False),
+        ("http://127.9.9.9", False),
+        ("http://[::1]:9000", False),
+        ("http://localhost:9000", False),
+        ("HTTP://minio.example.org", True),
+        ("http://10.0.0.1:9000", True),
+        ("http://169.254.169.254", True),
+        ("http://127.0.0.1.example.org", True),
+        ("http://localhost.example.org", True),
+        ("http://0x7f000001", True),
+    ],
+)
+def test_endpoints_that_pass_a_network_in_the_clear(url: str, exposed: bool) -> None:
+    assert endpoint_is_exposed(url) is exposed
 
 
 ALLOWED_URLS = [

@@ -19,7 +19,7 @@ from dvtool import ingest as ingesting
 from dvtool.digest import EMPTY, digest_of
 from dvtool.errors import InputError
 from dvtool.ingest import Batch, BatchResult, Source, batches, discard, ingest
-from dvtool.pack import PACK_SIZE_MAX_BYTES, verify_pack
+from dvtool.pack import PACK_SIZE_AIM_BYTES, verify_pack
 from dvtool.store.local import LocalStore
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -66,8 +66,8 @@ def test_batches_keep_the_order_and_make_about_a_pack_each() -> None:
     every = list(batches("/root", "/store", sources))
     assert [source for batch in every for source in batch.sources] == sources
     sizes = [sum(source.size for source in batch.sources) for batch in every]
-    assert max(sizes) <= PACK_SIZE_MAX_BYTES - 4 * MIB
-    assert min(sizes[:-1]) > 50 * MIB
+    assert max(sizes) <= PACK_SIZE_AIM_BYTES - 2 * MIB
+    assert min(sizes[:-1]) > 25 * MIB
     assert {(batch.root, batch.store) for batch in every} == {("/root", "/store")}
 
 
@@ -173,7 +173,7 @@ def test_what_the_store_has_is_not_stored_again(root: Path, store: LocalStore) -
 def test_full_packs_are_rolled_over(
     root: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dvtool.pack.PACK_SIZE_MAX_BYTES", 200 * KIB)
+    monkeypatch.setattr("dvtool.pack.PACK_SIZE_AIM_BYTES", 200 * KIB)
     monkeypatch.setattr(ingesting, "PENDING_SIZE_MAX_BYTES", 100 * KIB)
     files = {f"{n:02}": noise(n, 60 * KIB) for n in range(20)} | {"large": noise("l", 1 * MIB)}
     result = run(root, store, write(root, files))

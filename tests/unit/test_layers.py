@@ -25,6 +25,7 @@ LAYERS = [
     ["workspace", "statcache", "config", "git", "backend.*"],
     ["ignore"],
     ["store", "store.database", "store.local", "store.remote", "store.known", "store.proof"],
+    ["store.examine"],
     ["selection"],
     ["ingest", "project"],
     ["scan", "arguments", "settings", "saved", "outgoing"],
@@ -47,14 +48,14 @@ SIDEWAYS = {
 }
 
 BACKEND_PARTS = {
-    "backend.s3": {"backend.connections"},
+    "backend.s3": {"backend.connections", "backend.guard"},
     "backend.retry": {"backend.pace", "parallel"},
     "backend.pace": {"parallel"},
 }
 
 ONLY_IN = {
     "boto3": {"backend.s3"},
-    "botocore": {"backend.s3", "backend.retry"},
+    "botocore": {"backend.s3", "backend.guard"},
     "git": {"git"},
     "gitdb": {"git"},
     "sqlite3": {"store.database", "statcache"},

@@ -1,0 +1,152 @@
+"""What passes between botocore and the wire: no request to a foreign host, no endless answer.
+
+botocore reads an answer that is XML into memory, however long it is, and parses it. A store is
+foreign, and so is whoever can answer in its place: answers are bounded before botocore sees them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+from urllib.parse import urljoin, urlsplit
+
+from botocore.awsrequest import AWSResponse
+
+ANSWER_SIZE_MAX_BYTES = 4 << 20
+"""A page of a listing, the longest answer there is: 1,000 keys of up to 1,024 bytes, escaped."""
+TAGS_MAX = 100_000
+"""A parsed element takes a hundred times the bytes of ``<a/>``; such a page has 25,000 tags."""
+ERROR_SIZE_MAX_BYTES = 64 << 10
+ANSWER_TIME_MAX_S = 120.0
+BLOCK_SIZE_BYTES = 64 << 10
+AWS_SUFFIXES = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
+
+
+class Refused(Exception):
+    """A request that must not be sent, or an answer that is not read on; the text says why."""
+
+
+class Session(Protocol):
+    """What botocore sends requests through."""
+
+    def send(self, request: Any) -> AWSResponse:
+        """Send a request; return its answer, of which a body that is streamed is not read yet."""
+        ...
+
+    def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class GuardedSession:
+    """`session`, bound to the host of `endpoint_url`, with answers of bounded size."""
+
+    def __init__(self, session: Session, endpoint_url: str) -> None:
+        self._session = session
+        self._home = _origin(endpoint_url)
+
+    def send(self, request: Any) -> AWSResponse:
+        """Send a request unless it would go elsewhere; a redirection elsewhere is refused."""
+        if not self._is_home(request.url):
+            raise Refused(f"a request to {_host(request.url)} was held back")
+        streamed = request.stream_output
+        request.stream_output = True  # so that `send` leaves the body to us
+        raw = self._session.send(request)
+        target = raw.headers.get("location")
+        if 300 <= raw.status_code < 400 and target:
+            try:
+                self._check_redirection(request.url, target)
+            except Refused:
+                raw.raw.close()
+                raise
+        headers: Any = raw.headers
+        answer = _Answer(raw.url, raw.status_code, headers, raw.raw)
+        if not streamed:
+            _ = answer.content
+        return answer
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._session.close()
+
+    def _check_redirection(self, url: str, target: str) -> None:
+        try:
+            where = urljoin(url, target)
+            allowed = self._is_home(where)
+        except ValueError:
+            allowed, where = False, f"//{target}"
+        if not allowed:
+            raise Refused(f"{_host(url)} redirects to {_host(where)}, which is not followed")
+
+    def _is_home(self, url: str) -> bool:
+        scheme, host = _origin(url)
+        home_scheme, home = self._home
+        if home_scheme == "https" and scheme != "https":
+            return False
+        if host == home or host.endswith("." + home):
+            return True
+        # AWS itself has a host for each region, and buckets are in one of them.
+        return any(host.endswith(suffix) and home.endswith(suffix) for suffix in AWS_SUFFIXES)
+
+
+class _Answer(AWSResponse):
+    """An answer of which no more is read into memory than an answer of S3 can have."""
+
+    _content: bytes | None
+
+    @property
+    def content(self) -> bytes:
+        if self._content is None:
+            failed = self.status_code >= 300
+            text = _read(self.raw, ERROR_SIZE_MAX_BYTES if failed else ANSWER_SIZE_MAX_BYTES)
+            fault = _fault(text)
+            if fault is not None and not failed:
+                raise Refused(fault)
+            # Of an error the status then has to say it all.
+            self._content = b"" if fault is not None or text is None else text
+        return self._content
+
+
+def _read(raw: Any, size_max: int) -> bytes | None:
+    """Return the whole body, None if it is longer than `size_max`."""
+    # What has come, not as much as was asked for: so a trickle is noticed.
+    read: Callable[[int], bytes] = getattr(raw, "read1", None) or raw.read
+    latest_s = time.monotonic() + ANSWER_TIME_MAX_S
+    blocks: list[bytes] = []
+    size = 0
+    while block := read(BLOCK_SIZE_BYTES):
+        blocks.append(block)
+        size += len(block)
+        if size > size_max:
+            raw.close()
+            return None
+        if time.monotonic() > latest_s:
+            raw.close()
+            raise Refused(f"an answer did not end within {ANSWER_TIME_MAX_S:.0f} s")
+    return b"".join(blocks)
+
+
+def _fault(text: bytes | None) -> str | None:
+    """Say why an answer is not to be parsed; None if nothing is wrong with it."""
+    if text is None:
+        return f"the answer is longer than {ANSWER_SIZE_MAX_BYTES:,} bytes"
+    if text.count(b"<") > TAGS_MAX:
+        return f"the answer has more than {TAGS_MAX:,} tags"
+    # In another encoding than UTF-8 one could not see what there is.
+    if b"<!ENTITY" in text or b"\0" in text[:4] or text[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "the answer is XML with definitions of its own, which S3 never sends"
+    return None
+
+
+def _origin(url: str) -> tuple[str, str]:
+    """Return scheme and host with its port, in lower case."""
+    parts = urlsplit(url)
+    return parts.scheme.lower(), _host(url).lower()
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return url.strip("/")
