@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Collection, Iterator
 
 from dvtool.checking import Asked, Checking, file_has
@@ -223,6 +224,7 @@ class _StoreRepair:
         self.copies = _Copies(checking)
         self.unknown: set[Digest] = set()
         """Packs of which it could not be found out what they held."""
+        self.lists_lost: set[Digest] = set()
 
     def run(self) -> None:
         if self.found.rebuild:
@@ -244,10 +246,11 @@ class _StoreRepair:
             self.report.done.append(_rebuilt(self.store, aside))
 
     def _mend_packs(self) -> None:
-        checks = [check for check in self.found.packs.values() if not check.newer]
+        checks = [c for c in self.found.packs.values() if c.places and not c.newer]
         places = mending.set_packs_aside(self.store, checks)
         for check in checks:
-            lost = check.bad - self.found.elsewhere.keys()
+            lost = self.found.bad_in.get(check.digest, set()) | check.bad
+            lost -= self.found.elsewhere.keys()
             aside = places.get(check.digest)
             count = mending.keep_good_chunks(self.store, check, aside, lost)
             if count:
@@ -258,6 +261,7 @@ class _StoreRepair:
         mending.index_packs(self.store, {one: self.found.sound[one] for one in others})
         for check in checks:
             mending.give_up_file(self.store, check.digest)
+        mending.take_from_aside(self.store)
 
     def _finish_leftovers(self) -> None:
         """Finish interrupted drops, then index the packs that an interrupted command left."""
@@ -280,6 +284,8 @@ class _StoreRepair:
         unknown = {d for d, check in self.found.packs.items() if not (check.places or check.newer)}
         if not unknown:
             return
+        # First, since the workspace may give the very same pack again, in the same place.
+        mending.set_packs_aside(self.store, [self.found.packs[one] for one in sorted(unknown)])
         lacking = self.store.lacking(self.checking.need.contents)
         self.copies.from_workspace(lacking)
         for remote in self.copies.remotes():
@@ -288,23 +294,38 @@ class _StoreRepair:
                     if self.copies.get_pack(remote, digest):
                         unknown.discard(digest)
         if self.store.lacking(self.checking.need.contents):
-            self.unknown = unknown
+            self.unknown = unknown  # their files stay, so that later checks go on telling of them
+            return
+        for digest in unknown:
+            mending.give_up_file(self.store, digest)
 
     # --- lists of files -------------------------------------------------------------------
 
     def _mend_shards(self) -> None:
         bad = {digest for one in self.mine if one.kind == "shard" for digest in one.shards}
-        for path, digest in list(self.store.files(SHARDS)):
-            if digest in bad:
-                mending.set_aside(self.store, path)
-                os.unlink(path)
+        aside = {d: mending.set_aside(self.store, p) for p, d in self._files_of(bad)}
         refs = {d: ref for d, ref in self.checking.need.shards.items() if d in bad}
         self._shards_from_workspace(refs)
-        left = [ref for ref in refs.values() if not self.store.has_shard(ref.digest)]
+        left = [ref for ref in refs.values() if not self._is_whole(ref)]
+        for digest in bad - refs.keys() | {ref.digest for ref in left}:
+            os.unlink(self.store.shard_path(digest))  # a fetch passes over what is there
         for remote in self.copies.remotes() if left else ():
             with self.copies.noting():
                 fetch_ops.fetch_shards(self.project, [remote], left)
             left = [ref for ref in left if not self.store.has_shard(ref.digest)]
+        for ref in left:
+            # Back in its place, so that later checks go on telling of it.
+            self.lists_lost.add(ref.digest)
+            shutil.copyfile(aside[ref.digest], self.store.shard_path(ref.digest))
+
+    def _files_of(self, shards: Collection[Digest]) -> list[tuple[str, Digest]]:
+        return [(path, digest) for path, digest in self.store.files(SHARDS) if digest in shards]
+
+    def _is_whole(self, ref: ShardRef) -> bool:
+        with contextlib.suppress(DvError):
+            self.store.held_shard(ref)
+            return True
+        return False
 
     def _shards_from_workspace(self, refs: dict[Digest, ShardRef]) -> None:
         """Make lists again from the files that they list, where these are as they were."""
@@ -330,8 +351,7 @@ class _StoreRepair:
     def _judge(self, lacking: Collection[Digest]) -> None:
         for one in self.mine:
             lost = one.contents & set(lacking)
-            lists = [d for d in one.shards if d in self.checking.need.shards]
-            absent = [d for d in lists if not self.store.has_shard(d)]
+            absent = one.shards & self.lists_lost
             if lost or absent:
                 one.failed = self._why(one, lost, absent)
             elif one.kind == "pack" and _pack_of(one) in self.unknown:

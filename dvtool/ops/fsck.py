@@ -43,6 +43,8 @@ class StoreCheck:
     """The packs that are not sound, or gone, by the name they have or should have."""
     sound: dict[Digest, int] = field(default_factory=dict)
     """Id -> size in bytes of the packs that are sound, indexed or not."""
+    bad_in: dict[Digest, set[Digest]] = field(default_factory=dict)
+    """Pack -> the chunks that cannot be read where store.db says that they lie in it."""
     bad: set[Digest] = field(default_factory=set)
     """Chunks that cannot be read where store.db says that they lie."""
     elsewhere: dict[Digest, Digest] = field(default_factory=dict)
@@ -74,7 +76,7 @@ class _StoreCheck:
         self.db: Database | None = None
         self.numbers: dict[Digest, tuple[int, int]] = {}
         """Pack -> its number and size in the index."""
-        self.bad_in: dict[Digest, set[Digest]] = {}
+        self.bad_in = self.result.bad_in
         self.unlisted: set[Digest] = set()
         self.recipes: dict[Digest, Recipe] = {}
         """Of contents that are needed and lacking, as packs have them."""

@@ -507,7 +507,7 @@ def _connect(path: str) -> sqlite3.Connection:
         db.close()
         raise CorruptError(
             f"the store's index {path} is damaged: {error}",
-            hint="move it away; the packs beside it hold all content",
+            hint="make it again from the packs: dv fsck --rebuild",
         ) from error
     except BaseException:
         db.close()

@@ -171,6 +171,26 @@ def noted_lost(store: LocalStore) -> set[Digest]:
     return {chunk for _, chunks in _notes(store) for chunk in chunks}
 
 
+def take_from_aside(store: LocalStore) -> None:
+    """Bring chunks back that were lost and are good in what was set aside.
+
+    A repair that was interrupted may have left them there only.
+    """
+    lost = noted_lost(store)
+    lost -= store.db.held_chunks(lost)
+    folder = os.path.join(store.path, ASIDE)
+    for name in sorted(os.listdir(folder)) if lost else ():
+        path = os.path.join(folder, name)
+        with contextlib.suppress(CorruptError), open(path, "rb") as file:
+            index = read_index(file, size=os.path.getsize(path), where=path)
+            places = [place for place in index.placements() if place.digest in lost]
+            fresh = list(write_packs(store, read_chunks(path, places)))
+            if fresh:
+                store.adopt(fresh)
+            store.add_tried(index.recipes)
+            lost -= store.db.held_chunks(lost)
+
+
 def forget_found(store: LocalStore) -> None:
     """Drop the notes of which every chunk is back."""
     for path, chunks in _notes(store):

@@ -620,3 +620,55 @@ def test_keys_are_named_as_they_are_on_the_remote(shared: Work) -> None:
     pack = remote_packs(shared)[0]
     pack.unlink()
     assert pack_key(bytes.fromhex(pack.name)) in shared.dv("fsck", "--remote", code=4).out
+
+
+# --- interruptions --------------------------------------------------------------------------
+
+
+def _is_stopped(work: Work) -> bool:
+    from dvtool.repo import Repo
+
+    try:
+        with Repo.open(str(work.root)) as repo:
+            repo.fsck(repair=True)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("harm", [_swap, _all_at_once])
+def test_a_repair_can_be_interrupted_anywhere_and_repeated(
+    stored: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Harm
+) -> None:
+    """Stop it before each link, rename and removal; then repeat it, and nothing is lost."""
+    harm(stored)
+    before = {path.read_bytes() for path in packs_of(stored)}
+    for step in range(0, 200, 2):
+        work = Work(tmp_path / f"step{step}")
+        shutil.copytree(stored.root, work.root, symlinks=True)
+        calls = 0
+
+        def counted(real: Callable[..., None], at: int = step) -> Callable[..., None]:
+            def call(*args: object, **options: object) -> None:
+                nonlocal calls
+                calls += 1
+                if calls == at + 1:
+                    raise KeyboardInterrupt
+                real(*args, **options)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for name in ("replace", "link", "unlink"):
+                patch.setattr(os, name, counted(getattr(os, name)))
+            stopped = _is_stopped(work)
+        kept = [*packs_of(work), *(store_of(work) / "aside").glob("*")]
+        assert before <= {path.read_bytes() for path in kept}, f"step {step}"
+        assert work.dv("fsck", "--repair", "--json").json["clean"], f"step {step}"
+        assert work.dv("fsck").lines[-1] == "all of it is whole"
+        _restored(work)
+        if not stopped:
+            assert step > 5
+            return
+        shutil.rmtree(work.root)
+    raise AssertionError("it never came to its end")
