@@ -20,7 +20,7 @@ import re
 import stat
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol, cast
 
@@ -385,6 +385,37 @@ class Git:
         commits that were amended or reset away included). Staged manifests are not in it.
         """
         return self._history_manifests("--all", "--reflog")
+
+    def commits_with(
+        self, blobs: Mapping[str, Collection[str]]
+    ) -> dict[tuple[str, str], list[str]]:
+        """Return (path, blob) -> the commits, newest first, that have this blob at this path.
+
+        Commits of all refs, of HEAD in every worktree and of all reflogs are looked at.
+        """
+        paths = [path for path in sorted(blobs) if "\n" not in path]
+        found: dict[tuple[str, str], list[str]] = {}
+        if not paths:
+            return found
+        commits = self._run("rev-list", "--all", "--reflog").stdout.decode("ascii").split()
+        asked = [(commit, path) for path in paths for commit in commits]
+        lines = "".join(f"{commit}:{path}\n" for commit, path in asked)
+        check = ("cat-file", "--batch-check=%(objectname)")
+        answer = self._run(*check, stdin=os.fsencode(lines)).stdout.split(b"\n")[:-1]
+        for (commit, path), line in zip(asked, answer, strict=True):
+            blob = line.decode("ascii", "replace")  # what is not there is answered at length
+            if blob in blobs[path]:
+                found.setdefault((path, blob), []).append(commit)
+        return found
+
+    def subjects(self, commits: Sequence[str]) -> dict[str, str]:
+        """Return commit -> subject; foreign text: escape to print."""
+        if not commits:
+            return {}
+        args = ("log", "-z", "--no-walk=unsorted", "--no-show-signature", "--encoding=UTF-8")
+        output = self._run(*args, "--format=tformat:%H %s", *commits, "--").stdout
+        lines = (text.decode("utf-8", "replace") for text in output.split(b"\0")[:-1])
+        return {commit: subject for commit, _, subject in (line.partition(" ") for line in lines)}
 
     # Objects
 

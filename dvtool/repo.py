@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from dvtool import publishing, resolving
+from dvtool import checking, publishing, repairing, resolving
 from dvtool.arguments import Arguments
 from dvtool.automation import Automation, Synced
 from dvtool.digest import parse_hex
 from dvtool.errors import (
+    DvError,
     ManifestError,
     MissingError,
     RemoteError,
@@ -27,6 +28,7 @@ from dvtool.errors import (
     size_text,
 )
 from dvtool.estimate import Estimate
+from dvtool.findings import Report, Sample
 from dvtool.git import Git
 from dvtool.ignore import ignore_target
 from dvtool.manifest import SUFFIX, Entry, Manifest, ShardRef, decode, manifest_digest, update
@@ -544,6 +546,46 @@ class Repo:
         ):
             return None
         return self.push(revs=tips)
+
+    # --- trust ----------------------------------------------------------------------------
+
+    def fsck(
+        self,
+        *,
+        workspace: bool = False,
+        remote: str | None = None,
+        deep: bool | Sample = False,
+        repair: bool = False,
+        rebuild: bool = False,
+    ) -> Report:
+        """Check the local store; with `workspace` the files, with `remote` that remote too.
+
+        `remote` is a name, or "" for the default one; `deep` reads its packs, all or a sample.
+        `repair` mends what can be, `rebuild` makes the index of the local store again first.
+        """
+        asked = checking.asked(workspace, remote, deep)
+        if not (repair or rebuild):
+            return checking.check(self.project, self.settings, asked)
+        bare = self.project.git.worktree is None
+        with contextlib.nullcontext() if bare else self.project.lock():
+            report = repairing.fsck(
+                self.project, self.settings, asked, repair=repair, rebuild=rebuild
+            )
+            if repair:
+                self._restore_rotten(report)
+            return report
+
+    def _restore_rotten(self, report: Report) -> None:
+        """Write files that rotted anew; what is in their place is saved first."""
+        for one in repairing.restorable(self.project, report):
+            try:
+                path = os.path.join(self.project.root, one.name)
+                done = self._restore(None, [path], force=True, remote=None, fetch=True)
+            except DvError as error:
+                one.failed = str(error)
+            else:
+                was = "".join(f"; what was there is saved: {s.blake3}" for s in done.saved)
+                one.repaired = f"it was written anew{was}"
 
     # --- verbs that only look -------------------------------------------------------------
 

@@ -44,6 +44,9 @@ COMMANDS: dict[str, dict[str, str]] = {
         "pull": "Download data and put it into the workspace.",
         "drop": "Free the space of data that the remote provably holds.",
     },
+    "Trust": {
+        "fsck": "Check that stored data is whole, and repair what is not.",
+    },
     "Looking": {
         "diff": "Show which files changed between commits, or in the workspace.",
         "log": "Show the commits that changed a target.",

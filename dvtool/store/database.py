@@ -79,6 +79,27 @@ CREATE TABLE IF NOT EXISTS remote_features (
 """
 """Apart, since an index that was made before there was this table gets it when it is opened."""
 
+_PLACE_TEST = " AND ".join(
+    f"typeof({column}) = 'integer' AND {column} BETWEEN 0 AND 4294967295"
+    for column in ("frame_offset", "frame_size", "start", "size")
+)
+_ROW_TESTS = {
+    "packs": "typeof(digest) = 'blob' AND length(digest) = 32 AND typeof(size) = 'integer'",
+    "chunks": f"typeof(digest) = 'blob' AND length(digest) = 32 AND typeof(pack) = 'integer' "
+    f"AND {_PLACE_TEST}",
+    "recipes": "typeof(digest) = 'blob' AND length(digest) = 32 AND typeof(size) = 'integer' "
+    "AND typeof(chunks) = 'blob' AND length(chunks) % 32 = 0",
+    "remotes": "typeof(name) = 'text'",
+    "remote_packs": "typeof(digest) = 'blob' AND typeof(size) = 'integer'",
+    "remote_chunks": f"typeof(digest) = 'blob' AND {_PLACE_TEST}",
+    "remote_objects": "typeof(key) = 'text' AND typeof(size) = 'integer' "
+    "AND typeof(md5) IN ('blob', 'null')",
+    "remote_shards": "typeof(digest) = 'blob' AND typeof(packs) = 'blob'",
+    "remote_roots": "typeof(manifest) = 'blob' AND typeof(root) = 'text'",
+    "remote_recipes": "typeof(digest) = 'blob' AND typeof(chunks) = 'blob'",
+    "remote_commits": "typeof(id) = 'text'",
+}
+
 
 class Database:
     """One connection to store.db. Values in, values out; every write is one transaction."""
@@ -186,6 +207,76 @@ class Database:
                 for number in row.fetchall():
                     self._db.execute("DELETE FROM chunks WHERE pack = ?", number)
                     self._db.execute("DELETE FROM packs WHERE id = ?", number)
+
+    # --- looking for damage ---------------------------------------------------------------
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the file itself; nothing if all of it can be read.
+
+        Columns are looked at too: a flipped bit can make a text or a number of a digest.
+        """
+        try:
+            rows = self._db.execute("PRAGMA integrity_check(10)").fetchall()
+            wrong = [str(row[0]) for row in rows if row[0] != "ok"]
+            for table, test in _ROW_TESTS.items():
+                row = self._db.execute(f"SELECT COUNT(*) FROM {table} WHERE NOT ({test})")
+                if count := row.fetchone()[0]:
+                    wrong.append(f"{count:,} rows of {table} are no such rows")
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+        return wrong
+
+    def stray_chunks(self) -> list[Digest]:
+        """Return the chunks that are said to be in a pack which is not known."""
+        rows = self._db.execute(
+            "SELECT digest FROM chunks WHERE pack NOT IN (SELECT id FROM packs)"
+        )
+        return [row[0] for row in rows]
+
+    def remote_numbers(self) -> list[int]:
+        """Return the numbers of the remotes that something is known of."""
+        return [row[0] for row in self._db.execute("SELECT id FROM remotes ORDER BY id")]
+
+    def every_recipe(self) -> Iterator[Recipe]:
+        """Yield all recipes, in batches: the index may change meanwhile."""
+        last = b""
+        while rows := self._db.execute(
+            "SELECT digest, size, chunks FROM recipes WHERE digest > ? ORDER BY digest LIMIT ?",
+            (last, QUERY_BATCH),
+        ).fetchall():
+            yield from (Recipe(digest, size, split(chunks)) for digest, size, chunks in rows)
+            last = rows[-1][0]
+
+    def rows_of(self, pack: Digest) -> list[Placement]:
+        """Return the chunks that are read from the pack of this id, if it is known."""
+        row = self._db.execute("SELECT id FROM packs WHERE digest = ?", (pack,)).fetchone()
+        return self.chunks_in(row[0]) if row else []
+
+    def take_hints(self, path: str) -> None:
+        """Take over what another index, readable and of this version, knows of remotes."""
+        self._db.execute("ATTACH ? AS old", (path,))
+        try:
+            with self._db:
+                for table in (name for name in _ROW_TESTS if name.startswith("remote")):
+                    self._db.execute(f"INSERT OR IGNORE INTO {table} SELECT * FROM old.{table}")
+                # How files are made that are on a remote only, so that no pack here says it.
+                self._db.execute(
+                    "INSERT OR IGNORE INTO remote_recipes "
+                    "SELECT remotes.id, one.digest, one.chunks FROM old.recipes AS one, remotes "
+                    "WHERE one.digest NOT IN (SELECT digest FROM recipes)"
+                )
+        finally:
+            self._db.execute("DETACH old")
+
+    def forget_chunks(self, chunks: Iterable[Digest]) -> None:
+        """Forget where chunks lie."""
+        with self._db:
+            self._db.executemany("DELETE FROM chunks WHERE digest = ?", [(one,) for one in chunks])
+
+    def forget_recipes(self, files: Iterable[Digest]) -> None:
+        """Forget recipes that turned out to make other files."""
+        with self._db:
+            self._db.executemany("DELETE FROM recipes WHERE digest = ?", [(one,) for one in files])
 
     # --- what remotes hold ----------------------------------------------------------------
 
@@ -301,6 +392,13 @@ class Database:
     def remote_root_names(self, remote: int) -> set[str]:
         """Return the ids of the roots of a remote that are known."""
         rows = self._db.execute("SELECT root FROM remote_roots WHERE remote = ?", (remote,))
+        return {row[0] for row in rows}
+
+    def manifests_of_root(self, remote: int, root: str) -> set[Digest]:
+        """Return the manifests for which a root is the one that is remembered."""
+        rows = self._db.execute(
+            "SELECT manifest FROM remote_roots WHERE remote = ? AND root = ?", (remote, root)
+        )
         return {row[0] for row in rows}
 
     def remote_roots(self, remote: int, manifests: Iterable[Digest]) -> dict[Digest, str]:
@@ -432,7 +530,7 @@ def _connect(path: str) -> sqlite3.Connection:
         db.close()
         raise CorruptError(
             f"the store's index {path} is damaged: {error}",
-            hint="move it away; the packs beside it hold all content",
+            hint="make it again from the packs: dv fsck --rebuild",
         ) from error
     except BaseException:
         db.close()

@@ -48,6 +48,10 @@ class Known:
         """Remember a root that was proven to be there."""
         self._db.add_remote_root(self._number, root, manifests)
 
+    def named_by_root(self, root: str) -> set[Digest]:
+        """Return the manifests that a root names, all of them if it was read or written here."""
+        return self._db.manifests_of_root(self._number, root)
+
     def commits(self) -> list[str]:
         """Return commits that, with all before them, were pushed from here."""
         return self._db.pushed_commits(self._number)

@@ -31,7 +31,9 @@ from dvtool.pack import (
 from dvtool.shard import RemotePack, encode_object, split_object
 from dvtool.store.database import Database
 
-PACKS, SHARDS, TEMP, DOOMED = "packs", "shards", "tmp", "doomed"
+PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"
+LOST = ".lost"
+"""Suffix of a note in `ASIDE`: the chunks that were lost with a pack, digest after digest."""
 LOCK_WAIT_S = 30
 OPEN_PACKS_MAX = 32
 STALE_TEMP_S = 2 * 24 * 3600
@@ -85,9 +87,19 @@ class LocalStore:
             if not _has_size(self.pack_path(pack.digest), pack.size)
         ]
         if lost:
+            for digest in lost:
+                with contextlib.suppress(OSError):
+                    self.note_lost(digest, [row.digest for row in database.rows_of(digest)])
             database.forget_packs(lost)
             with contextlib.suppress(CorruptError):
                 self.reindex()
+
+    def note_lost(self, pack: Digest, chunks: Collection[Digest]) -> None:
+        """Remember chunks that were lost with a pack, so that later checks still tell of them."""
+        if chunks:
+            folder = os.path.join(self.path, ASIDE)
+            os.makedirs(folder, exist_ok=True)
+            write_bytes(os.path.join(folder, pack.hex() + LOST), b"".join(sorted(chunks)))
 
     @property
     def database_path(self) -> str:
@@ -136,7 +148,7 @@ class LocalStore:
         count = 0
         recipes: list[Recipe] = []
         damage: CorruptError | None = None
-        for path, digest in self._files(PACKS):
+        for path, digest in self.files(PACKS):
             size = os.path.getsize(path)
             try:
                 with open(path, "rb") as file:
@@ -270,7 +282,8 @@ class LocalStore:
                 if os.path.getmtime(path) < time.time() - STALE_TEMP_S:
                     os.unlink(path)
 
-    def _files(self, kind: str) -> Iterator[tuple[str, Digest]]:
+    def files(self, kind: str) -> Iterator[tuple[str, Digest]]:
+        """Yield path and name of every pack (`PACKS`) or shard (`SHARDS`) that lies here."""
         top = os.path.join(self.path, kind)
         for folder in sorted(os.listdir(top)) if os.path.isdir(top) else ():
             for name in sorted(os.listdir(os.path.join(top, folder))):

@@ -82,6 +82,11 @@ class FetchedShard:
         return {chunk.pack for chunks in self.locations.values() for chunk in chunks}
 
 
+def _fresh_mark() -> bytes:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return msgspec.json.encode(Mark(FORMAT, secrets.token_hex(16), now)) + b"\n"
+
+
 def pack_key(digest: Digest) -> str:
     """Return the key of a pack."""
     name = digest.hex()
@@ -170,10 +175,14 @@ class RemoteStore:
                 f"{self.url} holds other things (such as {other.key!r}) and no {MARK}",
                 hint="choose an empty bucket, prefix or folder",
             )
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        fresh = Mark(FORMAT, secrets.token_hex(16), now)
-        self.backend.put_if_absent(MARK, msgspec.json.encode(fresh) + b"\n")
+        self.backend.put_if_absent(MARK, _fresh_mark())
         # Two first pushes at once: whichever dv.json stands now is the remote's.
+        return self.required_mark()
+
+    def renew_mark(self) -> Mark:
+        """Put a new dv.json, with a new id, in the place of one that is lost or damaged."""
+        self.backend.put(MARK, _fresh_mark())
+        self._mark = None
         return self.required_mark()
 
     # --- packs ----------------------------------------------------------------------------

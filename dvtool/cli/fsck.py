@@ -1,0 +1,244 @@
+"""``dv fsck``: check that stored data is whole."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dvtool.cli.frame import Frame, command
+from dvtool.cli.output import Screen, count_text, size_text
+from dvtool.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from dvtool.findings import Damage, RemoteCounts, Report, Sample, StoreCounts, WorkspaceCounts
+
+FILES_SHOWN_MAX = 5
+SEED_MAX = 1 << 32
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)%?")
+
+
+@command(
+    "fsck",
+    examples=(
+        "dv fsck                         # the local store",
+        "dv fsck --workspace             # and the files, byte by byte",
+        "dv fsck --remote                # and the remote, downloading no data",
+        "dv fsck --remote backup --deep  # the data of that remote as well",
+        "dv fsck --remote --sample 5%    # or a random part of it",
+        "dv fsck --repair                # mend what is damaged",
+    ),
+    exits=(4, 5, 6, 7, 9),
+    json_keys=(
+        '{"clean", "damage": [{"place", "kind", "name", "problem", "missing", "repaired", '
+        '"failed", "targets", "files": [{"path", "blake3", "bytes", "copies"}], "commits", '
+        '"commits_shown": [{"commit", "subject"}]}], "store", "workspace", "remote", "done"}; '
+        "the last but one are counts, or null if that was not checked."
+    ),
+)
+@click.option("--workspace", is_flag=True, help="Read the tracked files too, whatever their stat.")
+@click.option(
+    "--remote",
+    metavar="[NAME]",
+    is_flag=False,
+    flag_value="",
+    help="Check a remote too, the default one without a name.",
+)
+@click.option("--deep", is_flag=True, help="Download and check every pack of the remote.")
+@click.option("--sample", metavar="PERCENT", help="Download and check only so many, at random.")
+@click.option("--repair", is_flag=True, help="Bring back what is damaged, from a good copy.")
+@click.option("--rebuild", is_flag=True, help="Make the index of the local store again first.")
+@click.option("--seed", type=click.IntRange(0), help="Take the same sample as a run before.")
+def fsck(
+    frame: Frame,
+    workspace: bool,
+    remote: str | None,
+    deep: bool,
+    sample: str | None,
+    repair: bool,
+    rebuild: bool,
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    """Check that stored data is whole; say what is damaged, what that touches and where it is good.
+
+    Every byte of the local store is read. Of a remote, the lists of files are read in full, and
+    for packs the remote is asked whether it has them, with the right size and MD5. Content that
+    was never fetched is not damage.
+
+    Nothing is changed without --repair. That takes good copies from packs here, the workspace and
+    the remotes, in this order. What is damaged is set aside, and never deleted.
+    """
+    depth = _sample(sample, seed) if sample is not None else deep
+    screen = frame.screen
+    with frame.repo(required=False) as repo:
+        report = repo.fsck(
+            workspace=workspace, remote=remote, deep=depth, repair=repair, rebuild=rebuild
+        )
+        if as_json:
+            screen.json(_as_json(report))
+        else:
+            _show(screen, report)
+    if report.exit_code:
+        raise click.exceptions.Exit(report.exit_code)
+
+
+def _sample(text: str, seed: int | None) -> Sample:
+    from dvtool.findings import Sample
+
+    match = _PERCENT.fullmatch(text)
+    if match is None:
+        raise UsageError(f"not a percentage: {printable(text)}", hint="dv fsck --sample 5%")
+    return Sample(float(match[1]) / 100, secrets.randbelow(SEED_MAX) if seed is None else seed)
+
+
+# --- for people -----------------------------------------------------------------------------
+
+
+def _show(screen: Screen, report: Report) -> None:
+    for one in report.damage:
+        _show_damage(screen, one)
+    screen.done(f"local store: {_store_text(report.store)}")
+    for line in _store_notes(report.store):
+        screen.note(line)
+    if report.workspace is not None:
+        screen.done(f"workspace: {_workspace_text(report.workspace)}")
+    if report.remote is not None:
+        screen.done(f"{printable(report.remote.url)}: {_remote_text(report.remote)}")
+        if report.remote.not_pushed:
+            names = ", ".join(map(printable, report.remote.not_pushed[:FILES_SHOWN_MAX]))
+            screen.note(f"not pushed there: {names}")
+    for line in report.done:
+        screen.done(line)
+    if report.clean:
+        screen.done("all of it is whole" if not report.damage else "all damage was repaired")
+    else:
+        screen.line(screen.style(_verdict(report), "red", "bold"))
+
+
+def _verdict(report: Report) -> str:
+    missing = sum(one.missing for one in report.remaining)
+    damaged = len(report.remaining) - missing
+    parts = [f"{damaged:,} damaged"] if damaged else []
+    return ", ".join(parts + ([f"{missing:,} missing"] if missing else []))
+
+
+def _show_damage(screen: Screen, one: Damage) -> None:
+    label, colour = ("missing", "yellow") if one.missing else ("damaged", "red")
+    if one.repaired:
+        label, colour = "repaired", "green"
+    name = f"{printable(one.place)}: {printable(one.name)}" if one.name else printable(one.place)
+    verb = "" if one.name else "content "
+    screen.line(f"{screen.style(label, colour)}  {name} {verb}{printable(one.problem)}")
+    for line in _touched(one):
+        screen.line(f"    {line}")
+    if one.repaired:
+        screen.line(f"    {printable(one.repaired)}")
+    elif one.failed:
+        screen.line(f"    not repaired: {printable(one.failed)}")
+
+
+def _touched(one: Damage) -> Iterator[str]:
+    if one.targets:
+        yield f"targets: {', '.join(map(printable, one.targets[:FILES_SHOWN_MAX]))}"
+    for file in one.files[:FILES_SHOWN_MAX]:
+        good = ", ".join(map(printable, file.copies)) or "nowhere known"
+        yield f"{printable(file.path)}  {size_text(file.size)}, good copy: {good}"
+    if len(one.files) > FILES_SHOWN_MAX:
+        without = sum(not file.copies for file in one.files)
+        places = Counter(copy for file in one.files for copy in file.copies)
+        counts = [f"{printable(place)} {count:,}" for place, count in places.most_common()]
+        counts += [f"nowhere known {without:,}"] if without else []
+        yield f"… {count_text(len(one.files), 'file')} in all; good copies: {', '.join(counts)}"
+    if one.commits:
+        shown = "; ".join(f"{c.id[:10]} {printable(c.subject)}" for c in one.commits_shown)
+        more = " …" if one.commits > len(one.commits_shown) else ""
+        yield f"in {count_text(one.commits, 'commit')}: {shown}{more}"
+
+
+def _store_text(counts: StoreCounts) -> str:
+    packs = f"{count_text(counts.packs, 'pack')}, {size_text(counts.bytes)}"
+    return (
+        f"{packs}, {count_text(counts.shards, 'list')} of files and "
+        f"{count_text(counts.recipes, 'recipe')} read; {count_text(counts.contents, 'content')} "
+        "needed"
+    )
+
+
+def _store_notes(counts: StoreCounts) -> Iterator[str]:
+    if counts.not_here:
+        text = f"{counts.not_here:,} of them not here ({size_text(counts.not_here_bytes)})"
+        if counts.nowhere_known:
+            text += f", {counts.nowhere_known:,} not known to be on a remote: dv fsck --remote asks"
+        yield text
+    if counts.lists_not_here:
+        yield f"{count_text(counts.lists_not_here, 'list')} of files not here, nor looked into"
+    if counts.unread_manifests:
+        yield f"{count_text(counts.unread_manifests, 'manifest')} in history cannot be read"
+    leftovers = {
+        "pack that the index does not list": counts.unindexed_packs,
+        "unfinished file": counts.temporary_files,
+        "unfinished drop": counts.unfinished_drops,
+        "file set aside by repairs": counts.set_aside,
+    }
+    some = [f"{count:,} × {what}" for what, count in leftovers.items() if count]
+    if some:
+        yield f"harmless: {', '.join(some)}"
+
+
+def _workspace_text(counts: WorkspaceCounts) -> str:
+    text = f"{count_text(counts.files, 'file')}, {size_text(counts.bytes)} read"
+    if counts.changed:
+        text += f"; {counts.changed:,} edited since dv add"
+    if counts.unreadable:
+        text += f"; {counts.unreadable:,} cannot be read"
+    return text
+
+
+def _remote_text(counts: RemoteCounts) -> str:
+    text = (
+        f"{count_text(counts.manifests, 'manifest')} in {count_text(counts.roots, 'root')}, "
+        f"{count_text(counts.shards, 'list')} of files with {counts.locations:,} places, "
+        f"{count_text(counts.packs, 'pack')}, {size_text(counts.bytes)}"
+    )
+    if counts.md5_equal:
+        text += f"; {counts.md5_equal:,} with the MD5 of the pack here"
+    if counts.packs_read:
+        text += f"; {count_text(counts.packs_read, 'pack')}, {size_text(counts.bytes_read)} read"
+    if counts.seed is not None:
+        text += f" (--seed {counts.seed})"
+    return text
+
+
+# --- for programs ---------------------------------------------------------------------------
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    return {
+        "clean": report.clean,
+        "damage": [_damage_json(one) for one in report.damage],
+        "store": asdict(report.store),
+        "workspace": asdict(report.workspace) if report.workspace else None,
+        "remote": asdict(report.remote) if report.remote else None,
+        "done": report.done,
+    }
+
+
+def _damage_json(one: Damage) -> dict[str, Any]:
+    return {
+        **{name: getattr(one, name) for name in ("place", "kind", "name", "problem", "missing")},
+        "repaired": one.repaired or None,
+        "failed": one.failed or None,
+        "targets": list(one.targets),
+        "files": [
+            {"path": f.path, "blake3": f.digest.hex(), "bytes": f.size, "copies": list(f.copies)}
+            for f in one.files
+        ],
+        "commits": one.commits,
+        "commits_shown": [{"commit": c.id, "subject": c.subject} for c in one.commits_shown],
+    }

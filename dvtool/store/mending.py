@@ -1,0 +1,209 @@
+"""Repairs inside the local store: keeps what is good of damaged packs, makes store.db again.
+
+Nothing is deleted. A damaged file gets a second name below `aside/` first; only then may the store
+give it up. Each step can be repeated: what an interruption leaves is found by the next check.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from dvtool.atomic import sync_folder, temp_name
+from dvtool.digest import DIGEST_SIZE_BYTES, Digest
+from dvtool.errors import CorruptError
+from dvtool.pack import PackInfo, PackWriter, Recipe, read_index
+from dvtool.store.local import ASIDE, LOST, LocalStore
+from dvtool.store.packcheck import PackCheck, read_chunks
+
+
+def set_aside(store: LocalStore, path: str) -> str:
+    """Give a file a second name below `aside/`, or a copy where there are no links; return it."""
+    folder = os.path.join(store.path, ASIDE)
+    os.makedirs(folder, exist_ok=True)
+    place = os.path.join(folder, os.path.basename(path))
+    number = 1
+    while os.path.lexists(place):
+        if os.path.samefile(place, path):
+            return place
+        number += 1
+        place = os.path.join(folder, f"{os.path.basename(path)}.{number}")
+    try:
+        os.link(path, place)
+    except OSError:
+        temp = os.path.join(folder, temp_name())
+        shutil.copyfile(path, temp)
+        os.replace(temp, place)
+    sync_folder(folder)
+    return place
+
+
+def set_packs_aside(store: LocalStore, checks: Iterable[PackCheck]) -> dict[Digest, str]:
+    """Set the files of damaged packs aside; return where each is now."""
+    places: dict[Digest, str] = {}
+    for check in checks:
+        path = store.pack_path(check.digest)
+        if os.path.lexists(path):
+            places[check.digest] = set_aside(store, path)
+    return places
+
+
+def keep_good_chunks(
+    store: LocalStore, check: PackCheck, aside: str | None, lost: Collection[Digest]
+) -> int:
+    """Put the good chunks of a damaged pack into sound packs and the index; return their number.
+
+    `aside` is where its file is now, if there is one. `lost` are the chunks that no pack here has
+    any more; they are noted.
+    """
+    store.note_lost(check.digest, lost)
+    fresh: list[tuple[str, PackInfo]] = []
+    if aside is not None and check.misnamed and check.found is not None:
+        fresh = [_copied(store, aside, check)]
+    elif aside is not None:
+        good = [place for place in check.places if place.digest not in check.bad]
+        recipes = check.index.recipes if check.index is not None else []
+        fresh = list(write_packs(store, read_chunks(aside, good), recipes))
+    recipes = [recipe for _, info in fresh for recipe in info.index.recipes]
+    for _, info in fresh:
+        info.index.recipes = []
+    if fresh:
+        store.adopt(fresh)
+    rows = store.db.rows_of(check.digest)
+    known = check.places if check.index is not None and not check.misnamed else tuple(rows)
+    store.db.forget_chunks({row.digest for row in rows} - {place.digest for place in known})
+    store.db.replace_pack(check.digest, known, [info for _, info in fresh])
+    store.add_tried(recipes)
+    return sum(len(info.index.chunk_digests) for _, info in fresh)
+
+
+def give_up_file(store: LocalStore, digest: Digest) -> None:
+    """Take a damaged pack, which was set aside, out of the packs."""
+    if digest not in {pack.digest for pack in store.db.packs().values()}:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(store.pack_path(digest))
+
+
+def _copied(store: LocalStore, path: str, check: PackCheck) -> tuple[str, PackInfo]:
+    assert check.found is not None and check.index is not None
+    temp = store.temp_path()
+    with open(path, "rb") as source, open(temp, "xb") as file:
+        shutil.copyfileobj(source, file)
+        file.flush()
+        os.fsync(file.fileno())
+    return temp, PackInfo(check.found, check.size, check.index)
+
+
+def write_packs(
+    store: LocalStore, chunks: Iterable[tuple[Digest, bytes]], recipes: Iterable[Recipe] = ()
+) -> Iterator[tuple[str, PackInfo]]:
+    """Yield new packs of chunks, then recipes, under temporary paths, flushed. None if nothing."""
+    left = _once(chunks)
+    notes = list(recipes)
+    item = next(left, None)
+    while item is not None or notes:
+        temp = store.temp_path()
+        with open(temp, "xb") as file:
+            writer = PackWriter(file)
+            while item is not None and writer.fits(len(item[1])):
+                writer.add(*item)
+                item = next(left, None)
+            while item is None and notes and writer.fits_recipe(notes[-1]):
+                writer.add_recipe(notes.pop())
+            info = writer.finish()
+            file.flush()
+            os.fsync(file.fileno())
+        yield temp, info
+
+
+def _once(chunks: Iterable[tuple[Digest, bytes]]) -> Iterator[tuple[Digest, bytes]]:
+    seen: set[Digest] = set()
+    for digest, data in chunks:
+        if digest not in seen:
+            seen.add(digest)
+            yield digest, data
+
+
+def index_packs(store: LocalStore, packs: Mapping[Digest, int]) -> None:
+    """Index sound packs, id -> size, that are in place; their recipes once they were tried."""
+    for digest, size in packs.items():
+        path = store.pack_path(digest)
+        with open(path, "rb") as file:
+            index = read_index(file, size=size, where=path)
+        recipes, index.recipes = index.recipes, []
+        store.db.add_packs([PackInfo(digest, size, index)])
+        store.add_tried(recipes)
+
+
+# --- store.db -------------------------------------------------------------------------------
+
+
+def rebuild(store: LocalStore, *, hints: bool) -> str | None:
+    """Make store.db again from the packs; return where the old one is now.
+
+    With `hints`, what the old one knows of remotes is taken over; it must be readable then.
+    """
+    store.close()
+    aside = None
+    if os.path.exists(store.database_path):
+        folder = os.path.join(store.path, ASIDE)
+        os.makedirs(folder, exist_ok=True)
+        aside = os.path.join(folder, f"store-{time.time_ns()}.db")
+        for suffix in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(store.database_path + suffix, aside + suffix)
+        sync_folder(folder)
+    with contextlib.suppress(CorruptError):  # of damaged packs, which the check has named
+        store.db.packs()
+    if aside is not None and hints:
+        store.db.take_hints(aside)
+    return aside
+
+
+# --- what was lost --------------------------------------------------------------------------
+
+
+def noted_lost(store: LocalStore) -> set[Digest]:
+    """Return every chunk that was noted as lost; some may be back by now."""
+    return {chunk for _, chunks in _notes(store) for chunk in chunks}
+
+
+def take_from_aside(store: LocalStore) -> None:
+    """Bring chunks back that were lost and are good in what was set aside.
+
+    A repair that was interrupted may have left them there only.
+    """
+    lost = noted_lost(store)
+    lost -= store.db.held_chunks(lost)
+    folder = os.path.join(store.path, ASIDE)
+    for name in sorted(os.listdir(folder)) if lost else ():
+        path = os.path.join(folder, name)
+        with contextlib.suppress(CorruptError), open(path, "rb") as file:
+            index = read_index(file, size=os.path.getsize(path), where=path)
+            places = [place for place in index.placements() if place.digest in lost]
+            fresh = list(write_packs(store, read_chunks(path, places)))
+            if fresh:
+                store.adopt(fresh)
+            store.add_tried(index.recipes)
+            lost -= store.db.held_chunks(lost)
+
+
+def forget_found(store: LocalStore) -> None:
+    """Drop the notes of which every chunk is back."""
+    for path, chunks in _notes(store):
+        if store.db.held_chunks(chunks) == chunks:
+            os.unlink(path)
+
+
+def _notes(store: LocalStore) -> Iterator[tuple[str, set[Digest]]]:
+    folder = os.path.join(store.path, ASIDE)
+    step = DIGEST_SIZE_BYTES
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        if name.endswith(LOST):
+            path = os.path.join(folder, name)
+            with open(path, "rb") as file:
+                data = file.read()
+            yield path, {data[at : at + step] for at in range(0, len(data), step)}

@@ -1,0 +1,331 @@
+"""Damage on every kind of remote: found, named, mended from any good copy, and then clean."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dvtool.backend.base import Backend
+from dvtool.digest import digest_of
+from dvtool.findings import Report
+from dvtool.manifest import decode_any_shard
+from dvtool.pack import PackWriter, Placement
+from dvtool.repo import Repo
+from dvtool.shard import (
+    Located,
+    RemotePack,
+    contents_of,
+    decode_locations,
+    encode_object,
+    split_object,
+)
+from tests.scenario import Clone, Remote, noise
+
+LIMIT = 1 << 30
+
+
+@pytest.fixture
+def work(tmp_path: Path, remote: Remote) -> Clone:
+    work = Clone.new(tmp_path / "work", remote)
+    for number in range(3):
+        work.write(f"data/{number}.bin", noise(200_000, number))
+    work.write("data/small.txt", b"small")
+    work.write("other/x.bin", noise(150_000, 9))
+    work.add("data", "other")
+    work.git("add", "-A")
+    work.commit("Add the data")
+    with work.repo() as repo:
+        repo.push()
+    return work
+
+
+def backend_of(repo: Repo) -> Backend:
+    return repo.settings.open_remote().backend
+
+
+def keys(backend: Backend, prefix: str) -> list[str]:
+    """Keys below a prefix, the largest object first."""
+    found = sorted(backend.list(prefix), key=lambda info: (-info.size, info.key))
+    return [info.key for info in found]
+
+
+def flip(backend: Backend, key: str, at: int = 1_000) -> None:
+    data = bytearray(backend.get(key, size_max=LIMIT))
+    data[at % len(data)] ^= 0x55
+    backend.put(key, bytes(data))
+
+
+def flip_pack(backend: Backend) -> None:
+    flip(backend, keys(backend, "packs/")[0])
+
+
+def flip_every_frame(backend: Backend) -> None:
+    key = keys(backend, "packs/")[0]
+    data = backend.get(key, size_max=LIMIT)
+    backend.put(key, bytes(byte ^ 0x55 for byte in data[:-600]) + data[-600:])
+
+
+def flip_pack_index(backend: Backend) -> None:
+    flip(backend, keys(backend, "packs/")[0], -45)
+
+
+def cut_pack(backend: Backend) -> None:
+    key = keys(backend, "packs/")[0]
+    backend.put(key, backend.get(key, size_max=LIMIT)[:100_000])
+
+
+def lose_packs(backend: Backend) -> None:
+    for key in keys(backend, "packs/"):
+        backend.delete(key)
+
+
+def swap_packs(backend: Backend) -> None:
+    first = keys(backend, "packs/")[0]
+    buffer = io.BytesIO()
+    writer = PackWriter(buffer)
+    writer.add(digest_of(b"another"), b"another")
+    writer.finish()
+    backend.put(first, buffer.getvalue())
+
+
+def flip_shards(backend: Backend) -> None:
+    for key in keys(backend, "shards/"):
+        flip(backend, key, 60)
+
+
+def lose_shards(backend: Backend) -> None:
+    for key in keys(backend, "shards/"):
+        backend.delete(key)
+
+
+def flip_root(backend: Backend) -> None:
+    flip(backend, keys(backend, "roots/")[0], 40)
+
+
+def cut_root(backend: Backend) -> None:
+    key = keys(backend, "roots/")[0]
+    backend.put(key, backend.get(key, size_max=LIMIT)[:-5])
+
+
+def lose_mark(backend: Backend) -> None:
+    backend.delete("dv.json")
+
+
+def break_mark(backend: Backend) -> None:
+    backend.put("dv.json", b"{}")
+
+
+def _relocate(backend: Backend, change: Callable[[Located], Located]) -> None:
+    """Let every shard say something else about where its content lies, in proper form."""
+    for key in keys(backend, "shards/"):
+        text, raw = split_object(backend.get(key, size_max=LIMIT), key)
+        entries = decode_any_shard(text, bytes.fromhex(key[-64:]))
+        locations = decode_locations(raw, entries, key)
+        told = {file: [change(chunk) for chunk in chunks] for file, chunks in locations.items()}
+        assert list(told) == list(contents_of(entries))
+        backend.put(key, encode_object(text, told))
+
+
+def lie_beyond_the_index(backend: Backend) -> None:
+    """Point into the trailer: within the pack, behind its frames."""
+
+    def change(chunk: Located) -> Located:
+        place = chunk.placement
+        end = chunk.pack.size
+        return Located(chunk.pack, Placement(place.digest, end - 20, 20, place.start, place.size))
+
+    _relocate(backend, change)
+
+
+def lie_about_the_frame(backend: Backend) -> None:
+    def change(chunk: Located) -> Located:
+        place = chunk.placement
+        return Located(
+            chunk.pack,
+            Placement(place.digest, place.frame_offset + 1, place.frame_size, 0, place.size),
+        )
+
+    _relocate(backend, change)
+
+
+def lie_about_the_pack(backend: Backend) -> None:
+    """Name a pack that is not there."""
+
+    def change(chunk: Located) -> Located:
+        return Located(RemotePack(digest_of(b"no pack"), 50_000_000), chunk.placement)
+
+    _relocate(backend, change)
+
+
+def lie_about_the_size(backend: Backend) -> None:
+    def change(chunk: Located) -> Located:
+        return Located(RemotePack(chunk.pack.digest, chunk.pack.size + 1), chunk.placement)
+
+    _relocate(backend, change)
+
+
+Harm = Callable[[Backend], None]
+DEEP_ONLY: list[Harm] = [flip_pack, flip_every_frame, flip_pack_index]
+"""A store that states no MD5 shows these only to whoever reads the packs."""
+HARMS: list[Harm] = [
+    *DEEP_ONLY,
+    *(cut_pack, lose_packs, swap_packs, flip_shards, lose_shards, flip_root, cut_root),
+    *(lose_mark, break_mark),
+    *(lie_beyond_the_index, lie_about_the_frame, lie_about_the_pack, lie_about_the_size),
+]
+
+
+def describe(report: Report) -> str:
+    return "\n".join(
+        f"{one.place} {one.name}: {one.problem} | {one.repaired} | {one.failed}"
+        for one in report.damage
+    )
+
+
+def check(work: Clone, *, deep: bool = False, repair: bool = False) -> Report:
+    with work.repo() as repo:
+        return repo.fsck(remote="origin", deep=deep, repair=repair)
+
+
+PLACES = [("folder", harm) for harm in HARMS] + [
+    (server, harm)
+    for server in ("rclone", "moto")
+    for harm in (flip_every_frame, lose_packs, lose_shards, cut_root, lie_about_the_frame)
+]
+
+
+@pytest.mark.parametrize(("remote", "harm"), PLACES, indirect=["remote"])
+def test_found_and_mended(work: Clone, remote: Remote, tmp_path: Path, harm: Harm) -> None:
+    with work.repo() as repo:
+        harm(backend_of(repo))
+        before = objects(backend_of(repo))
+        states_md5 = any(info.md5 for info in backend_of(repo).list(""))
+    found = check(work, deep=harm in DEEP_ONLY and not states_md5)
+    assert not found.clean
+    assert {one.place for one in found.damage} == {found.remote.url if found.remote else ""}
+    with work.repo() as repo:
+        assert objects(backend_of(repo)) == before, "a check changes nothing"
+    mended = check(work, deep=True, repair=True)
+    assert mended.clean, describe(mended)
+    with work.repo() as repo:
+        after = set(objects(backend_of(repo)).values())
+        assert set(before.values()) <= after, "nothing is lost, damaged or not"
+    again = check(work, deep=True)
+    assert not again.damage, describe(again)
+    clone = work.clone(tmp_path / "clone", remote)
+    with clone.repo() as repo:
+        repo.pull()
+    assert clone.tree("data") == work.tree("data")
+    with work.repo() as repo:
+        pushed = repo.push().pushed
+        assert pushed.packs == 0 and pushed.bytes < 1_000  # a root at most, for a new dv.json
+
+
+def objects(backend: Backend) -> dict[str, bytes]:
+    return {key: backend.get(key, size_max=LIMIT) for key in keys(backend, "")}
+
+
+def test_md5_shows_damage_without_a_download(work: Clone) -> None:
+    with work.repo() as repo:
+        backend = backend_of(repo)
+        if not any(info.md5 for info in backend.list("")):
+            pytest.skip("this store states no MD5")
+        assert check(work).remote.md5_equal == 2  # type: ignore[union-attr]
+        flip_pack(backend)
+    found = check(work)
+    assert "MD5" in found.damage[0].problem
+
+
+@pytest.mark.parametrize("remote", ["folder"], indirect=True)
+@pytest.mark.parametrize("harm", [flip_every_frame, cut_pack, lose_packs, lose_shards])
+def test_what_no_good_copy_exists_of_is_said(
+    work: Clone, remote: Remote, tmp_path: Path, harm: Harm
+) -> None:
+    """A clone without any data finds the damage, and makes nothing worse."""
+    clone = work.clone(tmp_path / "clone", remote)
+    with work.repo() as repo:
+        harm(backend_of(repo))
+        before = objects(backend_of(repo))
+    found = check(clone, deep=True, repair=True)
+    assert not found.clean
+    assert any("no good copy of" in one.failed for one in found.damage), describe(found)
+    with work.repo() as repo:
+        after = objects(backend_of(repo))
+        assert set(before.values()) <= set(after.values())
+    assert not check(clone, deep=True).clean
+    assert check(work, deep=True, repair=True).clean
+    assert check(clone, deep=True).clean
+
+
+@pytest.mark.parametrize("remote", ["folder"], indirect=True)
+def test_damage_in_one_frame_costs_what_is_in_it(
+    work: Clone, remote: Remote, tmp_path: Path
+) -> None:
+    """What is still good of a pack is kept, by a clone that has nothing of it."""
+    clone = work.clone(tmp_path / "clone", remote)
+    with work.repo() as repo:
+        flip(backend_of(repo), keys(backend_of(repo), "packs/")[0], 30_000)
+    found = check(clone, deep=True, repair=True)
+    touched = {file.path for one in found.remaining for file in one.files}
+    assert len(touched) == 1
+    assert touched < {"data/0.bin", "data/1.bin", "data/2.bin", "other/x.bin"}
+    with clone.repo() as repo:
+        names = {"data/0.bin", "data/1.bin", "data/2.bin", "other/x.bin"} - touched
+        repo.pull(paths=sorted(names))
+
+
+def test_mending_from_another_remote(work: Clone, remote: Remote, tmp_path: Path) -> None:
+    with work.repo() as repo:
+        repo.settings.set_remote("backup", str(tmp_path / "backup"), local=True)
+        repo.push(remote="backup")
+    clone = work.clone(tmp_path / "clone", remote)
+    with clone.repo() as repo:
+        repo.settings.set_remote("backup", str(tmp_path / "backup"), local=True)
+        flip_every_frame(backend_of(repo))
+    shutil.rmtree(work.path)
+    mended = check(clone, deep=True, repair=True)
+    assert mended.clean, describe(mended)
+    assert not check(clone, deep=True).damage
+
+
+@pytest.mark.parametrize("remote", ["folder"], indirect=True)
+def test_what_both_sides_lost_comes_from_the_workspace(work: Clone) -> None:
+    with work.repo() as repo:
+        lose_packs(backend_of(repo))
+    shutil.rmtree(work.path / ".git/dv/packs")
+    assert not check(work).clean
+    mended = check(work, deep=True, repair=True)
+    assert mended.clean, describe(mended)
+    assert not check(work, deep=True).damage
+
+
+@pytest.mark.parametrize("remote", ["folder"], indirect=True)
+def test_what_is_neither_here_nor_there_is_missing(work: Clone, remote: Remote) -> None:
+    work.write("data/new.bin", noise(100_000, 77))
+    work.add("data")
+    work.commit("never pushed")
+    clone = work.clone(work.path.parent / "clone", remote)
+    found = check(clone)
+    assert found.exit_code == 4
+    assert [file.path for file in found.damage[0].files] == ["data/new.bin"]
+    assert found.remote is not None
+    assert found.remote.not_pushed == ("data",)
+    assert check(work).clean
+
+
+@pytest.mark.parametrize("remote", ["folder"], indirect=True)
+def test_few_requests(work: Clone, tmp_path: Path) -> None:
+    from tests.faulty import Faulty
+
+    with work.repo() as repo:
+        store = repo.settings.open_remote()
+        store.backend = counting = Faulty(store.backend, on="nothing")
+        repo.settings.open_remote = lambda name=None: store  # type: ignore[method-assign]
+        assert repo.fsck(remote="origin").clean
+    assert counting.calls["read_into"] == 0
+    assert counting.calls["get"] == 4  # dv.json, a root, two lists
+    assert counting.calls["list"] + counting.calls["head"] <= 3
