@@ -503,6 +503,28 @@ def path_fault(path: str) -> str | None:
     return None
 
 
+def target_fault(target: str) -> str | None:
+    """Say why a path cannot name a target ('is absolute', …); None if it can.
+
+    The manifest's own name says which target it is of, so `...dv.json` would be that of `..`.
+    """
+    if not target.isascii() and not _is_utf8(target):
+        return "has a name that is not valid UTF-8"
+    if "\n" in target or "\r" in target:
+        return "has a newline in it"
+    if target.endswith(SUFFIX):
+        return "would be a manifest"
+    return path_fault(target)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def link_fault(path: str, target: str) -> str | None:
     """Say why the symlink at `path` may not point at `target` ('is absolute', …), None if it may.
 

@@ -27,7 +27,7 @@ from dvtool.manifest import (
     decode,
     encode,
     manifest_digest,
-    path_fault,
+    target_fault,
 )
 from dvtool.progress import SILENT, Progress
 from dvtool.selection import AFTER_SLASH, Selection, select
@@ -126,8 +126,8 @@ class Project:
     # --- manifests in git -----------------------------------------------------------------
 
     def manifests_at(self, commit: str) -> dict[str, Manifest]:
-        """Return target -> manifest of a commit."""
-        blobs = self.git.manifests_at(commit)
+        """Return target -> manifest of a commit; ManifestError if one has an impossible name."""
+        blobs = self.git.manifests_at(commit, strict=True)
         texts = self.git.read_blobs(blobs.values())
         return {
             path.removesuffix(SUFFIX): decode(text, f"{commit[:10]}:{path}")
@@ -246,9 +246,9 @@ def refuse_place(path: str) -> None:
         raise UsageError(
             f"{printable(path)} is a manifest; git keeps it", hint=f"git add {printable(path)}"
         )
-    fault = path_fault(path)
-    if fault or "\n" in path or "\r" in path:
-        raise UsageError(f"{printable(path)} cannot be a target: it {fault or 'has a newline'}")
+    fault = target_fault(path)
+    if fault:
+        raise UsageError(f"{printable(path)} cannot be a target: it {fault}")
 
 
 def refuse_overlap(targets: Iterable[str]) -> None:
