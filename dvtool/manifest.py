@@ -353,7 +353,9 @@ def decode(text: bytes, name: str) -> Manifest:
     """
     name = printable(name)
     if len(text) > MANIFEST_SIZE_MAX_BYTES:
-        raise ManifestError(f"{name}: {len(text):,} bytes are too many for a manifest")
+        raise ManifestError(
+            f"{name}: has more than the {MANIFEST_SIZE_MAX_BYTES >> 20} MiB of a manifest"
+        )
     if re.search(rb"^(<<<<<<<|=======|>>>>>>>)", text, re.MULTILINE):
         raise ManifestError(
             f"{name}: has git's conflict markers in it",

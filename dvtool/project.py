@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 import filelock
 
-from dvtool import atomic
 from dvtool.config import Config
 from dvtool.digest import Digest, digest_of
 from dvtool.errors import BusyError, ManifestError, SetupError, UsageError, listing, printable
 from dvtool.git import Git
 from dvtool.manifest import (
+    MANIFEST_SIZE_MAX_BYTES,
     SELF,
     SUFFIX,
     Entries,
@@ -29,6 +29,7 @@ from dvtool.manifest import (
     manifest_digest,
     target_fault,
 )
+from dvtool.opener import reason
 from dvtool.progress import SILENT, Progress
 from dvtool.selection import AFTER_SLASH, Selection, select
 from dvtool.statcache import StatCache
@@ -104,23 +105,19 @@ class Project:
             head = self.git.head()
             return self.git.blob_at(head, target + SUFFIX) if head else None
         try:
-            fd = self.workspace.open_file(target + SUFFIX)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            return self.workspace.read_bytes(target + SUFFIX, size_max=MANIFEST_SIZE_MAX_BYTES)
         except OSError as error:
             raise ManifestError(
-                f"{printable(target + SUFFIX)} cannot be read: {error.strerror}"
+                f"{printable(target + SUFFIX)} cannot be read: {reason(error)}"
             ) from error
-        with open(fd, "rb") as file:
-            return file.read()
 
     def write_manifest(self, target: str, manifest: Manifest) -> bool:
         """Put a manifest into the worktree, durably; return whether it changed anything."""
         text = encode(manifest)
         if self.manifest_text(target) == text:
             return False
-        self.workspace.make_folder(os.path.dirname(target))
-        atomic.write_bytes(self.workspace.absolute(target + SUFFIX), text)
+        self.workspace.sweep_beside(target)
+        self.workspace.write_bytes(target + SUFFIX, text)
         return True
 
     # --- manifests in git -----------------------------------------------------------------

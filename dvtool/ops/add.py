@@ -29,7 +29,15 @@ from dvtool.manifest import (
     update,
 )
 from dvtool.project import Project, refuse_place, workspace_path
-from dvtool.scan import Scan, file_entry, find_left_out, save_seen, scan_target, tracked_other
+from dvtool.scan import (
+    Scan,
+    file_entry,
+    find_left_out,
+    save_seen,
+    scan_target,
+    sweep,
+    tracked_other,
+)
 from dvtool.statcache import Seen, seen_file
 from dvtool.workspace import IGNORE_FILE, Ignore, is_executable, refuse_faults
 
@@ -130,6 +138,7 @@ def add(
     find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
     kind = _kind(project, scan, before, request)
     _check(scan, request)
+    sweep(project, scan)
     result = Added(request.target, warnings=_ambiguous(scan))
     result.stored = _store_files(project, scan, dereference=dereference, jobs=jobs)
     changes, old = _changes(project, scan, before, request)

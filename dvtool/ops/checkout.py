@@ -25,6 +25,7 @@ from dvtool.scan import (
     refuse_unreadable,
     save_seen,
     scan_target,
+    sweep,
 )
 from dvtool.selection import Selection
 from dvtool.statcache import Seen, link_digest, now_ns, seen_file, seen_other
@@ -359,6 +360,7 @@ def save_unsaved(project: Project, plans: Iterable[Plan]) -> list[Saved]:
 
 def apply(project: Project, todo: Plan) -> CheckedOut:
     """Carry out a plan: remove, then write, then remember what is now on the disk."""
+    sweep(project, todo.scan)
     seen: dict[str, Seen | None] = {}
     for path in todo.remove:
         place = workspace_path(todo.target, path)

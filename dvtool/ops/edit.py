@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -205,9 +204,7 @@ def _finish_move(project: Project, source: str, destination: str, *, stage: bool
 
 
 def _rename(project: Project, source: str, destination: str) -> None:
-    project.workspace.make_folder(destination.rpartition("/")[0])
-    os.rename(project.workspace.absolute(source), project.workspace.absolute(destination))
-    project.workspace.close()
+    project.workspace.rename(source, destination)
 
 
 def _move_seen(project: Project, source: str, destination: str) -> None:
