@@ -33,7 +33,7 @@ from dvtool.columns import Columns, little_endian
 from dvtool.digest import DIGEST_SIZE_BYTES, Digest, guard_of
 from dvtool.errors import CorruptError
 from dvtool.manifest import Entries
-from dvtool.pack import PACK_SIZE_MAX_BYTES, ZSTD_LEVEL, Placement
+from dvtool.pack import PACK_SIZE_MAX_BYTES, ZSTD_LEVEL, Placement, unzstd
 
 MAGIC = b"\x89dvshrd\n"
 HEADER = struct.Struct("<8sIIIIQ")
@@ -208,6 +208,6 @@ def _unpack(stored: bytes, raw_size: int, name: str) -> bytes:
         claimed = zstandard.frame_content_size(stored)
         if claimed != raw_size or raw_size > PART_RAW_SIZE_MAX_BYTES:
             raise CorruptError(f"{name}: a part claims to unpack to {claimed:,} bytes")
-        return zstandard.ZstdDecompressor().decompress(stored, max_output_size=raw_size)
+        return unzstd(stored, raw_size)
     except zstandard.ZstdError as error:
         raise CorruptError(f"{name}: cannot be unpacked ({error})") from error
