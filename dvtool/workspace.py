@@ -31,6 +31,8 @@ OPEN_FOLDERS_MAX = 64
 COPY_SIZE_BYTES = 1 << 20
 UNFINISHED_STALE_S = 3600
 """No write of ours rests so long: an unfinished file of this age is one that a crash left."""
+_PROBE = "a\u00e9"
+_PROBE_OTHERS = ("A\u00e9", "ae\u0301")
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -301,6 +303,22 @@ class Workspace:
         finally:
             if into is not None:
                 os.close(into)
+
+    def folds_names(self, path: str) -> bool:
+        """Whether the filesystem takes names that differ in case or Unicode form for one.
+
+        Asked of the filesystem itself, where `path` is or will be.
+        """
+        folder = path
+        while folder and ((found := self.stat(folder)) is None or not stat.S_ISDIR(found.st_mode)):
+            folder = folder.rpartition("/")[0]
+        top = _join(folder, temp_name())
+        self.write_file(f"{top}/{_PROBE}", lambda _: None, executable=False)
+        try:
+            return any(self.stat(f"{top}/{name}") is not None for name in _PROBE_OTHERS)
+        finally:
+            self.remove(f"{top}/{_PROBE}")
+            self.remove_empty_folder(top)
 
     def sweep(self, paths: Iterable[str]) -> None:
         """Remove unfinished files that a crash left.

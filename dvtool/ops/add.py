@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -38,6 +37,7 @@ from dvtool.scan import (
     sweep,
     tracked_other,
 )
+from dvtool.spelling import folded
 from dvtool.statcache import Seen, seen_file
 from dvtool.workspace import IGNORE_FILE, Ignore, is_executable, refuse_faults
 
@@ -213,8 +213,7 @@ def _ambiguous(scan: Scan) -> list[str]:
     """Warn of names that are one and the same on filesystems that fold case or Unicode forms."""
     groups: dict[str, list[str]] = {}
     for path in (*scan.files, *scan.links, *scan.folders):
-        folded = path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
-        groups.setdefault(folded, []).append(path)
+        groups.setdefault(folded(path), []).append(path)
     return [
         "these differ only in case or Unicode form, and collide on macOS and Windows:\n"
         + listing(workspace_path(scan.target, path) for path in sorted(group))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from dvtool.compare import differing
 from dvtool.digest import EMPTY, Digest
-from dvtool.errors import ManifestError, UnsavedError, listing, printable
+from dvtool.errors import InputError, ManifestError, UnsavedError, listing, printable
 from dvtool.manifest import SELF, Entries, Entry, Manifest, check_nesting
 from dvtool.project import Project, workspace_path
 from dvtool.saved import Saved, save_files
@@ -28,6 +28,7 @@ from dvtool.scan import (
     sweep,
 )
 from dvtool.selection import Selection
+from dvtool.spelling import collisions, too_long
 from dvtool.statcache import Seen, link_digest, now_ns, seen_file, seen_other
 from dvtool.store.local import ContentReader
 from dvtool.workspace import is_executable
@@ -105,8 +106,30 @@ def plan(
         ours = path in old or (path in scan.seen and scan.seen[path].tracked)
         if path not in entries and selection.matches(path) and ours:
             _plan_removal(result, scan, path, old)
+    _refuse_unwritable(project, result, entries)
     _find_unsaved(project, result)
     return result
+
+
+def _refuse_unwritable(project: Project, plan: Plan, entries: Iterable[str]) -> None:
+    """Raise an InputError for names that this filesystem does not take, or takes for others."""
+    if not plan.write:
+        return
+    long = [workspace_path(plan.target, path) for path in plan.write if too_long(path)]
+    if long:
+        raise InputError(
+            f"these names are too long for a file; nothing was changed:\n{listing(long)}",
+            hint="they can be read all the same: dv cat PATH",
+        )
+    there = {*entries, *plan.write, *plan.scan.files, *plan.scan.links}.difference(plan.remove)
+    alike = list(collisions(there))
+    if alike and project.workspace.folds_names(plan.target):
+        names = sorted({workspace_path(plan.target, path) for pair in alike for path in pair})
+        raise InputError(
+            "these differ only in case or Unicode form, which this filesystem does not tell "
+            f"apart; nothing was changed:\n{listing(names)}",
+            hint="check out some of them only (dv checkout -- PATH), or use another disk",
+        )
 
 
 def _is_ours(path: str, scan: Scan, entries: Entries, old: Entries) -> bool:
@@ -228,6 +251,7 @@ def plan_following(
     result = Following(Plan(target, scan, keep_folders=_folders_of(new)), gone=wanted is None)
     for path in sorted(want):
         _follow_one(result, path, want[path], known[path])
+    _refuse_unwritable(project, result.plan, new)
     _keep_unsaved(project, result)
     _hold_missing(project, result, known)
     if wanted is not None and wanted.kind == "dir" and not olds:

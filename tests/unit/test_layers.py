@@ -18,7 +18,7 @@ PACKAGE = Path(dvtool.__file__).parent
 LINES_MAX = 70
 
 LAYERS = [
-    ["errors", "digest", "atomic", "opener", "columns", "parallel", "progress", "estimate"],
+    ["errors", "digest", "atomic", "spelling", "opener", "columns", "parallel", "progress", "estimate"],
     ["chunker", "manifest", "hookscripts"],
     ["pack", "compare"],
     ["shard", "threeway"],
