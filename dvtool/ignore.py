@@ -19,6 +19,11 @@ def ignore_target(workspace: Workspace, target: str) -> list[str]:
     return [path]
 
 
+def refuse_unusable(workspace: Workspace, target: str) -> None:
+    """Raise the SetupError that `ignore_target` would, before anything else is written."""
+    _read(workspace, _place(target)[0])
+
+
 def unignore_target(workspace: Workspace, target: str) -> list[str]:
     """Take a target's line out again, and an emptied file away; return what was touched."""
     path, line = _place(target)

@@ -31,6 +31,7 @@ OPEN_FOLDERS_MAX = 64
 COPY_SIZE_BYTES = 1 << 20
 UNFINISHED_STALE_S = 3600
 """No write of ours rests so long: an unfinished file of this age is one that a crash left."""
+_STAR = "[^/]*"
 _PROBE = "a\u00e9"
 _PROBE_OTHERS = ("A\u00e9", "ae\u0301")
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -576,19 +577,43 @@ class _Rule:
 
     excludes: bool
     folders_only: bool
-    components: tuple[pathspec.Pattern | None, ...]
+    components: tuple[re.Pattern[str] | None, ...]
 
     def matches(self, parts: Sequence[str], *, is_folder: bool) -> bool:
         return (is_folder or not self.folders_only) and _matches(self.components, parts)
 
 
-def _matches(components: Sequence[pathspec.Pattern | None], parts: Sequence[str]) -> bool:
-    if not components or not parts:
-        return not components and not parts
-    first, rest = components[0], components[1:]
-    if first is None:
-        return not rest or any(_matches(rest, parts[at:]) for at in range(len(parts)))
-    return first.match_file(parts[0] + "/x") is not None and _matches(rest, parts[1:])
+def _matches(components: Sequence[re.Pattern[str] | None], parts: Sequence[str]) -> bool:
+    """Whether the components match all parts; in steps that are at most their product.
+
+    All ways to match are followed at once, as sets of the components that may come next.
+    """
+    end = len(components)
+    if end == 2 and components[0] is None and components[1] is not None:
+        return components[1].match(parts[-1] + "/x") is not None  # by far the most rules
+    states = _skipped({0}, components)
+    for part in parts:
+        following = set()
+        for state in states - {end}:
+            component = components[state]
+            if component is None:
+                # At the end ** stands for at least one component, elsewhere for none as well.
+                following |= {state, end} if state == end - 1 else {state}
+            elif component.match(part + "/x"):
+                following.add(state + 1)
+        states = _skipped(following, components)
+    return end in states
+
+
+def _skipped(states: set[int], components: Sequence[re.Pattern[str] | None]) -> set[int]:
+    """Add the states that are reached where ``**`` stands for nothing."""
+    found = set(states)
+    for state in states:
+        at = state
+        while at < len(components) - 1 and components[at] is None:
+            at += 1
+            found.add(at)
+    return found
 
 
 def _parse_rule(line: str) -> _Rule | None:
@@ -612,8 +637,8 @@ def _parse_rule(line: str) -> _Rule | None:
     return _Rule(excludes, folders_only, components)
 
 
-def _component(name: str) -> pathspec.Pattern:
-    """Return the pattern of one component; ask it for a name with "/x" behind it.
+def _component(name: str) -> re.Pattern[str]:
+    """Return the pattern of one component; match it with a name with "/x" behind it.
 
     pathspec takes what lies below a match for matched, and git does not (``!folder/`` brings back
     the folder, not what another rule leaves out in it): so it sees no more than one component.
@@ -622,7 +647,21 @@ def _component(name: str) -> pathspec.Pattern:
         # Of "[[]", which pathspec hands on to `re` as it is.
         warnings.simplefilter("ignore", FutureWarning)
         (pattern,) = pathspec.GitIgnoreSpec.from_lines([f"/{name}/x"]).patterns
-    return pattern
+        if not isinstance(pattern, pathspec.RegexPattern) or pattern.regex is None:
+            return re.compile(r"(?!)")
+        return re.compile(_without_backtracking(pattern.regex.pattern))
+
+
+def _without_backtracking(pattern: str) -> str:
+    """Return the pattern such that a name with many stars does not take for ever to match.
+
+    What stands between two stars is looked for once, at the first place: if the rest does not
+    match from there it does not from a later one. Only ``*`` becomes ``[^/]*``.
+    """
+    head, *middle = pattern.split(_STAR)
+    if len(middle) < 2:
+        return pattern
+    return head + "".join(f"(?>{_STAR}?{piece})" for piece in middle[:-1]) + _STAR + middle[-1]
 
 
 def _scan(there: Place, inner: str, ignored: Ignore, follow: Follow | None) -> Folder:

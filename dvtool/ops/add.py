@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dvtool.errors import InputError, UsageError, listing, printable
-from dvtool.ignore import ignore_target
+from dvtool.ignore import ignore_target, refuse_unusable
 from dvtool.ingest import Batch, BatchResult, Source, batches, discard, ingest
 from dvtool.manifest import (
     SELF,
@@ -371,6 +371,7 @@ def _publish(
     target = request.target
     if stage or untrack:
         project.git.refuse_if_index_is_locked()
+    refuse_unusable(project.workspace, target)
     project.store.put_shards(built.shards)
     project.write_manifest(target, built.manifest)
     ignore = ignore_target(project.workspace, target)
