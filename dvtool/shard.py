@@ -129,7 +129,10 @@ def split_object(data: bytes, name: str) -> tuple[bytes, bytes]:
         raise CorruptError(f"{name}: {len(data)} bytes are too few for a shard")
     magic, text_size, text_raw, size, raw, guard = HEADER.unpack_from(data)
     if magic != MAGIC:
-        raise CorruptError(f"{name}: is not a shard")
+        raise CorruptError(
+            f"{name}: is not a shard of format 1",
+            hint="if a newer dvtool wrote it, install that: pip install --upgrade dvtool",
+        )
     if len(data) != HEADER.size + text_size + size:
         raise CorruptError(f"{name}: has {len(data):,} bytes, not what its header says")
     stored_text = data[HEADER.size : HEADER.size + text_size]
