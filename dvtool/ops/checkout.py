@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from dvtool.compare import differing
 from dvtool.digest import EMPTY, Digest
@@ -384,6 +385,40 @@ def save_unsaved(project: Project, plans: Iterable[Plan]) -> list[Saved]:
 
 def apply(project: Project, todo: Plan) -> CheckedOut:
     """Carry out a plan: remove, then write, then remember what is now on the disk."""
+    by_content: dict[Digest, list[tuple[str, Entry]]] = {}
+    for path, entry in todo.write.items():
+        if entry.is_file:
+            by_content.setdefault(entry.digest, []).append((path, entry))
+    with project.store.reader() as reader:
+        order = reader.prepare(by_content)
+        _refuse_false_sizes(todo, reader, order, by_content)
+        return _apply(
+            project, todo, reader, [(d, by_content[d]) for d in (*order, EMPTY) if d in by_content]
+        )
+
+
+def _refuse_false_sizes(
+    todo: Plan,
+    reader: ContentReader,
+    order: Iterable[Digest],
+    by_content: Mapping[Digest, Sequence[tuple[str, Entry]]],
+) -> None:
+    """Raise a ManifestError if an entry has another size than its content, before all else."""
+    for digest in order:
+        size = reader.size(digest)
+        for path, entry in by_content[digest]:
+            if entry.size != size:
+                raise ManifestError(
+                    f"{printable(workspace_path(todo.target, path))}: the manifest says "
+                    f"{entry.size:,} bytes, the content has {size:,}; nothing was changed"
+                )
+
+
+_ToWrite: TypeAlias = Sequence[tuple[Digest, Sequence[tuple[str, Entry]]]]
+"""Contents in the order in which they are best read, each with the files that have it."""
+
+
+def _apply(project: Project, todo: Plan, reader: ContentReader, files: _ToWrite) -> CheckedOut:
     sweep(project, todo.scan)
     seen: dict[str, Seen | None] = {}
     for path in todo.remove:
@@ -398,7 +433,7 @@ def apply(project: Project, todo: Plan) -> CheckedOut:
     if todo.make_target:
         project.workspace.make_folder(todo.target)
     written: dict[str, os.stat_result] = {}
-    _write_files(project, todo, written)
+    _write_files(project, todo, reader, files, written)
     for path, entry in todo.write.items():
         place = workspace_path(todo.target, path)
         if entry.symlink:
@@ -417,22 +452,20 @@ def apply(project: Project, todo: Plan) -> CheckedOut:
     )
 
 
-def _write_files(project: Project, todo: Plan, written: dict[str, os.stat_result]) -> None:
-    by_content: dict[Digest, list[tuple[str, Entry]]] = {}
-    for path, entry in todo.write.items():
-        if entry.is_file:
-            by_content.setdefault(entry.digest, []).append((path, entry))
+def _write_files(
+    project: Project,
+    todo: Plan,
+    reader: ContentReader,
+    files: _ToWrite,
+    written: dict[str, os.stat_result],
+) -> None:
     project.progress.start("writing", total_bytes=todo.write_bytes)
-    with project.store.reader() as reader:
-        order = reader.prepare(by_content)
-        if EMPTY in by_content:
-            order.append(EMPTY)
-        for digest in order:
-            for path, entry in by_content[digest]:
-                place = workspace_path(todo.target, path)
-                fill = _filler(project, todo, reader, path, entry)
-                written[path] = project.workspace.write_file(place, fill, executable=entry.exec)
-                project.progress.advance(entry.size)
+    for _, places in files:
+        for path, entry in places:
+            place = workspace_path(todo.target, path)
+            fill = _filler(project, todo, reader, path, entry)
+            written[path] = project.workspace.write_file(place, fill, executable=entry.exec)
+            project.progress.advance(entry.size)
     project.progress.finish()
 
 

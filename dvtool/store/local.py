@@ -420,6 +420,10 @@ class ContentReader:
         pack, place = self._places[self._chunks[digest][0]]
         return pack, place.frame_offset, place.start
 
+    def size(self, digest: Digest) -> int:
+        """Return the size of a prepared file as the index has it, in bytes."""
+        return sum(self._places[chunk][1].size for chunk in self._chunks.get(digest, ()))
+
     def read(self, digest: Digest) -> Iterator[memoryview]:
         """Yield the bytes of a prepared file. The last comes only when the whole was verified.
 

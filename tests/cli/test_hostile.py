@@ -13,7 +13,8 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ class Site:
         self.work.git("clean", "--quiet", "-ffdx", "--exclude=/data")
         (self.work.root / ".git/config").write_bytes(self.config)
         data = self.work.root / "data"
-        shutil.rmtree(data) if data.is_dir() and not data.is_symlink() else data.unlink()
+        if data.is_symlink():
+            data.unlink()
+        shutil.rmtree(data, ignore_errors=True)
         self.work.dv("checkout")
 
     def place(self, files: dict[str, Any]) -> None:
@@ -96,6 +99,15 @@ class Site:
                 if inner != "work/.git" or name not in ("index", "dv"):
                     found[f"{inner}/{name}"] = described(path)
         return found
+
+    def seen_names(self) -> set[str]:
+        """As `seen`, but for content: a pipe or a device has none, or no end."""
+        top = self.work.root
+        return {
+            f"{stat.S_IFMT(path.lstat().st_mode):o} {path.lstat().st_ino} {path.relative_to(top)}"
+            for path in top.rglob("*")
+            if ".git" not in path.parts
+        }
 
 
 def described(path: Path) -> str:
@@ -171,3 +183,201 @@ def test_a_repository_is_refused_or_does_no_harm(site: Site, case: dict[str, Any
         assert all(path.startswith("work/") for path in changed if not path.startswith("remote"))
         assert not [path for path in changed if path.startswith("work/.git/")], run["dv"]
     assert SECRET not in site.work.git("diff", "--cached", "HEAD").encode()
+
+
+# --- git at work ----------------------------------------------------------------------------
+
+PLAYED_THROUGH_GIT = (
+    "path-dotdot",
+    "path-git-hook",
+    "path-nul",
+    "path-below-a-link",
+    "link-outside",
+    "size-of-five-thousand-digits",
+    "key-with-escape-sequences",
+    "path-twice",
+    "version-two",
+    "json-empty",
+    "utf-8-invalid",
+    "shard-first-outside",
+    "shard-hash-a-path",
+)
+
+
+def git_says(work: Work, *args: str) -> str:
+    """Run git with dvtool's hooks and drivers; whether git minds is git's own affair."""
+    environment = {key: value for key, value in os.environ.items() if key != "DV_HOOKS_INSTALL"}
+    done = subprocess.run(
+        ["git", *args], cwd=work.root, env=environment, capture_output=True, check=False
+    )
+    said = (done.stdout + done.stderr).decode("utf-8", "replace")
+    assert "Traceback" not in said
+    assert "hunter2" not in said
+    return said
+
+
+@pytest.fixture
+def driven(tmp_path: Path) -> Site:
+    """A site of its own, with hooks and drivers installed."""
+    work = Work(tmp_path / "work")
+    work.root.mkdir()
+    work.git("init", "-q")
+    work.dv("init", "--remote", work.root.parent / "remote")
+    site = Site(work)
+    work.dv("hooks", "install")
+    work.commit("Drivers")
+    return site
+
+
+@pytest.mark.parametrize("name", PLAYED_THROUGH_GIT)
+def test_hooks_and_drivers_of_git_do_no_harm(driven: Site, name: str) -> None:
+    work = driven.work
+    text = (CORPUS / "manifests" / f"{name}.json").read_bytes()
+    work.git("checkout", "--quiet", "-b", "evil")
+    (work.root / "data.dv.json").write_bytes(text)
+    work.git("commit", "--quiet", "--all", "--no-verify", "--message", "evil")
+    git_says(work, "checkout", "--quiet", "main")
+    work.write("data/b.txt", "ours\n")
+    work.dv("add", "data")
+    work.commit("ours")
+    before = {path: what for path, what in driven.seen().items() if "/.git" not in path}
+
+    said = git_says(work, "merge", "evil")
+    assert "CONFLICT" in said or "data.dv.json" in said
+    merged = {path: what for path, what in driven.seen().items() if "/.git" not in path}
+    changed = {
+        path for path in before.keys() | merged.keys() if before.get(path) != merged.get(path)
+    }
+    assert changed <= {"work/data.dv.json"}
+    told(work.dv("status", code=None))
+    told(work.dv("resolve", code=None))
+    git_says(work, "merge", "--abort")
+    git_says(work, "diff", "main", "evil")
+
+    said = git_says(work, "checkout", "evil")
+    assert "data.dv.json" in said
+    now = {path: what for path, what in driven.seen().items() if "/.git" not in path}
+    del now["work/data.dv.json"], before["work/data.dv.json"]
+    assert now == before
+    git_says(work, "checkout", "main")
+    assert "Clean" in work.dv("status").out
+
+
+# --- what lies in the workspace -------------------------------------------------------------
+
+
+def pipe(path: Path, _: Path) -> None:
+    os.mkfifo(path)
+
+
+def device(path: Path, _: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))  # /dev/zero has no end
+    except PermissionError:
+        pytest.skip("only root makes devices")
+
+
+def folder(path: Path, _: Path) -> None:
+    path.mkdir()
+    (path / "mine").write_bytes(b"mine")
+
+
+def link(path: Path, outside: Path) -> None:
+    path.symlink_to(outside / "secret")
+
+
+def hard_link(path: Path, outside: Path) -> None:
+    os.link(outside / "secret", path)
+
+
+@pytest.mark.parametrize("what", [pipe, device, folder, link, hard_link])
+def test_what_took_the_place_of_a_file_is_neither_read_through_nor_destroyed(
+    site: Site, what: Callable[[Path, Path], None]
+) -> None:
+    site.work.dv("checkout")
+    place = site.work.root / "data/a.txt"
+    place.unlink()
+    what(place, site.outside)
+    before = site.seen_names()
+    assert "data/a.txt" in told(site.work.dv("status", code=None))
+    for verb in ("checkout", "pull"):
+        ran = site.work.dv(verb, code=None)
+        assert ran.code in (5, 8), verb
+        assert "data/a.txt" in told(ran)
+        assert site.seen_names() == before, verb
+    ran = site.work.dv("add", "data", code=None)
+    if what is hard_link:
+        assert ran.code == 0
+        site.work.dv("checkout", site.base, "--", "data/a.txt")
+        assert place.read_bytes() == PAYLOAD
+    elif what is not folder:
+        assert ran.code == 8
+        assert "data/a.txt" in told(ran)
+    assert (site.outside / "secret").read_bytes() == SECRET
+
+
+# --- what lies in the bucket ----------------------------------------------------------------
+
+
+def replaced(data: bytes) -> bytes:
+    return bytes(len(data))
+
+
+def other_frame(data: bytes) -> bytes:
+    """The payload exchanged for other bytes, the guard made anew."""
+    return (
+        data.replace(b"payload", b"PAYLOAD") if b"payload" in data else data[:9] + b"x" + data[10:]
+    )
+
+
+def cut_short(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def longer(data: bytes) -> bytes:
+    return data + b"and more"
+
+
+def emptied(_: bytes) -> bytes:
+    return b""
+
+
+REMOTE = [
+    (kind, change)
+    for kind in ("packs", "shards")
+    for change in (replaced, other_frame, cut_short, longer, emptied)
+]
+
+
+@pytest.mark.parametrize(("kind", "change"), REMOTE)
+def test_what_a_bucket_made_of_an_object_is_not_believed(
+    pushed: Work, kind: str, change: Callable[[bytes], bytes]
+) -> None:
+    remote = pushed.root.parent / "remote"
+    paths = [path for path in (remote / kind).rglob("*") if path.is_file()]
+    for path in paths:
+        path.chmod(0o644)
+        path.write_bytes(change(path.read_bytes()))
+    clone = pushed.clone()
+    ran = clone.dv("pull", code=None)
+    if ran.code == 0:  # what was changed is no part of what was asked for
+        assert clone.read("data/images/a.txt") == b"content of a.txt"
+        return
+    assert ran.code in (4, 6, 7)
+    assert any(path.name in told(ran) for path in paths)
+    assert not list(clone.root.glob("data/*/*"))
+    assert not (clone.root / "data/table.csv").exists()
+
+
+def test_a_manifest_that_lies_about_a_size_writes_nothing(site: Site) -> None:
+    text = (site.work.root / "data.dv.json").read_text()
+    lied = text.replace('"size": 8', '"size": 9', 1)
+    assert lied != text
+    site.work.write("data.dv.json", lied)
+    site.work.commit("lie")
+    shutil.rmtree(site.work.root / "data")
+    before = site.seen()
+    for verb in ("checkout", "pull"):
+        ran = site.work.dv(verb, code=6)
+        assert "a.txt" in told(ran)
+        assert site.seen() == before
