@@ -18,7 +18,8 @@ PACKAGE = Path(dvtool.__file__).parent
 LINES_MAX = 70
 
 LAYERS = [
-    ["errors", "digest", "atomic", "spelling", "opener", "columns", "parallel", "progress", "estimate"],
+    ["errors", "digest", "atomic", "columns", "parallel", "progress", "estimate"],
+    ["opener", "spelling"],
     ["chunker", "manifest", "hookscripts"],
     ["pack", "compare"],
     ["shard", "threeway"],
