@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import filelock
 
+from dvtool import atomic
 from dvtool.config import Config
 from dvtool.digest import Digest, digest_of
 from dvtool.errors import BusyError, ManifestError, SetupError, UsageError, listing, printable
@@ -67,9 +68,10 @@ class Project:
         """
         require_worktree(self.git)
         path = os.path.join(self.git.git_dir, "dv", "worktree.lock")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        atomic.make_folders(os.path.dirname(path))
         try:
             with filelock.FileLock(path, timeout=LOCK_WAIT_S):
+                atomic.share(path)
                 yield
         except filelock.Timeout as error:
             raise BusyError(
