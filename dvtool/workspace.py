@@ -332,7 +332,12 @@ class Workspace:
             with contextlib.suppress(OSError, UnsavedError):
                 found = self.stat(path)
                 name = path.rpartition("/")[2]
-                if found is not None and is_temp_name(name) and found.st_mtime < oldest:
+                if found is None or not is_temp_name(name) or found.st_mtime >= oldest:
+                    continue
+                if stat.S_ISDIR(found.st_mode):  # as `folds_names` makes
+                    self.remove(f"{path}/{_PROBE}")
+                    self.remove_empty_folder(path)
+                else:
                     self.remove(path)
 
     def sweep_beside(self, path: str) -> None:

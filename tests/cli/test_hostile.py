@@ -165,6 +165,24 @@ def test_every_command_refuses_the_manifest_by_name(site: Site, case: dict[str, 
         assert site.seen() == before, verb
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"dv":1,"kind":"dir","entries":{"a":' + b"[" * 10**7,
+        b'{"dv":1,"x":' + b"[" * 10**7 + b"]" * 10**7 + b"}",
+        b'{"dv":1,"kind":"dir","entries":{"a":' * 10**5,
+        b" " * (65 << 20),
+    ],
+    ids=["open", "closed", "objects", "too-large"],
+)
+def test_endless_manifests_are_refused_too(site: Site, text: bytes) -> None:
+    (site.work.root / "data.dv.json").write_bytes(text)
+    before = site.seen_names()
+    for verb in ("status", "pull", "ls"):
+        assert "data.dv.json" in told(site.work.dv(verb, code=6))
+        assert site.seen_names() == before
+
+
 @pytest.mark.parametrize("case", REPOSITORIES, ids=lambda case: case["name"])
 def test_a_repository_is_refused_or_does_no_harm(site: Site, case: dict[str, Any]) -> None:
     site.place(case["files"])
