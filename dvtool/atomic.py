@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -16,6 +17,7 @@ TEMP_PREFIX = ".dv-tmp-"
 """Names with this prefix are ours and unfinished: walks pass over them, fsck and gc sweep them."""
 
 
+_SHARED = stat.S_ISGID | stat.S_IWGRP
 _TEMP_NAME = re.compile(re.escape(TEMP_PREFIX) + r"[0-9]+-[0-9a-f]{12}")
 
 
@@ -27,6 +29,38 @@ def is_temp_name(name: str) -> bool:
 def temp_name() -> str:
     """Return a fresh name for an unfinished file."""
     return f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+
+
+def share(path: str) -> None:
+    """Give a new file or folder to the group, where the folder it is in is shared with it.
+
+    A folder is if it is group-writable and passes its group on (setgid), as `git init --shared`
+    and people who set up a common folder leave it. Whatever umask a user has, the others of the
+    group can then use what that user adds.
+    """
+    above = os.stat(os.path.dirname(path) or ".").st_mode
+    if above & _SHARED != _SHARED:
+        return
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        wanted = mode | _SHARED | stat.S_IRWXG | (above & stat.S_IRWXO)
+    else:
+        wanted = mode | stat.S_IRGRP | stat.S_IWGRP | (above & stat.S_IROTH)
+    if wanted != mode:
+        with contextlib.suppress(PermissionError):  # another user's, who has done this
+            os.chmod(path, stat.S_IMODE(wanted))
+
+
+def make_folders(path: str) -> None:
+    """Make a folder and those above it that are not there, each shared as the one above it is."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    if parent and parent != path:
+        make_folders(parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path)
+        share(path)
 
 
 def sync_folder(path: str) -> None:
@@ -53,6 +87,7 @@ def replacing(path: str, *, durable: bool = True) -> Iterator[BinaryIO]:
         with open(temp, "xb") as file:
             yield file
             file.flush()
+            share(temp)
             if durable:
                 os.fsync(file.fileno())
         os.replace(temp, path)

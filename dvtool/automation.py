@@ -87,8 +87,8 @@ class Automation:
         """Put hooks and drivers in place, keeping what is there; return what was to be done."""
         todo = hook_ops.plan_install(self.project, self._python)
         if not dry_run:
+            driver_ops.install(self.project)  # first: it may find .gitattributes unusable
             hook_ops.apply(todo, self._python)
-            driver_ops.install(self.project)
             hook_ops.mark(self.project, installed=True)
             self.settings.allow_hooks()
         return todo
@@ -97,8 +97,8 @@ class Automation:
         """Put back what was there before, and remember in this clone that hooks are not wanted."""
         todo = hook_ops.plan_uninstall(self.project, self._python)
         if not dry_run:
-            hook_ops.apply(todo, self._python)
             driver_ops.uninstall(self.project)
+            hook_ops.apply(todo, self._python)
             self.refuse()
         return todo
 

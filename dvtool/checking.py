@@ -20,7 +20,7 @@ from dvtool.needs import Needed, Version, held_runs, needed, versions
 from dvtool.ops import fsck as store_ops
 from dvtool.ops import fsck_remote as remote_ops
 from dvtool.project import Project, workspace_path
-from dvtool.scan import hash_file
+from dvtool.scan import read_digest
 from dvtool.settings import Settings
 from dvtool.shard import contents_of
 
@@ -264,7 +264,7 @@ def file_has(project: Project, path: str, digest: Digest) -> bool:
     if project.git.worktree is None:
         return False
     with contextlib.suppress(DvError, OSError):
-        return hash_file(project, path)[0] == digest
+        return read_digest(project, path) == digest
     return False
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import stat
 import subprocess
 import threading
@@ -28,13 +29,14 @@ from dvtool.errors import (
     BusyError,
     CorruptError,
     DvError,
+    ManifestError,
     MissingError,
     SetupError,
     UnsavedError,
     UsageError,
     printable,
 )
-from dvtool.manifest import MANIFEST_SIZE_MAX_BYTES, SUFFIX
+from dvtool.manifest import MANIFEST_SIZE_MAX_BYTES, SUFFIX, target_fault
 
 _INSTALL_HINT = "install git 2.31 or newer and see that it is on the PATH"
 
@@ -322,15 +324,18 @@ class Git:
 
     # Manifests
 
-    def manifests_at(self, commit: str) -> dict[str, str]:
-        """Return path and blob id of each manifest in the tree of a commit."""
+    def manifests_at(self, commit: str, *, strict: bool = False) -> dict[str, str]:
+        """Return path and blob id of each manifest in the tree of a commit.
+
+        A file whose name no target can have is none; with `strict` it is a ManifestError.
+        """
         commit = self._commit_id(commit)
         # Unlike ls-tree, diff-tree takes a pattern: git, not Python, passes over the other files.
         listing = self._run(
             *("diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames"),
             *(_EMPTY_TREES[len(commit)], commit, "--", _MANIFESTS),
         )
-        return dict(_raw_manifests(listing.stdout))
+        return dict(_raw_manifests(listing.stdout, strict=strict))
 
     def manifests_in_index(self) -> dict[str, str]:
         """Return path and blob id of each manifest that is staged; conflicted ones are left out."""
@@ -358,6 +363,7 @@ class Git:
         """Return the manifests in the working tree, tracked or not but not ignored, sorted.
 
         Only files that are there count; a symlink, or a path through one, is not a manifest.
+        ManifestError for one whose name no target can have, such as ``.git.dv.json``.
         """
         top = self._require_worktree()
         listing = self._run("ls-files", "-z", "-co", "--exclude-standard", "--", _MANIFESTS)
@@ -365,7 +371,7 @@ class Git:
         return sorted(
             path
             for path in set(_paths(listing.stdout))
-            if _is_manifest(path) and _is_file_inside(top, path, links)
+            if _is_manifest(path, strict=True) and _is_file_inside(top, path, links)
         )
 
     def manifest_blobs_in(
@@ -950,9 +956,22 @@ def _key_value(item: str) -> tuple[str, str]:
     return key, value if newline else "true"
 
 
-def _is_manifest(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return name.endswith(SUFFIX) and name != SUFFIX
+def _is_manifest(path: str, *, strict: bool = False) -> bool:
+    """Tell whether a file of this path is a manifest, which a name for no target cannot be.
+
+    With `strict` such a name is a ManifestError. Without, the file is passed over: it can be in a
+    history that nobody can change any more, and must not be acted on there either.
+    """
+    target = path.removesuffix(SUFFIX)
+    if target == path or not target or target.endswith("/"):
+        return False
+    fault = target_fault(target)
+    if fault and strict:
+        raise ManifestError(
+            f"{printable(path)} is no manifest: it would be that of {target!r}, which {fault}",
+            hint=f"take it out: git rm -f -- {shlex.quote(printable(path))}",
+        )
+    return fault is None
 
 
 def _is_file_inside(top: str, path: str, links: dict[str, bool]) -> bool:
@@ -972,14 +991,14 @@ def _is_file_inside(top: str, path: str, links: dict[str, bool]) -> bool:
     return True
 
 
-def _raw_manifests(listing: bytes) -> Iterator[tuple[str, str]]:
+def _raw_manifests(listing: bytes, *, strict: bool = False) -> Iterator[tuple[str, str]]:
     """Yield path and new blob of each manifest in raw diff output (``-z``, without renames)."""
     fields = iter(listing.split(b"\0"))
     for field in fields:
         if field:
             mode, blob = _new_side(field)
             path = os.fsdecode(next(fields))
-            if mode in _FILE_MODES and _is_manifest(path):
+            if mode in _FILE_MODES and _is_manifest(path, strict=strict):
                 yield path, blob
 
 

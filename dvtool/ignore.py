@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
-from dvtool.atomic import write_bytes
+from dvtool.errors import SetupError, printable
+from dvtool.opener import reason
 from dvtool.workspace import Workspace
 
 FILE = ".gitignore"
+SIZE_MAX_BYTES = 64 << 20
 
 
 def ignore_target(workspace: Workspace, target: str) -> list[str]:
@@ -17,6 +17,11 @@ def ignore_target(workspace: Workspace, target: str) -> list[str]:
     if not any(_same(line, other) for other in lines):
         _write(workspace, path, [*lines, line])
     return [path]
+
+
+def refuse_unusable(workspace: Workspace, target: str) -> None:
+    """Raise the SetupError that `ignore_target` would, before anything else is written."""
+    _read(workspace, _place(target)[0])
 
 
 def unignore_target(workspace: Workspace, target: str) -> list[str]:
@@ -49,15 +54,23 @@ def _same(line: str, other: str) -> bool:
 
 
 def _read(workspace: Workspace, path: str) -> list[str]:
-    full = workspace.absolute(path)
-    if not os.path.lexists(full):
-        return []
-    with open(full, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        text = file.read()
+    """Return the lines of a `.gitignore`.
+
+    It may come with the repository from anybody, and its lines are staged: were a symlink
+    followed, they could be those of any file of the user's.
+    """
+    try:
+        data = workspace.read_bytes(path, size_max=SIZE_MAX_BYTES)
+    except OSError as error:
+        raise SetupError(
+            f"{printable(path)} cannot be used: {reason(error)}",
+            hint="put a file in its place, then repeat the command",
+        ) from error
+    text = (data or b"").decode("utf-8", "surrogateescape")
     # Only "\n" ends a line for git; str.splitlines would cut a name at other characters too.
     return text.removesuffix("\n").split("\n") if text else []
 
 
 def _write(workspace: Workspace, path: str, lines: list[str]) -> None:
     text = "\n".join(lines) + "\n"
-    write_bytes(workspace.absolute(path), text.encode("utf-8", "surrogateescape"))
+    workspace.write_bytes(path, text.encode("utf-8", "surrogateescape"))

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from dvtool.chunker import FILE_SIZE_MAX_BYTES, MIB, SINGLE_CHUNK_SIZE_MAX_BYTES, cut
 from dvtool.digest import EMPTY, Digest, digest_of, hasher
 from dvtool.errors import DvError, InputError, printable
+from dvtool.opener import READ_FLAGS, Opener, reason
 from dvtool.pack import PackInfo, PackWriter, Recipe
 from dvtool.statcache import now_ns
 from dvtool.store.database import Database
@@ -94,8 +95,9 @@ def ingest(batch: Batch, tell: Callable[[int], None] | None = None) -> BatchResu
     writer = _Packs(store, tell)
     result = BatchResult()
     try:
-        for source in batch.sources:
-            result.files.append(_ingest_file(batch, source, writer))
+        with Opener(batch.root) as opener:
+            for source in batch.sources:
+                result.files.append(_ingest_file(batch, source, opener, writer))
         result.packs = writer.finish()
     except BaseException:
         writer.abandon()
@@ -112,17 +114,17 @@ def discard(packs: Iterable[tuple[str, PackInfo]]) -> None:
             os.unlink(temp)
 
 
-def _ingest_file(batch: Batch, source: Source, writer: _Packs) -> Ingested:
+def _ingest_file(batch: Batch, source: Source, opener: Opener, writer: _Packs) -> Ingested:
     name = printable(source.path)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    if not batch.follow_links:
-        flags |= getattr(os, "O_NOFOLLOW", 0)
     started = now_ns()
     try:
-        fd = os.open(os.path.join(batch.root, source.path), flags)
+        if batch.follow_links:
+            fd = os.open(os.path.join(batch.root, source.path), READ_FLAGS)
+        else:
+            fd = opener.file(source.path)
     except OSError as error:
         raise InputError(
-            f"{name} cannot be read: {error.strerror}; nothing was changed",
+            f"{name} cannot be read: {reason(error)}; nothing was changed",
             hint="mend that, or list it in .dvignore, then repeat the command",
         ) from error
     try:

@@ -177,7 +177,7 @@ def _decode_entries(text: bytes, name: str) -> Entries:
     try:
         return _entries_decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ManifestError(f"{name}: cannot be read ({error})") from error
+        raise ManifestError(f"{name}: cannot be read ({printable(str(error))})") from error
 
 
 def shard_refs(entries: Mapping[str, Entry]) -> Iterator[ShardText]:
@@ -353,7 +353,9 @@ def decode(text: bytes, name: str) -> Manifest:
     """
     name = printable(name)
     if len(text) > MANIFEST_SIZE_MAX_BYTES:
-        raise ManifestError(f"{name}: {len(text):,} bytes are too many for a manifest")
+        raise ManifestError(
+            f"{name}: has more than the {MANIFEST_SIZE_MAX_BYTES >> 20} MiB of a manifest"
+        )
     if re.search(rb"^(<<<<<<<|=======|>>>>>>>)", text, re.MULTILINE):
         raise ManifestError(
             f"{name}: has git's conflict markers in it",
@@ -369,7 +371,7 @@ def decode(text: bytes, name: str) -> Manifest:
         document = _document_decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ManifestError(
-            f"{name}: is not a manifest ({error})",
+            f"{name}: is not a manifest ({printable(str(error))})",
             hint=f"see what changed it: git log -p -- {printable(name)}",
         ) from error
     if document.dv != VERSION or (document.entries is None) == (document.shards is None):
@@ -377,7 +379,7 @@ def decode(text: bytes, name: str) -> Manifest:
     entries = None if document.entries is None else in_order(document.entries)
     manifest = Manifest(document.kind, entries, tuple(document.shards or ()))
     if encode(manifest) != text:
-        _refuse_repeated_keys(text, name)
+        _refuse_loose(text, name)
     if document.entries is None:
         _check_shards(manifest, name)
         return manifest
@@ -406,7 +408,14 @@ def _check_shards(manifest: Manifest, name: str) -> None:
             raise ManifestError(f"{name}: its shards are not in order at {ref.first!r}")
 
 
-def _refuse_repeated_keys(text: bytes, name: str) -> None:
+def _refuse_loose(text: bytes, name: str) -> None:
+    """Refuse what the decoder would let pass in a text that is not canonical.
+
+    Order, spacing and escapes are free, since git merges manifests as text. What is said is not:
+    a path named twice, a value that only repeats a default (``"exec": false``) or says nothing
+    (``null``), and a number of another form are in no text that dvtool wrote or git merged.
+    """
+
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         times = Counter(key for key, _ in pairs)
         if len(times) != len(pairs):
@@ -414,7 +423,26 @@ def _refuse_repeated_keys(text: bytes, name: str) -> None:
             raise ManifestError(f"{name}: names a path twice:\n{listing(twice)}")
         return dict(pairs)
 
-    json.loads(text, object_pairs_hook=unique)
+    def plain(number: str) -> int:
+        if number.startswith("-"):
+            raise ManifestError(f"{name}: has the number {number}, and none there is below zero")
+        return int(number)
+
+    document = json.loads(text, object_pairs_hook=unique, parse_int=plain)
+    if None in document.values():
+        raise ManifestError(f"{name}: has null where {'entries'!r} or {'shards'!r} should be")
+    for path, entry in (document.get("entries") or {}).items():
+        keys = set(entry)
+        if keys not in _FORMS or entry.get("exec", True) is not True:
+            raise ManifestError(f"{name}: {path!r} has keys that no entry has together")
+
+
+_FORMS: tuple[set[str], ...] = (
+    {"blake3", "size"},
+    {"blake3", "size", "exec"},
+    {"symlink"},
+    {"dir"},
+)
 
 
 def manifest_digest(manifest: Manifest) -> Digest:
@@ -501,6 +529,28 @@ def path_fault(path: str) -> str | None:
         if plain in (".git", "git~1"):
             return "has a component that stands for git's own folder"
     return None
+
+
+def target_fault(target: str) -> str | None:
+    """Say why a path cannot name a target ('is absolute', …); None if it can.
+
+    The manifest's own name says which target it is of, so `...dv.json` would be that of `..`.
+    """
+    if not target.isascii() and not _is_utf8(target):
+        return "has a name that is not valid UTF-8"
+    if "\n" in target or "\r" in target:
+        return "has a newline in it"
+    if target.endswith(SUFFIX):
+        return "would be a manifest"
+    return path_fault(target)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def link_fault(path: str, target: str) -> str | None:

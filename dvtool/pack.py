@@ -242,14 +242,19 @@ def unpack_frame(stored: bytes | memoryview, *, where: str) -> bytes | memoryvie
         size = zstandard.frame_content_size(body)
         if not 0 <= size <= FRAME_RAW_SIZE_MAX_BYTES:
             raise CorruptError(f"{where}: a frame claims to unpack to {size:,} bytes")
-        raw = zstandard.ZstdDecompressor().decompress(
-            body, max_output_size=size, allow_extra_data=False
-        )
+        raw = unzstd(body, size)
     except zstandard.ZstdError as error:
         raise CorruptError(f"{where}: a frame cannot be unpacked ({error})") from error
     if len(raw) != size:
         raise CorruptError(f"{where}: a frame unpacks to {len(raw):,} bytes, not {size:,}")
     return raw
+
+
+def unzstd(stored: bytes | memoryview, size: int) -> bytes:
+    """Return the `size` bytes of the one zstd frame that `stored` must be; ZstdError if not."""
+    return zstandard.ZstdDecompressor().decompress(
+        stored, max_output_size=size, allow_extra_data=False
+    )
 
 
 def chunk_in(
@@ -346,9 +351,7 @@ def read_index(file: BinaryIO, *, size: int, where: str) -> PackIndex:
     try:
         if zstandard.frame_content_size(stored) != raw_size:
             raise CorruptError(f"{where}: the index is not as large as the trailer says")
-        raw = zstandard.ZstdDecompressor().decompress(
-            stored, max_output_size=raw_size, allow_extra_data=False
-        )
+        raw = unzstd(stored, raw_size)
     except zstandard.ZstdError as error:
         raise CorruptError(f"{where}: the index cannot be unpacked ({error})") from error
     return decode_index(raw, data_size=data_size, where=where)

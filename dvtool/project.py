@@ -19,6 +19,7 @@ from dvtool.digest import Digest, digest_of
 from dvtool.errors import BusyError, ManifestError, SetupError, UsageError, listing, printable
 from dvtool.git import Git
 from dvtool.manifest import (
+    MANIFEST_SIZE_MAX_BYTES,
     SELF,
     SUFFIX,
     Entries,
@@ -27,8 +28,9 @@ from dvtool.manifest import (
     decode,
     encode,
     manifest_digest,
-    path_fault,
+    target_fault,
 )
+from dvtool.opener import reason
 from dvtool.progress import SILENT, Progress
 from dvtool.selection import AFTER_SLASH, Selection, select
 from dvtool.statcache import StatCache
@@ -66,9 +68,10 @@ class Project:
         """
         require_worktree(self.git)
         path = os.path.join(self.git.git_dir, "dv", "worktree.lock")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        atomic.make_folders(os.path.dirname(path))
         try:
             with filelock.FileLock(path, timeout=LOCK_WAIT_S):
+                atomic.share(path)
                 yield
         except filelock.Timeout as error:
             raise BusyError(
@@ -104,30 +107,26 @@ class Project:
             head = self.git.head()
             return self.git.blob_at(head, target + SUFFIX) if head else None
         try:
-            fd = self.workspace.open_file(target + SUFFIX)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            return self.workspace.read_bytes(target + SUFFIX, size_max=MANIFEST_SIZE_MAX_BYTES)
         except OSError as error:
             raise ManifestError(
-                f"{printable(target + SUFFIX)} cannot be read: {error.strerror}"
+                f"{printable(target + SUFFIX)} cannot be read: {reason(error)}"
             ) from error
-        with open(fd, "rb") as file:
-            return file.read()
 
     def write_manifest(self, target: str, manifest: Manifest) -> bool:
         """Put a manifest into the worktree, durably; return whether it changed anything."""
         text = encode(manifest)
         if self.manifest_text(target) == text:
             return False
-        self.workspace.make_folder(os.path.dirname(target))
-        atomic.write_bytes(self.workspace.absolute(target + SUFFIX), text)
+        self.workspace.sweep_beside(target)
+        self.workspace.write_bytes(target + SUFFIX, text)
         return True
 
     # --- manifests in git -----------------------------------------------------------------
 
     def manifests_at(self, commit: str) -> dict[str, Manifest]:
-        """Return target -> manifest of a commit."""
-        blobs = self.git.manifests_at(commit)
+        """Return target -> manifest of a commit; ManifestError if one has an impossible name."""
+        blobs = self.git.manifests_at(commit, strict=True)
         texts = self.git.read_blobs(blobs.values())
         return {
             path.removesuffix(SUFFIX): decode(text, f"{commit[:10]}:{path}")
@@ -246,9 +245,9 @@ def refuse_place(path: str) -> None:
         raise UsageError(
             f"{printable(path)} is a manifest; git keeps it", hint=f"git add {printable(path)}"
         )
-    fault = path_fault(path)
-    if fault or "\n" in path or "\r" in path:
-        raise UsageError(f"{printable(path)} cannot be a target: it {fault or 'has a newline'}")
+    fault = target_fault(path)
+    if fault:
+        raise UsageError(f"{printable(path)} cannot be a target: it {fault}")
 
 
 def refuse_overlap(targets: Iterable[str]) -> None:

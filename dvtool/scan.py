@@ -5,13 +5,15 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 from dvtool.digest import Digest, hasher
 from dvtool.errors import DvError, InputError, listing, printable
 from dvtool.manifest import SELF, Entry, link_fault
+from dvtool.opener import READ_FLAGS, Opener, reason
 from dvtool.project import Project, workspace_path
 from dvtool.selection import Selection
 from dvtool.statcache import Seen, SeenFolder, now_ns, seen_file, seen_other
@@ -19,6 +21,8 @@ from dvtool.workspace import is_executable
 
 READ_SIZE_BYTES = 1 << 20
 HASH_THREADS_MIN_BYTES = 4 << 20
+HASH_RUN_FILES = 64
+HASH_RUN_BYTES = 4 << 20
 
 
 ContentAt: TypeAlias = Callable[[str], bool]
@@ -39,6 +43,8 @@ class Scan:
     """Symlinks that count as what they point to."""
     left_out: bool = False
     """Whether ignore rules left something out."""
+    unfinished: list[str] = field(default_factory=list)
+    """Files that an interrupted command left; see `sweep`."""
     seen: dict[str, Seen] = field(default_factory=dict)
     """What the statcache remembers, of paths on the disk and of vanished ones."""
     digests: dict[str, Digest] = field(default_factory=dict)
@@ -47,6 +53,12 @@ class Scan:
     def unread(self, paths: Iterable[str]) -> list[str]:
         """Return those of the files whose digest is not known yet."""
         return [path for path in paths if path in self.files and path not in self.digests]
+
+    def behind_link(self, path: str) -> bool:
+        """Whether a path is, or lies behind, a symlink that is followed."""
+        return bool(self.followed) and (
+            path in self.followed or any(above in self.followed for above in _above(path))
+        )
 
     def vanished(self, path: str) -> bool:
         """Whether a path was put there by dvtool, or added, and is gone now."""
@@ -70,14 +82,16 @@ def scan_target(
     place = f"{target}/{inner}" if inner else target
     path = inner or SELF
     found = project.workspace.stat(place)
+    via_link = False
     if found is not None and stat.S_ISLNK(found.st_mode):
         link = project.workspace.read_link(place) or ""
         if _follows(scan, path, link, content_at) and os.path.exists(project.absolute(place)):
             found = os.stat(project.absolute(place))
+            via_link = True
         else:
             scan.links[path] = link
     if found is not None and stat.S_ISDIR(found.st_mode):
-        _walk(project, scan, place, inner, content_at)
+        _walk(project, scan, inner, content_at, via_link=via_link)
     elif found is not None and stat.S_ISREG(found.st_mode):
         scan.files[path] = found
     elif found is not None and path not in scan.links:
@@ -178,14 +192,15 @@ def _follows(scan: Scan, path: str, link: str, content_at: ContentAt | None) -> 
 
 
 def _walk(
-    project: Project, scan: Scan, place: str, inner: str, content_at: ContentAt | None
+    project: Project, scan: Scan, inner: str, content_at: ContentAt | None, *, via_link: bool
 ) -> None:
     outer = inner + "/" if inner else ""
+    place = f"{scan.target}/{inner}" if inner else scan.target
 
     def follow(path: str, link: str) -> bool:
         return _follows(scan, outer + path, link, content_at)
 
-    walk = project.workspace.walk(place, follow=follow if content_at else None)
+    walk = project.workspace.walk(place, follow=follow if content_at else None, via_link=via_link)
     for folder in walk:
         path = "/".join(part for part in (inner, folder.path) if part)
         prefix = path + "/" if path else ""
@@ -199,6 +214,7 @@ def _walk(
             scan.links[prefix + name] = link
         scan.faults.extend((outer + fault, why) for fault, why in folder.faults)
         scan.left_out = scan.left_out or folder.left_out
+        scan.unfinished.extend(prefix + name for name in folder.unfinished)
 
 
 def _recall(project: Project, scan: Scan, inner: str) -> None:
@@ -235,65 +251,122 @@ def hash_files(
     total = sum(scan.files[path].st_size for path in unread)
     project.progress.start("hashing", total_bytes=total)
     fresh: dict[str, tuple[os.stat_result, int]] = {}
-    unreadable: list[str] = []
 
-    def one(path: str) -> tuple[str, Digest | None, os.stat_result | None, int]:
-        started = now_ns()
-        place = workspace_path(scan.target, path)
-        try:
-            digest, found = hash_file(project, place, follow=path in scan.followed)
-        except InputError:
-            if not tolerant:
-                raise
-            unreadable.append(path)
-            return path, None, None, started
-        return path, digest, found, started
+    def take(done: Sequence[_Hashed]) -> None:
+        for one in done:
+            project.progress.advance(scan.files[one.path].st_size)
+            if one.stat is not None:
+                scan.digests[one.path] = one.digest
+                scan.files[one.path] = one.stat
+                fresh[one.path] = (one.stat, one.started_ns)
+            elif one.fault:
+                scan.faults.append((one.path, "cannot be read"))
+            else:
+                del scan.files[one.path]
 
-    def take(done: tuple[str, Digest | None, os.stat_result | None, int]) -> None:
-        path, digest, found, started = done
-        project.progress.advance(scan.files[path].st_size)
-        if digest is None or found is None:
-            if path not in unreadable:
-                del scan.files[path]
-            return
-        scan.digests[path] = digest
-        scan.files[path] = found
-        fresh[path] = (found, started)
-
+    hash_run = partial(_hash_run, project, scan, tolerant=tolerant)
     if total < HASH_THREADS_MIN_BYTES:
-        for path in unread:
-            take(one(path))
+        take(hash_run(unread))
     else:
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for done in pool.map(one, unread):
+            for done in pool.map(hash_run, _runs(scan, unread)):
                 take(done)
     project.progress.finish()
-    scan.faults.extend((path, "cannot be read") for path in unreadable)
     remember_files(project, scan, fresh)
 
 
-def hash_file(
-    project: Project, path: str, *, follow: bool = False
-) -> tuple[Digest | None, os.stat_result | None]:
-    """Return a file's digest and its stat when it was read; (None, None) if it is gone."""
-    flags = os.O_RDONLY | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
+def read_digest(project: Project, place: str, *, follow: bool = False) -> Digest:
+    """Return the digest of one file of the worktree, read now; OSError or InputError if it cannot.
+
+    Links are followed only with `follow`, as what was added through them needs it.
+    """
+    if follow:
+        return _hash_open(os.open(project.absolute(place), READ_FLAGS), place)[0]
+    with Opener(project.root) as opener:
+        return _hash_open(opener.file(place), place)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hashed:
+    """A file as it was read; without `stat` it is gone or, with `fault`, cannot be read."""
+
+    path: str
+    started_ns: int
+    digest: Digest = b""
+    stat: os.stat_result | None = None
+    fault: bool = False
+
+
+def _runs(scan: Scan, paths: Sequence[str]) -> Iterator[list[str]]:
+    """Cut paths into runs of neighbours, so that who reads a run opens each folder once."""
+    run: list[str] = []
+    size = 0
+    for path in paths:
+        run.append(path)
+        size += scan.files[path].st_size
+        if len(run) >= HASH_RUN_FILES or size >= HASH_RUN_BYTES:
+            yield run
+            run, size = [], 0
+    if run:
+        yield run
+
+
+def _hash_run(
+    project: Project, scan: Scan, paths: Sequence[str], *, tolerant: bool
+) -> list[_Hashed]:
+    """Read files one after another; for any thread."""
+    done = []
+    with Opener(project.root) as opener:
+        for path in paths:
+            started = now_ns()
+            place = workspace_path(scan.target, path)
+            try:
+                if scan.behind_link(path):
+                    fd = os.open(project.absolute(place), READ_FLAGS)
+                else:
+                    fd = opener.file(place)
+                digest, found = _hash_open(fd, place)
+            except FileNotFoundError:
+                done.append(_Hashed(path, started))
+            except (OSError, InputError) as error:
+                if not tolerant:
+                    raise _unreadable(place, error) from error
+                done.append(_Hashed(path, started, fault=True))
+            else:
+                done.append(_Hashed(path, started, digest, found))
+    return done
+
+
+def _unreadable(place: str, error: OSError | InputError) -> InputError:
+    if isinstance(error, InputError):
+        return error
+    return InputError(f"{printable(place)} cannot be read: {reason(error)}")
+
+
+def _hash_open(fd: int, place: str) -> tuple[Digest, os.stat_result]:
+    """Return the digest of an open file, which is closed, and its stat when it was read."""
     try:
-        fd = os.open(project.absolute(path), flags)
-    except FileNotFoundError:
-        return None, None
-    except OSError as error:
-        raise InputError(f"{printable(path)} cannot be read: {error.strerror}") from error
-    with open(fd, "rb", buffering=0) as file:
         before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            raise InputError(f"{printable(place)} is not a file any more")
         whole = hasher()
-        while data := file.read(READ_SIZE_BYTES):
+        while data := os.read(fd, READ_SIZE_BYTES):
             whole.update(data)
         after = os.fstat(fd)
+    finally:
+        os.close(fd)
     if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
         raise DvError(
-            f"{printable(path)} changed while it was read", hint="repeat the command when it rests"
+            f"{printable(place)} changed while it was read", hint="repeat the command when it rests"
         )
     return whole.digest(), after
+
+
+def sweep(project: Project, scan: Scan) -> None:
+    """Remove what interrupted commands left in the target; the worktree's lock must be held."""
+    project.workspace.sweep(
+        workspace_path(scan.target, path) for path in scan.unfinished if path not in scan.seen
+    )
 
 
 def remember_files(

@@ -33,7 +33,7 @@ from dvtool.columns import Columns, little_endian
 from dvtool.digest import DIGEST_SIZE_BYTES, Digest, guard_of
 from dvtool.errors import CorruptError
 from dvtool.manifest import Entries
-from dvtool.pack import PACK_SIZE_MAX_BYTES, ZSTD_LEVEL, Placement
+from dvtool.pack import PACK_SIZE_MAX_BYTES, ZSTD_LEVEL, Placement, unzstd
 
 MAGIC = b"\x89dvshrd\n"
 HEADER = struct.Struct("<8sIIIIQ")
@@ -129,7 +129,10 @@ def split_object(data: bytes, name: str) -> tuple[bytes, bytes]:
         raise CorruptError(f"{name}: {len(data)} bytes are too few for a shard")
     magic, text_size, text_raw, size, raw, guard = HEADER.unpack_from(data)
     if magic != MAGIC:
-        raise CorruptError(f"{name}: is not a shard")
+        raise CorruptError(
+            f"{name}: is not a shard of format 1",
+            hint="if a newer dvtool wrote it, install that: pip install --upgrade dvtool",
+        )
     if len(data) != HEADER.size + text_size + size:
         raise CorruptError(f"{name}: has {len(data):,} bytes, not what its header says")
     stored_text = data[HEADER.size : HEADER.size + text_size]
@@ -208,6 +211,6 @@ def _unpack(stored: bytes, raw_size: int, name: str) -> bytes:
         claimed = zstandard.frame_content_size(stored)
         if claimed != raw_size or raw_size > PART_RAW_SIZE_MAX_BYTES:
             raise CorruptError(f"{name}: a part claims to unpack to {claimed:,} bytes")
-        return zstandard.ZstdDecompressor().decompress(stored, max_output_size=raw_size)
+        return unzstd(stored, raw_size)
     except zstandard.ZstdError as error:
         raise CorruptError(f"{name}: cannot be unpacked ({error})") from error

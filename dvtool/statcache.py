@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from dvtool.atomic import make_folders
 from dvtool.digest import Digest, digest_of
 
 VERSION = 1
@@ -53,7 +54,7 @@ SeenFolder: TypeAlias = dict[str, Seen]
 
 _decoder = msgspec.msgpack.Decoder(SeenFolder)
 _UNREADABLE = (sqlite3.Error, OSError, msgspec.MsgspecError, TypeError, UnicodeDecodeError)
-"""What a damaged file raises; one flipped bit makes a text of a blob."""
+"""What a damaged file raises; one flipped bit makes a text of a blob, or garbles a message."""
 
 
 def seen_file(
@@ -148,7 +149,7 @@ class StatCache:
         self._write([], list(self.folders_below(path)))
 
     def _write(self, rows: list[tuple[str, bytes]], gone: Iterable[str]) -> None:
-        with contextlib.suppress(sqlite3.Error, OSError):
+        with contextlib.suppress(*_UNREADABLE):
             db = self._connection()
             with db:
                 db.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?)", rows)
@@ -158,14 +159,14 @@ class StatCache:
         if self._db is None:
             try:
                 self._db = self._open()
-            except sqlite3.DatabaseError:
+            except (sqlite3.DatabaseError, UnicodeDecodeError):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._path)
                 self._db = self._open()
         return self._db
 
     def _open(self) -> sqlite3.Connection:
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        make_folders(os.path.dirname(self._path))
         db = sqlite3.connect(self._path, timeout=10)
         try:
             # It may be lost in a power cut, so no write waits for the disk.

@@ -12,8 +12,9 @@ import errno
 import os
 import re
 import stat
+import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -21,15 +22,21 @@ import pathspec
 
 from dvtool.atomic import is_temp_name, temp_name
 from dvtool.errors import DvError, InputError, UnsavedError, printable
+from dvtool.manifest import path_fault
+from dvtool.opener import FILE_FLAGS, FOLDER_FLAGS, HAS_DIR_FD, Opener, Place, open_in, reason
 
 IGNORE_FILE = ".dvignore"
+IGNORE_SIZE_MAX_BYTES = 1 << 20
 OPEN_FOLDERS_MAX = 64
-_HAS_DIR_FD = os.open in os.supports_dir_fd and os.rename in os.supports_dir_fd
+COPY_SIZE_BYTES = 1 << 20
+UNFINISHED_STALE_S = 3600
+"""No write of ours rests so long: an unfinished file of this age is one that a crash left."""
+_STAR = "[^/]*"
+_PROBE = "a\u00e9"
+_PROBE_OTHERS = ("A\u00e9", "ae\u0301")
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
-"""A named pipe that took a file's place must not block the open."""
 
 
 @dataclass(slots=True)
@@ -40,8 +47,12 @@ class Folder:
     files: dict[str, os.stat_result] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
+    followed: set[str] = field(default_factory=set)
+    """Those of `folders` that are symlinks to follow."""
     left_out: bool = False
     """Whether ignore rules left something out."""
+    unfinished: list[str] = field(default_factory=list)
+    """Files that an interrupted write left; they count for nothing else."""
     faults: list[tuple[str, str]] = field(default_factory=list)
     """(path, what is wrong) of what cannot be versioned: sockets, undecodable names, …"""
 
@@ -49,6 +60,14 @@ class Folder:
     def empty(self) -> bool:
         """Whether nothing at all was found in it."""
         return not (self.files or self.links or self.folders or self.faults)
+
+
+class _Pending(NamedTuple):
+    """A folder still to be walked, and the identities of the folders above it."""
+
+    inner: str
+    behind_link: bool
+    above: frozenset[tuple[int, int]]
 
 
 class _Held(NamedTuple):
@@ -102,8 +121,28 @@ class Workspace:
     def open_file(self, path: str) -> int:
         """Open a regular file for reading and return its descriptor; a link is never followed."""
         name, folder = self._at(path)
-        flags = os.O_RDONLY | _NOFOLLOW | _CLOEXEC | _BINARY | _NONBLOCK
-        return os.open(name, flags, dir_fd=folder)
+        return os.open(name, FILE_FLAGS, dir_fd=folder)
+
+    def read_bytes(self, path: str, *, size_max: int) -> bytes | None:
+        """Return a small file of the repository's own, None if there is nothing.
+
+        OSError, for `reason` to put into words, if it is anything but an ordinary file, or has
+        more than `size_max` bytes.
+        """
+        try:
+            fd = self.open_file(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, "it is not an ordinary file", path)
+            with open(fd, "rb", closefd=False) as file:
+                data = file.read(size_max + 1)
+        finally:
+            os.close(fd)
+        if len(data) > size_max:
+            raise OSError(errno.EFBIG, f"it has more than {size_max:,} bytes", path)
+        return data
 
     def read_link(self, path: str) -> str | None:
         """Return where a symlink points, None if there is no symlink."""
@@ -113,27 +152,61 @@ class Workspace:
         except (OSError, UnsavedError):
             return None
 
-    def walk(self, path: str, *, follow: Follow | None = None) -> Iterator[Folder]:
+    def walk(
+        self, path: str, *, follow: Follow | None = None, via_link: bool = False
+    ) -> Iterator[Folder]:
         """Yield the folders at and below `path` (relative paths below it), parents first.
 
         `.dvignore` files of the folders on the way and of those walked apply, in gitignore syntax.
-        A symlink for which `follow` says so counts as what it points to.
+        A symlink for which `follow` says so counts as what it points to, and with `via_link` one
+        at `path` itself; no other is followed, also if it takes a folder's place meanwhile.
         """
         ignored = Ignore(self.root, path)
-        pending: list[tuple[str, frozenset[_Identity]]] = [("", frozenset())]
-        while pending:
-            inner, above = pending.pop()
-            full = os.path.join(self.root, path, inner) if inner else os.path.join(self.root, path)
+        pending: list[_Pending] = [_Pending("", via_link, frozenset())]
+        with Opener(self.root) as opener:
+            while pending:
+                folder = self._walk_one(path, pending.pop(), opener, ignored, follow, pending)
+                yield folder
+
+    def _walk_one(
+        self,
+        path: str,
+        at: _Pending,
+        opener: Opener,
+        ignored: Ignore,
+        follow: Follow | None,
+        pending: list[_Pending],
+    ) -> Folder:
+        """Look at one folder; its own folders go to `pending`."""
+        place = _join(path, at.inner)
+        own: int | None = None
+        try:
+            if at.behind_link and HAS_DIR_FD:
+                own = os.open(self.absolute(place), FOLDER_FLAGS & ~_NOFOLLOW)
+            there: Place
+            if own is not None:
+                there = own
+            else:
+                there = self.absolute(place) if at.behind_link else opener.folder(place)
+            above = at.above
             if follow is not None:
-                here = _identity(full)
-                if here in above:
-                    yield Folder(inner, faults=[(inner, "is a symlink to a folder it lies in")])
-                    continue
+                found = os.stat(there)
+                if (here := (found.st_dev, found.st_ino)) in above:
+                    fault = (at.inner, "is a symlink to a folder it lies in")
+                    return Folder(at.inner, faults=[fault])
                 above |= {here}
-            folder = _scan(full, inner, ignored, follow)
-            names = sorted(folder.folders, reverse=True)
-            pending.extend((_join(inner, name), above) for name in names)
-            yield folder
+            folder = _scan(there, at.inner, ignored, follow)
+        except OSError as error:
+            why = f"cannot be read ({reason(error)})"
+            return Folder(at.inner, faults=[(at.inner or ".", why)])
+        finally:
+            if own is not None:
+                os.close(own)
+        pending.extend(
+            _Pending(_join(at.inner, name), at.behind_link or name in folder.followed, above)
+            for name in sorted(folder.folders, reverse=True)
+        )
+        return folder
 
     # --- writing --------------------------------------------------------------------------
 
@@ -168,6 +241,20 @@ class Workspace:
         ours = (complete.st_ino, complete.st_size, complete.st_mtime_ns)
         return found if ours == (found.st_ino, found.st_size, found.st_mtime_ns) else complete
 
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Put a small file of the repository's own at `path`, durably; see `write_file`."""
+
+        def fill(fd: int) -> None:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+
+        self.write_file(path, fill, executable=False)
+        parent = path.rpartition("/")[0]
+        if HAS_DIR_FD:
+            os.fsync(self._folder(parent, create=False))
+
     def write_link(self, path: str, target: str) -> None:
         """Put a symlink at `path`, replacing a file or link."""
         name, folder = self._at(path, create=True)
@@ -186,16 +273,79 @@ class Workspace:
         self._at(path + "/x", create=True)
 
     def set_executable(self, path: str, executable: bool) -> os.stat_result:
-        """Set or clear the executable bits as the read bits allow; return the new lstat."""
+        """Set or clear the executable bits as the read bits allow; return the new lstat.
+
+        A file that has other names (hard links) is replaced by a copy: those may lie anywhere.
+        """
         fd = self.open_file(path)
         try:
-            mode = stat.S_IMODE(os.fstat(fd).st_mode)
+            found = os.fstat(fd)
+            mode = stat.S_IMODE(found.st_mode)
             wanted = mode | (mode & 0o444) >> 2 if executable else mode & ~0o111
-            if wanted != mode and hasattr(os, "fchmod"):
-                os.fchmod(fd, wanted)
+            if wanted == mode or not hasattr(os, "fchmod"):
+                return found
+            if found.st_nlink > 1:
+                return self.write_file(path, lambda to: _copy(fd, to, wanted), executable=False)
+            os.fchmod(fd, wanted)
             return os.fstat(fd)
         finally:
             os.close(fd)
+
+    def rename(self, source: str, destination: str) -> None:
+        """Rename a file, link or folder; nothing must be at the destination."""
+        self._forget(source)
+        self._forget(destination)
+        new, into = self._at(destination, create=True)
+        # Held open twice: the way to the one may push the other's folder out.
+        into = None if into is None else os.dup(into)
+        try:
+            old, folder = self._at(source)
+            os.rename(old, new, src_dir_fd=folder, dst_dir_fd=into)
+        finally:
+            if into is not None:
+                os.close(into)
+
+    def folds_names(self, path: str) -> bool:
+        """Whether the filesystem takes names that differ in case or Unicode form for one.
+
+        Asked of the filesystem itself, where `path` is or will be.
+        """
+        folder = path
+        while folder and ((found := self.stat(folder)) is None or not stat.S_ISDIR(found.st_mode)):
+            folder = folder.rpartition("/")[0]
+        top = _join(folder, temp_name())
+        self.write_file(f"{top}/{_PROBE}", lambda _: None, executable=False)
+        try:
+            return any(self.stat(f"{top}/{name}") is not None for name in _PROBE_OTHERS)
+        finally:
+            self.remove(f"{top}/{_PROBE}")
+            self.remove_empty_folder(top)
+
+    def sweep(self, paths: Iterable[str]) -> None:
+        """Remove unfinished files that a crash left.
+
+        To be called while no other process may write here; those younger than an hour stay all
+        the same, as they may be another machine's on a shared disk.
+        """
+        oldest = time.time() - UNFINISHED_STALE_S
+        for path in paths:
+            with contextlib.suppress(OSError, UnsavedError):
+                found = self.stat(path)
+                name = path.rpartition("/")[2]
+                if found is None or not is_temp_name(name) or found.st_mtime >= oldest:
+                    continue
+                if stat.S_ISDIR(found.st_mode):  # as `folds_names` makes
+                    self.remove(f"{path}/{_PROBE}")
+                    self.remove_empty_folder(path)
+                else:
+                    self.remove(path)
+
+    def sweep_beside(self, path: str) -> None:
+        """As `sweep`, for the unfinished files in the folder that a path lies in."""
+        folder = path.rpartition("/")[0]
+        with contextlib.suppress(OSError), Opener(self.root) as opener:
+            names = os.listdir(opener.folder(folder))
+            self.sweep(_join(folder, name) for name in names if is_temp_name(name))
 
     def remove(self, path: str) -> None:
         """Remove a file or symlink; one that is gone is fine."""
@@ -237,7 +387,9 @@ class Workspace:
 
     def _at(self, path: str, *, create: bool = False) -> At:
         parent, _, name = path.rpartition("/")
-        if not _HAS_DIR_FD:
+        if create:
+            _refuse_name(name, path)
+        if not HAS_DIR_FD:
             return self._checked_path(parent, name, create=create), None
         return name, self._folder(parent, create=create)
 
@@ -263,15 +415,15 @@ class Workspace:
         return held.fd
 
     def _open_folder(self, name: str, above: int, path: str, *, create: bool) -> int:
-        flags = os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW | _CLOEXEC
+        _refuse_name(name, path)
         try:
-            return os.open(name, flags, dir_fd=above)
+            return os.open(name, FOLDER_FLAGS, dir_fd=above)
         except FileNotFoundError:
             if not create:
                 raise
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, dir_fd=above)
-            return os.open(name, flags, dir_fd=above)
+            return os.open(name, FOLDER_FLAGS, dir_fd=above)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
                 raise self._in_the_way(path) from error
@@ -306,6 +458,26 @@ class Workspace:
             os.close(self._held.pop(key).fd)
 
 
+def _copy(source: int, to: int, mode: int) -> None:
+    os.lseek(source, 0, os.SEEK_SET)
+    while data := memoryview(os.read(source, COPY_SIZE_BYTES)):
+        while data:
+            data = data[os.write(to, data) :]
+    os.fchmod(to, mode)
+
+
+def _refuse_name(name: str, path: str) -> None:
+    """Raise an InputError for a name that leads elsewhere, or into git's own folder.
+
+    Manifests with such paths are refused as they are read; nothing gets past here in any case.
+    """
+    if name and name[0] not in ".gG" and name.isascii():
+        return
+    fault = path_fault(name)
+    if fault:
+        raise InputError(f"{printable(path)} {fault}")
+
+
 def _hold(fd: int) -> _Held:
     found = os.fstat(fd)
     return _Held(fd, found.st_dev, found.st_ino)
@@ -323,34 +495,33 @@ class Ignore:
     """The `.dvignore` rules that apply within one target, in gitignore syntax."""
 
     def __init__(self, root: str, target: str) -> None:
-        self._root = root
-        self._target = target
+        self.target = target
         self._rules: dict[str, tuple[_Rule, ...]] = {}
         self._excluded = False
         self.active = False
         parts = target.split("/") if target else []
-        for depth in range(len(parts)):
-            self.enter("/".join(parts[:depth]))
-            self._excluded = self._excluded or self._verdict(parts[: depth + 1], is_folder=True)
+        with Opener(root) as opener:
+            for depth in range(len(parts)):
+                folder = "/".join(parts[:depth])
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    self.enter(folder, opener.folder(folder))
+                self._excluded = self._excluded or self._verdict(parts[: depth + 1], is_folder=True)
 
     @property
     def excluded(self) -> bool:
         """Whether the target itself, or a folder above it, is left out."""
         return self._excluded
 
-    def enter(self, folder: str) -> None:
-        """Read the rules of one more folder (relative to the worktree), if it has any."""
+    def enter(self, folder: str, place: Place) -> None:
+        """Read the rules of one more folder (relative to the worktree), which lies at `place`."""
         if folder in self._rules:
             return
         where = _join(folder, IGNORE_FILE)
         self._rules[folder] = ()
-        try:
-            with open(os.path.join(self._root, where), "rb") as file:
-                lines = os.fsdecode(file.read()).removeprefix("\ufeff").split("\n")
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        text = _ignore_text(where, place)
+        if text is None:
             return
-        except OSError as error:
-            raise DvError(f"{printable(where)} cannot be read: {error.strerror}") from error
+        lines = os.fsdecode(text).removeprefix("\ufeff").split("\n")
         try:
             rules = [_parse_rule(line) for line in lines]
         except ValueError as error:
@@ -369,7 +540,7 @@ class Ignore:
         """
         if self._excluded:
             return True
-        return self._verdict(_join(self._target, inner).split("/"), is_folder=is_folder)
+        return self._verdict(_join(self.target, inner).split("/"), is_folder=is_folder)
 
     def _verdict(self, parts: Sequence[str], *, is_folder: bool) -> bool:
         for depth in range(len(parts) - 1, -1, -1):
@@ -379,25 +550,75 @@ class Ignore:
         return False
 
 
+def _ignore_text(where: str, folder: Place) -> bytes | None:
+    """Return the content of a `.dvignore`, None if there is no file of this name.
+
+    It may come with the repository from anybody: a link to some other file is not followed.
+    """
+    try:
+        fd = open_in(folder, IGNORE_FILE)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{printable(where)} cannot be read: {reason(error)}") from error
+    try:
+        found = os.fstat(fd)
+        if stat.S_ISDIR(found.st_mode):
+            return None
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(f"{printable(where)} is {_kind_name(found.st_mode)}, not a file")
+        with open(fd, "rb", closefd=False) as file:
+            text = file.read(IGNORE_SIZE_MAX_BYTES + 1)
+    finally:
+        os.close(fd)
+    if len(text) > IGNORE_SIZE_MAX_BYTES:
+        raise InputError(f"{printable(where)} has more than {IGNORE_SIZE_MAX_BYTES:,} bytes")
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class _Rule:
     """One line of a `.dvignore`: a pattern for each component of a path, None for ``**``."""
 
     excludes: bool
     folders_only: bool
-    components: tuple[pathspec.Pattern | None, ...]
+    components: tuple[re.Pattern[str] | None, ...]
 
     def matches(self, parts: Sequence[str], *, is_folder: bool) -> bool:
         return (is_folder or not self.folders_only) and _matches(self.components, parts)
 
 
-def _matches(components: Sequence[pathspec.Pattern | None], parts: Sequence[str]) -> bool:
-    if not components or not parts:
-        return not components and not parts
-    first, rest = components[0], components[1:]
-    if first is None:
-        return not rest or any(_matches(rest, parts[at:]) for at in range(len(parts)))
-    return first.match_file(parts[0] + "/x") is not None and _matches(rest, parts[1:])
+def _matches(components: Sequence[re.Pattern[str] | None], parts: Sequence[str]) -> bool:
+    """Whether the components match all parts; in steps that are at most their product.
+
+    All ways to match are followed at once, as sets of the components that may come next.
+    """
+    end = len(components)
+    if end == 2 and components[0] is None and components[1] is not None:
+        return components[1].match(parts[-1] + "/x") is not None  # by far the most rules
+    states = _skipped({0}, components)
+    for part in parts:
+        following = set()
+        for state in states - {end}:
+            component = components[state]
+            if component is None:
+                # At the end ** stands for at least one component, elsewhere for none as well.
+                following |= {state, end} if state == end - 1 else {state}
+            elif component.match(part + "/x"):
+                following.add(state + 1)
+        states = _skipped(following, components)
+    return end in states
+
+
+def _skipped(states: set[int], components: Sequence[re.Pattern[str] | None]) -> set[int]:
+    """Add the states that are reached where ``**`` stands for nothing."""
+    found = set(states)
+    for state in states:
+        at = state
+        while at < len(components) - 1 and components[at] is None:
+            at += 1
+            found.add(at)
+    return found
 
 
 def _parse_rule(line: str) -> _Rule | None:
@@ -421,8 +642,8 @@ def _parse_rule(line: str) -> _Rule | None:
     return _Rule(excludes, folders_only, components)
 
 
-def _component(name: str) -> pathspec.Pattern:
-    """Return the pattern of one component; ask it for a name with "/x" behind it.
+def _component(name: str) -> re.Pattern[str]:
+    """Return the pattern of one component; match it with a name with "/x" behind it.
 
     pathspec takes what lies below a match for matched, and git does not (``!folder/`` brings back
     the folder, not what another rule leaves out in it): so it sees no more than one component.
@@ -431,23 +652,34 @@ def _component(name: str) -> pathspec.Pattern:
         # Of "[[]", which pathspec hands on to `re` as it is.
         warnings.simplefilter("ignore", FutureWarning)
         (pattern,) = pathspec.GitIgnoreSpec.from_lines([f"/{name}/x"]).patterns
-    return pattern
+        if not isinstance(pattern, pathspec.RegexPattern) or pattern.regex is None:
+            return re.compile(r"(?!)")
+        return re.compile(_without_backtracking(pattern.regex.pattern))
 
 
-def _scan(full: str, inner: str, ignored: Ignore, follow: Follow | None) -> Folder:
+def _without_backtracking(pattern: str) -> str:
+    """Return the pattern such that a name with many stars does not take for ever to match.
+
+    What stands between two stars is looked for once, at the first place: if the rest does not
+    match from there it does not from a later one. Only ``*`` becomes ``[^/]*``.
+    """
+    head, *middle = pattern.split(_STAR)
+    if len(middle) < 2:
+        return pattern
+    return head + "".join(f"(?>{_STAR}?{piece})" for piece in middle[:-1]) + _STAR + middle[-1]
+
+
+def _scan(there: Place, inner: str, ignored: Ignore, follow: Follow | None) -> Folder:
     folder = Folder(inner)
     prefix = inner + "/" if inner else ""
-    try:
-        with os.scandir(full) as found:
-            entries = list(found)
-    except OSError as error:
-        folder.faults.append((inner or ".", f"cannot be read ({error.strerror})"))
-        return folder
+    with os.scandir(there) as found:
+        entries = list(found)
     if any(entry.name == IGNORE_FILE for entry in entries):
-        ignored.enter(_join(ignored._target, inner))
+        ignored.enter(_join(ignored.target, inner), there)
     for entry in entries:
         name = entry.name
         if is_temp_name(name):
+            folder.unfinished.append(name)
             continue
         is_folder = entry.is_dir(follow_symlinks=False)
         if ignored.active and ignored.ignores(prefix + name, is_folder=is_folder):
@@ -458,20 +690,26 @@ def _scan(full: str, inner: str, ignored: Ignore, follow: Follow | None) -> Fold
         elif is_folder:
             folder.folders.append(name)
         elif entry.is_symlink():
-            _sort_link(folder, entry, prefix + name, follow)
+            _sort_link(folder, entry, there, prefix + name, follow)
         else:
             _sort_file(folder, entry, prefix + name, followed=False)
     return folder
 
 
-def _sort_link(folder: Folder, entry: os.DirEntry[str], path: str, follow: Follow | None) -> None:
+def _sort_link(
+    folder: Folder, entry: os.DirEntry[str], there: Place, path: str, follow: Follow | None
+) -> None:
+    fd = there if isinstance(there, int) else None  # entry.path is the name alone then
     try:
-        link = os.readlink(entry.path)
-        is_folder = entry.is_dir()
+        link = os.readlink(entry.path, dir_fd=fd)
+        is_folder = follow is not None and entry.is_dir()
     except FileNotFoundError:
         return
-    except OSError as error:  # as of two symlinks that point at each other
-        link, is_folder = os.readlink(entry.path), False
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # something else has its name by now
+            return
+        # as of two symlinks that point at each other
+        link, is_folder = os.readlink(entry.path, dir_fd=fd), False
         if follow is not None and follow(path, link):
             folder.faults.append((path, f"cannot be examined ({error.strerror})"))
             return
@@ -481,6 +719,7 @@ def _sort_link(folder: Folder, entry: os.DirEntry[str], path: str, follow: Follo
         folder.links[entry.name] = link
     elif is_folder:
         folder.folders.append(entry.name)
+        folder.followed.add(entry.name)
     else:
         _sort_file(folder, entry, path, followed=True)
 
@@ -497,6 +736,8 @@ def _sort_file(folder: Folder, entry: os.DirEntry[str], path: str, *, followed: 
         return
     if stat.S_ISREG(found.st_mode):
         folder.files[entry.name] = found
+    elif stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode):
+        folder.faults.append((path, "was replaced while it was looked at"))
     else:
         folder.faults.append((path, f"is {_kind_name(found.st_mode)}, not a file"))
 
@@ -517,14 +758,6 @@ def _kind_name(mode: int) -> str:
         stat.S_IFBLK: "a device",
     }
     return kinds.get(stat.S_IFMT(mode), "something special")
-
-
-_Identity: TypeAlias = tuple[int, int]
-
-
-def _identity(full: str) -> _Identity:
-    found = os.stat(full)
-    return found.st_dev, found.st_ino
 
 
 def _join(folder: str, name: str) -> str:

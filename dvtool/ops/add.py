@@ -8,12 +8,11 @@ import os
 import signal
 import sys
 import threading
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dvtool.errors import InputError, UsageError, listing, printable
-from dvtool.ignore import ignore_target
+from dvtool.ignore import ignore_target, refuse_unusable
 from dvtool.ingest import Batch, BatchResult, Source, batches, discard, ingest
 from dvtool.manifest import (
     SELF,
@@ -29,7 +28,16 @@ from dvtool.manifest import (
     update,
 )
 from dvtool.project import Project, refuse_place, workspace_path
-from dvtool.scan import Scan, file_entry, find_left_out, save_seen, scan_target, tracked_other
+from dvtool.scan import (
+    Scan,
+    file_entry,
+    find_left_out,
+    save_seen,
+    scan_target,
+    sweep,
+    tracked_other,
+)
+from dvtool.spelling import folded
 from dvtool.statcache import Seen, seen_file
 from dvtool.workspace import IGNORE_FILE, Ignore, is_executable, refuse_faults
 
@@ -130,6 +138,7 @@ def add(
     find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
     kind = _kind(project, scan, before, request)
     _check(scan, request)
+    sweep(project, scan)
     result = Added(request.target, warnings=_ambiguous(scan))
     result.stored = _store_files(project, scan, dereference=dereference, jobs=jobs)
     changes, old = _changes(project, scan, before, request)
@@ -204,8 +213,7 @@ def _ambiguous(scan: Scan) -> list[str]:
     """Warn of names that are one and the same on filesystems that fold case or Unicode forms."""
     groups: dict[str, list[str]] = {}
     for path in (*scan.files, *scan.links, *scan.folders):
-        folded = path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
-        groups.setdefault(folded, []).append(path)
+        groups.setdefault(folded(path), []).append(path)
     return [
         "these differ only in case or Unicode form, and collide on macOS and Windows:\n"
         + listing(workspace_path(scan.target, path) for path in sorted(group))
@@ -363,6 +371,7 @@ def _publish(
     target = request.target
     if stage or untrack:
         project.git.refuse_if_index_is_locked()
+    refuse_unusable(project.workspace, target)
     project.store.put_shards(built.shards)
     project.write_manifest(target, built.manifest)
     ignore = ignore_target(project.workspace, target)

@@ -10,10 +10,11 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from dvtool.compare import differing
 from dvtool.digest import EMPTY, Digest
-from dvtool.errors import ManifestError, UnsavedError, listing, printable
+from dvtool.errors import InputError, ManifestError, UnsavedError, listing, printable
 from dvtool.manifest import SELF, Entries, Entry, Manifest, check_nesting
 from dvtool.project import Project, workspace_path
 from dvtool.saved import Saved, save_files
@@ -25,8 +26,10 @@ from dvtool.scan import (
     refuse_unreadable,
     save_seen,
     scan_target,
+    sweep,
 )
 from dvtool.selection import Selection
+from dvtool.spelling import collisions, too_long
 from dvtool.statcache import Seen, link_digest, now_ns, seen_file, seen_other
 from dvtool.store.local import ContentReader
 from dvtool.workspace import is_executable
@@ -104,8 +107,30 @@ def plan(
         ours = path in old or (path in scan.seen and scan.seen[path].tracked)
         if path not in entries and selection.matches(path) and ours:
             _plan_removal(result, scan, path, old)
+    _refuse_unwritable(project, result, entries)
     _find_unsaved(project, result)
     return result
+
+
+def _refuse_unwritable(project: Project, plan: Plan, entries: Iterable[str]) -> None:
+    """Raise an InputError for names that this filesystem does not take, or takes for others."""
+    if not plan.write:
+        return
+    long = [workspace_path(plan.target, path) for path in plan.write if too_long(path)]
+    if long:
+        raise InputError(
+            f"these names are too long for a file; nothing was changed:\n{listing(long)}",
+            hint="they can be read all the same: dv cat PATH",
+        )
+    there = {*entries, *plan.write, *plan.scan.files, *plan.scan.links}.difference(plan.remove)
+    alike = list(collisions(there))
+    if alike and project.workspace.folds_names(plan.target):
+        names = sorted({workspace_path(plan.target, path) for pair in alike for path in pair})
+        raise InputError(
+            "these differ only in case or Unicode form, which this filesystem does not tell "
+            f"apart; nothing was changed:\n{listing(names)}",
+            hint="check out some of them only (dv checkout -- PATH), or use another disk",
+        )
 
 
 def _is_ours(path: str, scan: Scan, entries: Entries, old: Entries) -> bool:
@@ -227,6 +252,7 @@ def plan_following(
     result = Following(Plan(target, scan, keep_folders=_folders_of(new)), gone=wanted is None)
     for path in sorted(want):
         _follow_one(result, path, want[path], known[path])
+    _refuse_unwritable(project, result.plan, new)
     _keep_unsaved(project, result)
     _hold_missing(project, result, known)
     if wanted is not None and wanted.kind == "dir" and not olds:
@@ -359,6 +385,41 @@ def save_unsaved(project: Project, plans: Iterable[Plan]) -> list[Saved]:
 
 def apply(project: Project, todo: Plan) -> CheckedOut:
     """Carry out a plan: remove, then write, then remember what is now on the disk."""
+    by_content: dict[Digest, list[tuple[str, Entry]]] = {}
+    for path, entry in todo.write.items():
+        if entry.is_file:
+            by_content.setdefault(entry.digest, []).append((path, entry))
+    with project.store.reader() as reader:
+        order = reader.prepare(by_content)
+        _refuse_false_sizes(todo, reader, order, by_content)
+        return _apply(
+            project, todo, reader, [(d, by_content[d]) for d in (*order, EMPTY) if d in by_content]
+        )
+
+
+def _refuse_false_sizes(
+    todo: Plan,
+    reader: ContentReader,
+    order: Iterable[Digest],
+    by_content: Mapping[Digest, Sequence[tuple[str, Entry]]],
+) -> None:
+    """Raise a ManifestError if an entry has another size than its content, before all else."""
+    for digest in order:
+        size = reader.size(digest)
+        for path, entry in by_content[digest]:
+            if entry.size != size:
+                raise ManifestError(
+                    f"{printable(workspace_path(todo.target, path))}: the manifest says "
+                    f"{entry.size:,} bytes, the content has {size:,}; nothing was changed"
+                )
+
+
+_ToWrite: TypeAlias = Sequence[tuple[Digest, Sequence[tuple[str, Entry]]]]
+"""Contents in the order in which they are best read, each with the files that have it."""
+
+
+def _apply(project: Project, todo: Plan, reader: ContentReader, files: _ToWrite) -> CheckedOut:
+    sweep(project, todo.scan)
     seen: dict[str, Seen | None] = {}
     for path in todo.remove:
         place = workspace_path(todo.target, path)
@@ -372,7 +433,7 @@ def apply(project: Project, todo: Plan) -> CheckedOut:
     if todo.make_target:
         project.workspace.make_folder(todo.target)
     written: dict[str, os.stat_result] = {}
-    _write_files(project, todo, written)
+    _write_files(project, todo, reader, files, written)
     for path, entry in todo.write.items():
         place = workspace_path(todo.target, path)
         if entry.symlink:
@@ -391,22 +452,20 @@ def apply(project: Project, todo: Plan) -> CheckedOut:
     )
 
 
-def _write_files(project: Project, todo: Plan, written: dict[str, os.stat_result]) -> None:
-    by_content: dict[Digest, list[tuple[str, Entry]]] = {}
-    for path, entry in todo.write.items():
-        if entry.is_file:
-            by_content.setdefault(entry.digest, []).append((path, entry))
+def _write_files(
+    project: Project,
+    todo: Plan,
+    reader: ContentReader,
+    files: _ToWrite,
+    written: dict[str, os.stat_result],
+) -> None:
     project.progress.start("writing", total_bytes=todo.write_bytes)
-    with project.store.reader() as reader:
-        order = reader.prepare(by_content)
-        if EMPTY in by_content:
-            order.append(EMPTY)
-        for digest in order:
-            for path, entry in by_content[digest]:
-                place = workspace_path(todo.target, path)
-                fill = _filler(project, todo, reader, path, entry)
-                written[path] = project.workspace.write_file(place, fill, executable=entry.exec)
-                project.progress.advance(entry.size)
+    for _, places in files:
+        for path, entry in places:
+            place = workspace_path(todo.target, path)
+            fill = _filler(project, todo, reader, path, entry)
+            written[path] = project.workspace.write_file(place, fill, executable=entry.exec)
+            project.progress.advance(entry.size)
     project.progress.finish()
 
 

@@ -7,18 +7,18 @@ git merges and shows manifests as text, which they are made for.
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 
-from dvtool.atomic import write_bytes
 from dvtool.errors import SetupError
 from dvtool.git import Git
 from dvtool.manifest import SUFFIX
+from dvtool.opener import reason
 from dvtool.project import Project
 
 ATTRIBUTES_FILE = ".gitattributes"
 LINE = f"*{SUFFIX} merge=dv diff=dv"
+SIZE_MAX_BYTES = 64 << 20
 NAME = "merge dvtool manifests by entry"
 _MISSING = "dvtool is not installed here: pip install dvtool, then dv resolve"
 
@@ -101,7 +101,7 @@ def _add_line(project: Project) -> bool:
     end = b"\r\n" if b"\r\n" in text else b"\n"
     if text and not text.endswith(b"\n"):
         text += end
-    write_bytes(project.absolute(ATTRIBUTES_FILE), text + LINE.encode() + end)
+    project.workspace.write_bytes(ATTRIBUTES_FILE, text + LINE.encode() + end)
     _stage(project.git)
     return True
 
@@ -115,7 +115,7 @@ def _remove_line(project: Project) -> bool:
     if rest == text:
         return False
     if rest:
-        write_bytes(project.absolute(ATTRIBUTES_FILE), rest)
+        project.workspace.write_bytes(ATTRIBUTES_FILE, rest)
         _stage(project.git)
     else:
         project.workspace.remove(ATTRIBUTES_FILE)
@@ -130,16 +130,12 @@ def _stage(git: Git) -> None:
 
 def _read(project: Project) -> bytes:
     try:
-        fd = project.workspace.open_file(ATTRIBUTES_FILE)
-    except FileNotFoundError:
-        return b""
+        return project.workspace.read_bytes(ATTRIBUTES_FILE, size_max=SIZE_MAX_BYTES) or b""
     except OSError as error:
         raise SetupError(
-            f"{ATTRIBUTES_FILE} is not an ordinary file: {error.strerror}",
+            f"{ATTRIBUTES_FILE} cannot be used: {reason(error)}",
             hint="put a file in its place, then repeat the command",
         ) from error
-    with os.fdopen(fd, "rb") as file:
-        return file.read()
 
 
 def _lines(text: bytes) -> list[bytes]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dvtool.errors import UnsavedError, UsageError, listing, printable
-from dvtool.ignore import ignore_target, unignore_target
+from dvtool.ignore import ignore_target, refuse_unusable, unignore_target
 from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, link_fault, path_fault, update
 from dvtool.project import Project, refuse_place, workspace_path
 from dvtool.saved import keep_uncommitted, save_files
@@ -174,6 +173,8 @@ def _move_target(project: Project, source: str, destination: str, *, stage: bool
     holder = next((t for t in project.targets() if destination.startswith(t + "/")), None)
     if holder is not None:
         raise UsageError(f"{printable(destination)} lies inside the target {printable(holder)}")
+    refuse_unusable(project.workspace, destination)
+    refuse_unusable(project.workspace, source)
     # New name first, old name last: a crash in between leaves two manifests, and all data.
     project.write_manifest(destination, project.manifest(source))
     return _finish_move(project, source, destination, stage=stage)
@@ -205,9 +206,7 @@ def _finish_move(project: Project, source: str, destination: str, *, stage: bool
 
 
 def _rename(project: Project, source: str, destination: str) -> None:
-    project.workspace.make_folder(destination.rpartition("/")[0])
-    os.rename(project.workspace.absolute(source), project.workspace.absolute(destination))
-    project.workspace.close()
+    project.workspace.rename(source, destination)
 
 
 def _move_seen(project: Project, source: str, destination: str) -> None:

@@ -20,7 +20,7 @@ from dvtool.needs import Needed
 from dvtool.pack import Placement, Recipe, read_index
 from dvtool.parallel import run_bounded
 from dvtool.project import Project, workspace_path
-from dvtool.scan import Scan, content_of, find_left_out, hash_file, scan_target
+from dvtool.scan import Scan, content_of, find_left_out, read_digest, scan_target
 from dvtool.shard import RemotePack, split_object
 from dvtool.store.database import Database
 from dvtool.store.local import ASIDE, DOOMED, LOST, PACKS, SHARDS, TEMP
@@ -471,7 +471,7 @@ def check_workspace(project: Project) -> tuple[WorkspaceCounts, list[Damage]]:
 def _digest_now(project: Project, scan: Scan, path: str) -> Digest | None:
     with contextlib.suppress(DvError, OSError):
         place = workspace_path(scan.target, path)
-        return hash_file(project, place, follow=path in scan.followed)[0]
+        return read_digest(project, place, follow=scan.behind_link(path))
     return None
 
 

@@ -358,7 +358,7 @@ class _Push:
             if whole.digest() != upload.pack.digest:
                 raise CorruptError(
                     f"{upload.path} is damaged: its bytes are not what its name says",
-                    hint="fetch its content again from another remote or clone",
+                    hint="run: dv fsck --repair",
                 )
             return self.remote.put_pack(upload.pack.digest, file)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
+from dvtool.atomic import make_folders, share
 from dvtool.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.errors import BusyError, CorruptError, SetupError
 from dvtool.pack import PackInfo, Placement, Recipe
@@ -482,7 +483,10 @@ class Database:
     def _select(self, head: str, keys: Iterable[K]) -> Iterator[Row]:
         for batch in _batches(keys):
             marks = ",".join("?" * len(batch))
-            yield from self._db.execute(f"{head} IN ({marks})", batch)
+            try:
+                yield from self._db.execute(f"{head} IN ({marks})", batch)
+            except UnicodeDecodeError as error:
+                raise _damaged(self._path, error) from error
 
 
 def split(joined: bytes) -> tuple[Digest, ...]:
@@ -504,7 +508,7 @@ def _batches(keys: Iterable[K]) -> Iterator[Sequence[K]]:
 
 
 def _connect(path: str) -> sqlite3.Connection:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    make_folders(os.path.dirname(path))
     try:
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
     except sqlite3.Error as error:
@@ -514,6 +518,7 @@ def _connect(path: str) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
+            share(path)
             _create(db)
         elif version != VERSION:
             raise SetupError(
@@ -526,16 +531,22 @@ def _connect(path: str) -> sqlite3.Connection:
         db.close()
         kind = BusyError if _is_busy(error) else SetupError
         raise kind(f"cannot open the store's index {path}: {error}") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         db.close()
-        raise CorruptError(
-            f"the store's index {path} is damaged: {error}",
-            hint="make it again from the packs: dv fsck --rebuild",
-        ) from error
+        raise _damaged(path, error) from error
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _damaged(path: str, error: Exception) -> CorruptError:
+    # sqlite3 cannot even say what is wrong if the damaged part stands in its message.
+    what = "" if isinstance(error, UnicodeDecodeError) else f": {error}"
+    return CorruptError(
+        f"the store's index {path} is damaged{what}",
+        hint="make it again from the packs: dv fsck --rebuild",
+    )
 
 
 def _use_write_ahead_log(db: sqlite3.Connection) -> None:

@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeAlias
 
 import filelock
 
-from dvtool.atomic import sync_folder, temp_name, write_bytes
+from dvtool.atomic import make_folders, share, sync_folder, temp_name, write_bytes
 from dvtool.digest import EMPTY, Digest, digest_of, hasher
 from dvtool.errors import BusyError, CorruptError, MissingError
 from dvtool.manifest import Entries, ShardRef, ShardText, decode_shard
@@ -68,7 +68,7 @@ class LocalStore:
         """The index, opened when it is first needed."""
         if self._database is None:
             for name in (PACKS, SHARDS, TEMP):
-                os.makedirs(os.path.join(self.path, name), exist_ok=True)
+                make_folders(os.path.join(self.path, name))
             self._database = Database(self.database_path)
             if not self._database.complete:
                 self.reindex()
@@ -120,7 +120,7 @@ class LocalStore:
     def temp_folder(self) -> str:
         """Return the folder, on the store's filesystem, for files in the making."""
         folder = os.path.join(self.path, TEMP)
-        os.makedirs(folder, exist_ok=True)
+        make_folders(folder)
         return folder
 
     def adopt(self, packs: Iterable[tuple[str, PackInfo]]) -> None:
@@ -129,9 +129,10 @@ class LocalStore:
         folders = set()
         for temp, info in packs:
             path = self.pack_path(info.digest)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            make_folders(os.path.dirname(path))
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._doomed_path(info.digest))  # an unfinished drop; wanted again
+            share(temp)
             os.replace(temp, path)
             folders.add(os.path.dirname(path))
             infos.append(info)
@@ -222,7 +223,7 @@ class LocalStore:
         fresh = self._rewritten(dict.fromkeys(kept), self._recipes_kept(index.recipes, gone))
         self.adopt(fresh)
         infos = [info for _, info in fresh]
-        os.makedirs(os.path.join(self.path, DOOMED), exist_ok=True)
+        make_folders(os.path.join(self.path, DOOMED))
         write_bytes(self._doomed_path(pack.digest), b"")
         self.db.replace_pack(pack.digest, places, infos)
         os.unlink(path)
@@ -263,9 +264,11 @@ class LocalStore:
     @contextlib.contextmanager
     def _drop_lock(self) -> Iterator[None]:
         """Keep a second drop, from another worktree, out of the same packs."""
-        os.makedirs(self.path, exist_ok=True)
+        make_folders(self.path)
         try:
-            with filelock.FileLock(os.path.join(self.path, "drop.lock"), timeout=LOCK_WAIT_S):
+            lock = os.path.join(self.path, "drop.lock")
+            with filelock.FileLock(lock, timeout=LOCK_WAIT_S):
+                share(lock)
                 yield
         except filelock.Timeout as error:
             raise BusyError(
@@ -340,7 +343,7 @@ class LocalStore:
             if self.shard_text(digest) == text:
                 return
         path = self.shard_path(digest)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        make_folders(os.path.dirname(path))
         write_bytes(path, encode_object(text, None))
         sync_folder(os.path.join(self.path, SHARDS))
 
@@ -432,6 +435,10 @@ class ContentReader:
     def _position(self, digest: Digest) -> tuple[int, int, int]:
         pack, place = self._places[self._chunks[digest][0]]
         return pack, place.frame_offset, place.start
+
+    def size(self, digest: Digest) -> int:
+        """Return the size of a prepared file as the index has it, in bytes."""
+        return sum(self._places[chunk][1].size for chunk in self._chunks.get(digest, ()))
 
     def read(self, digest: Digest) -> Iterator[memoryview]:
         """Yield the bytes of a prepared file. The last comes only when the whole was verified.

@@ -16,7 +16,7 @@ import msgspec
 
 from dvtool.backend.base import Backend, ObjectInfo, Sink
 from dvtool.digest import Digest, digest_of, parse_hex
-from dvtool.errors import CorruptError, ObjectMissing, RemoteForbidden, SetupError
+from dvtool.errors import CorruptError, ObjectMissing, RemoteForbidden, SetupError, printable
 from dvtool.manifest import Entries, ShardRef, decode_any_shard, decode_shard
 from dvtool.parallel import check_stopped, run_bounded
 from dvtool.shard import (
@@ -104,6 +104,50 @@ def root_key(repo_id: str, root: str) -> str:
     return f"roots/{repo_id}/{root}.json"
 
 
+class _Envelope(msgspec.Struct):
+    dv: int
+
+
+def decode_mark(text: bytes, url: str) -> Mark:
+    """Return the dv.json of a remote; SetupError if it is none, or of another version."""
+    try:
+        version = msgspec.json.decode(text, type=_Envelope).dv
+        if version <= FORMAT:
+            mark = msgspec.json.decode(text, type=Mark)
+            parse_hex(mark.id * 2)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise SetupError(
+            f"{url}: its {MARK} is not one of dvtool's ({printable(str(error))})",
+            hint="use an empty bucket or prefix for dvtool",
+        ) from error
+    if version != FORMAT:
+        raise _other_version(url, version)
+    return mark
+
+
+def decode_root(text: bytes, name: str) -> Root:
+    """Return a root whose bytes were checked; CorruptError if it is none."""
+    try:
+        version = msgspec.json.decode(text, type=_Envelope).dv
+        if version <= FORMAT:
+            root = msgspec.json.decode(text, type=Root)
+            for manifest in root.manifests:
+                for digest in (manifest.manifest, *manifest.shards):
+                    parse_hex(digest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise CorruptError(f"{name} is not a root ({printable(str(error))})") from error
+    if version != FORMAT:
+        raise _other_version(name, version)
+    return root
+
+
+def _other_version(name: str, version: int) -> SetupError:
+    return SetupError(
+        f"{name} is of format {version}; this dvtool knows format {FORMAT}",
+        hint="install a newer dvtool: pip install --upgrade dvtool",
+    )
+
+
 class RemoteStore:
     """A remote store. Methods that only move bytes may be called from several threads."""
 
@@ -130,20 +174,7 @@ class RemoteStore:
             text = self.backend.get(MARK, size_max=MARK_SIZE_MAX_BYTES)
         except ObjectMissing:
             return None
-        try:
-            mark = msgspec.json.decode(text, type=Mark)
-            parse_hex(mark.id * 2)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-            raise SetupError(
-                f"{self.url}: its {MARK} is not one of dvtool's ({error})",
-                hint="use an empty bucket or prefix for dvtool",
-            ) from error
-        if mark.dv != FORMAT:
-            raise SetupError(
-                f"{self.url} is of format {mark.dv}; this dvtool knows format {FORMAT}",
-                hint="install a newer dvtool: pip install --upgrade dvtool",
-            )
-        return mark
+        return decode_mark(text, self.url)
 
     def required_mark(self) -> Mark:
         """Return the remote's dv.json; SetupError if nothing was pushed there yet."""
@@ -252,19 +283,7 @@ class RemoteStore:
         text = self.backend.get(key, size_max=ROOT_SIZE_MAX_BYTES)
         if digest_of(text).hex() != name:
             raise CorruptError(f"{self.url}: {key} has other bytes than its name says")
-        try:
-            root = msgspec.json.decode(text, type=Root)
-            for one in root.manifests:
-                for digest in (one.manifest, *one.shards):
-                    parse_hex(digest)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-            raise CorruptError(f"{self.url}: {key} is not a root ({error})") from error
-        if root.dv != FORMAT:
-            raise SetupError(
-                f"{self.url}: {key} is of format {root.dv}; this dvtool knows format {FORMAT}",
-                hint="install a newer dvtool: pip install --upgrade dvtool",
-            )
-        return root, ObjectInfo(key, len(text))
+        return decode_root(text, f"{self.url}: {key}"), ObjectInfo(key, len(text))
 
     # --- the remote's own word ------------------------------------------------------------
 

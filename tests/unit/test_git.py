@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,17 +18,18 @@ from dvtool.errors import (
     BusyError,
     CorruptError,
     DvError,
+    ManifestError,
     MissingError,
     SetupError,
     UnsavedError,
     UsageError,
+    printable,
 )
 from dvtool.git import Git
 
 WEIRD_NAMES = [
     "plain",
     "with space",
-    "new\nline",
     "tab\there",
     'quo"te',
     "back\\slash",
@@ -35,7 +37,16 @@ WEIRD_NAMES = [
     ":(top)colon",
     "*star[1]?",
     "ünïcödé-図",
+    "escape\x1b[31m",
+]
+NAMES_OF_NO_TARGET = [
+    "new\nline",
     os.fsdecode(b"latin-\xe9\xff"),
+    "..",
+    ".",
+    ".git",
+    "a/..",
+    "x.dv.json",
 ]
 
 
@@ -867,3 +878,22 @@ def test_own_config_of_a_worktree(git: Git, top: Path, tmp_path: Path) -> None:
             ("dv.store.keep", "all"),
             ("dv.store.keep", "unpushed"),
         ]
+
+
+# names that are no target's
+
+
+@pytest.mark.parametrize("target", NAMES_OF_NO_TARGET)
+def test_a_file_named_for_an_impossible_target_is_refused_or_passed_over(
+    top: Path, git: Git, target: str
+) -> None:
+    """`...dv.json` would be the manifest of `..`, and its files would land outside."""
+    path = f"{target}.dv.json"
+    first = commit(top, {path: "{}", "good.dv.json": "{}"})
+    with pytest.raises(ManifestError, match=re.escape(printable(path))):
+        git.manifest_paths()
+    assert git.manifests_in_index().keys() == {"good.dv.json"}
+    assert git.manifests_at(first).keys() == {"good.dv.json"}
+    assert git.manifest_blobs_in([first]).keys() == {"good.dv.json"}
+    with pytest.raises(ManifestError, match=re.escape(printable(path))):
+        git.manifests_at(first, strict=True)

@@ -19,6 +19,7 @@ LINES_MAX = 70
 
 LAYERS = [
     ["errors", "digest", "atomic", "columns", "parallel", "progress", "estimate"],
+    ["opener", "spelling"],
     ["chunker", "manifest", "hookscripts"],
     ["pack", "compare"],
     ["shard", "threeway"],

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dvtool import workspace as workspaces
 from dvtool.atomic import TEMP_PREFIX, temp_name
 from dvtool.errors import DvError, InputError, UnsavedError
 from dvtool.workspace import OPEN_FOLDERS_MAX, Folder, Workspace, refuse_faults
@@ -522,3 +523,133 @@ def test_a_folder_called_dvignore_has_no_rules(workspace: Workspace, root: Path)
     (root / ".dvignore").mkdir()
     (root / "a").touch()
     assert files(workspace) == {"a"}
+
+
+# --- what comes with a repository from anybody ----------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ["", "t", "t/sub"])
+def test_an_ignore_file_that_is_a_link_or_a_pipe_is_refused(
+    workspace: Workspace, root: Path, outside: Path, folder: str
+) -> None:
+    (root / "t/sub").mkdir(parents=True)
+    place = root / folder / ".dvignore"
+    place.symlink_to(outside / "file")
+    with pytest.raises(InputError, match="dvignore cannot be read: it is a symlink"):
+        list(workspace.walk("t"))
+    place.unlink()
+    os.mkfifo(place)
+    with pytest.raises(InputError, match="is a named pipe"):
+        list(workspace.walk("t"))
+    place.unlink()
+    place.write_bytes(b"#" * (1 << 20) + b"\n")
+    with pytest.raises(InputError, match="more than"):
+        list(workspace.walk("t"))
+
+
+def test_rules_that_could_match_in_countless_ways_take_no_time(
+    workspace: Workspace, root: Path
+) -> None:
+    """As regular expressions are used as a rule, these would run for years."""
+    folder = root / "t" / "/".join("a" * 60)
+    folder.mkdir(parents=True)
+    (folder / ("a" * 250)).touch()
+    (folder / ("a" * 200 + "b")).touch()
+    (root / ".dvignore").write_text("**/a/" * 30 + "b\n" + "*a" * 40 + "b\n")
+    assert {name.rpartition("/")[2] for name in files(workspace, "t")} == {"a" * 250}
+
+
+def test_a_folder_replaced_by_a_link_during_a_walk_is_not_followed(
+    workspace: Workspace, root: Path, outside: Path
+) -> None:
+    (root / "t/a/sub").mkdir(parents=True)
+    (root / "t/a/file").write_text("ours")
+    walk = workspace.walk("t")
+    assert next(walk).folders == ["a"]
+    shutil.move(root / "t/a", root / "moved")
+    (root / "t/a").symlink_to(outside)
+    assert [folder.faults for folder in walk] == [
+        [("a", "cannot be read (a symlink or a file is where a folder on the way should be)")]
+    ]
+
+
+def test_a_file_replaced_by_a_folder_during_a_walk_is_no_file(
+    workspace: Workspace, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "t").mkdir()
+    (root / "t/f").write_text("x")
+    is_temp_name = workspaces.is_temp_name
+
+    def meanwhile(name: str) -> bool:
+        if name == "f":
+            (root / "t/f").unlink()
+            (root / "t/f").mkdir()
+        return is_temp_name(name)
+
+    monkeypatch.setattr(workspaces, "is_temp_name", meanwhile)
+    assert faults(workspace, "t") == {"f": "was replaced while it was looked at"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../x", "a/../x", "./x", "a/./x", ".git/x", ".GIT/hooks/x", "a/.git", "git~1/x", ".git"],
+)
+@pytest.mark.parametrize("action", ["write_file", "write_link", "make_folder"])
+def test_no_write_leads_out_by_its_name(
+    workspace: Workspace, root: Path, action: str, path: str
+) -> None:
+    """Manifests with such paths are refused long before; this is the last line."""
+    (root / "a").mkdir()
+    (root / ".git").mkdir()
+    with pytest.raises(InputError):
+        ACTIONS[action](workspace, path)
+    assert sorted(os.listdir(root)) == [".git", "a"]
+    assert not os.listdir(root / ".git")
+    assert os.listdir(root.parent) == ["root"]
+
+
+# --- hard links, unfinished files, renames --------------------------------------------------
+
+
+def test_the_other_names_of_a_file_keep_their_mode(
+    workspace: Workspace, root: Path, outside: Path
+) -> None:
+    os.link(outside / "file", root / "file")
+    found = workspace.set_executable("file", True)
+    assert found.st_mode & 0o111
+    assert (root / "file").read_text() == "theirs"
+    assert not (outside / "file").stat().st_mode & 0o111
+    assert workspace.set_executable("file", True).st_ino == found.st_ino
+    workspace.write_file("file", bytes_of("ours"), executable=False)
+    assert content(outside) == {"file": "theirs", "sub/file": "theirs"}
+
+
+def test_unfinished_files_are_swept_once_they_are_old(workspace: Workspace, root: Path) -> None:
+    (root / "t").mkdir()
+    old, young, own = temp_name(), temp_name(), TEMP_PREFIX + "notes"
+    for name in (old, young, own):
+        (root / "t" / name).write_text("half")
+    for name in (old, own):
+        os.utime(root / "t" / name, (1, 1))
+    (folder,) = workspace.walk("t")
+    assert sorted(folder.unfinished) == sorted([old, young])
+    assert folder.files.keys() == {own}
+    workspace.sweep(f"t/{name}" for name in (old, young, own))
+    assert sorted(os.listdir(root / "t")) == sorted([young, own])
+    os.utime(root / "t" / young, (1, 1))
+    workspace.sweep_beside("t/x")
+    assert os.listdir(root / "t") == [own]
+
+
+def test_a_rename_follows_no_link(workspace: Workspace, root: Path, outside: Path) -> None:
+    (root / "a").mkdir()
+    (root / "a/f").write_text("ours")
+    (root / "link").symlink_to(outside)
+    workspace.rename("a/f", "b/c/f")
+    assert content(root / "b") == {"c/f": "ours"}
+    for source, destination in (("b/c/f", "link/f"), ("link/file", "f")):
+        with pytest.raises(UnsavedError, match="link"):
+            workspace.rename(source, destination)
+    workspace.rename("b", "d")
+    assert content(root / "d") == {"c/f": "ours"}
+    assert content(outside) == {"file": "theirs", "sub/file": "theirs"}

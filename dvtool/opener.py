@@ -1,0 +1,108 @@
+"""Opening the user's files for reading, with no link followed at any component of a path.
+
+A path as a whole cannot be opened so: the system follows links in all components but the last. So
+each folder on the way is opened by itself, below the one before.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TypeAlias
+
+HELD_MAX = 64
+"""So many of the folders on the way stay open; deeper ones than that are opened anew."""
+HAS_DIR_FD = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+READ_FLAGS = os.O_RDONLY | _CLOEXEC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+"""A named pipe that took a file's place must not block the open."""
+FILE_FLAGS = READ_FLAGS | _NOFOLLOW
+FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NOFOLLOW | _CLOEXEC
+
+Place: TypeAlias = int | str
+"""A folder: its descriptor or, where folders have none (as on Windows), its path."""
+
+
+class Opener:
+    """Opens what lies below `root`. Use as a context manager; for one thread at a time.
+
+    The folders on the way to the last path stay open, so that of a run of neighbours each folder
+    is opened once. What was opened is read, even if it is moved meanwhile: never what took its
+    place. Every method raises the OSError that the system gave; `reason` puts it into words.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._chain: list[tuple[str, int]] = []
+        """The paths of folders held open, each below the one before, with their descriptors."""
+
+    def __enter__(self) -> Opener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the folders held open."""
+        while self._chain:
+            os.close(self._chain.pop()[1])
+
+    def file(self, path: str) -> int:
+        """Open a file; the descriptor is the caller's. What it is the caller has to look at."""
+        folder, _, name = path.rpartition("/")
+        return open_in(self.folder(folder), name)
+
+    def folder(self, path: str) -> Place:
+        """Open a folder ("" is the root). It stays open until the next call only."""
+        if not HAS_DIR_FD:
+            return self._checked(path)
+        while self._chain and not _is_within(path, self._chain[-1][0]):
+            os.close(self._chain.pop()[1])
+        if not self._chain:
+            self._hold("", os.open(self._root, FOLDER_FLAGS & ~_NOFOLLOW))
+        at, fd = self._chain[-1]
+        for name in path[len(at) :].split("/"):
+            if not name:
+                continue
+            if name in (".", ".."):
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+            at = f"{at}/{name}" if at else name
+            fd = os.open(name, FOLDER_FLAGS, dir_fd=fd)
+            self._hold(at, fd)
+        return fd
+
+    def _hold(self, path: str, fd: int) -> None:
+        if len(self._chain) >= HELD_MAX:
+            os.close(self._chain.pop(0)[1])
+        self._chain.append((path, fd))
+
+    def _checked(self, path: str) -> str:
+        # Each component is looked at before use instead.
+        at = self._root
+        for component in path.split("/") if path else ():
+            at = os.path.join(at, component)
+            if component in ("", ".", "..") or not stat.S_ISDIR(os.lstat(at).st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        return at
+
+
+def open_in(folder: Place, name: str) -> int:
+    """Open a file of a folder for reading; a symlink is an OSError."""
+    if isinstance(folder, str):
+        return os.open(os.path.join(folder, name), FILE_FLAGS)
+    return os.open(name, FILE_FLAGS, dir_fd=folder)
+
+
+def reason(error: OSError) -> str:
+    """Say in words why something could not be opened."""
+    if error.errno == errno.ELOOP:
+        return "it is a symlink"
+    if error.errno == errno.ENOTDIR:
+        return "a symlink or a file is where a folder on the way should be"
+    return error.strerror or str(error)
+
+
+def _is_within(path: str, above: str) -> bool:
+    return not above or path == above or path.startswith(above + "/")

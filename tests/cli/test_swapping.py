@@ -1,0 +1,109 @@
+"""A folder that turns into a link and back while dvtool is at work: nothing outside is reached."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dvtool.digest import digest_of
+from dvtool.errors import DvError
+from dvtool.ops import add as add_ops
+from dvtool.repo import Repo
+from tests.scenario import Clone, Remote, tree
+
+FILES = 40
+ROUNDS_S = 4
+PATIENCE_S = 120
+
+SWAPPER = """
+import ctypes, os, sys, time
+place, parked = map(os.fsencode, sys.argv[1:])
+renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+print(flush=True)
+while True:
+    if renameat2(-100, place, -100, parked, 2) != 0:  # from AT_FDCWD, RENAME_EXCHANGE
+        sys.exit(os.strerror(ctypes.get_errno()))
+    time.sleep(0.0003)
+"""
+
+
+@contextmanager
+def swapping(place: Path, parked: Path, outside: Path) -> Iterator[None]:
+    """Have a folder change places with a link to `outside`, over and over."""
+    parked.symlink_to(outside)
+    command = [sys.executable, "-c", SWAPPER, str(place), str(parked)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield
+            assert process.poll() is None, "nothing was swapped"
+        finally:
+            process.kill()
+
+
+def ours(number: int, version: int) -> bytes:
+    return b"ours %d %d" % (number, version)
+
+
+def theirs(number: int) -> bytes:
+    return b"SECR %d 0" % number  # as long as ours: a size does not give it away
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Clone:
+    clone = Clone.new(tmp_path / "mine", Remote(str(tmp_path / "remote")))
+    (tmp_path / "outside/deep").mkdir(parents=True)
+    for number in range(FILES):
+        (tmp_path / f"outside/deep/{number}").write_bytes(theirs(number))
+    for version in range(2):
+        for number in range(FILES):
+            clone.write(f"data/sub/deep/{number}", ours(number, version))
+        clone.add("data")
+        clone.commit(str(version))
+    return clone
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_what_a_swapped_folder_leads_to_is_neither_read_nor_changed(
+    mine: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: bool
+) -> None:
+    if threads:
+        monkeypatch.setattr("dvtool.scan.HASH_THREADS_MIN_BYTES", 1)
+        monkeypatch.setattr("dvtool.scan.HASH_RUN_FILES", 4)
+        monkeypatch.setattr(add_ops, "PARALLEL_MIN_FILES", 1)
+        monkeypatch.setattr("dvtool.ingest.BATCH_FILES_MAX", 5)
+    outside = tree(tmp_path / "outside")
+    secrets = {digest_of(theirs(number)) for number in range(FILES)}
+    ended = {"status": 0, "add": 0, "checkout": 0, "refused": 0}
+    stop = time.monotonic() + ROUNDS_S
+    with swapping(mine.path / "data/sub", mine.path / "parked", tmp_path / "outside"):
+        while time.monotonic() < stop or not all(ended.values()):
+            assert time.monotonic() < stop + PATIENCE_S, ended
+            for verb in ("status", "add", "checkout"):
+                (mine.path / ".git/dv/statcache.db").unlink(missing_ok=True)
+                with mine.repo() as repo:
+                    try:
+                        run(repo, verb)
+                        ended[verb] += 1
+                    except DvError:
+                        ended["refused"] += 1
+                    text = (mine.path / "data.dv.json").read_text()
+                    assert not [one for one in secrets if one.hex() in text]
+                    assert not repo.project.store.db.held_chunks(secrets)
+    assert tree(tmp_path / "outside") == outside
+
+
+def run(repo: Repo, verb: str) -> None:
+    if verb == "status":
+        repo.status()
+    elif verb == "add":
+        repo.add(["data"])
+    else:
+        repo.checkout("HEAD~1" if time.monotonic_ns() % 2 else "HEAD", force=True)

@@ -1,0 +1,157 @@
+"""Makes format-1/: a repository of format 1 with its remote, which every later version must read.
+
+It was run once and is not to be run again for format 1: what lies there was written by the first
+release, and that is its worth. Usage: python tests/data/make_format_1.py FOLDER
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from blake3 import blake3
+
+from dvtool.manifest import decode, manifest_digest
+from dvtool.repo import Repo
+
+ENVIRONMENT = {
+    "GIT_AUTHOR_NAME": "dvtool",
+    "GIT_AUTHOR_EMAIL": "dvtool@example.org",
+    "GIT_AUTHOR_DATE": "2026-01-31T12:00:00+00:00",
+    "GIT_COMMITTER_NAME": "dvtool",
+    "GIT_COMMITTER_EMAIL": "dvtool@example.org",
+    "GIT_COMMITTER_DATE": "2026-01-31T12:00:00+00:00",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
+
+
+def noise(seed: str, size: int) -> bytes:
+    """Bytes that do not compress: their frames are raw."""
+    return blake3(seed.encode()).digest(size)
+
+
+def prose(seed: str, lines: int) -> bytes:
+    """Bytes that compress well."""
+    return b"".join(
+        b"%s line %06d of many that are much alike\n" % (seed.encode(), n) for n in range(lines)
+    )
+
+
+def write(top: Path, path: str, data: bytes, *, executable: bool = False) -> None:
+    place = top / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(data)
+    place.chmod(0o755 if executable else 0o644)
+
+
+def first(top: Path) -> None:
+    write(top, "data/images/cat.jpg", noise("cat", 20_000))
+    write(top, "data/images/dogs/small.txt", b"a small one\n")
+    write(top, "data/images/dogs/same.txt", b"a small one\n")
+    write(top, "data/images/empty.bin", b"")
+    write(top, "data/images/run.sh", b"#!/bin/sh\necho hi\n", executable=True)
+    write(top, "data/images/large.bin", noise("large", 400_000))
+    write(top, "data/images/prose.txt", prose("prose", 6_000))
+    write(top, "data/images/ünïcödé/図 \U0001f600.txt", "naïve".encode())
+    write(top, 'data/images/odd names/quo"te\\back\ttab\nnewline\x1b[31m.txt', b"odd\n")
+    (top / "data/images/nothing here").mkdir()
+    (top / "data/images/link").symlink_to("dogs/small.txt")
+    for number in range(1_050):
+        write(
+            top, f"data/labels/{number // 100:02d}/{number:04d}.json", b'{"label": %d}\n' % number
+        )
+    write(top, "data/table.csv", b"x,y\n1,2\n")
+
+
+def second(top: Path) -> None:
+    large = noise("large", 400_000)
+    write(top, "data/images/large.bin", large[:150_000] + b"inserted" + large[150_000:])
+    write(top, "data/images/added.txt", b"new in the second version\n")
+    (top / "data/images/run.sh").chmod(0o644)
+    (top / "data/images/link").unlink()
+    (top / "data/images/link").symlink_to("cat.jpg")
+    (top / "data/images/nothing here").rmdir()
+    (top / "data/images/dogs/same.txt").unlink()
+    for number in range(0, 1_050, 250):
+        write(top, f"data/labels/{number // 100:02d}/{number:04d}.json", b'{"label": "other"}\n')
+    write(top, "data/table.csv", b"x,y\n1,2\n3,4\n")
+
+
+def listed(top: Path) -> list[str]:
+    """Return what must come back, a line each: what it is, and the path as JSON.
+
+    Of files the SHA-256, which the format does not use: so this is a word of its own.
+    """
+    found: list[str] = []
+    for folder, folders, files in os.walk(top / "data"):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            key = str(path.relative_to(top))
+            if key.endswith((".dv.json", ".gitignore")):
+                continue
+            if path.is_symlink():
+                what = f"link {json.dumps(os.readlink(path))}"
+            elif path.is_dir():
+                if os.listdir(path):
+                    continue
+                what = "empty-folder"
+            else:
+                executable = path.stat().st_mode & stat.S_IXUSR
+                kind = "executable" if executable else "file"
+                what = f"{kind} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+            found.append(f"{what} {json.dumps(key)}")
+    return sorted(found, key=lambda line: line.rpartition(" ")[2])
+
+
+def manifests(top: Path) -> dict[str, object]:
+    """Return target -> manifest hash, and the digest of the manifest's text."""
+    return {
+        str(path.relative_to(top)).removesuffix(".dv.json"): {
+            "manifest": manifest_digest(decode(path.read_bytes(), path.name)).hex(),
+            "text": blake3(path.read_bytes()).hexdigest(),
+        }
+        for path in sorted((top / "data").glob("*.dv.json"))
+    }
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]).absolute()
+    if (folder / "versions.json").exists():
+        sys.exit(f"{folder} is there; it is kept as it is")
+    os.environ.update(ENVIRONMENT)
+    work = folder / "work"
+    work.mkdir(parents=True)
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", *args], cwd=work, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    git("init", "--quiet", "--initial-branch=main")
+    versions = []
+    with Repo.open(str(work)) as repo:
+        repo.settings.init()
+        repo.settings.set_remote("origin", str(folder / "remote"))
+        for number, change in enumerate((first, second), 1):
+            change(work)
+            repo.add(
+                [str(work / path) for path in ("data/images", "data/labels", "data/table.csv")]
+            )
+            git("commit", "--quiet", "--message", f"version {number}")
+            repo.push()
+            commit = git("rev-parse", "HEAD")
+            versions.append({"commit": commit, "manifests": manifests(work)})
+            (folder / f"contents-{number}.txt").write_text("\n".join(listed(work)) + "\n")
+    git("bundle", "create", "--quiet", str(folder / "repository.bundle"), "main")
+    (folder / "versions.json").write_text(json.dumps(versions, indent=1) + "\n")
+    shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main()
