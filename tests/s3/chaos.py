@@ -7,10 +7,12 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, replace
 
+from dvtool.store.remote import MARK, READS_MAX
 from tests.s3.proxy import Fault, Request
 
 FAULTS_PER_KEY_MAX = 3
 """Fewer than an operation has attempts: with patience every operation succeeds."""
+DAMAGES_PER_KEY_MAX = READS_MAX - 1
 
 _ANY = Fault("")
 SINGLE = {
@@ -38,18 +40,18 @@ SINGLE = {
 
 _OF_ANSWERS = {name for name in SINGLE if name.startswith("answer")}
 _OF_REQUESTS = {name for name in SINGLE if name.startswith("request")} | {"bad digest"}
-_CHECKED_BY_HASH = {"answer damaged"}
+_FOUND_BY_HASH = {"answer damaged", "answer cut, its length lies"}
 
 
-def applies(name: str, kind: str) -> bool:
+def applies(name: str, kind: str, key: str) -> bool:
     """Whether a fault can happen to a request of this kind, and be noticed where it matters.
 
-    What a store says in headers and listings has no hash: there, damage cannot be noticed.
+    Headers, listings and dv.json have no hash: there, a changed bit cannot be noticed.
     """
     if name in _OF_REQUESTS:
         return kind == "PUT"
-    if name in _CHECKED_BY_HASH:
-        return kind == "GET"
+    if name == "answer damaged":
+        return kind == "GET" and not key.endswith(MARK)
     return name not in _OF_ANSWERS or kind in ("GET", "LIST")
 
 
@@ -68,6 +70,7 @@ class Chaos:
     def __post_init__(self) -> None:
         self._asked: Counter[tuple[str, str]] = Counter()
         self._failed: Counter[str] = Counter()
+        self._damaged: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def choose(self, request: Request) -> Fault | None:
@@ -79,12 +82,16 @@ class Chaos:
             if self._failed[key] >= FAULTS_PER_KEY_MAX:
                 return None
             draw = random.Random(f"{self.seed} {request.kind} {key} {ordinal}")
-            names = [name for name in self.only if applies(name, request.kind)]
+            names = [name for name in self.only if applies(name, request.kind, key)]
             if not names or draw.random() >= self.rate:
                 return None
+            name = draw.choice(names)
+            if name in _FOUND_BY_HASH:
+                if self._damaged[key] >= DAMAGES_PER_KEY_MAX:
+                    return None
+                self._damaged[key] += 1
             self._failed[key] += 1
-            fault = replace(SINGLE[draw.choice(names)], kind=request.kind)
-            return _placed(fault, draw)
+            return _placed(replace(SINGLE[name], kind=request.kind), draw)
 
 
 def _placed(fault: Fault, draw: random.Random) -> Fault:

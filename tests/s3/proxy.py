@@ -66,7 +66,7 @@ class Fault:
     lies: bool = False
     """With `cut_after`: announce the length of the stump and end there in good order."""
     flip_at: float | None = None
-    """Change one bit in the answer's body."""
+    """Change one bit in the answer's body, unless that says what failed."""
     flip_sent_at: float | None = None
     """Change one bit in the request's body."""
     replay: bool = False
@@ -294,7 +294,9 @@ class _Handler(BaseHTTPRequestHandler):
             announced, blocks = str(len(whole)), iter([whole])
         size = int(announced or 0)
         cut = None if fault.cut_after is None or not has_body else _position(fault.cut_after, size)
-        flip = None if fault.flip_at is None else _position(fault.flip_at, size)
+        flip = None
+        if fault.flip_at is not None and answer.status < 300:
+            flip = _position(fault.flip_at, size)
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
             if name.lower() not in HOP_BY_HOP | {"content-length"}:

@@ -1,7 +1,7 @@
 """Pushes and pulls over a network that breaks in every way there is, and what they leave.
 
 After each, the pulled files are the pushed ones, and the remote holds all that its roots name.
-DV_TEST_SEEDS says how many mixes of faults are tried with the large data.
+DV_TEST_SEEDS says how many mixes of faults are tried with much data.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from tests.s3.servers import S3Server
 from tests.s3.soundness import check_remote
 from tests.scenario import Clone, Remote, noise
 
-SEEDS = int(os.environ.get("DV_TEST_SEEDS", "6"))
-SEEDS_SMALL = 50
+SEEDS = int(os.environ.get("DV_TEST_SEEDS", "4"))
+SEEDS_LITTLE = 50
 FILES = 2_000
 FILE_SIZES_BYTES = (200, 20 << 10)
 LARGE_SIZE_BYTES = 64 << 20
 MIXED_RATE = 0.4
 SINGLE_RATE = 0.7
+IN_BODIES = [name for name in SINGLE if name.startswith(("answer", "request", "lost", "replay"))]
 REPO_ID = "0123456789abcdef" * 2
 
 
@@ -121,27 +122,37 @@ class Run:
 
 @pytest.mark.parametrize("name", SINGLE)
 def test_each_fault_alone(
-    little: Data, s3_env: S3Server, proxy: CountingProxy, tmp_path: Path, name: str
+    little: Data,
+    s3_env: S3Server,
+    proxy: CountingProxy,
+    tmp_path: Path,
+    name: str,
+    request: pytest.FixtureRequest,
 ) -> None:
-    run = Run(little, s3_env, proxy, tmp_path)
-    run.push_and_pull(Chaos(7, SINGLE_RATE, (name,)))
+    if name == "request damaged" and s3_env.name == "moto":
+        request.applymarker(pytest.mark.xfail(reason="moto lets a wrong Content-MD5 pass"))
+    Run(little, s3_env, proxy, tmp_path).push_and_pull(Chaos(7, SINGLE_RATE, (name,)))
     assert proxy.faults > 2
 
 
 @pytest.mark.parametrize("s3_server", ["rclone"], indirect=True)
-@pytest.mark.parametrize("name", SINGLE)
-def test_each_fault_alone_with_much_data(
+@pytest.mark.parametrize("name", IN_BODIES)
+def test_each_fault_in_a_body_with_much_data(
     large: Data, s3_env: S3Server, proxy: CountingProxy, tmp_path: Path, name: str
 ) -> None:
     Run(large, s3_env, proxy, tmp_path).push_and_pull(Chaos(8, SINGLE_RATE, (name,)))
     assert proxy.faults > 0
 
 
-@pytest.mark.parametrize("seed", range(SEEDS_SMALL))
+@pytest.mark.parametrize(
+    ("seed", "s3_server"),
+    [(seed, ("rclone", "moto")[seed % 2]) for seed in range(SEEDS_LITTLE)],
+    indirect=["s3_server"],
+)
 def test_all_faults_mixed(
     little: Data, s3_env: S3Server, proxy: CountingProxy, tmp_path: Path, seed: int
 ) -> None:
-    Run(little, s3_env, proxy, tmp_path).push_and_pull(Chaos(seed, MIXED_RATE))
+    Run(little, s3_env, proxy, tmp_path).push_and_pull(_mixed(seed, s3_env))
     assert proxy.faults > 0
 
 
@@ -150,4 +161,10 @@ def test_all_faults_mixed(
 def test_all_faults_mixed_with_much_data(
     large: Data, s3_env: S3Server, proxy: CountingProxy, tmp_path: Path, seed: int
 ) -> None:
-    Run(large, s3_env, proxy, tmp_path).push_and_pull(Chaos(seed, MIXED_RATE))
+    Run(large, s3_env, proxy, tmp_path).push_and_pull(_mixed(seed, s3_env))
+
+
+def _mixed(seed: int, server: S3Server) -> Chaos:
+    if server.name == "moto":
+        return Chaos(seed, MIXED_RATE, tuple(name for name in SINGLE if name != "request damaged"))
+    return Chaos(seed, MIXED_RATE)
