@@ -18,15 +18,14 @@ import msgspec
 from dvtool.backend.base import Backend, ObjectInfo, Sink
 from dvtool.digest import Digest, digest_of, parse_hex
 from dvtool.errors import CorruptError, DvError, ObjectMissing, RemoteForbidden, SetupError
-from dvtool.manifest import Entries, ShardRef, decode_any_shard, decode_shard
+from dvtool.manifest import Entries, ShardRef
 from dvtool.parallel import check_stopped, run_bounded
 from dvtool.shard import (
     OBJECT_SIZE_MAX_BYTES,
     Located,
     RemotePack,
     contents_of,
-    decode_locations,
-    split_object,
+    decode_object,
 )
 
 FORMAT = 1
@@ -212,10 +211,8 @@ class RemoteStore:
     def _read_known_shard(self, ref: ShardRef) -> FetchedShard:
         key = shard_key(ref.digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
-        text, raw = split_object(data, f"{self.url}: {key}")
-        entries = decode_shard(text, ref)
-        locations = decode_locations(raw, entries, f"{self.url}: {key}")
-        return FetchedShard(entries, text, locations, len(data))
+        entries, shard = decode_object(data, ref, f"{self.url}: {key}")
+        return FetchedShard(entries, shard.text, shard.locations, len(data))
 
     def read_shard(self, digest: Digest) -> FetchedShard:
         """Return a shard that only its hash is known of, checked as `get_shard` does."""
@@ -228,10 +225,8 @@ class RemoteStore:
     def _read_any_shard(self, digest: Digest) -> tuple[FetchedShard, bytes]:
         key = shard_key(digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
-        text, raw = split_object(data, f"{self.url}: {key}")
-        entries = decode_any_shard(text, digest)
-        locations = decode_locations(raw, entries, f"{self.url}: {key}")
-        return FetchedShard(entries, text, locations, len(data)), data
+        entries, shard = decode_object(data, digest, f"{self.url}: {key}")
+        return FetchedShard(entries, shard.text, shard.locations, len(data)), data
 
     # --- roots ----------------------------------------------------------------------------
 

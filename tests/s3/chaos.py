@@ -6,6 +6,7 @@ import random
 import threading
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Any
 
 from dvtool.store.remote import MARK, READS_MAX
 from tests.s3.proxy import Fault, Request
@@ -96,9 +97,8 @@ class Chaos:
 
 def _placed(fault: Fault, draw: random.Random) -> Fault:
     """Return the fault with its place in the body drawn, where it has one."""
-    places = {
-        name: draw.random()
-        for name in ("cut_after", "cut_sent_after", "flip_at", "flip_sent_at")
-        if isinstance(getattr(fault, name), float) and getattr(fault, name)
-    }
-    return replace(fault, **places)
+    for name in ("cut_after", "cut_sent_after", "flip_at", "flip_sent_at"):
+        if isinstance(getattr(fault, name), float):
+            place: Any = {name: draw.random()}
+            fault = replace(fault, **place)
+    return fault
