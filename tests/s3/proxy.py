@@ -100,7 +100,7 @@ class CountingProxy:
         """Asked for a fault where none was injected."""
         self.faults = 0
         self._faults: deque[Fault] = deque()
-        self._alarm: tuple[int, Callable[[], object]] | None = None
+        self._alarm: tuple[Callable[[CountingProxy], bool], Callable[[], object]] | None = None
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
@@ -127,10 +127,22 @@ class CountingProxy:
         with self._lock:
             self._faults.extend(faults)
 
-    def call_at(self, moved: int, call: Callable[[], object]) -> None:
-        """Call once, from within, when `sent` and `received` together reach so many bytes."""
+    @property
+    def moved(self) -> int:
+        return self.sent + self.received
+
+    def call_when(self, due: Callable[[CountingProxy], bool], call: Callable[[], object]) -> None:
+        """Call once, from within, as soon as it is due by what was counted."""
         with self._lock:
-            self._alarm = (moved, call)
+            self._alarm = (due, call)
+
+    def ring(self) -> None:
+        with self._lock:
+            if self._alarm is None or not self._alarm[0](self):
+                return
+            call = self._alarm[1]
+            self._alarm = None
+        call()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -156,15 +168,10 @@ class CountingProxy:
             return fault
 
     def note_moved(self, *, sent: int = 0, received: int = 0) -> None:
-        call = None
         with self._lock:
             self.sent += sent
             self.received += received
-            if self._alarm is not None and self.sent + self.received >= self._alarm[0]:
-                call = self._alarm[1]
-                self._alarm = None
-        if call is not None:
-            call()
+        self.ring()
 
 
 class _Server(ThreadingHTTPServer):
@@ -225,6 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
             size,
         )
         fault = self.server.proxy.note(request) or Fault(request.kind)
+        self.server.proxy.ring()
         time.sleep(self.server.proxy.delay_s + fault.delay_s)
         if fault.status is not None:
             self._refuse(fault, size)
