@@ -153,8 +153,9 @@ def split_object(data: bytes, name: str) -> tuple[bytes, bytes]:
 def decode_object(data: bytes, ref: ShardRef | Digest, name: str) -> tuple[Entries, ShardObject]:
     """Return the entries and the locations of a shard object from elsewhere, checked.
 
-    `ref` is how a manifest refers to the shard, or only its hash. Neither part is unpacked into memory before it is known to be what it should be, or to be no
-    larger than that. CorruptError, naming `name` or the shard's hash, if something is wrong.
+    `ref` is how a manifest refers to the shard, or only its hash. Neither part is unpacked into
+    memory before it is known to be what it should be, or to be no larger than that. CorruptError,
+    naming `name` or the shard's hash, if something is wrong.
     """
     parts = _parts(data, name)
     digest = ref.digest if isinstance(ref, ShardRef) else ref

@@ -29,7 +29,7 @@ def check_remote(remote: Remote) -> set[str]:
     shards: set[str] = set()
     for info in list(backend.list("roots/")):
         _, repo_id, name = info.key.split("/")
-        for one in store.get_root(repo_id, name.removesuffix(".json")).manifests:
+        for one in store.get_root(repo_id, name.removesuffix(".json"))[0].manifests:
             manifests.add(one.manifest)
             shards.update(one.shards)
     packs: dict[Digest, bytes] = {}
