@@ -49,6 +49,8 @@ GROUPED_SIZE_MAX_BYTES = 32 * KIB
 FRAME_RAW_SIZE_BYTES = 128 * KIB
 FRAME_RAW_SIZE_MAX_BYTES = CHUNK_SIZE_MAX_BYTES
 """No frame unpacks to more than this: a reader can refuse a decompression bomb unread."""
+FRAME_STORED_SIZE_MAX_BYTES = FRAME_RAW_SIZE_MAX_BYTES + 1
+"""Raw with its codec byte; compressed ones are smaller."""
 ZSTD_LEVEL = 3
 SAVING_MIN = 0.03
 
@@ -309,6 +311,7 @@ def decode_index(raw: bytes, *, data_size: int, where: str) -> PackIndex:
     )
     if len(raw) != expected:
         raise CorruptError(f"{where}: the index has {len(raw):,} bytes, not {expected:,}")
+    _check_zeros(raw, frames, chunks, where=where)
     columns = Columns(raw, COUNTS.size)
     index = PackIndex(
         frame_sizes=columns.numbers("I", frames),
@@ -381,6 +384,15 @@ def verify_pack(file: BinaryIO, index: PackIndex, *, where: str) -> None:
         offset += size
 
 
+def _check_zeros(raw: bytes, frames: int, chunks: int, *, where: str) -> None:
+    """Refuse frames and chunks of no bytes, of which a few bytes could claim to hold millions."""
+    if 0 in Columns(raw, COUNTS.size).numbers("I", frames):
+        raise CorruptError(f"{where}: the index has a frame without bytes")
+    sizes_at = COUNTS.size + INDEX_BYTES_PER_FRAME * frames + DIGEST_SIZE_BYTES * chunks
+    if 0 in Columns(raw, sizes_at).numbers("I", chunks):
+        raise CorruptError(f"{where}: the index has a chunk without bytes")
+
+
 def _check_frames(index: PackIndex, *, data_size: int, where: str) -> None:
     if index.data_size != data_size:
         raise CorruptError(f"{where}: the frames in the index do not fill the pack")
@@ -391,7 +403,7 @@ def _check_frames(index: PackIndex, *, data_size: int, where: str) -> None:
             raise CorruptError(f"{where}: the index puts a chunk into a frame that is not there")
         before = frame
         raw_sizes[frame] += size
-    if 0 in index.frame_sizes:
-        raise CorruptError(f"{where}: the index has a frame without bytes")
+    if 0 in raw_sizes:
+        raise CorruptError(f"{where}: the index has a frame without chunks")
     if any(size > FRAME_RAW_SIZE_MAX_BYTES for size in raw_sizes):
         raise CorruptError(f"{where}: the index has a frame of more than a frame may unpack to")

@@ -29,11 +29,19 @@ from dataclasses import dataclass
 
 import zstandard
 
+from dvtool.chunker import SMALL
 from dvtool.columns import Columns, little_endian
-from dvtool.digest import DIGEST_SIZE_BYTES, Digest, guard_of
+from dvtool.digest import DIGEST_SIZE_BYTES, Digest, guard_of, hasher
 from dvtool.errors import CorruptError
-from dvtool.manifest import Entries
-from dvtool.pack import PACK_SIZE_MAX_BYTES, ZSTD_LEVEL, Placement, unzstd
+from dvtool.manifest import Entries, ShardRef, decode_any_shard, decode_shard
+from dvtool.pack import (
+    FRAME_RAW_SIZE_MAX_BYTES,
+    FRAME_STORED_SIZE_MAX_BYTES,
+    PACK_SIZE_MAX_BYTES,
+    ZSTD_LEVEL,
+    Placement,
+    unzstd,
+)
 
 MAGIC = b"\x89dvshrd\n"
 HEADER = struct.Struct("<8sIIIIQ")
@@ -41,6 +49,9 @@ COUNTS = struct.Struct("<IIII")
 OBJECT_SIZE_MAX_BYTES = 64 << 20
 """A shard object larger than this is refused before it is read."""
 PART_RAW_SIZE_MAX_BYTES = 256 << 20
+WINDOW_MAX_BYTES = 8 << 20
+"""What zstd may look back; every decoder must manage this, and level 3 uses 2 MiB."""
+BLOCK_SIZE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class ShardObject:
-    """A decoded shard object: the canonical text, unchecked, and the locations by file."""
+    """A decoded shard object: the canonical text and the locations by file."""
 
     text: bytes
     locations: dict[Digest, list[Located]]
@@ -123,8 +134,42 @@ def _encode_locations(locations: Mapping[Digest, Iterable[Located]]) -> bytes:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The stored parts of a shard object, and to how many bytes each claims to unpack."""
+
+    text: bytes
+    text_raw_size: int
+    locations: bytes
+    locations_raw_size: int
+
+
 def split_object(data: bytes, name: str) -> tuple[bytes, bytes]:
     """Return the canonical text and the raw locations of a shard object, neither checked."""
+    parts = _parts(data, name)
+    text = _unpack(parts.text, parts.text_raw_size, name)
+    return text, _unpack(parts.locations, parts.locations_raw_size, name)
+
+
+def decode_object(data: bytes, ref: ShardRef | Digest, name: str) -> tuple[Entries, ShardObject]:
+    """Return the entries and the locations of a shard object from elsewhere, checked.
+
+    `ref` is how a manifest refers to the shard, or only its hash. Neither part is unpacked into
+    memory before it is known to be what it should be, or to be no larger than that. CorruptError,
+    naming `name` or the shard's hash, if something is wrong.
+    """
+    parts = _parts(data, name)
+    digest = ref.digest if isinstance(ref, ShardRef) else ref
+    _check_text(parts, digest, name)
+    text = _unpack(parts.text, parts.text_raw_size, name)
+    entries = decode_shard(text, ref) if isinstance(ref, ShardRef) else decode_any_shard(text, ref)
+    if parts.locations_raw_size > _locations_size_max(entries):
+        raise CorruptError(f"{name}: its locations are more than its entries can have")
+    raw = _unpack(parts.locations, parts.locations_raw_size, name)
+    return entries, ShardObject(text, decode_locations(raw, entries, name))
+
+
+def _parts(data: bytes, name: str) -> _Parts:
     if len(data) < HEADER.size:
         raise CorruptError(f"{name}: {len(data)} bytes are too few for a shard")
     magic, text_size, text_raw, size, raw, guard = HEADER.unpack_from(data)
@@ -139,7 +184,31 @@ def split_object(data: bytes, name: str) -> tuple[bytes, bytes]:
     stored = data[HEADER.size + text_size :]
     if guard_of(stored) != guard:
         raise CorruptError(f"{name}: its locations are damaged")
-    return _unpack(stored_text, text_raw, name), _unpack(stored, raw, name) if stored else b""
+    return _Parts(stored_text, text_raw, stored, raw)
+
+
+def _check_text(parts: _Parts, digest: Digest, name: str) -> None:
+    """See that the text has its hash, without ever holding more than a block of it."""
+    whole = hasher()
+    left = min(parts.text_raw_size, PART_RAW_SIZE_MAX_BYTES)
+    unpacking = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX_BYTES)
+    try:
+        with unpacking.stream_reader(parts.text) as stream:
+            while left > 0 and (block := stream.read(min(left, BLOCK_SIZE_BYTES))):
+                whole.update(block)
+                left -= len(block)
+    except zstandard.ZstdError as error:
+        raise CorruptError(f"{name}: cannot be unpacked ({error})") from error
+    if whole.digest() != digest:
+        raise CorruptError(f"{name}: its text is not what its name says")
+
+
+def _locations_size_max(entries: Entries) -> int:
+    """Return how many bytes the locations of these entries can have, were every chunk minimal."""
+    chunks = [1 + size // SMALL.minimum for size in contents_of(entries).values()]
+    # Each chunk in a pack of its own, with a name of its own.
+    per_chunk = 5 * 4 + 2 * DIGEST_SIZE_BYTES + 4
+    return COUNTS.size + 4 * len(chunks) + per_chunk * sum(chunks)
 
 
 def decode_locations(raw: bytes, entries: Entries, name: str) -> dict[Digest, list[Located]]:
@@ -198,15 +267,22 @@ def _by_file(
 
 
 def _check_places(places: list[array[int]], pack_sizes: array[int], name: str) -> None:
-    numbers, offsets, sizes, _, _ = places
+    numbers, offsets, frame_sizes, starts, sizes = places
     if any(size > PACK_SIZE_MAX_BYTES for size in pack_sizes):
         raise CorruptError(f"{name}: names a pack of more than {PACK_SIZE_MAX_BYTES:,} bytes")
-    for number, offset, size in zip(numbers, offsets, sizes, strict=True):
-        if number >= len(pack_sizes) or offset + size > pack_sizes[number]:
+    for number, offset, frame_size in zip(numbers, offsets, frame_sizes, strict=True):
+        if number >= len(pack_sizes) or offset + frame_size > pack_sizes[number]:
             raise CorruptError(f"{name}: points outside of a pack")
+        if not 0 < frame_size <= FRAME_STORED_SIZE_MAX_BYTES:
+            raise CorruptError(f"{name}: names a frame of {frame_size:,} bytes")
+    for start, size in zip(starts, sizes, strict=True):
+        if size == 0 or start + size > FRAME_RAW_SIZE_MAX_BYTES:
+            raise CorruptError(f"{name}: points outside of a frame")
 
 
 def _unpack(stored: bytes, raw_size: int, name: str) -> bytes:
+    if not stored:
+        return b""
     try:
         claimed = zstandard.frame_content_size(stored)
         if claimed != raw_size or raw_size > PART_RAW_SIZE_MAX_BYTES:

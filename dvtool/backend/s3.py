@@ -220,6 +220,7 @@ class S3Backend:
         self._of_thread = threading.local()
         self._features = features or Features()
         self._list_refused = False
+        self._etag_doubted = False
 
     @property
     def url(self) -> str:
@@ -283,9 +284,7 @@ class S3Backend:
             if self._is_absent(key) and isinstance(error, _Denied):
                 return None
             raise
-        encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256"
-        if encrypted or "SSECustomerAlgorithm" in answer:
-            # The ETag then has the form of an MD5 and is none.
+        if _encrypted(answer):
             return ObjectInfo(key, self._announced(key, answer))
         return ObjectInfo(key, self._announced(key, answer), _md5_of_etag(answer.get("ETag")))
 
@@ -364,13 +363,30 @@ class S3Backend:
             self._put(key, body, None, size)
             self._learn(content_md5=False)
             return ObjectInfo(key, size)
-        stated = _md5_of_etag(answer.get("ETag")) == md5
+        found = None if _encrypted(answer) else _md5_of_etag(answer.get("ETag"))
+        stated = found == md5
         if self._features.content_md5 is None:
             self._learn(content_md5=True)
+        if found is not None and not stated and self._is_md5_expected():
+            raise RemoteTransient(
+                f"{self._what(key)}: the store took other bytes than were sent, by its ETag",
+                hint="if the store makes its ETags otherwise since lately: dv doctor --remote",
+            )
         if size:
             self._learn(md5_etag=stated)
-        # An ETag that is not the MD5 says nothing: many stores make it otherwise.
+        # Where it was never seen to be the MD5, an ETag says nothing: stores make it in many ways.
         return ObjectInfo(key, size, md5 if stated else None)
+
+    def _is_md5_expected(self) -> bool:
+        """Tell whether an ETag that is not the MD5 means that the object was damaged on its way.
+
+        Of a store that is not known yet the first one does: a second tells more.
+        """
+        with self._lock:
+            if self._features.md5_etag is None and not self._etag_doubted:
+                self._etag_doubted = True
+                return True
+            return self._features.md5_etag is True
 
     def put_if_absent(self, key: str, body: bytes) -> bool:
         """Store a small object unless the key exists.
@@ -930,6 +946,13 @@ def _md5_and_size(body: bytes | BinaryIO) -> tuple[bytes, int]:
         md5.update(block)
         size += len(block)
     return md5.digest(), size
+
+
+def _encrypted(answer: Mapping[str, Any]) -> bool:
+    """Whether the store encrypts with keys of its own: ETags then look like an MD5 and are none."""
+    return (
+        answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
+    )
 
 
 def _md5_of_etag(etag: str | None) -> bytes | None:

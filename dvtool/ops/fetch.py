@@ -42,7 +42,7 @@ from dvtool.shard import Located, RemotePack, contents_of
 from dvtool.store.known import Known
 from dvtool.store.local import LocalStore
 from dvtool.store.proof import located_now
-from dvtool.store.remote import FetchedShard, RemoteStore, pack_key
+from dvtool.store.remote import FetchedShard, RemoteStore, pack_key, read_checked
 
 WHOLE_PACK_SHARE_MIN = 0.6
 """From this share of a pack's bytes on, the whole pack is fetched and kept as it is."""
@@ -414,7 +414,7 @@ class _Fetch:
         That the pack is gone or damaged is returned: what else there is may still be had.
         """
         try:
-            return self._read_pack(pack)
+            return read_checked(lambda: self._read_pack(pack))
         except (MissingError, CorruptError) as error:
             return error
 
@@ -443,7 +443,7 @@ class _Fetch:
     def _get_range(self, one: Range) -> list[tuple[Digest, bytes]] | DvError:
         """Fetch a range and return the checked chunks in it, or why they could not be had."""
         try:
-            return self._read_range(one)
+            return read_checked(lambda: self._read_range(one))
         except (MissingError, CorruptError) as error:
             return error
 

@@ -5,27 +5,34 @@ The remote is foreign: what comes from it is checked here or by the caller, and 
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import msgspec
 
 from dvtool.backend.base import Backend, ObjectInfo, Sink
 from dvtool.digest import Digest, digest_of, parse_hex
-from dvtool.errors import CorruptError, ObjectMissing, RemoteForbidden, SetupError, printable
-from dvtool.manifest import Entries, ShardRef, decode_any_shard, decode_shard
+from dvtool.errors import (
+    CorruptError,
+    DvError,
+    ObjectMissing,
+    RemoteForbidden,
+    SetupError,
+    printable,
+)
+from dvtool.manifest import Entries, ShardRef
 from dvtool.parallel import check_stopped, run_bounded
 from dvtool.shard import (
     OBJECT_SIZE_MAX_BYTES,
     Located,
     RemotePack,
     contents_of,
-    decode_locations,
-    split_object,
+    decode_object,
 )
 
 FORMAT = 1
@@ -37,7 +44,11 @@ ROOT_SIZE_MAX_BYTES = 256 << 20
 HEADS_MAX = 2
 """Up to this many keys are asked for by HEAD; a listing of up to 1,000 is one request as well."""
 LISTED_MAX = 20_000
+READS_MAX = 3
+"""So often in all is an object read that arrives damaged: mostly the way is to blame."""
 _ROOT_KEY = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
+
+T = TypeVar("T")
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -85,6 +96,17 @@ class FetchedShard:
 def _fresh_mark() -> bytes:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return msgspec.json.encode(Mark(FORMAT, secrets.token_hex(16), now)) + b"\n"
+
+
+def read_checked(read: Callable[[], T], damage: type[DvError] = CorruptError) -> T:
+    """Return what `read` gets from a remote and checks, tried again if it raises `damage`.
+
+    Damage on the way passes all checks of the transfer where only a hash can tell.
+    """
+    for _ in range(READS_MAX - 1):
+        with contextlib.suppress(damage):
+            return read()
+    return read()
 
 
 def pack_key(digest: Digest) -> str:
@@ -166,7 +188,7 @@ class RemoteStore:
     def mark(self) -> Mark | None:
         """Return the remote's dv.json, None if it has none; SetupError if it is not for us."""
         if self._mark is None:
-            self._mark = self._read_mark()
+            self._mark = read_checked(self._read_mark, SetupError)
         return self._mark
 
     def _read_mark(self) -> Mark | None:
@@ -234,12 +256,13 @@ class RemoteStore:
 
     def get_shard(self, ref: ShardRef) -> FetchedShard:
         """Return a shard, its entries and the form of its locations checked."""
+        return read_checked(lambda: self._read_known_shard(ref))
+
+    def _read_known_shard(self, ref: ShardRef) -> FetchedShard:
         key = shard_key(ref.digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
-        text, raw = split_object(data, f"{self.url}: {key}")
-        entries = decode_shard(text, ref)
-        locations = decode_locations(raw, entries, f"{self.url}: {key}")
-        return FetchedShard(entries, text, locations, len(data))
+        entries, shard = decode_object(data, ref, f"{self.url}: {key}")
+        return FetchedShard(entries, shard.text, shard.locations, len(data))
 
     def read_shard(self, digest: Digest) -> FetchedShard:
         """Return a shard that only its hash is known of, checked as `get_shard` does."""
@@ -247,12 +270,13 @@ class RemoteStore:
 
     def read_shard_object(self, digest: Digest) -> tuple[FetchedShard, bytes]:
         """Return a shard as `read_shard` does, and the object's bytes."""
+        return read_checked(lambda: self._read_any_shard(digest))
+
+    def _read_any_shard(self, digest: Digest) -> tuple[FetchedShard, bytes]:
         key = shard_key(digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
-        text, raw = split_object(data, f"{self.url}: {key}")
-        entries = decode_any_shard(text, digest)
-        locations = decode_locations(raw, entries, f"{self.url}: {key}")
-        return FetchedShard(entries, text, locations, len(data)), data
+        entries, shard = decode_object(data, digest, f"{self.url}: {key}")
+        return FetchedShard(entries, shard.text, shard.locations, len(data)), data
 
     # --- roots ----------------------------------------------------------------------------
 
@@ -279,6 +303,9 @@ class RemoteStore:
 
     def get_root(self, repo_id: str, name: str) -> tuple[Root, ObjectInfo]:
         """Return a root, checked against its id, and the object."""
+        return read_checked(lambda: self._read_root(repo_id, name))
+
+    def _read_root(self, repo_id: str, name: str) -> tuple[Root, ObjectInfo]:
         key = root_key(repo_id, name)
         text = self.backend.get(key, size_max=ROOT_SIZE_MAX_BYTES)
         if digest_of(text).hex() != name:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import struct
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 BLOCK_SIZE_BYTES = 1 << 16
@@ -43,15 +44,39 @@ class Request:
 class Fault:
     """What happens to one request of `kind` in place of, or in the middle of, its answer.
 
-    `status` answers so without asking the server; `cut_after` closes the connection after so many
-    bytes of the answer's body; `lost` lets the server do its work and then says nothing.
+    A position in a body is a number of bytes, or as a float below 1 a share of the body.
     """
 
     kind: str
     status: int | None = None
+    """Answer so without asking the server, with `code` and, if given, Retry-After."""
     code: str = "InternalError"
-    cut_after: int | None = None
+    retry_after_s: int | None = None
+    unread: bool = False
+    """With `status`: answer before the request's body was read, then hang up."""
+    delay_s: float = 0.0
     lost: bool = False
+    """Let the server do its work, then hang up without an answer."""
+    cut_after: float | None = None
+    """Hang up in the answer's body."""
+    cut_sent_after: float | None = None
+    """Hang up in the request's body; the server gets no more of it than that."""
+    reset: bool = False
+    """With `lost` and the cuts: hang up by a reset, which may overtake what was sent."""
+    lies: bool = False
+    """With `cut_after`: announce the length of the stump and end there in good order."""
+    flip_at: float | None = None
+    """Change one bit in the answer's body, unless that says what failed."""
+    flip_sent_at: float | None = None
+    """Change one bit in the request's body."""
+    replay: bool = False
+    """Let the server do its work twice; the second answer counts."""
+
+
+class Policy(Protocol):
+    """Chooses a fault for a request, or none; called from many threads."""
+
+    def choose(self, request: Request) -> Fault | None: ...
 
 
 class CountingProxy:
@@ -68,8 +93,14 @@ class CountingProxy:
         self.target = (target.hostname, target.port or 80)
         self.counts: Counter[str] = Counter()
         self.requests: list[Request] = []
+        self.sent = 0
+        """Bytes of request bodies, as they come: also of requests that break off."""
         self.received = 0
+        self.policy: Policy | None = None
+        """Asked for a fault where none was injected."""
+        self.faults = 0
         self._faults: deque[Fault] = deque()
+        self._alarm: tuple[Callable[[CountingProxy], bool], Callable[[], object]] | None = None
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
@@ -87,12 +118,31 @@ class CountingProxy:
         with self._lock:
             self.counts.clear()
             self.requests.clear()
+            self.sent = 0
             self.received = 0
+            self.faults = 0
 
     def inject(self, *faults: Fault) -> None:
         """Let each fault happen once, in order, to the next request of its kind."""
         with self._lock:
             self._faults.extend(faults)
+
+    @property
+    def moved(self) -> int:
+        return self.sent + self.received
+
+    def call_when(self, due: Callable[[CountingProxy], bool], call: Callable[[], object]) -> None:
+        """Call once, from within, as soon as it is due by what was counted."""
+        with self._lock:
+            self._alarm = (due, call)
+
+    def ring(self) -> None:
+        with self._lock:
+            if self._alarm is None or not self._alarm[0](self):
+                return
+            call = self._alarm[1]
+            self._alarm = None
+        call()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -111,12 +161,17 @@ class CountingProxy:
             for fault in self._faults:
                 if fault.kind == request.kind:
                     self._faults.remove(fault)
+                    self.faults += 1
                     return fault
-        return None
+            fault = self.policy.choose(request) if self.policy else None
+            self.faults += fault is not None
+            return fault
 
-    def note_received(self, size: int) -> None:
+    def note_moved(self, *, sent: int = 0, received: int = 0) -> None:
         with self._lock:
-            self.received += size
+            self.sent += sent
+            self.received += received
+        self.ring()
 
 
 class Guarded(CountingProxy):
@@ -137,6 +192,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._open: set[socket.socket] = set()
+        self._to_reset: set[socket.socket] = set()
         self._open_lock = threading.Lock()
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -147,7 +203,19 @@ class _Server(ThreadingHTTPServer):
     def shutdown_request(self, request: Any) -> None:
         with self._open_lock:
             self._open.discard(request)
-        super().shutdown_request(request)
+            is_reset = request in self._to_reset
+            self._to_reset.discard(request)
+        if is_reset:
+            self.close_request(request)  # without a shutdown, which would say goodbye first
+        else:
+            super().shutdown_request(request)
+
+    def reset(self, request: socket.socket) -> None:
+        """Let this connection end with RST in place of FIN."""
+        # Lingering for 0 s means: drop what is unsent and reset.
+        request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with self._open_lock:
+            self._to_reset.add(request)
 
     def close_connections(self) -> None:
         """Wake the threads that wait for another request on a connection kept open."""
@@ -174,77 +242,148 @@ class _Handler(BaseHTTPRequestHandler):
             self.headers,
             size,
         )
-        fault = self.server.proxy.note(request)
-        time.sleep(self.server.proxy.delay_s)
-        if fault is not None and fault.status is not None:
+        fault = self.server.proxy.note(request) or Fault(request.kind)
+        self.server.proxy.ring()
+        time.sleep(self.server.proxy.delay_s + fault.delay_s)
+        if fault.status is not None:
             self._refuse(fault, size)
             return
-        upstream = http.client.HTTPConnection(*self.server.proxy.target, timeout=UPSTREAM_TIMEOUT_S)
-        try:
-            self._ask(upstream, size)
-            answer = upstream.getresponse()
-            if fault is not None and fault.lost:
-                answer.read()
-                self.close_connection = True
-                return
-            self._answer(answer, None if fault is None else fault.cut_after)
-        finally:
-            upstream.close()
+        body = self._body(fault, size)
+        if fault.replay:
+            whole = b"".join(body)
+            self._exchange([whole], None)
+            body = [whole]
+        self._exchange(body, fault)
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _forward
 
-    def _ask(self, upstream: http.client.HTTPConnection, size: int) -> None:
+    def _body(self, fault: Fault, size: int) -> Iterable[bytes]:
+        """Yield the request's body as the server is to get it."""
+        flip = None if fault.flip_sent_at is None else _position(fault.flip_sent_at, size)
+        end = size if fault.cut_sent_after is None else _position(fault.cut_sent_after, size)
+        at = 0
+        for block in _blocks(self.rfile.read, size):
+            self.server.proxy.note_moved(sent=len(block))
+            if at + len(block) > end:
+                yield block[: end - at]
+                raise _Cut
+            yield _flipped(block, flip, at)
+            at += len(block)
+
+    def _exchange(self, body: Iterable[bytes], fault: Fault | None) -> None:
+        """Ask the server; without a `fault`, which most often is an empty one, drop its answer."""
+        upstream = http.client.HTTPConnection(*self.server.proxy.target, timeout=UPSTREAM_TIMEOUT_S)
+        try:
+            self._ask(upstream, body)
+            answer = upstream.getresponse()
+            if fault is None:
+                answer.read()
+            elif fault.lost:
+                answer.read()
+                self._hang_up(fault)
+            else:
+                self._answer(answer, fault)
+        except _Cut:
+            assert fault is not None
+            self._hang_up(fault)
+        finally:
+            upstream.close()
+
+    def _hang_up(self, fault: Fault) -> None:
+        self.close_connection = True
+        if fault.reset:
+            self.server.reset(self.connection)
+
+    def _ask(self, upstream: http.client.HTTPConnection, body: Iterable[bytes]) -> None:
         upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
             # Expect has been answered here already.
             if name.lower() not in HOP_BY_HOP and name.lower() != "expect":
                 upstream.putheader(name, value)
         upstream.endheaders()
-        for block in _blocks(self.rfile.read, size):
+        for block in body:
             upstream.send(block)
 
-    def _answer(self, answer: http.client.HTTPResponse, cut_after: int | None) -> None:
+    def _answer(self, answer: http.client.HTTPResponse, fault: Fault) -> None:
+        has_body = self.command != "HEAD" and answer.status not in (204, 304)
+        announced = answer.getheader("Content-Length")
+        blocks = iter(lambda: answer.read(BLOCK_SIZE_BYTES), b"")
+        if announced is None and (fault.lies or isinstance(fault.cut_after, float)):
+            whole = answer.read()  # a listing, whose length is not known otherwise
+            announced, blocks = str(len(whole)), iter([whole])
+        size = int(announced or 0)
+        cut = None if fault.cut_after is None or not has_body else _position(fault.cut_after, size)
+        flip = None
+        if fault.flip_at is not None and answer.status < 300:
+            flip = _position(fault.flip_at, size)
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
-            if name.lower() not in HOP_BY_HOP:
+            if name.lower() not in HOP_BY_HOP | {"content-length"}:
                 self.send_header(name, value)
-        has_body = self.command != "HEAD" and answer.status not in (204, 304)
-        chunked = has_body and answer.getheader("Content-Length") is None
+        if announced is not None:
+            self.send_header(
+                "Content-Length", str(size if cut is None or not fault.lies else min(cut, size))
+            )
+        chunked = has_body and announced is None
         if chunked:
             self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         if has_body:
-            self._pass_body(answer, chunked, cut_after)
+            whole_sent = self._pass_body(blocks, flip, cut, chunked)
+            if not whole_sent:
+                self._hang_up(fault)
 
     def _pass_body(
-        self, answer: http.client.HTTPResponse, chunked: bool, cut_after: int | None
-    ) -> None:
-        sent = 0
-        while block := answer.read(BLOCK_SIZE_BYTES):
-            if cut_after is not None:
-                block = block[: cut_after - sent]
+        self, blocks: Iterable[bytes], flip: int | None, cut: int | None, chunked: bool
+    ) -> bool:
+        """Send the answer's body; return False if it was cut."""
+        at = 0
+        for block in blocks:
+            part = _flipped(block, flip, at)[: None if cut is None else cut - at]
             # Counted before it is sent: the client may look as soon as it has the last byte.
-            self.server.proxy.note_received(len(block))
-            if block:
-                self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
-            sent += len(block)
-            if sent == cut_after:
-                self.close_connection = True
-                return
+            self.server.proxy.note_moved(received=len(part))
+            if part:
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+            at += len(part)
+            if at == cut:
+                return False
         if chunked:
             self.wfile.write(b"0\r\n\r\n")
+        return True
 
     def _refuse(self, fault: Fault, size: int) -> None:
-        for _ in _blocks(self.rfile.read, size):
-            pass
+        if fault.unread:
+            self.close_connection = True
+        else:
+            for block in _blocks(self.rfile.read, size):
+                self.server.proxy.note_moved(sent=len(block))
         body = f"<Error><Code>{fault.code}</Code><Message>injected</Message></Error>".encode()
         assert fault.status is not None
         self.send_response_only(fault.status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Type", "application/xml")
+        if fault.retry_after_s is not None:
+            self.send_header("Retry-After", str(fault.retry_after_s))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+class _Cut(Exception):
+    """The request's body ends here, by the fault's wish."""
+
+
+def _position(share: float, size: int) -> int:
+    return int(share * size) if isinstance(share, float) else share
+
+
+def _flipped(block: bytes, flip: int | None, at: int) -> bytes:
+    """Return a block that begins at `at`, with one bit changed if position `flip` lies in it."""
+    if flip is None or not at <= flip < at + len(block):
+        return block
+    changed = bytearray(block)
+    changed[flip - at] ^= 0x10
+    return bytes(changed)
 
 
 def _blocks(read: Callable[[int], bytes], size: int) -> Iterator[bytes]:

@@ -71,11 +71,17 @@ class S3Server:
     def reset(self) -> None:
         """Remove every bucket with what is in it."""
         with self.client() as client:
-            for bucket in client.list_buckets().get("Buckets", []):
-                pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket["Name"])
-                for key in [o["Key"] for page in pages for o in page.get("Contents", [])]:
-                    client.delete_object(Bucket=bucket["Name"], Key=key)
-                client.delete_bucket(Bucket=bucket["Name"])
+            names = [bucket["Name"] for bucket in client.list_buckets().get("Buckets", [])]
+        for name in names:
+            self.drop_bucket(name)
+
+    def drop_bucket(self, bucket: str) -> None:
+        """Remove a bucket with what is in it."""
+        with self.client() as client:
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+            for key in [o["Key"] for page in pages for o in page.get("Contents", [])]:
+                client.delete_object(Bucket=bucket, Key=key)
+            client.delete_bucket(Bucket=bucket)
 
 
 @contextlib.contextmanager

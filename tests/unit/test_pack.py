@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import resource
+from array import array
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -96,7 +97,7 @@ chunk_lists = st.lists(
     st.builds(
         lambda seed, size, repeats: (noise(seed, size) * repeats)[: 200 * KIB],
         st.integers(0, 9),
-        st.sampled_from([0, 1, 100, 5_000, 32 * KIB - 1, 32 * KIB, 100 * KIB]),
+        st.sampled_from([1, 2, 100, 5_000, 32 * KIB - 1, 32 * KIB, 100 * KIB]),
         st.sampled_from([1, 1, 3]),
     ),
     max_size=12,
@@ -285,6 +286,21 @@ def test_an_index_of_any_bytes_is_refused_or_consistent(data: st.DataObject) -> 
 )
 def test_an_index_that_its_counts_do_not_bear_out_is_refused(raw: bytes) -> None:
     refusal(with_index(b"", raw))
+
+
+def test_chunks_and_frames_of_nothing_are_refused() -> None:
+    data, info = packed([noise(0, 50)])
+    frames = data[: info.index.data_size]
+    for columns in (([51], [50, 0], [0, 0]), ([51, 0], [50], [0]), ([50, 1], [50], [0])):
+        sizes, chunks, numbers = columns
+        index = PackIndex(
+            frame_sizes=array("I", sizes),
+            frame_guards=array("Q", [0] * len(sizes)),
+            chunk_digests=[digest_of(b"")] * len(chunks),
+            chunk_sizes=array("I", chunks),
+            chunk_frames=array("I", numbers),
+        )
+        assert "without" in str(refusal(with_index(frames, encode_index(index))))
 
 
 def test_the_trailer_is_checked() -> None:

@@ -23,6 +23,7 @@ from dvtool.shard import (
     RemotePack,
     contents_of,
     decode_locations,
+    decode_object,
     encode_object,
     split_object,
 )
@@ -137,7 +138,7 @@ def test_each_content_counts_once_and_empty_ones_not_at_all() -> None:
 @given(
     st.lists(
         st.lists(
-            st.tuples(st.integers(0, 2), st.integers(1, 1 << 31), st.integers(0, 9_000)),
+            st.tuples(st.integers(0, 2), st.integers(1, (4 << 20) - 8), st.integers(0, 9_000)),
             min_size=1,
             max_size=4,
         ),
@@ -234,6 +235,21 @@ def test_a_place_outside_of_its_pack_is_refused() -> None:
         assert "outside of a pack" in bent.refusal()
 
 
+def test_a_frame_that_no_pack_can_have_is_refused() -> None:
+    for value, said in ((0, "a frame of 0 bytes"), ((4 << 20) + 2, "a frame of 4,194,306 bytes")):
+        bent = Columns()
+        bent.pack_sizes[0] = PACK_SIZE_MAX_BYTES
+        bent.columns[2][0] = value
+        assert said in bent.refusal()
+
+
+def test_a_chunk_that_no_frame_can_have_is_refused() -> None:
+    for column, value in ((3, 4 << 20), (3, 0xFFFFFFFF), (4, 0), (4, 0xFFFFFFFF)):
+        bent = Columns()
+        bent.columns[column][0] = value
+        assert "outside of a frame" in bent.refusal()
+
+
 def test_a_pack_that_is_not_there_is_refused() -> None:
     for number in (3, 0xFFFFFFFF):
         bent = Columns()
@@ -286,6 +302,22 @@ def test_a_part_that_claims_too_much_is_not_unpacked() -> None:
     )
     with pytest.raises(CorruptError, match="claims to unpack"):
         split_object(header + huge, NAME)
+
+
+def test_an_object_from_elsewhere_is_checked_against_its_hash_and_its_entries() -> None:
+    files = {digest_of(b"file %d" % number): 1_000 * number for number in (1, 2, 3)}
+    entries = {f"{size}": Entry(blake3=one.hex(), size=size) for one, size in files.items()}
+    locations = {digest: [located(0, digest, size)] for digest, size in files.items()}
+    shard = text_of(entries)
+    got, parts = decode_object(encode_object(shard.text, locations), shard.ref, NAME)
+    assert (got, parts.locations) == (entries, locations)
+    other = encode_object(shard.text.replace(b"3000", b"3001"), locations)
+    with pytest.raises(CorruptError, match=f"{NAME}: its text is not"):
+        decode_object(other, shard.ref, NAME)
+    # Three files of fewer than 16 KiB have three chunks, of 88 bytes each at most.
+    for size, message in ((16 + 12 + 3 * 88, "do not fit"), (16 + 12 + 3 * 88 + 1, "more than")):
+        with pytest.raises(CorruptError, match=message):
+            decode_object(object_of(shard.text, bytes(size)), shard.ref, NAME)
 
 
 def test_a_part_that_is_not_as_large_as_the_header_says_is_refused() -> None:
