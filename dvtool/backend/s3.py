@@ -220,7 +220,6 @@ class S3Backend:
         self._of_thread = threading.local()
         self._features = features or Features()
         self._list_refused = False
-        self._etag_doubted = False
 
     @property
     def url(self) -> str:
@@ -269,7 +268,10 @@ class S3Backend:
                 )
             sink = io.BytesIO()
             self._copy(key, answer, sink, size)
-            return sink.getvalue()
+        body = sink.getvalue()
+        if body and self._features.md5_etag is None and not _encrypted(answer):
+            self._learn(md5_etag=_md5_of_etag(answer.get("ETag")) == _md5_and_size(body)[0])
+        return body
 
     def head(self, key: str) -> ObjectInfo | None:
         """Return the size of one object, None if it is not there (or the bucket is not)."""
@@ -367,7 +369,7 @@ class S3Backend:
         stated = found == md5
         if self._features.content_md5 is None:
             self._learn(content_md5=True)
-        if found is not None and not stated and self._is_md5_expected():
+        if found is not None and not stated and self._features.md5_etag:
             raise RemoteTransient(
                 f"{self._what(key)}: the store took other bytes than were sent, by its ETag",
                 hint="if the store makes its ETags otherwise since lately: dv doctor --remote",
@@ -376,17 +378,6 @@ class S3Backend:
             self._learn(md5_etag=stated)
         # Where it was never seen to be the MD5, an ETag says nothing: stores make it in many ways.
         return ObjectInfo(key, size, md5 if stated else None)
-
-    def _is_md5_expected(self) -> bool:
-        """Tell whether an ETag that is not the MD5 means that the object was damaged on its way.
-
-        Of a store that is not known yet the first one does: a second tells more.
-        """
-        with self._lock:
-            if self._features.md5_etag is None and not self._etag_doubted:
-                self._etag_doubted = True
-                return True
-            return self._features.md5_etag is True
 
     def put_if_absent(self, key: str, body: bytes) -> bool:
         """Store a small object unless the key exists.
