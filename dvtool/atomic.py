@@ -41,6 +41,17 @@ def sync_folder(path: str) -> None:
         os.close(fd)
 
 
+def make_folders(path: str) -> None:
+    """Make a folder and those above it, each durable; fine if it is there already."""
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    make_folders(above)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path)
+    sync_folder(above)
+
+
 @contextlib.contextmanager
 def replacing(path: str, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Yield a new binary file that takes the place of `path` when the block ends well.

@@ -48,7 +48,7 @@ def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:
 def keep_manifest(project: Project, text: bytes) -> None:
     """Keep the text of a manifest."""
     folder = os.path.join(project.store.path, FOLDER)
-    os.makedirs(folder, exist_ok=True)
+    atomic.make_folders(folder)
     atomic.write_bytes(os.path.join(folder, f"{now_ns()}{SUFFIX}"), text)
 
 
