@@ -1,7 +1,8 @@
 """Ctrl-C at any moment: exit code 130, no traceback, nothing left over, and it can be repeated.
 
 `test_faults` interrupts at each fault point. Here it comes when it comes, as on a terminal: to the
-whole process group, git and worker processes included.
+whole process group, git and worker processes included. Until dvtool runs, while Python still
+imports it, what Ctrl-C prints is Python's.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def test_an_interrupted_command_ends_cleanly(fast_folder: Path, name: str) -> No
         run = interrupt(world, scenario.command, after_s)
         told = f"after {after_s:.3f} s: exit code {run.code}\n{run.out}{run.err}"
         assert run.code in (0, INTERRUPTED, -signal.SIGINT), told
-        assert "Traceback" not in run.err and "Exception ignored" not in run.err, told
+        if "Traceback" in run.err or "Exception ignored" in run.err:
+            assert run.code != 0 and ", in run\n" not in run.err, told
+            assert "<frozen importlib" in run.err or "in <module>" in run.err, told
         assert not checks.leftovers(world.live), told
         report = world.check()
         assert not report.problems, told
