@@ -51,18 +51,6 @@ def share(path: str) -> None:
             os.chmod(path, stat.S_IMODE(wanted))
 
 
-def make_folders(path: str) -> None:
-    """Make a folder and those above it that are not there, each shared as the one above it is."""
-    if os.path.isdir(path):
-        return
-    parent = os.path.dirname(path)
-    if parent and parent != path:
-        make_folders(parent)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path)
-        share(path)
-
-
 def sync_folder(path: str) -> None:
     """Make renames in a folder durable (a no-op where folders cannot be opened, as on Windows)."""
     try:
@@ -73,6 +61,19 @@ def sync_folder(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_folders(path: str) -> None:
+    """Make a folder and those above it, each durable, and shared as the one above it is."""
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    if above and above != path:
+        make_folders(above)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path)
+        share(path)
+    sync_folder(above or ".")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,11 @@ FILE = ".gitignore"
 SIZE_MAX_BYTES = 64 << 20
 
 
+def ignore_file(target: str) -> str:
+    """Return the `.gitignore` in which a target stands."""
+    return _place(target)[0]
+
+
 def ignore_target(workspace: Workspace, target: str) -> list[str]:
     """See that the `.gitignore` beside a target names it; return that file's path."""
     path, line = _place(target)

@@ -522,8 +522,9 @@ class Repo:
         changes.update(new)
         built = update(now, changes, project.store.load_shard)
         project.store.put_shards(built.shards)
-        if project.write_manifest(target, built.manifest):
-            project.git.stage([target + SUFFIX])
+        project.write_manifest(target, built.manifest)
+        # Also if it was written before: by a command that ended before it could be staged.
+        project.git.stage([target + SUFFIX])
 
     # --- following git --------------------------------------------------------------------
 

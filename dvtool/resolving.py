@@ -79,6 +79,7 @@ def resolve(project: Project, select: Select, side: resolve_ops.Side | None) -> 
         if resolved.kept is not None:
             kept = project.manifest(resolved.kept)
             stepped.append(bring_in_step(project, resolved.kept, None, kept))
+        resolve_ops.stage(project, resolved)
         done.append(Settled(resolved, tuple(stepped)))
     for selection in selections:
         if selection.target in found:

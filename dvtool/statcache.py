@@ -22,6 +22,7 @@ VERSION = 1
 TICK_NS = 10_000_000
 """Kernels stamp files from a clock that moves in ticks of up to 10 ms."""
 WHOLE_SECOND_NS = 1_000_000_000
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Seen(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -159,7 +160,11 @@ class StatCache:
         if self._db is None:
             try:
                 self._db = self._open()
-            except (sqlite3.DatabaseError, UnicodeDecodeError):
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                # SQLite's message may quote what is damaged, and then it is no text.
+                known = isinstance(error, sqlite3.DatabaseError)
+                if known and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+                    raise  # locked, or a full disk: what it knows is still good
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._path)
                 self._db = self._open()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
@@ -77,6 +78,8 @@ _EXIT_CODES = [
 def main() -> None:
     """Run `dv` with the arguments of this process, and end the process."""
     code = run(sys.argv[1:])
+    # What there was to do is done: Ctrl-C while Python clears up would only print a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if code == INTERRUPTED:
         # Python would wait for the threads of transfers that were given up, which may stall.
         for stream in (sys.stdout, sys.stderr):

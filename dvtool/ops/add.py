@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -43,6 +44,7 @@ from dvtool.workspace import IGNORE_FILE, Ignore, is_executable, refuse_faults
 
 PARALLEL_MIN_BYTES = 32 << 20
 PARALLEL_MIN_FILES = 2_000
+PARENT_CHECK_S = 0.5
 
 
 @dataclass(slots=True)
@@ -271,7 +273,7 @@ def _run(
             yield ingest(batch, project.progress.advance)
         return
     with concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=_context(), initializer=_leave_interrupts
+        workers, mp_context=_context(), initializer=_begin_worker, initargs=(os.getpid(),)
     ) as pool:
         futures = [pool.submit(ingest, batch) for batch in every]
         try:
@@ -294,9 +296,18 @@ def _context() -> multiprocessing.context.BaseContext:
     return multiprocessing.get_context(method)
 
 
-def _leave_interrupts() -> None:
+def _begin_worker(parent: int) -> None:
     # Ctrl-C reaches the whole process group; the parent alone decides what is then undone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    # A parent that is killed closes no pipe that a worker waits for: forked ones hold both ends,
+    # and hold its locks, so that every later command would wait for nobody.
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 # --- the manifest ---------------------------------------------------------------------------

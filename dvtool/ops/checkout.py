@@ -51,6 +51,8 @@ class Plan:
     settled: Entries = field(default_factory=dict)
     """Entries that the workspace has already."""
     keep_folders: set[str] = field(default_factory=set)
+    emptied: set[str] = field(default_factory=set)
+    """Folders from which everything went before, by what was then cut off."""
     make_target: bool = False
     """Whether the target is a folder that has to be there, be it empty."""
 
@@ -107,6 +109,9 @@ def plan(
         ours = path in old or (path in scan.seen and scan.seen[path].tracked)
         if path not in entries and selection.matches(path) and ours:
             _plan_removal(result, scan, path, old)
+    tracked = (path for path, seen in scan.seen.items() if seen.tracked)
+    known = _folders_of(path for path in (*old, *tracked) if selection.matches(path))
+    result.emptied = known & scan.folders
     _refuse_unwritable(project, result, entries)
     _find_unsaved(project, result)
     return result
@@ -521,7 +526,7 @@ def _same_content(planned: os.stat_result, found: os.stat_result) -> bool:
 def _prune(project: Project, todo: Plan) -> None:
     """Remove the folders that the removals emptied, deepest first."""
     replaced = {path for path in todo.write if path in todo.scan.folders}
-    candidates = _folders_of(todo.remove) | replaced
+    candidates = _folders_of(todo.remove) | replaced | todo.emptied
     wanted = {path for path, entry in (*todo.write.items(), *todo.settled.items()) if entry.dir}
     for folder in sorted(candidates - todo.keep_folders - wanted, key=len, reverse=True):
         if folder in todo.scan.folders:

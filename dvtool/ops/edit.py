@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from dvtool import atomic
 from dvtool.errors import UnsavedError, UsageError, listing, printable
-from dvtool.ignore import ignore_target, refuse_unusable, unignore_target
-from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, link_fault, path_fault, update
+from dvtool.ignore import ignore_file, ignore_target, refuse_unusable, unignore_target
+from dvtool.manifest import (
+    SUFFIX,
+    Built,
+    Entries,
+    Entry,
+    Manifest,
+    decode,
+    link_fault,
+    path_fault,
+    update,
+)
 from dvtool.project import Project, refuse_place, workspace_path
 from dvtool.saved import keep_uncommitted, save_files
 from dvtool.scan import (
     Scan,
+    file_entry,
     find_left_out,
     hash_files,
     refuse_unreadable,
@@ -21,6 +34,8 @@ from dvtool.scan import (
     scan_target,
 )
 from dvtool.selection import Selection
+from dvtool.statcache import Seen, now_ns, seen_file
+from dvtool.workspace import is_executable
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +54,27 @@ def remove(
     """Untrack a target or entries of it; with `data`, remove the files from the workspace too.
 
     UnsavedError, before anything is done, if that would remove content that is not in the store.
+    The manifest goes last, and from git's index first: until then the command can be repeated.
     """
     manifest = project.manifest(selection.target)
     entries = project.entries(manifest, selection)
     if not entries and not selection.whole:
-        raise UsageError(f"nothing in {printable(selection.target)} matches")
+        if not (stage and _finish_removal(project, selection)):
+            raise UsageError(f"nothing in {printable(selection.target)} matches")
+        return Removed(selection.target, False, 0, 0)
     scan = scan_selected(project, selection)
     find_left_out(project, scan, entries)
     doomed = [path for path in (*scan.files, *scan.links) if path in entries] if data else []
     if doomed:
         refuse_unreadable(scan, entries)
         _save_or_refuse(project, scan, entries, doomed, force=force)
+    if stage:
+        project.git.refuse_if_index_is_locked()
     keep_uncommitted(project, selection.target)
+    for path in doomed:
+        project.workspace.remove(workspace_path(selection.target, path))
+    if data:
+        _remove_empty(project, scan, scan.folders if selection.whole else _folders_of(entries))
     if selection.whole:
         _remove_manifest(project, selection.target, stage=stage)
     else:
@@ -60,12 +84,22 @@ def remove(
         project.write_manifest(selection.target, built.manifest)
         if stage:
             project.git.stage([selection.target + SUFFIX])
-    for path in doomed:
-        project.workspace.remove(workspace_path(selection.target, path))
-    if data:
-        _remove_empty(project, scan, scan.folders if selection.whole else _folders_of(entries))
     save_seen(project, selection.target, dict.fromkeys(entries))
     return Removed(selection.target, selection.whole, len(entries), len(doomed))
+
+
+def _finish_removal(project: Project, selection: Selection) -> bool:
+    """Stage the manifest if git's index has entries that were removed from it, and not staged."""
+    staged = _staged_manifest(project, selection.target)
+    if staged is None or not project.entries(staged, selection):
+        return False
+    project.git.stage([selection.target + SUFFIX])
+    return True
+
+
+def _staged_manifest(project: Project, target: str) -> Manifest | None:
+    blob = project.git.manifests_in_index().get(target + SUFFIX)
+    return None if blob is None else decode(project.git.read_blob(blob), target + SUFFIX)
 
 
 def _save_or_refuse(
@@ -98,15 +132,21 @@ def _save_or_refuse(
 
 
 def _remove_manifest(project: Project, target: str, *, stage: bool) -> None:
-    ignored = unignore_target(project.workspace, target)
-    project.workspace.remove(target + SUFFIX)
+    unignore_target(project.workspace, target)
     if stage:
-        project.git.remove_staged([target + SUFFIX])
-        for path in ignored:
-            if project.workspace.stat(path) is None:
-                project.git.remove_staged([path])
-            else:
-                project.git.stage([path])
+        # Staged also if the line is gone: what took it out may have ended before git knew.
+        _stage_with_removals(project, [ignore_file(target)], removed=[target + SUFFIX])
+    project.workspace.remove(target + SUFFIX)
+
+
+def _stage_with_removals(
+    project: Project, paths: Iterable[str], *, removed: Sequence[str] = ()
+) -> None:
+    """Stage files as they are; those that are not there, and `removed`, as removed."""
+    every = list(dict.fromkeys(paths))
+    present = [path for path in every if project.workspace.stat(path) is not None]
+    project.git.remove_staged([*removed, *(path for path in every if path not in present)])
+    project.git.stage(present)
 
 
 def _folders_of(entries: Entries) -> set[str]:
@@ -147,7 +187,11 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
         raise UsageError(
             f"{printable(source)} is neither a target nor in one", hint="for other files: git mv"
         )
-    destination = _into(project, source, destination)
+    inside = _into(project, source, destination)
+    for place in dict.fromkeys((destination, inside)):
+        if place.startswith(owner + "/") and _finish_entries(project, owner, source, place, stage):
+            return Moved(source, place)
+    destination = inside
     if not destination.startswith(owner + "/"):
         raise UsageError(
             f"{printable(source)} belongs to {printable(owner)} and can only move within it",
@@ -191,22 +235,29 @@ def _was_interrupted(project: Project, source: str, destination: str) -> bool:
 
 def _finish_move(project: Project, source: str, destination: str, *, stage: bool) -> Moved:
     """Do what follows the new manifest; every step may have been done before."""
-    touched = ignore_target(project.workspace, destination)
+    ignore_target(project.workspace, destination)
     if project.workspace.stat(source) is not None:
         _rename(project, source, destination)
         _move_seen(project, source, destination)
-    touched += unignore_target(project.workspace, source)
+    unignore_target(project.workspace, source)
     if stage:
-        project.git.remove_staged([source + SUFFIX])
-        present = [path for path in touched if project.workspace.stat(path) is not None]
-        project.git.remove_staged([path for path in touched if path not in present])
-        project.git.stage([destination + SUFFIX, *dict.fromkeys(present)])
+        _stage_with_removals(
+            project,
+            [destination + SUFFIX, ignore_file(destination), ignore_file(source)],
+            removed=[source + SUFFIX],
+        )
     project.workspace.remove(source + SUFFIX)
     return Moved(source, destination)
 
 
 def _rename(project: Project, source: str, destination: str) -> None:
+    folder = destination.rpartition("/")[0]
+    project.workspace.make_folder(folder)
+    while folder:  # a new folder must be durable before the only copy of data is in it
+        folder = folder.rpartition("/")[0]
+        atomic.sync_folder(project.workspace.absolute(folder))
     project.workspace.rename(source, destination)
+    atomic.sync_folder(os.path.dirname(project.workspace.absolute(destination)))
 
 
 def _move_seen(project: Project, source: str, destination: str) -> None:
@@ -249,6 +300,62 @@ def _refuse_misplaced(project: Project, target: str, manifest: Manifest, moved: 
             raise UsageError(f"{printable(workspace_path(target, parent))} is not a folder")
 
 
+def _finish_entries(
+    project: Project, target: str, source: str, destination: str, stage: bool
+) -> bool:
+    """Finish a move within a target that was cut off; False if there is none to finish.
+
+    Either the files were moved and the manifest does not know, or only git does not know.
+    """
+    if project.workspace.stat(source) is not None or project.workspace.stat(destination) is None:
+        return False
+    inner, new = source[len(target) + 1 :], destination[len(target) + 1 :]
+    manifest = project.manifest(target)
+    taken = _at_or_below(project, target, manifest, new)
+    if taken:
+        return stage and _finish_staging(project, target, inner, taken, new)
+    entries = _at_or_below(project, target, manifest, inner)
+    moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}
+    scan = scan_target(project, target, inner=new)
+    hash_files(project, scan, scan.files)
+    if not scan.files or any(moved.get(path) != file_entry(scan, path) for path in scan.files):
+        return False  # something else that stands there
+    _refuse_misplaced(project, target, manifest, moved)
+    built = _renamed(project, manifest, entries, moved)
+    project.write_manifest(target, built.manifest)
+    rows: dict[str, Seen | None] = dict.fromkeys(entries)
+    for path, found in scan.files.items():
+        digest, executable = scan.digests[path], is_executable(found)
+        rows[path] = seen_file(
+            found, digest, executable=executable, read_at_ns=now_ns(), tracked=True
+        )
+    save_seen(project, target, rows)
+    if stage:
+        project.git.stage([target + SUFFIX])
+    return True
+
+
+def _finish_staging(project: Project, target: str, inner: str, taken: Entries, new: str) -> bool:
+    """Stage the manifest if what moved to `new` still is at `inner` in git's index."""
+    staged = _staged_manifest(project, target)
+    if staged is None:
+        return False
+    before = _at_or_below(project, target, staged, inner)
+    if taken != {new + path[len(inner) :]: entry for path, entry in before.items()}:
+        return False
+    project.git.stage([target + SUFFIX])
+    return True
+
+
+def _renamed(project: Project, manifest: Manifest, entries: Entries, moved: Entries) -> Built:
+    """Return the manifest in which `entries` have become `moved`; its shards are in the store."""
+    changes: dict[str, Entry | None] = dict.fromkeys(entries)
+    changes.update(moved)
+    built = update(manifest, changes, project.store.load_shard)
+    project.store.put_shards(built.shards)
+    return built
+
+
 def _move_entries(
     project: Project, target: str, source: str, destination: str, *, stage: bool
 ) -> Moved:
@@ -262,10 +369,7 @@ def _move_entries(
         raise UsageError(f"{printable(destination)} exists already", hint="choose another name")
     moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}
     _refuse_misplaced(project, target, manifest, moved)
-    changes: dict[str, Entry | None] = dict.fromkeys(entries)
-    changes.update(moved)
-    built = update(manifest, changes, project.store.load_shard)
-    project.store.put_shards(built.shards)
+    built = _renamed(project, manifest, entries, moved)
     scan = scan_target(project, target, inner=inner)
     if project.workspace.stat(source) is not None:
         _rename(project, source, destination)

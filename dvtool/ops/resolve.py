@@ -189,7 +189,7 @@ def _merged(
 
 
 def resolve(project: Project, one: Unmerged, selection: Selection, side: Side | None) -> Resolved:
-    """Settle the selected conflicts of a target for one side, and stage it when none is left.
+    """Settle the selected conflicts of a target for one side, for `stage` to tell git of.
 
     Without a side only what does not truly conflict is settled.
     """
@@ -214,7 +214,7 @@ def resolve(project: Project, one: Unmerged, selection: Selection, side: Side | 
     project.store.put_shards(built.shards)
     project.write_manifest(one.target, built.manifest)
     left = [conflict for conflict in open_before if conflict not in chosen]
-    _finish(project, one, built.manifest, left)
+    _record(project, one, built.manifest, left)
     return Resolved(
         one.target,
         tuple(conflict.path for conflict in chosen),
@@ -224,20 +224,35 @@ def resolve(project: Project, one: Unmerged, selection: Selection, side: Side | 
     )
 
 
-def _finish(
+def _record(
     project: Project, one: Unmerged, manifest: Manifest, left: Collection[Conflict]
 ) -> None:
-    """Stage a manifest without conflicts; of another, record which are left."""
-    path = _record_path(project, one.target)
+    """Record which conflicts are left in a manifest."""
     if left:
+        path = _record_path(project, one.target)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         text = digest_of(encode(manifest)).hex()
         record = _Record(one.target, list(one.stages), text, list(left))
         write_bytes(path, msgspec.json.encode(record))
+
+
+def stage(project: Project, done: Resolved) -> None:
+    """Tell git that a target is settled, if it is; its files are in step by then.
+
+    Until then git has all sides, so that what ended in between can be repeated.
+    """
+    if done.left:
         return
-    project.git.stage([one.target + SUFFIX])
+    for target in (done.kept, done.target):
+        if target is None:
+            continue
+        if project.manifest_text(target) is None:
+            project.git.remove_staged([target + SUFFIX])
+        else:
+            ignored = ignore_target(project.workspace, target)
+            project.git.stage([target + SUFFIX, *ignored])
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+        os.unlink(_record_path(project, done.target))
 
 
 def _resolve_whole(project: Project, one: Unmerged, side: Side | None) -> Resolved:
@@ -257,10 +272,8 @@ def _resolve_whole(project: Project, one: Unmerged, side: Side | None) -> Resolv
         kept = _keep_beside(project, one.target, one.theirs)
     if chosen is None:
         project.workspace.remove(one.target + SUFFIX)
-        project.git.remove_staged([one.target + SUFFIX])
     else:
         project.write_manifest(one.target, chosen)
-        project.git.stage([one.target + SUFFIX, *ignore_target(project.workspace, one.target)])
     return Resolved(one.target, settled, (), one.ours, chosen, kept)
 
 
@@ -268,11 +281,12 @@ def _keep_beside(project: Project, target: str, manifest: Manifest) -> str:
     """Make a target of the other side, beside this one."""
 
     def taken(path: str) -> bool:
+        if project.manifest_text(path) == encode(manifest):
+            return False  # by this, before it was interrupted
         return any(project.workspace.stat(name) is not None for name in (path, path + SUFFIX))
 
     beside = name_for_other(target, taken)
     project.write_manifest(beside, manifest)
-    project.git.stage([beside + SUFFIX, *ignore_target(project.workspace, beside)])
     return beside
 
 

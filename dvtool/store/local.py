@@ -67,8 +67,11 @@ class LocalStore:
     def db(self) -> Database:
         """The index, opened when it is first needed."""
         if self._database is None:
+            fresh = not os.path.exists(self.database_path)
             for name in (PACKS, SHARDS, TEMP):
                 make_folders(os.path.join(self.path, name))
+            if fresh:
+                sync_folder(os.path.dirname(self.path))  # a lock may have made ours before
             self._database = Database(self.database_path)
             if not self._database.complete:
                 self.reindex()
@@ -124,18 +127,24 @@ class LocalStore:
         return folder
 
     def adopt(self, packs: Iterable[tuple[str, PackInfo]]) -> None:
-        """Take finished packs, flushed to the disk under temporary paths, into the store."""
+        """Take finished packs, flushed to the disk under temporary paths, into the store.
+
+        On an error those that are not in place are removed.
+        """
         infos = []
         folders = set()
-        for temp, info in packs:
-            path = self.pack_path(info.digest)
-            make_folders(os.path.dirname(path))
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._doomed_path(info.digest))  # an unfinished drop; wanted again
-            share(temp)
-            os.replace(temp, path)
-            folders.add(os.path.dirname(path))
-            infos.append(info)
+        every = list(packs)
+        with _removing_on_error() as made:
+            made.extend(temp for temp, _ in every)
+            for temp, info in every:
+                path = self.pack_path(info.digest)
+                make_folders(os.path.dirname(path))
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._doomed_path(info.digest))  # an unfinished drop; wanted again
+                share(temp)
+                os.replace(temp, path)
+                folders.add(os.path.dirname(path))
+                infos.append(info)
         for folder in folders | {os.path.join(self.path, PACKS)}:
             sync_folder(folder)
         self.db.add_packs(infos)
@@ -239,13 +248,17 @@ class LocalStore:
     def _rewritten(
         self, chunks: Iterable[Digest], recipes: Sequence[Recipe]
     ) -> list[tuple[str, PackInfo]]:
-        """Write chunks and recipes into new packs under temporary paths, flushed."""
+        """Write chunks and recipes into new packs under temporary paths, flushed.
+
+        On an error none is left behind.
+        """
         fresh: list[tuple[str, PackInfo]] = []
         left, notes = deque(chunks), deque(recipes)
-        with self.reader() as reader:
+        with self.reader() as reader, _removing_on_error() as made:
             reader.prepare_chunks(left)
             while left or notes:
                 temp = self.temp_path()
+                made.append(temp)
                 with open(temp, "xb") as file:
                     writer = PackWriter(file)
                     while left and writer.fits(len(data := reader.chunk(left[0]))):
@@ -519,6 +532,19 @@ def _missing(digest: Digest) -> MissingError:
     return MissingError(
         f"content {digest.hex()[:12]}… is not in the local store", hint="run: dv fetch"
     )
+
+
+@contextlib.contextmanager
+def _removing_on_error() -> Iterator[list[str]]:
+    """Yield a list for paths of unfinished files, which are removed if the block raises."""
+    made: list[str] = []
+    try:
+        yield made
+    except BaseException:
+        for path in made:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        raise
 
 
 def _has_size(path: str, size: int) -> bool:

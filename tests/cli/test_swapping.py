@@ -22,14 +22,14 @@ ROUNDS_S = 4
 PATIENCE_S = 120
 
 SWAPPER = """
-import ctypes, os, sys, time
+import ctypes, os, random, sys, time
 place, parked = map(os.fsencode, sys.argv[1:])
 renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
 print(flush=True)
 while True:
     if renameat2(-100, place, -100, parked, 2) != 0:  # from AT_FDCWD, RENAME_EXCHANGE
         sys.exit(os.strerror(ctypes.get_errno()))
-    time.sleep(0.0003)
+    time.sleep(random.choice((0.0003, 0.0003, 0.03)))  # at times long enough to come through
 """
 
 

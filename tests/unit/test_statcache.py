@@ -263,3 +263,21 @@ def test_a_cache_that_another_process_holds_is_not_thrown_away(place: Path) -> N
         other.save({"data/other": {"a": seen("2")}})
         assert one.folder("data/other") == {"a": seen("2")}
         assert other.folder("data/one") == {"a": seen("1")}
+
+
+def test_a_cache_that_cannot_be_opened_for_a_moment_is_not_thrown_away(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = seen_other(tracked=True)
+    with StatCache(str(place)) as cache:
+        cache.save({"data": {"empty": known}})
+    real = sqlite3.connect
+
+    def unable(*_: object, **__: object) -> sqlite3.Connection:
+        return real(str(place / "not-there"))  # as with too many open files
+
+    with monkeypatch.context() as patch, StatCache(str(place)) as cache:
+        patch.setattr(sqlite3, "connect", unable)
+        assert cache.folder("data") == {}
+    with StatCache(str(place)) as cache:
+        assert cache.folder("data") == {"empty": known}

@@ -1,0 +1,66 @@
+"""Ctrl-C at any moment: exit code 130, no traceback, nothing left over, and it can be repeated.
+
+`test_faults` interrupts at each fault point. Here it comes when it comes, as on a terminal: to the
+whole process group, git and worker processes included. Until dvtool runs, while Python still
+imports it, what Ctrl-C prints is Python's.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.crash import checks
+from tests.crash.scenarios import BY_NAME
+from tests.crash.world import Run, World
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no process groups")
+
+MOMENTS = int(os.environ.get("DV_TEST_MOMENTS", "4"))
+SEED = int(os.environ.get("DV_TEST_SEED", "0"))
+INTERRUPTED = 130
+COMMANDS = ("add-again", "add-workers", "checkout-rev", "push", "pull", "drop", "mv", "rm-data")
+
+
+def interrupt(world: World, command: Sequence[str], after_s: float) -> Run:
+    process = world.start(command)
+    time.sleep(after_s)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+    return world.finish(process)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_interrupted_command_ends_cleanly(fast_folder: Path, name: str) -> None:
+    scenario = BY_NAME[name]
+    world = World(fast_folder / name)
+    scenario.prepare(world)
+    world.save()
+    before = world.check()
+    began = time.monotonic()
+    assert world.run(scenario.command).code == 0
+    duration_s = time.monotonic() - began
+    expected = world.state()
+    moments = random.Random(f"{SEED} {name}")
+    for _ in range(MOMENTS):
+        world.restore()
+        after_s = moments.uniform(0, duration_s)
+        run = interrupt(world, scenario.command, after_s)
+        told = f"after {after_s:.3f} s: exit code {run.code}\n{run.out}{run.err}"
+        assert run.code in (0, INTERRUPTED, -signal.SIGINT), told
+        if "Traceback" in run.err or "Exception ignored" in run.err:
+            assert run.code != 0 and ", in run\n" not in run.err, told
+            assert "<frozen importlib" in run.err or "in <module>" in run.err, told
+        assert not checks.leftovers(world.live), told
+        report = world.check()
+        assert not report.problems, told
+        assert before.every <= report.every, told
+        assert world.run(scenario.command).code in scenario.fine, told
+        assert not world.state().differences(expected), told
