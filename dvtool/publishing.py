@@ -135,6 +135,11 @@ def take(
     doomed = frozenset(root for one in buried for root in one.roots)
     past = [] if every or void or known is None else known.commits()
     wanted, behind, warnings = to_push(project, tips, past)
+    if void:
+        warnings.append(
+            f"a gc is about to let go, on {store.url}, what it found no commit for; to keep what "
+            "commits in this clone need: dv push --all"
+        )
     if select is not None:
         targets = select(sorted({one.target for one in wanted}))
         wanted = [one for one in wanted if one.target in targets]

@@ -372,3 +372,27 @@ def test_a_damaged_repository_is_named_and_can_be_retired(
     with mine.repo() as repo:
         assert [one.damaged for one in repo.roots()] == [False]
     assert pulled(mine, remote, tmp_path / "theirs", "HEAD") == mine.tree("data")
+
+
+def test_a_push_says_that_something_is_about_to_go(
+    mine: Clone, remote: Remote, tmp_path: Path
+) -> None:
+    """What one clone never pushed with git, another cannot know of; the first has time to act."""
+    version(mine, a=b"one")
+    mine.git("branch", "-q", "public")
+    side = version(mine, a=noise(50_000, 2))
+    mine.git("switch", "-q", "-c", "side")
+    mine.git("branch", "-q", "-f", "main", "public")
+    other = tmp_path / "other"
+    mine.git("clone", "-q", "--single-branch", "--branch", "public", str(mine.path), str(other))
+    clone = Clone(other, remote)
+    clone.git("remote", "remove", "origin")
+    assert len(gc(clone, expire=True).plan.expired) == 1
+    mine.git("switch", "-q", "main")
+    with mine.repo() as repo:
+        assert "dv push --all" in " ".join(repo.push().warnings)
+        assert repo.push(every=True).pushed.changed
+    assert gc(mine, expire=True).swept[0].removed > 0  # the roots that were replaced
+    with mine.repo() as repo:
+        assert not repo.push().warnings
+    assert pulled(mine, remote, tmp_path / "theirs", side)
