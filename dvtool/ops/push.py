@@ -230,10 +230,12 @@ class _Push:
         """Leave out the roots that do not count; where that leaves a gap, look for others."""
         sound = proven.roots.difference(doomed)
         before = self._known.roots(self.manifests) if self._known else {}
-        gaps = [m for m, name in before.items() if root_key(self.repo_id, name) not in sound]
+        keys = {manifest: root_key(self.repo_id, name) for manifest, name in before.items()}
+        gaps = {manifest: key for manifest, key in keys.items() if key not in sound}
         if gaps and self._known is not None:
-            # A gc may have gathered roots into one.
-            found = prove_roots(self.remote, self._known, self.repo_id, gaps, doomed=doomed)
+            # A gc may have gathered roots into one. Those that are damaged do not count either.
+            void = {*doomed, *gaps.values()}
+            found = prove_roots(self.remote, self._known, self.repo_id, gaps, doomed=void)
             names = self._known.roots(found).values()
             sound |= {root_key(self.repo_id, name) for name in names}
         return replace(proven, roots=sound)
