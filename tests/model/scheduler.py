@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from dvtool.backend.base import ObjectInfo, Sink
+from dvtool.backend.base import Features, ObjectInfo, Sink
 from dvtool.errors import DvError, ObjectMissing
 
 
@@ -18,6 +18,7 @@ class Memory:
     """Objects in a dictionary; each method is one atomic request, as of a store."""
 
     url = "memory"
+    features = Features()
 
     def __init__(self, objects: dict[str, bytes] | None = None) -> None:
         self.objects = dict(objects or {})
@@ -145,6 +146,7 @@ class Turns:
     """The memory as one process sees it: every request waits for its turn."""
 
     url = "memory"
+    features = Features()
 
     def __init__(self, schedule: Schedule, name: str) -> None:
         self._schedule = schedule
