@@ -619,6 +619,31 @@ class Git:
                 tops.append(top)
         return tops
 
+    def worktree_git_dirs(self) -> dict[str, str | None]:
+        """Return the git folder of each worktree, and its top folder, None where that is gone.
+
+        The repository itself is among them, with None if it is bare.
+        """
+        found: dict[str, str | None] = {self._common_dir: None}
+        for top in self.worktrees():
+            with Git.discover(top) as tree:
+                found[tree.git_dir] = top
+        folder = os.path.join(self._common_dir, "worktrees")
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+            if os.path.exists(os.path.join(folder, name, "HEAD")):
+                found.setdefault(os.path.join(folder, name), None)
+        return found
+
+    def refs_of_remotes(self) -> dict[str, str]:
+        """Ask git's remotes, now, for their branches and tags: ``REMOTE REF`` -> object id."""
+        found: dict[str, str] = {}
+        for remote in os.fsdecode(self._run("remote").stdout).split("\n")[:-1]:
+            listing = self._run("ls-remote", "--heads", "--tags", "-q", "--", remote).stdout
+            for line in os.fsdecode(listing).split("\n")[:-1]:
+                object_id, _, name = line.partition("\t")
+                found[f"{remote} {name}"] = object_id
+        return found
+
     def hooks_folder(self) -> str:
         """Return the folder, absolute, in which git looks for this repository's hooks."""
         result = self._run("rev-parse", "--path-format=absolute", "--git-path", "hooks")

@@ -16,6 +16,7 @@ from dvtool.project import Project
 from dvtool.store.known import Known
 from dvtool.store.proof import prove_roots
 from dvtool.store.remote import RemoteStore
+from dvtool.store.tombstones import Tombstone, Tombstones
 
 T = TypeVar("T")
 _OTHER_SIDES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REBASE_HEAD", "refs/stash")
@@ -102,13 +103,15 @@ def versions_behind(project: Project, target: str) -> Iterator[Manifest]:
 class Taken:
     """The manifests that a push takes: of the tips, of the history behind them, and warnings.
 
-    `whole` is false if paths left some targets out.
+    `whole` is false if paths left some targets out. `doomed` are the keys of roots that a gc is
+    about to take away.
     """
 
     wanted: list[push_ops.Wanted]
     behind: list[push_ops.Wanted]
     warnings: tuple[str, ...]
     whole: bool
+    doomed: frozenset[str] = frozenset()
 
 
 def take(
@@ -126,15 +129,29 @@ def take(
     """
     mark = store.mark()
     known = Known(project.store.db, mark.id) if mark else None
-    past = [] if every or known is None else known.commits()
+    buried = _buried(store) if known is not None else []
+    # What was proven once is void where a gc is about to let it go.
+    void = any(one.repo == repo_id_of(project) and one.lets_go for one in buried)
+    doomed = frozenset(root for one in buried for root in one.roots)
+    past = [] if every or void or known is None else known.commits()
     wanted, behind, warnings = to_push(project, tips, past)
+    if void:
+        warnings.append(
+            f"a gc is about to let go, on {store.url}, what it found no commit for; to keep what "
+            "commits in this clone need: dv push --all"
+        )
     if select is not None:
         targets = select(sorted({one.target for one in wanted}))
         wanted = [one for one in wanted if one.target in targets]
         behind = [one for one in behind if one.target in targets]
     if not every:
-        behind = _unproven(project, store, known, behind)
-    return Taken(wanted, behind, tuple(warnings), whole=select is None)
+        behind = _unproven(project, store, known, behind, doomed)
+    return Taken(wanted, behind, tuple(warnings), whole=select is None, doomed=doomed)
+
+
+def _buried(store: RemoteStore) -> list[Tombstone]:
+    tombstones = Tombstones(store)
+    return list(tombstones.standing(tombstones.look()).values())
 
 
 def _unproven(
@@ -142,19 +159,24 @@ def _unproven(
     store: RemoteStore,
     known: Known | None,
     behind: Sequence[push_ops.Wanted],
+    doomed: frozenset[str],
 ) -> list[push_ops.Wanted]:
     """Return the manifests that no root there names: roots are written after the proof."""
     if known is None or not behind:
         return list(behind)
     digests = [manifest_digest(one.manifest) for one in behind]
-    rooted = prove_roots(store, known, repo_id_of(project), digests)
+    rooted = prove_roots(store, known, repo_id_of(project), digests, doomed=doomed)
     return [one for one in behind if manifest_digest(one.manifest) not in rooted]
 
 
 def push(project: Project, store: RemoteStore, tips: Sequence[str], taken: Taken) -> PushReport:
     """Push what was taken; where history has gaps that nobody here can fill, say so."""
     pushed, gaps = _with_history(
-        lambda wanted: push_ops.push(project, store, repo_id_of(project), wanted), store.url, taken
+        lambda wanted: push_ops.push(
+            project, store, repo_id_of(project), wanted, doomed=taken.doomed
+        ),
+        store.url,
+        taken,
     )
     mark = store.mark()
     if mark is not None and taken.whole and not (gaps or project.git.is_shallow()):
@@ -165,7 +187,9 @@ def push(project: Project, store: RemoteStore, tips: Sequence[str], taken: Taken
 def plan(project: Project, store: RemoteStore, taken: Taken) -> PushPlan:
     """Say what `push` would do, as far as that can be known before; nothing is uploaded."""
     (pushed, estimate), gaps = _with_history(
-        lambda wanted: push_ops.estimate(project, store, repo_id_of(project), wanted),
+        lambda wanted: push_ops.estimate(
+            project, store, repo_id_of(project), wanted, doomed=taken.doomed
+        ),
         store.url,
         taken,
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from dvtool import checking, publishing, repairing, resolving
+from dvtool import checking, collecting, publishing, repairing, resolving
 from dvtool.arguments import Arguments
 from dvtool.automation import Automation, Synced
 from dvtool.digest import parse_hex
@@ -39,6 +39,8 @@ from dvtool.ops import diff as diff_ops
 from dvtool.ops import drop as drop_ops
 from dvtool.ops import edit as edit_ops
 from dvtool.ops import fetch as fetch_ops
+from dvtool.ops import gc as gc_ops
+from dvtool.ops import remotegc as remotegc_ops
 from dvtool.ops import status as status_ops
 from dvtool.ops.resolve import Side
 from dvtool.progress import SILENT, Progress
@@ -525,6 +527,51 @@ class Repo:
         project.write_manifest(target, built.manifest)
         # Also if it was written before: by a command that ended before it could be staged.
         project.git.stage([target + SUFFIX])
+
+    # --- giving space back ----------------------------------------------------------------
+
+    def gc(
+        self,
+        *,
+        unpushed: bool = False,
+        dry_run: bool = False,
+        grace_s: float = remotegc_ops.GRACE_S,
+    ) -> gc_ops.Collected:
+        """Free the local store of what nothing here needs and a remote holds.
+
+        `unpushed` frees also what no remote holds, if nothing here needs it and it is older than
+        `grace_s` seconds.
+        """
+        request = collecting.LocalRequest(unpushed, dry_run, grace_s)
+        return collecting.collect_local(self.project, self.settings, request)
+
+    def gc_remote(
+        self,
+        remote: str | None = None,
+        *,
+        expire: bool = False,
+        dry_run: bool = False,
+        grace_s: float = remotegc_ops.GRACE_S,
+    ) -> remotegc_ops.Collected:
+        """Bury what no root on a remote names, and remove what was buried `grace_s` seconds ago.
+
+        `expire` lets go, too, what earlier pushes of this repository needed and nobody can ask
+        for any more.
+        """
+        request = collecting.RemoteRequest(remote, expire, dry_run, grace_s)
+        return collecting.collect_remote(self.project, self.settings, request)
+
+    def gc_undo(self, remote: str | None = None) -> int:
+        """Take back what gc buried on a remote; return how many tombstones that were."""
+        return remotegc_ops.undo(self.settings.open_remote(remote))
+
+    def roots(self, remote: str | None = None) -> list[remotegc_ops.RepoThere]:
+        """Return the repositories that keep data on a remote."""
+        return remotegc_ops.repositories(self.settings.open_remote(remote))
+
+    def retire(self, repo_id: str, remote: str | None = None) -> remotegc_ops.Plan:
+        """Bury, on a remote, all that a repository which is gone for good has there."""
+        return remotegc_ops.retire(self.settings.open_remote(remote), repo_id)
 
     # --- following git --------------------------------------------------------------------
 

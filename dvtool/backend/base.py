@@ -14,7 +14,7 @@ contract: what is not there is missing, even where the store answers "forbidden"
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Literal, Protocol, TypeAlias, runtime_checkable
 
 Addressing: TypeAlias = Literal["auto", "path", "virtual"]
@@ -88,12 +88,14 @@ class ObjectInfo:
 
     `md5` is set where the store gives the MD5 of what it holds (S3's ETag, unless the store
     encrypts with keys of its own or assembled the object from parts). It guards against damage,
-    not against forgery, which the BLAKE3 in the names of objects does.
+    not against forgery, which the BLAKE3 in the names of objects does. `modified_s` is when the
+    object was written, in seconds since 1970 by the store's own clock, where a listing says so.
     """
 
     key: str
     size: int
     md5: bytes | None = None
+    modified_s: float | None = field(default=None, compare=False)
 
 
 class Sink(Protocol):

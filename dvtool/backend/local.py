@@ -12,11 +12,12 @@ import errno
 import io
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
-from dvtool.atomic import TEMP_PREFIX, sync_folder, temp_name
+from dvtool.atomic import TEMP_PREFIX, is_temp_name, sync_folder, temp_name
 from dvtool.backend.base import Features, ObjectInfo, Sink
 from dvtool.errors import (
     ObjectMissing,
@@ -170,6 +171,18 @@ class LocalBackend:
         ):
             os.unlink(name, dir_fd=folder)
 
+    def sweep_unfinished(self, *, older_than_s: float) -> int:
+        """Remove files that were never finished, of that age; return how many bytes they had."""
+        size = 0
+        for folder, _, names in os.walk(self._root):
+            for path in (os.path.join(folder, name) for name in names if is_temp_name(name)):
+                with contextlib.suppress(OSError):
+                    found = os.lstat(path)
+                    if found.st_mtime < time.time() - older_than_s:
+                        os.unlink(path)
+                        size += found.st_size
+        return size
+
     def _walk(self, folder: int, above: str, prefix: str) -> Iterator[ObjectInfo]:
         """Yield what lies in an open folder whose keys start with `above`, in order of key."""
         for name in self._names(folder, above, prefix):
@@ -186,7 +199,7 @@ class LocalBackend:
                     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except ObjectMissing:
                 continue  # removed by somebody else since the folder was read
-            yield ObjectInfo(key, found.st_size)
+            yield ObjectInfo(key, found.st_size, modified_s=found.st_mtime)
 
     def _names(self, folder: int, above: str, prefix: str) -> Sequence[str]:
         """Return the names in a folder that can lead to `prefix`, folders with a slash after them.

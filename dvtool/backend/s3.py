@@ -574,7 +574,9 @@ class S3Backend:
             key = name.removeprefix(self._prefix)
             # A store that is loose about prefixes, or a folder marker: not an object of ours.
             if name.startswith(self._prefix + prefix) and key and not key.endswith("/"):
-                yield ObjectInfo(key, size, _md5_of_etag(found.get("ETag")))
+                written = found.get("LastModified")
+                written_s = None if written is None else written.timestamp()
+                yield ObjectInfo(key, size, _md5_of_etag(found.get("ETag")), modified_s=written_s)
 
     def _check_encoding(self, key: str, answer: GetObjectOutputTypeDef) -> None:
         encoding = answer.get("ContentEncoding", "").strip().lower()

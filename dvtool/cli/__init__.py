@@ -44,6 +44,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "fetch": "Download data into the local store.",
         "pull": "Download data and put it into the workspace.",
         "drop": "Free the space of data that the remote provably holds.",
+        "gc": "Free what nothing needs any more, here or on a remote.",
     },
     "Trust": {
         "fsck": "Check that stored data is whole, and repair what is not.",

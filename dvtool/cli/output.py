@@ -25,7 +25,8 @@ def growth_text(size: int) -> str:
 
 def count_text(count: int, noun: str) -> str:
     """Return a count with its noun: ``1 file``, ``20,000 files``."""
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    consonant_y = noun.endswith("y") and noun[-2] not in "aeiou"
+    plural = noun[:-1] + "ies" if consonant_y else noun + "s"
     return f"{count:,} {noun if count == 1 else plural}"
 
 

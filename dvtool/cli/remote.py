@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -17,7 +18,11 @@ from dvtool.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from dvtool.config import RemoteConfig
+    from dvtool.ops.remotegc import RepoThere
     from dvtool.repo import Repo
+
+
+TARGETS_SHOWN_MAX = 20
 
 
 @click.group("remote", invoke_without_command=True)
@@ -257,5 +262,91 @@ def copy_remote(
         screen.done(f"copied to {url}: {objects}; proven there{there}")
 
 
-for _command in (add_remote, list_remotes, set_remote, remove_remote, copy_remote):
+@command(
+    "roots",
+    examples=(
+        "dv remote roots                    # the repositories on the default remote",
+        "dv remote roots lab --json",
+        "dv remote roots --retire REPO-ID   # that one is gone for good",
+    ),
+    exits=(4, 6, 7, 9),
+    json_keys=(
+        '{"remote", "repositories": [{"repo", "this", "roots", "manifests", "bytes", '
+        '"pushed", "retired", "damaged", "targets"}]}; pushed is a time or null. With --retire: '
+        '{"repo", "dead", "dead_bytes"}.'
+    ),
+)
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option("--retire", metavar="REPO-ID", help="Bury all that this repository has there.")
+def roots(frame: Frame, name: str | None, retire: str | None, as_json: bool) -> None:
+    """List the repositories that keep data on a remote; this one is marked with a star.
+
+    gc never removes what one of them pushed. A repository that is gone for good has to be retired
+    by its id. Its data is then removed by the first `dv gc --remote` after the grace period,
+    unless somebody pushes for it before; dv gc --remote --undo takes it back.
+    """
+    screen = frame.screen
+    with frame.repo(required=False) as repo:
+        if retire is not None:
+            _retire(screen, repo, name, retire, as_json=as_json)
+            return
+        own = repo.project.config.text("core.repoid")
+        found = repo.roots(name)
+        if as_json:
+            url = printable(repo.settings.open_remote(name).url)
+            screen.json({"remote": url, "repositories": [_root_json(one, own) for one in found]})
+            return
+        for one in found:
+            mark = "*" if one.repo == own else " "
+            also = ", damaged" if one.damaged else ""
+            also += ", retired" if one.retired else ""
+            screen.line(
+                f"{mark} {one.repo}  {count_text(one.manifests, 'manifest')} in "
+                f"{count_text(one.roots, 'root')}, {size_text(one.bytes)}, "
+                f"pushed {_time_text(one.pushed_s) or 'at an unknown time'}{also}"
+            )
+            for target in one.targets[:TARGETS_SHOWN_MAX] if frame.verbose else ():
+                screen.line(f"    {printable(target)}")
+        if not found:
+            screen.note("no repository has pushed there yet")
+
+
+def _retire(screen: Screen, repo: Repo, name: str | None, repo_id: str, *, as_json: bool) -> None:
+    if repo_id == repo.project.config.text("core.repoid"):
+        raise UsageError(
+            "that is this repository, which is not gone",
+            hint="to free what its commits need no more: dv gc --remote --expire",
+        )
+    plan = repo.retire(repo_id, name)
+    if as_json:
+        screen.json({"repo": repo_id, "dead": len(plan.dead), "dead_bytes": plan.dead_bytes})
+        return
+    screen.done(
+        f"retired {printable(repo_id)}: buried {count_text(len(plan.dead), 'object')}, "
+        f"{size_text(plan.dead_bytes)}"
+    )
+    screen.note("dv gc --remote removes that after the grace period; dv gc --remote --undo undoes")
+
+
+def _root_json(one: RepoThere, own: str | None) -> dict[str, object]:
+    return {
+        "repo": one.repo,
+        "this": one.repo == own,
+        "roots": one.roots,
+        "manifests": one.manifests,
+        "bytes": one.bytes,
+        "pushed": _time_text(one.pushed_s),
+        "retired": one.retired,
+        "damaged": one.damaged,
+        "targets": list(one.targets),
+    }
+
+
+def _time_text(time_s: float | None) -> str | None:
+    if time_s is None:
+        return None
+    return datetime.datetime.fromtimestamp(time_s, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+for _command in (add_remote, list_remotes, set_remote, remove_remote, copy_remote, roots):
     remote.add_command(_command)

@@ -1,14 +1,16 @@
 """copy: bring what one remote holds to another, without a workspace and without a local copy.
 
 What is copied are objects: the roots of repositories, the shards they name, the packs those point
-into. Each is checked by its hash on its way. The order is that of a push: packs, proof, shards,
-proof, roots, so that a copy that was interrupted is no half dataset, and goes on when repeated.
+into. Each is checked by its hash on its way. The order is that of a push: packs, proof, claim,
+proof, shards, proof, roots, so that a copy that was interrupted is no half dataset, and goes on
+when repeated.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -29,6 +31,7 @@ from dvtool.parallel import run_bounded
 from dvtool.progress import Progress
 from dvtool.shard import RemotePack
 from dvtool.store.remote import RemoteStore, Root, pack_key, root_key, shard_key
+from dvtool.store.tombstones import CLAIM_USED_S, Tombstones
 
 SHARDS_SIZE_MAX_BYTES = 64 << 20
 
@@ -132,7 +135,8 @@ class _Copy:
         plan.packs = [p for p in sorted(packs, key=_name) if not _is_there(there, _pack_info(p))]
         # A shard object of the destination's own may point elsewhere; this one's packs come along.
         plan.shards = [i for key, i in infos.items() if not _is_there(there, i)]
-        plan.roots = [r for r in roots if root_key(r.repo_id, r.name) not in there]
+        rooted = {} if other is None else self._rooted({one.repo_id for one in roots})
+        plan.roots = [r for r in roots if not _manifests_of(r) <= rooted.get(r.repo_id, set())]
         plan.there = len(packs) + len(infos) + len(roots)
         plan.there -= len(plan.packs) + len(plan.shards) + len(plan.roots)
         self.result.there = plan.there
@@ -152,6 +156,24 @@ class _Copy:
         for (repo, name), (root, _) in run_bounded(lambda one: self.source.get_root(*one), names):
             yield _Root(repo, name, root)
         self.progress.finish()
+
+    def _rooted(self, repo_ids: Collection[str]) -> dict[str, set[str]]:
+        """Return the manifests that roots on the destination name, and will go on to name."""
+        tombstones = Tombstones(self.destination)
+        doomed = tombstones.doomed_roots(tombstones.look())
+        there = self.destination.repositories()
+        names = [
+            (repo, name)
+            for repo in repo_ids
+            for name in there.get(repo, ())
+            if root_key(repo, name) not in doomed
+        ]
+        found: dict[str, set[str]] = {}
+        for (repo, _), (root, _info) in run_bounded(
+            lambda one: self.destination.get_root(*one), names
+        ):
+            found.setdefault(repo, set()).update(one.manifest for one in root.manifests)
+        return found
 
     def _read_shards(self, digests: Iterable[Digest]) -> None:
         self.progress.start("reading lists")
@@ -182,8 +204,8 @@ class _Copy:
             gone = [lost[pack] for pack in packs if pack in lost]
             if gone:
                 self.broken.setdefault(digest, gone[0])
-        self._copy_shards(plan.shards)
-        self._copy_roots(plan.roots)
+        if plan.shards or plan.roots:
+            self._publish(plan)
         if self.broken:
             texts = dict.fromkeys(str(error) for error in self.broken.values())
             raise CorruptError(
@@ -220,6 +242,30 @@ class _Copy:
             file.flush()
             os.lseek(file.fileno(), 0, os.SEEK_SET)
             return self.destination.put_pack(pack.digest, file)
+
+    def _publish(self, plan: _Plan) -> None:
+        """Copy shards and roots, as a gc on the destination asks: see `dvtool.store.tombstones`."""
+        whole = {d: packs for d, packs in self.shard_packs.items() if d not in self.broken}
+        packs = {pack for pointed in whole.values() for pack in pointed}
+        expected = [_pack_info(pack) for pack in packs]
+        with Tombstones(self.destination).claimed(
+            shards=whole.keys(), packs={pack.digest for pack in packs}
+        ):
+            started = time.monotonic()
+            there = self.destination.look([info.key for info in expected])
+            self._refuse_changed(all(_is_there(there, info) for info in expected))
+            self._copy_shards(plan.shards)
+            keys = [shard_key(digest) for digest in whole]
+            self._refuse_changed(self.destination.look(keys).keys() >= set(keys))
+            self._refuse_changed(time.monotonic() - started < CLAIM_USED_S)
+            self._copy_roots(plan.roots)
+
+    def _refuse_changed(self, sound: bool) -> None:
+        if not sound:
+            raise RemoteError(
+                f"a gc took objects from {self.destination.url} that were there a moment ago",
+                hint="repeat the command: it goes on where it was",
+            )
 
     def _copy_shards(self, infos: Sequence[ObjectInfo]) -> None:
         whole = {shard_key(d): d for d in self.shard_packs if d not in self.broken}
@@ -268,6 +314,10 @@ def _shards_of(roots: Iterable[_Root]) -> Iterator[Digest]:
     for one in roots:
         for manifest in one.root.manifests:
             yield from map(parse_hex, manifest.shards)
+
+
+def _manifests_of(root: _Root) -> set[str]:
+    return {one.manifest for one in root.root.manifests}
 
 
 def _name(pack: RemotePack) -> Digest:

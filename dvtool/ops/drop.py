@@ -30,6 +30,7 @@ from dvtool.shard import contents_of
 from dvtool.store.known import Known
 from dvtool.store.proof import learn_shards, located_now, prove_roots, prove_shards
 from dvtool.store.remote import RemoteStore, root_key
+from dvtool.store.tombstones import Tombstones
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +144,10 @@ def prove(
     shards = {ref.digest: ref for one in plans for ref in one.shards}
     manifests = {manifest_digest(one.manifest): one for one in wanted}
     roots = [root_key(repo_id, name) for name in known.roots(manifests).values()]
+    tombstones = Tombstones(remote)
+    doomed = tombstones.doomed_roots(tombstones.look())
     proven = prove_shards(remote, known, shards, roots=roots)
-    rooted = prove_roots(remote, known, repo_id, manifests, proven.roots)
+    rooted = prove_roots(remote, known, repo_id, manifests, sound=proven.roots, doomed=doomed)
     lost: list[str] = []
     for one, todo in zip(wanted, plans, strict=True):
         kept = manifest_digest(one.manifest) in rooted

@@ -400,6 +400,8 @@ class _Mend:
 
     def _replace_roots(self, names: Sequence[str], here: Mapping[Digest, RootManifest]) -> None:
         """Name by a new root what is known here; drop a damaged one that is covered with that."""
+        # Asked now: a new root takes their place in what is known.
+        named_by = {name: self.known.named_by_root(name) for name in names}
         unrooted = [one for digest, one in here.items() if digest not in self.found.rooted]
         keys = {shard_key(bytes.fromhex(s)) for one in unrooted for s in one.shards}
         there = self.remote.look(keys)
@@ -416,7 +418,7 @@ class _Mend:
             self.found.rooted |= {bytes.fromhex(one.manifest): one.target for one in whole}
         for name in names:
             key = root_key(self.repo_id, name)
-            named = self.known.named_by_root(name)
+            named = named_by[name]
             if named and named <= self.found.rooted.keys():
                 self._set_aside(key)
                 self.remote.backend.delete(key)

@@ -1,7 +1,8 @@
 """push: bring what manifests need to a remote, and prove that it is there.
 
-The order is packs, proof, shards, proof, root: whatever is referred to is there before what
-refers to it. What this clone remembers of the remote is a hint, checked against the remote's own
+The order is packs, proof, claim, proof, shards, proof, root: whatever is referred to is there
+before what refers to it, and a gc that runs meanwhile spares it: see `dvtool.store.tombstones`.
+What this clone remembers of the remote is a hint, checked against the remote's own
 word each time, so an object that was deleted behind our back is uploaded again.
 """
 
@@ -9,14 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from dvtool import outgoing
 from dvtool.backend import REQUESTS_START
 from dvtool.backend.base import ObjectInfo
 from dvtool.digest import Digest, hasher
-from dvtool.errors import CorruptError, MissingError, RemoteError, listing
+from dvtool.errors import BusyError, CorruptError, MissingError, RemoteError, listing
 from dvtool.estimate import Estimate, Requests
 from dvtool.manifest import (
     Entries,
@@ -35,14 +37,19 @@ from dvtool.store.known import Known
 from dvtool.store.proof import (
     Proven,
     believable_packs,
+    confirm,
     confirm_packs,
     learn_shards,
     located_now,
+    prove_roots,
     prove_shards,
 )
-from dvtool.store.remote import HEADS_MAX, RemoteStore, RootManifest, pack_key, root_key
+from dvtool.store.remote import HEADS_MAX, RemoteStore, RootManifest, pack_key, root_key, shard_key
+from dvtool.store.tombstones import CLAIM_USED_S, Tombstones
 
 HASH_READ_BYTES = 1 << 20
+ROUNDS_MAX = 4
+"""How often a push begins anew because a gc took away what it relied on."""
 SHARD_BYTES_PER_ENTRY, SHARD_BYTES_PER_CHUNK = 45, 12
 """About what shard objects take; seen on 20,000 files of 8 KiB."""
 SHARDS_SIZE_MAX_BYTES = 64 << 20
@@ -104,22 +111,42 @@ class Plan:
     """Whether a root must be added."""
 
 
-def push(project: Project, remote: RemoteStore, repo_id: str, wanted: Sequence[Wanted]) -> Pushed:
+def push(
+    project: Project,
+    remote: RemoteStore,
+    repo_id: str,
+    wanted: Sequence[Wanted],
+    *,
+    doomed: Collection[str] | None = None,
+) -> Pushed:
     """Upload what the manifests need and the remote lacks; return once the remote has it all.
 
-    MissingError if content is neither here nor there; RemoteError if the remote does not confirm.
+    `doomed` are roots (keys) that a gc is about to take away, if that was asked a moment ago.
+    MissingError if content is neither here nor there; RemoteError if the remote does not confirm;
+    BusyError if a gc takes away what is needed, again and again.
     """
     work = _Push(project, remote, repo_id, wanted)
-    work.apply(work.plan())
-    return work.result
+    for _ in range(ROUNDS_MAX):
+        if work.apply(work.plan(doomed)):
+            return work.result
+        doomed = None
+    raise BusyError(
+        f"a gc removed from {remote.url} what this push relies on, {ROUNDS_MAX} times in a row",
+        hint="repeat `dv push` when the gc is done",
+    )
 
 
 def estimate(
-    project: Project, remote: RemoteStore, repo_id: str, wanted: Sequence[Wanted]
+    project: Project,
+    remote: RemoteStore,
+    repo_id: str,
+    wanted: Sequence[Wanted],
+    *,
+    doomed: Collection[str] | None = None,
 ) -> tuple[Pushed, Estimate]:
     """Return what a push would do, and what that takes; nothing is uploaded."""
     work = _Push(project, remote, repo_id, wanted)
-    plan = work.plan()
+    plan = work.plan(doomed)
     work.result.packs = plan.outgoing.packs
     return work.result, work.estimate(plan)
 
@@ -136,6 +163,7 @@ class _Push:
         self.shards: dict[Digest, _Shard] = {}
         self.shard_names: dict[Digest, list[str]] = {}
         self.result = Pushed(remote.url, manifests=len(self.manifests))
+        self.tombstones = Tombstones(remote)
         self._known: Known | None = None
 
     @property
@@ -147,13 +175,18 @@ class _Push:
 
     # --- what there is to do --------------------------------------------------------------
 
-    def plan(self) -> Plan:
-        """Ask the remote what it has, and say what is to be uploaded."""
+    def plan(self, doomed: Collection[str] | None = None) -> Plan:
+        """Ask the remote what it has, and say what is to be uploaded.
+
+        Of the roots there, the `doomed` ones do not count; which these are is asked if not given.
+        """
         self._collect()
         mark = self.remote.mark()
         if mark is not None:
             self._known = Known(self.store.db, mark.id)
-        plan = Plan(proven=self._proven())
+            if doomed is None:
+                doomed = self.tombstones.doomed_roots(self.tombstones.look())
+        plan = Plan(proven=self._without_doomed(self._proven(), doomed or ()))
         plan.lacking = [s for digest, s in self.shards.items() if digest not in plan.proven.shards]
         plan.root = bool(self._unrooted(plan.proven.roots))
         if not plan.lacking:
@@ -192,6 +225,20 @@ class _Push:
         # Local packs may be there though it is not known here: by an upload that was cut off.
         local = {pack_key(pack.digest) for pack in self.store.db.packs().values()}
         return prove_shards(self.remote, self._known, refs, roots=keys, also=local)
+
+    def _without_doomed(self, proven: Proven, doomed: Collection[str]) -> Proven:
+        """Leave out the roots that do not count; where that leaves a gap, look for others."""
+        sound = proven.roots.difference(doomed)
+        before = self._known.roots(self.manifests) if self._known else {}
+        keys = {manifest: root_key(self.repo_id, name) for manifest, name in before.items()}
+        gaps = {manifest: key for manifest, key in keys.items() if key not in sound}
+        if gaps and self._known is not None:
+            # A gc may have gathered roots into one. Those that are damaged do not count either.
+            void = {*doomed, *gaps.values()}
+            found = prove_roots(self.remote, self._known, self.repo_id, gaps, doomed=void)
+            names = self._known.roots(found).values()
+            sound |= {root_key(self.repo_id, name) for name in names}
+        return replace(proven, roots=sound)
 
     def _unrooted(self, sound: Collection[str]) -> list[RootManifest]:
         """Return the manifests that none of the `sound` roots, by their keys, names yet."""
@@ -282,7 +329,8 @@ class _Push:
         listings = sum(count > HEADS_MAX for count in looks)
         heads = sum(count for count in looks if count <= HEADS_MAX)
         puts = packs + shards + 1
-        requests = Requests(put=puts, list=listings, head=heads)
+        # Besides: a claim, a look at what a gc does, another at what was claimed.
+        requests = Requests(put=puts + 1, list=listings + 2, head=heads)
         if self._known is None:
             # dv.json: is there anything else, is it there by now, put it, read what stands there.
             # A store of which it is not known whether it heeds conditions is tried out once.
@@ -300,17 +348,44 @@ class _Push:
 
     # --- doing it -------------------------------------------------------------------------
 
-    def apply(self, plan: Plan) -> None:
-        """Upload what is planned, in the order of the module's docstring."""
+    def apply(self, plan: Plan) -> bool:
+        """Upload what is planned, in the order of the module's docstring.
+
+        Return False if something that was there is gone by then: a gc took it away. Make another
+        plan then.
+        """
         if not plan.lacking and not plan.root:
-            return
+            return True
         known = self.known  # which makes the remote one, if it is none yet
         if plan.outgoing.packs:
             self._upload(plan)
-        if plan.lacking:
-            self._publish_shards(plan)
-        self._publish_root(self._unrooted(plan.proven.roots))
+        located = known.located(plan.contents.every_chunk())
+        packs = {chunk.pack.digest for chunk in located.values()}
+        whole = known.shards(plan.proven.shards)
+        packs.update(pack for pointed in whole.values() for pack in pointed)
+        with self.tombstones.claimed(shards=self.shards.keys(), packs=packs):
+            started = time.monotonic()
+            if not self._still_there(packs, whole):
+                return False
+            if plan.lacking:
+                self._publish_shards(plan, located)
+            if time.monotonic() - started > CLAIM_USED_S:
+                return False
+            self._publish_root(self._unrooted(plan.proven.roots))
         known.set_pending(known.pending(), pending=False)
+        return True
+
+    def _still_there(self, packs: Collection[Digest], shards: Collection[Digest]) -> bool:
+        """See that packs and shards which are relied on are there still, now that they are claimed.
+
+        Those that are not are forgotten.
+        """
+        keys = [shard_key(digest) for digest in shards]
+        there = self.remote.look([*keys, *map(pack_key, packs)])
+        sound = confirm_packs(self.remote, self.known, packs, there)
+        return sound.issuperset(packs) and confirm(self.remote, self.known, keys, there).issuperset(
+            keys
+        )
 
     def _upload(self, plan: Plan) -> None:
         """Upload packs side by side; each is remembered as soon as it is there, then all proven."""
@@ -364,8 +439,7 @@ class _Push:
 
     # --- shards and root ------------------------------------------------------------------
 
-    def _publish_shards(self, plan: Plan) -> None:
-        located = self.known.located(plan.contents.every_chunk())
+    def _publish_shards(self, plan: Plan, located: Mapping[Digest, Located]) -> None:
         pointed: dict[Digest, set[Digest]] = {}
 
         def objects() -> Iterator[tuple[Digest, bytes]]:

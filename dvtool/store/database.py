@@ -173,32 +173,39 @@ class Database:
         )
         return [Placement(*row) for row in rows]
 
-    def replace_pack(
-        self, digest: Digest, places: Sequence[Placement], packs: Iterable[PackInfo]
-    ) -> None:
-        """Forget a local pack; what of its chunks is in `packs`, all in place, is read from those.
+    def every_chunk(self) -> Iterator[tuple[Digest, int, int]]:
+        """Yield each chunk here with the number of the pack it is read from and its raw size."""
+        yield from self._db.execute("SELECT digest, pack, size FROM chunks")
 
-        `places` are all the chunks of the pack that goes. For remotes that have the same pack they
-        are written down now, as they cannot be looked up in it any more.
+    def replace_packs(
+        self, olds: Mapping[Digest, Sequence[Placement]], packs: Iterable[PackInfo]
+    ) -> None:
+        """Forget local packs; what of their chunks is in `packs`, all in place, is read from those.
+
+        `olds` gives all the chunks of each pack that goes. For remotes that have the same pack
+        they are written down now, as they cannot be looked up in it any more.
         """
         with self._db:
-            row = self._db.execute("SELECT id FROM packs WHERE digest = ?", (digest,)).fetchone()
-            if row is None:
-                return
-            there = self._db.execute("SELECT id FROM remote_packs WHERE digest = ?", (digest,))
-            for (number,) in there.fetchall():
-                self._db.executemany(
-                    "INSERT OR REPLACE INTO remote_chunks VALUES (?,?,?,?,?,?)",
-                    _rows(number, places),
-                )
-            self._db.executemany(
-                "DELETE FROM chunks WHERE digest = ? AND pack = ?",
-                [(digest, row[0]) for digest in sorted(place.digest for place in places)],
-            )
-            self._db.execute("DELETE FROM packs WHERE id = ?", row)
+            for digest, places in olds.items():
+                self._forget_pack(digest, places)
             for info in packs:
                 rows = _rows(self._pack_number(info), info.index.placements())
                 self._db.executemany("INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
+
+    def _forget_pack(self, digest: Digest, places: Sequence[Placement]) -> None:
+        row = self._db.execute("SELECT id FROM packs WHERE digest = ?", (digest,)).fetchone()
+        if row is None:
+            return
+        there = self._db.execute("SELECT id FROM remote_packs WHERE digest = ?", (digest,))
+        for (number,) in there.fetchall():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO remote_chunks VALUES (?,?,?,?,?,?)", _rows(number, places)
+            )
+        self._db.executemany(
+            "DELETE FROM chunks WHERE digest = ? AND pack = ?",
+            [(digest, row[0]) for digest in sorted(place.digest for place in places)],
+        )
+        self._db.execute("DELETE FROM packs WHERE id = ?", row)
 
     def forget_packs(self, packs: Iterable[Digest]) -> None:
         """Forget local packs that turned out to be lost, with all their chunks."""

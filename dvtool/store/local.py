@@ -10,12 +10,19 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, TypeAlias
 
 import filelock
 
-from dvtool.atomic import make_folders, share, sync_folder, temp_name, write_bytes
+from dvtool.atomic import (
+    is_temp_name,
+    make_folders,
+    share,
+    sync_folder,
+    temp_name,
+    write_bytes,
+)
 from dvtool.digest import EMPTY, Digest, digest_of, hasher
 from dvtool.errors import BusyError, CorruptError, MissingError
 from dvtool.manifest import Entries, ShardRef, ShardText, decode_shard
@@ -197,19 +204,16 @@ class LocalStore:
     def drop_chunks(self, chunks: Collection[Digest]) -> int:
         """Give up chunks; return by how many bytes the packs became smaller.
 
-        A pack that holds other chunks too is written anew with those first. Each pack goes in
-        steps (what is kept, durable and indexed; the index; the file), so that a crash loses no
-        chunk that was to stay; `finish_drops` then frees what it left.
+        See `rewrite_packs`: each pack that has any of them is written anew without.
         """
-        with self._drop_lock():
+        with self.drop_lock():
             self.finish_drops()
             gone = set(chunks)
-            packs = self.db.packs()
             numbers = {number for number, _ in self.db.places(gone).values()}
-            return sum(self._shrink(number, packs[number], gone) for number in sorted(numbers))
+            return sum(self.rewrite_packs([number], gone) for number in sorted(numbers))
 
     def finish_drops(self) -> None:
-        """Remove the packs that an interrupted `drop_chunks` had already taken off the index."""
+        """Remove the packs that an interrupted drop or gc had already taken off the index."""
         folder = os.path.join(self.path, DOOMED)
         if not os.path.isdir(folder) or not os.listdir(folder):
             return
@@ -221,23 +225,62 @@ class LocalStore:
                     os.unlink(self.pack_path(digest))
             os.unlink(os.path.join(folder, name))
 
-    def _shrink(self, number: int, pack: RemotePack, gone: Collection[Digest]) -> int:
-        path = self.pack_path(pack.digest)
-        with open(path, "rb") as file:
-            index = read_index(file, size=pack.size, where=path)
-        places = list(index.placements())
-        mine = self.db.places(place.digest for place in places)
-        stay = {digest for digest, (owner, _) in mine.items() if owner == number}.difference(gone)
-        kept = [place.digest for place in places if place.digest in stay]
-        fresh = self._rewritten(dict.fromkeys(kept), self._recipes_kept(index.recipes, gone))
+    def rewrite_packs(self, numbers: Iterable[int], gone: Collection[Digest]) -> int:
+        """Put what some packs have, without the chunks `gone`, into new packs in their place.
+
+        Return by how many bytes that is less. Hold the `drop_lock`. It goes in steps (what is
+        kept, durable and indexed; a marker; the index; the files), so that a crash loses no chunk
+        that was to stay; `finish_drops` then frees what it left.
+        """
+        packs = self.db.packs()
+        olds = {packs[number].digest: packs[number].size for number in numbers}
+        places: dict[Digest, list[Placement]] = {}
+        kept: dict[Digest, None] = {}
+        recipes: dict[Digest, Recipe] = {}
+        for digest, size in olds.items():
+            path = self.pack_path(digest)
+            with open(path, "rb") as file:
+                index = read_index(file, size=size, where=path)
+            places[digest] = list(index.placements())
+            kept |= self._kept_of(packs, digest, places[digest], gone)
+            recipes |= {one.digest: one for one in self._recipes_kept(index.recipes, gone)}
+        written_s = max((os.path.getmtime(self.pack_path(digest)) for digest in olds), default=0)
+        fresh = self._rewritten(kept, list(recipes.values()))
+        for temp, _ in fresh:
+            os.utime(temp, (written_s, written_s))  # what it holds did not become any younger
         self.adopt(fresh)
         infos = [info for _, info in fresh]
+        self._remove_packs(
+            {d: p for d, p in places.items() if d not in {i.digest for i in infos}}, infos
+        )
+        return sum(olds.values()) - sum(info.size for info in infos)
+
+    def _kept_of(
+        self,
+        packs: Mapping[int, RemotePack],
+        pack: Digest,
+        places: Iterable[Placement],
+        gone: Collection[Digest],
+    ) -> dict[Digest, None]:
+        """Return, in order, the chunks that are read from this pack and are to stay."""
+        order = [place.digest for place in places]
+        owners = self.db.places(order)
+        return {
+            digest: None
+            for digest in order
+            if digest not in gone and digest in owners and packs[owners[digest][0]].digest == pack
+        }
+
+    def _remove_packs(
+        self, olds: Mapping[Digest, Sequence[Placement]], infos: Sequence[PackInfo]
+    ) -> None:
         make_folders(os.path.join(self.path, DOOMED))
-        write_bytes(self._doomed_path(pack.digest), b"")
-        self.db.replace_pack(pack.digest, places, infos)
-        os.unlink(path)
-        os.unlink(self._doomed_path(pack.digest))
-        return pack.size - sum(info.size for info in infos)
+        for digest in olds:
+            write_bytes(self._doomed_path(digest), b"")
+        self.db.replace_packs(olds, infos)
+        for digest in olds:
+            os.unlink(self.pack_path(digest))
+            os.unlink(self._doomed_path(digest))
 
     def _recipes_kept(self, recipes: Iterable[Recipe], gone: Collection[Digest]) -> list[Recipe]:
         """Return the recipes of files that stay here whole."""
@@ -275,8 +318,8 @@ class LocalStore:
         return os.path.join(self.path, DOOMED, digest.hex())
 
     @contextlib.contextmanager
-    def _drop_lock(self) -> Iterator[None]:
-        """Keep a second drop, from another worktree, out of the same packs."""
+    def drop_lock(self) -> Iterator[None]:
+        """Keep a second drop or gc, from another worktree, out of the same packs."""
         make_folders(self.path)
         try:
             lock = os.path.join(self.path, "drop.lock")
@@ -285,18 +328,29 @@ class LocalStore:
                 yield
         except filelock.Timeout as error:
             raise BusyError(
-                f"another dv drop has been at work in this store for {LOCK_WAIT_S} s",
+                f"another dv drop or dv gc has been at work in this store for {LOCK_WAIT_S} s",
                 hint="wait for it to end, then repeat the command",
             ) from error
 
     def sweep_temp(self) -> None:
         """Remove what interrupted commands left unfinished some days ago."""
         folder = os.path.join(self.path, TEMP)
-        for name in os.listdir(folder) if os.path.isdir(folder) else ():
-            path = os.path.join(folder, name)
-            with contextlib.suppress(OSError):
-                if os.path.getmtime(path) < time.time() - STALE_TEMP_S:
-                    os.unlink(path)
+        names = os.listdir(folder) if os.path.isdir(folder) else ()
+        remove_unfinished(os.path.join(folder, name) for name in names)
+
+    def sweep_unfinished(self) -> int:
+        """Remove unfinished files everywhere in the store; return how many bytes they had."""
+        found = [
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(self.path)
+            for name in names
+            if is_temp_name(name)
+        ]
+        return remove_unfinished(found)
+
+    def shards_there(self) -> Iterator[tuple[str, Digest]]:
+        """Yield path and hash of every shard here."""
+        yield from self.files(SHARDS)
 
     def files(self, kind: str) -> Iterator[tuple[str, Digest]]:
         """Yield path and name of every pack (`PACKS`) or shard (`SHARDS`) that lies here."""
@@ -462,19 +516,15 @@ class ContentReader:
             return
         chunks = self._chunks[digest]
         if len(chunks) == 1:
-            pack, place = self._places[digest]
-            where = f"pack {self._pack(pack).digest.hex()}"
-            yield chunk_in(
-                self._unpacked(pack, place), place.start, place.size, digest, where=where
-            )
+            yield self.chunk(digest)
             return
         whole = hasher()
         previous: memoryview | None = None
         for chunk in chunks:
             if previous is not None:
                 yield previous
-            pack, place = self._places[chunk]
-            previous = memoryview(self._unpacked(pack, place))[place.start :][: place.size]
+            raw, place, _ = self._found(chunk)
+            previous = memoryview(raw)[place.start :][: place.size]
             whole.update(previous)
         if whole.digest() != digest:
             self._name_damage(digest)
@@ -483,9 +533,22 @@ class ContentReader:
 
     def chunk(self, digest: Digest) -> memoryview:
         """Return one prepared chunk, verified."""
-        pack, place = self._places[digest]
+        raw, place, pack = self._found(digest)
         where = f"pack {self._pack(pack).digest.hex()}"
-        return chunk_in(self._unpacked(pack, place), place.start, place.size, digest, where=where)
+        return chunk_in(raw, place.start, place.size, digest, where=where)
+
+    def _found(self, digest: Digest) -> tuple[bytes | memoryview, Placement, int]:
+        """Return the unpacked frame that a chunk is in, its place there, and the pack's number."""
+        pack, place = self._places[digest]
+        try:
+            return self._unpacked(pack, place), place, pack
+        except MissingError:
+            # A gc or drop may have put it into another pack since it was looked up.
+            now = self._store.db.places([digest])
+            if digest not in now or now[digest][0] == pack:
+                raise
+            self._places[digest] = pack, place = now[digest]
+            return self._unpacked(pack, place), place, pack
 
     def _name_damage(self, digest: Digest) -> None:
         for chunk in self._chunks[digest]:
@@ -525,7 +588,21 @@ class ContentReader:
     def _pack(self, number: int) -> RemotePack:
         if self._packs is None or number not in self._packs:
             self._packs = self._store.db.packs()
+        if number not in self._packs:
+            raise MissingError("a pack went while it was being read", hint="repeat the command")
         return self._packs[number]
+
+
+def remove_unfinished(paths: Iterable[str]) -> int:
+    """Remove those of these files that are some days old; return how many bytes they had."""
+    size = 0
+    for path in paths:
+        with contextlib.suppress(OSError):
+            found = os.lstat(path)
+            if found.st_mtime < time.time() - STALE_TEMP_S:
+                os.unlink(path)
+                size += found.st_size
+    return size
 
 
 def _missing(digest: Digest) -> MissingError:

@@ -75,7 +75,7 @@ def keep_good_chunks(
     rows = store.db.rows_of(check.digest)
     known = check.places if check.index is not None and not check.misnamed else tuple(rows)
     store.db.forget_chunks({row.digest for row in rows} - {place.digest for place in known})
-    store.db.replace_pack(check.digest, known, [info for _, info in fresh])
+    store.db.replace_packs({check.digest: known}, [info for _, info in fresh])
     store.add_tried(recipes)
     return sum(len(info.index.chunk_digests) for _, info in fresh)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dvtool.backend.base import ObjectInfo
@@ -20,6 +20,17 @@ from dvtool.store.remote import (
     root_key,
     shard_key,
 )
+from dvtool.store.tombstones import Tombstones
+
+SHARDS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The manifests that roots of a repository name, and their shards, by hash."""
+
+    manifests: set[Digest]
+    shards: set[Digest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,21 +167,24 @@ def prove_roots(
     known: Known,
     repo_id: str,
     manifests: Collection[Digest],
+    *,
     sound: Collection[str] = (),
+    doomed: Collection[str] = (),
 ) -> set[Digest]:
     """Return those of the manifests that a root of this repository on the remote names.
 
-    `sound` are the keys of roots known to be there; others are listed and read if needed.
+    `sound` are the keys of roots known to be there; others are listed and read if needed. The
+    `doomed` ones, which a gc is about to take away, prove nothing.
     """
     rooted = {
         manifest
         for manifest, name in known.roots(manifests).items()
-        if root_key(repo_id, name) in sound
+        if root_key(repo_id, name) in sound and root_key(repo_id, name) not in doomed
     }
     if rooted.issuperset(manifests):
         return rooted
     try:
-        names = set(remote.root_names(repo_id))
+        names = {n for n in remote.root_names(repo_id) if root_key(repo_id, n) not in doomed}
     except RemoteForbidden:
         return rooted  # what others pushed cannot be known; to push it again does no harm
     for name, found in run_bounded(
@@ -189,3 +203,54 @@ def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> tuple[Root, O
         return remote.get_root(repo_id, name)
     except (CorruptError, MissingError):
         return None
+
+
+def kept_chunks(
+    remote: RemoteStore, known: Known, repo_id: str, chunks: Collection[Digest]
+) -> tuple[set[Digest], Kept]:
+    """Return those of the chunks that a remote holds and will keep, and what it keeps besides.
+
+    That is what the shards say that roots of this repository name, in packs that are there now.
+    """
+    tombstones = Tombstones(remote)
+    doomed = tombstones.doomed_roots(tombstones.look())
+    kept = Kept(set(), set())
+    for _, read in run_bounded(
+        lambda name: _root_or_none(remote, repo_id, name),
+        [n for n in remote.root_names(repo_id) if root_key(repo_id, n) not in doomed],
+    ):
+        for one in read[0].manifests if read is not None else ():
+            kept.manifests.add(bytes.fromhex(one.manifest))
+            kept.shards.update(bytes.fromhex(name) for name in one.shards)
+    wanted = set(chunks)
+    found: dict[Digest, RemotePack] = {}
+    for digests in _batches(sorted(kept.shards)):
+        if wanted.issubset(found):
+            break
+        fetched = {
+            digest: shard
+            for digest, shard in run_bounded(lambda d: _named_or_none(remote, d), digests)
+            if shard is not None
+        }
+        for shard in fetched.values():
+            for located in shard.locations.values():
+                for chunk in located:
+                    if chunk.placement.digest in wanted:
+                        found[chunk.placement.digest] = chunk.pack
+        known.learn(fetched, {pack for shard in fetched.values() for pack in shard.packs()})
+    packs = set(found.values())
+    there = remote.look([pack_key(pack.digest) for pack in packs])
+    sound = believable_packs(remote, known, packs, there)
+    return {digest for digest, pack in found.items() if pack in sound}, kept
+
+
+def _named_or_none(remote: RemoteStore, digest: Digest) -> FetchedShard | None:
+    try:
+        return remote.read_shard(digest)
+    except (CorruptError, MissingError):
+        return None
+
+
+def _batches(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
+    for at in range(0, len(digests), SHARDS_AT_ONCE):
+        yield digests[at : at + SHARDS_AT_ONCE]

@@ -68,10 +68,15 @@ class RootManifest(msgspec.Struct, frozen=True):
 
 
 class Root(msgspec.Struct, frozen=True):
-    """What one push needs to be kept. Its id is the BLAKE3 of its bytes."""
+    """What one push needs to be kept. Its id is the BLAKE3 of its bytes.
+
+    `nonce` is random: a root that gc takes away never comes back under the same key.
+    """
 
     dv: int
     manifests: list[RootManifest]
+    created: str = ""
+    nonce: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +173,11 @@ def _other_version(name: str, version: int) -> SetupError:
         f"{name} is of format {version}; this dvtool knows format {FORMAT}",
         hint="install a newer dvtool: pip install --upgrade dvtool",
     )
+
+
+def now_text() -> str:
+    """Return the time of this machine as objects record it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 class RemoteStore:
@@ -282,7 +292,8 @@ class RemoteStore:
 
     def put_root(self, repo_id: str, manifests: list[RootManifest]) -> tuple[str, ObjectInfo]:
         """Upload a root; return its id, and the object."""
-        text = msgspec.json.encode(Root(FORMAT, manifests)) + b"\n"
+        root = Root(FORMAT, manifests, now_text(), secrets.token_hex(16))
+        text = msgspec.json.encode(root) + b"\n"
         name = digest_of(text).hex()
         return name, self.backend.put(root_key(repo_id, name), text)
 

@@ -195,7 +195,7 @@ def test_drop_when_the_remote_moved_its_content(large: Work) -> None:
 Break = Callable[[], None]
 
 
-@pytest.mark.parametrize("step", ["adopt", "replace_pack", "unlink", "unmark"])
+@pytest.mark.parametrize("step", ["adopt", "replace_packs", "unlink", "unmark"])
 def test_drop_interrupted_and_repeated(
     large: Work, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -220,8 +220,8 @@ def test_drop_interrupted_and_repeated(
     with pytest.MonkeyPatch.context() as patch:
         if step == "adopt":
             patch.setattr(LocalStore, "adopt", stop)
-        elif step == "replace_pack":
-            patch.setattr(Database, "replace_pack", stop)
+        elif step == "replace_packs":
+            patch.setattr(Database, "replace_packs", stop)
         else:
             fake = type("os", (), {**vars(os), "unlink": staticmethod(unlink)})
             patch.setattr(local, "os", fake)

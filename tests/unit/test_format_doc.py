@@ -295,6 +295,7 @@ from dvtool.errors import ManifestError
 from dvtool.manifest import Entry
 from dvtool.repo import Repo
 from dvtool.store.remote import Mark, Root, RootManifest
+from dvtool.store.tombstones import Claim, Tombstone
 
 GREETING, RUN = b"hello\n", b"#!/bin/sh\necho hi\n"
 TWO_FILES = {
@@ -502,8 +503,25 @@ def test_json_objects_of_a_remote() -> None:
     mark = Mark(1, "00112233445566778899aabbccddeeff", "2026-01-31T12:00:00+00:00")
     assert msgspec.json.encode(mark).decode() + "\n" == EXAMPLES["mark"]
     one = RootManifest("data/hello", stated("manifest hash"), [stated("shard hash")])
-    assert msgspec.json.encode(Root(1, [one])).decode() + "\n" == EXAMPLES["root"]
+    root = Root(1, [one], "2026-01-31T12:00:00+00:00", "ffeeddccbbaa99887766554433221100")
+    assert msgspec.json.encode(root).decode() + "\n" == EXAMPLES["root"]
     assert digest(EXAMPLES["root"].encode()).hex() == stated("root id of the root in 6")
+
+
+def test_json_objects_below_gc() -> None:
+    shown = json.loads(EXAMPLES["tombstone"])
+    repo_id, when = "00112233445566778899aabbccddeeff", "2026-01-31T12:00:00+00:00"
+    root = f"roots/{repo_id}/{stated('root id of the root in 6')}.json"
+    tomb = Tombstone(1, when, shown["keys"], [root], repo_id, [stated("manifest hash")])
+    assert msgspec.json.encode(tomb).decode() + "\n" == EXAMPLES["tombstone"]
+    pack = digest(hexdump("pack")).hex()
+    shard_hash = stated("shard hash")
+    assert shown["keys"] == [
+        f"packs/{pack[:2]}/{pack}",
+        f"shards/{shard_hash[:2]}/{shard_hash}",
+    ]
+    claim = Claim(1, when, [shard_hash], [pack])
+    assert msgspec.json.encode(claim).decode() + "\n" == EXAMPLES["claim"]
 
 
 # --- the reader against a repository ----------------------------------------------------------
@@ -597,5 +615,6 @@ def test_every_object_can_be_read_from_the_text(
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert root.parent.name == repo_id.stdout.strip()
-    known = {"dv.json", "packs", "shards", "roots"}
+    known = {"dv.json", "packs", "shards", "roots", "gc"}
+    assert not list(remote.glob("gc/*/*"))
     assert {path.name for path in remote.iterdir()} == known

@@ -28,6 +28,7 @@ LAYERS = [
     [
         *("store", "store.database", "store.local", "store.remote", "store.known"),
         *("store.proof", "store.packcheck", "store.mending", "store.probe"),
+        *("store.tombstones", "store.survey", "store.moving"),
     ],
     ["store.examine"],
     ["selection"],
@@ -36,7 +37,7 @@ LAYERS = [
     ["needs"],
     ["ops.*"],
     ["instep"],
-    ["resolving", "publishing", "checking"],
+    ["resolving", "publishing", "collecting", "checking"],
     ["repairing"],
     ["automation"],
     ["repo"],
@@ -52,7 +53,10 @@ SIDEWAYS = {
     "store.known": {"store.database", "store.remote"},
     "store.mending": {"store.local", "store.packcheck"},
     "store.probe": {"store.local", "store.packcheck", "store.remote"},
-    "store.proof": {"store.known", "store.remote"},
+    "store.proof": {"store.known", "store.remote", "store.tombstones"},
+    "store.tombstones": {"store.remote"},
+    "store.survey": {"store.remote", "store.tombstones"},
+    "store.moving": {"store.remote", "store.tombstones", "store.survey"},
 }
 
 BACKEND_PARTS = {

@@ -112,7 +112,7 @@ def test_leftovers_are_removed_only_if_not_indexed(store: LocalStore) -> None:
     doomed.mkdir()
     for name in (kept.digest.hex(), gone.digest.hex(), digest_of(C).hex(), "stray"):
         (doomed / name).touch()
-    store.db.replace_pack(gone.digest, list(gone.index.placements()), [])
+    store.db.replace_packs({gone.digest: list(gone.index.placements())}, [])
     store.finish_drops()
     assert on_disk(store) == {kept.digest.hex()}
     assert not list(doomed.iterdir())
@@ -125,6 +125,31 @@ def test_two_drops_at_once_wait(store: LocalStore, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(local, "LOCK_WAIT_S", 0.05)
     with filelock.FileLock(Path(store.path, "drop.lock")), pytest.raises(BusyError):
         store.drop_chunks({digest_of(A)})
+    assert read(store, digest_of(A)) == A
+
+
+def test_a_reader_finds_what_was_put_into_another_pack_meanwhile(store: LocalStore) -> None:
+    whole = Recipe(digest_of(A + B), len(A + B), (digest_of(A), digest_of(B)))
+    put(store, A)
+    put(store, B, recipes=(whole,))
+    put(store, C)
+    with store.reader() as reader, LocalStore(store.path) as other:
+        reader.prepare([whole.digest, digest_of(C)])
+        with other.drop_lock():
+            assert other.rewrite_packs(list(other.db.packs()), set()) > 0
+        assert len(on_disk(store)) == 1
+        assert b"".join(reader.read(whole.digest)) == A + B
+        assert b"".join(reader.read(digest_of(C))) == C
+        other.drop_chunks({digest_of(A), digest_of(B), digest_of(C)})
+    with store.reader() as reader, pytest.raises(MissingError):
+        reader.prepare([digest_of(C)])
+
+
+def test_merging_leaves_a_pack_alone_that_would_come_out_the_same(store: LocalStore) -> None:
+    info = put(store, A, B)
+    (number,) = store.db.packs()
+    assert store.rewrite_packs([number], set()) == 0
+    assert on_disk(store) == {info.digest.hex()}
     assert read(store, digest_of(A)) == A
 
 

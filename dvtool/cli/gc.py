@@ -1,0 +1,255 @@
+"""``dv gc``: give back space that nothing needs, here or on a remote."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dvtool.cli.frame import Frame, command
+from dvtool.cli.output import Screen, count_text, size_text
+from dvtool.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from dvtool.ops.gc import Collected
+    from dvtool.ops.remotegc import Collected as RemoteCollected
+    from dvtool.repo import Repo
+
+_AGE = re.compile(r"(\d+)(d|h|m|s|)")
+_UNITS_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "": 86_400}
+GRACE = "14d"
+
+
+def age_text(age_s: float) -> str:
+    """Return an age for people: ``13 days``, ``5 hours``, ``now``."""
+    if age_s <= 0:
+        return "now"
+    for unit, seconds in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if age_s >= seconds:
+            return count_text(round(age_s / seconds), unit)
+    return "a minute"
+
+
+def _grace_s(_context: click.Context, _option: click.Parameter, value: str) -> float:
+    match = _AGE.fullmatch(value)
+    if match is None:
+        raise UsageError(
+            f"not an age: {printable(value)}", hint="write days, hours or minutes: 14d, 12h, 30m"
+        )
+    return float(int(match[1]) * _UNITS_S[match[2]])
+
+
+@command(
+    "gc",
+    examples=(
+        "dv gc                     # here: what a remote has and nothing needs",
+        "dv gc --dry-run           # say what would go",
+        "dv gc --unpushed          # also what no remote has",
+        "dv gc --remote            # on the default remote: what no root names",
+        "dv gc --remote --expire   # and what no commit needs any more",
+        "dv gc --remote --undo     # take back what was buried there",
+    ),
+    exits=(4, 6, 7, 9),
+    json_keys=(
+        '{"remote", "dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", '
+        '"freed_bytes", "kept_unpushed_bytes", "asked", "warnings"}; with '
+        '--remote: {"remote", "dry_run", "dead", "dead_bytes", "moved_packs", "moved_bytes", '
+        '"roots_replaced", "expired": [{"target", "manifest"}], '
+        '"removed", "removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}; with '
+        '--undo: {"undone"}.'
+    ),
+)
+@click.option(
+    "--remote",
+    metavar="[NAME]",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    help="Free a remote instead: the default one, or NAME.",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done; change nothing.")
+@click.option(
+    "--unpushed", is_flag=True, help="Free also what no remote has, if nothing here needs it."
+)
+@click.option(
+    "--expire",
+    is_flag=True,
+    help="With --remote: let go what was pushed and no commit here or on git's remotes needs.",
+)
+@click.option("--undo", is_flag=True, help="With --remote: take back what is buried there.")
+@click.option(
+    "--grace",
+    "grace_s",
+    metavar="AGE",
+    default=GRACE,
+    show_default=True,
+    callback=_grace_s,
+    help="How long what is dead stays: 14d, 12h, 30m.",
+)
+def gc(
+    frame: Frame,
+    remote: str | None,
+    dry_run: bool,
+    unpushed: bool,
+    expire: bool,
+    undo: bool,
+    grace_s: float,
+    as_json: bool,
+) -> None:
+    """Free space: in the local store, or with --remote on a remote.
+
+    The local store keeps what any commit, stash, reflog, index or worktree of this repository
+    names, and what no remote provably holds. A remote keeps what any repository ever pushed there;
+    unneeded objects are first buried under a tombstone, and removed by the first gc after the
+    grace period, unless somebody came to need them meanwhile.
+    """
+    _refuse_mixture(remote, unpushed=unpushed, expire=expire, undo=undo, dry_run=dry_run)
+    with frame.repo() as repo:
+        if remote is None:
+            done = repo.gc(unpushed=unpushed, dry_run=dry_run, grace_s=grace_s)
+            _show_local(frame.screen, done, dry_run=dry_run, as_json=as_json)
+        elif undo:
+            _undo(frame.screen, repo, remote or None, as_json=as_json)
+        else:
+            there = repo.gc_remote(remote or None, expire=expire, dry_run=dry_run, grace_s=grace_s)
+            _show_remote(frame.screen, there, dry_run=dry_run, as_json=as_json)
+
+
+def _refuse_mixture(
+    remote: str | None, *, unpushed: bool, expire: bool, undo: bool, dry_run: bool
+) -> None:
+    if remote is None and (expire or undo):
+        raise UsageError(
+            f"--{'expire' if expire else 'undo'} is about a remote",
+            hint="add --remote, or --remote=NAME",
+        )
+    if remote is not None and unpushed:
+        raise UsageError("--unpushed is about the local store", hint="leave --remote out")
+    if undo and (expire or dry_run):
+        raise UsageError("--undo goes with neither --expire nor --dry-run")
+
+
+def _undo(screen: Screen, repo: Repo, remote: str | None, *, as_json: bool) -> None:
+    count = repo.gc_undo(remote)
+    if as_json:
+        screen.json({"undone": count})
+    elif count:
+        screen.done(f"took back {count_text(count, 'tombstone')}; nothing there is buried now")
+    else:
+        screen.done("nothing was buried there")
+
+
+def _show_local(screen: Screen, done: Collected, *, dry_run: bool, as_json: bool) -> None:
+    plan = done.plan
+    if as_json:
+        screen.json(_local_json(done, dry_run=dry_run))
+        return
+    for text in done.warnings:
+        screen.warn(text)
+    if dry_run:
+        if plan.empty:
+            screen.line("nothing to free")
+        else:
+            count = sum(map(len, plan.groups))
+            screen.line(
+                f"would free {size_text(plan.bytes)} in {count_text(len(plan.chunks), 'chunk')}, "
+                f"and write {count_text(count, 'pack')} anew ({plan.merged:,} to merge small ones)"
+            )
+        screen.line("no commit would lose data")
+    elif plan.empty and not done.temp_bytes:
+        screen.done("nothing to free")
+    else:
+        screen.done(
+            f"freed {size_text(done.freed_bytes + done.temp_bytes)}; "
+            f"{count_text(done.packs, 'pack')} removed or written anew"
+        )
+    if done.kept_unpushed_bytes:
+        screen.note(
+            f"{size_text(done.kept_unpushed_bytes)} that nothing here needs are on no remote and "
+            "stay; to free them when they are old enough: dv gc --unpushed"
+        )
+
+
+def _local_json(done: Collected, *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "remote": None,
+        "dry_run": dry_run,
+        "chunks": len(done.plan.chunks),
+        "chunk_bytes": done.plan.bytes,
+        "packs_rewritten": sum(map(len, done.plan.groups)),
+        "packs_merged": done.plan.merged,
+        "freed_bytes": done.freed_bytes + done.temp_bytes,
+        "kept_unpushed_bytes": done.kept_unpushed_bytes,
+        "asked": list(done.remotes),
+        "warnings": done.warnings,
+    }
+
+
+def _show_remote(screen: Screen, done: RemoteCollected, *, dry_run: bool, as_json: bool) -> None:
+    plan = done.plan
+    if as_json:
+        screen.json(_remote_json(done, dry_run=dry_run))
+        return
+    for text in done.warnings:
+        screen.warn(text)
+    if done.swept:
+        count = sum(one.removed for one in done.swept)
+        spared = sum(one.spared for one in done.swept)
+        also = f"; {count_text(spared, 'object')} needed again stay" if spared else ""
+        screen.done(f"removed {count_text(count, 'object')}, {size_text(done.removed_bytes)}{also}")
+    verb = "would bury" if dry_run else "buried"
+    say = screen.line if dry_run else screen.done
+    if plan.move:
+        would = "would move" if dry_run else "moved"
+        say(f"{would} {size_text(plan.move_bytes)} out of {count_text(len(plan.move), 'pack')}")
+    if plan.replace:
+        names = f"{count_text(len(plan.keep), 'manifest')} in 1 root"
+        would = "would gather" if dry_run else "gathered"
+        say(f"{would} {names} in place of {count_text(len(plan.replace), 'root')}")
+    for one in plan.expired:
+        say(f"  expired: {printable(one.target)} {one.manifest[:12]}, which no commit names")
+    if plan.empty:
+        say("nothing is dead" + (" that is not buried already" if done.waiting else ""))
+    else:
+        count = len(plan.dead) + len(plan.move)
+        say(f"{verb} {count_text(count, 'object')}, {size_text(plan.freed_bytes)}")
+    if dry_run:
+        screen.line("no commit would lose data")
+    _show_waiting(screen, done)
+
+
+def _show_waiting(screen: Screen, done: RemoteCollected) -> None:
+    for grave in done.waiting:
+        count = len(grave.tombstone.keys) + len(grave.tombstone.roots)
+        screen.line(f"waiting: {count_text(count, 'object')}, due {_due(grave.due_in_s)}")
+    if done.waiting or not done.plan.empty:
+        screen.note("to take it back: dv gc --remote --undo")
+
+
+def _due(due_in_s: float) -> str:
+    return "now" if due_in_s <= 0 else f"in {age_text(due_in_s)}"
+
+
+def _remote_json(done: RemoteCollected, *, dry_run: bool) -> dict[str, Any]:
+    plan = done.plan
+    return {
+        "remote": done.remote,
+        "dry_run": dry_run,
+        "dead": len(plan.dead),
+        "dead_bytes": plan.dead_bytes,
+        "moved_packs": len(plan.move),
+        "moved_bytes": plan.move_bytes,
+        "roots_replaced": len(plan.replace),
+        "expired": [{"target": one.target, "manifest": one.manifest} for one in plan.expired],
+        "removed": sum(one.removed for one in done.swept),
+        "removed_bytes": done.removed_bytes,
+        "waiting": [
+            {
+                "keys": len(grave.tombstone.keys) + len(grave.tombstone.roots),
+                "due_in_s": round(grave.due_in_s),
+            }
+            for grave in done.waiting
+        ],
+        "warnings": done.warnings,
+    }

@@ -1,0 +1,288 @@
+"""gc for the facade: what git and the worktrees need, what remotes hold, and the locks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import filelock
+
+from dvtool.atomic import is_temp_name
+from dvtool.errors import (
+    BusyError,
+    DvError,
+    ManifestError,
+    MissingError,
+    SetupError,
+    UsageError,
+    listing,
+)
+from dvtool.git import Git
+from dvtool.manifest import MANIFEST_SIZE_MAX_BYTES, SUFFIX, Manifest, decode, manifest_digest
+from dvtool.ops import gc as gc_ops
+from dvtool.ops import remotegc as remote_ops
+from dvtool.project import LOCK_WAIT_S, Project
+from dvtool.saved import FOLDER as SAVED
+from dvtool.settings import Settings
+from dvtool.store.known import Known
+from dvtool.store.local import remove_unfinished
+from dvtool.store.proof import Kept, kept_chunks
+
+_OBJECT_ID = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{40})\b")
+_STATE_FOLDERS = ("rebase-merge", "rebase-apply", "sequencer")
+STATE_SIZE_MAX_BYTES = 4 << 20
+
+
+# --- what is needed -------------------------------------------------------------------------
+
+
+def every_manifest(project: Project) -> Iterator[Manifest]:
+    """Yield every manifest that somebody here can still ask for, repeatedly perhaps.
+
+    That is: of the history of all refs, stashes and reflogs; of commits that a merge, rebase or
+    the like under way goes by; of the index, conflicts included, and the files of each worktree;
+    and those kept below `saved/`. What is no manifest any more names nothing.
+    """
+    texts: set[tuple[str, str]] = set()
+    git = project.git
+    for path, blobs in git.manifest_blobs_everywhere().items():
+        texts.update((path, blob) for blob in blobs)
+    for git_dir, top in git.worktree_git_dirs().items():
+        # Of a worktree that is gone, or not mounted, the index is still to be read.
+        stand_in = None if git_dir == git.common_dir and top is None else git_dir
+        with Git(worktree=top or stand_in, git_dir=git_dir, common_dir=git.common_dir) as tree:
+            tips = tree.commits_among(sorted(set(_ids_in_state(git_dir))))
+            for path, blobs in tree.manifest_blobs_in(tips).items():
+                texts.update((path, blob) for blob in blobs)
+            if tree.worktree is not None:
+                texts.update(_in_index(tree))
+            if top is not None:
+                for path in tree.manifest_paths():
+                    yield from _manifest_in(os.path.join(top, path))
+    for path, blob in sorted(texts):
+        with contextlib.suppress(ManifestError, MissingError):
+            yield decode(git.read_blob(blob), path)
+    yield from _saved(project)
+
+
+def _in_index(tree: Git) -> Iterator[tuple[str, str]]:
+    yield from tree.manifests_in_index().items()
+    for path, stages in tree.conflicts_in_index().items():
+        yield from ((path, blob) for blob in stages.values())
+
+
+def _manifest_in(path: str) -> Iterator[Manifest]:
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MANIFEST_SIZE_MAX_BYTES + 1)
+    except FileNotFoundError:
+        return
+    with contextlib.suppress(ManifestError):
+        yield decode(text, path)
+
+
+def _saved(project: Project) -> Iterator[Manifest]:
+    folder = os.path.join(project.store.path, SAVED)
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        if name.endswith(SUFFIX):
+            yield from _manifest_in(os.path.join(folder, name))
+
+
+def _ids_in_state(git_dir: str) -> Iterator[str]:
+    """Yield the object ids that stand in git's files about merges, rebases and the like.
+
+    HEAD and the refs are not among them.
+    """
+    places = [
+        os.path.join(git_dir, name) for name in os.listdir(git_dir) if re.fullmatch("[A-Z_]+", name)
+    ]
+    for name in _STATE_FOLDERS:
+        for folder, _, names in os.walk(os.path.join(git_dir, name)):
+            places.extend(os.path.join(folder, one) for one in names)
+    for path in places:
+        with contextlib.suppress(OSError):
+            found = os.lstat(path)
+            if stat.S_ISREG(found.st_mode) and found.st_size <= STATE_SIZE_MAX_BYTES:
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    yield from _OBJECT_ID.findall(file.read())
+
+
+# --- the local store ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRequest:
+    """What the user wants of a gc of the local store."""
+
+    unpushed: bool = False
+    dry_run: bool = False
+    grace_s: float = remote_ops.GRACE_S
+
+
+def collect_local(project: Project, settings: Settings, request: LocalRequest) -> gc_ops.Collected:
+    """Free the local store of what nothing here needs; see `dvtool.ops.gc`."""
+    _refuse_shared(project, request)
+    rule = gc_ops.Rule(
+        unpushed=request.unpushed,
+        used=project.config.text("store.keep") == "unpushed",
+        grace_s=request.grace_s,
+    )
+    needed = gc_ops.needed_by(project, every_manifest(project), complete=request.unpushed)
+    asked = gc_ops.candidates(project, needed, rule)
+    held, remotes, warnings = _held(project, settings, asked)
+    todo = gc_ops.plan(project, needed, held, rule, gc_ops.now_s())
+    result = gc_ops.Collected(todo)
+    if not request.dry_run:
+        with _all_worktrees_locked(project.git):
+            fresh = [
+                one
+                for one in every_manifest(project)
+                if manifest_digest(one) not in needed.manifests
+            ]
+            since = gc_ops.needed_by(project, fresh, complete=False)
+            result = gc_ops.apply(project, todo, since)
+        result.temp_bytes += remove_unfinished(_unfinished(project))
+    result.remotes, result.warnings = tuple(remotes), warnings
+    result.kept_unpushed_bytes = gc_ops.unheld_bytes(project, needed, held)
+    return result
+
+
+def _refuse_shared(project: Project, request: LocalRequest) -> None:
+    own = os.path.join(project.git.common_dir, "dv")
+    if request.unpushed and os.path.realpath(project.store.path) != os.path.realpath(own):
+        raise UsageError(
+            f"the store {project.store.path} may serve other repositories too (store.path), and "
+            "what they need is not known here",
+            hint="without --unpushed, only what a remote holds is freed",
+        )
+
+
+def _held(
+    project: Project, settings: Settings, asked: set[bytes]
+) -> tuple[gc_ops.Held, list[str], list[str]]:
+    """Ask every remote what it holds; return that, the remotes that answered, and warnings."""
+    repo_id = project.config.text("core.repoid") or ""
+    chunks: set[bytes] = set()
+    kept = Kept(set(), set())
+    answered: list[str] = []
+    warnings: list[str] = []
+    for name in sorted(settings.remotes()) if asked and repo_id else ():
+        try:
+            remote = settings.open_remote(name)
+            mark = remote.mark()
+            if mark is None:
+                continue
+            known = Known(project.store.db, mark.id)
+            found, there = kept_chunks(remote, known, repo_id, asked - chunks)
+        except DvError as error:
+            warnings.append(
+                f"remote {name} was not asked, what it has counts as not there: {error}"
+            )
+            continue
+        chunks |= found
+        kept.manifests.update(there.manifests)
+        kept.shards.update(there.shards)
+        answered.append(name)
+    return gc_ops.Held(chunks, kept), answered, warnings
+
+
+@contextlib.contextmanager
+def _all_worktrees_locked(git: Git) -> Iterator[None]:
+    """Keep every command that relies on the store's content from running meanwhile.
+
+    They write a manifest for it only at their end, so nobody could tell that they need it.
+    """
+    paths = {os.path.join(place, "dv", "worktree.lock") for place in git.worktree_git_dirs()}
+    with contextlib.ExitStack() as stack:
+        for path in sorted(paths):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            try:
+                stack.enter_context(filelock.FileLock(path, timeout=LOCK_WAIT_S))
+            except filelock.Timeout as error:
+                raise BusyError(
+                    f"another dv command has been changing a worktree for {LOCK_WAIT_S} s ({path})",
+                    hint="wait for it to end, then repeat the command",
+                ) from error
+        yield
+
+
+def _unfinished(project: Project) -> Iterator[str]:
+    """Yield the unfinished files that interrupted commands left in this worktree."""
+    if project.git.worktree is None:
+        return
+    folders = {os.path.dirname(target) for target in project.targets()}
+    for folder in sorted(folders):
+        place = project.absolute(folder) if folder else project.root
+        with contextlib.suppress(OSError):
+            yield from (
+                os.path.join(place, name) for name in os.listdir(place) if is_temp_name(name)
+            )
+    for target in project.targets():
+        for place, _, names in os.walk(project.absolute(target)):
+            yield from (os.path.join(place, name) for name in names if is_temp_name(name))
+
+
+# --- remotes --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRequest:
+    """What the user wants of a gc of a remote."""
+
+    remote: str | None = None
+    expire: bool = False
+    dry_run: bool = False
+    grace_s: float = remote_ops.GRACE_S
+
+
+def collect_remote(
+    project: Project, settings: Settings, request: RemoteRequest
+) -> remote_ops.Collected:
+    """Free a remote of what no root there names; see `dvtool.ops.remotegc`."""
+    settings.require_init()
+    remote = settings.open_remote(request.remote)
+    repo_id = project.config.text("core.repoid") or ""
+    expiry = None
+    if request.expire:
+        expiry = remote_ops.Expiry(repo_id, _needed_hashes(project), request.grace_s)
+    return remote_ops.collect(
+        remote,
+        repo=repo_id,
+        expiry=expiry,
+        grace_s=request.grace_s,
+        dry_run=request.dry_run,
+        temp_path=project.store.temp_path,
+    )
+
+
+def _needed_hashes(project: Project) -> frozenset[str]:
+    """Return the hashes of all manifests that anybody can ask for, as far as git's remotes tell.
+
+    SetupError if this clone does not have all that they have.
+    """
+    git = project.git
+    if git.is_shallow():
+        raise SetupError(
+            "this clone is shallow: what older commits need is not known here",
+            hint="run it in a full clone, or: git fetch --unshallow",
+        )
+    theirs = git.refs_of_remotes()
+    here = git.object_sizes(sorted(set(theirs.values())))
+    missing = sorted(name for name, object_id in theirs.items() if object_id not in here)
+    if missing:
+        raise SetupError(
+            "git's remotes have commits that are not here, so what they need is not known:\n"
+            + listing(missing),
+            hint="run: git fetch --all --tags (with all branches: see remote.NAME.fetch)",
+        )
+    found = {manifest_digest(one).hex() for one in every_manifest(project)}
+    tips = git.commits_among(sorted(set(theirs.values())))
+    for path, blobs in git.manifest_blobs_in(tips).items():
+        for blob in blobs:
+            with contextlib.suppress(ManifestError):
+                found.add(manifest_digest(decode(git.read_blob(blob), path)).hex())
+    return frozenset(found)

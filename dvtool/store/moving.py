@@ -1,0 +1,243 @@
+"""Moving content between packs of a remote: what is live goes into new packs, shards follow.
+
+Content is downloaded in ranges, checked by its hash, packed, uploaded and proven before a shard
+object points to it. The old packs are left alone: a gc buries them later.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from dvtool.digest import Digest
+from dvtool.errors import RemoteError, listing
+from dvtool.pack import PackWriter, Placement, Recipe, chunk_in, unpack_frame
+from dvtool.parallel import run_bounded
+from dvtool.shard import Located, RemotePack, contents_of, encode_object
+from dvtool.store.remote import FetchedShard, RemoteStore, pack_key, shard_key
+from dvtool.store.survey import Survey, shard_use
+from dvtool.store.tombstones import Tombstones
+
+GAP_MAX_BYTES = 128 << 10
+RANGE_MAX_BYTES = 8 << 20
+
+Shards = dict[Digest, FetchedShard]
+
+
+@dataclass(slots=True)
+class Moved:
+    """What was written anew: `packs` of `bytes`, and `shards` that point there now."""
+
+    packs: int = 0
+    bytes: int = 0
+    shards: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """A stretch of a pack to read, and the chunks to take out of it."""
+
+    pack: RemotePack
+    offset: int
+    size: int
+    places: tuple[Placement, ...]
+
+
+def move_out(
+    remote: RemoteStore,
+    tombstones: Tombstones,
+    survey: Survey,
+    packs: Collection[Digest],
+    temp_path: Callable[[], str],
+) -> Moved:
+    """Write what shards in use have in these packs into new ones; the survey learns of it.
+
+    `temp_path` gives fresh paths for files in the making, one of which is there at a time.
+    """
+    concerned = [
+        bytes.fromhex(name)
+        for name, use in survey.shards.items()
+        if not use.frames.keys().isdisjoint(packs)
+    ]
+    shards = dict(run_bounded(remote.read_shard, concerned))
+    writer = _Writer(remote, temp_path)
+    try:
+        for one, chunks in run_bounded(
+            lambda one: _read(remote, one), ranges(shards, packs), size_of=lambda one: one.size
+        ):
+            writer.add(one.places, chunks)
+        writer.close(_recipes(shards, packs))
+    finally:
+        writer.abandon()
+    # Read again: somebody may have written one of them while the content was on its way.
+    now = dict(run_bounded(remote.read_shard, concerned))
+    pointed = {digest: repointed(shard, packs, writer.moved) for digest, shard in now.items()}
+    put_shards(remote, tombstones, pointed)
+    survey.shards.update({digest.hex(): shard_use(shard) for digest, shard in pointed.items()})
+    writer.result.shards = len(pointed)
+    return writer.result
+
+
+def repointed(
+    shard: FetchedShard, packs: Collection[Digest], moved: Mapping[Digest, Located]
+) -> FetchedShard:
+    """Return a shard whose chunks in `packs` are read from where they were moved to."""
+    locations = {
+        file: [
+            moved.get(chunk.placement.digest, chunk) if chunk.pack.digest in packs else chunk
+            for chunk in chunks
+        ]
+        for file, chunks in shard.locations.items()
+    }
+    return replace(shard, locations=locations)
+
+
+def put_shards(remote: RemoteStore, tombstones: Tombstones, shards: Shards) -> None:
+    """Write shard objects, having claimed and seen all that they point to."""
+    packs = {pack for shard in shards.values() for pack in shard.packs()}
+    expected: dict[str, int | None] = {pack_key(pack.digest): pack.size for pack in packs}
+    with tombstones.claimed(shards=shards.keys(), packs={pack.digest for pack in packs}):
+        require(remote, expected)
+        objects = {d: encode_object(shard.text, shard.locations) for d, shard in shards.items()}
+        for _ in run_bounded(lambda digest: remote.put_shard(digest, objects[digest]), objects):
+            pass
+        require(remote, {shard_key(digest): len(data) for digest, data in objects.items()})
+
+
+def require(remote: RemoteStore, expected: Mapping[str, int | None]) -> None:
+    """Raise a RemoteError unless the remote says that it has these keys with these sizes.
+
+    None stands for any size.
+    """
+    there = remote.look(expected)
+    lost = [
+        key
+        for key, size in expected.items()
+        if key not in there or (size is not None and there[key].size != size)
+    ]
+    if lost:
+        raise RemoteError(
+            f"{remote.url} does not have these, which were there before:\n{listing(lost)}",
+            hint="repeat the command",
+        )
+
+
+def ranges(shards: Shards, packs: Collection[Digest]) -> list[_Range]:
+    """Return what to read of the packs to get every chunk that the shards have in them once."""
+    wanted: dict[RemotePack, dict[Digest, Placement]] = {}
+    taken: set[Digest] = set()
+    for shard in shards.values():
+        for chunks in shard.locations.values():
+            for chunk in chunks:
+                digest = chunk.placement.digest
+                if chunk.pack.digest in packs and digest not in taken:
+                    taken.add(digest)
+                    wanted.setdefault(chunk.pack, {})[digest] = chunk.placement
+    return [
+        one
+        for pack, places in sorted(wanted.items(), key=lambda item: item[0].digest)
+        for one in _joined(pack, places.values())
+    ]
+
+
+def _joined(pack: RemotePack, places: Iterable[Placement]) -> Iterator[_Range]:
+    run: list[Placement] = []
+    end = 0
+    for place in sorted(places, key=lambda place: (place.frame_offset, place.start)):
+        far = run and place.frame_offset > end + GAP_MAX_BYTES
+        long = run and place.frame_offset + place.frame_size > run[0].frame_offset + RANGE_MAX_BYTES
+        if far or (long and place.frame_offset != run[-1].frame_offset):
+            yield _Range(pack, run[0].frame_offset, end - run[0].frame_offset, tuple(run))
+            run = []
+        run.append(place)
+        end = place.frame_offset + place.frame_size
+    if run:
+        yield _Range(pack, run[0].frame_offset, end - run[0].frame_offset, tuple(run))
+
+
+def _read(remote: RemoteStore, one: _Range) -> list[bytes]:
+    """Return the chunks of a range, in the order of its places, checked by their names."""
+    where = f"{remote.url}: {pack_key(one.pack.digest)}"
+    buffer = io.BytesIO()
+    remote.read_pack(one.pack.digest, buffer, offset=one.offset, size=one.size)
+    data = memoryview(buffer.getvalue())
+    chunks: list[bytes] = []
+    frame_offset, raw = -1, memoryview(b"")
+    for place in one.places:
+        if place.frame_offset != frame_offset:
+            frame_offset = place.frame_offset
+            start = frame_offset - one.offset
+            raw = memoryview(unpack_frame(data[start : start + place.frame_size], where=where))
+        chunks.append(bytes(chunk_in(raw, place.start, place.size, place.digest, where=where)))
+    return chunks
+
+
+def _recipes(shards: Shards, packs: Collection[Digest]) -> list[Recipe]:
+    """Return how the files of several chunks are made that have a chunk in these packs."""
+    found: dict[Digest, Recipe] = {}
+    for shard in shards.values():
+        sizes = contents_of(shard.entries)
+        for file, chunks in shard.locations.items():
+            if len(chunks) > 1 and any(chunk.pack.digest in packs for chunk in chunks):
+                names = tuple(chunk.placement.digest for chunk in chunks)
+                found[file] = Recipe(file, sizes[file], names)
+    return list(found.values())
+
+
+class _Writer:
+    """Fills packs in a temporary file and uploads each as soon as it is full."""
+
+    def __init__(self, remote: RemoteStore, temp_path: Callable[[], str]) -> None:
+        self._remote = remote
+        self._temp_path = temp_path
+        self._temp = ""
+        self._file: BinaryIO | None = None
+        self._pack: PackWriter | None = None
+        self.moved: dict[Digest, Located] = {}
+        self.result = Moved()
+
+    def add(self, places: Sequence[Placement], chunks: Sequence[bytes]) -> None:
+        """Take chunks, each named by its place."""
+        for place, data in zip(places, chunks, strict=True):
+            if self._pack is not None and not self._pack.fits(len(data)):
+                self._finish()
+            self._open().add(place.digest, data)
+
+    def close(self, recipes: Iterable[Recipe]) -> None:
+        """Put the recipes into the last packs, and upload what is left."""
+        for recipe in recipes:
+            if self._pack is not None and not self._pack.fits_recipe(recipe):
+                self._finish()
+            self._open().add_recipe(recipe)
+        if self._pack is not None:
+            self._finish()
+
+    def abandon(self) -> None:
+        """Remove the unfinished file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+            os.unlink(self._temp)
+            self._file = self._pack = None
+
+    def _open(self) -> PackWriter:
+        if self._pack is None:
+            self._temp = self._temp_path()
+            self._file = open(self._temp, "x+b")
+            self._pack = PackWriter(self._file)
+        return self._pack
+
+    def _finish(self) -> None:
+        assert self._pack is not None
+        assert self._file is not None
+        info = self._pack.finish()
+        self._file.flush()
+        self._remote.put_pack(info.digest, self._file)
+        pack = RemotePack(info.digest, info.size)
+        for place in info.index.placements():
+            self.moved[place.digest] = Located(pack, place)
+        self.result.packs += 1
+        self.result.bytes += info.size
+        self.abandon()

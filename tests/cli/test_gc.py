@@ -1,0 +1,428 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Work, command
+from tests.scenario import noise
+
+DAY_S = 24 * 3600
+
+
+def packs(work: Work) -> dict[str, int]:
+    folder = work.root / ".git/dv/packs"
+    return {path.name: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+
+
+def there(work: Work, kind: str) -> set[str]:
+    folder = work.root.parent / "remote" / kind
+    return {path.name for path in folder.rglob("*") if path.is_file()}
+
+
+def age(work: Work, days: float) -> None:
+    """Make every pack and list in the local store older."""
+    then = time.time() - days * DAY_S
+    for path in (work.root / ".git/dv").rglob("*"):
+        if path.is_file() and path.parent.parent.name in ("packs", "shards"):
+            os.utime(path, (then, then))
+
+
+def forget(work: Work) -> None:
+    """Take from git what is not reachable any more."""
+    work.git("reflog", "expire", "--expire=now", "--all")
+    work.git("gc", "-q", "--prune=now")
+
+
+@pytest.fixture
+def abandoned(work: Work) -> Work:
+    """Two versions pushed; the newer one was reset away, and git has forgotten it."""
+    work.write("data/a.bin", noise(300_000, 1))
+    work.dv("add", "data")
+    work.commit()
+    work.dv("push")
+    work.write("data/b.bin", noise(400_000, 2))
+    work.dv("add", "data")
+    work.commit()
+    work.dv("push")
+    work.git("reset", "-q", "--hard", "HEAD~1")
+    work.dv("checkout")
+    (work.root / "data/b.bin").unlink(missing_ok=True)
+    return work
+
+
+def test_gc_keeps_what_the_reflog_has(abandoned: Work) -> None:
+    before = packs(abandoned)
+    assert abandoned.dv("gc").out == "nothing to free\n"
+    assert packs(abandoned) == before
+
+
+def test_gc_frees_what_the_remote_has_and_nothing_needs(abandoned: Work) -> None:
+    forget(abandoned)
+    before = sum(packs(abandoned).values())
+    dry = abandoned.dv("gc", "--dry-run").out
+    assert dry.startswith("would free 390.6 KiB")
+    assert sum(packs(abandoned).values()) == before
+    ran = abandoned.dv("gc", "--json").json
+    assert ran["chunk_bytes"] == 400_000
+    assert 390_000 < ran["freed_bytes"] < 410_000
+    assert sum(packs(abandoned).values()) == before - ran["freed_bytes"]
+    assert abandoned.dv("gc").out == "nothing to free\n"
+    shutil.rmtree(abandoned.root / "data")
+    abandoned.dv("checkout", "--no-fetch")
+    assert abandoned.read("data/a.bin") == noise(300_000, 1)
+
+
+def test_gc_keeps_what_no_remote_has_unless_asked(abandoned: Work) -> None:
+    shutil.rmtree(abandoned.root.parent / "remote" / "roots")
+    forget(abandoned)
+    age(abandoned, days=15)
+    before = packs(abandoned)
+    ran = abandoned.dv("gc")
+    assert ran.out == "nothing to free\n"
+    assert "dv gc --unpushed" in ran.err
+    assert packs(abandoned) == before
+    assert abandoned.dv("gc", "--unpushed", "--dry-run", "--json").json["chunk_bytes"] == 400_000
+    abandoned.dv("gc", "--unpushed")
+    assert len(packs(abandoned)) == 1
+    shutil.rmtree(abandoned.root / "data")
+    abandoned.dv("checkout", "--no-fetch")
+    assert abandoned.read("data/a.bin") == noise(300_000, 1)
+
+
+def test_gc_keeps_what_is_young(work: Work) -> None:
+    work.write("data/a.bin", noise(100_000, 1))
+    work.dv("add", "data")
+    work.commit()
+    work.write("data/b.bin", noise(100_000, 2))
+    work.dv("add", "data")
+    work.git("reset", "-q", "--hard")
+    (work.root / "data/b.bin").unlink()
+    assert work.dv("gc", "--unpushed").out == "nothing to free\n"
+    assert len(packs(work)) == 2
+    assert "freed" in work.dv("gc", "--unpushed", "--grace", "0d").out
+    assert len(packs(work)) == 1
+    age(work, days=15)
+    work.dv("gc", "--unpushed")
+    assert len(packs(work)) == 1
+
+
+def unreachable_but_for(work: Work, how: str) -> None:
+    """Leave content of `data` that only one thing in git or a worktree still names."""
+    work.write("data/a.bin", noise(100_000, 1))
+    work.dv("add", "data")
+    work.commit()
+    work.write("data/b.bin", noise(100_000, 2))
+    work.dv("add", "data")
+    if how == "index":
+        work.git("show", "HEAD:data.dv.json")
+        (work.root / "data.dv.json").write_bytes(
+            work.git("show", "HEAD:data.dv.json").encode() + b"\n"
+        )
+    elif how == "worktree file":
+        work.git("restore", "--staged", "data.dv.json")
+    elif how == "stash":
+        work.git("stash", "-q")
+    elif how == "reflog":
+        work.commit()
+        work.git("reset", "-q", "--hard", "HEAD~1")
+        (work.root / ".git/ORIG_HEAD").unlink()
+    elif how == "ORIG_HEAD":
+        work.commit()
+        work.git("reset", "-q", "--hard", "HEAD~1")
+        work.git("reflog", "expire", "--expire=now", "--all")
+    elif how == "other worktree":
+        work.git("worktree", "add", "-q", "../second", "HEAD")
+        second = Work(work.root.parent / "second")
+        second.write("data.dv.json", work.read("data.dv.json"))
+        second.git("add", "data.dv.json")
+        work.git("reset", "-q", "--hard")
+    elif how == "worktree that is not mounted":
+        unreachable_but_for_rest(work)
+    elif how == "saved":
+        place = work.root / ".git/dv/saved/1.dv.json"
+        place.parent.mkdir()
+        place.write_bytes(work.read("data.dv.json"))
+        work.git("reset", "-q", "--hard")
+    elif how == "detached HEAD":
+        work.git("checkout", "-q", "--detach")
+        work.commit()
+        work.git("reflog", "expire", "--expire=now", "--all")
+    elif how == "merge":
+        work.commit()
+        theirs = work.git("rev-parse", "HEAD")
+        work.git("reset", "-q", "--hard", "HEAD~1")
+        work.write("data/c.bin", noise(1_000, 3))
+        (work.root / "data/b.bin").unlink()
+        work.dv("add", "data")
+        work.commit()
+        work.git("merge", "-q", "--no-commit", "--no-ff", "-s", "ours", theirs)
+        (work.root / ".git/ORIG_HEAD").unlink(missing_ok=True)
+        work.git("reflog", "expire", "--expire=now", "--all")
+    elif how == "rebase":
+        work.commit()
+        work.git("commit", "-q", "--allow-empty", "-m", "next")
+        editor = "sed -i 1s/pick/edit/"
+        work.git("-c", f"sequence.editor={editor}", "rebase", "-q", "-i", "--root")
+        work.git("update-ref", "-d", "refs/heads/main")
+        (work.root / ".git/ORIG_HEAD").unlink(missing_ok=True)
+        work.git("reflog", "expire", "--expire=now", "--all")
+
+
+def unreachable_but_for_rest(work: Work) -> None:
+    unreachable = work.read("data.dv.json")
+    work.git("worktree", "add", "-q", "../second", "HEAD")
+    second = Work(work.root.parent / "second")
+    second.write("data.dv.json", unreachable)
+    second.git("add", "data.dv.json")
+    work.git("reset", "-q", "--hard")
+    shutil.move(second.root, second.root.parent / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "index", "worktree file", "stash", "reflog", "ORIG_HEAD", "other worktree", "saved",
+        "worktree that is not mounted", "detached HEAD", "merge", "rebase",
+    ],
+)  # fmt: skip
+def test_gc_keeps_what_can_still_be_asked_for(work: Work, how: str) -> None:
+    unreachable_but_for(work, how)
+    age(work, days=30)
+    before = packs(work)
+    assert work.dv("gc", "--unpushed").out == "nothing to free\n"
+    assert packs(work) == before
+
+
+def test_gc_of_what_no_one_names_at_all(work: Work) -> None:
+    """The counterpart of the test above: without any of these it does go."""
+    unreachable_but_for(work, "reflog")
+    forget(work)
+    age(work, days=30)
+    work.dv("gc", "--unpushed")
+    assert len(packs(work)) == 1
+
+
+def test_gc_merges_small_packs(work: Work) -> None:
+    for number in range(12):
+        work.write(f"data/{number}", noise(70_000 + number, number))
+        work.dv("add", "data")
+        work.commit()
+    assert len(packs(work)) == 12
+    assert "12 to merge" in work.dv("gc", "--dry-run").out
+    work.dv("gc")
+    assert len(packs(work)) == 1
+    assert work.dv("gc").out == "nothing to free\n"
+    shutil.rmtree(work.root / "data")
+    for name in ("store.db", "store.db-wal", "store.db-shm"):
+        (work.root / ".git/dv" / name).unlink(missing_ok=True)
+    work.dv("checkout", "--no-fetch")
+    assert work.read("data/11") == noise(70_011, 11)
+
+
+def test_gc_with_keep_unpushed_frees_what_is_used_too(abandoned: Work) -> None:
+    abandoned.dv("config", "store.keep", "unpushed", "--local")
+    abandoned.write("data/new.bin", noise(50_000, 9))
+    abandoned.dv("add", "data")
+    abandoned.commit()
+    abandoned.dv("gc")
+    # What was not pushed stays, with all that its manifest names.
+    assert abandoned.dv("cat", "data/new.bin").raw == noise(50_000, 9)
+    abandoned.dv("push")
+    abandoned.dv("gc")
+    assert not packs(abandoned)
+    shutil.rmtree(abandoned.root / "data")
+    abandoned.dv("pull")
+    assert abandoned.read("data/a.bin") == noise(300_000, 1)
+
+
+def test_gc_sweeps_unfinished_files(pushed: Work) -> None:
+    old = time.time() - 3 * DAY_S
+    name = ".dv-tmp-123-0123456789ab"
+    left = [
+        pushed.write(f"{folder}{name}", b"x" * 1000)
+        for folder in ("", "data/", "data/images/sub/", ".git/dv/tmp/", ".git/dv/packs/ab/")
+    ]
+    for path in left:
+        os.utime(path, (old, old))
+    young = pushed.write("data/images/.dv-tmp-123-ffffffffffff")
+    mine = pushed.write("data/images/.dv-tmp-mine")
+    os.utime(mine, (old, old))
+    assert "freed" in pushed.dv("gc").out
+    assert not any(path.exists() for path in left[1:])
+    assert young.exists()
+    assert mine.exists()
+
+
+def test_gc_when_the_remote_cannot_be_reached(abandoned: Work) -> None:
+    forget(abandoned)
+    shutil.move(abandoned.root.parent / "remote", abandoned.root.parent / "unplugged")
+    before = packs(abandoned)
+    ran = abandoned.dv("gc")
+    assert "warning: remote origin was not asked" in ran.err
+    assert packs(abandoned) == before
+
+
+def test_gc_believes_no_damaged_remote(abandoned: Work) -> None:
+    forget(abandoned)
+    for pack in (abandoned.root.parent / "remote/packs").rglob("*"):
+        if pack.is_file():
+            os.truncate(pack, pack.stat().st_size - 1)
+    before = packs(abandoned)
+    abandoned.dv("gc")
+    assert packs(abandoned) == before
+
+
+def test_gc_with_a_shared_store_keeps_what_no_remote_has(work: Work) -> None:
+    work.dv("config", "store.path", str(work.root.parent / "store"))
+    ran = work.dv("gc", "--unpushed", code=2)
+    assert "other repositories" in ran.err
+    work.dv("gc")
+
+
+def test_gc_remote_by_the_command_line(pushed: Work) -> None:
+    remote = pushed.root.parent / "remote"
+    (remote / "shards/07").mkdir()
+    (remote / "shards/07" / ("07" * 32)).write_bytes(b"stray")
+    assert pushed.dv("gc", "--remote", "-n").out.splitlines() == [
+        "would bury 1 object, 5 B", "no commit would lose data",
+    ]  # fmt: skip
+    assert "buried 1 object, 5 B" in pushed.dv("gc", "--remote").out
+    ran = pushed.dv("gc", "--remote=origin")
+    assert "nothing is dead that is not buried already" in ran.out
+    assert "waiting: 1 object, due in 14 days" in ran.out
+    assert "took back 1 tombstone" in pushed.dv("gc", "--remote", "--undo").out
+    assert pushed.dv("gc", "--remote", "--json").json["dead"] == 1
+    ran = pushed.dv("gc", "--remote", "--grace", "0d")
+    assert ran.lines[0] == "removed 1 object, 5 B"
+    assert not (remote / "shards/07" / ("07" * 32)).exists()
+    assert pushed.dv("gc", "--remote", "--undo").out == "nothing was buried there\n"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--expire",), ("--undo",), ("--remote", "--unpushed"), ("--grace", "soon"),
+        ("--remote", "--undo", "--expire"),
+    ],
+)  # fmt: skip
+def test_gc_refuses_what_makes_no_sense(pushed: Work, args: tuple[str, ...]) -> None:
+    assert "hint" in pushed.dv("gc", *args, code=2).err or args[-1] == "--expire"
+
+
+def test_gc_remote_before_any_push(data: Work) -> None:
+    assert "dv push" in data.dv("gc", "--remote", code=3).err
+
+
+def test_remote_roots_by_the_command_line(pushed: Work) -> None:
+    own = pushed.git("config", "--file", ".dvconfig", "core.repoid")
+    assert pushed.dv("remote", "roots").out.startswith(f"* {own}  2 manifests in 1 root, ")
+    assert pushed.dv("remote", "roots", "--json").json["repositories"][0]["this"]
+    assert "not gone" in pushed.dv("remote", "roots", "--retire", own, code=2).err
+    assert "no roots" in pushed.dv("remote", "roots", "--retire", "0" * 32, code=2).err
+
+
+POINTS = ["plan", "locks", "apply", "adopt", "replace_packs", "finish"]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_an_add_at_any_moment_of_a_gc_loses_nothing(
+    work: Work, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """The add relies on content that the gc has planned to remove, and that is nowhere else."""
+    from dvtool import collecting
+    from dvtool.ops import gc as gc_ops
+    from dvtool.store.database import Database
+    from dvtool.store.local import LocalStore
+
+    unreachable_but_for(work, "reflog")
+    forget(work)
+    work.write("other/c.bin", noise(200_000, 4))
+    work.dv("add", "other")
+    work.git("reset", "-q", "--hard")
+    age(work, days=30)
+    work.write("again/b.bin", noise(100_000, 2))
+    started: list[subprocess.Popen[bytes]] = []
+    owner, name = {
+        "plan": (gc_ops, "candidates"),
+        "locks": (collecting, "_all_worktrees_locked"),
+        "apply": (gc_ops, "apply"),
+        "adopt": (LocalStore, "adopt"),
+        "replace_packs": (Database, "replace_packs"),
+        "finish": (LocalStore, "sweep_unfinished"),
+    }[point]
+    real = getattr(owner, name)
+
+    def beside(*args: Any, **kwargs: Any) -> Any:
+        if not started:
+            add = subprocess.Popen(command("add", "again"), cwd=work.root, stderr=subprocess.PIPE)
+            started.append(add)
+            if point in ("plan", "locks"):
+                assert add.wait(60) == 0  # nothing keeps it waiting
+            else:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    add.wait(1.5)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, beside)
+    work.dv("gc", "--unpushed", "--grace", "1d")
+    assert started[0].wait(60) == 0
+    if started[0].stderr is not None:
+        started[0].stderr.close()
+    shutil.rmtree(work.root / "again")
+    work.dv("checkout", "--no-fetch", "--", "again")
+    assert work.read("again/b.bin") == noise(100_000, 2)
+    work.dv("gc")
+
+
+def test_gc_interrupted_anywhere_and_repeated(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dvtool.store import local
+
+    for number in range(10):
+        work.write(f"data/{number}", noise(70_000 + number, number))
+        work.dv("add", "data")
+        work.commit()
+
+    class Killed(BaseException):
+        pass
+
+    left = 0
+    names = ("replace", "unlink", "fsync", "utime", "makedirs")
+
+    def counted(name: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Killed
+            return getattr(os, name)(*args, **kwargs)
+
+        return staticmethod(call)
+
+    points = 0
+    done = False
+    while not done:
+        left = points
+        fake = type("os", (), {**vars(os), **{name: counted(name) for name in names}})
+        copy = Work(work.root.parent / "copy")
+        shutil.copytree(work.root, copy.root, symlinks=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(local, "os", fake)
+            # As kill -9 would: no handler runs in between that knows of this exception.
+            try:
+                copy.dv("gc")
+                done = True
+            except AssertionError:  # its exit code is not 0
+                done = False
+        copy.dv("gc")
+        assert len(packs(copy)) == 1
+        shutil.rmtree(copy.root / "data")
+        copy.dv("checkout", "--no-fetch")
+        assert copy.read("data/9") == noise(70_009, 9)
+        shutil.rmtree(copy.root)
+        points += 1
+    assert points > 10
