@@ -1,35 +1,29 @@
 """A remote in S3, or in anything that speaks its plain subset: GET, PUT, LIST v2, HEAD, DELETE.
 
-The only module that knows boto3. What boto3, botocore and the network can raise is translated
-here, in `_translated` and below, into the errors of `dvtool.errors`; nothing of theirs leaves
-this module. Credentials come from the AWS chain (environment, configuration files, instance role).
+The only module that makes boto3's clients. What boto3, botocore and the network can raise is
+translated by `s3errors` into the errors of `dvtool.errors`; nothing of theirs leaves this module.
+Credentials come from the AWS chain (environment, configuration files, instance role).
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import datetime
-import email.utils
 import hashlib
 import io
 import re
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import boto3
 import botocore
-import urllib3.exceptions
 from botocore import UNSIGNED
 from botocore import exceptions as aws
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
-from botocore.parsers import ResponseParserError
 
 from dvtool import __version__
 from dvtool.backend.base import (
@@ -42,13 +36,22 @@ from dvtool.backend.base import (
     StoreFacts,
 )
 from dvtool.backend.connections import expect_only_for_large, watch
-from dvtool.backend.guard import GuardedSession, Refused
+from dvtool.backend.guard import GuardedSession
+from dvtool.backend.s3errors import (
+    HINT_ENDPOINT,
+    AlreadyThere,
+    Conflict,
+    Denied,
+    RangeBeyondEnd,
+    Translation,
+    Unexplained,
+    Unsupported,
+    clock_ahead_s,
+    text_of,
+)
 from dvtool.errors import (
     ObjectMissing,
-    RemoteBusy,
     RemoteError,
-    RemoteForbidden,
-    RemoteStalled,
     RemoteTransient,
     printable,
 )
@@ -67,118 +70,19 @@ CONNECTIONS_MAX = 64
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
 """Without progress for so long, in either direction, a connection is given up."""
-RETRY_AFTER_MAX_S = 60.0
-MESSAGE_LENGTH_MAX = 300
 KEY_SIZE_MAX_BYTES = 1024
 """The longest key that S3 allows."""
 IDLE_PAGES_MAX = 100
 """Pages of a listing without an object of ours, one after the other, before it is given up."""
 
-_TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-_TRANSIENT_CODES = frozenset(
-    {
-        "BadDigest",  # Content-MD5 did not match: the body was damaged on its way
-        "IncompleteBody",
-        "InternalError",
-        "OperationAborted",
-        "RequestTimeout",
-        "ServiceUnavailable",
-        "XAmzContentSHA256Mismatch",
-    }
-)
-_BUSY_CODES = frozenset(
-    {
-        "BandwidthLimitExceeded",
-        "LimitExceededException",
-        "RequestLimitExceeded",
-        "SlowDown",
-        "ThrottledException",
-    }
-)
-_BUSY_PREFIXES = ("RequestThrottled", "SlowDown", "Throttling", "TooManyRequests")
-_MISSING_CODES = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound"})
-_EXISTS_CODES = frozenset({"412", "PreconditionFailed"})
-_UNSUPPORTED_CODES = frozenset(
-    {
-        "501",
-        "InvalidArgument",
-        "InvalidDigest",
-        "InvalidRequest",
-        "NotImplemented",
-        "NotSupported",
-        "UnsupportedHeader",
-        "UnsupportedOperation",
-    }
-)
-"""How stores refuse a header that they do not know; some of it has other reasons too."""
-_DENIED_CODES = frozenset({"401", "403", "AccessDenied", "Forbidden", "Unauthorized"})
-_CREDENTIALS_CODES = frozenset(
-    {
-        "ExpiredToken",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "RequestExpired",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-    }
-)
-_REGION_CODES = frozenset(
-    {
-        "301",
-        "AuthorizationHeaderMalformed",
-        "IllegalLocationConstraintException",
-        "PermanentRedirect",
-        "TemporaryRedirect",
-    }
-)
-_ADDRESSING_CODES = frozenset({"PathStyleDomainForbidden", "SecondLevelDomainForbidden"})
 _NO_LOCK_CODES = frozenset(
     {"ObjectLockConfigurationNotFoundError", "ObjectLockConfigurationNotFound"}
 )
-_OTHER_PERMISSION = re.compile(r"s3:GetObject|\bkms\b", re.IGNORECASE)
-_REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _RANGE = re.compile(r"bytes (\d+)-")
 _ODD_KEY = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.\.?(?:/|$)|^/")
 # Some stores keep "aws-chunked", which says how an upload was sent, as a property of the object.
 _ENCODINGS = frozenset({"", "identity", "aws-chunked"})
 _MD5_ETAG = re.compile(r'"?([0-9a-fA-F]{32})"?')
-_NO_CREDENTIALS = (
-    aws.NoCredentialsError,
-    aws.PartialCredentialsError,
-    aws.CredentialRetrievalError,
-    aws.NoAuthTokenError,
-    aws.TokenRetrievalError,
-    aws.SSOError,
-    aws.ProfileNotFound,
-    aws.ConfigParseError,
-    aws.ConfigNotFound,
-)
-_NETWORK = (
-    aws.ConnectionError,
-    aws.HTTPClientError,
-    aws.IncompleteReadError,
-    urllib3.exceptions.HTTPError,
-)
-_TIMEOUTS = (
-    TimeoutError,
-    aws.ConnectTimeoutError,
-    aws.ReadTimeoutError,
-    urllib3.exceptions.TimeoutError,
-)
-
-HINT_CREDENTIALS = "check the credentials that are in force: AWS_* variables, ~/.aws, profile"
-HINT_PERMISSIONS = (
-    "check the credentials, and that they may list, read and write there"
-    " (without s3:ListBucket, S3 refuses to say that an object is absent)"
-)
-HINT_BUCKET = "create the bucket, or correct the remote's url or endpoint"
-HINT_ENDPOINT = "check the remote's endpoint"
-HINT_ADDRESSING = "set the remote's addressing to virtual: dv remote set NAME --addressing virtual"
-HINT_REGION = "set the remote's region to the bucket's"
-HINT_TLS = (
-    "check that the endpoint speaks https; a private authority is named by"
-    " dv remote set NAME --ca-bundle FILE, or AWS_CA_BUNDLE"
-)
 
 
 class S3Backend:
@@ -213,6 +117,7 @@ class S3Backend:
             {"RequestPayer": "requester"} if options.requester_pays else {}
         )
         self._config = _config(options, connect_timeout_s, read_timeout_s)
+        self._errors = Translation(self.url, bucket, options.endpoint_url, self._renew)
         self._lock = threading.Lock()
         self._made: S3Client | None = None
         self._signed_as: object = None
@@ -242,7 +147,7 @@ class S3Backend:
             return 0
         try:
             answer = self._get(key, offset, size)
-        except _RangeBeyondEnd:
+        except RangeBeyondEnd:
             found = self.head(key)
             if found is not None and found.size == offset and size is None:
                 return 0
@@ -276,14 +181,14 @@ class S3Backend:
     def head(self, key: str) -> ObjectInfo | None:
         """Return the size of one object, None if it is not there (or the bucket is not)."""
         try:
-            with self._translated(key):
+            with self._errors.about(key):
                 answer = self._client().head_object(
                     Bucket=self._bucket, Key=self._prefix + key, **self._payer
                 )
         except ObjectMissing:
             return None
-        except (_Denied, _Unexplained) as error:
-            if self._is_absent(key) and isinstance(error, _Denied):
+        except (Denied, Unexplained) as error:
+            if self._is_absent(key) and isinstance(error, Denied):
                 return None
             raise
         if _encrypted(answer):
@@ -321,7 +226,7 @@ class S3Backend:
         """Ask the store for its name, its clock and the settings of the bucket."""
         client = self._client()
         headers, seen_s = self._headers(), time.time()
-        with self._translated(""):
+        with self._errors.about(""):
             versioning = _asked(lambda: client.get_bucket_versioning(Bucket=self._bucket))
             lock = _asked(lambda: client.get_object_lock_configuration(Bucket=self._bucket))
         locked: bool | None = None
@@ -331,8 +236,8 @@ class S3Backend:
             locked = lock.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
         server = headers.get("server")
         return StoreFacts(
-            server=_text(server) if server else None,
-            clock_ahead_s=_clock_ahead_s(headers, seen_s),
+            server=text_of(server) if server else None,
+            clock_ahead_s=clock_ahead_s(headers, seen_s),
             versioning=None
             if isinstance(versioning, str)
             else versioning.get("Status") == "Enabled",
@@ -341,7 +246,7 @@ class S3Backend:
 
     def _headers(self) -> Mapping[str, str]:
         """Return the headers of an answer, whether it grants or refuses."""
-        with self._translated(""):
+        with self._errors.about(""):
             try:
                 answer: Any = self._client().head_bucket(Bucket=self._bucket)
             except aws.ClientError as error:
@@ -359,7 +264,7 @@ class S3Backend:
         md5, size = _md5_and_size(body)
         try:
             answer = self._put(key, body, md5, size)
-        except _Unsupported:
+        except Unsupported:
             if self._features.content_md5 is not None:
                 raise
             self._put(key, body, None, size)
@@ -371,7 +276,7 @@ class S3Backend:
             self._learn(content_md5=True)
         if found is not None and not stated and self._features.md5_etag:
             raise RemoteTransient(
-                f"{self._what(key)}: the store took other bytes than were sent, by its ETag",
+                f"{self._errors.what(key)}: the store took other bytes than were sent, by its ETag",
                 hint="if the store makes its ETags otherwise since lately: dv doctor --remote",
             )
         if size:
@@ -394,14 +299,14 @@ class S3Backend:
         md5, size = _md5_and_size(body)
         try:
             self._put(key, body, md5, size, IfNoneMatch="*")
-        except _AlreadyThere:
+        except AlreadyThere:
             self._learn(conditional_put=True)
             return False
-        except _Unsupported:
+        except Unsupported:
             self.put(key, body)
             self._learn(conditional_put=False)
             return True
-        except _Conflict:
+        except Conflict:
             # Another write or a delete was under way. If it was a write, it has won.
             if self.head(key) is None:
                 raise
@@ -413,11 +318,11 @@ class S3Backend:
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is not an error."""
         try:
-            with contextlib.suppress(ObjectMissing), self._translated(key):
+            with contextlib.suppress(ObjectMissing), self._errors.about(key):
                 self._client().delete_object(
                     Bucket=self._bucket, Key=self._prefix + key, **self._payer
                 )
-        except _Denied:
+        except Denied:
             self._learn(delete_allowed=False)
             raise
         self._learn(delete_allowed=True)
@@ -439,7 +344,7 @@ class S3Backend:
         extra = {**self._payer, **_at_rest(self._options, size), **condition}
         if md5 is not None and self._features.content_md5 is not False:
             extra["ContentMD5"] = base64.b64encode(md5).decode("ascii")
-        with self._translated(key):
+        with self._errors.about(key):
             return self._client().put_object(
                 Bucket=self._bucket, Key=self._prefix + key, Body=body, **extra
             )
@@ -448,7 +353,7 @@ class S3Backend:
         """PUT what is there once more, on condition that nothing is there; harmless if done."""
         try:
             self._put(key, body, md5, len(body), IfNoneMatch="*")
-        except _AlreadyThere:
+        except AlreadyThere:
             return True
         except RemoteError:
             return None
@@ -516,9 +421,9 @@ class S3Backend:
         if offset or size is not None:
             extra["Range"] = f"bytes={offset}-{'' if size is None else offset + size - 1}"
         try:
-            with self._translated(key):
+            with self._errors.about(key):
                 return client.get_object(Bucket=self._bucket, Key=name, **extra)
-        except _Denied as error:
+        except Denied as error:
             if self._is_absent(key):
                 raise ObjectMissing(key, self.url) from error
             raise
@@ -529,7 +434,7 @@ class S3Backend:
             return True
         try:
             page = self._page(key, keys_max=1)
-        except _Denied:
+        except Denied:
             return True
         return all(found.key != key for found in self._objects_of(page, key))
 
@@ -542,17 +447,19 @@ class S3Backend:
         if keys_max is not None:
             extra["MaxKeys"] = keys_max
         try:
-            with self._translated(prefix):
+            with self._errors.about(prefix):
                 page = self._client().list_objects_v2(
                     Bucket=self._bucket, Prefix=self._prefix + prefix, **extra
                 )
-        except _Denied:
+        except Denied:
             self._list_refused = True
             self._learn(list_allowed=False)
             raise
         if "IsTruncated" not in page:
             # A body that was cut to nothing reads like an empty listing; it is none.
-            raise RemoteTransient(f"{self._place()} answered with no listing", hint=HINT_ENDPOINT)
+            raise RemoteTransient(
+                f"{self._errors.place()} answered with no listing", hint=HINT_ENDPOINT
+            )
         if not self._features.list_allowed:
             self._learn(list_allowed=True)
         return page
@@ -568,7 +475,7 @@ class S3Backend:
                 )
             if _ODD_KEY.search(name) or len(name.encode("utf-8", "replace")) > KEY_SIZE_MAX_BYTES:
                 raise RemoteError(
-                    f"{self.url}: the store lists an object called {_text(name)!r}",
+                    f"{self.url}: the store lists an object called {text_of(name)!r}",
                     hint="remove it, or use a prefix of its own for dvtool",
                 )
             key = name.removeprefix(self._prefix)
@@ -583,7 +490,7 @@ class S3Backend:
         if encoding not in _ENCODINGS:
             # Unpacking could make any amount of bytes of a few. Objects of ours have no encoding.
             raise RemoteError(
-                f"{self.url}: the store sends {printable(key)} encoded as {_text(encoding)!r},"
+                f"{self.url}: the store sends {printable(key)} encoded as {text_of(encoding)!r},"
                 " which was not asked for",
                 hint=HINT_ENDPOINT,
             )
@@ -629,7 +536,7 @@ class S3Backend:
         announced = self._announced(key, answer)
         wanted = announced - offset if size is None else size
         if wanted < 0 or offset + wanted > announced:
-            raise _RangeBeyondEnd(
+            raise RangeBeyondEnd(
                 f"{self.url}: {printable(key)} has {announced:,} bytes and ends before the range"
                 " that was asked for"
             )
@@ -643,7 +550,7 @@ class S3Backend:
         written = 0
         while True:
             # The sink is written outside: its errors are the local disk's, not the remote's.
-            with self._translated(key):
+            with self._errors.about(key):
                 data = body.read(BLOCK_SIZE_BYTES)
             if not data:
                 break
@@ -658,133 +565,6 @@ class S3Backend:
                 f"{self.url}: {printable(key)} broke off after {written:,} of {expected:,} bytes"
             )
         return written
-
-    @contextlib.contextmanager
-    def _translated(self, key: str) -> Iterator[None]:
-        """Turn whatever boto3 raises about `key` into one of our errors."""
-        try:
-            yield
-        except aws.ClientError as error:
-            raise self._from_answer(key, error) from error
-        except Refused as error:
-            raise RemoteError(f"{self._what(key)}: {_text(error)}", hint=HINT_ENDPOINT) from error
-        except ResponseParserError as error:
-            raise RemoteTransient(
-                f"{self._what(key)}: {self._place()} did not answer as S3 does", hint=HINT_ENDPOINT
-            ) from error
-        except _NO_CREDENTIALS as error:
-            raise RemoteForbidden(
-                f"no credentials for {self.url}: {_text(error)}", hint=HINT_CREDENTIALS
-            ) from error
-        except _NETWORK as error:
-            raise self._from_network(error) from error
-        except (aws.BotoCoreError, ValueError) as error:
-            # ValueError: what botocore raises for an endpoint url that it cannot use.
-            raise RemoteError(f"{self._what(key)}: {_text(error)}", hint=HINT_ENDPOINT) from error
-
-    def _from_answer(self, key: str, error: aws.ClientError) -> RemoteError | ObjectMissing:
-        """Return the error for an answer of the store that is not success."""
-        answer = error.response.get("Error", {})
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        code = str(answer.get("Code", status))
-        said = _text(f"{code}: {answer['Message']}" if answer.get("Message") else code)
-        what = self._what(key)
-        if code == "NoSuchBucket":
-            return RemoteError(
-                f"there is no bucket {self._bucket!r} at {self._place()}", hint=HINT_BUCKET
-            )
-        if code in _MISSING_CODES:
-            return ObjectMissing(key, self.url)
-        if code in _EXISTS_CODES:
-            return _AlreadyThere(f"{what}: {said}")
-        if code in _UNSUPPORTED_CODES:
-            return _Unsupported(f"{what}: {said}")
-        if code == "ConditionalRequestConflict":
-            return _Conflict(f"{what}: {said}")
-        if status == 416:
-            return _RangeBeyondEnd(f"{what} ends before the range that was asked for ({said})")
-        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        if _is_busy(status, code, headers):
-            return RemoteBusy(f"{what}: {said}", retry_after_s=_retry_after_s(headers))
-        if code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS:
-            return RemoteTransient(f"{what}: {said}")
-        if code in _CREDENTIALS_CODES:
-            return self._refused_credentials(said)
-        if code in _REGION_CODES:
-            return RemoteError(f"{what}: {said}", hint=_region_hint(error))
-        if code == "RequestTimeTooSkewed":
-            return RemoteForbidden(f"{what}: {said}", hint=_clock_hint(error))
-        return self._refusal(what, code, said, status)
-
-    def _refused_credentials(self, said: str) -> RemoteError:
-        if self._renew():
-            return RemoteTransient(
-                f"{self._place()} refuses the credentials ({said}); there are new ones",
-                hint=HINT_CREDENTIALS,
-            )
-        return RemoteForbidden(
-            f"{self._place()} refuses the credentials ({said})", hint=HINT_CREDENTIALS
-        )
-
-    def _refusal(self, what: str, code: str, said: str, status: int) -> RemoteError:
-        if code in _ADDRESSING_CODES:
-            return RemoteError(f"{what}: {said}", hint=HINT_ADDRESSING)
-        if code == "InvalidObjectState":
-            return RemoteError(f"{what}: {said}", hint="restore it from the archive tier first")
-        if status in (401, 403):
-            plain = code in _DENIED_CODES and not _OTHER_PERMISSION.search(said)
-            kind = _Denied if plain else RemoteForbidden
-            return kind(f"{what}: access refused ({said})", hint=HINT_PERMISSIONS)
-        if code == "400":
-            return _Unexplained(f"{what}: {said}")
-        return RemoteError(f"{what}: {said}")
-
-    def _from_network(self, error: Exception) -> RemoteError:
-        """Return the error for a request that got no answer, or part of one."""
-        causes = _chain(error)
-        text = _text(causes[-1])
-        if any(isinstance(cause, aws.SSLError) for cause in causes) and (
-            "CERTIFICATE_VERIFY_FAILED" in text or "WRONG_VERSION_NUMBER" in text
-        ):
-            return RemoteError(f"no trusted connection to {self._place()}: {text}", hint=HINT_TLS)
-        for cause in causes:
-            if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
-                return RemoteError(
-                    f"cannot find the host of {self._place()}: {text}", hint=HINT_ENDPOINT
-                )
-        stalled = any(isinstance(cause, _TIMEOUTS) for cause in causes)
-        kind = RemoteStalled if stalled else RemoteTransient
-        return kind(f"no complete answer from {self._place()}: {text}")
-
-    def _what(self, key: str) -> str:
-        return f"{self.url}: {printable(key)}" if key else self.url
-
-    def _place(self) -> str:
-        return printable(self._endpoint_url) if self._endpoint_url else f"AWS ({self.url})"
-
-
-class _AlreadyThere(RemoteError):
-    """412: the condition of a conditional PUT did not hold."""
-
-
-class _Conflict(RemoteTransient):
-    """409: a conditional PUT met another write or a delete of the same key."""
-
-
-class _Unsupported(RemoteError):
-    """The store may not know a header that went along, and says so."""
-
-
-class _Denied(RemoteForbidden):
-    """403 without a reason, or because of a permission: a missing object may hide behind it."""
-
-
-class _Unexplained(RemoteError):
-    """400 without a body, as a HEAD gets it; expired credentials may be behind it."""
-
-
-class _RangeBeyondEnd(RemoteTransient):
-    """416: the object is shorter than the range begins (as short a read as any other)."""
 
 
 class _Enough(Exception):
@@ -849,28 +629,6 @@ def _harden(client: S3Client, stall_s: float) -> None:
         ) from error
 
 
-def _is_busy(status: int, code: str, headers: Mapping[str, str]) -> bool:
-    """Whether the store asks for fewer requests, rather than having failed at one."""
-    if status == 429 or code in _BUSY_CODES or code.startswith(_BUSY_PREFIXES):
-        return True
-    return status == 503 and "retry-after" in headers
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that Retry-After asks for, within reason; None if it says nothing."""
-    text = headers.get("retry-after", "").strip()
-    try:
-        after_s = float(text) if text[:1].isdigit() else _seconds_until(text)
-    except (ValueError, OverflowError):
-        return None
-    return min(max(after_s, 0.0), RETRY_AFTER_MAX_S)
-
-
-def _seconds_until(date: str) -> float:
-    when = email.utils.parsedate_to_datetime(date)
-    return (when - datetime.datetime.now(when.tzinfo)).total_seconds()
-
-
 def _at_rest(options: S3Options, size: int) -> dict[str, Any]:
     """Return the arguments of a PUT that say how the store is to keep the object."""
     found: dict[str, Any] = {}
@@ -898,35 +656,6 @@ def _is_whole(answer: GetObjectOutputTypeDef) -> bool:
     )
 
 
-def _clock_ahead_s(headers: Mapping[str, str], now_s: float) -> float | None:
-    """Return by how much this clock is ahead of the one that an answer's Date is from."""
-    try:
-        return now_s - parsedate_to_datetime(headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError, OverflowError):
-        return None
-
-
-def _headers_of(error: aws.ClientError) -> Mapping[str, str]:
-    headers: Mapping[str, str] = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return headers
-
-
-def _clock_hint(error: aws.ClientError) -> str:
-    ahead_s = _clock_ahead_s(_headers_of(error), time.time())
-    if ahead_s is None:
-        return "set this machine's clock"
-    side = "ahead of" if ahead_s > 0 else "behind"
-    return f"set this machine's clock: it is {abs(ahead_s):,.0f} s {side} the store's"
-
-
-def _region_hint(error: aws.ClientError) -> str:
-    answer: Mapping[str, Any] = error.response.get("Error", {})
-    region = _headers_of(error).get("x-amz-bucket-region") or str(answer.get("Region", ""))
-    if not _REGION.fullmatch(region):
-        return HINT_REGION
-    return f"set the remote's region to the bucket's: dv remote set NAME --region {region}"
-
-
 def _md5_and_size(body: bytes | BinaryIO) -> tuple[bytes, int]:
     # A transfer checksum that every store knows; content is named and proven by BLAKE3.
     md5 = hashlib.md5(usedforsecurity=False)
@@ -952,21 +681,3 @@ def _md5_of_etag(etag: str | None) -> bytes | None:
     """Return the MD5 that an ETag states; None for one of another form (as of a multipart)."""
     match = _MD5_ETAG.fullmatch(etag or "")
     return bytes.fromhex(match[1]) if match else None
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """Return the error and what caused it, outermost first."""
-    causes = [error]
-    while len(causes) < 10:
-        # botocore keeps what it wraps as a keyword argument; others chain.
-        inner = getattr(causes[-1], "kwargs", {}).get("error") or causes[-1].__cause__
-        inner = inner or causes[-1].__context__
-        if not isinstance(inner, BaseException) or inner in causes:
-            break
-        causes.append(inner)
-    return causes
-
-
-def _text(error: object) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return printable(text[:MESSAGE_LENGTH_MAX])

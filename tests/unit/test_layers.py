@@ -60,14 +60,15 @@ SIDEWAYS = {
 }
 
 BACKEND_PARTS = {
-    "backend.s3": {"backend.connections", "backend.guard"},
+    "backend.s3": {"backend.connections", "backend.guard", "backend.s3errors"},
+    "backend.s3errors": {"backend.guard"},
     "backend.retry": {"backend.pace", "parallel"},
     "backend.pace": {"parallel"},
 }
 
 ONLY_IN = {
     "boto3": {"backend.s3"},
-    "botocore": {"backend.s3", "backend.guard"},
+    "botocore": {"backend.s3", "backend.s3errors", "backend.guard"},
     "git": {"git"},
     "gitdb": {"git"},
     "sqlite3": {"store.database", "statcache"},
