@@ -129,7 +129,7 @@ def _of_sqlite(error: BaseException) -> Failure:
         return Failure(
             f"the local store's index cannot be used: {text}", "check its permissions", 1
         )
-    return Failure(f"the local store's index fails: {text}", "run: dv doctor", 1)
+    return Failure(f"the local store's index fails: {text}", "run: dv fsck --rebuild", 1)
 
 
 def _is_own(module: str) -> bool:

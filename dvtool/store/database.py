@@ -281,11 +281,6 @@ class Database:
         with self._db:
             self._db.executemany("DELETE FROM chunks WHERE digest = ?", [(one,) for one in chunks])
 
-    def forget_recipes(self, files: Iterable[Digest]) -> None:
-        """Forget recipes that turned out to make other files."""
-        with self._db:
-            self._db.executemany("DELETE FROM recipes WHERE digest = ?", [(one,) for one in files])
-
     # --- what remotes hold ----------------------------------------------------------------
 
     def remote(self, name: str) -> int:
