@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import filelock
 
-from dvtool.atomic import is_temp_name
+from dvtool.atomic import is_temp_name, make_folders, share
 from dvtool.errors import (
     BusyError,
     DvError,
@@ -199,9 +199,10 @@ def _all_worktrees_locked(git: Git) -> Iterator[None]:
     paths = {os.path.join(place, "dv", "worktree.lock") for place in git.worktree_git_dirs()}
     with contextlib.ExitStack() as stack:
         for path in sorted(paths):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            make_folders(os.path.dirname(path))
             try:
                 stack.enter_context(filelock.FileLock(path, timeout=LOCK_WAIT_S))
+                share(path)
             except filelock.Timeout as error:
                 raise BusyError(
                     f"another dv command has been changing a worktree for {LOCK_WAIT_S} s ({path})",

@@ -108,7 +108,7 @@ class LocalStore:
         """Remember chunks that were lost with a pack, so that later checks still tell of them."""
         if chunks:
             folder = os.path.join(self.path, ASIDE)
-            os.makedirs(folder, exist_ok=True)
+            make_folders(folder)
             write_bytes(os.path.join(folder, pack.hex() + LOST), b"".join(sorted(chunks)))
 
     @property

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from dvtool.atomic import sync_folder, temp_name
+from dvtool.atomic import make_folders, share, sync_folder, temp_name
 from dvtool.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.errors import CorruptError
 from dvtool.pack import PackInfo, PackWriter, Recipe, read_index
@@ -23,7 +23,7 @@ from dvtool.store.packcheck import PackCheck, read_chunks
 def set_aside(store: LocalStore, path: str) -> str:
     """Give a file a second name below `aside/`, or a copy where there are no links; return it."""
     folder = os.path.join(store.path, ASIDE)
-    os.makedirs(folder, exist_ok=True)
+    make_folders(folder)
     place = os.path.join(folder, os.path.basename(path))
     number = 1
     while os.path.lexists(place):
@@ -35,7 +35,11 @@ def set_aside(store: LocalStore, path: str) -> str:
         os.link(path, place)
     except OSError:
         temp = os.path.join(folder, temp_name())
-        shutil.copyfile(path, temp)
+        with open(path, "rb") as source, open(temp, "xb") as file:
+            shutil.copyfileobj(source, file)
+            file.flush()
+            share(temp)
+            os.fsync(file.fileno())
         os.replace(temp, place)
     sync_folder(folder)
     return place
@@ -150,7 +154,7 @@ def rebuild(store: LocalStore, *, hints: bool) -> str | None:
     aside = None
     if os.path.exists(store.database_path):
         folder = os.path.join(store.path, ASIDE)
-        os.makedirs(folder, exist_ok=True)
+        make_folders(folder)
         aside = os.path.join(folder, f"store-{time.time_ns()}.db")
         for suffix in ("-wal", "-shm", ""):
             with contextlib.suppress(FileNotFoundError):

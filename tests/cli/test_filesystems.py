@@ -356,3 +356,35 @@ def test_a_repository_that_git_shares_has_a_shared_store(tmp_path: Path) -> None
         mode = (root / ".git" / name).stat().st_mode
         assert mode & stat.S_IWGRP, name
         assert not stat.S_ISDIR(mode) or mode & stat.S_ISGID, name
+
+
+def test_repairs_and_gc_leave_a_shared_store_shared(tmp_path: Path) -> None:
+    root = tmp_path / "work"
+    root.mkdir()
+    subprocess.run(["git", "init", "-q", "--shared=group", str(root)], check=True)
+    work = Work(root)
+    before = os.umask(0o077)
+    try:
+        work.dv("init", "--remote", tmp_path / "remote")
+        for _ in range(2):
+            work.write("d/f", os.urandom(100_000))
+            work.dv("add", "d")
+            work.commit()
+        work.dv("push")
+        one, other = sorted((root / ".git/dv/packs").glob("*/*"))
+        one.write_bytes(one.read_bytes()[:-1_000])
+        work.dv("fsck", "--repair")
+        work.dv("fsck", "--rebuild", "--repair")
+        other.unlink()
+        work.dv("fetch")
+        assert list((root / ".git/dv/aside").glob("*.lost"))
+        work.dv("gc")
+    finally:
+        os.umask(before)
+    found = [root / ".git/dv", *(root / ".git/dv").rglob("*")]
+    assert list((root / ".git/dv/aside").glob("store-*.db"))
+    for path in found:
+        if path.name != "statcache.db":  # which is the worktree's
+            mode = path.stat().st_mode
+            wanted = 0o2070 if path.is_dir() else 0o060
+            assert mode & wanted == wanted, path
