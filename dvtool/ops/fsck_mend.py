@@ -3,7 +3,8 @@
 A pack that is here byte for byte goes up again under its key. Of others the content goes up in new
 packs, and the shard objects that point there get new locations. The order is that of a push: packs,
 proof, shards, proof, roots. A damaged object is copied below `aside/` before anything replaces it;
-one that nothing replaces is left where it is.
+one that nothing replaces is left where it is. Shards and roots are written under a claim, so that
+a gc that removes things meanwhile spares what they name; see `dvtool.store.tombstones`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,6 @@ import contextlib
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from itertools import islice, permutations
-
-import msgspec
 
 from dvtool.backend.base import ObjectInfo
 from dvtool.digest import Digest, digest_of, hasher
@@ -33,27 +31,24 @@ from dvtool.project import Project
 from dvtool.shard import Located, RemotePack, contents_of, encode_object
 from dvtool.store import mending
 from dvtool.store.known import Known
+from dvtool.store.moving import require
 from dvtool.store.packcheck import PackCheck, read_chunks
 from dvtool.store.probe import download_check
 from dvtool.store.proof import located_now
 from dvtool.store.remote import (
-    FORMAT,
     MARK,
     FetchedShard,
     RemoteStore,
-    Root,
     RootManifest,
     pack_key,
     root_key,
     shard_key,
 )
+from dvtool.store.tombstones import Tombstones
 
 ASIDE = "aside/"
 ASIDE_SIZE_MAX_BYTES = 512 << 20
 READ_SIZE_BYTES = 1 << 20
-ORDERS_MAX = 1_000
-"""So many orders of a root's manifests are tried to find its bytes again."""
-
 
 Bring = Callable[[Collection[Digest]], None]
 """Sees to it that the local store has contents, as far as good copies can be reached."""
@@ -92,6 +87,7 @@ class _Mend:
         self.repo_id = repo_id
         self.found = found
         self.bring = bring
+        self.tombstones = Tombstones(remote)
         self.damaged = {one.name: one for one in found.damage}
         self.left = dict(found.bad_packs)
         """Packs that are not sound there yet."""
@@ -358,15 +354,22 @@ class _Mend:
     def _put_shard(
         self, digest: Digest, data: bytes, locations: Mapping[Digest, Sequence[Located]]
     ) -> None:
-        self._set_aside(shard_key(digest))
-        self.remote.put_shard(digest, data)
-        self._prove({shard_key(digest): len(data)})
-        packs = {chunk.pack.digest for chunks in locations.values() for chunk in chunks}
+        every = {chunk.pack for chunks in locations.values() for chunk in chunks}
+        packs = {pack.digest for pack in every}
+        with self.tombstones.claimed(shards=[digest], packs=packs):
+            # What is damaged is pointed to still where there is nothing better.
+            require(self.remote, {pack_key(p.digest): p.size for p in every - self._left(every)})
+            self._set_aside(shard_key(digest))
+            self.remote.put_shard(digest, data)
+            self._prove({shard_key(digest): len(data)})
         self.known.add_objects([ObjectInfo(shard_key(digest), len(data))])
         self.known.add_shards({digest: packs})
         for pack in self.left:
             if pack not in packs:
                 self.found.pointing.get(pack, set()).discard(digest)
+
+    def _left(self, packs: Collection[RemotePack]) -> set[RemotePack]:
+        return {pack for pack in packs if pack.digest in self.left}
 
     def _judge_packs(self) -> None:
         for pack in self.left:
@@ -378,48 +381,24 @@ class _Mend:
     # --- roots ----------------------------------------------------------------------------
 
     def _mend_roots(self) -> None:
-        if not self.found.bad_roots:
+        """Name by a new root what is known here; drop a damaged one that is covered with that.
+
+        Its own bytes cannot be made again: a part of them is random.
+        """
+        names = sorted(self.found.bad_roots)
+        if not names:
             return
-        here = self._manifests_here()
-        for name in sorted(self.found.bad_roots):
-            key = root_key(self.repo_id, name)
-            named = self.known.named_by_root(name)
-            text = _root_text(name, [here[one] for one in here if one in named])
-            if text is not None:
-                self._set_aside(key)
-                self.remote.backend.put(key, text)
-                self._prove({key: len(text)})
-                self.found.rooted |= dict.fromkeys(named, "")
-                self._repaired(key, "its bytes were found again, and put back")
-        left = [name for name in self.found.bad_roots if not self._is_done(name)]
-        if left:
-            self._replace_roots(left, here)
-
-    def _is_done(self, name: str) -> bool:
-        return bool(self.damaged[root_key(self.repo_id, name)].repaired)
-
-    def _replace_roots(self, names: Sequence[str], here: Mapping[Digest, RootManifest]) -> None:
-        """Name by a new root what is known here; drop a damaged one that is covered with that."""
         # Asked now: a new root takes their place in what is known.
         named_by = {name: self.known.named_by_root(name) for name in names}
-        unrooted = [one for digest, one in here.items() if digest not in self.found.rooted]
-        keys = {shard_key(bytes.fromhex(s)) for one in unrooted for s in one.shards}
-        there = self.remote.look(keys)
-        whole = [
-            one
-            for one in unrooted
-            if all(shard_key(bytes.fromhex(shard)) in there for shard in one.shards)
-        ]
-        if whole:
-            name, info = self.remote.put_root(self.repo_id, whole)
-            self._prove({info.key: info.size})
-            self.known.add_objects([info])
-            self.known.add_root(name, [bytes.fromhex(one.manifest) for one in whole])
-            self.found.rooted |= {bytes.fromhex(one.manifest): one.target for one in whole}
+        rooted = self._rooted()
+        self._add_root(
+            [one for digest, one in self._manifests_here().items() if digest not in rooted]
+        )
+        rooted = self._rooted()
         for name in names:
             key = root_key(self.repo_id, name)
             named = named_by[name]
-            if named and named <= self.found.rooted.keys():
+            if named and named <= rooted:
                 self._set_aside(key)
                 self.remote.backend.delete(key)
                 self._repaired(key, "other roots name all that it named; it is in aside/")
@@ -427,6 +406,50 @@ class _Mend:
                 self._failed(
                     key, "it may name manifests of other clones; repeat this in the one that pushed"
                 )
+
+    def _rooted(self) -> set[Digest]:
+        """Return the manifests that sound roots name, without roots that a gc is to remove."""
+        doomed = self.tombstones.doomed_roots(self.tombstones.look())
+        rooted: set[Digest] = set()
+        for name in self.remote.root_names(self.repo_id):
+            if root_key(self.repo_id, name) not in doomed:
+                with contextlib.suppress(CorruptError, ObjectMissing):
+                    root, _ = self.remote.get_root(self.repo_id, name)
+                    rooted.update(bytes.fromhex(one.manifest) for one in root.manifests)
+        return rooted
+
+    def _add_root(self, wanted: Sequence[RootManifest]) -> None:
+        """Add a root for those of the manifests of which the remote has everything."""
+        pointed = self._pointed({bytes.fromhex(shard) for one in wanted for shard in one.shards})
+        whole = [one for one in wanted if all(bytes.fromhex(s) in pointed for s in one.shards)]
+        shards = {bytes.fromhex(shard) for one in whole for shard in one.shards}
+        packs = {pack for shard in shards for pack in pointed[shard]}
+        if not whole:
+            return
+        with self.tombstones.claimed(shards=shards, packs={pack.digest for pack in packs}):
+            expected: dict[str, int | None] = dict.fromkeys(map(shard_key, shards))
+            require(self.remote, expected | {pack_key(pack.digest): pack.size for pack in packs})
+            name, info = self.remote.put_root(self.repo_id, whole)
+            self._prove({info.key: info.size})
+        self.known.add_objects([info])
+        self.known.add_root(name, [bytes.fromhex(one.manifest) for one in whole])
+
+    def _pointed(self, shards: Collection[Digest]) -> dict[Digest, set[RemotePack]]:
+        """Return shard -> the packs it points to, for shards that are whole there, packs too."""
+        found: dict[Digest, set[RemotePack]] = {}
+        for digest in sorted(shards):
+            with contextlib.suppress(CorruptError, ObjectMissing):
+                shard = self.remote.read_shard(digest)
+                if shard.complete:
+                    found[digest] = set(shard.packs())
+        every = {pack for packs in found.values() for pack in packs}
+        there = self.remote.look([pack_key(pack.digest) for pack in every])
+        gone = {
+            pack
+            for pack in every
+            if (info := there.get(pack_key(pack.digest))) is None or info.size != pack.size
+        }
+        return {digest: packs for digest, packs in found.items() if packs.isdisjoint(gone)}
 
     def _manifests_here(self) -> dict[Digest, RootManifest]:
         """Return every manifest of this clone as a root names it, in the order of a push."""
@@ -437,15 +460,6 @@ class _Mend:
                 shards = [ref.blake3 for ref in manifest_shards(version.manifest)]
                 found.setdefault(digest, RootManifest(version.target, digest.hex(), shards))
         return found
-
-
-def _root_text(name: str, manifests: Sequence[RootManifest]) -> bytes | None:
-    """Return the bytes of a root, found by trying the orders that its manifests can have."""
-    for order in islice(permutations(manifests), ORDERS_MAX if manifests else 0):
-        text = msgspec.json.encode(Root(FORMAT, list(order))) + b"\n"
-        if digest_of(text).hex() == name:
-            return text
-    return None
 
 
 def _is_pack(path: str, digest: Digest) -> bool:

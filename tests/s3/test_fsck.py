@@ -11,6 +11,7 @@ import pytest
 
 from dvtool.backend.base import Backend
 from dvtool.digest import digest_of
+from dvtool.errors import BusyError
 from dvtool.findings import Report
 from dvtool.manifest import decode_any_shard
 from dvtool.pack import PackWriter, Placement
@@ -23,6 +24,8 @@ from dvtool.shard import (
     encode_object,
     split_object,
 )
+from dvtool.store.remote import FORMAT, now_text, root_key
+from dvtool.store.tombstones import Tombstone, Tombstones
 from tests.scenario import Clone, Remote, noise
 
 LIMIT = 1 << 30
@@ -329,3 +332,118 @@ def test_few_requests(work: Clone, tmp_path: Path) -> None:
     assert counting.calls["read_into"] == 0
     assert counting.calls["get"] == 4  # dv.json, a root, two lists
     assert counting.calls["list"] + counting.calls["head"] <= 3
+
+
+# --- beside a gc ------------------------------------------------------------------------------
+
+
+def root_keys(work: Clone) -> set[str]:
+    with work.repo() as repo:
+        return set(keys(backend_of(repo), "roots/"))
+
+
+def bury(work: Clone, doomed: list[str], *, roots: bool = False) -> tuple[Tombstones, str]:
+    """Write a tombstone as a gc does, and the mark that what it names is being removed."""
+    with work.repo() as repo:
+        remote = repo.settings.open_remote()
+        tombstones = Tombstones(remote)
+        repo_id = repo.project.config.text("core.repoid")
+        tombstone = Tombstone(
+            FORMAT,
+            now_text(),
+            [] if roots else doomed,
+            roots=doomed if roots else [],
+            repo=repo_id if roots else None,
+        )
+        return tombstones, tombstones.begin_sweep(tombstones.put(tombstone))
+
+
+@pytest.mark.parametrize("remote", ["folder", "moto"], indirect=True)
+def test_no_shard_is_mended_while_a_gc_removes_what_it_needs(
+    work: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dvtool.store.tombstones.WAIT_S", 0)
+    with work.repo() as repo:
+        packs = keys(backend_of(repo), "packs/")
+        lose_shards(backend_of(repo))
+    tombstones, mark = bury(work, packs)
+    busy = check(work, repair=True)
+    assert all("a gc is removing" in one.failed for one in busy.damage if one.kind == "shard")
+    with work.repo() as repo:
+        assert not keys(backend_of(repo), "shards/")
+        assert not keys(backend_of(repo), "gc/claims/"), "a claim is let go in any case"
+    tombstones.end_sweep(mark)
+    assert check(work, repair=True).clean
+    assert not check(work, deep=True).damage
+
+
+@pytest.mark.parametrize("remote", ["folder", "moto"], indirect=True)
+def test_what_a_gc_removed_just_before_is_not_pointed_to(work: Clone) -> None:
+    with work.repo() as repo:
+        lose_shards(backend_of(repo))
+    wait = Tombstones.wait_until_clear
+
+    def removed_meanwhile(self: Tombstones, needed: set[str], claim: str) -> None:
+        lose_packs(self.remote.backend)
+        wait(self, needed, claim)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tombstones, "wait_until_clear", removed_meanwhile)
+        assert not check(work, repair=True).clean
+    with work.repo() as repo:
+        assert not keys(backend_of(repo), "shards/")
+    assert check(work, repair=True).clean
+    assert not check(work, deep=True).damage
+
+
+@pytest.mark.parametrize("remote", ["folder", "moto"], indirect=True)
+def test_a_root_is_replaced_under_a_claim(
+    work: Clone, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dvtool.store.tombstones.WAIT_S", 0)
+    before = root_keys(work)
+    with work.repo() as repo:
+        flip_root(backend_of(repo))
+        tombstones, mark = bury(work, keys(backend_of(repo), "packs/"))
+    with pytest.raises(BusyError):
+        check(work, repair=True)
+    assert root_keys(work) == before
+    tombstones.end_sweep(mark)
+    report = check(work, repair=True)
+    assert report.clean, describe(report)
+    assert len(root_keys(work)) == 1 and not root_keys(work) & before
+    assert not check(work, deep=True).damage
+
+
+@pytest.mark.parametrize("remote", ["folder", "moto"], indirect=True)
+def test_a_root_that_is_to_go_stands_for_no_other(work: Clone, remote: Remote) -> None:
+    with work.repo() as repo:
+        store, repo_id = repo.settings.open_remote(), repo.project.config.text("core.repoid") or ""
+        first = store.root_names(repo_id)[0]
+        doomed, _ = store.put_root(repo_id, store.get_root(repo_id, first)[0].manifests)
+        flip(store.backend, root_key(repo_id, first), 40)
+    bury(work, [root_key(repo_id, doomed)], roots=True)
+    report = check(work, repair=True)
+    assert report.clean, describe(report)
+    with work.repo() as repo:
+        backend_of(repo).delete(root_key(repo_id, doomed))
+    after = check(work)
+    assert not after.damage and after.remote is not None
+    assert after.remote.manifests == 2 and not after.remote.not_pushed
+
+
+@pytest.mark.parametrize("remote", ["folder"], indirect=True)
+def test_a_new_root_names_nothing_that_is_not_whole(work: Clone, remote: Remote) -> None:
+    with work.repo() as repo:
+        backend = backend_of(repo)
+        flip_root(backend)
+        pack = keys(backend, "packs/")[0]
+        held = backend.get(pack, size_max=LIMIT)
+        backend.delete(pack)
+    before = root_keys(work)
+    assert not check(work, repair=True).clean
+    assert before <= root_keys(work), "the damaged root stays while nothing else names it all"
+    with work.repo() as repo:
+        backend_of(repo).put(pack, held)
+    assert check(work, repair=True).clean
+    assert not check(work, deep=True).damage
