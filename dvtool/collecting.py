@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import filelock
 
-from dvtool.atomic import is_temp_name, make_folders, share
+from dvtool.atomic import make_folders, share
 from dvtool.errors import (
     BusyError,
     DvError,
@@ -22,6 +22,7 @@ from dvtool.errors import (
     listing,
 )
 from dvtool.git import Git
+from dvtool.ignore import UNFINISHED
 from dvtool.manifest import MANIFEST_SIZE_MAX_BYTES, SUFFIX, Manifest, decode, manifest_digest
 from dvtool.ops import gc as gc_ops
 from dvtool.ops import remotegc as remote_ops
@@ -29,8 +30,8 @@ from dvtool.project import LOCK_WAIT_S, Project
 from dvtool.saved import FOLDER as SAVED
 from dvtool.settings import Settings
 from dvtool.store.known import Known
-from dvtool.store.local import remove_unfinished
 from dvtool.store.proof import Kept, kept_chunks
+from dvtool.workspace import Workspace
 
 _OBJECT_ID = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{40})\b")
 _STATE_FOLDERS = ("rebase-merge", "rebase-apply", "sequencer")
@@ -145,7 +146,7 @@ def collect_local(project: Project, settings: Settings, request: LocalRequest) -
             ]
             since = gc_ops.needed_by(project, fresh, complete=False)
             result = gc_ops.apply(project, todo, since)
-        result.temp_bytes += remove_unfinished(_unfinished(project))
+            result.temp_bytes += _sweep_worktrees(project.git)
     result.remotes, result.warnings = tuple(remotes), warnings
     result.kept_unpushed_bytes = gc_ops.unheld_bytes(project, needed, held)
     return result
@@ -211,20 +212,16 @@ def _all_worktrees_locked(git: Git) -> Iterator[None]:
         yield
 
 
-def _unfinished(project: Project) -> Iterator[str]:
-    """Yield the unfinished files that interrupted commands left in this worktree."""
-    if project.git.worktree is None:
-        return
-    folders = {os.path.dirname(target) for target in project.targets()}
-    for folder in sorted(folders):
-        place = project.absolute(folder) if folder else project.root
-        with contextlib.suppress(OSError):
-            yield from (
-                os.path.join(place, name) for name in os.listdir(place) if is_temp_name(name)
-            )
-    for target in project.targets():
-        for place, _, names in os.walk(project.absolute(target)):
-            yield from (os.path.join(place, name) for name in names if is_temp_name(name))
+def _sweep_worktrees(git: Git) -> int:
+    """Remove the unfinished files that crashes left in any worktree; return their bytes.
+
+    Hold the locks of all worktrees.
+    """
+    size = 0
+    for top in git.worktrees():
+        with contextlib.suppress(DvError), Git.discover(top) as tree, Workspace(top) as workspace:
+            size += workspace.sweep(tree.untracked(UNFINISHED))
+    return size
 
 
 # --- remotes --------------------------------------------------------------------------------

@@ -374,6 +374,14 @@ class Git:
             if _is_manifest(path, strict=True) and _is_file_inside(top, path, links)
         )
 
+    def untracked(self, name: str) -> list[str]:
+        """Return the files in the working tree, ignored or not, that git does not track and whose
+        own name matches a pattern. Nested repositories are left out.
+        """
+        self._require_worktree()
+        listing = self._run("ls-files", "-z", "-o", "--", f":(top,glob)**/{name}")
+        return sorted(_paths(listing.stdout))
+
     def manifest_blobs_in(
         self, revs: Sequence[str], *, exclude: Sequence[str] = ()
     ) -> dict[str, set[str]]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+
+from dvtool.atomic import TEMP_PREFIX, make_folders
 from dvtool.errors import SetupError, printable
 from dvtool.opener import reason
 from dvtool.workspace import Workspace
 
 FILE = ".gitignore"
 SIZE_MAX_BYTES = 64 << 20
+UNFINISHED = f"{TEMP_PREFIX}[0-9]*-" + "[0-9a-f]" * 12
+"""What matches the names of unfinished files, for git."""
 
 
 def ignore_file(target: str) -> str:
@@ -27,6 +33,24 @@ def ignore_target(workspace: Workspace, target: str) -> list[str]:
 def refuse_unusable(workspace: Workspace, target: str) -> None:
     """Raise the SetupError that `ignore_target` would, before anything else is written."""
     _read(workspace, _place(target)[0])
+
+
+def hide_unfinished(git_dir: str) -> None:
+    """See that git, whose common folder this is, passes over what a crash leaves in worktrees.
+
+    That stands in this clone's `info/exclude`. Where it cannot be written, git shows such files.
+    """
+    path = os.path.join(git_dir, "info", "exclude")
+    line = UNFINISHED.encode()
+    text = b""
+    with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            text = file.read()
+        if line not in text.split(b"\n"):
+            make_folders(os.path.dirname(path))
+            # Added to, not replaced: it is the user's, and may be a link.
+            with open(path, "ab") as file:
+                file.write((b"" if text.endswith(b"\n") or not text else b"\n") + line + b"\n")
 
 
 def unignore_target(workspace: Workspace, target: str) -> list[str]:

@@ -18,6 +18,7 @@ from dvtool.config import Config
 from dvtool.digest import Digest, digest_of
 from dvtool.errors import BusyError, ManifestError, SetupError, UsageError, listing, printable
 from dvtool.git import Git
+from dvtool.ignore import hide_unfinished
 from dvtool.manifest import (
     MANIFEST_SIZE_MAX_BYTES,
     SELF,
@@ -72,6 +73,7 @@ class Project:
         try:
             with filelock.FileLock(path, timeout=LOCK_WAIT_S):
                 atomic.share(path)
+                hide_unfinished(self.git.common_dir)
                 yield
         except filelock.Timeout as error:
             raise BusyError(

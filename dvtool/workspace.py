@@ -321,13 +321,14 @@ class Workspace:
             self.remove(f"{top}/{_PROBE}")
             self.remove_empty_folder(top)
 
-    def sweep(self, paths: Iterable[str]) -> None:
-        """Remove unfinished files that a crash left.
+    def sweep(self, paths: Iterable[str]) -> int:
+        """Remove unfinished files that a crash left; return how many bytes they had.
 
         To be called while no other process may write here; those younger than an hour stay all
         the same, as they may be another machine's on a shared disk.
         """
         oldest = time.time() - UNFINISHED_STALE_S
+        size = 0
         for path in paths:
             with contextlib.suppress(OSError, UnsavedError):
                 found = self.stat(path)
@@ -339,6 +340,8 @@ class Workspace:
                     self.remove_empty_folder(path)
                 else:
                     self.remove(path)
+                    size += found.st_size
+        return size
 
     def sweep_beside(self, path: str) -> None:
         """As `sweep`, for the unfinished files in the folder that a path lies in."""

@@ -241,21 +241,56 @@ def test_gc_with_keep_unpushed_frees_what_is_used_too(abandoned: Work) -> None:
 
 
 def test_gc_sweeps_unfinished_files(pushed: Work) -> None:
-    old = time.time() - 3 * DAY_S
     name = ".dv-tmp-123-0123456789ab"
+    pushed.git("worktree", "add", "-q", "../tree")
+    tree = Work(pushed.root.parent / "tree")
     left = [
-        pushed.write(f"{folder}{name}", b"x" * 1000)
-        for folder in ("", "data/", "data/images/sub/", ".git/dv/tmp/", ".git/dv/packs/ab/")
-    ]
+        work.write(f"{folder}{name}", b"x" * 1000)
+        for work, folder in [
+            (pushed, ""), (pushed, "data/"), (pushed, "data/images/sub/"), (pushed, "code/deep/"),
+            (tree, "data/"),
+        ]
+    ]  # fmt: skip
+    hour = time.time() - 3601
     for path in left:
+        os.utime(path, (hour, hour))
+    assert not pushed.git("status", "--porcelain", "-uall"), "git is not shown them"
+    assert not tree.git("status", "--porcelain", "-uall")
+    in_store = [
+        pushed.write(f".git/dv/{folder}/{name}", b"x" * 1000) for folder in ("tmp", "packs/ab")
+    ]
+    old = time.time() - 3 * DAY_S
+    for path in in_store:
         os.utime(path, (old, old))
     young = pushed.write("data/images/.dv-tmp-123-ffffffffffff")
-    mine = pushed.write("data/images/.dv-tmp-mine")
-    os.utime(mine, (old, old))
-    assert "freed" in pushed.dv("gc").out
-    assert not any(path.exists() for path in left[1:])
+    mine = [pushed.write(f"{folder}/.dv-tmp-mine") for folder in ("data/images", "code")]
+    tracked = pushed.write(f"lib/{name}")
+    pushed.git("add", "-f", str(tracked))
+    for path in (*mine, tracked):
+        os.utime(path, (old, old))
+    assert ".dv-tmp-mine" in pushed.git("status", "--porcelain", "-uall")
+    pushed.dv("gc", "--dry-run")
+    assert all(path.exists() for path in (*left, *in_store))
+    ran = pushed.dv("gc", "--json").json
+    assert ran["freed_bytes"] >= 1000 * len(left + in_store)
+    assert not any(path.exists() for path in (*left, *in_store))
+    assert tracked.exists()
     assert young.exists()
-    assert mine.exists()
+    assert all(path.exists() for path in mine)
+
+
+def test_what_git_is_told_to_pass_over_is_added_once(data: Work) -> None:
+    exclude = data.root / ".git/info/exclude"
+    exclude.write_text("own line, without an end")
+    data.dv("add", "data/images")
+    data.dv("add", "data/table.csv")
+    first, second = exclude.read_text().splitlines()
+    assert first == "own line, without an end"
+    assert second.startswith(".dv-tmp-")
+    shutil.rmtree(exclude.parent)
+    exclude.parent.write_text("in the way")
+    data.write("data/table.csv", "other")
+    data.dv("add", "data/table.csv")
 
 
 def test_gc_when_the_remote_cannot_be_reached(abandoned: Work) -> None:
