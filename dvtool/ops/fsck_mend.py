@@ -305,12 +305,19 @@ class _Mend:
             reader.prepare_chunks(wanted)
             data = ((chunk, bytes(reader.chunk(chunk))) for chunk in sorted(wanted))
             for temp, info in mending.write_packs(self.store, data):
+                key = pack_key(info.digest)
+                again = info.digest in self.left
                 try:
+                    if again:  # the damaged pack had the same content, and so the same name
+                        self._set_aside(key)
                     with open(temp, "rb") as file:
                         self.remote.put_pack(info.digest, file)
                 finally:
                     os.unlink(temp)
-                self._prove({pack_key(info.digest): info.size})
+                self._prove({key: info.size})
+                if again:
+                    del self.left[info.digest]
+                    self._repaired(key, "the same pack was made again and uploaded")
                 pack, places = RemotePack(info.digest, info.size), list(info.index.placements())
                 self.known.add_pack(pack, places)
                 self.places.update({place.digest: Located(pack, place) for place in places})

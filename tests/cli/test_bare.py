@@ -93,3 +93,22 @@ def test_an_empty_bare_repository(bare: Work) -> None:
 def test_inside_the_git_folder(pushed: Work) -> None:
     assert "data/table.csv" in Work(pushed.root / ".git").dv("ls").lines
     Work(pushed.root / ".git").dv("status", code=3)
+
+
+def test_fsck(pushed: Work, mirror: Work) -> None:
+    assert mirror.dv("fsck", "--workspace").lines[-1] == "all of it is whole"
+    mirror.dv("fetch", "HEAD~1", "HEAD")
+    assert mirror.dv("fsck", "--remote", "--deep").lines[-1] == "all of it is whole"
+    pack = max((mirror.root / "dv/packs").glob("*/*"), key=lambda path: path.stat().st_size)
+    pack.write_bytes(bytes(byte ^ 0x55 for byte in pack.read_bytes()))
+    damaged = mirror.dv("fsck", "--json", code=6).json["damage"]
+    assert [one["kind"] for one in damaged] == ["pack"]
+    assert damaged[0]["targets"] and damaged[0]["commits"]
+    mirror.dv("fsck", "--repair")
+    assert mirror.dv("fsck").lines[-1] == "all of it is whole"
+    mirror.dv("fsck", "--rebuild")
+    assert mirror.dv("cat", "data/table.csv").out == "newer"
+    assert mirror.dv("cat", "--rev", "HEAD~1", "data/table.csv").out == "x,y\n1,2\n"
+    (pushed.root.parent / "remote/packs").rename(pushed.root.parent / "lost")
+    mirror.dv("fsck", "--remote", "--repair")
+    assert mirror.dv("fsck", "--remote", "--deep").lines[-1] == "all of it is whole"

@@ -134,3 +134,24 @@ def test_the_superproject_adds_nothing_in_a_submodule(parent: Work, path: str) -
     assert f"dv -C {'sub'} add" in ran.err
     assert Work(parent.root / "sub").git("status", "--porcelain") == ""
     assert os.listdir(parent.root / "data") == ["own.txt"]
+
+
+def test_fsck_with_two_worktrees(pushed: Work, tree: Work) -> None:
+    tree.dv("checkout")
+    tree.write("data/images/side.txt", "only in the manifest of the side")
+    tree.dv("add", "data/images")  # neither committed nor pushed
+    (tree.root / "data/images/side.txt").unlink()
+    for work in (pushed, tree):
+        assert work.dv("fsck", "--workspace", "--remote").lines[-1] == "all of it is whole"
+    found = pushed.dv("fsck", "--json").json
+    assert found["store"]["contents"] == tree.dv("fsck", "--json").json["store"]["contents"] == 5
+    for pack in _packs(pushed.root / ".git/dv"):
+        pack.write_bytes(bytes(byte ^ 0x55 for byte in pack.read_bytes()))
+    damage = pushed.dv("fsck", "--json", code=6).json["damage"]
+    assert "data/images/side.txt" in {file["path"] for one in damage for file in one["files"]}
+    tree.write("data/images/side.txt", "only in the manifest of the side")
+    # What is lost here comes from the worktree at hand; the other's files are not looked at.
+    tree.dv("fsck", "--repair")
+    for work in (pushed, tree):
+        assert work.dv("fsck", "--workspace").lines[-1] == "all of it is whole"
+        assert work.dv("status", "--json").json
