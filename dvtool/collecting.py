@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import filelock
@@ -137,7 +137,9 @@ def collect_local(project: Project, settings: Settings, request: LocalRequest) -
     held, remotes, warnings = _held(project, settings, asked)
     todo = gc_ops.plan(project, needed, held, rule, gc_ops.now_s())
     result = gc_ops.Collected(todo)
-    if not request.dry_run:
+    if request.dry_run:
+        result.losing = _losing(project, todo.chunks.difference(held.chunks))
+    else:
         with _all_worktrees_locked(project.git):
             fresh = [
                 one
@@ -150,6 +152,25 @@ def collect_local(project: Project, settings: Settings, request: LocalRequest) -
     result.remotes, result.warnings = tuple(remotes), warnings
     result.kept_unpushed_bytes = gc_ops.unheld_bytes(project, needed, held)
     return result
+
+
+def _losing(project: Project, chunks: Collection[bytes]) -> tuple[str, ...]:
+    """Return the commits, also those that nothing refers to, that name any of these chunks."""
+    if not chunks:
+        return ()
+    git = project.git
+    every = git.every_commit()
+    losing: set[str] = set()
+    for path, blobs in git.manifest_blobs_in(every).items():
+        for blob in blobs:
+            with contextlib.suppress(ManifestError, MissingError):
+                one = decode(git.read_blob(blob), path)
+                needed = gc_ops.needed_by(project, [one], complete=False)
+                if not needed.chunks.isdisjoint(chunks):
+                    losing.add(blob)
+    if not losing:
+        return ()
+    return tuple(c for c in every if not losing.isdisjoint(git.manifests_at(c).values()))
 
 
 def _refuse_shared(project: Project, request: LocalRequest) -> None:

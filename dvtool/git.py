@@ -469,6 +469,13 @@ class Git:
                 return self.read_blob(blob_id.decode("ascii"))
         return None
 
+    def every_commit(self) -> list[str]:
+        """Return the ids of all commits that are here, also of those that nothing refers to."""
+        form = "--batch-check=%(objecttype) %(objectname)"
+        answer = self._run("cat-file", form, "--batch-all-objects", "--unordered").stdout
+        found = (line.split(" ") for line in answer.decode("ascii").splitlines())
+        return sorted(object_id for kind, object_id in found if kind == "commit")
+
     def object_sizes(self, object_ids: Sequence[str]) -> dict[str, int]:
         """Return the size in bytes of each object that is here."""
         lines = "".join(f"{one}\n" for one in object_ids).encode("ascii")

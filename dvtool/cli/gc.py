@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _AGE = re.compile(r"(\d+)(d|h|m|s|)")
 _UNITS_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "": 86_400}
 GRACE = "14d"
+COMMITS_SHOWN_MAX = 5
 
 
 def age_text(age_s: float) -> str:
@@ -53,7 +55,7 @@ def _grace_s(_context: click.Context, _option: click.Parameter, value: str) -> f
     exits=(4, 6, 7, 9),
     json_keys=(
         '{"remote", "dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", '
-        '"freed_bytes", "kept_unpushed_bytes", "asked", "warnings"}; with '
+        '"freed_bytes", "kept_unpushed_bytes", "losing", "asked", "warnings"}; with '
         '--remote: {"remote", "dry_run", "dead", "dead_bytes", "moved_packs", "moved_bytes", '
         '"roots_replaced", "expired": [{"target", "manifest"}], '
         '"removed", "removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}; with '
@@ -156,7 +158,7 @@ def _show_local(screen: Screen, done: Collected, *, dry_run: bool, as_json: bool
                 f"would free {size_text(plan.bytes)} in {count_text(len(plan.chunks), 'chunk')}, "
                 f"and write {count_text(count, 'pack')} anew ({plan.merged:,} to merge small ones)"
             )
-        screen.line("no commit would lose data")
+        _show_losing(screen, done.losing)
     elif plan.empty and not done.temp_bytes:
         screen.done("nothing to free")
     else:
@@ -171,6 +173,18 @@ def _show_local(screen: Screen, done: Collected, *, dry_run: bool, as_json: bool
         )
 
 
+def _show_losing(screen: Screen, commits: Sequence[str]) -> None:
+    if not commits:
+        screen.line("no commit would lose data")
+        return
+    names = ", ".join(commit[:10] for commit in commits[:COMMITS_SHOWN_MAX])
+    more = f" and {len(commits) - COMMITS_SHOWN_MAX:,} more" * (len(commits) > COMMITS_SHOWN_MAX)
+    screen.line(
+        f"{count_text(len(commits), 'commit')} that nothing refers to would lose data which no "
+        f"remote has: {names}{more}"
+    )
+
+
 def _local_json(done: Collected, *, dry_run: bool) -> dict[str, Any]:
     return {
         "remote": None,
@@ -181,6 +195,7 @@ def _local_json(done: Collected, *, dry_run: bool) -> dict[str, Any]:
         "packs_merged": done.plan.merged,
         "freed_bytes": done.freed_bytes + done.temp_bytes,
         "kept_unpushed_bytes": done.kept_unpushed_bytes,
+        "losing": list(done.losing),
         "asked": list(done.remotes),
         "warnings": done.warnings,
     }
@@ -215,7 +230,8 @@ def _show_remote(screen: Screen, done: RemoteCollected, *, dry_run: bool, as_jso
         count = len(plan.dead) + len(plan.move)
         say(f"{verb} {count_text(count, 'object')}, {size_text(plan.freed_bytes)}")
     if dry_run:
-        screen.line("no commit would lose data")
+        but = " but for what is expired" if plan.expired else ""
+        screen.line(f"all that was pushed there stays whole{but}")
     _show_waiting(screen, done)
 
 

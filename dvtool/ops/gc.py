@@ -90,6 +90,8 @@ class Collected:
     warnings: list[str] = field(default_factory=list)
     kept_unpushed_bytes: int = 0
     """Bytes that nothing here needs and that no remote was seen to hold; they stay."""
+    losing: tuple[str, ...] = ()
+    """With `dry_run`: the commits that name content which would go and which no remote has."""
 
 
 def needed_by(project: Project, manifests: Iterable[Manifest], *, complete: bool) -> Needed:

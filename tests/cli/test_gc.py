@@ -94,6 +94,25 @@ def test_gc_keeps_what_no_remote_has_unless_asked(abandoned: Work) -> None:
     assert abandoned.read("data/a.bin") == noise(300_000, 1)
 
 
+def test_a_dry_run_names_the_commits_that_would_lose_data(abandoned: Work) -> None:
+    lost = abandoned.git("rev-parse", "ORIG_HEAD")
+    assert abandoned.dv("gc", "--dry-run").lines[-1] == "no commit would lose data"
+    # Nothing refers to the commit any more, but git has not yet removed it.
+    abandoned.git("update-ref", "-d", "ORIG_HEAD")
+    abandoned.git("reflog", "expire", "--expire=now", "--all")
+    age(abandoned, days=15)
+    ran = abandoned.dv("gc", "--unpushed", "--dry-run")
+    assert ran.lines[-1] == "no commit would lose data", "the remote has it"
+    shutil.rmtree(abandoned.root.parent / "remote" / "roots")
+    ran = abandoned.dv("gc", "--unpushed", "--dry-run")
+    assert ran.lines[-1].endswith(f"would lose data which no remote has: {lost[:10]}")
+    assert abandoned.dv("gc", "--unpushed", "--dry-run", "--json").json["losing"] == [lost]
+    assert abandoned.dv("gc", "--dry-run", "--json").json["losing"] == []
+    abandoned.git("gc", "-q", "--prune=now")
+    ran = abandoned.dv("gc", "--unpushed", "--dry-run")
+    assert ran.lines[-1] == "no commit would lose data"
+
+
 def test_gc_keeps_what_is_young(work: Work) -> None:
     work.write("data/a.bin", noise(100_000, 1))
     work.dv("add", "data")
@@ -324,7 +343,7 @@ def test_gc_remote_by_the_command_line(pushed: Work) -> None:
     (remote / "shards/07").mkdir()
     (remote / "shards/07" / ("07" * 32)).write_bytes(b"stray")
     assert pushed.dv("gc", "--remote", "-n").out.splitlines() == [
-        "would bury 1 object, 5 B", "no commit would lose data",
+        "would bury 1 object, 5 B", "all that was pushed there stays whole",
     ]  # fmt: skip
     assert "buried 1 object, 5 B" in pushed.dv("gc", "--remote").out
     ran = pushed.dv("gc", "--remote=origin")
