@@ -42,7 +42,7 @@ _LABELS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "failed": ("FAI
     help="Try out a remote, the default one without NAME, and nothing else.",
 )
 def doctor(frame: Frame, remote: str | None, as_json: bool) -> None:
-    """Check Python, git, packages, the repository, its settings, the store and the remote.
+    """Check Python, git, packages, the repository, its settings, the store, hooks and the remote.
 
     Nothing is changed. The default remote is contacted. With --remote, it is tried out: what the
     store supports, what the credentials allow, how fast it is. Up to 8 MiB are read; an object of
@@ -74,6 +74,8 @@ def _checks(frame: Frame) -> Iterator[Check]:
     try:
         with frame.repo(required=False) as repo:
             yield from checks.check_project(repo.project)
+            hooks = repo.automation.status()
+            yield checks.check_hooks(hooks.folder, {one.name: one.state for one in hooks.hooks})
             yield from checks.check_remote(repo.project.config, repo.settings.open_remote)
     except DvError as error:
         yield checks.failed("repository", error)

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -157,6 +157,20 @@ def _check_store(project: Project) -> Check:
         return Check("store", "failed", detail, "check who owns it, and its permissions")
     size = sum(pack.size for pack in packs)
     return Check("store", "ok", f"in {len(packs):,} packs in {place}", bytes=size)
+
+
+def check_hooks(folder: str, states: Mapping[str, str]) -> Check:
+    """Say whether git runs our hooks; `states` is hook -> what `dv hooks status` says of it.
+
+    They may well be left out, but not be there in part.
+    """
+    if all(state in ("installed", "called") for state in states.values()):
+        return Check("hooks", "ok", f"installed in {folder}")
+    if not any(state in ("installed", "called", "outdated") for state in states.values()):
+        hint = "for git push to take the data along: dv hooks install"
+        return Check("hooks", "ok", "not installed", hint)
+    texts = (f"{name}: {state}" for name, state in states.items() if state != "installed")
+    return Check("hooks", "warning", ", ".join(texts), "run: dv hooks install")
 
 
 def _check_space(project: Project) -> Check:

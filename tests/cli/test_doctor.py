@@ -24,9 +24,24 @@ def test_doctor_is_content(pushed: Work) -> None:
     assert found["ok"] is True
     assert [one["name"] for one in found["checks"]] == [
         *("python", "git", "packages", "repository", "settings"),
-        *("manifests", "store", "disk", "remote"),
+        *("manifests", "store", "disk", "hooks", "remote"),
     ]
     assert set(found["checks"][0]) == {"name", "state", "detail", "hint", "bytes"}
+
+
+def test_hooks_in_place_and_not(pushed: Work) -> None:
+    pushed.dv("hooks", "uninstall")
+    found = _state(pushed, "hooks")
+    assert (found["state"], found["detail"]) == ("ok", "not installed")
+    assert "dv hooks install" in found["hint"]
+    pushed.dv("hooks", "install")
+    found = _state(pushed, "hooks")
+    assert found["state"] == "ok"
+    assert found["detail"].startswith("installed in ")
+    (pushed.root / ".git/hooks/pre-push").write_text("#!/bin/sh\n")
+    found = _state(pushed, "hooks")
+    assert found["state"] == "warning"
+    assert found["detail"].startswith("pre-push: ")
 
 
 def _state(work: Work, name: str, *, code: int = 0) -> dict[str, str]:
