@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from dvtool.digest import Digest
 from tests.crash import checks
 from tests.crash.inject.fault_points import FAILS
 from tests.crash.scenarios import SCENARIOS, Scenario
@@ -40,6 +41,8 @@ class Prepared:
     points: tuple[Point, ...]
     before: checks.Report
     after: checks.State
+    damaged: frozenset[Digest]
+    """The bytes of damaged packs, which must stay."""
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +56,14 @@ def prepared(request: pytest.FixtureRequest, fast_folder: Path) -> Prepared:
     scenario.prepare(world)
     world.save()
     before = world.check()
-    assert not before.problems
+    assert bool(before.problems) == scenario.damaged, before.problems
+    damaged = frozenset(checks.damaged_packs(world.work)) if scenario.damaged else frozenset()
     run = world.run(scenario.command, point=0)
     points = world.trace()
     assert run.code in (0, 1) if scenario.by_git else run.code == 0, run.err
     assert not run.hit
     finish(scenario, world)
-    return Prepared(scenario, world, tuple(points), before, world.state())
+    return Prepared(scenario, world, tuple(points), before, world.state(), damaged)
 
 
 def finish(scenario: Scenario, world: World) -> None:
@@ -120,11 +124,17 @@ def judge(prepared: Prepared, run: Run, mode: str) -> list[str]:
     if mode == "power":
         world.lose_statcache()
     report = world.check()
-    found += report.problems
-    lost = prepared.before.every - report.every
+    before = prepared.before
+    known = {one.rpartition(": ")[0] for one in before.problems}
+    found += [one for one in report.problems if one.rpartition(": ")[0] not in known]
+    lost = (before.named | before.workspace if scenario.frees else before.every) - report.every
     if lost:
         found.append(f"{len(lost)} contents are lost: {sorted(d.hex()[:12] for d in lost)}")
     found += _repetition(prepared, run)
+    if scenario.damaged:
+        found += [f"when all is done: {one}" for one in world.check().problems]
+        if not prepared.damaged <= checks.bytes_kept(world.work):
+            found.append("a damaged pack was deleted, not set aside")
     return found
 
 
@@ -136,7 +146,8 @@ def _ending(scenario: Scenario, world: World, run: Run, mode: str) -> list[str]:
         found.append(f"exit code {run.code} after Ctrl-C")
     if run.code < 0:
         found.append(f"was ended by signal {-run.code}")
-    if run.code and not scenario.by_git and "error:" not in run.err:
+    told = "error:" in run.err or ("fsck" in scenario.command and "damaged" in run.out)
+    if run.code and not scenario.by_git and not told:
         found.append("says nothing of an error")
     left = checks.leftovers(world.live)
     if left and not run.hit.startswith("unlink"):
