@@ -47,13 +47,28 @@ class Prepared:
 
 
 @pytest.fixture(scope="module")
-def prepared(request: pytest.FixtureRequest, fast_folder: Path) -> Prepared:
+def ready() -> dict[str, Prepared]:
+    """What was prepared already, by the scenario's name."""
+    return {}
+
+
+@pytest.fixture
+def prepared(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    fast_folder: Path,
+    ready: dict[str, Prepared],
+) -> Prepared:
     scenario: Scenario = request.param
     server = request.getfixturevalue("moto_server") if scenario.s3 else None
-    world = World(fast_folder / scenario.name, server)
-    if server is not None:
-        for name, value in server.env.items():
-            os.environ[name] = value
+    for name, value in (server.env if server else {}).items():
+        monkeypatch.setenv(name, value)
+    if scenario.name not in ready:
+        ready[scenario.name] = prepare(scenario, World(fast_folder / scenario.name, server))
+    return ready[scenario.name]
+
+
+def prepare(scenario: Scenario, world: World) -> Prepared:
     scenario.prepare(world)
     world.save()
     before = world.check()

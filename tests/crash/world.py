@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.crash import checks
 from tests.crash.inject.fault_points import DEADLY, READS, VARIABLE
 from tests.s3.servers import S3Server
@@ -220,10 +218,7 @@ class World:
             checks.check_remote(report, BACKUP, self.backup())
             there = {"origin": self.objects(), BACKUP: self.backup()}
             remotes = [name for name, objects in there.items() if "dv.json" in objects]
-            with pytest.MonkeyPatch.context() as patch:
-                for name, value in (self.server.env if self.server else {}).items():
-                    patch.setenv(name, value)
-                report.problems += checks.found_by_fsck(work, remotes)
+            report.problems += checks.found_by_fsck(work, remotes)
         # What lies beside the worktree at the start, such as the origin's files, counts too.
         return report
 
