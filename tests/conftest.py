@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,15 @@ GITCONFIG = """\
     allow = always
 """
 FOREIGN_PREFIXES = ("AWS_", "BOTO", "DV_", "GIT_", "RCLONE_", "XDG_")
+
+
+UNTIL_S = float(os.environ.get("DV_TEST_UNTIL", "inf"))
+"""When, in seconds since 1970, tests begin no more. For scripts/soak."""
+
+
+def pytest_runtest_setup() -> None:
+    if time.time() > UNTIL_S:
+        pytest.skip("the time is over")
 
 
 @pytest.fixture(scope="session", autouse=True)
