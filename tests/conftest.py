@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,15 @@ SAMPLED = {
 All take some twenty minutes of two cores more; which ones are left out does not change by itself.
 """
 FOREIGN_PREFIXES = ("AWS_", "BOTO", "DV_", "GIT_", "RCLONE_", "XDG_")
+
+
+UNTIL_S = float(os.environ.get("DV_TEST_UNTIL", "inf"))
+"""When, in seconds since 1970, tests begin no more. For scripts/soak."""
+
+
+def pytest_runtest_setup() -> None:
+    if time.time() > UNTIL_S:
+        pytest.skip("the time is over")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

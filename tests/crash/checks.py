@@ -22,9 +22,11 @@ from dvtool.digest import EMPTY, Digest, digest_of
 from dvtool.errors import DvError
 from dvtool.manifest import SUFFIX, Entries, Manifest, decode, decode_shard
 from dvtool.pack import Recipe, chunk_in, read_index, unpack_frame
+from dvtool.repo import Repo
 from dvtool.shard import split_object
 from dvtool.store.local import LocalStore
 from dvtool.store.remote import Root
+from dvtool.store.tombstones import TOMBSTONES
 from tests.scenario import tree
 
 Objects = Mapping[str, bytes]
@@ -74,6 +76,37 @@ def check_repository(work: Path, remote: Objects) -> Report:
     return report
 
 
+def check_remote(report: Report, name: str, remote: Objects) -> None:
+    """Check one more remote by itself. It does not count as a place where content is."""
+    _check_objects(report, name, remote)
+
+
+def found_by_fsck(work: Path, remotes: Iterable[str]) -> list[str]:
+    """Return what `dv fsck` finds damaged or missing: in the store, and on remotes by name."""
+    with Repo.open(str(work)) as repo:
+        named = [name for name in remotes if name in repo.settings.remotes()]
+        damage = [one for name in named or [None] for one in repo.fsck(remote=name).damage]
+    found = {f"fsck: {one.place}: {one.name} {one.problem}" for one in damage}
+    # While a merge is open that is how it should be; all sides are in the index.
+    return sorted(one for one in found if not one.endswith("conflict markers in it"))
+
+
+def damaged_packs(work: Path) -> set[Digest]:
+    """Return the hashes of the bytes of packs that are not what their names say."""
+    packs = {path.name: digest_of(path.read_bytes()) for path in _files(work / ".git/dv/packs")}
+    return {digest for name, digest in packs.items() if digest.hex() != name}
+
+
+def bytes_kept(work: Path) -> set[Digest]:
+    """Return the hashes of the bytes of all packs, and of what repairs set aside."""
+    kept = (*_files(work / ".git/dv/packs"), *_files(work / ".git/dv/aside"))
+    return {digest_of(path.read_bytes()) for path in kept}
+
+
+def _files(top: Path) -> list[Path]:
+    return [path for path in top.rglob("*") if path.is_file() and not is_temp_name(path.name)]
+
+
 def contents_of_files(work: Path) -> set[Digest]:
     """Return the contents of the files in a worktree, dvtool's and git's own left out."""
     found = set()
@@ -88,9 +121,9 @@ def contents_of_files(work: Path) -> set[Digest]:
 
 
 def read_objects(top: Path) -> dict[str, bytes]:
-    """Return key -> bytes of the packs, shards, roots and dv.json below a folder."""
+    """Return key -> bytes of the packs, shards, roots, graves and dv.json below a folder."""
     found = {}
-    for kind in ("packs", "shards", "roots", "dv.json"):
+    for kind in ("packs", "shards", "roots", TOMBSTONES, "dv.json"):
         place = top / kind
         for path in [place] if place.is_file() else place.rglob("*"):
             if path.is_file() and not is_temp_name(path.name):
@@ -264,6 +297,7 @@ class State:
     refs: str
     store: frozenset[Digest]
     remote: frozenset[str]
+    backup: frozenset[str]
 
     def differences(self, other: State) -> list[str]:
         found = []
@@ -281,11 +315,13 @@ class State:
             found.append(f"the store has {len(more)} contents more and {len(less)} fewer")
         if self.remote != other.remote:
             found.append(f"on the remote differ: {sorted(self.remote ^ other.remote)}")
+        if self.backup != other.backup:
+            found.append(f"on the backup differ: {sorted(self.backup ^ other.backup)}")
         return found
 
 
-def state(work: Path, remote: Objects) -> State:
-    """Return the state of a clone and its remote. Packs may differ, what is in them not."""
+def state(work: Path, remote: Objects, backup: Objects) -> State:
+    """Return the state of a clone and its remotes. Packs may differ, what is in them not."""
     files = {
         path: what
         for path, what in tree(work).items()
@@ -296,14 +332,6 @@ def state(work: Path, remote: Objects) -> State:
         text = (work / ".dvconfig").read_text()
         files[".dvconfig"] = re.sub("[0-9a-f]{32}", "ID", text)
         index = re.sub("[0-9a-f]{40}( 0\t.dvconfig\n)", r"BLOB\1", index)
-    report = Report()
-    there = {digest.hex() for digest in _check_objects(report, "remote", remote)}
-    for key, data in remote.items():
-        if key.startswith("shards/"):
-            there.add(key)
-        elif key.startswith("roots/"):
-            root = msgspec.json.decode(data, type=Root)
-            there |= {f"root of {one.target} {one.manifest}" for one in root.manifests}
     held: set[Digest] = set()
     if (work / ".git/dv/store.db").exists():
         with LocalStore(str(work / ".git/dv")) as local:
@@ -313,8 +341,22 @@ def state(work: Path, remote: Objects) -> State:
         index,
         git(work, "for-each-ref"),
         frozenset(held),
-        frozenset(there),
+        frozenset(_things_on(remote)),
+        frozenset(_things_on(backup)),
     )
+
+
+def _things_on(remote: Objects) -> set[str]:
+    """Return what a remote holds: contents, shards, what roots name, how much is buried."""
+    there = {digest.hex() for digest in contents_in(remote)}
+    for key, data in remote.items():
+        if key.startswith("shards/"):
+            there.add(key)
+        elif key.startswith("roots/"):
+            root = msgspec.json.decode(data, type=Root)
+            there |= {f"root of {one.target} {one.manifest}" for one in root.manifests}
+    buried = sum(key.startswith(TOMBSTONES) for key in remote)
+    return there | ({f"{buried} tombstones"} if buried else set())
 
 
 def leftovers(top: Path) -> list[str]:

@@ -9,13 +9,15 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.crash.world import World
+from tests.crash.world import BACKUP, World
 from tests.scenario import Clone, noise
 
 Command = tuple[str, ...]
 KIB = 1 << 10
 SHARDED_FILES = 1_050
 """Above the 1,000 entries that stand in a manifest itself."""
+SMALL_PACKS = 9
+"""More than gc leaves as they are."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Scenario:
     s3: bool = False
     slow: bool = False
     """Many points or much data: the sample takes fewer."""
+    frees: bool = False
+    """The command is there to let go of content that nothing names."""
+    damaged: bool = False
+    """The store is damaged at the start. Repeating the command makes it whole."""
 
 
 def _data(clone: Clone) -> None:
@@ -223,6 +229,102 @@ def index_lost(world: World) -> None:
     clone.remove("data/big")
 
 
+def forget(clone: Clone) -> None:
+    """Take from git what no branch has."""
+    clone.git("reflog", "expire", "--expire=now", "--all")
+    (clone.path / ".git/ORIG_HEAD").unlink(missing_ok=True)
+    clone.git("gc", "-q", "--prune=now")
+
+
+def abandoned(world: World, *, push: bool = True) -> Clone:
+    """Leave two versions that git has forgotten; of one, a file is in use again."""
+    clone = pushed(world)
+    _change_and_back(clone, {"kept": 3, "dead": 4}, push=push)
+    _change_and_back(clone, {"all-dead": 5}, push=push)
+    clone.write("data/kept", noise(20 * KIB * 3, 3))
+    clone.add("data")
+    clone.commit("three")
+    if push:
+        with clone.repo() as repo:
+            repo.push()
+    forget(clone)
+    return clone
+
+
+def _change_and_back(clone: Clone, files: dict[str, int], *, push: bool) -> None:
+    for name, seed in files.items():
+        clone.write(f"data/{name}", noise(20 * KIB * seed, seed))
+    clone.add("data")
+    clone.commit("abandoned")
+    if push:
+        with clone.repo() as repo:
+            repo.push()
+    clone.git("reset", "-q", "--hard", "HEAD~1")
+    with clone.repo() as repo:
+        repo.checkout()
+
+
+def collectable(world: World) -> None:
+    abandoned(world)
+
+
+def collectable_unpushed(world: World) -> None:
+    abandoned(world, push=False)
+
+
+def small_packs(world: World) -> None:
+    clone = pushed(world)
+    for number in range(SMALL_PACKS):
+        clone.write(f"data/{number}", noise(5 * KIB, 10 + number))
+        clone.add("data")
+        clone.commit(f"small {number}")
+
+
+def to_sweep(world: World) -> None:
+    """Leave a tombstone on the remote, for a version that no commit has."""
+    with abandoned(world).repo() as repo:
+        done = repo.gc_remote(expire=True, grace_s=0)
+    assert done.plan.dead
+    assert done.plan.replace
+
+
+def to_copy(world: World) -> None:
+    with pushed(world).repo() as repo:
+        repo.settings.set_remote(BACKUP, str(world.live / BACKUP))
+
+
+def pushed_only(world: World) -> None:
+    pushed(world)
+
+
+def rotten(world: World) -> None:
+    """Leave a damaged pack, whose content is good on the remote and not in the workspace."""
+    clone = pushed(world)
+    _damage_a_pack(clone)
+    clone.remove("data/big")
+
+
+def rotten_unpushed(world: World) -> None:
+    """Leave a damaged pack, whose content is good in the workspace and nowhere else."""
+    _damage_a_pack(committed(world))
+
+
+def _damage_a_pack(clone: Clone) -> None:
+    packs = [path for path in (clone.path / ".git/dv/packs").rglob("*") if path.is_file()]
+    largest = max(packs, key=lambda path: (path.stat().st_size, path.name))
+    data = bytearray(largest.read_bytes())
+    data[1_000] ^= 0xFF
+    largest.chmod(0o644)
+    largest.write_bytes(data)
+
+
+GC_NOW = ("dv", "gc", "--remote", "--expire", "--grace", "0d")
+TOUCH = ("touch", "--date", "30 days ago")
+A_MONTH_PASSES = ("find", "..", "-path", "*/remote/gc/*", "-type", "f", "-exec", *TOUCH, "{}", "+")
+"""What died is believed no more; until then its claims keep what they name, by design."""
+GC_LATER = (GC_NOW, A_MONTH_PASSES, GC_NOW, GC_NOW, GC_NOW)
+"""Bury; sweep that, and move what is left of packs mostly dead; sweep those packs."""
+
 SCENARIOS = (
     Scenario("init", only_git, ("dv", "init", "--remote", "../remote")),
     Scenario("add-first", new_repository, ("dv", "add", "data")),
@@ -256,6 +358,28 @@ SCENARIOS = (
     Scenario("rm-part", two_commits, ("dv", "rm", "--data", "data/new"), fine=(0, 2)),
     Scenario("resolve", conflicted, ("dv", "resolve", "--theirs")),
     Scenario("resolve-both", conflicted, ("dv", "resolve", "--both")),
+    Scenario("gc", collectable, ("dv", "gc")),
+    Scenario("gc-merge", small_packs, ("dv", "gc")),
+    Scenario(
+        "gc-unpushed",
+        collectable_unpushed,
+        ("dv", "gc", "--unpushed", "--grace", "0d"),
+        frees=True,
+    ),
+    Scenario("gc-remote-bury", collectable, GC_NOW, again=GC_LATER, frees=True),
+    Scenario("gc-remote-sweep", to_sweep, GC_NOW, again=GC_LATER, frees=True),
+    Scenario("gc-remote-undo", to_sweep, ("dv", "gc", "--remote", "--undo")),
+    Scenario("remote-copy", to_copy, ("dv", "remote", "copy", "origin", BACKUP)),
+    Scenario(
+        "fsck-repair",
+        rotten,
+        ("dv", "fsck", "--repair"),
+        # What a remote has is no damage once the pack is mended; it is fetched as ever.
+        again=(("dv", "fsck", "--repair"), ("dv", "fetch")),
+        damaged=True,
+    ),
+    Scenario("fsck-repair-files", rotten_unpushed, ("dv", "fsck", "--repair"), damaged=True),
+    Scenario("fsck-rebuild", pushed_only, ("dv", "fsck", "--rebuild")),
     Scenario("hooks-install", committed, ("dv", "hooks", "install")),
     Scenario("hook-commit", hooked_commit, ("git", "commit", "-qm", "x"), fine=(0, 1), by_git=True),
     Scenario(

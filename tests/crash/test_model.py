@@ -171,6 +171,10 @@ class Team(RuleBasedStateMachine):
         try:
             for commit in sorted(self.published):
                 self._restore(commit)
+            for model in self.models:
+                with model.clone.repo() as repo:
+                    report = repo.fsck(workspace=True, remote="", deep=True)
+                assert report.clean, report.damage
         finally:
             shutil.rmtree(self.base)
 
@@ -406,7 +410,56 @@ class Team(RuleBasedStateMachine):
         model.manifest = self._read_manifest(model)
         getattr(self, verb)(number)
 
-    # A rule for gc belongs here: it must leave every published commit restorable.
+    # --- giving space back ------------------------------------------------------------------
+
+    @rule(number=clones)
+    def gc(self, number: int) -> None:
+        model = self.models[number]
+        with self._nothing_lost(), model.clone.repo() as repo:
+            done = repo.gc()
+        assert not done.warnings
+        self.done["freed"] += bool(done.freed_bytes)
+        self._check_unchanged(model)
+
+    @rule(number=clones, unpushed=st.booleans())
+    def forget(self, number: int, unpushed: bool) -> None:
+        """Lose what git knows of earlier states, then free what only these had, even unpushed."""
+        model = self.models[number]
+        model.clone.git("reflog", "expire", "--expire=now", "--all")
+        (model.clone.path / ".git/ORIG_HEAD").unlink(missing_ok=True)
+        with self._named_stays(), model.clone.repo() as repo:
+            done = repo.gc(unpushed=unpushed, grace_s=0)
+        self.done["forgotten"] += bool(done.freed_bytes)
+        self._check_unchanged(model)
+
+    @rule(number=clones)
+    def gc_remote(self, number: int) -> None:
+        """Bury what no root names, and remove at once what was buried before."""
+        model = self.models[number]
+        with self._named_stays(), model.clone.repo() as repo:
+            done = repo.gc_remote(grace_s=0)
+        self.done["buried"] += not done.plan.empty
+        self.done["swept"] += bool(done.removed_bytes)
+        self._check_unchanged(model)
+
+    @rule(number=clones)
+    def gc_undo(self, number: int) -> None:
+        with self._nothing_lost(), self.models[number].clone.repo() as repo:
+            repo.gc_undo()
+
+    @rule(number=clones)
+    def rebuild(self, number: int) -> None:
+        """Lose the index and have `fsck` make it again from the packs."""
+        model = self.models[number]
+        self.lose_index(number)
+        with self._nothing_lost(), model.clone.repo() as repo:
+            report = repo.fsck(rebuild=True)
+        assert report.clean, report.damage
+        self._check_unchanged(model)
+
+    def _check_unchanged(self, model: Model) -> None:
+        assert files_in(model.clone) == model.files
+        self._check_manifest(model)
 
     # --- what always holds ------------------------------------------------------------------
 
@@ -419,6 +472,25 @@ class Team(RuleBasedStateMachine):
         finally:
             lost = before - self._contents()
             assert not lost, f"lost: {[digest.hex() for digest in lost]}"
+
+    @contextlib.contextmanager
+    def _named_stays(self) -> Iterator[None]:
+        """What files, or manifests in git, have or name can be had after a command as before."""
+        before = self._contents() & self._named()
+        try:
+            yield
+        finally:
+            lost = before - self._contents()
+            assert not lost, f"lost: {[digest.hex() for digest in lost]}"
+
+    def _named(self) -> set[Digest]:
+        named = set()
+        for model in self.models:
+            named |= checks.contents_of_files(model.clone.path)
+            for where, text in checks.manifests(model.clone.path):
+                entries = (decode(text, where).entries or {}).values()
+                named |= {entry.digest for entry in entries if entry.size > 0}
+        return named
 
     def _contents(self) -> set[Digest]:
         found = checks.contents_in(checks.read_objects(self.remote))
@@ -476,6 +548,12 @@ _DAYS = (
     ("write", "checkout"),
     ("lose_statcache",),
     ("lose_index",),
+    ("rebuild",),
+    ("gc",),
+    ("checkout_commit", "commit", "forget", "gc"),
+    ("gc_remote",),
+    ("gc_remote", "gc_undo", "push"),
+    ("push", "gc", "gc_remote"),
 )
 """What somebody does in one go, in one clone. Single steps alone would seldom get anywhere."""
 
@@ -491,6 +569,7 @@ def _steps(dice: random.Random) -> Iterator[tuple[str, dict[str, object]]]:
             "new": dice.choice(NAMES),
             "content": dice.choice(CONTENTS),
             "executable": dice.random() < 0.3,
+            "unpushed": dice.random() < 0.5,
             "branch": dice.choice(BRANCHES),
             "side": dice.choice(("ours", "theirs")),
             "verb": dice.choice(("add", "checkout", "push", "drop")),

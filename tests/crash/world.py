@@ -22,6 +22,8 @@ INJECT = Path(__file__).parent / "inject"
 RUN_TIMEOUT_S = 120
 DATE = "2026-01-31T12:00:00+00:00"
 BUCKET_PREFIX = "team/data"
+BACKUP = "backup"
+"""The folder, and the name, of a second remote, where a scenario has one."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,10 @@ class World:
                 body = client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
                 found[key.removeprefix(f"{BUCKET_PREFIX}/")] = body
         return found
+
+    def backup(self) -> dict[str, bytes]:
+        """Return everything on the second remote."""
+        return checks.read_objects(self.live / BACKUP)
 
     def lose_statcache(self) -> None:
         """Take back what a command wrote into the statcache, which never waits for the disk."""
@@ -209,11 +215,15 @@ class World:
         report = checks.Report()
         if (work / ".git").exists():
             report = checks.check_repository(work, self.objects())
+            checks.check_remote(report, BACKUP, self.backup())
+            there = {"origin": self.objects(), BACKUP: self.backup()}
+            remotes = [name for name, objects in there.items() if "dv.json" in objects]
+            report.problems += checks.found_by_fsck(work, remotes)
         # What lies beside the worktree at the start, such as the origin's files, counts too.
         return report
 
     def state(self) -> checks.State:
-        return checks.state(self.work, self.objects())
+        return checks.state(self.work, self.objects(), self.backup())
 
 
 def deadly(points: Sequence[Point]) -> list[Point]:
