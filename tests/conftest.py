@@ -57,7 +57,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_sampled(nodeid: str) -> bool:
     file, _, name = nodeid.partition("::")
-    return "[" not in name or xxhash.xxh3_64_intdigest(name) % SAMPLED.get(file, 1) == 0
+    number = xxhash.xxh3_64_intdigest(name.encode("utf-8", "backslashreplace"))
+    return "[" not in name or number % SAMPLED.get(file, 1) == 0
 
 
 @pytest.fixture(scope="session", autouse=True)
