@@ -175,6 +175,17 @@ def test_without_permission_to_remove_nothing_is_written(remote: RemoteStore) ->
     assert refusing.calls["put"] == 0
 
 
+def test_a_root_under_another_name_stops_everything(remote: RemoteStore) -> None:
+    manifest = RootManifest("data", named("m1").hex(), [])
+    name, info = remote.put_root(REPO, [manifest])
+    text = remote.backend.get(info.key, size_max=MIB)
+    remote.backend.put(root_key(REPO, named("other").hex()), text)
+    assert remote.get_root(REPO, name)[0].manifests == [manifest]
+    with pytest.raises(CorruptError, match="other bytes than its name says"):
+        collect(remote, 0)
+    assert remote.backend.head(pack_key(named("stray"))) is not None
+
+
 def test_both_clocks_must_say_that_it_is_time(remote: RemoteStore, tmp_path: Path) -> None:
     tombstones = Tombstones(remote)
     key = pack_key(named("stray"))
