@@ -148,6 +148,17 @@ def test_a_sweep_recomputes_what_is_dead() -> None:
 # --- over a real folder ---------------------------------------------------------------------
 
 
+def test_a_sweep_spares_what_another_repository_names() -> None:
+    survey = there(
+        {"r1": (REPO, {"m1": ["s1"]}), "r2": (OTHER, {"m2": ["s2"]})},
+        {"s1": {"p1": 1}, "s2": {"p2": 1}},
+        {"p1": 1, "p2": 1, "p3": 1},
+    )
+    for repo in (REPO, None):
+        grave = Tombstone(1, "", sorted(survey.objects), [], repo)
+        assert remotegc.to_remove(survey, grave, None) == ([[], [], [pack_key(named("p3"))]], 4)
+
+
 @pytest.fixture
 def remote(tmp_path: Path) -> RemoteStore:
     (tmp_path / "remote").mkdir()
