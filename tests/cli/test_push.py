@@ -158,6 +158,21 @@ def test_push_content_that_is_nowhere(pushed: Work) -> None:
     assert "hint: push from the clone" in ran.err
 
 
+def test_push_sends_no_damaged_pack(data: Work) -> None:
+    packs = [path for path in (data.root / ".git/dv/packs").rglob("*") if path.is_file()]
+    for path in packs:
+        text = bytearray(path.read_bytes())
+        text[1] ^= 1
+        path.chmod(0o644)
+        path.write_bytes(text)
+    ran = data.dv("push", code=6)
+    assert "is damaged" in ran.err
+    assert "dv fsck --repair" in ran.err
+    remote = data.root.parent / "remote"
+    assert not [path for path in remote.rglob("*") if path.name in {pack.name for pack in packs}]
+    assert not (remote / "roots").exists()
+
+
 def test_push_to_s3_and_back(data: Work, s3_env: S3Server) -> None:
     url = f"s3://{s3_env.new_bucket()}/prefix"
     data.dv("remote", "set", "origin", url, "--endpoint-url", s3_env.endpoint_url)

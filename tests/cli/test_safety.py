@@ -57,6 +57,31 @@ def test_an_edit_during_a_checkout_is_not_taken_for_clean(
     assert (mine.path / "data/x").read_bytes() == b"USER\n"
 
 
+@pytest.mark.parametrize("name", ["data/there", "data/new"])
+def test_an_edit_during_a_checkout_is_not_replaced(
+    mine: Clone, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The edit, of a file or a new one, comes after the plan, just before the file is written."""
+    mine.write("data/there", b"one\n")
+    mine.write("data/new", b"one\n")
+    mine.add("data")
+    first = mine.commit("one")
+    mine.write("data/there", b"two\n")
+    mine.remove("data/new")
+    mine.add("data")
+    mine.commit("two")
+    write_files = checkout._write_files
+
+    def edited_before(*args: object) -> None:
+        mine.write(name, b"USER\n")
+        write_files(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(checkout, "_write_files", edited_before)
+    with mine.repo() as repo, pytest.raises(UnsavedError, match=f"{name} changed"):
+        repo.checkout(first)
+    assert (mine.path / name).read_bytes() == b"USER\n"
+
+
 def test_content_of_a_lost_pack_counts_as_missing(mine: Clone, remote: Remote) -> None:
     mine.write("data/f", b"precious")
     mine.add("data")

@@ -143,7 +143,8 @@ class World:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         if fault is not None:
-            env["PYTHONPATH"] = str(INJECT)
+            # This tree's dvtool, wherever another one may be installed.
+            env["PYTHONPATH"] = os.pathsep.join([str(INJECT), str(INJECT.parents[2])])
             env[VARIABLE] = json.dumps(fault)
         args = list(command)
         if args[0] == "dv":

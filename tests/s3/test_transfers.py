@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dvtool import pack
+from dvtool.digest import digest_of
 from dvtool.errors import CorruptError, MissingError, RemoteError
 from dvtool.store.remote import RemoteStore
 from tests.faulty import Faulty
@@ -142,6 +144,26 @@ class TestProof:
         with mine.repo() as repo, pytest.raises(RemoteError, match="not as they were sent"):
             repo.push()
 
+    @pytest.mark.parametrize("kind", ["pack", "shard", "root"])
+    def test_a_store_that_loses_what_it_took_is_found_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    ) -> None:
+        mine = make(tmp_path / "mine", Remote(str(tmp_path / "remote")), files=2)
+        put = getattr(RemoteStore, f"put_{kind}")
+
+        def forgetful(self: RemoteStore, *args: object) -> object:
+            stored = put(self, *args)
+            self.backend.delete((stored[1] if kind == "root" else stored).key)
+            return stored
+
+        monkeypatch.setattr(RemoteStore, f"put_{kind}", forgetful)
+        with mine.repo() as repo, pytest.raises(RemoteError, match=f"not have .*\n.*{kind}s/"):
+            repo.push()
+        assert kind == "root" or not (tmp_path / "remote/roots").exists()
+        monkeypatch.undo()
+        with mine.repo() as repo:
+            assert repo.push().pushed.changed
+
 
 class TestResuming:
     def test_a_push_goes_on_where_it_was_cut_off(
@@ -248,6 +270,35 @@ class TestSeveralRemotes:
             repo.pull()
         assert str(tmp_path / "a") in str(caught.value)
         assert f"and: {tmp_path / 'b'}" in str(caught.value)
+
+
+def test_a_pack_under_the_name_of_another_is_not_kept(tmp_path: Path) -> None:
+    """Sound in itself, with the same chunks and of the same size: only its id tells."""
+    remote = Remote(str(tmp_path / "remote"))
+    mine = Clone.new(tmp_path / "mine", remote)
+    chunks = [noise(40_000, 0), noise(40_000, 1)]
+    for number, chunk in enumerate(chunks):
+        mine.write(f"data/{number}", chunk)
+    mine.add("data")
+    mine.commit("one")
+    with mine.repo() as repo:
+        repo.push()
+    (path,) = [path for path in (tmp_path / "remote/packs").rglob("*") if path.is_file()]
+    before = path.read_bytes()
+    index = pack.read_index(io.BytesIO(before), size=len(before), where="")
+    made = io.BytesIO()
+    writer = pack.PackWriter(made)
+    for chunk in sorted(chunks, key=lambda data: -index.chunk_digests.index(digest_of(data))):
+        writer.add(digest_of(chunk), chunk)
+    writer.finish()
+    assert made.getvalue() != before
+    assert len(made.getvalue()) == len(before)
+    path.chmod(0o644)
+    path.write_bytes(made.getvalue())
+    theirs = mine.clone(tmp_path / "theirs", remote)
+    with theirs.repo() as repo, pytest.raises(CorruptError, match="name says"):
+        repo.pull()
+    assert not list((theirs.path / ".git/dv/packs").rglob(path.name))
 
 
 def test_a_pack_that_was_replaced_meanwhile_is_found_by_its_shard(

@@ -344,6 +344,14 @@ def test_a_chunk_that_is_not_what_its_digest_says_is_refused() -> None:
         assert "other bytes" in str(refusal(lying))
 
 
+def test_a_frame_that_is_not_what_its_guard_says_is_refused() -> None:
+    """Also where every chunk in it is sound: a scan may look at the guards alone."""
+    data, info = packed([noise(0, 40 * KIB), noise(1, 40 * KIB)])
+    info.index.frame_guards[1] ^= 1
+    lying = with_index(data[: info.index.data_size], encode_index(info.index))
+    assert "damaged" in str(refusal(lying))
+
+
 def test_chunks_beyond_the_end_of_their_frame_are_refused() -> None:
     data, info = packed([noise(0, 50), noise(1, 50)])
     info.index.chunk_sizes[1] = 51

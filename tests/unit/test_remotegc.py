@@ -148,6 +148,17 @@ def test_a_sweep_recomputes_what_is_dead() -> None:
 # --- over a real folder ---------------------------------------------------------------------
 
 
+def test_a_sweep_spares_what_another_repository_names() -> None:
+    survey = there(
+        {"r1": (REPO, {"m1": ["s1"]}), "r2": (OTHER, {"m2": ["s2"]})},
+        {"s1": {"p1": 1}, "s2": {"p2": 1}},
+        {"p1": 1, "p2": 1, "p3": 1},
+    )
+    for repo in (REPO, None):
+        grave = Tombstone(1, "", sorted(survey.objects), [], repo)
+        assert remotegc.to_remove(survey, grave, None) == ([[], [], [pack_key(named("p3"))]], 4)
+
+
 @pytest.fixture
 def remote(tmp_path: Path) -> RemoteStore:
     (tmp_path / "remote").mkdir()
@@ -173,6 +184,17 @@ def test_without_permission_to_remove_nothing_is_written(remote: RemoteStore) ->
         with pytest.raises(RemoteForbidden, match="may not remove"):
             work()
     assert refusing.calls["put"] == 0
+
+
+def test_a_root_under_another_name_stops_everything(remote: RemoteStore) -> None:
+    manifest = RootManifest("data", named("m1").hex(), [])
+    name, info = remote.put_root(REPO, [manifest])
+    text = remote.backend.get(info.key, size_max=MIB)
+    remote.backend.put(root_key(REPO, named("other").hex()), text)
+    assert remote.get_root(REPO, name)[0].manifests == [manifest]
+    with pytest.raises(CorruptError, match="other bytes than its name says"):
+        collect(remote, 0)
+    assert remote.backend.head(pack_key(named("stray"))) is not None
 
 
 def test_both_clocks_must_say_that_it_is_time(remote: RemoteStore, tmp_path: Path) -> None:

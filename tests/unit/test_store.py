@@ -97,6 +97,15 @@ def test_an_adopted_pack_lies_under_its_id(store: LocalStore) -> None:
     ]
 
 
+def test_a_pack_that_did_not_get_into_place_is_not_indexed(store: LocalStore) -> None:
+    temp, info = new_pack(store, [SMALL])
+    os.unlink(temp)
+    with pytest.raises(FileNotFoundError):
+        store.adopt([(temp, info)])
+    assert store.lacking([digest_of(SMALL)])
+    assert not store.db.packs()
+
+
 def test_lacking_is_what_cannot_be_made_whole(store: LocalStore) -> None:
     chunks = pieces(LARGE)
     recipe = recipe_of(chunks)

@@ -1,0 +1,527 @@
+"""Breaks promises on purpose, one at a time, in a copy of the project: do its tests notice?
+
+Run by scripts/mutants, with parts of the names of breaks to try only those. It prints a table and
+exits with 1 if a break slipped through. A break that no test notices asks for a test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache", "dist", "build")
+TIME_MAX_S = 300.0
+PASSED, FAILED = 0, 1
+"""What pytest exits with; all else means that it did not get as far as to judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """A change of `old`, which stands once in `file`, that breaks a promise of docs/design.md."""
+
+    name: str
+    promise: int
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+BREAKS = (
+    # --- nothing is lost ------------------------------------------------------------------
+    Break(
+        "a file takes its name before it is flushed",
+        1,
+        "dvtool/atomic.py",
+        "                os.fsync(file.fileno())\n",
+        "                pass\n",
+        ("tests/crash/test_order.py::"
+         "test_a_file_is_flushed_before_it_takes_its_name_and_its_folder_after[add-sharded]",),
+    ),
+    Break(
+        "store.db names packs whose names are not flushed",
+        1,
+        "dvtool/store/local.py",
+        "        for folder in folders | {os.path.join(self.path, PACKS)}:\n"
+        "            sync_folder(folder)\n"
+        "        self.db.add_packs(infos)\n",
+        "        self.db.add_packs(infos)\n"
+        "        for folder in folders | {os.path.join(self.path, PACKS)}:\n"
+        "            sync_folder(folder)\n",
+        ("tests/crash/test_order.py::test_what_is_referred_to_comes_first[packs before store.db]",),
+    ),
+    Break(
+        "store.db names packs that are not in place",
+        1,
+        "dvtool/store/local.py",
+        "        every = list(packs)\n        with _removing_on_error() as made:\n",
+        "        every = list(packs)\n        self.db.add_packs([info for _, info in every])\n"
+        "        with _removing_on_error() as made:\n",
+        ("tests/unit/test_store.py",),
+    ),
+    Break(
+        "a pack goes before what stays of it is in another",
+        1,
+        "dvtool/store/local.py",
+        "        self.adopt(fresh)\n"
+        "        infos = [info for _, info in fresh]\n"
+        "        self._remove_packs(\n"
+        "            {d: p for d, p in places.items() "
+        "if d not in {i.digest for i in infos}}, infos\n"
+        "        )\n",
+        "        infos = [info for _, info in fresh]\n"
+        "        self._remove_packs(\n"
+        "            {d: p for d, p in places.items() "
+        "if d not in {i.digest for i in infos}}, infos\n"
+        "        )\n"
+        "        self.adopt(fresh)\n",
+        ("tests/crash/test_order.py::test_what_is_referred_to_comes_first"
+         "[what stays of a pack before the pack goes]",),
+    ),
+    Break(
+        "checkout replaces unsaved changes",
+        1,
+        "dvtool/ops/checkout.py",
+        "    result.unsaved = sorted("
+        "path for path in at_stake if scan.digests[path] in lacking)\n",
+        "    result.unsaved = []\n",
+        ("tests/cli/test_checkout.py",),
+    ),
+    Break(
+        "checkout replaces what was edited meanwhile",
+        1,
+        "dvtool/ops/checkout.py",
+        "        # The last moment before the file is replaced.\n"
+        "        _refuse_meddled(project, todo, path)\n",
+        "",
+        ("tests/cli/test_safety.py",),
+    ),
+    Break(
+        "--force replaces without saving",
+        1,
+        "dvtool/ops/checkout.py",
+        "    return save_files(project, unsaved)\n",
+        "    return []\n",
+        ("tests/cli/test_checkout.py",),
+    ),
+    Break(
+        "the statcache is believed of files stamped as they were read",
+        1,
+        "dvtool/statcache.py",
+        "        -1 if racy else found.st_size,\n",
+        "        found.st_size,\n",
+        ("tests/unit/test_statcache.py",),
+    ),
+    Break(
+        "drop frees what the remote does not prove",
+        1,
+        "dvtool/ops/drop.py",
+        "    if lost:\n        raise UnsavedError(\n            f\"{remote.url} does not say",
+        "    if False:\n        raise UnsavedError(\n            f\"{remote.url} does not say",
+        ("tests/cli/test_drop.py",),
+    ),
+    Break(
+        "gc of the store forgets reflogs",
+        1,
+        "dvtool/git.py",
+        'return self._history_manifests("--all", "--reflog")',
+        'return self._history_manifests("--all")',
+        ("tests/cli/test_gc.py::test_gc_keeps_what_can_still_be_asked_for[reflog]",),
+    ),
+    Break(
+        "gc of the store forgets stashes",
+        1,
+        "dvtool/git.py",
+        'return self._history_manifests("--all", "--reflog")',
+        'return self._history_manifests("--exclude=refs/stash", "--all")',
+        ("tests/cli/test_gc.py::test_gc_keeps_what_can_still_be_asked_for[stash]",),
+    ),
+    Break(
+        "gc of the store forgets other worktrees",
+        1,
+        "dvtool/collecting.py",
+        "    for git_dir, top in git.worktree_git_dirs().items():\n",
+        "    for git_dir, top in list(git.worktree_git_dirs().items())[:1]:\n",
+        ("tests/cli/test_gc.py::test_gc_keeps_what_can_still_be_asked_for[other worktree]",),
+    ),
+    Break(
+        "gc of the store does not look again before it removes",
+        1,
+        "dvtool/collecting.py",
+        "            since = gc_ops.needed_by(project, fresh, complete=False)\n",
+        "            since = gc_ops.Needed()\n",
+        ("tests/cli/test_gc.py::test_an_add_at_any_moment_of_a_gc_loses_nothing[plan]",),
+    ),
+    Break(
+        "a repair deletes the damaged pack",
+        1,
+        "dvtool/store/mending.py",
+        "            places[check.digest] = set_aside(store, path)\n",
+        "            places[check.digest] = path\n",
+        ("tests/cli/test_fsck.py::test_what_was_damaged_is_set_aside_and_never_deleted",),
+    ),
+    Break(
+        "gc plans by this repository's roots only",
+        1,
+        "dvtool/ops/remotegc.py",
+        "    stay = [one for one in there.roots.values() if one not in replaced]\n",
+        "    stay = [r for r in there.roots.values() if r.repo == repo and r not in replaced]\n",
+        ("tests/unit/test_remotegc.py",),
+    ),
+    Break(
+        "gc removes by one repository's roots only",
+        1,
+        "dvtool/ops/remotegc.py",
+        "    stay = [one for key, one in there.roots.items() if key not in roots]\n",
+        "    stay = [\n"
+        "        one\n"
+        "        for key, one in there.roots.items()\n"
+        "        if key not in roots and one.repo == grave.repo\n"
+        "    ]\n",
+        ("tests/unit/test_remotegc.py",),
+    ),
+    Break(
+        "gc sweeps by roots that it read before its mark",
+        1,
+        "dvtool/ops/remotegc.py",
+        "        mark = tombstones.begin_sweep(grave.name)\n"
+        "        try:\n"
+        "            look = tombstones.look()\n"
+        "            now_s = look.now_s(mark)\n"
+        "            info = look.tombstones.get(grave.name)\n"
+        "            if info is None or age_s(info, grave.tombstone.created, now_s) < grace_s:\n"
+        "                return None\n"
+        "            there = _survey_for(remote, tombstones.claims(look, now_s), "
+        "grave.tombstone, due)\n",
+        "        look = tombstones.look()\n"
+        "        now_s = time.time()\n"
+        "        there = _survey_for(remote, tombstones.claims(look, now_s), "
+        "grave.tombstone, due)\n"
+        "        mark = tombstones.begin_sweep(grave.name)\n"
+        "        try:\n"
+        "            info = look.tombstones.get(grave.name)\n"
+        "            if info is None or age_s(info, grave.tombstone.created, now_s) < grace_s:\n"
+        "                return None\n",
+        ("tests/model/test_real_code.py::test_push_of_what_is_being_swept",),
+    ),
+    Break(
+        "gc heeds no claims",
+        1,
+        "dvtool/ops/remotegc.py",
+        "_survey_for(remote, tombstones.claims(look, now_s), grave.tombstone, due)",
+        "_survey_for(remote, [], grave.tombstone, due)",
+        ("tests/model/test_real_code.py::test_push_of_what_is_being_swept",),
+    ),
+    Break(
+        "gc removes although roots cannot be read",
+        1,
+        "dvtool/store/survey.py",
+        "    if result.faults:\n        raise CorruptError(\n",
+        "    if False:\n        raise CorruptError(\n",
+        ("tests/s3/test_gc.py::test_a_remote_that_is_not_whole_is_left_alone",),
+    ),
+    Break(
+        "gc goes by the clock of whoever wrote a tombstone",
+        1,
+        "dvtool/store/tombstones.py",
+        "    return said if info.modified_s is None else min(said, now_s - info.modified_s)\n",
+        "    return said\n",
+        ("tests/unit/test_remotegc.py",),
+    ),
+    Break(
+        "push writes no claim",
+        1,
+        "dvtool/ops/push.py",
+        "        with self.tombstones.claimed(shards=self.shards.keys(), packs=packs):\n",
+        "        with contextlib.nullcontext():\n",
+        ("tests/model/test_real_code.py::test_push_of_what_is_being_swept",),
+    ),
+    Break(
+        "push does not look again once it has claimed",
+        1,
+        "dvtool/ops/push.py",
+        "            if not self._still_there(packs, whole):\n",
+        "            if False:\n",
+        ("tests/model/test_real_code.py::test_push_of_what_is_being_swept",),
+    ),
+    # --- nothing unverified is believed ---------------------------------------------------
+    Break(
+        "a chunk is read unchecked",
+        2,
+        "dvtool/pack.py",
+        "    if len(view) != size or digest_of(view) != digest:\n",
+        "    if len(view) != size:\n",
+        ("tests/unit/test_store.py",),
+    ),
+    Break(
+        "a file of several chunks is read unchecked",
+        2,
+        "dvtool/store/local.py",
+        "        if whole.digest() != digest:\n            self._name_damage(digest)\n",
+        "        whole.digest()\n",
+        ("tests/unit/test_store.py",),
+    ),
+    Break(
+        "the guards of frames are not checked",
+        2,
+        "dvtool/pack.py",
+        "        if len(stored) != size or guard_of(stored) != guard:\n",
+        "        if len(stored) != size:\n",
+        ("tests/unit/test_pack.py::test_a_frame_that_is_not_what_its_guard_says_is_refused",),
+    ),
+    Break(
+        "a fetched pack is not checked against its id",
+        2,
+        "dvtool/ops/fetch.py",
+        "                if whole.hash.digest() != pack.digest:\n",
+        "                if False:\n",
+        ("tests/s3/test_transfers.py::test_a_pack_under_the_name_of_another_is_not_kept",),
+    ),
+    Break(
+        "a recipe from elsewhere is believed untried",
+        2,
+        "dvtool/store/local.py",
+        "                    if sum(map(len, reader.read(recipe.digest))) == recipe.size:\n"
+        "                        proven.append(recipe)\n",
+        "                    proven.append(recipe)\n",
+        ("tests/unit/test_store.py",),
+    ),
+    Break(
+        "a shard of another hash is taken",
+        2,
+        "dvtool/manifest.py",
+        "    if digest_of(text) != digest:\n",
+        "    if False:\n",
+        ("tests/unit/test_manifest.py::test_a_shard_must_have_its_hash",),
+    ),
+    Break(
+        "a root of another hash is taken",
+        2,
+        "dvtool/store/remote.py",
+        "        if digest_of(text).hex() != name:\n",
+        "        if False:\n",
+        ("tests/unit/test_remotegc.py",),
+    ),
+    Break(
+        "a path may hold ..",
+        2,
+        "dvtool/manifest.py",
+        '        if component in ("", ".", ".."):\n',
+        '        if component in ("", "."):\n',
+        ("tests/unit/test_manifest.py::test_a_path_that_could_lead_outside_is_refused",),
+    ),
+    Break(
+        "a path may lead into .git",
+        2,
+        "dvtool/manifest.py",
+        '        if plain in (".git", "git~1"):\n',
+        "        if False:\n",
+        ("tests/unit/test_manifest.py::test_a_path_that_could_lead_outside_is_refused",),
+    ),
+    Break(
+        "a symlink may lead out of its target",
+        2,
+        "dvtool/manifest.py",
+        '    if joined == ".." or joined.startswith("../"):\n',
+        "    if False:\n",
+        ("tests/unit/test_manifest.py::test_a_symlink_that_leads_outside_is_refused",),
+    ),
+    Break(
+        "a symlink in the workspace is followed on writing",
+        2,
+        "dvtool/workspace.py",
+        "        try:\n            return os.open(name, FOLDER_FLAGS, dir_fd=above)\n",
+        "        try:\n            return os.open(name, FOLDER_FLAGS & ~_NOFOLLOW, dir_fd=above)\n",
+        ("tests/unit/test_workspace.py",),
+    ),
+    Break(
+        "a symlink to a folder is followed on reading",
+        2,
+        "dvtool/opener.py",
+        "            fd = os.open(name, FOLDER_FLAGS, dir_fd=fd)\n",
+        "            fd = os.open(name, FOLDER_FLAGS & ~_NOFOLLOW, dir_fd=fd)\n",
+        ("tests/unit/test_opener.py",),
+    ),
+    Break(
+        "a symlink to a file is followed on reading",
+        2,
+        "dvtool/opener.py",
+        "FILE_FLAGS = READ_FLAGS | _NOFOLLOW\n",
+        "FILE_FLAGS = READ_FLAGS\n",
+        ("tests/unit/test_opener.py",),
+    ),
+    Break(
+        "a symlink in a folder remote is followed",
+        2,
+        "dvtool/backend/local.py",
+        "os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)",
+        "os.open(name, _FOLDER_FLAGS, dir_fd=folder)",
+        ("tests/unit/test_backend.py::TestLocal",),
+    ),
+    Break(
+        "a profile is taken from .dvconfig",
+        2,
+        "dvtool/config.py",
+        "    elif not key.committed:\n",
+        "    elif False:\n",
+        ("tests/unit/test_config.py::test_local_keys_are_refused_in_the_committed_file",),
+    ),
+    Break(
+        "credentials in .dvconfig are let pass",
+        2,
+        "dvtool/config.py",
+        '        if _CREDENTIAL.search(field.replace("-", "").replace("_", "")):\n',
+        "        if False:\n",
+        ("tests/unit/test_config.py::test_credentials_are_refused_in_the_committed_file",),
+    ),
+    Break(
+        "a redirection to another host is followed",
+        2,
+        "dvtool/backend/guard.py",
+        "        if not allowed:\n",
+        "        if False:\n",
+        ("tests/s3/test_hostile.py::test_a_redirection_elsewhere_is_not_followed",),
+    ),
+    # --- "pushed" means proven ------------------------------------------------------------
+    Break(
+        "push believes what it knew of the remote",
+        3,
+        "dvtool/store/proof.py",
+        "    sound = remote.confirmed(expected.values(), there)\n    known.add_objects(",
+        "    sound = dict(expected)\n    known.add_objects(",
+        ("tests/s3/test_transfers.py::TestProof::"
+         "test_what_changed_behind_our_back_is_uploaded_again[rclone-packs/-delete]",),
+    ),
+    Break(
+        "push believes sizes alone where an MD5 is known",
+        3,
+        "dvtool/store/remote.py",
+        "                differs = None not in (one.md5, found.md5) and one.md5 != found.md5\n",
+        "                differs = False\n",
+        ("tests/s3/test_transfers.py::TestProof::"
+         "test_a_store_that_keeps_other_bytes_is_found_out",),
+    ),
+    Break(
+        "push does not see that its packs arrived",
+        3,
+        "dvtool/ops/push.py",
+        "        lost = set(packs) - confirm_packs(self.remote, self.known, packs, there)\n",
+        "        lost: set[Digest] = set()\n",
+        ("tests/s3/test_transfers.py::TestProof::"
+         "test_a_store_that_loses_what_it_took_is_found_out",),
+    ),
+    Break(
+        "push does not see that shards and roots arrived",
+        3,
+        "dvtool/ops/push.py",
+        "            self._refuse_lost([info.key for info in expected if info.key not in sound])\n",
+        "            self._refuse_lost([])\n",
+        ("tests/s3/test_transfers.py::TestProof::"
+         "test_a_store_that_loses_what_it_took_is_found_out",),
+    ),
+    Break(
+        "push sends a damaged pack",
+        3,
+        "dvtool/ops/push.py",
+        "            if whole.digest() != upload.pack.digest:\n",
+        "            if False:\n",
+        ("tests/cli/test_push.py::test_push_sends_no_damaged_pack",),
+    ),
+    Break(
+        "push publishes the root before the shards",
+        3,
+        "dvtool/ops/push.py",
+        "            if plan.lacking:\n"
+        "                self._publish_shards(plan, located)\n"
+        "            if time.monotonic() - started > CLAIM_USED_S:\n"
+        "                return False\n"
+        "            self._publish_root(self._unrooted(plan.proven.roots))\n",
+        "            self._publish_root(self._unrooted(plan.proven.roots))\n"
+        "            if plan.lacking:\n"
+        "                self._publish_shards(plan, located)\n",
+        ("tests/crash/test_order.py::test_what_is_referred_to_comes_first"
+         "[shards before roots on the remote]",),
+    ),
+)  # fmt: skip
+
+
+def main(parts: Sequence[str]) -> int:
+    """Try the breaks whose names hold one of `parts`, all if none is given."""
+    chosen = [one for one in BREAKS if not parts or any(part in one.name for part in parts)]
+    with tempfile.TemporaryDirectory(prefix="dv-mutants-") as scratch:
+        copy = Path(scratch) / "project"
+        shutil.copytree(PROJECT, copy, ignore=LEFT_OUT)
+        texts = [_broken(copy, one) for one in chosen]
+        code, said = _run(copy, sorted({test for one in chosen for test in one.tests}))
+        if code != PASSED:
+            print(f"{said}\nthese tests do not pass as it is, so they can notice nothing")
+            return FAILED
+        print("| promise | broken on purpose | noticed by | s |\n|---|---|---|---|", flush=True)
+        slipped = 0
+        for number, (one, text) in enumerate(zip(chosen, texts, strict=True), start=1):
+            started = time.monotonic()
+            test = _noticed(copy, one, text, number)
+            slipped += test is None
+            took_s = time.monotonic() - started
+            by = f"`{test}`" if test else "**SLIPPED THROUGH**"
+            print(f"| {one.promise} | {one.name} | {by} | {took_s:.0f} |", flush=True)
+    print(f"\n{len(chosen)} breaks, {slipped} slipped through")
+    return FAILED if slipped else PASSED
+
+
+def _broken(copy: Path, one: Break) -> str:
+    """Return the text of a break's file with the break in it."""
+    text = (copy / one.file).read_text()
+    if text.count(one.old) != 1:
+        sys.exit(f"{one.name}: {one.file} holds this {text.count(one.old)} times:\n{one.old}")
+    broken = text.replace(one.old, one.new)
+    compile(broken, one.file, "exec")
+    return broken
+
+
+def _noticed(copy: Path, one: Break, text: str, number: int) -> str | None:
+    """Return the test that failed with the break in place, None if none did."""
+    path = copy / one.file
+    path.write_text(text)
+    os.utime(path, (number, number))  # compiled files are told apart by whole seconds
+    code, said = _run(copy, one.tests)
+    shutil.copy2(PROJECT / one.file, path)
+    if code not in (PASSED, FAILED):
+        sys.exit(f"{one.name}: pytest could not judge it ({code}):\n{said}")
+    words = ("FAILED ", "ERROR ")
+    lines = [line.split(" ", 1)[1] for line in said.splitlines() if line.startswith(words)]
+    if code == PASSED:
+        return None
+    return lines[0].partition(" - ")[0].replace("|", "\\|") if lines else "no summary"
+
+
+def _run(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
+    """Run tests of the copy up to the first failure; return pytest's exit code and what it said.
+
+    A run without end counts as a failure: whoever waits for it notices.
+    """
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    environment = {**os.environ, "PYTHONPATH": str(copy), "COLUMNS": "500"}
+    with subprocess.Popen(
+        command, cwd=copy, env=environment, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        try:
+            said, _ = process.communicate(timeout=TIME_MAX_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return FAILED, f"FAILED did not end within {TIME_MAX_S:.0f} s"
+    return process.returncode, said
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
