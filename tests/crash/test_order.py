@@ -40,6 +40,11 @@ def last(points: Sequence[Point], kind: str, holds: str) -> int:
     return max(p.number for p in points if p.kind == kind and holds in f"{p.path}$")
 
 
+def following(points: Sequence[Point], at: int, kind: str, holds: str) -> int:
+    """The first such point after the one of this number."""
+    return min(p.number for p in points if p.kind == kind and holds in p.path and p.number > at)
+
+
 def flushed(points: Sequence[Point], path: str, *, after: int, before: int) -> bool:
     return any(p.kind == "fsync" and p.path == path and after < p.number < before for p in points)
 
@@ -120,7 +125,11 @@ ORDERS: dict[str, tuple[str, Rule]] = {
     ),
     "fetched packs before files": (
         "pull",
-        lambda t: (last(t, "commit", "store.db"), first(t, "create", "/work/data/")),
+        # What a remote can do is remembered at the end of all.
+        lambda t: (
+            following(t, last(t, "rename", "/dv/packs/"), "commit", "store.db"),
+            first(t, "create", "/work/data/"),
+        ),
     ),
     "the statcache forgets before a file is dropped": (
         "drop",
