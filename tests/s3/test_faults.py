@@ -114,6 +114,9 @@ class Run:
         assert {target: theirs.tree(target) for target in self.data.targets} == self.data.trees
         self.proxy.policy = None
         assert len(check_remote(remote)) == len(self.data.targets)
+        with theirs.repo() as repo:
+            report = repo.fsck(workspace=True, remote="origin", deep=True)
+            assert report.clean, report.damage
         with self.data.clone.repo() as repo:
             assert not repo.push().pushed.changed
         shutil.rmtree(theirs.path)
