@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -315,15 +316,17 @@ def test_a_pack_that_was_replaced_meanwhile_is_found_by_its_shard(
     before.rename(later)
     read = RemoteStore.read_pack
     asked: list[bytes] = []
+    lock = threading.Lock()
 
     def first_gone(self: RemoteStore, digest: bytes, *args: object, **kwargs: object) -> None:
         asked.append(digest)
         try:
             read(self, digest, *args, **kwargs)  # type: ignore[arg-type]
         finally:
-            if later.exists():
-                shutil.rmtree(before, ignore_errors=True)
-                later.rename(before)
+            with lock:
+                if later.exists():
+                    shutil.rmtree(before, ignore_errors=True)
+                    later.rename(before)
 
     monkeypatch.setattr(RemoteStore, "read_pack", first_gone)
     with theirs.repo() as repo:

@@ -86,7 +86,7 @@ def test_first_pushes_of_several_clones(
             set_remote(clone, place)
         at_once(*[lambda clone=clone: push(clone) for clone in clones])
         assert len(check_remote(place)) == (1 if same else CLONES)
-        assert len(list(_backend(place).list("roots/"))) == (1 if same else CLONES)
+        assert 1 <= len(list(_backend(place).list("roots/"))) <= CLONES
         for clone in clones:
             with clone.repo() as repo:
                 # Without conditional PUT a later dv.json may have won: then what this clone
@@ -197,7 +197,7 @@ def test_reading_in_one_clone(
 
 HOLDERS = {
     "worktree": "with repo.project.lock(): wait()",
-    "drop": "with repo.project.store._drop_lock(): wait()",
+    "drop": "with repo.project.store.drop_lock(): wait()",
     "index": "repo.project.store.db._db.execute('BEGIN IMMEDIATE'); wait()",
 }
 HOLD = """
