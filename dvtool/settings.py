@@ -47,8 +47,8 @@ def load_config(git: Git, root: str, environ: Mapping[str, str]) -> Config:
     if git.worktree is None:
         committed = git.config_items_at("HEAD", CONFIG_FILE)
     else:
-        committed = git.config_items(path) if os.path.lexists(path) else []
-    return Config.load(committed, git.config_items(None), environ)
+        committed = git.config.items(path) if os.path.lexists(path) else []
+    return Config.load(committed, git.config.items(None), environ)
 
 
 class Settings:
@@ -100,10 +100,10 @@ class Settings:
         name = validate_key(key)
         git = self.project.git
         path = os.path.join(self.project.root, CONFIG_FILE)
-        if git.config_unset(None, "dv." + name):
+        if git.config.unset(None, "dv." + name):
             self._reload()
             return ".git/config"
-        if not local and git.worktree and git.config_unset(path, name):
+        if not local and git.worktree and git.config.unset(path, name):
             git.stage([CONFIG_FILE])
             self._reload()
             return ".dvconfig"
@@ -114,18 +114,18 @@ class Settings:
 
     def allow_hooks(self) -> None:
         """Take back what `dv hooks uninstall` or `dv init --no-hooks` remembered in this clone."""
-        if self.project.git.config_unset(None, "dv.hooks.install"):
+        if self.project.git.config.unset(None, "dv.hooks.install"):
             self._reload()
 
     def _set_committed(self, key: str, value: str) -> None:
         require_worktree(self.project.git)
         path = os.path.join(self.project.root, CONFIG_FILE)
-        self.project.git.config_set(path, key, value)
+        self.project.git.config.set(path, key, value)
         self.project.git.stage([CONFIG_FILE])
         self._reload()
 
     def _set_local(self, key: str, value: str) -> None:
-        self.project.git.config_set(None, "dv." + key, value)
+        self.project.git.config.set(None, "dv." + key, value)
         self._reload()
 
     def _reload(self) -> None:
@@ -169,7 +169,7 @@ class Settings:
                 self._set_local(key, value)
             else:
                 # An older value for this clone only would go on hiding the new one.
-                self.project.git.config_unset(None, "dv." + key)
+                self.project.git.config.unset(None, "dv." + key)
         self._reload()
         if first and shared:
             self._set_committed("core.remote", name)
@@ -204,14 +204,14 @@ class Settings:
         self.project.config.remote(name)
         git = self.project.git
         path = os.path.join(self.project.root, CONFIG_FILE)
-        if git.worktree and git.config_remove_section(path, f"remote.{name}"):
+        if git.worktree and git.config.remove_section(path, f"remote.{name}"):
             if self.project.config.text("core.remote") == name:
-                git.config_unset(path, "core.remote")
+                git.config.unset(path, "core.remote")
             git.stage([CONFIG_FILE])
-        git.config_remove_section(None, f"dv.remote.{name}")
+        git.config.remove_section(None, f"dv.remote.{name}")
         self._reload()
         if self.project.config.text("core.remote") == name:
-            git.config_unset(None, "dv.core.remote")
+            git.config.unset(None, "dv.core.remote")
             self._reload()
 
     def remotes(self) -> dict[str, RemoteConfig]:

@@ -27,8 +27,8 @@ def install(project: Project) -> bool:
     """Set the drivers up; return whether that changed anything. Safe to repeat."""
     changed = _add_line(project)
     for key, value in _settings().items():
-        if project.git.config_get(key) != value:
-            project.git.config_set(None, key, value)
+        if project.git.config.get(key) != value:
+            project.git.config.set(None, key, value)
             changed = True
     return changed
 
@@ -40,7 +40,7 @@ def uninstall(project: Project) -> bool:
     """
     changed = False
     for section in ("merge.dv", "diff.dv"):
-        changed = project.git.config_remove_section(None, section) or changed
+        changed = project.git.config.remove_section(None, section) or changed
     head = project.git.head()
     committed = (project.git.blob_at(head, ATTRIBUTES_FILE) if head else None) or b""
     if LINE.encode() not in _lines(committed):
@@ -50,7 +50,7 @@ def uninstall(project: Project) -> bool:
 
 def installed(project: Project) -> bool:
     """Whether git uses the drivers, and with the interpreter that runs this."""
-    here = all(project.git.config_get(key) == value for key, value in _settings().items())
+    here = all(project.git.config.get(key) == value for key, value in _settings().items())
     return here and LINE.encode() in _lines(_read(project))
 
 

@@ -568,9 +568,9 @@ def test_as_git_reads_it(tmp_path: Path) -> None:
         "[hooks]\n\tautofetch\n\tmaxFileSize = 5 MiB\n"
     )
     with Git.discover(str(tmp_path)) as git:
-        git.config_set(None, "dv.remote.origin.url", "/mnt/here")
-        git.config_set(None, "dv.store.keep", "unpushed")
-        config = Config.load(git.config_items(".dvconfig"), git.config_items(None), {})
+        git.config.set(None, "dv.remote.origin.url", "/mnt/here")
+        git.config.set(None, "dv.store.keep", "unpushed")
+        config = Config.load(git.config.items(".dvconfig"), git.config.items(None), {})
     assert config.unknown == ()
     assert config.flag("hooks.autofetch")
     assert config.number("hooks.maxfilesize") == 5 << 20

@@ -23,7 +23,7 @@ LAYERS = [
     ["chunker", "manifest", "hookscripts"],
     ["pack", "compare"],
     ["shard", "threeway"],
-    ["workspace", "statcache", "config", "git", "backend.*"],
+    ["workspace", "statcache", "config", "git.*", "backend.*"],
     ["ignore"],
     [
         *("store", "store.database", "store.local", "store.remote", "store.known"),
@@ -48,6 +48,9 @@ LAYERS = [
 
 SIDEWAYS = {
     "columns": {"digest"},
+    "git": {"git.listing", "git.repository"},
+    "git.config": {"git.listing", "git.process"},
+    "git.repository": {"git.config", "git.listing", "git.process"},
     "manifest": {"chunker"},
     "store.local": {"store.database"},
     "store.known": {"store.database", "store.remote"},
@@ -69,8 +72,8 @@ BACKEND_PARTS = {
 ONLY_IN = {
     "boto3": {"backend.s3"},
     "botocore": {"backend.s3", "backend.s3errors", "backend.guard"},
-    "git": {"git"},
-    "gitdb": {"git"},
+    "git": {"git.process"},
+    "gitdb": {"git.process"},
     "sqlite3": {"store.database", "statcache"},
     "fsspec": {"fs"},
     "pathspec": {"workspace"},

@@ -1,57 +1,47 @@
-"""One git repository, asked and changed by the git program itself.
-
-The only module that imports GitPython, and it imports it at once (some 40 ms): others import this
-one where they need it. Git runs the commands; nothing here reads objects or the index on its own,
-so worktrees, submodules, SHA-256 repositories and partial clones work as they do in git. Rules:
-
-- Every list is NUL-terminated (``-z``); a path is what `os.fsdecode` makes of its bytes, relative
-  to the top of the working tree, ``/``-separated.
-- A path goes to git on standard input or after ``--``, always as a literal pathspec. A revision
-  goes after ``--end-of-options`` or is turned into a commit id first.
-- A repository is found once; later commands are pinned to it by GIT_DIR and GIT_WORK_TREE, so a
-  relative GIT_DIR from a hook means the same folder throughout.
-"""
+"""One repository, seen from one of its worktrees: what it holds, and changes to it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-import shlex
-import stat
-import subprocess
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NoReturn, Protocol, cast
+from dataclasses import replace
 
 from dvtool.errors import (
     BusyError,
-    CorruptError,
-    DvError,
-    ManifestError,
     MissingError,
     SetupError,
-    UnsavedError,
     UsageError,
     printable,
 )
-from dvtool.manifest import MANIFEST_SIZE_MAX_BYTES, SUFFIX, target_fault
-
-_INSTALL_HINT = "install git 2.31 or newer and see that it is on the PATH"
-
-try:
-    from git.cmd import Git as _Command
-    from git.exc import GitCommandNotFound
-except ModuleNotFoundError:
-    raise
-except ImportError as error:  # GitPython runs `git version` when it is imported
-    raise SetupError("git cannot be run", hint=_INSTALL_HINT) from error
+from dvtool.git.config import GitConfig
+from dvtool.git.listing import (
+    FILE_MODES,
+    OBJECT_ID,
+    Commit,
+    Staged,
+    commit_named,
+    is_file_inside,
+    is_manifest,
+    new_side,
+    nul_list,
+    parse_log,
+    paths_in,
+    raw_manifests,
+)
+from dvtool.git.process import (
+    INSTALL_HINT,
+    BlobReader,
+    Runner,
+    execute,
+    raise_failure,
+    raise_not_found,
+)
+from dvtool.manifest import MANIFEST_SIZE_MAX_BYTES, SUFFIX
 
 _MANIFESTS = f":(glob)**/*{SUFFIX}"
 _NO_MANIFESTS = f":(top,exclude,glob)**/*{SUFFIX}"
-_FILE_MODES = frozenset({b"100644", b"100755"})
-_OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _EMPTY_TREES = {  # git knows these two in every repository; by the length of their hex
     40: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
     64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
@@ -62,7 +52,6 @@ _EMPTY_BLOBS = frozenset(
         "473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813",
     }
 )
-SHORT_ID_LENGTH = 10
 _SEPARATOR = "--dv-separator"  # `git rev-parse` prints an option that it does not know as it is
 _PATHS_ON_STDIN = ("--pathspec-from-file=-", "--pathspec-file-nul")
 # What a user may have configured for `git log` must not change what is parsed here.
@@ -79,58 +68,6 @@ _PLAIN_LOG = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """A commit that changed a path. `author` and `subject` are foreign text: escape to print."""
-
-    id: str
-    author: str
-    date_iso: str
-    subject: str
-    blob: str | None
-    """The file at that path as of this commit; None where the commit removed it."""
-
-    @property
-    def short(self) -> str:
-        """The id as people write it: its first digits."""
-        return self.id[:SHORT_ID_LENGTH]
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """A file as it is in the index: its path and the blob that holds its content."""
-
-    path: str
-    blob: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    status: int
-    stdout: bytes
-    stderr: str
-
-
-class _Process(Protocol):
-    """The part used here of the process that GitPython starts."""
-
-    stdin: _Pipe
-    stdout: _Pipe
-    stderr: _Pipe
-
-    def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]: ...
-    def poll(self) -> int | None: ...
-    def terminate(self) -> None: ...
-
-
-class _Pipe(Protocol):
-    def write(self, data: bytes, /) -> object: ...
-    def flush(self) -> None: ...
-    def read(self, size: int = -1, /) -> bytes: ...
-    def readline(self) -> bytes: ...
-    def close(self) -> None: ...
-
-
 class Git:
     """One repository, seen from one of its worktrees. Close it, or use it in a ``with``.
 
@@ -143,17 +80,19 @@ class Git:
         self._worktree = worktree
         self._git_dir = git_dir
         self._common_dir = common_dir
-        self._cwd = worktree or git_dir
-        self._env = {"GIT_DIR": git_dir} | ({"GIT_WORK_TREE": worktree} if worktree else {})
-        self._blobs: _Blobs | None = None
+        env = {"GIT_DIR": git_dir} | ({"GIT_WORK_TREE": worktree} if worktree else {})
+        self._runner = Runner(worktree or git_dir, env)
+        self._run = self._runner.run
+        self._blobs: BlobReader | None = None
         self._lock = threading.Lock()
+        self.config = GitConfig(self._runner)
 
     @classmethod
     def discover(cls, cwd: str) -> Git:
         """Return the repository that git finds from the folder `cwd`; SetupError if none."""
         if not os.path.isdir(cwd):
             raise UsageError(f"not a folder: {printable(cwd)}")
-        result = _execute(
+        result = execute(
             [
                 "rev-parse",
                 "--path-format=absolute",
@@ -165,9 +104,9 @@ class Git:
         # The top level is asked for last: in a bare repository git stops there with an error.
         fields = os.fsdecode(result.stdout).split(_SEPARATOR + "\n")
         if fields[0].startswith("--path-format"):
-            raise SetupError("this git is too old for dvtool", hint=_INSTALL_HINT)
+            raise SetupError("this git is too old for dvtool", hint=INSTALL_HINT)
         if len(fields) != 4 or (result.status and fields[3]):
-            _raise_not_found(result)
+            raise_not_found(result)
         return cls(
             worktree=fields[3].removesuffix("\n") or None,
             git_dir=fields[1].removesuffix("\n"),
@@ -186,11 +125,11 @@ class Git:
             directory = f"./{directory}"
         options = () if checkout else ("--no-checkout",)
         named = () if directory is None else (directory,)
-        result = _execute(["clone", *options, "--", url, *named], cwd=cwd)
+        result = execute(["clone", *options, "--", url, *named], cwd=cwd)
         first, _, rest = result.stderr.partition("'...\n")
         into = first.removeprefix("Cloning into '")
         if result.status or not (directory or into):
-            _raise_failure("clone", replace(result, stderr=rest or first))
+            raise_failure("clone", replace(result, stderr=rest or first))
         return os.path.normpath(os.path.join(cwd, directory or into))
 
     def switch_fresh(self, rev: str) -> None:
@@ -208,7 +147,7 @@ class Git:
         except UsageError:
             # What no branch reaches may still be had by its id, if the server allows it.
             fetch = ("fetch", "-q", "origin", rev)
-            if not _OBJECT_ID.fullmatch(rev) or self._run(*fetch, codes=None).status:
+            if not OBJECT_ID.fullmatch(rev) or self._run(*fetch, codes=None).status:
                 self._run("checkout", "-q", codes=None)
                 raise UsageError(
                     f"{printable(rev)} is no revision there; its default branch is checked out",
@@ -273,7 +212,7 @@ class Git:
         """Return HEAD as people name it (``v1.2-3-g4f2c1ab``), None before the first commit."""
         result = self._run("describe", "--always", "--tags", "HEAD", codes=(0, 128))
         if result.status and self.head() is not None:
-            _raise_failure("describe", result)
+            raise_failure("describe", result)
         return os.fsdecode(result.stdout).removesuffix("\n") or None
 
     def all_refs(self) -> dict[str, str]:
@@ -316,7 +255,7 @@ class Git:
             args.append(f"--max-count={limit:d}")
         commit = self.resolve(rev)
         output = self._run(*args, commit, "--", path, literal=True).stdout
-        return _parse_log(output, os.fsencode(path))
+        return parse_log(output, os.fsencode(path))
 
     def is_shallow(self) -> bool:
         """Whether history was cut off when it was cloned or fetched (``--depth``)."""
@@ -335,7 +274,7 @@ class Git:
             *("diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames"),
             *(_EMPTY_TREES[len(commit)], commit, "--", _MANIFESTS),
         )
-        return dict(_raw_manifests(listing.stdout, strict=strict))
+        return dict(raw_manifests(listing.stdout, strict=strict))
 
     def manifests_in_index(self) -> dict[str, str]:
         """Return path and blob id of each manifest that is staged; conflicted ones are left out."""
@@ -370,8 +309,8 @@ class Git:
         links: dict[str, bool] = {}
         return sorted(
             path
-            for path in set(_paths(listing.stdout))
-            if _is_manifest(path, strict=True) and _is_file_inside(top, path, links)
+            for path in set(paths_in(listing.stdout))
+            if is_manifest(path, strict=True) and is_file_inside(top, path, links)
         )
 
     def untracked(self, name: str) -> list[str]:
@@ -380,7 +319,7 @@ class Git:
         """
         self._require_worktree()
         listing = self._run("ls-files", "-z", "-o", "--", f":(top,glob)**/{name}")
-        return sorted(_paths(listing.stdout))
+        return sorted(paths_in(listing.stdout))
 
     def manifest_blobs_in(
         self, revs: Sequence[str], *, exclude: Sequence[str] = ()
@@ -435,11 +374,11 @@ class Git:
 
     def read_blob(self, blob_id: str, *, size_max: int = MANIFEST_SIZE_MAX_BYTES) -> bytes:
         """Return the content of a blob; MissingError if git has no such object."""
-        if not _OBJECT_ID.fullmatch(blob_id):
+        if not OBJECT_ID.fullmatch(blob_id):
             raise ValueError(f"not a git object id: {blob_id[:80]!r}")
         with self._lock:
             if self._blobs is None:
-                self._blobs = _Blobs(_start(["cat-file", "--batch"], self._cwd, self._env))
+                self._blobs = BlobReader(self._runner.start("cat-file", "--batch"))
             try:
                 return self._blobs.read(blob_id, size_max)
             except MissingError:
@@ -465,7 +404,7 @@ class Git:
         for entry in listing.split(b"\0")[:-1]:
             head, _, name = entry.partition(b"\t")
             mode, _kind, blob_id = head.split(b" ")
-            if name == os.fsencode(path) and mode in _FILE_MODES:
+            if name == os.fsencode(path) and mode in FILE_MODES:
                 return self.read_blob(blob_id.decode("ascii"))
         return None
 
@@ -533,7 +472,7 @@ class Git:
         """Return the paths that git tracks at `path` or below it (``""`` is the whole tree)."""
         self._require_worktree()
         listing = self._run("ls-files", "-z", "--", path or ".", literal=True)
-        return sorted(set(_paths(listing.stdout)))
+        return sorted(set(paths_in(listing.stdout)))
 
     def staged(self) -> list[Staged]:
         """Return the files that are staged and differ from HEAD, without removed ones."""
@@ -546,9 +485,9 @@ class Git:
         fields = iter(listing.split(b"\0"))
         for field in fields:
             if field:
-                mode, blob = _new_side(field)
+                mode, blob = new_side(field)
                 path = os.fsdecode(next(fields))
-                if mode in _FILE_MODES:
+                if mode in FILE_MODES:
                     found.append(Staged(path, blob))
         return found
 
@@ -582,7 +521,7 @@ class Git:
         """Stage the removal of exactly these files, whatever their content; disk is not touched."""
         if paths:
             self._require_worktree()
-            self._run("update-index", "-z", "--force-remove", "--stdin", stdin=_nul_list(paths))
+            self._run("update-index", "-z", "--force-remove", "--stdin", stdin=nul_list(paths))
 
     def restore(self, commit: str, paths: Sequence[str]) -> None:
         """Put a commit's version of files in the index and on disk, as ``git checkout REV --``.
@@ -604,10 +543,10 @@ class Git:
         # This command takes no literal pathspecs; behind "./" a leading ":" is not special either.
         result = self._run(
             *("check-ignore", "-z", "--stdin", "--no-index"),
-            stdin=_nul_list(f"./{path}" for path in paths),
+            stdin=nul_list(f"./{path}" for path in paths),
             codes=(0, 1),
         )
-        return {path.removeprefix("./") for path in _paths(result.stdout)}
+        return {path.removeprefix("./") for path in paths_in(result.stdout)}
 
     def is_dirty(self, *, exclude_untracked: bool = True, exclude_manifests: bool = False) -> bool:
         """Tell whether tracked files, staged or on disk, differ from HEAD."""
@@ -664,106 +603,40 @@ class Git:
         result = self._run("rev-parse", "--path-format=absolute", "--git-path", "hooks")
         return os.fsdecode(result.stdout).removesuffix("\n")
 
-    # Configuration
-
-    def config_items(self, file: str | None) -> list[tuple[str, str]]:
-        """Return key and value of each setting, in order; a later one overrides an earlier one.
-
-        With `file` (absolute, or relative to the worktree): all of that file, which need not
-        exist, without what it includes. With None: the ``dv.*`` keys of the repository's and this
-        worktree's own configuration, and ``core.hookspath`` and ``core.ignorecase`` as git sees
-        them. A key without a value (``[a] b``) has the value ``true``, as in git.
-        """
-        if file is None:
-            return self._own_config()
-        path = self._config_file(file)
-        if path is None:
-            return []
-        result = self._run(*("config", "--file", path, "--no-includes", "-z", "--list"), codes=None)
-        if result.status:
-            raise SetupError(
-                f"{printable(file)} cannot be read: {_words(result.stderr)}",
-                hint=f"mend {printable(file)}, or restore it: git checkout -- {printable(file)}",
-            )
-        return [_key_value(item) for item in _texts(result.stdout)]
-
     def config_items_at(self, rev: str, path: str) -> list[tuple[str, str]]:
         """Return key and value of each setting in a committed file; none where it is not there."""
         commit = self._verify(rev)
         if commit is None or self.blob_at(commit, path) is None:
             return []
-        place = f"--blob={commit}:{path}"
-        result = self._run("config", place, "--no-includes", "-z", "--list", codes=None)
-        if result.status:
-            raise SetupError(f"{printable(path)} cannot be read: {_words(result.stderr)}")
-        return [_key_value(item) for item in _texts(result.stdout)]
-
-    def config_get(self, key: str) -> str | None:
-        """Return the value that a key has in the repository's own configuration, None if none."""
-        result = self._run("config", "--local", "-z", "--get", key, codes=(0, 1))
-        return None if result.status else os.fsdecode(result.stdout).removesuffix("\0")
-
-    def config_set(self, file: str | None, key: str, value: str) -> None:
-        """Set a key, in place of all its values, in `file` or the repository's configuration."""
-        self._config(file, "--replace-all", "--end-of-options", key, value)
-
-    def config_unset(self, file: str | None, key: str) -> bool:
-        """Remove a key; False if it was not set."""
-        if file is not None and self._config_file(file) is None:
-            return False
-        result = self._config(file, "--unset-all", "--end-of-options", key, codes=(0, 5))
-        return result.status == 0
-
-    def config_remove_section(self, file: str | None, section: str) -> bool:
-        """Remove a section (``remote.origin``) with all its keys; False if there was none."""
-        if file is not None and self._config_file(file) is None:
-            return False
-        result = self._config(file, "--remove-section", "--end-of-options", section, codes=(0, 128))
-        if result.status and "no such section" not in result.stderr:
-            _raise_failure("config", result)
-        return result.status == 0
+        return self.config.items_of_blob(f"{commit}:{path}", path)
 
     # Private
-
-    def _run(
-        self,
-        *args: str,
-        stdin: bytes | None = None,
-        literal: bool = False,
-        codes: Sequence[int] | None = (0,),
-    ) -> _Result:
-        """Run git; an exit status that is not in `codes` raises (None: none does)."""
-        env = self._env | {"GIT_LITERAL_PATHSPECS": "1"} if literal else self._env
-        result = _execute(args, cwd=self._cwd, env=env, stdin=stdin)
-        if codes is not None and result.status not in codes:
-            _raise_failure(args[0] if args[0] != "-c" else args[2], result)
-        return result
 
     def _change(self, args: Sequence[str], paths: Sequence[str]) -> None:
         if paths:
             self._require_worktree()
-            self._run(*args, *_PATHS_ON_STDIN, stdin=_nul_list(paths), literal=True)
+            self._run(*args, *_PATHS_ON_STDIN, stdin=nul_list(paths), literal=True)
 
     def _verify(self, rev: str) -> str | None:
-        args = ("rev-parse", "--verify", "-q", "--end-of-options", _commit_named(rev))
+        args = ("rev-parse", "--verify", "-q", "--end-of-options", commit_named(rev))
         found = self._run(*args, codes=(0, 1, 128)).stdout.decode("ascii", "replace").strip()
         # `^main` passes --verify too, as an exclusion
-        return found if _OBJECT_ID.fullmatch(found) else None
+        return found if OBJECT_ID.fullmatch(found) else None
 
     def _commit_id(self, rev: str) -> str:
-        return rev if _OBJECT_ID.fullmatch(rev) else self.resolve(rev)
+        return rev if OBJECT_ID.fullmatch(rev) else self.resolve(rev)
 
     def _commits_of(self, revs: Sequence[str]) -> list[str | None]:
         """Return for each revision its commit id, or None, in one git process."""
         if not revs:
             return []
-        names = [_commit_named(rev) if rev and "\n" not in rev else "-" for rev in revs]
+        names = [commit_named(rev) if rev and "\n" not in rev else "-" for rev in revs]
         lines = "".join(f"{name}\n" for name in names)
         answer = self._run("cat-file", "--batch-check", stdin=os.fsencode(lines)).stdout
         found: list[str | None] = []
         for line in os.fsdecode(answer).split("\n")[:-1]:
             object_id, *rest = line.split(" ")
-            known = len(rest) == 2 and rest[0] == "commit" and _OBJECT_ID.fullmatch(object_id)
+            known = len(rest) == 2 and rest[0] == "commit" and OBJECT_ID.fullmatch(object_id)
             found.append(object_id if known else None)
         return found
 
@@ -791,7 +664,7 @@ class Git:
             stdin=stdin,
         )
         blobs: dict[str, set[str]] = {}
-        for path, blob in _raw_manifests(listing.stdout):
+        for path, blob in raw_manifests(listing.stdout):
             blobs.setdefault(path, set()).add(blob)
         return blobs
 
@@ -803,7 +676,7 @@ class Git:
             mode, blob_id, stage = head.decode("ascii").split(" ")
             path = os.fsdecode(name)
             # What `git add -N` announces has no content yet: the id is that of an empty file.
-            if mode.encode() in _FILE_MODES and _is_manifest(path) and blob_id not in _EMPTY_BLOBS:
+            if mode.encode() in FILE_MODES and is_manifest(path) and blob_id not in _EMPTY_BLOBS:
                 yield path, int(stage), blob_id
 
     def _require_worktree(self) -> str:
@@ -822,246 +695,3 @@ class Git:
         blobs, self._blobs = self._blobs, None
         if blobs is not None:
             blobs.close()
-
-    def _own_config(self) -> list[tuple[str, str]]:
-        keys = r"^(dv\.|core\.(hookspath|ignorecase)$)"
-        result = self._run("config", "-z", "--show-scope", "--get-regexp", keys, codes=(0, 1))
-        fields = _texts(result.stdout)
-        items: list[tuple[str, str]] = []
-        for scope, field in zip(fields[::2], fields[1::2], strict=True):
-            key, value = _key_value(field)
-            if scope in {"local", "worktree"} or not key.startswith("dv."):
-                items.append((key, value))
-        return items
-
-    def _config(self, file: str | None, *args: str, codes: Sequence[int] = (0,)) -> _Result:
-        path = None if file is None else os.path.join(self._cwd, file)
-        if path is not None:
-            self._config_file(path)
-        where = ("--local",) if path is None else ("--file", path)
-        return self._run("config", *where, *args, codes=codes)
-
-    def _config_file(self, file: str) -> str | None:
-        """Return the absolute path of a configuration file, None if it is not there.
-
-        A committed symlink (or a pipe) in its place must not make git read some other file.
-        """
-        path = os.path.join(self._cwd, file)
-        try:
-            mode = os.lstat(path).st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        if not stat.S_ISREG(mode):
-            raise SetupError(
-                f"{printable(file)} is not an ordinary file",
-                hint=f"put a file in its place, or restore it: git checkout -- {printable(file)}",
-            )
-        return path
-
-
-class _Blobs:
-    """A running ``git cat-file --batch``.
-
-    GitPython has its own, which takes only 40-digit ids.
-    """
-
-    def __init__(self, process: _Process) -> None:
-        self._process = process
-
-    def read(self, blob_id: str, size_max: int) -> bytes:
-        try:
-            self._process.stdin.write(blob_id.encode("ascii") + b"\n")
-            self._process.stdin.flush()
-            answer = self._process.stdout.readline().split()
-        except BrokenPipeError:
-            answer = []
-        if not answer:
-            words = _words(os.fsdecode(self._process.stderr.read()))
-            raise DvError(f"git stopped while reading objects: {words}", hint="run: git fsck")
-        if len(answer) != 3:
-            raise MissingError(
-                f"git has no object {blob_id}", hint="run: git fetch, then git fsck if it persists"
-            )
-        if answer[1] != b"blob" or int(answer[2]) > size_max:
-            kind, size = answer[1].decode("ascii"), int(answer[2])
-            raise CorruptError(f"git object {blob_id} is no manifest: a {kind} of {size:,} bytes")
-        data = self._process.stdout.read(int(answer[2]) + 1)
-        if len(data) != int(answer[2]) + 1:
-            raise DvError(f"git stopped while reading {blob_id}", hint="run: git fsck")
-        return data[:-1]
-
-    def close(self) -> None:
-        # Terminated, not left to find the end of its input: a worker process that was forked from
-        # this one may hold that pipe open.
-        self._process.terminate()
-        self._process.communicate()
-
-
-def _start(
-    args: Sequence[str], cwd: str, env: Mapping[str, str], *, stdin: int | None = subprocess.PIPE
-) -> _Process:
-    command = _Command(cwd)
-    # GitPython adds the environment of this process, and LC_ALL=C for messages to go by.
-    fixed = {
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_LITERAL_PATHSPECS": "0",
-        "GIT_GLOB_PATHSPECS": "0",
-        "GIT_NOGLOB_PATHSPECS": "0",
-        "GIT_ICASE_PATHSPECS": "0",
-    }
-    program = str(command.GIT_PYTHON_GIT_EXECUTABLE)
-    try:
-        started = command.execute(
-            [program, *args],
-            istream=stdin,
-            as_process=True,
-            env=fixed | dict(env),
-        )
-    except (GitCommandNotFound, PermissionError) as error:
-        raise SetupError("git cannot be run", hint=_INSTALL_HINT) from error
-    return cast(_Process, started)
-
-
-def _execute(
-    args: Sequence[str],
-    *,
-    cwd: str,
-    env: Mapping[str, str] | None = None,
-    stdin: bytes | None = None,
-) -> _Result:
-    process = _start(args, cwd, env or {}, stdin=None if stdin is None else subprocess.PIPE)
-    stdout, stderr = process.communicate(stdin)
-    return _Result(process.poll() or 0, stdout, os.fsdecode(stderr))
-
-
-def _raise_not_found(result: _Result) -> NoReturn:
-    words = _words(result.stderr)
-    if "not a git repository" in words:
-        raise SetupError("not inside a git repository", hint="run: git init")
-    advice = re.search(r"^\s*(git config .*safe\.directory .*)$", result.stderr, re.MULTILINE)
-    if advice:
-        first = words.partition("\n")[0]
-        raise SetupError(f"git refuses: {first}", hint=f"run: {printable(advice[1])}")
-    raise SetupError(f"git cannot use this repository: {words or 'no reason given'}")
-
-
-def _raise_failure(verb: str, result: _Result) -> NoReturn:
-    words = _words(result.stderr) or f"exit status {result.status}"
-    message = f"git {verb} failed: {words}"
-    if re.search(r"\.lock': File exists|could not lock config file .*: File exists", words):
-        raise BusyError(message, hint="wait for the other git command to end, then run it again")
-    if "staged content different from" in words:
-        raise UnsavedError(message, hint="commit what is staged, or run: git restore --staged PATH")
-    if "ignored by one of your .gitignore" in words:
-        raise SetupError(message, hint="run: git check-ignore -v PATH, and take out that line")
-    if verb == "checkout" and "did not match any file" in words:
-        raise UsageError(message, hint="run: git log -- PATH")
-    if "bad config" in words:
-        raise SetupError(message, hint="mend that line")
-    raise DvError(message)
-
-
-def _words(stderr: str) -> str:
-    """Return what git says is wrong, as it may be printed, without its markers and advice."""
-    lines = [line for line in stderr.splitlines() if line and not line.startswith("hint:")]
-    return "\n".join(
-        printable(re.sub(r"^(fatal|error|warning): ", "", line).replace("\t", " ").rstrip())
-        for line in lines[:20]
-    )
-
-
-def _commit_named(rev: str) -> str:
-    """Return `rev` peeled to a commit; ``:/text``, always one, would take that for its text."""
-    return rev if rev.startswith(":/") else f"{rev}^{{commit}}"
-
-
-def _nul_list(paths: Iterable[str]) -> bytes:
-    names = [os.fsencode(path) for path in paths]
-    for name in names:
-        if not name or b"\0" in name:
-            raise UsageError(f"not a path: {os.fsdecode(name)!r}")
-    return b"".join(name + b"\0" for name in names)
-
-
-def _paths(listing: bytes) -> list[str]:
-    return [os.fsdecode(name) for name in listing.split(b"\0")[:-1]]
-
-
-def _texts(listing: bytes) -> list[str]:
-    return [text.decode("utf-8", "surrogateescape") for text in listing.split(b"\0")[:-1]]
-
-
-def _key_value(item: str) -> tuple[str, str]:
-    key, newline, value = item.partition("\n")
-    return key, value if newline else "true"
-
-
-def _is_manifest(path: str, *, strict: bool = False) -> bool:
-    """Tell whether a file of this path is a manifest, which a name for no target cannot be.
-
-    With `strict` such a name is a ManifestError. Without, the file is passed over: it can be in a
-    history that nobody can change any more, and must not be acted on there either.
-    """
-    target = path.removesuffix(SUFFIX)
-    if target == path or not target or target.endswith("/"):
-        return False
-    fault = target_fault(target)
-    if fault and strict:
-        raise ManifestError(
-            f"{printable(path)} is no manifest: it would be that of {target!r}, which {fault}",
-            hint=f"take it out: git rm -f -- {shlex.quote(printable(path))}",
-        )
-    return fault is None
-
-
-def _is_file_inside(top: str, path: str, links: dict[str, bool]) -> bool:
-    """Tell whether `path` is a file reached without a symlink; `links` remembers the folders."""
-    try:
-        if not stat.S_ISREG(os.lstat(os.path.join(top, path)).st_mode):
-            return False
-    except OSError:
-        return False
-    folder = path.rpartition("/")[0]
-    while folder:
-        if folder not in links:
-            links[folder] = os.path.islink(os.path.join(top, folder))
-        if links[folder]:
-            return False
-        folder = folder.rpartition("/")[0]
-    return True
-
-
-def _raw_manifests(listing: bytes, *, strict: bool = False) -> Iterator[tuple[str, str]]:
-    """Yield path and new blob of each manifest in raw diff output (``-z``, without renames)."""
-    fields = iter(listing.split(b"\0"))
-    for field in fields:
-        if field:
-            mode, blob = _new_side(field)
-            path = os.fsdecode(next(fields))
-            if mode in _FILE_MODES and _is_manifest(path, strict=strict):
-                yield path, blob
-
-
-def _new_side(change: bytes) -> tuple[bytes, str]:
-    """Return mode and blob after a change, from ``:old-mode mode old-blob blob state``."""
-    _old_mode, mode, _old_blob, blob, _state = change.lstrip(b"\n").split(b" ")
-    return mode, blob.decode("ascii")
-
-
-def _parse_log(output: bytes, path: bytes) -> Iterator[Commit]:
-    """Yield commits from four fields each, then their raw diff entries (with ``-z``)."""
-    fields = iter(output.split(b"\0")[:-1])
-    commit: Commit | None = None
-    for field in fields:
-        if commit is not None and field.startswith((b":", b"\n:")):
-            mode, blob = _new_side(field)
-            if next(fields) == path and mode in _FILE_MODES:
-                commit = replace(commit, blob=blob)
-            continue
-        if commit is not None:
-            yield commit
-        texts = (next(fields).decode("utf-8", "replace") for _ in range(3))
-        author, date_iso, subject = texts
-        commit = Commit(field.decode("ascii"), author, date_iso, subject, blob=None)
-    if commit is not None:
-        yield commit

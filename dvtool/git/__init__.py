@@ -1,0 +1,18 @@
+"""One git repository, asked and changed by the git program itself.
+
+Git runs the commands; nothing here reads objects or the index on its own, so worktrees,
+submodules, SHA-256 repositories and partial clones work as they do in git. Loading it takes some
+40 ms (GitPython): others import it where they need it. Rules:
+
+- Every list is NUL-terminated (``-z``); a path is what `os.fsdecode` makes of its bytes, relative
+  to the top of the working tree, ``/``-separated.
+- A path goes to git on standard input or after ``--``, always as a literal pathspec. A revision
+  goes after ``--end-of-options`` or is turned into a commit id first.
+- A repository is found once; later commands are pinned to it by GIT_DIR and GIT_WORK_TREE, so a
+  relative GIT_DIR from a hook means the same folder throughout.
+"""
+
+from dvtool.git.listing import SHORT_ID_LENGTH, Commit, Staged
+from dvtool.git.repository import Git
+
+__all__ = ["SHORT_ID_LENGTH", "Commit", "Git", "Staged"]

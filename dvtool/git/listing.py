@@ -1,0 +1,143 @@
+"""Taking apart what git prints, and putting together what it reads. No git runs here."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from dvtool.errors import ManifestError, UsageError, printable
+from dvtool.manifest import SUFFIX, target_fault
+
+FILE_MODES = frozenset({b"100644", b"100755"})
+OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+SHORT_ID_LENGTH = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit that changed a path. `author` and `subject` are foreign text: escape to print."""
+
+    id: str
+    author: str
+    date_iso: str
+    subject: str
+    blob: str | None
+    """The file at that path as of this commit; None where the commit removed it."""
+
+    @property
+    def short(self) -> str:
+        """The id as people write it: its first digits."""
+        return self.id[:SHORT_ID_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A file as it is in the index: its path and the blob that holds its content."""
+
+    path: str
+    blob: str
+
+
+def parse_log(output: bytes, path: bytes) -> Iterator[Commit]:
+    """Yield commits from four fields each, then their raw diff entries (with ``-z``)."""
+    fields = iter(output.split(b"\0")[:-1])
+    commit: Commit | None = None
+    for field in fields:
+        if commit is not None and field.startswith((b":", b"\n:")):
+            mode, blob = new_side(field)
+            if next(fields) == path and mode in FILE_MODES:
+                commit = replace(commit, blob=blob)
+            continue
+        if commit is not None:
+            yield commit
+        texts = (next(fields).decode("utf-8", "replace") for _ in range(3))
+        author, date_iso, subject = texts
+        commit = Commit(field.decode("ascii"), author, date_iso, subject, blob=None)
+    if commit is not None:
+        yield commit
+
+
+def raw_manifests(listing: bytes, *, strict: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield path and new blob of each manifest in raw diff output (``-z``, without renames)."""
+    fields = iter(listing.split(b"\0"))
+    for field in fields:
+        if field:
+            mode, blob = new_side(field)
+            path = os.fsdecode(next(fields))
+            if mode in FILE_MODES and is_manifest(path, strict=strict):
+                yield path, blob
+
+
+def new_side(change: bytes) -> tuple[bytes, str]:
+    """Return mode and blob after a change, from ``:old-mode mode old-blob blob state``."""
+    _old_mode, mode, _old_blob, blob, _state = change.lstrip(b"\n").split(b" ")
+    return mode, blob.decode("ascii")
+
+
+def is_manifest(path: str, *, strict: bool = False) -> bool:
+    """Tell whether a file of this path is a manifest, which a name for no target cannot be.
+
+    With `strict` such a name is a ManifestError. Without, the file is passed over: it can be in a
+    history that nobody can change any more, and must not be acted on there either.
+    """
+    target = path.removesuffix(SUFFIX)
+    if target == path or not target or target.endswith("/"):
+        return False
+    fault = target_fault(target)
+    if fault and strict:
+        raise ManifestError(
+            f"{printable(path)} is no manifest: it would be that of {target!r}, which {fault}",
+            hint=f"take it out: git rm -f -- {shlex.quote(printable(path))}",
+        )
+    return fault is None
+
+
+def is_file_inside(top: str, path: str, links: dict[str, bool]) -> bool:
+    """Tell whether `path` is a file reached without a symlink; `links` remembers the folders."""
+    try:
+        if not stat.S_ISREG(os.lstat(os.path.join(top, path)).st_mode):
+            return False
+    except OSError:
+        return False
+    folder = path.rpartition("/")[0]
+    while folder:
+        if folder not in links:
+            links[folder] = os.path.islink(os.path.join(top, folder))
+        if links[folder]:
+            return False
+        folder = folder.rpartition("/")[0]
+    return True
+
+
+def commit_named(rev: str) -> str:
+    """Return `rev` peeled to a commit; ``:/text``, always one, would take that for its text."""
+    return rev if rev.startswith(":/") else f"{rev}^{{commit}}"
+
+
+def nul_list(paths: Iterable[str]) -> bytes:
+    """Return paths as git reads them with ``-z``; UsageError for what can be no path."""
+    names = [os.fsencode(path) for path in paths]
+    for name in names:
+        if not name or b"\0" in name:
+            raise UsageError(f"not a path: {os.fsdecode(name)!r}")
+    return b"".join(name + b"\0" for name in names)
+
+
+def paths_in(listing: bytes) -> list[str]:
+    """Return the paths of a NUL-terminated list."""
+    return [os.fsdecode(name) for name in listing.split(b"\0")[:-1]]
+
+
+def texts_in(listing: bytes) -> list[str]:
+    """Return the texts of a NUL-terminated list; bytes that are no UTF-8 become surrogates."""
+    return [text.decode("utf-8", "surrogateescape") for text in listing.split(b"\0")[:-1]]
+
+
+def key_value(item: str) -> tuple[str, str]:
+    """Return key and value of a line of ``git config -z``."""
+    key, newline, value = item.partition("\n")
+    return key, value if newline else "true"
