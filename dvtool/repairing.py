@@ -229,6 +229,7 @@ class _StoreRepair:
     def run(self) -> None:
         if self.found.rebuild:
             self._rebuild()
+        mending.open_index(self.store)
         self._mend_packs()
         self._finish_leftovers()
         self._mend_unknown()

@@ -69,9 +69,16 @@ class Settings:
         """Make `.dvconfig` and stage it; return False if that was done before. Safe to repeat."""
         require_worktree(self.project.git)
         if self.initialised:
+            self._finish_init()
             return False
         self._set_committed("core.repoid", secrets.token_hex(16))
         return True
+
+    def _finish_init(self) -> None:
+        """Stage a `.dvconfig` that git does not know: what made it ended before it could."""
+        place = os.path.join(self.project.root, CONFIG_FILE)
+        if os.path.lexists(place) and not self.project.git.tracked_under(CONFIG_FILE):
+            self.project.git.stage([CONFIG_FILE])
 
     def require_init(self) -> None:
         """SetupError unless `init` was run here or where this was cloned from."""

@@ -296,7 +296,7 @@ def _refuse_misplaced(project: Project, target: str, manifest: Manifest, moved: 
     folders = _folders_of(moved) - {path for path, entry in moved.items() if entry.dir}
     near = project.entries_near(manifest, folders)
     for parent in sorted(folders):
-        if parent in near:
+        if parent in near and not near[parent].dir:
             raise UsageError(f"{printable(workspace_path(target, parent))} is not a folder")
 
 
@@ -348,8 +348,14 @@ def _finish_staging(project: Project, target: str, inner: str, taken: Entries, n
 
 
 def _renamed(project: Project, manifest: Manifest, entries: Entries, moved: Entries) -> Built:
-    """Return the manifest in which `entries` have become `moved`; its shards are in the store."""
+    """Return the manifest in which `entries` have become `moved`; its shards are in the store.
+
+    An empty folder that something moves into is no entry any more.
+    """
+    folders = _folders_of(moved)
+    near = project.entries_near(manifest, folders)
     changes: dict[str, Entry | None] = dict.fromkeys(entries)
+    changes.update(dict.fromkeys(path for path in folders if path in near and near[path].dir))
     changes.update(moved)
     built = update(manifest, changes, project.store.load_shard)
     project.store.put_shards(built.shards)

@@ -160,11 +160,16 @@ def rebuild(store: LocalStore, *, hints: bool) -> str | None:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(store.database_path + suffix, aside + suffix)
         sync_folder(folder)
-    with contextlib.suppress(CorruptError):  # of damaged packs, which the check has named
-        store.db.packs()
+    open_index(store)
     if aside is not None and hints:
         store.db.take_hints(aside)
     return aside
+
+
+def open_index(store: LocalStore) -> None:
+    """Open store.db; where it has to be made, damaged packs, which a check has named, are no error."""
+    with contextlib.suppress(CorruptError):
+        store.db.packs()
 
 
 # --- what was lost --------------------------------------------------------------------------

@@ -482,6 +482,23 @@ def test_bit_rot_is_mended_and_what_was_there_saved(stored: Work) -> None:
     stored.dv("fsck", "--workspace")
 
 
+@pytest.mark.parametrize("size", [0, 1_000])
+def test_a_lost_index_and_a_pack_cut_short_are_repaired_together(stored: Work, size: int) -> None:
+    stored.dv("push")
+    for path in store_of(stored).glob("store.db*"):
+        path.unlink()
+    big = big_pack(stored)
+    big.write_bytes(big.read_bytes()[:size])
+    damage = stored.dv("fsck", "--json", code=6).json["damage"]
+    assert [one["kind"] for one in damage] == ["pack"]
+    stored.dv("fsck", "--repair")
+    assert stored.dv("fsck").lines[-1] == "all of it is whole"
+    assert (store_of(stored) / "aside" / big.name).stat().st_size == size
+    shutil.rmtree(stored.root / "data/big")
+    stored.dv("checkout", "--no-fetch")
+    assert stored.read("data/big/0.bin") == noise(200_000, 0)
+
+
 def test_repair_with_nothing_to_repair_changes_nothing(stored: Work) -> None:
     before = snapshot(store_of(stored))
     stored.dv("fsck", "--repair")

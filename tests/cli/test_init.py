@@ -97,3 +97,12 @@ def test_init_in_a_bare_repository(bare: Work) -> None:
 def test_init_quiet(bare: Work) -> None:
     ran = bare.dv("init", "-q")
     assert (ran.out, ran.err) == ("", "")
+
+
+def test_init_stages_what_an_interrupted_init_made(bare: Work) -> None:
+    bare.dv("init")
+    bare.git("rm", "-q", "--cached", ".dvconfig")
+    before = bare.read(".dvconfig")
+    bare.dv("init")
+    assert bare.git("diff", "--cached", "--name-only") == ".dvconfig"
+    assert bare.read(".dvconfig") == before

@@ -39,3 +39,21 @@ def test_mv_refuses(data: Work) -> None:
     assert "outside" in data.dv("mv", "data/images", "../x", code=2).err
     data.dv("mv", "data/images", code=2)
     assert data.dv("status", "--exit-code").out.startswith("Clean")
+
+
+def test_mv_into_a_folder_that_was_tracked_as_empty(data: Work) -> None:
+    (data.root / "data/images/empty/deep").mkdir(parents=True)
+    data.dv("add", "data/images")
+    data.dv("mv", "data/images/a.txt", "data/images/empty/deep/a.txt")
+    assert data.dv("ls", "data/images").lines == [
+        "data/images/b.txt",
+        "data/images/empty/deep/a.txt",
+        "data/images/sub/c.txt",
+    ]
+    assert data.dv("diff", "--stat").out == "data/images: 1 renamed\n"
+    data.commit()
+    data.dv("mv", "data/images/b.txt", "data/images/sub/b.txt")
+    assert (
+        "is not a folder"
+        in data.dv("mv", "data/images/sub/c.txt", "data/images/sub/b.txt/c.txt", code=2).err
+    )
