@@ -57,10 +57,11 @@ def check_repository(work: Path, remote: Objects) -> Report:
     """Check a clone and its remote; nothing may be at work there. What is off is in `problems`."""
     report = Report()
     report.workspace = contents_of_files(work)
-    local = read_objects(work / ".git/dv")
+    store = store_of(work)
+    local = read_objects(store)
     report.store = _check_objects(report, "store", local)
     report.remote = _check_objects(report, "remote", remote)
-    _check_index(report, work / ".git/dv")
+    _check_index(report, store)
     shards = {**_shards(remote), **_shards(local)}
     for where, text in manifests(work):
         try:
@@ -74,6 +75,11 @@ def check_repository(work: Path, remote: Objects) -> Report:
             lost = [p for p, e in entries.items() if e.size > 0 and e.digest not in report.saved]
             report.problems.append(f"{where} names what is in neither store nor remote: {lost}")
     return report
+
+
+def store_of(work: Path) -> Path:
+    """Return the store that a worktree shares with the others of its repository."""
+    return work / git(work, "rev-parse", "--git-common-dir").rstrip("\n") / "dv"
 
 
 def check_remote(report: Report, name: str, remote: Objects) -> None:
@@ -132,7 +138,7 @@ def read_objects(top: Path) -> dict[str, bytes]:
 
 
 def manifests(work: Path) -> Iterable[tuple[str, bytes]]:
-    """Yield (where, text) of the manifests in worktree, index and all commits."""
+    """Yield (where, text) of the manifests in worktree, index, and all commits and stashes."""
     unmerged = git(work, "ls-files", "--unmerged", "-z")
     for path in sorted(work.rglob("*" + SUFFIX)):
         inner = path.relative_to(work)
@@ -144,11 +150,20 @@ def manifests(work: Path) -> Iterable[tuple[str, bytes]]:
             mode_blob_stage, path = line.split("\t", 1)
             _, blob, stage = mode_blob_stage.split()
             yield f"index stage {stage} {path}", blob_text(work, blob)
-    for commit in git(work, "rev-list", "--all").split():
-        for line in git(work, "ls-tree", "-r", "-z", commit).split("\0"):
-            if line.endswith(SUFFIX):
-                meta, path = line.split("\t", 1)
-                yield f"{commit[:8]}:{path}", blob_text(work, meta.split()[2])
+    for commit in git(work, "rev-list", "--all", "--reflog").split():
+        for path, blob in _manifests_at(str(work), commit):
+            yield f"{commit[:8]}:{path}", blob_text(work, blob)
+
+
+@functools.cache
+def _manifests_at(work: str, commit: str) -> list[tuple[str, str]]:
+    """Return the path and blob of each manifest of a commit."""
+    found = []
+    for line in git(Path(work), "ls-tree", "-r", "-z", commit).split("\0"):
+        if line.endswith(SUFFIX):
+            meta, path = line.split("\t", 1)
+            found.append((path, meta.split()[2]))
+    return found
 
 
 def entries_of(manifest: Manifest, shards: Mapping[Digest, bytes]) -> Entries:

@@ -1,9 +1,10 @@
-"""Two clones, a git remote and a data remote, driven at random against a plain dictionary.
+"""Two clones, a worktree, a git remote and a data remote, at random against a plain dictionary.
 
 What the model knows of a clone is what its user would: which files are there, which the manifest
 names, which commits have been made of what. Two things always hold. A commit that was pushed can
 be restored byte for byte in a fresh clone. And no command makes content vanish: what was in a
-workspace is afterwards in a workspace, in a store or on the remote.
+workspace is afterwards in a workspace, in a store or on the remote. Packs of the store rot now and
+then, while their content is good elsewhere: then a repair must make all whole.
 
 DV_TEST_MODEL_EXAMPLES and DV_TEST_MODEL_STEPS make it longer; with DV_TEST_SEED the examples are
 others each time.
@@ -36,8 +37,8 @@ from hypothesis.stateful import (
 )
 
 from dvtool.digest import Digest, digest_of
-from dvtool.errors import UnsavedError
-from dvtool.manifest import decode
+from dvtool.errors import UnsavedError, UsageError
+from dvtool.manifest import Manifest, decode
 from dvtool.ops import drivers
 from dvtool.ops.resolve import Side
 from dvtool.repo import Repo
@@ -65,7 +66,25 @@ CONTENTS = (
     noise(70_000, 1)[:40_000] + b"edited" + noise(70_000, 1)[40_000:],
     noise(200_000, 2),
 )
-BRANCHES = ("main", "side")
+BRANCHES = ("main", "side", "tree")
+ELSEWHERE = "elsewhere/there"
+"""Where the target moves, and comes back from."""
+MEANWHILE = ("nothing", "gc", "fsck", "crash", "abort")
+"""What happens before a merge that conflicts is settled, or in place of that."""
+ROTS = ("flip", "zeros", "cut", "empty", "gone")
+CRASHES = {
+    "add": ("add", TARGET),
+    "checkout": ("checkout",),
+    "push": ("push",),
+    "drop": ("drop", TARGET),
+    "mv": ("mv", f"{TARGET}/NAME"),
+    "rm": ("rm", "--data", f"{TARGET}/NAME"),
+    "gc": ("gc", "--unpushed", "--grace", "0d"),
+    "gc_remote": ("gc", "--remote", "--grace", "0d"),
+    "fsck": ("fsck", "--repair"),
+    "rebuild": ("fsck", "--rebuild"),
+}
+"""What is killed at a random point; NAME stands for a file."""
 
 File = tuple[bytes, bool]
 """Content and whether it is executable."""
@@ -74,12 +93,16 @@ Files = dict[str, File]
 
 @dataclass
 class Model:
-    """What a user knows of one clone: the files that are there, and those the manifest names."""
+    """What a user knows of one worktree: the files that are there, and those the manifest names."""
 
     clone: Clone
     files: Files
     manifest: Files
     branch: str = "main"
+
+    def __post_init__(self) -> None:
+        self.git_dir = Path(self.clone.git("rev-parse", "--absolute-git-dir"))
+        self.store = checks.store_of(self.clone.path)
 
     @property
     def known(self) -> set[str]:
@@ -87,7 +110,7 @@ class Model:
 
         Asked of the statcache, which a crash may leave behind the files, or which may be lost.
         """
-        with StatCache(str(self.clone.path / ".git/dv/statcache.db")) as cache:
+        with StatCache(str(self.git_dir / "dv/statcache.db")) as cache:
             return {
                 f"{folder}/{name}".removeprefix(f"{TARGET}/")
                 for folder, seen in cache.folders_below(TARGET).items()
@@ -98,7 +121,10 @@ class Model:
 
 def files_in(clone: Clone) -> Files:
     """Return what lies in the target's place."""
-    top = clone.path / TARGET
+    return _files_below(clone.path / TARGET)
+
+
+def _files_below(top: Path) -> Files:
     return {
         str(path.relative_to(top)): (path.read_bytes(), bool(path.stat().st_mode & 0o100))
         for path in sorted(top.rglob("*"))
@@ -122,14 +148,16 @@ def merged(base: Files, ours: Files, theirs: Files, *, side: Side) -> Files:
     return result
 
 
-clones = st.sampled_from((0, 1))
+clones = st.sampled_from((0, 1, 2))
 names = st.sampled_from(NAMES)
 contents = st.sampled_from(CONTENTS)
 sides: st.SearchStrategy[Side] = st.sampled_from(("ours", "theirs"))
+branches = st.sampled_from(BRANCHES)
+meanwhiles = st.sampled_from(MEANWHILE)
 
 
 class Team(RuleBasedStateMachine):
-    """Two people at work on one repository."""
+    """Two people at work on one repository, one of them in two worktrees."""
 
     folder: Path
     done: ClassVar[Counter[str]] = Counter()
@@ -161,15 +189,20 @@ class Team(RuleBasedStateMachine):
         with second.repo() as repo:
             drivers.install(repo.project)
             repo.pull()
+        first.git("worktree", "add", "-q", "-b", "tree", str(self.world.live / "tree"))
+        tree = Clone(self.world.live / "tree")
+        with tree.repo() as repo:
+            repo.checkout()
         self.snapshots[commit] = start
         self.published.add(commit)
         self.models = [Model(one, dict(start), dict(start)) for one in (first, second)]
+        self.models.append(Model(tree, dict(start), dict(start), "tree"))
 
     def teardown(self) -> None:
         if not hasattr(self, "base"):
             return
         try:
-            for commit in sorted(self.published):
+            for commit in sorted(self.published & self._origins().keys()):
                 self._restore(commit)
             for model in self.models:
                 with model.clone.repo() as repo:
@@ -212,11 +245,11 @@ class Team(RuleBasedStateMachine):
 
     @rule(number=clones)
     def lose_statcache(self, number: int) -> None:
-        (self.models[number].clone.path / ".git/dv/statcache.db").unlink(missing_ok=True)
+        (self.models[number].git_dir / "dv/statcache.db").unlink(missing_ok=True)
 
     @rule(number=clones)
     def lose_index(self, number: int) -> None:
-        for path in (self.models[number].clone.path / ".git/dv").glob("store.db*"):
+        for path in self.models[number].store.glob("store.db*"):
             path.unlink()
 
     # --- verbs on the workspace -------------------------------------------------------------
@@ -290,6 +323,73 @@ class Team(RuleBasedStateMachine):
             model.files = {p: f for p, f in model.files.items() if p not in model.manifest}
         assert files_in(model.clone) == model.files
 
+    @rule(number=clones, old=names, new=names)
+    def mv(self, number: int, old: str, new: str) -> None:
+        model = self.models[number]
+        entry = model.manifest.get(old)
+        free = new not in model.manifest and old != new
+        if new in model.files:  # a rename that somebody made, or one that was cut off
+            free = free and old not in model.files and model.files[new] == entry
+        with self._nothing_lost(), model.clone.repo() as repo:
+            try:
+                repo.mv(f"{TARGET}/{old}", f"{TARGET}/{new}")
+            except UsageError:
+                assert entry is None or not free
+            else:
+                assert entry is not None and free
+                self.done["renamed"] += 1
+                model.manifest[new] = model.manifest.pop(old)
+                if old in model.files:
+                    model.files[new] = model.files.pop(old)
+        self._check_unchanged(model)
+
+    @rule(number=clones)
+    def mv_there_and_back(self, number: int) -> None:
+        model = self.models[number]
+        place = model.clone.path / ELSEWHERE
+        with self._nothing_lost(), model.clone.repo() as repo:
+            repo.mv(TARGET, ELSEWHERE)
+            assert not (model.clone.path / TARGET).exists()
+            assert _files_below(place) == model.files
+            repo.mv(ELSEWHERE, TARGET)
+        assert not place.exists()
+        self.done["moved"] += 1
+        self._check_unchanged(model)
+
+    @rule(number=clones, name=names, files=st.booleans())
+    def rm(self, number: int, name: str, files: bool) -> None:
+        model = self.models[number]
+        if name not in model.manifest:
+            return
+        unsaved = files and name in model.files and model.files[name][0] != b""
+        unsaved = unsaved and digest_of(model.files[name][0]) in self._lacking(model)
+        with self._nothing_lost(), model.clone.repo() as repo:
+            try:
+                repo.rm([f"{TARGET}/{name}"], data=files)
+            except UnsavedError:
+                assert unsaved
+            else:
+                assert not unsaved
+                self.done["removed"] += 1
+                del model.manifest[name]
+                if files:
+                    model.files.pop(name, None)
+        self._check_unchanged(model)
+
+    @rule(number=clones)
+    def untrack(self, number: int) -> None:
+        """Take the target out of dvtool's hands, and put it back as it lies there."""
+        model = self.models[number]
+        if not model.files:
+            return
+        with self._nothing_lost(), model.clone.repo() as repo:
+            repo.rm([TARGET])
+            assert not (model.clone.path / MANIFEST).exists()
+            assert files_in(model.clone) == model.files
+            repo.add([TARGET])
+        model.manifest = dict(model.files)
+        self._check_unchanged(model)
+
     # --- git --------------------------------------------------------------------------------
 
     @rule(number=clones)
@@ -298,10 +398,11 @@ class Team(RuleBasedStateMachine):
         if self._dirty(model):
             self.snapshots[model.clone.commit("change")] = dict(model.manifest)
 
-    @rule(number=clones, branch=st.sampled_from(BRANCHES))
+    @rule(number=clones, branch=branches)
     def switch(self, number: int, branch: str) -> None:
         model = self.models[number]
-        if self._dirty(model) or branch == model.branch:
+        here = {one.branch for one in self.models if one.store == model.store}
+        if self._dirty(model) or branch in here:  # git has a branch in one worktree only
             return
         create = [] if self._has_branch(model, branch) else ["-c"]
         with self._nothing_lost():
@@ -309,14 +410,13 @@ class Team(RuleBasedStateMachine):
         model.branch = branch
         self._at_head(model)
 
-    @rule(number=clones, side=sides)
-    def merge(self, number: int, side: Side) -> None:
+    @rule(number=clones, branch=branches, side=sides, meanwhile=meanwhiles)
+    def merge(self, number: int, branch: str, side: Side, meanwhile: str) -> None:
         model = self.models[number]
-        other = next(branch for branch in BRANCHES if branch != model.branch)
-        if self._has_branch(model, other):
-            self._merge(model, other, side)
+        if branch != model.branch and self._has_branch(model, branch):
+            self._merge(model, branch, side, meanwhile)
 
-    def _merge(self, model: Model, other: str, side: Side) -> None:
+    def _merge(self, model: Model, other: str, side: Side, meanwhile: str) -> None:
         git = model.clone.git
         if self._dirty(model):
             return
@@ -326,8 +426,11 @@ class Team(RuleBasedStateMachine):
             return
         with self._nothing_lost():
             if not _try_git(model.clone, "merge", "-q", "--no-edit", other):
-                with model.clone.repo() as repo:
-                    repo.resolve(side=side)
+                if not self._settle(model, side, meanwhile):
+                    git("merge", "--abort")
+                    self._at_head(model)
+                    assert files_in(model.clone) == model.files
+                    return
                 git("commit", "-q", "--no-edit")
         commit = git("rev-parse", "HEAD")
         snapshot = self._read_manifest(model)
@@ -340,6 +443,65 @@ class Team(RuleBasedStateMachine):
         self.snapshots[commit] = snapshot
         self._at_head(model)
         # Resolving gave the workspace what it could, and nothing was lost: see what that is.
+        model.files = files_in(model.clone)
+
+    def _settle(self, model: Model, side: Side, meanwhile: str) -> bool:
+        """Resolve what git left in conflict, with something in between; False: give it up."""
+        self.done[f"conflict, {meanwhile}"] += 1
+        if meanwhile == "abort":
+            return False
+        if meanwhile == "crash":
+            self.world.work = model.clone.path
+            at = len(self.snapshots) % 12 + 1
+            self.world.run(("dv", "resolve", f"--{side}"), point=at, mode="before")
+        with model.clone.repo() as repo:
+            if meanwhile == "gc":
+                with self._named_stays():
+                    repo.gc(unpushed=True, grace_s=0)
+            if meanwhile == "fsck":
+                damage = [one for one in repo.fsck().damage if one.kind != "manifest"]
+                assert not damage, damage
+            repo.resolve(side=side)
+        return True
+
+    @rule(number=clones)
+    def reset(self, number: int) -> None:
+        """Abandon the last commit, which the reflog has for now."""
+        model = self.models[number]
+        if self._dirty(model) or not _try_git(model.clone, "rev-parse", "-q", "--verify", "HEAD~1"):
+            return
+        with self._nothing_lost():
+            model.clone.git("reset", "-q", "--hard", "HEAD~1")
+        self.done["abandoned"] += 1
+        self._at_head(model)
+        assert files_in(model.clone) == model.files
+
+    @rule(number=clones)
+    def stash(self, number: int) -> None:
+        model = self.models[number]
+        if self._dirty(model):
+            with self._nothing_lost():
+                model.clone.git("stash", "push", "-q")
+            self.done["stashed"] += 1
+            self._at_head(model)
+            assert files_in(model.clone) == model.files
+
+    @rule(number=clones, side=sides)
+    def unstash(self, number: int, side: Side) -> None:
+        model = self.models[number]
+        git = model.clone.git
+        if self._dirty(model) or not git("stash", "list"):
+            return
+        base, ours = git("rev-parse", "stash@{0}^1"), git("rev-parse", "HEAD")
+        text = git("show", f"stash@{{0}}:{MANIFEST}").encode()
+        theirs = _files_of(decode(text, MANIFEST))
+        with self._nothing_lost():
+            if not _try_git(model.clone, "stash", "pop", "-q"):
+                self._settle(model, side, "nothing")
+                git("stash", "drop", "-q")
+        git("add", "-u")
+        model.manifest = merged(self.snapshots[base], self.snapshots[ours], theirs, side=side)
+        self._check_manifest(model)
         model.files = files_in(model.clone)
 
     def _at_head(self, model: Model) -> None:
@@ -364,23 +526,31 @@ class Team(RuleBasedStateMachine):
         self.published.update(behind)
         _try_git(model.clone, "push", "-q", "hub", f"HEAD:{model.branch}")
 
-    @rule(number=clones, side=sides)
-    def pull(self, number: int, side: Side) -> None:
+    @rule(number=clones, side=sides, meanwhile=meanwhiles)
+    def pull(self, number: int, side: Side, meanwhile: str) -> None:
         model = self.models[number]
         model.clone.git("fetch", "-q", "hub")
         if self._has_branch(model, f"hub/{model.branch}"):
-            self._merge(model, f"hub/{model.branch}", side)
+            self._merge(model, f"hub/{model.branch}", side, meanwhile)
         self._give(model, model.manifest, lambda repo: repo.pull())
 
     @rule(data=st.data())
     def restore(self, data: st.DataObject) -> None:
-        self._restore(data.draw(st.sampled_from(sorted(self.published))))
+        commits = self.published & self._origins().keys()
+        self._restore(data.draw(st.sampled_from(sorted(commits))))
+
+    def _origins(self) -> dict[str, Clone]:
+        """Return a repository to clone from for each commit that a branch has."""
+        return {
+            commit: origin
+            for origin in (Clone(self.hub), *(model.clone for model in self.models))
+            for commit in origin.git("rev-list", "--branches").split()
+        }
 
     def _restore(self, commit: str) -> None:
         """Give a fresh clone the data of a commit, which some clone has, and nothing else."""
-        origin = next(m.clone for m in self.models if _try_git(m.clone, "cat-file", "-e", commit))
         self.fresh += 1
-        clone = self.world.clone(origin, f"fresh{self.fresh}")
+        clone = self.world.clone(self._origins()[commit], f"fresh{self.fresh}")
         with clone.repo() as repo:
             repo.checkout(commit)
         assert files_in(clone) == self.snapshots[commit]
@@ -390,25 +560,134 @@ class Team(RuleBasedStateMachine):
 
     @rule(
         number=clones,
-        verb=st.sampled_from(("add", "checkout", "push", "drop")),
-        at=st.integers(1, 40),
+        verb=st.sampled_from(tuple(CRASHES)),
+        at=st.integers(1, 35),
+        name=names,
+        how=st.sampled_from(ROTS),
     )
-    def crash(self, number: int, verb: str, at: int) -> None:
+    def crash(self, number: int, verb: str, at: int, name: str, how: str) -> None:
         """Kill `dv` at a fault point, see that the repository is valid, let the verb finish."""
         model = self.models[number]
         if verb == "add" and not (model.clone.path / TARGET).exists():
             return
-        words = (verb, TARGET) if verb in ("add", "drop") else (verb,)
+        if verb in ("mv", "rm") and name not in model.manifest:
+            return
+        words = tuple(word.replace("NAME", name) for word in CRASHES[verb])
+        if verb == "mv":
+            words = (*words, f"{TARGET}/renamed")
+        damaged = self._rot(model, how, at) if verb == "fsck" else None
+        entries = Counter(model.manifest.values())
         self.world.work = model.clone.path
-        with self._nothing_lost():
+        holds = self._named_stays if verb in ("gc", "gc_remote") else self._nothing_lost
+        with holds():
             run = self.world.run(("dv", *words), point=at, mode="before")
-        print(f"crashed at: {run.hit}, or ended with {run.code}")
-        self.done["crashed"] += bool(run.hit)
-        report = checks.check_repository(model.clone.path, checks.read_objects(self.remote))
-        assert not report.problems
+        print(f"{verb} crashed at: {run.hit}, or ended with {run.code}")
+        self.done[f"crashed {verb}"] += bool(run.hit)
+        if damaged is None:
+            report = checks.check_repository(model.clone.path, checks.read_objects(self.remote))
+            assert not report.problems
+        self._look_again(model)
+        if verb in ("mv", "rm"):
+            with self._nothing_lost():
+                again = self.world.run(("dv", *words))
+            assert again.code in (0, 2, 5), again.err
+            self._look_again(model)
+        if verb == "mv":
+            assert Counter(model.manifest.values()) == entries
+            if f"{TARGET}/renamed" not in model.manifest and name not in model.manifest:
+                assert "renamed" in model.manifest
+            with self._nothing_lost(), model.clone.repo() as repo:
+                repo.mv(f"{TARGET}/renamed", f"{TARGET}/{name}")
+            self._look_again(model)
+        elif verb == "fsck":
+            self._mended(model, damaged)
+        elif verb == "gc_remote":
+            self._a_month_passes()
+            self.gc_remote(number)
+        elif verb != "rm":
+            getattr(self, verb)(number)
+
+    def _look_again(self, model: Model) -> None:
         model.files = files_in(model.clone)
         model.manifest = self._read_manifest(model)
-        getattr(self, verb)(number)
+
+    def _a_month_passes(self) -> None:
+        """What died is believed no more; until then its claims and marks stand, by design."""
+        for path in (self.remote / "gc").rglob("*"):
+            os.utime(path, (1, 1))
+
+    @rule(number=clones)
+    def fsck(self, number: int) -> None:
+        model = self.models[number]
+        with self._nothing_lost(), model.clone.repo() as repo:
+            report = repo.fsck(workspace=True, remote="", deep=True)
+        assert report.clean, report.damage
+        self._check_unchanged(model)
+
+    @rule(number=clones, how=st.sampled_from(ROTS), at=st.integers(0, 1_000_000))
+    def rot(self, number: int, how: str, at: int) -> None:
+        """Damage a pack here whose content is good elsewhere; a repair makes all whole."""
+        model = self.models[number]
+        damaged = self._rot(model, how, at)
+        if damaged is not None:
+            self._mended(model, damaged)
+
+    def _rot(self, model: Model, how: str, at: int) -> Digest | None:
+        """Damage a pack, unless something needed is only there; return the hash of what it is."""
+        objects = checks.read_objects(model.store)
+        packs = sorted(key for key in objects if key.startswith("packs/"))
+        if not packs:
+            return None
+        chosen = packs[at % len(packs)]
+        rest = {key: data for key, data in objects.items() if key != chosen}
+        lost = checks.contents_in(objects) - checks.contents_in(rest)
+        if not lost & self._named() <= self._good_elsewhere(model):
+            return None
+        data = bytearray(objects[chosen])
+        place = at % len(data)
+        if how == "flip":
+            data[place] ^= 1 << at % 8
+        elif how == "zeros":
+            data[place : place + 512] = bytes(len(data[place : place + 512]))
+        elif how == "cut":
+            del data[place:]
+        elif how == "empty":
+            data.clear()
+        path = model.store / chosen
+        path.chmod(0o644)
+        path.write_bytes(data)
+        if how == "gone":
+            path.unlink()
+        self.done[f"rot, {how}"] += 1
+        return digest_of(bytes(data))
+
+    def _good_elsewhere(self, model: Model) -> set[Digest]:
+        """Return what a repair finds: on the remote, by commits that are here, and in files."""
+        here = self._published_here(model)
+        found = {digest_of(file[0]) for commit in here for file in self.snapshots[commit].values()}
+        for path, file in model.files.items():
+            entry = model.manifest.get(path)
+            if entry is not None and entry[0] == file[0]:
+                found.add(digest_of(file[0]))
+        return found
+
+    def _published_here(self, model: Model) -> set[str]:
+        return self.published.intersection(model.clone.git("rev-list", "--all").split())
+
+    def _mended(self, model: Model, damaged: Digest | None) -> None:
+        with self._nothing_lost(), model.clone.repo() as repo:
+            report = repo.fsck(repair=True)
+            if not report.clean:
+                # The index is lost too: what the pack held is known once all is here again.
+                assert all("not known" in one.problem for one in report.remaining), report.damage
+                repo.fetch(revs=sorted(self._published_here(model)))
+                report = repo.fsck(repair=True)
+            assert report.clean, report.damage
+            again = repo.fsck(workspace=True)
+            assert not again.damage, again.damage
+        if damaged is not None and (model.store / "aside").exists():
+            self.done["mended"] += 1
+        self._check_unchanged(model)
 
     # --- giving space back ------------------------------------------------------------------
 
@@ -425,8 +704,11 @@ class Team(RuleBasedStateMachine):
     def forget(self, number: int, unpushed: bool) -> None:
         """Lose what git knows of earlier states, then free what only these had, even unpushed."""
         model = self.models[number]
-        model.clone.git("reflog", "expire", "--expire=now", "--all")
-        (model.clone.path / ".git/ORIG_HEAD").unlink(missing_ok=True)
+        for one in self.models:
+            if one.store == model.store:  # but no stash, which --all would take too
+                refs = one.clone.git("for-each-ref", "--format=%(refname)", "refs/heads").split()
+                one.clone.git("reflog", "expire", "--expire=now", "HEAD", *refs)
+                (one.git_dir / "ORIG_HEAD").unlink(missing_ok=True)
         with self._named_stays(), model.clone.repo() as repo:
             done = repo.gc(unpushed=unpushed, grace_s=0)
         self.done["forgotten"] += bool(done.freed_bytes)
@@ -440,6 +722,25 @@ class Team(RuleBasedStateMachine):
             done = repo.gc_remote(grace_s=0)
         self.done["buried"] += not done.plan.empty
         self.done["swept"] += bool(done.removed_bytes)
+        self._check_unchanged(model)
+
+    @rule(number=clones)
+    def gc_expire(self, number: int) -> None:
+        """As `gc_remote`, and let go of what was pushed and nobody can ask for any more.
+
+        That of others is seen only as far as git has it: else a grace period is there for it.
+        """
+        model = self.models[number]
+        model.clone.git("fetch", "-q", "hub")
+        seen = {*_every_commit(model.clone), *_every_commit(Clone(self.hub))}
+        others = {commit for one in self.models for commit in _every_commit(one.clone)}
+        if not others & self.published <= seen:
+            return
+        with self._named_stays(), model.clone.repo() as repo:
+            done = repo.gc_remote(expire=True, grace_s=0)
+        self.done["expired"] += bool(done.plan.expired)
+        self.done["swept"] += bool(done.removed_bytes)
+        self.published &= others | seen
         self._check_unchanged(model)
 
     @rule(number=clones)
@@ -494,24 +795,20 @@ class Team(RuleBasedStateMachine):
 
     def _contents(self) -> set[Digest]:
         found = checks.contents_in(checks.read_objects(self.remote))
+        for store in {model.store for model in self.models}:
+            found |= checks.contents_in(checks.read_objects(store))
         for model in self.models:
-            found |= checks.contents_in(checks.read_objects(model.clone.path / ".git/dv"))
             found |= checks.contents_of_files(model.clone.path)
         return found
 
     def _lacking(self, model: Model) -> set[Digest]:
         """Return the contents in the workspace that the clone's own store has not."""
-        with LocalStore(str(model.clone.path / ".git/dv")) as store:
+        with LocalStore(str(model.store)) as store:
             return store.lacking(digest_of(content) for content, _ in model.files.values())
 
     def _read_manifest(self, model: Model) -> Files:
         """Return the files that the manifest in the worktree names, by their known contents."""
-        text = (model.clone.path / MANIFEST).read_bytes()
-        return {
-            path: (_BY_DIGEST[entry.digest], entry.exec)
-            for path, entry in (decode(text, MANIFEST).entries or {}).items()
-            if entry.is_file
-        }
+        return _files_of(decode((model.clone.path / MANIFEST).read_bytes(), MANIFEST))
 
     def _check_manifest(self, model: Model) -> None:
         assert self._read_manifest(model) == model.manifest
@@ -520,9 +817,21 @@ class Team(RuleBasedStateMachine):
 _BY_DIGEST = {digest_of(content): content for content in CONTENTS}
 
 
+def _files_of(manifest: Manifest) -> Files:
+    return {
+        path: (_BY_DIGEST[entry.digest], entry.exec)
+        for path, entry in (manifest.entries or {}).items()
+        if entry.is_file
+    }
+
+
 def _try_git(clone: Clone, *args: str) -> bool:
     done = subprocess.run(["git", *args], cwd=clone.path, capture_output=True)
     return done.returncode == 0
+
+
+def _every_commit(clone: Clone) -> list[str]:
+    return clone.git("rev-list", "--all", "--reflog").split()
 
 
 class _Choice:
@@ -541,7 +850,9 @@ _DAYS = (
     ("chmod", "delete", "add", "commit", "push"),
     ("switch", "checkout", "write", "add", "commit"),
     ("pull", "merge", "push"),
-    ("crash",),
+    ("write", "crash"),
+    ("write", "add", "commit", "crash"),
+    ("crash", "commit", "push", "crash"),
     ("commit", "drop", "restore"),
     ("checkout_commit", "commit"),
     ("pull", "checkout"),
@@ -553,14 +864,26 @@ _DAYS = (
     ("checkout_commit", "commit", "forget", "gc"),
     ("gc_remote",),
     ("gc_remote", "gc_undo", "push"),
+    ("write", "add", "commit", "push", "reset", "checkout", "forget", "gc_expire"),
+    ("forget", "gc_expire", "gc_expire"),
+    ("reset", "forget", "gc_expire", "gc_undo"),
     ("push", "gc", "gc_remote"),
+    ("mv", "commit"),
+    ("mv_there_and_back", "rm", "add", "commit"),
+    ("rm", "checkout", "commit"),
+    ("untrack", "commit", "push"),
+    ("write", "add", "stash", "gc", "unstash", "commit"),
+    ("write", "add", "stash", "forget", "merge", "unstash"),
+    ("rot",),
+    ("push", "rot", "fsck"),
+    ("write", "add", "commit", "switch", "merge", "push"),
 )
 """What somebody does in one go, in one clone. Single steps alone would seldom get anywhere."""
 
 
 def _steps(dice: random.Random) -> Iterator[tuple[str, dict[str, object]]]:
     """Yield the steps of one go, with random arguments."""
-    number = dice.randrange(2)
+    number = dice.randrange(3)
     for name in dice.choice(_DAYS):
         every: dict[str, object] = {
             "number": number,
@@ -572,8 +895,11 @@ def _steps(dice: random.Random) -> Iterator[tuple[str, dict[str, object]]]:
             "unpushed": dice.random() < 0.5,
             "branch": dice.choice(BRANCHES),
             "side": dice.choice(("ours", "theirs")),
-            "verb": dice.choice(("add", "checkout", "push", "drop")),
-            "at": dice.randrange(1, 40),
+            "meanwhile": dice.choice(MEANWHILE),
+            "files": dice.random() < 0.5,
+            "how": dice.choice(ROTS),
+            "verb": dice.choice(list(CRASHES)),
+            "at": dice.randrange(1, 35) if name == "crash" else dice.randrange(1_000_000),
             "data": _Choice(dice),
         }
         wanted = inspect.signature(getattr(Team, name)).parameters
