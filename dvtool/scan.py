@@ -69,6 +69,13 @@ class Scan:
             and not (path in self.files or path in self.links or path in self.folders)
         )
 
+    def leave_unfilled(self, paths: Iterable[str]) -> None:
+        """Let an empty folder count as no entry where one of the paths, absent, belongs into it."""
+        empty = set(self.empty_folders)
+        if empty:
+            unfilled = {a for path in paths if not self.vanished(path) for a in _above(path)}
+            self.empty_folders = [path for path in self.empty_folders if path not in unfilled]
+
 
 def scan_target(
     project: Project, target: str, *, inner: str = "", content_at: ContentAt | None = None

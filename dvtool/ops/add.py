@@ -326,6 +326,9 @@ def _changes(
         # What was never fetched and has nothing of now near it stays as it is, unread.
         concerned = (*now, *scan.seen, *scan.folders, *covering)
         old = project.entries_near(before, concerned, above=now)
+        scan.leave_unfilled(old)
+        left = set(scan.empty_folders)
+        now = {path: one for path, one in now.items() if not one.dir or path in left}
     changes: dict[str, Entry | None] = {
         path: entry for path, entry in now.items() if old.get(path) != entry
     }

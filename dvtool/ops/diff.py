@@ -67,6 +67,7 @@ def workspace_entries(project: Project, target: str, manifest: Manifest) -> Entr
     wanted = project.entries(manifest)
     scan = scan_target(project, target, content_at=content_of(wanted))
     find_left_out(project, scan, wanted)
+    scan.leave_unfilled(wanted)
     hash_files(project, scan, scan.files)
     now: Entries = {path: file_entry(scan, path) for path in scan.files}
     now.update({path: Entry(symlink=link) for path, link in scan.links.items()})

@@ -109,6 +109,7 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
     wanted = project.entries(manifest, selection)
     scan = scan_selected(project, selection, content_at=content_of(wanted))
     find_left_out(project, scan, wanted)
+    scan.leave_unfilled(wanted)
     compare(project, scan, wanted, result)
     result.faults = [fault for fault in scan.faults if selection.matches(fault[0])]
     result.added = sorted(

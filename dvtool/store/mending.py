@@ -167,7 +167,7 @@ def rebuild(store: LocalStore, *, hints: bool) -> str | None:
 
 
 def open_index(store: LocalStore) -> None:
-    """Open store.db. Where it has to be made from packs, damaged ones, by now named, are no error."""
+    """Open store.db. Where it has to be made from packs, damaged ones are no error."""
     with contextlib.suppress(CorruptError):
         store.db.packs()
 

@@ -254,3 +254,26 @@ def test_a_small_target_of_which_a_part_is_here(pushed: Work) -> None:
     other.dv("pull")
     names = sorted(path.name for path in (other.root / "data/images").iterdir())
     assert names == ["b.txt", "new.txt", "sub"]
+
+
+def test_an_empty_folder_takes_no_absent_files_out_of_a_manifest(pushed: Work) -> None:
+    clone = pushed.clone()
+    clone.dv("pull", "data/images/a.txt")
+    (clone.root / "data/images/sub").mkdir()
+    (clone.root / "data/images/new").mkdir()
+    (state,) = clone.dv("status", "--json", "data/images").json["targets"]
+    assert state["added"] == ["new"]
+    assert state["absent"] == ["b.txt", "sub/c.txt"]
+    assert clone.dv("diff", "--stat", "data/images").out == "data/images: 1 added (±0 B)\n"
+    clone.dv("add", "data/images")
+    clone.dv("add", "data/images/sub")
+    assert '"sub/c.txt"' in clone.read("data/images.dv.json").decode()
+    assert '"new": {"dir": true}' in clone.read("data/images.dv.json").decode()
+    assert '"sub": {' not in clone.read("data/images.dv.json").decode()
+    assert (clone.root / "data/images/sub").is_dir()
+    clone.dv("pull")
+    assert clone.read("data/images/sub/c.txt") == b"content of sub/c.txt"
+    # What was here and is deleted leaves its folder behind, empty.
+    (clone.root / "data/images/sub/c.txt").unlink()
+    clone.dv("add", "data/images")
+    assert '"sub": {"dir": true}' in clone.read("data/images.dv.json").decode()
