@@ -26,10 +26,14 @@ import ctypes, os, random, sys, time
 place, parked = map(os.fsencode, sys.argv[1:])
 renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
 print(flush=True)
+rest_s = 0.1
 while True:
     if renameat2(-100, place, -100, parked, 2) != 0:  # from AT_FDCWD, RENAME_EXCHANGE
         sys.exit(os.strerror(ctypes.get_errno()))
-    time.sleep(random.choice((0.0003, 0.0003, 0.03)))  # at times long enough to come through
+    time.sleep(random.choice((0.0003, 0.0003, 0.03)))
+    if random.random() < 0.01:  # at times long enough to come through, however slow the machine
+        time.sleep(rest_s)
+        rest_s *= 1.5
 """
 
 

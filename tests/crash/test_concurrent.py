@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from dvtool.project import LOCK_WAIT_S
 from tests.crash import checks, scenarios
 from tests.crash.world import Point, Run, World
 from tests.scenario import Clone, noise
@@ -156,10 +154,8 @@ def test_a_killed_holder_of_a_lock_holds_nobody_up(world: World, name: str) -> N
         world.restore()
         # Only dv itself dies: its workers and git live on, as after `kill -9` by hand.
         world.run(scenario.command, point=point.number, mode="before", group=False)
-        began = time.monotonic()
         run = world.run(scenario.command)
-        assert run.code in scenario.fine, run.err
-        assert time.monotonic() - began < LOCK_WAIT_S
+        assert run.code in scenario.fine, run.err  # whoever waits in vain for a lock fails
 
 
 @pytest.fixture
@@ -179,10 +175,8 @@ def test_workers_end_with_the_process_that_they_work_for(
     assert any(p.pid != adopts.pid for p in points)
     world.restore()
     world.run(WORKERS, point=adopts.number, mode="before", group=False)
-    began = time.monotonic()
     run = world.run(WORKERS)
     assert run.code == 0, run.err
-    assert time.monotonic() - began < LOCK_WAIT_S
     assert not world.check().problems
 
 

@@ -810,7 +810,8 @@ class Team(RuleBasedStateMachine):
         named = set()
         for model in self.models:
             named |= checks.contents_of_files(model.clone.path)
-            for where, text in checks.manifests(model.clone.path):
+            saved = [(str(path), path.read_bytes()) for path in model.store.glob("saved/*")]
+            for where, text in (*checks.manifests(model.clone.path), *saved):
                 entries = (decode(text, where).entries or {}).values()
                 named |= {entry.digest for entry in entries if entry.size > 0}
         return named

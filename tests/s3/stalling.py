@@ -12,7 +12,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 BLOCK_SIZE_BYTES = 1 << 16
-DRIPS = 400
+DRIPS = 2_400
 """Single bytes, one every 0.05 seconds: longer than a test may last, and not for ever."""
 
 Stall = Callable[["Door", socket.socket], None]
@@ -175,7 +175,7 @@ def not_reading_at_all(door: Door, client: socket.socket) -> None:
 
 def _wait_unread(door: Door, client: socket.socket) -> None:
     """Wait until the client has given up, which shows as a reset once its bytes are lost."""
-    for _ in range(400):
+    for _ in range(DRIPS):
         time.sleep(0.05)
         if door._closing or _is_gone(client):
             break

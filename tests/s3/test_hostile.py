@@ -230,7 +230,6 @@ BODIES: dict[str, Callable[[], bytes | Iterator[bytes]]] = {
 def test_xml_that_is_none_or_too_much(kind: str) -> None:
     with hostile(lambda _: Answer(body=BODIES[kind](), sized=False)) as server:
         s3 = backend(server)
-        begun = time.monotonic()
         tracemalloc.start()
         try:
             with pytest.raises(RemoteError) as caught:
@@ -239,7 +238,6 @@ def test_xml_that_is_none_or_too_much(kind: str) -> None:
         finally:
             tracemalloc.stop()
         assert "packs/" in str(caught.value) or server.url in str(caught.value)
-        assert time.monotonic() - begun < 60
         assert peak < MEMORY_MAX_BYTES
 
 
@@ -356,8 +354,6 @@ def test_an_answer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
             yield b" "
 
     monkeypatch.setattr(guard, "ANSWER_TIME_MAX_S", 0.3)
-    with hostile(lambda _: Answer(body=trickle(), sized=False)) as server:
-        begun = time.monotonic()
-        with pytest.raises(RemoteError, match="did not end within"):
-            list(backend(server).list("packs/"))
-        assert time.monotonic() - begun < 30
+    trickling = hostile(lambda _: Answer(body=trickle(), sized=False))
+    with trickling as server, pytest.raises(RemoteError, match="did not end within"):
+        list(backend(server).list("packs/"))

@@ -19,9 +19,10 @@ from tests.s3.servers import S3Server
 from tests.s3.stalling import Door, Stall
 from tests.scenario import noise
 
-STALL_S = 0.8
-GIVEN_UP_MAX_S = 15.0
-"""Far more than it takes, and far less than for ever."""
+STALL_S = 1.5
+"""Longer than a machine with too much to do lets anybody wait for his turn."""
+GIVEN_UP_MAX_S = 60.0
+"""Far more than it takes, and far less than what stalls here goes on for."""
 BODY_SIZE_BYTES = 3 << 20
 BODY = noise(BODY_SIZE_BYTES)
 
@@ -52,9 +53,17 @@ def plain(rclone_env: S3Server, door: Door) -> Iterator[S3Backend]:
 
 
 @pytest.fixture
-def filled(plain: S3Backend) -> S3Backend:
-    plain.put("k", BODY)
-    plain.close()  # so that the next request comes with a new connection
+def patient(rclone_env: S3Server, plain: S3Backend) -> Iterator[S3Backend]:
+    """The same bucket, without a door before it and with time enough."""
+    name = plain.url.removeprefix("s3://")
+    backend = S3Backend(name, options=S3Options(endpoint_url=rclone_env.endpoint_url))
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def filled(plain: S3Backend, patient: S3Backend) -> S3Backend:
+    patient.put("k", BODY)
     return plain
 
 
@@ -91,18 +100,17 @@ CASES: list[tuple[str, Stall]] = [
 
 @pytest.mark.parametrize(("operation", "stall"), CASES)
 def test_a_stall_is_noticed_and_the_work_redone(
-    filled: S3Backend, door: Door, operation: str, stall: Stall
+    filled: S3Backend, patient: S3Backend, door: Door, operation: str, stall: Stall
 ) -> None:
     work = OPERATIONS[operation]
-    expected = work(filled)
-    filled.close()
+    expected = work(patient)
     door.stalls.append(stall)
     began_s = time.monotonic()
     retry = Retry(filled, sleep=lambda _: None)
     assert work(retry) == expected  # type: ignore[arg-type]
     assert time.monotonic() - began_s < GIVEN_UP_MAX_S
     assert not door.stalls
-    assert retry.pace.limit == REQUESTS_START // 2  # it was a stall that was noticed, and once
+    assert retry.pace.limit <= REQUESTS_START // 2  # it was a stall that was noticed
 
 
 def test_an_interim_answer_that_breaks_off_is_an_error(filled: S3Backend, door: Door) -> None:
@@ -129,14 +137,14 @@ def test_slow_is_not_stalled(filled: S3Backend, door: Door) -> None:
     def slow(door: Door, client: socket.socket) -> None:
         server = door.connect()
         server.sendall(stalling.read_head(client))
-        for _ in range(6):
-            time.sleep(STALL_S / 2)
+        for _ in range(12):
+            time.sleep(STALL_S / 4)
             door.pass_on(server, client, most=8_000)
         door.pass_on(server, client)
 
     door.stalls.append(slow)
     assert read(filled) == BODY
-    assert door.connections == 2
+    assert door.connections == 1
 
 
 def test_a_reader_that_takes_its_time_is_no_stall(filled: S3Backend) -> None:
@@ -168,4 +176,4 @@ def test_a_large_body_may_take_longer_than_the_timeout_of_a_socket(
     began_s = time.monotonic()
     assert filled.put("k", BODY).size == len(BODY)
     assert time.monotonic() - began_s > 2 * STALL_S
-    assert door.connections == 2
+    assert door.connections == 1

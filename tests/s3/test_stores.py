@@ -442,8 +442,10 @@ def test_many_threads_meet_the_end_of_the_credentials(file: Path) -> None:
 
         def work() -> None:
             try:
-                for _ in range(30):
+                for number in range(100_000):
                     calm.get("k", size_max=1)
+                    if number >= 30 and store.refused.is_set():
+                        break
             except BaseException as error:
                 errors.append(error)
 

@@ -29,11 +29,11 @@ def use(pace: Pace, error: Exception | None = None) -> None:
 
     def one() -> None:
         with pace.turn():
-            barrier.wait(10)
+            barrier.wait(60)
             if error is not None:
                 raise error
             # Nobody leaves before all came, and the first to leave still saw a full house.
-            barrier.wait(10)
+            barrier.wait(60)
 
     with ThreadPoolExecutor(pace.limit) as pool:
         done = [pool.submit(one) for _ in range(pace.limit)]
@@ -57,7 +57,8 @@ def test_no_more_turns_than_the_limit() -> None:
 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(one, range(60)))
-    assert highest == 3
+    assert highest <= 3
+    use(pace)  # and so many there are
 
 
 @pytest.mark.parametrize("error", [RemoteBusy("slow down"), RemoteStalled("nothing came")])
@@ -112,12 +113,12 @@ def test_turns_that_do_not_count_change_nothing() -> None:
 )
 def test_nobody_begins_before_the_remote_wants_more(after_s: float | None, least_s: float) -> None:
     pace = Pace(pause_s=0.2)
+    refused_s = time.monotonic()  # before it, so that a slow machine makes the wait no shorter
     with pytest.raises(RemoteBusy), pace.turn():
         raise RemoteBusy("slow down", retry_after_s=after_s)
-    began_s = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
         began: list[float] = list(pool.map(lambda _: begin(pace), range(4)))
-    assert min(began) - began_s >= least_s - 0.05
+    assert min(began) - refused_s >= least_s
 
 
 def begin(pace: Pace) -> float:
@@ -148,7 +149,7 @@ def test_who_waits_for_a_turn_can_be_stopped() -> None:
 
     def work(number: int) -> None:
         if number:
-            entered.wait(10)
+            entered.wait(60)
             raise ValueError("the other one failed")
         entered.set()
         with pace.turn():
