@@ -10,14 +10,15 @@ import contextlib
 import os
 import shutil
 from collections.abc import Collection, Iterator
+from functools import partial
 
 from dvtool.checking import Asked, Checking, file_has
 from dvtool.digest import Digest
 from dvtool.errors import DvError, size_text
 from dvtool.findings import LOCAL, WORKSPACE, Damage, Report
 from dvtool.ingest import Source, batches, ingest
-from dvtool.manifest import SELF, Entry, ShardRef, in_order, shard_refs
-from dvtool.needs import held_runs, versions
+from dvtool.manifest import SELF, Entry, Manifest, ShardRef, in_order, shard_refs
+from dvtool.needs import Version, held_runs, versions
 from dvtool.ops import fetch as fetch_ops
 from dvtool.ops import fsck as store_ops
 from dvtool.ops import fsck_mend as mend_ops
@@ -153,19 +154,36 @@ class _Copies:
             fetch_ops.fetch(self.project, [remote], list(self._wanted(wanted)))
 
     def _wanted(self, contents: Collection[Digest]) -> Iterator[fetch_ops.Wanted]:
-        """Yield manifests that name the contents, of each content one that git has newest."""
+        """Yield manifests that name the contents, of each content one that git has newest.
+
+        That one need not be pushed: the others that name the same content follow as its past.
+        """
         left = set(contents)
-        for version in versions(self.project):
-            if not left:
-                return
-            names: set[Digest] = set()
-            for _, entries in held_runs(self.project, version.manifest):
-                names |= contents_of(entries or {}).keys() & left
-            if names and version.target:
+        for version, named in self._naming(contents):
+            names = frozenset(named & left)
+            if names:
                 left -= names
                 yield fetch_ops.Wanted(
-                    version.manifest, Selection(version.target), only=frozenset(names)
+                    version.manifest,
+                    Selection(version.target),
+                    only=names,
+                    past=partial(self._others, names),
                 )
+            if not left:
+                return
+
+    def _naming(self, contents: Collection[Digest]) -> Iterator[tuple[Version, set[Digest]]]:
+        """Yield the versions that name some of the contents, by the lists that are here."""
+        for version in versions(self.project):
+            names: set[Digest] = set()
+            for _, entries in held_runs(self.project, version.manifest):
+                names |= contents_of(entries or {}).keys() & contents
+            if names and version.target:
+                yield version, names
+
+    def _others(self, contents: Collection[Digest]) -> Iterator[Manifest]:
+        for version, _ in self._naming(contents):
+            yield version.manifest
 
     def remotes(self) -> Iterator[RemoteStore]:
         """Yield the configured remotes, the default one first; what cannot be opened is noted."""

@@ -482,6 +482,21 @@ def test_bit_rot_is_mended_and_what_was_there_saved(stored: Work) -> None:
     stored.dv("fsck", "--workspace")
 
 
+def test_a_repair_fetches_by_any_manifest_that_was_pushed(stored: Work) -> None:
+    stored.dv("push")
+    for path in store_of(stored).glob("store.db*"):  # and with it what is known of the remote
+        path.unlink()
+    stored.dv("mv", "data/big/0.bin", "data/big/new.bin")
+    stored.git("reset", "-q")  # neither committed nor pushed
+    shutil.rmtree(stored.root / "data/big")
+    big = big_pack(stored)
+    big.write_bytes(bytes(1_000))
+    stored.dv("fsck", code=6)
+    stored.dv("fsck", "--repair")
+    stored.dv("checkout", "--no-fetch")
+    assert stored.read("data/big/new.bin") == noise(200_000, 0)
+
+
 @pytest.mark.parametrize("size", [0, 1_000])
 def test_a_lost_index_and_a_pack_cut_short_are_repaired_together(stored: Work, size: int) -> None:
     stored.dv("push")
