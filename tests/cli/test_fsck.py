@@ -486,6 +486,7 @@ def test_a_repair_fetches_by_any_manifest_that_was_pushed(stored: Work) -> None:
     stored.dv("push")
     for path in store_of(stored).glob("store.db*"):  # and with it what is known of the remote
         path.unlink()
+    stored.dv("fsck", "--rebuild")
     stored.dv("mv", "data/big/0.bin", "data/big/new.bin")
     stored.git("reset", "-q")  # neither committed nor pushed
     shutil.rmtree(stored.root / "data/big")
