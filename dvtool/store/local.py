@@ -57,6 +57,7 @@ class LocalStore:
         self.shard_source: ShardSource | None = None
         """Asked for the shards that are needed and not here; without one they are missing."""
         self._database: Database | None = None
+        self._inherited: Database | None = None
 
     def __enter__(self) -> LocalStore:
         return self
@@ -386,6 +387,14 @@ class LocalStore:
             lists[recipe.digest] = recipe.chunks
         return lists
 
+    def separate(self) -> None:
+        """In a process just forked: use an index opened anew, and let the inherited one be.
+
+        SQLite's connections must not be used, nor closed, by another process than their own.
+        """
+        self._inherited = self._database
+        self._database = None
+
     def reader(self) -> ContentReader:
         """Return a reader of file contents; use it as a context manager."""
         return ContentReader(self)
@@ -455,6 +464,7 @@ class ContentReader:
         self._packs: dict[int, RemotePack] | None = None
         self._files: dict[int, BinaryIO] = {}
         self._frame: tuple[int, int] = (-1, -1)
+        self._where = ""
         self._raw: bytes | memoryview = b""
         self._places: dict[Digest, tuple[int, Placement]] = {}
         self._chunks: dict[Digest, tuple[Digest, ...]] = {}
@@ -473,14 +483,24 @@ class ContentReader:
         MissingError if one is not here.
         """
         wanted = set(digests) - {EMPTY}
-        self._chunks = self._store.chunk_lists(wanted)
-        every = {chunk for chunks in self._chunks.values() for chunk in chunks}
-        self._places = self._store.db.places(every)
+        db = self._store.db
+        # A file of one chunk, which has the file's own hash, needs no recipe.
+        self._places = places = db.places(wanted)
+        self._chunks = {digest: (digest,) for digest in places}
+        for digest, recipe in db.recipes(wanted - places.keys()).items():
+            self._chunks[digest] = recipe.chunks
+        parts = {chunk for chunks in self._chunks.values() if len(chunks) > 1 for chunk in chunks}
+        places.update(db.places(parts - places.keys()))
         for digest in wanted:
             chunks = self._chunks.get(digest)
-            if chunks is None or any(chunk not in self._places for chunk in chunks):
+            if chunks is None or any(chunk not in places for chunk in chunks):
                 raise _missing(digest)
+        self._packs = db.packs()
         return sorted(wanted, key=self._position)
+
+    def separate(self) -> None:
+        """Make this copy of a prepared reader, in a process just forked, fit to be used there."""
+        self._store.separate()
 
     def prepare_recipe(self, recipe: Recipe) -> None:
         """Look up a file by a recipe that the index does not have yet."""
@@ -533,9 +553,8 @@ class ContentReader:
 
     def chunk(self, digest: Digest) -> memoryview:
         """Return one prepared chunk, verified."""
-        raw, place, pack = self._found(digest)
-        where = f"pack {self._pack(pack).digest.hex()}"
-        return chunk_in(raw, place.start, place.size, digest, where=where)
+        raw, place, _ = self._found(digest)
+        return chunk_in(raw, place.start, place.size, digest, where=self._where)
 
     def _found(self, digest: Digest) -> tuple[bytes | memoryview, Placement, int]:
         """Return the unpacked frame that a chunk is in, its place there, and the pack's number."""
@@ -560,14 +579,14 @@ class ContentReader:
 
     def _unpacked(self, pack: int, place: Placement) -> bytes | memoryview:
         if self._frame != (pack, place.frame_offset):
-            path = self._store.pack_path(self._pack(pack).digest)
-            file = self._open(pack, path)
-            file.seek(place.frame_offset)
-            stored = file.read(place.frame_size)
+            digest = self._pack(pack).digest
+            path = self._store.pack_path(digest)
+            stored = _read_at(self._open(pack, path), place.frame_offset, place.frame_size)
             if len(stored) != place.frame_size:
                 raise CorruptError(f"{path} is shorter than the index says")
             self._raw = unpack_frame(stored, where=path)
             self._frame = (pack, place.frame_offset)
+            self._where = f"pack {digest.hex()}"
         return self._raw
 
     def _open(self, pack: int, path: str) -> BinaryIO:
@@ -591,6 +610,14 @@ class ContentReader:
         if number not in self._packs:
             raise MissingError("a pack went while it was being read", hint="repeat the command")
         return self._packs[number]
+
+
+def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    if hasattr(os, "pread"):
+        # One call in place of two, and no position that forked processes would share.
+        return os.pread(file.fileno(), size, offset)
+    file.seek(offset)
+    return file.read(size)
 
 
 def remove_unfinished(paths: Iterable[str]) -> int:

@@ -224,7 +224,7 @@ class Injector:
         real = _real[name]
 
         def wrapper(src: Any, dst: Any, **options: Any) -> Any:
-            source = self.inside(src, options.get("src_dir_fd"))
+            source = self.inside(_unnamed(src) or src, options.get("src_dir_fd"))
             full = self.inside(dst, options.get("dst_dir_fd"))
             if full is None or source is None:
                 return real(src, dst, **options)
@@ -412,7 +412,9 @@ class Unflushed:
     def did(self, kind: str, path: str, more: dict[str, Any]) -> None:
         """Note what the call did, or made durable."""
         if kind == "write":
-            self._bytes[_identity(path)] = path
+            # A file without a name yet is gone anyway; once it has one, its bytes count.
+            if os.path.lexists(path):
+                self._bytes[_identity(path)] = path
         elif kind == "fsync" and os.path.isdir(path):
             self._names = [one for one in self._names if one[0] != path]
         elif kind == "fsync":
@@ -422,6 +424,8 @@ class Unflushed:
             if kind == "create" and not more["new"]:
                 return
             if kind == "rename" and _identity(path) in self._bytes:
+                self._bytes[_identity(path)] = path
+            if kind == "link" and not os.path.lexists(more["source"]):
                 self._bytes[_identity(path)] = path
             self._names.append((os.path.dirname(path), path, more["kept"], moved))
 
@@ -445,6 +449,12 @@ class Unflushed:
 def _identity(path: str) -> tuple[int, int]:
     found = os.lstat(path)
     return found.st_dev, found.st_ino
+
+
+def _unnamed(path: object) -> str:
+    """Return where a file without a name, given as a link source, would be; else nothing."""
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else ""
+    return _path_of(int(text.rpartition("/")[2])) if text.startswith("/proc/self/fd/") else ""
 
 
 def _path_of(fd: int) -> str:
