@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dvtool.compare import differing
+from dvtool.compare import differing, shard_hashes
 from dvtool.digest import EMPTY, Digest
 from dvtool.errors import InputError, ManifestError, UnsavedError, listing, printable
 from dvtool.manifest import SELF, Entries, Entry, Manifest, check_nesting
@@ -97,7 +97,7 @@ def plan(
     entries = project.entries(wanted, selection) if wanted else {}
     check_nesting(entries, selection.target)
     make_target = wanted is not None and wanted.kind == "dir" and selection.whole
-    old = project.entries(before, selection) if before and before != wanted else {}
+    old = _only_before(project, before, wanted, selection)
     scan = scan_target(project, selection.target, content_at=content_of(entries | old))
     find_left_out(project, scan, (*entries, *old))
     refuse_unreadable(scan, (*entries, *old))
@@ -117,6 +117,21 @@ def plan(
     _refuse_unwritable(project, result, entries)
     _find_unsaved(project, result)
     return result
+
+
+def _only_before(
+    project: Project, before: Manifest | None, wanted: Manifest | None, selection: Selection
+) -> Entries:
+    """Return what of `before` is selected, without the shards that `wanted` has too."""
+    if before is None or before == wanted:
+        return {}
+    shared = shard_hashes(wanted)
+    old = dict(before.entries or ())
+    refs = [ref for ref in project.shards(before, selection) if ref.blake3 not in shared]
+    project.store.need_shards(refs)
+    for ref in refs:
+        old.update(project.store.load_shard(ref))
+    return old if selection.whole else {p: e for p, e in old.items() if selection.matches(p)}
 
 
 def _refuse_unwritable(project: Project, plan: Plan, entries: Iterable[str]) -> None:

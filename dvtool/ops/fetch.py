@@ -121,26 +121,34 @@ class Lacking:
     """Contents that the local store lacks: their sizes and one path of each; `found` are here."""
 
     sizes: dict[Digest, int]
-    names: dict[Digest, str]
+    names: dict[Digest, tuple[str, str]]
     found: int
 
     def names_of(self, digests: Iterable[Digest]) -> list[str]:
         """Return the paths of some of them."""
-        return [self.names[digest] for digest in digests]
+        return [workspace_path(*self.names[digest]) for digest in digests]
+
+    def still(self, store: LocalStore) -> Lacking:
+        """Return what of them the store lacks by now."""
+        missing = store.lacking(self.sizes)
+        short = {digest: size for digest, size in self.sizes.items() if digest in missing}
+        return Lacking(short, self.names, self.found + len(self.sizes) - len(short))
 
 
 def lacking(project: Project, wanted: Sequence[Wanted]) -> Lacking:
     """Return what of the contents wanted is not here; their shards must be."""
     sizes: dict[Digest, int] = {}
-    names: dict[Digest, str] = {}
+    names: dict[Digest, tuple[str, str]] = {}
     for one in wanted:
+        target, only = one.selection.target, one.only
         for path, entry in project.entries(one.manifest, one.selection).items():
-            if entry.size > 0 and (one.only is None or entry.digest in one.only):
-                sizes.setdefault(entry.digest, entry.size)
-                names.setdefault(entry.digest, workspace_path(one.selection.target, path))
-    missing = project.store.lacking(sizes)
-    short = {digest: size for digest, size in sizes.items() if digest in missing}
-    return Lacking(short, names, len(sizes) - len(short))
+            if entry.size <= 0:
+                continue
+            digest = entry.digest
+            if digest not in sizes and (only is None or digest in only):
+                sizes[digest] = entry.size
+                names[digest] = (target, path)
+    return Lacking(sizes, names, 0).still(project.store)
 
 
 def fetch_shards(
@@ -213,7 +221,7 @@ class _Fetch:
         known = Known(self.store.db, self.remote.required_mark().id)
         for _ in range(ROUNDS):
             unknown, failed = self._round(known, short)
-            still = lacking(self.project, self.wanted)
+            still = short.still(self.store)
             self._count_files(short, still)
             short = still
             if not failed:
@@ -320,6 +328,7 @@ class _Fetch:
                 if shard is None:
                     continue
                 self.store.put_shard_text(ref.digest, shard.text)
+                self.store.keep_shard(ref, shard.entries)
                 self.shards[ref.digest] = shard
                 self.result.transferred += shard.size
         except ObjectMissing as error:

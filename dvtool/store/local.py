@@ -26,6 +26,7 @@ from dvtool.atomic import (
 from dvtool.digest import EMPTY, Digest, digest_of, hasher
 from dvtool.errors import BusyError, CorruptError, MissingError
 from dvtool.manifest import Entries, ShardRef, ShardText, decode_shard
+from dvtool.opener import Stamp
 from dvtool.pack import (
     PackInfo,
     PackWriter,
@@ -43,6 +44,8 @@ LOST = ".lost"
 """Suffix of a note in `ASIDE`: the chunks that were lost with a pack, digest after digest."""
 LOCK_WAIT_S = 30
 OPEN_PACKS_MAX = 32
+KEPT_ENTRIES_MAX = 32_768
+"""About 10 MB of entries stay in memory between two looks at them."""
 STALE_TEMP_S = 2 * 24 * 3600
 
 ShardSource: TypeAlias = Callable[[Sequence[ShardRef]], None]
@@ -58,6 +61,8 @@ class LocalStore:
         """Asked for the shards that are needed and not here; without one they are missing."""
         self._database: Database | None = None
         self._inherited: Database | None = None
+        self._shards_kept: dict[ShardRef, tuple[Stamp | None, Entries]] = {}
+        """Those used last stand last."""
 
     def __enter__(self) -> LocalStore:
         return self
@@ -449,7 +454,33 @@ class LocalStore:
     def load_shard(self, ref: ShardRef) -> Entries:
         """Return the entries of a shard, checked; one that is not here comes from the source."""
         self.need_shards([ref])
-        return self.held_shard(ref)
+        stamp = self._shard_stamp(ref)
+        kept = self._shards_kept.get(ref)
+        if stamp is None or kept is None or kept[0] != stamp:
+            kept = (stamp, self.held_shard(ref))
+        self._keep_shard(ref, *kept)
+        return kept[1]
+
+    def keep_shard(self, ref: ShardRef, entries: Entries) -> None:
+        """Keep the checked entries of a shard, which is here, in memory for the next `load_shard`.
+
+        They are shared by all who ask, so nobody changes them. Of large targets the last ones stay.
+        """
+        self._keep_shard(ref, self._shard_stamp(ref), entries)
+
+    def _keep_shard(self, ref: ShardRef, stamp: Stamp | None, entries: Entries) -> None:
+        self._shards_kept.pop(ref, None)
+        self._shards_kept[ref] = (stamp, entries)
+        while sum(one.files for one in self._shards_kept) > KEPT_ENTRIES_MAX:
+            self._shards_kept.pop(next(iter(self._shards_kept)))
+
+    def _shard_stamp(self, ref: ShardRef) -> Stamp | None:
+        """Return what tells whether a shard's file was changed, so that its damage is noticed."""
+        try:
+            found = os.stat(self.shard_path(ref.digest))
+        except OSError:
+            return None
+        return Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
 
     def held_shard(self, ref: ShardRef) -> Entries:
         """Return the entries of a shard, checked; MissingError, at once, if it is not here."""
