@@ -11,6 +11,7 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from dvtool.backend import REQUESTS_START
 from dvtool.digest import Digest, hasher
@@ -53,6 +54,7 @@ RANGE_RAW_MAX_BYTES = 16 << 20
 """What the chunks of a range may amount to: zeros of a megabyte lie in a frame of a few bytes."""
 RANGES_MEMORY_MAX_BYTES = 64 << 20
 """What all ranges under way may take of memory together."""
+HASH_READ_BYTES = 1 << 20
 ROUNDS = 2
 """A second round is for packs that were replaced while the first was under way."""
 
@@ -433,12 +435,16 @@ class _Fetch:
         try:
             with open(temp, "xb") as file:
                 whole = _HashingSink(file)
-                self.remote.read_pack(pack.digest, whole, offset=0, size=pack.size)
-                if whole.hash.digest() != pack.digest:
-                    raise CorruptError(f"{where}: its bytes are not what its name says")
+                copied = self.remote.copy_pack(pack.digest, file, size=pack.size)
+                if not copied:
+                    self.remote.read_pack(pack.digest, whole, offset=0, size=pack.size)
                 file.flush()
                 os.fsync(file.fileno())
             with open(temp, "rb") as file:
+                # What is believed is what lies here now, whoever put it there.
+                digest = _digest_of_file(file) if copied else whole.hash.digest()
+                if digest != pack.digest:
+                    raise CorruptError(f"{where}: its bytes are not what its name says")
                 index = read_index(file, size=pack.size, where=where)
                 verify_pack(file, index, where=where)
         except BaseException:
@@ -535,6 +541,13 @@ def join_ranges(pack: RemotePack, places: Iterable[Placement]) -> list[Range]:
     if run:
         ranges.append(Range(pack, start, end - start, tuple(run)))
     return ranges
+
+
+def _digest_of_file(file: BinaryIO) -> Digest:
+    whole = hasher()
+    while data := file.read(HASH_READ_BYTES):
+        whole.update(data)
+    return whole.digest()
 
 
 class _HashingSink:

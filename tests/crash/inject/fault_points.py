@@ -76,7 +76,7 @@ _real = {
     name: getattr(os, name)
     for name in (
         *("open", "read", "write", "fsync", "replace", "rename", "unlink", "remove", "mkdir"),
-        *("rmdir", "link", "symlink", "ftruncate", "chmod", "fchmod", "close"),
+        *("rmdir", "link", "symlink", "ftruncate", "chmod", "fchmod", "close", "copy_file_range"),
     )
 }
 _real_open = io.open
@@ -194,6 +194,7 @@ class Injector:
         self._put("open", self._open)
         self._put("read", self._read)
         self._put("write", self._write)
+        self._put("copy_file_range", self._copy)
         for name, kind in (("fsync", "fsync"), ("ftruncate", "write"), ("fchmod", "chmod")):
             self._put(name, self._descriptor(name, kind))
         builtins.open = io.open = self._open_file  # type: ignore[assignment]
@@ -259,6 +260,12 @@ class Injector:
         part = memoryview(data)[: len(data) // 2]
         call = lambda: _real["write"](fd, data)  # noqa: E731
         return int(self.at("write", full, call, half=lambda: _real["write"](fd, part)))
+
+    def _copy(self, src: int, dst: int, count: int, **options: Any) -> int:
+        full = self.inside(dst)
+        call = lambda: _real["copy_file_range"](src, dst, count, **options)  # noqa: E731
+        part = lambda: _real["copy_file_range"](src, dst, count // 2, **options)  # noqa: E731
+        return int(call() if full is None else self.at("write", full, call, half=part))
 
     def _descriptor(self, name: str, kind: str) -> Callable[..., Any]:
         real = _real[name]
