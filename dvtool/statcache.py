@@ -17,6 +17,7 @@ import msgspec
 
 from dvtool.atomic import make_folders
 from dvtool.digest import Digest, digest_of
+from dvtool.opener import Stamp
 
 VERSION = 1
 TICK_NS = 10_000_000
@@ -59,7 +60,12 @@ _UNREADABLE = (sqlite3.Error, OSError, msgspec.MsgspecError, TypeError, UnicodeD
 
 
 def seen_file(
-    found: os.stat_result, digest: Digest, *, executable: bool, read_at_ns: int, tracked: bool
+    found: os.stat_result | Stamp,
+    digest: Digest,
+    *,
+    executable: bool,
+    read_at_ns: int,
+    tracked: bool,
 ) -> Seen:
     """Return what to remember of a file whose bytes had `digest` at `read_at_ns` (wall clock).
 

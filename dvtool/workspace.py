@@ -23,12 +23,23 @@ import pathspec
 from dvtool.atomic import is_temp_name, temp_name
 from dvtool.errors import DvError, InputError, UnsavedError, printable
 from dvtool.manifest import path_fault
-from dvtool.opener import FILE_FLAGS, FOLDER_FLAGS, HAS_DIR_FD, Opener, Place, open_in, reason
+from dvtool.opener import (
+    FILE_FLAGS,
+    FOLDER_FLAGS,
+    HAS_DIR_FD,
+    Opener,
+    Place,
+    Stamp,
+    open_in,
+    reason,
+)
 
 IGNORE_FILE = ".dvignore"
 IGNORE_SIZE_MAX_BYTES = 1 << 20
 OPEN_FOLDERS_MAX = 64
 COPY_SIZE_BYTES = 1 << 20
+UNNAMED_FLAGS = os.O_WRONLY | getattr(os, "O_TMPFILE", 0) | getattr(os, "O_CLOEXEC", 0)
+DESCRIPTORS = "/proc/self/fd"
 UNFINISHED_STALE_S = 3600
 """No write of ours rests so long: an unfinished file of this age is one that a crash left."""
 _STAR = "[^/]*"
@@ -37,6 +48,10 @@ _PROBE_OTHERS = ("A\u00e9", "ae\u0301")
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
+_NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS})
+"""How a filesystem, or an old kernel, says that it has no files without names."""
+_NO_LINK = frozenset({errno.ENOENT, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.EMLINK})
+"""Why such a file may get no name, though it could be made: no /proc, no links, a folder gone."""
 
 
 @dataclass(slots=True)
@@ -80,6 +95,8 @@ class _Held(NamedTuple):
 
 At: TypeAlias = tuple[str, int | None]
 """A name and the descriptor of its folder: what the ``*at`` system calls take."""
+NewFile: TypeAlias = tuple[str, bool, Iterable[memoryview]]
+"""A file to put where nothing is: its path, whether it is executable, and its bytes in parts."""
 Follow: TypeAlias = Callable[[str, str], bool]
 """Whether the symlink at a path (below where the walk began), to a target, is to be followed."""
 
@@ -91,6 +108,7 @@ class Workspace:
         self.root = root
         self._held: dict[str, _Held] = {}
         """Those used last stand last."""
+        self._has_unnamed = hasattr(os, "O_TMPFILE") and os.path.isdir(DESCRIPTORS)
 
     def __enter__(self) -> Workspace:
         return self
@@ -240,6 +258,62 @@ class Workspace:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         ours = (complete.st_ino, complete.st_size, complete.st_mtime_ns)
         return found if ours == (found.st_ino, found.st_size, found.st_mtime_ns) else complete
+
+    def write_new(self, folder: str, files: Iterable[NewFile]) -> list[Stamp | None]:
+        """Put files of one folder, made if need be, where nothing is; return what each is then.
+
+        Nothing is ever replaced, and whatever interrupts it leaves no unfinished file: a file gets
+        its name, which must be free, once its last byte is there. None stands for one that was not
+        put there: something has its name by now, or such files cannot be had here. Whoever gets
+        that can call `write_file`.
+        """
+        stamps: list[Stamp | None] = []
+        at = self._folder(folder, create=True) if self._has_unnamed else -1
+        for path, executable, parts in files:
+            name = path[len(folder) + 1 :] if folder else path
+            _refuse_name(name, path)
+            fd = self._open_unnamed(at, executable)
+            if fd < 0:
+                stamps.append(None)
+                continue
+            try:
+                for data in parts:
+                    while data:
+                        data = data[os.write(fd, data) :]
+                complete = os.fstat(fd)
+                stamps.append(self._named(fd, name, at, complete))
+            finally:
+                os.close(fd)
+        return stamps
+
+    def _open_unnamed(self, folder: int, executable: bool) -> int:
+        """Make a file without a name, -1 if there are none here."""
+        if not self._has_unnamed:
+            return -1
+        try:
+            return os.open(".", UNNAMED_FLAGS, 0o777 if executable else 0o666, dir_fd=folder)
+        except OSError as error:
+            if error.errno not in _NO_UNNAMED:
+                raise
+            self._has_unnamed = False
+            return -1
+
+    def _named(self, fd: int, name: str, folder: int, complete: os.stat_result) -> Stamp | None:
+        """Give a file its name, unless something has it; return the file's stamp."""
+        try:
+            os.link(f"{DESCRIPTORS}/{fd}", name, dst_dir_fd=folder)
+        except FileExistsError:
+            return None
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            self._has_unnamed = False
+            return None
+        # The new name moved the ctime; whatever else moved, somebody else did.
+        found = os.fstat(fd)
+        ours = complete.st_mtime_ns == found.st_mtime_ns and complete.st_size == found.st_size
+        ctime_ns = found.st_ctime_ns if ours else complete.st_ctime_ns
+        return Stamp(complete.st_mtime_ns, ctime_ns, complete.st_size, complete.st_ino)
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Put a small file of the repository's own at `path`, durably; see `write_file`."""

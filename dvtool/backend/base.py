@@ -170,3 +170,15 @@ class SelfDescribing(Protocol):
     def facts(self) -> StoreFacts:
         """Ask the store about itself: a few requests. Fails as every method does."""
         ...
+
+
+@runtime_checkable
+class Copying(Protocol):
+    """A backend whose objects the system can copy to files of this machine."""
+
+    def copy_into(self, key: str, file: BinaryIO, *, size: int) -> bool:
+        """Copy the first `size` bytes of an object to the start of an empty file.
+
+        False, with the file as it was, if it cannot be done. Fails as `read_into` does.
+        """
+        ...

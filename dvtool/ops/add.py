@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
-import multiprocessing
 import os
-import signal
-import sys
-import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from dvtool import workers
 from dvtool.errors import InputError, UsageError, listing, printable
 from dvtool.ignore import ignore_target, refuse_unusable
 from dvtool.ingest import Batch, BatchResult, Source, batches, discard, ingest
@@ -44,7 +40,6 @@ from dvtool.workspace import IGNORE_FILE, Ignore, is_executable, refuse_faults
 
 PARALLEL_MIN_BYTES = 32 << 20
 PARALLEL_MIN_FILES = 2_000
-PARENT_CHECK_S = 0.5
 
 
 @dataclass(slots=True)
@@ -266,14 +261,17 @@ def _run(
     project: Project, every: Sequence[Batch], *, jobs: int | None, files: int
 ) -> Iterator[BatchResult]:
     """Yield the results in order, from worker processes where that is worth their start."""
-    workers = min(jobs or os.cpu_count() or 1, len(every))
+    count = min(jobs or os.cpu_count() or 1, len(every))
     size = sum(source.size for batch in every for source in batch.sources)
-    if workers <= 1 or (size < PARALLEL_MIN_BYTES and files < PARALLEL_MIN_FILES):
+    if count <= 1 or (size < PARALLEL_MIN_BYTES and files < PARALLEL_MIN_FILES):
         for batch in every:
             yield ingest(batch, project.progress.advance)
         return
     with concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=_context(), initializer=_begin_worker, initargs=(os.getpid(),)
+        count,
+        mp_context=workers.context(),
+        initializer=workers.begin_worker,
+        initargs=(os.getpid(),),
     ) as pool:
         futures = [pool.submit(ingest, batch) for batch in every]
         try:
@@ -287,27 +285,6 @@ def _run(
                 if not future.cancelled() and future.exception() is None:
                     discard(future.result().packs)
             raise
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    # Forking starts a worker in milliseconds, but copies locks that other threads may hold.
-    alone = threading.active_count() == 1
-    method = "fork" if sys.platform == "linux" and alone else "spawn"
-    return multiprocessing.get_context(method)
-
-
-def _begin_worker(parent: int) -> None:
-    # Ctrl-C reaches the whole process group; the parent alone decides what is then undone.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    # A parent that is killed closes no pipe that a worker waits for: forked ones hold both ends,
-    # and hold its locks, so that every later command would wait for nobody.
-    while os.getppid() == parent:
-        time.sleep(PARENT_CHECK_S)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 # --- the manifest ---------------------------------------------------------------------------

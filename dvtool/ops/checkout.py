@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dvtool.compare import differing
+from dvtool.compare import differing, shard_hashes
 from dvtool.digest import EMPTY, Digest
 from dvtool.errors import InputError, ManifestError, UnsavedError, listing, printable
 from dvtool.manifest import SELF, Entries, Entry, Manifest, check_nesting
+from dvtool.opener import Stamp
 from dvtool.project import Project, workspace_path
 from dvtool.saved import Saved, save_files
 from dvtool.scan import (
@@ -32,6 +33,7 @@ from dvtool.selection import Selection
 from dvtool.spelling import collisions, too_long
 from dvtool.statcache import Seen, link_digest, now_ns, seen_file, seen_other
 from dvtool.store.local import ContentReader
+from dvtool.unpacking import WORKER_FILE_MAX_BYTES, Piece, write_new
 from dvtool.workspace import is_executable
 
 
@@ -95,7 +97,7 @@ def plan(
     entries = project.entries(wanted, selection) if wanted else {}
     check_nesting(entries, selection.target)
     make_target = wanted is not None and wanted.kind == "dir" and selection.whole
-    old = project.entries(before, selection) if before and before != wanted else {}
+    old = _only_before(project, before, wanted, selection)
     scan = scan_target(project, selection.target, content_at=content_of(entries | old))
     find_left_out(project, scan, (*entries, *old))
     refuse_unreadable(scan, (*entries, *old))
@@ -115,6 +117,21 @@ def plan(
     _refuse_unwritable(project, result, entries)
     _find_unsaved(project, result)
     return result
+
+
+def _only_before(
+    project: Project, before: Manifest | None, wanted: Manifest | None, selection: Selection
+) -> Entries:
+    """Return what of `before` is selected, without the shards that `wanted` has too."""
+    if before is None or before == wanted:
+        return {}
+    shared = shard_hashes(wanted)
+    old = dict(before.entries or ())
+    refs = [ref for ref in project.shards(before, selection) if ref.blake3 not in shared]
+    project.store.need_shards(refs)
+    for ref in refs:
+        old.update(project.store.load_shard(ref))
+    return old if selection.whole else {p: e for p, e in old.items() if selection.matches(p)}
 
 
 def _refuse_unwritable(project: Project, plan: Plan, entries: Iterable[str]) -> None:
@@ -419,6 +436,8 @@ def _refuse_false_sizes(
                 )
 
 
+_Written: TypeAlias = dict[str, os.stat_result | Stamp]
+"""What the files that were written are now."""
 _ToWrite: TypeAlias = Sequence[tuple[Digest, Sequence[tuple[str, Entry]]]]
 """Contents in the order in which they are best read, each with the files that have it."""
 
@@ -437,7 +456,7 @@ def _apply(project: Project, todo: Plan, reader: ContentReader, files: _ToWrite)
     _prune(project, todo)
     if todo.make_target:
         project.workspace.make_folder(todo.target)
-    written: dict[str, os.stat_result] = {}
+    written: _Written = {}
     _write_files(project, todo, reader, files, written)
     for path, entry in todo.write.items():
         place = workspace_path(todo.target, path)
@@ -462,16 +481,47 @@ def _write_files(
     todo: Plan,
     reader: ContentReader,
     files: _ToWrite,
-    written: dict[str, os.stat_result],
+    written: _Written,
 ) -> None:
+    """Write what is new first, then, one by one, what has to be looked at before it is replaced."""
     project.progress.start("writing", total_bytes=todo.write_bytes)
-    for _, places in files:
-        for path, entry in places:
-            place = workspace_path(todo.target, path)
-            fill = _filler(project, todo, reader, path, entry)
-            written[path] = project.workspace.write_file(place, fill, executable=entry.exec)
-            project.progress.advance(entry.size)
+    left = list(_write_new(project, todo, reader, files, written))
+    for path, entry in left:
+        place = workspace_path(todo.target, path)
+        fill = _filler(project, todo, reader, path, entry)
+        written[path] = project.workspace.write_file(place, fill, executable=entry.exec)
+        project.progress.advance(entry.size)
     project.progress.finish()
+
+
+def _write_new(
+    project: Project, todo: Plan, reader: ContentReader, files: _ToWrite, written: _Written
+) -> Iterator[tuple[str, Entry]]:
+    """Write the files that nothing was in the place of; yield all others, also those that failed.
+
+    The sizes in the entries were compared with the contents' before.
+    """
+    scan = todo.scan
+    there = scan.files.keys() | scan.links.keys() | scan.folders
+    pieces = []
+    for digest, places in files:
+        for path, entry in places:
+            if path in there or entry.size > WORKER_FILE_MAX_BYTES:
+                yield path, entry
+            else:
+                place = workspace_path(todo.target, path)
+                pieces.append(Piece(place, digest, entry.size, entry.exec))
+    skip = len(todo.target) + 1
+    for batch, stamps in write_new(project.workspace, reader, pieces):
+        size = 0
+        for piece, stamp in zip(batch, stamps, strict=True):
+            path = piece.place[skip:] or SELF
+            if stamp is None:
+                yield path, todo.write[path]
+            else:
+                written[path] = stamp
+                size += piece.size
+        project.progress.advance(size)
 
 
 def _filler(
@@ -536,7 +586,7 @@ def _prune(project: Project, todo: Plan) -> None:
 def _remember(
     project: Project,
     todo: Plan,
-    written: dict[str, os.stat_result],
+    written: _Written,
     seen: dict[str, Seen | None],
 ) -> None:
     finished = now_ns()
@@ -545,7 +595,7 @@ def _remember(
         found = written.get(path)
         if found is None and known is not None and known.tracked:
             continue
-        found = found or todo.scan.files.get(path)
+        found = todo.scan.files.get(path) if found is None else found
         if entry.is_file and found is not None:
             seen[path] = seen_file(
                 found, entry.digest, executable=entry.exec, read_at_ns=finished, tracked=True

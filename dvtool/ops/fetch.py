@@ -11,6 +11,7 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from dvtool.backend import REQUESTS_START
 from dvtool.digest import Digest, hasher
@@ -53,6 +54,7 @@ RANGE_RAW_MAX_BYTES = 16 << 20
 """What the chunks of a range may amount to: zeros of a megabyte lie in a frame of a few bytes."""
 RANGES_MEMORY_MAX_BYTES = 64 << 20
 """What all ranges under way may take of memory together."""
+HASH_READ_BYTES = 1 << 20
 ROUNDS = 2
 """A second round is for packs that were replaced while the first was under way."""
 
@@ -121,26 +123,34 @@ class Lacking:
     """Contents that the local store lacks: their sizes and one path of each; `found` are here."""
 
     sizes: dict[Digest, int]
-    names: dict[Digest, str]
+    names: dict[Digest, tuple[str, str]]
     found: int
 
     def names_of(self, digests: Iterable[Digest]) -> list[str]:
         """Return the paths of some of them."""
-        return [self.names[digest] for digest in digests]
+        return [workspace_path(*self.names[digest]) for digest in digests]
+
+    def still(self, store: LocalStore) -> Lacking:
+        """Return what of them the store lacks by now."""
+        missing = store.lacking(self.sizes)
+        short = {digest: size for digest, size in self.sizes.items() if digest in missing}
+        return Lacking(short, self.names, self.found + len(self.sizes) - len(short))
 
 
 def lacking(project: Project, wanted: Sequence[Wanted]) -> Lacking:
     """Return what of the contents wanted is not here; their shards must be."""
     sizes: dict[Digest, int] = {}
-    names: dict[Digest, str] = {}
+    names: dict[Digest, tuple[str, str]] = {}
     for one in wanted:
+        target, only = one.selection.target, one.only
         for path, entry in project.entries(one.manifest, one.selection).items():
-            if entry.size > 0 and (one.only is None or entry.digest in one.only):
-                sizes.setdefault(entry.digest, entry.size)
-                names.setdefault(entry.digest, workspace_path(one.selection.target, path))
-    missing = project.store.lacking(sizes)
-    short = {digest: size for digest, size in sizes.items() if digest in missing}
-    return Lacking(short, names, len(sizes) - len(short))
+            if entry.size <= 0:
+                continue
+            digest = entry.digest
+            if digest not in sizes and (only is None or digest in only):
+                sizes[digest] = entry.size
+                names[digest] = (target, path)
+    return Lacking(sizes, names, 0).still(project.store)
 
 
 def fetch_shards(
@@ -213,7 +223,7 @@ class _Fetch:
         known = Known(self.store.db, self.remote.required_mark().id)
         for _ in range(ROUNDS):
             unknown, failed = self._round(known, short)
-            still = lacking(self.project, self.wanted)
+            still = short.still(self.store)
             self._count_files(short, still)
             short = still
             if not failed:
@@ -320,6 +330,7 @@ class _Fetch:
                 if shard is None:
                     continue
                 self.store.put_shard_text(ref.digest, shard.text)
+                self.store.keep_shard(ref, shard.entries)
                 self.shards[ref.digest] = shard
                 self.result.transferred += shard.size
         except ObjectMissing as error:
@@ -424,12 +435,16 @@ class _Fetch:
         try:
             with open(temp, "xb") as file:
                 whole = _HashingSink(file)
-                self.remote.read_pack(pack.digest, whole, offset=0, size=pack.size)
-                if whole.hash.digest() != pack.digest:
-                    raise CorruptError(f"{where}: its bytes are not what its name says")
+                copied = self.remote.copy_pack(pack.digest, file, size=pack.size)
+                if not copied:
+                    self.remote.read_pack(pack.digest, whole, offset=0, size=pack.size)
                 file.flush()
                 os.fsync(file.fileno())
             with open(temp, "rb") as file:
+                # What is believed is what lies here now, whoever put it there.
+                digest = _digest_of_file(file) if copied else whole.hash.digest()
+                if digest != pack.digest:
+                    raise CorruptError(f"{where}: its bytes are not what its name says")
                 index = read_index(file, size=pack.size, where=where)
                 verify_pack(file, index, where=where)
         except BaseException:
@@ -526,6 +541,13 @@ def join_ranges(pack: RemotePack, places: Iterable[Placement]) -> list[Range]:
     if run:
         ranges.append(Range(pack, start, end - start, tuple(run)))
     return ranges
+
+
+def _digest_of_file(file: BinaryIO) -> Digest:
+    whole = hasher()
+    while data := file.read(HASH_READ_BYTES):
+        whole.update(data)
+    return whole.digest()
 
 
 class _HashingSink:

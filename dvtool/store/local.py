@@ -26,6 +26,7 @@ from dvtool.atomic import (
 from dvtool.digest import EMPTY, Digest, digest_of, hasher
 from dvtool.errors import BusyError, CorruptError, MissingError
 from dvtool.manifest import Entries, ShardRef, ShardText, decode_shard
+from dvtool.opener import Stamp
 from dvtool.pack import (
     PackInfo,
     PackWriter,
@@ -43,6 +44,8 @@ LOST = ".lost"
 """Suffix of a note in `ASIDE`: the chunks that were lost with a pack, digest after digest."""
 LOCK_WAIT_S = 30
 OPEN_PACKS_MAX = 32
+KEPT_ENTRIES_MAX = 32_768
+"""About 10 MB of entries stay in memory between two looks at them."""
 STALE_TEMP_S = 2 * 24 * 3600
 
 ShardSource: TypeAlias = Callable[[Sequence[ShardRef]], None]
@@ -57,6 +60,9 @@ class LocalStore:
         self.shard_source: ShardSource | None = None
         """Asked for the shards that are needed and not here; without one they are missing."""
         self._database: Database | None = None
+        self._inherited: Database | None = None
+        self._shards_kept: dict[ShardRef, tuple[Stamp | None, Entries]] = {}
+        """Those used last stand last."""
 
     def __enter__(self) -> LocalStore:
         return self
@@ -386,6 +392,14 @@ class LocalStore:
             lists[recipe.digest] = recipe.chunks
         return lists
 
+    def separate(self) -> None:
+        """In a process just forked: use an index opened anew, and let the inherited one be.
+
+        SQLite's connections must not be used, nor closed, by another process than their own.
+        """
+        self._inherited = self._database
+        self._database = None
+
     def reader(self) -> ContentReader:
         """Return a reader of file contents; use it as a context manager."""
         return ContentReader(self)
@@ -440,7 +454,33 @@ class LocalStore:
     def load_shard(self, ref: ShardRef) -> Entries:
         """Return the entries of a shard, checked; one that is not here comes from the source."""
         self.need_shards([ref])
-        return self.held_shard(ref)
+        stamp = self._shard_stamp(ref)
+        kept = self._shards_kept.get(ref)
+        if stamp is None or kept is None or kept[0] != stamp:
+            kept = (stamp, self.held_shard(ref))
+        self._keep_shard(ref, *kept)
+        return kept[1]
+
+    def keep_shard(self, ref: ShardRef, entries: Entries) -> None:
+        """Keep the checked entries of a shard, which is here, in memory for the next `load_shard`.
+
+        They are shared by all who ask, so nobody changes them. Of large targets the last ones stay.
+        """
+        self._keep_shard(ref, self._shard_stamp(ref), entries)
+
+    def _keep_shard(self, ref: ShardRef, stamp: Stamp | None, entries: Entries) -> None:
+        self._shards_kept.pop(ref, None)
+        self._shards_kept[ref] = (stamp, entries)
+        while sum(one.files for one in self._shards_kept) > KEPT_ENTRIES_MAX:
+            self._shards_kept.pop(next(iter(self._shards_kept)))
+
+    def _shard_stamp(self, ref: ShardRef) -> Stamp | None:
+        """Return what tells whether a shard's file was changed, so that its damage is noticed."""
+        try:
+            found = os.stat(self.shard_path(ref.digest))
+        except OSError:
+            return None
+        return Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
 
     def held_shard(self, ref: ShardRef) -> Entries:
         """Return the entries of a shard, checked; MissingError, at once, if it is not here."""
@@ -455,6 +495,7 @@ class ContentReader:
         self._packs: dict[int, RemotePack] | None = None
         self._files: dict[int, BinaryIO] = {}
         self._frame: tuple[int, int] = (-1, -1)
+        self._where = ""
         self._raw: bytes | memoryview = b""
         self._places: dict[Digest, tuple[int, Placement]] = {}
         self._chunks: dict[Digest, tuple[Digest, ...]] = {}
@@ -473,14 +514,24 @@ class ContentReader:
         MissingError if one is not here.
         """
         wanted = set(digests) - {EMPTY}
-        self._chunks = self._store.chunk_lists(wanted)
-        every = {chunk for chunks in self._chunks.values() for chunk in chunks}
-        self._places = self._store.db.places(every)
+        db = self._store.db
+        # A file of one chunk, which has the file's own hash, needs no recipe.
+        self._places = places = db.places(wanted)
+        self._chunks = {digest: (digest,) for digest in places}
+        for digest, recipe in db.recipes(wanted - places.keys()).items():
+            self._chunks[digest] = recipe.chunks
+        parts = {chunk for chunks in self._chunks.values() if len(chunks) > 1 for chunk in chunks}
+        places.update(db.places(parts - places.keys()))
         for digest in wanted:
             chunks = self._chunks.get(digest)
-            if chunks is None or any(chunk not in self._places for chunk in chunks):
+            if chunks is None or any(chunk not in places for chunk in chunks):
                 raise _missing(digest)
+        self._packs = db.packs()
         return sorted(wanted, key=self._position)
+
+    def separate(self) -> None:
+        """Make this copy of a prepared reader, in a process just forked, fit to be used there."""
+        self._store.separate()
 
     def prepare_recipe(self, recipe: Recipe) -> None:
         """Look up a file by a recipe that the index does not have yet."""
@@ -533,9 +584,8 @@ class ContentReader:
 
     def chunk(self, digest: Digest) -> memoryview:
         """Return one prepared chunk, verified."""
-        raw, place, pack = self._found(digest)
-        where = f"pack {self._pack(pack).digest.hex()}"
-        return chunk_in(raw, place.start, place.size, digest, where=where)
+        raw, place, _ = self._found(digest)
+        return chunk_in(raw, place.start, place.size, digest, where=self._where)
 
     def _found(self, digest: Digest) -> tuple[bytes | memoryview, Placement, int]:
         """Return the unpacked frame that a chunk is in, its place there, and the pack's number."""
@@ -560,14 +610,14 @@ class ContentReader:
 
     def _unpacked(self, pack: int, place: Placement) -> bytes | memoryview:
         if self._frame != (pack, place.frame_offset):
-            path = self._store.pack_path(self._pack(pack).digest)
-            file = self._open(pack, path)
-            file.seek(place.frame_offset)
-            stored = file.read(place.frame_size)
+            digest = self._pack(pack).digest
+            path = self._store.pack_path(digest)
+            stored = _read_at(self._open(pack, path), place.frame_offset, place.frame_size)
             if len(stored) != place.frame_size:
                 raise CorruptError(f"{path} is shorter than the index says")
             self._raw = unpack_frame(stored, where=path)
             self._frame = (pack, place.frame_offset)
+            self._where = f"pack {digest.hex()}"
         return self._raw
 
     def _open(self, pack: int, path: str) -> BinaryIO:
@@ -591,6 +641,14 @@ class ContentReader:
         if number not in self._packs:
             raise MissingError("a pack went while it was being read", hint="repeat the command")
         return self._packs[number]
+
+
+def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    if hasattr(os, "pread"):
+        # One call in place of two, and no position that forked processes would share.
+        return os.pread(file.fileno(), size, offset)
+    file.seek(offset)
+    return file.read(size)
 
 
 def remove_unfinished(paths: Iterable[str]) -> int:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 import msgspec
 
-from dvtool.backend.base import Backend, ObjectInfo, Sink
+from dvtool.backend.base import Backend, Copying, ObjectInfo, Sink
 from dvtool.digest import Digest, digest_of, parse_hex
 from dvtool.errors import (
     CorruptError,
@@ -257,6 +257,12 @@ class RemoteStore:
     def read_pack(self, digest: Digest, sink: Sink, *, offset: int, size: int) -> None:
         """Write `size` bytes of a pack to `sink`, unchecked."""
         self.backend.read_into(pack_key(digest), _StoppableSink(sink), offset=offset, size=size)
+
+    def copy_pack(self, digest: Digest, file: BinaryIO, *, size: int) -> bool:
+        """Have the system copy a pack, unchecked, to an empty file; False if it cannot."""
+        if isinstance(self.backend, Copying):
+            return self.backend.copy_into(pack_key(digest), file, size=size)
+        return False
 
     # --- shards ---------------------------------------------------------------------------
 

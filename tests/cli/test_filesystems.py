@@ -388,3 +388,47 @@ def test_repairs_and_gc_leave_a_shared_store_shared(tmp_path: Path) -> None:
             mode = path.stat().st_mode
             wanted = 0o2070 if path.is_dir() else 0o060
             assert mode & wanted == wanted, path
+
+
+# --- a disk whose files can share what they have in common ----------------------------------
+
+
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+def test_a_push_and_a_fetch_on_such_a_disk_take_next_to_no_room(tmp_path: Path, kind: str) -> None:
+    make = shutil.which(f"mkfs.{kind}")
+    if make is None or not ROOT:
+        pytest.skip(f"needs root and mkfs.{kind}")
+    image = tmp_path / "image"
+    with open(image, "xb") as file:
+        file.truncate(400 << 20)
+    subprocess.run([make, "-q", str(image)], check=True, capture_output=True)
+    size = 48 << 20
+    with mounted(tmp_path / "disk", "-o", "loop", str(image)) as disk:
+        work = repository(disk / "work", disk / "remote")
+        work.write("big", os.urandom(size))
+        work.dv("add", "big")
+        work.commit("big")
+        before = used(disk)
+        work.dv("push")
+        assert used(disk) - before < size / 8
+        work.git("clone", "-q", str(work.root), str(disk / "clone"))
+        clone = Work(disk / "clone")
+        clone.dv("remote", "add", "origin", disk / "remote")
+        clone.dv("fetch")
+        assert used(disk) - before < size / 8
+        clone.dv("checkout")
+        assert clone.read("big") == work.read("big")
+        # Shared is not the same: what happens to the one leaves the other as it is.
+        packs = [path for path in (work.root / ".git/dv/packs").rglob("*") if path.is_file()]
+        for path in packs:
+            path.chmod(0o600)
+            with open(path, "r+b") as file:
+                file.write(b"damage")
+        assert clone.dv("fsck", "--remote", "origin", "--deep").code == 0
+        assert work.dv("fsck", code=6).code == 6
+
+
+def used(disk: Path) -> int:
+    subprocess.run(["sync", "-f", str(disk)], check=True)
+    found = os.statvfs(disk)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize

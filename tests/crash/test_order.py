@@ -128,7 +128,7 @@ ORDERS: dict[str, tuple[str, Rule]] = {
         # What a remote can do is remembered at the end of all.
         lambda t: (
             following(t, last(t, "rename", "/dv/packs/"), "commit", "store.db"),
-            first(t, "create", "/work/data/"),
+            first(t, "link", "/work/data/"),
         ),
     ),
     "the statcache forgets before a file is dropped": (

@@ -1292,3 +1292,52 @@ class TestCounting:
             client.put_object(Bucket=bucket, Key="a/b", Body=b"x")
             s3_server.reset()
             assert client.list_buckets()["Buckets"] == []
+
+
+# --- copying by the system ------------------------------------------------------------------
+
+LARGE = bytes(range(256)) * 4096 * 3
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_file_goes_to_a_folder_and_back_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool
+) -> None:
+    monkeypatch.setattr("dvtool.backend.local.COPY_STEP_BYTES", 1_000_000)
+    calls = []
+    real = getattr(os, "copy_file_range", None)
+
+    def copy(*args: int, **options: int) -> int:
+        calls.append(args)
+        if not able and len(calls) % 2 == 0:
+            raise OSError(errno.EXDEV, "injected")
+        assert real is not None
+        return int(real(*args, **options))
+
+    monkeypatch.setattr(os, "copy_file_range", copy, raising=False)
+    if real is None:
+        pytest.skip("this system copies nothing by itself")
+    backend = LocalBackend(str(tmp_path))
+    (tmp_path / "body").write_bytes(LARGE)
+    with open(tmp_path / "body", "rb") as body:
+        body.seek(5)
+        assert backend.put("packs/ab", body).size == len(LARGE)
+    assert (tmp_path / "packs/ab").read_bytes() == LARGE
+    with open(tmp_path / "back", "xb") as file:
+        assert backend.copy_into("packs/ab", file, size=len(LARGE)) == able
+        if not able:
+            assert os.fstat(file.fileno()).st_size == 0
+            backend.read_into("packs/ab", file)
+    assert (tmp_path / "back").read_bytes() == LARGE
+    assert calls
+
+
+def test_an_object_that_is_too_short_is_not_copied(tmp_path: Path) -> None:
+    backend = LocalBackend(str(tmp_path))
+    backend.put("k", b"short")
+    with open(tmp_path / "back", "xb") as file:
+        with pytest.raises(RemoteTransient):
+            backend.copy_into("k", file, size=6)
+        with pytest.raises(ObjectMissing):
+            backend.copy_into("none", file, size=6)
+    assert (tmp_path / "back").read_bytes() == b""

@@ -18,7 +18,7 @@ PACKAGE = Path(dvtool.__file__).parent
 LINES_MAX = 70
 
 LAYERS = [
-    ["errors", "digest", "atomic", "columns", "parallel", "progress", "estimate"],
+    ["errors", "digest", "atomic", "columns", "parallel", "workers", "progress", "estimate"],
     ["opener", "spelling"],
     ["chunker", "manifest", "hookscripts"],
     ["pack", "compare"],
@@ -32,7 +32,7 @@ LAYERS = [
     ],
     ["store.examine"],
     ["selection"],
-    ["ingest", "project", "findings"],
+    ["ingest", "unpacking", "project", "findings"],
     ["scan", "arguments", "settings", "saved", "outgoing"],
     ["needs"],
     ["ops.*"],

@@ -76,7 +76,7 @@ _real = {
     name: getattr(os, name)
     for name in (
         *("open", "read", "write", "fsync", "replace", "rename", "unlink", "remove", "mkdir"),
-        *("rmdir", "link", "symlink", "ftruncate", "chmod", "fchmod", "close"),
+        *("rmdir", "link", "symlink", "ftruncate", "chmod", "fchmod", "close", "copy_file_range"),
     )
 }
 _real_open = io.open
@@ -194,6 +194,7 @@ class Injector:
         self._put("open", self._open)
         self._put("read", self._read)
         self._put("write", self._write)
+        self._put("copy_file_range", self._copy)
         for name, kind in (("fsync", "fsync"), ("ftruncate", "write"), ("fchmod", "chmod")):
             self._put(name, self._descriptor(name, kind))
         builtins.open = io.open = self._open_file  # type: ignore[assignment]
@@ -224,7 +225,7 @@ class Injector:
         real = _real[name]
 
         def wrapper(src: Any, dst: Any, **options: Any) -> Any:
-            source = self.inside(src, options.get("src_dir_fd"))
+            source = self.inside(_unnamed(src) or src, options.get("src_dir_fd"))
             full = self.inside(dst, options.get("dst_dir_fd"))
             if full is None or source is None:
                 return real(src, dst, **options)
@@ -259,6 +260,12 @@ class Injector:
         part = memoryview(data)[: len(data) // 2]
         call = lambda: _real["write"](fd, data)  # noqa: E731
         return int(self.at("write", full, call, half=lambda: _real["write"](fd, part)))
+
+    def _copy(self, src: int, dst: int, count: int, **options: Any) -> int:
+        full = self.inside(dst)
+        call = lambda: _real["copy_file_range"](src, dst, count, **options)  # noqa: E731
+        part = lambda: _real["copy_file_range"](src, dst, count // 2, **options)  # noqa: E731
+        return int(call() if full is None else self.at("write", full, call, half=part))
 
     def _descriptor(self, name: str, kind: str) -> Callable[..., Any]:
         real = _real[name]
@@ -412,7 +419,9 @@ class Unflushed:
     def did(self, kind: str, path: str, more: dict[str, Any]) -> None:
         """Note what the call did, or made durable."""
         if kind == "write":
-            self._bytes[_identity(path)] = path
+            # A file without a name yet is gone anyway; once it has one, its bytes count.
+            if os.path.lexists(path):
+                self._bytes[_identity(path)] = path
         elif kind == "fsync" and os.path.isdir(path):
             self._names = [one for one in self._names if one[0] != path]
         elif kind == "fsync":
@@ -422,6 +431,8 @@ class Unflushed:
             if kind == "create" and not more["new"]:
                 return
             if kind == "rename" and _identity(path) in self._bytes:
+                self._bytes[_identity(path)] = path
+            if kind == "link" and not os.path.lexists(more["source"]):
                 self._bytes[_identity(path)] = path
             self._names.append((os.path.dirname(path), path, more["kept"], moved))
 
@@ -445,6 +456,12 @@ class Unflushed:
 def _identity(path: str) -> tuple[int, int]:
     found = os.lstat(path)
     return found.st_dev, found.st_ino
+
+
+def _unnamed(path: object) -> str:
+    """Return where a file without a name, given as a link source, would be; else nothing."""
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else ""
+    return _path_of(int(text.rpartition("/")[2])) if text.startswith("/proc/self/fd/") else ""
 
 
 def _path_of(fd: int) -> str:

@@ -1,0 +1,42 @@
+"""Worker processes: how they are begun, and that none outlives the command it works for."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+
+PARENT_CHECK_S = 0.5
+
+
+def can_fork() -> bool:
+    """Whether a worker may begin as a copy of this process: in milliseconds, with all it holds.
+
+    A copy has the locks that other threads may hold just then, so there must be none.
+    """
+    return sys.platform == "linux" and threading.active_count() == 1
+
+
+def context() -> multiprocessing.context.BaseContext:
+    """Return how to begin workers, now."""
+    return multiprocessing.get_context("fork" if can_fork() else "spawn")
+
+
+def begin_worker(parent: int) -> None:
+    """Let this worker end with its parent; the initializer of every pool.
+
+    Ctrl-C reaches the whole process group; the parent alone decides what is then undone.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    # A parent that is killed closes no pipe that a worker waits for: forked ones hold both ends,
+    # and hold its locks, so that every later command would wait for nobody.
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_S)
+    os.kill(os.getpid(), signal.SIGTERM)
