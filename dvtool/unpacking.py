@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from dvtool import workers
 from dvtool.digest import Digest
+from dvtool.errors import DvError
 from dvtool.opener import Stamp
 from dvtool.store.local import ContentReader
 from dvtool.workspace import NewFile, Workspace
@@ -107,6 +108,11 @@ def _by_workers(writer: Writer, count: int) -> Iterator[Stamps]:
         try:
             for future in futures:
                 yield future.result()
+        except concurrent.futures.BrokenExecutor as error:
+            raise DvError(
+                "a worker process ended before its work was done",
+                hint="memory may have run out; repeat the command: it goes on where it was",
+            ) from error
         except BaseException:
             for future in futures:
                 future.cancel()

@@ -160,10 +160,19 @@ def sharded_pushed(world: World) -> None:
         repo.push()
 
 
-def for_workers(world: World) -> None:
+def for_workers(world: World) -> Clone:
     clone = world.new()
     for number in range(2):
         clone.write(f"data/{number}", noise(17 << 20, number))
+    return clone
+
+
+def gone_for_workers(world: World) -> None:
+    clone = for_workers(world)
+    clone.add("data")
+    clone.commit("one")
+    for number in range(2):
+        clone.remove(f"data/{number}")
 
 
 def forked(world: World) -> Clone:
@@ -338,6 +347,7 @@ SCENARIOS = (
     Scenario("checkout-rev", two_commits, ("dv", "checkout", "HEAD~1")),
     Scenario("checkout-part", two_commits, ("dv", "checkout", "HEAD~1", "--", "data/sub")),
     Scenario("checkout-force", unsaved, ("dv", "checkout", "--force", "HEAD~1")),
+    Scenario("checkout-workers", gone_for_workers, ("dv", "checkout"), slow=True),
     Scenario("checkout-sharded", sharded_two, ("dv", "checkout", "HEAD~1"), slow=True),
     Scenario("push", two_commits, ("dv", "push")),
     Scenario("push-again", pushed_once, ("dv", "push")),

@@ -191,3 +191,20 @@ def test_a_killed_worker_is_an_error_that_is_told(working: tuple[World, list[Poi
     assert not (world.work / "data.dv.json").exists()
     assert world.run(WORKERS).code == 0
     assert not world.check().problems
+
+
+def test_a_checkout_goes_on_where_a_killed_worker_left_it(world: World) -> None:
+    scenarios.gone_for_workers(world)
+    world.save()
+    command = ("dv", "checkout")
+    assert world.run(command, point=0, mode="before").code == 0
+    expected = world.state()
+    links = [p for p in world.trace() if p.kind == "link"]
+    assert len({p.pid for p in links}) == 2
+    world.restore()
+    run = world.run(command, point=links[-1].number, mode="before", group=False)
+    assert run.code == 1
+    assert "error: a worker process ended before its work was done" in run.err
+    assert not checks.leftovers(world.live)
+    assert world.run(command).code == 0
+    assert not world.state().differences(expected)

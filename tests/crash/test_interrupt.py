@@ -26,7 +26,10 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no pr
 MOMENTS = int(os.environ.get("DV_TEST_MOMENTS", "4"))
 SEED = int(os.environ.get("DV_TEST_SEED", "0"))
 INTERRUPTED = 130
-COMMANDS = ("add-again", "add-workers", "checkout-rev", "push", "pull", "drop", "mv", "rm-data")
+COMMANDS = (
+    *("add-again", "add-workers", "checkout-rev", "checkout-workers"),
+    *("push", "pull", "drop", "mv", "rm-data"),
+)
 
 
 def interrupt(world: World, command: Sequence[str], after_s: float) -> Run:
