@@ -161,8 +161,12 @@ def _is_ours(path: str, scan: Scan, entries: Entries, old: Entries) -> bool:
 
 def _folders_of(entries: Iterable[str]) -> set[str]:
     folders = set()
+    before = ""
     for path in entries:
         parent = path.rpartition("/")[0]
+        if parent == before:  # as of most neighbours
+            continue
+        before = parent
         while parent and parent not in folders:
             folders.add(parent)
             parent = parent.rpartition("/")[0]

@@ -596,14 +596,13 @@ class _RangeWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-            return
         # Whatever ended the transfer, what arrived before was checked and need not come again.
         try:
             self.close()
-        except (OSError, DvError):
+        except BaseException as error:
             self._abandon()
+            if kind is None or not isinstance(error, (OSError, DvError)):
+                raise
 
     def _abandon(self) -> None:
         if self._file is not None:

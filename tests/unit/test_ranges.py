@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
 
 from dvtool.digest import digest_of
 from dvtool.ops.fetch import (
@@ -10,10 +15,12 @@ from dvtool.ops.fetch import (
     RANGE_MAX_BYTES,
     RANGE_RAW_MAX_BYTES,
     Range,
+    _RangeWriter,
     join_ranges,
 )
 from dvtool.pack import Placement
 from dvtool.shard import RemotePack
+from dvtool.store.local import LocalStore
 
 PACK = RemotePack(bytes(32), 64 << 20)
 
@@ -62,3 +69,18 @@ def test_chunks_that_claim_to_lie_in_one_frame_are_bounded_too() -> None:
     ranges = join_ranges(PACK, places)
     assert all(one.memory_bytes <= RANGE_RAW_MAX_BYTES + one.size for one in ranges)
     assert every(ranges) == places
+
+
+def test_a_disk_that_is_full_at_the_end_keeps_no_unfinished_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with LocalStore(str(tmp_path)) as store:
+        store.db.packs()
+        with pytest.raises(OSError, match="space"), _RangeWriter(store) as writer:
+            writer.add([(digest_of(b"x"), b"x")])
+            assert os.listdir(store.temp_folder())
+            monkeypatch.setattr(os, "fsync", full)
+        assert os.listdir(store.temp_folder()) == []
