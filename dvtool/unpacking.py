@@ -104,8 +104,10 @@ def _by_workers(writer: Writer, count: int) -> Iterator[Stamps]:
     with concurrent.futures.ProcessPoolExecutor(
         count, mp_context=workers.context(), initializer=_begin, initargs=(os.getpid(), writer)
     ) as pool:
-        futures = [pool.submit(_write, number) for number in range(len(writer.batches))]
+        futures: list[concurrent.futures.Future[Stamps]] = []
         try:
+            with workers.uninterrupted():
+                futures.extend(pool.submit(_write, n) for n in range(len(writer.batches)))
             for future in futures:
                 yield future.result()
         except concurrent.futures.BrokenExecutor as error:

@@ -273,8 +273,10 @@ def _run(
         initializer=workers.begin_worker,
         initargs=(os.getpid(),),
     ) as pool:
-        futures = [pool.submit(ingest, batch) for batch in every]
+        futures: list[concurrent.futures.Future[BatchResult]] = []
         try:
+            with workers.uninterrupted():
+                futures.extend(pool.submit(ingest, batch) for batch in every)
             for batch, future in zip(every, futures, strict=True):
                 yield future.result()
                 project.progress.advance(sum(source.size for source in batch.sources))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +88,25 @@ def test_what_is_written_is_what_was_stored(
             assert bool(found.st_mode & stat.S_IXUSR) == piece.executable
             assert stamp == (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
     assert len(store.db.packs()) >= 1  # the index is still this process's
+
+
+def test_ctrl_c_while_workers_are_forked_is_not_lost() -> None:
+    program = """
+import os, signal
+from dvtool.workers import uninterrupted
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    with uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        print("reached", end=" ")
+except KeyboardInterrupt:
+    print("raised", end=" ")
+print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["reached", "raised", "False"]
 
 
 @pytest.mark.parametrize("there", ["file", "link", "folder"])
