@@ -36,6 +36,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from dvtool.atomic import is_temp_name
 from dvtool.digest import Digest, digest_of
 from dvtool.errors import UnsavedError, UsageError
 from dvtool.manifest import Manifest, decode
@@ -128,7 +129,7 @@ def _files_below(top: Path) -> Files:
     return {
         str(path.relative_to(top)): (path.read_bytes(), bool(path.stat().st_mode & 0o100))
         for path in sorted(top.rglob("*"))
-        if path.is_file()
+        if path.is_file() and not is_temp_name(path.name)  # which a crash may leave
     }
 
 
