@@ -608,7 +608,7 @@ class Team(RuleBasedStateMachine):
         self.done[f"crashed {verb}"] += bool(run.hit)
         if damaged is None:
             report = checks.check_repository(model.clone.path, checks.read_objects(self.remote))
-            assert not report.problems
+            assert not report.problems, report.problems
         self._look_again(model)
         if verb in ("mv", "rm"):
             with self._nothing_lost():
