@@ -666,6 +666,8 @@ class Team(RuleBasedStateMachine):
         lost = checks.contents_in(objects) - checks.contents_in(rest)
         if not lost & self._named() <= self._good_elsewhere(model):
             return None
+        if how == "gone" and not (model.store / "store.db").exists():
+            how = "empty"  # of what was here and is nowhere named, nobody knows
         data = bytearray(objects[chosen])
         place = at % len(data)
         if how == "flip":
