@@ -191,6 +191,8 @@ class _Packs:
         self._db: Database = store.db
         self._done: list[tuple[str, PackInfo]] = []
         self._written: set[Digest] = set()
+        self._fresh: set[Digest] = set()
+        """Of these: what the store had not."""
         self._pending: dict[Digest, bytes] = {}
         self._pending_size = 0
         self._recipes: list[Recipe] = []
@@ -236,12 +238,14 @@ class _Packs:
         for digest, data in self._pending.items():
             if digest not in held:
                 self._open_for(len(data)).add(digest, data)
+                self._fresh.add(digest)
             self._written.add(digest)
         self._pending.clear()
         self._pending_size = 0
         known = self._db.recipes(recipe.digest for recipe in self._recipes)
         for recipe in self._recipes:
-            if recipe.digest not in known:
+            # One that is known may have been in a pack that is gone, with some of its chunks.
+            if recipe.digest not in known or not self._fresh.isdisjoint(recipe.chunks):
                 if self._writer is not None and not self._writer.fits_recipe(recipe):
                     self._close_pack()
                 self._open_for(0).add_recipe(recipe)

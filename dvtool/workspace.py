@@ -237,7 +237,20 @@ class Workspace:
         leaves what was there. Returns the lstat of the new file, as it was when it was complete:
         should somebody have replaced it since, that does not match what is there.
         """
-        name, folder = self._at(path, create=True)
+        name, held = self._at(path, create=True)
+        if held is None:
+            return self._write_at(name, None, fill, executable)
+        # Ours to the end: `fill` may look at a path, find that the folder is another by now, and
+        # let go of the one that is held.
+        folder = os.dup(held)
+        try:
+            return self._write_at(name, folder, fill, executable)
+        finally:
+            os.close(folder)
+
+    def _write_at(
+        self, name: str, folder: int | None, fill: Callable[[int], None], executable: bool
+    ) -> os.stat_result:
         base = os.path.dirname(name) if folder is None else ""
         temp = os.path.join(base, temp_name())
         mode = 0o777 if executable else 0o666

@@ -97,7 +97,10 @@ def textconv_command(python: str) -> str:
 def _add_line(project: Project) -> bool:
     text = _read(project)
     if LINE.encode() in _lines(text):
-        return False
+        if project.git.tracked_under(ATTRIBUTES_FILE):
+            return False
+        _stage(project.git)  # what made it ended before it could
+        return True
     end = b"\r\n" if b"\r\n" in text else b"\n"
     if text and not text.endswith(b"\n"):
         text += end

@@ -247,8 +247,14 @@ class _Fetch:
     def _round(self, known: Known, short: Lacking) -> tuple[list[str], list[DvError]]:
         """Get what can be had; return the names of what is nowhere, and what went wrong."""
         located = self._located(known, short)
-        failed = self._download(plan_packs(located, self._held(located)))
-        self._finish(known, located, short)
+        recipes = [
+            Recipe(digest, short.sizes[digest], tuple(chunk.placement.digest for chunk in chunks))
+            for digest, chunks in located.items()
+            if len(chunks) > 1
+        ]
+        failed = self._download(plan_packs(located, self._held(located)), recipes)
+        self.store.add_tried(recipes)
+        self._learn(known)
         return short.names_of(digest for digest in short.sizes if digest not in located), failed
 
     def _count_files(self, before: Lacking, after: Lacking) -> None:
@@ -388,8 +394,12 @@ class _Fetch:
 
     # --- reading --------------------------------------------------------------------------
 
-    def _download(self, plans: Sequence[PackPlan]) -> list[DvError]:
-        """Read what is planned; return an error for each pack that is gone or damaged."""
+    def _download(self, plans: Sequence[PackPlan], recipes: Sequence[Recipe]) -> list[DvError]:
+        """Read what is planned; return an error for each pack that is gone or damaged.
+
+        Recipes go along with chunks that are read singly, as they do with packs read whole: should
+        the index be lost, the packs here have all that it takes to make it again.
+        """
         self.project.progress.start("downloading", total_bytes=sum(plan.size for plan in plans))
         failed: list[DvError] = []
         whole = [plan.pack for plan in plans if plan.whole]
@@ -412,6 +422,8 @@ class _Fetch:
                 else:
                     writer.add(chunks)
                 self._count(one.size)
+            single = {place.digest for one in ranges for place in one.places}
+            writer.add_recipes(one for one in recipes if not single.isdisjoint(one.chunks))
         self.project.progress.finish()
         return failed
 
@@ -451,7 +463,7 @@ class _Fetch:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temp)
             raise
-        # Which file the chunks make is believed only after it was tried: see `_finish`.
+        # Which file the chunks make is believed only after it was tried: see `_round`.
         index.recipes = []
         return temp, PackInfo(pack.digest, pack.size, index)
 
@@ -479,17 +491,6 @@ class _Fetch:
         return chunks
 
     # --- what is now here -----------------------------------------------------------------
-
-    def _finish(
-        self, known: Known, located: Mapping[Digest, Sequence[Located]], short: Lacking
-    ) -> None:
-        recipes = [
-            Recipe(digest, short.sizes[digest], tuple(chunk.placement.digest for chunk in chunks))
-            for digest, chunks in located.items()
-            if len(chunks) > 1
-        ]
-        self.store.add_tried(recipes)
-        self._learn(known)
 
     def _learn(self, known: Known) -> None:
         """Remember where the shards say that content lies: a hint, which every push proves."""
@@ -575,11 +576,20 @@ class _RangeWriter:
         for digest, data in chunks:
             if self._writer is not None and not self._writer.fits(len(data)):
                 self.close()
-            if self._writer is None:
-                self._temp = self._store.temp_path()
-                self._file = open(self._temp, "xb")
-                self._writer = PackWriter(self._file)
-            self._writer.add(digest, data)
+            self._opened().add(digest, data)
+
+    def add_recipes(self, recipes: Iterable[Recipe]) -> None:
+        for recipe in recipes:
+            if self._writer is not None and not self._writer.fits_recipe(recipe):
+                self.close()
+            self._opened().add_recipe(recipe)
+
+    def _opened(self) -> PackWriter:
+        if self._writer is None:
+            self._temp = self._store.temp_path()
+            self._file = open(self._temp, "xb")
+            self._writer = PackWriter(self._file)
+        return self._writer
 
     def close(self) -> None:
         if self._writer is None or self._file is None:
@@ -589,6 +599,7 @@ class _RangeWriter:
         os.fsync(self._file.fileno())
         self._file.close()
         self._file = self._writer = None
+        info.index.recipes = []  # believed only once they were tried
         self._store.adopt([(self._temp, info)])
         self._temp = ""
 

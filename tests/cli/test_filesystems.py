@@ -17,6 +17,7 @@ import pytest
 
 from dvtool.atomic import temp_name
 from tests.cli.conftest import Work
+from tests.scenario import noise
 
 PAYLOAD = b"payload\n"
 ROOT = os.geteuid() == 0
@@ -107,6 +108,34 @@ def test_names_that_a_disk_takes_for_one_are_refused_there(
     clone.dv("add", "data/images")
     clone.dv("checkout", "HEAD", "--", "data/images")
     assert clone.read("data/images/a.txt") == b"content of a.txt"
+
+
+def test_a_store_and_a_remote_on_a_disk_without_links(
+    folding: Path, work: Work, tmp_path: Path
+) -> None:
+    work.dv("config", "store.path", str(folding / "store"))
+    work.dv("remote", "set", "origin", str(folding / "remote"))
+    for number in range(2):
+        work.write("d/f", noise(100_000, number))
+        work.dv("add", "d")
+        work.commit()
+        work.dv("push")
+    pack, _ = (path for path in (folding / "store/packs").rglob("*") if path.is_file())
+    pack.write_bytes(pack.read_bytes()[:-1_000])
+    work.dv("fsck", code=6)
+    work.dv("fsck", "--repair")
+    assert work.dv("fsck", "--remote", "--deep").lines[-1] == "all of it is whole"
+    assert len((folding / f"store/aside/{pack.name}").read_bytes()) < 100_000
+    work.git("reset", "-q", "--hard", "HEAD~1")
+    work.git("reflog", "expire", "--expire=now", "--all")
+    (work.root / ".git/ORIG_HEAD").unlink()
+    work.dv("checkout", "--force")
+    work.dv("gc")
+    work.dv("gc", "--remote")
+    shutil.rmtree(folding / "store")
+    (work.root / "d/f").unlink()
+    work.dv("pull")
+    assert work.read("d/f") == noise(100_000, 0)
 
 
 # --- full and read-only disks ---------------------------------------------------------------

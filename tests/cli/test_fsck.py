@@ -498,6 +498,20 @@ def test_a_repair_fetches_by_any_manifest_that_was_pushed(stored: Work) -> None:
     assert stored.read("data/big/new.bin") == noise(200_000, 0)
 
 
+@pytest.mark.parametrize("again", [("fsck", "--repair"), ("add", "data/big")])
+def test_what_is_stored_again_needs_no_index_to_be_found(
+    stored: Work, again: tuple[str, ...]
+) -> None:
+    big_pack(stored).unlink()
+    (store_of(stored) / "statcache.db").unlink()
+    stored.dv(*again)
+    for path in store_of(stored).glob("store.db*"):
+        path.unlink()
+    shutil.rmtree(stored.root / "data/big")
+    stored.dv("checkout", "--no-fetch")
+    assert stored.read("data/big/0.bin") == noise(200_000, 0)
+
+
 @pytest.mark.parametrize("size", [0, 1_000])
 def test_a_lost_index_and_a_pack_cut_short_are_repaired_together(stored: Work, size: int) -> None:
     stored.dv("push")

@@ -388,6 +388,12 @@ def test_install_and_uninstall_leave_what_was_there(work: Work) -> None:
     assert work.read(".git/config") == before[1]
 
 
+def test_install_stages_what_an_interrupted_install_wrote(work: Work) -> None:
+    work.write(".gitattributes", drivers.LINE + "\n")
+    work.dv("hooks", "install")
+    assert ".gitattributes" in work.git("diff", "--cached", "--name-only").splitlines()
+
+
 def test_uninstall_leaves_a_committed_line_to_the_other_clones(driven: Work) -> None:
     with Repo.open(str(driven.root)) as repo:
         assert drivers.uninstall(repo.project)

@@ -12,6 +12,7 @@ from dvtool.repo import Repo
 from dvtool.store.local import LocalStore
 from dvtool.store.remote import RemoteStore
 from tests.cli.conftest import Work
+from tests.scenario import noise
 
 ENTRIES = 60_000
 CONTENTS = 16
@@ -277,3 +278,18 @@ def test_an_empty_folder_takes_no_absent_files_out_of_a_manifest(pushed: Work) -
     (clone.root / "data/images/sub/c.txt").unlink()
     clone.dv("add", "data/images")
     assert '"sub": {"dir": true}' in clone.read("data/images.dv.json").decode()
+
+
+def test_what_was_fetched_in_parts_needs_no_index_to_be_found(work: Work) -> None:
+    for name in ("one", "two"):
+        work.write(f"d/{name}", noise(300_000, ord(name[0])))
+    work.dv("add", "d")
+    work.commit()
+    work.dv("push")
+    clone = work.clone()
+    clone.dv("fetch", "d/one")  # less than would make it worth to read the whole pack
+    for path in (clone.root / ".git/dv").glob("store.db*"):
+        path.unlink()
+    shutil.rmtree(work.root.parent / "remote")
+    clone.dv("checkout", "--no-fetch", "--", "d/one")
+    assert clone.read("d/one") == noise(300_000, ord("o"))

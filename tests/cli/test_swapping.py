@@ -1,4 +1,7 @@
-"""A folder that turns into a link and back while dvtool is at work: nothing outside is reached."""
+"""A folder that turns into a link or a file and back while dvtool is at work.
+
+Nothing outside is reached, and what is recorded was there.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.digest import digest_of
+from dvtool.digest import Digest, digest_of
 from dvtool.errors import DvError
 from dvtool.ops import add as add_ops
 from dvtool.repo import Repo
@@ -38,9 +41,8 @@ while True:
 
 
 @contextmanager
-def swapping(place: Path, parked: Path, outside: Path) -> Iterator[None]:
-    """Have a folder change places with a link to `outside`, over and over."""
-    parked.symlink_to(outside)
+def swapping(place: Path, parked: Path) -> Iterator[None]:
+    """Have what lies in two places change places, over and over."""
     command = [sys.executable, "-c", SWAPPER, str(place), str(parked)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -87,7 +89,8 @@ def test_what_a_swapped_folder_leads_to_is_neither_read_nor_changed(
     secrets = {digest_of(theirs(number)) for number in range(FILES)}
     ended = {"status": 0, "add": 0, "checkout": 0, "refused": 0}
     stop = time.monotonic() + ROUNDS_S
-    with swapping(mine.path / "data/sub", mine.path / "parked", tmp_path / "outside"):
+    (mine.path / "parked").symlink_to(tmp_path / "outside")
+    with swapping(mine.path / "data/sub", mine.path / "parked"):
         while time.monotonic() < stop or not all(ended.values()):
             assert time.monotonic() < stop + PATIENCE_S, ended
             for verb in ("status", "add", "checkout"):
@@ -102,6 +105,41 @@ def test_what_a_swapped_folder_leads_to_is_neither_read_nor_changed(
                     assert not [one for one in secrets if one.hex() in text]
                     assert not repo.project.store.db.held_chunks(secrets)
     assert tree(tmp_path / "outside") == outside
+
+
+def test_a_folder_that_turns_into_a_file_and_back_while_it_is_walked(mine: Clone) -> None:
+    right = {f"sub/deep/{n}": {digest_of(ours(n, v)) for v in range(2)} for n in range(FILES)}
+    right["sub"] = {digest_of(b"a file")}
+    seen: set[str] = set()
+    ended = {"status": 0, "add": 0, "checkout": 0}
+    stop = time.monotonic() + ROUNDS_S
+    mine.write("parked", b"a file")
+    with swapping(mine.path / "data/sub", mine.path / "parked"):
+        while time.monotonic() < stop or not all(ended.values()) or len(seen) < 2:
+            assert time.monotonic() < stop + PATIENCE_S, (ended, seen)
+            for verb in ("status", "add", "checkout"):
+                (mine.path / ".git/dv/statcache.db").unlink(missing_ok=True)
+                with mine.repo() as repo:
+                    try:
+                        run(repo, verb)
+                    except DvError:
+                        continue
+                    ended[verb] += 1
+                    if verb == "add":
+                        seen.add(_check_added(repo, right))
+    with mine.repo() as repo:
+        assert repo.fsck().clean
+        repo.checkout("HEAD", force=True)
+        assert not repo.status()[0].modified
+
+
+def _check_added(repo: Repo, right: dict[str, set[Digest]]) -> str:
+    """See that what add recorded was there and is stored; return what it took `sub` for."""
+    entries = repo.project.entries(repo.project.manifest("data"))
+    files = {path: entry.digest for path, entry in entries.items() if entry.is_file}
+    assert all(digest in right[path] for path, digest in files.items())
+    assert not repo.project.store.lacking(files.values())
+    return "file" if "sub" in files else "folder"
 
 
 def run(repo: Repo, verb: str) -> None:

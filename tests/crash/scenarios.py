@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.crash.world import BACKUP, World
 from tests.scenario import Clone, noise
@@ -318,9 +319,18 @@ def rotten_unpushed(world: World) -> None:
     _damage_a_pack(committed(world))
 
 
-def _damage_a_pack(clone: Clone) -> None:
+def lost_unpushed(world: World) -> None:
+    """Leave a pack gone, whose content is good in the workspace and nowhere else."""
+    _largest_pack(committed(world)).unlink()
+
+
+def _largest_pack(clone: Clone) -> Path:
     packs = [path for path in (clone.path / ".git/dv/packs").rglob("*") if path.is_file()]
-    largest = max(packs, key=lambda path: (path.stat().st_size, path.name))
+    return max(packs, key=lambda path: (path.stat().st_size, path.name))
+
+
+def _damage_a_pack(clone: Clone) -> None:
+    largest = _largest_pack(clone)
     data = bytearray(largest.read_bytes())
     data[1_000] ^= 0xFF
     largest.chmod(0o644)
@@ -389,6 +399,7 @@ SCENARIOS = (
         damaged=True,
     ),
     Scenario("fsck-repair-files", rotten_unpushed, ("dv", "fsck", "--repair"), damaged=True),
+    Scenario("fsck-repair-lost", lost_unpushed, ("dv", "fsck", "--repair"), damaged=True),
     Scenario("fsck-rebuild", pushed_only, ("dv", "fsck", "--rebuild")),
     Scenario("hooks-install", committed, ("dv", "hooks", "install")),
     Scenario("hook-commit", hooked_commit, ("git", "commit", "-qm", "x"), fine=(0, 1), by_git=True),

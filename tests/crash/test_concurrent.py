@@ -123,6 +123,36 @@ def test_push_during_drop(world: World) -> None:
         assert not world.check().problems
 
 
+@pytest.mark.parametrize(
+    "gc",
+    [
+        ("gc",),
+        ("gc", "--unpushed", "--grace", "0d"),
+        ("gc", "--remote", "--expire", "--grace", "0d"),
+    ],
+    ids=["local", "unpushed", "remote"],
+)
+def test_gc_during_push(world: World, gc: tuple[str, ...]) -> None:
+    """Interleaved request by request in tests/model; here two processes as they come."""
+    clone = scenarios.abandoned(world)
+    clone.write("data/new/more", noise(100_000, 6))
+    clone.write("data/all-dead", noise(20_000 * 5, 5))
+    clone.add("data")
+    commit = clone.commit("more")
+    files = clone.tree("data")
+    world.save()
+    for _ in range(ROUNDS):
+        world.restore()
+        well(together(world, ("dv", "push"), ("dv", *gc)), also=(BUSY,))
+        assert not world.check().problems
+        well([world.run(("dv", *gc)), world.run(("dv", "push"))])
+        assert not world.check().problems
+        fresh = world.clone(clone, "fresh")
+        with fresh.repo() as repo:
+            repo.checkout(commit)
+        assert fresh.tree("data") == files
+
+
 def test_two_worktrees(world: World) -> None:
     clone = scenarios.committed(world)
     clone.git("worktree", "add", "-q", "-b", "side", str(world.live / "tree"))

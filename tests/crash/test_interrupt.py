@@ -57,10 +57,12 @@ def test_an_interrupted_command_ends_cleanly(fast_folder: Path, name: str) -> No
         after_s = moments.uniform(0, duration_s)
         run = interrupt(world, scenario.command, after_s)
         told = f"after {after_s:.3f} s: exit code {run.code}\n{run.out}{run.err}"
-        assert run.code in (0, INTERRUPTED, -signal.SIGINT), told
+        # Python ends so if it comes while it makes itself ready, before it knows what to run.
+        early = run.code == 1 and "dvtool/cli" not in run.err and "KeyboardInterrupt" in run.err
+        assert early or run.code in (0, INTERRUPTED, -signal.SIGINT), told
         if "Traceback" in run.err or "Exception ignored" in run.err:
             assert run.code != 0 and ", in run\n" not in run.err, told
-            assert "<frozen importlib" in run.err or "in <module>" in run.err, told
+            assert "<frozen " in run.err or "in <module>" in run.err, told
         assert not checks.leftovers(world.live), told
         report = world.check()
         assert not report.problems, told

@@ -132,7 +132,10 @@ class CountingProxy:
         return self.sent + self.received
 
     def call_when(self, due: Callable[[CountingProxy], bool], call: Callable[[], object]) -> None:
-        """Call once, from within, as soon as it is due by what was counted."""
+        """Call once, from within, as soon as it is due by what was counted.
+
+        No other byte is passed on until it returns; it must not ask the proxy for anything.
+        """
         with self._lock:
             self._alarm = (due, call)
 
@@ -142,7 +145,7 @@ class CountingProxy:
                 return
             call = self._alarm[1]
             self._alarm = None
-        call()
+            call()
 
     def __enter__(self) -> Self:
         self._thread.start()

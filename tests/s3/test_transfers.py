@@ -314,21 +314,26 @@ def test_a_pack_that_was_replaced_meanwhile_is_found_by_its_shard(
     before = tmp_path / "remote/packs"
     later = tmp_path / "later"
     before.rename(later)
-    read = RemoteStore.read_pack
-    asked: list[bytes] = []
+    asked: list[tuple[str, bytes]] = []
     lock = threading.Lock()
 
-    def first_gone(self: RemoteStore, digest: bytes, *args: object, **kwargs: object) -> None:
-        asked.append(digest)
-        try:
-            read(self, digest, *args, **kwargs)  # type: ignore[arg-type]
-        finally:
-            with lock:
-                if later.exists():
-                    shutil.rmtree(before, ignore_errors=True)
-                    later.rename(before)
+    def first_gone(name: str) -> Callable[..., object]:
+        real = getattr(RemoteStore, name)
 
-    monkeypatch.setattr(RemoteStore, "read_pack", first_gone)
+        def get(self: RemoteStore, digest: bytes, *args: object, **kwargs: object) -> object:
+            asked.append((name, digest))
+            try:
+                return real(self, digest, *args, **kwargs)
+            finally:
+                with lock:
+                    if later.exists():
+                        shutil.rmtree(before, ignore_errors=True)
+                        later.rename(before)
+
+        return get
+
+    for name in ("read_pack", "copy_pack"):
+        monkeypatch.setattr(RemoteStore, name, first_gone(name))
     with theirs.repo() as repo:
         repo.pull()
     assert len(asked) > len(set(asked))

@@ -282,6 +282,22 @@ def test_a_folder_moved_away_is_not_written_to(workspace: Workspace, root: Path)
     assert content(root) == {"old/sub/file": "old", "elsewhere/file": "new"}
 
 
+def test_a_folder_exchanged_while_a_file_in_it_is_written(workspace: Workspace, root: Path) -> None:
+    """The file goes where it was begun; what is asked meanwhile is asked of what is there."""
+    (root / "data").mkdir()
+    (root / "other").mkdir()
+    (root / "other/here").write_text("other")
+
+    def fill(fd: int) -> None:
+        (root / "data").rename(root / "old")
+        (root / "other").rename(root / "data")
+        assert workspace.stat("data/here") is not None
+        os.write(fd, b"new")
+
+    workspace.write_file("data/file", fill, executable=False)
+    assert content(root) == {"old/file": "new", "data/here": "other"}
+
+
 # --- walking --------------------------------------------------------------------------------
 
 
