@@ -125,7 +125,7 @@ class Automation:
             there = set(self.project.targets())
             selections = [Selection(target) for target in staged.targets if target in there]
             with contextlib.suppress(DvError):  # a warning is not worth a failure
-                found = status_ops.status(self.project, selections)
+                found = status_ops.status(self.project, selections, {})
                 changed = [one.target for one in found if one.changed]
         return Checked(staged, tuple(changed))
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
 from dvtool.digest import Digest, hasher
 from dvtool.errors import DvError, InputError, listing, printable
-from dvtool.manifest import SELF, Entry, link_fault
+from dvtool.manifest import SELF, Entries, Entry, link_fault
 from dvtool.opener import READ_FLAGS, Opener, reason
 from dvtool.project import Project, workspace_path
 from dvtool.selection import Selection
@@ -47,6 +47,8 @@ class Scan:
     """Files that an interrupted command left; see `sweep`."""
     seen: dict[str, Seen] = field(default_factory=dict)
     """What the statcache remembers, of paths on the disk and of vanished ones."""
+    looks: dict[str, tuple[Digest, list[str]]] = field(default_factory=dict)
+    """What each folder ("" is the target) looked like, where that says all, and those in it."""
     digests: dict[str, Digest] = field(default_factory=dict)
     """Of the files whose digest is known: from the statcache, or once `hash_files` has run."""
 
@@ -86,7 +88,43 @@ def scan_target(
     that the content at its path counts, it is followed.
     """
     scan = Scan(target)
-    place = f"{target}/{inner}" if inner else target
+    _look(project, scan, inner, content_at)
+    _recall(project, scan, inner)
+    return scan
+
+
+def scan_rest(
+    project: Project,
+    target: str,
+    starts: Iterable[str],
+    same: Container[str],
+    *,
+    wanted: Entries,
+) -> Scan:
+    """Look at what lies in and below the folders `starts`, without the folders `same`.
+
+    As `scan_target`, of a target that has these entries `wanted` outside of those folders.
+    """
+    scan = Scan(target)
+    content_at = content_of(wanted)
+    for start in starts:
+        _look(project, scan, start, content_at, same=same)
+    folders = {path.rpartition("/")[0] for path in wanted} | scan.folders | {""}
+    every = {f"{target}/{folder}" if folder else target for folder in folders}
+    _take_seen(scan, project.statcache.folders(every))
+    _recall_alone(project, scan, target, SELF)
+    return scan
+
+
+def _look(
+    project: Project,
+    scan: Scan,
+    inner: str,
+    content_at: ContentAt | None,
+    *,
+    same: Container[str] = (),
+) -> None:
+    place = f"{scan.target}/{inner}" if inner else scan.target
     path = inner or SELF
     found = project.workspace.stat(place)
     via_link = False
@@ -98,13 +136,13 @@ def scan_target(
         else:
             scan.links[path] = link
     if found is not None and stat.S_ISDIR(found.st_mode):
-        _walk(project, scan, inner, content_at, via_link=via_link)
+        if same:
+            scan.folders.update([inner] if inner else [])
+        _walk(project, scan, inner, content_at, via_link=via_link, same=same)
     elif found is not None and stat.S_ISREG(found.st_mode):
         scan.files[path] = found
     elif found is not None and path not in scan.links:
         scan.faults.append((path, "is neither a file nor a folder"))
-    _recall(project, scan, inner)
-    return scan
 
 
 def scan_selected(
@@ -199,7 +237,13 @@ def _follows(scan: Scan, path: str, link: str, content_at: ContentAt | None) -> 
 
 
 def _walk(
-    project: Project, scan: Scan, inner: str, content_at: ContentAt | None, *, via_link: bool
+    project: Project,
+    scan: Scan,
+    inner: str,
+    content_at: ContentAt | None,
+    *,
+    via_link: bool,
+    same: Container[str],
 ) -> None:
     outer = inner + "/" if inner else ""
     place = f"{scan.target}/{inner}" if inner else scan.target
@@ -207,7 +251,12 @@ def _walk(
     def follow(path: str, link: str) -> bool:
         return _follows(scan, outer + path, link, content_at)
 
-    walk = project.workspace.walk(place, follow=follow if content_at else None, via_link=via_link)
+    walk = project.workspace.walk(
+        place,
+        follow=follow if content_at else None,
+        via_link=via_link,
+        skip=(lambda path: outer + path in same) if same else None,
+    )
     for folder in walk:
         path = "/".join(part for part in (inner, folder.path) if part)
         prefix = path + "/" if path else ""
@@ -215,10 +264,14 @@ def _walk(
             scan.folders.add(path)
             if folder.empty:
                 scan.empty_folders.append(path)
+        if same:
+            scan.folders.update(prefix + name for name in folder.folders if prefix + name in same)
         for name, found in folder.files.items():
             scan.files[prefix + name] = found
         for name, link in folder.links.items():
             scan.links[prefix + name] = link
+        if folder.look is not None:
+            scan.looks[path] = (folder.look, folder.folders)
         scan.faults.extend((outer + fault, why) for fault, why in folder.faults)
         scan.left_out = scan.left_out or folder.left_out
         scan.unfinished.extend(prefix + name for name in folder.unfinished)
@@ -226,15 +279,23 @@ def _walk(
 
 def _recall(project: Project, scan: Scan, inner: str) -> None:
     place = f"{scan.target}/{inner}" if inner else scan.target
-    skip = len(scan.target) + 1
-    for folder, seen in project.statcache.folders_below(place).items():
-        prefix = folder[skip:] + "/" if len(folder) > skip else ""
-        for name, what in seen.items():
-            _remember(scan, prefix + name, what)
+    _take_seen(scan, project.statcache.folders_below(place))
+    _recall_alone(project, scan, place, inner or SELF)
+
+
+def _recall_alone(project: Project, scan: Scan, place: str, path: str) -> None:
     folder, _, name = place.rpartition("/")
     alone = project.statcache.folder(folder).get(name)
     if alone is not None:
-        _remember(scan, inner or SELF, alone)
+        _remember(scan, path, alone)
+
+
+def _take_seen(scan: Scan, folders: Mapping[str, SeenFolder]) -> None:
+    skip = len(scan.target) + 1
+    for folder, seen in folders.items():
+        prefix = folder[skip:] + "/" if len(folder) > skip else ""
+        for name, what in seen.items():
+            _remember(scan, prefix + name, what)
 
 
 def _remember(scan: Scan, path: str, seen: Seen) -> None:
@@ -390,6 +451,7 @@ def remember_files(
             read_at_ns=started,
             tracked=before is not None and before.tracked,
         )
+    scan.seen.update(changes)
     save_seen(project, scan.target, changes)
 
 
@@ -400,8 +462,9 @@ def save_seen(project: Project, target: str, changes: Mapping[str, Seen | None])
         folder, _, name = workspace_path(target, path).rpartition("/")
         by_folder.setdefault(folder, {})[name] = seen
     rows: dict[str, SeenFolder] = {}
+    before = project.statcache.folders(by_folder)
     for folder, names in by_folder.items():
-        row = project.statcache.folder(folder)
+        row = before.get(folder, {})
         for name, seen in names.items():
             if seen is None:
                 row.pop(name, None)

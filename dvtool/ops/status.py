@@ -7,10 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from dvtool.agreement import agree, remember
 from dvtool.errors import ManifestError
 from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, manifest_digest
 from dvtool.project import Project
-from dvtool.scan import Scan, content_of, file_entry, find_left_out, hash_files, scan_selected
+from dvtool.scan import (
+    Scan,
+    content_of,
+    file_entry,
+    find_left_out,
+    hash_files,
+    scan_rest,
+    scan_selected,
+)
 from dvtool.selection import Selection
 from dvtool.threeway import Conflict
 
@@ -53,27 +62,27 @@ class TargetStatus:
 def status(
     project: Project,
     selections: Sequence[Selection],
+    committed: Mapping[str, str],
     conflicts: Mapping[str, Sequence[Conflict]] | None = None,
 ) -> list[TargetStatus]:
     """Return the state of the selected targets; files whose stat is unchanged are not read.
 
-    `conflicts` has the targets whose manifests a merge left unmerged.
+    `committed` has path and blob id of HEAD's manifests, `conflicts` the targets whose manifests
+    a merge left unmerged.
     """
-    head = project.git.head()
-    blobs = project.git.manifests_at(head) if head else {}
     found = []
     for selection in selections:
         if conflicts is not None and selection.target in conflicts:
             found.append(_conflicted(project, selection, conflicts[selection.target]))
             continue
         text = project.manifest_text(selection.target)
-        blob = blobs.get(selection.target + SUFFIX)
+        blob = committed.get(selection.target + SUFFIX)
         if text is None:
             found.append(TargetStatus(selection.target, "deleted"))
             continue
         state: ManifestState = "new"
         if blob is not None:
-            state = "committed" if project.git.read_blob(blob) == text else "modified"
+            state = "committed" if project.git.is_blob(blob, text) else "modified"
         found.append(_target_status(project, selection, state))
     return found
 
@@ -90,13 +99,6 @@ def _conflicted(
     return result
 
 
-def known_targets(project: Project) -> list[str]:
-    """Return the targets of the worktree and of HEAD: a deleted manifest shows in status."""
-    head = project.git.head()
-    committed = project.git.manifests_at(head) if head else {}
-    return sorted({*project.targets(), *(path.removesuffix(SUFFIX) for path in committed)})
-
-
 def _target_status(project: Project, selection: Selection, state: ManifestState) -> TargetStatus:
     manifest = project.manifest(selection.target)
     result = TargetStatus(
@@ -106,8 +108,14 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
         files=manifest.files,
         bytes=manifest.bytes,
     )
-    wanted = project.entries(manifest, selection)
-    scan = scan_selected(project, selection, content_at=content_of(wanted))
+    known = None
+    if selection.whole and manifest.shards:
+        known = agree(project, selection.target, manifest)
+        wanted = known.wanted
+        scan = scan_rest(project, selection.target, known.starts(), known.same, wanted=wanted)
+    else:
+        wanted = project.entries(manifest, selection)
+        scan = scan_selected(project, selection, content_at=content_of(wanted))
     find_left_out(project, scan, wanted)
     scan.leave_unfilled(wanted)
     compare(project, scan, wanted, result)
@@ -117,6 +125,10 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
         for path in (*scan.files, *scan.links, *_new_folders(scan, manifest))
         if path not in wanted and selection.matches(path)
     )
+    if known is not None:
+        faulty = (path for path, _ in result.faults)
+        differing = (*result.added, *result.modified, *result.deleted, *result.absent, *faulty)
+        remember(project, scan, wanted, manifest, differing)
     return result
 
 
