@@ -13,10 +13,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from msgspec import structs
+
 from dvtool.look import looks_at
-from dvtool.manifest import Entries, Manifest, ShardRef
+from dvtool.manifest import Built, Entries, Manifest, ShardRef
 from dvtool.project import Project
-from dvtool.scan import Scan
+from dvtool.scan import ContentAt, Scan, scan_rest
 from dvtool.statcache import Glance
 
 KEY_SIZE_BYTES = 16
@@ -43,6 +45,26 @@ class Agreement:
             if folder_of(path) not in self.same
         }
 
+    @property
+    def empty(self) -> set[str]:
+        """The entries that are empty folders, in folders known to be the same."""
+        return {
+            f"{folder}/{name}" if folder else name
+            for folder, glance in self.same.items()
+            for name in glance.empty
+        }
+
+    def scan_rest(self, project: Project, content_at: ContentAt | None) -> Scan:
+        """Look at all that is not in folders known to be the same."""
+        return scan_rest(
+            project,
+            self.target,
+            self.starts(),
+            self.same,
+            folders={folder_of(path) for path in self.wanted},
+            content_at=content_at,
+        )
+
     def starts(self) -> Iterator[str]:
         """Yield the folders from which the rest of the target is to be walked."""
         if "" not in self.same:
@@ -59,11 +81,11 @@ def agree(project: Project, target: str, manifest: Manifest, *, tracked: bool = 
 
     With `tracked`, only folders count all of whose entries are tracked.
     """
-    shards = {key_of(ref): ref for ref in manifest.shards}
+    shards = {key_of(ref) for ref in manifest.shards}
     known = {
         folder[len(target) + 1 :]: glance
         for folder, glance in project.statcache.glances(target).items()
-        if shards.keys() >= glance.entries.keys() and (glance.tracked or not tracked)
+        if shards >= glance.entries.keys() and (glance.tracked or not tracked)
     }
     folders = sorted(known)
     places = [f"{target}/{folder}" if folder else target for folder in folders]
@@ -73,12 +95,13 @@ def agree(project: Project, target: str, manifest: Manifest, *, tracked: bool = 
     found.same = {
         one: known[one] for one, look in zip(folders, looks, strict=True) if look == known[one].look
     }
-    _settle(project, found, shards)
+    _settle(project, found)
     return found
 
 
-def _settle(project: Project, found: Agreement, shards: Mapping[bytes, ShardRef]) -> None:
+def _settle(project: Project, found: Agreement) -> None:
     """Load the shards that have entries elsewhere, until nothing contradicts what is the same."""
+    shards = {key_of(ref): ref for ref in found.manifest.shards}
     while True:
         inside: Counter[bytes] = Counter()
         for glance in found.same.values():
@@ -93,19 +116,30 @@ def _settle(project: Project, found: Agreement, shards: Mapping[bytes, ShardRef]
         project.store.need_shards(short.values())
         for key, ref in short.items():
             entries = found.loaded[key] = project.store.load_shard(ref)
-            for folder in {folder_of(path) for path in entries}:
+            for folder, count in Counter(map(folder_of, entries)).items():
                 here = found.same.get(folder)
-                if here is not None and key not in here.entries:
+                if here is not None and here.entries.get(key) != count:
                     del found.same[folder]
 
 
+def leave_out(project: Project, found: Agreement, folders: Iterable[str]) -> None:
+    """Count folders as not the same, whatever they look like."""
+    for folder in folders:
+        found.same.pop(folder, None)
+    _settle(project, found)
+
+
 def remember(
-    project: Project, scan: Scan, entries: Entries, manifest: Manifest, doubtful: Iterable[str]
+    project: Project,
+    scan: Scan,
+    entries: Collection[str],
+    manifest: Manifest,
+    doubtful: Iterable[str],
 ) -> None:
     """Remember the folders of a scan in which everything is as the manifest says.
 
-    `entries` are all that the manifest has in the folders of the scan, as found there; `doubtful`
-    are the paths of which that is not known.
+    `entries` are the paths of all that the manifest has in the folders of the scan; `doubtful`
+    those that are not, or not known to be, as it says.
     """
     out = {folder_of(path) for path in doubtful}
     tracked = dict.fromkeys(scan.looks, True)
@@ -122,15 +156,52 @@ def remember(
         elif seen is None or not seen.tracked:
             tracked[folder_of(path)] = False
     counts = entries_by_folder(entries, manifest)
-    glances = {
-        folder: Glance(look, dict(counts.get(folder, {})), names, tracked[folder])
-        for folder, (look, names) in scan.looks.items()
-        if folder not in out
+    empty: dict[str, list[str]] = {}
+    for path in scan.empty_folders:
+        empty.setdefault(folder_of(path), []).append(path.rpartition("/")[2])
+    _save(
+        project,
+        scan.target,
+        {
+            folder: Glance(
+                look, dict(counts.get(folder, {})), names, empty.get(folder, []), tracked[folder]
+            )
+            for folder, (look, names) in scan.looks.items()
+            if folder not in out
+        },
+    )
+
+
+def carry_over(project: Project, found: Agreement, changed: Iterable[str], built: Built) -> None:
+    """Remember the folders that were the same as the same in the next version of the manifest.
+
+    Their shards are others where something else in those changed. What itself changed, as empty
+    folders can, is not carried over.
+    """
+    manifest = built.manifest
+    other = {folder_of(path) for path in changed}
+    keys = {key_of(ref) for ref in manifest.shards}
+    moved = {
+        folder: glance
+        for folder, glance in found.same.items()
+        if folder not in other and not keys.issuperset(glance.entries)
     }
-    save(project, scan.target, glances)
+    if not moved:
+        return
+    paths = [path for shard in built.shards for path in project.store.load_shard(shard.ref)]
+    counts = entries_by_folder([path for path in paths if folder_of(path) in moved], manifest)
+    glances = {
+        folder: structs.replace(
+            glance,
+            entries={key: count for key, count in glance.entries.items() if key in keys}
+            | counts.get(folder, {}),
+        )
+        for folder, glance in moved.items()
+    }
+    _save(project, found.target, glances)
 
 
-def save(project: Project, target: str, glances: Mapping[str, Glance]) -> None:
+def _save(project: Project, target: str, glances: Mapping[str, Glance]) -> None:
     """Remember folders of a target, given by their paths in it."""
     if glances:
         project.statcache.save_glances(

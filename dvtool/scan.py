@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
 import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from dvtool.digest import Digest, hasher
 from dvtool.errors import DvError, InputError, listing, printable
-from dvtool.manifest import SELF, Entries, Entry, link_fault
+from dvtool.later import later
+from dvtool.manifest import SELF, Entry, link_fault
 from dvtool.opener import READ_FLAGS, Opener, reason
 from dvtool.project import Project, workspace_path
 from dvtool.selection import Selection
 from dvtool.statcache import Seen, SeenFolder, now_ns, seen_file, seen_other
 from dvtool.workspace import is_executable
+
+if TYPE_CHECKING:
+    import concurrent.futures as futures_of
+else:
+    futures_of = later("concurrent.futures")
 
 READ_SIZE_BYTES = 1 << 20
 HASH_THREADS_MIN_BYTES = 4 << 20
@@ -99,18 +104,17 @@ def scan_rest(
     starts: Iterable[str],
     same: Container[str],
     *,
-    wanted: Entries,
+    folders: Iterable[str],
+    content_at: ContentAt | None,
 ) -> Scan:
-    """Look at what lies in and below the folders `starts`, without the folders `same`.
+    """As `scan_target`, but only what lies in and below the folders `starts`, without `same`.
 
-    As `scan_target`, of a target that has these entries `wanted` outside of those folders.
+    `folders` are others of which it matters what is remembered: those that may be gone.
     """
     scan = Scan(target)
-    content_at = content_of(wanted)
     for start in starts:
         _look(project, scan, start, content_at, same=same)
-    folders = {path.rpartition("/")[0] for path in wanted} | scan.folders | {""}
-    every = {f"{target}/{folder}" if folder else target for folder in folders}
+    every = {f"{target}/{folder}" if folder else target for folder in (*folders, *scan.folders, "")}
     _take_seen(scan, project.statcache.folders(every))
     _recall_alone(project, scan, target, SELF)
     return scan
@@ -336,7 +340,7 @@ def hash_files(
     if total < HASH_THREADS_MIN_BYTES:
         take(hash_run(unread))
     else:
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with futures_of.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for done in pool.map(hash_run, _runs(scan, unread)):
                 take(done)
     project.progress.finish()

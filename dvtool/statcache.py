@@ -69,6 +69,8 @@ class Glance(msgspec.Struct, array_like=True, frozen=True, gc=False):
     itself."""
     folders: list[str]
     """The names of the folders in it."""
+    empty: list[str]
+    """Those of them that are entries themselves, since nothing was in them."""
     tracked: bool
     """Whether all of these entries count as tracked; see `Seen`."""
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dvtool import workers
+from dvtool.agreement import Agreement, agree, carry_over, folder_of, leave_out, remember
 from dvtool.errors import InputError, UsageError, listing, printable
 from dvtool.ignore import ignore_target, refuse_unusable
 from dvtool.ingest import Batch, BatchResult, Source, batches, discard, ingest
+from dvtool.later import later
 from dvtool.manifest import (
     SELF,
     SUFFIX,
@@ -37,6 +39,11 @@ from dvtool.scan import (
 from dvtool.spelling import folded
 from dvtool.statcache import Seen, seen_file
 from dvtool.workspace import IGNORE_FILE, Ignore, is_executable, refuse_faults
+
+if TYPE_CHECKING:
+    import concurrent.futures as futures_of
+else:
+    futures_of = later("concurrent.futures")
 
 PARALLEL_MIN_BYTES = 32 << 20
 PARALLEL_MIN_FILES = 2_000
@@ -128,23 +135,74 @@ def add(
             hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
         )
     before = _manifest_before(project, request.target)
+    removals = project.store.db.removals()
     _refuse_tracked(project, request, untrack=untrack)
-    scan = scan_target(
-        project, request.target, inner=request.inner, content_at=_anywhere if dereference else None
-    )
+    content_at = _anywhere if dereference else None
+    known = _agreement(project, request, before)
+    if known is not None:
+        scan = known.scan_rest(project, content_at)
+    else:
+        scan = scan_target(project, request.target, inner=request.inner, content_at=content_at)
     find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
     kind = _kind(project, scan, before, request)
     _check(scan, request)
     sweep(project, scan)
     result = Added(request.target, warnings=_ambiguous(scan))
     result.stored = _store_files(project, scan, dereference=dereference, jobs=jobs)
-    changes, old = _changes(project, scan, before, request)
+    changes, old = _changes(project, scan, before, request, known)
     _count(result, changes, old)
     built = _built(project, kind, before, changes)
     _publish(project, request, built, untrack=untrack, stage=stage)
     _remember(project, scan, changes)
+    if not request.inner:
+        left = [path for path in old if path not in changes and not _is_there(scan, path)]
+        _agree(project, scan, built, left, removals)
+        if known is not None and built.manifest.shards:
+            carry_over(project, known, changes, built)
     result.files, result.bytes = built.manifest.files, built.manifest.bytes
     return result
+
+
+def _agreement(project: Project, request: Request, before: Manifest | None) -> Agreement | None:
+    """Return what of the target is known to need nothing: unchanged, tracked and stored."""
+    if before is None or request.inner or not before.shards:
+        return None
+    known = agree(project, request.target, before, tracked=True)
+    held = project.store.db.held_shards(ref.digest for ref in before.shards)
+    unsure = [ref for ref in before.shards if ref.digest not in held]
+    project.store.need_shards(unsure)
+    for ref in unsure:
+        entries = project.store.load_shard(ref)
+        lacking = project.store.lacking(entry.digest for entry in entries.values() if entry.size)
+        if lacking:
+            folders = {
+                folder_of(path)
+                for path, entry in entries.items()
+                if entry.is_file and entry.digest in lacking
+            }
+            leave_out(project, known, folders)
+    return known
+
+
+def _is_there(scan: Scan, path: str) -> bool:
+    return path in scan.files or path in scan.links or path in scan.folders
+
+
+def _agree(
+    project: Project,
+    scan: Scan,
+    built: Built,
+    left: Sequence[str],
+    removals: int,
+) -> None:
+    """Remember that the workspace is as the new manifest says, except for the entries `left`."""
+    manifest = built.manifest
+    if not manifest.shards:
+        return
+    entries = {*scan.files, *scan.links, *scan.empty_folders}
+    remember(project, scan, entries, manifest, left)
+    if not left:
+        project.store.db.add_held_shards((ref.digest for ref in manifest.shards), removals)
 
 
 def _anywhere(_: str) -> bool:
@@ -267,7 +325,7 @@ def _run(
         for batch in every:
             yield ingest(batch, project.progress.advance)
         return
-    with concurrent.futures.ProcessPoolExecutor(
+    with futures_of.ProcessPoolExecutor(
         count,
         mp_context=workers.context(),
         initializer=workers.begin_worker,
@@ -291,7 +349,11 @@ def _run(
 
 
 def _changes(
-    project: Project, scan: Scan, before: Manifest | None, request: Request
+    project: Project,
+    scan: Scan,
+    before: Manifest | None,
+    request: Request,
+    known: Agreement | None,
 ) -> tuple[dict[str, Entry | None], Entries]:
     """Return the entries to set or remove, and entries that were there, all that these concern."""
     now: Entries = {path: file_entry(scan, path) for path in scan.files}
@@ -299,7 +361,13 @@ def _changes(
     now.update({path: Entry(dir=True) for path in scan.empty_folders})
     covering = _ancestors([*now, request.inner] if request.inner else now) - now.keys()
     old: Entries = {}
-    if before is not None:
+    if known is not None:
+        old = known.wanted | dict.fromkeys(known.empty, Entry(dir=True))
+        # Above something new there may be an entry that was an empty folder, or a file.
+        above = covering - _ancestors(old)
+        near = project.entries_near(known.manifest, above) if above else {}
+        old |= {path: near[path] for path in above & near.keys()}
+    elif before is not None:
         # What was never fetched and has nothing of now near it stays as it is, unread.
         concerned = (*now, *scan.seen, *scan.folders, *covering)
         old = project.entries_near(before, concerned, above=now)
@@ -387,6 +455,7 @@ def _remember(project: Project, scan: Scan, changes: dict[str, Entry | None]) ->
         if entry is None and path not in rows:
             rows[path] = None
     save_seen(project, scan.target, rows)
+    scan.seen.update((path, seen) for path, seen in rows.items() if seen is not None)
 
 
 def _as_tracked(seen: Seen) -> Seen:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -17,7 +17,6 @@ from dvtool.scan import (
     file_entry,
     find_left_out,
     hash_files,
-    scan_rest,
     scan_selected,
 )
 from dvtool.selection import Selection
@@ -108,11 +107,11 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
         files=manifest.files,
         bytes=manifest.bytes,
     )
-    known = None
+    known, empty = None, set[str]()
     if selection.whole and manifest.shards:
         known = agree(project, selection.target, manifest)
-        wanted = known.wanted
-        scan = scan_rest(project, selection.target, known.starts(), known.same, wanted=wanted)
+        wanted, empty = known.wanted, known.empty
+        scan = known.scan_rest(project, content_of(wanted))
     else:
         wanted = project.entries(manifest, selection)
         scan = scan_selected(project, selection, content_at=content_of(wanted))
@@ -123,13 +122,19 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
     result.added = sorted(
         path
         for path in (*scan.files, *scan.links, *_new_folders(scan, manifest))
-        if path not in wanted and selection.matches(path)
+        if path not in wanted and path not in empty and selection.matches(path)
     )
     if known is not None:
-        faulty = (path for path, _ in result.faults)
-        differing = (*result.added, *result.modified, *result.deleted, *result.absent, *faulty)
-        remember(project, scan, wanted, manifest, differing)
+        remember(project, scan, wanted, manifest, _doubtful(scan, wanted, result))
     return result
+
+
+def _doubtful(scan: Scan, wanted: Entries, result: TargetStatus) -> Iterator[str]:
+    """Yield the paths that keep their folders from being as the manifest says."""
+    yield from (*result.added, *result.modified, *result.deleted, *result.absent)
+    yield from (path for path, _ in scan.faults)
+    empty = set(scan.empty_folders)
+    yield from (path for path, entry in wanted.items() if entry.dir and path not in empty)
 
 
 def _new_folders(scan: Scan, manifest: Manifest) -> list[str]:
