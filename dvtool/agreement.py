@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from msgspec import structs
@@ -172,19 +172,18 @@ def remember(
     )
 
 
-def carry_over(project: Project, found: Agreement, changed: Iterable[str], built: Built) -> None:
+def carry_over(project: Project, found: Agreement, changed: Container[str], built: Built) -> None:
     """Remember the folders that were the same as the same in the next version of the manifest.
 
-    Their shards are others where something else in those changed. What itself changed, as empty
-    folders can, is not carried over.
+    Their shards are others where something else in those changed. The folders `changed` themselves,
+    as those with empty folders in them can be, are not carried over.
     """
     manifest = built.manifest
-    other = {folder_of(path) for path in changed}
     keys = {key_of(ref) for ref in manifest.shards}
     moved = {
         folder: glance
         for folder, glance in found.same.items()
-        if folder not in other and not keys.issuperset(glance.entries)
+        if folder not in changed and not keys.issuperset(glance.entries)
     }
     if not moved:
         return

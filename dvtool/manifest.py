@@ -13,7 +13,7 @@ import json
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -473,11 +473,9 @@ _HFS_IGNORED = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
 def check_entries(entries: Mapping[str, Entry], name: str) -> None:
     """Refuse entries that are not well formed or whose paths could leave the target."""
-    if _SUSPECT.search("\n".join(entries)):
-        for path in entries:
-            reason = path_fault(path)
-            if reason and not (path == SELF and len(entries) == 1):
-                raise ManifestError(f"{name}: the path {path!r} {reason}")
+    for path, fault in path_faults(entries):
+        if not (path == SELF and len(entries) == 1):
+            raise ManifestError(f"{name}: the path {path!r} {fault}")
     for path, entry in entries.items():
         if entry.blake3:
             sound = (
@@ -506,6 +504,16 @@ def check_nesting(entries: Mapping[str, Entry], name: str) -> None:
             if parent in entries:
                 raise ManifestError(f"{name}: has paths below {parent!r}, which is no folder")
             parent = parent.rpartition("/")[0]
+
+
+def path_faults(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the paths that cannot be entries, each with the reason; see `path_fault`."""
+    every = list(paths)
+    if _SUSPECT.search("\n".join(every)):
+        for path in every:
+            fault = path_fault(path)
+            if fault:
+                yield path, fault
 
 
 def path_fault(path: str) -> str | None:

@@ -7,11 +7,13 @@ import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from dvtool.digest import Digest, hasher
 from dvtool.errors import DvError, InputError, listing, printable
 from dvtool.later import later
+from dvtool.look import Stat, stat_of
 from dvtool.manifest import SELF, Entry, link_fault
 from dvtool.opener import READ_FLAGS, Opener, reason
 from dvtool.project import Project, workspace_path
@@ -27,6 +29,7 @@ else:
 READ_SIZE_BYTES = 1 << 20
 HASH_THREADS_MIN_BYTES = 4 << 20
 HASH_RUN_FILES = 64
+SAVED_AT_ONCE = 50_000
 HASH_RUN_BYTES = 4 << 20
 
 
@@ -39,7 +42,7 @@ class Scan:
     """The paths of one target, relative to it, as found on the disk."""
 
     target: str
-    files: dict[str, os.stat_result] = field(default_factory=dict)
+    files: dict[str, Stat] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
     empty_folders: list[str] = field(default_factory=list)
@@ -144,7 +147,7 @@ def _look(
             scan.folders.update([inner] if inner else [])
         _walk(project, scan, inner, content_at, via_link=via_link, same=same)
     elif found is not None and stat.S_ISREG(found.st_mode):
-        scan.files[path] = found
+        scan.files[path] = stat_of(found)
     elif found is not None and path not in scan.links:
         scan.faults.append((path, "is neither a file nor a folder"))
 
@@ -187,7 +190,7 @@ def find_left_out(project: Project, scan: Scan, paths: Iterable[str]) -> None:
         if found is None:
             continue
         if stat.S_ISREG(found.st_mode):
-            scan.files[path] = found
+            scan.files[path] = stat_of(found)
             if path in scan.seen:
                 _remember(scan, path, scan.seen[path])
         elif stat.S_ISLNK(found.st_mode):
@@ -322,7 +325,7 @@ def hash_files(
         return
     total = sum(scan.files[path].st_size for path in unread)
     project.progress.start("hashing", total_bytes=total)
-    fresh: dict[str, tuple[os.stat_result, int]] = {}
+    fresh: dict[str, tuple[Stat, int]] = {}
 
     def take(done: Sequence[_Hashed]) -> None:
         for one in done:
@@ -365,7 +368,7 @@ class _Hashed:
     path: str
     started_ns: int
     digest: Digest = b""
-    stat: os.stat_result | None = None
+    stat: Stat | None = None
     fault: bool = False
 
 
@@ -415,7 +418,7 @@ def _unreadable(place: str, error: OSError | InputError) -> InputError:
     return InputError(f"{printable(place)} cannot be read: {reason(error)}")
 
 
-def _hash_open(fd: int, place: str) -> tuple[Digest, os.stat_result]:
+def _hash_open(fd: int, place: str) -> tuple[Digest, Stat]:
     """Return the digest of an open file, which is closed, and its stat when it was read."""
     try:
         before = os.fstat(fd)
@@ -431,7 +434,7 @@ def _hash_open(fd: int, place: str) -> tuple[Digest, os.stat_result]:
         raise DvError(
             f"{printable(place)} changed while it was read", hint="repeat the command when it rests"
         )
-    return whole.digest(), after
+    return whole.digest(), stat_of(after)
 
 
 def sweep(project: Project, scan: Scan) -> None:
@@ -441,9 +444,7 @@ def sweep(project: Project, scan: Scan) -> None:
     )
 
 
-def remember_files(
-    project: Project, scan: Scan, fresh: dict[str, tuple[os.stat_result, int]]
-) -> None:
+def remember_files(project: Project, scan: Scan, fresh: dict[str, tuple[Stat, int]]) -> None:
     """Put digests just taken into the statcache; what is tracked stays tracked."""
     changes: dict[str, Seen] = {}
     for path, (found, started) in fresh.items():
@@ -461,21 +462,28 @@ def remember_files(
 
 def save_seen(project: Project, target: str, changes: Mapping[str, Seen | None]) -> None:
     """Set or (None) forget what the statcache knows of paths of a target."""
-    by_folder: dict[str, dict[str, Seen | None]] = {}
-    for path, seen in changes.items():
-        folder, _, name = workspace_path(target, path).rpartition("/")
-        by_folder.setdefault(folder, {})[name] = seen
-    rows: dict[str, SeenFolder] = {}
-    before = project.statcache.folders(by_folder)
-    for folder, names in by_folder.items():
-        row = before.get(folder, {})
-        for name, seen in names.items():
-            if seen is None:
-                row.pop(name, None)
-            else:
-                row[name] = seen
-        rows[folder] = row
-    project.statcache.save(rows)
+    save_each_seen(project, target, changes.items())
+
+
+def save_each_seen(
+    project: Project, target: str, changes: Iterable[tuple[str, Seen | None]]
+) -> None:
+    """As `save_seen`, of paths that need not all be held at a time."""
+    left = iter(changes)
+    while some := list(islice(left, SAVED_AT_ONCE)):
+        by_folder: dict[str, dict[str, Seen | None]] = {}
+        for path, seen in some:
+            folder, _, name = workspace_path(target, path).rpartition("/")
+            by_folder.setdefault(folder, {})[name] = seen
+        rows: dict[str, SeenFolder] = project.statcache.folders(by_folder)
+        for folder, names in by_folder.items():
+            row = rows.setdefault(folder, {})
+            for name, seen in names.items():
+                if seen is None:
+                    row.pop(name, None)
+                else:
+                    row[name] = seen
+        project.statcache.save(rows)
 
 
 def tracked_other(link: str = "") -> Seen:

@@ -18,6 +18,7 @@ import msgspec
 
 from dvtool.atomic import make_folders
 from dvtool.digest import Digest, digest_of
+from dvtool.look import Stat
 from dvtool.opener import Stamp
 
 VERSION = 1
@@ -46,7 +47,7 @@ class Seen(msgspec.Struct, array_like=True, frozen=True, gc=False):
     digest: Digest
     tracked: bool
 
-    def matches(self, found: os.stat_result) -> bool:
+    def matches(self, found: Stat | os.stat_result) -> bool:
         """Whether the file still has the stat it had when its digest was taken."""
         return (
             self.mtime_ns == found.st_mtime_ns
@@ -85,7 +86,7 @@ _UNREADABLE = (sqlite3.Error, OSError, msgspec.MsgspecError, TypeError, UnicodeD
 
 
 def seen_file(
-    found: os.stat_result | Stamp,
+    found: os.stat_result | Stamp | Stat,
     digest: Digest,
     *,
     executable: bool,

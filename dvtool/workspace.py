@@ -22,7 +22,7 @@ from dvtool.atomic import is_temp_name, temp_name
 from dvtool.digest import Digest
 from dvtool.errors import DvError, InputError, UnsavedError, printable
 from dvtool.later import later
-from dvtool.look import look_of
+from dvtool.look import Stat, look_of, stat_of
 from dvtool.manifest import path_fault
 from dvtool.opener import (
     FILE_FLAGS,
@@ -65,7 +65,7 @@ class Folder:
     """One folder as found on the disk. Names are sorted nowhere; ignored ones are left out."""
 
     path: str
-    files: dict[str, os.stat_result] = field(default_factory=dict)
+    files: dict[str, Stat] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
     followed: set[str] = field(default_factory=set)
@@ -838,7 +838,7 @@ def _sort_file(folder: Folder, entry: os.DirEntry[str], path: str, *, followed: 
         folder.faults.append((path, f"cannot be examined ({error.strerror})"))
         return
     if stat.S_ISREG(found.st_mode):
-        folder.files[entry.name] = found
+        folder.files[entry.name] = stat_of(found)
     elif stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode):
         folder.faults.append((path, "was replaced while it was looked at"))
     else:
@@ -867,7 +867,7 @@ def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder and name else folder or name
 
 
-def is_executable(found: os.stat_result) -> bool:
+def is_executable(found: Stat | os.stat_result) -> bool:
     """Whether the owner may execute the file, which is the bit that manifests keep."""
     return bool(found.st_mode & stat.S_IXUSR)
 

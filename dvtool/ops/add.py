@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, cast
 
 from dvtool import workers
 from dvtool.agreement import Agreement, agree, carry_over, folder_of, leave_out, remember
@@ -23,7 +25,7 @@ from dvtool.manifest import (
     Manifest,
     build,
     link_fault,
-    path_fault,
+    path_faults,
     update,
 )
 from dvtool.project import Project, refuse_place, workspace_path
@@ -31,12 +33,12 @@ from dvtool.scan import (
     Scan,
     file_entry,
     find_left_out,
-    save_seen,
+    save_each_seen,
     scan_target,
     sweep,
     tracked_other,
 )
-from dvtool.spelling import folded
+from dvtool.spelling import distinct_folded, folded
 from dvtool.statcache import Seen, seen_file
 from dvtool.workspace import IGNORE_FILE, Ignore, is_executable, refuse_faults
 
@@ -150,15 +152,19 @@ def add(
     result = Added(request.target, warnings=_ambiguous(scan))
     result.stored = _store_files(project, scan, dereference=dereference, jobs=jobs)
     changes, old = _changes(project, scan, before, request, known)
+    scan.digests.clear()  # of a million files all this would take much
     _count(result, changes, old)
     built = _built(project, kind, before, changes)
+    left = [path for path in old if path not in changes and not _is_there(scan, path)]
+    removed = [path for path, entry in changes.items() if entry is None]
+    changed = {folder_of(path) for path in changes}
+    del changes, old
     _publish(project, request, built, untrack=untrack, stage=stage)
-    _remember(project, scan, changes)
+    _remember(project, scan, removed)
     if not request.inner:
-        left = [path for path in old if path not in changes and not _is_there(scan, path)]
-        _agree(project, scan, built, left, removals)
+        _agree(project, scan, built.manifest, left, removals)
         if known is not None and built.manifest.shards:
-            carry_over(project, known, changes, built)
+            carry_over(project, known, changed, built)
     result.files, result.bytes = built.manifest.files, built.manifest.bytes
     return result
 
@@ -191,12 +197,11 @@ def _is_there(scan: Scan, path: str) -> bool:
 def _agree(
     project: Project,
     scan: Scan,
-    built: Built,
+    manifest: Manifest,
     left: Sequence[str],
     removals: int,
 ) -> None:
     """Remember that the workspace is as the new manifest says, except for the entries `left`."""
-    manifest = built.manifest
     if not manifest.shards:
         return
     entries = {*scan.files, *scan.links, *scan.empty_folders}
@@ -257,17 +262,18 @@ def _check(scan: Scan, request: Request) -> None:
         fault = link_fault(path, link)
         if fault:
             faults.append((path, f"is a symlink that {fault}; --dereference takes its content"))
-    for path in (*scan.files, *scan.links, *scan.empty_folders):
-        fault = None if path == SELF else path_fault(path)
-        if fault:
-            faults.append((path, fault))
+    for paths in (scan.files, scan.links, scan.empty_folders):
+        faults.extend((path, fault) for path, fault in path_faults(paths) if path != SELF)
     refuse_faults(faults, request.target)
 
 
 def _ambiguous(scan: Scan) -> list[str]:
     """Warn of names that are one and the same on filesystems that fold case or Unicode forms."""
+    every = (*scan.files, *scan.links, *scan.folders)
+    if distinct_folded(every):
+        return []
     groups: dict[str, list[str]] = {}
-    for path in (*scan.files, *scan.links, *scan.folders):
+    for path in every:
         groups.setdefault(folded(path), []).append(path)
     return [
         "these differ only in case or Unicode form, and collide on macOS and Windows:\n"
@@ -293,17 +299,18 @@ def _store_files(project: Project, scan: Scan, *, dereference: bool, jobs: int |
     project.store.sweep_temp()
     stored = 0
     project.progress.start("adding", total_bytes=sum(source.size for source in sources))
+    files = len(sources)
     every = list(batches(project.root, project.store.path, sources, follow_links=dereference))
-    changes: dict[str, Seen] = {}
+    del sources
     skip = len(scan.target) + 1
-    for result in _run(project, every, jobs=jobs, files=len(sources)):
+    for result in _run(project, every, jobs=jobs, files=files):
         project.store.adopt(result.packs)
         stored += sum(info.size for _, info in result.packs)
         for file in result.files:
             path = file.path[skip:] or SELF
             scan.digests[path] = file.digest
             scan.files[path] = file.stat
-            changes[path] = seen_file(
+            scan.seen[path] = seen_file(
                 file.stat,
                 file.digest,
                 executable=is_executable(file.stat),
@@ -311,12 +318,11 @@ def _store_files(project: Project, scan: Scan, *, dereference: bool, jobs: int |
                 tracked=True,
             )
     project.progress.finish()
-    scan.seen.update(changes)
     return stored
 
 
 def _run(
-    project: Project, every: Sequence[Batch], *, jobs: int | None, files: int
+    project: Project, every: list[Batch], *, jobs: int | None, files: int
 ) -> Iterator[BatchResult]:
     """Yield the results in order, from worker processes where that is worth their start."""
     count = min(jobs or os.cpu_count() or 1, len(every))
@@ -331,11 +337,15 @@ def _run(
         initializer=workers.begin_worker,
         initargs=(os.getpid(),),
     ) as pool:
-        futures = [pool.submit(ingest, batch) for batch in every]
+        futures = deque(pool.submit(ingest, batch) for batch in every)
+        sizes = deque(sum(source.size for source in batch.sources) for batch in every)
+        every.clear()
         try:
-            for batch, future in zip(every, futures, strict=True):
-                yield future.result()
-                project.progress.advance(sum(source.size for source in batch.sources))
+            while futures:
+                # What was taken is let go of: a million files' results are too many to keep.
+                yield futures[0].result()
+                futures.popleft()
+                project.progress.advance(sizes.popleft())
         except BaseException:
             for future in futures:
                 future.cancel()
@@ -371,12 +381,13 @@ def _changes(
         # What was never fetched and has nothing of now near it stays as it is, unread.
         concerned = (*now, *scan.seen, *scan.folders, *covering)
         old = project.entries_near(before, concerned, above=now)
+    if before is not None:
         scan.leave_unfilled(old)
         left = set(scan.empty_folders)
         now = {path: one for path, one in now.items() if not one.dir or path in left}
-    changes: dict[str, Entry | None] = {
-        path: entry for path, entry in now.items() if old.get(path) != entry
-    }
+    changes = cast("dict[str, Entry | None]", now)
+    if old:
+        changes = {path: entry for path, entry in now.items() if old.get(path) != entry}
     for path in old:
         if path in now:
             continue
@@ -419,7 +430,7 @@ def _built(
     project: Project, kind: Kind, before: Manifest | None, changes: dict[str, Entry | None]
 ) -> Built:
     if before is None:
-        return build(kind, {path: entry for path, entry in changes.items() if entry is not None})
+        return build(kind, cast(Entries, changes))  # nothing to be removed from
     return update(before, changes, project.store.load_shard)
 
 
@@ -440,22 +451,18 @@ def _publish(
         project.git.stage([target + SUFFIX, *ignore])
 
 
-def _remember(project: Project, scan: Scan, changes: dict[str, Entry | None]) -> None:
+def _remember(project: Project, scan: Scan, removed: Iterable[str]) -> None:
     """Put the whole of what was added into the statcache as tracked."""
-    rows: dict[str, Seen | None] = {}
     for path in scan.files:
         seen = scan.seen.get(path)
-        if seen is not None:
-            rows[path] = seen if seen.tracked else _as_tracked(seen)
-    for path, link in scan.links.items():
-        rows[path] = tracked_other(link)
-    for path in scan.empty_folders:
-        rows[path] = tracked_other()
-    for path, entry in changes.items():
-        if entry is None and path not in rows:
-            rows[path] = None
-    save_seen(project, scan.target, rows)
-    scan.seen.update((path, seen) for path, seen in rows.items() if seen is not None)
+        if seen is not None and not seen.tracked:
+            scan.seen[path] = _as_tracked(seen)
+    scan.seen.update((path, tracked_other(link)) for path, link in scan.links.items())
+    scan.seen.update((path, tracked_other()) for path in scan.empty_folders)
+    there = chain(scan.files, scan.links, scan.empty_folders)
+    rows = ((path, scan.seen[path]) for path in there if path in scan.seen)
+    gone = ((path, None) for path in removed)
+    save_each_seen(project, scan.target, chain(gone, rows))
 
 
 def _as_tracked(seen: Seen) -> Seen:
