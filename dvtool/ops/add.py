@@ -366,7 +366,7 @@ def _changes(
     known: Agreement | None,
 ) -> tuple[dict[str, Entry | None], Entries]:
     """Return the entries to set or remove, and entries that were there, all that these concern."""
-    now: Entries = {path: file_entry(scan, path) for path in scan.files}
+    now: Entries = {path: file_entry(scan, path) for path in sorted(scan.files)}
     now.update({path: Entry(symlink=link) for path, link in scan.links.items()})
     now.update({path: Entry(dir=True) for path in scan.empty_folders})
     covering = _ancestors([*now, request.inner] if request.inner else now) - now.keys()
