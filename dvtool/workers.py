@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
+
+from dvtool.later import later
+
+if TYPE_CHECKING:
+    import multiprocessing
+    import multiprocessing.context
+else:
+    multiprocessing = later("multiprocessing")
 
 PARENT_CHECK_S = 0.5
 

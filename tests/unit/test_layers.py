@@ -59,6 +59,7 @@ LAYERS = [
 
 SIDEWAYS = {
     "columns": {"digest"},
+    "workers": {"later"},
     "git": {"git.listing", "git.repository"},
     "git.config": {"git.listing", "git.process"},
     "git.repository": {"git.config", "git.listing", "git.process"},
