@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
-import threading
 from array import array
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
@@ -20,6 +18,7 @@ import msgspec
 
 from dvtool.digest import DIGEST_SIZE_BYTES, Digest, hasher
 from dvtool.opener import Opener
+from dvtool.workers import can_fork
 
 PARALLEL_MIN_NAMES = 4_000
 """Below this a second process costs more than it saves."""
@@ -108,12 +107,7 @@ def _half(sizes: Sequence[int]) -> int:
 
 
 def _may_fork() -> bool:
-    # A fork copies locks that other threads may hold.
-    return (
-        sys.platform == "linux"
-        and threading.active_count() == 1
-        and len(os.sched_getaffinity(0)) > 1
-    )
+    return can_fork() and len(os.sched_getaffinity(0)) > 1
 
 
 @contextlib.contextmanager
