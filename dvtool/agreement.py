@@ -35,15 +35,19 @@ class Agreement:
     loaded: dict[bytes, Entries] = field(default_factory=dict)
     """The shards that have entries elsewhere too, by `key_of`."""
 
+    _wanted: Entries | None = None
+
     @property
     def wanted(self) -> Entries:
-        """The entries that are not in folders known to be the same."""
-        return {
-            path: entry
-            for entries in self.loaded.values()
-            for path, entry in entries.items()
-            if folder_of(path) not in self.same
-        }
+        """The entries that are not in folders known to be the same. Asked for, these stay so."""
+        if self._wanted is None:
+            self._wanted = {}
+            for key in list(self.loaded):
+                # Let go of one by one: of a million entries not even the dicts are held twice.
+                for path, entry in self.loaded.pop(key).items():
+                    if folder_of(path) not in self.same:
+                        self._wanted[path] = entry
+        return self._wanted
 
     @property
     def empty(self) -> set[str]:
