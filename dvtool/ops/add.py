@@ -173,6 +173,8 @@ def _agreement(project: Project, request: Request, before: Manifest | None) -> A
     """Return what of the target is known to need nothing: unchanged, tracked and stored."""
     if before is None or request.inner or not before.shards:
         return None
+    if not all(project.store.has_shard(ref.digest) for ref in before.shards):
+        return None  # a part of the target is here: no list of the rest is fetched for this
     known = agree(project, request.target, before, tracked=True)
     held = project.store.db.held_shards(ref.digest for ref in before.shards)
     unsure = [ref for ref in before.shards if ref.digest not in held]
