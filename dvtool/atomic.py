@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -28,7 +27,7 @@ def is_temp_name(name: str) -> bool:
 
 def temp_name() -> str:
     """Return a fresh name for an unfinished file."""
-    return f"{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+    return f"{TEMP_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
 
 
 def share(path: str) -> None:

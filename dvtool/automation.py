@@ -8,17 +8,26 @@ import contextlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dvtool.errors import BusyError, DvError, ManifestError, MissingError
+from dvtool.later import later
 from dvtool.manifest import SUFFIX, Manifest, ShardRef, decode
-from dvtool.ops import checkout as checkout_ops
-from dvtool.ops import drivers as driver_ops
-from dvtool.ops import fetch as fetch_ops
 from dvtool.ops import hooks as hook_ops
-from dvtool.ops import status as status_ops
 from dvtool.project import Project, workspace_path
 from dvtool.selection import Selection
 from dvtool.settings import Settings
+
+if TYPE_CHECKING:
+    from dvtool.ops import checkout as checkout_ops
+    from dvtool.ops import drivers as driver_ops
+    from dvtool.ops import fetch as fetch_ops
+    from dvtool.ops import status as status_ops
+else:
+    checkout_ops = later("dvtool.ops.checkout")
+    driver_ops = later("dvtool.ops.drivers")
+    fetch_ops = later("dvtool.ops.fetch")
+    status_ops = later("dvtool.ops.status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +134,7 @@ class Automation:
             there = set(self.project.targets())
             selections = [Selection(target) for target in staged.targets if target in there]
             with contextlib.suppress(DvError):  # a warning is not worth a failure
-                found = status_ops.status(self.project, selections)
+                found = status_ops.status(self.project, selections, {})
                 changed = [one.target for one in found if one.changed]
         return Checked(staged, tuple(changed))
 

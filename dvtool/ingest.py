@@ -10,18 +10,36 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+import zstandard
 
 from dvtool.chunker import FILE_SIZE_MAX_BYTES, MIB, SINGLE_CHUNK_SIZE_MAX_BYTES, cut
-from dvtool.digest import EMPTY, Digest, digest_of, hasher
+from dvtool.digest import DIGEST_SIZE_BYTES, EMPTY, Digest, digest_of, hasher
 from dvtool.errors import DvError, InputError, printable
+from dvtool.later import later
+from dvtool.look import Stat
 from dvtool.opener import READ_FLAGS, Opener, reason
-from dvtool.pack import PackInfo, PackWriter, Recipe
+from dvtool.pack import (
+    GROUPED_SIZE_MAX_BYTES,
+    ZSTD_LEVEL,
+    PackInfo,
+    PackWriter,
+    Recipe,
+    pack_frame,
+)
 from dvtool.statcache import now_ns
 from dvtool.store.database import Database
 from dvtool.store.local import LocalStore
+
+if TYPE_CHECKING:
+    import concurrent.futures as futures_of
+else:
+    futures_of = later("concurrent.futures")
 
 BATCH_SIZE_MIN_BYTES = 16 * MIB
 BATCH_SIZE_MAX_BYTES = 30 * MIB
@@ -29,10 +47,11 @@ BATCH_FILES_MAX = 50_000
 BATCHES_AIM = 8
 PENDING_SIZE_MAX_BYTES = 8 * MIB
 WRITE_BUFFER_BYTES = 1 * MIB
+LARGE_SIZE_MIN_BYTES = 32 * MIB
+"""A file of this size is worth several threads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """One file to read: its path within the workspace and its size when the walk saw it."""
 
     path: str
@@ -49,21 +68,64 @@ class Batch:
     follow_links: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ingested:
+class Ingested(NamedTuple):
     """One file as it was read. `stat` was taken when the last byte had been."""
 
     path: str
     digest: Digest
-    stat: os.stat_result
+    stat: Stat
     read_at_ns: int
+
+
+@dataclass(slots=True)
+class Read:
+    """Files as they were read, by columns: those travel between processes at little cost."""
+
+    paths: list[str] = field(default_factory=list)
+    digests: bytearray = field(default_factory=bytearray)
+    numbers: array[int] = field(default_factory=lambda: array("Q"))
+    """Of each file mode, inode, size, mtime and ctime in ns, and when reading it began."""
+
+    def append(self, path: str, digest: Digest, found: os.stat_result, read_at_ns: int) -> None:
+        """Add a file."""
+        self.paths.append(path)
+        self.digests += digest
+        self.numbers.extend(
+            (
+                found.st_mode,
+                found.st_ino & _U64,
+                found.st_size,
+                found.st_mtime_ns & _U64,
+                found.st_ctime_ns & _U64,
+                read_at_ns,
+            )
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Ingested]:
+        digests, step = bytes(self.digests), DIGEST_SIZE_BYTES
+        rows = zip(*[iter(self.numbers)] * 6, strict=True)
+        for number, (path, row) in enumerate(zip(self.paths, rows, strict=True)):
+            mode, inode, size, mtime_ns, ctime_ns, read_at_ns = row
+            stat = Stat(mode, inode, size, _signed(mtime_ns), _signed(ctime_ns))
+            digest = digests[number * step : number * step + step]
+            yield Ingested(path, digest, stat, read_at_ns)
+
+
+_U64 = (1 << 64) - 1
+
+
+def _signed(number: int) -> int:
+    return number if number < 1 << 63 else number - (1 << 64)
 
 
 @dataclass(slots=True)
 class BatchResult:
     """What a batch made: the files' digests, and packs under temporary paths in the store."""
 
-    files: list[Ingested] = field(default_factory=list)
+    files: Read = field(default_factory=Read)
     packs: list[tuple[str, PackInfo]] = field(default_factory=list)
 
 
@@ -92,12 +154,13 @@ def ingest(batch: Batch, tell: Callable[[int], None] | None = None) -> BatchResu
     The packs are flushed to the disk, not yet in place. On any error none is left behind.
     """
     store = LocalStore(batch.store)
-    writer = _Packs(store, tell)
+    large = any(source.size >= LARGE_SIZE_MIN_BYTES for source in batch.sources)
+    writer = _Packs(store, tell, threads=os.cpu_count() or 1 if large else 1)
     result = BatchResult()
     try:
         with Opener(batch.root) as opener:
             for source in batch.sources:
-                result.files.append(_ingest_file(batch, source, opener, writer))
+                _ingest_file(batch, source, opener, writer, result.files)
         result.packs = writer.finish()
     except BaseException:
         writer.abandon()
@@ -114,7 +177,7 @@ def discard(packs: Iterable[tuple[str, PackInfo]]) -> None:
             os.unlink(temp)
 
 
-def _ingest_file(batch: Batch, source: Source, opener: Opener, writer: _Packs) -> Ingested:
+def _ingest_file(batch: Batch, source: Source, opener: Opener, writer: _Packs, done: Read) -> None:
     name = printable(source.path)
     started = now_ns()
     try:
@@ -147,7 +210,7 @@ def _ingest_file(batch: Batch, source: Source, opener: Opener, writer: _Packs) -
             f"{name} changed while it was read; nothing was changed",
             hint="wait until nothing writes to it, then repeat the command",
         )
-    return Ingested(source.path, digest, after, started)
+    done.append(source.path, digest, after, started)
 
 
 def _stamp(found: os.stat_result) -> tuple[int, int, int]:
@@ -183,14 +246,20 @@ def _read_large(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
 
 
 class _Packs:
-    """Writes the chunks that the store lacks into packs, the full ones rolled over."""
+    """Writes the chunks that the store lacks into packs, the full ones rolled over.
 
-    def __init__(self, store: LocalStore, tell: Callable[[int], None] | None) -> None:
+    With several `threads`, chunks are compressed in those, and written while more are read; what
+    is written, and in which order, stays the same.
+    """
+
+    def __init__(
+        self, store: LocalStore, tell: Callable[[int], None] | None, *, threads: int = 1
+    ) -> None:
         self._store = store
         self._tell = tell
         self._db: Database = store.db
         self._done: list[tuple[str, PackInfo]] = []
-        self._written: set[Digest] = set()
+        self._taken: set[Digest] = set()
         self._fresh: set[Digest] = set()
         """Of these: what the store had not."""
         self._pending: dict[Digest, bytes] = {}
@@ -200,13 +269,18 @@ class _Packs:
         self._file: BinaryIO | None = None
         self._temp = ""
         self._writer: PackWriter | None = None
+        self._framing = futures_of.ThreadPoolExecutor(threads) if threads > 1 else None
+        self._writing = futures_of.ThreadPoolExecutor(1) if threads > 1 else None
+        self._underway: futures_of.Future[None] | None = None
+        self._own = threading.local()
 
     def put(self, digest: Digest, data: bytes) -> None:
         """Take a chunk; whether the store has it already is asked for many at a time."""
         if self._tell is not None:
             self._tell(len(data))
-        if digest in self._written or digest in self._pending:
+        if digest in self._taken:
             return
+        self._taken.add(digest)
         self._pending[digest] = data
         self._pending_size += len(data)
         if self._pending_size >= PENDING_SIZE_MAX_BYTES:
@@ -221,11 +295,16 @@ class _Packs:
     def finish(self) -> list[tuple[str, PackInfo]]:
         """Flush everything to the disk; return the packs with their temporary paths."""
         self._drain()
+        self._wait()
+        self._end_threads()
         self._close_pack()
         return self._done
 
     def abandon(self) -> None:
         """Remove what was written."""
+        with contextlib.suppress(Exception):  # another error is being told of
+            self._wait()
+        self._end_threads()
         if self._file is not None:
             # On a full disk closing fails too: it writes out what is buffered.
             with contextlib.suppress(OSError):
@@ -234,22 +313,52 @@ class _Packs:
         discard(self._done)
 
     def _drain(self) -> None:
-        held = self._db.held_chunks(self._pending)
-        for digest, data in self._pending.items():
-            if digest not in held:
-                self._open_for(len(data)).add(digest, data)
-                self._fresh.add(digest)
-            self._written.add(digest)
-        self._pending.clear()
+        """Have what is pending written; that before has to be done by then."""
+        chunks, self._pending = self._pending, {}
+        recipes, self._recipes = self._recipes, []
         self._pending_size = 0
-        known = self._db.recipes(recipe.digest for recipe in self._recipes)
-        for recipe in self._recipes:
+        if self._writing is None:
+            self._write(chunks, recipes)
+            return
+        self._wait()
+        self._underway = self._writing.submit(self._write, chunks, recipes)
+
+    def _wait(self) -> None:
+        underway, self._underway = self._underway, None
+        if underway is not None:
+            underway.result()
+
+    def _end_threads(self) -> None:
+        for pool in (self._writing, self._framing):
+            if pool is not None:
+                pool.shutdown()
+
+    def _write(self, chunks: Mapping[Digest, bytes], recipes: Sequence[Recipe]) -> None:
+        held = self._db.held_chunks(chunks)
+        fresh = [(digest, data) for digest, data in chunks.items() if digest not in held]
+        for (digest, data), stored in zip(fresh, self._frames(fresh), strict=True):
+            self._open_for(len(data)).add(digest, data, stored)
+            self._fresh.add(digest)
+        known = self._db.recipes(recipe.digest for recipe in recipes)
+        for recipe in recipes:
             # One that is known may have been in a pack that is gone, with some of its chunks.
             if recipe.digest not in known or not self._fresh.isdisjoint(recipe.chunks):
                 if self._writer is not None and not self._writer.fits_recipe(recipe):
                     self._close_pack()
                 self._open_for(0).add_recipe(recipe)
-        self._recipes.clear()
+
+    def _frames(self, chunks: Sequence[tuple[Digest, bytes]]) -> Iterable[bytes | None]:
+        """Return the frames of chunks that have one of their own, where they are made ahead."""
+        if self._framing is None:
+            return [None] * len(chunks)
+        return self._framing.map(self._frame, (data for _, data in chunks))
+
+    def _frame(self, data: bytes) -> bytes | None:
+        if len(data) < GROUPED_SIZE_MAX_BYTES:
+            return None
+        if not hasattr(self._own, "compressor"):
+            self._own.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+        return pack_frame(data, self._own.compressor)
 
     def _open_for(self, size: int) -> PackWriter:
         if self._writer is not None and not self._writer.fits(size):

@@ -165,11 +165,16 @@ class PackWriter:
         more = INDEX_BYTES_PER_RECIPE + DIGEST_SIZE_BYTES * len(recipe.chunks)
         return self.empty or self.size_bound + more <= PACK_SIZE_AIM_BYTES
 
-    def add(self, digest: Digest, data: bytes) -> None:
-        """Append a chunk; small ones are held back until they fill a frame."""
+    def add(self, digest: Digest, data: bytes, stored: bytes | None = None) -> None:
+        """Append a chunk; small ones are held back until they fill a frame.
+
+        `stored` is the frame of a chunk that is not small, where `pack_frame` made it before.
+        """
         self._index_size += INDEX_BYTES_PER_CHUNK
         if len(data) >= GROUPED_SIZE_MAX_BYTES:
-            self.add_frame(pack_frame(data, self._compressor), [(digest, len(data))], counted=True)
+            if stored is None:
+                stored = pack_frame(data, self._compressor)
+            self.add_frame(stored, [(digest, len(data))], counted=True)
             return
         if self._group_size + len(data) > FRAME_RAW_SIZE_BYTES:
             self._flush_group()

@@ -10,8 +10,7 @@ import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-
-import filelock
+from typing import TYPE_CHECKING
 
 from dvtool import atomic
 from dvtool.config import Config
@@ -19,6 +18,7 @@ from dvtool.digest import Digest, digest_of
 from dvtool.errors import BusyError, ManifestError, SetupError, UsageError, listing, printable
 from dvtool.git import Git
 from dvtool.ignore import hide_unfinished
+from dvtool.later import later
 from dvtool.manifest import (
     MANIFEST_SIZE_MAX_BYTES,
     SELF,
@@ -37,6 +37,11 @@ from dvtool.selection import AFTER_SLASH, Selection, select
 from dvtool.statcache import StatCache
 from dvtool.store.local import LocalStore
 from dvtool.workspace import Workspace
+
+if TYPE_CHECKING:
+    import filelock
+else:
+    filelock = later("filelock")
 
 LOCK_WAIT_S = 30
 

@@ -10,11 +10,10 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
-from dvtool import checking, collecting, publishing, repairing, resolving
 from dvtool.arguments import Arguments
-from dvtool.automation import Automation, Synced
 from dvtool.digest import parse_hex
 from dvtool.errors import (
     DvError,
@@ -27,32 +26,59 @@ from dvtool.errors import (
     printable,
     size_text,
 )
-from dvtool.estimate import Estimate
-from dvtool.findings import Report, Sample
 from dvtool.git import Git
-from dvtool.ignore import ignore_target
+from dvtool.later import later
 from dvtool.manifest import SUFFIX, Entry, Manifest, ShardRef, decode, manifest_digest, update
-from dvtool.ops import add as add_ops
-from dvtool.ops import checkout as checkout_ops
-from dvtool.ops import copy as copy_ops
-from dvtool.ops import diff as diff_ops
-from dvtool.ops import drop as drop_ops
-from dvtool.ops import edit as edit_ops
-from dvtool.ops import fetch as fetch_ops
-from dvtool.ops import gc as gc_ops
-from dvtool.ops import remotegc as remotegc_ops
-from dvtool.ops import status as status_ops
-from dvtool.ops.resolve import Side
 from dvtool.progress import SILENT, Progress
 from dvtool.project import Project, refuse_overlap, require_worktree, workspace_path
-from dvtool.saved import Saved, keep_uncommitted
 from dvtool.selection import Selection
 from dvtool.settings import Settings, load_config
 from dvtool.statcache import StatCache
-from dvtool.store.known import Known
 from dvtool.store.local import LocalStore
-from dvtool.store.remote import RemoteStore
 from dvtool.workspace import Workspace
+
+if TYPE_CHECKING:
+    from dvtool import automation as automations
+    from dvtool import checking, collecting, publishing, repairing, resolving
+    from dvtool import ignore as ignoring
+    from dvtool import saved as keeping
+    from dvtool.automation import Automation, Synced
+    from dvtool.estimate import Estimate
+    from dvtool.findings import Report, Sample
+    from dvtool.ops import add as add_ops
+    from dvtool.ops import checkout as checkout_ops
+    from dvtool.ops import copy as copy_ops
+    from dvtool.ops import diff as diff_ops
+    from dvtool.ops import drop as drop_ops
+    from dvtool.ops import edit as edit_ops
+    from dvtool.ops import fetch as fetch_ops
+    from dvtool.ops import gc as gc_ops
+    from dvtool.ops import remotegc as remotegc_ops
+    from dvtool.ops import status as status_ops
+    from dvtool.ops.resolve import Side
+    from dvtool.saved import Saved
+    from dvtool.store import known as knowledge
+    from dvtool.store.known import Known
+    from dvtool.store.remote import RemoteStore
+else:
+    automations = later("dvtool.automation")
+    checking = later("dvtool.checking")
+    collecting = later("dvtool.collecting")
+    ignoring = later("dvtool.ignore")
+    publishing = later("dvtool.publishing")
+    repairing = later("dvtool.repairing")
+    resolving = later("dvtool.resolving")
+    keeping = later("dvtool.saved")
+    add_ops = later("dvtool.ops.add")
+    checkout_ops = later("dvtool.ops.checkout")
+    copy_ops = later("dvtool.ops.copy")
+    diff_ops = later("dvtool.ops.diff")
+    drop_ops = later("dvtool.ops.drop")
+    edit_ops = later("dvtool.ops.edit")
+    fetch_ops = later("dvtool.ops.fetch")
+    gc_ops = later("dvtool.ops.gc")
+    remotegc_ops = later("dvtool.ops.remotegc")
+    knowledge = later("dvtool.store.known")
 
 NO_WORKTREE = "no-worktree"
 
@@ -87,8 +113,12 @@ class Repo:
         self.project = project
         self.settings = Settings(project, cwd, environ or {})
         self.paths = Arguments(project, cwd)
-        self.automation = Automation(project, self.settings)
         project.store.shard_source = partial(self._fetch_shards, None)
+
+    @cached_property
+    def automation(self) -> Automation:
+        """What git's hooks do, and putting them in place."""
+        return automations.Automation(self.project, self.settings)
 
     @classmethod
     def open(
@@ -254,7 +284,7 @@ class Repo:
             wanted = [drop_ops.Wanted(project.manifest(s.target), s) for s in selections]
             plans = drop_ops.plan(project, wanted, workspace=workspace)
             store = self.settings.open_remote(remote)
-            known = Known(project.store.db, store.required_mark().id)
+            known = knowledge.Known(project.store.db, store.required_mark().id)
             repo_id = project.config.text("core.repoid") or ""
             drop_ops.prove(store, known, repo_id, wanted, plans)
             needed = self._needed_besides(wanted, known)
@@ -512,10 +542,10 @@ class Repo:
     def _put_manifest(self, commit: str, one: fetch_ops.Wanted) -> None:
         """Put a commit's manifest, or the selected entries of it, into worktree and index."""
         project, target = self.project, one.selection.target
-        keep_uncommitted(project, target)
+        keeping.keep_uncommitted(project, target)
         if one.selection.whole or project.manifest_text(target) is None:
             project.git.restore(commit, [target + SUFFIX])
-            project.git.stage(ignore_target(project.workspace, target))
+            project.git.stage(ignoring.ignore_target(project.workspace, target))
             return
         now = project.manifest(target)
         old = project.entries(now, one.selection)
@@ -535,14 +565,14 @@ class Repo:
         *,
         unpushed: bool = False,
         dry_run: bool = False,
-        grace_s: float = remotegc_ops.GRACE_S,
+        grace_s: float | None = None,
     ) -> gc_ops.Collected:
         """Free the local store of what nothing here needs and a remote holds.
 
         `unpushed` frees also what no remote holds, if nothing here needs it and it is older than
         `grace_s` seconds.
         """
-        request = collecting.LocalRequest(unpushed, dry_run, grace_s)
+        request = collecting.LocalRequest(unpushed, dry_run, _grace_s(grace_s))
         return collecting.collect_local(self.project, self.settings, request)
 
     def gc_remote(
@@ -551,14 +581,14 @@ class Repo:
         *,
         expire: bool = False,
         dry_run: bool = False,
-        grace_s: float = remotegc_ops.GRACE_S,
+        grace_s: float | None = None,
     ) -> remotegc_ops.Collected:
         """Bury what no root on a remote names, and remove what was buried `grace_s` seconds ago.
 
         `expire` lets go, too, what earlier pushes of this repository needed and nobody can ask
         for any more.
         """
-        request = collecting.RemoteRequest(remote, expire, dry_run, grace_s)
+        request = collecting.RemoteRequest(remote, expire, dry_run, _grace_s(grace_s))
         return collecting.collect_remote(self.project, self.settings, request)
 
     def gc_undo(self, remote: str | None = None) -> int:
@@ -712,6 +742,10 @@ class Repo:
             data_dirty=data_dirty,
             code_dirty=git.head() is None or git.is_dirty(exclude_manifests=True),
         )
+
+
+def _grace_s(given: float | None) -> float:
+    return remotegc_ops.GRACE_S if given is None else given
 
 
 def clone(url: str, directory: str | None = None, *, cwd: str = ".", rev: str | None = None) -> str:

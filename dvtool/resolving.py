@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dvtool.errors import DvError, UsageError, listing
-from dvtool.instep import Stepped, bring_in_step
+from dvtool.later import later
+from dvtool.manifest import SUFFIX
 from dvtool.ops import resolve as resolve_ops
 from dvtool.ops import status as status_ops
 from dvtool.project import Project
 from dvtool.selection import Selection
 from dvtool.threeway import Conflict
+
+if TYPE_CHECKING:
+    from dvtool import instep
+    from dvtool.instep import Stepped
+else:
+    instep = later("dvtool.instep")
 
 Select = Callable[[Sequence[str]], list[Selection]]
 
@@ -31,8 +39,12 @@ def status(
 
     With `mismerged`, also of manifests that git merged as text into what is no manifest.
     """
-    found = {one.target: one for one in _left_by_merges(project, mismerged=mismerged)}
-    selections = select(sorted({*status_ops.known_targets(project), *found}))
+    seen = project.git.overview()
+    left = resolve_ops.unmerged(project, seen.conflicts)
+    found = {one.target: one for one in _with_mismerged(project, left, mismerged=mismerged)}
+    # A manifest that was deleted and is in HEAD shows in status, too.
+    there = {path.removesuffix(SUFFIX) for path in (*seen.worktree, *seen.committed)}
+    selections = select(sorted({*there, *found}))
     conflicts: dict[str, list[Conflict]] = {}
     problems: dict[str, str] = {}
     for selection in selections:
@@ -46,7 +58,7 @@ def status(
             problems[one.target] = f"cannot be compared: {error}"
         if one.damage is not None:
             problems[one.target] = f"cannot be compared: {one.damage}"
-    results = status_ops.status(project, selections, conflicts)
+    results = status_ops.status(project, selections, seen.committed, conflicts)
     for result in results:
         if result.target in problems:
             result.faults.append((".", problems[result.target]))
@@ -55,7 +67,8 @@ def status(
 
 def refuse_conflicted(project: Project, targets: Sequence[str]) -> None:
     """Raise a UsageError for targets that a merge left open: staging them would settle it."""
-    left = {one.target for one in resolve_ops.unmerged(project)}.intersection(targets)
+    conflicts = project.git.conflicts_in_index()
+    left = {path.removesuffix(SUFFIX) for path in conflicts}.intersection(targets)
     if left:
         raise UsageError(
             f"a merge left conflicts in the manifests of:\n{listing(sorted(left))}",
@@ -68,17 +81,18 @@ def resolve(project: Project, select: Select, side: resolve_ops.Side | None) -> 
 
     A manifest that is merged but not in the form that dvtool gives it gets that form.
     """
-    found = {one.target: one for one in _left_by_merges(project, mismerged=True)}
+    left = resolve_ops.unmerged(project, project.git.conflicts_in_index())
+    found = {one.target: one for one in _with_mismerged(project, left, mismerged=True)}
     resolve_ops.forget_others(project, found)
     selections = select(sorted({*project.targets(), *found}))
     chosen = [selection for selection in selections if selection.target in found]
     done = []
     for selection in chosen:
         resolved = resolve_ops.resolve(project, found[selection.target], selection, side)
-        stepped = [bring_in_step(project, resolved.target, resolved.before, resolved.after)]
+        stepped = [instep.bring_in_step(project, resolved.target, resolved.before, resolved.after)]
         if resolved.kept is not None:
             kept = project.manifest(resolved.kept)
-            stepped.append(bring_in_step(project, resolved.kept, None, kept))
+            stepped.append(instep.bring_in_step(project, resolved.kept, None, kept))
         resolve_ops.stage(project, resolved)
         done.append(Settled(resolved, tuple(stepped)))
     for selection in selections:
@@ -92,8 +106,9 @@ def resolve(project: Project, select: Select, side: resolve_ops.Side | None) -> 
     return done
 
 
-def _left_by_merges(project: Project, *, mismerged: bool) -> list[resolve_ops.Unmerged]:
-    found = resolve_ops.unmerged(project)
+def _with_mismerged(
+    project: Project, found: list[resolve_ops.Unmerged], *, mismerged: bool
+) -> list[resolve_ops.Unmerged]:
     if not (mismerged or resolve_ops.any_recorded(project)):
         return found
     known = {one.target for one in found}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
+from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
 
 from dvtool.digest import Digest, hasher
 from dvtool.errors import DvError, InputError, listing, printable
+from dvtool.later import later
+from dvtool.look import Stat, stat_of
 from dvtool.manifest import SELF, Entry, link_fault
 from dvtool.opener import READ_FLAGS, Opener, reason
 from dvtool.project import Project, workspace_path
@@ -19,9 +21,15 @@ from dvtool.selection import Selection
 from dvtool.statcache import Seen, SeenFolder, now_ns, seen_file, seen_other
 from dvtool.workspace import is_executable
 
+if TYPE_CHECKING:
+    import concurrent.futures as futures_of
+else:
+    futures_of = later("concurrent.futures")
+
 READ_SIZE_BYTES = 1 << 20
 HASH_THREADS_MIN_BYTES = 4 << 20
 HASH_RUN_FILES = 64
+SAVED_AT_ONCE = 50_000
 HASH_RUN_BYTES = 4 << 20
 
 
@@ -34,7 +42,7 @@ class Scan:
     """The paths of one target, relative to it, as found on the disk."""
 
     target: str
-    files: dict[str, os.stat_result] = field(default_factory=dict)
+    files: dict[str, Stat] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
     empty_folders: list[str] = field(default_factory=list)
@@ -47,6 +55,8 @@ class Scan:
     """Files that an interrupted command left; see `sweep`."""
     seen: dict[str, Seen] = field(default_factory=dict)
     """What the statcache remembers, of paths on the disk and of vanished ones."""
+    looks: dict[str, tuple[Digest, list[str]]] = field(default_factory=dict)
+    """What each folder ("" is the target) looked like, where that says all, and those in it."""
     digests: dict[str, Digest] = field(default_factory=dict)
     """Of the files whose digest is known: from the statcache, or once `hash_files` has run."""
 
@@ -86,7 +96,42 @@ def scan_target(
     that the content at its path counts, it is followed.
     """
     scan = Scan(target)
-    place = f"{target}/{inner}" if inner else target
+    _look(project, scan, inner, content_at)
+    _recall(project, scan, inner)
+    return scan
+
+
+def scan_rest(
+    project: Project,
+    target: str,
+    starts: Iterable[str],
+    same: Container[str],
+    *,
+    folders: Iterable[str],
+    content_at: ContentAt | None,
+) -> Scan:
+    """As `scan_target`, but only what lies in and below the folders `starts`, without `same`.
+
+    `folders` are others of which it matters what is remembered: those that may be gone.
+    """
+    scan = Scan(target)
+    for start in starts:
+        _look(project, scan, start, content_at, same=same)
+    every = {f"{target}/{folder}" if folder else target for folder in (*folders, *scan.folders, "")}
+    _take_seen(scan, project.statcache.folders(every))
+    _recall_alone(project, scan, target, SELF)
+    return scan
+
+
+def _look(
+    project: Project,
+    scan: Scan,
+    inner: str,
+    content_at: ContentAt | None,
+    *,
+    same: Container[str] = (),
+) -> None:
+    place = f"{scan.target}/{inner}" if inner else scan.target
     path = inner or SELF
     found = project.workspace.stat(place)
     via_link = False
@@ -98,13 +143,13 @@ def scan_target(
         else:
             scan.links[path] = link
     if found is not None and stat.S_ISDIR(found.st_mode):
-        _walk(project, scan, inner, content_at, via_link=via_link)
+        if same:
+            scan.folders.update([inner] if inner else [])
+        _walk(project, scan, inner, content_at, via_link=via_link, same=same)
     elif found is not None and stat.S_ISREG(found.st_mode):
-        scan.files[path] = found
+        scan.files[path] = stat_of(found)
     elif found is not None and path not in scan.links:
         scan.faults.append((path, "is neither a file nor a folder"))
-    _recall(project, scan, inner)
-    return scan
 
 
 def scan_selected(
@@ -145,7 +190,7 @@ def find_left_out(project: Project, scan: Scan, paths: Iterable[str]) -> None:
         if found is None:
             continue
         if stat.S_ISREG(found.st_mode):
-            scan.files[path] = found
+            scan.files[path] = stat_of(found)
             if path in scan.seen:
                 _remember(scan, path, scan.seen[path])
         elif stat.S_ISLNK(found.st_mode):
@@ -199,7 +244,13 @@ def _follows(scan: Scan, path: str, link: str, content_at: ContentAt | None) -> 
 
 
 def _walk(
-    project: Project, scan: Scan, inner: str, content_at: ContentAt | None, *, via_link: bool
+    project: Project,
+    scan: Scan,
+    inner: str,
+    content_at: ContentAt | None,
+    *,
+    via_link: bool,
+    same: Container[str],
 ) -> None:
     outer = inner + "/" if inner else ""
     place = f"{scan.target}/{inner}" if inner else scan.target
@@ -207,7 +258,12 @@ def _walk(
     def follow(path: str, link: str) -> bool:
         return _follows(scan, outer + path, link, content_at)
 
-    walk = project.workspace.walk(place, follow=follow if content_at else None, via_link=via_link)
+    walk = project.workspace.walk(
+        place,
+        follow=follow if content_at else None,
+        via_link=via_link,
+        skip=(lambda path: outer + path in same) if same else None,
+    )
     for folder in walk:
         path = "/".join(part for part in (inner, folder.path) if part)
         prefix = path + "/" if path else ""
@@ -215,10 +271,14 @@ def _walk(
             scan.folders.add(path)
             if folder.empty:
                 scan.empty_folders.append(path)
+        if same:
+            scan.folders.update(prefix + name for name in folder.folders if prefix + name in same)
         for name, found in folder.files.items():
             scan.files[prefix + name] = found
         for name, link in folder.links.items():
             scan.links[prefix + name] = link
+        if folder.look is not None:
+            scan.looks[path] = (folder.look, folder.folders)
         scan.faults.extend((outer + fault, why) for fault, why in folder.faults)
         scan.left_out = scan.left_out or folder.left_out
         scan.unfinished.extend(prefix + name for name in folder.unfinished)
@@ -226,15 +286,23 @@ def _walk(
 
 def _recall(project: Project, scan: Scan, inner: str) -> None:
     place = f"{scan.target}/{inner}" if inner else scan.target
-    skip = len(scan.target) + 1
-    for folder, seen in project.statcache.folders_below(place).items():
-        prefix = folder[skip:] + "/" if len(folder) > skip else ""
-        for name, what in seen.items():
-            _remember(scan, prefix + name, what)
+    _take_seen(scan, project.statcache.folders_below(place))
+    _recall_alone(project, scan, place, inner or SELF)
+
+
+def _recall_alone(project: Project, scan: Scan, place: str, path: str) -> None:
     folder, _, name = place.rpartition("/")
     alone = project.statcache.folder(folder).get(name)
     if alone is not None:
-        _remember(scan, inner or SELF, alone)
+        _remember(scan, path, alone)
+
+
+def _take_seen(scan: Scan, folders: Mapping[str, SeenFolder]) -> None:
+    skip = len(scan.target) + 1
+    for folder, seen in folders.items():
+        prefix = folder[skip:] + "/" if len(folder) > skip else ""
+        for name, what in seen.items():
+            _remember(scan, prefix + name, what)
 
 
 def _remember(scan: Scan, path: str, seen: Seen) -> None:
@@ -242,6 +310,8 @@ def _remember(scan: Scan, path: str, seen: Seen) -> None:
     found = scan.files.get(path)
     if found is not None and seen.digest and seen.matches(found):
         scan.digests[path] = seen.digest
+        # The same numbers, held once: of a million files they take 100 MB.
+        scan.files[path] = Stat(found.st_mode, seen.inode, seen.size, seen.mtime_ns, seen.ctime_ns)
 
 
 def hash_files(
@@ -257,7 +327,7 @@ def hash_files(
         return
     total = sum(scan.files[path].st_size for path in unread)
     project.progress.start("hashing", total_bytes=total)
-    fresh: dict[str, tuple[os.stat_result, int]] = {}
+    fresh: dict[str, tuple[Stat, int]] = {}
 
     def take(done: Sequence[_Hashed]) -> None:
         for one in done:
@@ -275,7 +345,7 @@ def hash_files(
     if total < HASH_THREADS_MIN_BYTES:
         take(hash_run(unread))
     else:
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with futures_of.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for done in pool.map(hash_run, _runs(scan, unread)):
                 take(done)
     project.progress.finish()
@@ -300,7 +370,7 @@ class _Hashed:
     path: str
     started_ns: int
     digest: Digest = b""
-    stat: os.stat_result | None = None
+    stat: Stat | None = None
     fault: bool = False
 
 
@@ -350,7 +420,7 @@ def _unreadable(place: str, error: OSError | InputError) -> InputError:
     return InputError(f"{printable(place)} cannot be read: {reason(error)}")
 
 
-def _hash_open(fd: int, place: str) -> tuple[Digest, os.stat_result]:
+def _hash_open(fd: int, place: str) -> tuple[Digest, Stat]:
     """Return the digest of an open file, which is closed, and its stat when it was read."""
     try:
         before = os.fstat(fd)
@@ -366,7 +436,7 @@ def _hash_open(fd: int, place: str) -> tuple[Digest, os.stat_result]:
         raise DvError(
             f"{printable(place)} changed while it was read", hint="repeat the command when it rests"
         )
-    return whole.digest(), after
+    return whole.digest(), stat_of(after)
 
 
 def sweep(project: Project, scan: Scan) -> None:
@@ -376,9 +446,7 @@ def sweep(project: Project, scan: Scan) -> None:
     )
 
 
-def remember_files(
-    project: Project, scan: Scan, fresh: dict[str, tuple[os.stat_result, int]]
-) -> None:
+def remember_files(project: Project, scan: Scan, fresh: dict[str, tuple[Stat, int]]) -> None:
     """Put digests just taken into the statcache; what is tracked stays tracked."""
     changes: dict[str, Seen] = {}
     for path, (found, started) in fresh.items():
@@ -390,25 +458,34 @@ def remember_files(
             read_at_ns=started,
             tracked=before is not None and before.tracked,
         )
+    scan.seen.update(changes)
     save_seen(project, scan.target, changes)
 
 
 def save_seen(project: Project, target: str, changes: Mapping[str, Seen | None]) -> None:
     """Set or (None) forget what the statcache knows of paths of a target."""
-    by_folder: dict[str, dict[str, Seen | None]] = {}
-    for path, seen in changes.items():
-        folder, _, name = workspace_path(target, path).rpartition("/")
-        by_folder.setdefault(folder, {})[name] = seen
-    rows: dict[str, SeenFolder] = {}
-    for folder, names in by_folder.items():
-        row = project.statcache.folder(folder)
-        for name, seen in names.items():
-            if seen is None:
-                row.pop(name, None)
-            else:
-                row[name] = seen
-        rows[folder] = row
-    project.statcache.save(rows)
+    save_each_seen(project, target, changes.items())
+
+
+def save_each_seen(
+    project: Project, target: str, changes: Iterable[tuple[str, Seen | None]]
+) -> None:
+    """As `save_seen`, of paths that need not all be held at a time."""
+    left = iter(changes)
+    while some := list(islice(left, SAVED_AT_ONCE)):
+        by_folder: dict[str, dict[str, Seen | None]] = {}
+        for path, seen in some:
+            folder, _, name = workspace_path(target, path).rpartition("/")
+            by_folder.setdefault(folder, {})[name] = seen
+        rows: dict[str, SeenFolder] = project.statcache.folders(by_folder)
+        for folder, names in by_folder.items():
+            row = rows.setdefault(folder, {})
+            for name, seen in names.items():
+                if seen is None:
+                    row.pop(name, None)
+                else:
+                    row[name] = seen
+        project.statcache.save(rows)
 
 
 def tracked_other(link: str = "") -> Seen:

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from dvtool.backend import (
-    PLAIN_S3,
-    Backend,
-    Features,
-    LocalBackend,
-    S3Options,
-    open_backend,
-    open_plain,
-    parse_url,
-)
 from dvtool.config import (
     REMOTE_OPTIONS,
     Config,
@@ -35,8 +25,17 @@ from dvtool.config import (
 )
 from dvtool.errors import DvError, SetupError, UsageError, printable
 from dvtool.git import Git
+from dvtool.later import later
 from dvtool.project import Project, require_worktree
-from dvtool.store.remote import RemoteStore
+
+if TYPE_CHECKING:
+    from dvtool import backend as backends
+    from dvtool.backend import Backend, Features, S3Options
+    from dvtool.store import remote as remotes
+    from dvtool.store.remote import RemoteStore
+else:
+    backends = later("dvtool.backend")
+    remotes = later("dvtool.store.remote")
 
 CONFIG_FILE = ".dvconfig"
 
@@ -71,7 +70,7 @@ class Settings:
         if self.initialised:
             self._finish_init()
             return False
-        self._set_committed("core.repoid", secrets.token_hex(16))
+        self._set_committed("core.repoid", os.urandom(16).hex())
         return True
 
     def _finish_init(self) -> None:
@@ -199,11 +198,11 @@ class Settings:
 
         UsageError for what is neither a folder nor in S3.
         """
-        given = parse_url(url) if "://" in url else None
+        given = backends.parse_url(url) if "://" in url else None
         if given is not None and given.scheme == "s3":
             return url
         path = given.path if given else os.path.normpath(os.path.join(self._cwd, url))
-        LocalBackend(path).create()
+        backends.LocalBackend(path).create()
         return path
 
     def remove_remote(self, name: str) -> None:
@@ -250,11 +249,11 @@ class Settings:
             return self.open_remote(place)
         if "://" not in place and "/" not in place and os.sep not in place:
             return self.open_remote(place)  # which says what remotes there are
-        given = parse_url(place) if "://" in place else None
+        given = backends.parse_url(place) if "://" in place else None
         if given is not None and given.scheme == "s3":
-            return self._open_at(place, PLAIN_S3)
+            return self._open_at(place, backends.PLAIN_S3)
         path = given.path if given else os.path.normpath(os.path.join(self._cwd, place))
-        return self._open_at(path, PLAIN_S3)
+        return self._open_at(path, backends.PLAIN_S3)
 
     def _open(self, chosen_remote: RemoteConfig) -> RemoteStore:
         url, options = self._address(chosen_remote)
@@ -262,14 +261,14 @@ class Settings:
 
     def _open_at(self, url: str, options: S3Options) -> RemoteStore:
         place = _place(url, options)
-        features = self._remembered(place) or Features()
-        backend = open_backend(url, options, features=features)
+        features = self._remembered(place) or backends.Features()
+        backend = backends.open_backend(url, options, features=features)
         self._opened.append((place, backend, features))
-        return RemoteStore(backend)
+        return remotes.RemoteStore(backend)
 
     def open_plain(self, name: str | None = None) -> Backend:
         """Open the backend of a remote for measuring it: nothing is tried twice or remembered."""
-        return open_plain(*self._address(self._chosen(name)))
+        return backends.open_plain(*self._address(self._chosen(name)))
 
     def keep_features(self, name: str | None, features: Features) -> None:
         """Remember what was found out about a remote's store, and what was known beyond that."""
@@ -284,7 +283,7 @@ class Settings:
                     self._keep(place, backend.features)
 
     def _keep(self, place: str, features: Features) -> None:
-        before = self._remembered(place) or Features()
+        before = self._remembered(place) or backends.Features()
         news = {field: value for field, value in asdict(features).items() if value is not None}
         text = msgspec.json.encode(replace(before, **news)).decode()
         self.project.store.db.set_remote_features(place, text)
@@ -292,7 +291,7 @@ class Settings:
     def _remembered(self, place: str) -> Features | None:
         try:
             text = self.project.store.db.remote_features(place)
-            return msgspec.json.decode(text, type=Features) if text else None
+            return msgspec.json.decode(text, type=backends.Features) if text else None
         except (DvError, msgspec.MsgspecError):
             return None  # no more than a hint
 
@@ -330,7 +329,7 @@ class Settings:
         options = {option: getattr(chosen_remote, option) for option in REMOTE_OPTIONS}
         if chosen_remote.ca_bundle:
             options["ca_bundle"] = os.path.expanduser(chosen_remote.ca_bundle)
-        return url, S3Options(**options)
+        return url, backends.S3Options(**options)
 
 
 def _place(url: str, options: S3Options) -> str:

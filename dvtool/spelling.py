@@ -7,7 +7,7 @@ only one of them: there the second would replace the first.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 NAME_SIZE_MAX_BYTES = 255
 """The longest name of a file on all common filesystems."""
@@ -18,6 +18,12 @@ def folded(path: str) -> str:
     if path.isascii():
         return path.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def distinct_folded(paths: Sequence[str]) -> bool:
+    """Whether it is plain, at little cost, that no two of the paths are folded to the same."""
+    text = "\0".join(paths)
+    return text.isascii() and len(set(text.lower().split("\0"))) == len(paths)
 
 
 def collisions(paths: Iterable[str]) -> Iterator[tuple[str, str]]:

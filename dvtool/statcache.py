@@ -11,15 +11,21 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TypeAlias
 
 import msgspec
 
 from dvtool.atomic import make_folders
 from dvtool.digest import Digest, digest_of
+from dvtool.look import Stat
 from dvtool.opener import Stamp
 
 VERSION = 1
+QUERY_BATCH = 900
+"""Below SQLite's oldest limit on the parameters of one statement, 999."""
+GLANCES = "CREATE TABLE IF NOT EXISTS glances (path TEXT PRIMARY KEY, glance BLOB) WITHOUT ROWID"
+"""Apart, since a cache that was made before there was this table gets it when it is opened."""
 TICK_NS = 10_000_000
 """Kernels stamp files from a clock that moves in ticks of up to 10 ms."""
 WHOLE_SECOND_NS = 1_000_000_000
@@ -41,7 +47,7 @@ class Seen(msgspec.Struct, array_like=True, frozen=True, gc=False):
     digest: Digest
     tracked: bool
 
-    def matches(self, found: os.stat_result) -> bool:
+    def matches(self, found: Stat | os.stat_result) -> bool:
         """Whether the file still has the stat it had when its digest was taken."""
         return (
             self.mtime_ns == found.st_mtime_ns
@@ -51,16 +57,36 @@ class Seen(msgspec.Struct, array_like=True, frozen=True, gc=False):
         )
 
 
+class Glance(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A folder that was seen to be as a manifest says: what `dvtool.look` showed of it then.
+
+    It stays true whatever happens later: a shard never changes, and a file whose stat is the same
+    has the same content.
+    """
+
+    look: Digest
+    entries: dict[bytes, int]
+    """The first half of a shard's hash -> how many entries of that shard lie in the folder
+    itself."""
+    folders: list[str]
+    """The names of the folders in it."""
+    empty: list[str]
+    """Those of them that are entries themselves, since nothing was in them."""
+    tracked: bool
+    """Whether all of these entries count as tracked; see `Seen`."""
+
+
 SeenFolder: TypeAlias = dict[str, Seen]
 """Name -> what was seen of it."""
 
 _decoder = msgspec.msgpack.Decoder(SeenFolder)
+_glance_decoder = msgspec.msgpack.Decoder(Glance)
 _UNREADABLE = (sqlite3.Error, OSError, msgspec.MsgspecError, TypeError, UnicodeDecodeError)
 """What a damaged file raises; one flipped bit makes a text of a blob, or garbles a message."""
 
 
 def seen_file(
-    found: os.stat_result | Stamp,
+    found: os.stat_result | Stamp | Stat,
     digest: Digest,
     *,
     executable: bool,
@@ -144,10 +170,46 @@ class StatCache:
         except _UNREADABLE:
             return {}
 
+    def folders(self, paths: Iterable[str]) -> dict[str, SeenFolder]:
+        """Return those of these folders that are known."""
+        found: dict[str, SeenFolder] = {}
+        left = iter(sorted(set(paths)))
+        try:
+            while batch := list(islice(left, QUERY_BATCH)):
+                marks = ",".join("?" * len(batch))
+                rows = self._connection().execute(
+                    f"SELECT path, seen FROM folders WHERE path IN ({marks})", batch
+                )
+                found.update((name, _decoder.decode(seen)) for name, seen in rows)
+        except _UNREADABLE:
+            return {}
+        return found
+
+    def glances(self, path: str) -> dict[str, Glance]:
+        """Return what is remembered of the folders at and below `path`."""
+        try:
+            rows = self._connection().execute(
+                "SELECT path, glance FROM glances WHERE path = ? OR (path > ? AND path < ?)",
+                (path, path + "/", path + "0"),
+            )
+            return {name: _glance_decoder.decode(glance) for name, glance in rows}
+        except _UNREADABLE:
+            return {}
+
+    def save_glances(self, glances: Mapping[str, Glance]) -> None:
+        """Remember these folders as they were seen to agree with a manifest."""
+        with contextlib.suppress(*_UNREADABLE):
+            db = self._connection()
+            with db:
+                db.executemany(
+                    "INSERT OR REPLACE INTO glances VALUES (?, ?)",
+                    sorted((path, msgspec.msgpack.encode(one)) for path, one in glances.items()),
+                )
+
     def save(self, folders: Mapping[str, SeenFolder]) -> None:
         """Replace what is known of these folders; an empty one is forgotten."""
         self._write(
-            [(path, msgspec.msgpack.encode(seen)) for path, seen in folders.items() if seen],
+            sorted((path, msgspec.msgpack.encode(seen)) for path, seen in folders.items() if seen),
             [path for path, seen in folders.items() if not seen],
         )
 
@@ -190,6 +252,7 @@ class StatCache:
                         "CREATE TABLE folders (path TEXT PRIMARY KEY, seen BLOB) WITHOUT ROWID"
                     )
                     db.execute(f"PRAGMA user_version = {VERSION}")
+            db.execute(GLANCES)
         except BaseException:
             db.close()
             raise

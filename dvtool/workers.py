@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from dvtool.later import later
+
+if TYPE_CHECKING:
+    import multiprocessing
+    import multiprocessing.context
+else:
+    multiprocessing = later("multiprocessing")
 
 PARENT_CHECK_S = 0.5
 

@@ -16,12 +16,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
-
-import pathspec
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from dvtool.atomic import is_temp_name, temp_name
+from dvtool.digest import Digest
 from dvtool.errors import DvError, InputError, UnsavedError, printable
+from dvtool.later import later
+from dvtool.look import Stat, look_of, stat_of
 from dvtool.manifest import path_fault
 from dvtool.opener import (
     FILE_FLAGS,
@@ -33,6 +34,11 @@ from dvtool.opener import (
     open_in,
     reason,
 )
+
+if TYPE_CHECKING:
+    import pathspec
+else:
+    pathspec = later("pathspec")
 
 IGNORE_FILE = ".dvignore"
 IGNORE_SIZE_MAX_BYTES = 1 << 20
@@ -59,7 +65,7 @@ class Folder:
     """One folder as found on the disk. Names are sorted nowhere; ignored ones are left out."""
 
     path: str
-    files: dict[str, os.stat_result] = field(default_factory=dict)
+    files: dict[str, Stat] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
     followed: set[str] = field(default_factory=set)
@@ -70,6 +76,8 @@ class Folder:
     """Files that an interrupted write left; they count for nothing else."""
     faults: list[tuple[str, str]] = field(default_factory=list)
     """(path, what is wrong) of what cannot be versioned: sockets, undecodable names, …"""
+    look: Digest | None = None
+    """What `dvtool.look` makes of it; None if there is more in it than counts, or nothing."""
 
     @property
     def empty(self) -> bool:
@@ -97,6 +105,8 @@ At: TypeAlias = tuple[str, int | None]
 """A name and the descriptor of its folder: what the ``*at`` system calls take."""
 NewFile: TypeAlias = tuple[str, bool, Iterable[memoryview]]
 """A file to put where nothing is: its path, whether it is executable, and its bytes in parts."""
+Skip: TypeAlias = Callable[[str], bool]
+"""Whether a folder at a path (below where the walk began) is passed over."""
 Follow: TypeAlias = Callable[[str, str], bool]
 """Whether the symlink at a path (below where the walk began), to a target, is to be followed."""
 
@@ -171,9 +181,16 @@ class Workspace:
             return None
 
     def walk(
-        self, path: str, *, follow: Follow | None = None, via_link: bool = False
+        self,
+        path: str,
+        *,
+        follow: Follow | None = None,
+        via_link: bool = False,
+        skip: Skip | None = None,
     ) -> Iterator[Folder]:
         """Yield the folders at and below `path` (relative paths below it), parents first.
+
+        Those for which `skip` says so are named in the folder above them, and no more.
 
         `.dvignore` files of the folders on the way and of those walked apply, in gitignore syntax.
         A symlink for which `follow` says so counts as what it points to, and with `via_link` one
@@ -183,7 +200,11 @@ class Workspace:
         pending: list[_Pending] = [_Pending("", via_link, frozenset())]
         with Opener(self.root) as opener:
             while pending:
-                folder = self._walk_one(path, pending.pop(), opener, ignored, follow, pending)
+                at = pending.pop()
+                left = len(pending)
+                folder = self._walk_one(path, at, opener, ignored, follow, pending)
+                if skip is not None:
+                    pending[left:] = [one for one in pending[left:] if not skip(one.inner)]
                 yield folder
 
     def _walk_one(
@@ -783,6 +804,11 @@ def _scan(there: Place, inner: str, ignored: Ignore, follow: Follow | None) -> F
             _sort_link(folder, entry, there, prefix + name, follow)
         else:
             _sort_file(folder, entry, prefix + name, followed=False)
+    if entries and len(entries) == len(folder.files) + len(folder.folders) + len(folder.links):
+        plain = follow is None or not any(entry.is_symlink() for entry in entries)
+        if plain or len(folder.links) == sum(entry.is_symlink() for entry in entries):
+            with contextlib.suppress(OSError, OverflowError):
+                folder.look = look_of(entries)
     return folder
 
 
@@ -825,7 +851,7 @@ def _sort_file(folder: Folder, entry: os.DirEntry[str], path: str, *, followed: 
         folder.faults.append((path, f"cannot be examined ({error.strerror})"))
         return
     if stat.S_ISREG(found.st_mode):
-        folder.files[entry.name] = found
+        folder.files[entry.name] = stat_of(found)
     elif stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode):
         folder.faults.append((path, "was replaced while it was looked at"))
     else:
@@ -854,7 +880,7 @@ def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder and name else folder or name
 
 
-def is_executable(found: os.stat_result) -> bool:
+def is_executable(found: Stat | os.stat_result) -> bool:
     """Whether the owner may execute the file, which is the bit that manifests keep."""
     return bool(found.st_mode & stat.S_IXUSR)
 

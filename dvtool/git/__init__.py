@@ -1,8 +1,7 @@
 """One git repository, asked and changed by the git program itself.
 
 Git runs the commands; nothing here reads objects or the index on its own, so worktrees,
-submodules, SHA-256 repositories and partial clones work as they do in git. Loading it takes some
-40 ms (GitPython): others import it where they need it. Rules:
+submodules, SHA-256 repositories and partial clones work as they do in git. Rules:
 
 - Every list is NUL-terminated (``-z``); a path is what `os.fsdecode` makes of its bytes, relative
   to the top of the working tree, ``/``-separated.
@@ -12,7 +11,7 @@ submodules, SHA-256 repositories and partial clones work as they do in git. Load
   relative GIT_DIR from a hook means the same folder throughout.
 """
 
-from dvtool.git.listing import SHORT_ID_LENGTH, Commit, Staged
+from dvtool.git.listing import SHORT_ID_LENGTH, Commit, Overview, Staged
 from dvtool.git.repository import Git
 
-__all__ = ["SHORT_ID_LENGTH", "Commit", "Git", "Staged"]
+__all__ = ["SHORT_ID_LENGTH", "Commit", "Git", "Overview", "Staged"]

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dvtool.errors import ManifestError, UsageError, printable
@@ -42,6 +42,18 @@ class Staged:
     blob: str
 
 
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The manifests of a repository, as `status` needs them: one look at all of them."""
+
+    worktree: tuple[str, ...]
+    """The paths of those in the working tree; see `Git.manifest_paths`."""
+    committed: Mapping[str, str]
+    """Path and blob id of those of HEAD."""
+    conflicts: Mapping[str, Mapping[int, str]]
+    """See `Git.conflicts_in_index`."""
+
+
 def parse_log(output: bytes, path: bytes) -> Iterator[Commit]:
     """Yield commits from four fields each, then their raw diff entries (with ``-z``)."""
     fields = iter(output.split(b"\0")[:-1])
@@ -70,6 +82,27 @@ def raw_manifests(listing: bytes, *, strict: bool = False) -> Iterator[tuple[str
             path = os.fsdecode(next(fields))
             if mode in FILE_MODES and is_manifest(path, strict=strict):
                 yield path, blob
+
+
+def listed(listing: bytes) -> Iterator[tuple[str, int | None, str]]:
+    """Yield path, stage and blob of what ``ls-files -z -t -s -co`` lists; None: not tracked."""
+    for entry in listing.split(b"\0")[:-1]:
+        tag, _, rest = entry.partition(b" ")
+        if tag == b"?":
+            yield os.fsdecode(rest), None, ""
+            continue
+        head, _, name = rest.partition(b"\t")
+        mode, blob, stage = head.split(b" ")
+        yield os.fsdecode(name), int(stage) if mode in FILE_MODES else None, blob.decode("ascii")
+
+
+def old_sides(listing: bytes) -> Iterator[tuple[str, str | None]]:
+    """Yield path and old blob (None: no file) of raw diff output (``-z``, without renames)."""
+    fields = iter(listing.split(b"\0"))
+    for field in fields:
+        if field:
+            mode, _mode, blob, _blob, _state = field.lstrip(b":").split(b" ")
+            yield os.fsdecode(next(fields)), blob.decode("ascii") if mode in FILE_MODES else None
 
 
 def new_side(change: bytes) -> tuple[bytes, str]:

@@ -1,16 +1,18 @@
 """Running the git program: commands that end, and one that stays to read objects.
 
-The only module that imports GitPython, and it does so at once (some 40 ms).
+The only module that imports GitPython, which runs what takes its time: clones and checkouts of
+whole trees. Loading it takes longer than most commands do, so all else is run without it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Protocol, cast
+from typing import IO, NoReturn
 
 from dvtool.errors import (
     BusyError,
@@ -25,13 +27,16 @@ from dvtool.errors import (
 
 INSTALL_HINT = "install git 2.31 or newer and see that it is on the PATH"
 
-try:
-    from git.cmd import Git as _Command
-    from git.exc import GitCommandNotFound
-except ModuleNotFoundError:
-    raise
-except ImportError as error:  # GitPython runs `git version` when it is imported
-    raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
+_FIXED = {
+    "LANGUAGE": "C",
+    "LC_ALL": "C",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_LITERAL_PATHSPECS": "0",
+    "GIT_GLOB_PATHSPECS": "0",
+    "GIT_NOGLOB_PATHSPECS": "0",
+    "GIT_ICASE_PATHSPECS": "0",
+}
+"""What git is given besides the environment of this process; its messages are in English then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +46,6 @@ class Result:
     status: int
     stdout: bytes
     stderr: str
-
-
-class _Process(Protocol):
-    """The part used here of the process that GitPython starts."""
-
-    stdin: _Pipe
-    stdout: _Pipe
-    stderr: _Pipe
-
-    def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]: ...
-    def poll(self) -> int | None: ...
-    def terminate(self) -> None: ...
-
-
-class _Pipe(Protocol):
-    def write(self, data: bytes, /) -> object: ...
-    def flush(self) -> None: ...
-    def read(self, size: int = -1, /) -> bytes: ...
-    def readline(self) -> bytes: ...
-    def close(self) -> None: ...
 
 
 class Runner:
@@ -83,35 +68,46 @@ class Runner:
         With `literal` no path is a pattern.
         """
         env = self._env | {"GIT_LITERAL_PATHSPECS": "1"} if literal else self._env
-        result = execute(args, cwd=self.cwd, env=env, stdin=stdin)
-        if codes is not None and result.status not in codes:
-            raise_failure(args[0] if args[0] != "-c" else args[2], result)
-        return result
+        return checked(args, execute(args, cwd=self.cwd, env=env, stdin=stdin), codes)
 
-    def start(self, *args: str) -> _Process:
+    def run_long(self, *args: str, codes: Sequence[int] | None = (0,)) -> Result:
+        """As `run`, for what may take long; see `execute_long`."""
+        return checked(args, execute_long(args, cwd=self.cwd, env=self._env), codes)
+
+    def run_together(self, *commands: Sequence[str]) -> list[Result]:
+        """Run git several times at once, whatever the exit statuses."""
+        processes = [_start(args, self.cwd, self._env, stdin=False) for args in commands]
+        try:
+            return [_end(process) for process in processes]
+        finally:
+            for process in processes:
+                if process.returncode is None:
+                    process.kill()
+                    process.communicate()
+
+    def start(self, *args: str) -> subprocess.Popen[bytes]:
         """Start git and return the process, with pipes."""
-        return _start(args, self.cwd, self._env)
+        return _start(args, self.cwd, self._env, stdin=True)
 
 
 class BlobReader:
-    """A running ``git cat-file --batch``, as `Runner.start` returns it. Close it.
+    """A running ``git cat-file --batch``, as `Runner.start` returns it. Close it."""
 
-    GitPython has its own, which takes only 40-digit ids.
-    """
-
-    def __init__(self, process: _Process) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
+        self._in, self._out = _pipe(process.stdin), _pipe(process.stdout)
+        self._err = _pipe(process.stderr)
 
     def read(self, blob_id: str, size_max: int) -> bytes:
         """Return a blob; MissingError if git has none, CorruptError if it is above `size_max`."""
         try:
-            self._process.stdin.write(blob_id.encode("ascii") + b"\n")
-            self._process.stdin.flush()
-            answer = self._process.stdout.readline().split()
+            self._in.write(blob_id.encode("ascii") + b"\n")
+            self._in.flush()
+            answer = self._out.readline().split()
         except BrokenPipeError:
             answer = []
         if not answer:
-            words = words_of(os.fsdecode(self._process.stderr.read()))
+            words = words_of(os.fsdecode(self._err.read()))
             raise DvError(f"git stopped while reading objects: {words}", hint="run: git fsck")
         if len(answer) != 3:
             raise MissingError(
@@ -120,7 +116,7 @@ class BlobReader:
         if answer[1] != b"blob" or int(answer[2]) > size_max:
             kind, size = answer[1].decode("ascii"), int(answer[2])
             raise CorruptError(f"git object {blob_id} is no manifest: a {kind} of {size:,} bytes")
-        data = self._process.stdout.read(int(answer[2]) + 1)
+        data = self._out.read(int(answer[2]) + 1)
         if len(data) != int(answer[2]) + 1:
             raise DvError(f"git stopped while reading {blob_id}", hint="run: git fsck")
         return data[:-1]
@@ -129,8 +125,19 @@ class BlobReader:
         """End the process."""
         # Terminated, not left to find the end of its input: a worker process that was forked from
         # this one may hold that pipe open.
+        if self._process.returncode is not None:
+            return
         self._process.terminate()
-        self._process.communicate()
+        with contextlib.suppress(BrokenPipeError):  # of a question that git did not live to read
+            self._process.communicate()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None
+    return pipe
 
 
 def execute(
@@ -141,35 +148,64 @@ def execute(
     stdin: bytes | None = None,
 ) -> Result:
     """Run git to its end, whatever its exit status. `env` is added to the environment."""
-    process = _start(args, cwd, env or {}, stdin=None if stdin is None else subprocess.PIPE)
-    stdout, stderr = process.communicate(stdin)
-    return Result(process.poll() or 0, stdout, os.fsdecode(stderr))
+    return _end(_start(args, cwd, env or {}, stdin=stdin is not None), stdin)
 
 
-def _start(
-    args: Sequence[str], cwd: str, env: Mapping[str, str], *, stdin: int | None = subprocess.PIPE
-) -> _Process:
-    """Start git and return the process, with pipes; SetupError if it cannot be run."""
-    command = _Command(cwd)
-    # GitPython adds the environment of this process, and LC_ALL=C for messages to go by.
-    fixed = {
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_LITERAL_PATHSPECS": "0",
-        "GIT_GLOB_PATHSPECS": "0",
-        "GIT_NOGLOB_PATHSPECS": "0",
-        "GIT_ICASE_PATHSPECS": "0",
-    }
-    program = str(command.GIT_PYTHON_GIT_EXECUTABLE)
+def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Result:
+    """As `execute`, through GitPython, which ends git if this process is interrupted."""
     try:
-        started = command.execute(
-            [program, *args],
-            istream=stdin,
-            as_process=True,
-            env=fixed | dict(env),
+        from git.cmd import Git as Command
+        from git.exc import GitCommandNotFound
+    except ModuleNotFoundError:
+        raise
+    except ImportError as error:  # GitPython runs `git version` when it is imported
+        raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
+    try:
+        status, stdout, stderr = Command(cwd).execute(
+            ["git", *args],
+            env=_FIXED | dict(env or {}),
+            with_extended_output=True,
+            with_exceptions=False,
+            stdout_as_string=False,
+            strip_newline_in_stdout=False,
         )
     except (GitCommandNotFound, PermissionError) as error:
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
-    return cast(_Process, started)
+    return Result(status, stdout, stderr)
+
+
+def _start(
+    args: Sequence[str], cwd: str, env: Mapping[str, str], *, stdin: bool
+) -> subprocess.Popen[bytes]:
+    """Start git and return the process, with pipes; SetupError if it cannot be run."""
+    try:
+        return subprocess.Popen(
+            ["git", *args],
+            cwd=cwd if os.access(cwd, os.X_OK) else None,  # a worktree may be gone; see GIT_DIR
+            env=dict(os.environ) | _FIXED | dict(env),
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
+
+
+def _end(process: subprocess.Popen[bytes], stdin: bytes | None = None) -> Result:
+    try:
+        stdout, stderr = process.communicate(stdin)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    return Result(process.returncode, stdout, os.fsdecode(stderr))
+
+
+def checked(args: Sequence[str], result: Result, codes: Sequence[int] | None) -> Result:
+    """Return the result of a command; an exit status that is not in `codes` raises."""
+    if codes is not None and result.status not in codes:
+        raise_failure(args[0] if args[0] != "-c" else args[2], result)
+    return result
 
 
 def raise_not_found(result: Result) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,12 +21,15 @@ from dvtool.git.listing import (
     FILE_MODES,
     OBJECT_ID,
     Commit,
+    Overview,
     Staged,
     commit_named,
     is_file_inside,
     is_manifest,
+    listed,
     new_side,
     nul_list,
+    old_sides,
     parse_log,
     paths_in,
     raw_manifests,
@@ -34,7 +38,9 @@ from dvtool.git.process import (
     INSTALL_HINT,
     BlobReader,
     Runner,
+    checked,
     execute,
+    execute_long,
     raise_failure,
     raise_not_found,
 )
@@ -83,6 +89,7 @@ class Git:
         env = {"GIT_DIR": git_dir} | ({"GIT_WORK_TREE": worktree} if worktree else {})
         self._runner = Runner(worktree or git_dir, env)
         self._run = self._runner.run
+        self._run_long = self._runner.run_long
         self._blobs: BlobReader | None = None
         self._lock = threading.Lock()
         self.config = GitConfig(self._runner)
@@ -125,7 +132,7 @@ class Git:
             directory = f"./{directory}"
         options = () if checkout else ("--no-checkout",)
         named = () if directory is None else (directory,)
-        result = execute(["clone", *options, "--", url, *named], cwd=cwd)
+        result = execute_long(["clone", *options, "--", url, *named], cwd=cwd)
         first, _, rest = result.stderr.partition("'...\n")
         into = first.removeprefix("Cloning into '")
         if result.status or not (directory or into):
@@ -140,21 +147,21 @@ class Git:
         top = self._require_worktree()
         if rev and not rev.startswith("-") and self._verify(f"refs/remotes/origin/{rev}"):
             start = f"refs/remotes/origin/{rev}"
-            self._run("checkout", "-q", "-B", rev, "--track", start, "--")
+            self._run_long("checkout", "-q", "-B", rev, "--track", start, "--")
             return
         try:
             commit = self.resolve(rev)
         except UsageError:
             # What no branch reaches may still be had by its id, if the server allows it.
             fetch = ("fetch", "-q", "origin", rev)
-            if not OBJECT_ID.fullmatch(rev) or self._run(*fetch, codes=None).status:
-                self._run("checkout", "-q", codes=None)
+            if not OBJECT_ID.fullmatch(rev) or self._run_long(*fetch, codes=None).status:
+                self._run_long("checkout", "-q", codes=None)
                 raise UsageError(
                     f"{printable(rev)} is no revision there; its default branch is checked out",
                     hint=f"look for it: git -C {printable(top)} log --oneline --all",
                 ) from None
             commit = rev
-        self._run("checkout", "-q", "--detach", commit, "--")
+        self._run_long("checkout", "-q", "--detach", commit, "--")
 
     @property
     def worktree(self) -> str | None:
@@ -313,6 +320,37 @@ class Git:
             if is_manifest(path, strict=True) and is_file_inside(top, path, links)
         )
 
+    def overview(self) -> Overview:
+        """Return the manifests of the working tree and of HEAD, and those in conflict.
+
+        ManifestError for one in the working tree whose name no target can have.
+        """
+        top = self._require_worktree()
+        options = ("--raw", "--no-abbrev", "--no-renames")
+        index = ("ls-files", "-z", "-t", "-s", "-co", "--exclude-standard", "--", _MANIFESTS)
+        changes = ("diff-index", "--cached", "-z", *options, "HEAD", "--", _MANIFESTS)
+        listing, staged = self._runner.run_together(index, changes)
+        checked(index, listing, (0,))
+        if staged.status and self.head() is not None:
+            raise_failure("diff-index", staged)
+        links: dict[str, bool] = {}
+        there: set[str] = set()
+        conflicts: dict[str, dict[int, str]] = {}
+        committed: dict[str, str] = {}
+        for path, stage, blob in listed(listing.stdout):
+            if is_manifest(path, strict=True) and is_file_inside(top, path, links):
+                there.add(path)
+            if stage is not None and is_manifest(path) and blob not in _EMPTY_BLOBS:
+                if stage:
+                    conflicts.setdefault(path, {})[stage] = blob
+                elif not staged.status:
+                    committed[path] = blob
+        for path, before in old_sides(staged.stdout if not staged.status else b""):
+            committed.pop(path, None)
+            if before is not None and is_manifest(path):
+                committed[path] = before
+        return Overview(tuple(sorted(there)), committed, conflicts)
+
     def untracked(self, name: str) -> list[str]:
         """Return the files in the working tree, ignored or not, that git does not track and whose
         own name matches a pattern. Nested repositories are left out.
@@ -387,6 +425,14 @@ class Git:
                 # An answer half read would be taken for the next one.
                 self._close_blobs()
                 raise
+
+    @staticmethod
+    def is_blob(blob_id: str, data: bytes) -> bool:
+        """Tell whether git would name these bytes so."""
+        name = hashlib.sha256() if len(blob_id) == 64 else hashlib.sha1(usedforsecurity=False)
+        name.update(b"blob %d\0" % len(data))
+        name.update(data)
+        return name.hexdigest() == blob_id
 
     def read_blobs(self, blob_ids: Iterable[str]) -> Iterator[bytes]:
         """Yield the content of each blob, in the order asked, through one git process."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, cast
 
 from dvtool import workers
+from dvtool.agreement import Agreement, agree, carry_over, folder_of, leave_out, remember
 from dvtool.errors import InputError, UsageError, listing, printable
 from dvtool.ignore import ignore_target, refuse_unusable
 from dvtool.ingest import Batch, BatchResult, Source, batches, discard, ingest
+from dvtool.later import later
 from dvtool.manifest import (
     SELF,
     SUFFIX,
@@ -21,7 +25,7 @@ from dvtool.manifest import (
     Manifest,
     build,
     link_fault,
-    path_fault,
+    path_faults,
     update,
 )
 from dvtool.project import Project, refuse_place, workspace_path
@@ -29,14 +33,19 @@ from dvtool.scan import (
     Scan,
     file_entry,
     find_left_out,
-    save_seen,
+    save_each_seen,
     scan_target,
     sweep,
     tracked_other,
 )
-from dvtool.spelling import folded
+from dvtool.spelling import distinct_folded, folded
 from dvtool.statcache import Seen, seen_file
 from dvtool.workspace import IGNORE_FILE, Ignore, is_executable, refuse_faults
+
+if TYPE_CHECKING:
+    import concurrent.futures as futures_of
+else:
+    futures_of = later("concurrent.futures")
 
 PARALLEL_MIN_BYTES = 32 << 20
 PARALLEL_MIN_FILES = 2_000
@@ -128,23 +137,79 @@ def add(
             hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
         )
     before = _manifest_before(project, request.target)
+    removals = project.store.db.removals()
     _refuse_tracked(project, request, untrack=untrack)
-    scan = scan_target(
-        project, request.target, inner=request.inner, content_at=_anywhere if dereference else None
-    )
+    content_at = _anywhere if dereference else None
+    known = _agreement(project, request, before)
+    if known is not None:
+        scan = known.scan_rest(project, content_at)
+    else:
+        scan = scan_target(project, request.target, inner=request.inner, content_at=content_at)
     find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
     kind = _kind(project, scan, before, request)
     _check(scan, request)
     sweep(project, scan)
     result = Added(request.target, warnings=_ambiguous(scan))
     result.stored = _store_files(project, scan, dereference=dereference, jobs=jobs)
-    changes, old = _changes(project, scan, before, request)
+    changes, old = _changes(project, scan, before, request, known)
+    scan.digests.clear()  # of a million files all this would take much
     _count(result, changes, old)
     built = _built(project, kind, before, changes)
+    left = [path for path in old if path not in changes and not _is_there(scan, path)]
+    removed = [path for path, entry in changes.items() if entry is None]
+    changed = {folder_of(path) for path in changes}
+    del changes, old
     _publish(project, request, built, untrack=untrack, stage=stage)
-    _remember(project, scan, changes)
+    _remember(project, scan, removed)
+    if not request.inner:
+        _agree(project, scan, built.manifest, left, removals)
+        if known is not None and built.manifest.shards:
+            carry_over(project, known, changed, built)
     result.files, result.bytes = built.manifest.files, built.manifest.bytes
     return result
+
+
+def _agreement(project: Project, request: Request, before: Manifest | None) -> Agreement | None:
+    """Return what of the target is known to need nothing: unchanged, tracked and stored."""
+    if before is None or request.inner or not before.shards:
+        return None
+    if not all(project.store.has_shard(ref.digest) for ref in before.shards):
+        return None  # a part of the target is here: no list of the rest is fetched for this
+    known = agree(project, request.target, before, tracked=True)
+    held = project.store.db.held_shards(ref.digest for ref in before.shards)
+    unsure = [ref for ref in before.shards if ref.digest not in held]
+    project.store.need_shards(unsure)
+    for ref in unsure:
+        entries = project.store.load_shard(ref)
+        lacking = project.store.lacking(entry.digest for entry in entries.values() if entry.size)
+        if lacking:
+            folders = {
+                folder_of(path)
+                for path, entry in entries.items()
+                if entry.is_file and entry.digest in lacking
+            }
+            leave_out(project, known, folders)
+    return known
+
+
+def _is_there(scan: Scan, path: str) -> bool:
+    return path in scan.files or path in scan.links or path in scan.folders
+
+
+def _agree(
+    project: Project,
+    scan: Scan,
+    manifest: Manifest,
+    left: Sequence[str],
+    removals: int,
+) -> None:
+    """Remember that the workspace is as the new manifest says, except for the entries `left`."""
+    if not manifest.shards:
+        return
+    entries = {*scan.files, *scan.links, *scan.empty_folders}
+    remember(project, scan, entries, manifest, left)
+    if not left:
+        project.store.db.add_held_shards((ref.digest for ref in manifest.shards), removals)
 
 
 def _anywhere(_: str) -> bool:
@@ -199,17 +264,18 @@ def _check(scan: Scan, request: Request) -> None:
         fault = link_fault(path, link)
         if fault:
             faults.append((path, f"is a symlink that {fault}; --dereference takes its content"))
-    for path in (*scan.files, *scan.links, *scan.empty_folders):
-        fault = None if path == SELF else path_fault(path)
-        if fault:
-            faults.append((path, fault))
+    for paths in (scan.files, scan.links, scan.empty_folders):
+        faults.extend((path, fault) for path, fault in path_faults(paths) if path != SELF)
     refuse_faults(faults, request.target)
 
 
 def _ambiguous(scan: Scan) -> list[str]:
     """Warn of names that are one and the same on filesystems that fold case or Unicode forms."""
+    every = (*scan.files, *scan.links, *scan.folders)
+    if distinct_folded(every):
+        return []
     groups: dict[str, list[str]] = {}
-    for path in (*scan.files, *scan.links, *scan.folders):
+    for path in every:
         groups.setdefault(folded(path), []).append(path)
     return [
         "these differ only in case or Unicode form, and collide on macOS and Windows:\n"
@@ -235,17 +301,18 @@ def _store_files(project: Project, scan: Scan, *, dereference: bool, jobs: int |
     project.store.sweep_temp()
     stored = 0
     project.progress.start("adding", total_bytes=sum(source.size for source in sources))
+    files = len(sources)
     every = list(batches(project.root, project.store.path, sources, follow_links=dereference))
-    changes: dict[str, Seen] = {}
+    del sources
     skip = len(scan.target) + 1
-    for result in _run(project, every, jobs=jobs, files=len(sources)):
+    for result in _run(project, every, jobs=jobs, files=files):
         project.store.adopt(result.packs)
         stored += sum(info.size for _, info in result.packs)
         for file in result.files:
             path = file.path[skip:] or SELF
             scan.digests[path] = file.digest
             scan.files[path] = file.stat
-            changes[path] = seen_file(
+            scan.seen[path] = seen_file(
                 file.stat,
                 file.digest,
                 executable=is_executable(file.stat),
@@ -253,12 +320,11 @@ def _store_files(project: Project, scan: Scan, *, dereference: bool, jobs: int |
                 tracked=True,
             )
     project.progress.finish()
-    scan.seen.update(changes)
     return stored
 
 
 def _run(
-    project: Project, every: Sequence[Batch], *, jobs: int | None, files: int
+    project: Project, every: list[Batch], *, jobs: int | None, files: int
 ) -> Iterator[BatchResult]:
     """Yield the results in order, from worker processes where that is worth their start."""
     count = min(jobs or os.cpu_count() or 1, len(every))
@@ -267,19 +333,23 @@ def _run(
         for batch in every:
             yield ingest(batch, project.progress.advance)
         return
-    with concurrent.futures.ProcessPoolExecutor(
+    with futures_of.ProcessPoolExecutor(
         count,
         mp_context=workers.context(),
         initializer=workers.begin_worker,
         initargs=(os.getpid(),),
     ) as pool:
-        futures: list[concurrent.futures.Future[BatchResult]] = []
+        futures: deque[futures_of.Future[BatchResult]] = deque()
+        sizes = deque(sum(source.size for source in batch.sources) for batch in every)
         try:
             with workers.uninterrupted():
                 futures.extend(pool.submit(ingest, batch) for batch in every)
-            for batch, future in zip(every, futures, strict=True):
-                yield future.result()
-                project.progress.advance(sum(source.size for source in batch.sources))
+            every.clear()
+            while futures:
+                # What was taken is let go of: a million files' results are too many to keep.
+                yield futures[0].result()
+                futures.popleft()
+                project.progress.advance(sizes.popleft())
         except BaseException:
             for future in futures:
                 future.cancel()
@@ -293,24 +363,35 @@ def _run(
 
 
 def _changes(
-    project: Project, scan: Scan, before: Manifest | None, request: Request
+    project: Project,
+    scan: Scan,
+    before: Manifest | None,
+    request: Request,
+    known: Agreement | None,
 ) -> tuple[dict[str, Entry | None], Entries]:
     """Return the entries to set or remove, and entries that were there, all that these concern."""
-    now: Entries = {path: file_entry(scan, path) for path in scan.files}
+    now: Entries = {path: file_entry(scan, path) for path in sorted(scan.files)}
     now.update({path: Entry(symlink=link) for path, link in scan.links.items()})
     now.update({path: Entry(dir=True) for path in scan.empty_folders})
     covering = _ancestors([*now, request.inner] if request.inner else now) - now.keys()
     old: Entries = {}
-    if before is not None:
+    if known is not None:
+        old = known.wanted | dict.fromkeys(known.empty, Entry(dir=True))
+        # Above something new there may be an entry that was an empty folder, or a file.
+        above = covering - _ancestors(old)
+        near = project.entries_near(known.manifest, above) if above else {}
+        old |= {path: near[path] for path in above & near.keys()}
+    elif before is not None:
         # What was never fetched and has nothing of now near it stays as it is, unread.
         concerned = (*now, *scan.seen, *scan.folders, *covering)
         old = project.entries_near(before, concerned, above=now)
+    if before is not None:
         scan.leave_unfilled(old)
         left = set(scan.empty_folders)
         now = {path: one for path, one in now.items() if not one.dir or path in left}
-    changes: dict[str, Entry | None] = {
-        path: entry for path, entry in now.items() if old.get(path) != entry
-    }
+    changes = cast("dict[str, Entry | None]", now)
+    if old:
+        changes = {path: entry for path, entry in now.items() if old.get(path) != entry}
     for path in old:
         if path in now:
             continue
@@ -353,7 +434,7 @@ def _built(
     project: Project, kind: Kind, before: Manifest | None, changes: dict[str, Entry | None]
 ) -> Built:
     if before is None:
-        return build(kind, {path: entry for path, entry in changes.items() if entry is not None})
+        return build(kind, cast(Entries, changes))  # nothing to be removed from
     return update(before, changes, project.store.load_shard)
 
 
@@ -374,21 +455,18 @@ def _publish(
         project.git.stage([target + SUFFIX, *ignore])
 
 
-def _remember(project: Project, scan: Scan, changes: dict[str, Entry | None]) -> None:
+def _remember(project: Project, scan: Scan, removed: Iterable[str]) -> None:
     """Put the whole of what was added into the statcache as tracked."""
-    rows: dict[str, Seen | None] = {}
     for path in scan.files:
         seen = scan.seen.get(path)
-        if seen is not None:
-            rows[path] = seen if seen.tracked else _as_tracked(seen)
-    for path, link in scan.links.items():
-        rows[path] = tracked_other(link)
-    for path in scan.empty_folders:
-        rows[path] = tracked_other()
-    for path, entry in changes.items():
-        if entry is None and path not in rows:
-            rows[path] = None
-    save_seen(project, scan.target, rows)
+        if seen is not None and not seen.tracked:
+            scan.seen[path] = _as_tracked(seen)
+    scan.seen.update((path, tracked_other(link)) for path, link in scan.links.items())
+    scan.seen.update((path, tracked_other()) for path in scan.empty_folders)
+    there = chain(scan.files, scan.links, scan.empty_folders)
+    rows = ((path, scan.seen[path]) for path in there if path in scan.seen)
+    gone = ((path, None) for path in removed)
+    save_each_seen(project, scan.target, chain(gone, rows))
 
 
 def _as_tracked(seen: Seen) -> Seen:

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from dvtool.compare import differing, shard_hashes
 from dvtool.digest import EMPTY, Digest
 from dvtool.errors import InputError, ManifestError, UnsavedError, listing, printable
+from dvtool.look import Stat
 from dvtool.manifest import SELF, Entries, Entry, Manifest, check_nesting
 from dvtool.opener import Stamp
 from dvtool.project import Project, workspace_path
@@ -568,7 +569,7 @@ def _refuse_meddled(project: Project, todo: Plan, path: str) -> None:
         )
 
 
-def _same_content(planned: os.stat_result, found: os.stat_result) -> bool:
+def _same_content(planned: Stat, found: os.stat_result) -> bool:
     """Whether a file is, by its stat, the one that was read; a chmod moves its ctime only."""
     return (planned.st_mtime_ns, planned.st_size, planned.st_ino) == (
         found.st_mtime_ns,
@@ -596,7 +597,7 @@ def _remember(
     finished = now_ns()
     for path, entry in (*todo.write.items(), *todo.chmod.items(), *todo.settled.items()):
         known = todo.scan.seen.get(path)
-        found = written.get(path)
+        found: Stat | Stamp | os.stat_result | None = written.get(path)
         if found is None and known is not None and known.tracked:
             continue
         found = todo.scan.files.get(path) if found is None else found

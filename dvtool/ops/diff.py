@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from dvtool.agreement import agree, folder_of
 from dvtool.compare import Difference, differences, differing, unshared_shards
 from dvtool.errors import MissingError
 from dvtool.git import Commit
 from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, decode, manifest_digest
 from dvtool.project import Project
-from dvtool.scan import content_of, file_entry, find_left_out, hash_files, scan_target
+from dvtool.scan import Scan, content_of, file_entry, find_left_out, hash_files, scan_target
 from dvtool.selection import Selection
 
 
@@ -57,15 +58,45 @@ def _diff_workspace(project: Project, selection: Selection, before: Manifest | N
         old = project.entries(before) if before else {}
         return TargetDiff(selection.target, before, None, differences(old, {}))
     manifest = decode(text, selection.target + SUFFIX)
-    old = project.entries(before) if before else {}
-    now = workspace_entries(project, selection.target, manifest)
+    if manifest.shards:
+        old, now = _differing_workspace(project, selection.target, before, manifest)
+    else:
+        old = project.entries(before) if before else {}
+        now = workspace_entries(project, selection.target, manifest)
     return TargetDiff(selection.target, before, manifest, differences(old, now))
+
+
+def _differing_workspace(
+    project: Project, target: str, before: Manifest | None, manifest: Manifest
+) -> tuple[Entries, Entries]:
+    """Return the entries of a commit and of the workspace that may differ.
+
+    Neither shards that the commit and the worktree's manifest share, nor folders that are known
+    to be as that manifest says, are looked into.
+    """
+    known = agree(project, target, manifest)
+    wanted = known.wanted
+    scan = known.scan_rest(project, content_of(wanted))
+    project.store.need_shards(unshared_shards(before, manifest))
+    old, listed = differing(before, manifest, project.store.load_shard)
+    now = {path: entry for path, entry in listed.items() if folder_of(path) in known.same}
+    now |= _scanned_entries(project, scan, wanted, manifest)
+    for path in known.empty & (now.keys() - wanted.keys()):
+        if path not in listed:  # an empty folder that both sides have
+            del now[path]
+    # What the two manifests share stands for the commit's side as well.
+    old = {path: entry for path, entry in wanted.items() if path not in listed} | old
+    return old, now
 
 
 def workspace_entries(project: Project, target: str, manifest: Manifest) -> Entries:
     """Return a target's entries as the workspace has them; what is absent is as in the manifest."""
     wanted = project.entries(manifest)
     scan = scan_target(project, target, content_at=content_of(wanted))
+    return _scanned_entries(project, scan, wanted, manifest)
+
+
+def _scanned_entries(project: Project, scan: Scan, wanted: Entries, manifest: Manifest) -> Entries:
     find_left_out(project, scan, wanted)
     scan.leave_unfilled(wanted)
     hash_files(project, scan, scan.files)

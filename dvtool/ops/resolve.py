@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -72,10 +72,10 @@ class Resolved:
 # --- what a merge left ----------------------------------------------------------------------
 
 
-def unmerged(project: Project) -> list[Unmerged]:
-    """Return the manifests that a merge, rebase, cherry-pick or stash left unmerged."""
+def unmerged(project: Project, conflicts: Mapping[str, Mapping[int, str]]) -> list[Unmerged]:
+    """Return what a merge, rebase, cherry-pick or stash left unmerged, from git's `conflicts`."""
     found = []
-    for path, blobs in sorted(project.git.conflicts_in_index().items()):
+    for path, blobs in sorted(conflicts.items()):
         texts = {stage: project.git.read_blob(blob) for stage, blob in blobs.items()}
         stages = tuple(f"{stage}:{blob}" for stage, blob in sorted(blobs.items()))
         found.append(_unmerged(path.removesuffix(SUFFIX), texts, stages))

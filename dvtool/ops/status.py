@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from dvtool.agreement import agree, remember
 from dvtool.errors import ManifestError
 from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, manifest_digest
 from dvtool.project import Project
-from dvtool.scan import Scan, content_of, file_entry, find_left_out, hash_files, scan_selected
+from dvtool.scan import (
+    Scan,
+    content_of,
+    file_entry,
+    find_left_out,
+    hash_files,
+    scan_selected,
+)
 from dvtool.selection import Selection
 from dvtool.threeway import Conflict
 
@@ -53,27 +61,27 @@ class TargetStatus:
 def status(
     project: Project,
     selections: Sequence[Selection],
+    committed: Mapping[str, str],
     conflicts: Mapping[str, Sequence[Conflict]] | None = None,
 ) -> list[TargetStatus]:
     """Return the state of the selected targets; files whose stat is unchanged are not read.
 
-    `conflicts` has the targets whose manifests a merge left unmerged.
+    `committed` has path and blob id of HEAD's manifests, `conflicts` the targets whose manifests
+    a merge left unmerged.
     """
-    head = project.git.head()
-    blobs = project.git.manifests_at(head) if head else {}
     found = []
     for selection in selections:
         if conflicts is not None and selection.target in conflicts:
             found.append(_conflicted(project, selection, conflicts[selection.target]))
             continue
         text = project.manifest_text(selection.target)
-        blob = blobs.get(selection.target + SUFFIX)
+        blob = committed.get(selection.target + SUFFIX)
         if text is None:
             found.append(TargetStatus(selection.target, "deleted"))
             continue
         state: ManifestState = "new"
         if blob is not None:
-            state = "committed" if project.git.read_blob(blob) == text else "modified"
+            state = "committed" if project.git.is_blob(blob, text) else "modified"
         found.append(_target_status(project, selection, state))
     return found
 
@@ -90,13 +98,6 @@ def _conflicted(
     return result
 
 
-def known_targets(project: Project) -> list[str]:
-    """Return the targets of the worktree and of HEAD: a deleted manifest shows in status."""
-    head = project.git.head()
-    committed = project.git.manifests_at(head) if head else {}
-    return sorted({*project.targets(), *(path.removesuffix(SUFFIX) for path in committed)})
-
-
 def _target_status(project: Project, selection: Selection, state: ManifestState) -> TargetStatus:
     manifest = project.manifest(selection.target)
     result = TargetStatus(
@@ -106,8 +107,14 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
         files=manifest.files,
         bytes=manifest.bytes,
     )
-    wanted = project.entries(manifest, selection)
-    scan = scan_selected(project, selection, content_at=content_of(wanted))
+    known, empty = None, set[str]()
+    if selection.whole and manifest.shards:
+        known = agree(project, selection.target, manifest)
+        wanted, empty = known.wanted, known.empty
+        scan = known.scan_rest(project, content_of(wanted))
+    else:
+        wanted = project.entries(manifest, selection)
+        scan = scan_selected(project, selection, content_at=content_of(wanted))
     find_left_out(project, scan, wanted)
     scan.leave_unfilled(wanted)
     compare(project, scan, wanted, result)
@@ -115,9 +122,19 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
     result.added = sorted(
         path
         for path in (*scan.files, *scan.links, *_new_folders(scan, manifest))
-        if path not in wanted and selection.matches(path)
+        if path not in wanted and path not in empty and selection.matches(path)
     )
+    if known is not None:
+        remember(project, scan, wanted, manifest, _doubtful(scan, wanted, result))
     return result
+
+
+def _doubtful(scan: Scan, wanted: Entries, result: TargetStatus) -> Iterator[str]:
+    """Yield the paths that keep their folders from being as the manifest says."""
+    yield from (*result.added, *result.modified, *result.deleted, *result.absent)
+    yield from (path for path, _ in scan.faults)
+    empty = set(scan.empty_folders)
+    yield from (path for path, entry in wanted.items() if entry.dir and path not in empty)
 
 
 def _new_folders(scan: Scan, manifest: Manifest) -> list[str]:

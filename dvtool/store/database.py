@@ -73,12 +73,14 @@ CREATE TABLE remote_commits (
   remote INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY (remote, id)
 ) WITHOUT ROWID;
 """
-FEATURES = """
-CREATE TABLE IF NOT EXISTS remote_features (
-  place TEXT PRIMARY KEY, text TEXT NOT NULL
-) WITHOUT ROWID
-"""
-"""Apart, since an index that was made before there was this table gets it when it is opened."""
+LATER_TABLES = (
+    "CREATE TABLE IF NOT EXISTS remote_features "
+    "(place TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS held_shards "
+    "(digest BLOB PRIMARY KEY, removals INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS removals (id INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
+)
+"""Apart, since an index that was made before there were these tables gets them when opened."""
 
 _PLACE_TEST = " AND ".join(
     f"typeof({column}) = 'integer' AND {column} BETWEEN 0 AND 4294967295"
@@ -154,6 +156,32 @@ class Database:
         )
         return {row[1]: (row[0], Placement(*row[1:])) for row in rows}
 
+    def removals(self) -> int:
+        """Return how often chunks were taken out of the index so far."""
+        row = self._db.execute("SELECT count FROM removals WHERE id = 1").fetchone()
+        return int(row[0]) if row else 0
+
+    def held_shards(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Return those of the shards all of whose contents were found here, and are here still."""
+        rows = self._select("SELECT digest, removals FROM held_shards WHERE digest", digests)
+        now = self.removals()
+        return {digest for digest, then in rows if then == now}
+
+    def add_held_shards(self, digests: Iterable[Digest], removals: int) -> None:
+        """Remember shards all of whose contents are here, seen since there were so many removals.
+
+        Removed chunks, of whatever shard, make all of this forgotten.
+        """
+        rows = sorted((digest, removals) for digest in digests)
+        with self._db:
+            self._db.executemany("INSERT OR REPLACE INTO held_shards VALUES (?, ?)", rows)
+
+    def _count_removal(self) -> None:
+        self._db.execute(
+            "INSERT INTO removals VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET count = count + 1"
+        )
+        self._db.execute("DELETE FROM held_shards")
+
     def recipes(self, digests: Iterable[Digest]) -> dict[Digest, Recipe]:
         """Return the known recipes of these files."""
         rows = self._select("SELECT digest, size, chunks FROM recipes WHERE digest", digests)
@@ -186,6 +214,7 @@ class Database:
         they are written down now, as they cannot be looked up in it any more.
         """
         with self._db:
+            self._count_removal()
             for digest, places in olds.items():
                 self._forget_pack(digest, places)
             for info in packs:
@@ -210,6 +239,7 @@ class Database:
     def forget_packs(self, packs: Iterable[Digest]) -> None:
         """Forget local packs that turned out to be lost, with all their chunks."""
         with self._db:
+            self._count_removal()
             for digest in packs:
                 row = self._db.execute("SELECT id FROM packs WHERE digest = ?", (digest,))
                 for number in row.fetchall():
@@ -279,6 +309,7 @@ class Database:
     def forget_chunks(self, chunks: Iterable[Digest]) -> None:
         """Forget where chunks lie."""
         with self._db:
+            self._count_removal()
             self._db.executemany("DELETE FROM chunks WHERE digest = ?", [(one,) for one in chunks])
 
     # --- what remotes hold ----------------------------------------------------------------
@@ -527,7 +558,8 @@ def _connect(path: str) -> sqlite3.Connection:
                 f"the store's index {path} is of version {version}, this dvtool uses {VERSION}",
                 hint="use a newer dvtool, or move the file away to have it made again",
             )
-        db.execute(FEATURES)
+        for statement in LATER_TABLES:
+            db.execute(statement)
     except sqlite3.OperationalError as error:
         # Locked, read-only, a full disk: the content of the file is not in question.
         db.close()

@@ -11,9 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import BinaryIO, TypeAlias
-
-import filelock
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from dvtool.atomic import (
     is_temp_name,
@@ -25,6 +23,7 @@ from dvtool.atomic import (
 )
 from dvtool.digest import EMPTY, Digest, digest_of, hasher
 from dvtool.errors import BusyError, CorruptError, MissingError
+from dvtool.later import later
 from dvtool.manifest import Entries, ShardRef, ShardText, decode_shard
 from dvtool.opener import Stamp
 from dvtool.pack import (
@@ -38,6 +37,11 @@ from dvtool.pack import (
 )
 from dvtool.shard import RemotePack, encode_object, split_object
 from dvtool.store.database import Database
+
+if TYPE_CHECKING:
+    import filelock
+else:
+    filelock = later("filelock")
 
 PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"
 LOST = ".lost"

@@ -281,6 +281,7 @@ GROUP = 4242
 
 AS_USER = """
 import os, sys
+import pyfastcdc
 from dvtool import cli
 scratch, user, group, umask, *args = sys.argv[1:]
 # Other users may not be allowed to read this Python: what the commands import is imported first.

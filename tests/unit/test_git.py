@@ -211,10 +211,11 @@ def test_git_missing_from_the_path(
     assert "install git" in (caught.value.hint or "")
 
 
-def test_git_missing_when_imported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", ["discover('.')", "clone('a', None, cwd='.')"])
+def test_git_missing(tmp_path: Path, call: str) -> None:
     code = (
-        "from dvtool.errors import SetupError\n"
-        "try:\n import dvtool.git\nexcept SetupError as error: print(error.hint)"
+        "from dvtool.errors import SetupError\nfrom dvtool.git import Git\n"
+        f"try:\n Git.{call}\nexcept SetupError as error: print(error.hint)"
     )
     root = str(Path(__file__).parents[2])
     done = subprocess.run(

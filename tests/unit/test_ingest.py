@@ -19,6 +19,7 @@ from dvtool import ingest as ingesting
 from dvtool.digest import EMPTY, digest_of
 from dvtool.errors import InputError
 from dvtool.ingest import Batch, BatchResult, Source, batches, discard, ingest
+from dvtool.look import stat_of
 from dvtool.pack import PACK_SIZE_AIM_BYTES, verify_pack
 from dvtool.store.local import LocalStore
 
@@ -131,7 +132,7 @@ def test_a_batch_tells_each_file_as_it_was_read(root: Path, store: LocalStore) -
     assert [file.path for file in result.files] == [source.path for source in sources]
     for file in result.files:
         assert file.digest == digest_of(files[file.path])
-        assert os.path.samestat(file.stat, (root / file.path).stat())
+        assert file.stat == stat_of((root / file.path).stat())
         assert file.stat.st_mtime_ns == (root / file.path).stat().st_mtime_ns
     for temp, info in result.packs:
         assert digest_of(Path(temp).read_bytes()) == info.digest
@@ -150,7 +151,7 @@ def test_a_batch_stores_each_content_once(root: Path, store: LocalStore) -> None
     assert len(set(info.index.chunk_digests)) == len(info.index.chunk_digests)
     assert sum(info.index.chunk_sizes) == 530 * KIB
     assert len(info.index.recipes) == 1
-    assert result.files[-1].digest == EMPTY
+    assert list(result.files)[-1].digest == EMPTY
 
 
 def test_what_the_store_has_is_not_stored_again(root: Path, store: LocalStore) -> None:
@@ -241,7 +242,7 @@ def test_a_file_written_to_all_the_time_is_refused_or_read_whole(
                 assert temp_files(store) == []
                 continue
             store.adopt(result.packs)
-            digest = result.files[0].digest
+            digest = next(iter(result.files)).digest
             with store.reader() as reader:
                 reader.prepare([digest])
                 assert digest_of(b"".join(reader.read(digest))) == digest
@@ -265,7 +266,7 @@ def test_links_are_followed_only_when_asked_to(root: Path, store: LocalStore) ->
     write(root, {"file": b"content"})
     (root / "link").symlink_to("file")
     result = ingest(Batch(str(root), store.path, (Source("link", 7),), follow_links=True))
-    assert result.files[0].digest == digest_of(b"content")
+    assert next(iter(result.files)).digest == digest_of(b"content")
     discard(result.packs)
     discard(result.packs)
     assert temp_files(store) == []

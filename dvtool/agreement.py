@@ -1,0 +1,233 @@
+"""Which folders of a large target are as its manifest says, without a look at their entries.
+
+Whoever finds that a folder has exactly what the manifest has there, remembers a glance of it: what
+the folder looked like, and how many entries each shard has in it. As long as the folder looks the
+same and the manifest has the same shards, its entries need not be known. A shard all of whose
+entries lie in such folders is not loaded.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from msgspec import structs
+
+from dvtool.look import looks_at
+from dvtool.manifest import Built, Entries, Manifest, ShardRef
+from dvtool.project import Project
+from dvtool.scan import ContentAt, Scan, scan_rest
+from dvtool.statcache import Glance
+
+KEY_SIZE_BYTES = 16
+
+
+@dataclass(slots=True)
+class Agreement:
+    """What of a target is as the manifest says. Folders are relative to the target, "" itself."""
+
+    target: str
+    manifest: Manifest
+    same: dict[str, Glance] = field(default_factory=dict)
+    """The folders whose own entries are as the manifest says."""
+    loaded: dict[bytes, Entries] = field(default_factory=dict)
+    """The shards that have entries elsewhere too, by `key_of`."""
+
+    _wanted: Entries | None = None
+
+    @property
+    def wanted(self) -> Entries:
+        """The entries that are not in folders known to be the same. Asked for, these stay so."""
+        if self._wanted is None:
+            self._wanted = {}
+            for key in list(self.loaded):
+                # Let go of one by one: of a million entries not even the dicts are held twice.
+                for path, entry in self.loaded.pop(key).items():
+                    if folder_of(path) not in self.same:
+                        self._wanted[path] = entry
+        return self._wanted
+
+    @property
+    def empty(self) -> set[str]:
+        """The entries that are empty folders, in folders known to be the same."""
+        return {
+            f"{folder}/{name}" if folder else name
+            for folder, glance in self.same.items()
+            for name in glance.empty
+        }
+
+    def scan_rest(self, project: Project, content_at: ContentAt | None) -> Scan:
+        """Look at all that is not in folders known to be the same."""
+        return scan_rest(
+            project,
+            self.target,
+            self.starts(),
+            self.same,
+            folders={folder_of(path) for path in self.wanted},
+            content_at=content_at,
+        )
+
+    def starts(self) -> Iterator[str]:
+        """Yield the folders from which the rest of the target is to be walked."""
+        if "" not in self.same:
+            yield ""
+        for folder in sorted(self.same):
+            prefix = folder + "/" if folder else ""
+            for name in self.same[folder].folders:
+                if prefix + name not in self.same:
+                    yield prefix + name
+
+
+def agree(project: Project, target: str, manifest: Manifest, *, tracked: bool = False) -> Agreement:
+    """Work out what of a target is as its manifest (one of shards) says; with one look at it.
+
+    With `tracked`, only folders count all of whose entries are tracked.
+    """
+    shards = {key_of(ref) for ref in manifest.shards}
+    known = {
+        folder[len(target) + 1 :]: glance
+        for folder, glance in project.statcache.glances(target).items()
+        if shards >= glance.entries.keys() and (glance.tracked or not tracked)
+    }
+    folders = sorted(known)
+    places = [f"{target}/{folder}" if folder else target for folder in folders]
+    sizes = [sum(known[one].entries.values()) + len(known[one].folders) + 1 for one in folders]
+    looks = looks_at(project.root, places, sizes)
+    found = Agreement(target, manifest)
+    found.same = {
+        one: known[one] for one, look in zip(folders, looks, strict=True) if look == known[one].look
+    }
+    _settle(project, found)
+    return found
+
+
+def _settle(project: Project, found: Agreement) -> None:
+    """Load the shards that have entries elsewhere, until nothing contradicts what is the same."""
+    shards = {key_of(ref): ref for ref in found.manifest.shards}
+    while True:
+        inside: Counter[bytes] = Counter()
+        for glance in found.same.values():
+            inside.update(glance.entries)
+        short = {
+            key: ref
+            for key, ref in shards.items()
+            if inside[key] != ref.files and key not in found.loaded
+        }
+        if not short:
+            return
+        project.store.need_shards(short.values())
+        for key, ref in short.items():
+            entries = found.loaded[key] = project.store.load_shard(ref)
+            for folder, count in Counter(map(folder_of, entries)).items():
+                here = found.same.get(folder)
+                if here is not None and here.entries.get(key) != count:
+                    del found.same[folder]
+
+
+def leave_out(project: Project, found: Agreement, folders: Iterable[str]) -> None:
+    """Count folders as not the same, whatever they look like."""
+    for folder in folders:
+        found.same.pop(folder, None)
+    _settle(project, found)
+
+
+def remember(
+    project: Project,
+    scan: Scan,
+    entries: Collection[str],
+    manifest: Manifest,
+    doubtful: Iterable[str],
+) -> None:
+    """Remember the folders of a scan in which everything is as the manifest says.
+
+    `entries` are the paths of all that the manifest has in the folders of the scan; `doubtful`
+    those that are not, or not known to be, as it says.
+    """
+    out = {folder_of(path) for path in doubtful}
+    tracked = dict.fromkeys(scan.looks, True)
+    for path, found in scan.files.items():
+        seen = scan.seen.get(path)
+        if seen is None or not seen.matches(found) or path not in entries:
+            out.add(folder_of(path))
+        elif not seen.tracked:
+            tracked[folder_of(path)] = False
+    for path in (*scan.links, *scan.empty_folders):
+        seen = scan.seen.get(path)
+        if path not in entries:
+            out.add(folder_of(path))
+        elif seen is None or not seen.tracked:
+            tracked[folder_of(path)] = False
+    counts = entries_by_folder(entries, manifest)
+    empty: dict[str, list[str]] = {}
+    for path in scan.empty_folders:
+        empty.setdefault(folder_of(path), []).append(path.rpartition("/")[2])
+    _save(
+        project,
+        scan.target,
+        {
+            folder: Glance(
+                look, dict(counts.get(folder, {})), names, empty.get(folder, []), tracked[folder]
+            )
+            for folder, (look, names) in scan.looks.items()
+            if folder not in out
+        },
+    )
+
+
+def carry_over(project: Project, found: Agreement, changed: Container[str], built: Built) -> None:
+    """Remember the folders that were the same as the same in the next version of the manifest.
+
+    Their shards are others where something else in those changed. The folders `changed` themselves,
+    as those with empty folders in them can be, are not carried over.
+    """
+    manifest = built.manifest
+    keys = {key_of(ref) for ref in manifest.shards}
+    moved = {
+        folder: glance
+        for folder, glance in found.same.items()
+        if folder not in changed and not keys.issuperset(glance.entries)
+    }
+    if not moved:
+        return
+    paths = [path for shard in built.shards for path in project.store.load_shard(shard.ref)]
+    counts = entries_by_folder([path for path in paths if folder_of(path) in moved], manifest)
+    glances = {
+        folder: structs.replace(
+            glance,
+            entries={key: count for key, count in glance.entries.items() if key in keys}
+            | counts.get(folder, {}),
+        )
+        for folder, glance in moved.items()
+    }
+    _save(project, found.target, glances)
+
+
+def _save(project: Project, target: str, glances: Mapping[str, Glance]) -> None:
+    """Remember folders of a target, given by their paths in it."""
+    if glances:
+        project.statcache.save_glances(
+            {f"{target}/{folder}" if folder else target: one for folder, one in glances.items()}
+        )
+
+
+def entries_by_folder(paths: Collection[str], manifest: Manifest) -> dict[str, Counter[bytes]]:
+    """Return folder -> how many of the paths, all entries of the manifest, each shard has there."""
+    firsts = [ref.first for ref in manifest.shards]
+    keys = [key_of(ref) for ref in manifest.shards]
+    counts: dict[str, Counter[bytes]] = {}
+    for path in paths:
+        key = keys[bisect_right(firsts, path) - 1]
+        counts.setdefault(folder_of(path), Counter())[key] += 1
+    return counts
+
+
+def key_of(ref: ShardRef) -> bytes:
+    """Return what stands for a shard in a glance."""
+    return ref.digest[:KEY_SIZE_BYTES]
+
+
+def folder_of(path: str) -> str:
+    """Return the folder of the target in which an entry lies."""
+    return path.rpartition("/")[0]

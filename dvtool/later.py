@@ -1,0 +1,25 @@
+"""Modules that are imported when something of them is first used.
+
+A command loads the verbs that it runs and no others: importing all of them takes longer than most
+commands do.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+
+class Later(ModuleType):
+    """Stands for the module of this name, and imports it when an attribute is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what looks at modules from outside must not load them
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def later(name: str) -> Any:
+    """Return what stands for a module; tell the type checker under TYPE_CHECKING which it is."""
+    return Later(name)

@@ -1,0 +1,102 @@
+"""What a command starts and loads: no more than it uses. Counted, not timed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Work
+
+LOADED = """
+import sys
+from dvtool import cli
+code = cli.run(sys.argv[1:])
+heavy = ("git", "boto3", "botocore", "pathspec", "filelock", "tqdm", "pyfastcdc", "multiprocessing",
+    "concurrent.futures", "logging", "importlib.metadata", "json", "hypothesis")
+own = [name for name in sys.modules if name.startswith(("dvtool.ops.", "dvtool.backend"))]
+print("LOADED", *sorted([name for name in heavy if name in sys.modules] + own))
+sys.exit(code)
+"""
+
+
+def loaded_by(work: Work, *args: str) -> set[str]:
+    """Run a command; return which modules of note it loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *args], cwd=work.root, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.partition("LOADED")[2].split()) - {"dvtool.ops.__init__"}
+
+
+def git_commands(work: Work, log: Path, *args: str) -> list[str]:
+    """Run a command; return the git commands that it ran."""
+    log.unlink(missing_ok=True)
+    work.process(*args, env={"GIT_TRACE": str(log)})
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [
+        line.partition("built-in: git ")[2].split(" ")[0] for line in lines if "built-in" in line
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "verbs"),
+    [
+        (("status",), {"status", "resolve"}),
+        (("ls",), set()),
+        (("config",), set()),
+        (("diff",), {"diff"}),
+        (("log", "data/images"), {"diff"}),
+        (("cat", "data/table.csv"), set()),
+    ],
+)
+def test_a_command_that_looks_loads_what_it_uses(
+    data: Work, args: tuple[str, ...], verbs: set[str]
+) -> None:
+    loaded = loaded_by(data, *args)
+    assert loaded - {"json"} == {f"dvtool.ops.{verb}" for verb in verbs}
+
+
+def test_adding_loads_no_remote(data: Work) -> None:
+    data.write("data/images/new.txt", "new")
+    loaded = loaded_by(data, "add", "data/images")
+    assert not loaded & {"git", "boto3", "pyfastcdc", "multiprocessing", "dvtool.backend"}
+    assert "dvtool.ops.push" not in loaded
+
+
+def test_a_push_to_a_folder_loads_nothing_of_s3(pushed: Work) -> None:
+    assert not loaded_by(pushed, "push") & {"git", "boto3", "botocore", "dvtool.backend.s3"}
+
+
+def test_how_often_git_is_asked(data: Work, tmp_path: Path) -> None:
+    log = tmp_path / "trace"
+    status = git_commands(data, log, "status")
+    assert sorted(status) == ["config", "config", "diff-index", "ls-files", "rev-parse"]
+    data.write("data/images/a.txt", "other content")
+    add = git_commands(data, log, "add", "data/images")
+    assert len(add) <= 9, add
+    assert git_commands(data, log, "--version") == []
+    assert len(git_commands(data, log, "ls")) <= 4
+
+
+def test_a_commit_without_data_starts_no_python(data: Work, tmp_path: Path) -> None:
+    data.process("hooks", "install")
+    hook = (data.root / ".git/hooks/pre-commit").read_text()
+    counter = data.root.parent / "python"
+    counter.write_text(
+        f'#!/bin/sh\necho started >> "{tmp_path}/started"\nexec "{sys.executable}" "$@"\n'
+    )
+    counter.chmod(0o755)
+    assert sys.executable in hook
+    for name in ("pre-commit", "post-commit"):
+        path = data.root / ".git/hooks" / name
+        path.write_text(path.read_text().replace(sys.executable, str(counter)))
+    data.write("code.py", "print(1)")
+    data.commit("Only code")
+    assert not (tmp_path / "started").exists()
+    data.write("data/images/a.txt", "other content")
+    data.process("add", "data/images")
+    data.commit("Data, too")
+    assert (tmp_path / "started").exists()

@@ -1,0 +1,280 @@
+"""What is known to agree is never wrong: `status` and `add` say what they say without glances.
+
+Manifests of many small shards, so that few files make many; random changes by the user, by git and
+by dv between the looks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from dvtool import manifest as manifests
+from dvtool import statcache
+from dvtool.digest import digest_of
+from dvtool.errors import UnsavedError
+from dvtool.manifest import Entry, build, encode
+from dvtool.ops import status as status_ops
+from dvtool.repo import Repo
+from dvtool.statcache import StatCache
+
+FILES = 60
+STEPS = 25
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "INLINE_ENTRIES_MAX", 10)
+    monkeypatch.setattr(manifests, "SHARD_ENTRIES_AVERAGE", 8)
+    # All files here differ in size from what they were: none needs to be read for its time.
+    monkeypatch.setattr(statcache, "TICK_NS", -(10**15))
+    monkeypatch.setattr(statcache, "WHOLE_SECOND_NS", 10**30)
+
+
+class Model:
+    """A repository with one target, and what a user does to it."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        self.root = root
+        self.random = random.Random(seed)
+        self.data = root / "data"
+        self.size = 1
+        self.git("init", "-q", "-b", "main")
+        with Repo.open(str(root)) as repo:
+            repo.settings.init()
+        for _ in range(FILES):
+            self.write()
+        self.add()
+        self.git("add", "-A")
+        self.git("commit", "-qm", "first")
+
+    def git(self, *args: str) -> None:
+        subprocess.run(["git", *args], cwd=self.root, check=True, capture_output=True)
+
+    def folder(self) -> Path:
+        parts = [self.random.choice(("", "a", "b", "a-b", "B")) for _ in range(3)]
+        return self.data.joinpath(*(part for part in parts if part))
+
+    def files(self) -> list[Path]:
+        return sorted(path for path in self.data.rglob("*") if path.is_file())
+
+    def write(self) -> None:
+        path = self.folder() / f"f{self.random.randrange(30):02}"
+        self.put(path)
+
+    def put(self, path: Path) -> None:
+        for above in (path, *path.parents):
+            if above.is_symlink() or above.is_file():
+                above.unlink()
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.size += 1
+        path.write_bytes(bytes(self.size))
+
+    def change(self) -> None:
+        self.put(self.random.choice(self.files()))
+
+    def touch(self) -> None:
+        os.utime(self.random.choice(self.files()), ns=(self.size, self.size))
+
+    def mode(self) -> None:
+        path = self.random.choice(self.files())
+        path.chmod(path.stat().st_mode ^ 0o111)
+
+    def remove(self) -> None:
+        self.random.choice(self.files()).unlink()
+
+    def remove_folder(self) -> None:
+        folder = self.folder()
+        if folder != self.data and folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+
+    def empty_folder(self) -> None:
+        path = self.folder() / "empty"
+        if not path.exists() and not any(one.is_file() for one in path.parents):
+            path.mkdir(parents=True)
+
+    def link(self) -> None:
+        path = self.folder() / "link"
+        if not os.path.lexists(path) and path.parent.is_dir():
+            path.symlink_to(self.random.choice(("f01", "f02", "a")))
+
+    def folder_becomes_file(self) -> None:
+        folder = self.folder()
+        if folder != self.data and folder.is_dir():
+            self.put(folder)
+
+    def swap(self) -> None:
+        one, other = self.random.choice(self.files()), self.random.choice(self.files())
+        if one != other:
+            os.rename(one, self.data / "swap")
+            os.rename(other, one)
+            os.rename(self.data / "swap", other)
+
+    def add(self) -> None:
+        with Repo.open(str(self.root)) as repo:
+            (added,) = repo.add(["data"])
+            assert added.files > 10
+            assert encode(repo.project.manifest("data")) == encode(self.plain_manifest(repo))
+
+    def plain_manifest(self, repo: Repo) -> manifests.Manifest:
+        """Return the manifest that a look at everything makes; what is absent stays in it."""
+        entries: dict[str, Entry] = {}
+        for path in self.data.rglob("*"):
+            name = str(path.relative_to(self.data))
+            if path.is_symlink():
+                entries[name] = Entry(symlink=os.readlink(path))
+            elif path.is_file():
+                content = path.read_bytes()
+                executable = bool(path.stat().st_mode & 0o100)
+                entries[name] = Entry(digest_of(content).hex(), len(content), executable)
+            elif path.is_dir() and not any(path.iterdir()):
+                entries[name] = Entry(dir=True)
+        for name in repo.status()[0].absent:
+            for above in Path(name).parents:  # what is to be filled is no empty folder
+                entries.pop(str(above), None)
+            entries[name] = repo.project.entries(repo.project.manifest("data"))[name]
+        return build("dir", entries).manifest
+
+    def add_part(self) -> None:
+        path = self.random.choice(self.files()).parent
+        if path != self.data:
+            with Repo.open(str(self.root)) as repo:
+                repo.add([str(path)])
+
+    def commit(self) -> None:
+        self.add()
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", "next")
+
+    def checkout(self) -> None:
+        # What stands in the way and is in no manifest is refused.
+        with Repo.open(str(self.root)) as repo, contextlib.suppress(UnsavedError):
+            repo.checkout(force=True)
+
+    def checkout_before(self) -> None:
+        with Repo.open(str(self.root)) as repo:
+            if repo.project.git.has_commit("HEAD~1"):
+                with contextlib.suppress(UnsavedError):
+                    repo.checkout("HEAD~1", force=True)
+
+    def forget_files(self) -> None:
+        """As after a clone: files are absent, and nothing is remembered."""
+        (self.root / ".git/dv/statcache.db").unlink()
+        for path in self.files()[:3]:
+            path.unlink()
+
+    def look(self) -> None:
+        """Nothing happens but one more look."""
+
+    def step(self) -> str:
+        verbs = (
+            *(self.write, self.change, self.touch, self.mode, self.remove, self.remove_folder),
+            *(self.empty_folder, self.link, self.folder_becomes_file, self.swap, self.add),
+            *(self.add, self.add_part, self.commit, self.checkout, self.checkout_before),
+            *(self.forget_files, self.look),
+        )
+        verb = self.random.choice(verbs)
+        while len(self.files()) < 20:
+            self.write()
+        verb()
+        return verb.__name__
+
+
+def seen_by(root: Path) -> list[dict[str, object]]:
+    with Repo.open(str(root)) as repo:
+        return [asdict(one) for one in repo.status()]
+
+
+def seen_without_glances(root: Path) -> list[dict[str, object]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StatCache, "glances", lambda *_: {})
+        patch.setattr(StatCache, "save_glances", lambda *_: None)
+        return seen_by(root)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_status_and_add_are_as_without_glances(tmp_path: Path, seed: int) -> None:
+    model = Model(tmp_path, seed)
+    done = []
+    for _ in range(STEPS):
+        done.append(model.step())
+        first = seen_by(tmp_path)
+        assert first == seen_without_glances(tmp_path), done
+        assert first == seen_by(tmp_path), done
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Count the entries that `status` compares, by run."""
+    counts: list[int] = []
+    compare = status_ops.compare
+
+    def counting(project, scan, wanted, result):  # type: ignore[no-untyped-def]
+        counts.append(len(wanted))
+        compare(project, scan, wanted, result)
+
+    monkeypatch.setattr(status_ops, "compare", counting)
+    yield counts
+
+
+def test_what_is_unchanged_is_not_listed(tmp_path: Path, counted: list[int]) -> None:
+    model = Model(tmp_path, 1)
+    seen_by(tmp_path)
+    assert counted[-1] == 0  # add knows that what it added agrees
+    every = len(model.files())
+    changed = model.files()[0]
+    model.put(changed)
+    seen_by(tmp_path)
+    beside = sum(path.parent == changed.parent for path in model.files())
+    assert beside <= counted.pop() < every
+    model.add()
+    seen_by(tmp_path)
+    assert counted[-1] == 0
+
+
+def test_a_look_by_two_processes_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dvtool import look
+
+    model = Model(tmp_path, 2)
+    folders = ["data", *sorted(str(one.relative_to(tmp_path)) for one in model.data.rglob("?"))]
+    alone = look.looks_at(str(tmp_path), folders, [3] * len(folders))
+    monkeypatch.setattr(look, "PARALLEL_MIN_NAMES", 1)
+    monkeypatch.setattr(look, "_may_fork", lambda: True)
+    assert look.looks_at(str(tmp_path), folders, [3] * len(folders)) == alone
+    assert None not in alone
+    assert look.looks_at(str(tmp_path), [*folders, "gone", "x"], [3] * (len(folders) + 2)) == [
+        *alone,
+        None,
+        None,
+    ]
+    # A process that was killed leaves the rest to us.
+    monkeypatch.setattr(look, "_answer", lambda *_: os._exit(1))
+    assert look.looks_at(str(tmp_path), folders, [3] * len(folders)) == alone
+
+
+def test_content_that_the_store_lost_is_stored_again(tmp_path: Path) -> None:
+    model = Model(tmp_path, 3)
+    lost = digest_of(model.files()[0].read_bytes())
+    with Repo.open(str(tmp_path)) as repo:
+        store = repo.project.store
+        shards = [ref.digest for ref in repo.project.manifest("data").shards]
+        assert store.db.held_shards(shards) == set(shards)
+        store.drop_chunks([lost])
+        assert store.db.held_shards(shards) == set()
+        assert store.lacking([lost]) == {lost}
+    model.add()
+    with Repo.open(str(tmp_path)) as repo:
+        assert repo.project.store.lacking([lost]) == set()
+        assert repo.project.store.db.held_shards(shards) == set(shards)
