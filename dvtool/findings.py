@@ -88,6 +88,9 @@ class StoreCounts:
     """Of those that are not here: how many no remote is known to have."""
     lists_not_here: int = 0
     unindexed_packs: int = 0
+    to_list: int = 0
+    """Needed contents that packs here have whole and the index does not list, as an interrupted
+    command leaves it: repeating that lists them, and so does a repair."""
     unlisted_chunks: int = 0
     temporary_files: int = 0
     unfinished_drops: int = 0

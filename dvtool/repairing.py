@@ -283,7 +283,7 @@ class _StoreRepair:
         mending.take_from_aside(self.store)
 
     def _finish_leftovers(self) -> None:
-        """Finish interrupted drops, then index the packs that an interrupted command left."""
+        """Finish interrupted drops, then list the packs and files that commands did not list."""
         self.store.drop_chunks(())
         indexed = {pack.digest for pack in self.store.db.packs().values()}
         stray = {
@@ -293,6 +293,8 @@ class _StoreRepair:
         }
         if stray:
             mending.index_packs(self.store, stray)
+        if self.found.untried:
+            self.store.add_tried(self.found.untried)
 
     def _mend_unknown(self) -> None:
         """Mend packs of which nobody here knows what they held.

@@ -247,7 +247,11 @@ class _Fetch:
     def _round(self, known: Known, short: Lacking) -> tuple[list[str], list[DvError]]:
         """Get what can be had; return the names of what is nowhere, and what went wrong."""
         located = self._located(known, short)
-        failed = self._download(plan_packs(located, self._held(located)))
+        plans = plan_packs(located, self._held(located))
+        whole = [plan.pack for plan in plans if plan.whole]
+        if whole:
+            known.expect(whole, {d: chunks for d, chunks in _chunk_names(located) if chunks[1:]})
+        failed = self._download(plans)
         self._finish(known, located, short)
         return short.names_of(digest for digest in short.sizes if digest not in located), failed
 
@@ -484,9 +488,9 @@ class _Fetch:
         self, known: Known, located: Mapping[Digest, Sequence[Located]], short: Lacking
     ) -> None:
         recipes = [
-            Recipe(digest, short.sizes[digest], tuple(chunk.placement.digest for chunk in chunks))
-            for digest, chunks in located.items()
-            if len(chunks) > 1
+            Recipe(digest, short.sizes[digest], chunks)
+            for digest, chunks in _chunk_names(located)
+            if chunks[1:]
         ]
         self.store.add_tried(recipes)
         self._learn(known)
@@ -496,6 +500,14 @@ class _Fetch:
         mine = {pack.digest for pack in self.store.db.packs().values()}
         packs = {pack for shard in self.shards.values() for pack in shard.packs()}
         known.learn(self.shards, packs, held=mine)
+
+
+def _chunk_names(
+    located: Mapping[Digest, Sequence[Located]],
+) -> Iterator[tuple[Digest, tuple[Digest, ...]]]:
+    """Yield each file with its chunks."""
+    for digest, chunks in located.items():
+        yield digest, tuple(chunk.placement.digest for chunk in chunks)
 
 
 def _run_of(entries: Entries, ref: ShardRef) -> Entries:

@@ -415,9 +415,8 @@ class Database:
 
     def add_remote_recipes(self, remote: int, recipes: Mapping[Digest, Iterable[Digest]]) -> None:
         """Remember how a remote says that files are put together, which nothing here verified."""
-        rows = sorted((remote, digest, b"".join(chunks)) for digest, chunks in recipes.items())
         with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO remote_recipes VALUES (?,?,?)", rows)
+            self._add_remote_recipes(remote, recipes)
 
     def remote_recipes(
         self, remote: int, digests: Iterable[Digest]
@@ -428,6 +427,25 @@ class Database:
             digests,
         )
         return {digest: split(chunks) for digest, chunks in rows}
+
+    def add_remote_layout(
+        self,
+        remote: int,
+        packs: Iterable[tuple[RemotePack, str]],
+        recipes: Mapping[Digest, Iterable[Digest]],
+    ) -> None:
+        """Remember packs, each with its key, and recipes as a remote has them, in one go.
+
+        What is known of a pack already stays.
+        """
+        with self._db:
+            for pack, key in packs:
+                self._remote_pack(remote, pack)
+                self._db.execute(
+                    "INSERT OR IGNORE INTO remote_objects VALUES (?,?,?,NULL)",
+                    (remote, key, pack.size),
+                )
+            self._add_remote_recipes(remote, recipes)
 
     def add_pushed_commits(self, remote: int, commits: Iterable[str]) -> None:
         """Remember commits whose manifests, and those of all commits before, a remote has."""
@@ -481,6 +499,10 @@ class Database:
             "INSERT OR REPLACE INTO recipes VALUES (?, ?, ?)",
             sorted((r.digest, r.size, b"".join(r.chunks)) for r in recipes),
         )
+
+    def _add_remote_recipes(self, remote: int, recipes: Mapping[Digest, Iterable[Digest]]) -> None:
+        rows = sorted((remote, digest, b"".join(chunks)) for digest, chunks in recipes.items())
+        self._db.executemany("INSERT OR REPLACE INTO remote_recipes VALUES (?,?,?)", rows)
 
     def _select(self, head: str, keys: Iterable[K]) -> Iterator[Row]:
         for batch in _batches(keys):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.pack import TRAILER, PackIndex, read_index
+from dvtool.pack import TRAILER, PackIndex, Recipe, read_index
+from dvtool.store.local import LocalStore
 from dvtool.store.remote import pack_key
 from tests.cli.conftest import Ran, Work
 from tests.scenario import noise
@@ -220,6 +221,55 @@ def test_rows_that_are_wrong(stored: Work, kind: str, sql: str) -> None:
     found = kinds(stored.dv("fsck", "--json", code=6))
     assert (kind, False) in found
     assert {one for one, _ in found} <= {"index", "recipe"}
+
+
+def _forget_pack(work: Work, pack: Path) -> None:
+    """Take from the index what a command writes there last: the pack, its chunks, its recipes."""
+    files = [f"x'{recipe.digest.hex()}'" for recipe in index_of(pack).recipes]
+    _sql(
+        work,
+        f"DELETE FROM chunks WHERE pack = (SELECT id FROM packs WHERE digest = x'{pack.name}')",
+        f"DELETE FROM packs WHERE digest = x'{pack.name}'",
+        f"DELETE FROM recipes WHERE digest IN ({','.join(files)})",
+    )
+
+
+def test_a_pack_that_no_command_came_to_list_is_no_damage(stored: Work) -> None:
+    _forget_pack(stored, big_pack(stored))
+    assert "4 contents are in packs here, but not listed yet" in stored.dv("fsck").err
+    found = stored.dv("fsck", "--json").json
+    assert (found["clean"], found["store"]["to_list"]) == (True, 4)
+    assert found["store"]["not_here"] == 0
+    stored.dv("fsck", "--repair")
+    assert stored.dv("fsck", "--json").json["store"]["to_list"] == 0
+    _restored(stored)
+
+
+def test_files_that_a_fetch_did_not_come_to_list_are_no_damage(
+    stored: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored.dv("push")
+    clone = stored.clone()
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "add_tried", _interrupted)
+        clone.dv("fetch", code=130)
+    found = clone.dv("fsck", "--json").json
+    assert (found["clean"], found["store"]["to_list"]) == (True, 3)
+    again = clone.root.parent / "again"
+    shutil.copytree(clone.root, again)
+    clone.dv("fetch")
+    assert clone.dv("fsck", "--json").json["store"]["to_list"] == 0
+    clone = Work(again)
+    clone.dv("fsck", "--repair")
+    assert clone.dv("fsck", "--json").json["store"]["to_list"] == 0
+    # The same rows of an index in which nothing says that a fetch was under way.
+    _sql(clone, "DELETE FROM recipes", "DELETE FROM remote_recipes")
+    assert kinds(clone.dv("fsck", "--json", code=6)) == [("index", False)]
+
+
+def _interrupted(_store: LocalStore, recipes: list[Recipe]) -> None:
+    if recipes:
+        raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("text", [b"not a database at all" * 300, b""])
