@@ -216,6 +216,7 @@ def _remote_text(counts: RemoteCounts) -> str:
         text += f"; {counts.md5_equal:,} with the MD5 of the pack here"
     if counts.packs_read:
         text += f"; {count_text(counts.packs_read, 'pack')}, {size_text(counts.bytes_read)} read"
+        text += f", {count_text(counts.files_made, 'large file')} put together"
     if counts.seed is not None:
         text += f" (--seed {counts.seed})"
     return text

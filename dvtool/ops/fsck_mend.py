@@ -63,6 +63,8 @@ class _Shard:
     old: FetchedShard | None
     chunks: dict[Digest, tuple[Digest, ...]] = field(default_factory=dict)
     """Content -> its chunks, where these are known."""
+    doubted: Set[Digest] = frozenset()
+    """Contents that do not come out of the places it says: only what was tried here says how."""
 
 
 def mend_remote(
@@ -263,6 +265,8 @@ class _Mend:
         if len(locations) < len(contents):
             raise MissingError(_no_copy(len(contents) - len(locations)))
         self._put_shard(digest, encode_object(shard.text, locations), locations)
+        # What was learned from the shard as it was is to mislead nobody any more.
+        self.known.expect((), {c: shard.chunks[c] for c in shard.doubted if c in shard.chunks})
         if lost:
             self._failed(shard_key(digest), _no_copy(lost))
         else:
@@ -273,7 +277,8 @@ class _Mend:
         with contextlib.suppress(CorruptError, ObjectMissing):
             old = self.remote.read_shard(digest)
         if old is not None:
-            return _Shard(old.text, old.entries, old)
+            doubted = frozenset(self.found.misplaced.get(digest, ()))
+            return _Shard(old.text, old.entries, old, doubted=doubted)
         if text is None:
             raise MissingError("the list of files is not here either")
         return _Shard(text, decode_any_shard(text, digest), None)
@@ -283,7 +288,8 @@ class _Mend:
         hints = self.known.chunk_lists(contents)
         said = shard.old.locations if shard.old is not None else {}
         own = {content: tuple(c.placement.digest for c in said[content]) for content in said}
-        shard.chunks = {**hints, **own, **self.store.chunk_lists(contents)}
+        guessed = {c: chunks for c, chunks in (hints | own).items() if c not in shard.doubted}
+        shard.chunks = {**guessed, **self.store.chunk_lists(contents)}
 
     def _homeless(self, shard: _Shard, contents: Iterable[Digest], *, bad: bool) -> set[Digest]:
         """Return the contents with a chunk for which the remote has no sound place."""
@@ -345,7 +351,9 @@ class _Mend:
                 locations[content] = found
             elif old:
                 locations[content] = old
-            lost += not all(self._is_sound(place, bad=bad) for place in locations.get(content, ()))
+            doubtful = content in shard.doubted and not chunks
+            places = locations.get(content, ())
+            lost += doubtful or not all(self._is_sound(place, bad=bad) for place in places)
         return locations, lost
 
     def _place(self, chunk: Digest, was: Located | None, *, bad: bool) -> Located | None:

@@ -27,7 +27,7 @@ LAYERS = [
     ["ignore"],
     [
         *("store", "store.database", "store.local", "store.remote", "store.known"),
-        *("store.proof", "store.packcheck", "store.mending", "store.probe"),
+        *("store.proof", "store.packcheck", "store.mending", "store.probe", "store.assembly"),
         *("store.tombstones", "store.survey", "store.moving"),
     ],
     ["store.examine"],
@@ -56,6 +56,7 @@ SIDEWAYS = {
     "store.known": {"store.database", "store.remote"},
     "store.mending": {"store.local", "store.packcheck"},
     "store.probe": {"store.local", "store.packcheck", "store.remote"},
+    "store.assembly": {"store.local", "store.packcheck", "store.probe", "store.remote"},
     "store.proof": {"store.known", "store.remote", "store.tombstones"},
     "store.tombstones": {"store.remote"},
     "store.survey": {"store.remote", "store.tombstones"},
