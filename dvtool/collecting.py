@@ -22,7 +22,7 @@ from dvtool.errors import (
     listing,
 )
 from dvtool.git import Git
-from dvtool.ignore import UNFINISHED
+from dvtool.ignore import UNFINISHED, hide_unfinished
 from dvtool.manifest import MANIFEST_SIZE_MAX_BYTES, SUFFIX, Manifest, decode, manifest_digest
 from dvtool.ops import gc as gc_ops
 from dvtool.ops import remotegc as remote_ops
@@ -140,7 +140,7 @@ def collect_local(project: Project, settings: Settings, request: LocalRequest) -
     if request.dry_run:
         result.losing = _losing(project, todo.chunks.difference(held.chunks))
     else:
-        with _all_worktrees_locked(project.git):
+        with all_worktrees_locked(project.git):
             fresh = [
                 one
                 for one in every_manifest(project)
@@ -213,7 +213,7 @@ def _held(
 
 
 @contextlib.contextmanager
-def _all_worktrees_locked(git: Git) -> Iterator[None]:
+def all_worktrees_locked(git: Git) -> Iterator[None]:
     """Keep every command that relies on the store's content from running meanwhile.
 
     They write a manifest for it only at their end, so nobody could tell that they need it.
@@ -230,6 +230,7 @@ def _all_worktrees_locked(git: Git) -> Iterator[None]:
                     f"another dv command has been changing a worktree for {LOCK_WAIT_S} s ({path})",
                     hint="wait for it to end, then repeat the command",
                 ) from error
+        hide_unfinished(git.common_dir)
         yield
 
 

@@ -42,7 +42,7 @@ def fsck(
     aside = None
     if rebuild:
         usable = store_ops.index_is_usable(project)
-        aside = mending.rebuild(project.store, hints=usable)
+        aside = mending.rebuild(project.store, usable=usable)
     report = checking.run()
     if aside is not None:
         report.done.append(_rebuilt(project.store, aside))
@@ -260,7 +260,7 @@ class _StoreRepair:
     # --- what is here ---------------------------------------------------------------------
 
     def _rebuild(self) -> None:
-        aside = mending.rebuild(self.store, hints=self.found.usable)
+        aside = mending.rebuild(self.store, usable=self.found.usable)
         if aside is not None:
             self.report.done.append(_rebuilt(self.store, aside))
 

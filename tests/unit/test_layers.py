@@ -54,7 +54,7 @@ SIDEWAYS = {
     "manifest": {"chunker"},
     "store.local": {"store.database"},
     "store.known": {"store.database", "store.remote"},
-    "store.mending": {"store.local", "store.packcheck"},
+    "store.mending": {"store.database", "store.local", "store.packcheck"},
     "store.probe": {"store.local", "store.packcheck", "store.remote"},
     "store.assembly": {"store.local", "store.packcheck", "store.probe", "store.remote"},
     "store.proof": {"store.known", "store.remote", "store.tombstones"},
