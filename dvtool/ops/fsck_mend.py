@@ -403,10 +403,9 @@ class _Mend:
         names = sorted(self.found.bad_roots)
         if not names:
             return
-        # Asked now: a new root takes their place in what is known.
         named_by = {name: self.known.named_by_root(name) for name in names}
         rooted = self._rooted()
-        self._add_root(
+        added = self._add_root(
             [one for digest, one in self._manifests_here().items() if digest not in rooted]
         )
         rooted = self._rooted()
@@ -417,10 +416,17 @@ class _Mend:
                 self._set_aside(key)
                 self.remote.backend.delete(key)
                 self._repaired(key, "other roots name all that it named; it is in aside/")
+            elif named:
+                self._failed(key, "not all that it named is whole there: run dv push, then repeat")
             else:
                 self._failed(
                     key, "it may name manifests of other clones; repeat this in the one that pushed"
                 )
+        # Not before: it takes the place of what is known of the damaged ones, which a repetition
+        # of this needs, should it be interrupted.
+        for info, name, manifests in added:
+            self.known.add_objects([info])
+            self.known.add_root(name, manifests)
 
     def _rooted(self) -> set[Digest]:
         """Return the manifests that sound roots name, without roots that a gc is to remove."""
@@ -433,21 +439,25 @@ class _Mend:
                     rooted.update(bytes.fromhex(one.manifest) for one in root.manifests)
         return rooted
 
-    def _add_root(self, wanted: Sequence[RootManifest]) -> None:
-        """Add a root for those of the manifests of which the remote has everything."""
+    def _add_root(
+        self, wanted: Sequence[RootManifest]
+    ) -> list[tuple[ObjectInfo, str, list[Digest]]]:
+        """Add a root for those of the manifests of which the remote has everything.
+
+        Return it, its id and the manifests; nothing if there are none.
+        """
         pointed = self._pointed({bytes.fromhex(shard) for one in wanted for shard in one.shards})
         whole = [one for one in wanted if all(bytes.fromhex(s) in pointed for s in one.shards)]
         shards = {bytes.fromhex(shard) for one in whole for shard in one.shards}
         packs = {pack for shard in shards for pack in pointed[shard]}
         if not whole:
-            return
+            return []
         with self.tombstones.claimed(shards=shards, packs={pack.digest for pack in packs}):
             expected: dict[str, int | None] = dict.fromkeys(map(shard_key, shards))
             require(self.remote, expected | {pack_key(pack.digest): pack.size for pack in packs})
             name, info = self.remote.put_root(self.repo_id, whole)
             self._prove({info.key: info.size})
-        self.known.add_objects([info])
-        self.known.add_root(name, [bytes.fromhex(one.manifest) for one in whole])
+        return [(info, name, [bytes.fromhex(one.manifest) for one in whole])]
 
     def _pointed(self, shards: Collection[Digest]) -> dict[Digest, set[RemotePack]]:
         """Return shard -> the packs it points to, for shards that are whole there, packs too."""
