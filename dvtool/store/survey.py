@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -24,14 +25,18 @@ LIVE_SHARE_MIN = 0.5
 PACKS, SHARDS, ROOTS = "packs/", "shards/", "roots/"
 _OBJECT = re.compile(r"(?:packs|shards)/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _ROOT = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
+_SIZE_MASK = (1 << 32) - 1
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class ShardUse:
-    """What one shard needs: pack -> (offset, stored size) of the frames, and the packs' sizes."""
+    """What one shard needs: pack -> the frames, each as `frame_number` has it, and packs' sizes.
 
-    frames: Mapping[Digest, frozenset[tuple[int, int]]]
+    A remote has millions of frames: so a frame takes eight bytes here.
+    """
+
+    frames: Mapping[Digest, array[int]]
     sizes: Mapping[Digest, int]
     bytes: int
 
@@ -205,16 +210,22 @@ def _read_shards(remote: RemoteStore, result: Survey, names: Collection[str]) ->
 
 def shard_use(shard: FetchedShard) -> ShardUse:
     """Return which frames of which packs a shard needs, and how much content it has."""
-    frames: dict[Digest, set[tuple[int, int]]] = {}
+    frames: dict[Digest, set[int]] = {}
     sizes: dict[Digest, int] = {}
     total = 0
     for chunks in shard.locations.values():
         for chunk in chunks:
             place = chunk.placement
-            frames.setdefault(chunk.pack.digest, set()).add((place.frame_offset, place.frame_size))
+            frame = frame_number(place.frame_offset, place.frame_size)
+            frames.setdefault(chunk.pack.digest, set()).add(frame)
             sizes[chunk.pack.digest] = chunk.pack.size
             total += place.size
-    return ShardUse({pack: frozenset(some) for pack, some in frames.items()}, sizes, total)
+    return ShardUse({pack: array("Q", some) for pack, some in frames.items()}, sizes, total)
+
+
+def frame_number(offset: int, size: int) -> int:
+    """Return a frame's offset and stored size, both below 4 GiB, as one number."""
+    return offset << 32 | size
 
 
 def _absent(remote: RemoteStore, result: Survey, needed: Iterable[str]) -> dict[str, str]:
@@ -238,11 +249,15 @@ def _absent(remote: RemoteStore, result: Survey, needed: Iterable[str]) -> dict[
 
 def live_bytes(there: Survey, shards: Iterable[str]) -> dict[str, int]:
     """Return key of a pack -> bytes of the frames in it that these shards need."""
-    frames: dict[Digest, set[tuple[int, int]]] = {}
+    frames: dict[Digest, list[array[int]]] = {}
     for name in shards:
         for pack, some in there.shards[name].frames.items():
-            frames.setdefault(pack, set()).update(some)
-    return {pack_key(pack): sum(size for _, size in some) for pack, some in frames.items()}
+            frames.setdefault(pack, []).append(some)
+    # Of one pack after the other, so that only of one a frame takes more than its eight bytes.
+    return {
+        pack_key(pack): sum(frame & _SIZE_MASK for frame in set().union(*some))
+        for pack, some in frames.items()
+    }
 
 
 def _measure(remote: RemoteStore, result: Survey, needed: Iterable[str]) -> None:

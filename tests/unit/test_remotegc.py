@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import time
+from array import array
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from dvtool.digest import Digest, digest_of
 from dvtool.errors import BusyError, CorruptError, RemoteForbidden
 from dvtool.ops import remotegc
 from dvtool.store.remote import RemoteStore, Root, RootManifest, pack_key, root_key, shard_key
-from dvtool.store.survey import RootThere, ShardUse, Survey
+from dvtool.store.survey import RootThere, ShardUse, Survey, frame_number
 from dvtool.store.tombstones import Tombstone, Tombstones
 from tests.faulty import Faulty
 
@@ -48,7 +49,9 @@ def there(
         info = ObjectInfo(key, 100, modified_s=NOW_S - 3600)
         result.roots[key] = RootThere(key, info, root)
     for name, pointed in shards.items():
-        frames = {named(pack): frozenset({(0, size)}) for pack, size in pointed.items()}
+        frames = {
+            named(pack): array("Q", [frame_number(0, size)]) for pack, size in pointed.items()
+        }
         sizes = {named(pack): packs.get(pack, 1) for pack in pointed}
         result.shards[named(name).hex()] = ShardUse(frames, sizes, 1)
         key = shard_key(named(name))
