@@ -30,6 +30,7 @@ from dvtool.project import LOCK_WAIT_S, Project
 from dvtool.saved import FOLDER as SAVED
 from dvtool.settings import Settings
 from dvtool.store.known import Known
+from dvtool.store.moving import Here
 from dvtool.store.proof import Kept, kept_chunks
 from dvtool.workspace import Workspace
 
@@ -275,7 +276,7 @@ def collect_remote(
         expiry=expiry,
         grace_s=request.grace_s,
         dry_run=request.dry_run,
-        temp_path=project.store.temp_path,
+        here=Here(project.store.temp_path, project.progress),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from array import array
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from dvtool.digest import Digest
 from dvtool.errors import CorruptError, MissingError, ObjectMissing, listing
 from dvtool.pack import MAGIC, TRAILER
 from dvtool.parallel import run_bounded
+from dvtool.progress import SILENT, Progress
 from dvtool.store.remote import FetchedShard, RemoteStore, Root, pack_key, shard_key
 from dvtool.store.tombstones import Claim
 
@@ -39,6 +41,8 @@ class ShardUse:
     frames: Mapping[Digest, array[int]]
     sizes: Mapping[Digest, int]
     bytes: int
+    chunks: Mapping[Digest, int] = field(default_factory=dict)
+    """Pack -> how many chunks the shard has in it, those counted again that it has again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +100,18 @@ class Survey:
 
 
 def survey(
-    remote: RemoteStore, claims: Collection[Claim], *, besides: Collection[str] = ()
+    remote: RemoteStore,
+    claims: Collection[Claim],
+    *,
+    besides: Collection[str] = (),
+    progress: Progress = SILENT,
 ) -> Survey:
     """Return what `look_over` does, if all of it is sound.
 
     CorruptError, naming them, if roots, shards or packs that are needed are damaged or gone: what
     they would have named cannot be known, so nothing may be called dead.
     """
-    result = look_over(remote, claims, besides=besides)
+    result = look_over(remote, claims, besides=besides, progress=progress)
     if result.faults:
         raise CorruptError(
             f"{remote.url} is not whole, so what is dead there cannot be told; "
@@ -115,7 +123,11 @@ def survey(
 
 
 def look_over(
-    remote: RemoteStore, claims: Collection[Claim], *, besides: Collection[str] = ()
+    remote: RemoteStore,
+    claims: Collection[Claim],
+    *,
+    besides: Collection[str] = (),
+    progress: Progress = SILENT,
 ) -> Survey:
     """Read all roots and the shards that they and the claims name; then list the objects.
 
@@ -123,11 +135,13 @@ def look_over(
     stands in `faults`.
     """
     result = Survey()
+    progress.start("reading lists", total_bytes=None)
     _read_roots(remote, result, besides)
     needed = sorted({name for root in result.roots.values() for name in root.shards})
-    faulty = _read_shards(remote, result, needed)
+    faulty = _read_shards(remote, result, needed, progress)
     claimed = {name for claim in claims for name in claim.shards if _HEX.fullmatch(name)}
     _read_shards(remote, result, sorted(claimed - set(needed)))  # they need not be there yet
+    progress.finish()
     for top in (PACKS, SHARDS):
         for info in remote.backend.list(top):
             if _OBJECT.fullmatch(info.key):
@@ -187,24 +201,27 @@ def _root_or_fault(remote: RemoteStore, key: str) -> Root | str | None:
     return root
 
 
-def _read_shards(remote: RemoteStore, result: Survey, names: Collection[str]) -> dict[str, str]:
+def _read_shards(
+    remote: RemoteStore, result: Survey, names: Collection[str], progress: Progress = SILENT
+) -> dict[str, str]:
     """Learn what shards need; return name -> what is wrong for those that cannot be read."""
 
-    def read(name: str) -> ShardUse | str:
+    def read(name: str) -> tuple[ShardUse, int] | str:
         try:
             shard = remote.read_shard(bytes.fromhex(name))
         except (CorruptError, MissingError) as error:
             return str(error)
         if not shard.complete:
             return f"{shard_key(bytes.fromhex(name))} does not say where all of its content is"
-        return shard_use(shard)
+        return shard_use(shard), shard.size
 
     faulty: dict[str, str] = {}
     for name, found in run_bounded(read, names):
-        if isinstance(found, ShardUse):
-            result.shards[name] = found
-        else:
+        if isinstance(found, str):
             faulty[name] = found
+        else:
+            result.shards[name], size = found
+            progress.advance(size)
     return faulty
 
 
@@ -212,6 +229,7 @@ def shard_use(shard: FetchedShard) -> ShardUse:
     """Return which frames of which packs a shard needs, and how much content it has."""
     frames: dict[Digest, set[int]] = {}
     sizes: dict[Digest, int] = {}
+    counts: Counter[Digest] = Counter()
     total = 0
     for chunks in shard.locations.values():
         for chunk in chunks:
@@ -219,8 +237,10 @@ def shard_use(shard: FetchedShard) -> ShardUse:
             frame = frame_number(place.frame_offset, place.frame_size)
             frames.setdefault(chunk.pack.digest, set()).add(frame)
             sizes[chunk.pack.digest] = chunk.pack.size
+            counts[chunk.pack.digest] += 1
             total += place.size
-    return ShardUse({pack: array("Q", some) for pack, some in frames.items()}, sizes, total)
+    numbers = {pack: array("Q", some) for pack, some in frames.items()}
+    return ShardUse(numbers, sizes, total, dict(counts))
 
 
 def frame_number(offset: int, size: int) -> int:

@@ -15,6 +15,7 @@ from dvtool.backend.local import LocalBackend
 from dvtool.digest import Digest, digest_of
 from dvtool.errors import BusyError, CorruptError, RemoteForbidden
 from dvtool.ops import remotegc
+from dvtool.store import moving
 from dvtool.store.remote import RemoteStore, Root, RootManifest, pack_key, root_key, shard_key
 from dvtool.store.survey import RootThere, ShardUse, Survey, frame_number
 from dvtool.store.tombstones import Tombstone, Tombstones
@@ -172,7 +173,7 @@ def remote(tmp_path: Path) -> RemoteStore:
 
 
 def collect(remote: RemoteStore, grace_s: float) -> remotegc.Collected:
-    return remotegc.collect(remote, repo=REPO, grace_s=grace_s, temp_path=lambda: "")
+    return remotegc.collect(remote, repo=REPO, grace_s=grace_s, here=moving.Here(lambda: ""))
 
 
 def test_without_permission_to_remove_nothing_is_written(remote: RemoteStore) -> None:
