@@ -180,7 +180,8 @@ def _refuse_shared(project: Project, request: LocalRequest) -> None:
         raise UsageError(
             f"the store {project.store.path} may serve other repositories too (store.path), and "
             "what they need is not known here",
-            hint="without --unpushed, only what a remote holds is freed",
+            hint="leave --unpushed out, which frees what a remote holds: dv push, then dv gc; or, "
+            "if no other repository uses this store, move it to .git/dv and unset store.path",
         )
 
 
