@@ -106,7 +106,7 @@ class Checking:
 
     def _name_lost(self, found: RemoteCheck) -> None:
         """Name what is neither here nor there, nor known to be on another remote."""
-        lost = self.store.lacking - found.held
+        lost = self.store.lacking - self.store.unlisted - found.held
         if lost and len(self.project.config.remotes()) > 1 and self.store.usable:
             lost -= store_ops.known_of_remotes(self.project, lost)
         if lost:

@@ -22,7 +22,7 @@ from dvtool.errors import (
     listing,
 )
 from dvtool.git import Git
-from dvtool.ignore import UNFINISHED
+from dvtool.ignore import UNFINISHED, hide_unfinished
 from dvtool.manifest import MANIFEST_SIZE_MAX_BYTES, SUFFIX, Manifest, decode, manifest_digest
 from dvtool.ops import gc as gc_ops
 from dvtool.ops import remotegc as remote_ops
@@ -30,6 +30,7 @@ from dvtool.project import LOCK_WAIT_S, Project
 from dvtool.saved import FOLDER as SAVED
 from dvtool.settings import Settings
 from dvtool.store.known import Known
+from dvtool.store.moving import Here
 from dvtool.store.proof import Kept, kept_chunks
 from dvtool.workspace import Workspace
 
@@ -140,7 +141,7 @@ def collect_local(project: Project, settings: Settings, request: LocalRequest) -
     if request.dry_run:
         result.losing = _losing(project, todo.chunks.difference(held.chunks))
     else:
-        with _all_worktrees_locked(project.git):
+        with all_worktrees_locked(project.git):
             fresh = [
                 one
                 for one in every_manifest(project)
@@ -179,7 +180,8 @@ def _refuse_shared(project: Project, request: LocalRequest) -> None:
         raise UsageError(
             f"the store {project.store.path} may serve other repositories too (store.path), and "
             "what they need is not known here",
-            hint="without --unpushed, only what a remote holds is freed",
+            hint="leave --unpushed out, which frees what a remote holds: dv push, then dv gc; or, "
+            "if no other repository uses this store, move it to .git/dv and unset store.path",
         )
 
 
@@ -213,7 +215,7 @@ def _held(
 
 
 @contextlib.contextmanager
-def _all_worktrees_locked(git: Git) -> Iterator[None]:
+def all_worktrees_locked(git: Git) -> Iterator[None]:
     """Keep every command that relies on the store's content from running meanwhile.
 
     They write a manifest for it only at their end, so nobody could tell that they need it.
@@ -230,6 +232,7 @@ def _all_worktrees_locked(git: Git) -> Iterator[None]:
                     f"another dv command has been changing a worktree for {LOCK_WAIT_S} s ({path})",
                     hint="wait for it to end, then repeat the command",
                 ) from error
+        hide_unfinished(git.common_dir)
         yield
 
 
@@ -274,7 +277,7 @@ def collect_remote(
         expiry=expiry,
         grace_s=request.grace_s,
         dry_run=request.dry_run,
-        temp_path=project.store.temp_path,
+        here=Here(project.store.temp_path, project.progress),
     )
 
 

@@ -88,6 +88,9 @@ class StoreCounts:
     """Of those that are not here: how many no remote is known to have."""
     lists_not_here: int = 0
     unindexed_packs: int = 0
+    to_list: int = 0
+    """Needed contents that packs here have whole and the index does not list, as an interrupted
+    command leaves it: repeating that lists them, and so does a repair."""
     unlisted_chunks: int = 0
     temporary_files: int = 0
     unfinished_drops: int = 0
@@ -116,6 +119,8 @@ class RemoteCounts:
     md5_equal: int = 0
     packs_read: int = 0
     bytes_read: int = 0
+    files_made: int = 0
+    """Files of several chunks that were put together; of others, the one chunk was checked."""
     shards: int = 0
     locations: int = 0
     roots: int = 0
@@ -168,6 +173,8 @@ class RemoteCheck:
     """Packs that are gone, damaged or other than stated; with what was found in it, if read."""
     bad_shards: set[Digest] = field(default_factory=set)
     """Shards that are gone, damaged, or point to where their content is not."""
+    misplaced: dict[Digest, set[Digest]] = field(default_factory=dict)
+    """Shard -> the contents that do not come out if its places are read in their order."""
     bad_roots: set[str] = field(default_factory=set)
     mark_lost: bool = False
     rooted: dict[Digest, str] = field(default_factory=dict)

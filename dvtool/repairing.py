@@ -42,7 +42,7 @@ def fsck(
     aside = None
     if rebuild:
         usable = store_ops.index_is_usable(project)
-        aside = mending.rebuild(project.store, hints=usable)
+        aside = mending.rebuild(project.store, usable=usable)
     report = checking.run()
     if aside is not None:
         report.done.append(_rebuilt(project.store, aside))
@@ -260,7 +260,7 @@ class _StoreRepair:
     # --- what is here ---------------------------------------------------------------------
 
     def _rebuild(self) -> None:
-        aside = mending.rebuild(self.store, hints=self.found.usable)
+        aside = mending.rebuild(self.store, usable=self.found.usable)
         if aside is not None:
             self.report.done.append(_rebuilt(self.store, aside))
 
@@ -283,7 +283,7 @@ class _StoreRepair:
         mending.take_from_aside(self.store)
 
     def _finish_leftovers(self) -> None:
-        """Finish interrupted drops, then index the packs that an interrupted command left."""
+        """Finish interrupted drops, then list the packs and files that commands did not list."""
         self.store.drop_chunks(())
         indexed = {pack.digest for pack in self.store.db.packs().values()}
         stray = {
@@ -293,6 +293,8 @@ class _StoreRepair:
         }
         if stray:
             mending.index_packs(self.store, stray)
+        if self.found.untried:
+            self.store.add_tried(self.found.untried)
 
     def _mend_unknown(self) -> None:
         """Mend packs of which nobody here knows what they held.

@@ -644,8 +644,7 @@ class Repo:
         asked = checking.asked(workspace, remote, deep)
         if not (repair or rebuild):
             return checking.check(self.project, self.settings, asked)
-        bare = self.project.git.worktree is None
-        with contextlib.nullcontext() if bare else self.project.lock():
+        with collecting.all_worktrees_locked(self.project.git):
             report = repairing.fsck(
                 self.project, self.settings, asked, repair=repair, rebuild=rebuild
             )

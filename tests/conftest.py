@@ -27,6 +27,7 @@ SAMPLED = {
     "tests/s3/test_hostile.py": 2,
     "tests/s3/test_hostile_remote.py": 4,
     "tests/s3/test_killed.py": 4,
+    "tests/s3/test_killed_requests.py": 15,
     "tests/s3/test_two_at_once.py": 2,
 }
 """Tables of like cases, of which one in so many is run unless DV_TEST_ALL is set.

@@ -198,18 +198,20 @@ BREAKS = (
         "            look = tombstones.look()\n"
         "            now_s = look.now_s(mark)\n"
         "            info = look.tombstones.get(grave.name)\n"
-        "            if info is None or age_s(info, grave.tombstone.created, now_s) < grace_s:\n"
+        "            if info is None or "
+        "age_s(info, grave.tombstone.created, now_s) < rule.grace_s:\n"
         "                return None\n"
         "            there = _survey_for(remote, tombstones.claims(look, now_s), "
-        "grave.tombstone, due)\n",
+        "grave.tombstone, rule)\n",
         "        look = tombstones.look()\n"
         "        now_s = time.time()\n"
         "        there = _survey_for(remote, tombstones.claims(look, now_s), "
-        "grave.tombstone, due)\n"
+        "grave.tombstone, rule)\n"
         "        mark = tombstones.begin_sweep(grave.name)\n"
         "        try:\n"
         "            info = look.tombstones.get(grave.name)\n"
-        "            if info is None or age_s(info, grave.tombstone.created, now_s) < grace_s:\n"
+        "            if info is None or "
+        "age_s(info, grave.tombstone.created, now_s) < rule.grace_s:\n"
         "                return None\n",
         ("tests/model/test_real_code.py::test_push_of_what_is_being_swept",),
     ),
@@ -217,8 +219,8 @@ BREAKS = (
         "gc heeds no claims",
         1,
         "dvtool/ops/remotegc.py",
-        "_survey_for(remote, tombstones.claims(look, now_s), grave.tombstone, due)",
-        "_survey_for(remote, [], grave.tombstone, due)",
+        "_survey_for(remote, tombstones.claims(look, now_s), grave.tombstone, rule)",
+        "_survey_for(remote, [], grave.tombstone, rule)",
         ("tests/model/test_real_code.py::test_push_of_what_is_being_swept",),
     ),
     Break(

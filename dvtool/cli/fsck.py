@@ -180,6 +180,12 @@ def _store_notes(counts: StoreCounts) -> Iterator[str]:
         yield f"{count_text(counts.lists_not_here, 'list')} of files not here, nor looked into"
     if counts.unread_manifests:
         yield f"{count_text(counts.unread_manifests, 'manifest')} in history cannot be read"
+    if counts.to_list:
+        verb = "is" if counts.to_list == 1 else "are"
+        yield (
+            f"{count_text(counts.to_list, 'content')} {verb} in packs here, but not listed yet, as "
+            "an interrupted command leaves it: repeat that, or run dv fsck --repair"
+        )
     leftovers = {
         "pack that the index does not list": counts.unindexed_packs,
         "unfinished file": counts.temporary_files,
@@ -210,6 +216,7 @@ def _remote_text(counts: RemoteCounts) -> str:
         text += f"; {counts.md5_equal:,} with the MD5 of the pack here"
     if counts.packs_read:
         text += f"; {count_text(counts.packs_read, 'pack')}, {size_text(counts.bytes_read)} read"
+        text += f", {count_text(counts.files_made, 'large file')} put together"
     if counts.seed is not None:
         text += f" (--seed {counts.seed})"
     return text

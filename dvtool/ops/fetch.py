@@ -252,7 +252,11 @@ class _Fetch:
             for digest, chunks in located.items()
             if len(chunks) > 1
         ]
-        failed = self._download(plan_packs(located, self._held(located)), recipes)
+        plans = plan_packs(located, self._held(located))
+        whole = [plan.pack for plan in plans if plan.whole]
+        if whole:
+            known.expect(whole, {recipe.digest: recipe.chunks for recipe in recipes})
+        failed = self._download(plans, recipes)
         self.store.add_tried(recipes)
         self._learn(known)
         return short.names_of(digest for digest in short.sizes if digest not in located), failed

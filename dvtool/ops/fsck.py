@@ -55,6 +55,10 @@ class StoreCheck:
     """Of those: contents with a chunk that no pack here has any more."""
     lacking: set[Digest] = field(default_factory=set)
     """Needed contents that the index does not have whole."""
+    unlisted: set[Digest] = field(default_factory=set)
+    """Of those: contents that packs here do have whole."""
+    untried: list[Recipe] = field(default_factory=list)
+    """Recipes of needed contents that packs have and the index has not."""
     usable: bool = False
     """Whether the index could be read."""
     rebuild: bool = False
@@ -78,6 +82,9 @@ class _StoreCheck:
         """Pack -> its number and size in the index."""
         self.bad_in = self.result.bad_in
         self.unlisted: set[Digest] = set()
+        """Chunks that packs have and the index has not."""
+        self.stray: set[Digest] = set()
+        """Chunks, and recipes, in packs that the index does not name at all."""
         self.recipes: dict[Digest, Recipe] = {}
         """Of contents that are needed and lacking, as packs have them."""
 
@@ -210,10 +217,13 @@ class _StoreCheck:
         """Remember what a pack has and the index has not."""
         assert check.index is not None
         digests = set(check.index.chunk_digests) - check.bad
-        self.unlisted |= digests - (self.db.held_chunks(digests) if self.db else set())
-        for recipe in check.index.recipes:
-            if recipe.digest in self.result.lacking:
-                self.recipes[recipe.digest] = recipe
+        fresh = digests - (self.db.held_chunks(digests) if self.db else set())
+        recipes = {r.digest: r for r in check.index.recipes if r.digest in self.result.lacking}
+        self.unlisted |= fresh
+        self.recipes |= recipes
+        doomed = os.path.join(self.store.path, DOOMED, check.digest.hex())
+        if check.digest not in self.numbers and not os.path.exists(doomed):
+            self.stray |= fresh | recipes.keys()
 
     def _find_elsewhere(self) -> None:
         """Look for the chunks that cannot be read in the packs that are sound."""
@@ -311,11 +321,15 @@ class _StoreCheck:
         lacking = self.result.lacking
         elsewhere = _known_of_remotes(self.db, lacking) if self.db else set()
         found = self._in_packs_unlisted(lacking)
-        lost_track = found - elsewhere if self.db else set()
+        lost_track: set[Digest] = set()
         if self.db is None:
             lacking -= found
         else:
             self.counts.unlisted_chunks = len(self.unlisted)
+            self.result.unlisted = found
+            self.result.untried = [self.recipes[one] for one in found if one in self.recipes]
+            lost_track = found - elsewhere - self._unfinished(self.db, found)
+            self.counts.to_list = len(found - lost_track)
         if lost_track:
             self._index_damage(
                 f"does not list content of {len(lost_track):,} files that the packs have",
@@ -327,6 +341,29 @@ class _StoreCheck:
         nowhere = away - elsewhere
         self.counts.nowhere_known = len(nowhere)
         self._name_lost(nowhere)
+
+    def _unfinished(self, db: Database, found: Collection[Digest]) -> set[Digest]:
+        """Return the contents in packs of which the index lacks what a command lists last.
+
+        A pack gets its name before the index names it, in one go with its chunks; so a pack that
+        is not named at all is what an interrupted command leaves. A fetched pack is named before
+        the files in it, but after the remote they come from was noted. What the index lacks else,
+        of packs that it names, no interruption leaves: it was lost.
+        """
+        tried = db.recipes(found)
+        recipes = self.recipes | tried
+        lists = {one: recipes[one].chunks if one in recipes else (one,) for one in found}
+        chunks = {chunk for some in lists.values() for chunk in some}
+        listed = db.held_chunks(chunks) | self.stray
+        noted = tried.keys() | self.stray
+        for number in db.remote_numbers():
+            listed |= db.located(number, chunks - listed).keys()
+            noted |= db.remote_recipes(number, found).keys()
+        return {
+            one
+            for one, some in lists.items()
+            if (one in noted or one not in recipes) and listed.issuperset(some)
+        }
 
     def _name_lost(self, nowhere: Collection[Digest]) -> None:
         """Name what was here and got lost, or is not here where there is no remote at all."""

@@ -63,6 +63,8 @@ class _Shard:
     old: FetchedShard | None
     chunks: dict[Digest, tuple[Digest, ...]] = field(default_factory=dict)
     """Content -> its chunks, where these are known."""
+    doubted: Set[Digest] = frozenset()
+    """Contents that do not come out of the places it says: only what was tried here says how."""
 
 
 def mend_remote(
@@ -263,6 +265,8 @@ class _Mend:
         if len(locations) < len(contents):
             raise MissingError(_no_copy(len(contents) - len(locations)))
         self._put_shard(digest, encode_object(shard.text, locations), locations)
+        # What was learned from the shard as it was is to mislead nobody any more.
+        self.known.expect((), {c: shard.chunks[c] for c in shard.doubted if c in shard.chunks})
         if lost:
             self._failed(shard_key(digest), _no_copy(lost))
         else:
@@ -273,7 +277,8 @@ class _Mend:
         with contextlib.suppress(CorruptError, ObjectMissing):
             old = self.remote.read_shard(digest)
         if old is not None:
-            return _Shard(old.text, old.entries, old)
+            doubted = frozenset(self.found.misplaced.get(digest, ()))
+            return _Shard(old.text, old.entries, old, doubted=doubted)
         if text is None:
             raise MissingError("the list of files is not here either")
         return _Shard(text, decode_any_shard(text, digest), None)
@@ -283,7 +288,8 @@ class _Mend:
         hints = self.known.chunk_lists(contents)
         said = shard.old.locations if shard.old is not None else {}
         own = {content: tuple(c.placement.digest for c in said[content]) for content in said}
-        shard.chunks = {**hints, **own, **self.store.chunk_lists(contents)}
+        guessed = {c: chunks for c, chunks in (hints | own).items() if c not in shard.doubted}
+        shard.chunks = {**guessed, **self.store.chunk_lists(contents)}
 
     def _homeless(self, shard: _Shard, contents: Iterable[Digest], *, bad: bool) -> set[Digest]:
         """Return the contents with a chunk for which the remote has no sound place."""
@@ -345,7 +351,9 @@ class _Mend:
                 locations[content] = found
             elif old:
                 locations[content] = old
-            lost += not all(self._is_sound(place, bad=bad) for place in locations.get(content, ()))
+            doubtful = content in shard.doubted and not chunks
+            places = locations.get(content, ())
+            lost += doubtful or not all(self._is_sound(place, bad=bad) for place in places)
         return locations, lost
 
     def _place(self, chunk: Digest, was: Located | None, *, bad: bool) -> Located | None:
@@ -395,10 +403,9 @@ class _Mend:
         names = sorted(self.found.bad_roots)
         if not names:
             return
-        # Asked now: a new root takes their place in what is known.
         named_by = {name: self.known.named_by_root(name) for name in names}
         rooted = self._rooted()
-        self._add_root(
+        added = self._add_root(
             [one for digest, one in self._manifests_here().items() if digest not in rooted]
         )
         rooted = self._rooted()
@@ -409,10 +416,17 @@ class _Mend:
                 self._set_aside(key)
                 self.remote.backend.delete(key)
                 self._repaired(key, "other roots name all that it named; it is in aside/")
+            elif named:
+                self._failed(key, "not all that it named is whole there: run dv push, then repeat")
             else:
                 self._failed(
                     key, "it may name manifests of other clones; repeat this in the one that pushed"
                 )
+        # Not before: it takes the place of what is known of the damaged ones, which a repetition
+        # of this needs, should it be interrupted.
+        for info, name, manifests in added:
+            self.known.add_objects([info])
+            self.known.add_root(name, manifests)
 
     def _rooted(self) -> set[Digest]:
         """Return the manifests that sound roots name, without roots that a gc is to remove."""
@@ -425,21 +439,25 @@ class _Mend:
                     rooted.update(bytes.fromhex(one.manifest) for one in root.manifests)
         return rooted
 
-    def _add_root(self, wanted: Sequence[RootManifest]) -> None:
-        """Add a root for those of the manifests of which the remote has everything."""
+    def _add_root(
+        self, wanted: Sequence[RootManifest]
+    ) -> list[tuple[ObjectInfo, str, list[Digest]]]:
+        """Add a root for those of the manifests of which the remote has everything.
+
+        Return it, its id and the manifests; nothing if there are none.
+        """
         pointed = self._pointed({bytes.fromhex(shard) for one in wanted for shard in one.shards})
         whole = [one for one in wanted if all(bytes.fromhex(s) in pointed for s in one.shards)]
         shards = {bytes.fromhex(shard) for one in whole for shard in one.shards}
         packs = {pack for shard in shards for pack in pointed[shard]}
         if not whole:
-            return
+            return []
         with self.tombstones.claimed(shards=shards, packs={pack.digest for pack in packs}):
             expected: dict[str, int | None] = dict.fromkeys(map(shard_key, shards))
             require(self.remote, expected | {pack_key(pack.digest): pack.size for pack in packs})
             name, info = self.remote.put_root(self.repo_id, whole)
             self._prove({info.key: info.size})
-        self.known.add_objects([info])
-        self.known.add_root(name, [bytes.fromhex(one.manifest) for one in whole])
+        return [(info, name, [bytes.fromhex(one.manifest) for one in whole])]
 
     def _pointed(self, shards: Collection[Digest]) -> dict[Digest, set[RemotePack]]:
         """Return shard -> the packs it points to, for shards that are whole there, packs too."""

@@ -2,7 +2,8 @@
 
 Without reading packs: roots and shard objects are read and checked in full, packs by the remote's
 word on existence, size and, where it states one, MD5. Deep: packs are downloaded and checked chunk
-by chunk. What the remote says is compared with what is known for sure, and never taken for it.
+by chunk, and files put together of them. What the remote says is compared with what is known for
+sure, and never taken for it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from dvtool.pack import (
 from dvtool.parallel import run_bounded
 from dvtool.project import Project
 from dvtool.shard import Located, RemotePack
+from dvtool.store.assembly import Assembly
 from dvtool.store.packcheck import PackCheck, fingerprint
-from dvtool.store.probe import download_check
 from dvtool.store.remote import (
     MARK,
     FetchedShard,
@@ -287,7 +288,7 @@ class _RemoteCheck:
     # --- deep -----------------------------------------------------------------------------
 
     def _read_packs(self, there: Mapping[str, ObjectInfo]) -> None:
-        """Download packs, all or a sample, and check them chunk by chunk."""
+        """Download packs, all or a sample; check them chunk by chunk, and the files in them."""
         sizes = {d: there[pack_key(d)].size for d in self.result.packs if pack_key(d) in there}
         # What is no pack by its size alone was named already, and is not worth its bytes.
         sizes = {d: size for d, size in sizes.items() if size <= PACK_SIZE_MAX_BYTES}
@@ -298,18 +299,27 @@ class _RemoteCheck:
             chosen = sorted(random.Random(self.depth.seed).sample(chosen, count))
         total = sum(sizes[digest] for digest in chosen)
         self.project.progress.start("downloading packs", total_bytes=total)
-        for digest, check in run_bounded(
-            lambda digest: download_check(self.project.store, self.remote, digest, sizes[digest]),
-            chosen,
-            size_of=lambda digest: sizes[digest],
-        ):
-            self.counts.packs_read += 1
-            self.counts.bytes_read += sizes[digest]
-            self.project.progress.advance(sizes[digest])
-            self._judge_pack(digest, check)
+        assembly = Assembly(self.project.store, self.remote, sizes, chosen, self._judge_pack)
+        for name, shard in run_bounded(self._shard, self.result.shards):
+            if not isinstance(shard, str):
+                assembly.add(name, shard)
+        assembly.finish()
         self.project.progress.finish()
+        self.counts.files_made = assembly.files
+        self._name_wrong_files(assembly.wrong)
+
+    def _name_wrong_files(self, wrong: Mapping[Digest, Set[Digest]]) -> None:
+        """Name the shards by whose places other files come out than they name."""
+        for name, contents in sorted(wrong.items()):
+            self.result.misplaced.setdefault(name, set()).update(contents)
+            self.result.held.difference_update(contents)
+            if name not in self.result.bad_shards:  # else it was named for what is worse
+                self._bad_shard(name, f"makes {len(contents):,} files of the chunks of others")
 
     def _judge_pack(self, digest: Digest, check: PackCheck) -> None:
+        self.counts.packs_read += 1
+        self.counts.bytes_read += check.size
+        self.project.progress.advance(check.size)
         if not check.sound:
             if digest in self.result.bad_packs:
                 self.result.bad_packs[digest] = check

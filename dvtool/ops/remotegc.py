@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dvtool.backend.base import ObjectInfo
@@ -16,7 +16,8 @@ from dvtool.backend.local import LocalBackend
 from dvtool.digest import Digest
 from dvtool.errors import BusyError, RemoteForbidden, UsageError
 from dvtool.parallel import run_bounded
-from dvtool.store.moving import Moved, move_out, require
+from dvtool.progress import Progress
+from dvtool.store.moving import Here, Moved, move_out, require
 from dvtool.store.remote import (
     FORMAT,
     RemoteStore,
@@ -224,13 +225,13 @@ def bury(
     there: Survey,
     todo: Plan,
     repo: str | None,
-    temp_path: Callable[[], str],
+    here: Here,
 ) -> Moved:
     """Move content and replace roots as planned, then write a tombstone for what is dead."""
     moved = Moved()
     if todo.move:
         packs = {pack_of(info.key) for info in todo.move}
-        moved = move_out(remote, tombstones, there, packs, temp_path)
+        moved = move_out(remote, tombstones, there, packs, here)
     if todo.replace:
         assert repo is not None
         if todo.keep:
@@ -284,20 +285,23 @@ def graves(tombstones: Tombstones, look: Look, grace_s: float) -> list[Grave]:
     return sorted(found, key=lambda grave: grave.due_in_s)
 
 
-def sweep(
-    remote: RemoteStore,
-    tombstones: Tombstones,
-    grave: Grave,
-    *,
-    grace_s: float,
-    expiry: Expiry | None,
-    due: Sequence[Tombstone] = (),
-) -> Swept | None:
-    """Remove what a tombstone names and nobody needs again; None if it is not its time yet.
+@dataclass(frozen=True, slots=True)
+class SweepRule:
+    """How to sweep: `expiry` says which manifests the repository of a tombstone needs by now.
 
-    `expiry` says which manifests its repository needs by now; `due` are other tombstones whose
-    time has come.
+    `due` are all tombstones whose time has come.
     """
+
+    grace_s: float
+    expiry: Expiry | None
+    due: tuple[Tombstone, ...]
+    progress: Progress
+
+
+def sweep(
+    remote: RemoteStore, tombstones: Tombstones, grave: Grave, rule: SweepRule
+) -> Swept | None:
+    """Remove what a tombstone names and nobody needs again; None if it is not its time yet."""
     total = Swept()
     done = False
     while not done:
@@ -307,11 +311,11 @@ def sweep(
             look = tombstones.look()
             now_s = look.now_s(mark)
             info = look.tombstones.get(grave.name)
-            if info is None or age_s(info, grave.tombstone.created, now_s) < grace_s:
+            if info is None or age_s(info, grave.tombstone.created, now_s) < rule.grace_s:
                 return None
-            there = _survey_for(remote, tombstones.claims(look, now_s), grave.tombstone, due)
-            batches, spared = to_remove(there, grave.tombstone, expiry)
-            done, count, size = _remove(remote, there, batches, started)
+            there = _survey_for(remote, tombstones.claims(look, now_s), grave.tombstone, rule)
+            batches, spared = to_remove(there, grave.tombstone, rule.expiry)
+            done, count, size = _remove(remote, there, batches, started, rule.progress)
         finally:
             tombstones.end_sweep(mark)
         total = Swept(total.removed + count, total.bytes + size, spared)
@@ -326,16 +330,16 @@ def sweep(
 
 
 def _survey_for(
-    remote: RemoteStore, claims: Sequence[Claim], grave: Tombstone, due: Iterable[Tombstone]
+    remote: RemoteStore, claims: Sequence[Claim], grave: Tombstone, rule: SweepRule
 ) -> Survey:
     """Survey a remote for a sweep; the roots of repositories whose time is up may be damaged."""
     besides = {
         root
-        for one in (grave, *due)
+        for one in (grave, *rule.due)
         if one.retired and not _is_alive(list_roots(remote, one.repo), one)
         for root in one.roots
     }
-    return survey(remote, claims, besides=besides)
+    return survey(remote, claims, besides=besides, progress=rule.progress)
 
 
 def _is_alive(roots: Iterable[str], grave: Tombstone) -> bool:
@@ -378,20 +382,28 @@ def _is_needed(there: Survey, root: RootThere, grave: Tombstone, expiry: Expiry 
 
 
 def _remove(
-    remote: RemoteStore, there: Survey, batches: Sequence[Sequence[str]], started: float
+    remote: RemoteStore,
+    there: Survey,
+    batches: Sequence[Sequence[str]],
+    started: float,
+    progress: Progress,
 ) -> tuple[bool, int, int]:
     """Remove keys while the sweep's mark may be relied on.
 
     Returns whether that was all, and how many objects of how many bytes are gone.
     """
     count = size = 0
+    sizes = {k: there.objects[k].size for some in batches for k in some if k in there.objects}
+    progress.start("removing", total_bytes=sum(sizes.values()))
     for batch in batches:
         for at in range(0, len(batch), REMOVED_AT_ONCE):
             if time.monotonic() - started > SWEEP_USED_S:
                 return False, count, size
             for key, _ in run_bounded(remote.backend.delete, batch[at : at + REMOVED_AT_ONCE]):
                 count += 1
-                size += there.objects[key].size if key in there.objects else 0
+                size += sizes.get(key, 0)
+                progress.advance(sizes.get(key, 0))
+    progress.finish()
     return True, count, size
 
 
@@ -405,7 +417,7 @@ def collect(
     expiry: Expiry | None = None,
     grace_s: float = GRACE_S,
     dry_run: bool = False,
-    temp_path: Callable[[], str],
+    here: Here,
 ) -> Collected:
     """Sweep what was buried long enough ago, then bury what is dead now.
 
@@ -417,11 +429,12 @@ def collect(
     if not dry_run:
         refuse_without_delete(remote)
     standing_graves = graves(tombstones, tombstones.look(), grace_s)
-    due = [grave.tombstone for grave in standing_graves if grave.due_in_s <= 0]
+    due = tuple(grave.tombstone for grave in standing_graves if grave.due_in_s <= 0)
+    rule = SweepRule(grace_s, expiry, due, here.progress)
     for grave in standing_graves:
         swept = None
         if grave.due_in_s <= 0 and _may_sweep(grave, expiry, result) and not dry_run:
-            swept = sweep(remote, tombstones, grave, grace_s=grace_s, expiry=expiry, due=due)
+            swept = sweep(remote, tombstones, grave, rule)
         if swept is None:
             result.waiting.append(grave)
         else:
@@ -429,10 +442,11 @@ def collect(
     look, now_s = (tombstones.look(), time.time()) if dry_run else tombstones.clock()
     standing = list(tombstones.standing(look).values())
     retired = {key for one in standing if one.retired for key in one.roots}
-    there = survey(remote, tombstones.claims(look, now_s), besides=retired)
+    claims = tombstones.claims(look, now_s)
+    there = survey(remote, claims, besides=retired, progress=here.progress)
     result.plan = plan(there, standing, repo=repo, expiry=expiry, now_s=now_s)
     if not dry_run:
-        result.moved = bury(remote, tombstones, there, result.plan, repo, temp_path)
+        result.moved = bury(remote, tombstones, there, result.plan, repo, here)
         for key in tombstones.stale(look, now_s):
             remote.backend.delete(key)
         if isinstance(remote.backend, LocalBackend):

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
@@ -81,6 +81,23 @@ LATER_TABLES = (
     "CREATE TABLE IF NOT EXISTS removals (id INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
 )
 """Apart, since an index that was made before there were these tables gets them when opened."""
+
+TAKE_OVER = """
+INSERT OR IGNORE INTO remote_recipes
+  SELECT remotes.id, one.digest, one.chunks FROM main.recipes AS one, remotes
+  WHERE one.digest NOT IN (SELECT digest FROM fresh.recipes);
+DELETE FROM main.recipes WHERE digest IN (SELECT digest FROM before.recipes);
+INSERT OR REPLACE INTO main.recipes SELECT * FROM fresh.recipes;
+INSERT INTO main.packs (digest, size) SELECT digest, size FROM fresh.packs WHERE true
+  ON CONFLICT (digest) DO UPDATE SET size = excluded.size;
+DELETE FROM main.chunks;
+INSERT INTO main.chunks
+  SELECT one.digest, here.id, one.frame_offset, one.frame_size, one.start, one.size
+  FROM fresh.chunks AS one
+  JOIN fresh.packs AS there ON there.id = one.pack
+  JOIN main.packs AS here ON here.digest = there.digest
+  ORDER BY one.digest
+"""
 
 _PLACE_TEST = " AND ".join(
     f"typeof({column}) = 'integer' AND {column} BETWEEN 0 AND 4294967295"
@@ -290,21 +307,37 @@ class Database:
         row = self._db.execute("SELECT id FROM packs WHERE digest = ?", (pack,)).fetchone()
         return self.chunks_in(row[0]) if row else []
 
-    def take_hints(self, path: str) -> None:
-        """Take over what another index, readable and of this version, knows of remotes."""
-        self._db.execute("ATTACH ? AS old", (path,))
+    def copy_to(self, path: str) -> None:
+        """Write all of it, as it is at one moment, to a file that is not there yet."""
+        self._db.execute("VACUUM INTO ?", (path,))
+
+    def take_over(
+        self, fresh: str, before: str, late: Callable[[set[Digest]], Iterable[PackInfo]]
+    ) -> None:
+        """Replace what is listed of packs by what the index at `fresh` lists, in one transaction.
+
+        Who has it open goes on with the same numbers of packs. `before` is a copy from before
+        `fresh` was begun. What others have listed since stays: recipes, and of packs what `late`
+        returns for the packs that `fresh` has. What is known of remotes stays too, and how files
+        are made that no pack here makes any more: they are on a remote, if anywhere.
+        """
+        self._db.execute("ATTACH ? AS fresh", (fresh,))
+        self._db.execute("ATTACH ? AS before", (before,))
         try:
             with self._db:
-                for table in (name for name in _ROW_TESTS if name.startswith("remote")):
-                    self._db.execute(f"INSERT OR IGNORE INTO {table} SELECT * FROM old.{table}")
-                # How files are made that are on a remote only, so that no pack here says it.
-                self._db.execute(
-                    "INSERT OR IGNORE INTO remote_recipes "
-                    "SELECT remotes.id, one.digest, one.chunks FROM old.recipes AS one, remotes "
-                    "WHERE one.digest NOT IN (SELECT digest FROM recipes)"
-                )
+                self._db.execute("BEGIN IMMEDIATE")
+                for statement in TAKE_OVER.split(";"):
+                    self._db.execute(statement)
+                known = {row[0] for row in self._db.execute("SELECT digest FROM fresh.packs")}
+                for info in late(known):
+                    known.add(info.digest)
+                    rows = _rows(self._pack_number(info), info.index.placements())
+                    self._db.executemany("INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
+                gone = [(n,) for n, pack in self.packs().items() if pack.digest not in known]
+                self._db.executemany("DELETE FROM main.packs WHERE id = ?", gone)
         finally:
-            self._db.execute("DETACH old")
+            self._db.execute("DETACH before")
+            self._db.execute("DETACH fresh")
 
     def forget_chunks(self, chunks: Iterable[Digest]) -> None:
         """Forget where chunks lie."""
@@ -446,9 +479,8 @@ class Database:
 
     def add_remote_recipes(self, remote: int, recipes: Mapping[Digest, Iterable[Digest]]) -> None:
         """Remember how a remote says that files are put together, which nothing here verified."""
-        rows = sorted((remote, digest, b"".join(chunks)) for digest, chunks in recipes.items())
         with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO remote_recipes VALUES (?,?,?)", rows)
+            self._add_remote_recipes(remote, recipes)
 
     def remote_recipes(
         self, remote: int, digests: Iterable[Digest]
@@ -459,6 +491,25 @@ class Database:
             digests,
         )
         return {digest: split(chunks) for digest, chunks in rows}
+
+    def add_remote_layout(
+        self,
+        remote: int,
+        packs: Iterable[tuple[RemotePack, str]],
+        recipes: Mapping[Digest, Iterable[Digest]],
+    ) -> None:
+        """Remember packs, each with its key, and recipes as a remote has them, in one go.
+
+        What is known of a pack already stays.
+        """
+        with self._db:
+            for pack, key in packs:
+                self._remote_pack(remote, pack)
+                self._db.execute(
+                    "INSERT OR IGNORE INTO remote_objects VALUES (?,?,?,NULL)",
+                    (remote, key, pack.size),
+                )
+            self._add_remote_recipes(remote, recipes)
 
     def add_pushed_commits(self, remote: int, commits: Iterable[str]) -> None:
         """Remember commits whose manifests, and those of all commits before, a remote has."""
@@ -512,6 +563,10 @@ class Database:
             "INSERT OR REPLACE INTO recipes VALUES (?, ?, ?)",
             sorted((r.digest, r.size, b"".join(r.chunks)) for r in recipes),
         )
+
+    def _add_remote_recipes(self, remote: int, recipes: Mapping[Digest, Iterable[Digest]]) -> None:
+        rows = sorted((remote, digest, b"".join(chunks)) for digest, chunks in recipes.items())
+        self._db.executemany("INSERT OR REPLACE INTO remote_recipes VALUES (?,?,?)", rows)
 
     def _select(self, head: str, keys: Iterable[K]) -> Iterator[Row]:
         for batch in _batches(keys):

@@ -78,6 +78,17 @@ class Known:
         self._db.add_remote_pack(self._number, pack, places)
         self.add_objects([ObjectInfo(pack_key(pack.digest), pack.size, md5)])
 
+    def expect(
+        self, packs: Iterable[RemotePack], recipes: Mapping[Digest, Iterable[Digest]]
+    ) -> None:
+        """Remember packs that are about to be fetched whole, and files that chunks there make.
+
+        The index lists such a pack before the files in it, which are tried first. If that is cut
+        off, this tells content that the next fetch will list from content that the index lost.
+        """
+        keyed = [(pack, pack_key(pack.digest)) for pack in packs]
+        self._db.add_remote_layout(self._number, keyed, recipes)
+
     def packs(self) -> dict[Digest, int]:
         """Return id -> size in bytes of the packs that should be there."""
         return self._db.remote_packs(self._number)

@@ -193,6 +193,26 @@ class LocalStore:
             raise damage
         return count
 
+    def make_index(self, path: str) -> None:
+        """Make an index at `path` of the packs that can be read; ours stays closed."""
+        self.close()
+        self._database = Database(path)
+        try:
+            with contextlib.suppress(CorruptError):
+                self.reindex()
+        finally:
+            self.close()
+
+    def packs_besides(self, known: Collection[Digest]) -> Iterator[PackInfo]:
+        """Yield the packs that lie here, can be read and are not known, without their recipes."""
+        for path, digest in self.files(PACKS):
+            if digest not in known:
+                size = os.path.getsize(path)
+                with contextlib.suppress(CorruptError), open(path, "rb") as file:
+                    index = read_index(file, size=size, where=path)
+                    index.recipes = []
+                    yield PackInfo(digest, size, index)
+
     def add_tried(self, recipes: Iterable[Recipe]) -> set[Digest]:
         """Remember the recipes that do make their file; return the files they make.
 

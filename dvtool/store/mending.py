@@ -16,8 +16,12 @@ from dvtool.atomic import make_folders, share, sync_folder, temp_name
 from dvtool.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.errors import CorruptError
 from dvtool.pack import PackInfo, PackWriter, Recipe, read_index
+from dvtool.store.database import Database
 from dvtool.store.local import ASIDE, LOST, LocalStore
 from dvtool.store.packcheck import PackCheck, read_chunks
+
+BESIDE_INDEX = ("-wal", "-shm")
+"""Suffixes of the files that SQLite keeps beside store.db."""
 
 
 def set_aside(store: LocalStore, path: str) -> str:
@@ -145,25 +149,70 @@ def index_packs(store: LocalStore, packs: Mapping[Digest, int]) -> None:
 # --- store.db -------------------------------------------------------------------------------
 
 
-def rebuild(store: LocalStore, *, hints: bool) -> str | None:
-    """Make store.db again from the packs; return where the old one is now.
+def rebuild(store: LocalStore, *, usable: bool) -> str | None:
+    """Make store.db again from the packs; return where a copy of the old one is now.
 
-    With `hints`, what the old one knows of remotes is taken over; it must be readable then.
+    Whether that one is `usable`: then others may go on using it meanwhile, and what it knows of
+    remotes stays. Otherwise nobody should: hold the locks of all worktrees.
     """
+    with store.drop_lock():
+        if not os.path.exists(store.database_path):
+            open_index(store)
+            return None
+        fresh = store.temp_path()
+        try:
+            before = _index_aside(store, usable=usable)
+            store.make_index(fresh)
+            if usable:
+                open_index(store)
+                store.db.take_over(fresh, before, store.packs_besides)
+                _try_again(store, before)
+            else:
+                os.replace(fresh, store.database_path)
+                sync_folder(store.path)
+        finally:
+            store.close()
+            for suffix in ("", *BESIDE_INDEX):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(fresh + suffix)
+    return before
+
+
+def _try_again(store: LocalStore, before: str) -> None:
+    """Try the recipes of the old index that no pack has, or whose chunks have come since."""
+    with contextlib.closing(Database(before)) as old:
+        store.add_tried(
+            recipe for recipe in old.every_recipe() if not store.db.recipes([recipe.digest])
+        )
+
+
+def _index_aside(store: LocalStore, *, usable: bool) -> str:
+    """Put a copy of store.db aside, durably; return its path."""
     store.close()
-    aside = None
-    if os.path.exists(store.database_path):
-        folder = os.path.join(store.path, ASIDE)
-        make_folders(folder)
-        aside = os.path.join(folder, f"store-{time.time_ns()}.db")
-        for suffix in ("-wal", "-shm", ""):
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(store.database_path + suffix, aside + suffix)
-        sync_folder(folder)
-    open_index(store)
-    if aside is not None and hints:
-        store.db.take_hints(aside)
-    return aside
+    folder = os.path.join(store.path, ASIDE)
+    make_folders(folder)
+    place = os.path.join(folder, f"store-{time.time_ns()}.db")
+    temp = os.path.join(folder, temp_name())
+    try:
+        if usable:
+            with contextlib.closing(Database(store.database_path)) as db:
+                db.copy_to(temp)
+        else:
+            shutil.copyfile(store.database_path, temp)
+        with open(temp, "rb+") as file:
+            os.fsync(file.fileno())
+        share(temp)
+        os.replace(temp, place)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temp)
+        raise
+    for suffix in () if usable else BESIDE_INDEX:
+        # A log that is left would be taken for that of the index that comes in its place.
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(store.database_path + suffix, place + suffix)
+    sync_folder(folder)
+    return place
 
 
 def open_index(store: LocalStore) -> None:

@@ -9,18 +9,22 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import BinaryIO
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, Self
 
 from dvtool.digest import Digest
 from dvtool.errors import RemoteError, listing
 from dvtool.pack import PackWriter, Placement, Recipe, chunk_in, unpack_frame
 from dvtool.parallel import run_bounded
+from dvtool.progress import SILENT, Progress
 from dvtool.shard import Located, RemotePack, contents_of, encode_object
 from dvtool.store.remote import FetchedShard, RemoteStore, pack_key, shard_key
 from dvtool.store.survey import Survey, shard_use
 from dvtool.store.tombstones import Tombstones
 
+CHUNKS_AT_ONCE = 200_000
+"""Of so many chunks the old and the new places are held at a time, some 700 bytes each."""
+SHARDS_AT_ONCE = 32
 GAP_MAX_BYTES = 128 << 10
 RANGE_MAX_BYTES = 8 << 20
 
@@ -46,38 +50,120 @@ class _Range:
     places: tuple[Placement, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What a gc has on this side: fresh paths for files in the making, and who is told of it."""
+
+    temp_path: Callable[[], str]
+    progress: Progress = SILENT
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What is to be read of packs that go: the places of their chunks, and recipes with those."""
+
+    places: dict[RemotePack, dict[Digest, Placement]] = field(default_factory=dict)
+    taken: set[Digest] = field(default_factory=set)
+    recipes: dict[Digest, Recipe] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, shards: Iterable[FetchedShard], packs: Collection[Digest]) -> Self:
+        """Return what some shards have in the packs; of a chunk that is in several, one place."""
+        found = cls()
+        for shard in shards:
+            found.take(shard, packs)
+        return found
+
+    def take(self, shard: FetchedShard, packs: Collection[Digest]) -> None:
+        """Add what a shard has in the packs."""
+        sizes: dict[Digest, int] | None = None
+        for file, chunks in shard.locations.items():
+            inside = [chunk for chunk in chunks if chunk.pack.digest in packs]
+            for chunk in inside:
+                if chunk.placement.digest not in self.taken:
+                    self.taken.add(chunk.placement.digest)
+                    places = self.places.setdefault(chunk.pack, {})
+                    places[chunk.placement.digest] = chunk.placement
+            if inside and len(chunks) > 1 and file not in self.recipes:
+                sizes = contents_of(shard.entries) if sizes is None else sizes
+                names = tuple(chunk.placement.digest for chunk in chunks)
+                self.recipes[file] = Recipe(file, sizes[file], names)
+
+
 def move_out(
     remote: RemoteStore,
     tombstones: Tombstones,
     survey: Survey,
     packs: Collection[Digest],
-    temp_path: Callable[[], str],
+    here: Here,
 ) -> Moved:
     """Write what shards in use have in these packs into new ones; the survey learns of it.
 
-    `temp_path` gives fresh paths for files in the making, one of which is there at a time.
+    So many packs at a time that what their shards say of them fits into the memory.
     """
+    result = Moved()
+    for some in _groups(survey, packs):
+        moved = _move_group(remote, tombstones, survey, some, here)
+        result.packs += moved.packs
+        result.bytes += moved.bytes
+        result.shards += moved.shards
+    return result
+
+
+def _groups(survey: Survey, packs: Collection[Digest]) -> Iterator[set[Digest]]:
+    """Yield the packs, so many at a time that they have a bounded number of chunks in use."""
+    most: dict[Digest, int] = dict.fromkeys(sorted(packs), 0)
+    for use in survey.shards.values():
+        for pack, count in use.chunks.items():
+            if pack in most:
+                most[pack] = max(most[pack], count)
+    group: set[Digest] = set()
+    total = 0
+    for pack, count in most.items():
+        if group and total + count > CHUNKS_AT_ONCE:
+            yield group
+            group, total = set(), 0
+        group.add(pack)
+        total += count
+    if group:
+        yield group
+
+
+def _move_group(
+    remote: RemoteStore,
+    tombstones: Tombstones,
+    survey: Survey,
+    packs: Collection[Digest],
+    here: Here,
+) -> Moved:
     concerned = [
         bytes.fromhex(name)
         for name, use in survey.shards.items()
         if not use.frames.keys().isdisjoint(packs)
     ]
-    shards = dict(run_bounded(remote.read_shard, concerned))
-    writer = _Writer(remote, temp_path)
+    wanted = Wanted()
+    for _, shard in run_bounded(remote.read_shard, concerned):
+        wanted.take(shard, packs)
+    todo = ranges(wanted.places)
+    here.progress.start("moving", total_bytes=sum(one.size for one in todo))
+    writer = _Writer(remote, here.temp_path)
     try:
         for one, chunks in run_bounded(
-            lambda one: _read(remote, one), ranges(shards, packs), size_of=lambda one: one.size
+            lambda one: _read(remote, one), todo, size_of=lambda one: one.size
         ):
             writer.add(one.places, chunks)
-        writer.close(_recipes(shards, packs))
+            here.progress.advance(one.size)
+        writer.close(wanted.recipes.values())
     finally:
         writer.abandon()
-    # Read again: somebody may have written one of them while the content was on its way.
-    now = dict(run_bounded(remote.read_shard, concerned))
-    pointed = {digest: repointed(shard, packs, writer.moved) for digest, shard in now.items()}
-    put_shards(remote, tombstones, pointed)
-    survey.shards.update({digest.hex(): shard_use(shard) for digest, shard in pointed.items()})
-    writer.result.shards = len(pointed)
+    here.progress.finish()
+    for at in range(0, len(concerned), SHARDS_AT_ONCE):
+        # Read again: somebody may have written one of them while the content was on its way.
+        now = dict(run_bounded(remote.read_shard, concerned[at : at + SHARDS_AT_ONCE]))
+        pointed = {digest: repointed(shard, packs, writer.moved) for digest, shard in now.items()}
+        put_shards(remote, tombstones, pointed)
+        survey.shards.update({digest.hex(): shard_use(shard) for digest, shard in pointed.items()})
+    writer.result.shards = len(concerned)
     return writer.result
 
 
@@ -125,17 +211,8 @@ def require(remote: RemoteStore, expected: Mapping[str, int | None]) -> None:
         )
 
 
-def ranges(shards: Shards, packs: Collection[Digest]) -> list[_Range]:
-    """Return what to read of the packs to get every chunk that the shards have in them once."""
-    wanted: dict[RemotePack, dict[Digest, Placement]] = {}
-    taken: set[Digest] = set()
-    for shard in shards.values():
-        for chunks in shard.locations.values():
-            for chunk in chunks:
-                digest = chunk.placement.digest
-                if chunk.pack.digest in packs and digest not in taken:
-                    taken.add(digest)
-                    wanted.setdefault(chunk.pack, {})[digest] = chunk.placement
+def ranges(wanted: Mapping[RemotePack, Mapping[Digest, Placement]]) -> list[_Range]:
+    """Return what to read of packs to get all these chunks of theirs."""
     return [
         one
         for pack, places in sorted(wanted.items(), key=lambda item: item[0].digest)
@@ -173,18 +250,6 @@ def _read(remote: RemoteStore, one: _Range) -> list[bytes]:
             raw = memoryview(unpack_frame(data[start : start + place.frame_size], where=where))
         chunks.append(bytes(chunk_in(raw, place.start, place.size, place.digest, where=where)))
     return chunks
-
-
-def _recipes(shards: Shards, packs: Collection[Digest]) -> list[Recipe]:
-    """Return how the files of several chunks are made that have a chunk in these packs."""
-    found: dict[Digest, Recipe] = {}
-    for shard in shards.values():
-        sizes = contents_of(shard.entries)
-        for file, chunks in shard.locations.items():
-            if len(chunks) > 1 and any(chunk.pack.digest in packs for chunk in chunks):
-                names = tuple(chunk.placement.digest for chunk in chunks)
-                found[file] = Recipe(file, sizes[file], names)
-    return list(found.values())
 
 
 class _Writer:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import re
+from array import array
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +18,7 @@ from dvtool.digest import Digest
 from dvtool.errors import CorruptError, MissingError, ObjectMissing, listing
 from dvtool.pack import MAGIC, TRAILER
 from dvtool.parallel import run_bounded
+from dvtool.progress import SILENT, Progress
 from dvtool.store.remote import FetchedShard, RemoteStore, Root, pack_key, shard_key
 from dvtool.store.tombstones import Claim
 
@@ -24,16 +27,22 @@ LIVE_SHARE_MIN = 0.5
 PACKS, SHARDS, ROOTS = "packs/", "shards/", "roots/"
 _OBJECT = re.compile(r"(?:packs|shards)/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _ROOT = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
+_SIZE_MASK = (1 << 32) - 1
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class ShardUse:
-    """What one shard needs: pack -> (offset, stored size) of the frames, and the packs' sizes."""
+    """What one shard needs: pack -> the frames, each as `frame_number` has it, and packs' sizes.
 
-    frames: Mapping[Digest, frozenset[tuple[int, int]]]
+    A remote has millions of frames: so a frame takes eight bytes here.
+    """
+
+    frames: Mapping[Digest, array[int]]
     sizes: Mapping[Digest, int]
     bytes: int
+    chunks: Mapping[Digest, int] = field(default_factory=dict)
+    """Pack -> how many chunks the shard has in it, those counted again that it has again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +100,18 @@ class Survey:
 
 
 def survey(
-    remote: RemoteStore, claims: Collection[Claim], *, besides: Collection[str] = ()
+    remote: RemoteStore,
+    claims: Collection[Claim],
+    *,
+    besides: Collection[str] = (),
+    progress: Progress = SILENT,
 ) -> Survey:
     """Return what `look_over` does, if all of it is sound.
 
     CorruptError, naming them, if roots, shards or packs that are needed are damaged or gone: what
     they would have named cannot be known, so nothing may be called dead.
     """
-    result = look_over(remote, claims, besides=besides)
+    result = look_over(remote, claims, besides=besides, progress=progress)
     if result.faults:
         raise CorruptError(
             f"{remote.url} is not whole, so what is dead there cannot be told; "
@@ -110,7 +123,11 @@ def survey(
 
 
 def look_over(
-    remote: RemoteStore, claims: Collection[Claim], *, besides: Collection[str] = ()
+    remote: RemoteStore,
+    claims: Collection[Claim],
+    *,
+    besides: Collection[str] = (),
+    progress: Progress = SILENT,
 ) -> Survey:
     """Read all roots and the shards that they and the claims name; then list the objects.
 
@@ -118,11 +135,13 @@ def look_over(
     stands in `faults`.
     """
     result = Survey()
+    progress.start("reading lists", total_bytes=None)
     _read_roots(remote, result, besides)
     needed = sorted({name for root in result.roots.values() for name in root.shards})
-    faulty = _read_shards(remote, result, needed)
+    faulty = _read_shards(remote, result, needed, progress)
     claimed = {name for claim in claims for name in claim.shards if _HEX.fullmatch(name)}
     _read_shards(remote, result, sorted(claimed - set(needed)))  # they need not be there yet
+    progress.finish()
     for top in (PACKS, SHARDS):
         for info in remote.backend.list(top):
             if _OBJECT.fullmatch(info.key):
@@ -182,39 +201,51 @@ def _root_or_fault(remote: RemoteStore, key: str) -> Root | str | None:
     return root
 
 
-def _read_shards(remote: RemoteStore, result: Survey, names: Collection[str]) -> dict[str, str]:
+def _read_shards(
+    remote: RemoteStore, result: Survey, names: Collection[str], progress: Progress = SILENT
+) -> dict[str, str]:
     """Learn what shards need; return name -> what is wrong for those that cannot be read."""
 
-    def read(name: str) -> ShardUse | str:
+    def read(name: str) -> tuple[ShardUse, int] | str:
         try:
             shard = remote.read_shard(bytes.fromhex(name))
         except (CorruptError, MissingError) as error:
             return str(error)
         if not shard.complete:
             return f"{shard_key(bytes.fromhex(name))} does not say where all of its content is"
-        return shard_use(shard)
+        return shard_use(shard), shard.size
 
     faulty: dict[str, str] = {}
     for name, found in run_bounded(read, names):
-        if isinstance(found, ShardUse):
-            result.shards[name] = found
-        else:
+        if isinstance(found, str):
             faulty[name] = found
+        else:
+            result.shards[name], size = found
+            progress.advance(size)
     return faulty
 
 
 def shard_use(shard: FetchedShard) -> ShardUse:
     """Return which frames of which packs a shard needs, and how much content it has."""
-    frames: dict[Digest, set[tuple[int, int]]] = {}
+    frames: dict[Digest, set[int]] = {}
     sizes: dict[Digest, int] = {}
+    counts: Counter[Digest] = Counter()
     total = 0
     for chunks in shard.locations.values():
         for chunk in chunks:
             place = chunk.placement
-            frames.setdefault(chunk.pack.digest, set()).add((place.frame_offset, place.frame_size))
+            frame = frame_number(place.frame_offset, place.frame_size)
+            frames.setdefault(chunk.pack.digest, set()).add(frame)
             sizes[chunk.pack.digest] = chunk.pack.size
+            counts[chunk.pack.digest] += 1
             total += place.size
-    return ShardUse({pack: frozenset(some) for pack, some in frames.items()}, sizes, total)
+    numbers = {pack: array("Q", some) for pack, some in frames.items()}
+    return ShardUse(numbers, sizes, total, dict(counts))
+
+
+def frame_number(offset: int, size: int) -> int:
+    """Return a frame's offset and stored size, both below 4 GiB, as one number."""
+    return offset << 32 | size
 
 
 def _absent(remote: RemoteStore, result: Survey, needed: Iterable[str]) -> dict[str, str]:
@@ -238,11 +269,15 @@ def _absent(remote: RemoteStore, result: Survey, needed: Iterable[str]) -> dict[
 
 def live_bytes(there: Survey, shards: Iterable[str]) -> dict[str, int]:
     """Return key of a pack -> bytes of the frames in it that these shards need."""
-    frames: dict[Digest, set[tuple[int, int]]] = {}
+    frames: dict[Digest, list[array[int]]] = {}
     for name in shards:
         for pack, some in there.shards[name].frames.items():
-            frames.setdefault(pack, set()).update(some)
-    return {pack_key(pack): sum(size for _, size in some) for pack, some in frames.items()}
+            frames.setdefault(pack, []).append(some)
+    # Of one pack after the other, so that only of one a frame takes more than its eight bytes.
+    return {
+        pack_key(pack): sum(frame & _SIZE_MASK for frame in set().union(*some))
+        for pack, some in frames.items()
+    }
 
 
 def _measure(remote: RemoteStore, result: Survey, needed: Iterable[str]) -> None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dvtool.pack import TRAILER, PackIndex, read_index
+from dvtool import collecting
+from dvtool.digest import digest_of
+from dvtool.pack import TRAILER, PackIndex, Recipe, read_index
+from dvtool.repo import Repo
+from dvtool.store import mending
+from dvtool.store.database import Database
+from dvtool.store.local import LocalStore
 from dvtool.store.remote import pack_key
-from tests.cli.conftest import Ran, Work
+from tests.cli.conftest import Ran, Work, command
 from tests.scenario import noise
 
 
@@ -220,6 +228,55 @@ def test_rows_that_are_wrong(stored: Work, kind: str, sql: str) -> None:
     found = kinds(stored.dv("fsck", "--json", code=6))
     assert (kind, False) in found
     assert {one for one, _ in found} <= {"index", "recipe"}
+
+
+def _forget_pack(work: Work, pack: Path) -> None:
+    """Take from the index what a command writes there last: the pack, its chunks, its recipes."""
+    files = [f"x'{recipe.digest.hex()}'" for recipe in index_of(pack).recipes]
+    _sql(
+        work,
+        f"DELETE FROM chunks WHERE pack = (SELECT id FROM packs WHERE digest = x'{pack.name}')",
+        f"DELETE FROM packs WHERE digest = x'{pack.name}'",
+        f"DELETE FROM recipes WHERE digest IN ({','.join(files)})",
+    )
+
+
+def test_a_pack_that_no_command_came_to_list_is_no_damage(stored: Work) -> None:
+    _forget_pack(stored, big_pack(stored))
+    assert "4 contents are in packs here, but not listed yet" in stored.dv("fsck").err
+    found = stored.dv("fsck", "--json").json
+    assert (found["clean"], found["store"]["to_list"]) == (True, 4)
+    assert found["store"]["not_here"] == 0
+    stored.dv("fsck", "--repair")
+    assert stored.dv("fsck", "--json").json["store"]["to_list"] == 0
+    _restored(stored)
+
+
+def test_files_that_a_fetch_did_not_come_to_list_are_no_damage(
+    stored: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored.dv("push")
+    clone = stored.clone()
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "add_tried", _interrupted)
+        clone.dv("fetch", code=130)
+    found = clone.dv("fsck", "--json").json
+    assert (found["clean"], found["store"]["to_list"]) == (True, 3)
+    again = clone.root.parent / "again"
+    shutil.copytree(clone.root, again)
+    clone.dv("fetch")
+    assert clone.dv("fsck", "--json").json["store"]["to_list"] == 0
+    clone = Work(again)
+    clone.dv("fsck", "--repair")
+    assert clone.dv("fsck", "--json").json["store"]["to_list"] == 0
+    # The same rows of an index in which nothing says that a fetch was under way.
+    _sql(clone, "DELETE FROM recipes", "DELETE FROM remote_recipes")
+    assert kinds(clone.dv("fsck", "--json", code=6)) == [("index", False)]
+
+
+def _interrupted(_store: LocalStore, recipes: list[Recipe]) -> None:
+    if recipes:
+        raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("text", [b"not a database at all" * 300, b""])
@@ -551,6 +608,106 @@ def test_repair_finishes_what_was_interrupted(stored: Work) -> None:
     _restored(stored)
 
 
+BESIDE = {
+    "copy": (mending, "_index_aside"),
+    "index": (LocalStore, "make_index"),
+    "tried": (LocalStore, "add_tried"),
+    "replace": (Database, "take_over"),
+    "late": (LocalStore, "packs_besides"),
+    "locks": (LocalStore, "drop_lock"),
+}
+"""Moments of a rebuild, by the function that is called then."""
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("point", BESIDE)
+def test_an_add_and_a_fetch_at_any_moment_of_a_rebuild(
+    stored: Work, monkeypatch: pytest.MonkeyPatch, point: str, after: bool
+) -> None:
+    """The add is another worktree's and waits; a fetch waits for a transaction at most."""
+    stored.dv("push")
+    stored.git("worktree", "add", "-q", str(stored.root.parent / "tree"))
+    stored.dv("drop", "--store", "data")
+    tree = Work(stored.root.parent / "tree")
+    tree.write("data/new/n.bin", noise(200_000, 40))
+    owner, name = BESIDE[point]
+    real = getattr(owner, name)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def beside() -> None:
+        if started:
+            return
+        started.append(subprocess.Popen(command("add", "data/new"), cwd=tree.root))
+        started.append(subprocess.Popen(command("fetch"), cwd=tree.root))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            started[1].wait(10 if point != "late" else 2)
+
+    def call(*args: object, **options: object) -> object:
+        if after:
+            result = real(*args, **options)
+            beside()
+            return result
+        beside()
+        return real(*args, **options)
+
+    monkeypatch.setattr(owner, name, call)
+    stored.dv("fsck", "--rebuild")
+    assert [one.wait(60) for one in started] == [0, 0]
+    tree.git("add", "-A")
+    tree.git("commit", "-qm", "new")
+    found = stored.dv("fsck", "--json").json
+    assert found["clean"] and found["store"]["to_list"] == found["store"]["not_here"] == 0
+    shutil.rmtree(tree.root / "data/new")
+    tree.dv("checkout", "--no-fetch", "--", "data")
+    assert tree.read("data/new/n.bin") == noise(200_000, 40)
+    assert tree.read("data/big/2.bin") == noise(200_000, 2)
+
+
+def test_a_rebuild_waits_for_other_worktrees(stored: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored.git("worktree", "add", "-q", str(stored.root.parent / "tree"))
+    monkeypatch.setattr(collecting, "LOCK_WAIT_S", 0.05)
+    with Repo.open(str(stored.root.parent / "tree")) as repo, repo.project.lock():
+        ran = stored.dv("fsck", "--rebuild", code=9)
+    assert "another dv command has been changing a worktree" in ran.err
+    assert not (store_of(stored) / "aside").exists()
+
+
+def test_a_reader_goes_on_through_a_rebuild(stored: Work) -> None:
+    """It has looked places up before, by numbers of packs that stay."""
+    for number in range(3):
+        stored.write(f"data/more/{number}", noise(100_000 + number, 60 + number))
+        stored.dv("add", "data/more")
+    wanted = [digest_of(noise(200_000, number)) for number in range(3)]
+    wanted += [digest_of(noise(100_000 + number, 60 + number)) for number in range(3)]
+    with LocalStore(str(store_of(stored))) as store, store.reader() as reader:
+        reader.prepare(wanted)
+        numbers = store.db.packs()
+        stored.dv("fsck", "--rebuild")
+        assert store.db.packs() == numbers
+        for digest in wanted:
+            assert digest_of(b"".join(reader.read(digest))) == digest
+
+
+def test_an_index_that_sqlite_cannot_read_gives_way_in_one_step(
+    stored: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No log is left, which SQLite would take for that of the new index."""
+    _break_index(stored)
+    (store_of(stored) / "store.db-wal").write_bytes(b"a log")
+    seen: list[list[str]] = []
+    real = os.replace
+
+    def replace(source: str, place: str) -> None:
+        if place.endswith("/store.db"):
+            seen.append(sorted(path.name for path in store_of(stored).glob("store.db*")))
+        real(source, place)
+
+    monkeypatch.setattr(os, "replace", replace)
+    stored.dv("fsck", "--rebuild")
+    assert seen == [["store.db"]]
+    assert stored.dv("fsck").lines[-1] == "all of it is whole"
+
+
 # --- remotes --------------------------------------------------------------------------------
 
 
@@ -673,8 +830,6 @@ def test_keys_are_named_as_they_are_on_the_remote(shared: Work) -> None:
 
 
 def _is_stopped(work: Work) -> bool:
-    from dvtool.repo import Repo
-
     try:
         with Repo.open(str(work.root)) as repo:
             repo.fsck(repair=True)

@@ -403,7 +403,7 @@ def test_an_add_at_any_moment_of_a_gc_loses_nothing(
     started: list[subprocess.Popen[bytes]] = []
     owner, name = {
         "plan": (gc_ops, "candidates"),
-        "locks": (collecting, "_all_worktrees_locked"),
+        "locks": (collecting, "all_worktrees_locked"),
         "apply": (gc_ops, "apply"),
         "adopt": (LocalStore, "adopt"),
         "replace_packs": (Database, "replace_packs"),

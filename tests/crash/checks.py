@@ -87,25 +87,27 @@ def check_remote(report: Report, name: str, remote: Objects) -> None:
     _check_objects(report, name, remote)
 
 
-def found_by_fsck(work: Path, remotes: Iterable[str]) -> list[str]:
+def found_by_fsck(work: Path, remotes: Iterable[str], *, deep: bool = False) -> list[str]:
     """Return what `dv fsck` finds damaged or missing: in the store, and on remotes by name."""
     with Repo.open(str(work)) as repo:
         named = [name for name in remotes if name in repo.settings.remotes()]
-        damage = [one for name in named or [None] for one in repo.fsck(remote=name).damage]
+        damage = [one for name in named for one in repo.fsck(remote=name, deep=deep).damage]
+        if not named:
+            damage = repo.fsck().damage
     found = {f"fsck: {one.place}: {one.name} {one.problem}" for one in damage}
     # While a merge is open that is how it should be; all sides are in the index.
     return sorted(one for one in found if not one.endswith("conflict markers in it"))
 
 
-def damaged_packs(work: Path) -> set[Digest]:
-    """Return the hashes of the bytes of packs that are not what their names say."""
-    packs = {path.name: digest_of(path.read_bytes()) for path in _files(work / ".git/dv/packs")}
+def damaged_packs(top: Path) -> set[Digest]:
+    """Return the hashes of the bytes of packs, in a store, that are not what their names say."""
+    packs = {path.name: digest_of(path.read_bytes()) for path in _files(top / "packs")}
     return {digest for name, digest in packs.items() if digest.hex() != name}
 
 
-def bytes_kept(work: Path) -> set[Digest]:
-    """Return the hashes of the bytes of all packs, and of what repairs set aside."""
-    kept = (*_files(work / ".git/dv/packs"), *_files(work / ".git/dv/aside"))
+def bytes_kept(top: Path) -> set[Digest]:
+    """Return the hashes of the bytes of all packs in a store, and of what repairs set aside."""
+    kept = (*_files(top / "packs"), *_files(top / "aside"))
     return {digest_of(path.read_bytes()) for path in kept}
 
 

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dvtool.backend import Backend
 from tests.crash.world import BACKUP, World
 from tests.scenario import Clone, noise
 
 Command = tuple[str, ...]
 KIB = 1 << 10
+OBJECT_MAX_BYTES = 1 << 30
 SHARDED_FILES = 1_050
 """Above the 1,000 entries that stand in a manifest itself."""
 SMALL_PACKS = 9
@@ -42,7 +44,9 @@ class Scenario:
     frees: bool = False
     """The command is there to let go of content that nothing names."""
     damaged: bool = False
-    """The store is damaged at the start. Repeating the command makes it whole."""
+    """Store or remote are damaged at the start. Repeating the command makes it whole."""
+    stays: bool = False
+    """A damaged pack stays on the remote, where nothing points to it any more."""
 
 
 def _data(clone: Clone) -> None:
@@ -337,7 +341,42 @@ def _damage_a_pack(clone: Clone) -> None:
     largest.write_bytes(data)
 
 
+def damaged_remote(world: World) -> None:
+    """Leave a remote with a damaged pack, which is here too, and without a shard."""
+    clone = pushed(world)
+    with clone.repo() as repo:
+        backend = repo.settings.open_remote().backend
+        _flip_on_remote(backend)
+        backend.delete(max(info.key for info in backend.list("shards/")))
+
+
+def damaged_root(world: World) -> None:
+    """Leave a remote with half a root."""
+    with pushed(world).repo() as repo:
+        backend = repo.settings.open_remote().backend
+        root = max(info.key for info in backend.list("roots/"))
+        backend.put(root, backend.get(root, size_max=OBJECT_MAX_BYTES)[:50])
+
+
+def damaged_remote_pack(world: World) -> None:
+    """Leave a remote with a damaged pack that is nowhere else: what was in it is, in another."""
+    clone = pushed(world)
+    with clone.repo() as repo:
+        store = repo.project.store
+        with store.drop_lock():
+            store.rewrite_packs(list(store.db.packs()), set())
+        _flip_on_remote(repo.settings.open_remote().backend)
+
+
+def _flip_on_remote(backend: Backend) -> None:
+    """Damage all frames but the last bytes, which are the index."""
+    key = max((info.size, info.key) for info in backend.list("packs/"))[1]
+    data = backend.get(key, size_max=OBJECT_MAX_BYTES)
+    backend.put(key, bytes(byte ^ 0xFF for byte in data[:-2_000]) + data[-2_000:])
+
+
 GC_NOW = ("dv", "gc", "--remote", "--expire", "--grace", "0d")
+REPAIR_REMOTE = ("dv", "fsck", "--repair", "--deep", "--remote")
 TOUCH = ("touch", "--date", "30 days ago")
 A_MONTH_PASSES = ("find", "..", "-path", "*/remote/gc/*", "-type", "f", "-exec", *TOUCH, "{}", "+")
 """What died is believed no more; until then its claims keep what they name, by design."""
@@ -400,6 +439,11 @@ SCENARIOS = (
     ),
     Scenario("fsck-repair-files", rotten_unpushed, ("dv", "fsck", "--repair"), damaged=True),
     Scenario("fsck-repair-lost", lost_unpushed, ("dv", "fsck", "--repair"), damaged=True),
+    Scenario("fsck-repair-remote", damaged_remote, REPAIR_REMOTE, damaged=True),
+    Scenario("fsck-repair-root", damaged_root, REPAIR_REMOTE, damaged=True),
+    Scenario(
+        "fsck-repair-remote-new", damaged_remote_pack, REPAIR_REMOTE, damaged=True, stays=True
+    ),
     Scenario("fsck-rebuild", pushed_only, ("dv", "fsck", "--rebuild")),
     Scenario("hooks-install", committed, ("dv", "hooks", "install")),
     Scenario("hook-commit", hooked_commit, ("git", "commit", "-qm", "x"), fine=(0, 1), by_git=True),

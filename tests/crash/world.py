@@ -207,8 +207,8 @@ class World:
 
     # --- looking ----------------------------------------------------------------------------
 
-    def check(self) -> checks.Report:
-        """Check a copy of the repository, so that looking mends nothing."""
+    def check(self, *, deep: bool = False) -> checks.Report:
+        """Check a copy of the repository, so that looking mends nothing; `deep`ly with fsck."""
         seen = self.base / "seen"
         shutil.rmtree(seen, ignore_errors=True)
         self.copy(self.live, seen)
@@ -219,7 +219,7 @@ class World:
             checks.check_remote(report, BACKUP, self.backup())
             there = {"origin": self.objects(), BACKUP: self.backup()}
             remotes = [name for name, objects in there.items() if "dv.json" in objects]
-            report.problems += checks.found_by_fsck(work, remotes)
+            report.problems += checks.found_by_fsck(work, remotes, deep=deep)
         # What lies beside the worktree at the start, such as the origin's files, counts too.
         return report
 

@@ -80,7 +80,7 @@ def collect(backend: object, scratch: Path, expire: frozenset[str] | None = None
         repo=REPO_ID,
         expiry=expiry,
         grace_s=0,
-        temp_path=lambda: str(scratch / os.urandom(8).hex()),
+        here=moving.Here(lambda: str(scratch / os.urandom(8).hex())),
     )
     return "done"
 
@@ -89,9 +89,9 @@ def restorable(memory: Memory) -> set[str]:
     """Return the manifests that can be restored; fail if a root names one that cannot."""
     remote = RemoteStore(memory)
     there = survey.survey(remote, ())  # which fails if anything that roots need is missing
-    shards = {bytes.fromhex(name): remote.read_shard(bytes.fromhex(name)) for name in there.shards}
-    packs = {pack.digest for shard in shards.values() for pack in shard.packs()}
-    for one in moving.ranges(shards, packs):
+    shards = [remote.read_shard(bytes.fromhex(name)) for name in there.shards]
+    packs = {pack.digest for shard in shards for pack in shard.packs()}
+    for one in moving.ranges(moving.Wanted.of(shards, packs).places):
         moving._read(remote, one)  # checks every chunk by its name
     return {name for root in there.roots.values() for name in root.manifests}
 

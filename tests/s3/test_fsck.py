@@ -12,7 +12,7 @@ import pytest
 from dvtool.backend.base import Backend
 from dvtool.digest import digest_of
 from dvtool.errors import BusyError
-from dvtool.findings import Report
+from dvtool.findings import Report, Sample
 from dvtool.manifest import decode_any_shard
 from dvtool.pack import PackWriter, Placement
 from dvtool.repo import Repo
@@ -171,7 +171,34 @@ def lie_about_the_size(backend: Backend) -> None:
     _relocate(backend, change)
 
 
+def _retell(
+    backend: Backend, change: Callable[[dict[bytes, list[Located]]], dict[bytes, list[Located]]]
+) -> None:
+    """Let the shards say something else about which places make a file, in proper form."""
+    for key in keys(backend, "shards/"):
+        text, raw = split_object(backend.get(key, size_max=LIMIT), key)
+        entries = decode_any_shard(text, bytes.fromhex(key[-64:]))
+        locations = decode_locations(raw, entries, key)
+        backend.put(key, encode_object(text, {f: change(locations)[f] for f in locations}))
+
+
+def lie_about_the_order(backend: Backend) -> None:
+    _retell(backend, lambda told: {file: chunks[::-1] for file, chunks in told.items()})
+
+
+def lie_about_the_file(backend: Backend) -> None:
+    """Give each large file the places of the next one, which is as large."""
+
+    def change(told: dict[bytes, list[Located]]) -> dict[bytes, list[Located]]:
+        large = [file for file, chunks in told.items() if len(chunks) > 1]
+        return told | dict(zip(large, [told[file] for file in large[1:] + large[:1]], strict=True))
+
+    _retell(backend, change)
+
+
 Harm = Callable[[Backend], None]
+MISPLACED: list[Harm] = [lie_about_the_order, lie_about_the_file]
+"""Lies that only whoever puts the files together can see."""
 DEEP_ONLY: list[Harm] = [flip_pack, flip_every_frame, flip_pack_index]
 """A store that states no MD5 shows these only to whoever reads the packs."""
 HARMS: list[Harm] = [
@@ -179,6 +206,7 @@ HARMS: list[Harm] = [
     *(cut_pack, lose_packs, swap_packs, flip_shards, lose_shards, flip_root, cut_root),
     *(lose_mark, break_mark),
     *(lie_beyond_the_index, lie_about_the_frame, lie_about_the_pack, lie_about_the_size),
+    *MISPLACED,
 ]
 
 
@@ -197,7 +225,7 @@ def check(work: Clone, *, deep: bool = False, repair: bool = False) -> Report:
 PLACES = [("folder", harm) for harm in HARMS] + [
     (server, harm)
     for server in ("rclone", "moto")
-    for harm in (flip_every_frame, lose_packs, lose_shards, cut_root, lie_about_the_frame)
+    for harm in (flip_every_frame, lose_packs, lose_shards, cut_root, *MISPLACED)
 ]
 
 
@@ -207,7 +235,7 @@ def test_found_and_mended(work: Clone, remote: Remote, tmp_path: Path, harm: Har
         harm(backend_of(repo))
         before = objects(backend_of(repo))
         states_md5 = any(info.md5 for info in backend_of(repo).list(""))
-    found = check(work, deep=harm in DEEP_ONLY and not states_md5)
+    found = check(work, deep=harm in MISPLACED or (harm in DEEP_ONLY and not states_md5))
     assert not found.clean
     assert {one.place for one in found.damage} == {found.remote.url if found.remote else ""}
     with work.repo() as repo:
@@ -244,7 +272,9 @@ def test_md5_shows_damage_without_a_download(work: Clone) -> None:
 
 
 @pytest.mark.parametrize("remote", ["folder"], indirect=True)
-@pytest.mark.parametrize("harm", [flip_every_frame, cut_pack, lose_packs, lose_shards])
+@pytest.mark.parametrize(
+    "harm", [flip_every_frame, cut_pack, lose_packs, lose_shards, lie_about_the_order]
+)
 def test_what_no_good_copy_exists_of_is_said(
     work: Clone, remote: Remote, tmp_path: Path, harm: Harm
 ) -> None:
@@ -262,6 +292,33 @@ def test_what_no_good_copy_exists_of_is_said(
     assert not check(clone, deep=True).clean
     assert check(work, deep=True, repair=True).clean
     assert check(clone, deep=True).clean
+
+
+@pytest.mark.parametrize("remote", ["folder"], indirect=True)
+@pytest.mark.parametrize("harm", MISPLACED)
+def test_files_that_come_out_as_others(
+    work: Clone, remote: Remote, tmp_path: Path, harm: Harm
+) -> None:
+    """Found by a clone that has nothing, which says which files; and mended from the workspace."""
+    clone = work.clone(tmp_path / "clone", remote)
+    with work.repo() as repo:
+        harm(backend_of(repo))
+    assert check(work).clean and check(clone).clean
+    with clone.repo() as repo:  # of two packs one
+        some = [repo.fsck(remote="origin", deep=Sample(0.01, seed)) for seed in range(6)]
+    assert any(not one.clean for one in some)
+    assert {one.remote.files_made for one in some if one.remote} == {1, 3}
+    found = check(clone, deep=True)
+    assert found.remote is not None and found.remote.files_made == 4
+    assert {one.kind for one in found.damage} == {"shard", "content"}
+    touched = {file.path for one in found.damage for file in one.files}
+    assert touched >= {"data/0.bin", "data/1.bin", "data/2.bin"}
+    shutil.rmtree(work.path / ".git/dv")
+    assert check(work, deep=True, repair=True).clean
+    assert not check(clone, deep=True).damage
+    with clone.repo() as repo:
+        repo.pull()
+    assert clone.tree("data") == work.tree("data")
 
 
 @pytest.mark.parametrize("remote", ["folder"], indirect=True)

@@ -9,6 +9,8 @@ import pytest
 
 from dvtool.errors import BusyError, CorruptError, SetupError, UsageError
 from dvtool.ops import remotegc
+from dvtool.progress import Progress
+from dvtool.store import moving
 from dvtool.store.remote import RemoteStore, pack_key, shard_key
 from dvtool.store.tombstones import Tombstones
 from tests.scenario import Clone, Remote, noise
@@ -133,6 +135,44 @@ def test_a_push_takes_back_what_was_buried(
     with other.repo() as repo:
         repo.checkout(commit)
     assert other.tree("other") == mine.tree("other")
+
+
+class Told(Progress):
+    """Remembers the phases that it was told of: name, bytes in all, bytes done."""
+
+    def __init__(self) -> None:
+        self.phases: list[list[object]] = []
+
+    def start(self, what: str, *, total_bytes: int | None = None) -> None:
+        self.phases.append([what, total_bytes, 0])
+
+    def advance(self, size: int) -> None:
+        self.phases[-1][2] += size  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("remote", ["folder"], indirect=True)
+def test_packs_are_moved_in_groups_that_fit_into_the_memory(
+    mine: Clone, remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = [version(mine, **{f"f{n}": noise(70_000, n)}) for n in range(12)]
+    monkeypatch.setattr(moving, "CHUNKS_AT_ONCE", 5)
+    monkeypatch.setattr(moving, "SHARDS_AT_ONCE", 2)
+    told = Told()
+    with mine.repo() as repo:
+        repo.project.progress = told
+        done = repo.gc_remote(grace_s=0)
+        assert done.moved.packs == len([one for one in told.phases if one[0] == "moving"]) > 2
+        repo.gc_remote(grace_s=0)
+    assert {one[0] for one in told.phases} == {"reading lists", "moving", "removing"}
+    assert all(total == size for what, total, size in told.phases if what != "reading lists")
+    assert all(size for what, _, size in told.phases if what == "reading lists")
+    assert len(keys(mine, "packs/")) == done.moved.packs
+    for number in (0, 5, 11):
+        got = pulled(mine, remote, tmp_path / f"theirs {number}", commits[number])
+        assert len(got) == number + 1
+        assert got.items() <= mine.tree("data").items()
+    with mine.repo() as repo:
+        assert repo.fsck(remote="origin", deep=True).clean
 
 
 def test_small_packs_and_roots_are_merged(mine: Clone, remote: Remote, tmp_path: Path) -> None:

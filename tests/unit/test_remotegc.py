@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import time
+from array import array
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from dvtool.backend.local import LocalBackend
 from dvtool.digest import Digest, digest_of
 from dvtool.errors import BusyError, CorruptError, RemoteForbidden
 from dvtool.ops import remotegc
+from dvtool.store import moving
 from dvtool.store.remote import RemoteStore, Root, RootManifest, pack_key, root_key, shard_key
-from dvtool.store.survey import RootThere, ShardUse, Survey
+from dvtool.store.survey import RootThere, ShardUse, Survey, frame_number
 from dvtool.store.tombstones import Tombstone, Tombstones
 from tests.faulty import Faulty
 
@@ -48,7 +50,9 @@ def there(
         info = ObjectInfo(key, 100, modified_s=NOW_S - 3600)
         result.roots[key] = RootThere(key, info, root)
     for name, pointed in shards.items():
-        frames = {named(pack): frozenset({(0, size)}) for pack, size in pointed.items()}
+        frames = {
+            named(pack): array("Q", [frame_number(0, size)]) for pack, size in pointed.items()
+        }
         sizes = {named(pack): packs.get(pack, 1) for pack in pointed}
         result.shards[named(name).hex()] = ShardUse(frames, sizes, 1)
         key = shard_key(named(name))
@@ -169,7 +173,7 @@ def remote(tmp_path: Path) -> RemoteStore:
 
 
 def collect(remote: RemoteStore, grace_s: float) -> remotegc.Collected:
-    return remotegc.collect(remote, repo=REPO, grace_s=grace_s, temp_path=lambda: "")
+    return remotegc.collect(remote, repo=REPO, grace_s=grace_s, here=moving.Here(lambda: ""))
 
 
 def test_without_permission_to_remove_nothing_is_written(remote: RemoteStore) -> None:
