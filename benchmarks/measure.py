@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TIME_MAX_S = 3600.0
+LEAST_SAMPLES = 5
+"""With fewer, a step was too short to be seen; its largest process stands for it."""
 FLUSHES = ("fsync", "fdatasync", "syncfs", "sync", "sync_file_range", "msync")
 PROBE = Path(__file__).with_name("probe.py")
 
@@ -89,8 +91,9 @@ class Bench:
             said = " ".join(found["failed"])
             raise BenchError(f"{said} ended with {found['code']}:\n{found['said'].strip()}")
         peak_bytes = None
-        if memory:  # A command too short to be seen is one process at its largest.
-            peak_bytes = found["pss_peak_bytes"] or found["rss_max_bytes"]
+        if memory:
+            was_seen = found["samples"] >= LEAST_SAMPLES
+            peak_bytes = found["pss_peak_bytes" if was_seen else "rss_max_bytes"]
         return Taken(found["wall_s"], found["cpu_s"], flush(self.work), peak_bytes)
 
     def run(self, *commands: Command) -> None:

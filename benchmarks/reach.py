@@ -118,10 +118,13 @@ def memory(results: Results) -> list[Row]:
     for name in ("S", "B"):
         peak = results.peak_bytes(name, "dv")
         found.append(peak_row(f"peak memory on {name}, all processes", peak, 150))
-    for curve, what, most in ((GROWTH_BYTES, "a file of", 300), (GROWTH_FILES, "files:", 1_000)):
+    for curve, what, most in (
+        (GROWTH_BYTES, "one large file", 300),
+        (GROWTH_FILES, "many files", 1_000),
+    ):
         points = [one for one in results.workloads if one.curve == curve and one.x is not None]
         if not points:
-            found.append(peak_row(f"peak memory, {what} any size", None, most))
+            found.append(peak_row(f"peak memory, {what}", None, most))
             continue
         largest = max(points, key=lambda one: one.x or 0)
         title = largest.title[:1].lower() + largest.title[1:]

@@ -98,6 +98,7 @@ costs time. Before each step what is unwritten is brought to the disk.
 | machine | |
 |---|---|
 {machine}
+| sizes | {results.scale} |
 
 | tool | version | |
 |---|---|---|

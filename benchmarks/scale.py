@@ -13,6 +13,8 @@ class Scale:
 
     name: str
     rounds: int
+    lesser_rounds: int
+    """Rounds of workloads that are beside the main ones."""
     s_files: int
     """Files of 8 KiB in S."""
     few_files: int
@@ -36,6 +38,7 @@ class Scale:
 QUICK = Scale(
     name="quick",
     rounds=3,
+    lesser_rounds=2,
     s_files=2_000,
     few_files=200,
     b_bytes=32 * MIB,
@@ -53,10 +56,11 @@ QUICK = Scale(
 DEFAULT = Scale(
     name="default",
     rounds=5,
+    lesser_rounds=3,
     s_files=20_000,
-    few_files=2_000,
+    few_files=1_000,
     b_bytes=256 * MIB,
-    labels=50_000,
+    labels=20_000,
     text_bytes=24 * MIB,
     checkpoint_bytes=200 * MIB,
     parquet_rows=1_000_000,
@@ -70,6 +74,7 @@ DEFAULT = Scale(
 FULL = Scale(
     name="full",
     rounds=5,
+    lesser_rounds=5,
     s_files=20_000,
     few_files=20_000,
     b_bytes=256 * MIB,

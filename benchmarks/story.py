@@ -59,7 +59,7 @@ class Chapter:
     curve: str | None = None
     x: int | None = None
     rounds: int | None = None
-    """If not as many as asked for."""
+    """If fewer than the main workloads have."""
 
 
 class Story:
@@ -168,7 +168,7 @@ def play_rounds(
     cache.mkdir(exist_ok=True)
     before, edit = chapter.dataset.ready(cache)
     taking_part = list(tools)
-    for number in range((chapter.rounds or rounds) + 1):
+    for number in range(rounds + 1):
         first = number % max(1, len(tools))
         for tool in (*tools[first:], *tools[:first]):
             if tool not in taking_part:
