@@ -21,6 +21,7 @@ from benchmarks.story import Chapter, play_rounds, remove
 from benchmarks.tools import TOOLS, Place, Tool, environment, prepare_home
 
 PROJECT = Path(__file__).resolve().parent.parent
+LEAST_ROOM_BYTES = 2 * GIB
 DESCRIPTION = """\
 Measures dvtool beside DVC, git-lfs, git-annex, restic, git and cp, on data made by seed.
 """
@@ -120,7 +121,7 @@ class Session:
         self._path = options.results or self._work / "results.json"
         self._failed = False
         wanted = options.tools or list(chapters.QUICK_PEERS if quick else TOOLS)
-        check_room(self._work, scale, options.only)
+        check_room(self._work)
         found = peers.find(wanted, self._work, may_install=not options.no_install)
         for name, reason in found.left_out.items():
             print(f"left out: {name}: {reason}", flush=True)
@@ -158,6 +159,11 @@ class Session:
             return
         if chapter.cold and not can_drop_caches():
             self._say(f"{chapter.name}: left out, since only root may empty the kernel's cache")
+            return
+        free_bytes = shutil.disk_usage(self._work).free
+        if free_bytes < chapter.room_bytes + LEAST_ROOM_BYTES:
+            needed = f"{(chapter.room_bytes + LEAST_ROOM_BYTES) / GIB:.0f} GiB"
+            self._say(f"{chapter.name}: left out, since it needs {needed} of free disk; see --work")
             return
         self._note(workload_of(chapter))
         rounds = chapter.rounds or self._rounds
@@ -235,14 +241,13 @@ def workload_of(chapter: Chapter) -> Workload:
     return Workload(chapter.name, chapter.title, chapter.curve, chapter.x, chapter.cold)
 
 
-def check_room(work: Path, scale: Scale, only: Sequence[str] | None) -> None:
-    """Raise OSError if the disk has less room than a run needs."""
+def check_room(work: Path) -> None:
+    """Raise OSError if the disk has no room for the tools and a little more."""
     free_bytes = shutil.disk_usage(work).free
-    needed_bytes = scale.disk_bytes if not only else min(scale.disk_bytes, DEFAULT.disk_bytes)
-    if free_bytes < needed_bytes:
+    if free_bytes < LEAST_ROOM_BYTES:
         raise OSError(
-            f"{work} has {free_bytes / GIB:.1f} GiB free, and the {scale.name} run needs"
-            f" {needed_bytes / GIB:.0f} GiB; name another place with --work"
+            f"{work} has {free_bytes / GIB:.1f} GiB free, and the tools alone need"
+            f" {LEAST_ROOM_BYTES / GIB:.0f} GiB; name another place with --work"
         )
 
 

@@ -15,8 +15,8 @@ from benchmarks.data import (
     small_files,
     tables_as_text,
 )
-from benchmarks.scale import MIB, Scale
-from benchmarks.story import NO_OPS, Chapter
+from benchmarks.scale import GIB, MIB, Scale
+from benchmarks.story import EDITING, NO_OPS, Chapter
 from benchmarks.tools import (
     ADD_AGAIN,
     BACKUP_AGAIN,
@@ -163,9 +163,9 @@ def curves(scale: Scale) -> list[Chapter]:
         Chapter(
             f"{GROWTH_BYTES}-{size}",
             f"One file of {size // MIB:,} MiB",
-            big_file(size),
+            big_file(size, edited=size <= GIB),
             ("dv",),
-            leave_out=frozenset(NO_OPS),
+            leave_out=frozenset(NO_OPS if size <= GIB else NO_OPS | EDITING),
             curve=GROWTH_BYTES,
             x=size,
             rounds=1 if size >= MANY_BYTES else 2,

@@ -5,6 +5,7 @@ Made once and kept in the work folder, which the caller names.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -19,6 +20,7 @@ from typing import Any
 
 KIB, MIB = 1 << 10, 1 << 20
 FILES_A_FOLDER = 1_000
+BLOCK_BYTES = 4 * KIB
 LABEL_BYTES = 300
 ROW_GROUP_ROWS = 100_000
 PACKAGES = (
@@ -67,6 +69,8 @@ class Dataset:
 
     name: str
     make: Callable[[Path, Path], dict[str, list[Any]]]
+    disk_bytes: int
+    """About what the folder takes on a disk, where a file takes whole blocks."""
 
     def ready(self, cache: Path) -> tuple[Path, Edit]:
         """Return the folder before and the edit, made now if they are not there yet."""
@@ -98,34 +102,38 @@ def small_files(count: int, size_bytes: int = 8 * KIB) -> Dataset:
                 write(after / changed, content + b"x")
         return {}
 
-    return Dataset(f"random-{count}x{size_bytes}", make)
+    return Dataset(f"random-{count}x{size_bytes}", make, count * max(BLOCK_BYTES, size_bytes))
 
 
-def big_file(size_bytes: int) -> Dataset:
+def big_file(size_bytes: int, *, edited: bool = True) -> Dataset:
     """B and B': 1,000 bytes more in the middle, 4 KiB others at a quarter, 100 KB appended."""
+
+    quarter, middle = size_bytes // 4, size_bytes // 2
+    others, more = random.Random(3).randbytes(4 * KIB), random.Random(4).randbytes(1_000)
+
+    def edit(block: bytes, at: int) -> bytes:
+        if at <= quarter < at + MIB:
+            there = quarter - at
+            block = block[:there] + others + block[there + len(others) :]
+        if at <= middle < at + MIB:
+            block = block[: middle - at] + more + block[middle - at :]
+        return block
 
     def make(before: Path, after: Path) -> dict[str, list[Any]]:
         source = random.Random(2)
-        quarter, middle = size_bytes // 4, size_bytes // 2
-        with (before / "B").open("wb") as one, (after / "B").open("wb") as other:
+        with contextlib.ExitStack() as files:
+            one = files.enter_context((before / "B").open("wb"))
+            other = files.enter_context((after / "B").open("wb")) if edited else None
             for at in range(0, size_bytes, MIB):
                 block = source.randbytes(min(MIB, size_bytes - at))
                 one.write(block)
-                if at <= quarter < at + MIB:
-                    there = min(quarter - at, len(block))
-                    block = (
-                        block[:there]
-                        + random.Random(3).randbytes(4 * KIB)
-                        + block[there + 4 * KIB :]
-                    )
-                if at <= middle < at + MIB:
-                    there = middle - at
-                    block = block[:there] + random.Random(4).randbytes(1_000) + block[there:]
-                other.write(block)
-            other.write(random.Random(5).randbytes(100_000))
+                if other:
+                    other.write(edit(block, at))
+            if other:
+                other.write(random.Random(5).randbytes(100_000))
         return {}
 
-    return Dataset(f"big-{size_bytes}", make)
+    return Dataset(f"big-{size_bytes}{'' if edited else '-only'}", make, size_bytes)
 
 
 def labels(count: int) -> Dataset:
@@ -139,7 +147,7 @@ def labels(count: int) -> Dataset:
         write(after / numbered(count // 2, ".json"), label(random.Random(7), names, count // 2))
         return {}
 
-    return Dataset(f"labels-{count}", make)
+    return Dataset(f"labels-{count}", make, count * BLOCK_BYTES)
 
 
 def label(source: random.Random, names: tuple[str, ...], number: int) -> bytes:
@@ -175,7 +183,7 @@ def tables_as_text(size_bytes: int) -> Dataset:
                     number += 1
         return {}
 
-    return Dataset(f"text-{size_bytes}", make)
+    return Dataset(f"text-{size_bytes}", make, 3 * size_bytes)
 
 
 def event(source: random.Random, number: int) -> dict[str, object]:
@@ -219,7 +227,7 @@ def parquet(rows: int, *, content_defined: bool) -> Dataset:
             )
         return {}
 
-    return Dataset(f"parquet-{'cdc-' if content_defined else ''}{rows}", make)
+    return Dataset(f"parquet-{'cdc-' if content_defined else ''}{rows}", make, rows * 30)
 
 
 def checkpoint(size_bytes: int) -> Dataset:
@@ -244,7 +252,7 @@ def checkpoint(size_bytes: int) -> Dataset:
         save_file(tensors, after / "model.safetensors")
         return {}
 
-    return Dataset(f"checkpoint-{size_bytes}", make)
+    return Dataset(f"checkpoint-{size_bytes}", make, size_bytes)
 
 
 def renamed_folder(count: int) -> Dataset:
@@ -256,7 +264,7 @@ def renamed_folder(count: int) -> Dataset:
             write(before / "images" / f"{number:06d}.bin", source.randbytes(8 * KIB))
         return {"renamed": [["images", "pictures"]]}
 
-    return Dataset(f"renamed-{count}", make)
+    return Dataset(f"renamed-{count}", make, count * 8 * KIB)
 
 
 def mixed(cache: Path) -> Dataset:
@@ -281,7 +289,7 @@ def mixed(cache: Path) -> Dataset:
         images = sorted(str(path.relative_to(before)) for path in before.rglob("*.png"))
         return {"removed": images[:1]}
 
-    return Dataset("mixed", make)
+    return Dataset("mixed", make, 40 * MIB)
 
 
 def install_packages(folder: Path) -> None:
@@ -314,9 +322,9 @@ def write(path: Path, content: bytes) -> None:
         path.write_bytes(content)
 
 
-def place_copy(source: Path, place: Path) -> None:
-    """Copy a folder as a user would: with cp."""
-    subprocess.run(["cp", "-r", str(source), str(place)], check=True)
+def place_copy(source: Path, place: Path, *, link: bool = False) -> None:
+    """Copy a folder; with `link` its files get another name, for data that are large for a disk."""
+    subprocess.run(["cp", "-rl" if link else "-r", str(source), str(place)], check=True)
 
 
 def same(one: Path, other: Path) -> bool:

@@ -31,8 +31,6 @@ class Scale:
     growth_files: tuple[int, ...]
     growth_bytes: tuple[int, ...]
     growth_versions: tuple[int, ...]
-    disk_bytes: int
-    """What a run needs at most."""
 
 
 QUICK = Scale(
@@ -51,7 +49,6 @@ QUICK = Scale(
     growth_files=(100, 1_000, 4_000),
     growth_bytes=(1 * MIB, 8 * MIB, 32 * MIB),
     growth_versions=(5, 20),
-    disk_bytes=2 * GIB,
 )
 DEFAULT = Scale(
     name="default",
@@ -69,7 +66,6 @@ DEFAULT = Scale(
     growth_files=(1_000, 10_000, 50_000, 200_000),
     growth_bytes=(1 * MIB, 16 * MIB, 128 * MIB, 1 * GIB),
     growth_versions=(10, 50, 200),
-    disk_bytes=10 * GIB,
 )
 FULL = Scale(
     name="full",
@@ -87,6 +83,5 @@ FULL = Scale(
     growth_files=(1_000, 10_000, 100_000, 200_000, 1_000_000),
     growth_bytes=(1 * MIB, 16 * MIB, 128 * MIB, 1 * GIB, 10 * GIB),
     growth_versions=(10, 100, 300, 1_000),
-    disk_bytes=45 * GIB,
 )
 SCALES = {scale.name: scale for scale in (QUICK, DEFAULT, FULL)}

@@ -44,6 +44,10 @@ AFTER_EDIT = (ADD_EDIT, COMMIT_EDIT, PUSH_EDIT, BACKUP_EDIT, BACK, FORTH)
 UNMEASURED = {SETUP, COMMIT, COMMIT_EDIT, SETTLE}
 NO_OPS = {ADD_AGAIN, PUSH_AGAIN, BACKUP_AGAIN, PULL_AGAIN, FETCH_AGAIN, CHECKOUT_AGAIN}
 
+EDITING = {ADD_EDIT, COMMIT_EDIT, PUSH_EDIT, BACKUP_EDIT, BACK, FORTH}
+COPIES = 7
+"""How often a workload's data lie on the disk at a time, at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
@@ -60,6 +64,11 @@ class Chapter:
     x: int | None = None
     rounds: int | None = None
     """If fewer than the main workloads have."""
+
+    @property
+    def room_bytes(self) -> int:
+        """About how much of the disk it needs; data on a curve are linked, not copied."""
+        return self.dataset.disk_bytes * (COPIES - 1 if self.curve else COPIES)
 
 
 class Story:
@@ -81,7 +90,7 @@ class Story:
         remove(place.top)
         place.top.mkdir(parents=True)
         self._bench.run(*self._steps[SETUP])
-        place_copy(before, place.repo / "data")
+        place_copy(before, place.repo / "data", link=self._chapter.curve is not None)
         for step in BEFORE_EDIT:
             self._do(step)
         self._note_stored()
@@ -89,6 +98,7 @@ class Story:
             self._do(step)
         if check:
             self._check_clone(before)
+        remove(place.clone)
         edit.apply(place.repo / "data")
         for step in AFTER_EDIT:
             self._do(step)
