@@ -119,7 +119,8 @@ def lines(results: Results, curve: str) -> Any:
     )
     if len(points) < 2:
         return None
-    measured = {step for run in results.of(points[-1].name, "dv") for step in run.steps}
+    names = {one.name for one in points}
+    measured = {step for run in results.runs if run.workload in names for step in run.steps}
     figure, (times, memory) = new_figure(8, 3.2, panels=2)
     for number, step in enumerate(one for one in (*MAIN_STEPS, "log") if one in measured):
         for axes, what, unit in ((times, "wall_s", 1.0), (memory, "peak_bytes", 1e6)):

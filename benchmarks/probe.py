@@ -26,13 +26,17 @@ from typing import IO, Any
 SAMPLE_PAUSE_S = 0.01
 OUTPUT_SHOWN_BYTES = 2000
 PR_SET_CHILD_SUBREAPER = 36
+KCMP = {"x86_64": 312, "aarch64": 272}.get(os.uname().machine)
+"""The number of Linux's system call kcmp, for which the C library has no function."""
+KCMP_VM = 1
+LIBC = ctypes.CDLL(None)
 
 
 def main() -> None:
     """Read commands, env, log, sample and time_max_s; print what the timed commands took."""
     spec = json.load(sys.stdin)
     with contextlib.suppress(OSError, AttributeError):  # Linux: orphans come to us, and so count
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     total: dict[str, Any] = {
         "wall_s": 0.0,
         "cpu_s": 0.0,
@@ -109,7 +113,7 @@ class Sampler:
 
     def _look(self) -> None:
         while True:
-            now_bytes = sum(pss_bytes(pid) for pid in descendants(os.getpid()))
+            now_bytes = memory_bytes(os.getpid())
             if now_bytes:
                 self.samples += 1
                 self.peak_bytes = max(self.peak_bytes, now_bytes)
@@ -117,14 +121,28 @@ class Sampler:
                 return
 
 
-def descendants(pid: int) -> Iterator[int]:
-    """Yield the processes below `pid`, as far as Linux tells."""
+def memory_bytes(top: int) -> int:
+    """Add up the memory of all processes below `top`.
+
+    A child that has only just been made by vfork still runs in its parent's memory, which must not
+    count twice.
+    """
+    return sum(pss_bytes(pid) for pid, parent in descendants(top) if not share_memory(pid, parent))
+
+
+def share_memory(one: int, other: int) -> bool:
+    """Say whether two processes run in the very same memory; False where the kernel has no word."""
+    return KCMP is not None and LIBC.syscall(KCMP, one, other, KCMP_VM, 0, 0) == 0
+
+
+def descendants(pid: int) -> Iterator[tuple[int, int]]:
+    """Yield each process below `pid`, with its parent, as far as Linux tells."""
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
                 children = file.read().split()
             for child in children:
-                yield int(child)
+                yield int(child), pid
                 yield from descendants(int(child))
 
 

@@ -9,7 +9,7 @@ from benchmarks import chapters, reach
 from benchmarks.plots import draw
 from benchmarks.results import Results, Workload, slope
 from benchmarks.special import CLICK, LOG, VERSION
-from benchmarks.tools import STEPS, SUMS, TOOLS
+from benchmarks.tools import STEPS, TOOLS
 
 MB = 1_000_000
 NOTES_BEGIN, NOTES_END = (
@@ -18,11 +18,14 @@ NOTES_BEGIN, NOTES_END = (
 )
 WHAT = {"wall_s": "wall time", "cpu_s": "CPU time", "peak_bytes": "peak memory"}
 CURVES = {
-    chapters.GROWTH_FILES: "files",
-    chapters.GROWTH_BYTES: "bytes",
-    chapters.GROWTH_VERSIONS: "versions",
+    chapters.GROWTH_FILES: "the number of files",
+    chapters.GROWTH_BYTES: "the size of a file",
+    chapters.GROWTH_VERSIONS: "the number of versions",
 }
-LEAST_X = {chapters.GROWTH_FILES: 10_000, chapters.GROWTH_BYTES: 16 << 20}
+LEAST_X = {
+    chapters.GROWTH_FILES: (10_000, "from 10,000 files on"),
+    chapters.GROWTH_BYTES: (16 << 20, "from 16 MiB on"),
+}
 """Below, what a command costs to start outweighs the rest, and the slope would flatter."""
 
 
@@ -162,12 +165,11 @@ def details(results: Results, workload: Workload) -> str:
     return table(("step", "", *map(title_of, tools)), lines)
 
 
-def steps_of(results: Results, workload: Workload) -> list[str]:
+def steps_of(results: Results, *workloads: Workload) -> list[str]:
     """Return the steps that were measured, in order; a sum only where some tool has it as one."""
-    runs = [run for run in results.runs if run.workload == workload.name]
-    measured = {step for run in runs for step in run.steps}
-    order = (*STEPS, LOG, VERSION)
-    return [step for step in order if step in measured or (step in SUMS and step in measured)]
+    names = {one.name for one in workloads}
+    measured = {step for run in results.runs if run.workload in names for step in run.steps}
+    return [step for step in (*STEPS, LOG, VERSION) if step in measured]
 
 
 def stored_section(results: Results) -> str:
@@ -226,24 +228,18 @@ def curve_section(results: Results, curve: str, plots: Sequence[str]) -> str:
     )
     if not points:
         return ""
-    unit = CURVES[curve]
     lines = []
-    for step in steps_of(results, points[-1]):
+    for step in steps_of(results, *points):
         for what, show in (("wall_s", duration), ("peak_bytes", size)):
             found = [results.median(one.name, "dv", step, what) for one in points]
             cells = ("" if one is None else show(one) for one in found)
             lines.append((step, WHAT[what], *cells, *slopes(curve, points, found)))
     heads = (*(one.title for one in points), "slope", "last slope")
-    least = LEAST_X.get(curve)
-    said = (
-        ""
-        if least is None
-        else f", from {size(least) if unit == 'bytes' else f'{least:,} {unit}'} on"
-    )
+    least = "" if curve not in LEAST_X else f" to the points {LEAST_X[curve][1]}"
     text = (
-        f"## Growth with the number of {unit}\n\n"
-        f"*slope* is the exponent b of the fit a·x^b{said}; *last slope* that of the two"
-        " largest. 1 is linear, 0 does not depend on it."
+        f"## Growth with {CURVES[curve]}\n\n"
+        f"*slope* is the exponent b of a·x^b, fitted{least}; *last slope* that of the two"
+        " largest points. 1 is linear, 0 does not depend on it."
     )
     image = f"benchmarks-{curve}.svg"
     picture = f"\n\n![{text.splitlines()[0][3:]}]({image})" if image in plots else ""
@@ -255,7 +251,8 @@ def slopes(
 ) -> tuple[str, str]:
     """Return the fitted slope, and the one between the two largest points."""
     known = [(float(one.x or 0), y) for one, y in zip(points, found, strict=True) if y]
-    large = [(x, y) for x, y in known if x >= LEAST_X.get(curve, 0)]
+    least, _ = LEAST_X.get(curve, (0, ""))
+    large = [(x, y) for x, y in known if x >= least]
     fitted, last = (f"{slope(one):.2f}" if len(one) > 1 else "" for one in (large, known[-2:]))
     return fitted, last
 

@@ -180,11 +180,11 @@ def flushes(
         try:
             bench.run(*steps[SETUP])
             place_copy(before, place.repo / "data")
-            for step in steps:
-                if step in (ADD, PUSH, BACKUP, PULL):
+            for step in (ADD, COMMIT, PUSH, BACKUP, PULL):
+                if step == COMMIT:
+                    bench.run(*steps.get(step, ()))
+                elif step in steps:
                     yield Count(FLUSHES, name, step, bench.flushes(steps[step]), FLUSH_FILES)
-                elif step == COMMIT:
-                    bench.run(*steps[step])
         except BenchError as error:
             fail(name, error)
     remove(place.top)

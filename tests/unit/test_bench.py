@@ -241,6 +241,18 @@ def test_what_descendants_take_is_counted(at: Bench) -> None:
     assert taken.peak_bytes >= 60_000_000
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory of several processes: Linux only")
+def test_a_child_that_still_runs_in_its_parents_memory_does_not_count_twice(at: Bench) -> None:
+    program = (
+        "import subprocess\n"
+        "memory = bytearray(b'x') * 80_000_000\n"
+        "for _ in range(150): subprocess.run(['true'])\n"
+    )
+    taken = at.take([Command((sys.executable, "-c", program), at.work)], memory=True)
+    assert taken.peak_bytes is not None
+    assert 80_000_000 <= taken.peak_bytes < 130_000_000
+
+
 def test_what_is_set_up_in_between_is_not_counted(at: Bench) -> None:
     burn = "import time\nwhile time.process_time() < 0.5: pass"
     aside = Command((sys.executable, "-c", burn), at.work, timed=False)
