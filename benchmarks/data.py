@@ -22,7 +22,6 @@ KIB, MIB = 1 << 10, 1 << 20
 FILES_A_FOLDER = 1_000
 BLOCK_BYTES = 4 * KIB
 LABEL_BYTES = 300
-ROW_GROUP_ROWS = 100_000
 PACKAGES = (
     "bokeh-sampledata==2026.1",
     "scikit-image==0.26.0",
@@ -222,7 +221,6 @@ def parquet(rows: int, *, content_defined: bool) -> Dataset:
                 content.combine_chunks(),
                 folder / "table.parquet",
                 compression="snappy",
-                row_group_size=ROW_GROUP_ROWS,
                 use_content_defined_chunking=content_defined,
             )
         return {}
