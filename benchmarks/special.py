@@ -41,6 +41,8 @@ VERSION = "--version"
 CLICK = "python + click"
 START_ROUNDS = 15
 LOG = "log"
+VERSIONED_FILES = 2_000
+VERSION_ROUNDS = 3
 FLUSH_FILES = 500
 
 Keep = Callable[[Run], None]
@@ -80,9 +82,17 @@ def status_of_many(
     remove(before.parent)
 
 
-def versions(bench: Bench, scale: Scale, keep: Keep, note: Callable[[Workload], None]) -> None:
+def versions(
+    bench: Bench,
+    scale: Scale,
+    keep: Keep,
+    note: Callable[[Workload], None],
+    *,
+    rounds: int = VERSION_ROUNDS,
+) -> None:
     """Measure dv at several numbers of versions of a target; each changes one file of it."""
-    before, _ = small_files(scale.few_files, 1024).ready(bench.work / "data")
+    files = min(VERSIONED_FILES, scale.s_files)
+    before, _ = small_files(files, 1024).ready(bench.work / "data")
     place = Place(bench.work / "run")
     remove(place.top)
     place.top.mkdir(parents=True)
@@ -90,13 +100,13 @@ def versions(bench: Bench, scale: Scale, keep: Keep, note: Callable[[Workload], 
     bench.run(*steps[SETUP])
     place_copy(before, place.repo / "data")
     bench.run(*steps[ADD], *steps[COMMIT], *steps[PUSH])
-    changes = Changes(place, scale.few_files)
+    changes = Changes(place, files)
     for count in scale.growth_versions:
         name = f"{GROWTH_VERSIONS}-{count}"
         note(Workload(name, f"{count:,} versions", GROWTH_VERSIONS, count))
-        changes.reach(count - 5)
+        changes.reach(count - rounds)
         bench.run(*steps[PUSH])
-        for number in range(4):
+        for number in range(rounds + 1):
             changes.make()
             measured = {}
             for step in (ADD_EDIT, COMMIT_EDIT, STATUS, PUSH_EDIT, PUSH_AGAIN, LOG, BACK, FORTH):

@@ -6,16 +6,17 @@ import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import chapters, reach, results
+from benchmarks import chapters, reach, results, special
 from benchmarks.data import Dataset, Edit, big_file, labels, renamed_folder, same, small_files
 from benchmarks.measure import Bench, BenchError, Command, Stored, Taken, count_calls
 from benchmarks.report import NOTES_BEGIN, NOTES_END, duration, size, text_of, write_report
 from benchmarks.results import Count, Results, ResultsError, Run, Workload, slope
-from benchmarks.scale import SCALES
+from benchmarks.scale import QUICK, SCALES
 from benchmarks.story import UNMEASURED, Chapter, play_rounds
 from benchmarks.tools import (
     ADD,
@@ -23,7 +24,9 @@ from benchmarks.tools import (
     BACKUP,
     FORTH,
     PULL,
+    PULL_AGAIN,
     PUSH,
+    PUSH_AGAIN,
     STATUS,
     STEPS,
     TOOLS,
@@ -385,6 +388,36 @@ def test_every_workload_names_tools_and_steps_that_exist(tmp_path: Path) -> None
         found = [chapter.name for chapter in chapters.chapters(scale, tmp_path)]
         assert len(found) == len(set(found))
         assert set(chapters.SPECIAL) <= set(chapters.names(scale))
+
+
+# --- beside the story ---------------------------------------------------------------------------
+
+TINY = replace(QUICK, s_files=30, few_files=20, many_files=25, growth_versions=(6,))
+
+
+def test_requests_are_counted_at_a_real_server(at: Bench) -> None:
+    found = {one.step: one for one in special.requests(at, TINY, ["dv", "cp"])}
+    assert {one.tool for one in found.values()} == {"dv"}
+    assert found[PUSH].files == 30
+    assert 3 < found[PUSH].count == sum(found[PUSH].kinds.values()) < 30
+    assert found[PUSH_AGAIN].count < found[PUSH].count
+    assert found[PULL].kinds["GET"] > 0
+    assert found[PULL_AGAIN].count == 0
+
+
+def test_versions_are_made_and_each_is_another(at: Bench) -> None:
+    runs: list[Run] = []
+    noted: list[Workload] = []
+    special.versions(at, TINY, runs.append, noted.append, rounds=1)
+    assert [(one.curve, one.x) for one in noted] == [(chapters.GROWTH_VERSIONS, 6)]
+    assert [run.round for run in runs] == [0, 1]
+    assert {STATUS, PUSH_AGAIN, BACK, special.LOG} <= set(runs[0].steps)
+
+
+def test_status_is_taken_of_the_same_files_in_both(at: Bench) -> None:
+    runs: list[Run] = []
+    special.status_of_many(at, TINY, ["git", "dv", "cp"], 1, runs.append)
+    assert [(run.tool, run.round) for run in runs] == [("dv", 0), ("git", 0), ("dv", 1), ("git", 1)]
 
 
 # --- the command --------------------------------------------------------------------------------
