@@ -31,8 +31,10 @@ LEAST_X = {
 
 def summary(results: Results) -> str:
     """Return the tables that a run prints."""
-    parts = [f"\n{one.title}\n\n" + timed(results, one) for one in plain(results)]
-    parts.append("\nTo reach\n\n" + reach_table(results))
+    parts = [f"\n{one.title}\n\n{timed(results, one)}" for one in plain(results)]
+    goals = [row for row in reach.rows(results) if row.reached is not None]
+    if goals:
+        parts.append(f"\nTo reach, as far as it was measured\n\n{reach_table(goals)}")
     return "\n".join(parts)
 
 
@@ -55,7 +57,7 @@ def text_of(results: Results, plots: Sequence[str], notes: str) -> str:
     """Return the whole report."""
     sections = [
         head(results),
-        "## To reach\n\n" + reach_table(results),
+        "## To reach\n\n" + reach_table(reach.rows(results)),
         f"## What is missed, and why\n\n{NOTES_BEGIN}\n{notes}\n{NOTES_END}",
         *(section(results, one) for one in plain(results)),
         stored_section(results),
@@ -79,11 +81,10 @@ def head(results: Results) -> str:
         for name, version in results.versions.items()
     )
     left_out = "".join(f"\n- {name}: {why}" for name, why in results.left_out.items())
-    rounds = max((run.round for run in results.runs if run.workload == "S"), default=0)
     return f"""# Benchmarks
 
 Written by `scripts/bench --report` from the results of `{results.command}`.
-Medians of {rounds or "the"} rounds. In a round every tool goes through the same story in turn;
+All times are medians. In a round every tool goes through the same story in turn;
 each round begins with another tool. A warm-up round comes first: it looks at memory, and compares
 what came back with the data, byte for byte. Timed rounds do not look at memory, since looking
 costs time. Before each step what is unwritten is brought to the disk.
@@ -109,11 +110,11 @@ costs time. Before each step what is unwritten is brought to the disk.
 """ + (f"\nLeft out:\n{left_out}" if left_out else "")
 
 
-def reach_table(results: Results) -> str:
+def reach_table(rows: Sequence[reach.Row]) -> str:
     marks = {True: "yes", False: "**no**", None: "–"}
     return table(
         ("what", "reach", "measured", "reached"),
-        [(row.what, row.reach, row.measured, marks[row.reached]) for row in reach.rows(results)],
+        [(row.what, row.reach, row.measured, marks[row.reached]) for row in rows],
     )
 
 
@@ -122,12 +123,13 @@ def plain(results: Results) -> list[Workload]:
 
 
 def section(results: Results, workload: Workload) -> str:
-    parts = [f"## {workload.title}", timed(results, workload)]
+    rounds = max((run.round for run in results.runs if run.workload == workload.name), default=0)
+    count = f"Medians of {rounds} rounds." if rounds > 1 else "One round."
+    parts = [f"## {workload.title}", count, timed(results, workload)]
     if workload.name not in (chapters.START, chapters.STATUS_MANY):
-        parts.append(
-            f"<details><summary>CPU, memory, and what was left to write</summary>\n\n"
-            f"{details(results, workload)}\n\n</details>"
-        )
+        name = "CPU, memory, and what was left to write"
+        inside = details(results, workload)
+        parts.append(f"<details><summary>{name}</summary>\n\n{inside}\n\n</details>")
     return "\n\n".join(parts)
 
 

@@ -43,8 +43,7 @@ IN_CLONE = (PULL, PULL_AGAIN, FETCH_AGAIN, CHECKOUT_AGAIN)
 AFTER_EDIT = (ADD_EDIT, COMMIT_EDIT, PUSH_EDIT, BACKUP_EDIT, BACK, FORTH)
 UNMEASURED = {SETUP, COMMIT, COMMIT_EDIT, SETTLE}
 NO_OPS = {ADD_AGAIN, PUSH_AGAIN, BACKUP_AGAIN, PULL_AGAIN, FETCH_AGAIN, CHECKOUT_AGAIN}
-
-EDITING = {ADD_EDIT, COMMIT_EDIT, PUSH_EDIT, BACKUP_EDIT, BACK, FORTH}
+EDITING = set(AFTER_EDIT)
 COPIES = 7
 """How often a workload's data lie on the disk at a time, at most."""
 
@@ -137,7 +136,7 @@ class Story:
 
     def _check_forth(self, before: Path, edit: Edit) -> None:
         after = self._place.top / "after"
-        place_copy(before, after)
+        place_copy(before, after, link=self._chapter.curve is not None)
         edit.apply(after)
         self._check(after, self._place.repo / "data", FORTH)
         remove(after)

@@ -272,7 +272,6 @@ def git(place: Place) -> Steps:
         SETTLE: (aside(repo, "git", "status"),),
         STATUS: (run(repo, "git", "status"),),
         ADD_AGAIN: (run(repo, "git", "add", "data"),),
-        PULL: (git_clone(place, f"file://{repo}"),),
         ADD_EDIT: (run(repo, "git", "add", "-A", "data"),),
         BACK: (run(repo, "git", "checkout", "-q", "before"),),
         FORTH: (run(repo, "git", "checkout", "-q", "main"),),
