@@ -31,8 +31,8 @@ is left out by name. In a round every tool goes through its story in turn. Each 
 another tool. A warm-up round comes first; it looks at memory and compares the data that came back.
 
 examples:
-  scripts/bench                              about 40 minutes on two cores
-  scripts/bench --quick                      below two minutes
+  scripts/bench                              about 40 minutes on two cores that are idle
+  scripts/bench --quick                      below two minutes there
   scripts/bench --only S B --tools dv dvc    two workloads, two tools
   scripts/bench --report .bench/results.json
                                              writes docs/benchmarks.md; measures nothing

@@ -38,6 +38,8 @@ def times(results: Results) -> list[Row]:
         return at_most(results, what, most, ours, theirs)
 
     dv, copied = ("S", "dv"), ("S", "cp")
+    many = results.workload(STATUS_MANY)
+    of_many = many.title[:1].lower() + many.title[1:] if many else "status of many files, unchanged"
     return [
         faster("add S, DVC / dv", "S", ADD, 10),
         share("add S, dv / `cp -r` + `sync`", 0.5, (*dv, ADD), (*copied, ADD)),
@@ -47,7 +49,7 @@ def times(results: Results) -> list[Row]:
         faster("status of S unchanged, DVC / dv", "S", STATUS, 10),
         share("status of S unchanged, dv / `git status`", 5, (*dv, STATUS), ("S", "git", STATUS)),
         share(
-            "status of many files unchanged, dv / `git status`",
+            f"{of_many}, dv / `git status`",
             2,
             (STATUS_MANY, "dv", STATUS),
             (STATUS_MANY, "git", STATUS),

@@ -34,7 +34,8 @@ def summary(results: Results) -> str:
     parts = [f"\n{one.title}\n\n{timed(results, one)}" for one in plain(results)]
     goals = [row for row in reach.rows(results) if row.reached is not None]
     if goals:
-        parts.append(f"\nTo reach, as far as it was measured\n\n{reach_table(goals)}")
+        said = "; with small data it only hints" if results.scale == "quick" else ""
+        parts.append(f"\nTo reach, as far as it was measured{said}\n\n{reach_table(goals)}")
     return "\n".join(parts)
 
 

@@ -148,10 +148,15 @@ def amount(run: Run, step: str, what: str) -> float | None:
 
 
 def load(paths: Sequence[Path]) -> Results:
-    """Read results; of a workload in several files, the last file counts. Raises ResultsError."""
+    """Read results; of a workload in several files, the last file counts.
+
+    Raises ResultsError for what is no results, and for data of different sizes.
+    """
     whole = Results()
     for path in paths:
         later = load_one(path)
+        if whole.scale and later.scale != whole.scale:
+            raise ResultsError(f"{path}: of a {later.scale} run, the others of a {whole.scale} one")
         again = {run.workload for run in later.runs}
         whole.runs = [run for run in whole.runs if run.workload not in again] + later.runs
         known = {one.name for one in later.workloads}
@@ -160,7 +165,7 @@ def load(paths: Sequence[Path]) -> Results:
         ] + later.workloads
         whole.requests = later.requests or whole.requests
         whole.flushes = later.flushes or whole.flushes
-        whole.command = " and ".join(dict.fromkeys(filter(None, (whole.command, later.command))))
+        whole.command = "` and `".join(dict.fromkeys(filter(None, (whole.command, later.command))))
         whole.scale, whole.machine = later.scale, later.machine
         for name in ("versions", "left_out", "commands"):
             getattr(whole, name).update(getattr(later, name))

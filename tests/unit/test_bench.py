@@ -133,7 +133,8 @@ def test_results_come_back_from_their_file_as_they_were(tmp_path: Path) -> None:
 
 
 def test_of_a_workload_in_two_files_the_last_counts(tmp_path: Path) -> None:
-    first, second = small_results(), Results(command="scripts/bench --only S", left_out={"x": "y"})
+    first, second = small_results(), Results(command="scripts/bench --only S", scale="default")
+    second.left_out = {"x": "y"}
     first.left_out = {"restic": "not on PATH"}
     second.runs = [run_of("dv", 1, add=7.0), run_of("restic", 1, backup=1.0)]
     second.workloads = [Workload("S", "S: again")]
@@ -146,7 +147,14 @@ def test_of_a_workload_in_two_files_the_last_counts(tmp_path: Path) -> None:
     assert sorted(one.title for one in both.workloads) == ["B: a large file", "S: again"]
     assert both.left_out == {"x": "y"}
     assert both.requests == first.requests
-    assert both.command == "scripts/bench and scripts/bench --only S"
+    assert both.command == "scripts/bench` and `scripts/bench --only S"
+
+
+def test_small_data_and_large_are_not_put_into_one_report(tmp_path: Path) -> None:
+    small_results().save(tmp_path / "default")
+    Results(scale="quick").save(tmp_path / "quick")
+    with pytest.raises(ResultsError, match="of a quick run"):
+        results.load([tmp_path / "default", tmp_path / "quick"])
 
 
 @pytest.mark.parametrize(
