@@ -1,0 +1,149 @@
+"""The table of what is to be reached, each row worked out from results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.chapters import GROWTH_BYTES, GROWTH_FILES, START, STATUS_MANY
+from benchmarks.results import Results
+from benchmarks.special import CLICK, VERSION
+from benchmarks.tools import ADD, BACK, BACKUP, PULL, PULL_AGAIN, PUSH, PUSH_AGAIN, STATUS
+
+MB = 1_000_000
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing to reach. `value` is None where it was not measured."""
+
+    what: str
+    reach: str
+    measured: str
+    reached: bool | None
+
+
+def rows(results: Results) -> list[Row]:
+    """Return all rows, in the order of the design's table."""
+    return [*times(results), *sizes(results), *requests(results), *memory(results), start(results)]
+
+
+def times(results: Results) -> list[Row]:
+    def faster(what: str, workload: str, step: str, times: float, peer: str = "dvc") -> Row:
+        return at_least(results, what, times, (workload, peer, step), (workload, "dv", step))
+
+    def share(
+        what: str, most: float, ours: tuple[str, str, str], theirs: tuple[str, str, str]
+    ) -> Row:
+        return at_most(results, what, most, ours, theirs)
+
+    dv, copied = ("S", "dv"), ("S", "cp")
+    many = results.workload(STATUS_MANY)
+    of_many = many.title[:1].lower() + many.title[1:] if many else "status of many files, unchanged"
+    return [
+        faster("add S, DVC / dv", "S", ADD, 10),
+        share("add S, dv / `cp -r` + `sync`", 0.5, (*dv, ADD), (*copied, ADD)),
+        faster("push S, DVC / dv", "S", PUSH, 15),
+        faster("clone and pull S, DVC / dv", "S", PULL, 10),
+        share("clone and pull S, dv / `cp -r` + `sync`", 1.0, (*dv, PULL), (*copied, PULL)),
+        faster("status of S unchanged, DVC / dv", "S", STATUS, 10),
+        share("status of S unchanged, dv / `git status`", 5, (*dv, STATUS), ("S", "git", STATUS)),
+        share(
+            f"{of_many}, dv / `git status`",
+            2,
+            (STATUS_MANY, "dv", STATUS),
+            (STATUS_MANY, "git", STATUS),
+        ),
+        faster("switch between versions of S that differ in a file, DVC / dv", "S", BACK, 15),
+        share("add and push B, dv / DVC", 0.5, ("B", "dv", BACKUP), ("B", "dvc", BACKUP)),
+        share("add and push B, dv / restic", 0.5, ("B", "dv", BACKUP), ("B", "restic", BACKUP)),
+    ]
+
+
+Quantity = tuple[str, str, str]
+
+
+def at_least(results: Results, what: str, least: float, above: Quantity, below: Quantity) -> Row:
+    value = ratio(results, above, below)
+    return Row(what, f"at least {least:g}", shown(value), None if value is None else value >= least)
+
+
+def at_most(results: Results, what: str, most: float, above: Quantity, below: Quantity) -> Row:
+    value = ratio(results, above, below)
+    return Row(what, f"at most {most:g}", shown(value), None if value is None else value <= most)
+
+
+def ratio(results: Results, above: Quantity, below: Quantity) -> float | None:
+    """Return the ratio of two medians of wall time."""
+    one, other = results.median(*above), results.median(*below)
+    return None if one is None or not other else one / other
+
+
+def shown(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def sizes(results: Results) -> list[Row]:
+    found = results.stored("B", "dv", "growth")
+    if found is None:
+        return [Row("remote growth from B to B'", "at most 0.6 MB", "not measured", None)]
+    peers = [
+        f"{name} {theirs.bytes / MB:.1f}"
+        for name in ("dvc", "restic")
+        if (theirs := results.stored("B", name, "growth")) is not None
+    ]
+    measured = f"{found.bytes / MB:.3f} MB" + (f" ({', '.join(peers)})" if peers else "")
+    return [Row("remote growth from B to B'", "at most 0.6 MB", measured, found.bytes <= 0.6 * MB)]
+
+
+def requests(results: Results) -> list[Row]:
+    found = []
+    for what, step, most in (
+        ("requests, push S to an empty bucket", PUSH, 30),
+        ("requests, pull S", PULL, 30),
+        ("requests, push again", PUSH_AGAIN, 3),
+        ("requests, pull again", PULL_AGAIN, 0),
+    ):
+        ours, theirs = results.requests_of("dv", step), results.requests_of("dvc", step)
+        if ours is None:
+            found.append(Row(what, f"at most {most}", "not measured", None))
+            continue
+        measured = f"{ours.count} for {ours.files:,} files"
+        if theirs is not None:
+            measured += f" (DVC {theirs.count:,} for {theirs.files:,})"
+        found.append(Row(what, f"at most {most}", measured, ours.count <= most))
+    return found
+
+
+def memory(results: Results) -> list[Row]:
+    found = []
+    for name in ("S", "B"):
+        peak = results.peak_bytes(name, "dv")
+        found.append(peak_row(f"peak memory on {name}, all processes", peak, 150))
+    for curve, what, most in (
+        (GROWTH_BYTES, "one large file", 300),
+        (GROWTH_FILES, "many files", 1_000),
+    ):
+        points = [one for one in results.workloads if one.curve == curve and one.x is not None]
+        if not points:
+            found.append(peak_row(f"peak memory, {what}", None, most))
+            continue
+        largest = max(points, key=lambda one: one.x or 0)
+        title = largest.title[:1].lower() + largest.title[1:]
+        found.append(
+            peak_row(f"peak memory, {title}", results.peak_bytes(largest.name, "dv"), most)
+        )
+    return found
+
+
+def peak_row(what: str, peak_bytes: float | None, most_mb: int) -> Row:
+    if peak_bytes is None:
+        return Row(what, f"at most {most_mb:,} MB", "not measured", None)
+    return Row(
+        what, f"at most {most_mb:,} MB", f"{peak_bytes / MB:.0f} MB", peak_bytes <= most_mb * MB
+    )
+
+
+def start(results: Results) -> Row:
+    ours, click = (START, "dv", VERSION), (START, CLICK, VERSION)
+    return at_most(results, '`dv --version` / `python -c "import click"`', 2, ours, click)
