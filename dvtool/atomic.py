@@ -12,10 +12,16 @@ import stat
 from collections.abc import Iterator
 from typing import BinaryIO
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 TEMP_PREFIX = ".dv-tmp-"
 """Names with this prefix are ours and unfinished: walks pass over them, fsck and gc sweep them."""
 
 
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _SHARED = stat.S_ISGID | stat.S_IWGRP
 _TEMP_NAME = re.compile(re.escape(TEMP_PREFIX) + r"[0-9]+-[0-9a-f]{12}")
 
@@ -28,6 +34,19 @@ def is_temp_name(name: str) -> bool:
 def temp_name() -> str:
     """Return a fresh name for an unfinished file."""
     return f"{TEMP_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
+
+
+def flush_to_disk(fd: int) -> None:
+    """Return once a power cut would not take what was written to `fd`, or is in that folder.
+
+    On macOS fsync(2) ends when the drive has the bytes, which may be in its cache only; F_FULLFSYNC
+    waits for the drive to be done, where the filesystem knows it.
+    """
+    if _FULL_SYNC is not None:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(fd, _FULL_SYNC)
+            return
+    os.fsync(fd)
 
 
 def share(path: str) -> None:
@@ -57,7 +76,7 @@ def sync_folder(path: str) -> None:
     except (PermissionError, IsADirectoryError):
         return
     try:
-        os.fsync(fd)
+        flush_to_disk(fd)
     finally:
         os.close(fd)
 
@@ -89,7 +108,7 @@ def replacing(path: str, *, durable: bool = True) -> Iterator[BinaryIO]:
             file.flush()
             share(temp)
             if durable:
-                os.fsync(file.fileno())
+                flush_to_disk(file.fileno())
         os.replace(temp, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import zstandard
 
+from dvtool.atomic import flush_to_disk
 from dvtool.chunker import FILE_SIZE_MAX_BYTES, MIB, SINGLE_CHUNK_SIZE_MAX_BYTES, cut
 from dvtool.digest import DIGEST_SIZE_BYTES, EMPTY, Digest, digest_of, hasher
 from dvtool.errors import DvError, InputError, printable
@@ -374,7 +375,7 @@ class _Packs:
             return
         info = self._writer.finish()
         self._file.flush()
-        os.fsync(self._file.fileno())
+        flush_to_disk(self._file.fileno())
         self._file.close()
         self._done.append((self._temp, info))
         self._file = self._writer = None

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Collection, Iterator
 from functools import partial
 
+from dvtool.atomic import flush_to_disk
 from dvtool.checking import Asked, Checking, file_has
 from dvtool.digest import Digest
 from dvtool.errors import DvError, size_text
@@ -218,7 +219,7 @@ class _Copies:
             with open(temp, "xb") as file:
                 remote.read_pack(digest, file, offset=0, size=info.size)
                 file.flush()
-                os.fsync(file.fileno())
+                flush_to_disk(file.fileno())
             check = check_pack(temp, digest)
             if not check.sound or check.index is None:
                 return False

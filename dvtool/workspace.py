@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from dvtool.atomic import is_temp_name, temp_name
+from dvtool.atomic import flush_to_disk, is_temp_name, temp_name
 from dvtool.digest import Digest
 from dvtool.errors import DvError, InputError, UnsavedError, printable
 from dvtool.later import later
@@ -356,12 +356,12 @@ class Workspace:
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]
-            os.fsync(fd)
+            flush_to_disk(fd)
 
         self.write_file(path, fill, executable=False)
         parent = path.rpartition("/")[0]
         if HAS_DIR_FD:
-            os.fsync(self._folder(parent, create=False))
+            flush_to_disk(self._folder(parent, create=False))
 
     def write_link(self, path: str, target: str) -> None:
         """Put a symlink at `path`, replacing a file or link."""

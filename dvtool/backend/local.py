@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
-from dvtool.atomic import TEMP_PREFIX, is_temp_name, sync_folder, temp_name
+from dvtool.atomic import TEMP_PREFIX, flush_to_disk, is_temp_name, sync_folder, temp_name
 from dvtool.backend.base import Features, ObjectInfo, Sink
 from dvtool.errors import (
     ObjectMissing,
@@ -142,7 +142,7 @@ class LocalBackend:
         with self._unfinished(key, body) as (folder, temp, name), self._errors(key, writing=True):
             size = os.stat(temp, dir_fd=folder, follow_symlinks=False).st_size
             os.replace(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
-            os.fsync(folder)
+            flush_to_disk(folder)
         return ObjectInfo(key, size)
 
     def put_if_absent(self, key: str, body: bytes) -> bool:
@@ -159,7 +159,7 @@ class LocalBackend:
                     raise
                 # FAT and some network filesystems: what the protocol allows, look and then write.
                 os.replace(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
-            os.fsync(folder)
+            flush_to_disk(folder)
         return True
 
     def head(self, key: str) -> ObjectInfo | None:
@@ -313,7 +313,7 @@ class LocalBackend:
                 with self._errors(key, writing=True):
                     view = view[os.write(fd, view) :]
         with self._errors(key, writing=True):
-            os.fsync(fd)
+            flush_to_disk(fd)
 
     @contextlib.contextmanager
     def _folder(self, key: str, folders: Sequence[str], *, create: bool = False) -> Iterator[int]:
@@ -349,7 +349,7 @@ class LocalBackend:
         with self._errors(key, writing=True), contextlib.suppress(FileExistsError):
             os.mkdir(name, dir_fd=folder)
             # The name of a new folder must be durable before an object in it counts as stored.
-            os.fsync(folder)
+            flush_to_disk(folder)
         try:
             return self._enter(key, folder, name)
         except ObjectMissing as error:

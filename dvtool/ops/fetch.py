@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from dvtool.atomic import flush_to_disk
 from dvtool.backend import REQUESTS_START
 from dvtool.digest import Digest, hasher
 from dvtool.errors import (
@@ -455,7 +456,7 @@ class _Fetch:
                 if not copied:
                     self.remote.read_pack(pack.digest, whole, offset=0, size=pack.size)
                 file.flush()
-                os.fsync(file.fileno())
+                flush_to_disk(file.fileno())
             with open(temp, "rb") as file:
                 # What is believed is what lies here now, whoever put it there.
                 digest = _digest_of_file(file) if copied else whole.hash.digest()
@@ -600,7 +601,7 @@ class _RangeWriter:
             return
         info = self._writer.finish()
         self._file.flush()
-        os.fsync(self._file.fileno())
+        flush_to_disk(self._file.fileno())
         self._file.close()
         self._file = self._writer = None
         info.index.recipes = []  # believed only once they were tried

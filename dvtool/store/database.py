@@ -604,6 +604,8 @@ def _connect(path: str) -> sqlite3.Connection:
     try:
         _use_write_ahead_log(db)
         db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA fullfsync = ON")  # macOS: see `atomic.flush_to_disk`; nothing elsewhere
+        db.execute("PRAGMA checkpoint_fullfsync = ON")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             share(path)

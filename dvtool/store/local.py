@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from dvtool.atomic import (
+    flush_to_disk,
     is_temp_name,
     make_folders,
     share,
@@ -340,7 +341,7 @@ class LocalStore:
                         writer.add_recipe(notes.popleft())
                     info = writer.finish()
                     file.flush()
-                    os.fsync(file.fileno())
+                    flush_to_disk(file.fileno())
                 fresh.append((temp, info))
         return fresh
 

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from dvtool.atomic import make_folders, share, sync_folder, temp_name
+from dvtool.atomic import flush_to_disk, make_folders, share, sync_folder, temp_name
 from dvtool.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.errors import CorruptError
 from dvtool.pack import PackInfo, PackWriter, Recipe, read_index
@@ -43,7 +43,7 @@ def set_aside(store: LocalStore, path: str) -> str:
             shutil.copyfileobj(source, file)
             file.flush()
             share(temp)
-            os.fsync(file.fileno())
+            flush_to_disk(file.fileno())
         os.replace(temp, place)
     sync_folder(folder)
     return place
@@ -101,7 +101,7 @@ def _copied(store: LocalStore, path: str, check: PackCheck) -> tuple[str, PackIn
     with open(path, "rb") as source, open(temp, "xb") as file:
         shutil.copyfileobj(source, file)
         file.flush()
-        os.fsync(file.fileno())
+        flush_to_disk(file.fileno())
     return temp, PackInfo(check.found, check.size, check.index)
 
 
@@ -123,7 +123,7 @@ def write_packs(
                 writer.add_recipe(notes.pop())
             info = writer.finish()
             file.flush()
-            os.fsync(file.fileno())
+            flush_to_disk(file.fileno())
         yield temp, info
 
 
@@ -200,7 +200,7 @@ def _index_aside(store: LocalStore, *, usable: bool) -> str:
         else:
             shutil.copyfile(store.database_path, temp)
         with open(temp, "rb+") as file:
-            os.fsync(file.fileno())
+            flush_to_disk(file.fileno())
         share(temp)
         os.replace(temp, place)
     except BaseException:
