@@ -13,15 +13,21 @@ from pathlib import Path
 from benchmarks import chapters, peers, results, special
 from benchmarks.chapters import FLUSHES, GROWTH_VERSIONS, REQUESTS, START, STATUS_MANY
 from benchmarks.data import DataError
-from benchmarks.measure import Bench, BenchError, can_drop_caches, can_trace
+from benchmarks.measure import (
+    LEAST_ROOM_BYTES,
+    Bench,
+    BenchError,
+    can_drop_caches,
+    can_trace,
+    remove,
+)
 from benchmarks.report import summary, write_report
 from benchmarks.results import Results, ResultsError, Run, Workload
 from benchmarks.scale import DEFAULT, GIB, SCALES, Scale
-from benchmarks.story import Chapter, play_rounds, remove
+from benchmarks.story import Chapter, play_rounds
 from benchmarks.tools import TOOLS, Place, Tool, environment, prepare_home
 
 PROJECT = Path(__file__).resolve().parent.parent
-LEAST_ROOM_BYTES = 2 * GIB
 DESCRIPTION = """\
 Measures dvtool beside DVC, git-lfs, git-annex, restic, git and cp, on data made by seed.
 """
@@ -147,8 +153,9 @@ class Session:
                     self._play(chapter)
             self._special()
         finally:
-            remove(self._work / "run")
             self._results.save(self._path)
+            remove(self._work / "run")
+            remove(self._bench.trash)
         print(summary(self._results))
         print(f"{(time.monotonic() - began) / 60:.1f} minutes; results: {self._path}")
         return 1 if self._failed else 0
@@ -160,6 +167,7 @@ class Session:
         if chapter.cold and not can_drop_caches():
             self._say(f"{chapter.name}: left out, since only root may empty the kernel's cache")
             return
+        self._bench.make_room(chapter.room_bytes)
         free_bytes = shutil.disk_usage(self._work).free
         if free_bytes < chapter.room_bytes + LEAST_ROOM_BYTES:
             needed = f"{(chapter.room_bytes + LEAST_ROOM_BYTES) / GIB:.0f} GiB"

@@ -13,7 +13,7 @@ from benchmarks.data import labels, numbered, place_copy, small_files
 from benchmarks.measure import Bench, BenchError, Command
 from benchmarks.results import Count, Run, Workload
 from benchmarks.scale import Scale
-from benchmarks.story import UNMEASURED, remove
+from benchmarks.story import UNMEASURED
 from benchmarks.tools import (
     ADD,
     ADD_EDIT,
@@ -67,7 +67,7 @@ def status_of_many(
     steps = {}
     for name in taking_part:
         place = Place(bench.work / "run" / name)
-        remove(place.top)
+        bench.put_away(place.top)
         place.top.mkdir(parents=True)
         steps[name] = TOOLS[name].steps(place)
         bench.run(*steps[name][SETUP])
@@ -78,8 +78,8 @@ def status_of_many(
         for name in taking_part:
             taken = bench.take(steps[name][STATUS], memory=number == 0)
             keep(Run(STATUS_MANY, name, number, {STATUS: taken}))
-    remove(bench.work / "run")
-    remove(before.parent)
+    bench.put_away(bench.work / "run")
+    bench.put_away(before.parent)
 
 
 def versions(
@@ -94,7 +94,7 @@ def versions(
     files = min(VERSIONED_FILES, scale.s_files)
     before, _ = small_files(files, 1024).ready(bench.work / "data")
     place = Place(bench.work / "run")
-    remove(place.top)
+    bench.put_away(place.top)
     place.top.mkdir(parents=True)
     steps = TOOLS["dv"].steps(place)
     bench.run(*steps[SETUP])
@@ -117,7 +117,7 @@ def versions(
                     measured[step] = bench.take(commands, memory=number == 0)
             changes.count += 1
             keep(Run(name, "dv", number, measured))
-    remove(bench.work / "run")
+    bench.put_away(bench.work / "run")
 
 
 def versions_step(steps: Steps, place: Place, step: str) -> tuple[Command, ...]:
@@ -185,7 +185,7 @@ def flushes(
     place = Place(bench.work / "run")
     for name in tools:
         steps = TOOLS[name].steps(place)
-        remove(place.top)
+        bench.put_away(place.top)
         place.top.mkdir(parents=True)
         try:
             bench.run(*steps[SETUP])
@@ -197,7 +197,7 @@ def flushes(
                     yield Count(FLUSHES, name, step, bench.flushes(steps[step]), FLUSH_FILES)
         except BenchError as error:
             fail(name, error)
-    remove(place.top)
+    bench.put_away(place.top)
 
 
 def requests(bench: Bench, scale: Scale, tools: Sequence[str]) -> Iterator[Count]:
@@ -212,7 +212,7 @@ def requests(bench: Bench, scale: Scale, tools: Sequence[str]) -> Iterator[Count
         before, _ = small_files(files).ready(bench.work / "data")
         place = Place(bench.work / "run")
         for folder in (place.top, server_folder):
-            remove(folder)
+            bench.put_away(folder)
             folder.mkdir(parents=True)
         with rclone_server(server_folder) as server, CountingProxy(server.endpoint_url) as proxy:
             at = Bench(bench.work, {**bench.env, **server.env})
@@ -225,8 +225,8 @@ def requests(bench: Bench, scale: Scale, tools: Sequence[str]) -> Iterator[Count
                 proxy.reset()
                 at.run(*steps[step])
                 yield Count(REQUESTS, name, step, proxy.total, files, dict(proxy.counts))
-        remove(place.top)
-        remove(server_folder)
+        bench.put_away(place.top)
+        bench.put_away(server_folder)
 
 
 def s3_steps(name: str, place: Place, url: str, endpoint: str) -> dict[str, tuple[Command, ...]]:

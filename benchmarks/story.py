@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +83,8 @@ class Story:
     def play(self, before: Path, edit: Edit, *, number: int, check: bool) -> Run:
         """Go through all steps; with `check`, compare what came back. Raises BenchError."""
         place = self._place
-        remove(place.top)
+        self._bench.put_away(place.top)
+        self._bench.make_room(self._chapter.room_bytes)
         place.top.mkdir(parents=True)
         self._bench.run(*self._steps[SETUP])
         place_copy(before, place.repo / "data", link=self._chapter.curve is not None)
@@ -97,7 +95,7 @@ class Story:
             self._do(step)
         if check:
             self._check_clone(before)
-        remove(place.clone)
+        self._bench.put_away(place.clone)
         edit.apply(place.repo / "data")
         for step in AFTER_EDIT:
             self._do(step)
@@ -108,7 +106,7 @@ class Story:
         if "remote" in self._stored and (PUSH_EDIT in self._taken or BACKUP_EDIT in self._taken):
             remote = self._tool.remote(place)
             self._stored["growth"] = stored(remote) - self._stored["remote"]
-        remove(place.top)
+        self._bench.put_away(place.top)
         return Run(self._chapter.name, self._tool.name, number, self._taken, self._stored)
 
     def _do(self, step: str) -> None:
@@ -139,26 +137,13 @@ class Story:
         place_copy(before, after, link=self._chapter.curve is not None)
         edit.apply(after)
         self._check(after, self._place.repo / "data", FORTH)
-        remove(after)
+        self._bench.put_away(after)
 
     def _check(self, expected: Path, found: Path, step: str) -> None:
         if not same(expected, found):
             raise BenchError(
                 f"{self._tool.title}: after {step!r} the data are not what they should be"
             )
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder, write-protected ones in it too."""
-    if not folder.exists():
-        return
-    for here, folders, _ in os.walk(folder):
-        for name in folders:
-            path = os.path.join(here, name)
-            mode = os.lstat(path).st_mode
-            if stat.S_ISDIR(mode) and not mode & stat.S_IWUSR:
-                os.chmod(path, 0o755)
-    shutil.rmtree(folder)
 
 
 def play_rounds(
@@ -188,6 +173,6 @@ def play_rounds(
             except BenchError as error:
                 fail(tool, error)
                 taking_part.remove(tool)
-                remove(bench.work / "run")
+                bench.put_away(bench.work / "run")
     if chapter.curve:
-        remove(before.parent)
+        bench.put_away(before.parent)
