@@ -18,7 +18,7 @@ import msgspec
 
 from dvtool.digest import DIGEST_SIZE_BYTES, Digest, hasher
 from dvtool.opener import Opener
-from dvtool.workers import can_fork
+from dvtool.workers import can_fork, uninterrupted
 
 PARALLEL_MIN_NAMES = 4_000
 """Below this a second process costs more than it saves."""
@@ -114,11 +114,13 @@ def _may_fork() -> bool:
 def _other_process(root: str, folders: Sequence[str]) -> Iterator[BinaryIO]:
     """Look at folders in a process of its own; yield what its answer is to be read from."""
     read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _answer(root, folders, write)
-    os.close(write)
+    with uninterrupted():
+        child = os.fork()
+        if child == 0:
+            os.close(read)  # or it would wait for itself to read, had this process been killed
+            _answer(root, folders, write)
     try:
+        os.close(write)
         with open(read, "rb") as answer:
             yield answer
     except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,11 @@ FOREIGN_PREFIXES = ("AWS_", "BOTO", "DV_", "GIT_", "RCLONE_", "XDG_")
 
 UNTIL_S = float(os.environ.get("DV_TEST_UNTIL", "inf"))
 """When, in seconds since 1970, tests begin no more. For scripts/soak."""
+
+
+# A shell that starts us in the background has SIGINT ignored, which all our processes inherit:
+# then neither dv nor git ends by Ctrl-C as it does for a user.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup() -> None:

@@ -51,12 +51,19 @@ def report(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
         return READER_GONE
     screen = Screen(environ=os.environ)
-    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+    if isinstance(error, click.Abort) or _is_interrupt(error):
         screen.error("interrupted")
         return INTERRUPTED
     failure = describe(error)
     screen.error(failure.message, hint=failure.hint)
     return failure.exit_code
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    # Python 3.11 wraps what comes while a class is made, as modules are imported, in an error.
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 def describe(error: BaseException) -> Failure:

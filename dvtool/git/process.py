@@ -82,7 +82,7 @@ class Runner:
         finally:
             for process in processes:
                 if process.returncode is None:
-                    process.kill()
+                    process.terminate()
                     process.communicate()
 
     def start(self, *args: str) -> subprocess.Popen[bytes]:
@@ -195,7 +195,7 @@ def _end(process: subprocess.Popen[bytes], stdin: bytes | None = None) -> Result
     try:
         stdout, stderr = process.communicate(stdin)
     except BaseException:
-        process.kill()
+        process.terminate()  # not killed: git takes its lock files away
         process.communicate()
         raise
     return Result(process.returncode, stdout, os.fsdecode(stderr))

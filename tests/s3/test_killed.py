@@ -61,8 +61,6 @@ class Work:
             env={**os.environ, **self.server.env},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            # A shell that starts us in the background may have SIGINT ignored, which is inherited.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def run(self, clone: Clone, *args: str) -> str:

@@ -59,11 +59,13 @@ class There:
     def new(self, whole: list[Digest] | None = None) -> Assembly:
         def judge(digest: Digest, check: PackCheck) -> None:
             assert digest not in self.judged, "every pack once"
-            assert len(os.listdir(self.store.temp_folder())) <= assembly.WINDOW_MAX_PACKS
+            # Beside these there may be packs that no file needs, on their way.
+            assert len(one._kept) <= assembly.WINDOW_MAX_PACKS
             self.judged[digest] = check
 
         chosen = list(self.sizes) if whole is None else whole
-        return Assembly(self.store, self.remote, self.sizes, chosen, judge)
+        one = Assembly(self.store, self.remote, self.sizes, chosen, judge)
+        return one
 
     def content(self, *chunks: int) -> Digest:
         return digest_of(b"".join(noise(CHUNK_BYTES, one) for one in chunks))
