@@ -7,7 +7,8 @@ import hashlib
 import os
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec import structs
 
 from dvtool.errors import (
     BusyError,
@@ -136,7 +137,7 @@ class Git:
         first, _, rest = result.stderr.partition("'...\n")
         into = first.removeprefix("Cloning into '")
         if result.status or not (directory or into):
-            raise_failure("clone", replace(result, stderr=rest or first))
+            raise_failure("clone", structs.replace(result, stderr=rest or first))
         return os.path.normpath(os.path.join(cwd, directory or into))
 
     def switch_fresh(self, rev: str) -> None:
