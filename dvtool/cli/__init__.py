@@ -100,20 +100,26 @@ def run(arguments: Sequence[str]) -> int:
     """Run `dv` with these arguments; return its exit code."""
     try:
         _repair_streams()
-        instruction = os.environ.get(COMPLETION_VARIABLE)
-        if instruction:
-            return _complete(instruction)
-        with dv.make_context(PROGRAM, list(arguments)) as context:
-            dv.invoke(context)
+        code = _run(arguments)
         sys.stdout.flush()
-    except click.exceptions.Exit as end:
-        return end.exit_code
     except SystemExit:
         raise
     except BaseException as error:
         from dvtool.cli.failures import report  # rarely needed, and kept out of start-up
 
         return report(error)
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    instruction = os.environ.get(COMPLETION_VARIABLE)
+    if instruction:
+        return _complete(instruction)
+    try:
+        with dv.make_context(PROGRAM, list(arguments)) as context:
+            dv.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
     return 0
 
 
