@@ -7,8 +7,9 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from dvtool.errors import BusyError, DvError, ManifestError, MissingError
 from dvtool.later import later
@@ -30,27 +31,25 @@ else:
     status_ops = later("dvtool.ops.status")
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True):
     """What a pre-commit hook found; `changed` are targets to warn of, changed since `dv add`."""
 
     staged: hook_ops.CommitCheck
     changed: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class Synced:
+class Synced(msgspec.Struct):
     """What was done to follow git, by paths from the top of the worktree."""
 
-    targets: list[checkout_ops.CheckedOut] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
+    targets: list[checkout_ops.CheckedOut] = msgspec.field(default_factory=list)
+    kept: list[str] = msgspec.field(default_factory=list)
     """Local changes where git changed the manifest too: left as they are."""
     missing_files: int = 0
     """Files that are not in the store, and so not in the workspace."""
     missing_bytes: int = 0
     unlisted_files: int = 0
     """Files in changed lists that are not here: some of them changed, which is not known yet."""
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = msgspec.field(default_factory=list)
     """Targets that were left as they are, and why; without a name, why nothing was fetched."""
     fetched: fetch_ops.Fetched | None = None
 
@@ -65,8 +64,7 @@ class Synced:
         return sum(one.removed for one in self.targets)
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(msgspec.Struct, frozen=True):
     """A target whose manifest git changed."""
 
     target: str

@@ -9,8 +9,9 @@ in the tests pin them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, Literal
+
+import msgspec
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -22,8 +23,7 @@ SINGLE_CHUNK_SIZE_MAX_BYTES = 64 * KIB
 """Files up to this size are one chunk, whose hash is then the file's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkSizes:
+class ChunkSizes(msgspec.Struct, frozen=True):
     """Bounds of the chunks of one file, in bytes."""
 
     minimum: int

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from dvtool.manifest import Entries, Entry, LoadShard, Manifest, ShardRef
 
 Change: TypeAlias = Literal["added", "removed", "modified", "renamed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """One changed path. `source` is the old path of a rename; a missing side is None."""
 
     change: Change

@@ -14,17 +14,25 @@ Settings come in as pairs: nothing here runs git or reads a file.
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
 import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
 
 from dvtool.errors import SetupError, UsageError, listing, printable
+from dvtool.later import later
+
+if TYPE_CHECKING:
+    import difflib
+    import ipaddress
+    import urllib.parse as urls
+else:
+    difflib = later("difflib")
+    ipaddress = later("ipaddress")
+    urls = later("urllib.parse")
 
 COMMITTED_FILE: Literal[".dvconfig"] = ".dvconfig"
 LOCAL_PREFIX = "dv."
@@ -35,8 +43,7 @@ Value: TypeAlias = str | int | bool | None
 Source: TypeAlias = Literal["default", ".dvconfig", ".git/config", "environment"]
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """One setting. In `name`, ``*`` stands for the name of a remote. A size is in bytes."""
 
     name: str
@@ -100,31 +107,32 @@ DEFAULT_REMOTE = "origin"
 _KEYS = {key.name: key for key in KEYS}
 _REMOTE_FIELDS = tuple(key.name.rpartition(".")[2] for key in KEYS if "*" in key.name)
 
-_CREDENTIAL = re.compile(
+# Patterns as text: the most of them are compiled only where something is set.
+_CREDENTIAL = (
     r"(accesskey(id)?|secret(accesskey|key)?|privatekey|apikey|token|password|passwd|passphrase"
     r"|credentials?|signature)$"
 )
-_PROGRAM = re.compile(
+_PROGRAM = (
     r"(command|cmd|program|exec|executable|helper|script|editor|pager|process|shell|hookspath)$"
 )
 _PROGRAM_SECTIONS = frozenset({"alias", "credential", "filter"})
-_REMOTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
-_STORAGE_CLASS = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_REMOTE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_BUCKET = r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]"
+_STORAGE_CLASS = r"[A-Z][A-Z0-9_]{0,63}"
 _ARCHIVES = frozenset({"ARCHIVE", "COLD_ARCHIVE", "DEEP_ARCHIVE", "DEEP_COLD_ARCHIVE", "GLACIER"})
-_REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
-_REMOTE_VARIABLE = re.compile(
-    rf"DV_REMOTE_([A-Z0-9][A-Z0-9_]*)_({'|'.join(_REMOTE_FIELDS).upper()})"
+_REGION = r"[A-Za-z0-9-]{1,64}"
+_REMOTE_VARIABLE_PREFIX = "DV_REMOTE_"
+_REMOTE_VARIABLE = (
+    rf"{_REMOTE_VARIABLE_PREFIX}([A-Z0-9][A-Z0-9_]*)_({'|'.join(_REMOTE_FIELDS).upper()})"
 )
-_REPO_ID = re.compile(r"[0-9a-f]{32}")
-_SIZE = re.compile(r"([0-9]{1,19}) *([kmgt]?)(i?b)?", re.IGNORECASE)
+_REPO_ID = r"[0-9a-f]{32}"
+_SIZE = r"([0-9]{1,19}) *([kmgt]?)(i?b)?"
 _SIZE_MAX_BYTES = (1 << 63) - 1
-_WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
+_WHOLE_NUMBER = r"[0-9]{1,9}"
 _TRUE, _FALSE = frozenset({"true", "yes", "on"}), frozenset({"false", "no", "off", ""})
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteConfig:
+class RemoteConfig(msgspec.Struct, frozen=True):
     """What is configured of one remote; `source` is where its url comes from."""
 
     name: str
@@ -168,8 +176,7 @@ class Setting(NamedTuple):
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(msgspec.Struct, frozen=True):
     """All settings in force, checked. `unknown` names keys that this version does not know."""
 
     unknown: tuple[str, ...]
@@ -270,8 +277,7 @@ class Config:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
+class _Given(msgspec.Struct, frozen=True):
     """A value as it was found: `name` is the key as it is written there."""
 
     key: str
@@ -310,7 +316,7 @@ def validate_key(key: str) -> str:
 
 def validate_remote_name(name: str) -> str:
     """Return the name; UsageError if a remote cannot be called so."""
-    if not _REMOTE_NAME.fullmatch(name):
+    if not re.fullmatch(_REMOTE_NAME, name):
         raise UsageError(
             f"a remote cannot be called {printable(name)!r}",
             hint="use up to 64 letters, digits, '-', '_' and '.', a letter or digit first",
@@ -420,9 +426,9 @@ def _from_environment(environ: Mapping[str, str], known_keys: Iterable[str]) -> 
         by_variable.setdefault(_variable(key), []).append(key)
     for variable, text in sorted(environ.items()):
         found = by_variable.get(variable, [])
-        new = _REMOTE_VARIABLE.fullmatch(variable)
-        if not found and new:
-            found = [f"remote.{new[1].lower()}.{new[2].lower()}"]
+        if not found and variable.startswith(_REMOTE_VARIABLE_PREFIX):
+            new = re.fullmatch(_REMOTE_VARIABLE, variable)
+            found = [f"remote.{new[1].lower()}.{new[2].lower()}"] if new else []
         if len(found) > 1 and text:
             raise SetupError(
                 f"{variable} in the environment could mean any of:\n{listing(found)}",
@@ -442,13 +448,13 @@ def _refuse_unless_committable(given: _Given) -> None:
     field = given.key.rpartition(".")[2]
     local = f"{given.removal}, then: dv config --local {shlex.quote(printable(given.key))} VALUE"
     if key is None:
-        if _CREDENTIAL.search(field.replace("-", "").replace("_", "")):
+        if re.search(_CREDENTIAL, field.replace("-", "").replace("_", "")):
             raise SetupError(
                 f"{given.place} is a credential; those are not read from files in git",
                 hint=f"{given.removal}, replace the credential if it was pushed, and keep the new "
                 "one where the AWS tools look: the environment, ~/.aws or the machine's role",
             )
-        if _PROGRAM.search(field) or given.key.partition(".")[0] in _PROGRAM_SECTIONS:
+        if re.search(_PROGRAM, field) or given.key.partition(".")[0] in _PROGRAM_SECTIONS:
             raise SetupError(
                 f"{given.place} names a program to run, which a file in git must not",
                 hint=given.removal,
@@ -470,7 +476,7 @@ def _refuse_unless_committable(given: _Given) -> None:
 
 def _checked(given: _Given, key: Key) -> Value:
     remote = _remote_of(given.key)
-    if remote and not _REMOTE_NAME.fullmatch(remote):
+    if remote and not re.fullmatch(_REMOTE_NAME, remote):
         raise SetupError(f"{given.place}: not a name for a remote", hint=given.removal)
     try:
         return _parse(key, given.text)
@@ -492,7 +498,7 @@ def _parse(key: Key, text: str) -> Value:
         case "size":
             return _parse_size(text)
         case "int":
-            if not _WHOLE_NUMBER.fullmatch(text):
+            if not re.fullmatch(_WHOLE_NUMBER, text):
                 raise ValueError("is not a whole number of at most nine digits")
             return int(text)
         case "choice":
@@ -511,14 +517,14 @@ def _parse_bool(text: str) -> bool:
         return True
     if word in _FALSE:
         return False
-    if _WHOLE_NUMBER.fullmatch(word):
+    if re.fullmatch(_WHOLE_NUMBER, word):
         return int(word) != 0
     raise ValueError("is neither true nor false")
 
 
 def _parse_size(text: str) -> int:
     """Return bytes: ``k``, ``KiB`` and so on are powers of 1024, ``kB`` and so on of 1000."""
-    found = _SIZE.fullmatch(text.strip())
+    found = re.fullmatch(_SIZE, text.strip(), re.IGNORECASE)
     if found is None or (found[3] and not found[2] and found[3].lower() == "ib"):
         raise ValueError("is not a size such as 500k, 10 MiB or 2G")
     base = 1000 if (found[3] or "").lower() == "b" else 1024
@@ -536,14 +542,14 @@ def _check_url(url: str) -> None:
     host = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
     if "@" in host or (scheme.lower() == "s3" and ":" in host):
         raise ValueError("holds credentials; leave them to the AWS tools' own configuration")
-    if scheme == "s3" and (not _BUCKET.fullmatch(host) or re.search(r"[?#\\]", rest)):
+    if scheme == "s3" and (not re.fullmatch(_BUCKET, host) or re.search(r"[?#\\]", rest)):
         raise ValueError("is not of the form s3://BUCKET or s3://BUCKET/PREFIX")
 
 
 def _check_endpoint(url: str) -> None:
     _check_url(url)
     try:
-        parts = urlsplit(url)
+        parts = urls.urlsplit(url)
         well_formed = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         well_formed = None
@@ -553,7 +559,7 @@ def _check_endpoint(url: str) -> None:
 
 def endpoint_is_exposed(url: str) -> bool:
     """Tell whether requests to an endpoint pass a network unencrypted."""
-    parts = urlsplit(url)
+    parts = urls.urlsplit(url)
     host = (parts.hostname or "").lower()
     if parts.scheme != "http" or host == "localhost":
         return False
@@ -568,7 +574,7 @@ def _check_storage_class(name: str) -> None:
         raise ValueError(
             "is an archive, from which reading takes hours; dvtool reads parts of packs at any time"
         )
-    if not _STORAGE_CLASS.fullmatch(name):
+    if not re.fullmatch(_STORAGE_CLASS, name):
         raise ValueError("is not a storage class such as STANDARD_IA")
 
 
@@ -577,9 +583,9 @@ def _check_ca_bundle(path: str) -> None:
         raise ValueError("is not an absolute path")
 
 
-def _matching(pattern: re.Pattern[str], otherwise: str) -> Callable[[str], None]:
+def _matching(pattern: str, otherwise: str) -> Callable[[str], None]:
     def check(text: str) -> None:
-        if not pattern.fullmatch(text):
+        if not re.fullmatch(pattern, text):
             raise ValueError(otherwise)
 
     return check

@@ -14,7 +14,6 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from operator import eq
 from typing import Literal, TypeAlias
 
@@ -90,8 +89,7 @@ class ShardRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False
         return bytes.fromhex(self.blake3)
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(msgspec.Struct, frozen=True):
     """A manifest as git holds it: either all `entries`, or `shards` and no entries."""
 
     kind: Kind
@@ -113,8 +111,7 @@ class Manifest:
         return sum(shard.bytes for shard in self.shards)
 
 
-@dataclass(frozen=True, slots=True)
-class ShardText:
+class ShardText(msgspec.Struct, frozen=True):
     """A shard and its canonical text."""
 
     ref: ShardRef
@@ -239,8 +236,7 @@ def in_order(entries: Mapping[str, Entry]) -> Entries:
 # --- manifests ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
+class Built(msgspec.Struct, frozen=True):
     """A manifest made from entries, with the shards that must be kept outside git.
 
     `shards` holds the text of every shard of a sharded manifest that was cut anew.

@@ -28,10 +28,10 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import BinaryIO
 
+import msgspec
 import zstandard
 
 from dvtool.chunker import CHUNK_SIZE_MAX_BYTES, KIB, MIB
@@ -62,8 +62,7 @@ INDEX_BYTES_PER_FRAME = 12
 INDEX_BYTES_PER_RECIPE = DIGEST_SIZE_BYTES + 12
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(msgspec.Struct, frozen=True):
     """How a file of several chunks is put together. `size` is the file's, in bytes."""
 
     digest: Digest
@@ -71,8 +70,7 @@ class Recipe:
     chunks: tuple[Digest, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(msgspec.Struct, frozen=True, gc=False):
     """Where a chunk lies: its frame's range in the pack, its own in the unpacked frame."""
 
     digest: Digest
@@ -82,16 +80,15 @@ class Placement:
     size: int
 
 
-@dataclass(slots=True)
-class PackIndex:
+class PackIndex(msgspec.Struct):
     """What one pack holds, as columns; see the module's docstring."""
 
-    frame_sizes: array[int] = field(default_factory=lambda: array("I"))
-    frame_guards: array[int] = field(default_factory=lambda: array("Q"))
-    chunk_digests: list[Digest] = field(default_factory=list)
-    chunk_sizes: array[int] = field(default_factory=lambda: array("I"))
-    chunk_frames: array[int] = field(default_factory=lambda: array("I"))
-    recipes: list[Recipe] = field(default_factory=list)
+    frame_sizes: array[int] = msgspec.field(default_factory=lambda: array("I"))
+    frame_guards: array[int] = msgspec.field(default_factory=lambda: array("Q"))
+    chunk_digests: list[Digest] = msgspec.field(default_factory=list)
+    chunk_sizes: array[int] = msgspec.field(default_factory=lambda: array("I"))
+    chunk_frames: array[int] = msgspec.field(default_factory=lambda: array("I"))
+    recipes: list[Recipe] = msgspec.field(default_factory=list)
 
     def frame_offsets(self) -> list[int]:
         """Return where each frame begins, in bytes from the start of the pack."""
@@ -115,8 +112,7 @@ class PackIndex:
         return sum(self.frame_sizes)
 
 
-@dataclass(frozen=True, slots=True)
-class PackInfo:
+class PackInfo(msgspec.Struct, frozen=True):
     """A finished pack: its id, its size in bytes and what is in it."""
 
     digest: Digest

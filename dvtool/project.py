@@ -9,8 +9,9 @@ import contextlib
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from dvtool import atomic
 from dvtool.config import Config
@@ -46,8 +47,7 @@ else:
 LOCK_WAIT_S = 30
 
 
-@dataclass(slots=True)
-class Project:
+class Project(msgspec.Struct):
     """Everything that a verb works with. `root` is the top of the worktree."""
 
     git: Git
@@ -55,7 +55,7 @@ class Project:
     workspace: Workspace
     store: LocalStore
     statcache: StatCache
-    progress: Progress = field(default=SILENT)
+    progress: Progress = msgspec.field(default=SILENT)
 
     @property
     def root(self) -> str:

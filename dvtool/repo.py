@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from dvtool.arguments import Arguments
 from dvtool.digest import parse_hex
@@ -83,8 +84,7 @@ else:
 NO_WORKTREE = "no-worktree"
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(msgspec.Struct, frozen=True):
     """What a checkout or pull did."""
 
     targets: tuple[checkout_ops.CheckedOut, ...]
@@ -92,8 +92,14 @@ class Restored:
     fetched: fetch_ops.Fetched | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Part(msgspec.Struct, frozen=True):
+    """What of a manifest is selected."""
+
+    manifest: Manifest
+    selection: Selection
+
+
+class Listed(msgspec.Struct, frozen=True):
     """One entry of a listing: its path from the top of the worktree, and what it is."""
 
     path: str
@@ -397,9 +403,11 @@ class Repo:
             wanted.extend(self._wanted(manifests[s.target], s) for s in selections)
         return wanted
 
-    def _wanted(self, manifest: Manifest, selection: Selection) -> fetch_ops.Wanted:
+    def _wanted(
+        self, manifest: Manifest, selection: Selection, only: frozenset[bytes] | None = None
+    ) -> fetch_ops.Wanted:
         past = partial(publishing.versions_behind, self.project, selection.target)
-        return fetch_ops.Wanted(manifest, selection, past=past)
+        return fetch_ops.Wanted(manifest, selection, only, past)
 
     def _manifests_of(self, revs: Sequence[str]) -> Iterator[dict[str, Manifest]]:
         if not revs:
@@ -435,14 +443,14 @@ class Repo:
 
     def _to_restore(
         self, rev: str | None, paths: Sequence[str], *, force: bool
-    ) -> tuple[str | None, list[fetch_ops.Wanted], list[checkout_ops.Plan]]:
+    ) -> tuple[str | None, list[Part], list[checkout_ops.Plan]]:
         """Return the commit, the manifests as far as selected, and what checking out will do."""
         project = self.project
         commit = project.git.resolve(rev) if rev else None
         manifests = project.manifests_at(commit) if commit else next(self._manifests_of(()))
         selections = self.paths.selections(sorted(manifests), paths)
         refuse_overlap([*project.targets(), *(s.target for s in selections)])
-        wanted = [self._wanted(manifests[s.target], s) for s in selections]
+        wanted = [Part(manifests[s.target], s) for s in selections]
         plans = [self._plan(commit, one) for one in wanted]
         checkout_ops.refuse_losses(plans, force=force)
         return commit, wanted, plans
@@ -494,7 +502,7 @@ class Repo:
                 self._put_manifest(commit, one)
         return Restored(tuple(done), tuple(saved), fetched)
 
-    def _plan(self, commit: str | None, one: fetch_ops.Wanted) -> checkout_ops.Plan:
+    def _plan(self, commit: str | None, one: Part) -> checkout_ops.Plan:
         target = one.selection.target
         before = None
         if commit is not None and self.project.manifest_text(target) is not None:
@@ -504,7 +512,7 @@ class Repo:
     def _fetch_for(
         self,
         plans: Sequence[checkout_ops.Plan],
-        wanted: Sequence[fetch_ops.Wanted],
+        wanted: Sequence[Part],
         *,
         remote: str | None,
         fetch: bool,
@@ -526,7 +534,7 @@ class Repo:
         return fetch_ops.fetch(self.project, remotes, [one for _, one in lacking])
 
     def _short(
-        self, plans: Sequence[checkout_ops.Plan], wanted: Sequence[fetch_ops.Wanted]
+        self, plans: Sequence[checkout_ops.Plan], wanted: Sequence[Part]
     ) -> Iterator[tuple[dict[str, int], fetch_ops.Wanted]]:
         """Yield what to fetch for plans that the store lacks content for, with paths and sizes."""
         for plan, one in zip(plans, wanted, strict=True):
@@ -537,9 +545,9 @@ class Repo:
                     workspace_path(plan.target, needed[digest]): plan.write[needed[digest]].size
                     for digest in lacking
                 }
-                yield names, replace(one, only=frozenset(needed))
+                yield names, self._wanted(one.manifest, one.selection, frozenset(needed))
 
-    def _put_manifest(self, commit: str, one: fetch_ops.Wanted) -> None:
+    def _put_manifest(self, commit: str, one: Part) -> None:
         """Put a commit's manifest, or the selected entries of it, into worktree and index."""
         project, target = self.project, one.selection.target
         keeping.keep_uncommitted(project, target)

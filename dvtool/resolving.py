@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from dvtool.errors import DvError, UsageError, listing
 from dvtool.later import later
@@ -24,8 +25,7 @@ else:
 Select = Callable[[Sequence[str]], list[Selection]]
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """What `resolve` did to one target, and to its files."""
 
     resolved: resolve_ops.Resolved

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from dvtool import atomic
-from dvtool.ingest import Source, batches, ingest
+from dvtool.later import later
 from dvtool.manifest import SUFFIX, Entries, Entry, build, encode
 from dvtool.project import Project
 from dvtool.statcache import now_ns
 from dvtool.workspace import is_executable
 
+if TYPE_CHECKING:
+    from dvtool import ingest as ingesting
+else:
+    ingesting = later("dvtool.ingest")
+
 FOLDER = "saved"
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(msgspec.Struct, frozen=True):
     """Content that `--force` brought into the store before replacing it."""
 
     path: str
@@ -30,9 +36,9 @@ def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:
     A manifest that names it is kept beside the packs, so that it can be found later.
     """
     entries: Entries = {}
-    sources = [Source(path, 0) for path in paths]
-    for batch in batches(project.root, project.store.path, sources):
-        result = ingest(batch)
+    sources = [ingesting.Source(path, 0) for path in paths]
+    for batch in ingesting.batches(project.root, project.store.path, sources):
+        result = ingesting.ingest(batch)
         project.store.adopt(result.packs)
         for file in result.files:
             entries[file.path] = Entry(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from dvtool.manifest import SELF
 
@@ -15,8 +16,7 @@ _GLOB = re.compile(r"[*?\[]")
 _ONE_OF = re.compile(r"\[(?P<not>[!^]?)(?P<members>\]?[^\]]*)\]")
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """A target, whole or only the paths within it that some patterns match.
 
     A pattern is a path within the target (which selects all below it too) or a glob, in which

@@ -25,8 +25,8 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+import msgspec
 import zstandard
 
 from dvtool.chunker import SMALL
@@ -54,24 +54,21 @@ WINDOW_MAX_BYTES = 8 << 20
 BLOCK_SIZE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class RemotePack:
+class RemotePack(msgspec.Struct, frozen=True):
     """A pack as locations name it; `size` in bytes lets a listing prove it whole."""
 
     digest: Digest
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(msgspec.Struct, frozen=True):
     """One chunk on a remote."""
 
     pack: RemotePack
     placement: Placement
 
 
-@dataclass(frozen=True, slots=True)
-class ShardObject:
+class ShardObject(msgspec.Struct, frozen=True):
     """A decoded shard object: the canonical text and the locations by file."""
 
     text: bytes
@@ -134,8 +131,7 @@ def _encode_locations(locations: Mapping[Digest, Iterable[Located]]) -> bytes:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
+class _Parts(msgspec.Struct, frozen=True):
     """The stored parts of a shard object, and to how many bytes each claims to unpack."""
 
     text: bytes

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
@@ -32,12 +31,11 @@ class Conflict(msgspec.Struct, frozen=True):
     theirs: Entry | None
 
 
-@dataclass(slots=True)
-class Merged:
+class Merged(msgspec.Struct):
     """What a merge comes to: changes to our manifest, and what it could not decide."""
 
-    changes: Changes = field(default_factory=dict)
-    conflicts: list[Conflict] = field(default_factory=list)
+    changes: Changes = msgspec.field(default_factory=dict)
+    conflicts: list[Conflict] = msgspec.field(default_factory=list)
 
 
 def merge(

@@ -15,8 +15,9 @@ import stat
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import msgspec
 
 from dvtool.atomic import flush_to_disk, is_temp_name, temp_name
 from dvtool.digest import Digest
@@ -60,21 +61,20 @@ _NO_LINK = frozenset({errno.ENOENT, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, 
 """Why such a file may get no name, though it could be made: no /proc, no links, a folder gone."""
 
 
-@dataclass(slots=True)
-class Folder:
+class Folder(msgspec.Struct):
     """One folder as found on the disk. Names are sorted nowhere; ignored ones are left out."""
 
     path: str
-    files: dict[str, Stat] = field(default_factory=dict)
-    links: dict[str, str] = field(default_factory=dict)
-    folders: list[str] = field(default_factory=list)
-    followed: set[str] = field(default_factory=set)
+    files: dict[str, Stat] = msgspec.field(default_factory=dict)
+    links: dict[str, str] = msgspec.field(default_factory=dict)
+    folders: list[str] = msgspec.field(default_factory=list)
+    followed: set[str] = msgspec.field(default_factory=set)
     """Those of `folders` that are symlinks to follow."""
     left_out: bool = False
     """Whether ignore rules left something out."""
-    unfinished: list[str] = field(default_factory=list)
+    unfinished: list[str] = msgspec.field(default_factory=list)
     """Files that an interrupted write left; they count for nothing else."""
-    faults: list[tuple[str, str]] = field(default_factory=list)
+    faults: list[tuple[str, str]] = msgspec.field(default_factory=list)
     """(path, what is wrong) of what cannot be versioned: sockets, undecodable names, …"""
     look: Digest | None = None
     """What `dvtool.look` makes of it; None if there is more in it than counts, or nothing."""
@@ -687,8 +687,7 @@ def _ignore_text(where: str, folder: Place) -> bytes | None:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(msgspec.Struct, frozen=True):
     """One line of a `.dvignore`: a pattern for each component of a path, None for ``**``."""
 
     excludes: bool

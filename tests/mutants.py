@@ -381,7 +381,7 @@ BREAKS = (
         "credentials in .dvconfig are let pass",
         2,
         "dvtool/config.py",
-        '        if _CREDENTIAL.search(field.replace("-", "").replace("_", "")):\n',
+        '        if re.search(_CREDENTIAL, field.replace("-", "").replace("_", "")):\n',
         "        if False:\n",
         ("tests/unit/test_config.py::test_credentials_are_refused_in_the_committed_file",),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -58,6 +59,9 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
 }
 INTERRUPTED = 130
+GARBAGE_THRESHOLD = 50_000
+"""How many objects more there must be before Python looks for cycles among them. At its own 700 it
+looks some hundred times while a command is loaded, and finds nothing."""
 HIDDEN = ("merge-driver", "textconv")
 """Commands that only git runs: they are neither listed nor completed."""
 _EXIT_CODES = [
@@ -78,36 +82,44 @@ _EXIT_CODES = [
 
 def main() -> None:
     """Run `dv` with the arguments of this process, and end the process."""
+    gc.set_threshold(GARBAGE_THRESHOLD)
     code = run(sys.argv[1:])
     # What there was to do is done: Ctrl-C while Python clears up would only print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if code == INTERRUPTED:
-        # Python would wait for the threads of transfers that were given up, which may stall.
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(code)
-    sys.exit(code)
+    if sys.getprofile() or sys.gettrace():
+        sys.exit(code)  # who watches this process wants to write down what was seen
+    # Files, processes and locks are released by now. Taking apart every module and object takes
+    # longer than some commands, and threads of transfers that were given up may stall.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run `dv` with these arguments; return its exit code."""
     try:
         _repair_streams()
-        instruction = os.environ.get(COMPLETION_VARIABLE)
-        if instruction:
-            return _complete(instruction)
-        with dv.make_context(PROGRAM, list(arguments)) as context:
-            dv.invoke(context)
+        code = _run(arguments)
         sys.stdout.flush()
-    except click.exceptions.Exit as end:
-        return end.exit_code
     except SystemExit:
         raise
     except BaseException as error:
         from dvtool.cli.failures import report  # rarely needed, and kept out of start-up
 
         return report(error)
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    instruction = os.environ.get(COMPLETION_VARIABLE)
+    if instruction:
+        return _complete(instruction)
+    try:
+        with dv.make_context(PROGRAM, list(arguments)) as context:
+            dv.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
     return 0
 
 

@@ -7,7 +7,8 @@ import re
 import shlex
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from dvtool.errors import ManifestError, UsageError, printable
 from dvtool.manifest import SUFFIX, target_fault
@@ -17,8 +18,7 @@ OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 SHORT_ID_LENGTH = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(msgspec.Struct, frozen=True):
     """A commit that changed a path. `author` and `subject` are foreign text: escape to print."""
 
     id: str
@@ -34,16 +34,14 @@ class Commit:
         return self.id[:SHORT_ID_LENGTH]
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(msgspec.Struct, frozen=True):
     """A file as it is in the index: its path and the blob that holds its content."""
 
     path: str
     blob: str
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(msgspec.Struct, frozen=True):
     """The manifests of a repository, as `status` needs them: one look at all of them."""
 
     worktree: tuple[str, ...]
@@ -62,7 +60,7 @@ def parse_log(output: bytes, path: bytes) -> Iterator[Commit]:
         if commit is not None and field.startswith((b":", b"\n:")):
             mode, blob = new_side(field)
             if next(fields) == path and mode in FILE_MODES:
-                commit = replace(commit, blob=blob)
+                commit = msgspec.structs.replace(commit, blob=blob)
             continue
         if commit is not None:
             yield commit

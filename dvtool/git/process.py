@@ -11,8 +11,9 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import IO, NoReturn
+
+import msgspec
 
 from dvtool.errors import (
     BusyError,
@@ -39,8 +40,7 @@ _FIXED = {
 """What git is given besides the environment of this process; its messages are in English then."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """How a git command ended."""
 
     status: int

@@ -7,7 +7,8 @@ import hashlib
 import os
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec import structs
 
 from dvtool.errors import (
     BusyError,
@@ -91,6 +92,8 @@ class Git:
         self._run = self._runner.run
         self._run_long = self._runner.run_long
         self._blobs: BlobReader | None = None
+        self._manifests_of: tuple[str, bytes] | None = None
+        """The commit whose manifests were listed last, and git's answer: it cannot change."""
         self._lock = threading.Lock()
         self.config = GitConfig(self._runner)
 
@@ -136,7 +139,7 @@ class Git:
         first, _, rest = result.stderr.partition("'...\n")
         into = first.removeprefix("Cloning into '")
         if result.status or not (directory or into):
-            raise_failure("clone", replace(result, stderr=rest or first))
+            raise_failure("clone", structs.replace(result, stderr=rest or first))
         return os.path.normpath(os.path.join(cwd, directory or into))
 
     def switch_fresh(self, rev: str) -> None:
@@ -276,12 +279,15 @@ class Git:
         A file whose name no target can have is none; with `strict` it is a ManifestError.
         """
         commit = self._commit_id(commit)
-        # Unlike ls-tree, diff-tree takes a pattern: git, not Python, passes over the other files.
-        listing = self._run(
-            *("diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames"),
-            *(_EMPTY_TREES[len(commit)], commit, "--", _MANIFESTS),
-        )
-        return dict(raw_manifests(listing.stdout, strict=strict))
+        known = self._manifests_of
+        if known is None or known[0] != commit:
+            # Unlike ls-tree, diff-tree takes a pattern: git, not Python, passes over other files.
+            listing = self._run(
+                *("diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames"),
+                *(_EMPTY_TREES[len(commit)], commit, "--", _MANIFESTS),
+            )
+            known = self._manifests_of = commit, listing.stdout
+        return dict(raw_manifests(known[1], strict=strict))
 
     def manifests_in_index(self) -> dict[str, str]:
         """Return path and blob id of each manifest that is staged; conflicted ones are left out."""

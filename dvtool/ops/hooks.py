@@ -6,8 +6,9 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from dvtool import atomic
 from dvtool.errors import DvError, ManifestError, MissingError, SetupError, printable
@@ -25,8 +26,7 @@ HOOK_SIZE_MAX_BYTES = 1 << 20
 _BLOB_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Hook:
+class Hook(msgspec.Struct, frozen=True):
     """One of git's hooks as it is; `kept` says that a hook from before is beside it."""
 
     name: str
@@ -34,8 +34,7 @@ class Hook:
     kept: bool
 
 
-@dataclass(frozen=True, slots=True)
-class HookStatus:
+class HookStatus(msgspec.Struct, frozen=True):
     """All hooks of a repository, and the folder they are in."""
 
     folder: str
@@ -47,8 +46,7 @@ class HookStatus:
         return all(hook.state in ("installed", "called") for hook in self.hooks)
 
 
-@dataclass(frozen=True, slots=True)
-class HookPlan:
+class HookPlan(msgspec.Struct, frozen=True):
     """What installing or taking out will do; the lists hold names of hooks."""
 
     folder: str
@@ -176,16 +174,15 @@ def _keep(path: str) -> None:
 # --- pre-commit -----------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class CommitCheck:
+class CommitCheck(msgspec.Struct):
     """What is wrong with what is staged. `targets` are those with a staged manifest."""
 
-    targets: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    targets: list[str] = msgspec.field(default_factory=list)
+    missing: list[str] = msgspec.field(default_factory=list)
     """Files whose content is not in the store."""
-    damaged: list[str] = field(default_factory=list)
+    damaged: list[str] = msgspec.field(default_factory=list)
     """Manifests that cannot be read, with what is wrong with each."""
-    large: list[tuple[str, int]] = field(default_factory=list)
+    large: list[tuple[str, int]] = msgspec.field(default_factory=list)
     """Files and sizes above hooks.maxfilesize."""
 
     @property
@@ -308,8 +305,7 @@ def _find_large(
 # --- what git tells the others ----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Refs:
+class Refs(msgspec.Struct, frozen=True):
     """What `git push` is about to send: object ids to send, and what the other side has."""
 
     new: tuple[str, ...]

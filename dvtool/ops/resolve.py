@@ -11,7 +11,6 @@ import contextlib
 import os
 import posixpath
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -30,8 +29,7 @@ BASE, OURS, THEIRS = 1, 2, 3
 """git's stages of an unmerged path."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unmerged:
+class Unmerged(msgspec.Struct, frozen=True):
     """A manifest that git has as unmerged. A side that removed the target is None.
 
     `stages` tells to which merge it belongs; `damage` says why a side cannot be read, and is then
@@ -53,8 +51,7 @@ class Unmerged:
         return self.ours.kind != self.theirs.kind or self.ours.kind == "file"
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(msgspec.Struct, frozen=True):
     """What `resolve` did to one target: entries settled now, and still open.
 
     `before` and `after` are our manifest before the merge and the one that is there now (None:

@@ -27,22 +27,21 @@ from dvtool.errors import BusyError, CorruptError, MissingError
 from dvtool.later import later
 from dvtool.manifest import Entries, ShardRef, ShardText, decode_shard
 from dvtool.opener import Stamp
-from dvtool.pack import (
-    PackInfo,
-    PackWriter,
-    Placement,
-    Recipe,
-    chunk_in,
-    read_index,
-    unpack_frame,
-)
-from dvtool.shard import RemotePack, encode_object, split_object
-from dvtool.store.database import Database
 
 if TYPE_CHECKING:
     import filelock
+
+    from dvtool import pack as pack_format
+    from dvtool import shard as shard_format
+    from dvtool.pack import PackInfo, Placement, Recipe
+    from dvtool.shard import RemotePack
+    from dvtool.store import database as databases
+    from dvtool.store.database import Database
 else:
     filelock = later("filelock")
+    pack_format = later("dvtool.pack")
+    shard_format = later("dvtool.shard")
+    databases = later("dvtool.store.database")
 
 PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"
 LOST = ".lost"
@@ -90,7 +89,7 @@ class LocalStore:
                 make_folders(os.path.join(self.path, name))
             if fresh:
                 sync_folder(os.path.dirname(self.path))  # a lock may have made ours before
-            self._database = Database(self.database_path)
+            self._database = databases.Database(self.database_path)
             if not self._database.complete:
                 self.reindex()
             self._forget_lost_packs(self._database)
@@ -180,13 +179,13 @@ class LocalStore:
             size = os.path.getsize(path)
             try:
                 with open(path, "rb") as file:
-                    index = read_index(file, size=size, where=path)
+                    index = pack_format.read_index(file, size=size, where=path)
             except CorruptError as error:
                 damage = error
                 continue
             recipes.extend(index.recipes)
             index.recipes = []
-            self.db.add_packs([PackInfo(digest, size, index)])
+            self.db.add_packs([pack_format.PackInfo(digest, size, index)])
             count += 1
         self.add_tried(recipes)
         self.db.set_complete()
@@ -197,7 +196,7 @@ class LocalStore:
     def make_index(self, path: str) -> None:
         """Make an index at `path` of the packs that can be read; ours stays closed."""
         self.close()
-        self._database = Database(path)
+        self._database = databases.Database(path)
         try:
             with contextlib.suppress(CorruptError):
                 self.reindex()
@@ -210,9 +209,9 @@ class LocalStore:
             if digest not in known:
                 size = os.path.getsize(path)
                 with contextlib.suppress(CorruptError), open(path, "rb") as file:
-                    index = read_index(file, size=size, where=path)
+                    index = pack_format.read_index(file, size=size, where=path)
                     index.recipes = []
-                    yield PackInfo(digest, size, index)
+                    yield pack_format.PackInfo(digest, size, index)
 
     def add_tried(self, recipes: Iterable[Recipe]) -> set[Digest]:
         """Remember the recipes that do make their file; return the files they make.
@@ -271,7 +270,7 @@ class LocalStore:
         for digest, size in olds.items():
             path = self.pack_path(digest)
             with open(path, "rb") as file:
-                index = read_index(file, size=size, where=path)
+                index = pack_format.read_index(file, size=size, where=path)
             places[digest] = list(index.placements())
             kept |= self._kept_of(packs, digest, places[digest], gone)
             recipes |= {one.digest: one for one in self._recipes_kept(index.recipes, gone)}
@@ -334,7 +333,7 @@ class LocalStore:
                 temp = self.temp_path()
                 made.append(temp)
                 with open(temp, "xb") as file:
-                    writer = PackWriter(file)
+                    writer = pack_format.PackWriter(file)
                     while left and writer.fits(len(data := reader.chunk(left[0]))):
                         writer.add(left.popleft(), bytes(data))
                     while not left and notes and writer.fits_recipe(notes[0]):
@@ -450,7 +449,7 @@ class LocalStore:
                 return
         path = self.shard_path(digest)
         make_folders(os.path.dirname(path))
-        write_bytes(path, encode_object(text, None))
+        write_bytes(path, shard_format.encode_object(text, None))
         sync_folder(os.path.join(self.path, SHARDS))
 
     def has_shard(self, digest: Digest) -> bool:
@@ -468,7 +467,7 @@ class LocalStore:
                 f"the list of files {digest.hex()[:12]}… (a shard of a large manifest) is not here",
                 hint="run: dv fetch",
             ) from error
-        return split_object(data, path)[0]
+        return shard_format.split_object(data, path)[0]
 
     def need_shards(self, refs: Iterable[ShardRef]) -> None:
         """See that these shards are here, got from the source, all at once, where they are not."""
@@ -610,7 +609,7 @@ class ContentReader:
     def chunk(self, digest: Digest) -> memoryview:
         """Return one prepared chunk, verified."""
         raw, place, _ = self._found(digest)
-        return chunk_in(raw, place.start, place.size, digest, where=self._where)
+        return pack_format.chunk_in(raw, place.start, place.size, digest, where=self._where)
 
     def _found(self, digest: Digest) -> tuple[bytes | memoryview, Placement, int]:
         """Return the unpacked frame that a chunk is in, its place there, and the pack's number."""
@@ -640,7 +639,7 @@ class ContentReader:
             stored = _read_at(self._open(pack, path), place.frame_offset, place.frame_size)
             if len(stored) != place.frame_size:
                 raise CorruptError(f"{path} is shorter than the index says")
-            self._raw = unpack_frame(stored, where=path)
+            self._raw = pack_format.unpack_frame(stored, where=path)
             self._frame = (pack, place.frame_offset)
             self._where = f"pack {digest.hex()}"
         return self._raw

@@ -66,6 +66,26 @@ def test_adding_loads_no_remote(data: Work) -> None:
     assert "dvtool.ops.push" not in loaded
 
 
+def test_a_checkout_loads_no_remote_unless_content_is_missing(data: Work) -> None:
+    data.write("data/images/a.txt", "other content")
+    data.process("add", "data/images")
+    data.commit("Other data")
+    loaded = loaded_by(data, "checkout", "HEAD~1", "--", "data/images")
+    assert "dvtool.ops.checkout" in loaded
+    assert not loaded & {"git", "dvtool.backend", "dvtool.ops.push", "dvtool.ops.fetch"}
+    assert not loaded & {"dvtool.ops.status", "dvtool.ops.add"}
+
+
+def test_status_reads_no_pack(data: Work) -> None:
+    script = LOADED.replace('"git", ', '"git", "dvtool.pack", "dvtool.shard", "zstandard", ')
+    done = subprocess.run(
+        [sys.executable, "-c", script, "status"], cwd=data.root, capture_output=True, text=True
+    )
+    loaded = set(done.stdout.partition("LOADED")[2].split())
+    assert "dvtool.ops.status" in loaded
+    assert not loaded & {"dvtool.pack", "dvtool.shard", "zstandard"}
+
+
 def test_a_push_to_a_folder_loads_nothing_of_s3(pushed: Work) -> None:
     assert not loaded_by(pushed, "push") & {"git", "boto3", "botocore", "dvtool.backend.s3"}
 
@@ -79,6 +99,10 @@ def test_how_often_git_is_asked(data: Work, tmp_path: Path) -> None:
     assert len(add) <= 9, add
     assert git_commands(data, log, "--version") == []
     assert len(git_commands(data, log, "ls")) <= 4
+
+
+def test_a_push_lists_the_manifests_of_a_commit_once(pushed: Work, tmp_path: Path) -> None:
+    assert git_commands(pushed, tmp_path / "trace", "push").count("diff-tree") == 1
 
 
 def test_a_commit_without_data_starts_no_python(data: Work, tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import io
 import os
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from dvtool.backend.base import Backend, Sink
 from dvtool.backend.local import LocalBackend
@@ -208,7 +209,7 @@ def test_a_sample_takes_the_files_that_begin_in_it(there: There) -> None:
 def test_places_that_are_none_make_no_file(there: There) -> None:
     shard = there.shard(a=(0, 1, 2))
     ((content, chunks),) = shard.locations.items()
-    place = replace(chunks[1].placement, frame_offset=7)
+    place = structs.replace(chunks[1].placement, frame_offset=7)
     shard.locations[content] = [chunks[0], Located(chunks[1].pack, place), chunks[2]]
     one = there.new()
     one.add(b"s", shard)
