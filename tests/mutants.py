@@ -42,7 +42,7 @@ BREAKS = (
         "a file takes its name before it is flushed",
         1,
         "dvtool/atomic.py",
-        "                os.fsync(file.fileno())\n",
+        "                flush_to_disk(file.fileno())\n",
         "                pass\n",
         ("tests/crash/test_order.py::"
          "test_a_file_is_flushed_before_it_takes_its_name_and_its_folder_after[add-sharded]",),
