@@ -151,20 +151,31 @@ class Project(msgspec.Struct):
         """Return the entries of a manifest, of a large one only from the shards selected."""
         if manifest.entries is not None:
             every = manifest.entries
-        else:
-            every = {}
-            before = ""
-            refs = self.shards(manifest, selection)
-            self.store.need_shards(refs)
-            for ref in refs:
-                if ref.first <= before:
-                    raise ManifestError(f"shard {ref.blake3}: overlaps the one before it")
-                entries = self.store.load_shard(ref)
-                before = next(reversed(entries))
-                every.update(entries)
-        if selection is None or selection.whole:
-            return every
-        return {path: entry for path, entry in every.items() if selection.matches(path)}
+            if selection is None or selection.whole:
+                return every
+            return {path: entry for path, entry in every.items() if selection.matches(path)}
+        every = {}
+        for run in self.runs(manifest, selection):
+            every.update(run)
+        return every
+
+    def runs(self, manifest: Manifest, selection: Selection | None = None) -> Iterator[Entries]:
+        """Yield the entries of a manifest as `entries` returns them, of one shard at a time."""
+        if manifest.entries is not None:
+            yield self.entries(manifest, selection)
+            return
+        before = ""
+        refs = self.shards(manifest, selection)
+        self.store.need_shards(refs)
+        for ref in refs:
+            if ref.first <= before:
+                raise ManifestError(f"shard {ref.blake3}: overlaps the one before it")
+            entries = self.store.load_shard(ref)
+            before = next(reversed(entries))
+            if selection is None or selection.whole:
+                yield entries
+            else:
+                yield {path: entry for path, entry in entries.items() if selection.matches(path)}
 
     def shards(self, manifest: Manifest, selection: Selection | None = None) -> list[ShardRef]:
         """Return the shards of a large manifest that may hold something selected."""

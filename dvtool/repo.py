@@ -438,7 +438,7 @@ class Repo:
         """Say what `pull` would download, and what that takes; the workspace stays as it is."""
         with self._shards_from(remote):
             _, wanted, plans = self._to_restore(rev, paths, force=force)
-            short = [one for _, one in self._short(plans, wanted)]
+            short = list(self._short(plans, wanted))
             return fetch_ops.estimate(self.project, self.settings.open_remote(remote), short)
 
     def _to_restore(
@@ -518,34 +518,36 @@ class Repo:
         fetch: bool,
     ) -> fetch_ops.Fetched | None:
         """Get what the plans need and the store lacks."""
-        lacking = list(self._short(plans, wanted))
-        if not lacking:
+        short = list(self._short(plans, wanted))
+        if not short:
             return None
         configured = self.project.config.remotes()
         if not fetch or not (remote or configured):
-            missing = [name for names, _ in lacking for name in names]
-            size = sum(sum(names.values()) for names, _ in lacking)
+            missing = self._missing(plans)
             raise MissingError(
-                f"the content of {len(missing):,} files ({size_text(size)}) is not in the local "
-                f"store; nothing was changed:\n{listing(sorted(missing))}",
+                f"the content of {len(missing):,} files ({size_text(sum(missing.values()))}) is "
+                f"not in the local store; nothing was changed:\n{listing(sorted(missing))}",
                 hint="run: dv pull" if configured else "add the remote that has it: dv remote add",
             )
-        remotes = self.settings.open_remotes(remote)
-        return fetch_ops.fetch(self.project, remotes, [one for _, one in lacking])
+        return fetch_ops.fetch(self.project, self.settings.open_remotes(remote), short)
 
     def _short(
         self, plans: Sequence[checkout_ops.Plan], wanted: Sequence[Part]
-    ) -> Iterator[tuple[dict[str, int], fetch_ops.Wanted]]:
-        """Yield what to fetch for plans that the store lacks content for, with paths and sizes."""
+    ) -> Iterator[fetch_ops.Wanted]:
+        """Yield what to fetch for plans that the store lacks content for."""
         for plan, one in zip(plans, wanted, strict=True):
+            if checkout_ops.lacks_content(self.project, plan):
+                yield self._wanted(one.manifest, one.selection, plan.only)
+
+    def _missing(self, plans: Sequence[checkout_ops.Plan]) -> dict[str, int]:
+        """Return path -> size for each content that plans need and the store lacks."""
+        missing = {}
+        for plan in plans:
             needed = plan.needed()
-            lacking = self.project.store.lacking(needed)
-            if lacking:
-                names = {
-                    workspace_path(plan.target, needed[digest]): plan.write[needed[digest]].size
-                    for digest in lacking
-                }
-                yield names, self._wanted(one.manifest, one.selection, frozenset(needed))
+            for digest in self.project.store.lacking(needed):
+                path = needed[digest]
+                missing[workspace_path(plan.target, path)] = plan.write[path].size
+        return missing
 
     def _put_manifest(self, commit: str, one: Part) -> None:
         """Put a commit's manifest, or the selected entries of it, into worktree and index."""

@@ -118,7 +118,7 @@ def scan_rest(
     for start in starts:
         _look(project, scan, start, content_at, same=same)
     every = {f"{target}/{folder}" if folder else target for folder in (*folders, *scan.folders, "")}
-    _take_seen(scan, project.statcache.folders(every))
+    _take_seen(scan, project.statcache.folders(every).items())
     _recall_alone(project, scan, target, SELF)
     return scan
 
@@ -286,7 +286,7 @@ def _walk(
 
 def _recall(project: Project, scan: Scan, inner: str) -> None:
     place = f"{scan.target}/{inner}" if inner else scan.target
-    _take_seen(scan, project.statcache.folders_below(place))
+    _take_seen(scan, project.statcache.each_below(place))
     _recall_alone(project, scan, place, inner or SELF)
 
 
@@ -297,12 +297,14 @@ def _recall_alone(project: Project, scan: Scan, place: str, path: str) -> None:
         _remember(scan, path, alone)
 
 
-def _take_seen(scan: Scan, folders: Mapping[str, SeenFolder]) -> None:
+def _take_seen(scan: Scan, folders: Iterable[tuple[str, SeenFolder]]) -> None:
     skip = len(scan.target) + 1
-    for folder, seen in folders.items():
+    paths = {path: path for path in scan.files}  # to hold each but once: 70 MB of a million
+    for folder, seen in folders:
         prefix = folder[skip:] + "/" if len(folder) > skip else ""
         for name, what in seen.items():
-            _remember(scan, prefix + name, what)
+            path = prefix + name
+            _remember(scan, paths.get(path, path), what)
 
 
 def _remember(scan: Scan, path: str, seen: Seen) -> None:

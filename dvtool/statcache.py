@@ -10,7 +10,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TypeAlias
 
@@ -161,14 +161,19 @@ class StatCache:
 
     def folders_below(self, path: str) -> dict[str, SeenFolder]:
         """Return the known folders at and below `path`."""
+        return dict(self.each_below(path))
+
+    def each_below(self, path: str) -> Iterator[tuple[str, SeenFolder]]:
+        """Yield the known folders at and below `path`, one at a time."""
         try:
             rows = self._connection().execute(
                 "SELECT path, seen FROM folders WHERE path = ? OR (path > ? AND path < ?)",
                 (path, path + "/", path + "0"),  # "0" is the character after "/"
             )
-            return {name: _decoder.decode(seen) for name, seen in rows}
+            for name, seen in rows:
+                yield name, _decoder.decode(seen)
         except _UNREADABLE:
-            return {}
+            return
 
     def folders(self, paths: Iterable[str]) -> dict[str, SeenFolder]:
         """Return those of these folders that are known."""

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TypeAlias
 
 from dvtool.compare import differing, shard_hashes
@@ -26,7 +27,7 @@ from dvtool.scan import (
     find_left_out,
     hash_files,
     refuse_unreadable,
-    save_seen,
+    save_each_seen,
     scan_target,
     sweep,
 )
@@ -36,6 +37,11 @@ from dvtool.statcache import Seen, link_digest, now_ns, seen_file, seen_other
 from dvtool.store.local import ContentReader
 from dvtool.unpacking import WORKER_FILE_MAX_BYTES, Piece, write_new
 from dvtool.workspace import is_executable
+
+RUN_FILES_MAX = 65_536
+"""So many files are looked up, written and remembered at a time: about 1 KB of memory each."""
+PROBE_MIN_FILES = 65_536
+"""From here on the filesystem is asked whether it folds names, before all of them are compared."""
 
 
 @dataclass(slots=True)
@@ -73,6 +79,11 @@ class Plan:
         """Return content -> one path that needs it."""
         return {entry.digest: path for path, entry in self.write.items() if entry.size > 0}
 
+    @property
+    def only(self) -> frozenset[Digest] | None:
+        """The contents to be written; None if they are all that the selection has."""
+        return frozenset(self.needed()) if self.settled or self.chmod else None
+
 
 @dataclass(frozen=True, slots=True)
 class CheckedOut:
@@ -99,7 +110,8 @@ def plan(
     check_nesting(entries, selection.target)
     make_target = wanted is not None and wanted.kind == "dir" and selection.whole
     old = _only_before(project, before, wanted, selection)
-    scan = scan_target(project, selection.target, content_at=content_of(entries | old))
+    every = entries | old if old else entries
+    scan = scan_target(project, selection.target, content_at=content_of(every))
     find_left_out(project, scan, (*entries, *old))
     refuse_unreadable(scan, (*entries, *old))
     result = Plan(
@@ -117,6 +129,9 @@ def plan(
     result.emptied = known & scan.folders
     _refuse_unwritable(project, result, entries)
     _find_unsaved(project, result)
+    if result.write:
+        # What was remembered of files that are written anew counts no more: 300 MB of a million.
+        scan.seen = {path: seen for path, seen in scan.seen.items() if path not in result.write}
     return result
 
 
@@ -145,9 +160,12 @@ def _refuse_unwritable(project: Project, plan: Plan, entries: Iterable[str]) -> 
             f"these names are too long for a file; nothing was changed:\n{listing(long)}",
             hint="they can be read all the same: dv cat PATH",
         )
+    many = len(plan.write) > PROBE_MIN_FILES
+    if many and not project.workspace.folds_names(plan.target):
+        return
     there = {*entries, *plan.write, *plan.scan.files, *plan.scan.links}.difference(plan.remove)
     alike = list(collisions(there))
-    if alike and project.workspace.folds_names(plan.target):
+    if alike and (many or project.workspace.folds_names(plan.target)):
         names = sorted({workspace_path(plan.target, path) for pair in alike for path in pair})
         raise InputError(
             "these differ only in case or Unicode form, which this filesystem does not tell "
@@ -407,21 +425,50 @@ def save_unsaved(project: Project, plans: Iterable[Plan]) -> list[Saved]:
     return save_files(project, unsaved)
 
 
+def lacks_content(project: Project, todo: Plan) -> bool:
+    """Whether the store lacks something that is to be written."""
+    return any(project.store.lacking(run) for run in _runs(todo))
+
+
 # --- doing it -------------------------------------------------------------------------------
 
 
 def apply(project: Project, todo: Plan) -> CheckedOut:
-    """Carry out a plan: remove, then write, then remember what is now on the disk."""
-    by_content: dict[Digest, list[tuple[str, Entry]]] = {}
-    for path, entry in todo.write.items():
-        if entry.is_file:
-            by_content.setdefault(entry.digest, []).append((path, entry))
+    """Carry out a plan: remove, then write, then remember what is now on the disk.
+
+    Of many files a run is written at a time, once all the contents of all runs were looked up.
+    """
     with project.store.reader() as reader:
-        order = reader.prepare(by_content)
-        _refuse_false_sizes(todo, reader, order, by_content)
-        return _apply(
-            project, todo, reader, [(d, by_content[d]) for d in (*order, EMPTY) if d in by_content]
-        )
+        files: _ToWrite = ()
+        for run in _runs(todo):
+            files = _looked_up(todo, reader, run)
+        if len(todo.write) <= RUN_FILES_MAX:
+            return _apply(project, todo, reader, [files])
+        again = (_looked_up(todo, reader, run) for run in _runs(todo))
+        return _apply(project, todo, reader, again)
+
+
+def _runs(todo: Plan) -> Iterator[_ByContent]:
+    """Yield the files to write by their content, in runs of neighbours."""
+    run: _ByContent = {}
+    files = 0
+    for path, entry in todo.write.items():
+        if not entry.is_file:
+            continue
+        run.setdefault(entry.digest, []).append((path, entry))
+        files += 1
+        if files == RUN_FILES_MAX:
+            yield run
+            run, files = {}, 0
+    if run:
+        yield run
+
+
+def _looked_up(todo: Plan, reader: ContentReader, run: _ByContent) -> _ToWrite:
+    """Prepare to read contents; return them in the order in which they are best read."""
+    order = reader.prepare(run)
+    _refuse_false_sizes(todo, reader, order, run)
+    return [(digest, run[digest]) for digest in (*order, EMPTY) if digest in run]
 
 
 def _refuse_false_sizes(
@@ -441,15 +488,17 @@ def _refuse_false_sizes(
                 )
 
 
+_ByContent: TypeAlias = dict[Digest, list[tuple[str, Entry]]]
 _Written: TypeAlias = dict[str, os.stat_result | Stamp]
 """What the files that were written are now."""
 _ToWrite: TypeAlias = Sequence[tuple[Digest, Sequence[tuple[str, Entry]]]]
 """Contents in the order in which they are best read, each with the files that have it."""
 
 
-def _apply(project: Project, todo: Plan, reader: ContentReader, files: _ToWrite) -> CheckedOut:
+def _apply(
+    project: Project, todo: Plan, reader: ContentReader, runs: Iterable[_ToWrite]
+) -> CheckedOut:
     sweep(project, todo.scan)
-    seen: dict[str, Seen | None] = {}
     for path in todo.remove:
         place = workspace_path(todo.target, path)
         if path in todo.scan.folders:
@@ -457,12 +506,17 @@ def _apply(project: Project, todo: Plan, reader: ContentReader, files: _ToWrite)
         else:
             _refuse_meddled(project, todo, path)
             project.workspace.remove(place)
-        seen[path] = None
     _prune(project, todo)
     if todo.make_target:
         project.workspace.make_folder(todo.target)
+    project.progress.start("writing", total_bytes=todo.write_bytes)
     written: _Written = {}
-    _write_files(project, todo, reader, files, written)
+    for files in runs:
+        before, written = written, {}
+        _write_files(project, todo, reader, files, written)
+        # Not at once: what is as young as the clock's last tick would have to be read again.
+        save_each_seen(project, todo.target, _seen_written(todo, before))
+    project.progress.finish()
     for path, entry in todo.write.items():
         place = workspace_path(todo.target, path)
         if entry.symlink:
@@ -475,7 +529,8 @@ def _apply(project: Project, todo: Plan, reader: ContentReader, files: _ToWrite)
         found = project.workspace.set_executable(place, entry.exec)
         if _same_content(todo.scan.files[path], found):
             written[path] = found
-    _remember(project, todo, written, seen)
+    seen = chain(_seen_written(todo, written), _seen_besides(todo, written))
+    save_each_seen(project, todo.target, seen)
     return CheckedOut(
         todo.target, len(todo.write) + len(todo.chmod), todo.write_bytes, len(todo.remove)
     )
@@ -489,14 +544,12 @@ def _write_files(
     written: _Written,
 ) -> None:
     """Write what is new first, then, one by one, what has to be looked at before it is replaced."""
-    project.progress.start("writing", total_bytes=todo.write_bytes)
     left = list(_write_new(project, todo, reader, files, written))
     for path, entry in left:
         place = workspace_path(todo.target, path)
         fill = _filler(project, todo, reader, path, entry)
         written[path] = project.workspace.write_file(place, fill, executable=entry.exec)
         project.progress.advance(entry.size)
-    project.progress.finish()
 
 
 def _write_new(
@@ -588,23 +641,36 @@ def _prune(project: Project, todo: Plan) -> None:
             project.workspace.remove_empty_folder(workspace_path(todo.target, folder))
 
 
-def _remember(
-    project: Project,
-    todo: Plan,
-    written: _Written,
-    seen: dict[str, Seen | None],
-) -> None:
+def _seen_written(todo: Plan, written: _Written) -> Iterator[tuple[str, Seen]]:
+    """Yield what to remember of files that were written, or made executable, by now."""
     finished = now_ns()
-    for path, entry in (*todo.write.items(), *todo.chmod.items(), *todo.settled.items()):
-        known = todo.scan.seen.get(path)
-        found: Stat | Stamp | os.stat_result | None = written.get(path)
-        if found is None and known is not None and known.tracked:
-            continue
-        found = todo.scan.files.get(path) if found is None else found
-        if entry.is_file and found is not None:
-            seen[path] = seen_file(
+    for path, found in sorted(written.items()):
+        entry = todo.write.get(path) or todo.chmod[path]
+        yield (
+            path,
+            seen_file(
                 found, entry.digest, executable=entry.exec, read_at_ns=finished, tracked=True
+            ),
+        )
+
+
+def _seen_besides(todo: Plan, written: _Written) -> Iterator[tuple[str, Seen | None]]:
+    """Yield what to remember of all that no file was written for, and what to forget."""
+    for path in todo.remove:
+        yield path, None
+    finished = now_ns()
+    others = ((path, entry) for path, entry in todo.write.items() if not entry.is_file)
+    for path, entry in chain(others, todo.chmod.items(), todo.settled.items()):
+        known = todo.scan.seen.get(path)
+        if path in written or (known is not None and known.tracked):
+            continue
+        found = todo.scan.files.get(path)
+        if entry.is_file and found is not None:
+            yield (
+                path,
+                seen_file(
+                    found, entry.digest, executable=entry.exec, read_at_ns=finished, tracked=True
+                ),
             )
         else:
-            seen[path] = seen_other(entry.symlink, tracked=True)
-    save_seen(project, todo.target, seen)
+            yield path, seen_other(entry.symlink, tracked=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from dvtool.atomic import flush_to_disk
@@ -56,6 +56,10 @@ RANGE_RAW_MAX_BYTES = 16 << 20
 RANGES_MEMORY_MAX_BYTES = 64 << 20
 """What all ranges under way may take of memory together."""
 HASH_READ_BYTES = 1 << 20
+GROUP_FILES = 65_536
+"""Of so many files it is looked up at a time where they lie: about 1 KB of memory each."""
+OPEN_SHARDS = 8
+"""Packs that the last shards of a group point into may go on in the next one."""
 ROUNDS = 2
 """A second round is for packs that were replaced while the first was under way."""
 
@@ -121,37 +125,55 @@ class PackPlan:
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """Contents that the local store lacks: their sizes and one path of each; `found` are here."""
+    """Contents that the local store lacks, with their sizes; `found` are here."""
 
     sizes: dict[Digest, int]
-    names: dict[Digest, tuple[str, str]]
     found: int
-
-    def names_of(self, digests: Iterable[Digest]) -> list[str]:
-        """Return the paths of some of them."""
-        return [workspace_path(*self.names[digest]) for digest in digests]
 
     def still(self, store: LocalStore) -> Lacking:
         """Return what of them the store lacks by now."""
         missing = store.lacking(self.sizes)
         short = {digest: size for digest, size in self.sizes.items() if digest in missing}
-        return Lacking(short, self.names, self.found + len(self.sizes) - len(short))
+        return Lacking(short, self.found + len(self.sizes) - len(short))
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Some of what is wanted: the sizes of contents, where they lie, and what to read for them.
+
+    `later` are the shards, with what is wanted of them, that the next portion has once more.
+    """
+
+    sizes: Mapping[Digest, int]
+    located: dict[Digest, list[Located]]
+    plans: list[PackPlan]
+    later: list[Wanted]
 
 
 def lacking(project: Project, wanted: Sequence[Wanted]) -> Lacking:
     """Return what of the contents wanted is not here; their shards must be."""
     sizes: dict[Digest, int] = {}
-    names: dict[Digest, tuple[str, str]] = {}
     for one in wanted:
-        target, only = one.selection.target, one.only
-        for path, entry in project.entries(one.manifest, one.selection).items():
-            if entry.size <= 0:
-                continue
-            digest = entry.digest
-            if digest not in sizes and (only is None or digest in only):
-                sizes[digest] = entry.size
-                names[digest] = (target, path)
-    return Lacking(sizes, names, 0).still(project.store)
+        for entries in project.runs(one.manifest, one.selection):
+            sizes.update((d, size) for d, size in _contents(one, entries) if d not in sizes)
+    return Lacking(sizes, 0).still(project.store)
+
+
+def _contents(one: Wanted, entries: Entries) -> Iterator[tuple[Digest, int]]:
+    for entry in entries.values():
+        if entry.size > 0 and (one.only is None or entry.digest in one.only):
+            yield entry.digest, entry.size
+
+
+def names_of(project: Project, wanted: Sequence[Wanted], digests: Collection[Digest]) -> list[str]:
+    """Return one path of each of these contents, in the order of the manifests."""
+    names: dict[Digest, str] = {}
+    for one in wanted if digests else ():
+        for entries in project.runs(one.manifest, one.selection):
+            for path, entry in entries.items():
+                if entry.size > 0 and entry.digest in digests and entry.digest not in names:
+                    names[entry.digest] = workspace_path(one.selection.target, path)
+    return list(names.values())
 
 
 def fetch_shards(
@@ -213,6 +235,8 @@ class _Fetch:
         self.remote = remote
         self.wanted = wanted
         self.shards: dict[Digest, FetchedShard] = {}
+        """Those at hand; `lists` are all that were fetched, with the size of each in bytes."""
+        self.lists: dict[Digest, int] = {}
         self.result = result
 
     def run(self) -> None:
@@ -230,37 +254,130 @@ class _Fetch:
             if not failed:
                 break
             # A pack may have gone since its place was read: the shards say where it lies now.
-            self.shards.clear()
         if failed:
             raise failed[0]
+        unknown &= short.sizes.keys()
         if unknown:
+            names = names_of(self.project, self.wanted, unknown)
             raise MissingError(
-                f"{self.remote.url} does not have what these need:\n{listing(unknown)}",
+                f"{self.remote.url} does not have what these need:\n{listing(names)}",
                 hint="run `dv push` in the clone where they were added",
             )
         if short.sizes:
+            names = names_of(self.project, self.wanted, short.sizes.keys())
             raise CorruptError(
-                f"{self.remote.url} sent other content than these should have:\n"
-                + listing(short.names_of(short.sizes)),
+                f"{self.remote.url} sent other content than these should have:\n{listing(names)}",
                 hint="run `dv push` in a clone that has them, or fetch from another remote",
             )
 
-    def _round(self, known: Known, short: Lacking) -> tuple[list[str], list[DvError]]:
-        """Get what can be had; return the names of what is nowhere, and what went wrong."""
-        located = self._located(known, short)
-        recipes = [
-            Recipe(digest, short.sizes[digest], tuple(chunk.placement.digest for chunk in chunks))
-            for digest, chunks in located.items()
-            if len(chunks) > 1
+    def _round(self, known: Known, short: Lacking) -> tuple[set[Digest], list[DvError]]:
+        """Get what can be had; return what is nowhere, and what went wrong."""
+        unknown: set[Digest] = set()
+        failed: list[DvError] = []
+        for portion in self._portions(known, short):
+            located = portion.located
+            recipes = [
+                Recipe(digest, portion.sizes[digest], tuple(c.placement.digest for c in chunks))
+                for digest, chunks in located.items()
+                if len(chunks) > 1
+            ]
+            whole = [plan.pack for plan in portion.plans if plan.whole]
+            if whole:
+                known.expect(whole, {recipe.digest: recipe.chunks for recipe in recipes})
+            failed += self._download(portion.plans, recipes)
+            self.store.add_tried(recipes)
+            self._learn(known, portion.later)
+            unknown |= portion.sizes.keys() - located.keys()
+        return unknown, failed
+
+    def _portions(self, known: Known, short: Lacking) -> Iterator[Portion]:
+        """Yield what is lacking, of some shards at a time, so that memory stays bounded.
+
+        What lies in a pack of which the next shards may want more waits for them: it would be
+        read twice, once in ranges and once with all of the pack.
+        """
+        groups = list(self._groups())
+        later: list[Wanted] = []
+        for number, fresh in enumerate(groups, 1):
+            group = [*later, *fresh]
+            sizes = self._lacking_in(group, short) if len(groups) > 1 else short.sizes
+            located = self._located(known, sizes, group)
+            held = self._held(located)
+            plans = plan_packs(located, held)
+            later, waiting = [], set[Digest]()
+            if number < len(groups):
+                later, waiting = self._waiting(group, located, plans)
+            if waiting:
+                located = {d: chunks for d, chunks in located.items() if d not in waiting}
+                sizes = {d: size for d, size in sizes.items() if d not in waiting}
+                plans = plan_packs(located, held)
+            yield Portion(sizes, located, plans, later)
+            kept = {ref.digest for one in later for ref in one.manifest.shards}
+            self.shards = {d: shard for d, shard in self.shards.items() if d in kept}
+
+    def _groups(self) -> Iterator[list[Wanted]]:
+        """Cut what is wanted into its shards, and these into groups of some `GROUP_FILES` files."""
+        group: list[Wanted] = []
+        files = 0
+        seen = set()
+        for one in self.wanted:
+            for part in self._parts(one):
+                what = (part.manifest.shards, part.selection, part.only)
+                if part.manifest.shards and what in seen:
+                    continue  # as most of a large manifest is in each of its versions
+                seen.add(what)
+                if group and files + part.manifest.files > GROUP_FILES:
+                    yield group
+                    group, files = [], 0
+                group.append(part)
+                files += part.manifest.files
+        if group:
+            yield group
+
+    def _parts(self, one: Wanted) -> Iterator[Wanted]:
+        if one.manifest.entries is not None:
+            yield one
+            return
+        for ref in self.project.shards(one.manifest, one.selection):
+            yield replace(one, manifest=Manifest(one.manifest.kind, None, (ref,)))
+
+    def _lacking_in(self, group: Sequence[Wanted], short: Lacking) -> dict[Digest, int]:
+        """Return what a group has of what was lacking, unless it came with an earlier group."""
+        wanted = {
+            digest
+            for one in group
+            for entries in self.project.runs(one.manifest, one.selection)
+            for digest, _ in _contents(one, entries)
+            if digest in short.sizes
+        }
+        return {digest: short.sizes[digest] for digest in self.store.lacking(wanted)}
+
+    def _waiting(
+        self,
+        group: Sequence[Wanted],
+        located: Mapping[Digest, Sequence[Located]],
+        plans: Iterable[PackPlan],
+    ) -> tuple[list[Wanted], set[Digest]]:
+        """Return what of a group is better fetched with the next one: shards and contents.
+
+        That is what lies in packs which are not read whole as yet, and are among those that the
+        last shards point into; not more than a group has.
+        """
+        there = [self.shards.get(ref.digest) for one in group for ref in one.manifest.shards]
+        last = [shard for shard in there if shard is not None][-OPEN_SHARDS:]
+        now = {plan.pack for plan in plans if not plan.whole}
+        packs = now.intersection(pack for shard in last for pack in shard.packs())
+        late = {d for d, chunks in located.items() if any(c.pack in packs for c in chunks)}
+        later = [
+            one
+            for one in group
+            for ref in one.manifest.shards
+            if (shard := self.shards.get(ref.digest)) and not late.isdisjoint(shard.locations)
         ]
-        plans = plan_packs(located, self._held(located))
-        whole = [plan.pack for plan in plans if plan.whole]
-        if whole:
-            known.expect(whole, {recipe.digest: recipe.chunks for recipe in recipes})
-        failed = self._download(plans, recipes)
-        self.store.add_tried(recipes)
-        self._learn(known)
-        return short.names_of(digest for digest in short.sizes if digest not in located), failed
+        if sum(one.manifest.files for one in later) > GROUP_FILES:
+            return [], set()
+        named = {d for one in later for d in self.shards[one.manifest.shards[0].digest].locations}
+        return later, late & named
 
     def _count_files(self, before: Lacking, after: Lacking) -> None:
         come = before.sizes.keys() - after.sizes.keys()
@@ -275,15 +392,23 @@ class _Fetch:
         if not short.sizes:
             return Estimate()
         known = Known(self.store.db, self.remote.required_mark().id)
-        located = self._located(known, short)
+        located: set[Digest] = set()
+        reads: dict[RemotePack, tuple[int, int]] = {}
+        for portion in self._portions(known, short):
+            located.update(portion.located)
+            for plan in portion.plans:
+                count, size = reads.get(plan.pack, (0, 0))
+                if plan.whole:
+                    reads[plan.pack] = (1, plan.size)
+                elif size < plan.pack.size:
+                    reads[plan.pack] = (count + len(plan.ranges), size + plan.size)
         self.result.files = len(located)
         self.result.bytes = sum(short.sizes[digest] for digest in located)
-        plans = plan_packs(located, self._held(located))
-        reads = sum(1 if plan.whole else len(plan.ranges) for plan in plans)
-        shards = len(self.shards)
-        size = sum(plan.size for plan in plans) + sum(one.size for one in self.shards.values())
+        shards = len(self.lists)
+        size = sum(self.lists.values()) + sum(size for _, size in reads.values())
+        gets = 1 + shards + sum(count for count, _ in reads.values())
         features = self.remote.backend.features
-        return Estimate(shards + len(plans), size, Requests(get=1 + shards + reads)).timed(
+        return Estimate(shards + len(reads), size, Requests(get=gets)).timed(
             bytes_per_s=features.down_bytes_per_s,
             latency_s=features.latency_s,
             side_by_side=REQUESTS_START,
@@ -294,8 +419,10 @@ class _Fetch:
 
     def run_shards(self, refs: Sequence[ShardRef]) -> None:
         known = Known(self.store.db, self.remote.required_mark().id)
-        self._get(refs)
-        self._learn(known)
+        for some in _refs_in_groups(refs):
+            self._get(some)
+            self._learn(known)
+            self.shards.clear()
 
     # --- shards ---------------------------------------------------------------------------
 
@@ -308,14 +435,19 @@ class _Fetch:
             for ref in self.project.shards(one.manifest, one.selection)
             if not self.store.has_shard(ref.digest)
         }
-        self._get(refs.values())
+        groups = list(_refs_in_groups(refs.values()))
+        for some in groups:
+            self._get(some)
+            if len(groups) > 1:
+                self.shards.clear()  # with what they say of places they are too much for memory
 
-    def _get_locations(self, missing: set[Digest]) -> None:
+    def _get_locations(self, missing: Collection[Digest], wanted: Iterable[Wanted]) -> None:
         """Fetch the shards that say where missing content lies."""
+        sought = set(missing)
         refs: dict[Digest, ShardRef] = {}
-        for one in self.wanted:
+        for one in wanted:
             for ref, entries in self._entries_by_shard(one):
-                if ref.digest not in self.shards and not missing.isdisjoint(contents_of(entries)):
+                if ref.digest not in self.shards and not sought.isdisjoint(contents_of(entries)):
                     refs[ref.digest] = ref
         self._get(refs.values(), required=False)
 
@@ -343,6 +475,7 @@ class _Fetch:
                 self.store.put_shard_text(ref.digest, shard.text)
                 self.store.keep_shard(ref, shard.entries)
                 self.shards[ref.digest] = shard
+                self.lists[ref.digest] = shard.size
                 self.result.transferred += shard.size
         except ObjectMissing as error:
             raise MissingError(
@@ -360,17 +493,19 @@ class _Fetch:
 
     # --- what to read ---------------------------------------------------------------------
 
-    def _located(self, known: Known, short: Lacking) -> dict[Digest, list[Located]]:
+    def _located(
+        self, known: Known, sizes: Mapping[Digest, int], wanted: Sequence[Wanted]
+    ) -> dict[Digest, list[Located]]:
         """Return where contents lie, of all that can be found; each source costs more requests."""
-        self._get_locations(set(short.sizes))
+        self._get_locations(sizes.keys(), wanted)
         located: dict[Digest, list[Located]] = {}
-        for located in self._tries(known, short.sizes):
-            if len(located) == len(short.sizes):
+        for located in self._tries(known, sizes, wanted):
+            if len(located) == len(sizes):
                 break
         return located
 
     def _tries(
-        self, known: Known, sizes: dict[Digest, int]
+        self, known: Known, sizes: Mapping[Digest, int], wanted: Sequence[Wanted]
     ) -> Iterator[dict[Digest, list[Located]]]:
         """Yield what is located, and more each time."""
         located = self._in_shards(sizes)
@@ -382,14 +517,14 @@ class _Fetch:
             if there.keys() >= set(chunks):
                 located[digest] = [there[chunk] for chunk in chunks]
         yield located
-        for one in self.wanted:
-            for manifest in one.past() if one.past is not None else ():
+        for past in dict.fromkeys(one.past for one in wanted):
+            for manifest in past() if past is not None else ():
                 refs = manifest_shards(manifest)
                 self._get((r for r in refs if r.digest not in self.shards), required=False)
                 located = self._in_shards(sizes) | located
                 yield located
 
-    def _in_shards(self, sizes: dict[Digest, int]) -> dict[Digest, list[Located]]:
+    def _in_shards(self, sizes: Mapping[Digest, int]) -> dict[Digest, list[Located]]:
         return {
             digest: chunks
             for shard in self.shards.values()
@@ -497,11 +632,27 @@ class _Fetch:
 
     # --- what is now here -----------------------------------------------------------------
 
-    def _learn(self, known: Known) -> None:
-        """Remember where the shards say that content lies: a hint, which every push proves."""
+    def _learn(self, known: Known, later: Iterable[Wanted] = ()) -> None:
+        """Remember where the shards say that content lies: a hint, which every push proves.
+
+        Those with what is fetched `later` come then, when more of their packs are here.
+        """
+        left = {ref.digest for one in later for ref in one.manifest.shards}
         mine = {pack.digest for pack in self.store.db.packs().values()}
-        packs = {pack for shard in self.shards.values() for pack in shard.packs()}
-        known.learn(self.shards, packs, held=mine)
+        shards = {digest: shard for digest, shard in self.shards.items() if digest not in left}
+        packs = {pack for shard in shards.values() for pack in shard.packs()}
+        known.learn(shards, packs, held=mine)
+
+
+def _refs_in_groups(refs: Iterable[ShardRef]) -> Iterator[list[ShardRef]]:
+    group: list[ShardRef] = []
+    for ref in refs:
+        if group and sum(one.files for one in group) + ref.files > GROUP_FILES:
+            yield group
+            group = []
+        group.append(ref)
+    if group:
+        yield group
 
 
 def _run_of(entries: Entries, ref: ShardRef) -> Entries:

@@ -1,0 +1,130 @@
+"""Large targets are fetched and checked out in groups of files: here with groups made small."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dvtool import pack
+from dvtool.digest import digest_of
+from dvtool.ops import checkout, fetch
+from tests.cli.conftest import Work
+
+FILES = 12_000
+"""Several shards, of 4,096 entries on average."""
+
+
+def _name(number: int) -> str:
+    return f"data/{number // 500:02d}/{number:05d}"
+
+
+def _text(number: int) -> str:
+    # Nothing that could be compressed, and every tenth file has what another one, far away, has.
+    same = number % 1000 if number % 10 == 0 else number
+    return "".join(digest_of(b"%d %d" % (same, part)).hex() for part in range(5))
+
+
+@pytest.fixture
+def large(work: Work, monkeypatch: pytest.MonkeyPatch) -> Work:
+    """Many files in a few packs, one of which goes on from one group of shards into the next."""
+    monkeypatch.setattr(pack, "PACK_SIZE_AIM_BYTES", 1 << 20)
+    for number in range(FILES):
+        work.write(_name(number), _text(number))
+    work.dv("add", "data")
+    work.commit()
+    work.dv("push")
+    return work
+
+
+def _in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "GROUP_FILES", 9_000)
+    monkeypatch.setattr(checkout, "RUN_FILES_MAX", 1_000)
+    monkeypatch.setattr(checkout, "PROBE_MIN_FILES", 1_000)
+
+
+def _packs(work: Work) -> list[Path]:
+    return sorted(path for path in (work.root / "../remote/packs").rglob("*") if path.is_file())
+
+
+def _right(clone: Work) -> None:
+    status = clone.dv("status", "--json").json["targets"][0]
+    assert not any(status[how] for how in ("added", "modified", "deleted", "absent"))
+    for number in range(0, FILES, 7):
+        assert clone.read(_name(number)) == _text(number).encode()
+
+
+def test_groups_bring_the_same(large: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(_packs(large)) > 2
+    clone = large.clone()
+    at_once = clone.dv("pull", "--json").json
+    _right(clone)
+    shutil.rmtree(clone.root)
+    _in_groups(monkeypatch)
+    clone = large.clone()
+    planned = clone.dv("pull", "--plan", "--json").json
+    in_groups = clone.dv("pull", "--json").json
+    _right(clone)
+    assert in_groups["targets"] == at_once["targets"]
+    for count in ("files", "bytes", "found"):
+        assert in_groups["fetched"][count] == at_once["fetched"][count], count
+    assert planned["files"] == in_groups["fetched"]["files"]
+    # No pack was read twice, or in ranges and then whole.
+    assert in_groups["fetched"]["transferred_bytes"] == at_once["fetched"]["transferred_bytes"]
+    assert clone.dv("fetch").out == "nothing to fetch: the local store has it all\n"
+    assert clone.dv("push", "--json").json
+
+
+def test_fetch_in_groups(large: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    _in_groups(monkeypatch)
+    clone = large.clone()
+    fetched = clone.dv("fetch", "--json").json
+    assert fetched["files"] == len({_text(number) for number in range(FILES)})
+    shutil.rmtree(large.root.parent / "remote")
+    clone.dv("checkout")
+    _right(clone)
+
+
+def test_what_a_group_lacks_is_named(large: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    _in_groups(monkeypatch)
+    packs = _packs(large)
+    lost = packs[len(packs) // 2]
+    text = lost.read_bytes()
+    lost.unlink()
+    clone = large.clone()
+    assert lost.name in clone.dv("pull", code=4).err
+    assert not (clone.root / "data").exists()
+    lost.write_bytes(text)
+    fetched = clone.dv("pull", "--json").json["fetched"]
+    # All that could be had came the first time.
+    assert 0 < fetched["files"] < FILES // 2
+    _right(clone)
+
+
+def test_runs_replace_and_remove(large: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(0, FILES, 3):
+        large.write(_name(number), f"other {number}")
+    shutil.rmtree(large.root / "data/07")
+    large.write("data/new/file", "new")
+    large.dv("add", "data")
+    large.commit("second")
+    _in_groups(monkeypatch)
+    large.dv("checkout", "HEAD~1")
+    _right(large)
+    assert not (large.root / "data/new").exists()
+    large.dv("checkout", "HEAD")
+    assert large.read(_name(3)) == b"other 3"
+    assert not (large.root / "data/07").exists()
+
+
+def test_no_run_is_written_if_one_would_lose(large: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    _in_groups(monkeypatch)
+    clone = large.clone()
+    clone.dv("fetch")
+    clone.write(_name(FILES - 1), "precious")
+    assert _name(FILES - 1) in clone.dv("checkout", code=5).err
+    assert [path.name for path in (clone.root / "data").iterdir()] == [
+        _name(FILES - 1).split("/")[1]
+    ]
+    assert clone.read(_name(FILES - 1)) == b"precious"
