@@ -139,16 +139,21 @@ def remember(
     entries: Collection[str],
     manifest: Manifest,
     doubtful: Iterable[str],
+    *,
+    stored: Container[str] = (),
 ) -> None:
     """Remember the folders of a scan in which everything is as the manifest says.
 
     `entries` are the paths of all that the manifest has in the folders of the scan; `doubtful`
-    those that are not, or not known to be, as it says.
+    those that are not, or not known to be, as it says. Files `stored` have just become so, and
+    tracked, where the scan has nothing that was seen of them before.
     """
     out = {folder_of(path) for path in doubtful}
     tracked = dict.fromkeys(scan.looks, True)
     for path, found in scan.files.items():
         seen = scan.seen.get(path)
+        if seen is None and path in stored and path in entries:
+            continue
         if seen is None or not seen.matches(found) or path not in entries:
             out.add(folder_of(path))
         elif not seen.tracked:
