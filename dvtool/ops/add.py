@@ -11,7 +11,15 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, cast
 
 from dvtool import workers
-from dvtool.agreement import Agreement, agree, carry_over, folder_of, leave_out, remember
+from dvtool.agreement import (
+    Agreement,
+    agree,
+    carry_over,
+    entries_by_folder,
+    folder_of,
+    leave_out,
+    remember,
+)
 from dvtool.errors import InputError, UsageError, listing, printable
 from dvtool.ignore import ignore_target, refuse_unusable
 from dvtool.ingest import Batch, BatchResult, Source, batches, discard, ingest
@@ -213,10 +221,8 @@ def _agree(
     """
     if not manifest.shards:
         return
-    entries: Collection[str] = scan.files
-    if scan.links or scan.empty_folders:
-        entries = {*scan.files, *scan.links, *scan.empty_folders}
-    remember(project, scan, entries, manifest, [*left, *racy], stored=scan.digests)
+    counts = entries_by_folder(chain(scan.files, scan.links, scan.empty_folders), manifest)
+    remember(project, scan, counts, [*left, *racy], stored=scan.digests)
     if not left:
         project.store.db.add_held_shards((ref.digest for ref in manifest.shards), removals)
 
