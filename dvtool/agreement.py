@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from msgspec import structs
@@ -18,8 +18,9 @@ from msgspec import structs
 from dvtool.look import looks_at
 from dvtool.manifest import Built, Entries, Manifest, ShardRef
 from dvtool.project import Project
-from dvtool.scan import ContentAt, Scan, scan_rest
+from dvtool.scan import ContentAt, Scan, content_of, scan_rest
 from dvtool.statcache import Glance
+from dvtool.store.local import LocalStore
 
 KEY_SIZE_BYTES = 16
 
@@ -30,24 +31,45 @@ class Agreement:
 
     target: str
     manifest: Manifest
+    store: LocalStore
     same: dict[str, Glance] = field(default_factory=dict)
     """The folders whose own entries are as the manifest says."""
-    loaded: dict[bytes, Entries] = field(default_factory=dict)
-    """The shards that have entries elsewhere too, by `key_of`."""
+    partial: dict[bytes, ShardRef] = field(default_factory=dict)
+    """The shards that have entries elsewhere too, by `key_of`. They are in the store."""
 
     _wanted: Entries | None = None
+    _content_at: ContentAt | None = None
 
     @property
     def wanted(self) -> Entries:
         """The entries that are not in folders known to be the same. Asked for, these stay so."""
         if self._wanted is None:
-            self._wanted = {}
-            for key in list(self.loaded):
-                # Let go of one by one: of a million entries not even the dicts are held twice.
-                for path, entry in self.loaded.pop(key).items():
-                    if folder_of(path) not in self.same:
-                        self._wanted[path] = entry
+            wanted: Entries = {}
+            for some in self.parts():
+                wanted.update(some)
+            self._wanted = wanted
         return self._wanted
+
+    def parts(self) -> Iterator[Entries]:
+        """Yield `wanted` a shard at a time, so that of a large target not all is held."""
+        if self._wanted is not None:
+            yield self._wanted
+            return
+        for ref in self.partial.values():
+            yield {
+                path: entry
+                for path, entry in self.store.load_shard(ref).items()
+                if folder_of(path) not in self.same
+            }
+
+    def content_at(self, path: str) -> bool:
+        """Whether the manifest has content at a path outside of the folders known to be the same.
+
+        It is asked for symlinks alone; the first one costs a look at all that is `wanted`.
+        """
+        if self._content_at is None:
+            self._content_at = content_of(self.wanted)
+        return self._content_at(path)
 
     @property
     def empty(self) -> set[str]:
@@ -65,7 +87,7 @@ class Agreement:
             self.target,
             self.starts(),
             self.same,
-            folders={folder_of(path) for path in self.wanted},
+            folders={folder_of(path) for some in self.parts() for path in some},
             content_at=content_at,
         )
 
@@ -95,7 +117,7 @@ def agree(project: Project, target: str, manifest: Manifest, *, tracked: bool = 
     places = [f"{target}/{folder}" if folder else target for folder in folders]
     sizes = [sum(known[one].entries.values()) + len(known[one].folders) + 1 for one in folders]
     looks = looks_at(project.root, places, sizes)
-    found = Agreement(target, manifest)
+    found = Agreement(target, manifest, project.store)
     found.same = {
         one: known[one] for one, look in zip(folders, looks, strict=True) if look == known[one].look
     }
@@ -104,7 +126,7 @@ def agree(project: Project, target: str, manifest: Manifest, *, tracked: bool = 
 
 
 def _settle(project: Project, found: Agreement) -> None:
-    """Load the shards that have entries elsewhere, until nothing contradicts what is the same."""
+    """Find the shards that have entries elsewhere, until nothing contradicts what is the same."""
     shards = {key_of(ref): ref for ref in found.manifest.shards}
     while True:
         inside: Counter[bytes] = Counter()
@@ -113,13 +135,14 @@ def _settle(project: Project, found: Agreement) -> None:
         short = {
             key: ref
             for key, ref in shards.items()
-            if inside[key] != ref.files and key not in found.loaded
+            if inside[key] != ref.files and key not in found.partial
         }
         if not short:
             return
         project.store.need_shards(short.values())
-        for key, ref in short.items():
-            entries = found.loaded[key] = project.store.load_shard(ref)
+        found.partial.update(short)
+        for key, ref in short.items() if found.same else ():
+            entries = project.store.load_shard(ref)
             for folder, count in Counter(map(folder_of, entries)).items():
                 here = found.same.get(folder)
                 if here is not None and here.entries.get(key) != count:
@@ -136,30 +159,33 @@ def leave_out(project: Project, found: Agreement, folders: Iterable[str]) -> Non
 def remember(
     project: Project,
     scan: Scan,
-    entries: Collection[str],
-    manifest: Manifest,
+    counts: Mapping[str, Mapping[bytes, int]],
     doubtful: Iterable[str],
+    *,
+    stored: Container[str] = (),
 ) -> None:
     """Remember the folders of a scan in which everything is as the manifest says.
 
-    `entries` are the paths of all that the manifest has in the folders of the scan; `doubtful`
-    those that are not, or not known to be, as it says.
+    `counts` are `entries_by_folder` of all that the manifest has in the folders of the scan;
+    `doubtful` those paths, of it or of the scan, that are not, or not known to be, as it says.
+    Files `stored` have just become so, and tracked, where the scan has nothing that was seen of
+    them before.
     """
     out = {folder_of(path) for path in doubtful}
     tracked = dict.fromkeys(scan.looks, True)
     for path, found in scan.files.items():
         seen = scan.seen.get(path)
-        if seen is None or not seen.matches(found) or path not in entries:
+        if seen is None:
+            if path not in stored:
+                out.add(folder_of(path))
+        elif not seen.matches(found):
             out.add(folder_of(path))
         elif not seen.tracked:
             tracked[folder_of(path)] = False
     for path in (*scan.links, *scan.empty_folders):
         seen = scan.seen.get(path)
-        if path not in entries:
-            out.add(folder_of(path))
-        elif seen is None or not seen.tracked:
+        if seen is None or not seen.tracked:
             tracked[folder_of(path)] = False
-    counts = entries_by_folder(entries, manifest)
     empty: dict[str, list[str]] = {}
     for path in scan.empty_folders:
         empty.setdefault(folder_of(path), []).append(path.rpartition("/")[2])
@@ -212,7 +238,7 @@ def _save(project: Project, target: str, glances: Mapping[str, Glance]) -> None:
         )
 
 
-def entries_by_folder(paths: Collection[str], manifest: Manifest) -> dict[str, Counter[bytes]]:
+def entries_by_folder(paths: Iterable[str], manifest: Manifest) -> dict[str, Counter[bytes]]:
     """Return folder -> how many of the paths, all entries of the manifest, each shard has there."""
     firsts = [ref.first for ref in manifest.shards]
     keys = [key_of(ref) for ref in manifest.shards]

@@ -131,11 +131,21 @@ class BatchResult:
 
 
 def batches(
-    root: str, store: str, sources: Sequence[Source], *, follow_links: bool = False
+    root: str,
+    store: str,
+    sources: Iterable[Source],
+    *,
+    follow_links: bool = False,
+    total_bytes: int | None = None,
 ) -> Iterator[Batch]:
-    """Cut files, in order, into batches that make about one pack each."""
-    total = sum(source.size for source in sources)
-    limit = min(BATCH_SIZE_MAX_BYTES, max(BATCH_SIZE_MIN_BYTES, total // BATCHES_AIM))
+    """Cut files, in order, into batches that make about one pack each.
+
+    With `total_bytes`, what the files have together, they are taken as batches are asked for.
+    """
+    if total_bytes is None:
+        sources = list(sources)
+        total_bytes = sum(source.size for source in sources)
+    limit = min(BATCH_SIZE_MAX_BYTES, max(BATCH_SIZE_MIN_BYTES, total_bytes // BATCHES_AIM))
     run: list[Source] = []
     size = 0
     for source in sources:

@@ -179,7 +179,12 @@ def _decode_entries(text: bytes, name: str) -> Entries:
 
 
 def shard_refs(entries: Mapping[str, Entry]) -> Iterator[ShardText]:
-    """Cut sorted entries into shards at the content-defined boundaries.
+    """Cut sorted entries into shards; see `cut_shards`."""
+    return cut_shards(entries.items())
+
+
+def cut_shards(entries: Iterable[tuple[str, Entry]]) -> Iterator[ShardText]:
+    """Cut sorted entries, not all of which are ever held, at the content-defined boundaries.
 
     A shard starts at each path whose XXH3-64 is a multiple of `SHARD_ENTRIES_AVERAGE`, and where
     one more entry would make it more than `SHARD_ENTRIES_MAX` entries, or more than
@@ -187,7 +192,7 @@ def shard_refs(entries: Mapping[str, Entry]) -> Iterator[ShardText]:
     """
     run: Entries = {}
     chunks = 0
-    for path, entry in entries.items():
+    for path, entry in entries:
         more = chunks_expected(entry.bytes)
         full = len(run) == SHARD_ENTRIES_MAX or chunks + more > SHARD_CHUNKS_MAX
         if run and (full or starts_shard(path)):

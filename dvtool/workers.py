@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -30,9 +31,24 @@ def can_fork() -> bool:
     return sys.platform == "linux" and threading.active_count() == 1
 
 
-def context() -> multiprocessing.context.BaseContext:
-    """Return how to begin workers, now."""
-    return multiprocessing.get_context("fork" if can_fork() else "spawn")
+def context(*, apart: bool = False) -> multiprocessing.context.BaseContext:
+    """Return how to begin workers, now.
+
+    With `apart`, they begin with nothing of what this process holds, if they can: a copy keeps
+    the pages that this process changes or frees, which can be hundreds of megabytes.
+    """
+    if can_fork() and not (apart and _may_begin_anew()):
+        return multiprocessing.get_context("fork")
+    if apart:
+        # Its own start would let Ctrl-C through; see `uninterrupted`.
+        importlib.import_module("multiprocessing.resource_tracker").ensure_running()
+    return multiprocessing.get_context("spawn")
+
+
+def _may_begin_anew() -> bool:
+    """Whether the program is `dv`: a worker imports the main module, which others may not allow."""
+    main = getattr(sys.modules.get("__main__"), "main", None)
+    return str(getattr(main, "__module__", "")).startswith("dvtool.")
 
 
 def begin_worker(parent: int) -> None:

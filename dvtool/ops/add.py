@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, cast
 
 from dvtool import workers
-from dvtool.agreement import Agreement, agree, carry_over, folder_of, leave_out, remember
+from dvtool.agreement import (
+    Agreement,
+    agree,
+    carry_over,
+    entries_by_folder,
+    folder_of,
+    leave_out,
+    remember,
+)
 from dvtool.errors import InputError, UsageError, listing, printable
 from dvtool.ignore import ignore_target, refuse_unusable
 from dvtool.ingest import Batch, BatchResult, Source, batches, discard, ingest
 from dvtool.later import later
 from dvtool.manifest import (
+    INLINE_ENTRIES_MAX,
     SELF,
     SUFFIX,
     Built,
@@ -24,6 +34,7 @@ from dvtool.manifest import (
     Kind,
     Manifest,
     build,
+    cut_shards,
     link_fault,
     path_faults,
     update,
@@ -49,6 +60,8 @@ else:
 
 PARALLEL_MIN_BYTES = 32 << 20
 PARALLEL_MIN_FILES = 2_000
+APART_MIN_FILES = 200_000
+"""From here on a worker that begins anew costs less than a copy of what is known of the files."""
 
 
 @dataclass(slots=True)
@@ -150,21 +163,19 @@ def add(
     _check(scan, request)
     sweep(project, scan)
     result = Added(request.target, warnings=_ambiguous(scan))
-    result.stored = _store_files(project, scan, dereference=dereference, jobs=jobs)
-    changes, old = _changes(project, scan, before, request, known)
-    scan.digests.clear()  # of a million files all this would take much
-    _count(result, changes, old)
-    built = _built(project, kind, before, changes)
-    left = [path for path in old if path not in changes and not _is_there(scan, path)]
-    removed = [path for path, entry in changes.items() if entry is None]
-    changed = {folder_of(path) for path in changes}
-    del changes, old
+    fresh = _store_files(project, scan, dereference=dereference, jobs=jobs)
+    result.stored = fresh.stored
+    if before is None:
+        step = _first(project, kind, scan, result)
+    else:
+        step = _next(project, scan, before, request, known, result)
+    built = step.built
     _publish(project, request, built, untrack=untrack, stage=stage)
-    _remember(project, scan, removed)
+    racy = _remember(project, scan, fresh, step.removed)
     if not request.inner:
-        _agree(project, scan, built.manifest, left, removals)
+        _agree(project, scan, built.manifest, step.left, racy, removals)
         if known is not None and built.manifest.shards:
-            carry_over(project, known, changed, built)
+            carry_over(project, known, step.changed, built)
     result.files, result.bytes = built.manifest.files, built.manifest.bytes
     return result
 
@@ -201,13 +212,17 @@ def _agree(
     scan: Scan,
     manifest: Manifest,
     left: Sequence[str],
+    racy: Sequence[str],
     removals: int,
 ) -> None:
-    """Remember that the workspace is as the new manifest says, except for the entries `left`."""
+    """Remember that the workspace is as the new manifest says, except for the entries `left`.
+
+    Of `racy` files, which are as it says, the stat does not tell a later change.
+    """
     if not manifest.shards:
         return
-    entries = {*scan.files, *scan.links, *scan.empty_folders}
-    remember(project, scan, entries, manifest, left)
+    counts = entries_by_folder(chain(scan.files, scan.links, scan.empty_folders), manifest)
+    remember(project, scan, counts, [*left, *racy], stored=scan.digests)
     if not left:
         project.store.db.add_held_shards((ref.digest for ref in manifest.shards), removals)
 
@@ -288,72 +303,104 @@ def _ambiguous(scan: Scan) -> list[str]:
 # --- content --------------------------------------------------------------------------------
 
 
-def _store_files(project: Project, scan: Scan, *, dereference: bool, jobs: int | None) -> int:
-    """Bring every file's content into the store; return by how many bytes that grew."""
+@dataclass(slots=True)
+class _Fresh:
+    """Files whose content was just brought into the store, and by how many bytes that grew.
+
+    Of a million files only this is kept, besides the scan's stats and digests.
+    """
+
+    paths: list[str]
+    read_at_ns: array[int] = field(default_factory=lambda: array("q"))
+    stored: int = 0
+
+    def seen(self, scan: Scan) -> Iterator[tuple[str, Seen]]:
+        """Yield what to remember of each, as tracked."""
+        for path, read_at_ns in zip(self.paths, self.read_at_ns, strict=True):
+            found = scan.files[path]
+            yield (
+                path,
+                seen_file(
+                    found,
+                    scan.digests[path],
+                    executable=is_executable(found),
+                    read_at_ns=read_at_ns,
+                    tracked=True,
+                ),
+            )
+
+
+def _store_files(project: Project, scan: Scan, *, dereference: bool, jobs: int | None) -> _Fresh:
+    """Bring every file's content into the store; then the scan has every digest.
+
+    What was seen before of the files that were read is forgotten.
+    """
     lacking = project.store.lacking(scan.digests.values())
-    sources = [
-        Source(workspace_path(scan.target, path), found.st_size)
-        for path, found in sorted(scan.files.items())
-        if path not in scan.digests or scan.digests[path] in lacking
-    ]
-    if not sources:
-        return 0
+    digests = scan.digests
+    fresh = _Fresh([p for p in scan.files if p not in digests or digests[p] in lacking])
+    if not fresh.paths:
+        return fresh
+    fresh.paths.sort()
     project.store.sweep_temp()
-    stored = 0
-    project.progress.start("adding", total_bytes=sum(source.size for source in sources))
-    files = len(sources)
-    every = list(batches(project.root, project.store.path, sources, follow_links=dereference))
-    del sources
-    skip = len(scan.target) + 1
-    for result in _run(project, every, jobs=jobs, files=files):
+    total = sum(scan.files[path].st_size for path in fresh.paths)
+    project.progress.start("adding", total_bytes=total)
+    every = batches(
+        project.root,
+        project.store.path,
+        (Source(workspace_path(scan.target, p), scan.files[p].st_size) for p in fresh.paths),
+        follow_links=dereference,
+        total_bytes=total,
+    )
+    paths = iter(fresh.paths)
+    large = total >= PARALLEL_MIN_BYTES or len(fresh.paths) >= PARALLEL_MIN_FILES
+    count = (jobs or os.cpu_count() or 1) if large else 1
+    for result in _run(project, every, jobs=count, apart=len(scan.files) >= APART_MIN_FILES):
         project.store.adopt(result.packs)
-        stored += sum(info.size for _, info in result.packs)
-        for file in result.files:
-            path = file.path[skip:] or SELF
+        fresh.stored += sum(info.size for _, info in result.packs)
+        for file, path in zip(result.files, paths, strict=False):  # in the order of the batches
             scan.digests[path] = file.digest
             scan.files[path] = file.stat
-            scan.seen[path] = seen_file(
-                file.stat,
-                file.digest,
-                executable=is_executable(file.stat),
-                read_at_ns=file.read_at_ns,
-                tracked=True,
-            )
+            scan.seen.pop(path, None)
+            fresh.read_at_ns.append(file.read_at_ns)
     project.progress.finish()
-    return stored
+    return fresh
 
 
 def _run(
-    project: Project, every: list[Batch], *, jobs: int | None, files: int
+    project: Project, every: Iterator[Batch], *, jobs: int, apart: bool
 ) -> Iterator[BatchResult]:
-    """Yield the results in order, from worker processes where that is worth their start."""
-    count = min(jobs or os.cpu_count() or 1, len(every))
-    size = sum(source.size for batch in every for source in batch.sources)
-    if count <= 1 or (size < PARALLEL_MIN_BYTES and files < PARALLEL_MIN_FILES):
-        for batch in every:
+    """Yield the results in order, from worker processes if there is work for several."""
+    first = list(islice(every, jobs))
+    count = len(first)
+    if count <= 1:
+        for batch in chain(first, every):
             yield ingest(batch, project.progress.advance)
         return
     with futures_of.ProcessPoolExecutor(
         count,
-        mp_context=workers.context(),
+        mp_context=workers.context(apart=apart),
         initializer=workers.begin_worker,
         initargs=(os.getpid(),),
     ) as pool:
-        futures: deque[futures_of.Future[BatchResult]] = deque()
-        sizes = deque(sum(source.size for source in batch.sources) for batch in every)
-        try:
+        underway: deque[tuple[futures_of.Future[BatchResult], int]] = deque()
+
+        def begin(some: Iterable[Batch]) -> None:
             with workers.uninterrupted():
-                futures.extend(pool.submit(ingest, batch) for batch in every)
-            every.clear()
-            while futures:
+                for batch in some:
+                    size = sum(source.size for source in batch.sources)
+                    underway.append((pool.submit(ingest, batch), size))
+
+        try:
+            begin(chain(first, islice(every, count)))
+            while underway:
                 # What was taken is let go of: a million files' results are too many to keep.
-                yield futures[0].result()
-                futures.popleft()
-                project.progress.advance(sizes.popleft())
+                yield underway[0][0].result()
+                project.progress.advance(underway.popleft()[1])
+                begin(islice(every, 1))
         except BaseException:
-            for future in futures:
+            for future, _ in underway:
                 future.cancel()
-            for future in futures:
+            for future, _ in underway:
                 if not future.cancelled() and future.exception() is None:
                     discard(future.result().packs)
             raise
@@ -362,10 +409,62 @@ def _run(
 # --- the manifest ---------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class _Step:
+    """The next manifest, and what is to be remembered of it; paths are of entries.
+
+    `left` are as they were, unlike the workspace; `changed` folders with changes.
+    """
+
+    built: Built
+    left: Sequence[str] = ()
+    removed: Sequence[str] = ()
+    changed: Collection[str] = ()
+
+
+def _first(project: Project, kind: Kind, scan: Scan, result: Added) -> _Step:
+    """Make the first manifest of a target; of a large one, each shard is stored as it is cut."""
+    paths = sorted(chain(scan.files, scan.links, scan.empty_folders))
+    result.added = len(paths)
+    entries = ((path, _entry(scan, path)) for path in paths)
+    if len(paths) <= INLINE_ENTRIES_MAX:
+        return _Step(build(kind, dict(entries)))
+    refs = []
+    for shard in cut_shards(entries):
+        project.store.put_shards([shard])
+        refs.append(shard.ref)
+    return _Step(Built(Manifest(kind, None, tuple(refs)), ()))
+
+
+def _entry(scan: Scan, path: str) -> Entry:
+    if path in scan.files:
+        return file_entry(scan, path)
+    return Entry(symlink=scan.links[path]) if path in scan.links else Entry(dir=True)
+
+
+def _next(
+    project: Project,
+    scan: Scan,
+    before: Manifest,
+    request: Request,
+    known: Agreement | None,
+    result: Added,
+) -> _Step:
+    """Make the manifest that follows another."""
+    changes, old = _changes(project, scan, before, request, known)
+    _count(result, changes, old)
+    return _Step(
+        update(before, changes, project.store.load_shard),
+        left=[path for path in old if path not in changes and not _is_there(scan, path)],
+        removed=[path for path, entry in changes.items() if entry is None],
+        changed={folder_of(path) for path in changes},
+    )
+
+
 def _changes(
     project: Project,
     scan: Scan,
-    before: Manifest | None,
+    before: Manifest,
     request: Request,
     known: Agreement | None,
 ) -> tuple[dict[str, Entry | None], Entries]:
@@ -381,13 +480,13 @@ def _changes(
         above = covering - _ancestors(old)
         near = project.entries_near(known.manifest, above) if above else {}
         old |= {path: near[path] for path in above & near.keys()}
-    elif before is not None:
+    else:
         # What was never fetched and has nothing of now near it stays as it is, unread.
         concerned = (*now, *scan.seen, *scan.folders, *covering)
         old = project.entries_near(before, concerned, above=now)
-    if before is not None:
-        scan.leave_unfilled(old)
-        left = set(scan.empty_folders)
+    scan.leave_unfilled(old)
+    left = set(scan.empty_folders)
+    if len(left) < sum(one.dir for one in now.values()):
         now = {path: one for path, one in now.items() if not one.dir or path in left}
     changes = cast("dict[str, Entry | None]", now)
     if old:
@@ -430,14 +529,6 @@ def _count(result: Added, changes: dict[str, Entry | None], old: Entries) -> Non
             result.added += 1
 
 
-def _built(
-    project: Project, kind: Kind, before: Manifest | None, changes: dict[str, Entry | None]
-) -> Built:
-    if before is None:
-        return build(kind, cast(Entries, changes))  # nothing to be removed from
-    return update(before, changes, project.store.load_shard)
-
-
 def _publish(
     project: Project, request: Request, built: Built, *, untrack: bool, stage: bool
 ) -> None:
@@ -455,8 +546,19 @@ def _publish(
         project.git.stage([target + SUFFIX, *ignore])
 
 
-def _remember(project: Project, scan: Scan, removed: Iterable[str]) -> None:
-    """Put the whole of what was added into the statcache as tracked."""
+def _remember(project: Project, scan: Scan, fresh: _Fresh, removed: Iterable[str]) -> list[str]:
+    """Put the whole of what was added into the statcache as tracked.
+
+    Return the files that another look would have to read again.
+    """
+    racy: list[str] = []
+
+    def read() -> Iterator[tuple[str, Seen]]:
+        for path, seen in fresh.seen(scan):
+            if not seen.matches(scan.files[path]):
+                racy.append(path)
+            yield path, seen
+
     for path in scan.files:
         seen = scan.seen.get(path)
         if seen is not None and not seen.tracked:
@@ -466,7 +568,8 @@ def _remember(project: Project, scan: Scan, removed: Iterable[str]) -> None:
     there = chain(scan.files, scan.links, scan.empty_folders)
     rows = ((path, scan.seen[path]) for path in there if path in scan.seen)
     gone = ((path, None) for path in removed)
-    save_each_seen(project, scan.target, chain(gone, rows))
+    save_each_seen(project, scan.target, chain(gone, rows, read()))
+    return racy
 
 
 def _as_tracked(seen: Seen) -> Seen:

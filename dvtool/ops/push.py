@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
 from dvtool import outgoing
 from dvtool.backend import REQUESTS_START
@@ -31,8 +32,8 @@ from dvtool.manifest import (
 )
 from dvtool.outgoing import Contents, Outgoing, Upload
 from dvtool.parallel import run_bounded
-from dvtool.project import Project
-from dvtool.shard import Located, contents_of, encode_object
+from dvtool.project import Project, workspace_path
+from dvtool.shard import RemotePack, contents_of, encode_locations, encode_object
 from dvtool.store.known import Known
 from dvtool.store.proof import (
     Proven,
@@ -40,7 +41,6 @@ from dvtool.store.proof import (
     confirm,
     confirm_packs,
     learn_shards,
-    located_now,
     prove_roots,
     prove_shards,
 )
@@ -98,12 +98,19 @@ class _Shard:
     text: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the content of a shard lies on the remote, as the shard's object says it."""
+
+    columns: bytes
+    packs: frozenset[Digest]
+
+
 @dataclass(slots=True)
 class Plan:
     """What a push will upload, after the remote was asked what it has."""
 
     lacking: list[_Shard] = field(default_factory=list)
-    entries: dict[Digest, Entries] = field(default_factory=dict)
     contents: Contents = field(default_factory=Contents)
     outgoing: Outgoing = field(default_factory=Outgoing)
     proven: Proven = field(default_factory=Proven)
@@ -192,14 +199,16 @@ class _Push:
         if not plan.lacking:
             return plan
         self.store.need_shards(shard.ref for shard in plan.lacking if shard.text is None)
-        plan.entries = {shard.ref.digest: self._entries(shard) for shard in plan.lacking}
-        self._look_back(plan.entries)
-        plan.contents = self._contents(plan)
-        every = plan.contents.every_chunk()
-        located = self._located(every, plan.proven)
-        missing = [chunk for chunk in every if chunk not in located]
-        self._refuse_missing(missing, plan.contents)
-        plan.outgoing = outgoing.plan(self.store, missing)
+        for shard in plan.lacking:
+            plan.contents.take(shard.ref.digest, contents_of(self._entries(shard)))
+        self._look_back(plan.contents)
+        self._list_chunks(plan)
+        plan.outgoing = outgoing.plan(self.store, self._missing(plan))
+        absent = plan.outgoing.absent
+        if absent:
+            self._refuse_missing(
+                plan, lambda file: not absent.isdisjoint(plan.contents.chunks(file))
+            )
         return plan
 
     def _collect(self) -> None:
@@ -254,20 +263,22 @@ class _Push:
             return self.store.load_shard(shard.ref)
         return decode_shard(shard.text, shard.ref)
 
-    def _look_back(self, entries: dict[Digest, Entries]) -> None:
+    def _look_back(self, contents: Contents) -> None:
         """Learn from earlier versions where content lies that is neither here nor known of.
 
         In a clone that never fetched it, what a change left as it was is such content.
         """
         if self._known is None:
             return
-        contents = {digest for some in entries.values() for digest in contents_of(some)}
-        unknown = self.store.lacking(contents)
-        unknown -= self._known.chunk_lists(unknown).keys()
+        unknown: set[Digest] = set()
+        for run in contents.runs():
+            lacking = self.store.lacking(file for shard in run for file in contents.of(shard))
+            unknown |= lacking - self._known.chunk_lists(lacking).keys()
         seen = set(self.shards)
         for one in self.manifests.values() if unknown else ():
             for manifest in one.past() if one.past is not None else ():
-                unknown -= self._known.chunk_lists(unknown).keys()
+                for some in outgoing.runs(sorted(unknown)):
+                    unknown.difference_update(self._known.chunk_lists(some))
                 if not unknown:
                     return
                 refs = {ref.digest: ref for ref in manifest_shards(manifest)}
@@ -275,30 +286,54 @@ class _Push:
                 learn_shards(self.remote, self._known, [refs[digest] for digest in fresh])
                 seen |= fresh
 
-    def _contents(self, plan: Plan) -> Contents:
-        contents = Contents()
-        for shard in plan.lacking:
-            contents.take(shard.target, plan.entries[shard.ref.digest])
-        contents.chunks.update(self.store.chunk_lists(contents.sizes))
-        if self._known is not None:
-            contents.chunks.update(self._known.chunk_lists(contents.unlisted()))
-        unlisted = contents.unlisted()
+    def _list_chunks(self, plan: Plan) -> None:
+        """Find out of which chunks the contents are made."""
+        contents = plan.contents
+        unlisted: set[Digest] = set()
+        for run in contents.runs():
+            sizes = {
+                file: size
+                for shard in run
+                for file, size in zip(contents.of(shard), contents.sizes[shard], strict=True)
+            }
+            lists = self.store.chunk_lists(sizes)
+            left = sizes.keys() - lists.keys()
+            if left and self._known is not None:
+                lists |= self._known.chunk_lists(left)
+                left -= lists.keys()
+            unlisted |= left
+            for file, chunks in lists.items():
+                if len(chunks) > 1:
+                    contents.several[file] = sizes[file], b"".join(chunks)
         if unlisted:
-            raise _neither_here_nor_there([contents.names[digest] for digest in unlisted])
-        return contents
+            self._refuse_missing(plan, unlisted.__contains__)
 
-    def _located(self, chunks: Iterable[Digest], proven: Proven) -> dict[Digest, Located]:
-        """Return where the remote has chunks, in packs that it said just now that it has."""
-        if self._known is None:
-            return {}
-        wanted = list(chunks)
-        self._notice_local_packs(proven)
-        located = located_now(self.remote, self._known, wanted)
-        pending = self._known.pending()
-        resumed = {c.pack for c in located.values() if c.pack.digest in pending}
+    def _missing(self, plan: Plan) -> dict[Digest, None]:
+        """Return the chunks, in order, that lie in no pack that the remote said just now it has."""
+        contents, missing = plan.contents, dict[Digest, None]()
+        if self._known is not None:
+            self._notice_local_packs(plan.proven)
+        sound: set[Digest] = set()
+        while True:
+            packs: set[RemotePack] = set()
+            missing.clear()
+            for run in contents.runs():
+                chunks = contents.chunks_of(run)
+                located = self._known.located(chunks) if self._known is not None else {}
+                packs.update(chunk.pack for chunk in located.values())
+                missing.update((chunk, None) for chunk in chunks if chunk not in located)
+            fresh = {pack.digest for pack in packs} - sound
+            if fresh and self._known is not None:
+                there = self.remote.look([pack_key(pack) for pack in fresh])
+                sound |= confirm_packs(self.remote, self._known, fresh, there)
+            if sound.issuperset(fresh):
+                break
+            # A pack that is not there is forgotten; the chunk may then turn up in another.
+        pending = self._known.pending() if self._known is not None else set()
+        resumed = [pack for pack in packs if pack.digest in pending]
         self.result.resumed_packs = len(resumed)
         self.result.resumed_bytes = sum(pack.size for pack in resumed)
-        return located
+        return missing
 
     def _notice_local_packs(self, proven: Proven) -> None:
         """Remember local packs that came by in the remote's listing and are whole there."""
@@ -309,16 +344,14 @@ class _Push:
             known.add_pack(pack, ())
             known.set_pending([pack.digest], pending=True)
 
-    def _refuse_missing(self, missing: Sequence[Digest], contents: Contents) -> None:
-        absent = set(missing) - self.store.db.held_chunks(missing)
-        if absent:
-            raise _neither_here_nor_there(
-                [
-                    contents.names[digest]
-                    for digest in contents.sizes
-                    if not absent.isdisjoint(contents.chunks[digest])
-                ]
-            )
+    def _refuse_missing(self, plan: Plan, is_missing: Callable[[Digest], bool]) -> NoReturn:
+        """Name the files whose content cannot be pushed, each content once."""
+        names: dict[Digest, str] = {}
+        for shard in plan.lacking:
+            for path, entry in self._entries(shard).items():
+                if entry.size > 0 and entry.digest not in names and is_missing(entry.digest):
+                    names[entry.digest] = workspace_path(shard.target, path)
+        raise _neither_here_nor_there(list(names.values()))
 
     def estimate(self, plan: Plan) -> Estimate:
         """Return what applying a plan takes, about."""
@@ -338,7 +371,7 @@ class _Push:
             requests += Requests(put=1 + tried, get=1, list=1, head=1)
         # Half of a shard's text are digits of hashes; zstd packs two of them into a byte.
         texts = sum(shard.ref.files for shard in plan.lacking) * SHARD_BYTES_PER_ENTRY
-        places = len(plan.contents.every_chunk()) * SHARD_BYTES_PER_CHUNK
+        places = plan.contents.chunk_count * SHARD_BYTES_PER_CHUNK
         features = self.remote.backend.features
         return Estimate(puts, plan.outgoing.bytes + texts + places, requests).timed(
             bytes_per_s=features.up_bytes_per_s,
@@ -359,8 +392,8 @@ class _Push:
         known = self.known  # which makes the remote one, if it is none yet
         if plan.outgoing.packs:
             self._upload(plan)
-        located = known.located(plan.contents.every_chunk())
-        packs = {chunk.pack.digest for chunk in located.values()}
+        located = self._located(plan.contents)
+        packs = {pack for places in located.values() for pack in places.packs}
         whole = known.shards(plan.proven.shards)
         packs.update(pack for pointed in whole.values() for pack in pointed)
         with self.tombstones.claimed(shards=self.shards.keys(), packs=packs):
@@ -396,7 +429,7 @@ class _Push:
             for upload, info in run_bounded(
                 self._upload_one, self._uploads(plan, unfinished), size_of=_size_of
             ):
-                self.known.add_pack(upload.pack, upload.places, md5=info.md5)
+                self.known.add_pack(upload.pack, upload.places(), md5=info.md5)
                 self.known.set_pending([upload.pack.digest], pending=True)
                 self._remove(upload, unfinished)
                 packs.append(upload.pack.digest)
@@ -439,19 +472,26 @@ class _Push:
 
     # --- shards and root ------------------------------------------------------------------
 
-    def _publish_shards(self, plan: Plan, located: Mapping[Digest, Located]) -> None:
-        pointed: dict[Digest, set[Digest]] = {}
+    def _located(self, contents: Contents) -> dict[Digest, _Places]:
+        """Return shard -> where its content should be on the remote, all of it."""
+        found: dict[Digest, _Places] = {}
+        for run in contents.runs():
+            located = self.known.located(contents.chunks_of(run))
+            for shard in run:
+                places = {
+                    file: [located[chunk] for chunk in contents.chunks(file)]
+                    for file in contents.of(shard)
+                }
+                packs = frozenset(c.pack.digest for chunks in places.values() for c in chunks)
+                found[shard] = _Places(encode_locations(places), packs)
+        return found
 
+    def _publish_shards(self, plan: Plan, located: Mapping[Digest, _Places]) -> None:
         def objects() -> Iterator[tuple[Digest, bytes]]:
             for shard in plan.lacking:
                 digest = shard.ref.digest
-                places = {
-                    file: [located[chunk] for chunk in plan.contents.chunks[file]]
-                    for file in contents_of(plan.entries[digest])
-                }
-                pointed[digest] = {c.pack.digest for chunks in places.values() for c in chunks}
                 text = shard.text or self.store.shard_text(digest)
-                yield digest, encode_object(text, places)
+                yield digest, encode_object(text, located[digest].columns)
 
         infos: list[ObjectInfo] = []
         for (_, data), info in run_bounded(
@@ -464,7 +504,7 @@ class _Push:
             self.result.bytes += len(data)
         self._prove(infos)
         self.known.add_objects(infos)
-        self.known.add_shards(pointed)
+        self.known.add_shards({digest: places.packs for digest, places in located.items()})
 
     def _publish_root(self, unrooted: list[RootManifest]) -> None:
         """Add a root for the manifests that no root, seen there just now, names yet."""

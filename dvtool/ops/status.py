@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from dvtool.agreement import agree, remember
+from dvtool.agreement import agree, entries_by_folder, remember
 from dvtool.errors import ManifestError
 from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, manifest_digest
 from dvtool.project import Project
@@ -107,14 +108,11 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
         files=manifest.files,
         bytes=manifest.bytes,
     )
-    known, empty = None, set[str]()
     if selection.whole and manifest.shards:
-        known = agree(project, selection.target, manifest)
-        wanted, empty = known.wanted, known.empty
-        scan = known.scan_rest(project, content_of(wanted))
-    else:
-        wanted = project.entries(manifest, selection)
-        scan = scan_selected(project, selection, content_at=content_of(wanted))
+        _compare_large(project, manifest, result)
+        return result
+    wanted = project.entries(manifest, selection)
+    scan = scan_selected(project, selection, content_at=content_of(wanted))
     find_left_out(project, scan, wanted)
     scan.leave_unfilled(wanted)
     compare(project, scan, wanted, result)
@@ -122,19 +120,35 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
     result.added = sorted(
         path
         for path in (*scan.files, *scan.links, *_new_folders(scan, manifest))
-        if path not in wanted and path not in empty and selection.matches(path)
+        if path not in wanted and selection.matches(path)
     )
-    if known is not None:
-        remember(project, scan, wanted, manifest, _doubtful(scan, wanted, result))
     return result
 
 
-def _doubtful(scan: Scan, wanted: Entries, result: TargetStatus) -> Iterator[str]:
-    """Yield the paths that keep their folders from being as the manifest says."""
-    yield from (*result.added, *result.modified, *result.deleted, *result.absent)
-    yield from (path for path, _ in scan.faults)
+def _compare_large(project: Project, manifest: Manifest, result: TargetStatus) -> None:
+    """Compare the whole of a target with its manifest of shards, a shard at a time."""
+    known = agree(project, result.target, manifest)
+    scan = known.scan_rest(project, known.content_at)
+    find_left_out(project, scan, (path for some in known.parts() for path in some))
+    scan.leave_unfilled(path for some in known.parts() for path in some)
+    if len(scan.digests) < len(scan.files):
+        sized = [path for some in known.parts() for path in _as_large(scan, some)]
+        hash_files(project, scan, sized, tolerant=True)
+    extra = {*scan.files, *scan.links, *scan.empty_folders}
     empty = set(scan.empty_folders)
-    yield from (path for path, entry in wanted.items() if entry.dir and path not in empty)
+    counts: dict[str, Counter[bytes]] = {}
+    doubtful: list[str] = []
+    for some in known.parts():
+        _compare(scan, some, result)
+        extra.difference_update(some)
+        for folder, more in entries_by_folder(some, manifest).items():
+            counts.setdefault(folder, Counter()).update(more)
+        doubtful.extend(path for path, entry in some.items() if entry.dir and path not in empty)
+    result.faults = list(scan.faults)
+    result.added = sorted(extra - known.empty)
+    doubtful += (*extra, *result.modified, *result.deleted, *result.absent)
+    doubtful += (path for path, _ in scan.faults)
+    remember(project, scan, counts, doubtful)
 
 
 def _new_folders(scan: Scan, manifest: Manifest) -> list[str]:
@@ -143,12 +157,20 @@ def _new_folders(scan: Scan, manifest: Manifest) -> list[str]:
 
 def compare(project: Project, scan: Scan, wanted: Entries, result: TargetStatus) -> None:
     """Sort each entry into modified, deleted or absent, or none of these if it is as it should."""
-    sized = [
+    hash_files(project, scan, _as_large(scan, wanted), tolerant=True)
+    _compare(scan, wanted, result)
+
+
+def _as_large(scan: Scan, wanted: Entries) -> list[str]:
+    """Return the files that have the size of their entry: others need not be read."""
+    return [
         path
         for path, entry in wanted.items()
         if (found := scan.files.get(path)) is not None and found.st_size == entry.size
     ]
-    hash_files(project, scan, sized, tolerant=True)
+
+
+def _compare(scan: Scan, wanted: Entries, result: TargetStatus) -> None:
     for path, entry in wanted.items():
         if path in scan.files:
             if not _as_entry(scan, path, entry):

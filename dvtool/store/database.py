@@ -173,6 +173,10 @@ class Database:
         )
         return {row[1]: (row[0], Placement(*row[1:])) for row in rows}
 
+    def pack_numbers(self, digests: Iterable[Digest]) -> dict[Digest, int]:
+        """Return chunk -> number of its pack, for the chunks that a local pack has."""
+        return dict(self._select("SELECT digest, pack FROM chunks WHERE digest", digests))
+
     def removals(self) -> int:
         """Return how often chunks were taken out of the index so far."""
         row = self._db.execute("SELECT count FROM removals WHERE id = 1").fetchone()

@@ -528,6 +528,10 @@ class ContentReader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the packs that were read."""
         for file in self._files.values():
             file.close()
         self._files.clear()

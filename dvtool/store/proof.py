@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from dvtool.backend.base import ObjectInfo
 from dvtool.digest import Digest
@@ -23,6 +24,8 @@ from dvtool.store.remote import (
 from dvtool.store.tombstones import Tombstones
 
 SHARDS_AT_ONCE = 64
+LEARNED_AT_ONCE = 32
+"""Shards of 4,096 files take 3 MB each with their locations, as long as they are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +123,28 @@ def learn_shards(remote: RemoteStore, known: Known, refs: Iterable[ShardRef]) ->
 
     Where their content lies is remembered, as far as the packs are there.
     """
-    fetched: dict[Digest, FetchedShard] = {}
-    for ref, shard in run_bounded(lambda ref: _get_or_none(remote, ref), refs):
-        if shard is not None:
-            fetched[ref.digest] = shard
-    if not fetched:
-        return set()
-    packs = {pack for shard in fetched.values() for pack in shard.packs()}
-    there = remote.look([pack_key(pack.digest) for pack in packs])
-    sound = believable_packs(remote, known, packs, there)
-    known.learn(fetched, sound)
-    return {
-        digest
-        for digest, shard in fetched.items()
-        if shard.complete and sound.issuperset(shard.packs())
-    }
+    whole: set[Digest] = set()
+    asked: set[RemotePack] = set()
+    sound: set[RemotePack] = set()
+    left = iter(refs)
+    while some := list(islice(left, LEARNED_AT_ONCE)):
+        fetched = {
+            ref.digest: shard
+            for ref, shard in run_bounded(lambda ref: _get_or_none(remote, ref), some)
+            if shard is not None
+        }
+        packs = {pack for shard in fetched.values() for pack in shard.packs()}
+        if fresh := packs - asked:
+            there = remote.look([pack_key(pack.digest) for pack in fresh])
+            sound |= believable_packs(remote, known, fresh, there)
+            asked |= fresh
+        known.learn(fetched, sound & packs)
+        whole.update(
+            digest
+            for digest, shard in fetched.items()
+            if shard.complete and sound.issuperset(shard.packs())
+        )
+    return whole
 
 
 def _get_or_none(remote: RemoteStore, ref: ShardRef) -> FetchedShard | None:

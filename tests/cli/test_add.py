@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 from blake3 import blake3
@@ -210,3 +212,38 @@ def test_add_as_a_process(work: Work) -> None:
     work.write("data/a.txt", "x" * 100_000)
     ran = work.process("add", "data")
     assert ran.out.startswith("data  1 file, 97.7 KiB: 1 added")
+
+
+_ANEW = """
+import multiprocessing
+from dvtool import ingest
+from dvtool.cli import main
+from dvtool.ops import add
+
+add.APART_MIN_FILES = add.PARALLEL_MIN_FILES = 0
+ingest.BATCH_FILES_MAX = 5
+if __name__ == "__main__":
+    context = multiprocessing.get_context
+    multiprocessing.get_context = lambda method: print(method) or context(method)
+    main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all workers begin anew")
+def test_add_of_many_files_begins_workers_anew(work: Work) -> None:
+    for number in range(20):
+        work.write(f"data/{number:02}", f"content {number}")
+    program = work.root.parent / "dv.py"
+    program.write_text(_ANEW)
+    ran = subprocess.run(
+        [sys.executable, str(program), "add", "data", "--jobs", "2"],
+        cwd=work.root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.startswith("spawn\n")
+    assert "20 files" in ran.stdout
+    work.commit()
+    assert work.dv("status").out.startswith("Clean: 1 target, 20 files")
+    work.dv("fsck")

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from dvtool import manifest, outgoing
 from tests.cli.conftest import Work
 from tests.s3.servers import S3Server
 
@@ -209,3 +210,28 @@ def test_push_to_a_bucket_that_is_missing(data: Work, s3_env: S3Server) -> None:
     ran = data.dv("push", code=7)
     assert "there-is-no-such-bucket" in ran.err
     assert "hint: " in ran.err
+
+
+def test_push_looks_contents_up_in_several_runs(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing, "RUN_CONTENTS_MAX", 7)
+    monkeypatch.setattr(manifest, "SHARD_ENTRIES_AVERAGE", 8)
+    monkeypatch.setattr(manifest, "INLINE_ENTRIES_MAX", 20)
+    for number in range(60):
+        work.write(f"data/{number:03}", os.urandom(200_000 if number % 20 == 0 else 300))
+        if number % 10 == 9:  # small packs, more than go up as they are
+            work.dv("add", "data")
+    work.write("data/again", work.root.joinpath("data/000").read_bytes())
+    work.dv("add", "data")
+    work.commit()
+    assert work.dv("push").out.endswith("; 61 files proven there\n")
+    work.write("data/059", "changed")
+    work.dv("add", "data")
+    work.commit()
+    assert "1 pack, " in work.dv("push").out
+    clone = work.clone()
+    clone.dv("pull")
+    for number in range(60):
+        name = f"data/{number:03}"
+        assert clone.read(name) == work.read(name)

@@ -217,13 +217,18 @@ def test_status_and_add_are_as_without_glances(tmp_path: Path, seed: int) -> Non
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Count the entries that `status` compares, by run."""
     counts: list[int] = []
-    compare = status_ops.compare
+    compare_large, compare = status_ops._compare_large, status_ops._compare
 
-    def counting(project, scan, wanted, result):  # type: ignore[no-untyped-def]
-        counts.append(len(wanted))
-        compare(project, scan, wanted, result)
+    def counting(scan, wanted, result):  # type: ignore[no-untyped-def]
+        counts[-1] += len(wanted)
+        compare(scan, wanted, result)
 
-    monkeypatch.setattr(status_ops, "compare", counting)
+    def beginning(project, manifest, result):  # type: ignore[no-untyped-def]
+        counts.append(0)
+        compare_large(project, manifest, result)
+
+    monkeypatch.setattr(status_ops, "_compare", counting)
+    monkeypatch.setattr(status_ops, "_compare_large", beginning)
     yield counts
 
 
