@@ -45,6 +45,8 @@ class Faulty:
         self._cut_at = cut_at
         self._error = error
         self._lock = threading.Lock()
+        self._good = 0
+        self._quiet = threading.Condition(self._lock)
 
     @property
     def url(self) -> str:
@@ -95,8 +97,17 @@ class Faulty:
     def _call(self, name: str, call: Callable[[], T]) -> T:
         fails = self._fails(name)
         if fails and not self._after:
+            # A failure ends what is under way beside it. The good calls come first, as they say.
+            with self._quiet:
+                assert self._quiet.wait_for(lambda: not self._good, timeout=60)
             raise self._error()
-        result = call()
+        try:
+            result = call()
+        finally:
+            if not fails:
+                with self._quiet:
+                    self._good -= name == self._on
+                    self._quiet.notify_all()
         if fails:
             raise self._error()
         return result
@@ -107,4 +118,6 @@ class Faulty:
             if name != self._on:
                 return False
             number = self.calls[name] - self._skip
-            return number > 0 and (self._times is None or number <= self._times)
+            fails = number > 0 and (self._times is None or number <= self._times)
+            self._good += not fails and name not in ("read_into", "list")
+            return fails
