@@ -95,6 +95,20 @@ def make_folders(path: str) -> None:
 
 
 @contextlib.contextmanager
+def unfinished(path: str) -> Iterator[BinaryIO]:
+    """Yield a new binary file at a temporary path; it stays, flushed, if the block ends well."""
+    try:
+        with open(path, "xb") as file:
+            yield file
+            file.flush()
+            flush_to_disk(file.fileno())
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        raise
+
+
+@contextlib.contextmanager
 def replacing(path: str, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Yield a new binary file that takes the place of `path` when the block ends well.
 

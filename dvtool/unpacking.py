@@ -93,9 +93,9 @@ def write_new(
     size = sum(piece.size for piece in pieces)
     large = size >= PARALLEL_MIN_BYTES or len(pieces) >= PARALLEL_MIN_FILES
     count = min(os.cpu_count() or 1, len(writer.batches))
-    every = _by_workers(writer, count) if large and count > 1 and workers.can_fork() else None
-    for number, batch in enumerate(writer.batches):
-        stamps = writer.write(number) if every is None else next(every)
+    apart = large and count > 1 and workers.can_fork()
+    every = _by_workers(writer, count) if apart else map(writer.write, range(len(writer.batches)))
+    for stamps, batch in zip(every, writer.batches, strict=True):
         yield batch, [None if stamp is None else Stamp._make(stamp) for stamp in stamps]
 
 

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from dvtool.atomic import flush_to_disk, make_folders, share, sync_folder, temp_name
+from dvtool.atomic import flush_to_disk, make_folders, share, sync_folder, temp_name, unfinished
 from dvtool.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.errors import CorruptError
 from dvtool.pack import PackInfo, PackWriter, Recipe, read_index
@@ -39,11 +39,9 @@ def set_aside(store: LocalStore, path: str) -> str:
         os.link(path, place)
     except OSError:
         temp = os.path.join(folder, temp_name())
-        with open(path, "rb") as source, open(temp, "xb") as file:
+        with open(path, "rb") as source, unfinished(temp) as file:
             shutil.copyfileobj(source, file)
-            file.flush()
             share(temp)
-            flush_to_disk(file.fileno())
         os.replace(temp, place)
     sync_folder(folder)
     return place
@@ -98,33 +96,39 @@ def give_up_file(store: LocalStore, digest: Digest) -> None:
 def _copied(store: LocalStore, path: str, check: PackCheck) -> tuple[str, PackInfo]:
     assert check.found is not None and check.index is not None
     temp = store.temp_path()
-    with open(path, "rb") as source, open(temp, "xb") as file:
+    with open(path, "rb") as source, unfinished(temp) as file:
         shutil.copyfileobj(source, file)
-        file.flush()
-        flush_to_disk(file.fileno())
     return temp, PackInfo(check.found, check.size, check.index)
 
 
 def write_packs(
     store: LocalStore, chunks: Iterable[tuple[Digest, bytes]], recipes: Iterable[Recipe] = ()
 ) -> Iterator[tuple[str, PackInfo]]:
-    """Yield new packs of chunks, then recipes, under temporary paths, flushed. None if nothing."""
+    """Yield new packs of chunks, then recipes, under temporary paths, flushed. None if nothing.
+
+    If making one fails, those before are removed too, unless they were moved.
+    """
     left = _once(chunks)
     notes = list(recipes)
     item = next(left, None)
-    while item is not None or notes:
-        temp = store.temp_path()
-        with open(temp, "xb") as file:
-            writer = PackWriter(file)
-            while item is not None and writer.fits(len(item[1])):
-                writer.add(*item)
-                item = next(left, None)
-            while item is None and notes and writer.fits_recipe(notes[-1]):
-                writer.add_recipe(notes.pop())
-            info = writer.finish()
-            file.flush()
-            flush_to_disk(file.fileno())
-        yield temp, info
+    made: list[str] = []
+    try:
+        while item is not None or notes:
+            made.append(store.temp_path())
+            with unfinished(made[-1]) as file:
+                writer = PackWriter(file)
+                while item is not None and writer.fits(len(item[1])):
+                    writer.add(*item)
+                    item = next(left, None)
+                while item is None and notes and writer.fits_recipe(notes[-1]):
+                    writer.add_recipe(notes.pop())
+                info = writer.finish()
+            yield made[-1], info
+    except BaseException:
+        for temp in made:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temp)
+        raise
 
 
 def _once(chunks: Iterable[tuple[Digest, bytes]]) -> Iterator[tuple[Digest, bytes]]:
