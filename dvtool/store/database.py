@@ -330,6 +330,7 @@ class Database:
         try:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
+                self._count_removal()
                 for statement in TAKE_OVER.split(";"):
                     self._db.execute(statement)
                 known = {row[0] for row in self._db.execute("SELECT digest FROM fresh.packs")}

@@ -25,6 +25,8 @@ from dvtool.manifest import Entry, build, encode
 from dvtool.ops import status as status_ops
 from dvtool.repo import Repo
 from dvtool.statcache import StatCache
+from dvtool.store.local import PACKS
+from dvtool.store.mending import rebuild
 
 FILES = 60
 STEPS = 25
@@ -283,3 +285,17 @@ def test_content_that_the_store_lost_is_stored_again(tmp_path: Path) -> None:
     with Repo.open(str(tmp_path)) as repo:
         assert repo.project.store.lacking([lost]) == set()
         assert repo.project.store.db.held_shards(shards) == set(shards)
+
+
+def test_an_index_made_again_forgets_what_was_found_stored(tmp_path: Path) -> None:
+    Model(tmp_path, 3)
+    with Repo.open(str(tmp_path)) as repo:
+        store = repo.project.store
+        shards = [ref.digest for ref in repo.project.manifest("data").shards]
+        assert store.db.held_shards(shards) == set(shards)
+        for path, _ in store.files(PACKS):
+            with open(path, "r+b") as file:  # of its old size, but what it holds cannot be told
+                file.seek(-64, os.SEEK_END)
+                file.write(bytes(64))
+        rebuild(store, usable=True)
+        assert store.db.held_shards(shards) == set()
