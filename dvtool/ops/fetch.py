@@ -343,14 +343,16 @@ class _Fetch:
 
     def _lacking_in(self, group: Sequence[Wanted], short: Lacking) -> dict[Digest, int]:
         """Return what a group has of what was lacking, unless it came with an earlier group."""
-        wanted = {
+        wanted = short.sizes.keys() & self._wanted_by(group)
+        return {digest: short.sizes[digest] for digest in self.store.lacking(wanted)}
+
+    def _wanted_by(self, group: Iterable[Wanted]) -> set[Digest]:
+        return {
             digest
             for one in group
             for entries in self.project.runs(one.manifest, one.selection)
             for digest, _ in _contents(one, entries)
-            if digest in short.sizes
         }
-        return {digest: short.sizes[digest] for digest in self.store.lacking(wanted)}
 
     def _waiting(
         self,
@@ -376,8 +378,8 @@ class _Fetch:
         ]
         if sum(one.manifest.files for one in later) > GROUP_FILES:
             return [], set()
-        named = {d for one in later for d in self.shards[one.manifest.shards[0].digest].locations}
-        return later, late & named
+        # What a shard has may be wanted for another's sake alone: then it cannot wait with it.
+        return later, late & self._wanted_by(later)
 
     def _count_files(self, before: Lacking, after: Lacking) -> None:
         come = before.sizes.keys() - after.sizes.keys()
@@ -401,7 +403,8 @@ class _Fetch:
                 if plan.whole:
                     reads[plan.pack] = (1, plan.size)
                 elif size < plan.pack.size:
-                    reads[plan.pack] = (count + len(plan.ranges), size + plan.size)
+                    size = min(size + plan.size, plan.pack.size)
+                    reads[plan.pack] = (count + len(plan.ranges), size)
         self.result.files = len(located)
         self.result.bytes = sum(short.sizes[digest] for digest in located)
         shards = len(self.lists)

@@ -86,6 +86,24 @@ def test_fetch_in_groups(large: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     _right(clone)
 
 
+def test_what_another_target_wants_of_a_list_does_not_wait_for_it(
+    large: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A content that lies in a large target too, but there in a part that is not asked for."""
+    large.write("a/x", _text(3))
+    large.dv("add", "a")
+    large.commit()
+    large.dv("push")
+    _in_groups(monkeypatch)
+    clone = large.clone()
+    parts = [f"data/{number:02d}" for number in range(12, 21)]
+    fetched = clone.dv("fetch", "a", *parts, "--json").json
+    expected = {_text(number) for number in range(6_000, 10_500)} | {_text(3)}
+    assert fetched["files"] == len(expected)
+    clone.dv("checkout", "--", "a", *parts)
+    assert clone.read("a/x") == _text(3).encode()
+
+
 def test_what_a_group_lacks_is_named(large: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     _in_groups(monkeypatch)
     packs = _packs(large)
