@@ -8,6 +8,7 @@ entries lie in such folders is not loaded.
 
 from __future__ import annotations
 
+import stat
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -15,9 +16,11 @@ from dataclasses import dataclass, field
 
 from msgspec import structs
 
+from dvtool.errors import ManifestError
+from dvtool.folders import folder_of, folders_above
 from dvtool.look import looks_at
-from dvtool.manifest import Built, Entries, Manifest, ShardRef
-from dvtool.project import Project
+from dvtool.manifest import Built, Entries, Manifest, ShardRef, check_nesting
+from dvtool.project import Project, workspace_path
 from dvtool.scan import ContentAt, Scan, content_of, scan_rest
 from dvtool.statcache import Glance
 from dvtool.store.local import LocalStore
@@ -80,6 +83,23 @@ class Agreement:
             for name in glance.empty
         }
 
+    def check_nesting(self, project: Project) -> None:
+        """Raise a ManifestError for a path below another entry, be either known to be the same."""
+        check_nesting(self.wanted, self.target)
+        above = folders_above(self.wanted)
+        inside = [folder for folder, glance in self.same.items() if glance.entries]
+        alone = (folders_above(inside) | set(inside)) & self.wanted.keys() | above & self.empty
+        for folder in above - self.same.keys():
+            here = self.same.get(folder_of(folder))
+            if here is None or folder.rpartition("/")[2] in here.folders:
+                continue
+            # New, or else an entry: what is in a folder that is the same is in the manifest.
+            found = project.workspace.stat(workspace_path(self.target, folder))
+            if found is not None and not stat.S_ISDIR(found.st_mode):
+                alone.add(folder)
+        for path in sorted(alone):
+            raise ManifestError(f"{self.target}: has paths below {path!r}, which is no folder")
+
     def scan_rest(self, project: Project, content_at: ContentAt | None) -> Scan:
         """Look at all that is not in folders known to be the same."""
         return scan_rest(
@@ -87,7 +107,6 @@ class Agreement:
             self.target,
             self.starts(),
             self.same,
-            folders={folder_of(path) for some in self.parts() for path in some},
             content_at=content_at,
         )
 
@@ -102,16 +121,26 @@ class Agreement:
                     yield prefix + name
 
 
-def agree(project: Project, target: str, manifest: Manifest, *, tracked: bool = False) -> Agreement:
+def agree(
+    project: Project,
+    target: str,
+    manifest: Manifest,
+    *,
+    before: Manifest | None = None,
+    tracked: bool = False,
+) -> Agreement:
     """Work out what of a target is as its manifest (one of shards) says; with one look at it.
 
+    What is remembered of another manifest, that of `before`, counts where the two say the same.
     With `tracked`, only folders count all of whose entries are tracked.
     """
-    shards = {key_of(ref) for ref in manifest.shards}
+    shards = _keys(manifest)
+    others = _keys(before) if before is not None else shards
     known = {
         folder[len(target) + 1 :]: glance
         for folder, glance in project.statcache.glances(target).items()
-        if shards >= glance.entries.keys() and (glance.tracked or not tracked)
+        if (shards >= glance.entries.keys() or others >= glance.entries.keys())
+        and (glance.tracked or not tracked)
     }
     folders = sorted(known)
     places = [f"{target}/{folder}" if folder else target for folder in folders]
@@ -121,8 +150,51 @@ def agree(project: Project, target: str, manifest: Manifest, *, tracked: bool = 
     found.same = {
         one: known[one] for one, look in zip(folders, looks, strict=True) if look == known[one].look
     }
+    if before is not None:
+        _turn(project, found, before)
     _settle(project, found)
     return found
+
+
+def _turn(project: Project, found: Agreement, before: Manifest) -> None:
+    """Of the folders that are as `before` says, keep those of which the manifest says the same."""
+    keys, olds = _keys(found.manifest), _keys(before)
+    moved = [folder for folder, one in found.same.items() if not keys.issuperset(one.entries)]
+    if not moved:
+        return
+    gone = [ref for ref in before.shards if key_of(ref) not in keys]
+    come = [ref for ref in found.manifest.shards if key_of(ref) not in olds]
+    project.store.need_shards([*gone, *come])
+    old = _by_folder(project.store, gone)
+    new = _by_folder(project.store, come)
+    turned = {}
+    for folder in moved:
+        glance = found.same.pop(folder)
+        entries = new.get(folder, {})
+        if old.get(folder, {}) == entries:
+            counts = {key: count for key, count in glance.entries.items() if key in keys}
+            counts |= entries_by_folder(entries, found.manifest).get(folder, {})
+            turned[folder] = structs.replace(glance, entries=counts)
+    found.same |= turned
+    _save(project, found.target, turned)
+
+
+def _by_folder(store: LocalStore, refs: Iterable[ShardRef]) -> dict[str, Entries]:
+    folders: dict[str, Entries] = {}
+    for ref in refs:
+        for path, entry in store.load_shard(ref).items():
+            folders.setdefault(folder_of(path), {})[path] = entry
+    return folders
+
+
+def agreeing(
+    project: Project, target: str, manifest: Manifest, before: Manifest | None
+) -> Agreement | None:
+    """As `agree`, of what is tracked; None if the manifest is a small one, or no folder agrees."""
+    if not manifest.shards:
+        return None
+    known = agree(project, target, manifest, before=before, tracked=True)
+    return known if known.same else None
 
 
 def _settle(project: Project, found: Agreement) -> None:
@@ -168,8 +240,7 @@ def remember(
 
     `counts` are `entries_by_folder` of all that the manifest has in the folders of the scan;
     `doubtful` those paths, of it or of the scan, that are not, or not known to be, as it says.
-    Files `stored` have just become so, and tracked, where the scan has nothing that was seen of
-    them before.
+    What is `stored` has just become so, and tracked, whatever the scan has that was seen of it.
     """
     out = {folder_of(path) for path in doubtful}
     tracked = dict.fromkeys(scan.looks, True)
@@ -180,11 +251,11 @@ def remember(
                 out.add(folder_of(path))
         elif not seen.matches(found):
             out.add(folder_of(path))
-        elif not seen.tracked:
+        elif not seen.tracked and path not in stored:
             tracked[folder_of(path)] = False
     for path in (*scan.links, *scan.empty_folders):
         seen = scan.seen.get(path)
-        if seen is None or not seen.tracked:
+        if (seen is None or not seen.tracked) and path not in stored:
             tracked[folder_of(path)] = False
     empty: dict[str, list[str]] = {}
     for path in scan.empty_folders:
@@ -209,7 +280,7 @@ def carry_over(project: Project, found: Agreement, changed: Container[str], buil
     as those with empty folders in them can be, are not carried over.
     """
     manifest = built.manifest
-    keys = {key_of(ref) for ref in manifest.shards}
+    keys = _keys(manifest)
     moved = {
         folder: glance
         for folder, glance in found.same.items()
@@ -249,11 +320,10 @@ def entries_by_folder(paths: Iterable[str], manifest: Manifest) -> dict[str, Cou
     return counts
 
 
+def _keys(manifest: Manifest) -> set[bytes]:
+    return {key_of(ref) for ref in manifest.shards}
+
+
 def key_of(ref: ShardRef) -> bytes:
     """Return what stands for a shard in a glance."""
     return ref.digest[:KEY_SIZE_BYTES]
-
-
-def folder_of(path: str) -> str:
-    """Return the folder of the target in which an entry lies."""
-    return path.rpartition("/")[0]

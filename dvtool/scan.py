@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from dvtool.digest import Digest, hasher
 from dvtool.errors import DvError, InputError, listing, printable
+from dvtool.folders import folder_of
 from dvtool.later import later
 from dvtool.look import Stat, stat_of
 from dvtool.manifest import SELF, Entry, link_fault
@@ -105,20 +106,24 @@ def scan_rest(
     project: Project,
     target: str,
     starts: Iterable[str],
-    same: Container[str],
+    same: Collection[str],
     *,
-    folders: Iterable[str],
     content_at: ContentAt | None,
 ) -> Scan:
-    """As `scan_target`, but only what lies in and below the folders `starts`, without `same`.
+    """As `scan_target`, but without what lies in the folders `same` themselves.
 
-    `folders` are others of which it matters what is remembered: those that may be gone.
+    All else lies in and below the folders `starts`.
     """
     scan = Scan(target)
     for start in starts:
         _look(project, scan, start, content_at, same=same)
-    every = {f"{target}/{folder}" if folder else target for folder in (*folders, *scan.folders, "")}
+    scan.folders.update(folder for folder in same if folder)
+    skip = len(target) + 1
+    every = [one for one in project.statcache.paths_below(target) if one[skip:] not in same]
     _take_seen(scan, project.statcache.folders(every).items())
+    for path in scan.empty_folders:
+        if folder_of(path) in same:  # all else in there is as it was; that this was left is new
+            _recall_alone(project, scan, workspace_path(target, path), path)
     _recall_alone(project, scan, target, SELF)
     return scan
 
@@ -271,8 +276,6 @@ def _walk(
             scan.folders.add(path)
             if folder.empty:
                 scan.empty_folders.append(path)
-        if same:
-            scan.folders.update(prefix + name for name in folder.folders if prefix + name in same)
         for name, found in folder.files.items():
             scan.files[prefix + name] = found
         for name, link in folder.links.items():

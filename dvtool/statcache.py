@@ -175,6 +175,17 @@ class StatCache:
         except _UNREADABLE:
             return
 
+    def paths_below(self, path: str) -> list[str]:
+        """Return which folders at and below `path` are known."""
+        try:
+            rows = self._connection().execute(
+                "SELECT path FROM folders WHERE path = ? OR (path > ? AND path < ?)",
+                (path, path + "/", path + "0"),
+            )
+            return [name for (name,) in rows]
+        except _UNREADABLE:
+            return []
+
     def folders(self, paths: Iterable[str]) -> dict[str, SeenFolder]:
         """Return those of these folders that are known."""
         found: dict[str, SeenFolder] = {}

@@ -16,11 +16,11 @@ from dvtool.agreement import (
     agree,
     carry_over,
     entries_by_folder,
-    folder_of,
     leave_out,
     remember,
 )
 from dvtool.errors import InputError, UsageError, listing, printable
+from dvtool.folders import folder_of, folders_above
 from dvtool.ignore import ignore_target, refuse_unusable
 from dvtool.ingest import Batch, BatchResult, Source, batches, discard, ingest
 from dvtool.later import later
@@ -472,12 +472,12 @@ def _changes(
     now: Entries = {path: file_entry(scan, path) for path in sorted(scan.files)}
     now.update({path: Entry(symlink=link) for path, link in scan.links.items()})
     now.update({path: Entry(dir=True) for path in scan.empty_folders})
-    covering = _ancestors([*now, request.inner] if request.inner else now) - now.keys()
+    covering = folders_above([*now, request.inner] if request.inner else now) - now.keys()
     old: Entries = {}
     if known is not None:
         old = known.wanted | dict.fromkeys(known.empty, Entry(dir=True))
         # Above something new there may be an entry that was an empty folder, or a file.
-        above = covering - _ancestors(old)
+        above = covering - folders_above(old)
         near = project.entries_near(known.manifest, above) if above else {}
         old |= {path: near[path] for path in above & near.keys()}
     else:
@@ -498,16 +498,6 @@ def _changes(
         if scan.vanished(path) or path in covering or path in scan.folders or _below(path, now):
             changes[path] = None
     return changes, old
-
-
-def _ancestors(paths: Iterable[str]) -> set[str]:
-    found: set[str] = set()
-    for path in paths:
-        parent = path.rpartition("/")[0]
-        while parent and parent not in found:
-            found.add(parent)
-            parent = parent.rpartition("/")[0]
-    return found
 
 
 def _below(path: str, now: Entries) -> bool:

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TypeAlias
 
+from dvtool.agreement import Agreement, agreeing, entries_by_folder, remember
 from dvtool.compare import differing, shard_hashes
 from dvtool.digest import EMPTY, Digest
 from dvtool.errors import InputError, ManifestError, UnsavedError, listing, printable
+from dvtool.folders import folder_of, folders_above
 from dvtool.look import Stat
 from dvtool.manifest import SELF, Entries, Entry, Manifest, check_nesting
 from dvtool.opener import Stamp
@@ -64,6 +66,10 @@ class Plan:
     """Folders from which everything went before, by what was then cut off."""
     make_target: bool = False
     """Whether the target is a folder that has to be there, be it empty."""
+    manifest: Manifest | None = None
+    """The large manifest all of which is wanted, if the plan is of that."""
+    same: frozenset[str] = frozenset()
+    """The folders of which nothing else here speaks: they are known to be as it says."""
 
     @property
     def empty(self) -> bool:
@@ -82,7 +88,8 @@ class Plan:
     @property
     def only(self) -> frozenset[Digest] | None:
         """The contents to be written; None if they are all that the selection has."""
-        return frozenset(self.needed()) if self.settled or self.chmod else None
+        partial = self.settled or self.chmod or self.same
+        return frozenset(self.needed()) if partial else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +113,16 @@ def plan(
 
     `before` is the manifest that the workspace followed so far: its paths are dvtool's to remove.
     """
-    entries = project.entries(wanted, selection) if wanted else {}
-    check_nesting(entries, selection.target)
-    make_target = wanted is not None and wanted.kind == "dir" and selection.whole
     old = _only_before(project, before, wanted, selection)
-    every = entries | old if old else entries
-    scan = scan_target(project, selection.target, content_at=content_of(every))
+    entries, scan, same = _look(project, selection, wanted, before, old)
     find_left_out(project, scan, (*entries, *old))
     refuse_unreadable(scan, (*entries, *old))
-    result = Plan(
-        selection.target, scan, keep_folders=_folders_of(entries), make_target=make_target
-    )
+    result = Plan(selection.target, scan, keep_folders=folders_above(entries))
+    if wanted is not None and selection.whole:
+        result.make_target = wanted.kind == "dir"
+        result.manifest = wanted if wanted.shards else None
+    if same is not None:
+        result.same = frozenset(same.same)
     hash_files(project, scan, [path for path in scan.files if _is_ours(path, scan, entries, old)])
     for path, entry in entries.items():
         _plan_entry(result, scan, path, entry, old)
@@ -125,7 +131,7 @@ def plan(
         if path not in entries and selection.matches(path) and ours:
             _plan_removal(result, scan, path, old)
     tracked = (path for path, seen in scan.seen.items() if seen.tracked)
-    known = _folders_of(path for path in (*old, *tracked) if selection.matches(path))
+    known = folders_above(path for path in (*old, *tracked) if selection.matches(path))
     result.emptied = known & scan.folders
     _refuse_unwritable(project, result, entries)
     _find_unsaved(project, result)
@@ -133,6 +139,32 @@ def plan(
         # What was remembered of files that are written anew counts no more: 300 MB of a million.
         scan.seen = {path: seen for path, seen in scan.seen.items() if path not in result.write}
     return result
+
+
+def _look(
+    project: Project,
+    selection: Selection,
+    wanted: Manifest | None,
+    before: Manifest | None,
+    old: Entries,
+) -> tuple[Entries, Scan, Agreement | None]:
+    """Return the entries to compare with the workspace, what lies there, and what needs neither.
+
+    What needs neither is taken out of `old` too.
+    """
+    target = selection.target
+    known = agreeing(project, target, wanted, before) if wanted and selection.whole else None
+    if known is None:
+        entries = project.entries(wanted, selection) if wanted else {}
+        check_nesting(entries, target)
+        every = entries | old if old else entries
+        return entries, scan_target(project, target, content_at=content_of(every)), None
+    known.check_nesting(project)
+    for path in [path for path in old if folder_of(path) in known.same and not old[path].dir]:
+        del old[path]
+    # Whether a folder is empty does not show in a look at the one above it.
+    entries = known.wanted | dict.fromkeys(known.empty, Entry(dir=True))
+    return entries, known.scan_rest(project, content_of(entries | old)), known
 
 
 def _only_before(
@@ -164,6 +196,7 @@ def _refuse_unwritable(project: Project, plan: Plan, entries: Iterable[str]) -> 
     if many and not project.workspace.folds_names(plan.target):
         return
     there = {*entries, *plan.write, *plan.scan.files, *plan.scan.links}.difference(plan.remove)
+    there.update(folder for folder in plan.same if folder)
     alike = list(collisions(there))
     if alike and (many or project.workspace.folds_names(plan.target)):
         names = sorted({workspace_path(plan.target, path) for pair in alike for path in pair})
@@ -176,20 +209,6 @@ def _refuse_unwritable(project: Project, plan: Plan, entries: Iterable[str]) -> 
 
 def _is_ours(path: str, scan: Scan, entries: Entries, old: Entries) -> bool:
     return path in entries or path in old or (path in scan.seen and scan.seen[path].tracked)
-
-
-def _folders_of(entries: Iterable[str]) -> set[str]:
-    folders = set()
-    before = ""
-    for path in entries:
-        parent = path.rpartition("/")[0]
-        if parent == before:  # as of most neighbours
-            continue
-        before = parent
-        while parent and parent not in folders:
-            folders.add(parent)
-            parent = parent.rpartition("/")[0]
-    return folders
 
 
 def _plan_entry(result: Plan, scan: Scan, path: str, entry: Entry, old: Entries) -> None:
@@ -291,10 +310,24 @@ def plan_following(
     new = {path: entry for path, entry in sorted(want.items()) if entry is not None}
     check_nesting(new, target)
     there = new | {path: entries[0] for path, entries in known.items() if entries}
-    scan = scan_target(project, target, content_at=content_of(there))
+    same = _held_agreement(project, target, wanted, sides[0])
+    if same is None:
+        scan = scan_target(project, target, content_at=content_of(there))
+    else:
+        same.check_nesting(project)
+        scan = same.scan_rest(project, content_of(there))
+        want = {
+            path: entry
+            for path, entry in want.items()
+            # Whether a folder is empty does not show in a look at the one above it.
+            if folder_of(path) not in same.same or (entry is None and path in scan.folders)
+        }
     find_left_out(project, scan, there)
     hash_files(project, scan, [path for path in scan.files if path in want])
-    result = Following(Plan(target, scan, keep_folders=_folders_of(new)), gone=wanted is None)
+    result = Following(Plan(target, scan, keep_folders=folders_above(new)), gone=wanted is None)
+    if same is not None:
+        result.plan.same = frozenset(same.same)
+        result.plan.keep_folders |= same.empty
     for path in sorted(want):
         _follow_one(result, path, want[path], known[path])
     _refuse_unwritable(project, result.plan, new)
@@ -303,6 +336,15 @@ def plan_following(
     if wanted is not None and wanted.kind == "dir" and not olds:
         result.plan.make_target = not result.missing
     return result
+
+
+def _held_agreement(
+    project: Project, target: str, wanted: Manifest | None, before: Manifest | None
+) -> Agreement | None:
+    """Return what agrees already, unless it takes lists of files that are not here to say so."""
+    if wanted is None or not all(project.store.has_shard(ref.digest) for ref in wanted.shards):
+        return None
+    return agreeing(project, target, wanted, before)
 
 
 def _follow_one(result: Following, path: str, entry: Entry | None, known: Sequence[Entry]) -> None:
@@ -348,7 +390,7 @@ def _keep_unsaved(project: Project, result: Following) -> None:
         result.kept.extend(sorted(drop))
         plan.remove = [path for path in plan.remove if path not in drop]
         plan.write = {path: entry for path, entry in plan.write.items() if path not in drop}
-        plan.keep_folders = _folders_of([*plan.write, *plan.settled, *plan.chmod])
+        plan.keep_folders = folders_above([*plan.write, *plan.settled, *plan.chmod])
 
 
 def _is_absent(scan: Scan, path: str) -> bool:
@@ -367,7 +409,7 @@ def _hold_missing(
     """Leave out what cannot be written, and what someone who has a part of the target has not."""
     plan = result.plan
     for path in [path for path in plan.write if known[path] and _is_absent(plan.scan, path)]:
-        if plan.scan.files:
+        if plan.scan.files or plan.same:
             del plan.write[path]
         else:
             result.absent.add(path)
@@ -531,6 +573,7 @@ def _apply(
             written[path] = found
     seen = chain(_seen_written(todo, written), _seen_besides(todo, written))
     save_each_seen(project, todo.target, seen)
+    _remember_same(project, todo)
     return CheckedOut(
         todo.target, len(todo.write) + len(todo.chmod), todo.write_bytes, len(todo.remove)
     )
@@ -634,11 +677,25 @@ def _same_content(planned: Stat, found: os.stat_result) -> bool:
 def _prune(project: Project, todo: Plan) -> None:
     """Remove the folders that the removals emptied, deepest first."""
     replaced = {path for path in todo.write if path in todo.scan.folders}
-    candidates = _folders_of(todo.remove) | replaced | todo.emptied
+    candidates = folders_above(todo.remove) | replaced | todo.emptied
     wanted = {path for path, entry in (*todo.write.items(), *todo.settled.items()) if entry.dir}
     for folder in sorted(candidates - todo.keep_folders - wanted, key=len, reverse=True):
         if folder in todo.scan.folders:
             project.workspace.remove_empty_folder(workspace_path(todo.target, folder))
+
+
+def _remember_same(project: Project, todo: Plan) -> None:
+    """Remember the folders in which all was as the manifest says, and still is."""
+    scan = todo.scan
+    if todo.manifest is None or not scan.looks:
+        return
+    empty = set(scan.empty_folders)
+    doubtful = {*todo.write, *todo.chmod, *todo.remove}
+    doubtful.update(chain(scan.files, scan.links, empty))
+    doubtful -= todo.settled.keys()
+    doubtful.update(p for p, entry in todo.settled.items() if entry.dir and p not in empty)
+    counts = entries_by_folder(chain(todo.settled, todo.write, todo.chmod), todo.manifest)
+    remember(project, scan, counts, doubtful, stored=todo.settled)
 
 
 def _seen_written(todo: Plan, written: _Written) -> Iterator[tuple[str, Seen]]:

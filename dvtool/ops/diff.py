@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from dvtool.agreement import agree, folder_of
+from dvtool.agreement import agree
 from dvtool.compare import Difference, differences, differing, unshared_shards
 from dvtool.errors import MissingError
+from dvtool.folders import folder_of
 from dvtool.git import Commit
 from dvtool.manifest import SUFFIX, Entries, Entry, Manifest, decode, manifest_digest
 from dvtool.project import Project

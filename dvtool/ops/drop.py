@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from dvtool.digest import Digest
 from dvtool.errors import UnsavedError, listing
+from dvtool.folders import folders_above
 from dvtool.manifest import Entries, Manifest, ShardRef, manifest_digest, manifest_shards
 from dvtool.project import Project, workspace_path
 from dvtool.scan import (
@@ -216,9 +217,9 @@ def clear(project: Project, todo: Plan) -> DroppedTarget:
         _refuse_meddled(project, todo.scan, path)
         project.workspace.remove(workspace_path(todo.target, path))
         size += todo.entries[path].bytes
-    for folder in sorted(_folders_of(todo.entries), key=len, reverse=True):
-        if folder in todo.scan.folders:
-            project.workspace.remove_empty_folder(workspace_path(todo.target, folder))
+    folders = folders_above(todo.entries) | {p for p, e in todo.entries.items() if e.dir}
+    for folder in sorted(folders & todo.scan.folders, key=len, reverse=True):
+        project.workspace.remove_empty_folder(workspace_path(todo.target, folder))
     project.workspace.remove_empty_folder(todo.target)
     return DroppedTarget(todo.target, len(todo.remove), size)
 
@@ -239,11 +240,3 @@ def _refuse_meddled(project: Project, scan: Scan, path: str) -> None:
             f"{place} changed while dvtool was at work; it was left as it is",
             hint="repeat the command when nothing else writes there",
         )
-
-
-def _folders_of(entries: Entries) -> set[str]:
-    folders = {path for path, entry in entries.items() if entry.dir}
-    for path in entries:
-        while path := path.rpartition("/")[0]:
-            folders.add(path)
-    return folders

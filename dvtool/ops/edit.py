@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from dvtool import atomic
 from dvtool.errors import UnsavedError, UsageError, listing, printable
+from dvtool.folders import folders_above
 from dvtool.ignore import ignore_file, ignore_target, refuse_unusable, unignore_target
 from dvtool.manifest import (
     SUFFIX,
@@ -151,11 +152,7 @@ def _stage_with_removals(
 
 def _folders_of(entries: Entries) -> set[str]:
     """Return the folders among the entries and above them; no others are ours to remove."""
-    folders = {path for path, entry in entries.items() if entry.dir}
-    for path in entries:
-        while path := path.rpartition("/")[0]:
-            folders.add(path)
-    return folders
+    return folders_above(entries) | {path for path, entry in entries.items() if entry.dir}
 
 
 def _remove_empty(project: Project, scan: Scan, folders: Iterable[str]) -> None:

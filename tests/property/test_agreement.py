@@ -20,13 +20,14 @@ import pytest
 from dvtool import manifest as manifests
 from dvtool import statcache
 from dvtool.digest import digest_of
-from dvtool.errors import UnsavedError
-from dvtool.manifest import Entry, build, encode
+from dvtool.errors import InputError, ManifestError, UnsavedError
+from dvtool.manifest import Entry, ShardRef, build, encode
 from dvtool.ops import status as status_ops
 from dvtool.repo import Repo
 from dvtool.statcache import StatCache
-from dvtool.store.local import PACKS
+from dvtool.store.local import PACKS, LocalStore
 from dvtool.store.mending import rebuild
+from dvtool.workspace import Workspace
 
 FILES = 60
 STEPS = 25
@@ -45,6 +46,7 @@ class Model:
     """A repository with one target, and what a user does to it."""
 
     def __init__(self, root: Path, seed: int) -> None:
+        root.mkdir(exist_ok=True)
         self.root = root
         self.random = random.Random(seed)
         self.data = root / "data"
@@ -171,7 +173,7 @@ class Model:
 
     def forget_files(self) -> None:
         """As after a clone: files are absent, and nothing is remembered."""
-        (self.root / ".git/dv/statcache.db").unlink()
+        (self.root / ".git/dv/statcache.db").unlink(missing_ok=True)
         for path in self.files()[:3]:
             path.unlink()
 
@@ -215,6 +217,61 @@ def test_status_and_add_are_as_without_glances(tmp_path: Path, seed: int) -> Non
         assert first == seen_by(tmp_path), done
 
 
+def there_is(data: Path) -> dict[str, object]:
+    """Return all that is in a folder, with what counts of it."""
+    found: dict[str, object] = {}
+    for path in data.rglob("*"):
+        name = str(path.relative_to(data))
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        elif path.is_file():
+            found[name] = (path.read_bytes(), bool(path.stat().st_mode & 0o100))
+        else:
+            found[name] = "folder"
+    return found
+
+
+def went_to(root: Path, how: str) -> tuple[object, ...]:
+    """Go to another version; return what dv said, what is there then, and what it says of that."""
+    said: object
+    with Repo.open(str(root)) as repo:
+        git = repo.project.git
+        try:
+            if how == "follow":
+                head = git.resolve("HEAD")
+                target = "HEAD~1" if git.has_commit("HEAD~1") else "HEAD"
+                subprocess.run(["git", "checkout", "-qf", target], cwd=root, check=True)
+                said = str(repo.sync(head))
+            elif git.has_commit("HEAD~1"):
+                said = str(repo.checkout("HEAD~1", force=how == "force").targets)
+            else:
+                said = str(repo.checkout(force=how == "force").targets)
+        except UnsavedError as error:
+            said = str(error)
+    return said, there_is(root / "data"), seen_by(root)
+
+
+@pytest.mark.parametrize("how", ["checkout", "force", "follow"])
+@pytest.mark.parametrize("seed", range(4))
+def test_checkout_does_as_without_glances(tmp_path: Path, how: str, seed: int) -> None:
+    model = Model(tmp_path / "one", seed)
+    done: list[str] = []
+    for _ in range(STEPS // 3):
+        done += [model.step() for _ in range(3)]
+        if model.random.random() < 0.3:
+            model.commit()
+        twin = tmp_path / "twin"
+        shutil.copytree(model.root, twin, symlinks=True)
+        assert seen_by(model.root) == seen_by(twin), done  # which makes glances, in the one
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(StatCache, "glances", lambda *_: {})
+            expected = went_to(twin, how)
+        assert went_to(model.root, how) == expected, done
+        assert seen_by(model.root) == seen_without_glances(model.root), done
+        shutil.rmtree(twin)
+        model.git("checkout", "-qf", "main")
+
+
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Count the entries that `status` compares, by run."""
@@ -247,6 +304,84 @@ def test_what_is_unchanged_is_not_listed(tmp_path: Path, counted: list[int]) -> 
     model.add()
     seen_by(tmp_path)
     assert counted[-1] == 0
+
+
+def test_a_switch_costs_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model(tmp_path, 1)
+    model.git("tag", "before")
+    changed = model.files()[0]
+    text = changed.read_bytes()
+    model.put(changed)
+    model.commit()
+    model.git("tag", "after")
+    read: list[ShardRef] = []
+    walked: list[str] = []
+    held_shard, walk_one = LocalStore.held_shard, Workspace._walk_one
+
+    def reading(store, ref):  # type: ignore[no-untyped-def]
+        read.append(ref)
+        return held_shard(store, ref)
+
+    def walking(workspace, path, at, *others):  # type: ignore[no-untyped-def]
+        walked.append(f"{path}/{at.inner}".rstrip("/"))
+        return walk_one(workspace, path, at, *others)
+
+    monkeypatch.setattr(LocalStore, "held_shard", reading)
+    monkeypatch.setattr(Workspace, "_walk_one", walking)
+    for rev, old in (("before", text), ("after", bytes(model.size)), ("before", text)):
+        read.clear()
+        walked.clear()
+        with Repo.open(str(tmp_path)) as repo:
+            shards = set(repo.project.manifest("data").shards)
+            repo.checkout(rev)
+            differ = shards ^ set(repo.project.manifest("data").shards)
+        assert changed.read_bytes() == old
+        assert len(differ) == 2
+        here = sum(path.parent == changed.parent for path in model.files())
+        # Besides the shards that differ, those with the other files of the changed folder.
+        assert differ <= set(read) and len(set(read)) <= 2 + here < len(shards)
+        assert walked == [str(changed.parent.relative_to(tmp_path))]
+
+
+def put_manifest(repo: Repo, entries: dict[str, Entry]) -> None:
+    """Let the target have a manifest that nobody added, as git can bring one."""
+    built = build("dir", entries)
+    repo.project.store.put_shards(built.shards)
+    repo.project.write_manifest("data", built.manifest)
+
+
+@pytest.mark.parametrize("above", ["file", "folder", "empty"])
+def test_paths_below_an_entry_are_refused(tmp_path: Path, above: str) -> None:
+    model = Model(tmp_path, 4)
+    (model.data / "C/void").mkdir(parents=True)
+    model.put(model.data / "C/one")
+    model.put(model.data / "C/sub/two")
+    model.add()
+    before = there_is(model.data)
+    with Repo.open(str(tmp_path)) as repo:
+        entries = dict(repo.project.entries(repo.project.manifest("data")))
+        entry = entries["C/one"]
+        bad = {"file": "C/one/x", "folder": "C/sub", "empty": "C/void/x"}[above]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(manifests, "check_nesting", lambda *_: None)
+            put_manifest(repo, dict(sorted((entries | {bad: entry}).items())))
+    with Repo.open(str(tmp_path)) as repo, pytest.raises(ManifestError, match="below 'C/"):
+        repo.checkout(force=True)
+    assert there_is(model.data) == before
+
+
+def test_a_folder_of_another_spelling_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model(tmp_path, 4)
+    model.put(model.data / "C/one")
+    model.add()
+    with Repo.open(str(tmp_path)) as repo:
+        entries = dict(repo.project.entries(repo.project.manifest("data")))
+        put_manifest(repo, dict(sorted((entries | {"c/two": entries["C/one"]}).items())))
+    monkeypatch.setattr(Workspace, "folds_names", lambda *_: True)
+    with Repo.open(str(tmp_path)) as repo, pytest.raises(InputError, match="differ only in case"):
+        repo.checkout()
 
 
 def test_a_look_by_two_processes_is_the_same(

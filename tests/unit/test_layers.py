@@ -29,7 +29,7 @@ LAYERS = [
         "estimate",
         "later",
     ],
-    ["opener", "spelling"],
+    ["opener", "spelling", "folders"],
     ["look"],
     ["chunker", "manifest", "hookscripts"],
     ["pack", "compare"],
