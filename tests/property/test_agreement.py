@@ -343,29 +343,38 @@ def test_a_switch_costs_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert walked == [str(changed.parent.relative_to(tmp_path))]
 
 
-def put_manifest(repo: Repo, entries: dict[str, Entry]) -> None:
-    """Let the target have a manifest that nobody added, as git can bring one."""
-    built = build("dir", entries)
-    repo.project.store.put_shards(built.shards)
-    repo.project.write_manifest("data", built.manifest)
-
-
 @pytest.mark.parametrize("above", ["file", "folder", "empty"])
 def test_paths_below_an_entry_are_refused(tmp_path: Path, above: str) -> None:
+    """Also if they lie in different shards, each of which is sound, and one is not loaded."""
     model = Model(tmp_path, 4)
-    (model.data / "C/void").mkdir(parents=True)
-    model.put(model.data / "C/one")
-    model.put(model.data / "C/sub/two")
+    with Repo.open(str(tmp_path)) as repo:
+        entries = dict(repo.project.entries(repo.project.manifest("data")))
+    entry = next(entry for entry in entries.values() if entry.is_file)
+
+    def nested(name: str) -> dict[str, Entry]:
+        entries_here = {name: Entry(dir=True) if above == "empty" else entry, f"{name}/x": entry}
+        return dict(sorted((entries | entries_here).items()))
+
+    def built(name: str) -> manifests.Built:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(manifests, "check_nesting", lambda *_: None)
+            return build("dir", nested(name))
+
+    names = (f"a/n{number}" for number in range(1_000))
+    name = next(
+        one for one in names if f"{one}/x" in {shard.ref.first for shard in built(one).shards}
+    )
+    if above == "empty":
+        (model.data / name).mkdir(parents=True)
+    else:
+        model.put(model.data / (f"{name}/x" if above == "folder" else name))
     model.add()
     before = there_is(model.data)
     with Repo.open(str(tmp_path)) as repo:
-        entries = dict(repo.project.entries(repo.project.manifest("data")))
-        entry = entries["C/one"]
-        bad = {"file": "C/one/x", "folder": "C/sub", "empty": "C/void/x"}[above]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(manifests, "check_nesting", lambda *_: None)
-            put_manifest(repo, dict(sorted((entries | {bad: entry}).items())))
-    with Repo.open(str(tmp_path)) as repo, pytest.raises(ManifestError, match="below 'C/"):
+        made = built(name)
+        repo.project.store.put_shards(made.shards)
+        repo.project.write_manifest("data", made.manifest)
+    with Repo.open(str(tmp_path)) as repo, pytest.raises(ManifestError, match=f"below '{name}'"):
         repo.checkout(force=True)
     assert there_is(model.data) == before
 
@@ -378,7 +387,9 @@ def test_a_folder_of_another_spelling_is_refused(
     model.add()
     with Repo.open(str(tmp_path)) as repo:
         entries = dict(repo.project.entries(repo.project.manifest("data")))
-        put_manifest(repo, dict(sorted((entries | {"c/two": entries["C/one"]}).items())))
+        built = build("dir", entries | {"c/two": entries["C/one"]})
+        repo.project.store.put_shards(built.shards)
+        repo.project.write_manifest("data", built.manifest)
     monkeypatch.setattr(Workspace, "folds_names", lambda *_: True)
     with Repo.open(str(tmp_path)) as repo, pytest.raises(InputError, match="differ only in case"):
         repo.checkout()
