@@ -46,6 +46,7 @@ BATCH_SIZE_MIN_BYTES = 16 * MIB
 BATCH_SIZE_MAX_BYTES = 30 * MIB
 BATCH_FILES_MAX = 50_000
 BATCHES_AIM = 8
+HASHED_AT_ONCE_BYTES = 1 << 20
 PENDING_SIZE_MAX_BYTES = 8 * MIB
 WRITE_BUFFER_BYTES = 1 * MIB
 LARGE_SIZE_MIN_BYTES = 32 * MIB
@@ -239,10 +240,9 @@ def _read_small(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
 
 
 def _read_large(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
-    whole = hasher()
     chunks: list[Digest] = []
     total = 0
-    with open(fd, "rb", buffering=0, closefd=False) as file:
+    with writer.hashing() as whole, open(fd, "rb", buffering=0, closefd=False) as file:
         for view in cut(file, file_size_bytes=size):
             data = bytes(view)
             whole.update(data)
@@ -254,6 +254,47 @@ def _read_large(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
     if len(chunks) > 1:
         writer.put_recipe(Recipe(digest, total, tuple(chunks)))
     return digest, total
+
+
+class _Hashing:
+    """The hash of a whole file, taken in a thread, if there is one, while more of it is read."""
+
+    def __init__(self, pool: futures_of.ThreadPoolExecutor | None) -> None:
+        self._pool = pool
+        self._hash = hasher()
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._underway: futures_of.Future[object] | None = None
+
+    def __enter__(self) -> _Hashing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wait()
+
+    def update(self, data: bytes) -> None:
+        """Take the next part."""
+        if self._pool is None:
+            self._hash.update(data)
+            return
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size >= HASHED_AT_ONCE_BYTES:
+            parts, self._parts, self._size = self._parts, [], 0
+            self._wait()
+            self._underway = self._pool.submit(lambda: self._hash.update(b"".join(parts)))
+
+    def digest(self) -> Digest:
+        """Return the hash of all parts."""
+        self._wait()
+        self._hash.update(b"".join(self._parts))
+        self._parts = []
+        return self._hash.digest()
+
+    def _wait(self) -> None:
+        underway, self._underway = self._underway, None
+        if underway is not None:
+            underway.result()
 
 
 class _Packs:
@@ -282,6 +323,7 @@ class _Packs:
         self._writer: PackWriter | None = None
         self._framing = futures_of.ThreadPoolExecutor(threads) if threads > 1 else None
         self._writing = futures_of.ThreadPoolExecutor(1) if threads > 1 else None
+        self._hashing = futures_of.ThreadPoolExecutor(1) if threads > 1 else None
         self._underway: futures_of.Future[None] | None = None
         self._own = threading.local()
 
@@ -296,6 +338,10 @@ class _Packs:
         self._pending_size += len(data)
         if self._pending_size >= PENDING_SIZE_MAX_BYTES:
             self._drain()
+
+    def hashing(self) -> _Hashing:
+        """Begin the hash of a whole file."""
+        return _Hashing(self._hashing)
 
     def put_recipe(self, recipe: Recipe) -> None:
         """Take a recipe; it goes into the pack that completes its file."""
@@ -340,7 +386,7 @@ class _Packs:
             underway.result()
 
     def _end_threads(self) -> None:
-        for pool in (self._writing, self._framing):
+        for pool in (self._writing, self._framing, self._hashing):
             if pool is not None:
                 pool.shutdown()
 
