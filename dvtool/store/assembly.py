@@ -2,7 +2,8 @@
 
 Every pack is read whole once, for a check of its own, and files are hashed on the way: many at a
 time, each as far as the packs of the moment go. What a file needs of a pack that is gone by again
-is read in ranges. A few packs lie on the disk at a time; in memory there are only places, of a
+is read in ranges: only of packs that were found sound, since a wrong hash of a file is to say that
+its places are wrong. A few packs lie on the disk at a time; in memory there are only places, of a
 bounded number of files.
 """
 
@@ -113,9 +114,8 @@ class _Batch:
 class Assembly:
     """Give it every shard, then `finish`. Packs in `whole` are read and handed to `judge`, once.
 
-    `sizes` are those of the packs that are there. Files with a chunk in a pack that is not, or is
-    damaged, are passed over. With less than all packs in `whole`, only files that begin in one of
-    these are put together.
+    `sizes` are those that the packs in `whole` have there. Files with a chunk in another pack, or
+    in one that turns out to be damaged, are passed over: a wrong hash would not tell what is wrong.
     """
 
     def __init__(
@@ -154,9 +154,7 @@ class Assembly:
         """Take the files of several chunks that a shard names; one chunk has the file's hash."""
         files = [one for one in fetched.locations.items() if len(one[1]) > 1]
         for content, chunks in files:
-            if chunks[0].pack.digest in self._whole and all(
-                chunk.pack.digest in self._sizes for chunk in chunks
-            ):
+            if all(chunk.pack.digest in self._whole for chunk in chunks):
                 self._add(shard, content, chunks)
         if len(self._batch.offsets) >= PLACES_MAX or len(self._batch.contents) >= FILES_MAX:
             self._run()
@@ -273,6 +271,8 @@ class Assembly:
         batch = self._batch
         for at in range(run, batch.ends[file]):
             pack = batch.packs[at]
+            if self._digests[pack] in self._bad:
+                return
             if pack not in window:
                 if pack not in coming:
                     coming[pack] = self._visits[pack]
@@ -315,7 +315,7 @@ class Assembly:
                 keep=lambda temp, _: os.replace(temp, kept.path),
             )
         with open(kept.path, "xb") as file, contextlib.suppress(ObjectMissing):
-            for offset, end in _joined(kept.frames):
+            for offset, end in _joined(kept.frames, self._sizes[digest]):
                 file.seek(offset)
                 self._remote.read_pack(digest, file, offset=offset, size=end - offset)
         return None
@@ -363,10 +363,15 @@ class Assembly:
                 self.wrong.setdefault(shard, set()).add(self._batch.contents[file])
 
 
-def _joined(frames: Mapping[int, int]) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of the ranges to read for frames, offset -> size."""
+def _joined(frames: Mapping[int, int], pack_size: int) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of the ranges to read for frames, offset -> size, of a pack.
+
+    Those that lie beyond its end are left out: a shard may say anything.
+    """
     begin = end = -1
     for offset, size in sorted(frames.items()):
+        if offset + size > pack_size:
+            continue
         if begin >= 0 and (offset > end + GAP_MAX_BYTES or offset + size > begin + RANGE_MAX_BYTES):
             yield begin, end
             begin = -1
