@@ -149,6 +149,8 @@ class Assembly:
         """Shard -> the contents that its places do not make."""
         self.files = 0
         """How many files were put together and hashed."""
+        self.bytes_again = 0
+        """How much was read in ranges, of packs that were read whole before."""
 
     def add(self, shard: Digest, fetched: FetchedShard) -> None:
         """Take the files of several chunks that a shard names; one chunk has the file's hash."""
@@ -297,14 +299,17 @@ class Assembly:
             self._read, window, size_of=lambda pack: self._sizes[self._digests[pack]]
         )
         for pack, check in checks:
-            if check is not None:
+            if isinstance(check, int):
+                self.bytes_again += check
+            else:
                 digest = self._digests[pack]
                 del self._left[digest]
                 if not check.sound:
                     self._bad.add(digest)
                 self._judge(digest, check)
 
-    def _read(self, pack: int) -> PackCheck | None:
+    def _read(self, pack: int) -> PackCheck | int:
+        """Read a pack whole and return what was found in it, or ranges and return their bytes."""
         digest, kept = self._digests[pack], self._kept[pack]
         if kept.frames is None:
             return download_check(
@@ -314,11 +319,13 @@ class Assembly:
                 self._sizes[digest],
                 keep=lambda temp, _: os.replace(temp, kept.path),
             )
+        size = 0
         with open(kept.path, "xb") as file, contextlib.suppress(ObjectMissing):
             for offset, end in _joined(kept.frames, self._sizes[digest]):
                 file.seek(offset)
                 self._remote.read_pack(digest, file, offset=offset, size=end - offset)
-        return None
+                size += end - offset
+        return size
 
     def _advance(self, file: int) -> None:
         """Hash the chunks of a file as far as the packs at hand go."""

@@ -153,6 +153,7 @@ def test_what_is_gone_by_is_read_in_ranges(
     assert one.wrong == {b"s": {there.content(*(*back_and_forth, 6)[::-1])}}
     again = there.read() - sum(there.sizes.values())
     assert again <= len(back_and_forth) * (CHUNK_BYTES + 100)
+    assert one.bytes_again == again
 
 
 def test_what_makes_another_file_is_named_by_every_shard_that_says_so(there: There) -> None:
