@@ -151,7 +151,8 @@ def collect_local(project: Project, settings: Settings, request: LocalRequest) -
             result = gc_ops.apply(project, todo, since)
             result.temp_bytes += _sweep_worktrees(project.git)
     result.remotes, result.warnings = tuple(remotes), warnings
-    result.kept_unpushed_bytes = gc_ops.unheld_bytes(project, needed, held)
+    going = todo.chunks if request.dry_run else frozenset()
+    result.kept_unpushed_bytes = gc_ops.unheld_bytes(project, needed, held, going)
     return result
 
 

@@ -110,7 +110,10 @@ def gc(
     with frame.repo() as repo:
         if remote is None:
             done = repo.gc(unpushed=unpushed, dry_run=dry_run, grace_s=grace_s)
-            _show_local(frame.screen, done, dry_run=dry_run, as_json=as_json)
+            if as_json:
+                frame.screen.json(_local_json(done, dry_run=dry_run))
+            else:
+                _show_local(frame.screen, done, dry_run=dry_run, unpushed=unpushed)
         elif undo:
             _undo(frame.screen, repo, remote or None, as_json=as_json)
         else:
@@ -142,11 +145,8 @@ def _undo(screen: Screen, repo: Repo, remote: str | None, *, as_json: bool) -> N
         screen.done("nothing was buried there")
 
 
-def _show_local(screen: Screen, done: Collected, *, dry_run: bool, as_json: bool) -> None:
+def _show_local(screen: Screen, done: Collected, *, dry_run: bool, unpushed: bool) -> None:
     plan = done.plan
-    if as_json:
-        screen.json(_local_json(done, dry_run=dry_run))
-        return
     for text in done.warnings:
         screen.warn(text)
     if dry_run:
@@ -167,9 +167,12 @@ def _show_local(screen: Screen, done: Collected, *, dry_run: bool, as_json: bool
             f"{count_text(done.packs, 'pack')} removed or written anew"
         )
     if done.kept_unpushed_bytes:
+        why = "to free them when they are old enough: dv gc --unpushed"
+        if unpushed:
+            why = "they are younger than --grace, or in packs of which more is needed"
         screen.note(
             f"{size_text(done.kept_unpushed_bytes)} that nothing here needs are on no remote and "
-            "stay; to free them when they are old enough: dv gc --unpushed"
+            f"stay; {why}"
         )
 
 

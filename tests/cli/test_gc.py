@@ -94,6 +94,26 @@ def test_gc_keeps_what_no_remote_has_unless_asked(abandoned: Work) -> None:
     assert abandoned.read("data/a.bin") == noise(300_000, 1)
 
 
+def test_a_dry_run_says_what_goes_and_what_stays(abandoned: Work) -> None:
+    """What is no more needed and on no remote is counted as what the run will make of it."""
+    shutil.rmtree(abandoned.root.parent / "remote" / "roots")
+    forget(abandoned)
+    kept = "390.6 KiB that nothing here needs are on no remote and stay"
+    young = abandoned.dv("gc", "--unpushed", "--dry-run")
+    assert young.lines[0] == "nothing to free"
+    assert f"{kept}; they are younger than --grace" in young.err
+    assert f"{kept}; to free them when they are old enough" in abandoned.dv("gc", "--dry-run").err
+    age(abandoned, days=15)
+    dry = abandoned.dv("gc", "--unpushed", "--dry-run")
+    assert dry.lines[0].startswith("would free 390.6 KiB in ")
+    assert "stay" not in dry.out + dry.err
+    assert abandoned.dv("gc", "--unpushed", "--dry-run", "--json").json["kept_unpushed_bytes"] == 0
+    assert f"{kept}; to free them" in abandoned.dv("gc", "--dry-run").err
+    real = abandoned.dv("gc", "--unpushed")
+    assert real.out.startswith("freed 391.0 KiB; ")
+    assert "stay" not in real.out + real.err
+
+
 def test_a_dry_run_names_the_commits_that_would_lose_data(abandoned: Work) -> None:
     lost = abandoned.git("rev-parse", "ORIG_HEAD")
     assert abandoned.dv("gc", "--dry-run").lines[-1] == "no commit would lose data"
