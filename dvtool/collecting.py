@@ -14,6 +14,7 @@ import filelock
 from dvtool.atomic import make_folders, share
 from dvtool.errors import (
     BusyError,
+    CorruptError,
     DvError,
     ManifestError,
     MissingError,
@@ -139,7 +140,7 @@ def collect_local(project: Project, settings: Settings, request: LocalRequest) -
     todo = gc_ops.plan(project, needed, held, rule, gc_ops.now_s())
     result = gc_ops.Collected(todo)
     if request.dry_run:
-        result.losing = _losing(project, todo.chunks.difference(held.chunks))
+        result.losing, result.unread = _losing(project, todo.chunks.difference(held.chunks))
     else:
         with all_worktrees_locked(project.git):
             fresh = [
@@ -156,23 +157,37 @@ def collect_local(project: Project, settings: Settings, request: LocalRequest) -
     return result
 
 
-def _losing(project: Project, chunks: Collection[bytes]) -> tuple[str, ...]:
-    """Return the commits, also those that nothing refers to, that name any of these chunks."""
-    if not chunks:
-        return ()
+def _losing(project: Project, chunks: Collection[bytes]) -> tuple[list[str], list[str]]:
+    """Return the commits that name any of these chunks, and those of which that is not known.
+
+    All of them are commits that nothing refers to: what others name is needed, and does not go.
+    """
+    losing: list[str] = []
+    unread: list[str] = []
+    verdicts: dict[str, bool | None] = {}
     git = project.git
-    every = git.every_commit()
-    losing: set[str] = set()
-    for path, blobs in git.manifest_blobs_in(every).items():
-        for blob in blobs:
-            with contextlib.suppress(ManifestError, MissingError):
-                one = decode(git.read_blob(blob), path)
-                needed = gc_ops.needed_by(project, [one], complete=False)
-                if not needed.chunks.isdisjoint(chunks):
-                    losing.add(blob)
-    if not losing:
-        return ()
-    return tuple(c for c in every if not losing.isdisjoint(git.manifests_at(c).values()))
+    for commit, blobs in git.manifest_blobs_of_each(git.commits_beside_refs() if chunks else ()):
+        for blob in (blobs or frozenset()) - verdicts.keys():
+            verdicts[blob] = _names_any(project, blob, chunks)
+        found = {None} if blobs is None else {verdicts[blob] for blob in blobs}
+        if True in found:
+            losing.append(commit)
+        elif None in found:
+            unread.append(commit)
+    return losing, unread
+
+
+def _names_any(project: Project, blob: str, chunks: Collection[bytes]) -> bool | None:
+    """Tell whether a manifest names any of the chunks; None if git cannot read it."""
+    try:
+        one = decode(project.git.read_blob(blob), blob)
+    except CorruptError:  # it is no manifest, and names nothing
+        return False
+    except SetupError:
+        raise
+    except DvError:
+        return None
+    return not gc_ops.needed_by(project, [one], complete=False).chunks.isdisjoint(chunks)
 
 
 def _refuse_shared(project: Project, request: LocalRequest) -> None:

@@ -55,7 +55,7 @@ def _grace_s(_context: click.Context, _option: click.Parameter, value: str) -> f
     exits=(4, 6, 7, 9),
     json_keys=(
         '{"remote", "dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", '
-        '"freed_bytes", "kept_unpushed_bytes", "losing", "asked", "warnings"}; with '
+        '"freed_bytes", "kept_unpushed_bytes", "losing", "unread", "asked", "warnings"}; with '
         '--remote: {"remote", "dry_run", "dead", "dead_bytes", "moved_packs", "moved_bytes", '
         '"roots_replaced", "expired": [{"target", "manifest"}], '
         '"removed", "removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}; with '
@@ -158,7 +158,7 @@ def _show_local(screen: Screen, done: Collected, *, dry_run: bool, unpushed: boo
                 f"would free {size_text(plan.bytes)} in {count_text(len(plan.chunks), 'chunk')}, "
                 f"and write {count_text(count, 'pack')} anew ({plan.merged:,} to merge small ones)"
             )
-        _show_losing(screen, done.losing)
+        _show_losing(screen, done.losing, done.unread)
     elif plan.empty and not done.temp_bytes:
         screen.done("nothing to free")
     else:
@@ -176,16 +176,26 @@ def _show_local(screen: Screen, done: Collected, *, dry_run: bool, unpushed: boo
         )
 
 
-def _show_losing(screen: Screen, commits: Sequence[str]) -> None:
+def _show_losing(screen: Screen, commits: Sequence[str], unread: Sequence[str]) -> None:
+    if unread:
+        screen.warn(
+            f"git cannot read all of {count_text(len(unread), 'commit')} that nothing refers to; "
+            f"whether data would be lost with that is not known: {_names(unread)}"
+        )
+        screen.note("git fsck says what is damaged or missing")
     if not commits:
-        screen.line("no commit would lose data")
+        screen.line(f"no commit{' that git can read' if unread else ''} would lose data")
         return
-    names = ", ".join(commit[:10] for commit in commits[:COMMITS_SHOWN_MAX])
-    more = f" and {len(commits) - COMMITS_SHOWN_MAX:,} more" * (len(commits) > COMMITS_SHOWN_MAX)
     screen.line(
         f"{count_text(len(commits), 'commit')} that nothing refers to would lose data which no "
-        f"remote has: {names}{more}"
+        f"remote has: {_names(commits)}"
     )
+
+
+def _names(commits: Sequence[str]) -> str:
+    names = ", ".join(commit[:10] for commit in commits[:COMMITS_SHOWN_MAX])
+    more = f" and {len(commits) - COMMITS_SHOWN_MAX:,} more" * (len(commits) > COMMITS_SHOWN_MAX)
+    return names + more
 
 
 def _local_json(done: Collected, *, dry_run: bool) -> dict[str, Any]:
@@ -199,6 +209,7 @@ def _local_json(done: Collected, *, dry_run: bool) -> dict[str, Any]:
         "freed_bytes": done.freed_bytes + done.temp_bytes,
         "kept_unpushed_bytes": done.kept_unpushed_bytes,
         "losing": list(done.losing),
+        "unread": list(done.unread),
         "asked": list(done.remotes),
         "warnings": done.warnings,
     }

@@ -98,8 +98,11 @@ class BlobReader:
         self._in, self._out = _pipe(process.stdin), _pipe(process.stdout)
         self._err = _pipe(process.stderr)
 
-    def read(self, blob_id: str, size_max: int) -> bytes:
-        """Return a blob; MissingError if git has none, CorruptError if it is above `size_max`."""
+    def read(self, blob_id: str, size_max: int, kind: str = "blob") -> bytes:
+        """Return an object; MissingError if git has none, CorruptError for one of another kind.
+
+        CorruptError too if it is above `size_max`.
+        """
         try:
             self._in.write(blob_id.encode("ascii") + b"\n")
             self._in.flush()
@@ -113,9 +116,10 @@ class BlobReader:
             raise MissingError(
                 f"git has no object {blob_id}", hint="run: git fetch, then git fsck if it persists"
             )
-        if answer[1] != b"blob" or int(answer[2]) > size_max:
-            kind, size = answer[1].decode("ascii"), int(answer[2])
-            raise CorruptError(f"git object {blob_id} is no manifest: a {kind} of {size:,} bytes")
+        found, size = answer[1].decode("ascii"), int(answer[2])
+        if found != kind or size > size_max:
+            what = "manifest" if kind == "blob" else f"{kind} to be read"
+            raise CorruptError(f"git object {blob_id} is no {what}: a {found} of {size:,} bytes")
         data = self._out.read(int(answer[2]) + 1)
         if len(data) != int(answer[2]) + 1:
             raise DvError(f"git stopped while reading {blob_id}", hint="run: git fsck")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from dvtool.digest import Digest
@@ -90,8 +90,10 @@ class Collected:
     warnings: list[str] = field(default_factory=list)
     kept_unpushed_bytes: int = 0
     """Bytes that nothing here needs and that no remote was seen to hold; they stay."""
-    losing: tuple[str, ...] = ()
+    losing: Sequence[str] = ()
     """With `dry_run`: the commits that name content which would go and which no remote has."""
+    unread: Sequence[str] = ()
+    """With `dry_run`: the commits of which git cannot read all, so that this is not known."""
 
 
 def needed_by(project: Project, manifests: Iterable[Manifest], *, complete: bool) -> Needed:

@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,6 +133,92 @@ def test_a_dry_run_names_the_commits_that_would_lose_data(abandoned: Work) -> No
     abandoned.git("gc", "-q", "--prune=now")
     ran = abandoned.dv("gc", "--unpushed", "--dry-run")
     assert ran.lines[-1] == "no commit would lose data"
+
+
+def object_path(work: Work, name: str) -> Path:
+    """The file of a loose object; `name` as `git rev-parse` takes it."""
+    object_id = work.git("rev-parse", name)
+    return work.root / ".git/objects" / object_id[:2] / object_id[2:]
+
+
+def overwrite(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_bytes(b"no object at all")
+
+
+@pytest.mark.parametrize("lost", ["^{tree}", ":sub", ":sub/more.dv.json", "^", "^^{tree}"])
+@pytest.mark.parametrize("harm", [Path.unlink, overwrite])
+def test_a_dry_run_gets_by_what_git_has_lost(
+    abandoned: Work, lost: str, harm: Callable[[Path], None]
+) -> None:
+    """Of two commits that nothing refers to, one behind the other, something of the second."""
+    first = abandoned.git("rev-parse", "ORIG_HEAD")
+    shutil.rmtree(abandoned.root.parent / "remote" / "roots")
+    abandoned.git("reset", "-q", "--hard", first)
+    abandoned.write("sub/more.dv.json", '{"dv": 1, "kind": "dir", "entries": {}}')
+    second = abandoned.commit("second")
+    path = object_path(abandoned, second + lost)
+    abandoned.git("reset", "-q", "--hard", "HEAD~2")
+    abandoned.git("update-ref", "-d", "ORIG_HEAD")
+    abandoned.git("reflog", "expire", "--expire=now", "--all")
+    age(abandoned, days=15)
+    harm(path)
+    ran = abandoned.dv("gc", "--unpushed", "--dry-run")
+    got = abandoned.dv("gc", "--unpushed", "--dry-run", "--json").json
+    # What is of the second only leaves the first as it was, and the other way round.
+    whole = {first} if lost in ("^{tree}", ":sub", ":sub/more.dv.json") else {second}
+    if lost in (":sub/more.dv.json",):
+        whole.add(second)  # its other manifest is enough to know
+    assert set(got["losing"]) == whole
+    assert set(got["unread"]) == ({first, second} - whole if lost != "^" else set())
+    for commit in got["unread"]:
+        assert f"is not known: {commit[:10]}\n" in ran.err
+    assert ran.lines[-1].startswith("1 commit" if len(whole) == 1 else "2 commits")
+    assert abandoned.dv("gc", "--unpushed").out.startswith("freed")
+
+
+def test_a_dry_run_in_which_no_commit_can_be_read(abandoned: Work) -> None:
+    shutil.rmtree(abandoned.root.parent / "remote" / "roots")
+    path = object_path(abandoned, "ORIG_HEAD^{tree}")
+    abandoned.git("update-ref", "-d", "ORIG_HEAD")
+    abandoned.git("reflog", "expire", "--expire=now", "--all")
+    age(abandoned, days=15)
+    path.unlink()
+    ran = abandoned.dv("gc", "--unpushed", "--dry-run")
+    assert "warning: git cannot read all of 1 commit that nothing refers to" in ran.err
+    assert ran.lines[-1] == "no commit that git can read would lose data"
+
+
+def test_a_dry_run_starts_as_many_gits_for_many_commits(
+    abandoned: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dvtool.git import process
+
+    started: list[object] = []
+    real = process._start
+
+    def start(args: Any, *rest: Any, **options: Any) -> Any:
+        started.append(args)
+        return real(args, *rest, **options)
+
+    shutil.rmtree(abandoned.root.parent / "remote" / "roots")
+    tip = abandoned.git("rev-parse", "ORIG_HEAD")
+    abandoned.git("update-ref", "-d", "ORIG_HEAD")
+    abandoned.git("reflog", "expire", "--expire=now", "--all")
+    age(abandoned, days=15)
+    monkeypatch.setattr(process, "_start", start)
+    counts = []
+    for commits in (1, 11):
+        while (
+            len(seen := abandoned.dv("gc", "--unpushed", "-n", "--json").json["losing"]) < commits
+        ):
+            tree = f"{tip}^{{tree}}"
+            tip = abandoned.git("commit-tree", "-p", tip, "-m", "more", tree)
+        assert len(seen) == commits
+        started.clear()
+        abandoned.dv("gc", "--unpushed", "--dry-run")
+        counts.append(len(started))
+    assert counts[0] == counts[1] > 0
 
 
 def test_gc_keeps_what_is_young(work: Work) -> None:
