@@ -43,13 +43,16 @@ STATE_SIZE_MAX_BYTES = 4 << 20
 # --- what is needed -------------------------------------------------------------------------
 
 
-def every_manifest(project: Project) -> Iterator[Manifest]:
+def every_manifest(project: Project, *, complete: bool) -> Iterator[Manifest]:
     """Yield every manifest that somebody here can still ask for, repeatedly perhaps.
 
     That is: of the history of all refs, stashes and reflogs; of commits that a merge, rebase or
     the like under way goes by; of the index, conflicts included, and the files of each worktree;
     and those kept below `saved/`. What is no manifest any more names nothing.
+
+    One that git has lost, and may get back, is passed over; with `complete` it is a MissingError.
     """
+    passed_over = CorruptError if complete else (CorruptError, MissingError)
     texts: set[tuple[str, str]] = set()
     git = project.git
     for path, blobs in git.manifest_blobs_everywhere().items():
@@ -67,8 +70,11 @@ def every_manifest(project: Project) -> Iterator[Manifest]:
                 for path in tree.manifest_paths():
                     yield from _manifest_in(os.path.join(top, path))
     for path, blob in sorted(texts):
-        with contextlib.suppress(ManifestError, MissingError):
-            yield decode(git.read_blob(blob), path)
+        try:
+            manifest = decode(git.read_blob(blob), path)
+        except passed_over:
+            continue
+        yield manifest
     yield from _saved(project)
 
 
@@ -134,7 +140,8 @@ def collect_local(project: Project, settings: Settings, request: LocalRequest) -
         used=project.config.text("store.keep") == "unpushed",
         grace_s=request.grace_s,
     )
-    needed = gc_ops.needed_by(project, every_manifest(project), complete=request.unpushed)
+    manifests = every_manifest(project, complete=request.unpushed)
+    needed = gc_ops.needed_by(project, manifests, complete=request.unpushed)
     asked = gc_ops.candidates(project, needed, rule)
     held, remotes, warnings = _held(project, settings, asked)
     todo = gc_ops.plan(project, needed, held, rule, gc_ops.now_s())
@@ -145,7 +152,7 @@ def collect_local(project: Project, settings: Settings, request: LocalRequest) -
         with all_worktrees_locked(project.git):
             fresh = [
                 one
-                for one in every_manifest(project)
+                for one in every_manifest(project, complete=request.unpushed)
                 if manifest_digest(one) not in needed.manifests
             ]
             since = gc_ops.needed_by(project, fresh, complete=False)
@@ -317,7 +324,7 @@ def _needed_hashes(project: Project) -> frozenset[str]:
             + listing(missing),
             hint="run: git fetch --all --tags (with all branches: see remote.NAME.fetch)",
         )
-    found = {manifest_digest(one).hex() for one in every_manifest(project)}
+    found = {manifest_digest(one).hex() for one in every_manifest(project, complete=True)}
     tips = git.commits_among(sorted(set(theirs.values())))
     for path, blobs in git.manifest_blobs_in(tips).items():
         for blob in blobs:

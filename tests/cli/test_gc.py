@@ -221,6 +221,29 @@ def test_a_dry_run_starts_as_many_gits_for_many_commits(
     assert counts[0] == counts[1] > 0
 
 
+@pytest.mark.parametrize("remote", [False, True])
+def test_gc_frees_nothing_on_the_word_of_a_manifest_that_git_has_lost(
+    abandoned: Work, remote: bool
+) -> None:
+    """A branch has it, so `git fetch` may bring it back: what it names is needed, and not known."""
+    abandoned.git("branch", "newer", "ORIG_HEAD")
+    path = object_path(abandoned, "newer:data.dv.json")
+    path.rename(abandoned.root / "lost")
+    if not remote:
+        shutil.rmtree(abandoned.root.parent / "remote" / "roots")
+    age(abandoned, days=15)
+    args = ("--remote", "--expire", "--grace", "0d") if remote else ("--unpushed",)
+    before = packs(abandoned)
+    ran = abandoned.dv("gc", *args, code=4)
+    assert "git has no object" in ran.err and "git fetch" in ran.err
+    assert packs(abandoned) == before
+    path.parent.mkdir(exist_ok=True)
+    (abandoned.root / "lost").rename(path)
+    abandoned.dv("gc", *args)
+    abandoned.dv("checkout", "newer", *([] if remote else ["--no-fetch"]), "--", "data")
+    assert abandoned.read("data/b.bin") == noise(400_000, 2)
+
+
 def test_gc_keeps_what_is_young(work: Work) -> None:
     work.write("data/a.bin", noise(100_000, 1))
     work.dv("add", "data")
