@@ -16,7 +16,7 @@ from dvtool.errors import (
     BusyError,
     CorruptError,
     DvError,
-    ManifestError,
+    ManifestNewer,
     MissingError,
     SetupError,
     UsageError,
@@ -50,9 +50,9 @@ def every_manifest(project: Project, *, complete: bool) -> Iterator[Manifest]:
     the like under way goes by; of the index, conflicts included, and the files of each worktree;
     and those kept below `saved/`. What is no manifest any more names nothing.
 
-    One that git has lost, and may get back, is passed over; with `complete` it is a MissingError.
+    One that git has lost, and may get back, or that is of a later format, is passed over; with
+    `complete` that is a MissingError or ManifestNewer.
     """
-    passed_over = CorruptError if complete else (CorruptError, MissingError)
     texts: set[tuple[str, str]] = set()
     git = project.git
     for path, blobs in git.manifest_blobs_everywhere().items():
@@ -68,14 +68,23 @@ def every_manifest(project: Project, *, complete: bool) -> Iterator[Manifest]:
                 texts.update(_in_index(tree))
             if top is not None:
                 for path in tree.manifest_paths():
-                    yield from _manifest_in(os.path.join(top, path))
+                    yield from _manifest_in(os.path.join(top, path), complete=complete)
     for path, blob in sorted(texts):
-        try:
-            manifest = decode(git.read_blob(blob), path)
-        except passed_over:
-            continue
-        yield manifest
-    yield from _saved(project)
+        with _passing_over(complete=complete):
+            yield decode(git.read_blob(blob), path)
+    yield from _saved(project, complete=complete)
+
+
+@contextlib.contextmanager
+def _passing_over(*, complete: bool) -> Iterator[None]:
+    """Go on after what is no manifest, and unless `complete` after what only may be one."""
+    try:
+        yield
+    except (MissingError, ManifestNewer):
+        if complete:
+            raise
+    except CorruptError:
+        pass
 
 
 def _in_index(tree: Git) -> Iterator[tuple[str, str]]:
@@ -84,21 +93,21 @@ def _in_index(tree: Git) -> Iterator[tuple[str, str]]:
         yield from ((path, blob) for blob in stages.values())
 
 
-def _manifest_in(path: str) -> Iterator[Manifest]:
+def _manifest_in(path: str, *, complete: bool) -> Iterator[Manifest]:
     try:
         with open(path, "rb") as file:
             text = file.read(MANIFEST_SIZE_MAX_BYTES + 1)
     except FileNotFoundError:
         return
-    with contextlib.suppress(ManifestError):
+    with _passing_over(complete=complete):
         yield decode(text, path)
 
 
-def _saved(project: Project) -> Iterator[Manifest]:
+def _saved(project: Project, *, complete: bool) -> Iterator[Manifest]:
     folder = os.path.join(project.store.path, SAVED)
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         if name.endswith(SUFFIX):
-            yield from _manifest_in(os.path.join(folder, name))
+            yield from _manifest_in(os.path.join(folder, name), complete=complete)
 
 
 def _ids_in_state(git_dir: str) -> Iterator[str]:
@@ -185,9 +194,11 @@ def _losing(project: Project, chunks: Collection[bytes]) -> tuple[list[str], lis
 
 
 def _names_any(project: Project, blob: str, chunks: Collection[bytes]) -> bool | None:
-    """Tell whether a manifest names any of the chunks; None if git cannot read it."""
+    """Tell whether a manifest names any of the chunks; None if it cannot be read."""
     try:
         one = decode(project.git.read_blob(blob), blob)
+    except ManifestNewer:
+        return None
     except CorruptError:  # it is no manifest, and names nothing
         return False
     except SetupError:
@@ -328,6 +339,6 @@ def _needed_hashes(project: Project) -> frozenset[str]:
     tips = git.commits_among(sorted(set(theirs.values())))
     for path, blobs in git.manifest_blobs_in(tips).items():
         for blob in blobs:
-            with contextlib.suppress(ManifestError):
+            with _passing_over(complete=True):
                 found.add(manifest_digest(decode(git.read_blob(blob), path)).hex())
     return frozenset(found)

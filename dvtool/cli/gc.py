@@ -179,12 +179,12 @@ def _show_local(screen: Screen, done: Collected, *, dry_run: bool, unpushed: boo
 def _show_losing(screen: Screen, commits: Sequence[str], unread: Sequence[str]) -> None:
     if unread:
         screen.warn(
-            f"git cannot read all of {count_text(len(unread), 'commit')} that nothing refers to; "
-            f"whether data would be lost with that is not known: {_names(unread)}"
+            f"{count_text(len(unread), 'commit')} that nothing refers to cannot be read in full; "
+            f"whether they would lose data is not known: {_names(unread)}"
         )
-        screen.note("git fsck says what is damaged or missing")
+        screen.note("git fsck says what git has lost")
     if not commits:
-        screen.line(f"no commit{' that git can read' if unread else ''} would lose data")
+        screen.line(f"no commit{' that can be read' if unread else ''} would lose data")
         return
     screen.line(
         f"{count_text(len(commits), 'commit')} that nothing refers to would lose data which no "

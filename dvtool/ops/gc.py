@@ -93,7 +93,7 @@ class Collected:
     losing: Sequence[str] = ()
     """With `dry_run`: the commits that name content which would go and which no remote has."""
     unread: Sequence[str] = ()
-    """With `dry_run`: the commits of which git cannot read all, so that this is not known."""
+    """With `dry_run`: the commits that cannot be read in full, so that this is not known."""
 
 
 def needed_by(project: Project, manifests: Iterable[Manifest], *, complete: bool) -> Needed:

@@ -185,8 +185,8 @@ def test_a_dry_run_in_which_no_commit_can_be_read(abandoned: Work) -> None:
     age(abandoned, days=15)
     path.unlink()
     ran = abandoned.dv("gc", "--unpushed", "--dry-run")
-    assert "warning: git cannot read all of 1 commit that nothing refers to" in ran.err
-    assert ran.lines[-1] == "no commit that git can read would lose data"
+    assert "warning: 1 commit that nothing refers to cannot be read in full" in ran.err
+    assert ran.lines[-1] == "no commit that can be read would lose data"
 
 
 def test_a_dry_run_starts_as_many_gits_for_many_commits(
@@ -242,6 +242,42 @@ def test_gc_frees_nothing_on_the_word_of_a_manifest_that_git_has_lost(
     abandoned.dv("gc", *args)
     abandoned.dv("checkout", "newer", *([] if remote else ["--no-fetch"]), "--", "data")
     assert abandoned.read("data/b.bin") == noise(400_000, 2)
+
+
+@pytest.mark.parametrize("place", ["history", "worktree"])
+def test_gc_frees_nothing_on_the_word_of_a_manifest_of_a_later_format(
+    abandoned: Work, place: str
+) -> None:
+    """What it names, a later version of dvtool knows."""
+    abandoned.write("later.dv.json", '{"dv": 2, "kind": "dir", "trees": {"a": [1]}}\n')
+    if place == "history":
+        abandoned.commit("later")
+        abandoned.git("rm", "-q", "later.dv.json")
+        abandoned.commit("and gone again")
+    abandoned.git("update-ref", "-d", "ORIG_HEAD")
+    abandoned.git("reflog", "expire", "--expire=now", "--all")
+    age(abandoned, days=15)
+    before = packs(abandoned)
+    for args in (["--unpushed"], ["--unpushed", "-n"], ["--remote", "--expire", "--grace", "0d"]):
+        ran = abandoned.dv("gc", *args, code=6)
+        assert "later.dv.json: is of format 2" in ran.err
+        assert "newer dvtool" in ran.err
+    assert packs(abandoned) == before
+    abandoned.dv("gc")
+    assert sum(packs(abandoned).values()) < sum(before.values())
+
+
+def test_a_dry_run_says_that_a_later_format_is_not_known(abandoned: Work) -> None:
+    lost = abandoned.git("rev-parse", "ORIG_HEAD")
+    shutil.rmtree(abandoned.root.parent / "remote" / "roots")
+    abandoned.write("later.dv.json", '{"dv": 2, "kind": "dir", "trees": {"a": [1]}}\n')
+    later = abandoned.commit("later")
+    abandoned.git("reset", "-q", "--hard", "HEAD~1")
+    abandoned.git("update-ref", "-d", "ORIG_HEAD")
+    abandoned.git("reflog", "expire", "--expire=now", "--all")
+    age(abandoned, days=15)
+    ran = abandoned.dv("gc", "--unpushed", "--dry-run", "--json").json
+    assert (ran["losing"], ran["unread"]) == ([lost], [later])
 
 
 def test_gc_keeps_what_is_young(work: Work) -> None:
