@@ -113,6 +113,7 @@ class BlobReader:
             words = words_of(os.fsdecode(self._err.read()))
             raise DvError(f"git stopped while reading objects: {words}", hint="run: git fsck")
         if len(answer) != 3:
+            self._drain_errors()
             raise MissingError(
                 f"git has no object {blob_id}", hint="run: git fetch, then git fsck if it persists"
             )
@@ -124,6 +125,12 @@ class BlobReader:
         if len(data) != int(answer[2]) + 1:
             raise DvError(f"git stopped while reading {blob_id}", hint="run: git fsck")
         return data[:-1]
+
+    def _drain_errors(self) -> None:
+        """Take what git said of a damaged object: it would wait for ever once the pipe is full."""
+        os.set_blocking(self._err.fileno(), False)
+        self._err.read()
+        os.set_blocking(self._err.fileno(), True)
 
     def close(self) -> None:
         """End the process."""

@@ -649,6 +649,31 @@ def test_manifest_blobs_of_a_tree_that_unfolds_without_bound(git: Git, top: Path
     assert list(git.read_blobs(blobs)) == [b"1"]
 
 
+def test_many_damaged_objects_do_not_fill_the_pipe_of_git(top: Path) -> None:
+    """Of each git says some 130 bytes on its standard error; a pipe holds 64 KiB."""
+    git = Git.discover(str(top))  # left open if it hangs, for closing would wait too
+    good = run(top, "hash-object", "-w", "--stdin", stdin=b"good")
+    names = [f"{number:08x}" + "0" * 32 for number in range(0, 1_000 << 16, 1 << 16)]
+    for name in names:
+        path = top / ".git/objects" / name[:2] / name[2:]
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"damaged")
+    missing: list[str] = []
+
+    def read() -> None:
+        for name in names:
+            with pytest.raises(MissingError):
+                git.read_blob(name)
+            missing.append(name)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(60)
+    assert missing == names
+    assert git.read_blob(good) == b"good"
+    git.close()
+
+
 def test_commits_beside_refs(git: Git, top: Path, tmp_path: Path) -> None:
     assert git.commits_beside_refs() == []
     commit(top, {"a.dv.json": "1"})
