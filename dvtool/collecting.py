@@ -14,8 +14,9 @@ import filelock
 from dvtool.atomic import make_folders, share
 from dvtool.errors import (
     BusyError,
+    CorruptError,
     DvError,
-    ManifestError,
+    ManifestNewer,
     MissingError,
     SetupError,
     UsageError,
@@ -42,12 +43,15 @@ STATE_SIZE_MAX_BYTES = 4 << 20
 # --- what is needed -------------------------------------------------------------------------
 
 
-def every_manifest(project: Project) -> Iterator[Manifest]:
+def every_manifest(project: Project, *, complete: bool) -> Iterator[Manifest]:
     """Yield every manifest that somebody here can still ask for, repeatedly perhaps.
 
     That is: of the history of all refs, stashes and reflogs; of commits that a merge, rebase or
     the like under way goes by; of the index, conflicts included, and the files of each worktree;
     and those kept below `saved/`. What is no manifest any more names nothing.
+
+    One that git has lost, and may get back, or that is of a later format, is passed over; with
+    `complete` that is a MissingError or ManifestNewer.
     """
     texts: set[tuple[str, str]] = set()
     git = project.git
@@ -64,11 +68,23 @@ def every_manifest(project: Project) -> Iterator[Manifest]:
                 texts.update(_in_index(tree))
             if top is not None:
                 for path in tree.manifest_paths():
-                    yield from _manifest_in(os.path.join(top, path))
+                    yield from _manifest_in(os.path.join(top, path), complete=complete)
     for path, blob in sorted(texts):
-        with contextlib.suppress(ManifestError, MissingError):
+        with _passing_over(complete=complete):
             yield decode(git.read_blob(blob), path)
-    yield from _saved(project)
+    yield from _saved(project, complete=complete)
+
+
+@contextlib.contextmanager
+def _passing_over(*, complete: bool) -> Iterator[None]:
+    """Go on after what is no manifest, and unless `complete` after what only may be one."""
+    try:
+        yield
+    except (MissingError, ManifestNewer):
+        if complete:
+            raise
+    except CorruptError:
+        pass
 
 
 def _in_index(tree: Git) -> Iterator[tuple[str, str]]:
@@ -77,21 +93,21 @@ def _in_index(tree: Git) -> Iterator[tuple[str, str]]:
         yield from ((path, blob) for blob in stages.values())
 
 
-def _manifest_in(path: str) -> Iterator[Manifest]:
+def _manifest_in(path: str, *, complete: bool) -> Iterator[Manifest]:
     try:
         with open(path, "rb") as file:
             text = file.read(MANIFEST_SIZE_MAX_BYTES + 1)
     except FileNotFoundError:
         return
-    with contextlib.suppress(ManifestError):
+    with _passing_over(complete=complete):
         yield decode(text, path)
 
 
-def _saved(project: Project) -> Iterator[Manifest]:
+def _saved(project: Project, *, complete: bool) -> Iterator[Manifest]:
     folder = os.path.join(project.store.path, SAVED)
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         if name.endswith(SUFFIX):
-            yield from _manifest_in(os.path.join(folder, name))
+            yield from _manifest_in(os.path.join(folder, name), complete=complete)
 
 
 def _ids_in_state(git_dir: str) -> Iterator[str]:
@@ -133,45 +149,63 @@ def collect_local(project: Project, settings: Settings, request: LocalRequest) -
         used=project.config.text("store.keep") == "unpushed",
         grace_s=request.grace_s,
     )
-    needed = gc_ops.needed_by(project, every_manifest(project), complete=request.unpushed)
+    manifests = every_manifest(project, complete=request.unpushed)
+    needed = gc_ops.needed_by(project, manifests, complete=request.unpushed)
     asked = gc_ops.candidates(project, needed, rule)
     held, remotes, warnings = _held(project, settings, asked)
     todo = gc_ops.plan(project, needed, held, rule, gc_ops.now_s())
     result = gc_ops.Collected(todo)
     if request.dry_run:
-        result.losing = _losing(project, todo.chunks.difference(held.chunks))
+        result.losing, result.unread = _losing(project, todo.chunks.difference(held.chunks))
     else:
         with all_worktrees_locked(project.git):
             fresh = [
                 one
-                for one in every_manifest(project)
+                for one in every_manifest(project, complete=request.unpushed)
                 if manifest_digest(one) not in needed.manifests
             ]
             since = gc_ops.needed_by(project, fresh, complete=False)
             result = gc_ops.apply(project, todo, since)
             result.temp_bytes += _sweep_worktrees(project.git)
     result.remotes, result.warnings = tuple(remotes), warnings
-    result.kept_unpushed_bytes = gc_ops.unheld_bytes(project, needed, held)
+    going = todo.chunks if request.dry_run else frozenset()
+    result.kept_unpushed_bytes = gc_ops.unheld_bytes(project, needed, held, going)
     return result
 
 
-def _losing(project: Project, chunks: Collection[bytes]) -> tuple[str, ...]:
-    """Return the commits, also those that nothing refers to, that name any of these chunks."""
-    if not chunks:
-        return ()
+def _losing(project: Project, chunks: Collection[bytes]) -> tuple[list[str], list[str]]:
+    """Return the commits that name any of these chunks, and those of which that is not known.
+
+    All of them are commits that nothing refers to: what others name is needed, and does not go.
+    """
+    losing: list[str] = []
+    unread: list[str] = []
+    verdicts: dict[str, bool | None] = {}
     git = project.git
-    every = git.every_commit()
-    losing: set[str] = set()
-    for path, blobs in git.manifest_blobs_in(every).items():
-        for blob in blobs:
-            with contextlib.suppress(ManifestError, MissingError):
-                one = decode(git.read_blob(blob), path)
-                needed = gc_ops.needed_by(project, [one], complete=False)
-                if not needed.chunks.isdisjoint(chunks):
-                    losing.add(blob)
-    if not losing:
-        return ()
-    return tuple(c for c in every if not losing.isdisjoint(git.manifests_at(c).values()))
+    for commit, blobs in git.manifest_blobs_of_each(git.commits_beside_refs() if chunks else ()):
+        for blob in (blobs or frozenset()) - verdicts.keys():
+            verdicts[blob] = _names_any(project, blob, chunks)
+        found = {None} if blobs is None else {verdicts[blob] for blob in blobs}
+        if True in found:
+            losing.append(commit)
+        elif None in found:
+            unread.append(commit)
+    return losing, unread
+
+
+def _names_any(project: Project, blob: str, chunks: Collection[bytes]) -> bool | None:
+    """Tell whether a manifest names any of the chunks; None if it cannot be read."""
+    try:
+        one = decode(project.git.read_blob(blob), blob)
+    except ManifestNewer:
+        return None
+    except CorruptError:  # it is no manifest, and names nothing
+        return False
+    except SetupError:
+        raise
+    except DvError:
+        return None
+    return not gc_ops.needed_by(project, [one], complete=False).chunks.isdisjoint(chunks)
 
 
 def _refuse_shared(project: Project, request: LocalRequest) -> None:
@@ -301,10 +335,10 @@ def _needed_hashes(project: Project) -> frozenset[str]:
             + listing(missing),
             hint="run: git fetch --all --tags (with all branches: see remote.NAME.fetch)",
         )
-    found = {manifest_digest(one).hex() for one in every_manifest(project)}
+    found = {manifest_digest(one).hex() for one in every_manifest(project, complete=True)}
     tips = git.commits_among(sorted(set(theirs.values())))
     for path, blobs in git.manifest_blobs_in(tips).items():
         for blob in blobs:
-            with contextlib.suppress(ManifestError):
+            with _passing_over(complete=True):
                 found.add(manifest_digest(decode(git.read_blob(blob), path)).hex())
     return frozenset(found)

@@ -10,6 +10,7 @@
     ├── UnsavedError            5  going on would lose content that exists nowhere else
     ├── CorruptError            6  stored bytes are not what their name says
     │   └── ManifestError          a manifest is damaged, conflicted or of another version
+    │       └── ManifestNewer         it is of a later format: what it names cannot be told
     ├── RemoteError             7  the remote cannot be reached or does not answer as it should
     │   ├── RemoteForbidden        it answers, and refuses
     │   └── RemoteTransient        it may well answer the next time
@@ -83,6 +84,10 @@ class CorruptError(DvError):
 
 class ManifestError(CorruptError):
     """A manifest (or a shard of one) cannot be read as format 1."""
+
+
+class ManifestNewer(ManifestError):
+    """A manifest is of a later format, which this version cannot read."""
 
 
 class RemoteError(DvError):

@@ -111,7 +111,10 @@ class WorkspaceCounts:
 
 @dataclass(slots=True)
 class RemoteCounts:
-    """What was looked at on a remote. `packs_read` of the packs were downloaded and verified."""
+    """What was looked at on a remote. `packs_read` of the packs were downloaded and verified.
+
+    `bytes_read` is what was downloaded of packs, also what was read a second time for large files.
+    """
 
     url: str
     packs: int = 0

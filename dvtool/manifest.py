@@ -22,7 +22,7 @@ import xxhash
 
 from dvtool.chunker import chunks_expected
 from dvtool.digest import EMPTY, Digest, digest_of, hasher, parse_hex
-from dvtool.errors import ManifestError, listing, printable
+from dvtool.errors import ManifestError, ManifestNewer, listing, printable
 
 VERSION = 1
 SUFFIX = ".dv.json"
@@ -372,7 +372,7 @@ def decode(text: bytes, name: str) -> Manifest:
     try:
         version = _envelope_decoder.decode(text).dv
         if version > VERSION:
-            raise ManifestError(
+            raise ManifestNewer(
                 f"{name}: is of format {version}, this dvtool reads format {VERSION}",
                 hint="install a newer dvtool: pip install --upgrade dvtool",
             )

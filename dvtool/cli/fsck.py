@@ -49,11 +49,17 @@ _PERCENT = re.compile(r"(\d+(?:\.\d+)?)%?")
     flag_value="",
     help="Check a remote too, the default one without a name.",
 )
-@click.option("--deep", is_flag=True, help="Download and check every pack of the remote.")
-@click.option("--sample", metavar="PERCENT", help="Download and check only so many, at random.")
+@click.option(
+    "--deep", is_flag=True, help="Download and check every pack there that is needed here."
+)
+@click.option(
+    "--sample", metavar="PERCENT", help="Download and check so many of these packs, at random."
+)
 @click.option("--repair", is_flag=True, help="Bring back what is damaged, from a good copy.")
 @click.option("--rebuild", is_flag=True, help="Make the index of the local store again first.")
-@click.option("--seed", type=click.IntRange(0), help="Take the same sample as a run before.")
+@click.option(
+    "--seed", type=click.IntRange(0), help="With --sample: take the same as a run before."
+)
 def fsck(
     frame: Frame,
     workspace: bool,
@@ -71,9 +77,13 @@ def fsck(
     for packs the remote is asked whether it has them, with the right size and MD5. Content that
     was never fetched is not damage.
 
-    Nothing is changed without --repair. That takes good copies from packs here, the workspace and
-    the remotes, in this order. What is damaged is set aside, and never deleted.
+    Nothing is changed without --repair or --rebuild. A repair takes good copies from packs here,
+    the workspace and the remotes, in this order. What is damaged is set aside, and never deleted.
     """
+    if seed is not None and sample is None:
+        raise UsageError("--seed is about a sample", hint="dv fsck --remote --sample 5% --seed 1")
+    if deep and sample is not None:
+        raise UsageError("--deep is all packs, --sample some of them", hint="leave one of them out")
     depth = _sample(sample, seed) if sample is not None else deep
     screen = frame.screen
     with frame.repo(required=False) as repo:
@@ -83,7 +93,7 @@ def fsck(
         if as_json:
             screen.json(_as_json(report))
         else:
-            _show(screen, report)
+            _show(screen, report, deep=deep)
     if report.exit_code:
         raise click.exceptions.Exit(report.exit_code)
 
@@ -100,7 +110,7 @@ def _sample(text: str, seed: int | None) -> Sample:
 # --- for people -----------------------------------------------------------------------------
 
 
-def _show(screen: Screen, report: Report) -> None:
+def _show(screen: Screen, report: Report, *, deep: bool) -> None:
     for one in report.damage:
         _show_damage(screen, one)
     screen.done(f"local store: {_store_text(report.store)}")
@@ -110,6 +120,13 @@ def _show(screen: Screen, report: Report) -> None:
         screen.done(f"workspace: {_workspace_text(report.workspace)}")
     if report.remote is not None:
         screen.done(f"{printable(report.remote.url)}: {_remote_text(report.remote)}")
+        unread = report.remote.packs - report.remote.packs_read
+        if unread and not deep:
+            verb = "was" if unread == 1 else "were"
+            screen.note(
+                f"{count_text(unread, 'pack')} there {verb} not read, so what is in them was not "
+                "checked: dv fsck --remote --deep"
+            )
         if report.remote.not_pushed:
             names = ", ".join(map(printable, report.remote.not_pushed[:FILES_SHOWN_MAX]))
             screen.note(f"not pushed there: {names}")

@@ -55,7 +55,7 @@ def _grace_s(_context: click.Context, _option: click.Parameter, value: str) -> f
     exits=(4, 6, 7, 9),
     json_keys=(
         '{"remote", "dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", '
-        '"freed_bytes", "kept_unpushed_bytes", "losing", "asked", "warnings"}; with '
+        '"freed_bytes", "kept_unpushed_bytes", "losing", "unread", "asked", "warnings"}; with '
         '--remote: {"remote", "dry_run", "dead", "dead_bytes", "moved_packs", "moved_bytes", '
         '"roots_replaced", "expired": [{"target", "manifest"}], '
         '"removed", "removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}; with '
@@ -110,7 +110,10 @@ def gc(
     with frame.repo() as repo:
         if remote is None:
             done = repo.gc(unpushed=unpushed, dry_run=dry_run, grace_s=grace_s)
-            _show_local(frame.screen, done, dry_run=dry_run, as_json=as_json)
+            if as_json:
+                frame.screen.json(_local_json(done, dry_run=dry_run))
+            else:
+                _show_local(frame.screen, done, dry_run=dry_run, unpushed=unpushed)
         elif undo:
             _undo(frame.screen, repo, remote or None, as_json=as_json)
         else:
@@ -142,11 +145,8 @@ def _undo(screen: Screen, repo: Repo, remote: str | None, *, as_json: bool) -> N
         screen.done("nothing was buried there")
 
 
-def _show_local(screen: Screen, done: Collected, *, dry_run: bool, as_json: bool) -> None:
+def _show_local(screen: Screen, done: Collected, *, dry_run: bool, unpushed: bool) -> None:
     plan = done.plan
-    if as_json:
-        screen.json(_local_json(done, dry_run=dry_run))
-        return
     for text in done.warnings:
         screen.warn(text)
     if dry_run:
@@ -158,7 +158,7 @@ def _show_local(screen: Screen, done: Collected, *, dry_run: bool, as_json: bool
                 f"would free {size_text(plan.bytes)} in {count_text(len(plan.chunks), 'chunk')}, "
                 f"and write {count_text(count, 'pack')} anew ({plan.merged:,} to merge small ones)"
             )
-        _show_losing(screen, done.losing)
+        _show_losing(screen, done.losing, done.unread)
     elif plan.empty and not done.temp_bytes:
         screen.done("nothing to free")
     else:
@@ -167,22 +167,35 @@ def _show_local(screen: Screen, done: Collected, *, dry_run: bool, as_json: bool
             f"{count_text(done.packs, 'pack')} removed or written anew"
         )
     if done.kept_unpushed_bytes:
+        why = "to free them when they are old enough: dv gc --unpushed"
+        if unpushed:
+            why = "they are younger than --grace, or in packs of which more is needed"
         screen.note(
             f"{size_text(done.kept_unpushed_bytes)} that nothing here needs are on no remote and "
-            "stay; to free them when they are old enough: dv gc --unpushed"
+            f"stay; {why}"
         )
 
 
-def _show_losing(screen: Screen, commits: Sequence[str]) -> None:
+def _show_losing(screen: Screen, commits: Sequence[str], unread: Sequence[str]) -> None:
+    if unread:
+        screen.warn(
+            f"{count_text(len(unread), 'commit')} that nothing refers to cannot be read in full; "
+            f"whether they would lose data is not known: {_names(unread)}"
+        )
+        screen.note("git fsck says what git has lost")
     if not commits:
-        screen.line("no commit would lose data")
+        screen.line(f"no commit{' that can be read' if unread else ''} would lose data")
         return
-    names = ", ".join(commit[:10] for commit in commits[:COMMITS_SHOWN_MAX])
-    more = f" and {len(commits) - COMMITS_SHOWN_MAX:,} more" * (len(commits) > COMMITS_SHOWN_MAX)
     screen.line(
         f"{count_text(len(commits), 'commit')} that nothing refers to would lose data which no "
-        f"remote has: {names}{more}"
+        f"remote has: {_names(commits)}"
     )
+
+
+def _names(commits: Sequence[str]) -> str:
+    names = ", ".join(commit[:10] for commit in commits[:COMMITS_SHOWN_MAX])
+    more = f" and {len(commits) - COMMITS_SHOWN_MAX:,} more" * (len(commits) > COMMITS_SHOWN_MAX)
+    return names + more
 
 
 def _local_json(done: Collected, *, dry_run: bool) -> dict[str, Any]:
@@ -196,6 +209,7 @@ def _local_json(done: Collected, *, dry_run: bool) -> dict[str, Any]:
         "freed_bytes": done.freed_bytes + done.temp_bytes,
         "kept_unpushed_bytes": done.kept_unpushed_bytes,
         "losing": list(done.losing),
+        "unread": list(done.unread),
         "asked": list(done.remotes),
         "warnings": done.warnings,
     }

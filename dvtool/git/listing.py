@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from dvtool.errors import ManifestError, UsageError, printable
+from dvtool.errors import CorruptError, ManifestError, UsageError, printable
 from dvtool.manifest import SUFFIX, target_fault
 
 FILE_MODES = frozenset({b"100644", b"100755"})
@@ -147,6 +147,29 @@ def is_file_inside(top: str, path: str, links: dict[str, bool]) -> bool:
 def commit_named(rev: str) -> str:
     """Return `rev` peeled to a commit; ``:/text``, always one, would take that for its text."""
     return rev if rev.startswith(":/") else f"{rev}^{{commit}}"
+
+
+def tree_of(commit: bytes) -> str:
+    """Return the id of the tree of a commit, given as git stores it; CorruptError if it is none."""
+    word, _, tree = commit.partition(b"\n")[0].decode("ascii", "replace").partition(" ")
+    if word != "tree" or not OBJECT_ID.fullmatch(tree):
+        raise CorruptError("a commit in git does not begin as one", hint="run: git fsck")
+    return tree
+
+
+def tree_entries(tree: bytes, id_bytes: int) -> Iterator[tuple[int, str, str]]:
+    """Yield mode, name and object id of what is in a tree, given as git stores it.
+
+    CorruptError if it is none. `id_bytes` is the length of ids there.
+    """
+    at = 0
+    while at < len(tree):
+        name_end = tree.find(b"\0", at)
+        mode, _, name = tree[at:name_end].partition(b" ")
+        at = name_end + 1 + id_bytes
+        if name_end < 0 or at > len(tree) or not re.fullmatch(rb"[0-7]{1,6}", mode):
+            raise CorruptError("a tree in git is damaged", hint="run: git fsck")
+        yield int(mode, 8), os.fsdecode(name), tree[at - id_bytes : at].hex()
 
 
 def nul_list(paths: Iterable[str]) -> bytes:

@@ -98,8 +98,11 @@ class BlobReader:
         self._in, self._out = _pipe(process.stdin), _pipe(process.stdout)
         self._err = _pipe(process.stderr)
 
-    def read(self, blob_id: str, size_max: int) -> bytes:
-        """Return a blob; MissingError if git has none, CorruptError if it is above `size_max`."""
+    def read(self, blob_id: str, size_max: int, kind: str = "blob") -> bytes:
+        """Return an object; MissingError if git has none, CorruptError for one of another kind.
+
+        CorruptError too if it is above `size_max`.
+        """
         try:
             self._in.write(blob_id.encode("ascii") + b"\n")
             self._in.flush()
@@ -110,16 +113,24 @@ class BlobReader:
             words = words_of(os.fsdecode(self._err.read()))
             raise DvError(f"git stopped while reading objects: {words}", hint="run: git fsck")
         if len(answer) != 3:
+            self._drain_errors()
             raise MissingError(
                 f"git has no object {blob_id}", hint="run: git fetch, then git fsck if it persists"
             )
-        if answer[1] != b"blob" or int(answer[2]) > size_max:
-            kind, size = answer[1].decode("ascii"), int(answer[2])
-            raise CorruptError(f"git object {blob_id} is no manifest: a {kind} of {size:,} bytes")
+        found, size = answer[1].decode("ascii"), int(answer[2])
+        if found != kind or size > size_max:
+            what = "manifest" if kind == "blob" else f"{kind} to be read"
+            raise CorruptError(f"git object {blob_id} is no {what}: a {found} of {size:,} bytes")
         data = self._out.read(int(answer[2]) + 1)
         if len(data) != int(answer[2]) + 1:
             raise DvError(f"git stopped while reading {blob_id}", hint="run: git fsck")
         return data[:-1]
+
+    def _drain_errors(self) -> None:
+        """Take what git said of a damaged object: it would wait for ever once the pipe is full."""
+        os.set_blocking(self._err.fileno(), False)
+        self._err.read()
+        os.set_blocking(self._err.fileno(), True)
 
     def close(self) -> None:
         """End the process."""

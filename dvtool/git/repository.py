@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -12,6 +13,7 @@ from msgspec import structs
 
 from dvtool.errors import (
     BusyError,
+    DvError,
     MissingError,
     SetupError,
     UsageError,
@@ -34,6 +36,8 @@ from dvtool.git.listing import (
     parse_log,
     paths_in,
     raw_manifests,
+    tree_entries,
+    tree_of,
 )
 from dvtool.git.process import (
     INSTALL_HINT,
@@ -47,6 +51,8 @@ from dvtool.git.process import (
 )
 from dvtool.manifest import MANIFEST_SIZE_MAX_BYTES, SUFFIX
 
+TREE_SIZE_MAX_BYTES = 256 << 20
+"""Room for a folder of some million names."""
 _MANIFESTS = f":(glob)**/*{SUFFIX}"
 _NO_MANIFESTS = f":(top,exclude,glob)**/*{SUFFIX}"
 _EMPTY_TREES = {  # git knows these two in every repository; by the length of their hex
@@ -418,13 +424,16 @@ class Git:
 
     def read_blob(self, blob_id: str, *, size_max: int = MANIFEST_SIZE_MAX_BYTES) -> bytes:
         """Return the content of a blob; MissingError if git has no such object."""
-        if not OBJECT_ID.fullmatch(blob_id):
-            raise ValueError(f"not a git object id: {blob_id[:80]!r}")
+        return self._read_object(blob_id, size_max, "blob")
+
+    def _read_object(self, object_id: str, size_max: int, kind: str) -> bytes:
+        if not OBJECT_ID.fullmatch(object_id):
+            raise ValueError(f"not a git object id: {object_id[:80]!r}")
         with self._lock:
             if self._blobs is None:
                 self._blobs = BlobReader(self._runner.start("cat-file", "--batch"))
             try:
-                return self._blobs.read(blob_id, size_max)
+                return self._blobs.read(object_id, size_max, kind)
             except MissingError:
                 raise
             except BaseException:
@@ -460,12 +469,61 @@ class Git:
                 return self.read_blob(blob_id.decode("ascii"))
         return None
 
-    def every_commit(self) -> list[str]:
-        """Return the ids of all commits that are here, also of those that nothing refers to."""
+    def commits_beside_refs(self) -> list[str]:
+        """Return the ids of the commits that are here and that no ref, HEAD or reflog leads to."""
         form = "--batch-check=%(objecttype) %(objectname)"
         answer = self._run("cat-file", form, "--batch-all-objects", "--unordered").stdout
         found = (line.split(" ") for line in answer.decode("ascii").splitlines())
-        return sorted(object_id for kind, object_id in found if kind == "commit")
+        reached = set(self._run("rev-list", "--all", "--reflog").stdout.decode("ascii").split())
+        return sorted(one for kind, one in found if kind == "commit" and one not in reached)
+
+    def manifest_blobs_of_each(
+        self, commits: Iterable[str]
+    ) -> Iterator[tuple[str, frozenset[str] | None]]:
+        """Yield each commit, and the blob ids of the manifests in its tree.
+
+        None in their place if git does not have all of that commit's trees, or cannot read them.
+        One git process reads for all of them; their parents need not be here.
+        """
+        known: dict[str, frozenset[str]] = {}
+        for commit in commits:
+            try:
+                tree = tree_of(self._read_object(commit, TREE_SIZE_MAX_BYTES, "commit"))
+                self._learn_trees(tree, known)
+            except SetupError:
+                raise
+            except DvError:
+                yield commit, None
+            else:
+                yield commit, known[tree]
+
+    def _learn_trees(self, tree: str, known: dict[str, frozenset[str]]) -> None:
+        """Add a tree, and all below it, to those of which the manifests' blobs are known."""
+        todo = [tree]
+        parts: dict[str, tuple[set[str], set[str]]] = {}
+        while todo:
+            one = todo[-1]
+            if one not in parts:
+                parts[one] = self._parts_of_tree(one)
+            folders, blobs = parts[one]
+            unknown = folders - known.keys()
+            if unknown:
+                todo.extend(unknown)
+                continue
+            known[one] = frozenset(blobs).union(*(known[folder] for folder in folders))
+            todo.pop()
+
+    def _parts_of_tree(self, tree: str) -> tuple[set[str], set[str]]:
+        """Return the ids of the folders that lie in a tree, and of its manifests."""
+        folders: set[str] = set()
+        blobs: set[str] = set()
+        data = self._read_object(tree, TREE_SIZE_MAX_BYTES, "tree")
+        for mode, name, object_id in tree_entries(data, len(tree) // 2):
+            if stat.S_ISDIR(mode):
+                folders.add(object_id)
+            elif stat.S_ISREG(mode) and is_manifest(name):
+                blobs.add(object_id)
+        return folders, blobs
 
     def object_sizes(self, object_ids: Sequence[str]) -> dict[str, int]:
         """Return the size in bytes of each object that is here."""

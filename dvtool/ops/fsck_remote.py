@@ -306,6 +306,7 @@ class _RemoteCheck:
         assembly.finish()
         self.project.progress.finish()
         self.counts.files_made = assembly.files
+        self.counts.bytes_read += assembly.bytes_again
         self._name_wrong_files(assembly.wrong)
 
     def _name_wrong_files(self, wrong: Mapping[Digest, Set[Digest]]) -> None:

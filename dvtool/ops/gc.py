@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from dvtool.digest import Digest
@@ -90,8 +90,10 @@ class Collected:
     warnings: list[str] = field(default_factory=list)
     kept_unpushed_bytes: int = 0
     """Bytes that nothing here needs and that no remote was seen to hold; they stay."""
-    losing: tuple[str, ...] = ()
+    losing: Sequence[str] = ()
     """With `dry_run`: the commits that name content which would go and which no remote has."""
+    unread: Sequence[str] = ()
+    """With `dry_run`: the commits that cannot be read in full, so that this is not known."""
 
 
 def needed_by(project: Project, manifests: Iterable[Manifest], *, complete: bool) -> Needed:
@@ -260,13 +262,18 @@ def apply(project: Project, todo: Plan, needed: Needed) -> Collected:
     return result
 
 
-def unheld_bytes(project: Project, needed: Needed, held: Held) -> int:
-    """Return the raw bytes of what nothing needs and no remote was seen to hold."""
+def unheld_bytes(
+    project: Project, needed: Needed, held: Held, going: Set[Digest] = frozenset()
+) -> int:
+    """Return the raw bytes of what nothing needs, no remote was seen to hold, and stays.
+
+    Chunks that are `going` are in the store still, and do not stay.
+    """
     on_remote = set(held.chunks)
     return sum(
         size
         for digest, _, size in project.store.db.every_chunk()
-        if digest not in needed.chunks and digest not in on_remote
+        if digest not in needed.chunks and digest not in on_remote and digest not in going
     )
 
 

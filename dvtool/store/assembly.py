@@ -2,7 +2,8 @@
 
 Every pack is read whole once, for a check of its own, and files are hashed on the way: many at a
 time, each as far as the packs of the moment go. What a file needs of a pack that is gone by again
-is read in ranges. A few packs lie on the disk at a time; in memory there are only places, of a
+is read in ranges: only of packs that were found sound, since a wrong hash of a file is to say that
+its places are wrong. A few packs lie on the disk at a time; in memory there are only places, of a
 bounded number of files.
 """
 
@@ -113,9 +114,8 @@ class _Batch:
 class Assembly:
     """Give it every shard, then `finish`. Packs in `whole` are read and handed to `judge`, once.
 
-    `sizes` are those of the packs that are there. Files with a chunk in a pack that is not, or is
-    damaged, are passed over. With less than all packs in `whole`, only files that begin in one of
-    these are put together.
+    `sizes` are those that the packs in `whole` have there. Files with a chunk in another pack, or
+    in one that turns out to be damaged, are passed over: a wrong hash would not tell what is wrong.
     """
 
     def __init__(
@@ -149,14 +149,14 @@ class Assembly:
         """Shard -> the contents that its places do not make."""
         self.files = 0
         """How many files were put together and hashed."""
+        self.bytes_again = 0
+        """How much was read in ranges, of packs that were read whole before."""
 
     def add(self, shard: Digest, fetched: FetchedShard) -> None:
         """Take the files of several chunks that a shard names; one chunk has the file's hash."""
         files = [one for one in fetched.locations.items() if len(one[1]) > 1]
         for content, chunks in files:
-            if chunks[0].pack.digest in self._whole and all(
-                chunk.pack.digest in self._sizes for chunk in chunks
-            ):
+            if all(chunk.pack.digest in self._whole for chunk in chunks):
                 self._add(shard, content, chunks)
         if len(self._batch.offsets) >= PLACES_MAX or len(self._batch.contents) >= FILES_MAX:
             self._run()
@@ -273,6 +273,8 @@ class Assembly:
         batch = self._batch
         for at in range(run, batch.ends[file]):
             pack = batch.packs[at]
+            if self._digests[pack] in self._bad:
+                return
             if pack not in window:
                 if pack not in coming:
                     coming[pack] = self._visits[pack]
@@ -297,14 +299,17 @@ class Assembly:
             self._read, window, size_of=lambda pack: self._sizes[self._digests[pack]]
         )
         for pack, check in checks:
-            if check is not None:
+            if isinstance(check, int):
+                self.bytes_again += check
+            else:
                 digest = self._digests[pack]
                 del self._left[digest]
                 if not check.sound:
                     self._bad.add(digest)
                 self._judge(digest, check)
 
-    def _read(self, pack: int) -> PackCheck | None:
+    def _read(self, pack: int) -> PackCheck | int:
+        """Read a pack whole and return what was found in it, or ranges and return their bytes."""
         digest, kept = self._digests[pack], self._kept[pack]
         if kept.frames is None:
             return download_check(
@@ -314,11 +319,13 @@ class Assembly:
                 self._sizes[digest],
                 keep=lambda temp, _: os.replace(temp, kept.path),
             )
+        size = 0
         with open(kept.path, "xb") as file, contextlib.suppress(ObjectMissing):
-            for offset, end in _joined(kept.frames):
+            for offset, end in _joined(kept.frames, self._sizes[digest]):
                 file.seek(offset)
                 self._remote.read_pack(digest, file, offset=offset, size=end - offset)
-        return None
+                size += end - offset
+        return size
 
     def _advance(self, file: int) -> None:
         """Hash the chunks of a file as far as the packs at hand go."""
@@ -363,10 +370,15 @@ class Assembly:
                 self.wrong.setdefault(shard, set()).add(self._batch.contents[file])
 
 
-def _joined(frames: Mapping[int, int]) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of the ranges to read for frames, offset -> size."""
+def _joined(frames: Mapping[int, int], pack_size: int) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of the ranges to read for frames, offset -> size, of a pack.
+
+    Those that lie beyond its end are left out: a shard may say anything.
+    """
     begin = end = -1
     for offset, size in sorted(frames.items()):
+        if offset + size > pack_size:
+            continue
         if begin >= 0 and (offset > end + GAP_MAX_BYTES or offset + size > begin + RANGE_MAX_BYTES):
             yield begin, end
             begin = -1

@@ -12,14 +12,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Self
 
-from dvtool.digest import Digest
+from dvtool.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.errors import RemoteError, listing
 from dvtool.pack import PackWriter, Placement, Recipe, chunk_in, unpack_frame
 from dvtool.parallel import run_bounded
 from dvtool.progress import SILENT, Progress
 from dvtool.shard import Located, RemotePack, contents_of, encode_object
 from dvtool.store.remote import FetchedShard, RemoteStore, pack_key, shard_key
-from dvtool.store.survey import Survey, shard_use
+from dvtool.store.survey import Survey, live_bytes, shard_use
 from dvtool.store.tombstones import Tombstones
 
 CHUNKS_AT_ONCE = 200_000
@@ -112,14 +112,9 @@ def move_out(
 
 def _groups(survey: Survey, packs: Collection[Digest]) -> Iterator[set[Digest]]:
     """Yield the packs, so many at a time that they have a bounded number of chunks in use."""
-    most: dict[Digest, int] = dict.fromkeys(sorted(packs), 0)
-    for use in survey.shards.values():
-        for pack, count in use.chunks.items():
-            if pack in most:
-                most[pack] = max(most[pack], count)
     group: set[Digest] = set()
     total = 0
-    for pack, count in most.items():
+    for pack, count in _chunks_at_most(survey, packs).items():
         if group and total + count > CHUNKS_AT_ONCE:
             yield group
             group, total = set(), 0
@@ -127,6 +122,29 @@ def _groups(survey: Survey, packs: Collection[Digest]) -> Iterator[set[Digest]]:
         total += count
     if group:
         yield group
+
+
+def _chunks_at_most(survey: Survey, packs: Collection[Digest]) -> dict[Digest, int]:
+    """Return, for each pack, how many chunks of it are in use at most.
+
+    One bound is what all shards have in it, added up. Those of a hundred versions name the same
+    chunk a hundred times, and by that alone no small pack would be moved together with another; so
+    the other bound is what can be in the pack's index, where each chunk's hash takes its bytes.
+    """
+    named = dict.fromkeys(sorted(packs), 0)
+    sizes: dict[Digest, int] = {}
+    for use in survey.shards.values():
+        for pack in named.keys() & use.chunks.keys():
+            named[pack] += use.chunks[pack]
+            sizes[pack] = use.sizes[pack]
+    live = live_bytes(survey, survey.shards)
+    at_most: dict[Digest, int] = {}
+    for pack, count in named.items():
+        key = pack_key(pack)
+        frames = max(live.get(key, 0), survey.data_bytes.get(key, 0))
+        indexed = max(0, sizes.get(pack, 0) - frames) // DIGEST_SIZE_BYTES
+        at_most[pack] = min(count, indexed)
+    return at_most
 
 
 def _move_group(

@@ -759,6 +759,17 @@ def test_bytes_that_the_remote_changed_are_found_deep_only(shared: Work) -> None
     assert ran.json["damage"][0]["files"]
 
 
+def test_what_was_not_read_is_said(shared: Work) -> None:
+    count = len(remote_packs(shared))
+    assert f"{count} packs there were not read" in shared.dv("fsck", "--remote").err
+    ran = shared.dv("fsck", "--remote", "--sample", "1%")
+    assert f"{count - 1} pack" in ran.err and "not read" in ran.err
+    assert "not read" not in shared.dv("fsck", "--remote", "--deep").err
+    assert "not read" not in shared.dv("fsck").err
+    remote_packs(shared)[0].unlink()
+    assert "not read" not in shared.dv("fsck", "--remote", "--deep", code=4).err
+
+
 def test_a_sample_can_be_repeated(shared: Work) -> None:
     ran = shared.dv("fsck", "--remote", "--sample", "50%", "--json").json["remote"]
     assert 0 < ran["packs_read"] < ran["packs"]
@@ -817,6 +828,8 @@ def test_wrong_usage(shared: Work) -> None:
     shared.dv("fsck", "--remote", "--sample", "many", code=2)
     shared.dv("fsck", "--remote", "--sample", "0%", code=2)
     shared.dv("fsck", "--remote", "--sample", "101%", code=2)
+    shared.dv("fsck", "--remote", "--sample", "5%", "--deep", code=2)
+    assert "about a sample" in shared.dv("fsck", "--remote", "--seed", "1", code=2).err
     shared.dv("fsck", "--remote", "nope", code=3)
 
 

@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +96,26 @@ def test_gc_keeps_what_no_remote_has_unless_asked(abandoned: Work) -> None:
     assert abandoned.read("data/a.bin") == noise(300_000, 1)
 
 
+def test_a_dry_run_says_what_goes_and_what_stays(abandoned: Work) -> None:
+    """What is no more needed and on no remote is counted as what the run will make of it."""
+    shutil.rmtree(abandoned.root.parent / "remote" / "roots")
+    forget(abandoned)
+    kept = "390.6 KiB that nothing here needs are on no remote and stay"
+    young = abandoned.dv("gc", "--unpushed", "--dry-run")
+    assert young.lines[0] == "nothing to free"
+    assert f"{kept}; they are younger than --grace" in young.err
+    assert f"{kept}; to free them when they are old enough" in abandoned.dv("gc", "--dry-run").err
+    age(abandoned, days=15)
+    dry = abandoned.dv("gc", "--unpushed", "--dry-run")
+    assert dry.lines[0].startswith("would free 390.6 KiB in ")
+    assert "stay" not in dry.out + dry.err
+    assert abandoned.dv("gc", "--unpushed", "--dry-run", "--json").json["kept_unpushed_bytes"] == 0
+    assert f"{kept}; to free them" in abandoned.dv("gc", "--dry-run").err
+    real = abandoned.dv("gc", "--unpushed")
+    assert real.out.startswith("freed 391.0 KiB; ")
+    assert "stay" not in real.out + real.err
+
+
 def test_a_dry_run_names_the_commits_that_would_lose_data(abandoned: Work) -> None:
     lost = abandoned.git("rev-parse", "ORIG_HEAD")
     assert abandoned.dv("gc", "--dry-run").lines[-1] == "no commit would lose data"
@@ -111,6 +133,151 @@ def test_a_dry_run_names_the_commits_that_would_lose_data(abandoned: Work) -> No
     abandoned.git("gc", "-q", "--prune=now")
     ran = abandoned.dv("gc", "--unpushed", "--dry-run")
     assert ran.lines[-1] == "no commit would lose data"
+
+
+def object_path(work: Work, name: str) -> Path:
+    """The file of a loose object; `name` as `git rev-parse` takes it."""
+    object_id = work.git("rev-parse", name)
+    return work.root / ".git/objects" / object_id[:2] / object_id[2:]
+
+
+def overwrite(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_bytes(b"no object at all")
+
+
+@pytest.mark.parametrize("lost", ["^{tree}", ":sub", ":sub/more.dv.json", "^", "^^{tree}"])
+@pytest.mark.parametrize("harm", [Path.unlink, overwrite])
+def test_a_dry_run_gets_by_what_git_has_lost(
+    abandoned: Work, lost: str, harm: Callable[[Path], None]
+) -> None:
+    """Of two commits that nothing refers to, one behind the other, something of the second."""
+    first = abandoned.git("rev-parse", "ORIG_HEAD")
+    shutil.rmtree(abandoned.root.parent / "remote" / "roots")
+    abandoned.git("reset", "-q", "--hard", first)
+    abandoned.write("sub/more.dv.json", '{"dv": 1, "kind": "dir", "entries": {}}')
+    second = abandoned.commit("second")
+    path = object_path(abandoned, second + lost)
+    abandoned.git("reset", "-q", "--hard", "HEAD~2")
+    abandoned.git("update-ref", "-d", "ORIG_HEAD")
+    abandoned.git("reflog", "expire", "--expire=now", "--all")
+    age(abandoned, days=15)
+    harm(path)
+    ran = abandoned.dv("gc", "--unpushed", "--dry-run")
+    got = abandoned.dv("gc", "--unpushed", "--dry-run", "--json").json
+    # What is of the second only leaves the first as it was, and the other way round.
+    whole = {first} if lost in ("^{tree}", ":sub", ":sub/more.dv.json") else {second}
+    if lost in (":sub/more.dv.json",):
+        whole.add(second)  # its other manifest is enough to know
+    assert set(got["losing"]) == whole
+    assert set(got["unread"]) == ({first, second} - whole if lost != "^" else set())
+    for commit in got["unread"]:
+        assert f"is not known: {commit[:10]}\n" in ran.err
+    assert ran.lines[-1].startswith("1 commit" if len(whole) == 1 else "2 commits")
+    assert abandoned.dv("gc", "--unpushed").out.startswith("freed")
+
+
+def test_a_dry_run_in_which_no_commit_can_be_read(abandoned: Work) -> None:
+    shutil.rmtree(abandoned.root.parent / "remote" / "roots")
+    path = object_path(abandoned, "ORIG_HEAD^{tree}")
+    abandoned.git("update-ref", "-d", "ORIG_HEAD")
+    abandoned.git("reflog", "expire", "--expire=now", "--all")
+    age(abandoned, days=15)
+    path.unlink()
+    ran = abandoned.dv("gc", "--unpushed", "--dry-run")
+    assert "warning: 1 commit that nothing refers to cannot be read in full" in ran.err
+    assert ran.lines[-1] == "no commit that can be read would lose data"
+
+
+def test_a_dry_run_starts_as_many_gits_for_many_commits(
+    abandoned: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dvtool.git import process
+
+    started: list[object] = []
+    real = process._start
+
+    def start(args: Any, *rest: Any, **options: Any) -> Any:
+        started.append(args)
+        return real(args, *rest, **options)
+
+    shutil.rmtree(abandoned.root.parent / "remote" / "roots")
+    tip = abandoned.git("rev-parse", "ORIG_HEAD")
+    abandoned.git("update-ref", "-d", "ORIG_HEAD")
+    abandoned.git("reflog", "expire", "--expire=now", "--all")
+    age(abandoned, days=15)
+    monkeypatch.setattr(process, "_start", start)
+    counts = []
+    for commits in (1, 11):
+        while (
+            len(seen := abandoned.dv("gc", "--unpushed", "-n", "--json").json["losing"]) < commits
+        ):
+            tree = f"{tip}^{{tree}}"
+            tip = abandoned.git("commit-tree", "-p", tip, "-m", "more", tree)
+        assert len(seen) == commits
+        started.clear()
+        abandoned.dv("gc", "--unpushed", "--dry-run")
+        counts.append(len(started))
+    assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_gc_frees_nothing_on_the_word_of_a_manifest_that_git_has_lost(
+    abandoned: Work, remote: bool
+) -> None:
+    """A branch has it, so `git fetch` may bring it back: what it names is needed, and not known."""
+    abandoned.git("branch", "newer", "ORIG_HEAD")
+    path = object_path(abandoned, "newer:data.dv.json")
+    path.rename(abandoned.root / "lost")
+    if not remote:
+        shutil.rmtree(abandoned.root.parent / "remote" / "roots")
+    age(abandoned, days=15)
+    args = ("--remote", "--expire", "--grace", "0d") if remote else ("--unpushed",)
+    before = packs(abandoned)
+    ran = abandoned.dv("gc", *args, code=4)
+    assert "git has no object" in ran.err and "git fetch" in ran.err
+    assert packs(abandoned) == before
+    path.parent.mkdir(exist_ok=True)
+    (abandoned.root / "lost").rename(path)
+    abandoned.dv("gc", *args)
+    abandoned.dv("checkout", "newer", *([] if remote else ["--no-fetch"]), "--", "data")
+    assert abandoned.read("data/b.bin") == noise(400_000, 2)
+
+
+@pytest.mark.parametrize("place", ["history", "worktree"])
+def test_gc_frees_nothing_on_the_word_of_a_manifest_of_a_later_format(
+    abandoned: Work, place: str
+) -> None:
+    """What it names, a later version of dvtool knows."""
+    abandoned.write("later.dv.json", '{"dv": 2, "kind": "dir", "trees": {"a": [1]}}\n')
+    if place == "history":
+        abandoned.commit("later")
+        abandoned.git("rm", "-q", "later.dv.json")
+        abandoned.commit("and gone again")
+    abandoned.git("update-ref", "-d", "ORIG_HEAD")
+    abandoned.git("reflog", "expire", "--expire=now", "--all")
+    age(abandoned, days=15)
+    before = packs(abandoned)
+    for args in (["--unpushed"], ["--unpushed", "-n"], ["--remote", "--expire", "--grace", "0d"]):
+        ran = abandoned.dv("gc", *args, code=6)
+        assert "later.dv.json: is of format 2" in ran.err
+        assert "newer dvtool" in ran.err
+    assert packs(abandoned) == before
+    abandoned.dv("gc")
+    assert sum(packs(abandoned).values()) < sum(before.values())
+
+
+def test_a_dry_run_says_that_a_later_format_is_not_known(abandoned: Work) -> None:
+    lost = abandoned.git("rev-parse", "ORIG_HEAD")
+    shutil.rmtree(abandoned.root.parent / "remote" / "roots")
+    abandoned.write("later.dv.json", '{"dv": 2, "kind": "dir", "trees": {"a": [1]}}\n')
+    later = abandoned.commit("later")
+    abandoned.git("reset", "-q", "--hard", "HEAD~1")
+    abandoned.git("update-ref", "-d", "ORIG_HEAD")
+    abandoned.git("reflog", "expire", "--expire=now", "--all")
+    age(abandoned, days=15)
+    ran = abandoned.dv("gc", "--unpushed", "--dry-run", "--json").json
+    assert (ran["losing"], ran["unread"]) == ([lost], [later])
 
 
 def test_gc_keeps_what_is_young(work: Work) -> None:

@@ -322,6 +322,37 @@ def test_files_that_come_out_as_others(
 
 
 @pytest.mark.parametrize("remote", ["folder"], indirect=True)
+@pytest.mark.parametrize("harm", [flip_every_frame, cut_pack])
+def test_damage_beside_a_sample_is_not_blamed_on_the_lists(
+    tmp_path: Path, remote: Remote, harm: Harm
+) -> None:
+    """A file begins in one pack and ends in a larger one, which is harmed; one is in the sample."""
+    work = Clone.new(tmp_path / "work", remote)
+    for part in (noise(200_000, 1), noise(500_000, 2)):
+        path = work.path / "data" / "grown.bin"
+        work.write("data/grown.bin", (path.read_bytes() if path.exists() else b"") + part)
+        work.add("data")
+        work.git("add", "-A")
+        work.commit("Grow")
+        with work.repo() as repo:
+            repo.push()
+    clone = work.clone(tmp_path / "clone", remote)
+    with work.repo() as repo:
+        backend = backend_of(repo)
+        packs = keys(backend, "packs/")
+        assert len(packs) == 2
+        harm(backend)
+    with clone.repo() as repo:
+        found = [repo.fsck(remote="origin", deep=Sample(0.01, seed)) for seed in range(6)]
+    read = [one.remote.bytes_read for one in found if one.remote]
+    assert len(set(read)) == 2, "one or the other, and of no other pack a part"
+    for report, size in zip(found, read, strict=True):
+        named = {(one.kind, one.name) for one in report.damage if one.kind != "content"}
+        seen = harm is cut_pack or size == max(read)
+        assert named == ({("pack", packs[0])} if seen else set())
+
+
+@pytest.mark.parametrize("remote", ["folder"], indirect=True)
 def test_damage_in_one_frame_costs_what_is_in_it(
     work: Clone, remote: Remote, tmp_path: Path
 ) -> None:

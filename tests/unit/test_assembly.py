@@ -21,7 +21,7 @@ from dvtool.store import assembly
 from dvtool.store.assembly import Assembly
 from dvtool.store.local import LocalStore
 from dvtool.store.packcheck import PackCheck
-from dvtool.store.remote import FetchedShard, RemoteStore
+from dvtool.store.remote import FetchedShard, RemoteStore, pack_key
 from tests.faulty import Faulty
 from tests.scenario import noise
 
@@ -37,8 +37,10 @@ class Counting(Faulty):
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend, on="nothing")
         self.reads: list[int] = []
+        self.keys: list[str] = []
 
     def read_into(self, key: str, sink: Sink, *, offset: int = 0, size: int | None = None) -> int:
+        self.keys.append(key)
         self.reads.append(super().read_into(key, sink, offset=offset, size=size))
         return self.reads[-1]
 
@@ -151,6 +153,7 @@ def test_what_is_gone_by_is_read_in_ranges(
     assert one.wrong == {b"s": {there.content(*(*back_and_forth, 6)[::-1])}}
     again = there.read() - sum(there.sizes.values())
     assert again <= len(back_and_forth) * (CHUNK_BYTES + 100)
+    assert one.bytes_again == again
 
 
 def test_what_makes_another_file_is_named_by_every_shard_that_says_so(there: There) -> None:
@@ -196,14 +199,55 @@ def test_a_damaged_pack_is_judged_and_its_files_are_not(there: There) -> None:
     assert one.wrong == {b"s": {there.content(12, 11)}}
 
 
-def test_a_sample_takes_the_files_that_begin_in_it(there: There) -> None:
-    some = list(there.sizes)[1:2]
-    one = there.new(whole=some)
-    one.add(b"s", there.shard(xa=(0, 9), xb=(9, 0), c=(8, 40)))
+@pytest.mark.parametrize("packs", [1, 2, 3])
+def test_of_a_damaged_pack_no_range_is_read(
+    there: There, monkeypatch: pytest.MonkeyPatch, packs: int
+) -> None:
+    """It was cut short: many of its places lie beyond its end."""
+    small_windows(monkeypatch, packs)
+    random.seed(packs)
+    sizes = there.sizes
+    cut = next(iter(sizes))
+    key = pack_key(cut)
+    sizes[cut] //= 2
+    there.backend.put(key, there.backend.get(key, size_max=1 << 30)[: sizes[cut]])
+    one = Assembly(there.store, there.remote, sizes, list(sizes), there.judged.__setitem__)
+    files = [tuple(random.sample(range(PACKS * PACK_CHUNKS), 6)) for _ in range(40)]
+    for number, chunks in enumerate(files):
+        one.add(bytes([number]), there.shard(x=chunks))
     one.finish()
-    assert list(there.judged) == some
-    assert one.wrong == {b"s": {there.content(0, 9)}}
-    assert there.read() < sum(there.sizes.values()) / PACKS + 3 * CHUNK_BYTES
+    assert [digest for digest, check in there.judged.items() if not check.sound] == [cut]
+    sound = {bytes([n]) for n, chunks in enumerate(files) if min(chunks) >= PACK_CHUNKS}
+    assert one.wrong.keys() == sound
+    assert there.backend.keys.count(key) == 1
+
+
+def test_a_sample_takes_the_files_that_lie_in_it(there: There) -> None:
+    some = list(there.sizes)[1:3]
+    one = there.new(whole=some)
+    files = {"xa": (0, 9), "xb": (9, 0), "xc": (8, 16, 40), "xd": (10, 11, 17), "e": (18, 12)}
+    one.add(b"s", there.shard(**files))
+    one.finish()
+    assert there.judged.keys() == set(some)
+    assert one.wrong == {b"s": {there.content(17, 11, 10)}}
+    assert one.files == 2
+    assert there.read() == sum(there.sizes[pack] for pack in some)
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "lose"])
+def test_what_is_beside_a_sample_can_be_as_it_may(there: There, harm: str) -> None:
+    first, second, *_ = there.sizes
+    key = pack_key(first)
+    data = bytearray(there.backend.get(key, size_max=1 << 30))
+    if harm == "flip":
+        data[100] ^= 1
+    there.backend.put(key, bytes(data[:200] if harm == "cut" else data))
+    if harm == "lose":
+        there.backend.delete(key)
+    one = there.new(whole=[second])
+    one.add(b"s", there.shard(a=(8, 0), b=(9, 7), c=(9, 10)))
+    one.finish()
+    assert (one.files, one.wrong) == (1, {})
 
 
 def test_places_that_are_none_make_no_file(there: There) -> None:
@@ -215,3 +259,19 @@ def test_places_that_are_none_make_no_file(there: There) -> None:
     one.add(b"s", shard)
     one.finish()
     assert one.wrong == {b"s": {content}}
+
+
+def test_places_beyond_the_end_of_a_pack_are_not_asked_for(
+    there: There, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where only ranges are read: a shard that lies is to be named, and ends nothing."""
+    small_windows(monkeypatch, 1)
+    shard = there.shard(a=(0, 8, 1, 9), b=(2, 10, 3))
+    content = there.content(0, 8, 1, 9)
+    chunks = shard.locations[content]
+    place = structs.replace(chunks[2].placement, frame_offset=chunks[2].pack.size - 10)
+    shard.locations[content] = [*chunks[:2], Located(chunks[2].pack, place), chunks[3]]
+    one = there.new()
+    one.add(b"s", shard)
+    one.finish()
+    assert (one.files, one.wrong) == (2, {b"s": {content}})

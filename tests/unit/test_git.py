@@ -594,6 +594,100 @@ def test_manifest_blobs_of_a_merge_that_is_like_neither_parent(git: Git, top: Pa
     }
 
 
+def lose(top: Path, name: str) -> None:
+    """Remove a loose object."""
+    object_id = run(top, "rev-parse", name)
+    (top / ".git/objects" / object_id[:2] / object_id[2:]).unlink()
+
+
+@pytest.mark.parametrize("form", ["sha1", "sha256"])
+def test_manifest_blobs_of_each_commit(tmp_path: Path, form: str) -> None:
+    run(tmp_path, "init", "-q", f"--object-format={form}", "repo")
+    top = tmp_path / "repo"
+    first = commit(top, {"a.dv.json": "1", "sub/deep/b.dv.json": "2", "plain": "x"})
+    (top / "link.dv.json").symlink_to("a.dv.json")
+    (top / "a.dv.json").chmod(0o755)
+    second = commit(top, {"a.dv.json": "3", "again/b.dv.json": "2", ".dv.json": "none"})
+    third = commit(top, {"sub/c.dv.json": "4"})
+    run(top, "rm", "-q", "-r", ".")
+    fourth = commit(top, {"plain": "x"})
+    lose(top, f"{first}")
+    lose(top, f"{third}:sub")
+    with Git.discover(str(top)) as git:
+        found = dict(git.manifest_blobs_of_each([fourth, third, second, first, "f" * len(first)]))
+        assert list(found) == [fourth, third, second, first, "f" * len(first)]
+        assert found[fourth] == frozenset()
+        assert found[second] is not None
+        assert sorted(git.read_blobs(found[second])) == [b"2", b"3"]
+        assert not any(found[name] for name in (third, first, "f" * len(first)))
+        assert found[third] is None and found[first] is None
+        blob = run(top, "rev-parse", f"{fourth}:plain")
+        assert dict(git.manifest_blobs_of_each([blob])) == {blob: None}
+        assert list(git.manifest_blobs_of_each([])) == []
+
+
+def test_manifest_blobs_of_a_tree_that_is_damaged(git: Git, top: Path) -> None:
+    first = commit(top, {"a.dv.json": "1"})
+    for data in (b"100644 a.dv.json", b"100644 a\0short", b"1x a\0" + b"i" * 20, b"\0" * 30):
+        tree = run(top, "hash-object", "-t", "tree", "--literally", "-w", "--stdin", stdin=data)
+        text = f"tree {tree}\nauthor a <a> 1 +0000\ncommitter a <a> 1 +0000\n\n".encode()
+        one = run(top, "hash-object", "-t", "commit", "-w", "--stdin", stdin=text)
+        found = dict(git.manifest_blobs_of_each([one, first]))
+        assert found[one] is None
+        assert found[first]
+
+
+def test_manifest_blobs_of_a_tree_that_unfolds_without_bound(git: Git, top: Path) -> None:
+    commit(top, {"a.dv.json": "1"})
+    tree = run(top, "rev-parse", "HEAD^{tree}")
+    for _ in range(1_500):  # deeper than Python calls functions
+        entries = "".join(f"040000 tree {tree}\t{name}\n" for name in ("left", "right"))
+        tree = run(top, "mktree", stdin=entries.encode())
+    one = run(top, "commit-tree", "-m", "bomb", tree)
+    ((_, blobs),) = git.manifest_blobs_of_each([one])
+    assert blobs is not None
+    assert list(git.read_blobs(blobs)) == [b"1"]
+
+
+def test_many_damaged_objects_do_not_fill_the_pipe_of_git(top: Path) -> None:
+    """Of each git says some 130 bytes on its standard error; a pipe holds 64 KiB."""
+    git = Git.discover(str(top))  # left open if it hangs, for closing would wait too
+    good = run(top, "hash-object", "-w", "--stdin", stdin=b"good")
+    names = [f"{number:08x}" + "0" * 32 for number in range(0, 1_000 << 16, 1 << 16)]
+    for name in names:
+        path = top / ".git/objects" / name[:2] / name[2:]
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"damaged")
+    missing: list[str] = []
+
+    def read() -> None:
+        for name in names:
+            with pytest.raises(MissingError):
+                git.read_blob(name)
+            missing.append(name)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(60)
+    assert missing == names
+    assert git.read_blob(good) == b"good"
+    git.close()
+
+
+def test_commits_beside_refs(git: Git, top: Path, tmp_path: Path) -> None:
+    assert git.commits_beside_refs() == []
+    commit(top, {"a.dv.json": "1"})
+    dropped = commit(top, {"a.dv.json": "2"})
+    run(top, "reset", "-q", "--hard", "HEAD~")
+    assert git.commits_beside_refs() == [], "the reflog has it"
+    run(top, "worktree", "add", "-q", "--detach", str(tmp_path / "linked"), dropped)
+    run(top, "reflog", "expire", "--expire=now", "--all")
+    assert git.commits_beside_refs() == [], "it is the HEAD of a worktree"
+    shutil.rmtree(tmp_path / "linked")
+    run(top, "worktree", "prune")
+    assert git.commits_beside_refs() == [dropped]
+
+
 def test_manifest_blobs_everywhere(git: Git, top: Path, tmp_path: Path) -> None:
     commit(top, {"a.dv.json": "1"})
     commit(top, {"a.dv.json": "amended-away"})
