@@ -480,6 +480,7 @@ def save_each_seen(
             folder, _, name = workspace_path(target, path).rpartition("/")
             by_folder.setdefault(folder, {})[name] = seen
         rows: dict[str, SeenFolder] = project.statcache.folders(by_folder)
+        lost = {folder for folder, names in by_folder.items() if None in names.values()}
         for folder, names in by_folder.items():
             row = rows.setdefault(folder, {})
             for name, seen in names.items():
@@ -487,7 +488,7 @@ def save_each_seen(
                     row.pop(name, None)
                 else:
                     row[name] = seen
-        project.statcache.save(rows)
+        project.statcache.save(rows, lost=lost)
 
 
 def tracked_other(link: str = "") -> Seen:

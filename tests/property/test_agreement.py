@@ -299,3 +299,15 @@ def test_an_index_made_again_forgets_what_was_found_stored(tmp_path: Path) -> No
                 file.write(bytes(64))
         rebuild(store, usable=True)
         assert store.db.held_shards(shards) == set()
+
+
+def test_what_rm_forgot_is_remembered_again_by_add(tmp_path: Path) -> None:
+    model = Model(tmp_path, 5)
+    with Repo.open(str(tmp_path)) as repo:
+        repo.rm(["data"])
+    model.git("reset", "-q", "--hard")  # the manifest is there again
+    assert not seen_by(tmp_path)[0]["deleted"]
+    model.add()
+    gone = model.files()[0]
+    gone.unlink()
+    assert seen_by(tmp_path)[0]["deleted"] == [str(gone.relative_to(model.data))]
