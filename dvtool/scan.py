@@ -117,8 +117,9 @@ def scan_rest(
     scan = Scan(target)
     for start in starts:
         _look(project, scan, start, content_at, same=same)
-    every = {f"{target}/{folder}" if folder else target for folder in (*folders, *scan.folders, "")}
-    _take_seen(scan, project.statcache.folders(every).items())
+    near = {folder for folder in (*folders, *scan.folders, "") if folder not in same}
+    places = (f"{target}/{folder}" if folder else target for folder in near)
+    _take_seen(scan, project.statcache.folders(places).items())
     _recall_alone(project, scan, target, SELF)
     return scan
 

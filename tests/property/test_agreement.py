@@ -311,3 +311,17 @@ def test_what_rm_forgot_is_remembered_again_by_add(tmp_path: Path) -> None:
     gone = model.files()[0]
     gone.unlink()
     assert seen_by(tmp_path)[0]["deleted"] == [str(gone.relative_to(model.data))]
+
+
+def test_an_ignored_file_has_nothing_else_added(tmp_path: Path) -> None:
+    model = Model(tmp_path, 6)
+    (model.data / ".dvignore").write_text("*.tmp\n")
+    (model.data / "a" / "x.tmp").write_text("no entry")
+    with Repo.open(str(tmp_path)) as repo:
+        repo.add(["data"])
+    (model.data / "a-b" / "y.tmp").write_text("no entry")
+    model.put(model.data / "b" / "new")
+    for added in (1, 0):
+        with Repo.open(str(tmp_path)) as repo:
+            (done,) = repo.add(["data"])
+            assert (done.added, done.modified, done.removed) == (added, 0, 0)
