@@ -19,7 +19,7 @@ from dvtool.opener import READ_FLAGS, Opener, reason
 from dvtool.project import Project, workspace_path
 from dvtool.selection import Selection
 from dvtool.statcache import Seen, SeenFolder, now_ns, seen_file, seen_other
-from dvtool.workspace import is_executable
+from dvtool.workspace import Ignore, is_executable
 
 if TYPE_CHECKING:
     import concurrent.futures as futures_of
@@ -143,13 +143,16 @@ def _look(
             via_link = True
         else:
             scan.links[path] = link
-    if found is not None and stat.S_ISDIR(found.st_mode):
-        if same:
-            scan.folders.update([inner] if inner else [])
+    if found is None:
+        return
+    if stat.S_ISDIR(found.st_mode):
         _walk(project, scan, inner, content_at, via_link=via_link, same=same)
-    elif found is not None and stat.S_ISREG(found.st_mode):
+    elif inner and not via_link and Ignore(project.root, place, is_folder=False).excluded:
+        scan.left_out = True
+        scan.links.pop(path, None)
+    elif stat.S_ISREG(found.st_mode):
         scan.files[path] = stat_of(found)
-    elif found is not None and path not in scan.links:
+    elif path not in scan.links:
         scan.faults.append((path, "is neither a file nor a folder"))
 
 
@@ -268,7 +271,7 @@ def _walk(
     for folder in walk:
         path = "/".join(part for part in (inner, folder.path) if part)
         prefix = path + "/" if path else ""
-        if path:
+        if path and not folder.excluded:
             scan.folders.add(path)
             if folder.empty:
                 scan.empty_folders.append(path)

@@ -325,3 +325,20 @@ def test_an_ignored_file_has_nothing_else_added(tmp_path: Path) -> None:
         with Repo.open(str(tmp_path)) as repo:
             (done,) = repo.add(["data"])
             assert (done.added, done.modified, done.removed) == (added, 0, 0)
+
+
+def test_a_folder_that_comes_to_be_ignored_is_no_entry(tmp_path: Path) -> None:
+    model = Model(tmp_path, 7)
+    (model.data / "a" / "q").mkdir()
+    (model.data / "a" / "q" / "f").write_text("no entry")
+    (tmp_path / ".dvignore").write_text("q\n*.tmp\n")
+    (model.data / "new.tmp").write_text("no entry")
+    model.git("add", ".dvignore")
+    seen_without_glances(tmp_path)
+    assert (model.data / "a").is_dir()
+    with Repo.open(str(tmp_path)) as repo:
+        for path in ("data", "data/a", "data/a/q", "data/a/q/f", "data/new.tmp"):
+            (one,) = repo.status([path])
+            assert not one.changed, path
+        (done,) = repo.add(["data"])
+        assert not done.changed
