@@ -8,6 +8,7 @@ entries lie in such folders is not loaded.
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -108,9 +109,10 @@ def agree(project: Project, target: str, manifest: Manifest, *, tracked: bool = 
     With `tracked`, only folders count all of whose entries are tracked.
     """
     shards = {key_of(ref) for ref in manifest.shards}
+    glances = project.statcache.glances(target)
     known = {
         folder[len(target) + 1 :]: glance
-        for folder, glance in project.statcache.glances(target).items()
+        for folder, glance in glances.items()
         if shards >= glance.entries.keys() and (glance.tracked or not tracked)
     }
     folders = sorted(known)
@@ -121,8 +123,20 @@ def agree(project: Project, target: str, manifest: Manifest, *, tracked: bool = 
     found.same = {
         one: known[one] for one, look in zip(folders, looks, strict=True) if look == known[one].look
     }
+    unseen = [place for place, look in zip(places, looks, strict=True) if look is None]
+    _forget_gone(project, [*unseen, *(glances.keys() - set(places))])
     _settle(project, found)
     return found
+
+
+def _forget_gone(project: Project, places: Iterable[str]) -> None:
+    """Forget those of the folders that are there no more: each new name would add to what is kept.
+
+    Others, as of another branch, may come to be of use again.
+    """
+    gone = [place for place in places if not os.path.isdir(project.absolute(place))]
+    if gone:
+        project.statcache.forget_glances(gone)
 
 
 def _settle(project: Project, found: Agreement) -> None:

@@ -215,6 +215,10 @@ class StatCache:
                     sorted((path, msgspec.msgpack.encode(one)) for path, one in glances.items()),
                 )
 
+    def forget_glances(self, paths: Iterable[str]) -> None:
+        """Forget how these folders agreed with a manifest."""
+        self._write([], [], paths)
+
     def save(self, folders: Mapping[str, SeenFolder], *, lost: Collection[str] = ()) -> None:
         """Replace what is known of these folders; an empty one is forgotten.
 

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from dvtool import manifest as manifests
 from dvtool import statcache
@@ -342,3 +343,24 @@ def test_a_folder_that_comes_to_be_ignored_is_no_entry(tmp_path: Path) -> None:
             assert not one.changed, path
         (done,) = repo.add(["data"])
         assert not done.changed
+
+
+def test_of_folders_that_are_gone_nothing_is_kept(tmp_path: Path) -> None:
+    model = Model(tmp_path, 9)
+    # A folder of no files has a glance that suits every manifest.
+    model.put(model.data / "only" / "folders" / "f")
+    model.put(model.data / "more" / "f")
+    model.add()
+    with StatCache(str(tmp_path / ".git/dv/statcache.db")) as cache:
+        before = cache.glances("data").keys()
+        assert {"data/only", "data/only/folders", "data/more"} <= before
+        # As of another branch, which has other shards.
+        (one,) = cache.glances("data/more").values()
+        cache.save_glances({"data/more": structs.replace(one, entries={bytes(16): 1})})
+    shutil.rmtree(model.data / "only")
+    shutil.rmtree(model.data / "more")
+    seen_by(tmp_path)
+    with StatCache(str(tmp_path / ".git/dv/statcache.db")) as cache:
+        assert cache.glances("data").keys() == before - {
+            *("data/only", "data/only/folders", "data/more")
+        }
