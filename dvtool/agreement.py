@@ -83,7 +83,7 @@ class Agreement:
 
     def scan_rest(self, project: Project, content_at: ContentAt | None) -> Scan:
         """Look at all that is not in folders known to be the same."""
-        return scan_rest(
+        scan = scan_rest(
             project,
             self.target,
             self.starts(),
@@ -91,6 +91,20 @@ class Agreement:
             folders={folder_of(path) for some in self.parts() for path in some},
             content_at=content_at,
         )
+        if scan.left_out and scan.empty_folders:
+            # Rules may leave out all that a folder has, also what is tracked, and not looked at.
+            filled = self._filled()
+            scan.empty_folders = [path for path in scan.empty_folders if path not in filled]
+        return scan
+
+    def _filled(self) -> set[str]:
+        """Return the folders above those known to be the same that have entries."""
+        filled: set[str] = set()
+        for folder, glance in self.same.items():
+            while folder and glance.entries:
+                folder = folder_of(folder)
+                filled.add(folder)
+        return filled
 
     def starts(self) -> Iterator[str]:
         """Yield the folders from which the rest of the target is to be walked."""

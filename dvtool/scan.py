@@ -182,10 +182,12 @@ def scan_selected(
 def find_left_out(project: Project, scan: Scan, paths: Iterable[str]) -> None:
     """Look for tracked paths that ignore rules kept out of the scan: those rules are for others.
 
-    As with git, what is tracked stays tracked when a rule comes to match it.
+    As with git, what is tracked stays tracked when a rule comes to match it. So a folder in the
+    place of a tracked path counts as an empty one: all else in it is left out.
     """
     if not scan.left_out:
         return
+    filled: set[str] = set()
     for path in paths:
         if path in scan.files or path in scan.links or path in scan.folders:
             continue
@@ -201,10 +203,10 @@ def find_left_out(project: Project, scan: Scan, paths: Iterable[str]) -> None:
             scan.links[path] = project.workspace.read_link(place) or ""
         elif stat.S_ISDIR(found.st_mode):
             scan.folders.add(path)
-        parent = path.rpartition("/")[0]
-        while parent:
-            scan.folders.add(parent)
-            parent = parent.rpartition("/")[0]
+            scan.empty_folders.extend([path] if path != SELF else [])
+        filled.update(_above(path))
+    scan.folders |= filled - {SELF}
+    scan.empty_folders = [path for path in scan.empty_folders if path not in filled]
 
 
 def refuse_unreadable(scan: Scan, paths: Iterable[str]) -> None:
