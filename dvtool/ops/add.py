@@ -144,9 +144,10 @@ def add(
     Errors leave manifest and git's index as they were. Content read so far may stay in the store,
     where the next `add` finds it.
     """
-    if Ignore(project.root, workspace_path(request.target, request.inner or SELF)).excluded:
+    place = workspace_path(request.target, request.inner or SELF)
+    if Ignore(project.root, place).excluded:
         raise UsageError(
-            f"{IGNORE_FILE} says to leave out {printable(request.target)}",
+            f"{IGNORE_FILE} says to leave out {printable(place)}",
             hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
         )
     before = _manifest_before(project, request.target)
