@@ -185,7 +185,8 @@ class Model:
         path = self.random.choice(self.files())
         path = self.random.choice((path, path.parent))
         self.size += 1
-        with Repo.open(str(self.root)) as repo, contextlib.suppress(UsageError):
+        # Not to what is there, nor below a file.
+        with Repo.open(str(self.root)) as repo, contextlib.suppress(UsageError, UnsavedError):
             if path != self.data:
                 repo.mv(str(path), str(self.folder() / f"m{self.size}"))
         self.some_go()
@@ -535,3 +536,20 @@ def test_a_folder_all_of_which_is_left_out_is_not_empty(tmp_path: Path) -> None:
     with Repo.open(str(tmp_path)) as repo:
         assert not repo.add(["data"])[0].changed
         assert repo.diff()[0].differences == []
+
+
+def test_a_tracked_empty_folder_that_is_filled_is_a_difference(tmp_path: Path) -> None:
+    model = Model(tmp_path, 11)
+    for name in ("x", "y"):
+        (model.data / name / "empty").mkdir(parents=True)
+    model.commit()
+    # Of x another manifest than HEAD's, of y the same.
+    model.put(model.data / "x" / "f")
+    model.add()
+    for name in ("x", "y"):
+        model.put(model.data / name / "empty" / "new")
+    found = compared_by(tmp_path)
+    assert ("removed", "x/empty", None) in found
+    assert ("removed", "y/empty", None) in found
+    with plainly():
+        assert compared_by(tmp_path) == found
