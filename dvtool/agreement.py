@@ -83,12 +83,19 @@ class Agreement:
 
     def scan_rest(self, project: Project, content_at: ContentAt | None) -> Scan:
         """Look at all that is not in folders known to be the same."""
+        folders: set[str] = set()
+        empty = self.empty
+        for some in self.parts():
+            folders.update(map(folder_of, some))
+            empty.update(path for path, entry in some.items() if entry.dir)
+        for path in empty:  # something that is no entry may lie in it by now
+            self.same.pop(path, None)
         scan = scan_rest(
             project,
             self.target,
             self.starts(),
             self.same,
-            folders={folder_of(path) for some in self.parts() for path in some},
+            folders=folders,
             content_at=content_at,
         )
         if scan.left_out and scan.empty_folders:

@@ -553,3 +553,20 @@ def test_a_tracked_empty_folder_that_is_filled_is_a_difference(tmp_path: Path) -
     assert ("removed", "y/empty", None) in found
     with plainly():
         assert compared_by(tmp_path) == found
+
+
+def test_a_tracked_empty_folder_that_is_filled_from_below_is_no_entry(tmp_path: Path) -> None:
+    model = Model(tmp_path, 12)
+    (model.data / "x" / "empty").mkdir(parents=True)
+    model.put(model.data / "x" / "f")
+    model.commit()
+    # In the folder itself there is nothing but a folder, which every manifest agrees with.
+    model.put(model.data / "x" / "empty" / "deep" / "new")
+    seen_by(tmp_path)
+    found = compared_by(tmp_path)
+    assert found == [("added", "x/empty/deep/new", None), ("removed", "x/empty", None)]
+    with Repo.open(str(tmp_path)) as repo:
+        (added,) = repo.add(["data"])
+        assert (added.added, added.modified, added.removed) == (1, 0, 1)
+        (added,) = repo.add(["data"])
+        assert not added.changed
