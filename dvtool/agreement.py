@@ -83,24 +83,21 @@ class Agreement:
 
     def scan_rest(self, project: Project, content_at: ContentAt | None) -> Scan:
         """Look at all that is not in folders known to be the same."""
-        folders: set[str] = set()
-        empty = self.empty
-        for some in self.parts():
-            folders.update(map(folder_of, some))
-            empty.update(path for path, entry in some.items() if entry.dir)
-        for path in empty:  # something that is no entry may lie in it by now
-            self.same.pop(path, None)
+        filled = self._filled()
+        for folder in [one for one, glance in self.same.items() if one and not glance.entries]:
+            # It may be an entry itself, and not, or only by ignore rules of now, be empty.
+            if folder not in filled:
+                del self.same[folder]
         scan = scan_rest(
             project,
             self.target,
             self.starts(),
             self.same,
-            folders=folders,
+            folders={folder_of(path) for some in self.parts() for path in some},
             content_at=content_at,
         )
         if scan.left_out and scan.empty_folders:
             # Rules may leave out all that a folder has, also what is tracked, and not looked at.
-            filled = self._filled()
             scan.empty_folders = [path for path in scan.empty_folders if path not in filled]
         return scan
 

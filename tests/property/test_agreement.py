@@ -570,3 +570,13 @@ def test_a_tracked_empty_folder_that_is_filled_from_below_is_no_entry(tmp_path: 
         assert (added.added, added.modified, added.removed) == (1, 0, 1)
         (added,) = repo.add(["data"])
         assert not added.changed
+
+
+def test_a_folder_of_what_comes_to_be_ignored_is_an_empty_one(tmp_path: Path) -> None:
+    model = Model(tmp_path, 13)
+    model.put(model.data / "x" / "b" / "new")
+    model.put(model.data / "x" / "b" / "newer")
+    seen_by(tmp_path)
+    (tmp_path / IGNORE_FILE).write_text("/data/x/b\n")
+    (one,) = seen_by(tmp_path)
+    assert one["added"] == ["x"]
