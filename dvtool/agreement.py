@@ -8,6 +8,7 @@ entries lie in such folders is not loaded.
 
 from __future__ import annotations
 
+import os
 import stat
 from bisect import bisect_right
 from collections import Counter
@@ -102,13 +103,31 @@ class Agreement:
 
     def scan_rest(self, project: Project, content_at: ContentAt | None) -> Scan:
         """Look at all that is not in folders known to be the same."""
-        return scan_rest(
+        filled = self._filled()
+        for folder in [one for one, glance in self.same.items() if one and not glance.entries]:
+            # It may be an entry itself, and not, or only by ignore rules of now, be empty.
+            if folder not in filled:
+                del self.same[folder]
+        scan = scan_rest(
             project,
             self.target,
             self.starts(),
             self.same,
             content_at=content_at,
         )
+        if scan.left_out and scan.empty_folders:
+            # Rules may leave out all that a folder has, also what is tracked, and not looked at.
+            scan.empty_folders = [path for path in scan.empty_folders if path not in filled]
+        return scan
+
+    def _filled(self) -> set[str]:
+        """Return the folders above those known to be the same that have entries."""
+        filled: set[str] = set()
+        for folder, glance in self.same.items():
+            while folder and glance.entries:
+                folder = folder_of(folder)
+                filled.add(folder)
+        return filled
 
     def starts(self) -> Iterator[str]:
         """Yield the folders from which the rest of the target is to be walked."""
@@ -136,9 +155,10 @@ def agree(
     """
     shards = _keys(manifest)
     others = _keys(before) if before is not None else shards
+    glances = project.statcache.glances(target)
     known = {
         folder[len(target) + 1 :]: glance
-        for folder, glance in project.statcache.glances(target).items()
+        for folder, glance in glances.items()
         if (shards >= glance.entries.keys() or others >= glance.entries.keys())
         and (glance.tracked or not tracked)
     }
@@ -150,6 +170,8 @@ def agree(
     found.same = {
         one: known[one] for one, look in zip(folders, looks, strict=True) if look == known[one].look
     }
+    unseen = [place for place, look in zip(places, looks, strict=True) if look is None]
+    _forget_gone(project, [*unseen, *(glances.keys() - set(places))])
     if before is not None:
         _turn(project, found, before)
     _settle(project, found)
@@ -195,6 +217,16 @@ def agreeing(
         return None
     known = agree(project, target, manifest, before=before, tracked=True)
     return known if known.same else None
+
+
+def _forget_gone(project: Project, places: Iterable[str]) -> None:
+    """Forget those of the folders that are there no more: each new name would add to what is kept.
+
+    Others, as of another branch, may come to be of use again.
+    """
+    gone = [place for place in places if not os.path.isdir(project.absolute(place))]
+    if gone:
+        project.statcache.forget_glances(gone)
 
 
 def _settle(project: Project, found: Agreement) -> None:

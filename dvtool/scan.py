@@ -20,7 +20,7 @@ from dvtool.opener import READ_FLAGS, Opener, reason
 from dvtool.project import Project, workspace_path
 from dvtool.selection import Selection
 from dvtool.statcache import Seen, SeenFolder, now_ns, seen_file, seen_other
-from dvtool.workspace import is_executable
+from dvtool.workspace import Ignore, is_executable
 
 if TYPE_CHECKING:
     import concurrent.futures as futures_of
@@ -147,13 +147,16 @@ def _look(
             via_link = True
         else:
             scan.links[path] = link
-    if found is not None and stat.S_ISDIR(found.st_mode):
-        if same:
-            scan.folders.update([inner] if inner else [])
+    if found is None:
+        return
+    if stat.S_ISDIR(found.st_mode):
         _walk(project, scan, inner, content_at, via_link=via_link, same=same)
-    elif found is not None and stat.S_ISREG(found.st_mode):
+    elif inner and not via_link and Ignore(project.root, place, is_folder=False).excluded:
+        scan.left_out = True
+        scan.links.pop(path, None)
+    elif stat.S_ISREG(found.st_mode):
         scan.files[path] = stat_of(found)
-    elif found is not None and path not in scan.links:
+    elif path not in scan.links:
         scan.faults.append((path, "is neither a file nor a folder"))
 
 
@@ -183,10 +186,12 @@ def scan_selected(
 def find_left_out(project: Project, scan: Scan, paths: Iterable[str]) -> None:
     """Look for tracked paths that ignore rules kept out of the scan: those rules are for others.
 
-    As with git, what is tracked stays tracked when a rule comes to match it.
+    As with git, what is tracked stays tracked when a rule comes to match it. So a folder in the
+    place of a tracked path counts as an empty one: all else in it is left out.
     """
     if not scan.left_out:
         return
+    filled: set[str] = set()
     for path in paths:
         if path in scan.files or path in scan.links or path in scan.folders:
             continue
@@ -202,10 +207,10 @@ def find_left_out(project: Project, scan: Scan, paths: Iterable[str]) -> None:
             scan.links[path] = project.workspace.read_link(place) or ""
         elif stat.S_ISDIR(found.st_mode):
             scan.folders.add(path)
-        parent = path.rpartition("/")[0]
-        while parent:
-            scan.folders.add(parent)
-            parent = parent.rpartition("/")[0]
+            scan.empty_folders.extend([path] if path != SELF else [])
+        filled.update(_above(path))
+    scan.folders |= filled - {SELF}
+    scan.empty_folders = [path for path in scan.empty_folders if path not in filled]
 
 
 def refuse_unreadable(scan: Scan, paths: Iterable[str]) -> None:
@@ -272,7 +277,7 @@ def _walk(
     for folder in walk:
         path = "/".join(part for part in (inner, folder.path) if part)
         prefix = path + "/" if path else ""
-        if path:
+        if path and not folder.excluded:
             scan.folders.add(path)
             if folder.empty:
                 scan.empty_folders.append(path)
@@ -483,6 +488,7 @@ def save_each_seen(
             folder, _, name = workspace_path(target, path).rpartition("/")
             by_folder.setdefault(folder, {})[name] = seen
         rows: dict[str, SeenFolder] = project.statcache.folders(by_folder)
+        lost = {folder for folder, names in by_folder.items() if None in names.values()}
         for folder, names in by_folder.items():
             row = rows.setdefault(folder, {})
             for name, seen in names.items():
@@ -490,7 +496,7 @@ def save_each_seen(
                     row.pop(name, None)
                 else:
                     row[name] = seen
-        project.statcache.save(rows)
+        project.statcache.save(rows, lost=lost)
 
 
 def tracked_other(link: str = "") -> Seen:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TypeAlias
 
@@ -29,6 +29,8 @@ GLANCES = "CREATE TABLE IF NOT EXISTS glances (path TEXT PRIMARY KEY, glance BLO
 TICK_NS = 10_000_000
 """Kernels stamp files from a clock that moves in ticks of up to 10 ms."""
 WHOLE_SECOND_NS = 1_000_000_000
+_BELOW = "path = ? OR (path > ? AND path < ?)"
+"""Whether a path is at or below another; see `_below`."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -61,7 +63,7 @@ class Glance(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A folder that was seen to be as a manifest says: what `dvtool.look` showed of it then.
 
     It stays true whatever happens later: a shard never changes, and a file whose stat is the same
-    has the same content.
+    has the same content. Only `tracked` may cease to be: the glance goes with what it was said of.
     """
 
     look: Digest
@@ -123,6 +125,10 @@ def link_digest(link: str) -> Digest:
     return digest_of(link.encode("utf-8", "surrogateescape"))
 
 
+def _below(path: str) -> tuple[str, str, str]:
+    return path, path + "/", path + "0"  # "0" is the character after "/"
+
+
 def now_ns() -> int:
     """Return the wall clock that file stamps are compared with."""
     return time.time_ns()
@@ -167,8 +173,7 @@ class StatCache:
         """Yield the known folders at and below `path`, one at a time."""
         try:
             rows = self._connection().execute(
-                "SELECT path, seen FROM folders WHERE path = ? OR (path > ? AND path < ?)",
-                (path, path + "/", path + "0"),  # "0" is the character after "/"
+                f"SELECT path, seen FROM folders WHERE {_BELOW}", _below(path)
             )
             for name, seen in rows:
                 yield name, _decoder.decode(seen)
@@ -205,8 +210,7 @@ class StatCache:
         """Return what is remembered of the folders at and below `path`."""
         try:
             rows = self._connection().execute(
-                "SELECT path, glance FROM glances WHERE path = ? OR (path > ? AND path < ?)",
-                (path, path + "/", path + "0"),
+                f"SELECT path, glance FROM glances WHERE {_BELOW}", _below(path)
             )
             return {name: _glance_decoder.decode(glance) for name, glance in rows}
         except _UNREADABLE:
@@ -222,23 +226,41 @@ class StatCache:
                     sorted((path, msgspec.msgpack.encode(one)) for path, one in glances.items()),
                 )
 
-    def save(self, folders: Mapping[str, SeenFolder]) -> None:
-        """Replace what is known of these folders; an empty one is forgotten."""
+    def forget_glances(self, paths: Iterable[str]) -> None:
+        """Forget how these folders agreed with a manifest."""
+        self._write([], [], paths)
+
+    def save(self, folders: Mapping[str, SeenFolder], *, lost: Collection[str] = ()) -> None:
+        """Replace what is known of these folders; an empty one is forgotten.
+
+        Those of them that have `lost` a name, and the empty ones, lose their glances as well.
+        """
+        gone = [path for path, seen in folders.items() if not seen]
         self._write(
             sorted((path, msgspec.msgpack.encode(seen)) for path, seen in folders.items() if seen),
-            [path for path, seen in folders.items() if not seen],
+            gone,
+            {*gone, *lost},
         )
 
     def forget_below(self, path: str) -> None:
         """Forget a folder and all below it."""
-        self._write([], list(self.folders_below(path)))
+        with contextlib.suppress(*_UNREADABLE):
+            db = self._connection()
+            with db:
+                for table in ("folders", "glances"):
+                    db.execute(f"DELETE FROM {table} WHERE {_BELOW}", _below(path))
 
-    def _write(self, rows: list[tuple[str, bytes]], gone: Iterable[str]) -> None:
+    def _write(
+        self, rows: list[tuple[str, bytes]], gone: Iterable[str], glances_gone: Iterable[str]
+    ) -> None:
         with contextlib.suppress(*_UNREADABLE):
             db = self._connection()
             with db:
                 db.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?)", rows)
                 db.executemany("DELETE FROM folders WHERE path = ?", [(path,) for path in gone])
+                db.executemany(
+                    "DELETE FROM glances WHERE path = ?", [(path,) for path in glances_gone]
+                )
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:
@@ -264,6 +286,7 @@ class StatCache:
             if version != VERSION:
                 with db:
                     db.execute("DROP TABLE IF EXISTS folders")
+                    db.execute("DROP TABLE IF EXISTS glances")
                     db.execute(
                         "CREATE TABLE folders (path TEXT PRIMARY KEY, seen BLOB) WITHOUT ROWID"
                     )

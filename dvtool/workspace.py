@@ -72,6 +72,8 @@ class Folder(msgspec.Struct):
     """Those of `folders` that are symlinks to follow."""
     left_out: bool = False
     """Whether ignore rules left something out."""
+    excluded: bool = False
+    """Whether they leave out the folder itself, where a walk began: then that is all of it."""
     unfinished: list[str] = msgspec.field(default_factory=list)
     """Files that an interrupted write left; they count for nothing else."""
     faults: list[tuple[str, str]] = msgspec.field(default_factory=list)
@@ -192,11 +194,15 @@ class Workspace:
 
         Those for which `skip` says so are named in the folder above them, and no more.
 
-        `.dvignore` files of the folders on the way and of those walked apply, in gitignore syntax.
+        `.dvignore` files of the folders on the way and of those walked apply, in gitignore syntax;
+        one that leaves out `path` itself leaves a lone `excluded` folder.
         A symlink for which `follow` says so counts as what it points to, and with `via_link` one
         at `path` itself; no other is followed, also if it takes a folder's place meanwhile.
         """
         ignored = Ignore(self.root, path)
+        if ignored.excluded:
+            yield Folder("", left_out=True, excluded=True)
+            return
         pending: list[_Pending] = [_Pending("", via_link, frozenset())]
         with Opener(self.root) as opener:
             while pending:
@@ -605,7 +611,7 @@ def _is_at(held: _Held, name: str, above: int) -> bool:
 class Ignore:
     """The `.dvignore` rules that apply within one target, in gitignore syntax."""
 
-    def __init__(self, root: str, target: str) -> None:
+    def __init__(self, root: str, target: str, *, is_folder: bool = True) -> None:
         self.target = target
         self._rules: dict[str, tuple[_Rule, ...]] = {}
         self._excluded = False
@@ -616,7 +622,9 @@ class Ignore:
                 folder = "/".join(parts[:depth])
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                     self.enter(folder, opener.folder(folder))
-                self._excluded = self._excluded or self._verdict(parts[: depth + 1], is_folder=True)
+                on_the_way = is_folder or depth < len(parts) - 1
+                if self._verdict(parts[: depth + 1], is_folder=on_the_way):
+                    self._excluded = True
 
     @property
     def excluded(self) -> bool:

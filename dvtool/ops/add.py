@@ -144,9 +144,10 @@ def add(
     Errors leave manifest and git's index as they were. Content read so far may stay in the store,
     where the next `add` finds it.
     """
-    if Ignore(project.root, workspace_path(request.target, request.inner or SELF)).excluded:
+    place = workspace_path(request.target, request.inner or SELF)
+    if Ignore(project.root, place).excluded:
         raise UsageError(
-            f"{IGNORE_FILE} says to leave out {printable(request.target)}",
+            f"{IGNORE_FILE} says to leave out {printable(place)}",
             hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
         )
     before = _manifest_before(project, request.target)
@@ -173,9 +174,13 @@ def add(
     _publish(project, request, built, untrack=untrack, stage=stage)
     racy = _remember(project, scan, fresh, step.removed)
     if not request.inner:
-        _agree(project, scan, built.manifest, step.left, racy, removals)
+        _agree(project, scan, built.manifest, [*step.left, *racy])
         if known is not None and built.manifest.shards:
             carry_over(project, known, step.changed, built)
+        # Without `known`, what never was here is not among what was `left`.
+        if not step.left and (known is not None or before is None):
+            held = (ref.digest for ref in built.manifest.shards)
+            project.store.db.add_held_shards(held, removals)
     result.files, result.bytes = built.manifest.files, built.manifest.bytes
     return result
 
@@ -207,24 +212,16 @@ def _is_there(scan: Scan, path: str) -> bool:
     return path in scan.files or path in scan.links or path in scan.folders
 
 
-def _agree(
-    project: Project,
-    scan: Scan,
-    manifest: Manifest,
-    left: Sequence[str],
-    racy: Sequence[str],
-    removals: int,
-) -> None:
-    """Remember that the workspace is as the new manifest says, except for the entries `left`.
+def _agree(project: Project, scan: Scan, manifest: Manifest, doubtful: Sequence[str]) -> None:
+    """Remember that the workspace is as the new manifest says.
 
-    Of `racy` files, which are as it says, the stat does not tell a later change.
+    Not so the `doubtful`: entries that were left, unlike the workspace, and racy files, of which
+    the stat does not tell a later change.
     """
     if not manifest.shards:
         return
     counts = entries_by_folder(chain(scan.files, scan.links, scan.empty_folders), manifest)
-    remember(project, scan, counts, [*left, *racy], stored=scan.digests)
-    if not left:
-        project.store.db.add_held_shards((ref.digest for ref in manifest.shards), removals)
+    remember(project, scan, counts, doubtful, stored=scan.digests)
 
 
 def _anywhere(_: str) -> bool:

@@ -160,11 +160,12 @@ def _look(
         every = entries | old if old else entries
         return entries, scan_target(project, target, content_at=content_of(every)), None
     known.check_nesting(project)
+    entries = known.wanted | dict.fromkeys(known.empty, Entry(dir=True))
+    scan = known.scan_rest(project, content_of(entries | old))
+    # Whether a folder is empty does not show in a look at the one above it.
     for path in [path for path in old if folder_of(path) in known.same and not old[path].dir]:
         del old[path]
-    # Whether a folder is empty does not show in a look at the one above it.
-    entries = known.wanted | dict.fromkeys(known.empty, Entry(dir=True))
-    return entries, known.scan_rest(project, content_of(entries | old)), known
+    return entries, scan, known
 
 
 def _only_before(
@@ -297,16 +298,8 @@ def plan_following(
     removed if it is as one of `olds` has it and its content is in the store. Content that is not
     in the store is `missing`; no loss is planned, so there is nothing to refuse.
     """
-    load = project.store.held_shard
-    want: dict[str, Entry | None] = {}
-    known: dict[str, list[Entry]] = {}
     sides: Sequence[Manifest | None] = olds or (None,)
-    for old in sides:
-        before, after = differing(old, wanted, load)
-        for path in before.keys() | after.keys():
-            if before.get(path) != after.get(path):
-                want[path] = after.get(path)
-                known.setdefault(path, []).extend([before[path]] if path in before else [])
+    want, known = _changed(project, sides, wanted)
     new = {path: entry for path, entry in sorted(want.items()) if entry is not None}
     check_nesting(new, target)
     there = new | {path: entries[0] for path, entries in known.items() if entries}
@@ -316,13 +309,14 @@ def plan_following(
     else:
         same.check_nesting(project)
         scan = same.scan_rest(project, content_of(there))
+    find_left_out(project, scan, there)
+    if same is not None:
         want = {
             path: entry
             for path, entry in want.items()
             # Whether a folder is empty does not show in a look at the one above it.
             if folder_of(path) not in same.same or (entry is None and path in scan.folders)
         }
-    find_left_out(project, scan, there)
     hash_files(project, scan, [path for path in scan.files if path in want])
     result = Following(Plan(target, scan, keep_folders=folders_above(new)), gone=wanted is None)
     if same is not None:
@@ -336,6 +330,21 @@ def plan_following(
     if wanted is not None and wanted.kind == "dir" and not olds:
         result.plan.make_target = not result.missing
     return result
+
+
+def _changed(
+    project: Project, olds: Sequence[Manifest | None], wanted: Manifest | None
+) -> tuple[dict[str, Entry | None], dict[str, list[Entry]]]:
+    """Return what is wanted at each path that differs, and what the others have there."""
+    want: dict[str, Entry | None] = {}
+    known: dict[str, list[Entry]] = {}
+    for old in olds:
+        before, after = differing(old, wanted, project.store.held_shard)
+        for path in before.keys() | after.keys():
+            if before.get(path) != after.get(path):
+                want[path] = after.get(path)
+                known.setdefault(path, []).extend([before[path]] if path in before else [])
+    return want, known
 
 
 def _held_agreement(

@@ -85,6 +85,10 @@ def _differing_workspace(
     for path in known.empty & (now.keys() - wanted.keys()):
         if path not in listed:  # an empty folder that both sides have
             del now[path]
+    for path in (known.empty & scan.folders).difference(scan.empty_folders):
+        now.pop(path, None)  # something lies in it
+        if path not in listed:
+            old[path] = Entry(dir=True)
     # What the two manifests share stands for the commit's side as well.
     old = {path: entry for path, entry in wanted.items() if path not in listed} | old
     return old, now

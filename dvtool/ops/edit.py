@@ -314,6 +314,7 @@ def _finish_entries(
     entries = _at_or_below(project, target, manifest, inner)
     moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}
     scan = scan_target(project, target, inner=new)
+    find_left_out(project, scan, moved)
     hash_files(project, scan, scan.files)
     if not scan.files or any(moved.get(path) != file_entry(scan, path) for path in scan.files):
         return False  # something else that stands there

@@ -247,3 +247,30 @@ def test_add_of_many_files_begins_workers_anew(work: Work) -> None:
     work.commit()
     assert work.dv("status").out.startswith("Clean: 1 target, 20 files")
     work.dv("fsck")
+
+
+def test_a_rule_that_comes_to_match_what_is_tracked_changes_nothing(data: Work) -> None:
+    """As in git: rules are for what is not tracked, be it a file, an empty folder or a whole."""
+    (data.root / "data/images/empty").mkdir()
+    (data.root / "data/images/below/empty").mkdir(parents=True)
+    data.dv("add", "data/images")
+    data.commit()
+    data.write("data/.dvignore", "empty\nbelow\nsub/*\na.txt\n")
+    assert data.dv("diff").out == "no difference\n"
+    assert data.dv("status", "--exit-code").out.startswith("Clean")
+    assert "unchanged" in data.dv("add", "data/images").out
+    # What is new in such a folder is no entry.
+    data.write("data/images/empty/new", "new")
+    assert data.dv("diff").out == "no difference\n"
+    assert data.dv("status", "--exit-code").out.startswith("Clean")
+    assert "unchanged" in data.dv("add", "data/images").out
+    # What is gone is gone.
+    (data.root / "data/images/below/empty").rmdir()
+    ran = data.dv("status", "--json")
+    assert ran.json["targets"][0]["deleted"] == ["below/empty"]
+    assert "1 removed" in data.dv("add", "data/images").out
+
+
+def test_what_add_refuses_for_a_rule_is_named(data: Work) -> None:
+    data.write("data/.dvignore", "sub\n")
+    assert "leave out data/images/sub" in data.dv("add", "data/images/sub", code=2).err

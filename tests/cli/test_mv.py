@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.conftest import Work
 
 
@@ -57,3 +59,13 @@ def test_mv_into_a_folder_that_was_tracked_as_empty(data: Work) -> None:
         "is not a folder"
         in data.dv("mv", "data/images/sub/c.txt", "data/images/sub/b.txt/c.txt", code=2).err
     )
+
+
+@pytest.mark.parametrize("name", ["sub", "a.txt"])
+def test_a_move_that_was_cut_off_is_finished_where_rules_leave_out(data: Work, name: str) -> None:
+    data.write("data/.dvignore", "*.tmp\n")
+    (data.root / "data/images" / name).rename(data.root / "data/images/new.tmp")
+    data.dv("mv", f"data/images/{name}", "data/images/new.tmp")
+    ran = data.dv("status", "--json")
+    assert [one["deleted"] + one["added"] for one in ran.json["targets"]] == [[], []]
+    assert any(path.startswith("new.tmp") for path in data.dv("ls", "data/images").out.split("/"))

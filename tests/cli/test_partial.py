@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dvtool import manifest
 from dvtool.manifest import Entries, Entry, build, encode, in_order
 from dvtool.repo import Repo
 from dvtool.store.local import LocalStore
@@ -293,3 +294,27 @@ def test_what_was_fetched_in_parts_needs_no_index_to_be_found(work: Work) -> Non
     shutil.rmtree(work.root.parent / "remote")
     clone.dv("checkout", "--no-fetch", "--", "d/one")
     assert clone.read("d/one") == noise(300_000, ord("o"))
+
+
+def test_what_is_not_here_is_not_taken_for_stored(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest, "SHARD_ENTRIES_AVERAGE", 8)
+    monkeypatch.setattr(manifest, "INLINE_ENTRIES_MAX", 20)
+    for number in range(60):
+        work.write(f"data/{number:03}", f"content {number}")
+    work.dv("add", "data")
+    work.commit()
+    work.dv("push")
+    clone = work.clone()
+    with Repo.open(str(work.root)) as repo:
+        shard = repo.project.manifest("data").shards[2]
+        paths = list(repo.project.store.load_shard(shard))
+    clone.dv("pull", "--", *(f"data/{path}" for path in paths))
+    clone.write(f"data/{paths[1]}", "changed")
+    clone.dv("add", "data")
+    with Repo.open(str(clone.root)) as repo:
+        refs = repo.project.manifest("data").shards
+        here = {ref.digest for ref in refs if repo.project.store.has_shard(ref.digest)}
+        assert 0 < len(here) < len(refs)
+        assert repo.project.store.db.held_shards(ref.digest for ref in refs) <= here

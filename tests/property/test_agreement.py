@@ -16,21 +16,33 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from dvtool import manifest as manifests
 from dvtool import statcache
 from dvtool.digest import digest_of
-from dvtool.errors import InputError, ManifestError, UnsavedError
-from dvtool.manifest import Entry, ShardRef, build, encode
+from dvtool.errors import InputError, ManifestError, UnsavedError, UsageError
+from dvtool.manifest import Entries, Entry, Manifest, ShardRef, build, encode
+from dvtool.ops import add as add_ops
+from dvtool.ops import diff as diff_ops
 from dvtool.ops import status as status_ops
+from dvtool.ops.add import Added
+from dvtool.ops.status import TargetStatus
+from dvtool.project import Project
 from dvtool.repo import Repo
+from dvtool.scan import content_of, find_left_out, scan_target
 from dvtool.statcache import StatCache
 from dvtool.store.local import PACKS, LocalStore
 from dvtool.store.mending import rebuild
-from dvtool.workspace import Workspace
+from dvtool.workspace import IGNORE_FILE, Workspace
 
 FILES = 60
 STEPS = 25
+SEEDS = int(os.environ.get("DV_TEST_AGREEMENT_SEEDS", "6"))
+RULES = (
+    *("f0*", "*1", "!f03", "!f1*", "link", "empty", "a/", "b", "/a", "a/b", "!a", "!b/", "**/B"),
+    *("a-b/**", "*", "!*/", "f2?"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +80,13 @@ class Model:
         return self.data.joinpath(*(part for part in parts if part))
 
     def files(self) -> list[Path]:
-        return sorted(path for path in self.data.rglob("*") if path.is_file())
+        """Return all files but those with rules."""
+        return sorted(
+            path for path in self.data.rglob("*") if path.is_file() and path.name != IGNORE_FILE
+        )
+
+    def rules(self) -> list[Path]:
+        return sorted(self.root.rglob(IGNORE_FILE))
 
     def write(self) -> None:
         path = self.folder() / f"f{self.random.randrange(30):02}"
@@ -124,11 +142,85 @@ class Model:
             os.rename(other, one)
             os.rename(self.data / "swap", other)
 
+    def ignore(self) -> None:
+        """Write rules, which may come to match what is tracked; in the target or above it."""
+        folder = self.random.choice((self.root, self.data, self.folder(), self.folder()))
+        rules = self.random.sample(RULES, self.random.randint(1, 3))
+        if folder == self.root:
+            rules = [rule for rule in rules if rule != "*"]  # which would leave out the target
+        self.size += 1
+        if folder.is_dir() and not folder.is_symlink():
+            lines = [*rules, "#" * self.size]  # of a size that it never had
+            (folder / IGNORE_FILE).write_text("\n".join(lines))
+
+    def ignore_no_more(self) -> None:
+        for path in self.rules():
+            if self.random.random() < 0.6:
+                path.unlink()
+
+    def rm_and_add(self) -> None:
+        with Repo.open(str(self.root)) as repo:
+            repo.rm(["data"])
+        self.add()
+        self.some_go()
+
+    def rm_and_back(self) -> None:
+        self.commit()
+        with Repo.open(str(self.root)) as repo:
+            repo.rm(["data"])
+        self.git("reset", "-q", "--hard")
+        if self.random.random() < 0.7:
+            self.add()
+        self.some_go()
+
+    def rm_part(self) -> None:
+        path = self.random.choice(self.files())
+        path = self.random.choice((path, path.parent))
+        data = self.random.random() < 0.5
+        with Repo.open(str(self.root)) as repo, contextlib.suppress(UsageError):
+            if path != self.data:
+                repo.rm([str(path)], data=data, force=True)
+        self.some_go()
+
+    def mv_part(self) -> None:
+        path = self.random.choice(self.files())
+        path = self.random.choice((path, path.parent))
+        self.size += 1
+        # Not to what is there, nor below a file.
+        with Repo.open(str(self.root)) as repo, contextlib.suppress(UsageError, UnsavedError):
+            if path != self.data:
+                repo.mv(str(path), str(self.folder() / f"m{self.size}"))
+        self.some_go()
+
+    def mv(self) -> None:
+        with Repo.open(str(self.root)) as repo:
+            repo.mv("data", "other")
+            if self.random.random() < 0.5:
+                repo.status()
+            repo.mv("other", "data")
+        self.some_go()
+
+    def some_go(self) -> None:
+        for _ in range(self.random.randrange(3)):
+            self.remove()
+
     def add(self) -> None:
+        other = self.root.parent / f"{self.root.name}-as-plain"
+        shutil.copytree(self.root, other, symlinks=True)
+        with plainly(), Repo.open(str(other)) as repo:
+            (expected,) = repo.add(["data"])
+            text = encode(repo.project.manifest("data"))
+            tracked = all_tracked(repo)
         with Repo.open(str(self.root)) as repo:
             (added,) = repo.add(["data"])
-            assert added.files > 10
-            assert encode(repo.project.manifest("data")) == encode(self.plain_manifest(repo))
+            assert counts_of(added) == counts_of(expected)
+            assert encode(repo.project.manifest("data")) == text
+            assert all_tracked(repo) == tracked
+            if not self.rules():
+                assert text == encode(self.plain_manifest(repo))
+            (again,) = repo.add(["data"])
+            assert not again.changed
+        shutil.rmtree(other)
 
     def plain_manifest(self, repo: Repo) -> manifests.Manifest:
         """Return the manifest that a look at everything makes; what is absent stays in it."""
@@ -152,7 +244,8 @@ class Model:
     def add_part(self) -> None:
         path = self.random.choice(self.files()).parent
         if path != self.data:
-            with Repo.open(str(self.root)) as repo:
+            # What rules leave out is refused.
+            with Repo.open(str(self.root)) as repo, contextlib.suppress(UsageError):
                 repo.add([str(path)])
 
     def commit(self) -> None:
@@ -185,7 +278,8 @@ class Model:
             *(self.write, self.change, self.touch, self.mode, self.remove, self.remove_folder),
             *(self.empty_folder, self.link, self.folder_becomes_file, self.swap, self.add),
             *(self.add, self.add_part, self.commit, self.checkout, self.checkout_before),
-            *(self.forget_files, self.look),
+            *(self.forget_files, self.look, self.ignore, self.ignore, self.ignore_no_more),
+            *(self.rm_and_add, self.rm_and_back, self.rm_part, self.mv_part, self.mv),
         )
         verb = self.random.choice(verbs)
         while len(self.files()) < 20:
@@ -194,27 +288,93 @@ class Model:
         return verb.__name__
 
 
+def all_tracked(repo: Repo) -> set[str]:
+    """Return all that the statcache knows to have been added or checked out."""
+    return {
+        f"{folder}/{name}"
+        for folder, row in repo.project.statcache.folders_below("data").items()
+        for name, seen in row.items()
+        if seen.tracked
+    }
+
+
+def counts_of(added: Added) -> tuple[int, int, int, int, int]:
+    return added.added, added.modified, added.removed, added.files, added.bytes
+
+
 def seen_by(root: Path) -> list[dict[str, object]]:
     with Repo.open(str(root)) as repo:
         return [asdict(one) for one in repo.status()]
 
 
-def seen_without_glances(root: Path) -> list[dict[str, object]]:
+def compared_by(root: Path) -> list[tuple[str, str, str | None]]:
+    with Repo.open(str(root)) as repo:
+        return sorted(
+            (change.change, change.path, change.source)
+            for one in repo.diff()
+            for change in one.differences
+        )
+
+
+@contextlib.contextmanager
+def without_glances() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StatCache, "glances", lambda *_: {})
         patch.setattr(StatCache, "save_glances", lambda *_: None)
+        yield
+
+
+def seen_without_glances(root: Path) -> list[dict[str, object]]:
+    with without_glances():
         return seen_by(root)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_status_and_add_are_as_without_glances(tmp_path: Path, seed: int) -> None:
-    model = Model(tmp_path, seed)
+@contextlib.contextmanager
+def plainly() -> Iterator[None]:
+    """Let large targets be looked at as small ones are."""
+    with without_glances(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(add_ops, "_agreement", lambda *_: None)
+        patch.setattr(status_ops, "_compare_large", _compare_plainly)
+        patch.setattr(diff_ops, "_differing_workspace", _differing_plainly)
+        yield
+
+
+def _compare_plainly(project: Project, manifest: Manifest, result: TargetStatus) -> None:
+    wanted = project.entries(manifest)
+    scan = scan_target(project, result.target, content_at=content_of(wanted))
+    find_left_out(project, scan, wanted)
+    scan.leave_unfilled(wanted)
+    status_ops.compare(project, scan, wanted, result)
+    result.faults = list(scan.faults)
+    result.added = sorted({*scan.files, *scan.links, *scan.empty_folders} - wanted.keys())
+
+
+def _differing_plainly(
+    project: Project, target: str, before: Manifest | None, manifest: Manifest
+) -> tuple[Entries, Entries]:
+    old = project.entries(before) if before else {}
+    return old, diff_ops.workspace_entries(project, target, manifest)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_status_diff_and_add_are_as_without_glances(tmp_path: Path, seed: int) -> None:
+    root = tmp_path / "work"
+    root.mkdir()
+    model = Model(root, seed)
     done = []
     for _ in range(STEPS):
         done.append(model.step())
-        first = seen_by(tmp_path)
-        assert first == seen_without_glances(tmp_path), done
-        assert first == seen_by(tmp_path), done
+        first, differences = seen_by(root), compared_by(root)
+        assert first == seen_without_glances(root), done
+        with plainly():
+            assert differences == compared_by(root), done
+            assert [sorted_by(one) for one in first] == [sorted_by(o) for o in seen_by(root)], done
+        assert first == seen_by(root), done
+
+
+def sorted_by(status: dict[str, object]) -> dict[str, object]:
+    """Return a status with its paths in order: which comes first is of no meaning."""
+    return {key: sorted(one) if isinstance(one, list) else one for key, one in status.items()}
 
 
 def there_is(data: Path) -> dict[str, object]:
@@ -252,7 +412,7 @@ def went_to(root: Path, how: str) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("how", ["checkout", "force", "follow"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_checkout_does_as_without_glances(tmp_path: Path, how: str, seed: int) -> None:
     model = Model(tmp_path / "one", seed)
     done: list[str] = []
@@ -340,7 +500,11 @@ def test_a_switch_costs_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyP
         here = sum(path.parent == changed.parent for path in model.files())
         # Besides the shards that differ, those with the other files of the changed folder.
         assert differ <= set(read) and len(set(read)) <= 2 + here < len(shards)
-        assert walked == [str(changed.parent.relative_to(tmp_path))]
+        folder = changed.parent.relative_to(tmp_path)
+        # Above it, folders that have nothing but folders may be looked into.
+        assert str(folder) in walked and set(walked) <= {
+            str(one) for one in (folder, *folder.parents)
+        }
 
 
 @pytest.mark.parametrize("above", ["file", "folder", "empty"])
@@ -445,3 +609,123 @@ def test_an_index_made_again_forgets_what_was_found_stored(tmp_path: Path) -> No
                 file.write(bytes(64))
         rebuild(store, usable=True)
         assert store.db.held_shards(shards) == set()
+
+
+def test_what_rm_forgot_is_remembered_again_by_add(tmp_path: Path) -> None:
+    model = Model(tmp_path, 5)
+    with Repo.open(str(tmp_path)) as repo:
+        repo.rm(["data"])
+    model.git("reset", "-q", "--hard")  # the manifest is there again
+    assert not seen_by(tmp_path)[0]["deleted"]
+    model.add()
+    gone = model.files()[0]
+    gone.unlink()
+    assert seen_by(tmp_path)[0]["deleted"] == [str(gone.relative_to(model.data))]
+
+
+def test_an_ignored_file_has_nothing_else_added(tmp_path: Path) -> None:
+    model = Model(tmp_path, 6)
+    (model.data / ".dvignore").write_text("*.tmp\n")
+    (model.data / "a" / "x.tmp").write_text("no entry")
+    with Repo.open(str(tmp_path)) as repo:
+        repo.add(["data"])
+    (model.data / "a-b" / "y.tmp").write_text("no entry")
+    model.put(model.data / "b" / "new")
+    for added in (1, 0):
+        with Repo.open(str(tmp_path)) as repo:
+            (done,) = repo.add(["data"])
+            assert (done.added, done.modified, done.removed) == (added, 0, 0)
+
+
+def test_a_folder_that_comes_to_be_ignored_is_no_entry(tmp_path: Path) -> None:
+    model = Model(tmp_path, 7)
+    (model.data / "a" / "q").mkdir()
+    (model.data / "a" / "q" / "f").write_text("no entry")
+    (tmp_path / ".dvignore").write_text("q\n*.tmp\n")
+    (model.data / "new.tmp").write_text("no entry")
+    model.git("add", ".dvignore")
+    seen_without_glances(tmp_path)
+    assert (model.data / "a").is_dir()
+    with Repo.open(str(tmp_path)) as repo:
+        for path in ("data", "data/a", "data/a/q", "data/a/q/f", "data/new.tmp"):
+            (one,) = repo.status([path])
+            assert not one.changed, path
+        (done,) = repo.add(["data"])
+        assert not done.changed
+
+
+def test_of_folders_that_are_gone_nothing_is_kept(tmp_path: Path) -> None:
+    model = Model(tmp_path, 9)
+    # A folder of no files has a glance that suits every manifest.
+    model.put(model.data / "only" / "folders" / "f")
+    model.put(model.data / "more" / "f")
+    model.add()
+    with StatCache(str(tmp_path / ".git/dv/statcache.db")) as cache:
+        before = cache.glances("data").keys()
+        assert {"data/only", "data/only/folders", "data/more"} <= before
+        # As of another branch, which has other shards.
+        (one,) = cache.glances("data/more").values()
+        cache.save_glances({"data/more": structs.replace(one, entries={bytes(16): 1})})
+    shutil.rmtree(model.data / "only")
+    shutil.rmtree(model.data / "more")
+    seen_by(tmp_path)
+    with StatCache(str(tmp_path / ".git/dv/statcache.db")) as cache:
+        assert cache.glances("data").keys() == before - {
+            *("data/only", "data/only/folders", "data/more")
+        }
+
+
+def test_a_folder_all_of_which_is_left_out_is_not_empty(tmp_path: Path) -> None:
+    model = Model(tmp_path, 10)
+    model.put(model.data / "a" / "x" / "y" / "f")
+    model.commit()
+    (model.data / "a" / "x" / IGNORE_FILE).write_text("*\n")
+    (one,) = seen_by(tmp_path)
+    assert (one["added"], one["modified"], one["deleted"]) == ([], [], [])
+    with Repo.open(str(tmp_path)) as repo:
+        assert not repo.add(["data"])[0].changed
+        assert repo.diff()[0].differences == []
+
+
+def test_a_tracked_empty_folder_that_is_filled_is_a_difference(tmp_path: Path) -> None:
+    model = Model(tmp_path, 11)
+    for name in ("x", "y"):
+        (model.data / name / "empty").mkdir(parents=True)
+    model.commit()
+    # Of x another manifest than HEAD's, of y the same.
+    model.put(model.data / "x" / "f")
+    model.add()
+    for name in ("x", "y"):
+        model.put(model.data / name / "empty" / "new")
+    found = compared_by(tmp_path)
+    assert ("removed", "x/empty", None) in found
+    assert ("removed", "y/empty", None) in found
+    with plainly():
+        assert compared_by(tmp_path) == found
+
+
+def test_a_tracked_empty_folder_that_is_filled_from_below_is_no_entry(tmp_path: Path) -> None:
+    model = Model(tmp_path, 12)
+    (model.data / "x" / "empty").mkdir(parents=True)
+    model.put(model.data / "x" / "f")
+    model.commit()
+    # In the folder itself there is nothing but a folder, which every manifest agrees with.
+    model.put(model.data / "x" / "empty" / "deep" / "new")
+    seen_by(tmp_path)
+    found = compared_by(tmp_path)
+    assert found == [("added", "x/empty/deep/new", None), ("removed", "x/empty", None)]
+    with Repo.open(str(tmp_path)) as repo:
+        (added,) = repo.add(["data"])
+        assert (added.added, added.modified, added.removed) == (1, 0, 1)
+        (added,) = repo.add(["data"])
+        assert not added.changed
+
+
+def test_a_folder_of_what_comes_to_be_ignored_is_an_empty_one(tmp_path: Path) -> None:
+    model = Model(tmp_path, 13)
+    model.put(model.data / "x" / "b" / "new")
+    model.put(model.data / "x" / "b" / "newer")
+    seen_by(tmp_path)
+    (tmp_path / IGNORE_FILE).write_text("/data/x/b\n")
+    (one,) = seen_by(tmp_path)
+    assert one["added"] == ["x"]

@@ -15,6 +15,7 @@ from dvtool.digest import digest_of
 from dvtool.statcache import (
     TICK_NS,
     WHOLE_SECOND_NS,
+    Glance,
     Seen,
     SeenFolder,
     StatCache,
@@ -183,6 +184,23 @@ def test_folders_below_are_those_and_no_namesakes(place: Path, place_asked: str)
             assert cache.folder(folder) == everything[folder]
 
 
+def glance(*names: str) -> Glance:
+    return Glance(DIGEST, {DIGEST[:16]: 2}, list(names), [], True)
+
+
+def test_a_glance_goes_with_what_it_was_said_of(place: Path) -> None:
+    both: SeenFolder = {"a": seen("a"), "b": seen("b")}
+    with StatCache(str(place)) as cache:
+        cache.save({"data": both, "data/x": both, "data/y": both, "data/z": both})
+        cache.save_glances({f"data/{name}" if name else "data": glance() for name in ("", *"xyz")})
+        cache.save({"data": both | {"c": seen("c")}, "data/x": {"a": seen("a")}}, lost={"data/x"})
+        assert cache.glances("data").keys() == {"data", "data/y", "data/z"}
+        cache.save({"data/y": {}})
+        assert cache.glances("data").keys() == {"data", "data/z"}
+        cache.forget_below("data/z")
+        assert cache.glances("data") == {"data": glance()}
+
+
 # --- damage ---------------------------------------------------------------------------------
 
 
@@ -241,11 +259,14 @@ def test_a_row_that_cannot_be_read_is_not_known(place: Path) -> None:
 
 def test_another_version_is_not_believed(place: Path) -> None:
     filled(place)
+    with StatCache(str(place)) as cache:
+        cache.save_glances({"data/7": glance()})
     with sqlite3.connect(place) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
     with StatCache(str(place)) as cache:
         assert cache.folders_below("data") == {}
+        assert cache.glances("data") == {}
     assert works(place)
 
 
