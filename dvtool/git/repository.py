@@ -603,10 +603,9 @@ class Git:
 
     def refuse_if_index_is_locked(self) -> None:
         """Raise a BusyError if another git is changing the index, before work relies on it."""
-        # In a hook of `git commit -a` the index is another file, named index.lock.
-        given = os.environ.get("GIT_INDEX_FILE")
-        index = os.path.join(self._worktree or "", given) if given else f"{self._git_dir}/index"
-        lock = f"{index}.lock"
+        # Asked of git: in a hook of `git commit -a` the index is another file, named index.lock.
+        index = self._run("rev-parse", "--path-format=absolute", "--git-path", "index")
+        lock = os.fsdecode(index.stdout).removesuffix("\n") + ".lock"
         if os.path.lexists(lock):
             raise BusyError(
                 f"another git process is at work in this repository ({printable(lock)}); "
