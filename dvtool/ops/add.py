@@ -173,9 +173,9 @@ def add(
     built = step.built
     _publish(project, request, built, untrack=untrack, stage=stage)
     racy = _remember(project, scan, fresh, step.removed)
-    if not request.inner:
+    if built.manifest.shards and not request.inner:
         _agree(project, scan, built.manifest, [*step.left, *racy])
-        if known is not None and built.manifest.shards:
+        if known is not None:
             carry_over(project, known, step.changed, built)
         # Without `known`, what never was here is not among what was `left`.
         if not step.left and (known is not None or before is None):
@@ -218,8 +218,6 @@ def _agree(project: Project, scan: Scan, manifest: Manifest, doubtful: Sequence[
     Not so the `doubtful`: entries that were left, unlike the workspace, and racy files, of which
     the stat does not tell a later change.
     """
-    if not manifest.shards:
-        return
     counts = entries_by_folder(chain(scan.files, scan.links, scan.empty_folders), manifest)
     remember(project, scan, counts, doubtful, stored=scan.digests)
 
