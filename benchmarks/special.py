@@ -125,8 +125,7 @@ def versions_step(steps: Steps, place: Place, step: str) -> tuple[Command, ...]:
     if step == LOG:
         return (run(place.repo, "dv", "log", "data"),)
     if step == BACK:
-        back = run(place.repo, "git", "checkout", "-q", "main~1")
-        return (back, run(place.repo, "dv", "checkout"))
+        return (run(place.repo, "git", "checkout", "-q", "main~1"),)
     return steps[step]
 
 

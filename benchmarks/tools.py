@@ -138,8 +138,9 @@ def dv(place: Place) -> Steps:
         CHECKOUT_AGAIN: (run(clone, "dv", "checkout"),),
         ADD_EDIT: (run(repo, "dv", "add", "data"),),
         PUSH_EDIT: (run(repo, "dv", "push"),),
-        BACK: (run(repo, "git", "checkout", "-q", "before"), run(repo, "dv", "checkout")),
-        FORTH: (run(repo, "git", "checkout", "-q", "main"), run(repo, "dv", "checkout")),
+        # The hook that `dv init` put in place brings the data in step.
+        BACK: (run(repo, "git", "checkout", "-q", "before"),),
+        FORTH: (run(repo, "git", "checkout", "-q", "main"),),
     }
 
 
@@ -281,7 +282,14 @@ def git(place: Place) -> Steps:
 TOOLS = {
     tool.name: tool
     for tool in (
-        Tool("dv", "dvtool", dv, ("dv", "--version"), ".git/dv"),
+        Tool(
+            "dv",
+            "dvtool",
+            dv,
+            ("dv", "--version"),
+            ".git/dv",
+            note="a switch is `git checkout`: its hook brings the data in step",
+        ),
         Tool("dvc", "DVC", dvc, ("dvc", "--version"), ".dvc/cache"),
         Tool(
             "git-lfs",

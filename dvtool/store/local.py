@@ -11,6 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from dvtool.atomic import (
@@ -29,6 +30,8 @@ from dvtool.manifest import Entries, ShardRef, ShardText, decode_shard
 from dvtool.opener import Stamp
 
 if TYPE_CHECKING:
+    import concurrent.futures as futures_of
+
     import filelock
 
     from dvtool import pack as pack_format
@@ -37,7 +40,10 @@ if TYPE_CHECKING:
     from dvtool.shard import RemotePack
     from dvtool.store import database as databases
     from dvtool.store.database import Database
+
+    _Frame: TypeAlias = futures_of.Future[bytes | memoryview]
 else:
+    futures_of = later("concurrent.futures")
     filelock = later("filelock")
     pack_format = later("dvtool.pack")
     shard_format = later("dvtool.shard")
@@ -48,6 +54,11 @@ LOST = ".lost"
 """Suffix of a note in `ASIDE`: the chunks that were lost with a pack, digest after digest."""
 LOCK_WAIT_S = 30
 OPEN_PACKS_MAX = 32
+AHEAD_MIN_BYTES = 16 << 20
+AHEAD_CHUNKS = 6
+PACKED_SHARE_MAX = 0.95
+"""Files from this size on that became this small are unpacked ahead. With others there is too
+little to do in a thread for what it costs."""
 KEPT_ENTRIES_MAX = 32_768
 """About 10 MB of entries stay in memory between two looks at them."""
 STALE_TEMP_S = 2 * 24 * 3600
@@ -523,6 +534,8 @@ class ContentReader:
         self._raw: bytes | memoryview = b""
         self._places: dict[Digest, tuple[int, Placement]] = {}
         self._chunks: dict[Digest, tuple[Digest, ...]] = {}
+        self._ahead: tuple[tuple[int, int], _Frame] | None = None
+        """Which frame was last begun to be read in a thread."""
 
     def __enter__(self) -> ContentReader:
         return self
@@ -599,16 +612,56 @@ class ContentReader:
             return
         whole = hasher()
         previous: memoryview | None = None
-        for chunk in chunks:
+        for raw, place in self._in_order(chunks):
             if previous is not None:
                 yield previous
-            raw, place, _ = self._found(chunk)
             previous = memoryview(raw)[place.start :][: place.size]
             whole.update(previous)
         if whole.digest() != digest:
             self._name_damage(digest)
         if previous is not None:
             yield previous
+
+    def _in_order(self, chunks: Sequence[Digest]) -> Iterator[tuple[bytes | memoryview, Placement]]:
+        """Yield the unpacked frame that each chunk is in, and its place there.
+
+        Those of a large file that was compressed are unpacked in a thread, ahead of the caller.
+        """
+        size = sum(self._places[chunk][1].size for chunk in chunks)
+        stored = {
+            (pack, place.frame_offset): place.frame_size
+            for pack, place in (self._places[chunk] for chunk in chunks)
+        }
+        packed = sum(stored.values()) < PACKED_SHARE_MAX * size
+        if size < AHEAD_MIN_BYTES or not packed or not hasattr(os, "pread"):
+            for chunk in chunks:
+                yield self._found(chunk)[:2]
+            return
+        left = iter(chunks)
+        self._ahead = None
+        with futures_of.ThreadPoolExecutor(1) as pool:
+            ahead = deque(self._begin_all(pool, islice(left, AHEAD_CHUNKS)))
+            while ahead:
+                chunk, place, frame = ahead.popleft()
+                ahead.extend(self._begin_all(pool, islice(left, 1)))
+                yield self._found(chunk)[:2] if frame is None else (frame.result(), place)
+
+    def _begin_all(
+        self, pool: futures_of.ThreadPoolExecutor, chunks: Iterable[Digest]
+    ) -> Iterator[tuple[Digest, Placement, _Frame | None]]:
+        """Begin to read the frames of chunks; None for one whose pack is gone."""
+        for chunk in chunks:
+            pack, place = self._places[chunk]
+            try:
+                path = self._store.pack_path(self._pack(pack).digest)
+                file = self._open(pack, path)
+            except MissingError:
+                yield chunk, place, None
+                continue
+            where = (pack, place.frame_offset)
+            if self._ahead is None or self._ahead[0] != where:
+                self._ahead = where, pool.submit(_read_frame, file, path, place)
+            yield chunk, place, self._ahead[1]
 
     def chunk(self, digest: Digest) -> memoryview:
         """Return one prepared chunk, verified."""
@@ -640,16 +693,13 @@ class ContentReader:
         if self._frame != (pack, place.frame_offset):
             digest = self._pack(pack).digest
             path = self._store.pack_path(digest)
-            stored = _read_at(self._open(pack, path), place.frame_offset, place.frame_size)
-            if len(stored) != place.frame_size:
-                raise CorruptError(f"{path} is shorter than the index says")
-            self._raw = pack_format.unpack_frame(stored, where=path)
+            self._raw = _read_frame(self._open(pack, path), path, place)
             self._frame = (pack, place.frame_offset)
             self._where = f"pack {digest.hex()}"
         return self._raw
 
     def _open(self, pack: int, path: str) -> BinaryIO:
-        file = self._files.get(pack)
+        file = self._files.pop(pack, None)
         if file is None:
             if len(self._files) >= OPEN_PACKS_MAX:
                 oldest = next(iter(self._files))
@@ -660,7 +710,7 @@ class ContentReader:
                 raise MissingError(
                     f"{path} is gone, which the index still names", hint="run: dv fetch"
                 ) from error
-            self._files[pack] = file
+        self._files[pack] = file  # last, so that it is closed after those not used for longer
         return file
 
     def _pack(self, number: int) -> RemotePack:
@@ -669,6 +719,13 @@ class ContentReader:
         if number not in self._packs:
             raise MissingError("a pack went while it was being read", hint="repeat the command")
         return self._packs[number]
+
+
+def _read_frame(file: BinaryIO, path: str, place: Placement) -> bytes | memoryview:
+    stored = _read_at(file, place.frame_offset, place.frame_size)
+    if len(stored) != place.frame_size:
+        raise CorruptError(f"{path} is shorter than the index says")
+    return pack_format.unpack_frame(stored, where=path)
 
 
 def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:

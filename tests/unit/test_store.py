@@ -17,6 +17,7 @@ from dvtool.errors import BusyError, CorruptError, MissingError, SetupError
 from dvtool.manifest import Entry, shard_refs
 from dvtool.pack import PackInfo, PackWriter, Recipe
 from dvtool.shard import encode_object
+from dvtool.store import local
 from dvtool.store.local import OPEN_PACKS_MAX, LocalStore
 
 KIB = 1 << 10
@@ -63,6 +64,14 @@ def put(store: LocalStore, *files: bytes) -> list[PackInfo]:
 def get(store: LocalStore, *files: Digest) -> dict[Digest, bytes]:
     with store.reader() as reader:
         return {digest: b"".join(reader.read(digest)) for digest in reader.prepare(files)}
+
+
+@pytest.fixture(autouse=True, params=["one by one", "ahead"])
+def how_read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of files of several chunks are read one by one, or some ahead in a thread."""
+    if request.param == "ahead":
+        monkeypatch.setattr(local, "AHEAD_MIN_BYTES", 0)
+        monkeypatch.setattr(local, "PACKED_SHARE_MAX", 100)
 
 
 @pytest.fixture
@@ -155,6 +164,33 @@ def test_a_reader_holds_few_packs_open(store: LocalStore) -> None:
             list(reader.read(digest))
             assert len(os.listdir("/proc/self/fd")) <= before + OPEN_PACKS_MAX
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_file_over_more_packs_than_are_held_open(store: LocalStore) -> None:
+    chunks = [noise(number, 40 * KIB) for number in range(2 * OPEN_PACKS_MAX)]
+    store.adopt([new_pack(store, [chunk]) for chunk in chunks])
+    # Each pack is needed again and again, in another order.
+    every = [*chunks, *reversed(chunks), *chunks[::3], *chunks]
+    store.adopt([new_pack(store, [b"one"], [recipe_of(every)])])
+    with store.reader() as reader:
+        reader.prepare([recipe_of(every).digest])
+        assert b"".join(reader.read(recipe_of(every).digest)) == b"".join(every)
+
+
+def test_a_pack_that_is_merged_away_while_a_file_is_read(store: LocalStore) -> None:
+    chunks = [noise(number, 40 * KIB) for number in range(20)]
+    packs = [new_pack(store, [chunk]) for chunk in chunks]
+    recipe = recipe_of(chunks)
+    store.adopt([*packs, new_pack(store, [b"one"], [recipe])])
+    with store.reader() as reader:
+        reader.prepare([recipe.digest])
+        parts = reader.read(recipe.digest)
+        got = [bytes(next(parts))]
+        with store.drop_lock():
+            store.rewrite_packs(store.db.packs(), ())
+        assert len(store.db.packs()) == 1
+        got += map(bytes, parts)
+    assert b"".join(got) == b"".join(chunks)
 
 
 def test_a_pack_that_is_gone_is_said_to_be(store: LocalStore) -> None:
