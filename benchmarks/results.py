@@ -150,12 +150,14 @@ def amount(run: Run, step: str, what: str) -> float | None:
 def load(paths: Sequence[Path]) -> Results:
     """Read results; of a workload in several files, the last file counts.
 
-    Raises ResultsError for what is no results, and for data of different sizes.
+    Raises ResultsError for what is no results, and for data of different sizes; curves, whose
+    points say their size, may come from a run of another.
     """
     whole = Results()
     for path in paths:
         later = load_one(path)
-        if whole.scale and later.scale != whole.scale:
+        curves = later.workloads and all(one.curve for one in later.workloads)
+        if whole.scale and later.scale != whole.scale and not curves:
             raise ResultsError(f"{path}: of a {later.scale} run, the others of a {whole.scale} one")
         again = {run.workload for run in later.runs}
         whole.runs = [run for run in whole.runs if run.workload not in again] + later.runs
@@ -166,7 +168,8 @@ def load(paths: Sequence[Path]) -> Results:
         whole.requests = later.requests or whole.requests
         whole.flushes = later.flushes or whole.flushes
         whole.command = "` and `".join(dict.fromkeys(filter(None, (whole.command, later.command))))
-        whole.scale, whole.machine = later.scale, later.machine
+        whole.scale = whole.scale or later.scale
+        whole.machine = whole.machine or later.machine
         for name in ("versions", "left_out", "commands"):
             getattr(whole, name).update(getattr(later, name))
     for name in set(whole.left_out) & {run.tool for run in whole.runs}:

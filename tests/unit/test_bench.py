@@ -155,6 +155,10 @@ def test_small_data_and_large_are_not_put_into_one_report(tmp_path: Path) -> Non
     Results(scale="quick").save(tmp_path / "quick")
     with pytest.raises(ResultsError, match="of a quick run"):
         results.load([tmp_path / "default", tmp_path / "quick"])
+    curve = [Workload("growth-files-9", "9 files", "growth-files", 9)]
+    Results(scale="quick", workloads=curve).save(tmp_path / "curve")
+    both = results.load([tmp_path / "default", tmp_path / "curve"])
+    assert both.scale == "default" and both.workloads[-1:] == curve
 
 
 @pytest.mark.parametrize(
