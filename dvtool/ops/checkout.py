@@ -19,7 +19,7 @@ from dvtool.digest import EMPTY, Digest
 from dvtool.errors import InputError, ManifestError, UnsavedError, listing, printable
 from dvtool.folders import folder_of, folders_above
 from dvtool.look import Stat
-from dvtool.manifest import SELF, Entries, Entry, Manifest, check_nesting
+from dvtool.manifest import SELF, Entries, Entry, Manifest, ShardRef, check_nesting
 from dvtool.opener import Stamp
 from dvtool.project import Project, workspace_path
 from dvtool.saved import Saved, save_files
@@ -338,8 +338,14 @@ def _changed(
     """Return what is wanted at each path that differs, and what the others have there."""
     want: dict[str, Entry | None] = {}
     known: dict[str, list[Entry]] = {}
+    store = project.store
+
+    def load(ref: ShardRef) -> Entries:
+        # No list is fetched for this; of those here it will be asked for again.
+        return (store.load_shard if store.has_shard(ref.digest) else store.held_shard)(ref)
+
     for old in olds:
-        before, after = differing(old, wanted, project.store.held_shard)
+        before, after = differing(old, wanted, load)
         for path in before.keys() | after.keys():
             if before.get(path) != after.get(path):
                 want[path] = after.get(path)
