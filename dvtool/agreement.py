@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 
 from msgspec import structs
 
-from dvtool.errors import ManifestError
 from dvtool.folders import folder_of, folders_above
 from dvtool.look import looks_at
-from dvtool.manifest import Built, Entries, Manifest, ShardRef, check_nesting
+from dvtool.manifest import Built, Entries, Manifest, ShardRef, check_nesting, nested
 from dvtool.project import Project, workspace_path
 from dvtool.scan import ContentAt, Scan, content_of, scan_rest
 from dvtool.statcache import Glance
@@ -98,8 +97,8 @@ class Agreement:
             found = project.workspace.stat(workspace_path(self.target, folder))
             if found is not None and not stat.S_ISDIR(found.st_mode):
                 alone.add(folder)
-        for path in sorted(alone):
-            raise ManifestError(f"{self.target}: has paths below {path!r}, which is no folder")
+        if alone:
+            raise nested(self.target, min(alone))
 
     def scan_rest(self, project: Project, content_at: ContentAt | None) -> Scan:
         """Look at all that is not in folders known to be the same."""

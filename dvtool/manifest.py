@@ -510,8 +510,17 @@ def check_nesting(entries: Mapping[str, Entry], name: str) -> None:
     for parent in sorted(parents):
         while parent:
             if parent in entries:
-                raise ManifestError(f"{name}: has paths below {parent!r}, which is no folder")
+                raise nested(name, parent)
             parent = parent.rpartition("/")[0]
+
+
+def nested(name: str, above: str) -> ManifestError:
+    """Return the error for entries below another one, `above`, of the manifest `name`."""
+    return ManifestError(
+        f"{name}: has paths below {above!r}, which is no folder",
+        hint="dvtool writes no such manifest: get an earlier version of it from git, or a sound "
+        "one from who made it",
+    )
 
 
 def path_faults(paths: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -128,6 +128,8 @@ class BlobReader:
 
     def _drain_errors(self) -> None:
         """Take what git said of a damaged object: it would wait for ever once the pipe is full."""
+        if not hasattr(os, "set_blocking"):
+            return  # Windows, before Python 3.12: there only hundreds of damaged objects fill it
         os.set_blocking(self._err.fileno(), False)
         self._err.read()
         os.set_blocking(self._err.fileno(), True)
