@@ -1,6 +1,6 @@
 """The Python API: one object for a repository, with a method for each verb.
 
-It opens the parts, works out what paths and revisions mean, and hands both to `dvtool.ops`.
+It opens the parts, works out what paths and revisions mean, and hands both to `dvtool.verbs`.
 Paths are given as a user types them, relative to the folder in which the repository was opened.
 """
 
@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dvtool.arguments import Arguments
-from dvtool.digest import parse_hex
 from dvtool.errors import (
     DvError,
     ManifestError,
@@ -27,59 +25,73 @@ from dvtool.errors import (
     printable,
     size_text,
 )
+from dvtool.format.digest import parse_hex
+from dvtool.format.manifest import (
+    SUFFIX,
+    Entry,
+    Manifest,
+    ShardRef,
+    decode,
+    manifest_digest,
+    update,
+)
+from dvtool.format.selection import Selection
 from dvtool.git import Git
-from dvtool.later import later
-from dvtool.manifest import SUFFIX, Entry, Manifest, ShardRef, decode, manifest_digest, update
-from dvtool.progress import SILENT, Progress
-from dvtool.project import Project, refuse_overlap, require_worktree, workspace_path
-from dvtool.selection import Selection
-from dvtool.settings import Settings, load_config
-from dvtool.statcache import StatCache
+from dvtool.project.arguments import Arguments
+from dvtool.project.parts import Project, refuse_overlap, require_worktree, workspace_path
+from dvtool.project.settings import Settings, load_config
 from dvtool.store.local import LocalStore
-from dvtool.workspace import Workspace
+from dvtool.system.lazy import later
+from dvtool.system.progress import SILENT, Progress
+from dvtool.workspace.files import Workspace
+from dvtool.workspace.statcache import StatCache
 
 if TYPE_CHECKING:
-    from dvtool import automation as automations
-    from dvtool import checking, collecting, publishing, repairing, resolving
-    from dvtool import ignore as ignoring
-    from dvtool import saved as keeping
-    from dvtool.automation import Automation, Synced
-    from dvtool.estimate import Estimate
-    from dvtool.findings import Report, Sample
-    from dvtool.ops import add as add_ops
-    from dvtool.ops import checkout as checkout_ops
-    from dvtool.ops import copy as copy_ops
-    from dvtool.ops import diff as diff_ops
-    from dvtool.ops import drop as drop_ops
-    from dvtool.ops import edit as edit_ops
-    from dvtool.ops import fetch as fetch_ops
-    from dvtool.ops import gc as gc_ops
-    from dvtool.ops import remotegc as remotegc_ops
-    from dvtool.ops import status as status_ops
-    from dvtool.ops.resolve import Side
-    from dvtool.saved import Saved
-    from dvtool.store import known as knowledge
-    from dvtool.store.known import Known
-    from dvtool.store.remote import RemoteStore
+    from dvtool.hooks import events as automations
+    from dvtool.hooks.events import Automation, Synced
+    from dvtool.project import preserve as keeping
+    from dvtool.project.preserve import Saved
+    from dvtool.remotes import known as knowledge
+    from dvtool.remotes.estimate import Estimate
+    from dvtool.remotes.known import Known
+    from dvtool.remotes.remote import RemoteStore
+    from dvtool.verbs import add as add_ops
+    from dvtool.verbs import copy as copy_ops
+    from dvtool.verbs import diff as diff_ops
+    from dvtool.verbs import drop as drop_ops
+    from dvtool.verbs import edit as edit_ops
+    from dvtool.verbs import resolving
+    from dvtool.verbs import status as status_ops
+    from dvtool.verbs.checkout import plan as checkout_ops
+    from dvtool.verbs.fetch import download as fetch_ops
+    from dvtool.verbs.fsck import meaning as checking
+    from dvtool.verbs.fsck import repair_store as repairing
+    from dvtool.verbs.fsck.findings import Report, Sample
+    from dvtool.verbs.gc import collecting
+    from dvtool.verbs.gc import local as gc_ops
+    from dvtool.verbs.gc import remote as remotegc_ops
+    from dvtool.verbs.push import commits as publishing
+    from dvtool.verbs.resolve import Side
+    from dvtool.workspace import gitignore as ignoring
 else:
-    automations = later("dvtool.automation")
-    checking = later("dvtool.checking")
-    collecting = later("dvtool.collecting")
-    ignoring = later("dvtool.ignore")
-    publishing = later("dvtool.publishing")
-    repairing = later("dvtool.repairing")
-    resolving = later("dvtool.resolving")
-    keeping = later("dvtool.saved")
-    add_ops = later("dvtool.ops.add")
-    checkout_ops = later("dvtool.ops.checkout")
-    copy_ops = later("dvtool.ops.copy")
-    diff_ops = later("dvtool.ops.diff")
-    drop_ops = later("dvtool.ops.drop")
-    edit_ops = later("dvtool.ops.edit")
-    fetch_ops = later("dvtool.ops.fetch")
-    gc_ops = later("dvtool.ops.gc")
-    remotegc_ops = later("dvtool.ops.remotegc")
-    knowledge = later("dvtool.store.known")
+    automations = later("dvtool.hooks.events")
+    checking = later("dvtool.verbs.fsck.meaning")
+    collecting = later("dvtool.verbs.gc.collecting")
+    ignoring = later("dvtool.workspace.gitignore")
+    publishing = later("dvtool.verbs.push.commits")
+    repairing = later("dvtool.verbs.fsck.repair_store")
+    resolving = later("dvtool.verbs.resolving")
+    keeping = later("dvtool.project.preserve")
+    add_ops = later("dvtool.verbs.add")
+    checkout_ops = later("dvtool.verbs.checkout.plan")
+    copy_ops = later("dvtool.verbs.copy")
+    diff_ops = later("dvtool.verbs.diff")
+    drop_ops = later("dvtool.verbs.drop")
+    edit_ops = later("dvtool.verbs.edit")
+    fetch_ops = later("dvtool.verbs.fetch.download")
+    gc_ops = later("dvtool.verbs.gc.local")
+    remotegc_ops = later("dvtool.verbs.gc.remote")
+    knowledge = later("dvtool.remotes.known")
 
 NO_WORKTREE = "no-worktree"
 
@@ -206,7 +218,7 @@ class Repo:
         dereference: bool = False,
         jobs: int | None = None,
     ) -> list[add_ops.Added]:
-        """Snapshot files and folders; see `dvtool.ops.add`."""
+        """Snapshot files and folders; see `dvtool.verbs.add`."""
         require_worktree(self.project.git)
         self.settings.require_init()
         requests = add_ops.plan(self.project, [self.paths.relative(path) for path in paths])

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar
 
-from dvtool.backend.base import Backend, Features, ObjectInfo, Sink
 from dvtool.errors import RemoteTransient
+from dvtool.remotes.transports.base import Backend, Features, ObjectInfo, Sink
 
 T = TypeVar("T")
 

@@ -41,7 +41,7 @@ BREAKS = (
     Break(
         "a file takes its name before it is flushed",
         1,
-        "dvtool/atomic.py",
+        "dvtool/system/atomic.py",
         "                flush_to_disk(file.fileno())\n",
         "                pass\n",
         ("tests/crash/test_order.py::"
@@ -66,7 +66,7 @@ BREAKS = (
         "        every = list(packs)\n        with _removing_on_error() as made:\n",
         "        every = list(packs)\n        self.db.add_packs([info for _, info in every])\n"
         "        with _removing_on_error() as made:\n",
-        ("tests/unit/test_store.py",),
+        ("tests/unit/store/test_local.py",),
     ),
     Break(
         "a pack goes before what stays of it is in another",
@@ -90,7 +90,7 @@ BREAKS = (
     Break(
         "checkout replaces unsaved changes",
         1,
-        "dvtool/ops/checkout.py",
+        "dvtool/verbs/checkout/plan.py",
         "    result.unsaved = sorted("
         "path for path in at_stake if scan.digests[path] in lacking)\n",
         "    result.unsaved = []\n",
@@ -99,7 +99,7 @@ BREAKS = (
     Break(
         "checkout replaces what was edited meanwhile",
         1,
-        "dvtool/ops/checkout.py",
+        "dvtool/verbs/checkout/plan.py",
         "        # The last moment before the file is replaced.\n"
         "        _refuse_meddled(project, todo, path)\n",
         "",
@@ -108,7 +108,7 @@ BREAKS = (
     Break(
         "--force replaces without saving",
         1,
-        "dvtool/ops/checkout.py",
+        "dvtool/verbs/checkout/plan.py",
         "    return save_files(project, unsaved)\n",
         "    return []\n",
         ("tests/cli/test_checkout.py",),
@@ -116,15 +116,15 @@ BREAKS = (
     Break(
         "the statcache is believed of files stamped as they were read",
         1,
-        "dvtool/statcache.py",
+        "dvtool/workspace/statcache.py",
         "        -1 if racy else found.st_size,\n",
         "        found.st_size,\n",
-        ("tests/unit/test_statcache.py",),
+        ("tests/unit/workspace/test_statcache.py",),
     ),
     Break(
         "drop frees what the remote does not prove",
         1,
-        "dvtool/ops/drop.py",
+        "dvtool/verbs/drop.py",
         "    if lost:\n        raise UnsavedError(\n            f\"{remote.url} does not say",
         "    if False:\n        raise UnsavedError(\n            f\"{remote.url} does not say",
         ("tests/cli/test_drop.py",),
@@ -148,7 +148,7 @@ BREAKS = (
     Break(
         "gc of the store forgets other worktrees",
         1,
-        "dvtool/collecting.py",
+        "dvtool/verbs/gc/collecting.py",
         "    for git_dir, top in git.worktree_git_dirs().items():\n",
         "    for git_dir, top in list(git.worktree_git_dirs().items())[:1]:\n",
         ("tests/cli/test_gc.py::test_gc_keeps_what_can_still_be_asked_for[other worktree]",),
@@ -156,7 +156,7 @@ BREAKS = (
     Break(
         "gc of the store does not look again before it removes",
         1,
-        "dvtool/collecting.py",
+        "dvtool/verbs/gc/collecting.py",
         "            since = gc_ops.needed_by(project, fresh, complete=False)\n",
         "            since = gc_ops.Needed()\n",
         ("tests/cli/test_gc.py::test_an_add_at_any_moment_of_a_gc_loses_nothing[plan]",),
@@ -172,27 +172,27 @@ BREAKS = (
     Break(
         "gc plans by this repository's roots only",
         1,
-        "dvtool/ops/remotegc.py",
+        "dvtool/verbs/gc/remote.py",
         "    stay = [one for one in there.roots.values() if one not in replaced]\n",
         "    stay = [r for r in there.roots.values() if r.repo == repo and r not in replaced]\n",
-        ("tests/unit/test_remotegc.py",),
+        ("tests/unit/verbs/gc/test_remote.py",),
     ),
     Break(
         "gc removes by one repository's roots only",
         1,
-        "dvtool/ops/remotegc.py",
+        "dvtool/verbs/gc/remote.py",
         "    stay = [one for key, one in there.roots.items() if key not in roots]\n",
         "    stay = [\n"
         "        one\n"
         "        for key, one in there.roots.items()\n"
         "        if key not in roots and one.repo == grave.repo\n"
         "    ]\n",
-        ("tests/unit/test_remotegc.py",),
+        ("tests/unit/verbs/gc/test_remote.py",),
     ),
     Break(
         "gc sweeps by roots that it read before its mark",
         1,
-        "dvtool/ops/remotegc.py",
+        "dvtool/verbs/gc/remote.py",
         "        mark = tombstones.begin_sweep(grave.name)\n"
         "        try:\n"
         "            look = tombstones.look()\n"
@@ -218,7 +218,7 @@ BREAKS = (
     Break(
         "gc heeds no claims",
         1,
-        "dvtool/ops/remotegc.py",
+        "dvtool/verbs/gc/remote.py",
         "_survey_for(remote, tombstones.claims(look, now_s), grave.tombstone, rule)",
         "_survey_for(remote, [], grave.tombstone, rule)",
         ("tests/model/test_real_code.py::test_push_of_what_is_being_swept",),
@@ -226,7 +226,7 @@ BREAKS = (
     Break(
         "gc removes although roots cannot be read",
         1,
-        "dvtool/store/survey.py",
+        "dvtool/remotes/survey.py",
         "    if result.faults:\n        raise CorruptError(\n",
         "    if False:\n        raise CorruptError(\n",
         ("tests/s3/test_gc.py::test_a_remote_that_is_not_whole_is_left_alone",),
@@ -234,15 +234,15 @@ BREAKS = (
     Break(
         "gc goes by the clock of whoever wrote a tombstone",
         1,
-        "dvtool/store/tombstones.py",
+        "dvtool/remotes/tombstones.py",
         "    return said if info.modified_s is None else min(said, now_s - info.modified_s)\n",
         "    return said\n",
-        ("tests/unit/test_remotegc.py",),
+        ("tests/unit/verbs/gc/test_remote.py",),
     ),
     Break(
         "push writes no claim",
         1,
-        "dvtool/ops/push.py",
+        "dvtool/verbs/push/upload.py",
         "        with self.tombstones.claimed(shards=self.shards.keys(), packs=packs):\n",
         "        with contextlib.nullcontext():\n",
         ("tests/model/test_real_code.py::test_push_of_what_is_being_swept",),
@@ -250,7 +250,7 @@ BREAKS = (
     Break(
         "push does not look again once it has claimed",
         1,
-        "dvtool/ops/push.py",
+        "dvtool/verbs/push/upload.py",
         "            if not self._still_there(packs, whole):\n",
         "            if False:\n",
         ("tests/model/test_real_code.py::test_push_of_what_is_being_swept",),
@@ -259,10 +259,10 @@ BREAKS = (
     Break(
         "a chunk is read unchecked",
         2,
-        "dvtool/pack.py",
+        "dvtool/format/pack.py",
         "    if len(view) != size or digest_of(view) != digest:\n",
         "    if len(view) != size:\n",
-        ("tests/unit/test_store.py",),
+        ("tests/unit/store/test_local.py",),
     ),
     Break(
         "a file of several chunks is read unchecked",
@@ -270,20 +270,20 @@ BREAKS = (
         "dvtool/store/local.py",
         "        if whole.digest() != digest:\n            self._name_damage(digest)\n",
         "        whole.digest()\n",
-        ("tests/unit/test_store.py",),
+        ("tests/unit/store/test_local.py",),
     ),
     Break(
         "the guards of frames are not checked",
         2,
-        "dvtool/pack.py",
+        "dvtool/format/pack.py",
         "        if len(stored) != size or guard_of(stored) != guard:\n",
         "        if len(stored) != size:\n",
-        ("tests/unit/test_pack.py::test_a_frame_that_is_not_what_its_guard_says_is_refused",),
+        ("tests/unit/format/test_pack.py::test_a_frame_that_is_not_what_its_guard_says_is_refused",),
     ),
     Break(
         "a fetched pack is not checked against its id",
         2,
-        "dvtool/ops/fetch.py",
+        "dvtool/verbs/fetch/download.py",
         "                if digest != pack.digest:\n",
         "                if False:\n",
         ("tests/s3/test_transfers.py::test_a_pack_under_the_name_of_another_is_not_kept",),
@@ -295,100 +295,100 @@ BREAKS = (
         "                    if sum(map(len, reader.read(recipe.digest))) == recipe.size:\n"
         "                        proven.append(recipe)\n",
         "                    proven.append(recipe)\n",
-        ("tests/unit/test_store.py",),
+        ("tests/unit/store/test_local.py",),
     ),
     Break(
         "a shard of another hash is taken",
         2,
-        "dvtool/manifest.py",
+        "dvtool/format/manifest.py",
         "    if digest_of(text) != digest:\n",
         "    if False:\n",
-        ("tests/unit/test_manifest.py::test_a_shard_must_have_its_hash",),
+        ("tests/unit/format/test_manifest.py::test_a_shard_must_have_its_hash",),
     ),
     Break(
         "a root of another hash is taken",
         2,
-        "dvtool/store/remote.py",
+        "dvtool/remotes/remote.py",
         "        if digest_of(text).hex() != name:\n",
         "        if False:\n",
-        ("tests/unit/test_remotegc.py",),
+        ("tests/unit/verbs/gc/test_remote.py",),
     ),
     Break(
         "a path may hold ..",
         2,
-        "dvtool/manifest.py",
+        "dvtool/format/manifest.py",
         '        if component in ("", ".", ".."):\n',
         '        if component in ("", "."):\n',
-        ("tests/unit/test_manifest.py::test_a_path_that_could_lead_outside_is_refused",),
+        ("tests/unit/format/test_manifest.py::test_a_path_that_could_lead_outside_is_refused",),
     ),
     Break(
         "a path may lead into .git",
         2,
-        "dvtool/manifest.py",
+        "dvtool/format/manifest.py",
         '        if plain in (".git", "git~1"):\n',
         "        if False:\n",
-        ("tests/unit/test_manifest.py::test_a_path_that_could_lead_outside_is_refused",),
+        ("tests/unit/format/test_manifest.py::test_a_path_that_could_lead_outside_is_refused",),
     ),
     Break(
         "a symlink may lead out of its target",
         2,
-        "dvtool/manifest.py",
+        "dvtool/format/manifest.py",
         '    if joined == ".." or joined.startswith("../"):\n',
         "    if False:\n",
-        ("tests/unit/test_manifest.py::test_a_symlink_that_leads_outside_is_refused",),
+        ("tests/unit/format/test_manifest.py::test_a_symlink_that_leads_outside_is_refused",),
     ),
     Break(
         "a symlink in the workspace is followed on writing",
         2,
-        "dvtool/workspace.py",
+        "dvtool/workspace/files.py",
         "        try:\n            return os.open(name, FOLDER_FLAGS, dir_fd=above)\n",
         "        try:\n            return os.open(name, FOLDER_FLAGS & ~_NOFOLLOW, dir_fd=above)\n",
-        ("tests/unit/test_workspace.py",),
+        ("tests/unit/workspace/test_files.py",),
     ),
     Break(
         "a symlink to a folder is followed on reading",
         2,
-        "dvtool/opener.py",
+        "dvtool/workspace/opener.py",
         "            fd = os.open(name, FOLDER_FLAGS, dir_fd=fd)\n",
         "            fd = os.open(name, FOLDER_FLAGS & ~_NOFOLLOW, dir_fd=fd)\n",
-        ("tests/unit/test_opener.py",),
+        ("tests/unit/workspace/test_opener.py",),
     ),
     Break(
         "a symlink to a file is followed on reading",
         2,
-        "dvtool/opener.py",
+        "dvtool/workspace/opener.py",
         "FILE_FLAGS = READ_FLAGS | _NOFOLLOW\n",
         "FILE_FLAGS = READ_FLAGS\n",
-        ("tests/unit/test_opener.py",),
+        ("tests/unit/workspace/test_opener.py",),
     ),
     Break(
         "a symlink in a folder remote is followed",
         2,
-        "dvtool/backend/local.py",
+        "dvtool/remotes/transports/local.py",
         "os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)",
         "os.open(name, _FOLDER_FLAGS, dir_fd=folder)",
-        ("tests/unit/test_backend.py::TestLocal",),
+        ("tests/s3/test_contract.py::TestLocal",),
     ),
     Break(
         "a profile is taken from .dvconfig",
         2,
-        "dvtool/config.py",
+        "dvtool/project/config.py",
         "    elif not key.committed:\n",
         "    elif False:\n",
-        ("tests/unit/test_config.py::test_local_keys_are_refused_in_the_committed_file",),
+        ("tests/unit/project/test_config.py::test_local_keys_are_refused_in_the_committed_file",),
     ),
     Break(
         "credentials in .dvconfig are let pass",
         2,
-        "dvtool/config.py",
+        "dvtool/project/config.py",
         '        if re.search(_CREDENTIAL, field.replace("-", "").replace("_", "")):\n',
         "        if False:\n",
-        ("tests/unit/test_config.py::test_credentials_are_refused_in_the_committed_file",),
+        ("tests/unit/project/test_config.py::test_credentials_are_refused_in_the_committed_file",),
     ),
     Break(
         "a redirection to another host is followed",
         2,
-        "dvtool/backend/guard.py",
+        "dvtool/remotes/transports/s3/guard.py",
         "        if not allowed:\n",
         "        if False:\n",
         ("tests/s3/test_hostile.py::test_a_redirection_elsewhere_is_not_followed",),
@@ -397,7 +397,7 @@ BREAKS = (
     Break(
         "push believes what it knew of the remote",
         3,
-        "dvtool/store/proof.py",
+        "dvtool/remotes/proof.py",
         "    sound = remote.confirmed(expected.values(), there)\n    known.add_objects(",
         "    sound = dict(expected)\n    known.add_objects(",
         ("tests/s3/test_transfers.py::TestProof::"
@@ -406,7 +406,7 @@ BREAKS = (
     Break(
         "push believes sizes alone where an MD5 is known",
         3,
-        "dvtool/store/remote.py",
+        "dvtool/remotes/remote.py",
         "                differs = None not in (one.md5, found.md5) and one.md5 != found.md5\n",
         "                differs = False\n",
         ("tests/s3/test_transfers.py::TestProof::"
@@ -415,7 +415,7 @@ BREAKS = (
     Break(
         "push does not see that its packs arrived",
         3,
-        "dvtool/ops/push.py",
+        "dvtool/verbs/push/upload.py",
         "        lost = set(packs) - confirm_packs(self.remote, self.known, packs, there)\n",
         "        lost: set[Digest] = set()\n",
         ("tests/s3/test_transfers.py::TestProof::"
@@ -424,7 +424,7 @@ BREAKS = (
     Break(
         "push does not see that shards and roots arrived",
         3,
-        "dvtool/ops/push.py",
+        "dvtool/verbs/push/upload.py",
         "            self._refuse_lost([info.key for info in expected if info.key not in sound])\n",
         "            self._refuse_lost([])\n",
         ("tests/s3/test_transfers.py::TestProof::"
@@ -433,7 +433,7 @@ BREAKS = (
     Break(
         "push sends a damaged pack",
         3,
-        "dvtool/ops/push.py",
+        "dvtool/verbs/push/upload.py",
         "            if whole.digest() != upload.pack.digest:\n",
         "            if False:\n",
         ("tests/cli/test_push.py::test_push_sends_no_damaged_pack",),
@@ -441,7 +441,7 @@ BREAKS = (
     Break(
         "push publishes the root before the shards",
         3,
-        "dvtool/ops/push.py",
+        "dvtool/verbs/push/upload.py",
         "            if plan.lacking:\n"
         "                self._publish_shards(plan, located)\n"
         "            if time.monotonic() - started > CLAIM_USED_S:\n"

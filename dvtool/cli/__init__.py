@@ -105,7 +105,7 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit:
         raise
     except BaseException as error:
-        from dvtool.cli.failures import report  # rarely needed, and kept out of start-up
+        from dvtool.cli.failures import report
 
         return report(error)
     return code

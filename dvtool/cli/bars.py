@@ -8,7 +8,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from dvtool.cli.output import size_text
-from dvtool.progress import Progress
+from dvtool.system.progress import Progress
 
 DELAY_S = 0.3
 """Small work that ends sooner shows no bar."""

@@ -13,9 +13,9 @@ from dvtool.cli.output import Screen, count_text, shell_word, size_text
 from dvtool.errors import printable
 
 if TYPE_CHECKING:
-    from dvtool.ops.fetch import Fetched
+    from dvtool.project.preserve import Saved
     from dvtool.repo import Repo, Restored
-    from dvtool.saved import Saved
+    from dvtool.verbs.fetch.download import Fetched
 
 SAVED_SHOWN_MAX = 10
 JSON_KEYS = (

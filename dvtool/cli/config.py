@@ -8,8 +8,8 @@ import click
 
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen
-from dvtool.config import KEYS, Setting, Value, validate_key
 from dvtool.errors import UsageError, printable
+from dvtool.project.config import KEYS, Setting, Value, validate_key
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo

@@ -11,8 +11,8 @@ from dvtool.cli.output import Screen, files_text
 from dvtool.errors import UsageError, listing, printable
 
 if TYPE_CHECKING:
-    from dvtool.ops.diff import Description
     from dvtool.repo import Repo
+    from dvtool.verbs.diff import Description
 
 HASH_SHOWN_LENGTH = 16
 

@@ -13,10 +13,10 @@ from dvtool.cli.output import Screen, growth_text, size_text
 from dvtool.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from dvtool.compare import Difference
-    from dvtool.manifest import Entry
-    from dvtool.ops.diff import TargetDiff
+    from dvtool.format.compare import Difference
+    from dvtool.format.manifest import Entry
     from dvtool.repo import Repo
+    from dvtool.verbs.diff import TargetDiff
 
 _MARKS = {
     "added": ("A", "green"),

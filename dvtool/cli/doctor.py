@@ -11,8 +11,8 @@ import click
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, size_text
 from dvtool.errors import DvError, printable
-from dvtool.ops import doctor as checks
-from dvtool.ops.doctor import Check
+from dvtool.verbs import doctor as checks
+from dvtool.verbs.doctor import Check
 
 TEXT_WIDTH = 74
 _LABELS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "failed": ("FAIL", "red")}
@@ -85,7 +85,7 @@ def _checks(frame: Frame) -> Iterator[Check]:
 
 def _remote_checks(frame: Frame, name: str, features: dict[str, object]) -> Iterator[Check]:
     """Yield what trying a remote out finds; put the features that it shows into `features`."""
-    from dvtool.store.examine import examine
+    from dvtool.remotes.examine import examine
 
     try:
         with frame.repo(required=False) as repo:

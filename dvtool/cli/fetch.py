@@ -13,8 +13,8 @@ from dvtool.cli.output import Screen
 from dvtool.cli.plans import JSON_KEYS, files_sentence, plan_json, plan_option, show_plan
 
 if TYPE_CHECKING:
-    from dvtool.estimate import Estimate
-    from dvtool.ops.fetch import Fetched
+    from dvtool.remotes.estimate import Estimate
+    from dvtool.verbs.fetch.download import Fetched
 
 
 @command(

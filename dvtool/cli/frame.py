@@ -13,7 +13,7 @@ import click
 
 from dvtool.cli.output import Screen
 from dvtool.errors import DvError, UsageError, printable
-from dvtool.progress import SILENT, Progress
+from dvtool.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo
@@ -54,7 +54,7 @@ class Frame:
     @contextlib.contextmanager
     def repo(self, *, required: bool = True) -> Iterator[Repo]:
         """Open the repository; SetupError if it is `required` to be set up and is not."""
-        from dvtool.repo import Repo  # git, blake3 and more: not for `dv add --help`
+        from dvtool.repo import Repo
 
         progress = self._progress()
         try:

@@ -16,7 +16,14 @@ from dvtool.cli.output import Screen, count_text, size_text
 from dvtool.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from dvtool.findings import Damage, RemoteCounts, Report, Sample, StoreCounts, WorkspaceCounts
+    from dvtool.verbs.fsck.findings import (
+        Damage,
+        RemoteCounts,
+        Report,
+        Sample,
+        StoreCounts,
+        WorkspaceCounts,
+    )
 
 FILES_SHOWN_MAX = 5
 SEED_MAX = 1 << 32
@@ -99,7 +106,7 @@ def fsck(
 
 
 def _sample(text: str, seed: int | None) -> Sample:
-    from dvtool.findings import Sample
+    from dvtool.verbs.fsck.findings import Sample
 
     match = _PERCENT.fullmatch(text)
     if match is None:

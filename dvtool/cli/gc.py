@@ -13,9 +13,9 @@ from dvtool.cli.output import Screen, count_text, size_text
 from dvtool.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from dvtool.ops.gc import Collected
-    from dvtool.ops.remotegc import Collected as RemoteCollected
     from dvtool.repo import Repo
+    from dvtool.verbs.gc.local import Collected
+    from dvtool.verbs.gc.remote import Collected as RemoteCollected
 
 _AGE = re.compile(r"(\d+)(d|h|m|s|)")
 _UNITS_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "": 86_400}

@@ -14,8 +14,8 @@ from dvtool.cli.output import Screen, count_text, shell_word, size_text
 from dvtool.errors import DvError, UsageError, listing, printable
 
 if TYPE_CHECKING:
-    from dvtool.automation import Checked, Synced
-    from dvtool.ops.hooks import Hook, HookPlan
+    from dvtool.hooks.events import Checked, Synced
+    from dvtool.hooks.install import Hook, HookPlan
     from dvtool.repo import Repo
 
 FILES_NAMED_MAX = 5
@@ -241,7 +241,7 @@ def _show_check(screen: Screen, repo: Repo, checked: Checked) -> None:
 
 
 def _pre_push(frame: Frame, _: Sequence[str]) -> None:
-    from dvtool.ops.hooks import parse_refs
+    from dvtool.hooks.install import parse_refs
 
     lines = _input_lines()
     ours, theirs = (os.environ.get(f"PRE_COMMIT_{end}_REF") for end in ("TO", "FROM"))
@@ -282,7 +282,7 @@ def _post_merge(frame: Frame, _: Sequence[str]) -> None:
 
 
 def _post_rewrite(frame: Frame, arguments: Sequence[str]) -> None:
-    from dvtool.ops.hooks import parse_rewritten
+    from dvtool.hooks.install import parse_rewritten
 
     if list(arguments[:1]) != ["amend"]:
         _sync(frame, parse_rewritten(_input_lines()), rewritten=True)

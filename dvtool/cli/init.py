@@ -8,8 +8,8 @@ import click
 
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import shell_word
-from dvtool.config import validate_setting
 from dvtool.errors import UsageError, printable
+from dvtool.project.config import validate_setting
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo

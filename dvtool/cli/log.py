@@ -11,8 +11,8 @@ from dvtool.cli.output import Screen, files_text
 from dvtool.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from dvtool.ops.diff import LogEntry
     from dvtool.repo import Repo
+    from dvtool.verbs.diff import LogEntry
 
 HASH_SHOWN_LENGTH = 10
 _CHANGES = ("added", "modified", "removed", "renamed")
@@ -70,7 +70,7 @@ def _no_commit(repo: Repo, path: str) -> UsageError:
 
 
 def _digest(one: LogEntry) -> str | None:
-    from dvtool.manifest import manifest_digest
+    from dvtool.format.manifest import manifest_digest
 
     return manifest_digest(one.manifest).hex() if one.manifest else None
 

@@ -11,8 +11,8 @@ from dvtool.cli.output import count_text
 from dvtool.errors import ManifestError, printable
 
 if TYPE_CHECKING:
-    from dvtool.manifest import Built, Entries, Manifest
-    from dvtool.threeway import Conflict
+    from dvtool.format.manifest import Built, Entries, Manifest
+    from dvtool.format.merge import Conflict
 
 _FILE = click.Path(exists=True, dir_okay=False)
 
@@ -32,8 +32,8 @@ def merge_driver(frame: Frame, base: str, ours: str, theirs: str, path: str) -> 
 
     For git, which runs it from the top of the worktree. When it fails OURS is left as it is.
     """
-    from dvtool.atomic import write_bytes
-    from dvtool.manifest import SUFFIX, decode, encode
+    from dvtool.format.manifest import SUFFIX, decode, encode
+    from dvtool.system.atomic import write_bytes
 
     texts = {
         name: _read(file) for name, file in (("base", base), ("ours", ours), ("theirs", theirs))
@@ -62,8 +62,8 @@ def _read(path: str) -> bytes:
 def _merge(
     frame: Frame, base: Manifest | None, ours: Manifest, theirs: Manifest
 ) -> tuple[Built, list[Conflict]]:
-    from dvtool.manifest import ShardRef
-    from dvtool.threeway import merge, shards_needed
+    from dvtool.format.manifest import ShardRef
+    from dvtool.format.merge import merge, shards_needed
 
     def none_there(ref: ShardRef) -> Entries:
         raise AssertionError(ref)

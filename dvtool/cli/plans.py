@@ -10,7 +10,7 @@ from dvtool.cli.output import Screen, count_text, size_text
 from dvtool.errors import printable
 
 if TYPE_CHECKING:
-    from dvtool.estimate import Estimate
+    from dvtool.remotes.estimate import Estimate
 
 JSON_KEYS = (
     '{"remote", "files", "objects", "bytes", "requests": {"put", "list", "get", "head"}, '

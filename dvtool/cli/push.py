@@ -13,8 +13,8 @@ from dvtool.cli.plans import JSON_KEYS, files_sentence, plan_json, plan_option, 
 from dvtool.errors import DvError, UsageError, listing, printable
 
 if TYPE_CHECKING:
-    from dvtool.publishing import PushPlan, PushReport
     from dvtool.repo import Repo
+    from dvtool.verbs.push.commits import PushPlan, PushReport
 
 
 @command(

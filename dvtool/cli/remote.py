@@ -13,13 +13,13 @@ import click
 from dvtool.cli.frame import Frame, Function, command
 from dvtool.cli.output import Screen, count_text, shell_word, size_text
 from dvtool.cli.plans import JSON_KEYS, plan_json, plan_option, show_plan
-from dvtool.config import REMOTE_OPTIONS, endpoint_is_exposed
 from dvtool.errors import UsageError, printable
+from dvtool.project.config import REMOTE_OPTIONS, endpoint_is_exposed
 
 if TYPE_CHECKING:
-    from dvtool.config import RemoteConfig
-    from dvtool.ops.remotegc import RepoThere
+    from dvtool.project.config import RemoteConfig
     from dvtool.repo import Repo
+    from dvtool.verbs.gc.remote import RepoThere
 
 
 TARGETS_SHOWN_MAX = 20

@@ -12,10 +12,10 @@ from dvtool.cli.output import Screen, count_text, shell_word, size_text
 from dvtool.errors import UsageError, listing, printable
 
 if TYPE_CHECKING:
-    from dvtool.instep import Stepped
-    from dvtool.ops.resolve import Side
     from dvtool.repo import Repo
-    from dvtool.resolving import Settled
+    from dvtool.verbs.checkout.instep import Stepped
+    from dvtool.verbs.resolve import Side
+    from dvtool.verbs.resolving import Settled
 
 
 @command(

@@ -13,9 +13,9 @@ from dvtool.cli.output import Screen, count_text, files_text, shell_word
 from dvtool.errors import printable
 
 if TYPE_CHECKING:
-    from dvtool.ops.status import TargetStatus
+    from dvtool.format.merge import Conflict
     from dvtool.repo import Repo
-    from dvtool.threeway import Conflict
+    from dvtool.verbs.status import TargetStatus
 
 NAMES_SHOWN_MAX = 20
 _COLOURS = {"added": "green", "modified": "yellow", "deleted": "red"}

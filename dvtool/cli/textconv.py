@@ -13,7 +13,7 @@ from dvtool.cli.output import files_text
 from dvtool.errors import DvError, ManifestError, printable, size_text
 
 if TYPE_CHECKING:
-    from dvtool.manifest import Entry, Manifest, ShardRef
+    from dvtool.format.manifest import Entry, Manifest, ShardRef
     from dvtool.store.local import LocalStore
 
 HASH_SHOWN = 12
@@ -30,7 +30,7 @@ def textconv(frame: Frame, file: str) -> None:
 
     For git. What is no manifest (conflict markers are in it, perhaps) is shown as it is.
     """
-    from dvtool.manifest import decode
+    from dvtool.format.manifest import decode
 
     with open(file, "rb") as opened:
         text = opened.read()

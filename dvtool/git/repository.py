@@ -11,14 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import structs
 
-from dvtool.errors import (
-    BusyError,
-    DvError,
-    MissingError,
-    SetupError,
-    UsageError,
-    printable,
-)
+from dvtool.errors import BusyError, DvError, MissingError, SetupError, UsageError, printable
+from dvtool.format.manifest import MANIFEST_SIZE_MAX_BYTES, SUFFIX
 from dvtool.git.config import GitConfig
 from dvtool.git.listing import (
     FILE_MODES,
@@ -49,7 +43,6 @@ from dvtool.git.process import (
     raise_failure,
     raise_not_found,
 )
-from dvtool.manifest import MANIFEST_SIZE_MAX_BYTES, SUFFIX
 
 TREE_SIZE_MAX_BYTES = 256 << 20
 """Room for a folder of some million names."""

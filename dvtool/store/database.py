@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
-from dvtool.atomic import make_folders, share
-from dvtool.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.errors import BusyError, CorruptError, SetupError
-from dvtool.pack import PackInfo, Placement, Recipe
-from dvtool.shard import Located, RemotePack
+from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
+from dvtool.format.locations import Located, RemotePack
+from dvtool.format.pack import PackInfo, Placement, Recipe
+from dvtool.system.atomic import make_folders, share
 
 VERSION = 1
 QUERY_BATCH = 900

@@ -14,7 +14,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
-from dvtool.atomic import (
+from dvtool.errors import BusyError, CorruptError, MissingError
+from dvtool.format.digest import EMPTY, Digest, digest_of, hasher
+from dvtool.format.manifest import Entries, ShardRef, ShardText, decode_shard
+from dvtool.system.atomic import (
     flush_to_disk,
     is_temp_name,
     make_folders,
@@ -23,21 +26,18 @@ from dvtool.atomic import (
     temp_name,
     write_bytes,
 )
-from dvtool.digest import EMPTY, Digest, digest_of, hasher
-from dvtool.errors import BusyError, CorruptError, MissingError
-from dvtool.later import later
-from dvtool.manifest import Entries, ShardRef, ShardText, decode_shard
-from dvtool.opener import Stamp
+from dvtool.system.lazy import later
+from dvtool.workspace.opener import Stamp
 
 if TYPE_CHECKING:
     import concurrent.futures as futures_of
 
     import filelock
 
-    from dvtool import pack as pack_format
-    from dvtool import shard as shard_format
-    from dvtool.pack import PackInfo, Placement, Recipe
-    from dvtool.shard import RemotePack
+    from dvtool.format import locations as shard_format
+    from dvtool.format import pack as pack_format
+    from dvtool.format.locations import RemotePack
+    from dvtool.format.pack import PackInfo, Placement, Recipe
     from dvtool.store import database as databases
     from dvtool.store.database import Database
 
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 else:
     futures_of = later("concurrent.futures")
     filelock = later("filelock")
-    pack_format = later("dvtool.pack")
-    shard_format = later("dvtool.shard")
+    pack_format = later("dvtool.format.pack")
+    shard_format = later("dvtool.format.locations")
     databases = later("dvtool.store.database")
 
 PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"

@@ -12,13 +12,20 @@ import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from dvtool.atomic import flush_to_disk, make_folders, share, sync_folder, temp_name, unfinished
-from dvtool.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.errors import CorruptError
-from dvtool.pack import PackInfo, PackWriter, Recipe, read_index
+from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
+from dvtool.format.pack import PackInfo, PackWriter, Recipe, read_index
 from dvtool.store.database import Database
 from dvtool.store.local import ASIDE, LOST, LocalStore
 from dvtool.store.packcheck import PackCheck, read_chunks
+from dvtool.system.atomic import (
+    flush_to_disk,
+    make_folders,
+    share,
+    sync_folder,
+    temp_name,
+    unfinished,
+)
 
 BESIDE_INDEX = ("-wal", "-shm")
 """Suffixes of the files that SQLite keeps beside store.db."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import BinaryIO
 
-from dvtool.digest import Digest, digest_of, guard_of, hasher
 from dvtool.errors import CorruptError
-from dvtool.pack import (
+from dvtool.format.digest import Digest, digest_of, guard_of, hasher
+from dvtool.format.pack import (
     MAGIC,
     PACK_SIZE_MAX_BYTES,
     TRAILER,

@@ -6,8 +6,8 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping
 
-from dvtool.manifest import Entries, build, encode
-from dvtool.ops import drivers
+from dvtool.format.manifest import Entries, build, encode
+from dvtool.hooks import drivers
 from dvtool.repo import Repo
 from tests.cli.conftest import Work
 

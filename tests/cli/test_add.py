@@ -216,9 +216,9 @@ def test_add_as_a_process(work: Work) -> None:
 
 _ANEW = """
 import multiprocessing
-from dvtool import ingest
+from dvtool.jobs import ingest
 from dvtool.cli import main
-from dvtool.ops import add
+from dvtool.verbs import add
 
 add.APART_MIN_FILES = add.PARALLEL_MIN_FILES = 0
 ingest.BATCH_FILES_MAX = 5

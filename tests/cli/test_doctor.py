@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from dvtool.backend import Features
-from dvtool.ops import doctor
+from dvtool.remotes.transports import Features
 from dvtool.repo import Repo
+from dvtool.verbs import doctor
 from tests.cli.conftest import Work
 from tests.s3.proxy import Fault, Guarded, Request
 from tests.s3.servers import S3Server

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.atomic import temp_name
+from dvtool.system.atomic import temp_name
 from tests.cli.conftest import Work
 from tests.scenario import noise
 

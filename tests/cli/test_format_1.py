@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from dvtool.digest import digest_of
 from dvtool.errors import CorruptError, SetupError
-from dvtool.manifest import decode, encode, encode_entries, manifest_digest
-from dvtool.pack import TRAILER, encode_index, read_index, verify_pack
-from dvtool.shard import split_object
-from dvtool.store.remote import decode_mark, decode_root
+from dvtool.format.digest import digest_of
+from dvtool.format.locations import split_object
+from dvtool.format.manifest import decode, encode, encode_entries, manifest_digest
+from dvtool.format.pack import TRAILER, encode_index, read_index, verify_pack
+from dvtool.remotes.remote import decode_mark, decode_root
 from tests.cli.conftest import Work
 
 GOLDEN = Path(__file__).parent.parent / "data" / "format-1"

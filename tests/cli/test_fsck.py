@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from dvtool import collecting
-from dvtool.digest import digest_of
-from dvtool.pack import TRAILER, PackIndex, Recipe, read_index
+from dvtool.format.digest import digest_of
+from dvtool.format.pack import TRAILER, PackIndex, Recipe, read_index
+from dvtool.remotes.remote import pack_key
 from dvtool.repo import Repo
 from dvtool.store import mending
 from dvtool.store.database import Database
 from dvtool.store.local import LocalStore
-from dvtool.store.remote import pack_key
+from dvtool.verbs.gc import collecting
 from tests.cli.conftest import Ran, Work, command
 from tests.scenario import noise
 
@@ -352,7 +352,7 @@ def test_bit_rot_in_the_workspace(stored: Work) -> None:
 
 def _rot(work: Work, place: Path) -> None:
     """Change a byte as a bad disk does: neither size nor times of the file change for dvtool."""
-    from dvtool.statcache import StatCache, seen_file
+    from dvtool.workspace.statcache import StatCache, seen_file
 
     before = place.stat()
     flip(place, 1_000)

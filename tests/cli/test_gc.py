@@ -555,10 +555,10 @@ def test_an_add_at_any_moment_of_a_gc_loses_nothing(
     work: Work, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     """The add relies on content that the gc has planned to remove, and that is nowhere else."""
-    from dvtool import collecting
-    from dvtool.ops import gc as gc_ops
     from dvtool.store.database import Database
     from dvtool.store.local import LocalStore
+    from dvtool.verbs.gc import collecting
+    from dvtool.verbs.gc import local as gc_ops
 
     unreachable_but_for(work, "reflog")
     forget(work)

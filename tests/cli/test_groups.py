@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dvtool import pack
-from dvtool.digest import digest_of
-from dvtool.ops import checkout, fetch
+from dvtool.format import pack
+from dvtool.format.digest import digest_of
+from dvtool.verbs.checkout import plan as checkout
+from dvtool.verbs.fetch import download as fetch
 from tests.cli.conftest import Work
 
 FILES = 12_000

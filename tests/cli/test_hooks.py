@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.hookscripts import NAMES
+from dvtool.hooks.scripts import NAMES
 from tests.cli.conftest import Work
 
 BIG = 11 << 20

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.digest import digest_of
-from dvtool.manifest import Entries, Entry, decode
-from dvtool.ops import drivers
+from dvtool.format.digest import digest_of
+from dvtool.format.manifest import Entries, Entry, decode
+from dvtool.hooks import drivers
 from dvtool.repo import Repo
 from tests.cli.conftest import ODD_NAMES, Work
 from tests.cli.merging import (

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dvtool import manifest
-from dvtool.manifest import Entries, Entry, build, encode, in_order
+from dvtool.format import manifest
+from dvtool.format.manifest import Entries, Entry, build, encode, in_order
+from dvtool.remotes.remote import RemoteStore
 from dvtool.repo import Repo
 from dvtool.store.local import LocalStore
-from dvtool.store.remote import RemoteStore
 from tests.cli.conftest import Work
 from tests.scenario import noise
 

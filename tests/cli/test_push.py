@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from dvtool import manifest, outgoing
+from dvtool.format import manifest
+from dvtool.verbs.push import packs as outgoing
 from tests.cli.conftest import Work
 from tests.s3.servers import S3Server
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from dvtool.errors import BusyError, InputError, UnsavedError, UsageError
-from dvtool.ops import checkout, edit
 from dvtool.repo import Repo
+from dvtool.verbs import edit
+from dvtool.verbs.checkout import plan as checkout
 from tests.scenario import Clone, Remote, noise
 
 

@@ -16,7 +16,8 @@ from dvtool import cli
 code = cli.run(sys.argv[1:])
 heavy = ("git", "boto3", "botocore", "pathspec", "filelock", "tqdm", "pyfastcdc", "multiprocessing",
     "concurrent.futures", "logging", "importlib.metadata", "json", "hypothesis")
-own = [name for name in sys.modules if name.startswith(("dvtool.ops.", "dvtool.backend"))]
+rooms = ("dvtool.verbs.", "dvtool.remotes.transports")
+own = [name for name in sys.modules if name.startswith(rooms)]
 print("LOADED", *sorted([name for name in heavy if name in sys.modules] + own))
 sys.exit(code)
 """
@@ -28,7 +29,7 @@ def loaded_by(work: Work, *args: str) -> set[str]:
         [sys.executable, "-c", LOADED, *args], cwd=work.root, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    return set(done.stdout.partition("LOADED")[2].split()) - {"dvtool.ops.__init__"}
+    return set(done.stdout.partition("LOADED")[2].split()) - {"dvtool.verbs.__init__"}
 
 
 def git_commands(work: Work, log: Path, *args: str) -> list[str]:
@@ -44,7 +45,7 @@ def git_commands(work: Work, log: Path, *args: str) -> list[str]:
 @pytest.mark.parametrize(
     ("args", "verbs"),
     [
-        (("status",), {"status", "resolve"}),
+        (("status",), {"status", "resolve", "resolving"}),
         (("ls",), set()),
         (("config",), set()),
         (("diff",), {"diff"}),
@@ -56,14 +57,20 @@ def test_a_command_that_looks_loads_what_it_uses(
     data: Work, args: tuple[str, ...], verbs: set[str]
 ) -> None:
     loaded = loaded_by(data, *args)
-    assert loaded - {"json"} == {f"dvtool.ops.{verb}" for verb in verbs}
+    assert loaded - {"json"} == {f"dvtool.verbs.{verb}" for verb in verbs}
 
 
 def test_adding_loads_no_remote(data: Work) -> None:
     data.write("data/images/new.txt", "new")
     loaded = loaded_by(data, "add", "data/images")
-    assert not loaded & {"git", "boto3", "pyfastcdc", "multiprocessing", "dvtool.backend"}
-    assert "dvtool.ops.push" not in loaded
+    assert not loaded & {
+        "git",
+        "boto3",
+        "pyfastcdc",
+        "multiprocessing",
+        "dvtool.remotes.transports",
+    }
+    assert "dvtool.verbs.push.upload" not in loaded
 
 
 def test_a_checkout_loads_no_remote_unless_content_is_missing(data: Work) -> None:
@@ -71,23 +78,35 @@ def test_a_checkout_loads_no_remote_unless_content_is_missing(data: Work) -> Non
     data.process("add", "data/images")
     data.commit("Other data")
     loaded = loaded_by(data, "checkout", "HEAD~1", "--", "data/images")
-    assert "dvtool.ops.checkout" in loaded
-    assert not loaded & {"git", "dvtool.backend", "dvtool.ops.push", "dvtool.ops.fetch"}
-    assert not loaded & {"dvtool.ops.status", "dvtool.ops.add"}
+    assert "dvtool.verbs.checkout.plan" in loaded
+    assert not loaded & {
+        "git",
+        "dvtool.remotes.transports",
+        "dvtool.verbs.push.upload",
+        "dvtool.verbs.fetch.download",
+    }
+    assert not loaded & {"dvtool.verbs.status", "dvtool.verbs.add"}
 
 
 def test_status_reads_no_pack(data: Work) -> None:
-    script = LOADED.replace('"git", ', '"git", "dvtool.pack", "dvtool.shard", "zstandard", ')
+    script = LOADED.replace(
+        '"git", ', '"git", "dvtool.format.pack", "dvtool.format.locations", "zstandard", '
+    )
     done = subprocess.run(
         [sys.executable, "-c", script, "status"], cwd=data.root, capture_output=True, text=True
     )
     loaded = set(done.stdout.partition("LOADED")[2].split())
-    assert "dvtool.ops.status" in loaded
-    assert not loaded & {"dvtool.pack", "dvtool.shard", "zstandard"}
+    assert "dvtool.verbs.status" in loaded
+    assert not loaded & {"dvtool.format.pack", "dvtool.format.locations", "zstandard"}
 
 
 def test_a_push_to_a_folder_loads_nothing_of_s3(pushed: Work) -> None:
-    assert not loaded_by(pushed, "push") & {"git", "boto3", "botocore", "dvtool.backend.s3"}
+    assert not loaded_by(pushed, "push") & {
+        "git",
+        "boto3",
+        "botocore",
+        "dvtool.remotes.transports.s3.client",
+    }
 
 
 def test_how_often_git_is_asked(data: Work, tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.digest import Digest, digest_of
 from dvtool.errors import DvError
-from dvtool.ops import add as add_ops
+from dvtool.format.digest import Digest, digest_of
 from dvtool.repo import Repo
+from dvtool.verbs import add as add_ops
 from tests.scenario import Clone, Remote, tree
 
 FILES = 40
@@ -81,10 +81,10 @@ def test_what_a_swapped_folder_leads_to_is_neither_read_nor_changed(
     mine: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: bool
 ) -> None:
     if threads:
-        monkeypatch.setattr("dvtool.scan.HASH_THREADS_MIN_BYTES", 1)
-        monkeypatch.setattr("dvtool.scan.HASH_RUN_FILES", 4)
+        monkeypatch.setattr("dvtool.workspace.scan.HASH_THREADS_MIN_BYTES", 1)
+        monkeypatch.setattr("dvtool.workspace.scan.HASH_RUN_FILES", 4)
         monkeypatch.setattr(add_ops, "PARALLEL_MIN_FILES", 1)
-        monkeypatch.setattr("dvtool.ingest.BATCH_FILES_MAX", 5)
+        monkeypatch.setattr("dvtool.jobs.ingest.BATCH_FILES_MAX", 5)
     outside = tree(tmp_path / "outside")
     secrets = {digest_of(theirs(number)) for number in range(FILES)}
     ended = {"status": 0, "add": 0, "checkout": 0, "refused": 0}

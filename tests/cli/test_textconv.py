@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.digest import digest_of
 from dvtool.errors import size_text
-from dvtool.manifest import Entries, Entry, build, encode
+from dvtool.format.digest import digest_of
+from dvtool.format.manifest import Entries, Entry, build, encode
 from tests.cli.conftest import ODD_NAMES, Work
 from tests.cli.merging import TARGET, change, put_manifest, run, with_drivers
 

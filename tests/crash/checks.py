@@ -17,16 +17,16 @@ from pathlib import Path
 
 import msgspec
 
-from dvtool.atomic import is_temp_name
-from dvtool.digest import EMPTY, Digest, digest_of
 from dvtool.errors import DvError
-from dvtool.manifest import SUFFIX, Entries, Manifest, decode, decode_shard
-from dvtool.pack import Recipe, chunk_in, read_index, unpack_frame
+from dvtool.format.digest import EMPTY, Digest, digest_of
+from dvtool.format.locations import split_object
+from dvtool.format.manifest import SUFFIX, Entries, Manifest, decode, decode_shard
+from dvtool.format.pack import Recipe, chunk_in, read_index, unpack_frame
+from dvtool.remotes.remote import Root
+from dvtool.remotes.tombstones import TOMBSTONES
 from dvtool.repo import Repo
-from dvtool.shard import split_object
 from dvtool.store.local import LocalStore
-from dvtool.store.remote import Root
-from dvtool.store.tombstones import TOMBSTONES
+from dvtool.system.atomic import is_temp_name
 from tests.scenario import tree
 
 Objects = Mapping[str, bytes]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dvtool.backend import Backend
+from dvtool.remotes.transports import Backend
 from tests.crash.world import BACKUP, World
 from tests.scenario import Clone, noise
 

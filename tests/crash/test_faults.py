@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.digest import Digest
+from dvtool.format.digest import Digest
 from tests.crash import checks
 from tests.crash.inject.fault_points import FAILS
 from tests.crash.scenarios import SCENARIOS, Scenario

@@ -36,15 +36,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from dvtool.atomic import is_temp_name
-from dvtool.digest import Digest, digest_of
 from dvtool.errors import UnsavedError, UsageError
-from dvtool.manifest import Manifest, decode
-from dvtool.ops import drivers
-from dvtool.ops.resolve import Side
+from dvtool.format.digest import Digest, digest_of
+from dvtool.format.manifest import Manifest, decode
+from dvtool.hooks import drivers
 from dvtool.repo import Repo
-from dvtool.statcache import StatCache
 from dvtool.store.local import LocalStore
+from dvtool.system.atomic import is_temp_name
+from dvtool.verbs.resolve import Side
+from dvtool.workspace.statcache import StatCache
 from tests.crash import checks
 from tests.crash.world import World
 from tests.scenario import Clone, noise

@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 from blake3 import blake3
-
 from dvtool.manifest import decode, manifest_digest
+
 from dvtool.repo import Repo
 
 ENVIRONMENT = {

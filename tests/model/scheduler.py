@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from dvtool.backend.base import Features, ObjectInfo, Sink
 from dvtool.errors import DvError, ObjectMissing
+from dvtool.remotes.transports.base import Features, ObjectInfo, Sink
 
 
 class Memory:

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from dvtool import parallel
-from dvtool.manifest import manifest_digest
-from dvtool.ops import push as push_ops
-from dvtool.ops import remotegc
+from dvtool.format.manifest import manifest_digest
+from dvtool.remotes import repack as moving
+from dvtool.remotes import survey, tombstones
+from dvtool.remotes.remote import RemoteStore
 from dvtool.repo import Repo
-from dvtool.store import moving, survey, tombstones
-from dvtool.store.remote import RemoteStore
+from dvtool.system import parallel
+from dvtool.verbs.gc import remote as remotegc
+from dvtool.verbs.push import upload as push_ops
 from tests.model.scheduler import Memory, Schedule, Turns
 from tests.scenario import Clone, noise
 

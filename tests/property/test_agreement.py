@@ -18,23 +18,23 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from dvtool import manifest as manifests
-from dvtool import statcache
-from dvtool.digest import digest_of
 from dvtool.errors import InputError, ManifestError, UnsavedError, UsageError
-from dvtool.manifest import Entries, Entry, Manifest, ShardRef, build, encode
-from dvtool.ops import add as add_ops
-from dvtool.ops import diff as diff_ops
-from dvtool.ops import status as status_ops
-from dvtool.ops.add import Added
-from dvtool.ops.status import TargetStatus
-from dvtool.project import Project
+from dvtool.format import manifest as manifests
+from dvtool.format.digest import digest_of
+from dvtool.format.manifest import Entries, Entry, Manifest, ShardRef, build, encode
+from dvtool.project.parts import Project
 from dvtool.repo import Repo
-from dvtool.scan import content_of, find_left_out, scan_target
-from dvtool.statcache import StatCache
 from dvtool.store.local import PACKS, LocalStore
 from dvtool.store.mending import rebuild
-from dvtool.workspace import IGNORE_FILE, Workspace
+from dvtool.verbs import add as add_ops
+from dvtool.verbs import diff as diff_ops
+from dvtool.verbs import status as status_ops
+from dvtool.verbs.add import Added
+from dvtool.verbs.status import TargetStatus
+from dvtool.workspace import statcache
+from dvtool.workspace.files import IGNORE_FILE, Workspace
+from dvtool.workspace.scan import content_of, find_left_out, scan_target
+from dvtool.workspace.statcache import StatCache
 
 FILES = 60
 STEPS = 25
@@ -562,7 +562,7 @@ def test_a_folder_of_another_spelling_is_refused(
 def test_a_look_by_two_processes_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dvtool import look
+    from dvtool.workspace import folder_state as look
 
     model = Model(tmp_path, 2)
     folders = ["data", *sorted(str(one.relative_to(tmp_path)) for one in model.data.rglob("?"))]

@@ -22,10 +22,18 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dvtool.config import Config
-from dvtool.digest import digest_of, guard_of
 from dvtool.errors import CorruptError, DvError, ManifestError, SetupError, UsageError
-from dvtool.manifest import (
+from dvtool.format.digest import digest_of, guard_of
+from dvtool.format.locations import (
+    HEADER,
+    Located,
+    RemotePack,
+    contents_of,
+    decode_locations,
+    encode_object,
+    split_object,
+)
+from dvtool.format.manifest import (
     Built,
     Entry,
     Manifest,
@@ -38,7 +46,7 @@ from dvtool.manifest import (
     manifest_digest,
     shard_refs,
 )
-from dvtool.pack import (
+from dvtool.format.pack import (
     FRAME_RAW_SIZE_MAX_BYTES,
     PACK_SIZE_MAX_BYTES,
     TRAILER,
@@ -51,18 +59,10 @@ from dvtool.pack import (
     unpack_frame,
     verify_pack,
 )
-from dvtool.shard import (
-    HEADER,
-    Located,
-    RemotePack,
-    contents_of,
-    decode_locations,
-    encode_object,
-    split_object,
-)
-from dvtool.statcache import StatCache, seen_other
+from dvtool.project.config import Config
+from dvtool.remotes.remote import decode_mark, decode_root
 from dvtool.store.database import Database
-from dvtool.store.remote import decode_mark, decode_root
+from dvtool.workspace.statcache import StatCache, seen_other
 
 MIB = 1 << 20
 

@@ -15,11 +15,11 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dvtool import ingest
-from dvtool.atomic import TEMP_PREFIX
-from dvtool.manifest import path_fault
-from dvtool.ops import add as add_ops
+from dvtool.format.manifest import path_fault
+from dvtool.jobs import ingest
 from dvtool.repo import Repo
+from dvtool.system.atomic import TEMP_PREFIX
+from dvtool.verbs import add as add_ops
 
 KIB = 1 << 10
 

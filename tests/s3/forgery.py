@@ -10,12 +10,12 @@ from pathlib import Path
 
 import zstandard
 
-from dvtool.columns import Columns
-from dvtool.digest import Digest, digest_of, guard_of
-from dvtool.pack import MAGIC as PACK_MAGIC
-from dvtool.pack import TRAILER, PackIndex, encode_index
-from dvtool.pack import VERSION as PACK_VERSION
-from dvtool.shard import COUNTS, HEADER, MAGIC, split_object
+from dvtool.format.columns import Columns
+from dvtool.format.digest import Digest, digest_of, guard_of
+from dvtool.format.locations import COUNTS, HEADER, MAGIC, split_object
+from dvtool.format.pack import MAGIC as PACK_MAGIC
+from dvtool.format.pack import TRAILER, PackIndex, encode_index
+from dvtool.format.pack import VERSION as PACK_VERSION
 
 U32_MAX = (1 << 32) - 1
 

@@ -9,12 +9,12 @@ import io
 
 import msgspec
 
-from dvtool.backend import Backend, S3Options, open_backend
-from dvtool.digest import Digest, digest_of, hasher
-from dvtool.manifest import Entry, ShardRef, decode_shard
-from dvtool.pack import chunk_in, read_index, unpack_frame, verify_pack
-from dvtool.shard import Located, contents_of, decode_locations, split_object
-from dvtool.store.remote import RemoteStore, pack_key, shard_key
+from dvtool.format.digest import Digest, digest_of, hasher
+from dvtool.format.locations import Located, contents_of, decode_locations, split_object
+from dvtool.format.manifest import Entry, ShardRef, decode_shard
+from dvtool.format.pack import chunk_in, read_index, unpack_frame, verify_pack
+from dvtool.remotes.remote import RemoteStore, pack_key, shard_key
+from dvtool.remotes.transports import Backend, S3Options, open_backend
 from tests.scenario import Remote
 
 OBJECT_SIZE_MAX_BYTES = 256 << 20

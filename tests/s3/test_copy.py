@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dvtool import pack
 from dvtool.errors import CorruptError, RemoteError, SetupError, UsageError
+from dvtool.format import pack
+from dvtool.remotes.remote import RemoteStore
 from dvtool.repo import Repo
-from dvtool.store.remote import RemoteStore
 from tests.scenario import Clone, Remote, noise
 
 MIB = 1 << 20

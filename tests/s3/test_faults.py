@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.backend import retry
+from dvtool.remotes.transports import retry
 from tests.s3.chaos import SINGLE, Chaos
 from tests.s3.proxy import CountingProxy
 from tests.s3.servers import S3Server

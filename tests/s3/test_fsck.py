@@ -9,14 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.backend.base import Backend
-from dvtool.digest import digest_of
 from dvtool.errors import BusyError
-from dvtool.findings import Report, Sample
-from dvtool.manifest import decode_any_shard
-from dvtool.pack import PackWriter, Placement
-from dvtool.repo import Repo
-from dvtool.shard import (
+from dvtool.format.digest import digest_of
+from dvtool.format.locations import (
     Located,
     RemotePack,
     contents_of,
@@ -24,8 +19,13 @@ from dvtool.shard import (
     encode_object,
     split_object,
 )
-from dvtool.store.remote import FORMAT, now_text, root_key
-from dvtool.store.tombstones import Tombstone, Tombstones
+from dvtool.format.manifest import decode_any_shard
+from dvtool.format.pack import PackWriter, Placement
+from dvtool.remotes.remote import FORMAT, now_text, root_key
+from dvtool.remotes.tombstones import Tombstone, Tombstones
+from dvtool.remotes.transports.base import Backend
+from dvtool.repo import Repo
+from dvtool.verbs.fsck.findings import Report, Sample
 from tests.scenario import Clone, Remote, noise
 
 LIMIT = 1 << 30
@@ -450,7 +450,7 @@ def bury(work: Clone, doomed: list[str], *, roots: bool = False) -> tuple[Tombst
 def test_no_shard_is_mended_while_a_gc_removes_what_it_needs(
     work: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dvtool.store.tombstones.WAIT_S", 0)
+    monkeypatch.setattr("dvtool.remotes.tombstones.WAIT_S", 0)
     with work.repo() as repo:
         packs = keys(backend_of(repo), "packs/")
         lose_shards(backend_of(repo))
@@ -488,7 +488,7 @@ def test_what_a_gc_removed_just_before_is_not_pointed_to(work: Clone) -> None:
 def test_a_root_is_replaced_under_a_claim(
     work: Clone, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dvtool.store.tombstones.WAIT_S", 0)
+    monkeypatch.setattr("dvtool.remotes.tombstones.WAIT_S", 0)
     before = root_keys(work)
     with work.repo() as repo:
         flip_root(backend_of(repo))

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.digest import Digest
 from dvtool.errors import BusyError, CorruptError, SetupError, UsageError
-from dvtool.ops import remotegc
-from dvtool.pack import Placement
-from dvtool.progress import Progress
-from dvtool.shard import RemotePack
-from dvtool.store import moving
-from dvtool.store.remote import RemoteStore, pack_key, shard_key
-from dvtool.store.tombstones import Tombstones
+from dvtool.format.digest import Digest
+from dvtool.format.locations import RemotePack
+from dvtool.format.pack import Placement
+from dvtool.remotes import repack as moving
+from dvtool.remotes.remote import RemoteStore, pack_key, shard_key
+from dvtool.remotes.tombstones import Tombstones
+from dvtool.system.progress import Progress
+from dvtool.verbs.gc import remote as remotegc
 from tests.scenario import Clone, Remote, noise
 
 
@@ -402,7 +402,7 @@ def test_a_remote_that_is_not_whole_is_left_alone(
 def test_a_push_in_between_waits_for_the_sweep(
     mine: Clone, stray: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dvtool.store import tombstones as module
+    from dvtool.remotes import tombstones as module
 
     gc(mine, grace_s=3600)
     mine.commit("the other too")

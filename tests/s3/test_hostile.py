@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from dvtool.backend import S3Options, guard
-from dvtool.backend.s3 import S3Backend
 from dvtool.errors import DvError, RemoteError, RemoteTransient
+from dvtool.remotes.transports import S3Options
+from dvtool.remotes.transports.s3 import guard
+from dvtool.remotes.transports.s3.client import S3Backend
 from tests.s3.hostile import Answer, Asked, Hostile, hostile, listing, refusal
 from tests.s3.servers import AWS_ENV
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from dvtool.digest import EMPTY, Digest, digest_of
 from dvtool.errors import DvError
-from dvtool.manifest import decode, manifest_shards
-from dvtool.pack import RAW, ZSTD
-from dvtool.store.remote import shard_key
+from dvtool.format.digest import EMPTY, Digest, digest_of
+from dvtool.format.manifest import decode, manifest_shards
+from dvtool.format.pack import RAW, ZSTD
+from dvtool.remotes.remote import shard_key
 from tests.s3.forgery import (
     U32_MAX,
     Locations,

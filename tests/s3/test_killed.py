@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.pack import PACK_SIZE_MAX_BYTES
+from dvtool.format.pack import PACK_SIZE_MAX_BYTES
 from tests.cli.conftest import command
 from tests.s3.proxy import CountingProxy
 from tests.s3.servers import S3Server

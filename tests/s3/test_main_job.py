@@ -10,9 +10,9 @@ import pytest
 import vega_datasets
 from blake3 import blake3
 
-from dvtool.backend import S3Options, open_backend
 from dvtool.errors import CorruptError, MissingError, SetupError, UnsavedError
-from dvtool.manifest import decode
+from dvtool.format.manifest import decode
+from dvtool.remotes.transports import S3Options, open_backend
 from tests.scenario import Clone, Remote, noise
 
 DATASET = Path(vega_datasets.__file__).parent / "_data"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.backend import Backend, S3Options, open_backend
 from dvtool.errors import DvError, RemoteError, SetupError
+from dvtool.remotes.transports import Backend, S3Options, open_backend
 from dvtool.repo import Repo
 from tests.s3.proxy import CountingProxy
 from tests.s3.servers import S3Server

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from dvtool.backend import Features, Retry, S3Options
-from dvtool.backend.s3 import S3Backend
 from dvtool.errors import ObjectMissing, RemoteError, RemoteForbidden, RemoteTransient
+from dvtool.remotes.transports import Features, Retry, S3Options
+from dvtool.remotes.transports.s3.client import S3Backend
 from tests.s3.hostile import Answer, Asked, hostile, listing, refusal
 from tests.s3.proxy import CountingProxy, Fault, Guarded, Request
 from tests.s3.servers import AWS_ENV, S3Server

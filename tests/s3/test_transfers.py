@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from dvtool import pack
-from dvtool.digest import digest_of
 from dvtool.errors import CorruptError, MissingError, RemoteError
-from dvtool.store.remote import RemoteStore
+from dvtool.format import pack
+from dvtool.format.digest import digest_of
+from dvtool.remotes.remote import RemoteStore
 from tests.faulty import Faulty
 from tests.s3.proxy import CountingProxy
 from tests.s3.servers import S3Server

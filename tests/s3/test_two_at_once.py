@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.backend import Backend, S3Options, open_backend
+from dvtool.remotes.transports import Backend, S3Options, open_backend
 from tests.cli.conftest import command
 from tests.s3.soundness import check_remote
 from tests.scenario import Clone, Remote, noise

@@ -438,7 +438,7 @@ def test_status_is_taken_of_the_same_files_in_both(at: Bench) -> None:
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "benchmarks", *arguments],
-        cwd=PROJECT,
+        cwd=PROJECT / "scripts",
         capture_output=True,
         text=True,
     )

@@ -8,89 +8,38 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import dvtool
+from tests.layers import DESIGN, ROOMS, VERB_ORDER, in_design, room_of
 
 PACKAGE = Path(dvtool.__file__).parent
 LINES_MAX = 70
 
-LAYERS = [
-    [
-        "errors",
-        "digest",
-        "atomic",
-        "columns",
-        "parallel",
-        "workers",
-        "progress",
-        "estimate",
-        "later",
-    ],
-    ["opener", "spelling", "folders"],
-    ["look"],
-    ["chunker", "manifest", "hookscripts"],
-    ["pack", "compare"],
-    ["shard", "threeway"],
-    ["workspace", "statcache", "config", "git.*", "backend.*"],
-    ["ignore"],
-    [
-        *("store", "store.database", "store.local", "store.remote", "store.known"),
-        *("store.proof", "store.packcheck", "store.mending", "store.probe", "store.assembly"),
-        *("store.tombstones", "store.survey", "store.moving"),
-    ],
-    ["store.examine"],
-    ["selection"],
-    ["ingest", "unpacking", "project", "findings"],
-    ["scan", "arguments", "settings", "saved", "outgoing"],
-    ["needs", "agreement"],
-    ["ops.*"],
-    ["instep"],
-    ["resolving", "publishing", "collecting", "checking"],
-    ["repairing"],
-    ["automation"],
-    ["repo"],
-    ["cli.*", "fs"],
-    ["__main__"],
-]
-"""A module imports from earlier lines only, and within a line as `SIDEWAYS` says."""
-
-SIDEWAYS = {
-    "columns": {"digest"},
-    "workers": {"later"},
-    "git": {"git.listing", "git.repository"},
-    "git.config": {"git.listing", "git.process"},
-    "git.repository": {"git.config", "git.listing", "git.process"},
-    "manifest": {"chunker"},
-    "store.local": {"store.database"},
-    "store.known": {"store.database", "store.remote"},
-    "store.mending": {"store.database", "store.local", "store.packcheck"},
-    "store.probe": {"store.local", "store.packcheck", "store.remote"},
-    "store.assembly": {"store.local", "store.packcheck", "store.probe", "store.remote"},
-    "store.proof": {"store.known", "store.remote", "store.tombstones"},
-    "store.tombstones": {"store.remote"},
-    "store.survey": {"store.remote", "store.tombstones"},
-    "store.moving": {"store.remote", "store.tombstones", "store.survey"},
+UNMENDED = {
+    ("store.local", "workspace.opener"),
+    ("workspace.agreement", "project.parts"),
+    ("workspace.agreement", "store.local"),
+    ("workspace.scan", "project.parts"),
 }
-
-BACKEND_PARTS = {
-    "backend.s3": {"backend.connections", "backend.guard", "backend.s3errors"},
-    "backend.s3errors": {"backend.guard"},
-    "backend.retry": {"backend.pace", "parallel"},
-    "backend.pace": {"parallel"},
-}
+"""Arrows that point upward since all modules moved into their rooms: each is to go."""
 
 ONLY_IN = {
-    "boto3": {"backend.s3"},
-    "botocore": {"backend.s3", "backend.s3errors", "backend.guard"},
+    "boto3": {"remotes.transports.s3.client"},
+    "botocore": {
+        "remotes.transports.s3.client",
+        "remotes.transports.s3.errors",
+        "remotes.transports.s3.guard",
+    },
     "git": {"git.process"},
     "gitdb": {"git.process"},
-    "sqlite3": {"store.database", "statcache"},
-    "fsspec": {"fs"},
-    "pathspec": {"workspace"},
-    "pyfastcdc": {"chunker"},
+    "sqlite3": {"store.database", "workspace.statcache"},
+    "fsspec": set(),
+    "pathspec": {"workspace.files"},
+    "pyfastcdc": {"format.chunker"},
 }
 
 
@@ -130,50 +79,73 @@ def inner_imports(name: str) -> set[str]:
     }
 
 
-def layer_of(name: str) -> int:
-    for number, layer in enumerate(LAYERS):
-        for pattern in layer:
-            if name == pattern or re.fullmatch(pattern.replace(".*", r"(\..*)?"), name):
-                return number
-    raise AssertionError(f"{name} has no layer: give it one in {__file__}")
-
-
 @cache
 def below_cli() -> list[str]:
-    return [name for name in modules() if name == "" or layer_of(name) < layer_of("cli")]
+    return [name for name in modules() if not name.startswith(("cli", "__main__"))]
 
 
-def package_of(name: str) -> str:
-    return name.partition(".")[0]
+def room_name(name: str) -> str:
+    room = room_of(name)
+    assert room is not None, f"{name} is in no room: tests/layers.py lists them"
+    return room.name
 
 
-@pytest.mark.parametrize("name", [name for name in modules() if name])
-def test_a_module_imports_only_from_above_its_own_line(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in modules() if name not in ("", "__main__")])
+def test_a_module_imports_only_from_rooms_above_its_own(name: str) -> None:
+    room = room_of(name)
+    assert room is not None, f"{name} is in no room: tests/layers.py lists them"
     for other in inner_imports(name) - {"", name}:
-        if package_of(name) == package_of(other) in ("cli", "backend"):
-            continue  # what these may import of their own is another test's
-        allowed = layer_of(other) < layer_of(name) or other in SIDEWAYS.get(name, set())
+        allowed = room_name(other) in (room.name, *room.above) or (name, other) in UNMENDED
         assert allowed, f"{name} imports {other}"
 
 
-def test_the_package_itself_is_free_of_imports() -> None:
-    for name in ("", "ops", "store"):
-        assert inner_imports(name) <= {""}, name
+def test_every_arrow_that_is_to_go_is_still_there() -> None:
+    for name, other in UNMENDED:
+        assert other in inner_imports(name), f"{name} -> {other} is gone: take it out of the list"
 
 
-def test_verbs_do_not_import_each_other() -> None:
+def test_the_rooms_are_listed_in_their_order() -> None:
+    names = [room.name for room in ROOMS]
+    for number, room in enumerate(ROOMS):
+        assert set(room.above) <= set(names[:number]), room.name
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    arrows = {name: inner_imports(name) - {"", name} for name in below_cli()}
+    TopologicalSorter(arrows).prepare()  # raises CycleError, which names them
+
+
+def test_the_packages_themselves_are_free_of_imports() -> None:
+    for name, path in modules().items():
+        if path.name == "__init__.py" and name not in ("git", "remotes.transports", "cli"):
+            assert inner_imports(name) <= {""}, name
+
+
+def test_the_design_shows_the_rooms() -> None:
+    text = DESIGN.read_text(encoding="utf-8")
+    assert in_design(text) == text, "run: python -m tests.layers"
+
+
+def verb_line(name: str) -> int:
+    verb = name.split(".")[1]
+    return next(number for number, line in enumerate(VERB_ORDER) if verb in line)
+
+
+def test_a_verb_imports_others_only_from_lines_above() -> None:
     for name in modules():
-        if name.startswith("ops."):
-            others = {other for other in inner_imports(name) if other.startswith("ops")}
-            assert not others, f"{name} imports {others}"
+        if not name.startswith("verbs."):
+            continue
+        verb = name.split(".")[1]
+        for other in inner_imports(name):
+            if other.startswith("verbs.") and other.split(".")[1] != verb:
+                assert verb_line(other) < verb_line(name), f"{name} imports {other}"
 
 
-def test_backends_know_only_the_protocol_and_errors() -> None:
+def test_transports_know_only_the_protocol_and_errors() -> None:
     for name in modules():
-        if name.startswith("backend."):
-            allowed = {"", "errors", "atomic", "digest", "backend.base"}
-            allowed |= BACKEND_PARTS.get(name, set())
-            assert inner_imports(name) <= allowed, f"{name}: {inner_imports(name) - allowed}"
+        if name.startswith("remotes.transports."):
+            others = {room_name(other) for other in inner_imports(name) - {""}}
+            assert others <= {"errors", "system", "format", "remotes.transports"}, name
 
 
 @pytest.mark.parametrize("library", ONLY_IN)
@@ -205,7 +177,7 @@ FORBIDDEN = {
     *("os.getenv", "os.environb", "os.chdir", "os.umask", "os._exit"),
     *("sys.stdout", "sys.stderr", "sys.stdin", "sys.argv", "sys.exit"),
 }
-ALLOWED = {"look": {"os._exit"}}
+ALLOWED = {"workspace.folder_state": {"os._exit"}}
 """A forked process must not run what this program does at its end."""
 
 
@@ -277,7 +249,8 @@ def test_every_module_has_postponed_annotations() -> None:
 def test_the_engine_loads_without_its_heavy_libraries() -> None:
     """Commands that need neither S3 nor git should not pay for loading them."""
     program = (
-        "import sys, dvtool.store.local, dvtool.ingest, dvtool.manifest, dvtool.workspace\n"
+        "import sys, dvtool.store.local, dvtool.jobs.ingest\n"
+        "import dvtool.format.manifest, dvtool.workspace.files\n"
         "print([name for name in ('boto3', 'botocore', 'git', 'pyfastcdc', 'click', 'tqdm')"
         " if name in sys.modules])"
     )

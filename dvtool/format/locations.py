@@ -1,0 +1,295 @@
+"""Shard objects: the entries of a shard (which its hash covers) and where their content lies.
+
+::
+
+    object  = header entries locations
+    header  = 8 bytes magic, u32 entries size, u32 entries size before zstd,
+              u32 locations size, u32 locations size before zstd, u64 XXH3-64 of stored locations
+    entries = zstd of the canonical text; its BLAKE3 is the shard's hash and name
+    locations = zstd of the columns below, little-endian; empty where the object is kept locally
+
+    columns = u32 packs, u32 files, u32 chunks, u32 named chunks
+              32 bytes pack BLAKE3 × packs
+              u32 pack size × packs
+              u32 chunk count × files         (one file per distinct non-empty content, in the
+                                               order in which the entries first name it)
+              u32 pack number, u32 frame offset, u32 frame size, u32 start, u32 size: each × chunks
+              32 bytes BLAKE3 × named chunks  (of the files with several chunks, in order; the one
+                                               chunk of the others has the file's own hash)
+
+Locations are a hint: who reads them checks every chunk and file by its hash. gc may replace them.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterable, Mapping
+
+import msgspec
+import zstandard
+
+from dvtool.errors import CorruptError
+from dvtool.format.chunker import SMALL
+from dvtool.format.columns import Columns, little_endian
+from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, guard_of, hasher
+from dvtool.format.manifest import Entries, ShardRef, decode_any_shard, decode_shard
+from dvtool.format.pack import (
+    FRAME_RAW_SIZE_MAX_BYTES,
+    FRAME_STORED_SIZE_MAX_BYTES,
+    PACK_SIZE_MAX_BYTES,
+    ZSTD_LEVEL,
+    Placement,
+    unzstd,
+)
+
+MAGIC = b"\x89dvshrd\n"
+HEADER = struct.Struct("<8sIIIIQ")
+COUNTS = struct.Struct("<IIII")
+OBJECT_SIZE_MAX_BYTES = 64 << 20
+"""A shard object larger than this is refused before it is read."""
+PART_RAW_SIZE_MAX_BYTES = 256 << 20
+WINDOW_MAX_BYTES = 8 << 20
+"""What zstd may look back; every decoder must manage this, and level 3 uses 2 MiB."""
+BLOCK_SIZE_BYTES = 1 << 20
+
+
+class RemotePack(msgspec.Struct, frozen=True):
+    """A pack as locations name it; `size` in bytes lets a listing prove it whole."""
+
+    digest: Digest
+    size: int
+
+
+class Located(msgspec.Struct, frozen=True):
+    """One chunk on a remote."""
+
+    pack: RemotePack
+    placement: Placement
+
+
+class ShardObject(msgspec.Struct, frozen=True):
+    """A decoded shard object: the canonical text and the locations by file."""
+
+    text: bytes
+    locations: dict[Digest, list[Located]]
+
+
+def contents_of(entries: Entries) -> dict[Digest, int]:
+    """Return digest -> size of the distinct, non-empty file contents, in the order of entries."""
+    found: dict[Digest, int] = {}
+    for entry in entries.values():
+        if entry.size > 0:
+            found.setdefault(bytes.fromhex(entry.blake3), entry.size)
+    return found
+
+
+def encode_object(
+    text: bytes, locations: Mapping[Digest, Iterable[Located]] | bytes | None
+) -> bytes:
+    """Return a shard object; without locations, the form that the local store keeps.
+
+    `locations` must be in the order of `contents_of` the entries, or be what `encode_locations`
+    made of such.
+    """
+    compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+    if isinstance(locations, bytes):
+        raw = locations
+    else:
+        raw = b"" if locations is None else encode_locations(locations)
+    stored_text = compressor.compress(text)
+    stored = compressor.compress(raw) if raw else b""
+    header = HEADER.pack(
+        MAGIC, len(stored_text), len(text), len(stored), len(raw), guard_of(stored)
+    )
+    return header + stored_text + stored
+
+
+def encode_locations(locations: Mapping[Digest, Iterable[Located]]) -> bytes:
+    """Return locations as columns, before zstd: 24 bytes for a file of one chunk."""
+    packs: dict[Digest, int] = {}
+    pack_sizes = array("I")
+    counts = array("I")
+    numbers, offsets, sizes, starts, raws = (array("I") for _ in range(5))
+    named: list[Digest] = []
+    for chunks in locations.values():
+        before = len(numbers)
+        for chunk in chunks:
+            pack, place = chunk.pack, chunk.placement
+            number = packs.setdefault(pack.digest, len(packs))
+            if number == len(pack_sizes):
+                pack_sizes.append(pack.size)
+            numbers.append(number)
+            offsets.append(place.frame_offset)
+            sizes.append(place.frame_size)
+            starts.append(place.start)
+            raws.append(place.size)
+            named.append(place.digest)
+        counts.append(len(numbers) - before)
+        if counts[-1] == 1:
+            named.pop()
+    return b"".join(
+        [
+            COUNTS.pack(len(packs), len(counts), len(numbers), len(named)),
+            *packs,
+            *map(little_endian, (pack_sizes, counts, numbers, offsets, sizes, starts, raws)),
+            *named,
+        ]
+    )
+
+
+class _Parts(msgspec.Struct, frozen=True):
+    """The stored parts of a shard object, and to how many bytes each claims to unpack."""
+
+    text: bytes
+    text_raw_size: int
+    locations: bytes
+    locations_raw_size: int
+
+
+def split_object(data: bytes, name: str) -> tuple[bytes, bytes]:
+    """Return the canonical text and the raw locations of a shard object, neither checked."""
+    parts = _parts(data, name)
+    text = _unpack(parts.text, parts.text_raw_size, name)
+    return text, _unpack(parts.locations, parts.locations_raw_size, name)
+
+
+def decode_object(data: bytes, ref: ShardRef | Digest, name: str) -> tuple[Entries, ShardObject]:
+    """Return the entries and the locations of a shard object from elsewhere, checked.
+
+    `ref` is how a manifest refers to the shard, or only its hash. Neither part is unpacked into
+    memory before it is known to be what it should be, or to be no larger than that. CorruptError,
+    naming `name` or the shard's hash, if something is wrong.
+    """
+    parts = _parts(data, name)
+    digest = ref.digest if isinstance(ref, ShardRef) else ref
+    _check_text(parts, digest, name)
+    text = _unpack(parts.text, parts.text_raw_size, name)
+    entries = decode_shard(text, ref) if isinstance(ref, ShardRef) else decode_any_shard(text, ref)
+    if parts.locations_raw_size > _locations_size_max(entries):
+        raise CorruptError(f"{name}: its locations are more than its entries can have")
+    raw = _unpack(parts.locations, parts.locations_raw_size, name)
+    return entries, ShardObject(text, decode_locations(raw, entries, name))
+
+
+def _parts(data: bytes, name: str) -> _Parts:
+    if len(data) < HEADER.size:
+        raise CorruptError(f"{name}: {len(data)} bytes are too few for a shard")
+    magic, text_size, text_raw, size, raw, guard = HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise CorruptError(
+            f"{name}: is not a shard of format 1",
+            hint="if a newer dvtool wrote it, install that: pip install --upgrade dvtool",
+        )
+    if len(data) != HEADER.size + text_size + size:
+        raise CorruptError(f"{name}: has {len(data):,} bytes, not what its header says")
+    stored_text = data[HEADER.size : HEADER.size + text_size]
+    stored = data[HEADER.size + text_size :]
+    if guard_of(stored) != guard:
+        raise CorruptError(f"{name}: its locations are damaged")
+    return _Parts(stored_text, text_raw, stored, raw)
+
+
+def _check_text(parts: _Parts, digest: Digest, name: str) -> None:
+    """See that the text has its hash, without ever holding more than a block of it."""
+    whole = hasher()
+    left = min(parts.text_raw_size, PART_RAW_SIZE_MAX_BYTES)
+    unpacking = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX_BYTES)
+    try:
+        with unpacking.stream_reader(parts.text) as stream:
+            while left > 0 and (block := stream.read(min(left, BLOCK_SIZE_BYTES))):
+                whole.update(block)
+                left -= len(block)
+    except zstandard.ZstdError as error:
+        raise CorruptError(f"{name}: cannot be unpacked ({error})") from error
+    if whole.digest() != digest:
+        raise CorruptError(f"{name}: its text is not what its name says")
+
+
+def _locations_size_max(entries: Entries) -> int:
+    """Return how many bytes the locations of these entries can have, were every chunk minimal."""
+    chunks = [1 + size // SMALL.minimum for size in contents_of(entries).values()]
+    # Each chunk in a pack of its own, with a name of its own.
+    per_chunk = 5 * 4 + 2 * DIGEST_SIZE_BYTES + 4
+    return COUNTS.size + 4 * len(chunks) + per_chunk * sum(chunks)
+
+
+def decode_locations(raw: bytes, entries: Entries, name: str) -> dict[Digest, list[Located]]:
+    """Return file digest -> its chunks, from a shard's raw locations and its checked entries.
+
+    CorruptError if they do not fit the entries or point outside of a pack.
+    """
+    if not raw:
+        return {}
+    contents = contents_of(entries)
+    if len(raw) < COUNTS.size:
+        raise CorruptError(f"{name}: its locations are cut short")
+    packs, files, chunks, named = COUNTS.unpack_from(raw)
+    expected = (
+        COUNTS.size + (DIGEST_SIZE_BYTES + 4) * packs + 4 * files + 20 * chunks
+        + DIGEST_SIZE_BYTES * named
+    )  # fmt: skip
+    if len(raw) != expected or files != len(contents):
+        raise CorruptError(f"{name}: its locations do not fit its entries")
+    columns = Columns(raw, COUNTS.size)
+    digests = columns.digests(packs)
+    sizes = columns.numbers("I", packs)
+    table = [RemotePack(d, s) for d, s in zip(digests, sizes, strict=True)]
+    counts = columns.numbers("I", files)
+    places = [columns.numbers("I", chunks) for _ in range(5)]
+    names = columns.digests(named)
+    _check_places(places, sizes, name)
+    if sum(counts) != chunks or sum(count for count in counts if count != 1) != named:
+        raise CorruptError(f"{name}: its locations do not add up")
+    return _by_file(contents, counts, places, names, table, name)
+
+
+def _by_file(
+    contents: Mapping[Digest, int],
+    counts: array[int],
+    places: list[array[int]],
+    names: list[Digest],
+    packs: list[RemotePack],
+    name: str,
+) -> dict[Digest, list[Located]]:
+    rows = zip(*places, strict=True)
+    names_left = iter(names)
+    found: dict[Digest, list[Located]] = {}
+    for (digest, file_size), count in zip(contents.items(), counts, strict=True):
+        chunks = []
+        total = 0
+        for _ in range(count):
+            number, offset, frame_size, start, size = next(rows)
+            chunk = digest if count == 1 else next(names_left)
+            chunks.append(Located(packs[number], Placement(chunk, offset, frame_size, start, size)))
+            total += size
+        if total != file_size:
+            raise CorruptError(f"{name}: the chunks of {digest.hex()} are not of the file's size")
+        found[digest] = chunks
+    return found
+
+
+def _check_places(places: list[array[int]], pack_sizes: array[int], name: str) -> None:
+    numbers, offsets, frame_sizes, starts, sizes = places
+    if any(size > PACK_SIZE_MAX_BYTES for size in pack_sizes):
+        raise CorruptError(f"{name}: names a pack of more than {PACK_SIZE_MAX_BYTES:,} bytes")
+    for number, offset, frame_size in zip(numbers, offsets, frame_sizes, strict=True):
+        if number >= len(pack_sizes) or offset + frame_size > pack_sizes[number]:
+            raise CorruptError(f"{name}: points outside of a pack")
+        if not 0 < frame_size <= FRAME_STORED_SIZE_MAX_BYTES:
+            raise CorruptError(f"{name}: names a frame of {frame_size:,} bytes")
+    for start, size in zip(starts, sizes, strict=True):
+        if size == 0 or start + size > FRAME_RAW_SIZE_MAX_BYTES:
+            raise CorruptError(f"{name}: points outside of a frame")
+
+
+def _unpack(stored: bytes, raw_size: int, name: str) -> bytes:
+    if not stored:
+        return b""
+    try:
+        claimed = zstandard.frame_content_size(stored)
+        if claimed != raw_size or raw_size > PART_RAW_SIZE_MAX_BYTES:
+            raise CorruptError(f"{name}: a part claims to unpack to {claimed:,} bytes")
+        return unzstd(stored, raw_size)
+    except zstandard.ZstdError as error:
+        raise CorruptError(f"{name}: cannot be unpacked ({error})") from error

@@ -1,0 +1,218 @@
+"""Three manifests into one, entry by entry. Values in, values out: nothing here touches a disk.
+
+A conflict leaves our side in place, so the result is a manifest in any case. Given the three
+manifests, the conflicts can be worked out again at any time.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from dvtool.errors import ManifestError
+from dvtool.format.compare import differences, entries_but, shard_hashes
+from dvtool.format.manifest import Built, Entries, Entry, LoadShard, Manifest, ShardRef, update
+
+Changes: TypeAlias = dict[str, Entry | None]
+"""Path -> what it became; None where it was removed."""
+Pair: TypeAlias = tuple[Entries, Entries]
+"""The entries of the base and of one side, as far as the two may differ."""
+
+
+class Conflict(msgspec.Struct, frozen=True):
+    """One entry that both sides changed, to different things (None: removed it)."""
+
+    path: str
+    base: Entry | None
+    ours: Entry | None
+    theirs: Entry | None
+
+
+class Merged(msgspec.Struct):
+    """What a merge comes to: changes to our manifest, and what it could not decide."""
+
+    changes: Changes = msgspec.field(default_factory=dict)
+    conflicts: list[Conflict] = msgspec.field(default_factory=list)
+
+
+def merge(
+    base: Manifest | None, ours: Manifest, theirs: Manifest, load_shard: LoadShard
+) -> tuple[Built, list[Conflict]]:
+    """Merge two manifests that come from `base`; shards that the sides share are not loaded.
+
+    The result has our side of each conflict. ManifestError if one side is a file, one a folder.
+    """
+    if ours.kind != theirs.kind:
+        raise ManifestError("one side made a file of what is a folder on the other")
+    if base is not None and base.kind != ours.kind:
+        base = None
+    loaded: dict[str, Entries] = {}
+
+    def load(ref: ShardRef) -> Entries:
+        if ref.blake3 not in loaded:
+            loaded[ref.blake3] = load_shard(ref)
+        return loaded[ref.blake3]
+
+    in_base, in_ours, in_theirs = (shard_hashes(one) for one in (base, ours, theirs))
+    # What both sides have is the same change; entries of the base that it replaced count as
+    # removed by both, which is no change to ours either.
+    mine = (entries_but(base, in_ours, load), entries_but(ours, in_base | in_theirs, load))
+    others = (entries_but(base, in_theirs, load), entries_but(theirs, in_base | in_ours, load))
+    merged = merge_changes(mine, others)
+    return update(ours, merged.changes, load), merged.conflicts
+
+
+def shards_needed(base: Manifest | None, ours: Manifest, theirs: Manifest) -> list[ShardRef]:
+    """Return the shards that a merge will load, but for the odd neighbour: to fetch at once."""
+    in_ours, in_theirs = shard_hashes(ours), shard_hashes(theirs)
+    refs = [
+        *(ref for ref in (base.shards if base else ()) if ref.blake3 not in in_ours & in_theirs),
+        *(ref for ref in ours.shards if ref.blake3 not in in_theirs),
+        *(ref for ref in theirs.shards if ref.blake3 not in in_ours),
+    ]
+    return list({ref.blake3: ref for ref in refs}.values())
+
+
+# --- entries --------------------------------------------------------------------------------
+
+
+def merge_changes(ours: Pair, theirs: Pair) -> Merged:
+    """Merge the changes of two sides.
+
+    A rename on one side carries the other side's change of the file to the new name, and a new
+    executable bit goes with new content.
+    """
+    mine, others = _changes(*ours), _changes(*theirs)
+    moved, moved_there = _renames(*ours), _renames(*theirs)
+    merged = Merged()
+    sources: dict[str, str] = {}
+    for path, entry in others.items():
+        if path not in mine:
+            merged.changes.setdefault(path, entry)
+            continue
+        if mine[path] == entry:
+            continue
+        base = ours[0].get(path) or theirs[0].get(path)
+        here, there = moved.get(path), moved_there.get(path)
+        if here is not None and here not in others:
+            carried = _combined(base, mine[here], entry)
+            if carried is not None:
+                merged.changes[here] = carried
+                continue
+        if there is not None and there not in mine:
+            carried = _combined(base, mine[path], others[there])
+            if carried is not None:
+                merged.changes |= {there: carried, path: None}
+                sources[there] = path
+                continue
+        both = _combined(base, mine[path], entry)
+        if both is not None:
+            merged.changes[path] = both
+        else:
+            merged.conflicts.append(Conflict(path, base, mine[path], entry))
+    _Nesting(merged, mine, others, ours[0] | theirs[0], sources).settle()
+    merged.conflicts.sort(key=lambda conflict: conflict.path)
+    return merged
+
+
+def _changes(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> Changes:
+    return {path: new.get(path) for path in sorted({*old, *new}) if old.get(path) != new.get(path)}
+
+
+def _renames(old: Entries, new: Entries) -> dict[str, str]:
+    return {
+        change.source: change.path
+        for change in differences(old, new)
+        if change.change == "renamed" and change.source is not None
+    }
+
+
+def _combined(base: Entry | None, one: Entry | None, other: Entry | None) -> Entry | None:
+    """Return a file with the content that one changed and the executable bit that either did."""
+    if not (base and one and other and base.is_file and one.is_file and other.is_file):
+        return None
+    if one.blake3 != other.blake3 and base.blake3 not in (one.blake3, other.blake3):
+        return None
+    content = other if one.blake3 == base.blake3 else one
+    executable = one.exec if one.exec == other.exec else not base.exec
+    return Entry(blake3=content.blake3, size=content.size, exec=executable)
+
+
+class _Nesting:
+    """Where one side has a file and the other something below that name: that is a conflict.
+
+    An empty folder on one side simply is no longer empty.
+    """
+
+    def __init__(
+        self,
+        merged: Merged,
+        mine: Changes,
+        others: Changes,
+        base: Entries,
+        sources: dict[str, str],
+    ) -> None:
+        self._merged = merged
+        self._mine = mine
+        self._others = others
+        self._base = base
+        self._sources = sources
+        """New name -> old name of files that they moved and we changed."""
+        every = mine | merged.changes
+        self._present = {path: entry for path, entry in every.items() if entry is not None}
+
+    def settle(self) -> None:
+        """Go through what is there until nothing lies below a file."""
+        # Each round but the last gives up changes of theirs, so this ends.
+        again = True
+        while again:
+            again = False
+            for path in sorted(self._present):
+                again = self._settle(path) or again
+
+    def _settle(self, path: str) -> bool:
+        changes = self._merged.changes
+        gave_up = False
+        for parent in parents(path):
+            above = self._present.get(parent)
+            if above is None or path not in self._present:
+                continue
+            if above.dir:
+                changes[parent] = None
+                del self._present[parent]
+            else:
+                ours_above = self._mine.get(parent) is not None
+                loser = (
+                    path if path in changes and (ours_above or parent not in changes) else parent
+                )
+                self._give_up(loser)
+                gave_up = True
+        return gave_up
+
+    def _give_up(self, path: str) -> None:
+        """Leave our side in place at a path, and record a conflict."""
+        theirs = self._merged.changes.pop(path)
+        source = self._sources.pop(path, None)
+        if source is not None:
+            del self._merged.changes[source]
+            theirs = self._others[path]
+            self._conflict(source, None)
+        self._conflict(path, theirs)
+
+    def _conflict(self, path: str, theirs: Entry | None) -> None:
+        base = self._base.get(path)
+        ours = self._mine.get(path, base)
+        if ours is None:
+            self._present.pop(path, None)
+        else:
+            self._present[path] = ours
+        self._merged.conflicts.append(Conflict(path, base, ours, theirs))
+
+
+def parents(path: str) -> Iterator[str]:
+    """Yield the folders above a path, nearest first."""
+    while path := posixpath.dirname(path):
+        yield path

@@ -1,0 +1,145 @@
+"""drivers: what lets git merge manifests by entry, and show them as files and sizes.
+
+A line in `.gitattributes`, for every clone, names the drivers; what they run stands in this
+clone's `.git/config`, since git takes no program from a committed file. Where that is not set up,
+git merges and shows manifests as text, which they are made for.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from dvtool.errors import SetupError
+from dvtool.format.manifest import SUFFIX
+from dvtool.git import Git
+from dvtool.project.parts import Project
+from dvtool.workspace.opener import reason
+
+ATTRIBUTES_FILE = ".gitattributes"
+LINE = f"*{SUFFIX} merge=dv diff=dv"
+SIZE_MAX_BYTES = 64 << 20
+NAME = "merge dvtool manifests by entry"
+_MISSING = "dvtool is not installed here: pip install dvtool, then dv resolve"
+
+
+def install(project: Project) -> bool:
+    """Set the drivers up; return whether that changed anything. Safe to repeat."""
+    changed = _add_line(project)
+    for key, value in _settings().items():
+        if project.git.config.get(key) != value:
+            project.git.config.set(None, key, value)
+            changed = True
+    return changed
+
+
+def uninstall(project: Project) -> bool:
+    """Undo `install`; return whether that changed anything.
+
+    A line that is committed stays: it is every clone's, and without settings git passes it over.
+    """
+    changed = False
+    for section in ("merge.dv", "diff.dv"):
+        changed = project.git.config.remove_section(None, section) or changed
+    head = project.git.head()
+    committed = (project.git.blob_at(head, ATTRIBUTES_FILE) if head else None) or b""
+    if LINE.encode() not in _lines(committed):
+        changed = _remove_line(project) or changed
+    return changed
+
+
+def installed(project: Project) -> bool:
+    """Whether git uses the drivers, and with the interpreter that runs this."""
+    here = all(project.git.config.get(key) == value for key, value in _settings().items())
+    return here and LINE.encode() in _lines(_read(project))
+
+
+def _settings() -> dict[str, str]:
+    return {
+        "merge.dv.name": NAME,
+        "merge.dv.driver": merge_command(sys.executable),
+        "diff.dv.textconv": textconv_command(sys.executable),
+        # Kept from what older settings said: what shards show depends on whether they are here.
+        "diff.dv.cachetextconv": "false",
+    }
+
+
+def merge_command(python: str) -> str:
+    """Return the shell command that git runs to merge; `python` is the interpreter to run it.
+
+    ``-P`` keeps a folder `dvtool` in the repository from being run in place of this package.
+    """
+    files = "%O %A %B %P"
+    # git replaces %O and its like; a percent sign of ours is doubled.
+    quoted = shlex.quote(python).replace("%", "%%")
+    return (
+        f"if test -x {quoted}; then {quoted} -P -m dvtool merge-driver {files}; "
+        f"elif command -v dv >/dev/null; then dv merge-driver {files}; "
+        f"else echo '{_MISSING}' >&2; exit 127; fi"
+    )
+
+
+def textconv_command(python: str) -> str:
+    """Return the shell command that git runs, with a file's name behind it, to show a manifest.
+
+    It ends well in any case, with the manifest as it is if need be: else there is no diff at all.
+    """
+    quoted = shlex.quote(python)
+    return (
+        f'f() {{ if test -x {quoted}; then {quoted} -P -m dvtool textconv "$1"; '
+        'else dv textconv "$1"; fi 2>/dev/null || cat "$1"; }; f'
+    )
+
+
+# --- the line -------------------------------------------------------------------------------
+
+
+def _add_line(project: Project) -> bool:
+    text = _read(project)
+    if LINE.encode() in _lines(text):
+        if project.git.tracked_under(ATTRIBUTES_FILE):
+            return False
+        _stage(project.git)  # what made it ended before it could
+        return True
+    end = b"\r\n" if b"\r\n" in text else b"\n"
+    if text and not text.endswith(b"\n"):
+        text += end
+    project.workspace.write_bytes(ATTRIBUTES_FILE, text + LINE.encode() + end)
+    _stage(project.git)
+    return True
+
+
+def _remove_line(project: Project) -> bool:
+    text = _read(project)
+    kept = [
+        line for line in text.splitlines(keepends=True) if line.rstrip(b"\r\n") != LINE.encode()
+    ]
+    rest = b"".join(kept)
+    if rest == text:
+        return False
+    if rest:
+        project.workspace.write_bytes(ATTRIBUTES_FILE, rest)
+        _stage(project.git)
+    else:
+        project.workspace.remove(ATTRIBUTES_FILE)
+        project.git.remove_staged([ATTRIBUTES_FILE])
+    return True
+
+
+def _stage(git: Git) -> None:
+    # Forced: whoever ignores dot files means others.
+    git.stage([ATTRIBUTES_FILE], force=True)
+
+
+def _read(project: Project) -> bytes:
+    try:
+        return project.workspace.read_bytes(ATTRIBUTES_FILE, size_max=SIZE_MAX_BYTES) or b""
+    except OSError as error:
+        raise SetupError(
+            f"{ATTRIBUTES_FILE} cannot be used: {reason(error)}",
+            hint="put a file in its place, then repeat the command",
+        ) from error
+
+
+def _lines(text: bytes) -> list[bytes]:
+    return [line.rstrip(b"\r") for line in text.split(b"\n")]

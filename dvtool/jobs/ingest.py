@@ -1,0 +1,437 @@
+"""Batches: files in, entries and packs out.
+
+`ingest` is a plain function of picklable values, so a batch can run on any
+`concurrent.futures` executor that sees the same disk. What a batch does depends on its files and
+on what the store holds, never on how many workers there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+import zstandard
+
+from dvtool.errors import DvError, InputError, printable
+from dvtool.format.chunker import FILE_SIZE_MAX_BYTES, MIB, SINGLE_CHUNK_SIZE_MAX_BYTES, cut
+from dvtool.format.digest import DIGEST_SIZE_BYTES, EMPTY, Digest, digest_of, hasher
+from dvtool.format.pack import (
+    GROUPED_SIZE_MAX_BYTES,
+    ZSTD_LEVEL,
+    PackInfo,
+    PackWriter,
+    Recipe,
+    pack_frame,
+)
+from dvtool.store.database import Database
+from dvtool.store.local import LocalStore
+from dvtool.system.atomic import flush_to_disk
+from dvtool.system.lazy import later
+from dvtool.workspace.folder_state import Stat
+from dvtool.workspace.opener import READ_FLAGS, Opener, reason
+from dvtool.workspace.statcache import now_ns
+
+if TYPE_CHECKING:
+    import concurrent.futures as futures_of
+else:
+    futures_of = later("concurrent.futures")
+
+BATCH_SIZE_MIN_BYTES = 16 * MIB
+BATCH_SIZE_MAX_BYTES = 30 * MIB
+BATCH_FILES_MAX = 50_000
+BATCHES_AIM = 8
+HASHED_AT_ONCE_BYTES = 1 << 20
+PENDING_SIZE_MAX_BYTES = 8 * MIB
+WRITE_BUFFER_BYTES = 1 * MIB
+LARGE_SIZE_MIN_BYTES = 32 * MIB
+"""A file of this size is worth several threads."""
+
+
+class Source(NamedTuple):
+    """One file to read: its path within the workspace and its size when the walk saw it."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Files to read, and the store that the packs are for. Picklable."""
+
+    root: str
+    store: str
+    sources: tuple[Source, ...]
+    follow_links: bool = False
+
+
+class Ingested(NamedTuple):
+    """One file as it was read. `stat` was taken when the last byte had been."""
+
+    path: str
+    digest: Digest
+    stat: Stat
+    read_at_ns: int
+
+
+@dataclass(slots=True)
+class Read:
+    """Files as they were read, by columns: those travel between processes at little cost."""
+
+    paths: list[str] = field(default_factory=list)
+    digests: bytearray = field(default_factory=bytearray)
+    numbers: array[int] = field(default_factory=lambda: array("Q"))
+    """Of each file mode, inode, size, mtime and ctime in ns, and when reading it began."""
+
+    def append(self, path: str, digest: Digest, found: os.stat_result, read_at_ns: int) -> None:
+        """Add a file."""
+        self.paths.append(path)
+        self.digests += digest
+        self.numbers.extend(
+            (
+                found.st_mode,
+                found.st_ino & _U64,
+                found.st_size,
+                found.st_mtime_ns & _U64,
+                found.st_ctime_ns & _U64,
+                read_at_ns,
+            )
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Ingested]:
+        digests, step = bytes(self.digests), DIGEST_SIZE_BYTES
+        rows = zip(*[iter(self.numbers)] * 6, strict=True)
+        for number, (path, row) in enumerate(zip(self.paths, rows, strict=True)):
+            mode, inode, size, mtime_ns, ctime_ns, read_at_ns = row
+            stat = Stat(mode, inode, size, _signed(mtime_ns), _signed(ctime_ns))
+            digest = digests[number * step : number * step + step]
+            yield Ingested(path, digest, stat, read_at_ns)
+
+
+_U64 = (1 << 64) - 1
+
+
+def _signed(number: int) -> int:
+    return number if number < 1 << 63 else number - (1 << 64)
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """What a batch made: the files' digests, and packs under temporary paths in the store."""
+
+    files: Read = field(default_factory=Read)
+    packs: list[tuple[str, PackInfo]] = field(default_factory=list)
+
+
+def batches(
+    root: str,
+    store: str,
+    sources: Iterable[Source],
+    *,
+    follow_links: bool = False,
+    total_bytes: int | None = None,
+) -> Iterator[Batch]:
+    """Cut files, in order, into batches that make about one pack each.
+
+    With `total_bytes`, what the files have together, they are taken as batches are asked for.
+    """
+    if total_bytes is None:
+        sources = list(sources)
+        total_bytes = sum(source.size for source in sources)
+    limit = min(BATCH_SIZE_MAX_BYTES, max(BATCH_SIZE_MIN_BYTES, total_bytes // BATCHES_AIM))
+    run: list[Source] = []
+    size = 0
+    for source in sources:
+        if run and (size + source.size > limit or len(run) >= BATCH_FILES_MAX):
+            yield Batch(root, store, tuple(run), follow_links)
+            run, size = [], 0
+        run.append(source)
+        size += source.size
+    if run:
+        yield Batch(root, store, tuple(run), follow_links)
+
+
+def ingest(batch: Batch, tell: Callable[[int], None] | None = None) -> BatchResult:
+    """Read a batch's files, cut them and write what the store lacks into packs.
+
+    `tell`, if given, is called with the number of bytes read since the last call.
+    The packs are flushed to the disk, not yet in place. On any error none is left behind.
+    """
+    store = LocalStore(batch.store)
+    large = any(source.size >= LARGE_SIZE_MIN_BYTES for source in batch.sources)
+    writer = _Packs(store, tell, threads=os.cpu_count() or 1 if large else 1)
+    result = BatchResult()
+    try:
+        with Opener(batch.root) as opener:
+            for source in batch.sources:
+                _ingest_file(batch, source, opener, writer, result.files)
+        result.packs = writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
+    finally:
+        store.close()
+    return result
+
+
+def discard(packs: Iterable[tuple[str, PackInfo]]) -> None:
+    """Remove packs that will not be adopted."""
+    for temp, _ in packs:
+        if os.path.exists(temp):
+            os.unlink(temp)
+
+
+def _ingest_file(batch: Batch, source: Source, opener: Opener, writer: _Packs, done: Read) -> None:
+    name = printable(source.path)
+    started = now_ns()
+    try:
+        if batch.follow_links:
+            fd = os.open(os.path.join(batch.root, source.path), READ_FLAGS)
+        else:
+            fd = opener.file(source.path)
+    except OSError as error:
+        raise InputError(
+            f"{name} cannot be read: {reason(error)}; nothing was changed",
+            hint="mend that, or list it in .dvignore, then repeat the command",
+        ) from error
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            raise InputError(f"{name} is not a file any more")
+        if before.st_size > FILE_SIZE_MAX_BYTES:
+            raise InputError(f"{name} is larger than the 1 TiB that a file may have")
+        if before.st_size <= SINGLE_CHUNK_SIZE_MAX_BYTES:
+            digest, size = _read_small(fd, before.st_size, writer)
+        else:
+            digest, size = _read_large(fd, before.st_size, writer)
+        after = os.fstat(fd)
+    except OSError as error:
+        raise DvError(f"{name}: {error.strerror or error}") from error
+    finally:
+        os.close(fd)
+    if size != after.st_size or _stamp(before) != _stamp(after):
+        raise InputError(
+            f"{name} changed while it was read; nothing was changed",
+            hint="wait until nothing writes to it, then repeat the command",
+        )
+    done.append(source.path, digest, after, started)
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_mtime_ns, found.st_size, found.st_ctime_ns
+
+
+def _read_small(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
+    data = os.read(fd, size + 1)
+    while 0 < len(data) < size and (more := os.read(fd, size + 1 - len(data))):
+        data += more
+    digest = digest_of(data) if data else EMPTY
+    if data:
+        writer.put(digest, data)
+    return digest, len(data)
+
+
+def _read_large(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
+    chunks: list[Digest] = []
+    total = 0
+    with writer.hashing() as whole, open(fd, "rb", buffering=0, closefd=False) as file:
+        for view in cut(file, file_size_bytes=size):
+            data = bytes(view)
+            whole.update(data)
+            digest = digest_of(data)
+            writer.put(digest, data)
+            chunks.append(digest)
+            total += len(data)
+    digest = whole.digest()
+    if len(chunks) > 1:
+        writer.put_recipe(Recipe(digest, total, tuple(chunks)))
+    return digest, total
+
+
+class _Hashing:
+    """The hash of a whole file, taken in a thread, if there is one, while more of it is read."""
+
+    def __init__(self, pool: futures_of.ThreadPoolExecutor | None) -> None:
+        self._pool = pool
+        self._hash = hasher()
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._underway: futures_of.Future[object] | None = None
+
+    def __enter__(self) -> _Hashing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wait()
+
+    def update(self, data: bytes) -> None:
+        """Take the next part."""
+        if self._pool is None:
+            self._hash.update(data)
+            return
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size >= HASHED_AT_ONCE_BYTES:
+            parts, self._parts, self._size = self._parts, [], 0
+            self._wait()
+            self._underway = self._pool.submit(lambda: self._hash.update(b"".join(parts)))
+
+    def digest(self) -> Digest:
+        """Return the hash of all parts."""
+        self._wait()
+        self._hash.update(b"".join(self._parts))
+        self._parts = []
+        return self._hash.digest()
+
+    def _wait(self) -> None:
+        underway, self._underway = self._underway, None
+        if underway is not None:
+            underway.result()
+
+
+class _Packs:
+    """Writes the chunks that the store lacks into packs, the full ones rolled over.
+
+    With several `threads`, chunks are compressed in those, and written while more are read; what
+    is written, and in which order, stays the same.
+    """
+
+    def __init__(
+        self, store: LocalStore, tell: Callable[[int], None] | None, *, threads: int = 1
+    ) -> None:
+        self._store = store
+        self._tell = tell
+        self._db: Database = store.db
+        self._done: list[tuple[str, PackInfo]] = []
+        self._taken: set[Digest] = set()
+        self._fresh: set[Digest] = set()
+        """Of these: what the store had not."""
+        self._pending: dict[Digest, bytes] = {}
+        self._pending_size = 0
+        self._recipes: list[Recipe] = []
+        self._recipes_taken: set[Digest] = set()
+        self._file: BinaryIO | None = None
+        self._temp = ""
+        self._writer: PackWriter | None = None
+        self._framing = futures_of.ThreadPoolExecutor(threads) if threads > 1 else None
+        self._writing = futures_of.ThreadPoolExecutor(1) if threads > 1 else None
+        self._hashing = futures_of.ThreadPoolExecutor(1) if threads > 1 else None
+        self._underway: futures_of.Future[None] | None = None
+        self._own = threading.local()
+
+    def put(self, digest: Digest, data: bytes) -> None:
+        """Take a chunk; whether the store has it already is asked for many at a time."""
+        if self._tell is not None:
+            self._tell(len(data))
+        if digest in self._taken:
+            return
+        self._taken.add(digest)
+        self._pending[digest] = data
+        self._pending_size += len(data)
+        if self._pending_size >= PENDING_SIZE_MAX_BYTES:
+            self._drain()
+
+    def hashing(self) -> _Hashing:
+        """Begin the hash of a whole file."""
+        return _Hashing(self._hashing)
+
+    def put_recipe(self, recipe: Recipe) -> None:
+        """Take a recipe; it goes into the pack that completes its file."""
+        if recipe.digest not in self._recipes_taken:
+            self._recipes_taken.add(recipe.digest)
+            self._recipes.append(recipe)
+
+    def finish(self) -> list[tuple[str, PackInfo]]:
+        """Flush everything to the disk; return the packs with their temporary paths."""
+        self._drain()
+        self._wait()
+        self._end_threads()
+        self._close_pack()
+        return self._done
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+        with contextlib.suppress(Exception):  # another error is being told of
+            self._wait()
+        self._end_threads()
+        if self._file is not None:
+            # On a full disk closing fails too: it writes out what is buffered.
+            with contextlib.suppress(OSError):
+                self._file.close()
+            os.unlink(self._temp)
+        discard(self._done)
+
+    def _drain(self) -> None:
+        """Have what is pending written; that before has to be done by then."""
+        chunks, self._pending = self._pending, {}
+        recipes, self._recipes = self._recipes, []
+        self._pending_size = 0
+        if self._writing is None:
+            self._write(chunks, recipes)
+            return
+        self._wait()
+        self._underway = self._writing.submit(self._write, chunks, recipes)
+
+    def _wait(self) -> None:
+        underway, self._underway = self._underway, None
+        if underway is not None:
+            underway.result()
+
+    def _end_threads(self) -> None:
+        for pool in (self._writing, self._framing, self._hashing):
+            if pool is not None:
+                pool.shutdown()
+
+    def _write(self, chunks: Mapping[Digest, bytes], recipes: Sequence[Recipe]) -> None:
+        held = self._db.held_chunks(chunks)
+        fresh = [(digest, data) for digest, data in chunks.items() if digest not in held]
+        for (digest, data), stored in zip(fresh, self._frames(fresh), strict=True):
+            self._open_for(len(data)).add(digest, data, stored)
+            self._fresh.add(digest)
+        known = self._db.recipes(recipe.digest for recipe in recipes)
+        for recipe in recipes:
+            # One that is known may have been in a pack that is gone, with some of its chunks.
+            if recipe.digest not in known or not self._fresh.isdisjoint(recipe.chunks):
+                if self._writer is not None and not self._writer.fits_recipe(recipe):
+                    self._close_pack()
+                self._open_for(0).add_recipe(recipe)
+
+    def _frames(self, chunks: Sequence[tuple[Digest, bytes]]) -> Iterable[bytes | None]:
+        """Return the frames of chunks that have one of their own, where they are made ahead."""
+        if self._framing is None:
+            return [None] * len(chunks)
+        return self._framing.map(self._frame, (data for _, data in chunks))
+
+    def _frame(self, data: bytes) -> bytes | None:
+        if len(data) < GROUPED_SIZE_MAX_BYTES:
+            return None
+        if not hasattr(self._own, "compressor"):
+            self._own.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+        return pack_frame(data, self._own.compressor)
+
+    def _open_for(self, size: int) -> PackWriter:
+        if self._writer is not None and not self._writer.fits(size):
+            self._close_pack()
+        if self._writer is None:
+            self._temp = self._store.temp_path()
+            self._file = open(self._temp, "xb", buffering=WRITE_BUFFER_BYTES)
+            self._writer = PackWriter(self._file)
+        return self._writer
+
+    def _close_pack(self) -> None:
+        if self._writer is None or self._file is None:
+            return
+        info = self._writer.finish()
+        self._file.flush()
+        flush_to_disk(self._file.fileno())
+        self._file.close()
+        self._done.append((self._temp, info))
+        self._file = self._writer = None

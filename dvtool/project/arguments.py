@@ -1,0 +1,75 @@
+"""What arguments mean: paths as typed, and revisions told from paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from dvtool.errors import UsageError, printable
+from dvtool.format.selection import Selection, select
+from dvtool.project.parts import Project, chosen, workspace_path
+
+
+class Arguments:
+    """Reads paths and revisions as a user types them in the folder `cwd`."""
+
+    def __init__(self, project: Project, cwd: str) -> None:
+        self.project = project
+        self._cwd = cwd
+
+    def relative(self, path: str) -> str:
+        """Return a path as typed, from the top of the worktree; UsageError if it is outside."""
+        root = self.project.root
+        full = os.path.normpath(os.path.join(self._cwd, path))
+        for candidate in (full, _real_parent(full)):
+            if candidate == root:
+                return ""
+            if candidate.startswith(root + os.sep):
+                return candidate[len(root) + 1 :].replace(os.sep, "/")
+        raise UsageError(
+            f"{printable(path)} is outside of this repository ({printable(root)})",
+            hint="a target lies inside the repository whose commits version it",
+        )
+
+    def shown(self, path: str) -> str:
+        """Return a path from the top of the worktree as the user would type it here."""
+        shown = os.path.relpath(os.path.join(self.project.root, path), self._cwd)
+        return shown.replace(os.sep, "/")
+
+    def shown_in(self, target: str, path: str) -> str:
+        """Return the path of an entry of a target as the user would type it here."""
+        return self.shown(workspace_path(target, path))
+
+    def sort_arguments(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Tell revisions from paths, as git does: revisions first, and a path wins over both."""
+        revs: list[str] = []
+        for number, argument in enumerate(arguments):
+            if self._names_something(argument):
+                return revs, list(arguments[number:])
+            try:
+                self.project.git.resolve(argument)
+            except UsageError as error:
+                raise UsageError(
+                    f"{printable(argument)} is neither a revision nor a target or path in one",
+                    hint="put paths behind `--`; `dv status` lists the targets",
+                ) from error
+            revs.append(argument)
+        return revs, []
+
+    def _names_something(self, argument: str) -> bool:
+        try:
+            path = self.relative(argument)
+        except UsageError:
+            return False
+        if os.path.lexists(os.path.join(self.project.root, path)):
+            return True
+        return bool(select(self.project.targets(), [path])[0])
+
+    def selections(self, targets: Sequence[str], paths: Sequence[str]) -> list[Selection]:
+        """Return what paths and globs, as typed, select of the targets; all of them without any."""
+        return chosen(targets, [self.relative(path) for path in paths])
+
+
+def _real_parent(path: str) -> str:
+    parent, name = os.path.split(path)
+    return os.path.join(os.path.realpath(parent), name)

@@ -1,0 +1,293 @@
+"""The parts of one opened repository, as every verb receives them, and its targets.
+
+A target is named by its path from the top of the worktree; its manifest lies beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dvtool.errors import BusyError, ManifestError, SetupError, UsageError, listing, printable
+from dvtool.format.digest import Digest, digest_of
+from dvtool.format.manifest import (
+    MANIFEST_SIZE_MAX_BYTES,
+    SELF,
+    SUFFIX,
+    Entries,
+    Manifest,
+    ShardRef,
+    decode,
+    encode,
+    manifest_digest,
+    target_fault,
+)
+from dvtool.format.selection import AFTER_SLASH, Selection, select
+from dvtool.git import Git
+from dvtool.project.config import Config
+from dvtool.store.local import LocalStore
+from dvtool.system import atomic
+from dvtool.system.lazy import later
+from dvtool.system.progress import SILENT, Progress
+from dvtool.workspace.files import Workspace
+from dvtool.workspace.gitignore import hide_unfinished
+from dvtool.workspace.opener import reason
+from dvtool.workspace.statcache import StatCache
+
+if TYPE_CHECKING:
+    import filelock
+else:
+    filelock = later("filelock")
+
+LOCK_WAIT_S = 30
+
+
+class Project(msgspec.Struct):
+    """Everything that a verb works with. `root` is the top of the worktree."""
+
+    git: Git
+    config: Config
+    workspace: Workspace
+    store: LocalStore
+    statcache: StatCache
+    progress: Progress = msgspec.field(default=SILENT)
+
+    @property
+    def root(self) -> str:
+        """The top of the worktree."""
+        return self.workspace.root
+
+    def absolute(self, path: str) -> str:
+        """Return a path from the top of the worktree as an absolute one."""
+        return self.workspace.absolute(path)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other dvtool processes from changing this worktree's targets meanwhile.
+
+        SetupError in a bare repository, which has nothing to change.
+        """
+        require_worktree(self.git)
+        path = os.path.join(self.git.git_dir, "dv", "worktree.lock")
+        atomic.make_folders(os.path.dirname(path))
+        try:
+            with filelock.FileLock(path, timeout=LOCK_WAIT_S):
+                atomic.share(path)
+                hide_unfinished(self.git.common_dir)
+                yield
+        except filelock.Timeout as error:
+            raise BusyError(
+                f"another dv command has been changing this worktree for {LOCK_WAIT_S} s",
+                hint="wait for it to end, then repeat the command",
+            ) from error
+
+    # --- manifests in the worktree --------------------------------------------------------
+
+    def targets(self) -> list[str]:
+        """Return the targets whose manifests lie in the worktree, sorted.
+
+        A bare repository has HEAD's in their place, here and in the methods below.
+        """
+        if self.git.worktree is None:
+            head = self.git.head()
+            blobs = self.git.manifests_at(head) if head else {}
+            return sorted(path.removesuffix(SUFFIX) for path in blobs)
+        return [path.removesuffix(SUFFIX) for path in self.git.manifest_paths()]
+
+    def manifest(self, target: str) -> Manifest:
+        """Return a target's manifest as it lies in the worktree."""
+        text = self.manifest_text(target)
+        if text is None:
+            raise UsageError(
+                f"{printable(target)} is not a target of dvtool", hint="see what is: dv status"
+            )
+        return decode(text, target + SUFFIX)
+
+    def manifest_text(self, target: str) -> bytes | None:
+        """Return the bytes of a target's manifest in the worktree, None if there is none."""
+        if self.git.worktree is None:
+            head = self.git.head()
+            return self.git.blob_at(head, target + SUFFIX) if head else None
+        try:
+            return self.workspace.read_bytes(target + SUFFIX, size_max=MANIFEST_SIZE_MAX_BYTES)
+        except OSError as error:
+            raise ManifestError(
+                f"{printable(target + SUFFIX)} cannot be read: {reason(error)}"
+            ) from error
+
+    def write_manifest(self, target: str, manifest: Manifest) -> bool:
+        """Put a manifest into the worktree, durably; return whether it changed anything."""
+        text = encode(manifest)
+        if self.manifest_text(target) == text:
+            return False
+        self.workspace.sweep_beside(target)
+        self.workspace.write_bytes(target + SUFFIX, text)
+        return True
+
+    # --- manifests in git -----------------------------------------------------------------
+
+    def manifests_at(self, commit: str) -> dict[str, Manifest]:
+        """Return target -> manifest of a commit; ManifestError if one has an impossible name."""
+        blobs = self.git.manifests_at(commit, strict=True)
+        texts = self.git.read_blobs(blobs.values())
+        return {
+            path.removesuffix(SUFFIX): decode(text, f"{commit[:10]}:{path}")
+            for path, text in zip(blobs, texts, strict=True)
+        }
+
+    def manifest_at(self, commit: str, target: str) -> Manifest | None:
+        """Return one target's manifest at a commit, None if it is not there."""
+        text = self.git.blob_at(commit, target + SUFFIX)
+        return None if text is None else decode(text, f"{commit[:10]}:{target + SUFFIX}")
+
+    # --- entries --------------------------------------------------------------------------
+
+    def entries(self, manifest: Manifest, selection: Selection | None = None) -> Entries:
+        """Return the entries of a manifest, of a large one only from the shards selected."""
+        if manifest.entries is not None:
+            every = manifest.entries
+            if selection is None or selection.whole:
+                return every
+            return {path: entry for path, entry in every.items() if selection.matches(path)}
+        every = {}
+        for run in self.runs(manifest, selection):
+            every.update(run)
+        return every
+
+    def runs(self, manifest: Manifest, selection: Selection | None = None) -> Iterator[Entries]:
+        """Yield the entries of a manifest as `entries` returns them, of one shard at a time."""
+        if manifest.entries is not None:
+            yield self.entries(manifest, selection)
+            return
+        before = ""
+        refs = self.shards(manifest, selection)
+        self.store.need_shards(refs)
+        for ref in refs:
+            if ref.first <= before:
+                raise ManifestError(f"shard {ref.blake3}: overlaps the one before it")
+            entries = self.store.load_shard(ref)
+            before = next(reversed(entries))
+            if selection is None or selection.whole:
+                yield entries
+            else:
+                yield {path: entry for path, entry in entries.items() if selection.matches(path)}
+
+    def shards(self, manifest: Manifest, selection: Selection | None = None) -> list[ShardRef]:
+        """Return the shards of a large manifest that may hold something selected."""
+        if selection is None or selection.whole or not manifest.shards:
+            return list(manifest.shards)
+        following = [*(ref.first for ref in manifest.shards[1:]), None]
+        return [
+            ref
+            for ref, end in zip(manifest.shards, following, strict=True)
+            if selection.may_match_between(ref.first, end)
+        ]
+
+    def held_entries(self, manifest: Manifest) -> Entries:
+        """Return the entries of a manifest, of a large one only those whose shards are here."""
+        if manifest.entries is not None:
+            return manifest.entries
+        held: Entries = {}
+        for ref in manifest.shards:
+            if self.store.has_shard(ref.digest):
+                held.update(self.store.held_shard(ref))
+        return held
+
+    def entries_near(
+        self, manifest: Manifest, paths: Iterable[str], *, above: Iterable[str] = ()
+    ) -> Entries:
+        """Return at least the entries at `paths`, and those below any of `above`, that there are.
+
+        Of a large manifest these are the entries of the shards in which such paths belong.
+        """
+        if manifest.entries is not None:
+            return manifest.entries
+        firsts = [ref.first for ref in manifest.shards]
+        numbers = {bisect_right(firsts, path) - 1 for path in paths}
+        for path in above:
+            first = bisect_right(firsts, path + "/") - 1
+            numbers.update(range(first, bisect_left(firsts, path + AFTER_SLASH)))
+        refs = [manifest.shards[number] for number in sorted(numbers) if number >= 0]
+        self.store.need_shards(refs)
+        near: Entries = {}
+        for ref in refs:
+            near.update(self.store.load_shard(ref))
+        return near
+
+    def describe_targets(self, manifests: dict[str, Manifest]) -> Digest:
+        """Return the one id of a set of manifests: a BLAKE3 over target names and hashes."""
+        lines = [
+            f"{manifest_digest(manifest).hex()}  {target}\n"
+            for target, manifest in sorted(manifests.items())
+        ]
+        return digest_of("".join(lines).encode())
+
+
+def workspace_path(target: str, entry_path: str) -> str:
+    """Return where an entry of a target lies, from the top of the worktree."""
+    return target if entry_path == SELF else f"{target}/{entry_path}"
+
+
+def chosen(
+    targets: Sequence[str], paths: Sequence[str], *, what: str = "target"
+) -> list[Selection]:
+    """Return what `paths` (from the top of the worktree, globs allowed) select of the targets.
+
+    No path selects every target whole. UsageError for a path that selects nothing.
+    """
+    if not paths:
+        return [Selection(target) for target in targets]
+    selections, unmatched = select(targets, paths)
+    if unmatched:
+        names = listing(unmatched)
+        raise UsageError(
+            f"no {what} of dvtool is or holds:\n{names}",
+            hint="`dv status` lists the targets, `dv add PATH` makes one",
+        )
+    return selections
+
+
+def refuse_place(path: str) -> None:
+    """Raise a UsageError if a path (from the top of the worktree) cannot name a target."""
+    if path in ("", "."):
+        raise UsageError(
+            "the whole repository cannot be one target",
+            hint="add the folders and files that hold data: dv add data",
+        )
+    if path.endswith(SUFFIX):
+        raise UsageError(
+            f"{printable(path)} is a manifest; git keeps it", hint=f"git add {printable(path)}"
+        )
+    fault = target_fault(path)
+    if fault:
+        raise UsageError(f"{printable(path)} cannot be a target: it {fault}")
+
+
+def refuse_overlap(targets: Iterable[str]) -> None:
+    """Raise a UsageError if one target lies inside another: both would own the same files."""
+    every = set(targets)
+    for target in sorted(every):
+        parent = target
+        while parent := parent.rpartition("/")[0]:
+            if parent in every:
+                raise UsageError(
+                    f"the target {printable(target)} lies inside the target {printable(parent)}; "
+                    "nothing was changed",
+                    hint=f"take one of them out first: dv rm {printable(parent)} (its files stay)",
+                )
+
+
+def require_worktree(git: Git) -> str:
+    """Return the top of the worktree; SetupError in a bare repository."""
+    if git.worktree is None:
+        raise SetupError(
+            "this is a bare repository: it has no working tree",
+            hint="run the command in a clone or in a worktree (git worktree add); here only ls, "
+            "cat, log, describe, fetch and diff of two revisions work",
+        )
+    return git.worktree

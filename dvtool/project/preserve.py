@@ -1,0 +1,66 @@
+"""Keeping what a command is about to replace or remove and what may be in no commit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dvtool.format.manifest import SUFFIX, Entries, Entry, build, encode
+from dvtool.project.parts import Project
+from dvtool.system import atomic
+from dvtool.system.lazy import later
+from dvtool.workspace.files import is_executable
+from dvtool.workspace.statcache import now_ns
+
+if TYPE_CHECKING:
+    from dvtool.jobs import ingest as ingesting
+else:
+    ingesting = later("dvtool.jobs.ingest")
+
+FOLDER = "saved"
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """Content that `--force` brought into the store before replacing it."""
+
+    path: str
+    blake3: str
+
+
+def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:
+    """Bring the content of files (from the top of the worktree) into the store.
+
+    A manifest that names it is kept beside the packs, so that it can be found later.
+    """
+    entries: Entries = {}
+    sources = [ingesting.Source(path, 0) for path in paths]
+    for batch in ingesting.batches(project.root, project.store.path, sources):
+        result = ingesting.ingest(batch)
+        project.store.adopt(result.packs)
+        for file in result.files:
+            entries[file.path] = Entry(
+                blake3=file.digest.hex(), size=file.stat.st_size, exec=is_executable(file.stat)
+            )
+    if entries:
+        built = build("dir", entries)
+        project.store.put_shards(built.shards)
+        keep_manifest(project, encode(built.manifest))
+    return [Saved(path, entry.blake3) for path, entry in entries.items()]
+
+
+def keep_manifest(project: Project, text: bytes) -> None:
+    """Keep the text of a manifest."""
+    folder = os.path.join(project.store.path, FOLDER)
+    atomic.make_folders(folder)
+    atomic.write_bytes(os.path.join(folder, f"{now_ns()}{SUFFIX}"), text)
+
+
+def keep_uncommitted(project: Project, target: str) -> None:
+    """Keep a target's manifest if HEAD has another, or none."""
+    text = project.manifest_text(target)
+    head = project.git.head()
+    if text is not None and (not head or project.git.blob_at(head, target + SUFFIX) != text):
+        keep_manifest(project, text)

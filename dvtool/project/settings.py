@@ -1,0 +1,337 @@
+"""Settings and remotes of a repository: `.dvconfig`, `.git/config`, and opening what they name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dvtool.errors import DvError, SetupError, UsageError, printable
+from dvtool.git import Git
+from dvtool.project.config import (
+    REMOTE_OPTIONS,
+    Config,
+    RemoteConfig,
+    Source,
+    committed_url_allowed,
+    endpoint_is_exposed,
+    may_be_committed,
+    validate_key,
+    validate_remote_name,
+    validate_setting,
+)
+from dvtool.project.parts import Project, require_worktree
+from dvtool.system.lazy import later
+
+if TYPE_CHECKING:
+    from dvtool.remotes import remote as remotes
+    from dvtool.remotes import transports as backends
+    from dvtool.remotes.remote import RemoteStore
+    from dvtool.remotes.transports import Backend, Features, S3Options
+else:
+    backends = later("dvtool.remotes.transports")
+    remotes = later("dvtool.remotes.remote")
+
+CONFIG_FILE = ".dvconfig"
+
+
+def load_config(git: Git, root: str, environ: Mapping[str, str]) -> Config:
+    """Read all settings in force in a worktree."""
+    path = os.path.join(root, CONFIG_FILE)
+    if git.worktree is None:
+        committed = git.config_items_at("HEAD", CONFIG_FILE)
+    else:
+        committed = git.config.items(path) if os.path.lexists(path) else []
+    return Config.load(committed, git.config.items(None), environ)
+
+
+class Settings:
+    """What is set for a repository, and setting it. Paths are relative to `cwd`."""
+
+    def __init__(self, project: Project, cwd: str, environ: Mapping[str, str]) -> None:
+        self.project = project
+        self._cwd = cwd
+        self._environ = environ
+        self._opened: list[tuple[str, Backend, Features]] = []
+
+    @property
+    def initialised(self) -> bool:
+        """Whether the repository has a `.dvconfig` with its id."""
+        return self.project.config.text("core.repoid") is not None
+
+    def init(self) -> bool:
+        """Make `.dvconfig` and stage it; return False if that was done before. Safe to repeat."""
+        require_worktree(self.project.git)
+        if self.initialised:
+            self._finish_init()
+            return False
+        self._set_committed("core.repoid", os.urandom(16).hex())
+        return True
+
+    def _finish_init(self) -> None:
+        """Stage a `.dvconfig` that git does not know: what made it ended before it could."""
+        place = os.path.join(self.project.root, CONFIG_FILE)
+        if os.path.lexists(place) and not self.project.git.tracked_under(CONFIG_FILE):
+            self.project.git.stage([CONFIG_FILE])
+
+    def require_init(self) -> None:
+        """SetupError unless `init` was run here or where this was cloned from."""
+        if not self.initialised:
+            raise SetupError("this repository is not set up for dvtool yet", hint="run: dv init")
+
+    def set(self, key: str, value: str, *, local: bool = False) -> Source:
+        """Set a setting; return the file it stands in now.
+
+        That is `.dvconfig` if the key and this value may stand there, unless `local`;
+        otherwise `.git/config`. UsageError for a value that the key cannot have.
+        """
+        name = validate_setting(key, value, committed=False)
+        try:
+            validate_setting(name, value, committed=True)
+        except SetupError:
+            local = True
+        (self._set_local if local else self._set_committed)(name, value)
+        return ".git/config" if local else ".dvconfig"
+
+    def unset(self, key: str, *, local: bool = False) -> Source:
+        """Remove a setting from the file whose value is in force; return which that was.
+
+        With `local` only `.git/config` is looked at. UsageError if the setting is in no file.
+        """
+        name = validate_key(key)
+        git = self.project.git
+        path = os.path.join(self.project.root, CONFIG_FILE)
+        if git.config.unset(None, "dv." + name):
+            self._reload()
+            return ".git/config"
+        if not local and git.worktree and git.config.unset(path, name):
+            git.stage([CONFIG_FILE])
+            self._reload()
+            return ".dvconfig"
+        raise UsageError(
+            f"{name} is not set in {'.git/config' if local else 'any file'}",
+            hint="see what is set: dv config",
+        )
+
+    def allow_hooks(self) -> None:
+        """Take back what `dv hooks uninstall` or `dv init --no-hooks` remembered in this clone."""
+        if self.project.git.config.unset(None, "dv.hooks.install"):
+            self._reload()
+
+    def _set_committed(self, key: str, value: str) -> None:
+        require_worktree(self.project.git)
+        path = os.path.join(self.project.root, CONFIG_FILE)
+        self.project.git.config.set(path, key, value)
+        self.project.git.stage([CONFIG_FILE])
+        self._reload()
+
+    def _set_local(self, key: str, value: str) -> None:
+        self.project.git.config.set(None, "dv." + key, value)
+        self._reload()
+
+    def _reload(self) -> None:
+        self.project.config = load_config(self.project.git, self.project.root, self._environ)
+
+    # --- remotes --------------------------------------------------------------------------
+
+    def set_remote(
+        self,
+        name: str,
+        url: str,
+        *,
+        local: bool = False,
+        **options: str | None,
+    ) -> bool:
+        """Set where a remote is; return whether it stands in `.dvconfig`, for every clone.
+
+        `options` are those of `REMOTE_OPTIONS`, as text; None leaves one as it is. A folder on
+        this machine means nothing elsewhere and is kept in `.git/config`; so are the options that
+        a committed file must not hold. An endpoint that is not encrypted is kept in both, so that
+        it holds for this clone (see `open_remote`). The first remote becomes the default.
+        """
+        self.require_init()
+        validate_remote_name(name)
+        url = self.remote_url(url)
+        shared = committed_url_allowed(url, self.project.root) and not local
+        values = {f"remote.{name}.url": url}
+        for option, value in options.items():
+            if value is not None:
+                values[f"remote.{name}.{REMOTE_OPTIONS[option]}"] = value
+        # All that can be wrong comes before the first change.
+        for key, value in values.items():
+            validate_setting(key, value, committed=shared and may_be_committed(key))
+        first = not self.project.config.remotes()
+        for key, value in values.items():
+            if not (shared and may_be_committed(key)):
+                self._set_local(key, value)
+                continue
+            self._set_committed(key, value)
+            if key.endswith(".endpointurl") and endpoint_is_exposed(value):
+                self._set_local(key, value)
+            else:
+                # An older value for this clone only would go on hiding the new one.
+                self.project.git.config.unset(None, "dv." + key)
+        self._reload()
+        if first and shared:
+            self._set_committed("core.remote", name)
+        return shared
+
+    def clone_remote(self, url: str, *, cwd: str) -> None:
+        """Set where a fresh clone finds its data, for this clone only, as the default remote.
+
+        A folder is relative to `cwd`, and must be there.
+        """
+        name = self.project.config.text("core.remote") or "origin"
+        if "://" not in url:
+            url = os.path.normpath(os.path.join(cwd, url))
+            if not os.path.isdir(url):
+                raise SetupError(f"there is no folder {url}", hint="see that it is mounted")
+        self.set_remote(name, url, local=True)
+
+    def remote_url(self, url: str) -> str:
+        """Return the URL as it is kept: a folder's by its absolute path; the folder is made.
+
+        UsageError for what is neither a folder nor in S3.
+        """
+        given = backends.parse_url(url) if "://" in url else None
+        if given is not None and given.scheme == "s3":
+            return url
+        path = given.path if given else os.path.normpath(os.path.join(self._cwd, url))
+        backends.LocalBackend(path).create()
+        return path
+
+    def remove_remote(self, name: str) -> None:
+        """Forget a remote here; nothing on the remote is touched."""
+        self.project.config.remote(name)
+        git = self.project.git
+        path = os.path.join(self.project.root, CONFIG_FILE)
+        if git.worktree and git.config.remove_section(path, f"remote.{name}"):
+            if self.project.config.text("core.remote") == name:
+                git.config.unset(path, "core.remote")
+            git.stage([CONFIG_FILE])
+        git.config.remove_section(None, f"dv.remote.{name}")
+        self._reload()
+        if self.project.config.text("core.remote") == name:
+            git.config.unset(None, "dv.core.remote")
+            self._reload()
+
+    def remotes(self) -> dict[str, RemoteConfig]:
+        """Return the configured remotes by name."""
+        return self.project.config.remotes()
+
+    def open_remote(self, name: str | None = None) -> RemoteStore:
+        """Open a remote, or the default one; SetupError if there is none.
+
+        What is remembered of the store's features goes along; what is learned is kept when
+        `remember_features` is called.
+        """
+        return self._open(self._chosen(name))
+
+    def open_remotes(self, name: str | None = None) -> list[RemoteStore]:
+        """Open the default remote and those to fall back on, in order of name; or one by name."""
+        first = self._chosen(name)
+        opened = [self._open(first)]
+        for one in [] if name else self.remotes().values():
+            # A remote that cannot even be opened is no reason not to use the others.
+            with contextlib.suppress(SetupError, UsageError):
+                if one.name != first.name:
+                    opened.append(self._open(one))
+        return opened
+
+    def open_place(self, place: str) -> RemoteStore:
+        """Open a remote by its name, or what a URL or a folder's path names."""
+        if place in self.remotes():
+            return self.open_remote(place)
+        if "://" not in place and "/" not in place and os.sep not in place:
+            return self.open_remote(place)  # which says what remotes there are
+        given = backends.parse_url(place) if "://" in place else None
+        if given is not None and given.scheme == "s3":
+            return self._open_at(place, backends.PLAIN_S3)
+        path = given.path if given else os.path.normpath(os.path.join(self._cwd, place))
+        return self._open_at(path, backends.PLAIN_S3)
+
+    def _open(self, chosen_remote: RemoteConfig) -> RemoteStore:
+        url, options = self._address(chosen_remote)
+        return self._open_at(url, options)
+
+    def _open_at(self, url: str, options: S3Options) -> RemoteStore:
+        place = _place(url, options)
+        features = self._remembered(place) or backends.Features()
+        backend = backends.open_backend(url, options, features=features)
+        self._opened.append((place, backend, features))
+        return remotes.RemoteStore(backend)
+
+    def open_plain(self, name: str | None = None) -> Backend:
+        """Open the backend of a remote for measuring it: nothing is tried twice or remembered."""
+        return backends.open_plain(*self._address(self._chosen(name)))
+
+    def keep_features(self, name: str | None, features: Features) -> None:
+        """Remember what was found out about a remote's store, and what was known beyond that."""
+        self._keep(_place(*self._address(self._chosen(name))), features)
+
+    def remember_features(self) -> None:
+        """Keep what the remotes that were opened have shown of their stores since."""
+        opened, self._opened = self._opened, []
+        for place, backend, before in opened:
+            if backend.features != before:
+                with contextlib.suppress(DvError):  # a broken index is for others to report
+                    self._keep(place, backend.features)
+
+    def _keep(self, place: str, features: Features) -> None:
+        before = self._remembered(place) or backends.Features()
+        news = {field: value for field, value in asdict(features).items() if value is not None}
+        text = msgspec.json.encode(replace(before, **news)).decode()
+        self.project.store.db.set_remote_features(place, text)
+
+    def _remembered(self, place: str) -> Features | None:
+        try:
+            text = self.project.store.db.remote_features(place)
+            return msgspec.json.decode(text, type=backends.Features) if text else None
+        except (DvError, msgspec.MsgspecError):
+            return None  # no more than a hint
+
+    def _chosen(self, name: str | None) -> RemoteConfig:
+        config = self.project.config
+        chosen_remote = config.remote(name) if name else config.default_remote()
+        if chosen_remote is None:
+            known = ", ".join(sorted(config.remotes()))
+            raise SetupError(
+                f"which remote? There are: {known}" if known else "there is no remote yet",
+                hint="name one with --remote, or set it: dv config core.remote NAME"
+                if known
+                else "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)",
+            )
+        return chosen_remote
+
+    def _address(self, chosen_remote: RemoteConfig) -> tuple[str, S3Options]:
+        """Return URL and options of a remote; SetupError for what `.dvconfig` must not say."""
+        url, name = chosen_remote.url, chosen_remote.name
+        endpoint = chosen_remote.endpoint_url
+        if chosen_remote.endpoint_source == ".dvconfig" and endpoint_is_exposed(endpoint or ""):
+            raise SetupError(
+                f"{CONFIG_FILE} names an endpoint for remote {name} that is not encrypted:"
+                f" {printable(endpoint or '')}; whoever can change that file or listens on the way"
+                " would learn your session's token and your data",
+                hint=f"if you trust it and the network: dv config --local "
+                f"remote.{name}.endpointurl {shlex.quote(endpoint or '')}",
+            )
+        if chosen_remote.source == ".dvconfig" and not committed_url_allowed(
+            url, self.project.root
+        ):
+            raise SetupError(f"{CONFIG_FILE} names a remote outside of the repository: {url}")
+        if "://" not in url:
+            url = os.path.join(self.project.root, url)
+        options = {option: getattr(chosen_remote, option) for option in REMOTE_OPTIONS}
+        if chosen_remote.ca_bundle:
+            options["ca_bundle"] = os.path.expanduser(chosen_remote.ca_bundle)
+        return url, backends.S3Options(**options)
+
+
+def _place(url: str, options: S3Options) -> str:
+    """Return what a store's features are remembered under."""
+    return f"{url} {options.endpoint_url or ''}".rstrip()

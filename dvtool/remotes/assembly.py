@@ -1,0 +1,389 @@
+"""Puts the files of a remote together as its shards say, and tells which come out as others.
+
+Every pack is read whole once, for a check of its own, and files are hashed on the way: many at a
+time, each as far as the packs of the moment go. What a file needs of a pack that is gone by again
+is read in ranges: only of packs that were found sound, since a wrong hash of a file is to say that
+its places are wrong. A few packs lie on the disk at a time; in memory there are only places, of a
+bounded number of files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from array import array
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dvtool.errors import CorruptError, ObjectMissing
+from dvtool.format.digest import Digest, hasher
+from dvtool.format.locations import Located
+from dvtool.format.pack import unpack_frame
+from dvtool.remotes.pack_probe import download_check
+from dvtool.remotes.remote import FetchedShard, RemoteStore
+from dvtool.store.local import LocalStore
+from dvtool.store.packcheck import PackCheck
+from dvtool.system.parallel import run_bounded
+
+PLACES_MAX = 2_000_000
+"""Of so many chunks the places are held at a time: 20 bytes each."""
+FILES_MAX = 20_000
+"""Of so many files the hashes may be half done at a time, of 2 KiB each."""
+SEEN_MAX = 500_000
+"""So many files are remembered, lest a file of many versions is hashed again for each."""
+WINDOW_MAX_BYTES = 256 << 20
+WINDOW_MAX_PACKS = 64
+"""What lies on the disk at a time."""
+GAP_MAX_BYTES = 128 << 10
+RANGE_MAX_BYTES = 8 << 20
+
+Judge = Callable[[Digest, PackCheck], None]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A pack, or ranges of it at their offsets, in a temporary file.
+
+    `frames` are those that are there, offset -> stored size; None for all.
+    """
+
+    path: str
+    frames: Mapping[int, int] | None
+    fd: int = -1
+
+    def read(self, offset: int, size: int) -> bytes:
+        if self.fd < 0:
+            self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.pread(self.fd, size, offset)
+
+    def drop(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Files whose chunks are being looked up; the places of all of them, end to end, in columns.
+
+    A run is what a file has in one pack before it goes on in another.
+    """
+
+    offsets: array[int] = field(default_factory=lambda: array("I"))
+    sizes: array[int] = field(default_factory=lambda: array("I"))
+    starts: array[int] = field(default_factory=lambda: array("I"))
+    raws: array[int] = field(default_factory=lambda: array("I"))
+    packs: array[int] = field(default_factory=lambda: array("I"))
+    """Run -> the number of its pack."""
+    begins: array[int] = field(default_factory=lambda: array("Q"))
+    """Run -> its first place."""
+    contents: list[Digest] = field(default_factory=list)
+    shards: list[list[Digest]] = field(default_factory=list)
+    """File -> the shards that say so."""
+    next: array[int] = field(default_factory=lambda: array("Q"))
+    """File -> the first of its runs that was not hashed yet."""
+    ends: array[int] = field(default_factory=lambda: array("Q"))
+    names: list[bytes] = field(default_factory=list)
+    numbers: dict[bytes, int] = field(default_factory=dict)
+    """What was said of a file -> its number."""
+
+    def places(self, run: int) -> range:
+        end = self.begins[run + 1] if run + 1 < len(self.begins) else len(self.offsets)
+        return range(self.begins[run], end)
+
+    def cut(self, places: int, runs: int) -> None:
+        """Take back what was added beyond so many places and runs."""
+        for column in (self.offsets, self.sizes, self.starts, self.raws):
+            del column[places:]
+        del self.packs[runs:]
+        del self.begins[runs:]
+
+    def name(self, content: Digest, places: int, runs: int) -> bytes:
+        """Return what stands for a file and its places; foreign, so no weaker hash will do."""
+        whole = hasher(content)
+        for column in (self.offsets, self.sizes, self.starts, self.raws):
+            whole.update(column[places:].tobytes())
+        whole.update(self.packs[runs:].tobytes())
+        for begin in self.begins[runs:]:
+            whole.update((begin - places).to_bytes(8, "little"))
+        return whole.digest()[:16]
+
+
+class Assembly:
+    """Give it every shard, then `finish`. Packs in `whole` are read and handed to `judge`, once.
+
+    `sizes` are those that the packs in `whole` have there. Files with a chunk in another pack, or
+    in one that turns out to be damaged, are passed over: a wrong hash would not tell what is wrong.
+    """
+
+    def __init__(
+        self,
+        store: LocalStore,
+        remote: RemoteStore,
+        sizes: Mapping[Digest, int],
+        whole: Collection[Digest],
+        judge: Judge,
+    ) -> None:
+        self._store = store
+        self._remote = remote
+        self._sizes = sizes
+        self._left = dict.fromkeys(whole)
+        self._whole = frozenset(whole)
+        self._judge = judge
+        self._bad: set[Digest] = set()
+        self._digests: list[Digest] = []
+        self._numbers: dict[Digest, int] = {}
+        self._batch = _Batch()
+        self._right: set[bytes] = set()
+        self._wrong: set[bytes] = set()
+        self._kept: dict[int, _Kept] = {}
+        self._visits: Counter[int] = Counter()
+        """Pack -> how many runs of files are still to be hashed there."""
+        self._waiting: dict[int, list[int]] = {}
+        """Pack -> the files that come to it next."""
+        self._hashes: dict[int, hasher] = {}
+        self._frame: tuple[int, int, memoryview] = (-1, -1, memoryview(b""))
+        self.wrong: dict[Digest, set[Digest]] = {}
+        """Shard -> the contents that its places do not make."""
+        self.files = 0
+        """How many files were put together and hashed."""
+        self.bytes_again = 0
+        """How much was read in ranges, of packs that were read whole before."""
+
+    def add(self, shard: Digest, fetched: FetchedShard) -> None:
+        """Take the files of several chunks that a shard names; one chunk has the file's hash."""
+        files = [one for one in fetched.locations.items() if len(one[1]) > 1]
+        for content, chunks in files:
+            if all(chunk.pack.digest in self._whole for chunk in chunks):
+                self._add(shard, content, chunks)
+        if len(self._batch.offsets) >= PLACES_MAX or len(self._batch.contents) >= FILES_MAX:
+            self._run()
+
+    def finish(self) -> None:
+        """Put together what is left, then read the packs that no such file needed."""
+        self._run()
+        left, self._left = list(self._left), {}
+        for digest, check in run_bounded(
+            lambda digest: download_check(self._store, self._remote, digest, self._sizes[digest]),
+            left,
+            size_of=lambda digest: self._sizes[digest],
+        ):
+            self._judge(digest, check)
+
+    # --- what there is to do --------------------------------------------------------------
+
+    def _add(self, shard: Digest, content: Digest, chunks: Sequence[Located]) -> None:
+        batch = self._batch
+        places, runs = len(batch.offsets), len(batch.packs)
+        for chunk in chunks:
+            pack, place = self._number(chunk.pack.digest), chunk.placement
+            if len(batch.packs) == runs or batch.packs[-1] != pack:
+                batch.packs.append(pack)
+                batch.begins.append(len(batch.offsets))
+            batch.offsets.append(place.frame_offset)
+            batch.sizes.append(place.frame_size)
+            batch.starts.append(place.start)
+            batch.raws.append(place.size)
+        name = batch.name(content, places, runs)
+        known = batch.numbers.get(name)
+        if known is None and name not in self._right and name not in self._wrong:
+            batch.numbers[name] = len(batch.contents)
+            batch.names.append(name)
+            batch.contents.append(content)
+            batch.shards.append([shard])
+            batch.next.append(runs)
+            batch.ends.append(len(batch.packs))
+            return
+        if name in self._wrong:
+            self.wrong.setdefault(shard, set()).add(content)
+        elif known is not None:
+            batch.shards[known].append(shard)
+        batch.cut(places, runs)
+
+    def _number(self, pack: Digest) -> int:
+        number = self._numbers.setdefault(pack, len(self._digests))
+        if number == len(self._digests):
+            self._digests.append(pack)
+        return number
+
+    # --- doing it -------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """Hash all files of the batch."""
+        self._visits = Counter(self._batch.packs)
+        for file, run in enumerate(self._batch.next):
+            self._waiting.setdefault(self._batch.packs[run], []).append(file)
+        try:
+            while self._waiting:
+                self._get(self._window())
+                ready = [f for pack in self._kept for f in self._waiting.pop(pack, ())]
+                for file in ready:
+                    self._advance(file)
+                self._drop()
+        finally:
+            self._drop()
+        self._batch = _Batch()
+        self._hashes.clear()
+        if len(self._right) > SEEN_MAX:
+            self._right.clear()
+
+    def _drop(self) -> None:
+        for kept in self._kept.values():
+            kept.drop()
+        self._kept.clear()
+        self._frame = (-1, -1, memoryview(b""))
+
+    def _window(self) -> dict[int, dict[int, int]]:
+        """Choose packs to read next, each once all the files that go through it have come to it.
+
+        Returns with each the frames that are needed of it: offset -> stored size. If files wait
+        for each other, the pack is taken for which the fewest are still to come.
+        """
+        coming = {pack: self._visits[pack] - len(files) for pack, files in self._waiting.items()}
+        todo = sorted(pack for pack, count in coming.items() if count == 0)
+        todo = todo or [min(coming, key=lambda pack: (coming[pack], pack))]
+        arrived = {pack: [(f, self._batch.next[f]) for f in self._waiting[pack]] for pack in todo}
+        window: dict[int, dict[int, int]] = {}
+        room = WINDOW_MAX_BYTES
+        while todo:
+            pack = todo.pop(0)
+            size = self._sizes[self._digests[pack]]
+            if window and (size > room or len(window) == WINDOW_MAX_PACKS):
+                break
+            room -= size
+            window[pack] = {}
+            for file, run in arrived[pack]:
+                todo.extend(self._follow(file, run, window, coming, arrived))
+        return window
+
+    def _follow(
+        self,
+        file: int,
+        run: int,
+        window: Mapping[int, dict[int, int]],
+        coming: dict[int, int],
+        arrived: dict[int, list[tuple[int, int]]],
+    ) -> Iterator[int]:
+        """Let a file go on as far as the packs in the window go; yield the pack that is next.
+
+        It is yielded if nobody else is still to come there.
+        """
+        batch = self._batch
+        for at in range(run, batch.ends[file]):
+            pack = batch.packs[at]
+            if self._digests[pack] in self._bad:
+                return
+            if pack not in window:
+                if pack not in coming:
+                    coming[pack] = self._visits[pack]
+                    arrived[pack] = []
+                coming[pack] -= 1
+                arrived.setdefault(
+                    pack, [(f, batch.next[f]) for f in self._waiting.get(pack, ())]
+                ).append((file, at))
+                if coming[pack] == 0:
+                    yield pack
+                return
+            frames = window[pack]
+            for place in batch.places(at):
+                frames[batch.offsets[place]] = batch.sizes[place]
+
+    def _get(self, window: Mapping[int, dict[int, int]]) -> None:
+        """Read packs whole where that is still to be done, else the ranges with these frames."""
+        for pack, frames in window.items():
+            some = None if self._digests[pack] in self._left else frames
+            self._kept[pack] = _Kept(self._store.temp_path(), some)
+        checks = run_bounded(
+            self._read, window, size_of=lambda pack: self._sizes[self._digests[pack]]
+        )
+        for pack, check in checks:
+            if isinstance(check, int):
+                self.bytes_again += check
+            else:
+                digest = self._digests[pack]
+                del self._left[digest]
+                if not check.sound:
+                    self._bad.add(digest)
+                self._judge(digest, check)
+
+    def _read(self, pack: int) -> PackCheck | int:
+        """Read a pack whole and return what was found in it, or ranges and return their bytes."""
+        digest, kept = self._digests[pack], self._kept[pack]
+        if kept.frames is None:
+            return download_check(
+                self._store,
+                self._remote,
+                digest,
+                self._sizes[digest],
+                keep=lambda temp, _: os.replace(temp, kept.path),
+            )
+        size = 0
+        with open(kept.path, "xb") as file, contextlib.suppress(ObjectMissing):
+            for offset, end in _joined(kept.frames, self._sizes[digest]):
+                file.seek(offset)
+                self._remote.read_pack(digest, file, offset=offset, size=end - offset)
+                size += end - offset
+        return size
+
+    def _advance(self, file: int) -> None:
+        """Hash the chunks of a file as far as the packs at hand go."""
+        batch = self._batch
+        whole = self._hashes.pop(file, None) or hasher()
+        for run in range(batch.next[file], batch.ends[file]):
+            pack = batch.packs[run]
+            if self._digests[pack] in self._bad:
+                self._visits.subtract(batch.packs[run : batch.ends[file]])
+                return
+            kept = self._kept.get(pack)
+            if kept is None or not self._has(kept, run):
+                batch.next[file] = run
+                self._hashes[file] = whole
+                self._waiting.setdefault(pack, []).append(file)
+                return
+            for at in batch.places(run):
+                raw = self._unpacked(kept, pack, batch.offsets[at], batch.sizes[at])
+                whole.update(raw[batch.starts[at] : batch.starts[at] + batch.raws[at]])
+            self._visits[pack] -= 1
+        self._end(file, whole.digest() == batch.contents[file])
+
+    def _has(self, kept: _Kept, run: int) -> bool:
+        return kept.frames is None or all(
+            self._batch.offsets[at] in kept.frames for at in self._batch.places(run)
+        )
+
+    def _unpacked(self, kept: _Kept, pack: int, offset: int, size: int) -> memoryview:
+        """Return a frame as it is in the pack; nothing if that is none."""
+        if self._frame[:2] != (pack, offset):
+            raw = memoryview(b"")
+            with contextlib.suppress(CorruptError):
+                raw = memoryview(unpack_frame(kept.read(offset, size), where=""))
+            self._frame = pack, offset, raw
+        return self._frame[2]
+
+    def _end(self, file: int, right: bool) -> None:
+        self.files += 1
+        (self._right if right else self._wrong).add(self._batch.names[file])
+        if not right:
+            for shard in self._batch.shards[file]:
+                self.wrong.setdefault(shard, set()).add(self._batch.contents[file])
+
+
+def _joined(frames: Mapping[int, int], pack_size: int) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of the ranges to read for frames, offset -> size, of a pack.
+
+    Those that lie beyond its end are left out: a shard may say anything.
+    """
+    begin = end = -1
+    for offset, size in sorted(frames.items()):
+        if offset + size > pack_size:
+            continue
+        if begin >= 0 and (offset > end + GAP_MAX_BYTES or offset + size > begin + RANGE_MAX_BYTES):
+            yield begin, end
+            begin = -1
+        if begin < 0:
+            begin = end = offset
+        end = max(end, offset + size)
+    if begin >= 0:
+        yield begin, end

@@ -1,0 +1,143 @@
+"""What a remote is believed to hold: hints in store.db, confirmed by the remote before use."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from dvtool.format.digest import Digest
+from dvtool.format.locations import Located, RemotePack
+from dvtool.format.pack import Placement
+from dvtool.remotes.remote import FetchedShard, pack_key, shard_key
+from dvtool.remotes.transports.base import ObjectInfo
+from dvtool.store.database import Database
+
+
+class Known:
+    """The part of store.db that is about one remote, named by the id in its dv.json."""
+
+    def __init__(self, db: Database, remote_id: str) -> None:
+        self._db = db
+        self._number = db.remote(remote_id)
+
+    def objects(self, keys: Iterable[str]) -> list[ObjectInfo]:
+        """Return what is known of objects: their size, and MD5 if the remote states it."""
+        return [ObjectInfo(*row) for row in self._db.remote_objects(self._number, keys)]
+
+    def add_objects(self, objects: Iterable[ObjectInfo]) -> None:
+        """Remember the size and MD5 of objects that are there, whatever they are."""
+        rows = [(info.key, info.size, info.md5) for info in objects]
+        self._db.add_remote_objects(self._number, rows)
+
+    def shards(self, digests: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
+        """Return shard -> the packs it points into."""
+        return self._db.remote_shards(self._number, digests)
+
+    def add_shards(self, shards: Mapping[Digest, Iterable[Digest]]) -> None:
+        """Remember where shard objects point that were proven to be there."""
+        self._db.add_remote_shards(self._number, shards)
+
+    def roots(self, manifests: Iterable[Digest]) -> dict[Digest, str]:
+        """Return manifest -> id of the root that names it."""
+        return self._db.remote_roots(self._number, manifests)
+
+    def root_names(self) -> set[str]:
+        """Return the ids of the roots that were read or written here."""
+        return self._db.remote_root_names(self._number)
+
+    def add_root(self, root: str, manifests: Iterable[Digest]) -> None:
+        """Remember a root that was proven to be there."""
+        self._db.add_remote_root(self._number, root, manifests)
+
+    def named_by_root(self, root: str) -> set[Digest]:
+        """Return the manifests that a root names, all of them if it was read or written here."""
+        return self._db.manifests_of_root(self._number, root)
+
+    def commits(self) -> list[str]:
+        """Return commits that, with all before them, were pushed from here."""
+        return self._db.pushed_commits(self._number)
+
+    def add_commits(self, commits: Iterable[str]) -> None:
+        """Remember commits of which every manifest, and all before, was proven to be there."""
+        self._db.add_pushed_commits(self._number, commits)
+
+    def located(self, chunks: Iterable[Digest]) -> dict[Digest, Located]:
+        """Return chunk -> where it should be."""
+        return self._db.located(self._number, chunks)
+
+    def chunk_lists(self, files: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
+        """Return file -> chunks, for files of which the remote should have every chunk."""
+        wanted = list(files)
+        lists = self._db.remote_recipes(self._number, wanted)
+        single = self.located(digest for digest in wanted if digest not in lists)
+        return lists | {digest: (digest,) for digest in single}
+
+    def add_pack(
+        self, pack: RemotePack, places: Iterable[Placement], *, md5: bytes | None = None
+    ) -> None:
+        """Remember a pack; `places` unless the same pack is in the local store."""
+        self._db.add_remote_pack(self._number, pack, places)
+        self.add_objects([ObjectInfo(pack_key(pack.digest), pack.size, md5)])
+
+    def expect(
+        self, packs: Iterable[RemotePack], recipes: Mapping[Digest, Iterable[Digest]]
+    ) -> None:
+        """Remember packs that are about to be fetched whole, and files that chunks there make.
+
+        The index lists such a pack before the files in it, which are tried first. If that is cut
+        off, this tells content that the next fetch will list from content that the index lost.
+        """
+        keyed = [(pack, pack_key(pack.digest)) for pack in packs]
+        self._db.add_remote_layout(self._number, keyed, recipes)
+
+    def packs(self) -> dict[Digest, int]:
+        """Return id -> size in bytes of the packs that should be there."""
+        return self._db.remote_packs(self._number)
+
+    def pending(self) -> set[Digest]:
+        """Return the packs of pushes that were interrupted before they were published."""
+        return self._db.pending_packs(self._number)
+
+    def set_pending(self, packs: Iterable[Digest], *, pending: bool) -> None:
+        """Remember of packs whether the push that brought them is still under way."""
+        self._db.set_pending(self._number, packs, pending=pending)
+
+    def forget_packs(self, packs: Iterable[Digest]) -> None:
+        """Forget packs that are not there, with all that was believed to lie in them."""
+        self._db.forget_remote_packs(self._number, packs)
+
+    def learn(
+        self,
+        shards: Mapping[Digest, FetchedShard],
+        sound: Collection[RemotePack],
+        *,
+        held: Collection[Digest] = (),
+    ) -> None:
+        """Take over where shards from the remote say their content lies.
+
+        Only packs in `sound` count. Of packs in `held`, which the local store has byte for byte,
+        the places need not be kept.
+        """
+        places: dict[RemotePack, set[Placement]] = {pack: set() for pack in sound}
+        recipes: dict[Digest, list[Digest]] = {}
+        for shard in shards.values():
+            for file, chunks in shard.locations.items():
+                if len(chunks) > 1:
+                    recipes[file] = [chunk.placement.digest for chunk in chunks]
+                for chunk in chunks:
+                    if chunk.pack in places and chunk.pack.digest not in held:
+                        places[chunk.pack].add(chunk.placement)
+        known = self._db.remote_packs(self._number)
+        for pack, some in places.items():
+            self._db.add_remote_pack(self._number, pack, some)
+            if pack.digest not in known:
+                self.add_objects([ObjectInfo(pack_key(pack.digest), pack.size)])
+        self._db.add_remote_recipes(self._number, recipes)
+        whole = {
+            digest: shard
+            for digest, shard in shards.items()
+            if shard.complete and shard.packs() <= set(sound)
+        }
+        self.add_objects(ObjectInfo(shard_key(d), shard.size) for d, shard in whole.items())
+        self.add_shards(
+            {digest: {pack.digest for pack in shard.packs()} for digest, shard in whole.items()}
+        )

@@ -1,0 +1,259 @@
+"""Proof that a remote holds content: its own word, at that moment, on every object concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from dvtool.errors import CorruptError, MissingError, RemoteForbidden
+from dvtool.format.digest import Digest
+from dvtool.format.locations import Located, RemotePack
+from dvtool.format.manifest import ShardRef
+from dvtool.remotes.known import Known
+from dvtool.remotes.remote import FetchedShard, RemoteStore, Root, pack_key, root_key, shard_key
+from dvtool.remotes.tombstones import Tombstones
+from dvtool.remotes.transports.base import ObjectInfo
+from dvtool.system.parallel import run_bounded
+
+SHARDS_AT_ONCE = 64
+LEARNED_AT_ONCE = 32
+"""Shards of 4,096 files take 3 MB each with their locations, as long as they are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The manifests that roots of a repository name, and their shards, by hash."""
+
+    manifests: set[Digest]
+    shards: set[Digest]
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What a remote was seen to hold: whole shards, sound roots by key, and all else it said."""
+
+    shards: frozenset[Digest] = frozenset()
+    roots: frozenset[str] = frozenset()
+    there: Mapping[str, ObjectInfo] = field(default_factory=dict)
+
+
+def confirm(
+    remote: RemoteStore, known: Known, keys: Collection[str], there: Mapping[str, ObjectInfo]
+) -> set[str]:
+    """Return the keys whose objects are whole by the remote's own word, `there`.
+
+    What it says otherwise than it is remembered here is forgotten, or remembered anew.
+    """
+    expected = {info.key: info for info in known.objects(keys)}
+    sound = remote.confirmed(expected.values(), there)
+    known.add_objects(info for key, info in sound.items() if info != expected[key])
+    return set(sound)
+
+
+def confirm_packs(
+    remote: RemoteStore, known: Known, packs: Iterable[Digest], there: Mapping[str, ObjectInfo]
+) -> set[Digest]:
+    """Return the packs that are whole by the remote's own word; the others are forgotten."""
+    by_key = {pack_key(pack): pack for pack in packs}
+    sound = confirm(remote, known, by_key, there)
+    known.forget_packs(pack for key, pack in by_key.items() if key not in sound)
+    return {by_key[key] for key in sound}
+
+
+def believable_packs(
+    remote: RemoteStore,
+    known: Known,
+    packs: Iterable[RemotePack],
+    there: Mapping[str, ObjectInfo],
+) -> set[RemotePack]:
+    """Return the packs that others say are there, as far as nothing is known against it.
+
+    The remote must say the size that they say; and the MD5, where we know it.
+    """
+    by_key = {pack_key(pack.digest): pack for pack in packs}
+    expected = {key: ObjectInfo(key, pack.size) for key, pack in by_key.items()}
+    for info in known.objects(by_key):
+        if info.size == by_key[info.key].size:
+            expected[info.key] = info
+    return {by_key[key] for key in remote.confirmed(expected.values(), there)}
+
+
+def prove_shards(
+    remote: RemoteStore,
+    known: Known,
+    shards: Mapping[Digest, ShardRef],
+    *,
+    roots: Collection[str] = (),
+    also: Collection[str] = (),
+) -> Proven:
+    """Ask the remote for shards, for the packs that they point into, and for roots by their keys.
+
+    A shard is whole if the remote has it with every pack that it points into, each with its right
+    size (and MD5). What is known of it is believed only as far as the remote says the same now.
+    The objects `also` are noted if they come by.
+    """
+    believed = known.shards(shards)
+    packs = {pack for pointed in believed.values() for pack in pointed}
+    keys = {shard_key(digest) for digest in shards} | {pack_key(pack) for pack in packs}
+    there = remote.look(keys.union(roots), also=also)
+    sound_packs = confirm_packs(remote, known, packs, there)
+    sound = confirm(remote, known, [*map(shard_key, believed), *roots], there)
+    proven = {
+        digest
+        for digest, pointed in believed.items()
+        if shard_key(digest) in sound and sound_packs.issuperset(pointed)
+    }
+    foreign = [
+        ref for digest, ref in shards.items() if digest not in proven and shard_key(digest) in there
+    ]
+    proven |= learn_shards(remote, known, foreign)
+    return Proven(frozenset(proven), frozenset(sound.intersection(roots)), there)
+
+
+def learn_shards(remote: RemoteStore, known: Known, refs: Iterable[ShardRef]) -> set[Digest]:
+    """Read what shards on the remote say; return those whose packs are all there.
+
+    Where their content lies is remembered, as far as the packs are there.
+    """
+    whole: set[Digest] = set()
+    asked: set[RemotePack] = set()
+    sound: set[RemotePack] = set()
+    left = iter(refs)
+    while some := list(islice(left, LEARNED_AT_ONCE)):
+        fetched = {
+            ref.digest: shard
+            for ref, shard in run_bounded(lambda ref: _get_or_none(remote, ref), some)
+            if shard is not None
+        }
+        packs = {pack for shard in fetched.values() for pack in shard.packs()}
+        if fresh := packs - asked:
+            there = remote.look([pack_key(pack.digest) for pack in fresh])
+            sound |= believable_packs(remote, known, fresh, there)
+            asked |= fresh
+        known.learn(fetched, sound & packs)
+        whole.update(
+            digest
+            for digest, shard in fetched.items()
+            if shard.complete and sound.issuperset(shard.packs())
+        )
+    return whole
+
+
+def _get_or_none(remote: RemoteStore, ref: ShardRef) -> FetchedShard | None:
+    """Return a shard object as it is there; a damaged one is as good as none."""
+    try:
+        return remote.get_shard(ref)
+    except (CorruptError, MissingError):
+        return None
+
+
+def located_now(
+    remote: RemoteStore, known: Known, chunks: Iterable[Digest]
+) -> dict[Digest, Located]:
+    """Return where the remote has chunks, in packs that it said just now that it has."""
+    wanted = list(chunks)
+    found: dict[Digest, Located] = {}
+    while wanted:
+        # A pack that is not there is forgotten; the chunk may then turn up in another.
+        located = known.located(wanted)
+        packs = {chunk.pack.digest for chunk in located.values()}
+        there = remote.look([pack_key(pack) for pack in packs])
+        sound = confirm_packs(remote, known, packs, there)
+        found.update({d: chunk for d, chunk in located.items() if chunk.pack.digest in sound})
+        wanted = [digest for digest in located if digest not in found]
+    return found
+
+
+def prove_roots(
+    remote: RemoteStore,
+    known: Known,
+    repo_id: str,
+    manifests: Collection[Digest],
+    *,
+    sound: Collection[str] = (),
+    doomed: Collection[str] = (),
+) -> set[Digest]:
+    """Return those of the manifests that a root of this repository on the remote names.
+
+    `sound` are the keys of roots known to be there; others are listed and read if needed. The
+    `doomed` ones, which a gc is about to take away, prove nothing.
+    """
+    rooted = {
+        manifest
+        for manifest, name in known.roots(manifests).items()
+        if root_key(repo_id, name) in sound and root_key(repo_id, name) not in doomed
+    }
+    if rooted.issuperset(manifests):
+        return rooted
+    try:
+        names = {n for n in remote.root_names(repo_id) if root_key(repo_id, n) not in doomed}
+    except RemoteForbidden:
+        return rooted  # what others pushed cannot be known; to push it again does no harm
+    for name, found in run_bounded(
+        lambda name: _root_or_none(remote, repo_id, name), sorted(names - known.root_names())
+    ):
+        if found is not None:
+            root, info = found
+            known.add_objects([info])
+            known.add_root(name, [bytes.fromhex(one.manifest) for one in root.manifests])
+    return {manifest for manifest, name in known.roots(manifests).items() if name in names}
+
+
+def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> tuple[Root, ObjectInfo] | None:
+    """Return a root; one that is damaged or gone by now proves nothing."""
+    try:
+        return remote.get_root(repo_id, name)
+    except (CorruptError, MissingError):
+        return None
+
+
+def kept_chunks(
+    remote: RemoteStore, known: Known, repo_id: str, chunks: Collection[Digest]
+) -> tuple[set[Digest], Kept]:
+    """Return those of the chunks that a remote holds and will keep, and what it keeps besides.
+
+    That is what the shards say that roots of this repository name, in packs that are there now.
+    """
+    tombstones = Tombstones(remote)
+    doomed = tombstones.doomed_roots(tombstones.look())
+    kept = Kept(set(), set())
+    for _, read in run_bounded(
+        lambda name: _root_or_none(remote, repo_id, name),
+        [n for n in remote.root_names(repo_id) if root_key(repo_id, n) not in doomed],
+    ):
+        for one in read[0].manifests if read is not None else ():
+            kept.manifests.add(bytes.fromhex(one.manifest))
+            kept.shards.update(bytes.fromhex(name) for name in one.shards)
+    wanted = set(chunks)
+    found: dict[Digest, RemotePack] = {}
+    for digests in _batches(sorted(kept.shards)):
+        if wanted.issubset(found):
+            break
+        fetched = {
+            digest: shard
+            for digest, shard in run_bounded(lambda d: _named_or_none(remote, d), digests)
+            if shard is not None
+        }
+        for shard in fetched.values():
+            for located in shard.locations.values():
+                for chunk in located:
+                    if chunk.placement.digest in wanted:
+                        found[chunk.placement.digest] = chunk.pack
+        known.learn(fetched, {pack for shard in fetched.values() for pack in shard.packs()})
+    packs = set(found.values())
+    there = remote.look([pack_key(pack.digest) for pack in packs])
+    sound = believable_packs(remote, known, packs, there)
+    return {digest for digest, pack in found.items() if pack in sound}, kept
+
+
+def _named_or_none(remote: RemoteStore, digest: Digest) -> FetchedShard | None:
+    try:
+        return remote.read_shard(digest)
+    except (CorruptError, MissingError):
+        return None
+
+
+def _batches(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
+    for at in range(0, len(digests), SHARDS_AT_ONCE):
+        yield digests[at : at + SHARDS_AT_ONCE]

@@ -1,0 +1,409 @@
+"""The objects of a remote, over any backend: dv.json, packs, shards, roots.
+
+The remote is foreign: what comes from it is checked here or by the caller, and never believed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import re
+import secrets
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeVar, cast
+
+import msgspec
+
+from dvtool.errors import (
+    CorruptError,
+    DvError,
+    ObjectMissing,
+    RemoteForbidden,
+    SetupError,
+    printable,
+)
+from dvtool.format.digest import Digest, digest_of, parse_hex
+from dvtool.format.locations import (
+    OBJECT_SIZE_MAX_BYTES,
+    Located,
+    RemotePack,
+    contents_of,
+    decode_object,
+)
+from dvtool.format.manifest import Entries, ShardRef
+from dvtool.remotes.transports.base import Backend, Copying, ObjectInfo, Sink
+from dvtool.system.parallel import check_stopped, run_bounded
+
+FORMAT = 1
+MARK = "dv.json"
+PROBES = "probe/"
+"""Below this lies what an examination of the place wrote; removed again, unless it was cut off."""
+MARK_SIZE_MAX_BYTES = 1 << 20
+ROOT_SIZE_MAX_BYTES = 256 << 20
+HEADS_MAX = 2
+"""Up to this many keys are asked for by HEAD; a listing of up to 1,000 is one request as well."""
+LISTED_MAX = 20_000
+READS_MAX = 3
+"""So often in all is an object read that arrives damaged: mostly the way is to blame."""
+_ROOT_KEY = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
+
+T = TypeVar("T")
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """dv.json: what makes a place a remote. `id` tells one remote from another at the same URL."""
+
+    dv: int
+    id: str
+    created: str
+
+
+class RootManifest(msgspec.Struct, frozen=True):
+    """One manifest in a root: its target, its hash and the shards it needs."""
+
+    target: str
+    manifest: str
+    shards: list[str]
+
+
+class Root(msgspec.Struct, frozen=True):
+    """What one push needs to be kept. Its id is the BLAKE3 of its bytes.
+
+    `nonce` is random: a root that gc takes away never comes back under the same key.
+    """
+
+    dv: int
+    manifests: list[RootManifest]
+    created: str = ""
+    nonce: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedShard:
+    """A shard as a remote has it, entries checked; `size` of the object in bytes."""
+
+    entries: Entries
+    text: bytes
+    locations: dict[Digest, list[Located]]
+    size: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether the locations cover every content that the entries name."""
+        return len(self.locations) == len(contents_of(self.entries))
+
+    def packs(self) -> set[RemotePack]:
+        """Return the packs that the locations point into."""
+        return {chunk.pack for chunks in self.locations.values() for chunk in chunks}
+
+
+def _fresh_mark() -> bytes:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return msgspec.json.encode(Mark(FORMAT, secrets.token_hex(16), now)) + b"\n"
+
+
+def read_checked(read: Callable[[], T], damage: type[DvError] = CorruptError) -> T:
+    """Return what `read` gets from a remote and checks, tried again if it raises `damage`.
+
+    Damage on the way passes all checks of the transfer where only a hash can tell.
+    """
+    for _ in range(READS_MAX - 1):
+        with contextlib.suppress(damage):
+            return read()
+    return read()
+
+
+def pack_key(digest: Digest) -> str:
+    """Return the key of a pack."""
+    name = digest.hex()
+    return f"packs/{name[:2]}/{name}"
+
+
+def shard_key(digest: Digest) -> str:
+    """Return the key of a shard object."""
+    name = digest.hex()
+    return f"shards/{name[:2]}/{name}"
+
+
+def root_key(repo_id: str, root: str) -> str:
+    """Return the key of a root."""
+    return f"roots/{repo_id}/{root}.json"
+
+
+class _Envelope(msgspec.Struct):
+    dv: int
+
+
+def decode_mark(text: bytes, url: str) -> Mark:
+    """Return the dv.json of a remote; SetupError if it is none, or of another version."""
+    try:
+        version = msgspec.json.decode(text, type=_Envelope).dv
+        if version <= FORMAT:
+            mark = msgspec.json.decode(text, type=Mark)
+            parse_hex(mark.id * 2)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise SetupError(
+            f"{url}: its {MARK} is not one of dvtool's ({printable(str(error))})",
+            hint="use an empty bucket or prefix for dvtool",
+        ) from error
+    if version != FORMAT:
+        raise _other_version(url, version)
+    return mark
+
+
+def decode_root(text: bytes, name: str) -> Root:
+    """Return a root whose bytes were checked; CorruptError if it is none."""
+    try:
+        version = msgspec.json.decode(text, type=_Envelope).dv
+        if version <= FORMAT:
+            root = msgspec.json.decode(text, type=Root)
+            for manifest in root.manifests:
+                for digest in (manifest.manifest, *manifest.shards):
+                    parse_hex(digest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise CorruptError(f"{name} is not a root ({printable(str(error))})") from error
+    if version != FORMAT:
+        raise _other_version(name, version)
+    return root
+
+
+def _other_version(name: str, version: int) -> SetupError:
+    return SetupError(
+        f"{name} is of format {version}; this dvtool knows format {FORMAT}",
+        hint="install a newer dvtool: pip install --upgrade dvtool",
+    )
+
+
+def now_text() -> str:
+    """Return the time of this machine as objects record it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+class RemoteStore:
+    """A remote store. Methods that only move bytes may be called from several threads."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._mark: Mark | None = None
+        self._may_list = backend.features.list_allowed is not False
+
+    @property
+    def url(self) -> str:
+        """The remote as the user wrote it."""
+        return self.backend.url
+
+    # --- dv.json --------------------------------------------------------------------------
+
+    def mark(self) -> Mark | None:
+        """Return the remote's dv.json, None if it has none; SetupError if it is not for us."""
+        if self._mark is None:
+            self._mark = read_checked(self._read_mark, SetupError)
+        return self._mark
+
+    def _read_mark(self) -> Mark | None:
+        try:
+            text = self.backend.get(MARK, size_max=MARK_SIZE_MAX_BYTES)
+        except ObjectMissing:
+            return None
+        return decode_mark(text, self.url)
+
+    def required_mark(self) -> Mark:
+        """Return the remote's dv.json; SetupError if nothing was pushed there yet."""
+        mark = self.mark()
+        if mark is None:
+            raise SetupError(
+                f"{self.url} is not a dvtool remote yet: it has no {MARK}",
+                hint="run `dv push` where the data is; or check the URL: dv remote list",
+            )
+        return mark
+
+    def _first(self) -> ObjectInfo | None:
+        """Return the first object of the place; None where there is none or none may be seen."""
+        try:
+            every = self.backend.list("")
+            return next((info for info in every if not info.key.startswith(PROBES)), None)
+        except RemoteForbidden:
+            self._may_list = False
+            return None
+
+    def initialise(self) -> Mark:
+        """Make a place that has no dv.json a remote; return the dv.json that stands there then.
+
+        A place that holds something else is refused: mixing two tools' objects helps neither.
+        """
+        other = self._first()
+        if other is not None and other.key != MARK:
+            raise SetupError(
+                f"{self.url} holds other things (such as {other.key!r}) and no {MARK}",
+                hint="choose an empty bucket, prefix or folder",
+            )
+        self.backend.put_if_absent(MARK, _fresh_mark())
+        # Two first pushes at once: whichever dv.json stands now is the remote's.
+        return self.required_mark()
+
+    def renew_mark(self) -> Mark:
+        """Put a new dv.json, with a new id, in the place of one that is lost or damaged."""
+        self.backend.put(MARK, _fresh_mark())
+        self._mark = None
+        return self.required_mark()
+
+    # --- packs ----------------------------------------------------------------------------
+
+    def put_pack(self, digest: Digest, file: BinaryIO) -> ObjectInfo:
+        """Upload a pack, read from the start of `file`."""
+        return self.backend.put(pack_key(digest), cast(BinaryIO, _StoppableFile(file)))
+
+    def read_pack(self, digest: Digest, sink: Sink, *, offset: int, size: int) -> None:
+        """Write `size` bytes of a pack to `sink`, unchecked."""
+        self.backend.read_into(pack_key(digest), _StoppableSink(sink), offset=offset, size=size)
+
+    def copy_pack(self, digest: Digest, file: BinaryIO, *, size: int) -> bool:
+        """Have the system copy a pack, unchecked, to an empty file; False if it cannot."""
+        if isinstance(self.backend, Copying):
+            return self.backend.copy_into(pack_key(digest), file, size=size)
+        return False
+
+    # --- shards ---------------------------------------------------------------------------
+
+    def put_shard(self, digest: Digest, data: bytes) -> ObjectInfo:
+        """Upload a shard object."""
+        return self.backend.put(shard_key(digest), data)
+
+    def get_shard(self, ref: ShardRef) -> FetchedShard:
+        """Return a shard, its entries and the form of its locations checked."""
+        return read_checked(lambda: self._read_known_shard(ref))
+
+    def _read_known_shard(self, ref: ShardRef) -> FetchedShard:
+        key = shard_key(ref.digest)
+        data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
+        entries, shard = decode_object(data, ref, f"{self.url}: {key}")
+        return FetchedShard(entries, shard.text, shard.locations, len(data))
+
+    def read_shard(self, digest: Digest) -> FetchedShard:
+        """Return a shard that only its hash is known of, checked as `get_shard` does."""
+        return self.read_shard_object(digest)[0]
+
+    def read_shard_object(self, digest: Digest) -> tuple[FetchedShard, bytes]:
+        """Return a shard as `read_shard` does, and the object's bytes."""
+        return read_checked(lambda: self._read_any_shard(digest))
+
+    def _read_any_shard(self, digest: Digest) -> tuple[FetchedShard, bytes]:
+        key = shard_key(digest)
+        data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
+        entries, shard = decode_object(data, digest, f"{self.url}: {key}")
+        return FetchedShard(entries, shard.text, shard.locations, len(data)), data
+
+    # --- roots ----------------------------------------------------------------------------
+
+    def put_root(self, repo_id: str, manifests: list[RootManifest]) -> tuple[str, ObjectInfo]:
+        """Upload a root; return its id, and the object."""
+        root = Root(FORMAT, manifests, now_text(), secrets.token_hex(16))
+        text = msgspec.json.encode(root) + b"\n"
+        name = digest_of(text).hex()
+        return name, self.backend.put(root_key(repo_id, name), text)
+
+    def repositories(self) -> dict[str, list[str]]:
+        """Return id -> the ids of its roots, for every repository that pushed here."""
+        found: dict[str, list[str]] = {}
+        for info in self.backend.list("roots/"):
+            match = _ROOT_KEY.fullmatch(info.key)
+            if match:
+                found.setdefault(match[1], []).append(match[2])
+        return found
+
+    def root_names(self, repo_id: str) -> list[str]:
+        """Return the ids of a repository's roots, as the remote lists them now."""
+        top = f"roots/{repo_id}/"
+        keys = [info.key for info in self.backend.list(top)]
+        return [key[len(top) :].removesuffix(".json") for key in keys if key.endswith(".json")]
+
+    def get_root(self, repo_id: str, name: str) -> tuple[Root, ObjectInfo]:
+        """Return a root, checked against its id, and the object."""
+        return read_checked(lambda: self._read_root(repo_id, name))
+
+    def _read_root(self, repo_id: str, name: str) -> tuple[Root, ObjectInfo]:
+        key = root_key(repo_id, name)
+        text = self.backend.get(key, size_max=ROOT_SIZE_MAX_BYTES)
+        if digest_of(text).hex() != name:
+            raise CorruptError(f"{self.url}: {key} has other bytes than its name says")
+        return decode_root(text, f"{self.url}: {key}"), ObjectInfo(key, len(text))
+
+    # --- the remote's own word ------------------------------------------------------------
+
+    def look(self, keys: Collection[str], *, also: Collection[str] = ()) -> dict[str, ObjectInfo]:
+        """Return key -> what the remote says now of those of `keys` that it has.
+
+        Few keys are asked for one by one, many are looked up in listings, and so are all where
+        listing is not permitted. The keys `also` cost no request of their own: they are answered
+        for as far as a listing comes by them.
+        """
+        if len(keys) <= HEADS_MAX or not self._may_list:
+            return self._heads(keys)
+        wanted, found = set(keys), dict[str, ObjectInfo]()
+        missing = len(wanted)
+        try:
+            for count, info in enumerate(self.backend.list("")):
+                if info.key in wanted:
+                    missing -= info.key not in found
+                    found[info.key] = info
+                elif info.key in also:
+                    found[info.key] = info
+                if not missing:
+                    break
+                if count >= LISTED_MAX:
+                    # So large a remote that asking for each of ours costs less than reading on.
+                    return found | self._heads({key for key in wanted if key > info.key})
+        except RemoteForbidden:
+            self._may_list = False
+            return self._heads(wanted)
+        return found
+
+    def confirmed(
+        self, expected: Iterable[ObjectInfo], there: Mapping[str, ObjectInfo]
+    ) -> dict[str, ObjectInfo]:
+        """Return those of the expected objects that are `there` with their size and MD5.
+
+        An MD5 counts where both sides know it. One that differs is asked for again by itself,
+        since a listing does not tell an MD5 from what stores that encrypt put in its place.
+        """
+        sound: dict[str, ObjectInfo] = {}
+        doubtful: dict[str, ObjectInfo] = {}
+        for one in expected:
+            found = there.get(one.key)
+            if found is not None and found.size == one.size:
+                differs = None not in (one.md5, found.md5) and one.md5 != found.md5
+                (doubtful if differs else sound)[one.key] = one
+        for key, found in self._heads(doubtful).items():
+            if found.size == doubtful[key].size and found.md5 in (None, doubtful[key].md5):
+                sound[key] = ObjectInfo(key, found.size, found.md5)
+        return sound
+
+    def _heads(self, keys: Collection[str]) -> dict[str, ObjectInfo]:
+        infos = run_bounded(self.backend.head, keys)
+        return {key: info for key, info in infos if info is not None}
+
+
+class _StoppableFile:
+    """A file to upload, which cannot be read on once nobody waits for the transfer."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int = -1, /) -> bytes:
+        check_stopped()
+        return self._file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class _StoppableSink:
+    """A sink that takes nothing more once nobody waits for the transfer."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def write(self, data: bytes, /) -> object:
+        check_stopped()
+        return self._sink.write(data)

@@ -1,0 +1,1 @@
+"""The transport for S3 and everything that speaks its plain subset."""

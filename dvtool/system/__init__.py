@@ -1,0 +1,1 @@
+"""Durable files, bounded threads, worker processes, progress and lazy imports."""

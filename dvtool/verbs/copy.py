@@ -1,0 +1,347 @@
+"""copy: bring what one remote holds to another, without a workspace and without a local copy.
+
+What is copied are objects: the roots of repositories, the shards they name, the packs those point
+into. Each is checked by its hash on its way. The order is that of a push: packs, proof, claim,
+proof, shards, proof, roots, so that a copy that was interrupted is no half dataset, and goes on
+when repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from dvtool.errors import (
+    CorruptError,
+    DvError,
+    MissingError,
+    RemoteError,
+    SetupError,
+    UsageError,
+    listing,
+)
+from dvtool.format.digest import Digest, hasher, parse_hex
+from dvtool.format.locations import RemotePack
+from dvtool.remotes.estimate import Estimate, Requests
+from dvtool.remotes.remote import RemoteStore, Root, pack_key, root_key, shard_key
+from dvtool.remotes.tombstones import CLAIM_USED_S, Tombstones
+from dvtool.remotes.transports.base import ObjectInfo
+from dvtool.system.parallel import run_bounded
+from dvtool.system.progress import Progress
+
+SHARDS_SIZE_MAX_BYTES = 64 << 20
+
+
+@dataclass(slots=True)
+class Copied:
+    """What a copy did: objects and bytes that went, and objects that were there already."""
+
+    source: str
+    destination: str
+    manifests: int = 0
+    objects: int = 0
+    bytes: int = 0
+    there: int = 0
+
+
+@dataclass(slots=True)
+class _Root:
+    repo_id: str
+    name: str
+    root: Root
+
+
+@dataclass(slots=True)
+class _Plan:
+    """The objects to copy, and their sizes on the source."""
+
+    roots: list[_Root] = field(default_factory=list)
+    shards: list[ObjectInfo] = field(default_factory=list)
+    packs: list[RemotePack] = field(default_factory=list)
+    there: int = 0
+
+
+def copy(
+    source: RemoteStore,
+    destination: RemoteStore,
+    *,
+    repo_id: str | None,
+    progress: Progress,
+    folder: str | None = None,
+) -> Copied:
+    """Copy what a repository's roots name, or (without `repo_id`) all of them; prove it is there.
+
+    Packs pass through temporary files in `folder`. MissingError and CorruptError name what the
+    source lacks or has damaged: all else is copied by then, but no root that needs it.
+    """
+    work = _Copy(source, destination, repo_id, progress, folder)
+    work.run()
+    return work.result
+
+
+def estimate(
+    source: RemoteStore, destination: RemoteStore, *, repo_id: str | None, progress: Progress
+) -> tuple[Copied, Estimate]:
+    """Return what a copy would do and what that takes; nothing is written."""
+    work = _Copy(source, destination, repo_id, progress, None)
+    plan = work.plan()
+    size = sum(pack.size for pack in plan.packs) + sum(info.size for info in plan.shards)
+    count = len(plan.packs) + len(plan.shards)
+    requests = Requests(get=count, put=count + len(plan.roots), list=3 * bool(count))
+    return work.result, Estimate(count + len(plan.roots), size, requests)
+
+
+class _Copy:
+    def __init__(
+        self,
+        source: RemoteStore,
+        destination: RemoteStore,
+        repo_id: str | None,
+        progress: Progress,
+        folder: str | None,
+    ) -> None:
+        self.source = source
+        self.destination = destination
+        self.repo_id = repo_id
+        self.progress = progress
+        self.folder = folder
+        self.result = Copied(source.url, destination.url)
+        self.shard_packs: dict[Digest, frozenset[RemotePack]] = {}
+        self.broken: dict[Digest, DvError] = {}
+
+    # --- what there is to do --------------------------------------------------------------
+
+    def plan(self) -> _Plan:
+        """Read the source's roots and shards, and ask the destination what it has."""
+        mark, other = self.source.required_mark(), self.destination.mark()
+        if other is not None and other.id == mark.id:
+            raise UsageError(f"{self.source.url} and {self.destination.url} are the same remote")
+        roots = list(self._roots())
+        self.result.manifests = len({one.manifest for r in roots for one in r.root.manifests})
+        there = {} if other is None else {i.key: i for i in self.destination.backend.list("")}
+        digests = list(dict.fromkeys(_shards_of(roots)))
+        keys = {shard_key(digest): digest for digest in digests}
+        infos = self.source.look(keys)
+        for key, digest in keys.items():
+            if key not in infos:
+                self.broken[digest] = MissingError(f"{self.source.url} does not have {key}")
+        self._read_shards(digest for key, digest in keys.items() if key in infos)
+        packs = {pack for pointed in self.shard_packs.values() for pack in pointed}
+        plan = _Plan()
+        plan.packs = [p for p in sorted(packs, key=_name) if not _is_there(there, _pack_info(p))]
+        # A shard object of the destination's own may point elsewhere; this one's packs come along.
+        plan.shards = [i for key, i in infos.items() if not _is_there(there, i)]
+        rooted = {} if other is None else self._rooted({one.repo_id for one in roots})
+        plan.roots = [r for r in roots if not _manifests_of(r) <= rooted.get(r.repo_id, set())]
+        plan.there = len(packs) + len(infos) + len(roots)
+        plan.there -= len(plan.packs) + len(plan.shards) + len(plan.roots)
+        self.result.there = plan.there
+        return plan
+
+    def _roots(self) -> Iterator[_Root]:
+        repositories = self.source.repositories()
+        if self.repo_id is not None:
+            repositories = {self.repo_id: repositories.get(self.repo_id, [])}
+        names = [(repo, name) for repo, names in repositories.items() for name in names]
+        if not names:
+            raise SetupError(
+                f"nothing was pushed to {self.source.url} from this repository",
+                hint="see that the remotes are in the right order: dv remote copy FROM TO",
+            )
+        self.progress.start("reading what there is")
+        for (repo, name), (root, _) in run_bounded(lambda one: self.source.get_root(*one), names):
+            yield _Root(repo, name, root)
+        self.progress.finish()
+
+    def _rooted(self, repo_ids: Collection[str]) -> dict[str, set[str]]:
+        """Return the manifests that roots on the destination name, and will go on to name."""
+        tombstones = Tombstones(self.destination)
+        doomed = tombstones.doomed_roots(tombstones.look())
+        there = self.destination.repositories()
+        names = [
+            (repo, name)
+            for repo in repo_ids
+            for name in there.get(repo, ())
+            if root_key(repo, name) not in doomed
+        ]
+        found: dict[str, set[str]] = {}
+        for (repo, _), (root, _info) in run_bounded(
+            lambda one: self.destination.get_root(*one), names
+        ):
+            found.setdefault(repo, set()).update(one.manifest for one in root.manifests)
+        return found
+
+    def _read_shards(self, digests: Iterable[Digest]) -> None:
+        self.progress.start("reading lists")
+        for digest, packs in run_bounded(self._packs_of, digests):
+            if isinstance(packs, DvError):
+                self.broken[digest] = packs
+            else:
+                self.shard_packs[digest] = packs
+        self.progress.finish()
+
+    def _packs_of(self, digest: Digest) -> frozenset[RemotePack] | DvError:
+        try:
+            shard = self.source.read_shard(digest)
+        except (MissingError, CorruptError) as error:
+            return error
+        if not shard.complete:
+            return CorruptError(f"{self.source.url}: {shard_key(digest)} lacks locations")
+        return frozenset(shard.packs())
+
+    # --- doing it -------------------------------------------------------------------------
+
+    def run(self) -> None:
+        plan = self.plan()
+        if self.destination.mark() is None:
+            self.destination.initialise()
+        lost = self._copy_packs(plan.packs)
+        for digest, packs in self.shard_packs.items():
+            gone = [lost[pack] for pack in packs if pack in lost]
+            if gone:
+                self.broken.setdefault(digest, gone[0])
+        if plan.shards or plan.roots:
+            self._publish(plan)
+        if self.broken:
+            texts = dict.fromkeys(str(error) for error in self.broken.values())
+            raise CorruptError(
+                f"not everything could be copied from {self.source.url}; what needs these was "
+                f"left out:\n{listing(texts)}",
+                hint="run: dv fsck --remote; or push from a clone that has the data",
+            )
+
+    def _copy_packs(self, packs: Sequence[RemotePack]) -> dict[RemotePack, DvError]:
+        """Copy packs and prove them; return those that the source does not have, or not sound."""
+        lost: dict[RemotePack, DvError] = {}
+        sent: list[ObjectInfo] = []
+        self.progress.start("copying", total_bytes=sum(pack.size for pack in packs))
+        for pack, done in run_bounded(self._copy_pack, packs, size_of=lambda one: one.size):
+            if isinstance(done, DvError):
+                lost[pack] = done
+            else:
+                sent.append(done)
+            self.progress.advance(pack.size)
+        self.progress.finish()
+        self._prove(sent)
+        return lost
+
+    def _copy_pack(self, pack: RemotePack) -> ObjectInfo | DvError:
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            sink = _HashingSink(file)
+            try:
+                self.source.read_pack(pack.digest, sink, offset=0, size=pack.size)
+            except (MissingError, CorruptError) as error:
+                return error
+            if sink.hash.digest() != pack.digest:
+                where = f"{self.source.url}: {pack_key(pack.digest)}"
+                return CorruptError(f"{where}: its bytes are not what its name says")
+            file.flush()
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
+            return self.destination.put_pack(pack.digest, file)
+
+    def _publish(self, plan: _Plan) -> None:
+        """Copy shards and roots, as a gc there asks: see `dvtool.remotes.tombstones`."""
+        whole = {d: packs for d, packs in self.shard_packs.items() if d not in self.broken}
+        packs = {pack for pointed in whole.values() for pack in pointed}
+        expected = [_pack_info(pack) for pack in packs]
+        with Tombstones(self.destination).claimed(
+            shards=whole.keys(), packs={pack.digest for pack in packs}
+        ):
+            started = time.monotonic()
+            there = self.destination.look([info.key for info in expected])
+            self._refuse_changed(all(_is_there(there, info) for info in expected))
+            self._copy_shards(plan.shards)
+            keys = [shard_key(digest) for digest in whole]
+            self._refuse_changed(self.destination.look(keys).keys() >= set(keys))
+            self._refuse_changed(time.monotonic() - started < CLAIM_USED_S)
+            self._copy_roots(plan.roots)
+
+    def _refuse_changed(self, sound: bool) -> None:
+        if not sound:
+            raise RemoteError(
+                f"a gc took objects from {self.destination.url} that were there a moment ago",
+                hint="repeat the command: it goes on where it was",
+            )
+
+    def _copy_shards(self, infos: Sequence[ObjectInfo]) -> None:
+        whole = {shard_key(d): d for d in self.shard_packs if d not in self.broken}
+        sent = run_bounded(
+            lambda info: self._copy_shard(whole[info.key]),
+            [info for info in infos if info.key in whole],
+            size_of=lambda info: info.size,
+            budget_bytes=SHARDS_SIZE_MAX_BYTES,
+        )
+        self._prove([info for _, info in sent])
+
+    def _copy_shard(self, digest: Digest) -> ObjectInfo:
+        shard, data = self.source.read_shard_object(digest)
+        if not self.shard_packs[digest] >= shard.packs():
+            raise RemoteError(
+                f"{self.source.url}: {shard_key(digest)} was replaced while it was copied",
+                hint="repeat the command: it goes on where it was",
+            )
+        return self.destination.put_shard(digest, data)
+
+    def _copy_roots(self, roots: Sequence[_Root]) -> None:
+        sent: list[ObjectInfo] = []
+        for one in roots:
+            if self.broken.keys().isdisjoint(_shards_of([one])):
+                _, info = self.destination.put_root(one.repo_id, one.root.manifests)
+                sent.append(info)
+        self._prove(sent)
+
+    def _prove(self, sent: Collection[ObjectInfo]) -> None:
+        if not sent:
+            return
+        self.result.objects += len(sent)
+        self.result.bytes += sum(info.size for info in sent)
+        there = self.destination.look([info.key for info in sent])
+        sound = self.destination.confirmed(sent, there)
+        lost = [info.key for info in sent if info.key not in sound]
+        if lost:
+            raise RemoteError(
+                f"{self.destination.url} took these without an error but does not have them:\n"
+                f"{listing(lost)}",
+                hint="repeat the command; if this stays, the store loses data: use another",
+            )
+
+
+def _shards_of(roots: Iterable[_Root]) -> Iterator[Digest]:
+    for one in roots:
+        for manifest in one.root.manifests:
+            yield from map(parse_hex, manifest.shards)
+
+
+def _manifests_of(root: _Root) -> set[str]:
+    return {one.manifest for one in root.root.manifests}
+
+
+def _name(pack: RemotePack) -> Digest:
+    return pack.digest
+
+
+def _pack_info(pack: RemotePack) -> ObjectInfo:
+    return ObjectInfo(pack_key(pack.digest), pack.size)
+
+
+def _is_there(there: Mapping[str, ObjectInfo], wanted: ObjectInfo) -> bool:
+    found = there.get(wanted.key)
+    if found is None or found.size != wanted.size:
+        return False
+    return None in (found.md5, wanted.md5) or found.md5 == wanted.md5
+
+
+class _HashingSink:
+    """Writes to a file and hashes what it wrote."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.hash = hasher()
+
+    def write(self, data: bytes, /) -> int:
+        self.hash.update(data)
+        return self._file.write(data)

@@ -1,0 +1,389 @@
+"""rm and mv: take targets and entries out, or give them another name."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dvtool.errors import UnsavedError, UsageError, listing, printable
+from dvtool.format.manifest import (
+    SUFFIX,
+    Built,
+    Entries,
+    Entry,
+    Manifest,
+    decode,
+    link_fault,
+    path_fault,
+    update,
+)
+from dvtool.format.paths import folders_above
+from dvtool.format.selection import Selection
+from dvtool.project.parts import Project, refuse_place, workspace_path
+from dvtool.project.preserve import keep_uncommitted, save_files
+from dvtool.system import atomic
+from dvtool.workspace.files import is_executable
+from dvtool.workspace.gitignore import ignore_file, ignore_target, refuse_unusable, unignore_target
+from dvtool.workspace.scan import (
+    Scan,
+    file_entry,
+    find_left_out,
+    hash_files,
+    refuse_unreadable,
+    save_seen,
+    scan_selected,
+    scan_target,
+)
+from dvtool.workspace.statcache import Seen, now_ns, seen_file
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What `rm` did: `entries` taken out of the manifest, `files` removed from the workspace."""
+
+    target: str
+    whole: bool
+    entries: int
+    files: int
+
+
+def remove(
+    project: Project, selection: Selection, *, data: bool, force: bool, stage: bool = True
+) -> Removed:
+    """Untrack a target or entries of it; with `data`, remove the files from the workspace too.
+
+    UnsavedError, before anything is done, if that would remove content that is not in the store.
+    The manifest goes last, and from git's index first: until then the command can be repeated.
+    """
+    manifest = project.manifest(selection.target)
+    entries = project.entries(manifest, selection)
+    if not entries and not selection.whole:
+        if not (stage and _finish_removal(project, selection)):
+            raise UsageError(f"nothing in {printable(selection.target)} matches")
+        return Removed(selection.target, False, 0, 0)
+    scan = scan_selected(project, selection)
+    find_left_out(project, scan, entries)
+    doomed = [path for path in (*scan.files, *scan.links) if path in entries] if data else []
+    if doomed:
+        refuse_unreadable(scan, entries)
+        _save_or_refuse(project, scan, entries, doomed, force=force)
+    if stage:
+        project.git.refuse_if_index_is_locked()
+    keep_uncommitted(project, selection.target)
+    for path in doomed:
+        project.workspace.remove(workspace_path(selection.target, path))
+    if data:
+        _remove_empty(project, scan, scan.folders if selection.whole else _folders_of(entries))
+    if selection.whole:
+        _remove_manifest(project, selection.target, stage=stage)
+    else:
+        changes: dict[str, Entry | None] = dict.fromkeys(entries)
+        built = update(manifest, changes, project.store.load_shard)
+        project.store.put_shards(built.shards)
+        project.write_manifest(selection.target, built.manifest)
+        if stage:
+            project.git.stage([selection.target + SUFFIX])
+    save_seen(project, selection.target, dict.fromkeys(entries))
+    return Removed(selection.target, selection.whole, len(entries), len(doomed))
+
+
+def _finish_removal(project: Project, selection: Selection) -> bool:
+    """Stage the manifest if git's index has entries that were removed from it, and not staged."""
+    staged = _staged_manifest(project, selection.target)
+    if staged is None or not project.entries(staged, selection):
+        return False
+    project.git.stage([selection.target + SUFFIX])
+    return True
+
+
+def _staged_manifest(project: Project, target: str) -> Manifest | None:
+    blob = project.git.manifests_in_index().get(target + SUFFIX)
+    return None if blob is None else decode(project.git.read_blob(blob), target + SUFFIX)
+
+
+def _save_or_refuse(
+    project: Project, scan: Scan, entries: Entries, doomed: Sequence[str], *, force: bool
+) -> None:
+    """Refuse to remove what is saved nowhere; with `force`, save files first."""
+    links = [
+        workspace_path(scan.target, path)
+        for path in doomed
+        if path in scan.links and scan.links[path] != entries[path].symlink
+    ]
+    if links:
+        raise UnsavedError(
+            f"these are symlinks that no manifest has; nothing was changed:\n{listing(links)}",
+            hint="move or remove them yourself, then repeat the command",
+        )
+    hash_files(project, scan, doomed)
+    digests = {path: scan.digests[path] for path in doomed if path in scan.digests}
+    lacking = project.store.lacking(digests.values())
+    unsaved = [
+        workspace_path(scan.target, path) for path, digest in digests.items() if digest in lacking
+    ]
+    if unsaved and force:
+        save_files(project, unsaved)
+    elif unsaved:
+        raise UnsavedError(
+            f"these have changes that are saved nowhere; nothing was changed:\n{listing(unsaved)}",
+            hint="keep them with `dv add`, or remove them all the same with --force",
+        )
+
+
+def _remove_manifest(project: Project, target: str, *, stage: bool) -> None:
+    unignore_target(project.workspace, target)
+    if stage:
+        # Staged also if the line is gone: what took it out may have ended before git knew.
+        _stage_with_removals(project, [ignore_file(target)], removed=[target + SUFFIX])
+    project.workspace.remove(target + SUFFIX)
+
+
+def _stage_with_removals(
+    project: Project, paths: Iterable[str], *, removed: Sequence[str] = ()
+) -> None:
+    """Stage files as they are; those that are not there, and `removed`, as removed."""
+    every = list(dict.fromkeys(paths))
+    present = [path for path in every if project.workspace.stat(path) is not None]
+    project.git.remove_staged([*removed, *(path for path in every if path not in present)])
+    project.git.stage(present)
+
+
+def _folders_of(entries: Entries) -> set[str]:
+    """Return the folders among the entries and above them; no others are ours to remove."""
+    return folders_above(entries) | {path for path, entry in entries.items() if entry.dir}
+
+
+def _remove_empty(project: Project, scan: Scan, folders: Iterable[str]) -> None:
+    for folder in sorted(scan.folders.intersection(folders), key=len, reverse=True):
+        project.workspace.remove_empty_folder(workspace_path(scan.target, folder))
+    project.workspace.remove_empty_folder(scan.target)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What `mv` did, as paths from the top of the worktree."""
+
+    source: str
+    destination: str
+
+
+def move(project: Project, source: str, destination: str, *, stage: bool = True) -> Moved:
+    """Rename a target with its data, or entries within one target, and stage that.
+
+    A destination that is a folder (and no part of a target's name) takes the source into it.
+    """
+    targets = project.targets()
+    if source in targets and _was_interrupted(project, source, destination):
+        return _finish_move(project, source, destination, stage=stage)
+    if source in targets:
+        return _move_target(project, source, _into(project, source, destination), stage=stage)
+    owner = next((target for target in targets if source.startswith(target + "/")), None)
+    if owner is None:
+        raise UsageError(
+            f"{printable(source)} is neither a target nor in one", hint="for other files: git mv"
+        )
+    inside = _into(project, source, destination)
+    for place in dict.fromkeys((destination, inside)):
+        if place.startswith(owner + "/") and _finish_entries(project, owner, source, place, stage):
+            return Moved(source, place)
+    destination = inside
+    if not destination.startswith(owner + "/"):
+        raise UsageError(
+            f"{printable(source)} belongs to {printable(owner)} and can only move within it",
+            hint="move the file yourself, then `dv add` both targets: its content is not copied",
+        )
+    return _move_entries(project, owner, source, destination, stage=stage)
+
+
+def _into(project: Project, source: str, destination: str) -> str:
+    found = project.workspace.stat(destination)
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        return f"{destination}/{source.rpartition('/')[2]}"
+    return destination
+
+
+def _move_target(project: Project, source: str, destination: str, *, stage: bool) -> Moved:
+    refuse_place(destination)
+    if destination.startswith(source + "/"):
+        raise UsageError(f"{printable(source)} cannot move into itself")
+    for path in (destination, destination + SUFFIX):
+        if project.workspace.stat(path) is not None:
+            raise UsageError(f"{printable(path)} exists already", hint="choose another name")
+    holder = next((t for t in project.targets() if destination.startswith(t + "/")), None)
+    if holder is not None:
+        raise UsageError(f"{printable(destination)} lies inside the target {printable(holder)}")
+    refuse_unusable(project.workspace, destination)
+    refuse_unusable(project.workspace, source)
+    # New name first, old name last: a crash in between leaves two manifests, and all data.
+    project.write_manifest(destination, project.manifest(source))
+    return _finish_move(project, source, destination, stage=stage)
+
+
+def _was_interrupted(project: Project, source: str, destination: str) -> bool:
+    """Whether a move of this target got as far as the new manifest, and not to its end."""
+    text = project.manifest_text(destination)
+    if text is None or text != project.manifest_text(source):
+        return False
+    # With data in both places these are two targets that happen to be alike.
+    return project.workspace.stat(source) is None or project.workspace.stat(destination) is None
+
+
+def _finish_move(project: Project, source: str, destination: str, *, stage: bool) -> Moved:
+    """Do what follows the new manifest; every step may have been done before."""
+    ignore_target(project.workspace, destination)
+    if project.workspace.stat(source) is not None:
+        _rename(project, source, destination)
+        _move_seen(project, source, destination)
+    unignore_target(project.workspace, source)
+    if stage:
+        _stage_with_removals(
+            project,
+            [destination + SUFFIX, ignore_file(destination), ignore_file(source)],
+            removed=[source + SUFFIX],
+        )
+    project.workspace.remove(source + SUFFIX)
+    return Moved(source, destination)
+
+
+def _rename(project: Project, source: str, destination: str) -> None:
+    folder = destination.rpartition("/")[0]
+    project.workspace.make_folder(folder)
+    while folder:  # a new folder must be durable before the only copy of data is in it
+        folder = folder.rpartition("/")[0]
+        atomic.sync_folder(project.workspace.absolute(folder))
+    project.workspace.rename(source, destination)
+    atomic.sync_folder(os.path.dirname(project.workspace.absolute(destination)))
+
+
+def _move_seen(project: Project, source: str, destination: str) -> None:
+    """Let the statcache follow: a rename changes the ctime of what is renamed itself only."""
+    below = project.statcache.folders_below(source)
+    moved = {destination + folder[len(source) :]: seen for folder, seen in below.items()}
+    project.statcache.save(moved | {folder: {} for folder in below})
+    for target, wanted in ((destination, True), (source, False)):
+        folder, _, name = target.rpartition("/")
+        row = project.statcache.folder(folder)
+        old_folder, _, old_name = source.rpartition("/")
+        seen = project.statcache.folder(old_folder).get(old_name)
+        if wanted and seen is not None:
+            project.statcache.save({folder: row | {name: seen}})
+        elif not wanted and name in row:
+            del row[name]
+            project.statcache.save({folder: row})
+
+
+def _at_or_below(project: Project, target: str, manifest: Manifest, inner: str) -> Entries:
+    """Return the entries at and below a path that is meant literally, wildcards and all."""
+    found = project.entries(manifest, Selection(target, (inner,)))
+    return {
+        path: entry
+        for path, entry in found.items()
+        if path == inner or path.startswith(inner + "/")
+    }
+
+
+def _refuse_misplaced(project: Project, target: str, manifest: Manifest, moved: Entries) -> None:
+    """Refuse names that a manifest cannot have, before anything is moved."""
+    for path, entry in moved.items():
+        fault = path_fault(path) or (link_fault(path, entry.symlink) if entry.symlink else None)
+        if fault:
+            raise UsageError(f"{printable(workspace_path(target, path))} {fault}")
+    folders = _folders_of(moved) - {path for path, entry in moved.items() if entry.dir}
+    near = project.entries_near(manifest, folders)
+    for parent in sorted(folders):
+        if parent in near and not near[parent].dir:
+            raise UsageError(f"{printable(workspace_path(target, parent))} is not a folder")
+
+
+def _finish_entries(
+    project: Project, target: str, source: str, destination: str, stage: bool
+) -> bool:
+    """Finish a move within a target that was cut off; False if there is none to finish.
+
+    Either the files were moved and the manifest does not know, or only git does not know.
+    """
+    if project.workspace.stat(source) is not None or project.workspace.stat(destination) is None:
+        return False
+    inner, new = source[len(target) + 1 :], destination[len(target) + 1 :]
+    manifest = project.manifest(target)
+    taken = _at_or_below(project, target, manifest, new)
+    if taken:
+        return stage and _finish_staging(project, target, inner, taken, new)
+    entries = _at_or_below(project, target, manifest, inner)
+    moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}
+    scan = scan_target(project, target, inner=new)
+    find_left_out(project, scan, moved)
+    hash_files(project, scan, scan.files)
+    if not scan.files or any(moved.get(path) != file_entry(scan, path) for path in scan.files):
+        return False  # something else that stands there
+    _refuse_misplaced(project, target, manifest, moved)
+    built = _renamed(project, manifest, entries, moved)
+    project.write_manifest(target, built.manifest)
+    rows: dict[str, Seen | None] = dict.fromkeys(entries)
+    for path, found in scan.files.items():
+        digest, executable = scan.digests[path], is_executable(found)
+        rows[path] = seen_file(
+            found, digest, executable=executable, read_at_ns=now_ns(), tracked=True
+        )
+    save_seen(project, target, rows)
+    if stage:
+        project.git.stage([target + SUFFIX])
+    return True
+
+
+def _finish_staging(project: Project, target: str, inner: str, taken: Entries, new: str) -> bool:
+    """Stage the manifest if what moved to `new` still is at `inner` in git's index."""
+    staged = _staged_manifest(project, target)
+    if staged is None:
+        return False
+    before = _at_or_below(project, target, staged, inner)
+    if taken != {new + path[len(inner) :]: entry for path, entry in before.items()}:
+        return False
+    project.git.stage([target + SUFFIX])
+    return True
+
+
+def _renamed(project: Project, manifest: Manifest, entries: Entries, moved: Entries) -> Built:
+    """Return the manifest in which `entries` have become `moved`; its shards are in the store.
+
+    An empty folder that something moves into is no entry any more.
+    """
+    folders = _folders_of(moved)
+    near = project.entries_near(manifest, folders)
+    changes: dict[str, Entry | None] = dict.fromkeys(entries)
+    changes.update(dict.fromkeys(path for path in folders if path in near and near[path].dir))
+    changes.update(moved)
+    built = update(manifest, changes, project.store.load_shard)
+    project.store.put_shards(built.shards)
+    return built
+
+
+def _move_entries(
+    project: Project, target: str, source: str, destination: str, *, stage: bool
+) -> Moved:
+    inner, new = source[len(target) + 1 :], destination[len(target) + 1 :]
+    manifest = project.manifest(target)
+    entries = _at_or_below(project, target, manifest, inner)
+    if not entries:
+        raise UsageError(f"{printable(source)} is not tracked in {printable(target)}")
+    taken = _at_or_below(project, target, manifest, new)
+    if taken or project.workspace.stat(destination) is not None or new.startswith(inner + "/"):
+        raise UsageError(f"{printable(destination)} exists already", hint="choose another name")
+    moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}
+    _refuse_misplaced(project, target, manifest, moved)
+    built = _renamed(project, manifest, entries, moved)
+    scan = scan_target(project, target, inner=inner)
+    if project.workspace.stat(source) is not None:
+        _rename(project, source, destination)
+    project.write_manifest(target, built.manifest)
+    seen = {path: scan.seen[path] for path in entries if path in scan.seen}
+    save_seen(
+        project,
+        target,
+        dict.fromkeys(entries) | {new + path[len(inner) :]: was for path, was in seen.items()},
+    )
+    if stage:
+        project.git.stage([target + SUFFIX])
+    return Moved(source, destination)

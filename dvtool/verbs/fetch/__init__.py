@@ -1,0 +1,1 @@
+"""fetch: content from remotes into the local store."""

@@ -1,0 +1,290 @@
+"""What fsck does in a repository: checks in their order, and what damage means to its user.
+
+The checks tell damage by packs, shards and contents; here it is told by targets, files, commits,
+and where a good copy is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from dvtool.errors import DvError, UsageError
+from dvtool.format.digest import Digest
+from dvtool.format.locations import contents_of
+from dvtool.format.manifest import SUFFIX, Entries, ShardRef, decode, manifest_digest, shard_refs
+from dvtool.project.history import Needed, Version, held_runs, needed, versions
+from dvtool.project.parts import Project, workspace_path
+from dvtool.project.settings import Settings
+from dvtool.verbs.fsck import remote as remote_ops
+from dvtool.verbs.fsck import store as store_ops
+from dvtool.verbs.fsck.findings import (
+    LOCAL,
+    WORKSPACE,
+    CommitNote,
+    Damage,
+    File,
+    RemoteCheck,
+    Report,
+    Sample,
+)
+from dvtool.workspace.scan import read_digest
+
+COMMITS_SHOWN_MAX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to check besides the local store. `remote`: a name, "" for the default one, or None."""
+
+    workspace: bool = False
+    remote: str | None = None
+    depth: Sample | None = None
+
+
+def asked(workspace: bool, remote: str | None, deep: bool | Sample) -> Asked:
+    """Return what these arguments ask for; UsageError if they do not fit together."""
+    if deep and remote is None:
+        raise UsageError(
+            "only a remote is checked more or less deeply", hint="dv fsck --remote --deep"
+        )
+    if isinstance(deep, Sample) and not 0 < deep.share <= 1:
+        raise UsageError(
+            f"a sample of {deep.share:.2%} is none", hint="dv fsck --remote --sample 5%"
+        )
+    depth = deep if isinstance(deep, Sample) else Sample(1, 0) if deep else None
+    return Asked(workspace, remote, depth)
+
+
+def check(project: Project, settings: Settings, asked: Asked) -> Report:
+    """Check the local store and what else was asked for; change nothing."""
+    return Checking(project, settings, asked).run()
+
+
+class Checking:
+    """One check of a repository; what its parts found stays for repair."""
+
+    def __init__(self, project: Project, settings: Settings, asked: Asked) -> None:
+        self.project = project
+        self.settings = settings
+        self.asked = asked
+        self.need = Needed()
+        self.report = Report()
+        self.store = store_ops.StoreCheck()
+        self.remote: RemoteCheck | None = None
+
+    def run(self) -> Report:
+        """Do the checks, in the order of how far away things are."""
+        self.need = needed(self.project)
+        self.store = store_ops.check_store(self.project, self.need)
+        self.report.store = self.store.counts
+        self.report.damage = list(self.store.damage)
+        if self.asked.workspace:
+            self.report.workspace, rotten = store_ops.check_workspace(self.project)
+            self.report.damage.extend(rotten)
+        if self.asked.remote is not None:
+            self._check_remote(self.asked.remote)
+        _Meaning(self).run()
+        return self.report
+
+    def _check_remote(self, name: str) -> None:
+        self.settings.require_init()
+        remote = self.settings.open_remote(name or None)
+        sought = {content for one in self.report.damage for content in one.contents}
+        sought |= self.store.lacking
+        found = remote_ops.check_remote(
+            self.project,
+            remote,
+            self.project.config.text("core.repoid") or "",
+            self.asked.depth,
+            remote_ops.Here(self.store.sound, sought, self._md5s),
+        )
+        self.remote = found
+        self._name_lost(found)
+        found.counts.not_pushed = tuple(self._not_pushed(found.rooted))
+        self.report.remote = found.counts
+        self.report.damage.extend(found.damage)
+
+    def _md5s(self, remote_id: str, keys: Collection[str]) -> Mapping[str, bytes]:
+        if not self.store.usable:
+            return {}
+        return store_ops.md5s_proven(self.project, remote_id, keys)
+
+    def _name_lost(self, found: RemoteCheck) -> None:
+        """Name what is neither here nor there, nor known to be on another remote."""
+        lost = self.store.lacking - self.store.unlisted - found.held
+        if lost and len(self.project.config.remotes()) > 1 and self.store.usable:
+            lost -= store_ops.known_of_remotes(self.project, lost)
+        if lost:
+            problem = f"is neither here nor on {found.counts.url}"
+            self.report.damage.append(
+                Damage(LOCAL, "content", "", problem, missing=True, contents=frozenset(lost))
+            )
+
+    def _not_pushed(self, rooted: Collection[Digest]) -> list[str]:
+        """Return the targets of which a ref, or HEAD, has a manifest that no root there names."""
+        git = self.project.git
+        head = git.head()
+        blobs: set[tuple[str, str]] = set()
+        for tip in {*git.all_refs().values(), *([head] if head else [])}:
+            blobs.update(git.manifests_at(tip).items())
+        found = set()
+        for path, blob in blobs:
+            with contextlib.suppress(DvError):
+                if manifest_digest(decode(git.read_blob(blob), path)) not in rooted:
+                    found.add(path.removesuffix(SUFFIX))
+        return sorted(found)
+
+
+class _Meaning:
+    """Works out which targets, files and commits each damage touches, and where good copies are."""
+
+    def __init__(self, checking: Checking) -> None:
+        self.project = checking.project
+        self.damage = checking.report.damage
+        self.store = checking.store
+        self.remote = checking.remote
+        self.by_content: dict[Digest, list[int]] = defaultdict(list)
+        self.by_shard: dict[Digest, list[int]] = defaultdict(list)
+        self.files: dict[int, dict[tuple[str, Digest], File]] = defaultdict(dict)
+        self.targets: dict[int, set[str]] = defaultdict(set)
+        self.blobs: dict[int, set[tuple[str, str]]] = defaultdict(set)
+
+    def run(self) -> None:
+        for number, one in enumerate(self.damage):
+            for digest in one.contents:
+                self.by_content[digest].append(number)
+            for digest in one.shards:
+                self.by_shard[digest].append(number)
+        if self.by_content or self.by_shard:
+            for version in versions(self.project):
+                self._look_at(version)
+        copies = self._copies()
+        for number, one in enumerate(self.damage):
+            one.targets = tuple(sorted(self.targets[number].union(one.targets)))
+            some = sorted(self.files[number].values(), key=lambda file: file.path)
+            one.files = tuple(
+                replace(file, copies=tuple(_seen_from(one.place, copies[file.digest])))
+                for file in some
+            )
+        self._name_commits()
+
+    def _look_at(self, version: Version) -> None:
+        for ref, entries in held_runs(self.project, version.manifest):
+            if entries is not None and self.by_content:
+                self._match_contents(version, entries)
+            if self.by_shard:
+                self._match_shards(version, ref, entries)
+
+    def _match_contents(self, version: Version, entries: Entries) -> None:
+        for path, entry in entries.items():
+            if entry.size > 0 and entry.digest in self.by_content:
+                for number in self.by_content[entry.digest]:
+                    self._touch(number, version)
+                    self._touch_file(number, version.target, path, entry.digest, entry.size)
+
+    def _match_shards(
+        self, version: Version, ref: ShardRef | None, entries: Entries | None
+    ) -> None:
+        """Match shards; those of a small manifest, which a remote has too, are cut for that."""
+        cuts = [(ref.digest, entries or {})] if ref is not None else list(_runs(entries or {}))
+        for digest, some in cuts:
+            for number in self.by_shard.get(digest, ()):
+                self._touch(number, version)
+                one = self.damage[number]
+                if one.kind == "shard":
+                    one.contents |= contents_of(some).keys()
+                    for path, entry in some.items():
+                        if entry.size > 0:
+                            self._touch_file(number, version.target, path, entry.digest, entry.size)
+
+    def _touch(self, number: int, version: Version) -> None:
+        if version.target:
+            self.targets[number].add(version.target)
+        if version.blob:
+            self.blobs[number].add((version.target + SUFFIX, version.blob))
+
+    def _touch_file(self, number: int, target: str, path: str, digest: Digest, size: int) -> None:
+        place = workspace_path(target, path) if target else path
+        self.files[number].setdefault((place, digest), File(place, digest, size))
+
+    # --- good copies ----------------------------------------------------------------------
+
+    def _copies(self) -> Mapping[Digest, list[str]]:
+        """Return for each content that is touched the places that have, or should have, it."""
+        copies: dict[Digest, list[str]] = defaultdict(list)
+        paths: dict[Digest, set[str]] = defaultdict(set)
+        for files in self.files.values():
+            for file in files.values():
+                paths[file.digest].add(file.path)
+        for digest, some in paths.items():
+            if any(file_has(self.project, path, digest) for path in sorted(some)):
+                copies[digest].append(WORKSPACE)
+        for digest in self._held_here(paths.keys()):
+            copies[digest].append(LOCAL)
+        for digest, name in self._on_remotes(paths.keys()):
+            copies[digest].append(name)
+        return copies
+
+    def _held_here(self, contents: Collection[Digest]) -> set[Digest]:
+        """Return the contents that the packs here have whole, wherever the index says they lie."""
+        return set(contents) - self.store.lacking - self.store.lost if self.store.usable else set()
+
+    def _on_remotes(self, contents: Set[Digest]) -> Iterator[tuple[Digest, str]]:
+        """Yield contents with the remote that has them: as just seen, or else as is known."""
+        seen = set()
+        if self.remote is not None:
+            seen = self.remote.held & contents
+            yield from ((digest, self.remote.counts.url) for digest in seen)
+        urls = [one.url for one in self.project.config.remotes().values()]
+        if self.remote is not None:
+            urls = [url for url in urls if url != self.remote.counts.url]
+        if urls and self.store.usable:
+            name = urls[0] if len(urls) == 1 else "one of the remotes"
+            for digest in store_ops.known_of_remotes(self.project, contents - seen):
+                yield digest, f"{name} (not asked)"
+
+    # --- commits --------------------------------------------------------------------------
+
+    def _name_commits(self) -> None:
+        wanted: dict[str, set[str]] = defaultdict(set)
+        for path, blob in set().union(*self.blobs.values()):
+            wanted[path].add(blob)
+        if not wanted:
+            return
+        git = self.project.git
+        commits = git.commits_with(wanted)
+        shown: dict[int, list[str]] = {}
+        for number, blobs in self.blobs.items():
+            every = dict.fromkeys(c for blob in sorted(blobs) for c in commits.get(blob, ()))
+            self.damage[number].commits = len(every)
+            shown[number] = list(every)[:COMMITS_SHOWN_MAX]
+        subjects = git.subjects(sorted({c for some in shown.values() for c in some}))
+        for number, some in shown.items():
+            notes = tuple(CommitNote(commit, subjects.get(commit, "")) for commit in some)
+            self.damage[number].commits_shown = notes
+
+
+def file_has(project: Project, path: str, digest: Digest) -> bool:
+    """Whether a file of the workspace has this content, by reading it now."""
+    if project.git.worktree is None:
+        return False
+    with contextlib.suppress(DvError, OSError):
+        return read_digest(project, path) == digest
+    return False
+
+
+def _runs(entries: Entries) -> Iterator[tuple[Digest, Entries]]:
+    """Yield the shards that the entries of a small manifest make: hash, and the entries of it."""
+    left = iter(entries.items())
+    for text in shard_refs(entries):
+        yield text.ref.digest, dict(islice(left, text.ref.files))
+
+
+def _seen_from(place: str, copies: Iterable[str]) -> Iterator[str]:
+    """Yield the places of copies; where the local store is damaged, it has the others elsewhere."""
+    for copy in copies:
+        yield "another pack" if copy == place == LOCAL else copy

@@ -1,0 +1,521 @@
+"""fsck: read all that the local store has, and the workspace, and say what is not as it should be.
+
+Nothing is changed here, not even what opening the store would tidy up: `store.db` is read as it
+is. What is damaged is told by chunk, so that repair and report know what is lost and what is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from dvtool.errors import CorruptError, DvError
+from dvtool.format.digest import Digest, digest_of
+from dvtool.format.locations import RemotePack, split_object
+from dvtool.format.manifest import decode_any_shard
+from dvtool.format.pack import Placement, Recipe, read_index
+from dvtool.project.history import Needed
+from dvtool.project.parts import Project, workspace_path
+from dvtool.store.database import Database
+from dvtool.store.local import ASIDE, DOOMED, LOST, PACKS, SHARDS, TEMP
+from dvtool.store.mending import noted_lost
+from dvtool.store.packcheck import PackCheck, check_pack, digest_of_parts
+from dvtool.system.parallel import run_bounded
+from dvtool.verbs.fsck.findings import LOCAL, WORKSPACE, Damage, StoreCounts, WorkspaceCounts
+from dvtool.workspace.scan import Scan, content_of, find_left_out, read_digest, scan_target
+
+CHECK_WORKERS = min(4, os.cpu_count() or 1)
+CHECK_BUDGET_BYTES = 1 << 30
+"""Packs and files are read in pieces: so much may be under way without filling the memory."""
+NAMES_MAX = 20
+
+
+@dataclass(slots=True)
+class StoreCheck:
+    """What a check of the local store found, for the report and for repair."""
+
+    damage: list[Damage] = field(default_factory=list)
+    counts: StoreCounts = field(default_factory=StoreCounts)
+    packs: dict[Digest, PackCheck] = field(default_factory=dict)
+    """The packs that are not sound, or gone, by the name they have or should have."""
+    sound: dict[Digest, int] = field(default_factory=dict)
+    """Id -> size in bytes of the packs that are sound, indexed or not."""
+    bad_in: dict[Digest, set[Digest]] = field(default_factory=dict)
+    """Pack -> the chunks that cannot be read where store.db says that they lie in it."""
+    bad: set[Digest] = field(default_factory=set)
+    """Chunks that cannot be read where store.db says that they lie."""
+    elsewhere: dict[Digest, Digest] = field(default_factory=dict)
+    """Of the bad chunks: a sound pack that has the chunk as well."""
+    damaged_contents: set[Digest] = field(default_factory=set)
+    """Needed contents that cannot be read from here as the index stands."""
+    lost: set[Digest] = field(default_factory=set)
+    """Of those: contents with a chunk that no pack here has any more."""
+    lacking: set[Digest] = field(default_factory=set)
+    """Needed contents that the index does not have whole."""
+    unlisted: set[Digest] = field(default_factory=set)
+    """Of those: contents that packs here do have whole."""
+    untried: list[Recipe] = field(default_factory=list)
+    """Recipes of needed contents that packs have and the index has not."""
+    usable: bool = False
+    """Whether the index could be read."""
+    rebuild: bool = False
+    """Whether store.db must be made again."""
+
+
+def check_store(project: Project, need: Needed) -> StoreCheck:
+    """Check all packs, shards, the index and what else lies in the local store."""
+    return _StoreCheck(project, need).run()
+
+
+class _StoreCheck:
+    def __init__(self, project: Project, need: Needed) -> None:
+        self.project = project
+        self.store = project.store
+        self.need = need
+        self.result = StoreCheck()
+        self.counts = self.result.counts
+        self.db: Database | None = None
+        self.numbers: dict[Digest, tuple[int, int]] = {}
+        """Pack -> its number and size in the index."""
+        self.bad_in = self.result.bad_in
+        self.unlisted: set[Digest] = set()
+        """Chunks that packs have and the index has not."""
+        self.stray: set[Digest] = set()
+        """Chunks, and recipes, in packs that the index does not name at all."""
+        self.recipes: dict[Digest, Recipe] = {}
+        """Of contents that are needed and lacking, as packs have them."""
+
+    def run(self) -> StoreCheck:
+        self.counts.contents = len(self.need.contents)
+        self.counts.unread_manifests = self.need.passed_over
+        self.counts.lists_not_here = len(self.need.lists_not_here)
+        try:
+            self._open_index()
+            self._find_lacking()
+            self._check_packs()
+            self._find_elsewhere()
+            self._name_packs()
+            self._check_recipes()
+            self._judge_lacking()
+        finally:
+            if self.db is not None:
+                self.db.close()
+        self._check_shards()
+        self._check_manifests()
+        self._count_leftovers()
+        return self.result
+
+    def _add(self, damage: Damage) -> None:
+        self.result.damage.append(damage)
+
+    # --- store.db -------------------------------------------------------------------------
+
+    def _open_index(self) -> None:
+        path = self.store.database_path
+        if not os.path.exists(path):
+            return  # made again, from the packs, by the next command that needs it
+        try:
+            db = Database(path)
+        except CorruptError as error:
+            self._index_damage(str(error))
+            return
+        if faults := db.faults():
+            db.close()
+            self._index_damage(f"is damaged: {faults[0]}")
+            return
+        if not db.complete:
+            db.close()
+            return  # an interrupted start: the next command goes on with it
+        self.db = db
+        self.result.usable = True
+        self.numbers = {pack.digest: (n, pack.size) for n, pack in db.packs().items()}
+        if stray := db.stray_chunks():
+            self._index_damage(f"puts {len(stray):,} chunks into packs that it does not know")
+            self.result.bad.update(stray)
+
+    def _index_damage(self, problem: str, contents: Iterable[Digest] = ()) -> None:
+        self.result.rebuild = True
+        self._add(Damage(LOCAL, "index", "store.db", problem, contents=frozenset(contents)))
+
+    def _find_lacking(self) -> None:
+        if self.db is None:
+            self.result.lacking = set(self.need.contents)
+            return
+        wanted = set(self.need.contents) - self.db.held_chunks(self.need.contents)
+        recipes = self.db.recipes(wanted)
+        held = self.db.held_chunks(c for recipe in recipes.values() for c in recipe.chunks)
+        whole = {r.digest for r in recipes.values() if held.issuperset(r.chunks)}
+        self.result.lacking = wanted - whole
+
+    # --- packs ----------------------------------------------------------------------------
+
+    def _check_packs(self) -> None:
+        there = {digest: os.path.getsize(path) for path, digest in self.store.files(PACKS)}
+        for digest in self.numbers.keys() - there.keys():
+            there[digest] = 0
+        self.project.progress.start("checking packs", total_bytes=sum(there.values()))
+        checked = run_bounded(
+            self._check_pack, self._to_check(there), workers=CHECK_WORKERS,
+            size_of=lambda one: there[one[0]], budget_bytes=CHECK_BUDGET_BYTES,
+        )  # fmt: skip
+        for (digest, _), check in checked:
+            self._take_pack(digest, check)
+            self.project.progress.advance(there[digest])
+        self.project.progress.finish()
+
+    def _to_check(self, there: Iterable[Digest]) -> Iterator[tuple[Digest, tuple[Placement, ...]]]:
+        """Yield each pack with the places that the index has in it, should its own not be there."""
+        for digest in sorted(there):
+            rows: tuple[Placement, ...] = ()
+            if self.db is not None and digest in self.numbers:
+                rows = tuple(self.db.chunks_in(self.numbers[digest][0]))
+            yield digest, rows
+
+    def _check_pack(self, one: tuple[Digest, tuple[Placement, ...]]) -> PackCheck:
+        digest, rows = one
+        return check_pack(self.store.pack_path(digest), digest, known=rows)
+
+    def _take_pack(self, digest: Digest, check: PackCheck) -> None:
+        self.counts.packs += 1
+        self.counts.bytes += check.size
+        if check.sound:
+            self.result.sound[digest] = check.size
+        else:
+            self.result.packs[digest] = check
+        if self.db is None:
+            self.bad_in[digest] = set(check.bad)
+        elif digest in self.numbers:
+            self._compare_rows(digest, check)
+        elif check.sound:
+            self.counts.unindexed_packs += 1
+        if check.index is not None and check.found == digest:
+            self._note_unlisted(check)
+
+    def _compare_rows(self, digest: Digest, check: PackCheck) -> None:
+        """See that what the index says of a pack is so."""
+        assert self.db is not None
+        number, size = self.numbers[digest]
+        rows = self.db.chunks_in(number)
+        if check.index is None:
+            self.bad_in[digest] = set(check.bad)
+            return
+        right = {place for place in check.places if place.digest not in check.bad}
+        wrong = {row.digest for row in rows if row not in right}
+        self.bad_in[digest] = wrong
+        if check.sound and (wrong or size != check.size):
+            self._index_damage(
+                f"is wrong about {len(wrong):,} of the chunks in pack {digest.hex()[:12]}…"
+                if wrong
+                else f"has the wrong size of pack {digest.hex()[:12]}…",
+                self._users_of(wrong),
+            )
+
+    def _note_unlisted(self, check: PackCheck) -> None:
+        """Remember what a pack has and the index has not."""
+        assert check.index is not None
+        digests = set(check.index.chunk_digests) - check.bad
+        fresh = digests - (self.db.held_chunks(digests) if self.db else set())
+        recipes = {r.digest: r for r in check.index.recipes if r.digest in self.result.lacking}
+        self.unlisted |= fresh
+        self.recipes |= recipes
+        doomed = os.path.join(self.store.path, DOOMED, check.digest.hex())
+        if check.digest not in self.numbers and not os.path.exists(doomed):
+            self.stray |= fresh | recipes.keys()
+
+    def _find_elsewhere(self) -> None:
+        """Look for the chunks that cannot be read in the packs that are sound."""
+        bad = self.result.bad.union(*self.bad_in.values())
+        self.result.bad = bad
+        for digest, size in self.result.sound.items() if bad else ():
+            path = self.store.pack_path(digest)
+            with open(path, "rb") as file, contextlib.suppress(CorruptError):
+                for chunk in read_index(file, size=size, where=path).chunk_digests:
+                    if chunk in bad:
+                        self.result.elsewhere.setdefault(chunk, digest)
+
+    def _name_packs(self) -> None:
+        """Say which packs are damaged, and which contents that touches."""
+        for digest, check in sorted(self.result.packs.items()):
+            bad = self.bad_in.get(digest) or check.bad
+            users = self._users_of(bad)
+            self.result.damaged_contents |= users
+            self.result.lost |= self._users_of(set(bad) - self.result.elsewhere.keys())
+            gone = check.faults == ("is gone",)
+            problem = check.faults[0]
+            if len(check.faults) > 1:
+                problem += f" (and {len(check.faults) - 1:,} more faults)"
+            if not check.places and not gone:
+                problem += "; what it held is not known, as store.db does not say it either"
+            elif bad and not gone:
+                problem += f"; {len(bad):,} of {len(check.places):,} chunks are lost in it"
+            name = os.path.relpath(self.store.pack_path(digest), self.store.path)
+            self._add(Damage(LOCAL, "pack", name, problem, missing=gone, contents=frozenset(users)))
+
+    def _users_of(self, chunks: Collection[Digest]) -> set[Digest]:
+        """Return the needed contents that some of these chunks are part of."""
+        if not chunks:
+            return set()
+        users = {chunk for chunk in chunks if chunk in self.need.contents}
+        recipes: Iterable[Recipe] = self.recipes.values()
+        if self.db is not None:
+            recipes = self.db.recipes(self.need.contents).values()
+        bad = set(chunks)
+        return users | {recipe.digest for recipe in recipes if not bad.isdisjoint(recipe.chunks)}
+
+    # --- recipes --------------------------------------------------------------------------
+
+    def _check_recipes(self) -> None:
+        """Put every file of several chunks together, and see that it is that file."""
+        if self.db is None:
+            return
+        packs = self.db.packs()
+        self.project.progress.start("checking files", total_bytes=None)
+        wrong = []
+        tried = run_bounded(
+            partial(self._try_recipe, packs), self._recipe_parts(), workers=CHECK_WORKERS,
+            size_of=lambda one: one[0].size, budget_bytes=CHECK_BUDGET_BYTES,
+        )  # fmt: skip
+        for (recipe, _), right in tried:
+            self.counts.recipes += 1
+            self.project.progress.advance(recipe.size)
+            if not right:
+                wrong.append(recipe.digest)
+        self.project.progress.finish()
+        if wrong:
+            self.result.rebuild = True
+            needed = frozenset(one for one in wrong if one in self.need.contents)
+            self.result.damaged_contents |= needed
+            problem = f"{len(wrong):,} recipes make other files than they say"
+            self._add(Damage(LOCAL, "recipe", "store.db", problem, contents=needed))
+
+    def _recipe_parts(self) -> Iterator[tuple[Recipe, list[tuple[int, Placement]]]]:
+        """Yield the recipes of which every chunk is here and readable, and where those lie."""
+        assert self.db is not None
+        for recipe in self.db.every_recipe():
+            if self.result.bad and not self.result.bad.isdisjoint(recipe.chunks):
+                continue
+            places = self.db.places(recipe.chunks)
+            if all(chunk in places for chunk in recipe.chunks):
+                yield recipe, [places[chunk] for chunk in recipe.chunks]
+
+    def _try_recipe(
+        self,
+        packs: dict[int, RemotePack],
+        one: tuple[Recipe, list[tuple[int, Placement]]],
+    ) -> bool:
+        recipe, parts = one
+        if sum(place.size for _, place in parts) != recipe.size or len(parts) < 2:
+            return False
+        paths = {n: self.store.pack_path(packs[n].digest) for n, _ in parts}
+        with contextlib.suppress(CorruptError, OSError):
+            return digest_of_parts((paths[n], p) for n, p in parts) == recipe.digest
+        return False
+
+    # --- contents that the index lacks ----------------------------------------------------
+
+    def _judge_lacking(self) -> None:
+        """Tell contents that were never here, or given up, from those that got lost."""
+        lacking = self.result.lacking
+        elsewhere = _known_of_remotes(self.db, lacking) if self.db else set()
+        found = self._in_packs_unlisted(lacking)
+        lost_track: set[Digest] = set()
+        if self.db is None:
+            lacking -= found
+        else:
+            self.counts.unlisted_chunks = len(self.unlisted)
+            self.result.unlisted = found
+            self.result.untried = [self.recipes[one] for one in found if one in self.recipes]
+            lost_track = found - elsewhere - self._unfinished(self.db, found)
+            self.counts.to_list = len(found - lost_track)
+        if lost_track:
+            self._index_damage(
+                f"does not list content of {len(lost_track):,} files that the packs have",
+                lost_track,
+            )
+        away = lacking - found
+        self.counts.not_here = len(away)
+        self.counts.not_here_bytes = sum(self.need.contents[one] for one in away)
+        nowhere = away - elsewhere
+        self.counts.nowhere_known = len(nowhere)
+        self._name_lost(nowhere)
+
+    def _unfinished(self, db: Database, found: Collection[Digest]) -> set[Digest]:
+        """Return the contents in packs of which the index lacks what a command lists last.
+
+        A pack gets its name before the index names it, in one go with its chunks; so a pack that
+        is not named at all is what an interrupted command leaves. A fetched pack is named before
+        the files in it, but after the remote they come from was noted. What the index lacks else,
+        of packs that it names, no interruption leaves: it was lost.
+        """
+        tried = db.recipes(found)
+        recipes = self.recipes | tried
+        lists = {one: recipes[one].chunks if one in recipes else (one,) for one in found}
+        chunks = {chunk for some in lists.values() for chunk in some}
+        listed = db.held_chunks(chunks) | self.stray
+        noted = tried.keys() | self.stray
+        for number in db.remote_numbers():
+            listed |= db.located(number, chunks - listed).keys()
+            noted |= db.remote_recipes(number, found).keys()
+        return {
+            one
+            for one, some in lists.items()
+            if (one in noted or one not in recipes) and listed.issuperset(some)
+        }
+
+    def _name_lost(self, nowhere: Collection[Digest]) -> None:
+        """Name what was here and got lost, or is not here where there is no remote at all."""
+        if self.project.config.remotes():
+            noted = noted_lost(self.store)
+            recipes = self.db.recipes(nowhere) if self.db else {}
+            lost = {one for one in nowhere if one in noted} | {
+                one for one, recipe in recipes.items() if not noted.isdisjoint(recipe.chunks)
+            }
+            problem = "was lost with a pack, and no remote is known to have it"
+        else:
+            lost = set(nowhere)
+            problem = "is not here, and there is no remote that could have it"
+        if lost:
+            self._add(Damage(LOCAL, "content", "", problem, missing=True, contents=frozenset(lost)))
+
+    def _in_packs_unlisted(self, lacking: Collection[Digest]) -> set[Digest]:
+        """Return the lacking contents that the packs here could make, if they were indexed."""
+        recipes = (self.db.recipes(lacking) if self.db else {}) | self.recipes
+        chunks = {c for recipe in recipes.values() for c in recipe.chunks}
+        here = (self.db.held_chunks(chunks) if self.db else set()) | self.unlisted
+        return {one for one in lacking if one in self.unlisted} | {
+            one for one, recipe in recipes.items() if here.issuperset(recipe.chunks)
+        }
+
+    # --- shards, manifests, leftovers -----------------------------------------------------
+
+    def _check_shards(self) -> None:
+        for path, digest in self.store.files(SHARDS):
+            self.counts.shards += 1
+            try:
+                with open(path, "rb") as file:
+                    text = split_object(file.read(), "")[0]
+                if digest_of(text) != digest:
+                    raise CorruptError("its bytes are not what its name says")
+                decode_any_shard(text, digest)
+            except (CorruptError, OSError) as error:
+                name = os.path.relpath(path, self.store.path)
+                problem = str(error).removeprefix(": ")
+                self._add(Damage(LOCAL, "shard", name, problem, shards=frozenset([digest])))
+
+    def _check_manifests(self) -> None:
+        for path, problem in self.need.faults:
+            saved = path.startswith(self.store.path)
+            top = self.store.path if saved else self.project.root
+            name = os.path.relpath(path, top)
+            problem = problem.removeprefix(f"{name}: ").removeprefix(f"{path}: ")
+            self._add(
+                Damage(LOCAL if saved else WORKSPACE, "saved" if saved else "manifest",
+                       name, problem)
+            )  # fmt: skip
+
+    def _count_leftovers(self) -> None:
+        self.counts.temporary_files = _count_files(os.path.join(self.store.path, TEMP))
+        self.counts.unfinished_drops = _count_files(os.path.join(self.store.path, DOOMED))
+        self.counts.set_aside = _count_files(os.path.join(self.store.path, ASIDE), but=LOST)
+
+
+def index_is_usable(project: Project) -> bool:
+    """Whether store.db is there and all of it can be read."""
+    path = project.store.database_path
+    if not os.path.exists(path):
+        return False
+    with contextlib.suppress(DvError), contextlib.closing(Database(path)) as db:
+        return not db.faults()
+    return False
+
+
+def known_of_remotes(project: Project, contents: Collection[Digest]) -> set[Digest]:
+    """Return those of the contents that some remote is known to have: a hint, nobody is asked.
+
+    The index must be usable, as a check has found it; so in `md5s_proven`.
+    """
+    with contextlib.closing(Database(project.store.database_path)) as db:
+        return _known_of_remotes(db, contents)
+
+
+def md5s_proven(project: Project, remote_id: str, keys: Iterable[str]) -> dict[str, bytes]:
+    """Return key -> MD5 of objects on a remote, as they were when they were proven."""
+    with contextlib.closing(Database(project.store.database_path)) as db:
+        rows = db.remote_objects(db.remote(remote_id), keys)
+        return {key: md5 for key, _, md5 in rows if md5 is not None}
+
+
+def _known_of_remotes(db: Database, contents: Collection[Digest]) -> set[Digest]:
+    found: set[Digest] = set()
+    for number in db.remote_numbers():
+        lists = {one: recipe.chunks for one, recipe in db.recipes(contents).items()}
+        lists |= db.remote_recipes(number, contents)
+        single = [one for one in contents if one not in lists]
+        chunks = {c for some in lists.values() for c in some}
+        located = db.located(number, chunks | set(single)).keys()
+        found |= {one for one in single if one in located}
+        found |= {one for one, some in lists.items() if located >= set(some)}
+    return found
+
+
+def _count_files(folder: str, *, but: str = "\0") -> int:
+    return sum(not name.endswith(but) for _, _, names in os.walk(folder) for name in names)
+
+
+# --- workspace ------------------------------------------------------------------------------
+
+
+def check_workspace(project: Project) -> tuple[WorkspaceCounts, list[Damage]]:
+    """Read every tracked file here; name those that changed while their stat says they did not.
+
+    A file that is not what the manifest says and looks it was edited; that is counted, no damage.
+    """
+    counts = WorkspaceCounts()
+    damage: list[Damage] = []
+    for target in project.targets():
+        try:
+            entries = project.held_entries(project.manifest(target))
+        except DvError:
+            continue  # named among the manifests
+        scan = scan_target(project, target, content_at=content_of(entries))
+        find_left_out(project, scan, entries)
+        paths = sorted(path for path, e in entries.items() if e.is_file and path in scan.files)
+        total = sum(scan.files[path].st_size for path in paths)
+        project.progress.start("reading files", total_bytes=total)
+        read = run_bounded(
+            partial(_digest_now, project, scan),
+            paths,
+            workers=CHECK_WORKERS,
+        )
+        for path, digest in read:
+            size = scan.files[path].st_size
+            project.progress.advance(size)
+            counts.files += 1
+            counts.bytes += size
+            if digest is None:
+                counts.unreadable += 1
+            elif path in scan.digests and digest != scan.digests[path]:
+                damage.append(_rotten(target, path, scan.digests[path], digest))
+            elif digest != entries[path].digest:
+                counts.changed += 1
+        project.progress.finish()
+    return counts, sorted(damage, key=lambda one: one.name)
+
+
+def _digest_now(project: Project, scan: Scan, path: str) -> Digest | None:
+    with contextlib.suppress(DvError, OSError):
+        place = workspace_path(scan.target, path)
+        return read_digest(project, place, follow=scan.behind_link(path))
+    return None
+
+
+def _rotten(target: str, path: str, expected: Digest, found: Digest) -> Damage:
+    problem = (
+        f"has other bytes ({found.hex()[:12]}…) than when it was last read or written "
+        f"({expected.hex()[:12]}…), though its size and times say that nothing changed it"
+    )
+    name = workspace_path(target, path)
+    return Damage(WORKSPACE, "file", name, problem, contents=frozenset([expected]))

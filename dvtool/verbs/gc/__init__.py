@@ -1,0 +1,1 @@
+"""gc: frees the local store, and remotes, of what nobody needs."""

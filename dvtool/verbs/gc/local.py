@@ -1,0 +1,282 @@
+"""gc of the local store: frees what a remote provably holds and nothing here needs.
+
+First a plan, from what is here and what remotes said; it changes nothing. It is applied under the
+locks of all worktrees, and only as far as what is needed by then still allows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+
+from dvtool.format.digest import Digest
+from dvtool.format.locations import contents_of
+from dvtool.format.manifest import Entries, Manifest, ShardRef, manifest_digest
+from dvtool.format.pack import read_index
+from dvtool.project.parts import Project
+from dvtool.remotes.proof import Kept
+from dvtool.store.local import LocalStore
+
+DEAD_SHARE_MIN = 0.5
+"""A pack of whose data more is dead is written anew."""
+SMALL_PACK_BYTES = 8 << 20
+SMALL_PACKS_MAX = 8
+"""More small packs than this are merged."""
+GROUP_MAX_BYTES = 60 << 20
+
+
+@dataclass(slots=True)
+class Needed:
+    """What manifests here name: their hashes, their shards, and the chunks of their contents."""
+
+    manifests: dict[Digest, Manifest] = field(default_factory=dict)
+    shards: set[Digest] = field(default_factory=set)
+    chunks: set[Digest] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What remotes provably hold: chunks of this store, and the manifests that roots name."""
+
+    chunks: Collection[Digest] = ()
+    kept: Kept = field(default_factory=lambda: Kept(set(), set()))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What may go. `unpushed`: also what no remote has, if nothing needs it and it is old.
+
+    `used`: also what is needed, where a remote holds it (the setting store.keep).
+    """
+
+    unpushed: bool = False
+    used: bool = False
+    grace_s: float = 14 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a gc will do: chunks to give up, packs to write anew in groups, shards to remove."""
+
+    chunks: frozenset[Digest] = frozenset()
+    bytes: int = 0
+    """Raw bytes of these chunks."""
+    groups: tuple[tuple[int, ...], ...] = ()
+    packs_before: int = 0
+    pack_bytes: int = 0
+    """Bytes of the packs to be removed or written anew."""
+    merged: int = 0
+    """How many of them only because they are small."""
+    shards: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.groups or self.shards)
+
+
+@dataclass(slots=True)
+class Collected:
+    """What a gc did, or with `dry_run` would do. `freed_bytes` is what the store became less by."""
+
+    plan: Plan
+    freed_bytes: int = 0
+    packs: int = 0
+    temp_bytes: int = 0
+    remotes: tuple[str, ...] = ()
+    warnings: list[str] = field(default_factory=list)
+    kept_unpushed_bytes: int = 0
+    """Bytes that nothing here needs and that no remote was seen to hold; they stay."""
+    losing: Sequence[str] = ()
+    """With `dry_run`: the commits that name content which would go and which no remote has."""
+    unread: Sequence[str] = ()
+    """With `dry_run`: the commits that cannot be read in full, so that this is not known."""
+
+
+def needed_by(project: Project, manifests: Iterable[Manifest], *, complete: bool) -> Needed:
+    """Return what manifests need. With `complete`, lists of files that are not here are fetched.
+
+    MissingError if that is not possible.
+    """
+    result = Needed()
+    contents: set[Digest] = set()
+    seen: set[Digest] = set()
+    for manifest in manifests:
+        digest = manifest_digest(manifest)
+        if digest in result.manifests:
+            continue
+        result.manifests[digest] = manifest
+        for entries in _lists(project, manifest, seen, complete=complete):
+            contents.update(contents_of(entries))
+        result.shards.update(ref.digest for ref in manifest.shards)
+    result.chunks = chunks_of(project.store, contents)
+    return result
+
+
+def _lists(
+    project: Project, manifest: Manifest, seen: set[Digest], *, complete: bool
+) -> Iterator[Entries]:
+    """Yield the entries of a manifest, a shard at a time, without shards seen before."""
+    if manifest.entries is not None:
+        yield manifest.entries
+        return
+    fresh: list[ShardRef] = [ref for ref in manifest.shards if ref.digest not in seen]
+    seen.update(ref.digest for ref in fresh)
+    if complete:
+        project.store.need_shards(fresh)
+    for ref in fresh:
+        if complete or project.store.has_shard(ref.digest):
+            yield project.store.held_shard(ref)
+
+
+def chunks_of(store: LocalStore, contents: Collection[Digest]) -> set[Digest]:
+    """Return the chunks of contents, as far as it is known here what they are made of."""
+    lists = store.chunk_lists(contents)
+    return {chunk for chunks in lists.values() for chunk in chunks}
+
+
+def candidates(project: Project, needed: Needed, rule: Rule) -> set[Digest]:
+    """Return the chunks here of which remotes are to be asked."""
+    every = {digest for digest, _, _ in project.store.db.every_chunk()}
+    return every if rule.used else every - needed.chunks
+
+
+def plan(project: Project, needed: Needed, held: Held, rule: Rule, now_s: float) -> Plan:
+    """Say what to free and which packs to write anew. Changes nothing."""
+    store = project.store
+    kept = needed.chunks
+    if rule.used:
+        unsafe = [m for d, m in needed.manifests.items() if d not in held.kept.manifests]
+        kept = needed_by(project, unsafe, complete=False).chunks
+    young = _young_packs(store, now_s - rule.grace_s)
+    total: dict[int, int] = {}
+    dead: dict[int, dict[Digest, int]] = {}
+    on_remote = set(held.chunks)
+    for digest, pack, size in store.db.every_chunk():
+        total[pack] = total.get(pack, 0) + size
+        alone = rule.unpushed and pack not in young and digest not in needed.chunks
+        if digest not in kept and (digest in on_remote or alone):
+            dead.setdefault(pack, {})[digest] = size
+    sparse, small = _packs_to_write(store, total, dead)
+    chosen = {pack: dead.get(pack, {}) for pack in (*sparse, *small)}
+    packs = store.db.packs()
+    return Plan(
+        chunks=frozenset(digest for some in chosen.values() for digest in some),
+        bytes=sum(size for some in chosen.values() for size in some.values()),
+        groups=tuple(_groups({number: packs[number].size for number in chosen})),
+        packs_before=len(packs),
+        pack_bytes=sum(packs[number].size for number in chosen),
+        merged=len(small),
+        shards=tuple(_dead_shards(store, needed, held, rule, now_s)),
+    )
+
+
+def _young_packs(store: LocalStore, since_s: float) -> set[int]:
+    young: set[int] = set()
+    for number, pack in store.db.packs().items():
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.getmtime(store.pack_path(pack.digest)) > since_s:
+                young.add(number)
+    return young
+
+
+def _packs_to_write(
+    store: LocalStore, total: Mapping[int, int], dead: Mapping[int, Mapping[Digest, int]]
+) -> tuple[list[int], list[int]]:
+    """Return the packs that are mostly dead, and the small ones if they are many."""
+    sparse: list[int] = []
+    small: list[int] = []
+    for number, pack in sorted(store.db.packs().items()):
+        gone = sum(dead.get(number, {}).values())
+        # What another pack has too is read from there, and so dead here.
+        doubtful = gone > 0 or number not in total
+        size = max(total.get(number, 0), _raw_size(store, number) if doubtful else 0)
+        gone += size - total.get(number, 0)
+        if gone > DEAD_SHARE_MIN * size:
+            sparse.append(number)
+        elif pack.size < SMALL_PACK_BYTES:
+            small.append(number)
+    return sparse, small if len(small) > SMALL_PACKS_MAX else []
+
+
+def _raw_size(store: LocalStore, number: int) -> int:
+    pack = store.db.packs()[number]
+    path = store.pack_path(pack.digest)
+    with open(path, "rb") as file:
+        return sum(read_index(file, size=pack.size, where=path).chunk_sizes)
+
+
+def _groups(sizes: Mapping[int, int]) -> Iterator[tuple[int, ...]]:
+    """Yield packs to write anew together: about as much as makes one full pack."""
+    run: list[int] = []
+    total = 0
+    for number, size in sizes.items():
+        if run and total + size > GROUP_MAX_BYTES:
+            yield tuple(run)
+            run, total = [], 0
+        run.append(number)
+        total += size
+    if run:
+        yield tuple(run)
+
+
+def _dead_shards(
+    store: LocalStore, needed: Needed, held: Held, rule: Rule, now_s: float
+) -> Iterator[str]:
+    """Yield the paths of lists of files that no manifest names, and that may go."""
+    for path, digest in store.shards_there():
+        if digest in needed.shards:
+            continue
+        old = os.path.getmtime(path) < now_s - rule.grace_s
+        if digest in held.kept.shards or (rule.unpushed and old):
+            yield path
+
+
+def apply(project: Project, todo: Plan, needed: Needed) -> Collected:
+    """Do what was planned, but for what is `needed` since. Hold the locks of all worktrees.
+
+    A chunk is given up only once what stays of its pack is durable in another.
+    """
+    store = project.store
+    result = Collected(todo)
+    gone = todo.chunks - needed.chunks
+    with store.drop_lock():
+        store.finish_drops()
+        before = {pack.digest for pack in store.db.packs().values()}
+        project.progress.start("rewriting packs", total_bytes=todo.pack_bytes)
+        for group in todo.groups:
+            there = store.db.packs()
+            numbers = [number for number in group if number in there]
+            result.freed_bytes += store.rewrite_packs(numbers, gone)
+            project.progress.advance(sum(there[number].size for number in numbers))
+        project.progress.finish()
+        result.packs = len(before - {pack.digest for pack in store.db.packs().values()})
+        for path in todo.shards:
+            if bytes.fromhex(os.path.basename(path)) not in needed.shards:
+                result.freed_bytes += os.path.getsize(path)
+                os.unlink(path)
+    result.temp_bytes = store.sweep_unfinished()
+    return result
+
+
+def unheld_bytes(
+    project: Project, needed: Needed, held: Held, going: Set[Digest] = frozenset()
+) -> int:
+    """Return the raw bytes of what nothing needs, no remote was seen to hold, and stays.
+
+    Chunks that are `going` are in the store still, and do not stay.
+    """
+    on_remote = set(held.chunks)
+    return sum(
+        size
+        for digest, _, size in project.store.db.every_chunk()
+        if digest not in needed.chunks and digest not in on_remote and digest not in going
+    )
+
+
+def now_s() -> float:
+    """Return the time by which the age of files is judged."""
+    return time.time()

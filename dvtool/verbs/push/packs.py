@@ -1,0 +1,241 @@
+"""What goes up to a remote in which pack: local packs as they are, or new ones."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from dvtool.format import pack
+from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
+from dvtool.format.locations import RemotePack
+from dvtool.format.pack import PackIndex, PackWriter, Placement, Recipe, read_index
+from dvtool.store.database import split
+from dvtool.store.local import ContentReader, LocalStore
+
+WHOLE_PACK_MIN_BYTES = 8 << 20
+"""Smaller local packs are joined into larger ones for the remote, unless there are only few."""
+WHOLE_PACKS_MIN = 4
+RUN_CONTENTS_MAX = 50_000
+"""So many contents are looked up at a time; with what is known of them they take some 20 MB."""
+
+
+@dataclass(slots=True)
+class Contents:
+    """What the contents of shards are made of, in columns: there may be millions of them."""
+
+    digests: dict[Digest, bytes] = field(default_factory=dict)
+    """Shard -> its contents, in the order of its entries, end to end."""
+    sizes: dict[Digest, array[int]] = field(default_factory=dict)
+    """Shard -> their sizes in bytes."""
+    several: dict[Digest, tuple[int, bytes]] = field(default_factory=dict)
+    """Content of several chunks -> its size, and these end to end. Others are their one chunk."""
+
+    def take(self, shard: Digest, sizes: Mapping[Digest, int]) -> None:
+        """Add the contents of a shard; which of them have several chunks is for the caller."""
+        self.digests[shard] = b"".join(sizes)
+        self.sizes[shard] = array("Q", sizes.values())
+
+    def of(self, shard: Digest) -> tuple[Digest, ...]:
+        """Return the contents of a shard."""
+        return split(self.digests[shard])
+
+    def chunks(self, content: Digest) -> tuple[Digest, ...]:
+        """Return the chunks of a content."""
+        found = self.several.get(content)
+        return (content,) if found is None else split(found[1])
+
+    def runs(self) -> Iterator[list[Digest]]:
+        """Yield the shards by runs of so many contents as one holds in memory at a time."""
+        run: list[Digest] = []
+        count = 0
+        for shard, sizes in self.sizes.items():
+            if run and count + len(sizes) > RUN_CONTENTS_MAX:
+                yield run
+                run, count = [], 0
+            run.append(shard)
+            count += len(sizes)
+        if run:
+            yield run
+
+    def chunks_of(self, shards: Iterable[Digest]) -> dict[Digest, None]:
+        """Return the distinct chunks of some shards, in the order of their entries."""
+        contents = (content for shard in shards for content in self.of(shard))
+        if not self.several:
+            return dict.fromkeys(contents)
+        return dict.fromkeys(chunk for content in contents for chunk in self.chunks(content))
+
+    @property
+    def chunk_count(self) -> int:
+        """About how many chunks the shards list; a content of two shards counts twice."""
+        several = sum(len(joined) // DIGEST_SIZE_BYTES - 1 for _, joined in self.several.values())
+        return sum(map(len, self.sizes.values())) + several
+
+    def recipes_completed(self, chunks: Collection[Digest]) -> list[Recipe]:
+        """Return the recipes of the files of several chunks that these chunks complete."""
+        if not self.several:
+            return []
+        fresh = set(chunks)
+        return [
+            Recipe(digest, size, parts)
+            for digest, (size, joined) in self.several.items()
+            if not fresh.isdisjoint(parts := split(joined))
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A finished pack on the local disk; its `index` if the local store's has nothing of it."""
+
+    path: str
+    pack: RemotePack
+    index: PackIndex | None = None
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the file is only there to be uploaded."""
+        return self.index is not None
+
+    def places(self) -> Iterable[Placement]:
+        """Return where its chunks lie, if the local store's index does not say that."""
+        return () if self.index is None else self.index.placements()
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Chunks to upload: packs to send as they are, the rest to be assembled.
+
+    `rest_bytes` is about what the rest will take, from the frames that it lies in now. Chunks
+    that are `absent` are not here; if there are any, nothing is said of the others.
+    """
+
+    whole: tuple[Upload, ...] = ()
+    rest: tuple[Digest, ...] = ()
+    rest_bytes: int = 0
+    absent: frozenset[Digest] = frozenset()
+
+    @property
+    def bytes(self) -> int:
+        """About how many bytes the packs will have."""
+        return self.rest_bytes + sum(upload.pack.size for upload in self.whole)
+
+    @property
+    def packs(self) -> int:
+        """About how many packs there will be."""
+        return len(self.whole) + -(-self.rest_bytes // pack.PACK_SIZE_AIM_BYTES)
+
+
+def plan(store: LocalStore, chunks: Mapping[Digest, object]) -> Outgoing:
+    """Say which local packs go up as they are, and which chunks are left for new ones.
+
+    `chunks` are the keys, in the order of the manifests.
+    A local pack goes up as it is only if every chunk in it is needed: what was added and then
+    dropped before it was committed is nobody else's business.
+    """
+    numbers = array("Q")
+    absent: set[Digest] = set()
+    for run in runs(chunks):
+        found = store.db.pack_numbers(run)
+        absent.update(digest for digest in run if digest not in found)
+        numbers.extend(found[digest] for digest in run if digest in found)
+    if absent:
+        return Outgoing(absent=frozenset(absent))
+    packs = store.db.packs()
+    whole: dict[int, Upload] = {}
+    for number in dict.fromkeys(numbers):
+        one = packs[number]
+        path = store.pack_path(one.digest)
+        if one.size >= WHOLE_PACK_MIN_BYTES or len(packs) <= WHOLE_PACKS_MIN:
+            with open(path, "rb") as file:
+                index = read_index(file, size=one.size, where=path)
+            if all(digest in chunks for digest in index.chunk_digests):
+                whole[number] = Upload(path, one)
+    rest = tuple(
+        digest for digest, number in zip(chunks, numbers, strict=True) if number not in whole
+    )
+    size = sum(_stored_bytes(store.db.places(run).values()) for run in runs(rest))
+    return Outgoing(tuple(whole.values()), rest, size)
+
+
+def runs(digests: Iterable[Digest]) -> Iterator[list[Digest]]:
+    """Cut digests into runs of so many as one holds in memory with all that is known of them."""
+    left = iter(digests)
+    while run := list(islice(left, RUN_CONTENTS_MAX)):
+        yield run
+
+
+def _stored_bytes(places: Iterable[tuple[int, Placement]]) -> int:
+    """Return about how much chunks take as they are stored: their part of each frame."""
+    used: dict[tuple[int, int], int] = {}
+    frames: dict[tuple[int, int], tuple[int, int]] = {}
+    for number, place in places:
+        frame = (number, place.frame_offset)
+        used[frame] = used.get(frame, 0) + place.size
+        end = max(frames.get(frame, (0, 0))[1], place.start + place.size)
+        frames[frame] = (place.frame_size, end)
+    return sum(size * used[frame] // max(raw, 1) for frame, (size, raw) in frames.items())
+
+
+def assembled(store: LocalStore, chunks: Sequence[Digest], contents: Contents) -> Iterator[Upload]:
+    """Yield new packs of chunks, in the order of the manifests; each is written when asked for.
+
+    The files, in the store's folder for what is unfinished, are the caller's to remove.
+    """
+    recipes = contents.recipes_completed(chunks)
+    left = _Chunks(store, chunks)
+    with contextlib.closing(left):
+        while left or recipes:
+            path = store.temp_path()
+            try:
+                with open(path, "xb") as file:
+                    writer = PackWriter(file)
+                    left.fill(writer)
+                    while not left and recipes and writer.fits_recipe(recipes[-1]):
+                        writer.add_recipe(recipes.pop())
+                    info = writer.finish()
+            except BaseException:
+                os.unlink(path)
+                raise
+            yield Upload(path, RemotePack(info.digest, info.size), info.index)
+
+
+class _Chunks:
+    """Chunks of the local store, one after another, looked up a run at a time."""
+
+    def __init__(self, store: LocalStore, chunks: Sequence[Digest]) -> None:
+        self._store = store
+        self._chunks = chunks
+        self._at = 0
+        self._looked_up = 0
+        self._reader: ContentReader | None = None
+
+    def __bool__(self) -> bool:
+        return self._at < len(self._chunks)
+
+    def close(self) -> None:
+        """Close the packs."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def fill(self, writer: PackWriter) -> None:
+        """Move chunks into a pack until it is full."""
+        while self:
+            digest = self._chunks[self._at]
+            data = self._prepared().chunk(digest)
+            if not writer.fits(len(data)):
+                return
+            writer.add(digest, bytes(data))
+            self._at += 1
+
+    def _prepared(self) -> ContentReader:
+        if self._reader is None or self._at == self._looked_up:
+            self.close()
+            self._reader = self._store.reader()
+            run = self._chunks[self._at : self._at + RUN_CONTENTS_MAX]
+            self._reader.prepare_chunks(run)
+            self._looked_up = self._at + len(run)
+        return self._reader

@@ -1,0 +1,193 @@
+"""status: the workspace against the manifests, and the manifests against HEAD."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from dvtool.errors import ManifestError
+from dvtool.format.manifest import SUFFIX, Entries, Entry, Manifest, manifest_digest
+from dvtool.format.merge import Conflict
+from dvtool.format.selection import Selection
+from dvtool.project.parts import Project
+from dvtool.workspace.agreement import agree, entries_by_folder, remember
+from dvtool.workspace.scan import (
+    Scan,
+    content_of,
+    file_entry,
+    find_left_out,
+    hash_files,
+    scan_selected,
+)
+
+ManifestState: TypeAlias = Literal["committed", "modified", "new", "deleted", "conflicted"]
+
+
+@dataclass(slots=True)
+class TargetStatus:
+    """One target. Paths are relative to it.
+
+    `manifest` compares the manifest in the worktree with HEAD's: `new` is not in HEAD, `deleted`
+    is only there, `conflicted` was left unmerged. `absent` paths were never put into the
+    workspace, which is no error.
+    """
+
+    target: str
+    manifest: ManifestState
+    digest: str | None = None
+    files: int = 0
+    bytes: int = 0
+    added: list[str] = field(default_factory=list)
+    modified: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    absent_bytes: int = 0
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the workspace differs from the manifest."""
+        return bool(self.added or self.modified or self.deleted or self.faults)
+
+    @property
+    def clean(self) -> bool:
+        """Whether workspace, manifest and HEAD agree (absent paths do not disagree)."""
+        return not self.changed and self.manifest == "committed"
+
+
+def status(
+    project: Project,
+    selections: Sequence[Selection],
+    committed: Mapping[str, str],
+    conflicts: Mapping[str, Sequence[Conflict]] | None = None,
+) -> list[TargetStatus]:
+    """Return the state of the selected targets; files whose stat is unchanged are not read.
+
+    `committed` has path and blob id of HEAD's manifests, `conflicts` the targets whose manifests
+    a merge left unmerged.
+    """
+    found = []
+    for selection in selections:
+        if conflicts is not None and selection.target in conflicts:
+            found.append(_conflicted(project, selection, conflicts[selection.target]))
+            continue
+        text = project.manifest_text(selection.target)
+        blob = committed.get(selection.target + SUFFIX)
+        if text is None:
+            found.append(TargetStatus(selection.target, "deleted"))
+            continue
+        state: ManifestState = "new"
+        if blob is not None:
+            state = "committed" if project.git.is_blob(blob, text) else "modified"
+        found.append(_target_status(project, selection, state))
+    return found
+
+
+def _conflicted(
+    project: Project, selection: Selection, conflicts: Sequence[Conflict]
+) -> TargetStatus:
+    """Return what can be told of an unmerged target, whose manifest may be none at the moment."""
+    result = TargetStatus(selection.target, "conflicted")
+    if project.manifest_text(selection.target) is not None:
+        with contextlib.suppress(ManifestError):
+            result = _target_status(project, selection, "conflicted")
+    result.conflicts = [one for one in conflicts if selection.matches(one.path)]
+    return result
+
+
+def _target_status(project: Project, selection: Selection, state: ManifestState) -> TargetStatus:
+    manifest = project.manifest(selection.target)
+    result = TargetStatus(
+        selection.target,
+        state,
+        digest=manifest_digest(manifest).hex(),
+        files=manifest.files,
+        bytes=manifest.bytes,
+    )
+    if selection.whole and manifest.shards:
+        _compare_large(project, manifest, result)
+        return result
+    wanted = project.entries(manifest, selection)
+    scan = scan_selected(project, selection, content_at=content_of(wanted))
+    find_left_out(project, scan, wanted)
+    scan.leave_unfilled(wanted)
+    compare(project, scan, wanted, result)
+    result.faults = [fault for fault in scan.faults if selection.matches(fault[0])]
+    result.added = sorted(
+        path
+        for path in (*scan.files, *scan.links, *_new_folders(scan, manifest))
+        if path not in wanted and selection.matches(path)
+    )
+    return result
+
+
+def _compare_large(project: Project, manifest: Manifest, result: TargetStatus) -> None:
+    """Compare the whole of a target with its manifest of shards, a shard at a time."""
+    known = agree(project, result.target, manifest)
+    scan = known.scan_rest(project, known.content_at)
+    find_left_out(project, scan, (path for some in known.parts() for path in some))
+    scan.leave_unfilled(path for some in known.parts() for path in some)
+    if len(scan.digests) < len(scan.files):
+        sized = [path for some in known.parts() for path in _as_large(scan, some)]
+        hash_files(project, scan, sized, tolerant=True)
+    extra = {*scan.files, *scan.links, *scan.empty_folders}
+    empty = set(scan.empty_folders)
+    counts: dict[str, Counter[bytes]] = {}
+    doubtful: list[str] = []
+    for some in known.parts():
+        _compare(scan, some, result)
+        extra.difference_update(some)
+        for folder, more in entries_by_folder(some, manifest).items():
+            counts.setdefault(folder, Counter()).update(more)
+        doubtful.extend(path for path, entry in some.items() if entry.dir and path not in empty)
+    result.faults = list(scan.faults)
+    result.added = sorted(extra - known.empty)
+    doubtful += (*extra, *result.modified, *result.deleted, *result.absent)
+    doubtful += (path for path, _ in scan.faults)
+    remember(project, scan, counts, doubtful)
+
+
+def _new_folders(scan: Scan, manifest: Manifest) -> list[str]:
+    return scan.empty_folders if manifest.kind == "dir" else []
+
+
+def compare(project: Project, scan: Scan, wanted: Entries, result: TargetStatus) -> None:
+    """Sort each entry into modified, deleted or absent, or none of these if it is as it should."""
+    hash_files(project, scan, _as_large(scan, wanted), tolerant=True)
+    _compare(scan, wanted, result)
+
+
+def _as_large(scan: Scan, wanted: Entries) -> list[str]:
+    """Return the files that have the size of their entry: others need not be read."""
+    return [
+        path
+        for path, entry in wanted.items()
+        if (found := scan.files.get(path)) is not None and found.st_size == entry.size
+    ]
+
+
+def _compare(scan: Scan, wanted: Entries, result: TargetStatus) -> None:
+    for path, entry in wanted.items():
+        if path in scan.files:
+            if not _as_entry(scan, path, entry):
+                result.modified.append(path)
+        elif path in scan.links:
+            if scan.links[path] != entry.symlink:
+                result.modified.append(path)
+        elif path in scan.folders:
+            if not entry.dir:
+                result.modified.append(path)
+        elif scan.vanished(path):
+            result.deleted.append(path)
+        else:
+            result.absent.append(path)
+            result.absent_bytes += entry.bytes
+
+
+def _as_entry(scan: Scan, path: str, entry: Entry) -> bool:
+    # Another size is another content: such a file was not read.
+    return path in scan.digests and file_entry(scan, path) == entry

@@ -1,0 +1,360 @@
+"""Which folders of a large target are as its manifest says, without a look at their entries.
+
+Whoever finds that a folder has exactly what the manifest has there, remembers a glance of it: what
+the folder looked like, and how many entries each shard has in it. As long as the folder looks the
+same and the manifest has the same shards, its entries need not be known. A shard all of whose
+entries lie in such folders is not loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from msgspec import structs
+
+from dvtool.format.manifest import Built, Entries, Manifest, ShardRef, check_nesting, nested
+from dvtool.format.paths import folder_of, folders_above
+from dvtool.project.parts import Project, workspace_path
+from dvtool.store.local import LocalStore
+from dvtool.workspace.folder_state import looks_at
+from dvtool.workspace.scan import ContentAt, Scan, content_of, scan_rest
+from dvtool.workspace.statcache import Glance
+
+KEY_SIZE_BYTES = 16
+
+
+@dataclass(slots=True)
+class Agreement:
+    """What of a target is as the manifest says. Folders are relative to the target, "" itself."""
+
+    target: str
+    manifest: Manifest
+    store: LocalStore
+    same: dict[str, Glance] = field(default_factory=dict)
+    """The folders whose own entries are as the manifest says."""
+    partial: dict[bytes, ShardRef] = field(default_factory=dict)
+    """The shards that have entries elsewhere too, by `key_of`. They are in the store."""
+
+    _wanted: Entries | None = None
+    _content_at: ContentAt | None = None
+
+    @property
+    def wanted(self) -> Entries:
+        """The entries that are not in folders known to be the same. Asked for, these stay so."""
+        if self._wanted is None:
+            wanted: Entries = {}
+            for some in self.parts():
+                wanted.update(some)
+            self._wanted = wanted
+        return self._wanted
+
+    def parts(self) -> Iterator[Entries]:
+        """Yield `wanted` a shard at a time, so that of a large target not all is held."""
+        if self._wanted is not None:
+            yield self._wanted
+            return
+        for ref in self.partial.values():
+            yield {
+                path: entry
+                for path, entry in self.store.load_shard(ref).items()
+                if folder_of(path) not in self.same
+            }
+
+    def content_at(self, path: str) -> bool:
+        """Whether the manifest has content at a path outside of the folders known to be the same.
+
+        It is asked for symlinks alone; the first one costs a look at all that is `wanted`.
+        """
+        if self._content_at is None:
+            self._content_at = content_of(self.wanted)
+        return self._content_at(path)
+
+    @property
+    def empty(self) -> set[str]:
+        """The entries that are empty folders, in folders known to be the same."""
+        return {
+            f"{folder}/{name}" if folder else name
+            for folder, glance in self.same.items()
+            for name in glance.empty
+        }
+
+    def check_nesting(self, project: Project) -> None:
+        """Raise a ManifestError for a path below another entry, be either known to be the same."""
+        check_nesting(self.wanted, self.target)
+        above = folders_above(self.wanted)
+        inside = [folder for folder, glance in self.same.items() if glance.entries]
+        alone = (folders_above(inside) | set(inside)) & self.wanted.keys() | above & self.empty
+        for folder in above - self.same.keys():
+            here = self.same.get(folder_of(folder))
+            if here is None or folder.rpartition("/")[2] in here.folders:
+                continue
+            # New, or else an entry: what is in a folder that is the same is in the manifest.
+            found = project.workspace.stat(workspace_path(self.target, folder))
+            if found is not None and not stat.S_ISDIR(found.st_mode):
+                alone.add(folder)
+        if alone:
+            raise nested(self.target, min(alone))
+
+    def scan_rest(self, project: Project, content_at: ContentAt | None) -> Scan:
+        """Look at all that is not in folders known to be the same."""
+        filled = self._filled()
+        for folder in [one for one, glance in self.same.items() if one and not glance.entries]:
+            # It may be an entry itself, and not, or only by ignore rules of now, be empty.
+            if folder not in filled:
+                del self.same[folder]
+        scan = scan_rest(
+            project,
+            self.target,
+            self.starts(),
+            self.same,
+            content_at=content_at,
+        )
+        if scan.left_out and scan.empty_folders:
+            # Rules may leave out all that a folder has, also what is tracked, and not looked at.
+            scan.empty_folders = [path for path in scan.empty_folders if path not in filled]
+        return scan
+
+    def _filled(self) -> set[str]:
+        """Return the folders above those known to be the same that have entries."""
+        filled: set[str] = set()
+        for folder, glance in self.same.items():
+            while folder and glance.entries:
+                folder = folder_of(folder)
+                filled.add(folder)
+        return filled
+
+    def starts(self) -> Iterator[str]:
+        """Yield the folders from which the rest of the target is to be walked."""
+        if "" not in self.same:
+            yield ""
+        for folder in sorted(self.same):
+            prefix = folder + "/" if folder else ""
+            for name in self.same[folder].folders:
+                if prefix + name not in self.same:
+                    yield prefix + name
+
+
+def agree(
+    project: Project,
+    target: str,
+    manifest: Manifest,
+    *,
+    before: Manifest | None = None,
+    tracked: bool = False,
+) -> Agreement:
+    """Work out what of a target is as its manifest (one of shards) says; with one look at it.
+
+    What is remembered of another manifest, that of `before`, counts where the two say the same.
+    With `tracked`, only folders count all of whose entries are tracked.
+    """
+    shards = _keys(manifest)
+    others = _keys(before) if before is not None else shards
+    glances = project.statcache.glances(target)
+    known = {
+        folder[len(target) + 1 :]: glance
+        for folder, glance in glances.items()
+        if (shards >= glance.entries.keys() or others >= glance.entries.keys())
+        and (glance.tracked or not tracked)
+    }
+    folders = sorted(known)
+    places = [f"{target}/{folder}" if folder else target for folder in folders]
+    sizes = [sum(known[one].entries.values()) + len(known[one].folders) + 1 for one in folders]
+    looks = looks_at(project.root, places, sizes)
+    found = Agreement(target, manifest, project.store)
+    found.same = {
+        one: known[one] for one, look in zip(folders, looks, strict=True) if look == known[one].look
+    }
+    unseen = [place for place, look in zip(places, looks, strict=True) if look is None]
+    _forget_gone(project, [*unseen, *(glances.keys() - set(places))])
+    if before is not None:
+        _turn(project, found, before)
+    _settle(project, found)
+    return found
+
+
+def _turn(project: Project, found: Agreement, before: Manifest) -> None:
+    """Of the folders that are as `before` says, keep those of which the manifest says the same."""
+    keys, olds = _keys(found.manifest), _keys(before)
+    moved = [folder for folder, one in found.same.items() if not keys.issuperset(one.entries)]
+    if not moved:
+        return
+    gone = [ref for ref in before.shards if key_of(ref) not in keys]
+    come = [ref for ref in found.manifest.shards if key_of(ref) not in olds]
+    project.store.need_shards([*gone, *come])
+    old = _by_folder(project.store, gone)
+    new = _by_folder(project.store, come)
+    turned = {}
+    for folder in moved:
+        glance = found.same.pop(folder)
+        entries = new.get(folder, {})
+        if old.get(folder, {}) == entries:
+            counts = {key: count for key, count in glance.entries.items() if key in keys}
+            counts |= entries_by_folder(entries, found.manifest).get(folder, {})
+            turned[folder] = structs.replace(glance, entries=counts)
+    found.same |= turned
+    _save(project, found.target, turned)
+
+
+def _by_folder(store: LocalStore, refs: Iterable[ShardRef]) -> dict[str, Entries]:
+    folders: dict[str, Entries] = {}
+    for ref in refs:
+        for path, entry in store.load_shard(ref).items():
+            folders.setdefault(folder_of(path), {})[path] = entry
+    return folders
+
+
+def agreeing(
+    project: Project, target: str, manifest: Manifest, before: Manifest | None
+) -> Agreement | None:
+    """As `agree`, of what is tracked; None if the manifest is a small one, or no folder agrees."""
+    if not manifest.shards:
+        return None
+    known = agree(project, target, manifest, before=before, tracked=True)
+    return known if known.same else None
+
+
+def _forget_gone(project: Project, places: Iterable[str]) -> None:
+    """Forget those of the folders that are there no more: each new name would add to what is kept.
+
+    Others, as of another branch, may come to be of use again.
+    """
+    gone = [place for place in places if not os.path.isdir(project.absolute(place))]
+    if gone:
+        project.statcache.forget_glances(gone)
+
+
+def _settle(project: Project, found: Agreement) -> None:
+    """Find the shards that have entries elsewhere, until nothing contradicts what is the same."""
+    shards = {key_of(ref): ref for ref in found.manifest.shards}
+    while True:
+        inside: Counter[bytes] = Counter()
+        for glance in found.same.values():
+            inside.update(glance.entries)
+        short = {
+            key: ref
+            for key, ref in shards.items()
+            if inside[key] != ref.files and key not in found.partial
+        }
+        if not short:
+            return
+        project.store.need_shards(short.values())
+        found.partial.update(short)
+        for key, ref in short.items() if found.same else ():
+            entries = project.store.load_shard(ref)
+            for folder, count in Counter(map(folder_of, entries)).items():
+                here = found.same.get(folder)
+                if here is not None and here.entries.get(key) != count:
+                    del found.same[folder]
+
+
+def leave_out(project: Project, found: Agreement, folders: Iterable[str]) -> None:
+    """Count folders as not the same, whatever they look like."""
+    for folder in folders:
+        found.same.pop(folder, None)
+    _settle(project, found)
+
+
+def remember(
+    project: Project,
+    scan: Scan,
+    counts: Mapping[str, Mapping[bytes, int]],
+    doubtful: Iterable[str],
+    *,
+    stored: Container[str] = (),
+) -> None:
+    """Remember the folders of a scan in which everything is as the manifest says.
+
+    `counts` are `entries_by_folder` of all that the manifest has in the folders of the scan;
+    `doubtful` those paths, of it or of the scan, that are not, or not known to be, as it says.
+    What is `stored` has just become so, and tracked, whatever the scan has that was seen of it.
+    """
+    out = {folder_of(path) for path in doubtful}
+    tracked = dict.fromkeys(scan.looks, True)
+    for path, found in scan.files.items():
+        seen = scan.seen.get(path)
+        if seen is None:
+            if path not in stored:
+                out.add(folder_of(path))
+        elif not seen.matches(found):
+            out.add(folder_of(path))
+        elif not seen.tracked and path not in stored:
+            tracked[folder_of(path)] = False
+    for path in (*scan.links, *scan.empty_folders):
+        seen = scan.seen.get(path)
+        if (seen is None or not seen.tracked) and path not in stored:
+            tracked[folder_of(path)] = False
+    empty: dict[str, list[str]] = {}
+    for path in scan.empty_folders:
+        empty.setdefault(folder_of(path), []).append(path.rpartition("/")[2])
+    _save(
+        project,
+        scan.target,
+        {
+            folder: Glance(
+                look, dict(counts.get(folder, {})), names, empty.get(folder, []), tracked[folder]
+            )
+            for folder, (look, names) in scan.looks.items()
+            if folder not in out
+        },
+    )
+
+
+def carry_over(project: Project, found: Agreement, changed: Container[str], built: Built) -> None:
+    """Remember the folders that were the same as the same in the next version of the manifest.
+
+    Their shards are others where something else in those changed. The folders `changed` themselves,
+    as those with empty folders in them can be, are not carried over.
+    """
+    manifest = built.manifest
+    keys = _keys(manifest)
+    moved = {
+        folder: glance
+        for folder, glance in found.same.items()
+        if folder not in changed and not keys.issuperset(glance.entries)
+    }
+    if not moved:
+        return
+    paths = [path for shard in built.shards for path in project.store.load_shard(shard.ref)]
+    counts = entries_by_folder([path for path in paths if folder_of(path) in moved], manifest)
+    glances = {
+        folder: structs.replace(
+            glance,
+            entries={key: count for key, count in glance.entries.items() if key in keys}
+            | counts.get(folder, {}),
+        )
+        for folder, glance in moved.items()
+    }
+    _save(project, found.target, glances)
+
+
+def _save(project: Project, target: str, glances: Mapping[str, Glance]) -> None:
+    """Remember folders of a target, given by their paths in it."""
+    if glances:
+        project.statcache.save_glances(
+            {f"{target}/{folder}" if folder else target: one for folder, one in glances.items()}
+        )
+
+
+def entries_by_folder(paths: Iterable[str], manifest: Manifest) -> dict[str, Counter[bytes]]:
+    """Return folder -> how many of the paths, all entries of the manifest, each shard has there."""
+    firsts = [ref.first for ref in manifest.shards]
+    keys = [key_of(ref) for ref in manifest.shards]
+    counts: dict[str, Counter[bytes]] = {}
+    for path in paths:
+        key = keys[bisect_right(firsts, path) - 1]
+        counts.setdefault(folder_of(path), Counter())[key] += 1
+    return counts
+
+
+def _keys(manifest: Manifest) -> set[bytes]:
+    return {key_of(ref) for ref in manifest.shards}
+
+
+def key_of(ref: ShardRef) -> bytes:
+    """Return what stands for a shard in a glance."""
+    return ref.digest[:KEY_SIZE_BYTES]

@@ -1,0 +1,146 @@
+"""One look at a folder: what lies in it, by names and stats, as one digest. Nothing is read.
+
+Two equal looks mean that every file of the folder still has the stat it had. Many folders are
+looked at by two processes, since Python does so with one core only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from array import array
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from typing import BinaryIO, NoReturn
+
+import msgspec
+
+from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, hasher
+from dvtool.system.workers import can_fork, uninterrupted
+from dvtool.workspace.opener import Opener
+
+PARALLEL_MIN_NAMES = 4_000
+"""Below this a second process costs more than it saves."""
+_NOTHING = bytes(DIGEST_SIZE_BYTES)
+_NAME = attrgetter("name")
+_COLUMNS = (
+    ("q", attrgetter("st_mtime_ns")),
+    ("q", attrgetter("st_ctime_ns")),
+    ("q", attrgetter("st_size")),
+    ("Q", attrgetter("st_ino")),
+)
+"""What `Seen.matches` compares. A symlink's own stat stands for where it points: that is fixed."""
+
+
+_modes: dict[int, int] = {}
+"""The few there are, each held once for all files: as an int of its own one takes 32 bytes."""
+
+
+class Stat(msgspec.Struct, frozen=True, gc=False):
+    """What of a file's stat tells its kind and whether it changed; a third of an os.stat_result."""
+
+    st_mode: int
+    st_ino: int
+    st_size: int
+    st_mtime_ns: int
+    st_ctime_ns: int
+
+
+def stat_of(found: os.stat_result) -> Stat:
+    """Return what counts of a stat."""
+    mode = _modes.setdefault(found.st_mode, found.st_mode)
+    return Stat(mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def look_of(entries: Sequence[os.DirEntry[str]]) -> Digest:
+    """Return the digest of a folder's entries, in the order in which the system lists them.
+
+    Folders in it count by their names alone. OSError if a file cannot be looked at.
+    """
+    folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    if folders:
+        entries = [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
+    stats = [entry.stat(follow_symlinks=False) for entry in entries]
+    names = "\0".join(map(_NAME, entries)).encode("utf-8", "surrogateescape")
+    whole = hasher(b"%d %d\n" % (len(stats), len(names)))
+    whole.update(names)
+    for kind, column in _COLUMNS:
+        whole.update(array(kind, map(column, stats)).tobytes())
+    whole.update("\0".join(sorted(folders)).encode("utf-8", "surrogateescape"))
+    return whole.digest()
+
+
+def looks_at(root: str, folders: Sequence[str], sizes: Sequence[int]) -> list[Digest | None]:
+    """Look at folders (paths below `root`, best sorted); None for one that cannot be looked at.
+
+    `sizes` says about how many names each has. No link is followed on the way.
+    """
+    at = _half(sizes)
+    if sum(sizes) < PARALLEL_MIN_NAMES or not 0 < at < len(folders) or not _may_fork():
+        return list(_each(root, folders))
+    with _other_process(root, folders[at:]) as answer:
+        mine = list(_each(root, folders[:at]))
+        data = answer.read()
+    step = DIGEST_SIZE_BYTES
+    theirs = [data[place : place + step] for place in range(0, len(data) - step + 1, step)]
+    rest = _each(root, folders[at + len(theirs) :])  # none, unless the other process was killed
+    return [*mine, *(one if one != _NOTHING else None for one in theirs), *rest]
+
+
+def _each(root: str, folders: Sequence[str]) -> Iterator[Digest | None]:
+    with Opener(root) as opener:
+        for folder in folders:
+            try:
+                with os.scandir(opener.folder(folder)) as found:
+                    entries = list(found)
+                look = look_of(entries)
+            except (OSError, OverflowError):
+                yield None
+            else:
+                yield look
+
+
+def _half(sizes: Sequence[int]) -> int:
+    """Return where to part a list so that both parts have about the same size."""
+    left = sum(sizes) // 2
+    for number, size in enumerate(sizes):
+        left -= size
+        if left < 0:
+            return number + (-left <= size // 2)
+    return len(sizes)
+
+
+def _may_fork() -> bool:
+    return can_fork() and len(os.sched_getaffinity(0)) > 1
+
+
+@contextlib.contextmanager
+def _other_process(root: str, folders: Sequence[str]) -> Iterator[BinaryIO]:
+    """Look at folders in a process of its own; yield what its answer is to be read from."""
+    read, write = os.pipe()
+    with uninterrupted():
+        child = os.fork()
+        if child == 0:
+            os.close(read)  # or it would wait for itself to read, had this process been killed
+            _answer(root, folders, write)
+    try:
+        os.close(write)
+        with open(read, "rb") as answer:
+            yield answer
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        os.waitpid(child, 0)
+
+
+def _answer(root: str, folders: Sequence[str], write: int) -> NoReturn:
+    """Do the other process's part, and end it: nothing else of this program may run there."""
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone decides
+        data = memoryview(b"".join([look or _NOTHING for look in _each(root, folders)]))
+        while data:
+            data = data[os.write(write, data) :]
+    finally:
+        os._exit(0)

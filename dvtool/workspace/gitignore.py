@@ -1,0 +1,105 @@
+"""The lines in .gitignore that keep git from tracking a target's data itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from dvtool.errors import SetupError, printable
+from dvtool.system.atomic import TEMP_PREFIX, make_folders
+from dvtool.workspace.files import Workspace
+from dvtool.workspace.opener import reason
+
+FILE = ".gitignore"
+SIZE_MAX_BYTES = 64 << 20
+UNFINISHED = f"{TEMP_PREFIX}[0-9]*-" + "[0-9a-f]" * 12
+"""What matches the names of unfinished files, for git."""
+
+
+def ignore_file(target: str) -> str:
+    """Return the `.gitignore` in which a target stands."""
+    return _place(target)[0]
+
+
+def ignore_target(workspace: Workspace, target: str) -> list[str]:
+    """See that the `.gitignore` beside a target names it; return that file's path."""
+    path, line = _place(target)
+    lines = _read(workspace, path)
+    if not any(_same(line, other) for other in lines):
+        _write(workspace, path, [*lines, line])
+    return [path]
+
+
+def refuse_unusable(workspace: Workspace, target: str) -> None:
+    """Raise the SetupError that `ignore_target` would, before anything else is written."""
+    _read(workspace, _place(target)[0])
+
+
+def hide_unfinished(git_dir: str) -> None:
+    """See that git, whose common folder this is, passes over what a crash leaves in worktrees.
+
+    That stands in this clone's `info/exclude`. Where it cannot be written, git shows such files.
+    """
+    path = os.path.join(git_dir, "info", "exclude")
+    line = UNFINISHED.encode()
+    text = b""
+    with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            text = file.read()
+        if line not in text.split(b"\n"):
+            make_folders(os.path.dirname(path))
+            # Added to, not replaced: it is the user's, and may be a link.
+            with open(path, "ab") as file:
+                file.write((b"" if text.endswith(b"\n") or not text else b"\n") + line + b"\n")
+
+
+def unignore_target(workspace: Workspace, target: str) -> list[str]:
+    """Take a target's line out again, and an emptied file away; return what was touched."""
+    path, line = _place(target)
+    lines = _read(workspace, path)
+    rest = [other for other in lines if not _same(line, other)]
+    if len(rest) == len(lines):
+        return []
+    if rest:
+        _write(workspace, path, rest)
+    else:
+        workspace.remove(path)
+    return [path]
+
+
+def escape(name: str) -> str:
+    """Return a gitignore pattern that matches exactly this name."""
+    escaped = "".join("\\" + char if char in "\\*?[" else char for char in name)
+    return escaped[:-1] + "\\ " if escaped.endswith(" ") else escaped
+
+
+def _place(target: str) -> tuple[str, str]:
+    folder, _, name = target.rpartition("/")
+    return (f"{folder}/{FILE}" if folder else FILE), "/" + escape(name)
+
+
+def _same(line: str, other: str) -> bool:
+    return line == other.removesuffix("\r")
+
+
+def _read(workspace: Workspace, path: str) -> list[str]:
+    """Return the lines of a `.gitignore`.
+
+    It may come with the repository from anybody, and its lines are staged: were a symlink
+    followed, they could be those of any file of the user's.
+    """
+    try:
+        data = workspace.read_bytes(path, size_max=SIZE_MAX_BYTES)
+    except OSError as error:
+        raise SetupError(
+            f"{printable(path)} cannot be used: {reason(error)}",
+            hint="put a file in its place, then repeat the command",
+        ) from error
+    text = (data or b"").decode("utf-8", "surrogateescape")
+    # Only "\n" ends a line for git; str.splitlines would cut a name at other characters too.
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def _write(workspace: Workspace, path: str, lines: list[str]) -> None:
+    text = "\n".join(lines) + "\n"
+    workspace.write_bytes(path, text.encode("utf-8", "surrogateescape"))

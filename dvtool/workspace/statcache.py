@@ -1,0 +1,298 @@
+"""path -> (stat, hash): files that look unchanged are not read again.
+
+One row a folder, so that reading a folder's files costs one look-up and a change rewrites one
+row. Disposable: a damaged or missing cache costs time, never correctness.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TypeAlias
+
+import msgspec
+
+from dvtool.format.digest import Digest, digest_of
+from dvtool.system.atomic import make_folders
+from dvtool.workspace.folder_state import Stat
+from dvtool.workspace.opener import Stamp
+
+VERSION = 1
+QUERY_BATCH = 900
+"""Below SQLite's oldest limit on the parameters of one statement, 999."""
+GLANCES = "CREATE TABLE IF NOT EXISTS glances (path TEXT PRIMARY KEY, glance BLOB) WITHOUT ROWID"
+"""Apart, since a cache that was made before there was this table gets it when it is opened."""
+TICK_NS = 10_000_000
+"""Kernels stamp files from a clock that moves in ticks of up to 10 ms."""
+WHOLE_SECOND_NS = 1_000_000_000
+_BELOW = "path = ? OR (path > ? AND path < ?)"
+"""Whether a path is at or below another; see `_below`."""
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class Seen(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A path as it was when it was last read or written. `digest` is empty for links, folders.
+
+    `tracked` says that add or checkout put it there: if it is missing now, the user deleted it;
+    a path that was never tracked here is only absent.
+    """
+
+    mtime_ns: int
+    ctime_ns: int
+    size: int
+    inode: int
+    executable: bool
+    digest: Digest
+    tracked: bool
+
+    def matches(self, found: Stat | os.stat_result) -> bool:
+        """Whether the file still has the stat it had when its digest was taken."""
+        return (
+            self.mtime_ns == found.st_mtime_ns
+            and self.size == found.st_size
+            and self.inode == found.st_ino
+            and self.ctime_ns == found.st_ctime_ns
+        )
+
+
+class Glance(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A folder that was seen to be as a manifest says: what `folder_state` showed of it then.
+
+    It stays true whatever happens later: a shard never changes, and a file whose stat is the same
+    has the same content. Only `tracked` may cease to be: the glance goes with what it was said of.
+    """
+
+    look: Digest
+    entries: dict[bytes, int]
+    """The first half of a shard's hash -> how many entries of that shard lie in the folder
+    itself."""
+    folders: list[str]
+    """The names of the folders in it."""
+    empty: list[str]
+    """Those of them that are entries themselves, since nothing was in them."""
+    tracked: bool
+    """Whether all of these entries count as tracked; see `Seen`."""
+
+
+SeenFolder: TypeAlias = dict[str, Seen]
+"""Name -> what was seen of it."""
+
+_decoder = msgspec.msgpack.Decoder(SeenFolder)
+_glance_decoder = msgspec.msgpack.Decoder(Glance)
+_UNREADABLE = (sqlite3.Error, OSError, msgspec.MsgspecError, TypeError, UnicodeDecodeError)
+"""What a damaged file raises; one flipped bit makes a text of a blob, or garbles a message."""
+
+
+def seen_file(
+    found: os.stat_result | Stamp | Stat,
+    digest: Digest,
+    *,
+    executable: bool,
+    read_at_ns: int,
+    tracked: bool,
+) -> Seen:
+    """Return what to remember of a file whose bytes had `digest` at `read_at_ns` (wall clock).
+
+    A file stamped in the very tick in which it was read could change again without its stamp
+    changing: it is remembered with no size that could match, and so read again ("racy", as git
+    calls it).
+    """
+    stamp = max(found.st_mtime_ns, found.st_ctime_ns)
+    coarse = stamp % WHOLE_SECOND_NS == 0
+    racy = stamp >= read_at_ns - (2 * WHOLE_SECOND_NS if coarse else TICK_NS)
+    return Seen(
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+        -1 if racy else found.st_size,
+        found.st_ino,
+        executable,
+        digest,
+        tracked,
+    )
+
+
+def seen_other(link: str = "", *, tracked: bool) -> Seen:
+    """Return what to remember of a symlink (where it points) or of an empty folder."""
+    return Seen(0, 0, -1, 0, False, link_digest(link) if link else b"", tracked)
+
+
+def link_digest(link: str) -> Digest:
+    """Return the digest by which a symlink's target is remembered."""
+    return digest_of(link.encode("utf-8", "surrogateescape"))
+
+
+def _below(path: str) -> tuple[str, str, str]:
+    return path, path + "/", path + "0"  # "0" is the character after "/"
+
+
+def now_ns() -> int:
+    """Return the wall clock that file stamps are compared with."""
+    return time.time_ns()
+
+
+class StatCache:
+    """The cache of one worktree. Every method works, without effect, when the file cannot."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+
+    def __enter__(self) -> StatCache:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def folder(self, path: str) -> SeenFolder:
+        """Return what is known of the names in one folder (relative to the worktree)."""
+        try:
+            row = (
+                self._connection()
+                .execute("SELECT seen FROM folders WHERE path = ?", (path,))
+                .fetchone()
+            )
+            return _decoder.decode(row[0]) if row else {}
+        except _UNREADABLE:
+            return {}
+
+    def folders_below(self, path: str) -> dict[str, SeenFolder]:
+        """Return the known folders at and below `path`."""
+        return dict(self.each_below(path))
+
+    def each_below(self, path: str) -> Iterator[tuple[str, SeenFolder]]:
+        """Yield the known folders at and below `path`, one at a time."""
+        try:
+            rows = self._connection().execute(
+                f"SELECT path, seen FROM folders WHERE {_BELOW}", _below(path)
+            )
+            for name, seen in rows:
+                yield name, _decoder.decode(seen)
+        except _UNREADABLE:
+            return
+
+    def paths_below(self, path: str) -> list[str]:
+        """Return which folders at and below `path` are known."""
+        try:
+            rows = self._connection().execute(
+                "SELECT path FROM folders WHERE path = ? OR (path > ? AND path < ?)",
+                (path, path + "/", path + "0"),
+            )
+            return [name for (name,) in rows]
+        except _UNREADABLE:
+            return []
+
+    def folders(self, paths: Iterable[str]) -> dict[str, SeenFolder]:
+        """Return those of these folders that are known."""
+        found: dict[str, SeenFolder] = {}
+        left = iter(sorted(set(paths)))
+        try:
+            while batch := list(islice(left, QUERY_BATCH)):
+                marks = ",".join("?" * len(batch))
+                rows = self._connection().execute(
+                    f"SELECT path, seen FROM folders WHERE path IN ({marks})", batch
+                )
+                found.update((name, _decoder.decode(seen)) for name, seen in rows)
+        except _UNREADABLE:
+            return {}
+        return found
+
+    def glances(self, path: str) -> dict[str, Glance]:
+        """Return what is remembered of the folders at and below `path`."""
+        try:
+            rows = self._connection().execute(
+                f"SELECT path, glance FROM glances WHERE {_BELOW}", _below(path)
+            )
+            return {name: _glance_decoder.decode(glance) for name, glance in rows}
+        except _UNREADABLE:
+            return {}
+
+    def save_glances(self, glances: Mapping[str, Glance]) -> None:
+        """Remember these folders as they were seen to agree with a manifest."""
+        with contextlib.suppress(*_UNREADABLE):
+            db = self._connection()
+            with db:
+                db.executemany(
+                    "INSERT OR REPLACE INTO glances VALUES (?, ?)",
+                    sorted((path, msgspec.msgpack.encode(one)) for path, one in glances.items()),
+                )
+
+    def forget_glances(self, paths: Iterable[str]) -> None:
+        """Forget how these folders agreed with a manifest."""
+        self._write([], [], paths)
+
+    def save(self, folders: Mapping[str, SeenFolder], *, lost: Collection[str] = ()) -> None:
+        """Replace what is known of these folders; an empty one is forgotten.
+
+        Those of them that have `lost` a name, and the empty ones, lose their glances as well.
+        """
+        gone = [path for path, seen in folders.items() if not seen]
+        self._write(
+            sorted((path, msgspec.msgpack.encode(seen)) for path, seen in folders.items() if seen),
+            gone,
+            {*gone, *lost},
+        )
+
+    def forget_below(self, path: str) -> None:
+        """Forget a folder and all below it."""
+        with contextlib.suppress(*_UNREADABLE):
+            db = self._connection()
+            with db:
+                for table in ("folders", "glances"):
+                    db.execute(f"DELETE FROM {table} WHERE {_BELOW}", _below(path))
+
+    def _write(
+        self, rows: list[tuple[str, bytes]], gone: Iterable[str], glances_gone: Iterable[str]
+    ) -> None:
+        with contextlib.suppress(*_UNREADABLE):
+            db = self._connection()
+            with db:
+                db.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?)", rows)
+                db.executemany("DELETE FROM folders WHERE path = ?", [(path,) for path in gone])
+                db.executemany(
+                    "DELETE FROM glances WHERE path = ?", [(path,) for path in glances_gone]
+                )
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            try:
+                self._db = self._open()
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                # SQLite's message may quote what is damaged, and then it is no text.
+                known = isinstance(error, sqlite3.DatabaseError)
+                if known and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+                    raise  # locked, or a full disk: what it knows is still good
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._path)
+                self._db = self._open()
+        return self._db
+
+    def _open(self) -> sqlite3.Connection:
+        make_folders(os.path.dirname(self._path))
+        db = sqlite3.connect(self._path, timeout=10)
+        try:
+            # It may be lost in a power cut, so no write waits for the disk.
+            db.execute("PRAGMA synchronous = OFF")
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version != VERSION:
+                with db:
+                    db.execute("DROP TABLE IF EXISTS folders")
+                    db.execute("DROP TABLE IF EXISTS glances")
+                    db.execute(
+                        "CREATE TABLE folders (path TEXT PRIMARY KEY, seen BLOB) WITHOUT ROWID"
+                    )
+                    db.execute(f"PRAGMA user_version = {VERSION}")
+            db.execute(GLANCES)
+        except BaseException:
+            db.close()
+            raise
+        return db

@@ -1,0 +1,139 @@
+"""Who may import whom: the rooms of the package in order, for the test and for docs/design.md.
+
+`python -m tests.layers` writes the tree and the table of docs/design.md anew.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+PROJECT = Path(__file__).parent.parent
+PACKAGE = PROJECT / "dvtool"
+DESIGN = PROJECT / "docs" / "design.md"
+BEGIN, END = "<!-- rooms: begin -->", "<!-- rooms: end -->"
+
+
+class Room(NamedTuple):
+    """A part of the package: what it is for, and the rooms from which its modules may import."""
+
+    name: str
+    purpose: str
+    above: tuple[str, ...]
+
+
+BASE = ("errors", "system")
+STORED = (*BASE, "format")
+OPENED = (*STORED, "git", "store", "workspace", "remotes.transports", "remotes", "jobs")
+VERBS = (*OPENED, "project")
+FACES = (*VERBS, "verbs", "hooks")
+
+ROOMS = (
+    Room("errors", "Every error that a user should read, with its exit code and next step.", ()),
+    Room(
+        "system",
+        "What the standard library lacks: durable files, bounded threads, worker processes, "
+        "progress, lazy imports.",
+        ("errors",),
+    ),
+    Room(
+        "format",
+        "The bytes of format 1, and what paths and globs mean in them. No disk, no git.",
+        BASE,
+    ),
+    Room("git", "One git repository, asked and changed by the git program.", STORED),
+    Room(
+        "remotes.transports",
+        "Kinds of places that hold objects under keys, behind one interface.",
+        STORED,
+    ),
+    Room("store", "Packs, shards and their index on this disk.", STORED),
+    Room(
+        "workspace",
+        "The user's files: walking, reading and writing them, and what is known unread.",
+        STORED,
+    ),
+    Room(
+        "remotes",
+        "What a remote holds, over any transport, and the proof that it does.",
+        (*STORED, "store", "remotes.transports"),
+    ),
+    Room(
+        "jobs",
+        "Batches of work and the engines that run them: files into packs, packs into files.",
+        (*STORED, "store", "workspace", "remotes.transports", "remotes"),
+    ),
+    Room(
+        "project",
+        "The parts of one opened repository: settings, locks, arguments, and which manifests "
+        "anyone needs.",
+        OPENED,
+    ),
+    Room("verbs", "What a user can do: one module or folder a verb.", VERBS),
+    Room("hooks", "What git runs, and putting it in place.", (*VERBS, "verbs")),
+    Room("repo", "The facade: one method a verb.", FACES),
+    Room("cli", "The command: a module a verb; it alone prints.", (*FACES, "repo")),
+)
+
+VERB_ORDER = (
+    ("read", "diff", "log", "describe", "fetch"),
+    ("add", "status", "checkout", "push", "drop", "edit", "copy", "export"),
+    ("resolve", "imports", "gc", "fsck", "clone", "record", "overlap", "doctor"),
+    ("resolving",),
+)
+"""A verb imports from the lines above its own, and within its line from none."""
+
+
+def room_of(module: str) -> Room | None:
+    """Return the room of a module, by the longest name that fits; None for the package itself."""
+    fitting = [room for room in ROOMS if module == room.name or module.startswith(room.name + ".")]
+    return max(fitting, key=lambda room: len(room.name), default=None)
+
+
+def tree() -> str:
+    """Return the rooms as a tree, each with its sentence and the names of its modules."""
+    lines = ["dvtool/"]
+    for room in ROOMS:
+        if (PACKAGE / f"{room.name}.py").is_file():
+            lines.append(f"  {room.name + '.py':<21}{room.purpose}")
+            continue
+        place = room.name.replace(".", "/")
+        lines.append(f"  {place + '/':<21}{room.purpose}")
+        lines.extend(f"      {line}" for line in textwrap.wrap("  ".join(_modules(place)), 100))
+    return "\n".join(["```", *lines, "```"])
+
+
+def _modules(place: str) -> list[str]:
+    places = {room.name.replace(".", "/") for room in ROOMS}
+    inner = {one for one in places if one.startswith(place + "/")}
+    names = []
+    for path in sorted((PACKAGE / place).rglob("*.py")):
+        folders = {
+            parent.relative_to(PACKAGE).as_posix()
+            for parent in path.parents[:-1]
+            if parent.is_relative_to(PACKAGE)
+        }
+        if path.name != "__init__.py" and not folders & inner:
+            names.append(path.relative_to(PACKAGE / place).with_suffix("").as_posix())
+    return names
+
+
+def table() -> str:
+    """Return who may import whom, as a table in Markdown."""
+    lines = ["| room | imports from |", "|---|---|"]
+    for room in ROOMS:
+        above = " ".join(f"`{name}`" for name in room.above) or "the standard library"
+        lines.append(f"| `{room.name}` | {above} |")
+    return "\n".join(lines)
+
+
+def in_design(text: str) -> str:
+    """Return the design's text with the table between its marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{tree()}\n\n{table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    DESIGN.write_text(in_design(DESIGN.read_text(encoding="utf-8")), encoding="utf-8")
