@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -77,15 +78,19 @@ def test_an_interrupted_copy_goes_on(
     source: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put = RemoteStore.put_pack
-    done: list[bytes] = []
+    turns = itertools.count()
+    arrivals = threading.Semaphore(0)
+    two_are_there = threading.Event()
 
     def third_fails(self: RemoteStore, digest: bytes, file: object) -> object:
-        if len(done) == 2:
-            while len(list((tmp_path / "b/packs").glob("*/*"))) < 2:
-                time.sleep(0.01)  # the first two shall have arrived
+        if next(turns) >= 2:
+            assert two_are_there.wait(60)
             raise RemoteError("injected")
-        done.append(digest)
-        return put(self, digest, file)  # type: ignore[arg-type]
+        info = put(self, digest, file)  # type: ignore[arg-type]
+        if arrivals.acquire(blocking=False):
+            two_are_there.set()
+        arrivals.release()
+        return info
 
     (tmp_path / "b").mkdir()
     with source.repo() as repo:
