@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
@@ -63,17 +63,12 @@ KEPT_ENTRIES_MAX = 32_768
 """About 10 MB of entries stay in memory between two looks at them."""
 STALE_TEMP_S = 2 * 24 * 3600
 
-ShardSource: TypeAlias = Callable[[Sequence[ShardRef]], None]
-"""Brings shards into the store that are not here; raises a DvError if it cannot."""
-
 
 class LocalStore:
     """Packs, shards and their index under one folder. Not shared between threads."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.shard_source: ShardSource | None = None
-        """Asked for the shards that are needed and not here; without one they are missing."""
         self._database: Database | None = None
         self._inherited: Database | None = None
         self._shards_kept: dict[ShardRef, tuple[Stamp | None, Entries]] = {}
@@ -480,15 +475,11 @@ class LocalStore:
             ) from error
         return shard_format.split_object(data, path)[0]
 
-    def need_shards(self, refs: Iterable[ShardRef]) -> None:
-        """See that these shards are here, got from the source, all at once, where they are not."""
-        absent = {ref.digest: ref for ref in refs if not self.has_shard(ref.digest)}
-        if absent and self.shard_source is not None:
-            self.shard_source(list(absent.values()))
-
     def load_shard(self, ref: ShardRef) -> Entries:
-        """Return the entries of a shard, checked; one that is not here comes from the source."""
-        self.need_shards([ref])
+        """Return the entries of a shard, checked, and keep them; MissingError if it is not here.
+
+        They are shared by all who ask, so nobody changes them.
+        """
         stamp = self._shard_stamp(ref)
         kept = self._shards_kept.get(ref)
         if stamp is None or kept is None or kept[0] != stamp:

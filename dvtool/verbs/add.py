@@ -194,9 +194,9 @@ def _agreement(project: Project, request: Request, before: Manifest | None) -> A
     known = agree(project, request.target, before, tracked=True)
     held = project.store.db.held_shards(ref.digest for ref in before.shards)
     unsure = [ref for ref in before.shards if ref.digest not in held]
-    project.store.need_shards(unsure)
+    project.shards.need(unsure)
     for ref in unsure:
-        entries = project.store.load_shard(ref)
+        entries = project.shards.load(ref)
         lacking = project.store.lacking(entry.digest for entry in entries.values() if entry.size)
         if lacking:
             folders = {
@@ -449,7 +449,7 @@ def _next(
     changes, old = _changes(project, scan, before, request, known)
     _count(result, changes, old)
     return _Step(
-        update(before, changes, project.store.load_shard),
+        update(before, changes, project.shards.load),
         left=[path for path in old if path not in changes and not _is_there(scan, path)],
         removed=[path for path, entry in changes.items() if entry is None],
         changed={folder_of(path) for path in changes},

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from dvtool.errors import InputError, ManifestError, UnsavedError, listing, printable
 from dvtool.format.compare import differing, shard_hashes
 from dvtool.format.digest import EMPTY, Digest
-from dvtool.format.manifest import SELF, Entries, Entry, Manifest, ShardRef, check_nesting
+from dvtool.format.manifest import SELF, Entries, Entry, Manifest, check_nesting
 from dvtool.format.paths import folder_of, folders_above
 from dvtool.format.selection import Selection
 from dvtool.format.spelling import collisions, too_long
@@ -176,10 +176,10 @@ def _only_before(
         return {}
     shared = shard_hashes(wanted)
     old = dict(before.entries or ())
-    refs = [ref for ref in project.shards(before, selection) if ref.blake3 not in shared]
-    project.store.need_shards(refs)
+    refs = [ref for ref in project.selected_shards(before, selection) if ref.blake3 not in shared]
+    project.shards.need(refs)
     for ref in refs:
-        old.update(project.store.load_shard(ref))
+        old.update(project.shards.load(ref))
     return old if selection.whole else {p: e for p, e in old.items() if selection.matches(p)}
 
 
@@ -338,14 +338,8 @@ def _changed(
     """Return what is wanted at each path that differs, and what the others have there."""
     want: dict[str, Entry | None] = {}
     known: dict[str, list[Entry]] = {}
-    store = project.store
-
-    def load(ref: ShardRef) -> Entries:
-        # No list is fetched for this; of those here it will be asked for again.
-        return (store.load_shard if store.has_shard(ref.digest) else store.held_shard)(ref)
-
     for old in olds:
-        before, after = differing(old, wanted, load)
+        before, after = differing(old, wanted, project.store.load_shard)  # no list is fetched
         for path in before.keys() | after.keys():
             if before.get(path) != after.get(path):
                 want[path] = after.get(path)
