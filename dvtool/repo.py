@@ -49,6 +49,8 @@ from dvtool.workspace.statcache import StatCache
 if TYPE_CHECKING:
     from dvtool.hooks import events as automations
     from dvtool.hooks.events import Automation, Synced
+    from dvtool.jobs import engine as engines
+    from dvtool.jobs.engine import Engine
     from dvtool.project import preserve as keeping
     from dvtool.project.preserve import Saved
     from dvtool.remotes import known as knowledge
@@ -81,6 +83,7 @@ else:
     publishing = later("dvtool.verbs.push.commits")
     repairing = later("dvtool.verbs.fsck.repair_store")
     resolving = later("dvtool.verbs.resolving")
+    engines = later("dvtool.jobs.engine")
     keeping = later("dvtool.project.preserve")
     add_ops = later("dvtool.verbs.add")
     checkout_ops = later("dvtool.verbs.checkout.plan")
@@ -199,10 +202,16 @@ class Repo:
         stage: bool = True,
         dereference: bool = False,
         jobs: int | None = None,
+        engine: Engine | None = None,
     ) -> list[add_ops.Added]:
-        """Snapshot files and folders; see `dvtool.verbs.add`."""
+        """Snapshot files and folders; see `dvtool.verbs.add`.
+
+        The files are read by `engine`, or by at most so many `jobs`, processes of this machine.
+        """
         require_worktree(self.project.git)
         self.settings.require_init()
+        if engine is None:
+            engine = engines.LocalPool(jobs or self.project.config.number("core.jobs") or None)
         requests = add_ops.plan(self.project, [self.paths.relative(path) for path in paths])
         with self.project.lock():
             resolving.refuse_conflicted(self.project, [one.target for one in requests])
@@ -213,7 +222,7 @@ class Repo:
                     untrack=untrack,
                     stage=stage,
                     dereference=dereference,
-                    jobs=jobs or self.project.config.number("core.jobs") or None,
+                    engine=engine,
                 )
                 for request in requests
             ]

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
 from dvtool.errors import BusyError, CorruptError, MissingError
 from dvtool.format.digest import EMPTY, Digest, digest_of, hasher
@@ -70,7 +70,6 @@ class LocalStore:
     def __init__(self, path: str) -> None:
         self.path = path
         self._database: Database | None = None
-        self._inherited: Database | None = None
         self._shards_kept: dict[ShardRef, tuple[Stamp | None, Entries]] = {}
         """Those used last stand last."""
 
@@ -422,14 +421,6 @@ class LocalStore:
             lists[recipe.digest] = recipe.chunks
         return lists
 
-    def separate(self) -> None:
-        """In a process just forked: use an index opened anew, and let the inherited one be.
-
-        SQLite's connections must not be used, nor closed, by another process than their own.
-        """
-        self._inherited = self._database
-        self._database = None
-
     def reader(self) -> ContentReader:
         """Return a reader of file contents; use it as a context manager."""
         return ContentReader(self)
@@ -513,6 +504,17 @@ class LocalStore:
         return decode_shard(self.shard_text(ref.digest), ref)
 
 
+class Whereabouts(NamedTuple):
+    """Where contents lie in a store: packs by number, the place of each chunk, chunks by content.
+
+    It pickles. A pack that was written anew since is looked up in the index.
+    """
+
+    packs: dict[int, RemotePack]
+    places: dict[Digest, tuple[int, Placement]]
+    chunks: dict[Digest, tuple[Digest, ...]]
+
+
 class ContentReader:
     """Reads file contents out of packs; what it yields was checked against the file's hash."""
 
@@ -561,9 +563,16 @@ class ContentReader:
         self._packs = db.packs()
         return sorted(wanted, key=self._position)
 
-    def separate(self) -> None:
-        """Make this copy of a prepared reader, in a process just forked, fit to be used there."""
-        self._store.separate()
+    def whereabouts(self, digests: Iterable[Digest]) -> Whereabouts:
+        """Return where prepared contents lie, for a reader of the same store in any process."""
+        chunks = {digest: self._chunks[digest] for digest in digests if digest != EMPTY}
+        places = {chunk: self._places[chunk] for parts in chunks.values() for chunk in parts}
+        packs = {number: self._pack(number) for number, _ in places.values()}
+        return Whereabouts(packs, places, chunks)
+
+    def know(self, whereabouts: Whereabouts) -> None:
+        """Take contents as prepared, as another reader of this store did; no index is asked."""
+        self._packs, self._places, self._chunks = whereabouts
 
     def prepare_recipe(self, recipe: Recipe) -> None:
         """Look up a file by a recipe that the index does not have yet."""

@@ -20,7 +20,8 @@ from dvtool.format.manifest import SELF, Entries, Entry, Manifest, check_nesting
 from dvtool.format.paths import folder_of, folders_above
 from dvtool.format.selection import Selection
 from dvtool.format.spelling import collisions, too_long
-from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_new
+from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_pieces
 from dvtool.project.parts import Project, workspace_path
 from dvtool.project.preserve import Saved, save_files
 from dvtool.store.local import ContentReader
@@ -484,7 +485,7 @@ def lacks_content(project: Project, todo: Plan) -> bool:
 # --- doing it -------------------------------------------------------------------------------
 
 
-def apply(project: Project, todo: Plan) -> CheckedOut:
+def apply(project: Project, todo: Plan, *, engine: Engine = LOCAL_POOL) -> CheckedOut:
     """Carry out a plan: remove, then write, then remember what is now on the disk.
 
     Of many files a run is written at a time, once all the contents of all runs were looked up.
@@ -494,9 +495,9 @@ def apply(project: Project, todo: Plan) -> CheckedOut:
         for run in _runs(todo):
             files = _looked_up(todo, reader, run)
         if len(todo.write) <= RUN_FILES_MAX:
-            return _apply(project, todo, reader, [files])
+            return _apply(project, todo, reader, [files], engine)
         again = (_looked_up(todo, reader, run) for run in _runs(todo))
-        return _apply(project, todo, reader, again)
+        return _apply(project, todo, reader, again, engine)
 
 
 def _runs(todo: Plan) -> Iterator[_ByContent]:
@@ -547,7 +548,11 @@ _ToWrite: TypeAlias = Sequence[tuple[Digest, Sequence[tuple[str, Entry]]]]
 
 
 def _apply(
-    project: Project, todo: Plan, reader: ContentReader, runs: Iterable[_ToWrite]
+    project: Project,
+    todo: Plan,
+    reader: ContentReader,
+    runs: Iterable[_ToWrite],
+    engine: Engine,
 ) -> CheckedOut:
     sweep(project, todo.scan)
     for path in todo.remove:
@@ -564,7 +569,7 @@ def _apply(
     written: _Written = {}
     for files in runs:
         before, written = written, {}
-        _write_files(project, todo, reader, files, written)
+        _write_files(project, todo, reader, files, written, engine)
         # Not at once: what is as young as the clock's last tick would have to be read again.
         save_each_seen(project, todo.target, _seen_written(todo, before))
     project.progress.finish()
@@ -594,9 +599,10 @@ def _write_files(
     reader: ContentReader,
     files: _ToWrite,
     written: _Written,
+    engine: Engine,
 ) -> None:
     """Write what is new first, then, one by one, what has to be looked at before it is replaced."""
-    left = list(_write_new(project, todo, reader, files, written))
+    left = list(_write_new(project, todo, reader, files, written, engine))
     for path, entry in left:
         place = workspace_path(todo.target, path)
         fill = _filler(project, todo, reader, path, entry)
@@ -605,7 +611,12 @@ def _write_files(
 
 
 def _write_new(
-    project: Project, todo: Plan, reader: ContentReader, files: _ToWrite, written: _Written
+    project: Project,
+    todo: Plan,
+    reader: ContentReader,
+    files: _ToWrite,
+    written: _Written,
+    engine: Engine,
 ) -> Iterator[tuple[str, Entry]]:
     """Write the files that nothing was in the place of; yield all others, also those that failed.
 
@@ -622,7 +633,7 @@ def _write_new(
                 place = workspace_path(todo.target, path)
                 pieces.append(Piece(place, digest, entry.size, entry.exec))
     skip = len(todo.target) + 1
-    for batch, stamps in write_new(project.workspace, reader, pieces):
+    for batch, stamps in write_pieces(engine, project.root, project.store, reader, pieces):
         size = 0
         for piece, stamp in zip(batch, stamps, strict=True):
             path = piece.place[skip:] or SELF
