@@ -18,7 +18,6 @@ from dvtool.errors import (
     DvError,
     ManifestError,
     MissingError,
-    RemoteError,
     SetupError,
     UsageError,
     listing,
@@ -40,6 +39,7 @@ from dvtool.git import Git
 from dvtool.project.arguments import Arguments
 from dvtool.project.parts import Project, refuse_overlap, require_worktree, workspace_path
 from dvtool.project.settings import Settings, load_config
+from dvtool.project.shards import ShardSource
 from dvtool.store.local import LocalStore
 from dvtool.system.lazy import later
 from dvtool.system.progress import SILENT, Progress
@@ -49,6 +49,8 @@ from dvtool.workspace.statcache import StatCache
 if TYPE_CHECKING:
     from dvtool.hooks import events as automations
     from dvtool.hooks.events import Automation, Synced
+    from dvtool.jobs import engine as engines
+    from dvtool.jobs.engine import Engine
     from dvtool.project import preserve as keeping
     from dvtool.project.preserve import Saved
     from dvtool.remotes import known as knowledge
@@ -81,6 +83,7 @@ else:
     publishing = later("dvtool.verbs.push.commits")
     repairing = later("dvtool.verbs.fsck.repair_store")
     resolving = later("dvtool.verbs.resolving")
+    engines = later("dvtool.jobs.engine")
     keeping = later("dvtool.project.preserve")
     add_ops = later("dvtool.verbs.add")
     checkout_ops = later("dvtool.verbs.checkout.plan")
@@ -131,7 +134,7 @@ class Repo:
         self.project = project
         self.settings = Settings(project, cwd, environ or {})
         self.paths = Arguments(project, cwd)
-        project.store.shard_source = partial(self._fetch_shards, None)
+        project.shards = ShardSource(project.store, self._fetch_shards)
 
     @cached_property
     def automation(self) -> Automation:
@@ -156,11 +159,13 @@ class Repo:
                 root = cwd = os.path.join(git.git_dir, "dv", NO_WORKTREE)
             config = load_config(git, root, environ or {})
             place = config.text("store.path") or os.path.join(git.common_dir, "dv")
+            store = LocalStore(os.path.join(root, os.path.expanduser(place)))
             project = Project(
                 git=git,
                 config=config,
                 workspace=Workspace(root),
-                store=LocalStore(os.path.join(root, os.path.expanduser(place))),
+                store=store,
+                shards=ShardSource(store),
                 statcache=StatCache(os.path.join(git.git_dir, "dv", "statcache.db")),
                 progress=progress,
             )
@@ -183,29 +188,9 @@ class Repo:
         self.project.statcache.close()
         self.project.git.close()
 
-    # --- lists of files -------------------------------------------------------------------
-
     def _fetch_shards(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
         """Fetch shards, from the default remote unless one is named, as they are needed."""
-        try:
-            fetch_ops.fetch_shards(self.project, self.settings.open_remotes(remote), refs)
-        except (SetupError, MissingError, RemoteError) as error:
-            raise MissingError(
-                f"{len(refs):,} of the lists of files of large manifests are not here, and they "
-                f"cannot be fetched: {error}",
-                hint=error.hint or "see that the remote can be reached, then repeat the command",
-            ) from error
-
-    @contextlib.contextmanager
-    def _shards_from(self, remote: str | None, *, fetch: bool = True) -> Iterator[None]:
-        """Let missing shards come from this remote meanwhile, or (without `fetch`) from nowhere."""
-        store = self.project.store
-        before = store.shard_source
-        store.shard_source = partial(self._fetch_shards, remote) if fetch else None
-        try:
-            yield
-        finally:
-            store.shard_source = before
+        fetch_ops.fetch_shards(self.project, self.settings.open_remotes(remote), refs)
 
     # --- verbs on the workspace -----------------------------------------------------------
 
@@ -217,10 +202,16 @@ class Repo:
         stage: bool = True,
         dereference: bool = False,
         jobs: int | None = None,
+        engine: Engine | None = None,
     ) -> list[add_ops.Added]:
-        """Snapshot files and folders; see `dvtool.verbs.add`."""
+        """Snapshot files and folders; see `dvtool.verbs.add`.
+
+        The files are read by `engine`, or by at most so many `jobs`, processes of this machine.
+        """
         require_worktree(self.project.git)
         self.settings.require_init()
+        if engine is None:
+            engine = engines.LocalPool(jobs or self.project.config.number("core.jobs") or None)
         requests = add_ops.plan(self.project, [self.paths.relative(path) for path in paths])
         with self.project.lock():
             resolving.refuse_conflicted(self.project, [one.target for one in requests])
@@ -231,7 +222,7 @@ class Repo:
                     untrack=untrack,
                     stage=stage,
                     dereference=dereference,
-                    jobs=jobs or self.project.config.number("core.jobs") or None,
+                    engine=engine,
                 )
                 for request in requests
             ]
@@ -270,8 +261,9 @@ class Repo:
 
         Content that is missing is fetched from the default remote first, unless `fetch` is False.
         """
-        with self.project.lock(), self._shards_from(None, fetch=fetch):
-            return self._restore(rev, paths, force=force, remote=None, fetch=fetch)
+        project = self.project.with_shards_from(None, fetch=fetch)
+        with project.lock():
+            return self._restore(project, rev, paths, force=force, remote=None, fetch=fetch)
 
     def rm(
         self, paths: Sequence[str], *, data: bool = False, force: bool = False
@@ -352,8 +344,7 @@ class Repo:
         uploaded too, unless a push, from here or from another clone, proved that before.
         """
         store, tips, taken = self._to_push(remote, revs, every=every, paths=paths)
-        with self._shards_from(None if self.project.config.default_remote() else remote):
-            return publishing.push(self.project, store, tips, taken)
+        return publishing.push(self._pushing(remote), store, tips, taken)
 
     def plan_push(
         self,
@@ -365,8 +356,13 @@ class Repo:
     ) -> publishing.PushPlan:
         """Say what `push` would upload, and what that takes; the remote is only asked."""
         store, _, taken = self._to_push(remote, revs, every=every, paths=paths)
-        with self._shards_from(None if self.project.config.default_remote() else remote):
-            return publishing.plan(self.project, store, taken)
+        return publishing.plan(self._pushing(remote), store, taken)
+
+    def _pushing(self, remote: str | None) -> Project:
+        """Return the project whose missing shards come from the default remote, if there is one."""
+        return self.project.with_shards_from(
+            None if self.project.config.default_remote() else remote
+        )
 
     def _to_push(
         self, remote: str | None, revs: Sequence[str], *, every: bool, paths: Sequence[str]
@@ -436,8 +432,9 @@ class Repo:
         force: bool = False,
     ) -> Restored:
         """Fetch what the workspace lacks, then check it out."""
-        with self.project.lock(), self._shards_from(remote):
-            return self._restore(rev, paths, force=force, remote=remote, fetch=True)
+        project = self.project.with_shards_from(remote)
+        with project.lock():
+            return self._restore(project, rev, paths, force=force, remote=remote, fetch=True)
 
     def plan_pull(
         self,
@@ -448,22 +445,21 @@ class Repo:
         force: bool = False,
     ) -> tuple[fetch_ops.Fetched, Estimate]:
         """Say what `pull` would download, and what that takes; the workspace stays as it is."""
-        with self._shards_from(remote):
-            _, wanted, plans = self._to_restore(rev, paths, force=force)
-            short = list(self._short(plans, wanted))
-            return fetch_ops.estimate(self.project, self.settings.open_remote(remote), short)
+        project = self.project.with_shards_from(remote)
+        _, wanted, plans = self._to_restore(project, rev, paths, force=force)
+        short = list(self._short(project, plans, wanted))
+        return fetch_ops.estimate(project, self.settings.open_remote(remote), short)
 
     def _to_restore(
-        self, rev: str | None, paths: Sequence[str], *, force: bool
+        self, project: Project, rev: str | None, paths: Sequence[str], *, force: bool
     ) -> tuple[str | None, list[Part], list[checkout_ops.Plan]]:
         """Return the commit, the manifests as far as selected, and what checking out will do."""
-        project = self.project
         commit = project.git.resolve(rev) if rev else None
         manifests = project.manifests_at(commit) if commit else next(self._manifests_of(()))
         selections = self.paths.selections(sorted(manifests), paths)
         refuse_overlap([*project.targets(), *(s.target for s in selections)])
         wanted = [Part(manifests[s.target], s) for s in selections]
-        plans = [self._plan(commit, one) for one in wanted]
+        plans = [self._plan(project, commit, one) for one in wanted]
         checkout_ops.refuse_losses(plans, force=force)
         return commit, wanted, plans
 
@@ -494,6 +490,7 @@ class Repo:
 
     def _restore(
         self,
+        project: Project,
         rev: str | None,
         paths: Sequence[str],
         *,
@@ -501,28 +498,28 @@ class Repo:
         remote: str | None,
         fetch: bool,
     ) -> Restored:
-        project = self.project
-        commit, wanted, plans = self._to_restore(rev, paths, force=force)
+        commit, wanted, plans = self._to_restore(project, rev, paths, force=force)
         if commit is not None:
             project.git.refuse_if_index_is_locked()
-        fetched = self._fetch_for(plans, wanted, remote=remote, fetch=fetch)
+        fetched = self._fetch_for(project, plans, wanted, remote=remote, fetch=fetch)
         saved = checkout_ops.save_unsaved(project, plans) if force else []
         done = []
         for plan, one in zip(plans, wanted, strict=True):
             done.append(checkout_ops.apply(project, plan))
             if commit is not None:
-                self._put_manifest(commit, one)
+                self._put_manifest(project, commit, one)
         return Restored(tuple(done), tuple(saved), fetched)
 
-    def _plan(self, commit: str | None, one: Part) -> checkout_ops.Plan:
+    def _plan(self, project: Project, commit: str | None, one: Part) -> checkout_ops.Plan:
         target = one.selection.target
         before = None
-        if commit is not None and self.project.manifest_text(target) is not None:
-            before = self.project.manifest(target)
-        return checkout_ops.plan(self.project, one.selection, one.manifest, before=before)
+        if commit is not None and project.manifest_text(target) is not None:
+            before = project.manifest(target)
+        return checkout_ops.plan(project, one.selection, one.manifest, before=before)
 
     def _fetch_for(
         self,
+        project: Project,
         plans: Sequence[checkout_ops.Plan],
         wanted: Sequence[Part],
         *,
@@ -530,40 +527,40 @@ class Repo:
         fetch: bool,
     ) -> fetch_ops.Fetched | None:
         """Get what the plans need and the store lacks."""
-        short = list(self._short(plans, wanted))
+        short = list(self._short(project, plans, wanted))
         if not short:
             return None
-        configured = self.project.config.remotes()
+        configured = project.config.remotes()
         if not fetch or not (remote or configured):
-            missing = self._missing(plans)
+            missing = self._missing(project, plans)
             raise MissingError(
                 f"the content of {len(missing):,} files ({size_text(sum(missing.values()))}) is "
                 f"not in the local store; nothing was changed:\n{listing(sorted(missing))}",
                 hint="run: dv pull" if configured else "add the remote that has it: dv remote add",
             )
-        return fetch_ops.fetch(self.project, self.settings.open_remotes(remote), short)
+        return fetch_ops.fetch(project, self.settings.open_remotes(remote), short)
 
     def _short(
-        self, plans: Sequence[checkout_ops.Plan], wanted: Sequence[Part]
+        self, project: Project, plans: Sequence[checkout_ops.Plan], wanted: Sequence[Part]
     ) -> Iterator[fetch_ops.Wanted]:
         """Yield what to fetch for plans that the store lacks content for."""
         for plan, one in zip(plans, wanted, strict=True):
-            if checkout_ops.lacks_content(self.project, plan):
+            if checkout_ops.lacks_content(project, plan):
                 yield self._wanted(one.manifest, one.selection, plan.only)
 
-    def _missing(self, plans: Sequence[checkout_ops.Plan]) -> dict[str, int]:
+    def _missing(self, project: Project, plans: Sequence[checkout_ops.Plan]) -> dict[str, int]:
         """Return path -> size for each content that plans need and the store lacks."""
         missing = {}
         for plan in plans:
             needed = plan.needed()
-            for digest in self.project.store.lacking(needed):
+            for digest in project.store.lacking(needed):
                 path = needed[digest]
                 missing[workspace_path(plan.target, path)] = plan.write[path].size
         return missing
 
-    def _put_manifest(self, commit: str, one: Part) -> None:
+    def _put_manifest(self, project: Project, commit: str, one: Part) -> None:
         """Put a commit's manifest, or the selected entries of it, into worktree and index."""
-        project, target = self.project, one.selection.target
+        target = one.selection.target
         keeping.keep_uncommitted(project, target)
         if one.selection.whole or project.manifest_text(target) is None:
             project.git.restore(commit, [target + SUFFIX])
@@ -574,7 +571,7 @@ class Repo:
         new = project.entries(one.manifest, one.selection)
         changes: dict[str, Entry | None] = dict.fromkeys(old)
         changes.update(new)
-        built = update(now, changes, project.store.load_shard)
+        built = update(now, changes, project.shards.load)
         project.store.put_shards(built.shards)
         project.write_manifest(target, built.manifest)
         # Also if it was written before: by a command that ended before it could be staged.
@@ -679,7 +676,9 @@ class Repo:
         for one in repairing.restorable(self.project, report):
             try:
                 path = os.path.join(self.project.root, one.name)
-                done = self._restore(None, [path], force=True, remote=None, fetch=True)
+                done = self._restore(
+                    self.project, None, [path], force=True, remote=None, fetch=True
+                )
             except DvError as error:
                 one.failed = str(error)
             else:

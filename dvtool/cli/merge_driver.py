@@ -75,8 +75,8 @@ def _merge(
         if not built.shards:
             return built, conflicts
     with frame.repo(required=False) as repo:
-        store = repo.project.store
-        store.need_shards(shards_needed(base, ours, theirs))
-        built, conflicts = merge(base, ours, theirs, store.load_shard)
-        store.put_shards(built.shards)
+        project = repo.project
+        project.shards.need(shards_needed(base, ours, theirs))
+        built, conflicts = merge(base, ours, theirs, project.shards.load)
+        project.store.put_shards(built.shards)
     return built, conflicts

@@ -54,7 +54,6 @@ def _lines(frame: Frame, manifest: Manifest) -> Iterator[str]:
     try:
         with frame.repo(required=False) as repo:
             store = repo.project.store
-            store.shard_source = None  # a diff is not worth a download
             for ref in manifest.shards:
                 yield from _shard_lines(store, ref)
     except DvError:
@@ -63,6 +62,7 @@ def _lines(frame: Frame, manifest: Manifest) -> Iterator[str]:
 
 
 def _shard_lines(store: LocalStore, ref: ShardRef) -> Iterator[str]:
+    # From the disk alone: a diff is not worth a download.
     try:
         entries = store.load_shard(ref)
     except DvError:

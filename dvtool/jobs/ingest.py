@@ -1,8 +1,8 @@
 """Batches: files in, entries and packs out.
 
-`ingest` is a plain function of picklable values, so a batch can run on any
-`concurrent.futures` executor that sees the same disk. What a batch does depends on its files and
-on what the store holds, never on how many workers there are.
+`ingest` is a plain function of picklable values, so any engine whose workers see the same disk can
+work on a batch. What a batch does depends on its files and on what the store holds, never on how
+many workers there are.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ LARGE_SIZE_MIN_BYTES = 32 * MIB
 """A file of this size is worth several threads."""
 
 
-class Source(NamedTuple):
+class FileSource(NamedTuple):
     """One file to read: its path within the workspace and its size when the walk saw it."""
 
     path: str
@@ -61,13 +61,18 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Files to read, and the store that the packs are for. Picklable."""
+class IngestBatch:
+    """Files to read, and the store that the packs are for, by absolute paths. Picklable."""
 
     root: str
     store: str
-    sources: tuple[Source, ...]
+    sources: tuple[FileSource, ...]
     follow_links: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """What the files had together when the walk saw them."""
+        return sum(source.size for source in self.sources)
 
 
 class Ingested(NamedTuple):
@@ -80,7 +85,7 @@ class Ingested(NamedTuple):
 
 
 @dataclass(slots=True)
-class Read:
+class ReadFiles:
     """Files as they were read, by columns: those travel between processes at little cost."""
 
     paths: list[str] = field(default_factory=list)
@@ -124,21 +129,21 @@ def _signed(number: int) -> int:
 
 
 @dataclass(slots=True)
-class BatchResult:
+class IngestResult:
     """What a batch made: the files' digests, and packs under temporary paths in the store."""
 
-    files: Read = field(default_factory=Read)
+    files: ReadFiles = field(default_factory=ReadFiles)
     packs: list[tuple[str, PackInfo]] = field(default_factory=list)
 
 
-def batches(
+def ingest_batches(
     root: str,
     store: str,
-    sources: Iterable[Source],
+    sources: Iterable[FileSource],
     *,
     follow_links: bool = False,
     total_bytes: int | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[IngestBatch]:
     """Cut files, in order, into batches that make about one pack each.
 
     With `total_bytes`, what the files have together, they are taken as batches are asked for.
@@ -147,19 +152,19 @@ def batches(
         sources = list(sources)
         total_bytes = sum(source.size for source in sources)
     limit = min(BATCH_SIZE_MAX_BYTES, max(BATCH_SIZE_MIN_BYTES, total_bytes // BATCHES_AIM))
-    run: list[Source] = []
+    run: list[FileSource] = []
     size = 0
     for source in sources:
         if run and (size + source.size > limit or len(run) >= BATCH_FILES_MAX):
-            yield Batch(root, store, tuple(run), follow_links)
+            yield IngestBatch(root, store, tuple(run), follow_links)
             run, size = [], 0
         run.append(source)
         size += source.size
     if run:
-        yield Batch(root, store, tuple(run), follow_links)
+        yield IngestBatch(root, store, tuple(run), follow_links)
 
 
-def ingest(batch: Batch, tell: Callable[[int], None] | None = None) -> BatchResult:
+def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> IngestResult:
     """Read a batch's files, cut them and write what the store lacks into packs.
 
     `tell`, if given, is called with the number of bytes read since the last call.
@@ -168,7 +173,7 @@ def ingest(batch: Batch, tell: Callable[[int], None] | None = None) -> BatchResu
     store = LocalStore(batch.store)
     large = any(source.size >= LARGE_SIZE_MIN_BYTES for source in batch.sources)
     writer = _Packs(store, tell, threads=os.cpu_count() or 1 if large else 1)
-    result = BatchResult()
+    result = IngestResult()
     try:
         with Opener(batch.root) as opener:
             for source in batch.sources:
@@ -189,7 +194,9 @@ def discard(packs: Iterable[tuple[str, PackInfo]]) -> None:
             os.unlink(temp)
 
 
-def _ingest_file(batch: Batch, source: Source, opener: Opener, writer: _Packs, done: Read) -> None:
+def _ingest_file(
+    batch: IngestBatch, source: FileSource, opener: Opener, writer: _Packs, done: ReadFiles
+) -> None:
     name = printable(source.path)
     started = now_ns()
     try:

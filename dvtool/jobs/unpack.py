@@ -1,29 +1,25 @@
 """Batches the other way round: contents out of the store, into new files of the workspace.
 
 Only files that were not there go this way, and nothing is ever replaced, so it does not matter in
-which order, or in which process, they are written.
+which order, or by which worker, they are written.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
-from dvtool.errors import DvError
 from dvtool.format.digest import Digest
-from dvtool.store.local import ContentReader
-from dvtool.system import workers
+from dvtool.jobs.engine import Engine, engine_for
+from dvtool.store.local import ContentReader, LocalStore, Whereabouts
 from dvtool.workspace.files import NewFile, Workspace
 from dvtool.workspace.opener import Stamp
 
-BATCH_FILES_MAX = 512
-BATCH_SIZE_MAX_BYTES = 8 << 20
-PARALLEL_MIN_FILES = 2_000
-PARALLEL_MIN_BYTES = 32 << 20
+UNPACK_FILES_MAX = 512
+UNPACK_SIZE_MAX_BYTES = 8 << 20
 WORKER_FILE_MAX_BYTES = 64 << 20
 """Larger files are not for workers: who interrupts a command does not wait for their end."""
 
@@ -37,99 +33,86 @@ class Piece(NamedTuple):
     executable: bool
 
 
-Batch: TypeAlias = list[Piece]
 Stamps: TypeAlias = list[tuple[int, int, int, int] | None]
 """The fields of each file's `Stamp`; None for one that could not be put there so."""
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
-    """What writes batches; workers inherit it as it is."""
+class UnpackBatch:
+    """Files to write below `root`, and where in which store their contents lie. Picklable."""
 
-    workspace: Workspace
-    reader: ContentReader
-    batches: Sequence[Batch]
+    root: str
+    store: str
+    pieces: tuple[Piece, ...]
+    whereabouts: Whereabouts
 
-    def write(self, number: int) -> Stamps:
-        """Write one batch. A content that is not what its name says is a CorruptError."""
-        stamps: Stamps = []
-        for folder, pieces in groupby(self.batches[number], key=_folder_of):
-            stamps.extend(self.workspace.write_new(folder, self._files(pieces)))
-        return stamps
+    @property
+    def size_bytes(self) -> int:
+        """What the files have together."""
+        return sum(piece.size for piece in self.pieces)
 
-    def _files(self, pieces: Iterable[Piece]) -> Iterator[NewFile]:
-        for piece in pieces:
-            yield piece.place, piece.executable, self.reader.read(piece.digest)
+
+def unpack(batch: UnpackBatch, tell: Callable[[int], None] | None = None) -> Stamps:
+    """Write one batch. A content that is not what its name says is a CorruptError.
+
+    `tell`, if given, is called with the bytes of the files, at the end.
+    """
+    stamps: Stamps = []
+    with (
+        LocalStore(batch.store) as store,
+        store.reader() as reader,
+        Workspace(batch.root) as workspace,
+    ):
+        reader.know(batch.whereabouts)
+        for folder, pieces in groupby(batch.pieces, key=_folder_of):
+            stamps.extend(workspace.write_new(folder, _files(reader, pieces)))
+    if tell is not None:
+        tell(batch.size_bytes)
+    return stamps
+
+
+def _files(reader: ContentReader, pieces: Iterable[Piece]) -> Iterator[NewFile]:
+    for piece in pieces:
+        yield piece.place, piece.executable, reader.read(piece.digest)
 
 
 def _folder_of(piece: Piece) -> str:
     return piece.place.rpartition("/")[0]
 
 
-def batches(pieces: Iterable[Piece]) -> list[Batch]:
+def cut_pieces(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ...]]:
     """Cut files, in the order in which their contents lie in packs, into batches."""
-    cut: list[Batch] = []
-    batch: Batch = []
+    batch: list[Piece] = []
     size = 0
     for piece in pieces:
-        full = len(batch) >= BATCH_FILES_MAX or size + piece.size > BATCH_SIZE_MAX_BYTES
-        if full or not cut:
+        full = len(batch) >= UNPACK_FILES_MAX or size + piece.size > UNPACK_SIZE_MAX_BYTES
+        if full and batch:
+            yield tuple(batch)
             batch, size = [], 0
-            cut.append(batch)
         batch.append(piece)
         size += piece.size
-    return cut
+    if batch:
+        yield tuple(batch)
 
 
-def write_new(
-    workspace: Workspace, reader: ContentReader, pieces: Sequence[Piece]
-) -> Iterator[tuple[Batch, list[Stamp | None]]]:
+def write_pieces(
+    engine: Engine, root: str, store: LocalStore, reader: ContentReader, pieces: Sequence[Piece]
+) -> Iterator[tuple[Sequence[Piece], list[Stamp | None]]]:
     """Write files where nothing is; yield each batch with what its files are now.
 
     None stands for a file that was not written: something is in its place by now, or this
-    filesystem has no files without names. Worker processes do it where that is worth their start.
+    filesystem has no files without names. The engine does it where that is worth its start; the
+    `reader` has the contents prepared.
     """
-    writer = Writer(workspace, reader, batches(pieces))
+    cut = list(cut_pieces(pieces))
+    batches = (
+        UnpackBatch(root, store.path, some, reader.whereabouts(piece.digest for piece in some))
+        for some in cut
+    )
     size = sum(piece.size for piece in pieces)
-    large = size >= PARALLEL_MIN_BYTES or len(pieces) >= PARALLEL_MIN_FILES
-    count = min(os.cpu_count() or 1, len(writer.batches))
-    apart = large and count > 1 and workers.can_fork()
-    every = _by_workers(writer, count) if apart else map(writer.write, range(len(writer.batches)))
-    for stamps, batch in zip(every, writer.batches, strict=True):
-        yield batch, [None if stamp is None else Stamp._make(stamp) for stamp in stamps]
-
-
-def _by_workers(writer: Writer, count: int) -> Iterator[Stamps]:
-    """Yield the results of all batches, in order, from forked workers."""
-    with concurrent.futures.ProcessPoolExecutor(
-        count, mp_context=workers.context(), initializer=_begin, initargs=(os.getpid(), writer)
-    ) as pool:
-        futures: list[concurrent.futures.Future[Stamps]] = []
-        try:
-            with workers.uninterrupted():
-                futures.extend(pool.submit(_write, n) for n in range(len(writer.batches)))
-            for future in futures:
-                yield future.result()
-        except concurrent.futures.BrokenExecutor as error:
-            raise DvError(
-                "a worker process ended before its work was done",
-                hint="memory may have run out; repeat the command: it goes on where it was",
-            ) from error
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
-
-
-_inherited: list[Writer] = []
-"""In a worker, the one writer that it was forked with."""
-
-
-def _begin(parent: int, writer: Writer) -> None:
-    workers.begin_worker(parent)
-    writer.reader.separate()
-    _inherited.append(writer)
-
-
-def _write(number: int) -> Stamps:
-    return _inherited[0].write(number)
+    results = engine_for(engine, files=len(pieces), size_bytes=size).map(
+        unpack, batches, begin="copied"
+    )
+    with closing(results):
+        for some, stamps in zip(cut, results, strict=True):
+            yield some, [None if stamp is None else Stamp._make(stamp) for stamp in stamps]

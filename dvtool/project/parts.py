@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import structs
 
 from dvtool.errors import BusyError, ManifestError, SetupError, UsageError, listing, printable
 from dvtool.format.digest import Digest, digest_of
@@ -30,6 +31,7 @@ from dvtool.format.manifest import (
 from dvtool.format.selection import AFTER_SLASH, Selection, select
 from dvtool.git import Git
 from dvtool.project.config import Config
+from dvtool.project.shards import ShardSource
 from dvtool.store.local import LocalStore
 from dvtool.system import atomic
 from dvtool.system.lazy import later
@@ -48,13 +50,17 @@ LOCK_WAIT_S = 30
 
 
 class Project(msgspec.Struct):
-    """Everything that a verb works with. `root` is the top of the worktree."""
+    """Everything that a verb works with. `root` is the top of the worktree.
+
+    Lists of files that the store may lack are asked of `shards`.
+    """
 
     git: Git
     config: Config
     workspace: Workspace
     store: LocalStore
     statcache: StatCache
+    shards: ShardSource
     progress: Progress = msgspec.field(default=SILENT)
 
     @property
@@ -65,6 +71,14 @@ class Project(msgspec.Struct):
     def absolute(self, path: str) -> str:
         """Return a path from the top of the worktree as an absolute one."""
         return self.workspace.absolute(path)
+
+    def with_shards_from(self, remote: str | None, *, fetch: bool = True) -> Project:
+        """Return the same project whose missing shards come from this remote, None for the default.
+
+        Without `fetch` they come from nowhere: what needs one raises MissingError.
+        """
+        source = self.shards.at(remote) if fetch else self.shards.nowhere()
+        return structs.replace(self, shards=source)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -165,19 +179,21 @@ class Project(msgspec.Struct):
             yield self.entries(manifest, selection)
             return
         before = ""
-        refs = self.shards(manifest, selection)
-        self.store.need_shards(refs)
+        refs = self.selected_shards(manifest, selection)
+        self.shards.need(refs)
         for ref in refs:
             if ref.first <= before:
                 raise ManifestError(f"shard {ref.blake3}: overlaps the one before it")
-            entries = self.store.load_shard(ref)
+            entries = self.shards.load(ref)
             before = next(reversed(entries))
             if selection is None or selection.whole:
                 yield entries
             else:
                 yield {path: entry for path, entry in entries.items() if selection.matches(path)}
 
-    def shards(self, manifest: Manifest, selection: Selection | None = None) -> list[ShardRef]:
+    def selected_shards(
+        self, manifest: Manifest, selection: Selection | None = None
+    ) -> list[ShardRef]:
         """Return the shards of a large manifest that may hold something selected."""
         if selection is None or selection.whole or not manifest.shards:
             return list(manifest.shards)
@@ -213,10 +229,10 @@ class Project(msgspec.Struct):
             first = bisect_right(firsts, path + "/") - 1
             numbers.update(range(first, bisect_left(firsts, path + AFTER_SLASH)))
         refs = [manifest.shards[number] for number in sorted(numbers) if number >= 0]
-        self.store.need_shards(refs)
+        self.shards.need(refs)
         near: Entries = {}
         for ref in refs:
-            near.update(self.store.load_shard(ref))
+            near.update(self.shards.load(ref))
         return near
 
     def describe_targets(self, manifests: dict[str, Manifest]) -> Digest:

@@ -36,8 +36,8 @@ def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:
     A manifest that names it is kept beside the packs, so that it can be found later.
     """
     entries: Entries = {}
-    sources = [ingesting.Source(path, 0) for path in paths]
-    for batch in ingesting.batches(project.root, project.store.path, sources):
+    sources = [ingesting.FileSource(path, 0) for path in paths]
+    for batch in ingesting.ingest_batches(project.root, project.store.path, sources):
         result = ingesting.ingest(batch)
         project.store.adopt(result.packs)
         for file in result.files:

@@ -10,9 +10,9 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
 from dvtool.errors import BusyError, CorruptError, MissingError
 from dvtool.format.digest import EMPTY, Digest, digest_of, hasher
@@ -63,19 +63,13 @@ KEPT_ENTRIES_MAX = 32_768
 """About 10 MB of entries stay in memory between two looks at them."""
 STALE_TEMP_S = 2 * 24 * 3600
 
-ShardSource: TypeAlias = Callable[[Sequence[ShardRef]], None]
-"""Brings shards into the store that are not here; raises a DvError if it cannot."""
-
 
 class LocalStore:
     """Packs, shards and their index under one folder. Not shared between threads."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.shard_source: ShardSource | None = None
-        """Asked for the shards that are needed and not here; without one they are missing."""
         self._database: Database | None = None
-        self._inherited: Database | None = None
         self._shards_kept: dict[ShardRef, tuple[Stamp | None, Entries]] = {}
         """Those used last stand last."""
 
@@ -427,14 +421,6 @@ class LocalStore:
             lists[recipe.digest] = recipe.chunks
         return lists
 
-    def separate(self) -> None:
-        """In a process just forked: use an index opened anew, and let the inherited one be.
-
-        SQLite's connections must not be used, nor closed, by another process than their own.
-        """
-        self._inherited = self._database
-        self._database = None
-
     def reader(self) -> ContentReader:
         """Return a reader of file contents; use it as a context manager."""
         return ContentReader(self)
@@ -480,15 +466,11 @@ class LocalStore:
             ) from error
         return shard_format.split_object(data, path)[0]
 
-    def need_shards(self, refs: Iterable[ShardRef]) -> None:
-        """See that these shards are here, got from the source, all at once, where they are not."""
-        absent = {ref.digest: ref for ref in refs if not self.has_shard(ref.digest)}
-        if absent and self.shard_source is not None:
-            self.shard_source(list(absent.values()))
-
     def load_shard(self, ref: ShardRef) -> Entries:
-        """Return the entries of a shard, checked; one that is not here comes from the source."""
-        self.need_shards([ref])
+        """Return the entries of a shard, checked, and keep them; MissingError if it is not here.
+
+        They are shared by all who ask, so nobody changes them.
+        """
         stamp = self._shard_stamp(ref)
         kept = self._shards_kept.get(ref)
         if stamp is None or kept is None or kept[0] != stamp:
@@ -520,6 +502,17 @@ class LocalStore:
     def held_shard(self, ref: ShardRef) -> Entries:
         """Return the entries of a shard, checked; MissingError, at once, if it is not here."""
         return decode_shard(self.shard_text(ref.digest), ref)
+
+
+class Whereabouts(NamedTuple):
+    """Where contents lie in a store: packs by number, the place of each chunk, chunks by content.
+
+    It pickles. A pack that was written anew since is looked up in the index.
+    """
+
+    packs: dict[int, RemotePack]
+    places: dict[Digest, tuple[int, Placement]]
+    chunks: dict[Digest, tuple[Digest, ...]]
 
 
 class ContentReader:
@@ -570,9 +563,16 @@ class ContentReader:
         self._packs = db.packs()
         return sorted(wanted, key=self._position)
 
-    def separate(self) -> None:
-        """Make this copy of a prepared reader, in a process just forked, fit to be used there."""
-        self._store.separate()
+    def whereabouts(self, digests: Iterable[Digest]) -> Whereabouts:
+        """Return where prepared contents lie, for a reader of the same store in any process."""
+        chunks = {digest: self._chunks[digest] for digest in digests if digest != EMPTY}
+        places = {chunk: self._places[chunk] for parts in chunks.values() for chunk in parts}
+        packs = {number: self._pack(number) for number, _ in places.values()}
+        return Whereabouts(packs, places, chunks)
+
+    def know(self, whereabouts: Whereabouts) -> None:
+        """Take contents as prepared, as another reader of this store did; no index is asked."""
+        self._packs, self._places, self._chunks = whereabouts
 
     def prepare_recipe(self, recipe: Recipe) -> None:
         """Look up a file by a recipe that the index does not have yet."""

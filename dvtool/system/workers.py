@@ -1,26 +1,43 @@
-"""Worker processes: how they are begun, and that none outlives the command it works for."""
+"""Worker processes: how they begin, how they are called, and that none outlives its command.
+
+A worker begins as a copy of this process, in milliseconds, or anew. A worker that begins anew is
+an isolated Python (`python -I`): it imports neither the user's main module nor anything of the
+current folder or of PYTHONPATH that could take the place of a module of Python or of dvtool.
+Both kinds are called through pipes, by values that pickle.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
+from dvtool.errors import DvError
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
-    import multiprocessing
-    import multiprocessing.context
+    import pickle
+    import subprocess
+    import traceback
 else:
-    multiprocessing = later("multiprocessing")
+    pickle = later("pickle")
+    subprocess = later("subprocess")
+    traceback = later("traceback")
 
 PARENT_CHECK_S = 0.5
+LENGTH_SIZE_BYTES = 8
+PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+"""The folder that has this very dvtool, which a worker imports whatever else is installed."""
+BEGIN_ANEW = (
+    "import sys; sys.path.insert(0, sys.argv[2]); import dvtool.system.workers as workers; "
+    "del sys.path[0]; sys.path += sys.argv[3:]; workers.serve_anew(int(sys.argv[1]))"
+)
 
 
 def can_fork() -> bool:
@@ -31,28 +48,213 @@ def can_fork() -> bool:
     return sys.platform == "linux" and threading.active_count() == 1
 
 
-def context(*, apart: bool = False) -> multiprocessing.context.BaseContext:
-    """Return how to begin workers, now.
+def can_begin_anew() -> bool:
+    """Whether there is a Python to run: a program that is frozen into one file has none."""
+    return bool(sys.executable) and not getattr(sys, "frozen", False)
 
-    With `apart`, they begin with nothing of what this process holds, if they can: a copy keeps
-    the pages that this process changes or frees, which can be hundreds of megabytes.
+
+class Worker:
+    """A process that runs one call at a time for this one; `close` it."""
+
+    def __init__(self, wait: Callable[[], object], calls: IO[bytes], answers: IO[bytes]) -> None:
+        self._wait = wait
+        self._calls = calls
+        self._answers = answers
+
+    @classmethod
+    def copied(cls, others: Sequence[Worker]) -> Worker:
+        """Begin as a copy of this process; `others` are all workers that it has by now."""
+        parent = os.getpid()
+        call_read, call_write = os.pipe()
+        answer_read, answer_write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            with _ending_here():
+                # A pipe has its end when nobody can write to it, so no other worker may.
+                for worker in others:
+                    worker._forget()
+                os.close(call_write)
+                os.close(answer_read)
+                _serve(parent, open(call_read, "rb"), open(answer_write, "wb"))
+        os.close(call_read)
+        os.close(answer_write)
+        wait = partial(os.waitpid, pid, 0)
+        return cls(wait, open(call_write, "wb"), open(answer_read, "rb"))
+
+    @classmethod
+    def anew(cls) -> Worker:
+        """Begin with nothing of what this process holds."""
+        flags = ["-I", "-X", f"utf8={sys.flags.utf8_mode}"]
+        if sys.dont_write_bytecode:
+            flags.append("-B")
+        # What is found in the isolated path comes first; a package that is only here, last.
+        more = [path for path in sys.path if os.path.isabs(path) and not _is_current(path)]
+        process = subprocess.Popen(
+            [sys.executable, *flags, "-c", BEGIN_ANEW, str(os.getpid()), PACKAGE_FOLDER, *more],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=os.path.abspath(os.sep),
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        return cls(process.wait, process.stdin, process.stdout)
+
+    def call(self, work: Callable[[Any], Any], argument: Any) -> Any:
+        """Return what `work(argument)` returns in the worker, or raise what it raises there.
+
+        DvError if the worker is gone.
+        """
+        try:
+            _send(self._calls, pickle.dumps((work, argument)))
+            well, result = pickle.loads(_receive(self._answers))
+        except (EOFError, BrokenPipeError) as error:
+            raise DvError(
+                "a worker process ended before its work was done",
+                hint="memory may have run out; repeat the command, with fewer workers (-j 1) if "
+                "it takes that option",
+            ) from error
+        if not well:
+            raise result
+        return result
+
+    def close(self) -> None:
+        """Let the worker end, and wait until it has."""
+        self._forget()
+        with contextlib.suppress(ChildProcessError):  # somebody else waited for it
+            self._wait()
+
+    def _forget(self) -> None:
+        with contextlib.suppress(OSError):
+            self._calls.close()
+        self._answers.close()
+
+
+@contextlib.contextmanager
+def begun(count: int, *, anew: bool) -> Iterator[list[Worker]]:
+    """Yield workers, which have ended when the block has; no call may be under way then."""
+    workers: list[Worker] = []
+    try:
+        with uninterrupted():
+            for _ in range(count):
+                workers.append(Worker.anew() if anew else Worker.copied(workers))
+        yield workers
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def serve_anew(parent: int) -> None:
+    """Answer calls in a process that began anew, through what were its input and output."""
+    calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)  # what a library prints is no answer
+    _serve(parent, calls, answers)
+
+
+def _serve(parent: int, calls: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer calls until there are no more."""
+    begin_worker(parent)
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while True:
+            _send(answers, _answer(_receive(calls)))
+
+
+def _answer(call: bytes) -> bytes:
+    try:
+        work, argument = pickle.loads(call)
+        return pickle.dumps((True, work(argument)))
+    except BaseException as error:
+        return _as_answer(error)
+
+
+def _as_answer(error: BaseException) -> bytes:
+    """Return an error for the parent; without its type, if that does not travel."""
+    if not isinstance(error, DvError):
+        error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
+    try:
+        data = pickle.dumps((False, error))
+        pickle.loads(data)
+    except Exception:
+        return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
+    return data
+
+
+def _send(pipe: IO[bytes], data: bytes) -> None:
+    pipe.write(len(data).to_bytes(LENGTH_SIZE_BYTES, "little"))
+    pipe.write(data)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> bytes:
+    """Return what was sent; EOFError if the other side is gone."""
+    size = int.from_bytes(_exactly(pipe, LENGTH_SIZE_BYTES), "little")
+    return _exactly(pipe, size)
+
+
+def _exactly(pipe: IO[bytes], size: int) -> bytes:
+    data = pipe.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def _is_current(path: str) -> bool:
+    try:
+        return os.path.samefile(path, os.curdir)
+    except OSError:
+        return False
+
+
+# --- one call by a second process -----------------------------------------------------------
+
+
+@contextlib.contextmanager
+def beside(work: Callable[[], bytes]) -> Iterator[BinaryIO]:
+    """Let a copy of this process do some work meanwhile; yield where to read its bytes.
+
+    They are cut short if that process was killed. See `can_fork`.
     """
-    if can_fork() and not (apart and _may_begin_anew()):
-        return multiprocessing.get_context("fork")
-    if apart:
-        # Its own start would let Ctrl-C through; see `uninterrupted`.
-        importlib.import_module("multiprocessing.resource_tracker").ensure_running()
-    return multiprocessing.get_context("spawn")
+    read, write = os.pipe()
+    with uninterrupted():
+        child = os.fork()
+        if child == 0:
+            with _ending_here():
+                os.close(read)  # or it would wait for itself to read, had this process been killed
+                _write_result(work, write)
+    try:
+        os.close(write)
+        with open(read, "rb") as answer:
+            yield answer
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        os.waitpid(child, 0)
 
 
-def _may_begin_anew() -> bool:
-    """Whether the program is `dv`: a worker imports the main module, which others may not allow."""
-    main = getattr(sys.modules.get("__main__"), "main", None)
-    return str(getattr(main, "__module__", "")).startswith("dvtool.")
+def _write_result(work: Callable[[], bytes], write: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone decides
+    data = memoryview(work())
+    while data:
+        data = data[os.write(write, data) :]
+
+
+@contextlib.contextmanager
+def _ending_here() -> Iterator[None]:
+    """End this process with the block: nothing else of the program may run in a copy of it."""
+    try:
+        yield
+    finally:
+        os._exit(0)
+
+
+# --- ending -----------------------------------------------------------------------------------
 
 
 def begin_worker(parent: int) -> None:
-    """Let this worker end with its parent; the initializer of every pool.
+    """Let this worker end with its parent.
 
     Ctrl-C reaches the whole process group; the parent alone decides what is then undone.
     """
@@ -62,7 +264,7 @@ def begin_worker(parent: int) -> None:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends, in which workers are forked.
+    """Hold Ctrl-C back until the block ends, in which workers begin.
 
     In the midst of a fork Python would print it as an exception that it ignores, and go on.
     """

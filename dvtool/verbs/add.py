@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from array import array
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain, islice
-from typing import TYPE_CHECKING, cast
+from itertools import chain
+from typing import cast
 
 from dvtool.errors import InputError, UsageError, listing, printable
 from dvtool.format.manifest import (
@@ -28,10 +27,9 @@ from dvtool.format.manifest import (
 )
 from dvtool.format.paths import folder_of, folders_above
 from dvtool.format.spelling import distinct_folded, folded
-from dvtool.jobs.ingest import Batch, BatchResult, Source, batches, discard, ingest
+from dvtool.jobs.engine import LOCAL_POOL, Engine, engine_for
+from dvtool.jobs.ingest import FileSource, IngestResult, discard, ingest, ingest_batches
 from dvtool.project.parts import Project, refuse_place, workspace_path
-from dvtool.system import workers
-from dvtool.system.lazy import later
 from dvtool.workspace.agreement import (
     Agreement,
     agree,
@@ -53,14 +51,7 @@ from dvtool.workspace.scan import (
 )
 from dvtool.workspace.statcache import Seen, seen_file
 
-if TYPE_CHECKING:
-    import concurrent.futures as futures_of
-else:
-    futures_of = later("concurrent.futures")
-
-PARALLEL_MIN_BYTES = 32 << 20
-PARALLEL_MIN_FILES = 2_000
-APART_MIN_FILES = 200_000
+ANEW_MIN_FILES = 200_000
 """From here on a worker that begins anew costs less than a copy of what is known of the files."""
 
 
@@ -137,7 +128,7 @@ def add(
     untrack: bool = False,
     stage: bool = True,
     dereference: bool = False,
-    jobs: int | None = None,
+    engine: Engine = LOCAL_POOL,
 ) -> Added:
     """Bring a target's manifest in step with the workspace; what it names is then in the store.
 
@@ -164,7 +155,7 @@ def add(
     _check(scan, request)
     sweep(project, scan)
     result = Added(request.target, warnings=_ambiguous(scan))
-    fresh = _store_files(project, scan, dereference=dereference, jobs=jobs)
+    fresh = _store_files(project, scan, engine, dereference=dereference)
     result.stored = fresh.stored
     if before is None:
         step = _first(project, kind, scan, result)
@@ -194,9 +185,9 @@ def _agreement(project: Project, request: Request, before: Manifest | None) -> A
     known = agree(project, request.target, before, tracked=True)
     held = project.store.db.held_shards(ref.digest for ref in before.shards)
     unsure = [ref for ref in before.shards if ref.digest not in held]
-    project.store.need_shards(unsure)
+    project.shards.need(unsure)
     for ref in unsure:
-        entries = project.store.load_shard(ref)
+        entries = project.shards.load(ref)
         lacking = project.store.lacking(entry.digest for entry in entries.values() if entry.size)
         if lacking:
             folders = {
@@ -325,7 +316,11 @@ class _Fresh:
             )
 
 
-def _store_files(project: Project, scan: Scan, *, dereference: bool, jobs: int | None) -> _Fresh:
+def _discard(result: IngestResult) -> None:
+    discard(result.packs)
+
+
+def _store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bool) -> _Fresh:
     """Bring every file's content into the store; then the scan has every digest.
 
     What was seen before of the files that were read is forgotten.
@@ -339,66 +334,33 @@ def _store_files(project: Project, scan: Scan, *, dereference: bool, jobs: int |
     project.store.sweep_temp()
     total = sum(scan.files[path].st_size for path in fresh.paths)
     project.progress.start("adding", total_bytes=total)
-    every = batches(
+    every = ingest_batches(
         project.root,
         project.store.path,
-        (Source(workspace_path(scan.target, p), scan.files[p].st_size) for p in fresh.paths),
+        (FileSource(workspace_path(scan.target, p), scan.files[p].st_size) for p in fresh.paths),
         follow_links=dereference,
         total_bytes=total,
     )
     paths = iter(fresh.paths)
-    large = total >= PARALLEL_MIN_BYTES or len(fresh.paths) >= PARALLEL_MIN_FILES
-    count = (jobs or os.cpu_count() or 1) if large else 1
-    for result in _run(project, every, jobs=count, apart=len(scan.files) >= APART_MIN_FILES):
-        project.store.adopt(result.packs)
-        fresh.stored += sum(info.size for _, info in result.packs)
-        for file, path in zip(result.files, paths, strict=False):  # in the order of the batches
-            scan.digests[path] = file.digest
-            scan.files[path] = file.stat
-            scan.seen.pop(path, None)
-            fresh.read_at_ns.append(file.read_at_ns)
+    results = engine_for(engine, files=len(fresh.paths), size_bytes=total).map(
+        ingest,
+        every,
+        tell=project.progress.advance,
+        undo=_discard,
+        begin="anew" if len(scan.files) >= ANEW_MIN_FILES else "quick",
+    )
+    with closing(results):
+        for result in results:
+            project.store.adopt(result.packs)
+            fresh.stored += sum(info.size for _, info in result.packs)
+            # The results come in the order of the batches.
+            for file, path in zip(result.files, paths, strict=False):
+                scan.digests[path] = file.digest
+                scan.files[path] = file.stat
+                scan.seen.pop(path, None)
+                fresh.read_at_ns.append(file.read_at_ns)
     project.progress.finish()
     return fresh
-
-
-def _run(
-    project: Project, every: Iterator[Batch], *, jobs: int, apart: bool
-) -> Iterator[BatchResult]:
-    """Yield the results in order, from worker processes if there is work for several."""
-    first = list(islice(every, jobs))
-    count = len(first)
-    if count <= 1:
-        for batch in chain(first, every):
-            yield ingest(batch, project.progress.advance)
-        return
-    with futures_of.ProcessPoolExecutor(
-        count,
-        mp_context=workers.context(apart=apart),
-        initializer=workers.begin_worker,
-        initargs=(os.getpid(),),
-    ) as pool:
-        underway: deque[tuple[futures_of.Future[BatchResult], int]] = deque()
-
-        def begin(some: Iterable[Batch]) -> None:
-            with workers.uninterrupted():
-                for batch in some:
-                    size = sum(source.size for source in batch.sources)
-                    underway.append((pool.submit(ingest, batch), size))
-
-        try:
-            begin(chain(first, islice(every, count)))
-            while underway:
-                # What was taken is let go of: a million files' results are too many to keep.
-                yield underway[0][0].result()
-                project.progress.advance(underway.popleft()[1])
-                begin(islice(every, 1))
-        except BaseException:
-            for future, _ in underway:
-                future.cancel()
-            for future, _ in underway:
-                if not future.cancelled() and future.exception() is None:
-                    discard(future.result().packs)
-            raise
 
 
 # --- the manifest ---------------------------------------------------------------------------
@@ -449,7 +411,7 @@ def _next(
     changes, old = _changes(project, scan, before, request, known)
     _count(result, changes, old)
     return _Step(
-        update(before, changes, project.store.load_shard),
+        update(before, changes, project.shards.load),
         left=[path for path in old if path not in changes and not _is_there(scan, path)],
         removed=[path for path, entry in changes.items() if entry is None],
         changed={folder_of(path) for path in changes},

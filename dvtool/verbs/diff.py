@@ -47,8 +47,8 @@ def diff_commits(
             result = _diff_workspace(project, selection, before)
         else:
             after = project.manifest_at(new, selection.target)
-            project.store.need_shards(unshared_shards(before, after))
-            sides = differing(before, after, project.store.load_shard)
+            project.shards.need(unshared_shards(before, after))
+            sides = differing(before, after, project.shards.load)
             result = TargetDiff(selection.target, before, after, differences(*sides))
         result.differences = [
             change
@@ -85,8 +85,8 @@ def _differing_workspace(
     known = agree(project, target, manifest)
     wanted = known.wanted
     scan = known.scan_rest(project, content_of(wanted))
-    project.store.need_shards(unshared_shards(before, manifest))
-    old, listed = differing(before, manifest, project.store.load_shard)
+    project.shards.need(unshared_shards(before, manifest))
+    old, listed = differing(before, manifest, project.shards.load)
     now = {path: entry for path, entry in listed.items() if folder_of(path) in known.same}
     now |= _scanned_entries(project, scan, wanted, manifest)
     for path in known.empty & (now.keys() - wanted.keys()):

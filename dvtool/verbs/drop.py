@@ -97,7 +97,7 @@ def plan(project: Project, wanted: Iterable[Wanted], *, workspace: bool) -> list
 def _plan(project: Project, one: Wanted, *, workspace: bool) -> Plan:
     entries = project.entries(one.manifest, one.selection)
     if one.manifest.entries is None:
-        shards = project.shards(one.manifest, one.selection)
+        shards = project.selected_shards(one.manifest, one.selection)
     else:
         shards = manifest_shards(one.manifest)
     result = Plan(one.selection.target, entries, shards, scan=None)

@@ -80,7 +80,7 @@ def remove(
         _remove_manifest(project, selection.target, stage=stage)
     else:
         changes: dict[str, Entry | None] = dict.fromkeys(entries)
-        built = update(manifest, changes, project.store.load_shard)
+        built = update(manifest, changes, project.shards.load)
         project.store.put_shards(built.shards)
         project.write_manifest(selection.target, built.manifest)
         if stage:
@@ -355,7 +355,7 @@ def _renamed(project: Project, manifest: Manifest, entries: Entries, moved: Entr
     changes: dict[str, Entry | None] = dict.fromkeys(entries)
     changes.update(dict.fromkeys(path for path in folders if path in near and near[path].dir))
     changes.update(moved)
-    built = update(manifest, changes, project.store.load_shard)
+    built = update(manifest, changes, project.shards.load)
     project.store.put_shards(built.shards)
     return built
 

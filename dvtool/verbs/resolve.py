@@ -178,8 +178,8 @@ def _as_entry(manifest: Manifest | None) -> Entry | None:
 def _merged(
     project: Project, one: Unmerged, ours: Manifest, theirs: Manifest
 ) -> tuple[Built, list[Conflict]]:
-    project.store.need_shards(shards_needed(one.base, ours, theirs))
-    return merge(one.base, ours, theirs, project.store.load_shard)
+    project.shards.need(shards_needed(one.base, ours, theirs))
+    return merge(one.base, ours, theirs, project.shards.load)
 
 
 # --- settling -------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def resolve(project: Project, one: Unmerged, selection: Selection, side: Side | 
     changes: Changes = {}
     for conflict in chosen:
         _settle(project, manifest, changes, conflict, side)
-    built = update(manifest, changes, project.store.load_shard)
+    built = update(manifest, changes, project.shards.load)
     project.store.put_shards(built.shards)
     project.write_manifest(one.target, built.manifest)
     left = [conflict for conflict in open_before if conflict not in chosen]
@@ -350,7 +350,7 @@ def normalise(project: Project, target: str) -> bool:
     It may have too many entries to stand inline, or too few to be in shards.
     """
     manifest = project.manifest(target)
-    built = update(manifest, {}, project.store.load_shard)
+    built = update(manifest, {}, project.shards.load)
     project.store.put_shards(built.shards)
     if not project.write_manifest(target, built.manifest):
         return False

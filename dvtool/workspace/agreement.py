@@ -185,7 +185,7 @@ def _turn(project: Project, found: Agreement, before: Manifest) -> None:
         return
     gone = [ref for ref in before.shards if key_of(ref) not in keys]
     come = [ref for ref in found.manifest.shards if key_of(ref) not in olds]
-    project.store.need_shards([*gone, *come])
+    project.shards.need([*gone, *come])
     old = _by_folder(project.store, gone)
     new = _by_folder(project.store, come)
     turned = {}
@@ -242,10 +242,10 @@ def _settle(project: Project, found: Agreement) -> None:
         }
         if not short:
             return
-        project.store.need_shards(short.values())
+        project.shards.need(short.values())
         found.partial.update(short)
         for key, ref in short.items() if found.same else ():
-            entries = project.store.load_shard(ref)
+            entries = project.shards.load(ref)
             for folder, count in Counter(map(folder_of, entries)).items():
                 here = found.same.get(folder)
                 if here is not None and here.entries.get(key) != count:
@@ -319,7 +319,7 @@ def carry_over(project: Project, found: Agreement, changed: Container[str], buil
     }
     if not moved:
         return
-    paths = [path for shard in built.shards for path in project.store.load_shard(shard.ref)]
+    paths = [path for shard in built.shards for path in project.shards.load(shard.ref)]
     counts = entries_by_folder([path for path in paths if folder_of(path) in moved], manifest)
     glances = {
         folder: structs.replace(

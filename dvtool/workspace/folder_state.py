@@ -6,18 +6,16 @@ looked at by two processes, since Python does so with one core only.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import partial
 from operator import attrgetter
-from typing import BinaryIO, NoReturn
 
 import msgspec
 
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, hasher
-from dvtool.system.workers import can_fork, uninterrupted
+from dvtool.system.workers import beside, can_fork
 from dvtool.workspace.opener import Opener
 
 PARALLEL_MIN_NAMES = 4_000
@@ -79,7 +77,7 @@ def looks_at(root: str, folders: Sequence[str], sizes: Sequence[int]) -> list[Di
     at = _half(sizes)
     if sum(sizes) < PARALLEL_MIN_NAMES or not 0 < at < len(folders) or not _may_fork():
         return list(_each(root, folders))
-    with _other_process(root, folders[at:]) as answer:
+    with beside(partial(_packed, root, folders[at:])) as answer:
         mine = list(_each(root, folders[:at]))
         data = answer.read()
     step = DIGEST_SIZE_BYTES
@@ -115,32 +113,5 @@ def _may_fork() -> bool:
     return can_fork() and len(os.sched_getaffinity(0)) > 1
 
 
-@contextlib.contextmanager
-def _other_process(root: str, folders: Sequence[str]) -> Iterator[BinaryIO]:
-    """Look at folders in a process of its own; yield what its answer is to be read from."""
-    read, write = os.pipe()
-    with uninterrupted():
-        child = os.fork()
-        if child == 0:
-            os.close(read)  # or it would wait for itself to read, had this process been killed
-            _answer(root, folders, write)
-    try:
-        os.close(write)
-        with open(read, "rb") as answer:
-            yield answer
-    except BaseException:
-        os.kill(child, signal.SIGKILL)
-        raise
-    finally:
-        os.waitpid(child, 0)
-
-
-def _answer(root: str, folders: Sequence[str], write: int) -> NoReturn:
-    """Do the other process's part, and end it: nothing else of this program may run there."""
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone decides
-        data = memoryview(b"".join([look or _NOTHING for look in _each(root, folders)]))
-        while data:
-            data = data[os.write(write, data) :]
-    finally:
-        os._exit(0)
+def _packed(root: str, folders: Sequence[str]) -> bytes:
+    return b"".join([look or _NOTHING for look in _each(root, folders)])

@@ -215,21 +215,19 @@ def test_add_as_a_process(work: Work) -> None:
 
 
 _ANEW = """
-import multiprocessing
-from dvtool.jobs import ingest
 from dvtool.cli import main
+from dvtool.jobs import engine, ingest
+from dvtool.system.workers import Worker
 from dvtool.verbs import add
 
-add.APART_MIN_FILES = add.PARALLEL_MIN_FILES = 0
+add.ANEW_MIN_FILES = engine.PARALLEL_MIN_FILES = 0
 ingest.BATCH_FILES_MAX = 5
-if __name__ == "__main__":
-    context = multiprocessing.get_context
-    multiprocessing.get_context = lambda method: print(method) or context(method)
-    main()
+begin = Worker.anew
+Worker.anew = lambda: print("begun anew") or begin()
+main()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all workers begin anew")
 def test_add_of_many_files_begins_workers_anew(work: Work) -> None:
     for number in range(20):
         work.write(f"data/{number:02}", f"content {number}")
@@ -242,10 +240,43 @@ def test_add_of_many_files_begins_workers_anew(work: Work) -> None:
         text=True,
         check=True,
     )
-    assert ran.stdout.startswith("spawn\n")
+    assert ran.stdout.startswith("begun anew\nbegun anew\n")
     assert "20 files" in ran.stdout
     work.commit()
     assert work.dv("status").out.startswith("Clean: 1 target, 20 files")
+    work.dv("fsck")
+
+
+_PLAIN_SCRIPT = """
+import threading, time
+from dvtool.repo import Repo
+
+print("the script runs")
+threading.Thread(target=time.sleep, args=(3,), daemon=True).start()
+with Repo.open(".") as repo:
+    (added,) = repo.add(["data"])
+print(added.files, "files", added.bytes, "bytes")
+"""
+SCRIPT_FILES = 6
+SCRIPT_FILE_BYTES = 30 << 20
+
+
+def test_a_plain_script_with_threads_adds_180_mb(work: Work) -> None:
+    """It has no `if __name__ == "__main__"`, so no worker may import it."""
+    (work.root / "data").mkdir()
+    for number in range(SCRIPT_FILES):
+        with open(work.root / f"data/{number}", "wb") as file:
+            file.write(blake3(b"%d" % number).digest(SCRIPT_FILE_BYTES // 10))
+            file.truncate(SCRIPT_FILE_BYTES)
+    work.write("script.py", _PLAIN_SCRIPT)
+    ran = subprocess.run(
+        [sys.executable, "script.py"], cwd=work.root, capture_output=True, text=True
+    )
+    assert ran.stderr == ""
+    total = SCRIPT_FILES * SCRIPT_FILE_BYTES
+    assert ran.stdout == f"the script runs\n{SCRIPT_FILES} files {total} bytes\n"
+    work.commit()
+    assert work.dv("status").out.startswith(f"Clean: 1 target, {SCRIPT_FILES} files")
     work.dv("fsck")
 
 

@@ -17,7 +17,6 @@ import pytest
 from dvtool.errors import DvError
 from dvtool.format.digest import Digest, digest_of
 from dvtool.repo import Repo
-from dvtool.verbs import add as add_ops
 from tests.scenario import Clone, Remote, tree
 
 FILES = 40
@@ -83,7 +82,7 @@ def test_what_a_swapped_folder_leads_to_is_neither_read_nor_changed(
     if threads:
         monkeypatch.setattr("dvtool.workspace.scan.HASH_THREADS_MIN_BYTES", 1)
         monkeypatch.setattr("dvtool.workspace.scan.HASH_RUN_FILES", 4)
-        monkeypatch.setattr(add_ops, "PARALLEL_MIN_FILES", 1)
+        monkeypatch.setattr("dvtool.jobs.engine.PARALLEL_MIN_FILES", 1)
         monkeypatch.setattr("dvtool.jobs.ingest.BATCH_FILES_MAX", 5)
     outside = tree(tmp_path / "outside")
     secrets = {digest_of(theirs(number)) for number in range(FILES)}

@@ -577,7 +577,7 @@ def test_a_look_by_two_processes_is_the_same(
         None,
     ]
     # A process that was killed leaves the rest to us.
-    monkeypatch.setattr(look, "_answer", lambda *_: os._exit(1))
+    monkeypatch.setattr("dvtool.system.workers._write_result", lambda *_: os._exit(1))
     assert look.looks_at(str(tmp_path), folders, [3] * len(folders)) == alone
 
 

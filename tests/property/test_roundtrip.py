@@ -16,10 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dvtool.format.manifest import path_fault
-from dvtool.jobs import ingest
+from dvtool.jobs import engine, ingest
 from dvtool.repo import Repo
 from dvtool.system.atomic import TEMP_PREFIX
-from dvtool.verbs import add as add_ops
 
 KIB = 1 << 10
 
@@ -139,7 +138,7 @@ def test_one_content_has_one_manifest_and_comes_back(
     # Elsewhere: something else is added first, and then it becomes the same, read by two workers.
     write(first, two / "data")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(add_ops, "PARALLEL_MIN_BYTES", 0)
+        patch.setattr(engine, "PARALLEL_MIN_BYTES", 0)
         patch.setattr(ingest, "BATCH_SIZE_MIN_BYTES", 100 * KIB)
         add(two, jobs=2)
         shutil.rmtree(two / "data")

@@ -43,7 +43,7 @@ def bring_in_step(
     if before is not None and after is not None and before.kind != after.kind:
         gone = bring_in_step(project, target, before, None)
         return gone if gone.unsaved else bring_in_step(project, target, None, after)
-    project.store.need_shards(unshared_shards(before, after))
+    project.shards.need(unshared_shards(before, after))
     plan = checkout_ops.plan_following(project, target, after, [before] if before else [])
     done = checkout_ops.follow(project, plan)
     return Stepped(

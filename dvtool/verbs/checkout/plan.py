@@ -16,11 +16,12 @@ from typing import TypeAlias
 from dvtool.errors import InputError, ManifestError, UnsavedError, listing, printable
 from dvtool.format.compare import differing, shard_hashes
 from dvtool.format.digest import EMPTY, Digest
-from dvtool.format.manifest import SELF, Entries, Entry, Manifest, ShardRef, check_nesting
+from dvtool.format.manifest import SELF, Entries, Entry, Manifest, check_nesting
 from dvtool.format.paths import folder_of, folders_above
 from dvtool.format.selection import Selection
 from dvtool.format.spelling import collisions, too_long
-from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_new
+from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_pieces
 from dvtool.project.parts import Project, workspace_path
 from dvtool.project.preserve import Saved, save_files
 from dvtool.store.local import ContentReader
@@ -176,10 +177,10 @@ def _only_before(
         return {}
     shared = shard_hashes(wanted)
     old = dict(before.entries or ())
-    refs = [ref for ref in project.shards(before, selection) if ref.blake3 not in shared]
-    project.store.need_shards(refs)
+    refs = [ref for ref in project.selected_shards(before, selection) if ref.blake3 not in shared]
+    project.shards.need(refs)
     for ref in refs:
-        old.update(project.store.load_shard(ref))
+        old.update(project.shards.load(ref))
     return old if selection.whole else {p: e for p, e in old.items() if selection.matches(p)}
 
 
@@ -338,14 +339,8 @@ def _changed(
     """Return what is wanted at each path that differs, and what the others have there."""
     want: dict[str, Entry | None] = {}
     known: dict[str, list[Entry]] = {}
-    store = project.store
-
-    def load(ref: ShardRef) -> Entries:
-        # No list is fetched for this; of those here it will be asked for again.
-        return (store.load_shard if store.has_shard(ref.digest) else store.held_shard)(ref)
-
     for old in olds:
-        before, after = differing(old, wanted, load)
+        before, after = differing(old, wanted, project.store.load_shard)  # no list is fetched
         for path in before.keys() | after.keys():
             if before.get(path) != after.get(path):
                 want[path] = after.get(path)
@@ -490,7 +485,7 @@ def lacks_content(project: Project, todo: Plan) -> bool:
 # --- doing it -------------------------------------------------------------------------------
 
 
-def apply(project: Project, todo: Plan) -> CheckedOut:
+def apply(project: Project, todo: Plan, *, engine: Engine = LOCAL_POOL) -> CheckedOut:
     """Carry out a plan: remove, then write, then remember what is now on the disk.
 
     Of many files a run is written at a time, once all the contents of all runs were looked up.
@@ -500,9 +495,9 @@ def apply(project: Project, todo: Plan) -> CheckedOut:
         for run in _runs(todo):
             files = _looked_up(todo, reader, run)
         if len(todo.write) <= RUN_FILES_MAX:
-            return _apply(project, todo, reader, [files])
+            return _apply(project, todo, reader, [files], engine)
         again = (_looked_up(todo, reader, run) for run in _runs(todo))
-        return _apply(project, todo, reader, again)
+        return _apply(project, todo, reader, again, engine)
 
 
 def _runs(todo: Plan) -> Iterator[_ByContent]:
@@ -553,7 +548,11 @@ _ToWrite: TypeAlias = Sequence[tuple[Digest, Sequence[tuple[str, Entry]]]]
 
 
 def _apply(
-    project: Project, todo: Plan, reader: ContentReader, runs: Iterable[_ToWrite]
+    project: Project,
+    todo: Plan,
+    reader: ContentReader,
+    runs: Iterable[_ToWrite],
+    engine: Engine,
 ) -> CheckedOut:
     sweep(project, todo.scan)
     for path in todo.remove:
@@ -570,7 +569,7 @@ def _apply(
     written: _Written = {}
     for files in runs:
         before, written = written, {}
-        _write_files(project, todo, reader, files, written)
+        _write_files(project, todo, reader, files, written, engine)
         # Not at once: what is as young as the clock's last tick would have to be read again.
         save_each_seen(project, todo.target, _seen_written(todo, before))
     project.progress.finish()
@@ -600,9 +599,10 @@ def _write_files(
     reader: ContentReader,
     files: _ToWrite,
     written: _Written,
+    engine: Engine,
 ) -> None:
     """Write what is new first, then, one by one, what has to be looked at before it is replaced."""
-    left = list(_write_new(project, todo, reader, files, written))
+    left = list(_write_new(project, todo, reader, files, written, engine))
     for path, entry in left:
         place = workspace_path(todo.target, path)
         fill = _filler(project, todo, reader, path, entry)
@@ -611,7 +611,12 @@ def _write_files(
 
 
 def _write_new(
-    project: Project, todo: Plan, reader: ContentReader, files: _ToWrite, written: _Written
+    project: Project,
+    todo: Plan,
+    reader: ContentReader,
+    files: _ToWrite,
+    written: _Written,
+    engine: Engine,
 ) -> Iterator[tuple[str, Entry]]:
     """Write the files that nothing was in the place of; yield all others, also those that failed.
 
@@ -628,7 +633,7 @@ def _write_new(
                 place = workspace_path(todo.target, path)
                 pieces.append(Piece(place, digest, entry.size, entry.exec))
     skip = len(todo.target) + 1
-    for batch, stamps in write_new(project.workspace, reader, pieces):
+    for batch, stamps in write_pieces(engine, project.root, project.store, reader, pieces):
         size = 0
         for piece, stamp in zip(batch, stamps, strict=True):
             path = piece.place[skip:] or SELF

@@ -338,7 +338,7 @@ class _Fetch:
         if one.manifest.entries is not None:
             yield one
             return
-        for ref in self.project.shards(one.manifest, one.selection):
+        for ref in self.project.selected_shards(one.manifest, one.selection):
             yield replace(one, manifest=Manifest(one.manifest.kind, None, (ref,)))
 
     def _lacking_in(self, group: Sequence[Wanted], short: Lacking) -> dict[Digest, int]:
@@ -435,7 +435,7 @@ class _Fetch:
             ref.digest: ref
             for one in self.wanted
             if one.manifest.entries is None
-            for ref in self.project.shards(one.manifest, one.selection)
+            for ref in self.project.selected_shards(one.manifest, one.selection)
             if not self.store.has_shard(ref.digest)
         }
         groups = list(_refs_in_groups(refs.values()))
@@ -460,7 +460,7 @@ class _Fetch:
                 # The run of a small manifest from this shard's first path on.
                 yield text.ref, _run_of(one.manifest.entries, text.ref)
             return
-        for ref in self.project.shards(one.manifest, one.selection):
+        for ref in self.project.selected_shards(one.manifest, one.selection):
             if ref.digest not in self.shards:
                 yield ref, self.store.load_shard(ref)
 

@@ -18,7 +18,7 @@ from dvtool.format.locations import contents_of
 from dvtool.format.manifest import SELF, Entry, Manifest, ShardRef, in_order, shard_refs
 from dvtool.format.pack import PACK_SIZE_MAX_BYTES, PackInfo
 from dvtool.format.selection import Selection
-from dvtool.jobs.ingest import Source, batches, ingest
+from dvtool.jobs.ingest import FileSource, ingest, ingest_batches
 from dvtool.project.history import Version, held_runs, versions
 from dvtool.project.parts import Project, workspace_path
 from dvtool.project.settings import Settings
@@ -142,11 +142,11 @@ class _Copies:
                     if entry.size > 0 and entry.digest in wanted:
                         files[workspace_path(target, path)] = (entry.digest, entry.size)
         sources = [
-            Source(path, size)
+            FileSource(path, size)
             for path, (digest, size) in sorted(files.items())
             if file_has(self.project, path, digest)
         ]
-        for batch in batches(self.project.root, self.store.path, sources):
+        for batch in ingest_batches(self.project.root, self.store.path, sources):
             self.store.adopt(ingest(batch).packs)
 
     def _from_remote(self, remote: RemoteStore, wanted: Collection[Digest]) -> None:

@@ -126,7 +126,7 @@ def _lists(
     fresh: list[ShardRef] = [ref for ref in manifest.shards if ref.digest not in seen]
     seen.update(ref.digest for ref in fresh)
     if complete:
-        project.store.need_shards(fresh)
+        project.shards.need(fresh)
     for ref in fresh:
         if complete or project.store.has_shard(ref.digest):
             yield project.store.held_shard(ref)

@@ -205,7 +205,7 @@ class _Push:
         plan.root = bool(self._unrooted(plan.proven.roots))
         if not plan.lacking:
             return plan
-        self.store.need_shards(shard.ref for shard in plan.lacking if shard.text is None)
+        self.project.shards.need(shard.ref for shard in plan.lacking if shard.text is None)
         for shard in plan.lacking:
             plan.contents.take(shard.ref.digest, contents_of(self._entries(shard)))
         self._look_back(plan.contents)
@@ -267,7 +267,7 @@ class _Push:
 
     def _entries(self, shard: _Shard) -> Entries:
         if shard.text is None:
-            return self.store.load_shard(shard.ref)
+            return self.project.shards.load(shard.ref)
         return decode_shard(shard.text, shard.ref)
 
     def _look_back(self, contents: Contents) -> None:

@@ -19,7 +19,14 @@ from dvtool.errors import InputError
 from dvtool.format.digest import EMPTY, digest_of
 from dvtool.format.pack import PACK_SIZE_AIM_BYTES, verify_pack
 from dvtool.jobs import ingest as ingesting
-from dvtool.jobs.ingest import Batch, BatchResult, Source, batches, discard, ingest
+from dvtool.jobs.ingest import (
+    FileSource,
+    IngestBatch,
+    IngestResult,
+    discard,
+    ingest,
+    ingest_batches,
+)
 from dvtool.store.local import LocalStore
 from dvtool.workspace.folder_state import stat_of
 
@@ -43,15 +50,15 @@ def store(tmp_path: Path) -> Iterator[LocalStore]:
         yield store
 
 
-def write(root: Path, files: dict[str, bytes]) -> list[Source]:
+def write(root: Path, files: dict[str, bytes]) -> list[FileSource]:
     for name, data in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
-    return [Source(name, len(data)) for name, data in sorted(files.items())]
+    return [FileSource(name, len(data)) for name, data in sorted(files.items())]
 
 
-def run(root: Path, store: LocalStore, sources: Sequence[Source]) -> BatchResult:
-    return ingest(Batch(str(root), store.path, tuple(sources)))
+def run(root: Path, store: LocalStore, sources: Sequence[FileSource]) -> IngestResult:
+    return ingest(IngestBatch(str(root), store.path, tuple(sources)))
 
 
 def temp_files(store: LocalStore) -> list[str]:
@@ -63,8 +70,8 @@ def temp_files(store: LocalStore) -> list[str]:
 
 
 def test_batches_keep_the_order_and_make_about_a_pack_each() -> None:
-    sources = [Source(f"{n:04}", 3 * MIB) for n in range(400)]
-    every = list(batches("/root", "/store", sources))
+    sources = [FileSource(f"{n:04}", 3 * MIB) for n in range(400)]
+    every = list(ingest_batches("/root", "/store", sources))
     assert [source for batch in every for source in batch.sources] == sources
     sizes = [sum(source.size for source in batch.sources) for batch in every]
     assert max(sizes) <= PACK_SIZE_AIM_BYTES - 2 * MIB
@@ -73,18 +80,18 @@ def test_batches_keep_the_order_and_make_about_a_pack_each() -> None:
 
 
 def test_batches_of_little_data_are_few_and_of_many_files_are_bounded() -> None:
-    assert len(list(batches("r", "s", [Source("a", 15 * MIB), Source("b", 1)]))) == 1
-    assert [len(b.sources) for b in batches("r", "s", [Source("x", 0)] * 120_000)] == [
+    assert len(list(ingest_batches("r", "s", [FileSource("a", 15 * MIB), FileSource("b", 1)]))) == 1
+    assert [len(b.sources) for b in ingest_batches("r", "s", [FileSource("x", 0)] * 120_000)] == [
         50_000,
         50_000,
         20_000,
     ]
-    assert list(batches("r", "s", [])) == []
+    assert list(ingest_batches("r", "s", [])) == []
 
 
 def test_a_file_larger_than_a_batch_has_one_of_its_own() -> None:
-    sources = [Source("a", 1), Source("b", 1 << 40), Source("c", 1)]
-    assert [[s.path for s in b.sources] for b in batches("r", "s", sources)] == [
+    sources = [FileSource("a", 1), FileSource("b", 1 << 40), FileSource("c", 1)]
+    assert [[s.path for s in b.sources] for b in ingest_batches("r", "s", sources)] == [
         ["a"],
         ["b"],
         ["c"],
@@ -103,7 +110,7 @@ def test_a_batch_gives_the_same_in_this_process_and_in_others(
     root: Path, store: LocalStore
 ) -> None:
     sources = write(root, mixed_files())
-    jobs = [Batch(str(root), store.path, tuple(sources[n::3])) for n in range(3)]
+    jobs = [IngestBatch(str(root), store.path, tuple(sources[n::3])) for n in range(3)]
     here = [ingest(job) for job in jobs]
     for method in ("fork", "spawn"):
         context = multiprocessing.get_context(method)
@@ -236,7 +243,7 @@ def test_a_file_written_to_all_the_time_is_refused_or_read_whole(
     try:
         for _ in range(10):
             try:
-                result = run(root, store, [Source("busy", 3 * MIB)])
+                result = run(root, store, [FileSource("busy", 3 * MIB)])
             except InputError as error:
                 assert "busy changed while it was read" in str(error)
                 assert temp_files(store) == []
@@ -258,14 +265,14 @@ def test_files_that_cannot_be_read_are_refused_by_name(root: Path, store: LocalS
     os.mkfifo(root / "pipe")
     for name in ("gone", "folder", "link", "pipe", "a/below"):
         with pytest.raises(InputError, match=name):
-            run(root, store, [*good, Source(name, 1)])
+            run(root, store, [*good, FileSource(name, 1)])
         assert temp_files(store) == []
 
 
 def test_links_are_followed_only_when_asked_to(root: Path, store: LocalStore) -> None:
     write(root, {"file": b"content"})
     (root / "link").symlink_to("file")
-    result = ingest(Batch(str(root), store.path, (Source("link", 7),), follow_links=True))
+    result = ingest(IngestBatch(str(root), store.path, (FileSource("link", 7),), follow_links=True))
     assert next(iter(result.files)).digest == digest_of(b"content")
     discard(result.packs)
     discard(result.packs)
@@ -274,7 +281,7 @@ def test_links_are_followed_only_when_asked_to(root: Path, store: LocalStore) ->
 
 def test_a_name_from_a_dataset_cannot_write_to_the_terminal(root: Path, store: LocalStore) -> None:
     with pytest.raises(InputError) as caught:
-        run(root, store, [Source("evil\x1b[2J", 1)])
+        run(root, store, [FileSource("evil\x1b[2J", 1)])
     assert "\x1b" not in str(caught.value)
 
 
@@ -287,10 +294,11 @@ def test_a_full_disk_leaves_no_temporary_files(root: Path, store: LocalStore) ->
     program = (
         "import resource, sys\n"
         "from dvtool.errors import DvError\n"
-        "from dvtool.jobs.ingest import Batch, Source, ingest\n"
+        "from dvtool.jobs.ingest import IngestBatch, FileSource, ingest\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({3 * MIB}, {resource.RLIM_INFINITY}))\n"
         "try:\n"
-        f"    ingest(Batch({str(root)!r}, {store.path!r}, (Source('a', 1), Source('b', 1))))\n"
+        "    sources = (FileSource('a', 1), FileSource('b', 1))\n"
+        f"    ingest(IngestBatch({str(root)!r}, {store.path!r}, sources))\n"
         "except (DvError, OSError) as error:\n"
         "    print(type(error).__name__, error)\n"
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +11,10 @@ import pytest
 
 from dvtool.errors import CorruptError, InputError, UnsavedError
 from dvtool.format.digest import EMPTY, digest_of
-from dvtool.jobs import unpack as unpacking
-from dvtool.jobs.ingest import Source, batches, ingest
-from dvtool.jobs.unpack import Piece, write_new
+from dvtool.jobs import engine, unpack
+from dvtool.jobs.engine import LOCAL_POOL
+from dvtool.jobs.ingest import FileSource, ingest, ingest_batches
+from dvtool.jobs.unpack import Piece, write_pieces
 from dvtool.store.local import LocalStore
 from dvtool.workspace.files import Workspace
 from tests.scenario import noise
@@ -41,8 +40,8 @@ def stored(store: LocalStore, folder: Path, contents: dict[str, bytes]) -> list[
     folder.mkdir()
     for name, data in contents.items():
         (folder / name.replace("/", "-")).write_bytes(data)
-    sources = [Source(name.replace("/", "-"), len(data)) for name, data in contents.items()]
-    for batch in batches(str(folder), store.path, sources):
+    sources = [FileSource(name.replace("/", "-"), len(data)) for name, data in contents.items()]
+    for batch in ingest_batches(str(folder), store.path, sources):
         store.adopt(ingest(batch).packs)
     return [
         Piece(name, digest_of(data) if data else EMPTY, len(data), number % 3 == 0)
@@ -71,14 +70,14 @@ def test_what_is_written_is_what_was_stored(
     monkeypatch: pytest.MonkeyPatch,
     by_workers: bool,
 ) -> None:
-    monkeypatch.setattr(unpacking, "PARALLEL_MIN_FILES", 1 if by_workers else 1_000)
-    monkeypatch.setattr(unpacking, "BATCH_FILES_MAX", 7)
+    monkeypatch.setattr(engine, "PARALLEL_MIN_FILES", 1 if by_workers else 1_000)
+    monkeypatch.setattr(unpack, "UNPACK_FILES_MAX", 7)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     contents = many()
     pieces = stored(store, tmp_path / "source", contents)
     with store.reader() as reader:
         reader.prepare(piece.digest for piece in pieces)
-        done = list(write_new(workspace, reader, pieces))
+        done = list(write_pieces(LOCAL_POOL, workspace.root, store, reader, pieces))
         assert [piece for batch, _ in done for piece in batch] == pieces
         assert len(done) >= 9
     for batch, stamps in done:
@@ -88,25 +87,6 @@ def test_what_is_written_is_what_was_stored(
             assert bool(found.st_mode & stat.S_IXUSR) == piece.executable
             assert stamp == (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
     assert len(store.db.packs()) >= 1  # the index is still this process's
-
-
-def test_ctrl_c_while_workers_are_forked_is_not_lost() -> None:
-    program = """
-import os, signal
-from dvtool.system.workers import uninterrupted
-signal.signal(signal.SIGINT, signal.default_int_handler)
-try:
-    with uninterrupted():
-        os.kill(os.getpid(), signal.SIGINT)
-        print("reached", end=" ")
-except KeyboardInterrupt:
-    print("raised", end=" ")
-print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["reached", "raised", "False"]
 
 
 @pytest.mark.parametrize("there", ["file", "link", "folder"])
@@ -124,7 +104,7 @@ def test_what_is_in_the_way_stays_and_the_others_are_written(
         place.mkdir()
     with store.reader() as reader:
         reader.prepare(piece.digest for piece in pieces)
-        ((_, stamps),) = write_new(workspace, reader, pieces)
+        ((_, stamps),) = write_pieces(LOCAL_POOL, workspace.root, store, reader, pieces)
     assert [stamp is None for stamp in stamps] == [False, True, False]
     assert read(workspace.root, "a/1") + read(workspace.root, "a/3") == b"onethree"
     assert there != "file" or place.read_text() == "mine"
@@ -136,11 +116,12 @@ def test_what_is_in_the_way_stays_and_the_others_are_written(
 def test_without_files_that_have_no_name_nothing_is_written(
     store: LocalStore, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "no-proc").mkdir()
     monkeypatch.setattr("dvtool.workspace.files.DESCRIPTORS", str(tmp_path / "no-proc"))
     pieces = stored(store, tmp_path / "source", {"a/1": b"one", "a/2": b"two"})
     with store.reader() as reader:
         reader.prepare(piece.digest for piece in pieces)
-        ((_, stamps),) = write_new(workspace, reader, pieces)
+        ((_, stamps),) = write_pieces(LOCAL_POOL, workspace.root, store, reader, pieces)
     assert stamps == [None, None]
     assert os.listdir(os.path.join(workspace.root, "a")) == []
 
@@ -153,8 +134,8 @@ def test_a_damaged_content_never_gets_its_name(
     monkeypatch: pytest.MonkeyPatch,
     by_workers: bool,
 ) -> None:
-    monkeypatch.setattr(unpacking, "PARALLEL_MIN_FILES", 1 if by_workers else 1_000)
-    monkeypatch.setattr(unpacking, "BATCH_FILES_MAX", 1)
+    monkeypatch.setattr(engine, "PARALLEL_MIN_FILES", 1 if by_workers else 1_000)
+    monkeypatch.setattr(unpack, "UNPACK_FILES_MAX", 1)
     pieces = stored(
         store, tmp_path / "source", {"a/1": noise(50_000), "b/2": noise(LARGE_BYTES, 1)}
     )
@@ -167,7 +148,7 @@ def test_a_damaged_content_never_gets_its_name(
         reader.prepare(piece.digest for piece in pieces)
         for piece in pieces:
             with pytest.raises(CorruptError):
-                list(write_new(workspace, reader, [piece, piece]))
+                list(write_pieces(LOCAL_POOL, workspace.root, store, reader, [piece, piece]))
     assert [name for _, _, names in os.walk(workspace.root) for name in names] == []
 
 
@@ -178,7 +159,7 @@ def test_no_place_is_written_that_is_not_the_users(
     (piece,) = stored(store, tmp_path / "source", {"x": b"x"})
     with store.reader() as reader, pytest.raises(InputError):
         reader.prepare([piece.digest])
-        list(write_new(workspace, reader, [piece._replace(place=place)]))
+        list(write_pieces(LOCAL_POOL, workspace.root, store, reader, [piece._replace(place=place)]))
     assert not [name for _, _, names in os.walk(workspace.root) for name in names]
 
 
@@ -190,5 +171,9 @@ def test_a_link_on_the_way_is_not_followed(
     Path(workspace.root, "link").symlink_to(tmp_path / "outside")
     with store.reader() as reader, pytest.raises(UnsavedError, match="link"):
         reader.prepare([piece.digest])
-        list(write_new(workspace, reader, [piece._replace(place="link/x")]))
+        list(
+            write_pieces(
+                LOCAL_POOL, workspace.root, store, reader, [piece._replace(place="link/x")]
+            )
+        )
     assert os.listdir(tmp_path / "outside") == []

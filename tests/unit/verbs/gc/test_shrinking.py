@@ -11,7 +11,7 @@ import pytest
 from dvtool.errors import BusyError, MissingError
 from dvtool.format.digest import Digest, digest_of
 from dvtool.format.locations import Located, RemotePack, encode_object
-from dvtool.format.manifest import Entry, ShardRef, build, shard_refs
+from dvtool.format.manifest import Entry, ShardRef, shard_refs
 from dvtool.format.pack import PackInfo, PackWriter, Recipe
 from dvtool.remotes.known import Known
 from dvtool.remotes.proof import located_now, prove_roots, prove_shards
@@ -241,22 +241,3 @@ def test_roots_of_other_clones_are_read(
     assert known.roots(names).keys() == set(names[:2])
     shutil.rmtree(Path(remote.url) / "roots/repo")
     assert prove_roots(remote, known, "repo", names) == set()
-
-
-def test_shards_come_from_the_source_once(store: LocalStore) -> None:
-    entries = {f"{number:04}": Entry(dir=True) for number in range(2_000)}
-    built = build("dir", entries)
-    asked: list[list[ShardRef]] = []
-
-    def source(refs: object) -> None:
-        asked.append(list(refs))  # type: ignore[call-overload]
-        store.put_shards(built.shards)
-
-    refs = built.manifest.shards
-    with pytest.raises(MissingError):
-        store.load_shard(refs[0])
-    store.shard_source = source
-    store.need_shards(refs)
-    store.need_shards(refs)
-    assert asked == [list(refs)]
-    assert store.load_shard(refs[0])

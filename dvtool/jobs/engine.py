@@ -1,0 +1,216 @@
+"""Engines: who works on batches. The verbs know the protocol; the local pool is one of those.
+
+A batch is a value that pickles. It names what it reads and where its results go by absolute paths,
+so that a worker that sees the same disk can open both, whatever it is and wherever it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
+
+from dvtool.system import workers
+from dvtool.system.lazy import later
+
+if TYPE_CHECKING:
+    import concurrent.futures as futures
+    import queue
+
+    Submit: TypeAlias = Callable[..., futures.Future[Any]]
+else:
+    futures = later("concurrent.futures")
+    queue = later("queue")
+
+PARALLEL_MIN_BYTES = 32 << 20
+PARALLEL_MIN_FILES = 2_000
+
+Begin: TypeAlias = Literal["quick", "anew", "copied"]
+"""How workers of this machine should begin: however it is quick; without a copy of what this
+process holds in memory; or only in milliseconds, else the work is better done here."""
+
+
+class SizedBatch(Protocol):
+    """A picklable value that says what is to be done."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How much it is, for whoever watches the progress."""
+
+
+B = TypeVar("B", bound=SizedBatch)
+B_contra = TypeVar("B_contra", bound=SizedBatch, contravariant=True)
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+Tell: TypeAlias = Callable[[int], None]
+
+
+class Work(Protocol[B_contra, R_co]):
+    """A function at the top of a module of dvtool, so that it pickles by its name."""
+
+    def __call__(self, batch: B_contra, tell: Tell | None = None) -> R_co:
+        """Work on a batch. `tell`, if given, is called with the bytes done since the last call."""
+
+
+class Engine(Protocol):
+    """Works on batches, several at a time if it can."""
+
+    def map(
+        self,
+        work: Work[B, R],
+        batches: Iterable[B],
+        *,
+        tell: Tell | None = None,
+        undo: Callable[[R], None] | None = None,
+        begin: Begin = "quick",
+    ) -> Generator[R, None, None]:
+        """Yield the results in the order of the batches, each as soon as it can be had.
+
+        `batches` is read as workers become free. `tell` is called with the bytes done. `close` the
+        generator (`contextlib.closing`) to cancel: no further batch is begun, and `undo` is called
+        with each result that came and was not taken, the one taken last among them, so it must
+        allow for what is undone or taken already. The first error of a batch cancels all others,
+        and is raised.
+        """
+
+
+class InProcess:
+    """Works on one batch after the other, in this process."""
+
+    def map(
+        self,
+        work: Work[B, R],
+        batches: Iterable[B],
+        *,
+        tell: Tell | None = None,
+        undo: Callable[[R], None] | None = None,
+        begin: Begin = "quick",
+    ) -> Generator[R, None, None]:
+        """See `Engine.map`."""
+        for batch in batches:
+            result = work(batch, tell)
+            try:
+                yield result
+            except BaseException:
+                if undo is not None:
+                    undo(result)
+                raise
+
+
+class ExecutorEngine:
+    """Works by an executor as of `concurrent.futures`, which stays its owner's."""
+
+    def __init__(self, executor: futures.Executor, workers: int) -> None:
+        self._executor = executor
+        self._workers = workers
+
+    def map(
+        self,
+        work: Work[B, R],
+        batches: Iterable[B],
+        *,
+        tell: Tell | None = None,
+        undo: Callable[[R], None] | None = None,
+        begin: Begin = "quick",
+    ) -> Generator[R, None, None]:
+        """See `Engine.map`."""
+        yield from _in_order(self._executor.submit, self._workers, work, batches, tell, undo)
+
+
+class LocalPool:
+    """Works by processes of this machine, which begin with the first batch and end with the last.
+
+    A single batch is worked on in this process.
+    """
+
+    def __init__(self, jobs: int | None = None) -> None:
+        """Work with at most so many processes; without a number, with one a core."""
+        self._jobs = jobs
+
+    def map(
+        self,
+        work: Work[B, R],
+        batches: Iterable[B],
+        *,
+        tell: Tell | None = None,
+        undo: Callable[[R], None] | None = None,
+        begin: Begin = "quick",
+    ) -> Generator[R, None, None]:
+        """See `Engine.map`."""
+        left = iter(batches)
+        first = list(islice(left, self._jobs or os.cpu_count() or 1))
+        every = chain(first, left)
+        copied = workers.can_fork() and not (begin == "anew" and workers.can_begin_anew())
+        here = not copied and (begin == "copied" or not workers.can_begin_anew())
+        if len(first) <= 1 or here:
+            yield from InProcess().map(work, every, tell=tell, undo=undo)
+            return
+        with _submitting(len(first), anew=not copied) as submit:
+            yield from _in_order(submit, len(first), work, every, tell, undo)
+
+
+LOCAL_POOL = LocalPool()
+"""A process a core."""
+
+
+def engine_for(engine: Engine, *, files: int, size_bytes: int) -> Engine:
+    """Return the engine if that is much work, else one that begins no workers for it."""
+    large = size_bytes >= PARALLEL_MIN_BYTES or files >= PARALLEL_MIN_FILES
+    return engine if large else InProcess()
+
+
+def _in_order(
+    submit: Submit,
+    count: int,
+    work: Work[B, R],
+    batches: Iterable[B],
+    tell: Tell | None,
+    undo: Callable[[R], None] | None,
+) -> Generator[R, None, None]:
+    """Have batches worked on, twice as many begun as there are workers; yield in their order."""
+    left = iter(batches)
+    underway: deque[tuple[futures.Future[R], int]] = deque()
+
+    def begin(some: Iterable[B]) -> None:
+        with workers.uninterrupted():  # or the future of a batch that was begun could be lost
+            for batch in some:
+                underway.append((submit(work, batch), batch.size_bytes))
+
+    try:
+        begin(islice(left, 2 * count))
+        while underway:
+            # The results that were taken are let go of: those of a million files are many.
+            yield underway[0][0].result()
+            size = underway.popleft()[1]
+            if tell is not None:
+                tell(size)
+            begin(islice(left, 1))
+    except BaseException:
+        for future, _ in underway:
+            future.cancel()
+        for future, _ in underway:
+            if not future.cancelled() and future.exception() is None and undo is not None:
+                undo(future.result())
+        raise
+
+
+@contextlib.contextmanager
+def _submitting(count: int, *, anew: bool) -> Iterator[Submit]:
+    """Yield how to give a call to one of so many worker processes, each of which has a thread."""
+    with workers.begun(count, anew=anew) as begun:
+        idle: queue.SimpleQueue[workers.Worker] = queue.SimpleQueue()
+        for worker in begun:
+            idle.put(worker)
+
+        def call(work: Callable[[Any], Any], batch: Any) -> Any:
+            worker = idle.get()
+            try:
+                return worker.call(work, batch)
+            finally:
+                idle.put(worker)
+
+        with futures.ThreadPoolExecutor(count, "dv-worker") as threads:
+            yield lambda work, batch: threads.submit(call, work, batch)

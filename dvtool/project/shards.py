@@ -1,0 +1,73 @@
+"""Where lists of files (shards) come from that the local store may lack.
+
+The store answers from its disk alone. A verb that needs a shard asks the project's `ShardSource`,
+which has the missing ones fetched: from the default remote, from a named one, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from dvtool.errors import MissingError, RemoteError, SetupError
+from dvtool.format.manifest import Entries, ShardRef
+from dvtool.store.local import LocalStore
+
+
+class ShardFetcher(Protocol):
+    """Brings shards into the local store from the remote of this name, None for the default one.
+
+    Raises SetupError, MissingError or RemoteError if it cannot.
+    """
+
+    def __call__(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
+        """Bring the shards."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSource:
+    """The shards of a local store, and the remote that gives those which the store lacks.
+
+    Without a `fetcher` there is no such remote, and a shard that is not in the store is missing.
+    """
+
+    store: LocalStore
+    fetcher: ShardFetcher | None = None
+    remote: str | None = None
+    """The name of the remote to ask; None asks the default one."""
+
+    def at(self, remote: str | None) -> ShardSource:
+        """Return the source that asks this remote, or the default one for None."""
+        return replace(self, remote=remote)
+
+    def nowhere(self) -> ShardSource:
+        """Return the source that asks no remote."""
+        return replace(self, fetcher=None)
+
+    def need(self, refs: Iterable[ShardRef]) -> None:
+        """See that the store has these shards; the missing ones are fetched all at once.
+
+        MissingError if that fails. Without a remote to ask nothing is raised: reading a shard that
+        is missing is what raises then.
+        """
+        absent = {ref.digest: ref for ref in refs if not self.store.has_shard(ref.digest)}
+        if not absent or self.fetcher is None:
+            return
+        try:
+            self.fetcher(self.remote, list(absent.values()))
+        except (SetupError, MissingError, RemoteError) as error:
+            raise MissingError(
+                f"{len(absent):,} of the lists of files of large manifests are not here, and they "
+                f"cannot be fetched: {error}",
+                hint=error.hint or "see that the remote can be reached, then repeat the command",
+            ) from error
+
+    def load(self, ref: ShardRef) -> Entries:
+        """Return the entries of a shard, checked; fetched first if the store lacks it.
+
+        MissingError, which names the shard, if there is no remote to ask. The entries are shared
+        by all who ask, so nobody changes them.
+        """
+        self.need([ref])
+        return self.store.load_shard(ref)
