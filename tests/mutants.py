@@ -132,7 +132,7 @@ BREAKS = (
     Break(
         "gc of the store forgets reflogs",
         1,
-        "dvtool/git/repository.py",
+        "dvtool/git/manifests.py",
         'return self._history_manifests("--all", "--reflog")',
         'return self._history_manifests("--all")',
         ("tests/cli/test_gc.py::test_gc_keeps_what_can_still_be_asked_for[reflog]",),
@@ -140,7 +140,7 @@ BREAKS = (
     Break(
         "gc of the store forgets stashes",
         1,
-        "dvtool/git/repository.py",
+        "dvtool/git/manifests.py",
         'return self._history_manifests("--all", "--reflog")',
         'return self._history_manifests("--exclude=refs/stash", "--all")',
         ("tests/cli/test_gc.py::test_gc_keeps_what_can_still_be_asked_for[stash]",),

@@ -1,4 +1,4 @@
-"""Running the git program: commands that end, and one that stays to read objects.
+"""Running the git program, in any folder or pinned to one repository.
 
 The only module that imports GitPython, which runs what takes its time: clones and checkouts of
 whole trees. Loading it takes longer than most commands do, so all else is run without it.
@@ -6,20 +6,17 @@ whole trees. Loading it takes longer than most commands do, so all else is run w
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from typing import IO, NoReturn
+from typing import NoReturn
 
 import msgspec
 
 from dvtool.errors import (
     BusyError,
-    CorruptError,
     DvError,
-    MissingError,
     SetupError,
     UnsavedError,
     UsageError,
@@ -27,6 +24,8 @@ from dvtool.errors import (
 )
 
 INSTALL_HINT = "install git 2.31 or newer and see that it is on the PATH"
+
+_SEPARATOR = "--dv-separator"  # `git rev-parse` prints an option that it does not know as it is
 
 _FIXED = {
     "LANGUAGE": "C",
@@ -90,67 +89,78 @@ class Runner:
         return _start(args, self.cwd, self._env, stdin=True)
 
 
-class BlobReader:
-    """A running ``git cat-file --batch``, as `Runner.start` returns it. Close it."""
+class Folders(msgspec.Struct, frozen=True):
+    """Where a repository is; absolute paths."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-        self._in, self._out = _pipe(process.stdin), _pipe(process.stdout)
-        self._err = _pipe(process.stderr)
+    worktree: str | None
+    """The top folder of the working tree; None in a bare repository or inside `.git`."""
+    git_dir: str
+    common_dir: str
+    """The git folder that all worktrees of the repository share."""
 
-    def read(self, blob_id: str, size_max: int, kind: str = "blob") -> bytes:
-        """Return an object; MissingError if git has none, CorruptError for one of another kind.
 
-        CorruptError too if it is above `size_max`.
-        """
-        try:
-            self._in.write(blob_id.encode("ascii") + b"\n")
-            self._in.flush()
-            answer = self._out.readline().split()
-        except BrokenPipeError:
-            answer = []
-        if not answer:
-            words = words_of(os.fsdecode(self._err.read()))
-            raise DvError(f"git stopped while reading objects: {words}", hint="run: git fsck")
-        if len(answer) != 3:
-            self._drain_errors()
-            raise MissingError(
-                f"git has no object {blob_id}", hint="run: git fetch, then git fsck if it persists"
+class Pinned:
+    """A repository whose folders are known, to which every git command is pinned."""
+
+    def __init__(self, folders: Folders) -> None:
+        """Take the folders, which git is told by GIT_DIR and GIT_WORK_TREE."""
+        worktree, git_dir = folders.worktree, folders.git_dir
+        self._worktree = worktree
+        self._git_dir = git_dir
+        self._common_dir = folders.common_dir
+        env = {"GIT_DIR": git_dir} | ({"GIT_WORK_TREE": worktree} if worktree else {})
+        self._runner = Runner(worktree or git_dir, env)
+        self._run = self._runner.run
+        self._run_long = self._runner.run_long
+
+    @property
+    def worktree(self) -> str | None:
+        """The top folder of this working tree; None in a bare repository or inside `.git`."""
+        return self._worktree
+
+    @property
+    def git_dir(self) -> str:
+        """The git folder of this worktree, absolute."""
+        return self._git_dir
+
+    @property
+    def common_dir(self) -> str:
+        """The git folder that all worktrees of the repository share, absolute."""
+        return self._common_dir
+
+    def _require_worktree(self) -> str:
+        if self._worktree is None:
+            raise SetupError(
+                f"there is no working tree in {printable(self._git_dir)}",
+                hint="run it in the folder where the files are, or in a clone that is not bare",
             )
-        found, size = answer[1].decode("ascii"), int(answer[2])
-        if found != kind or size > size_max:
-            what = "manifest" if kind == "blob" else f"{kind} to be read"
-            raise CorruptError(f"git object {blob_id} is no {what}: a {found} of {size:,} bytes")
-        data = self._out.read(int(answer[2]) + 1)
-        if len(data) != int(answer[2]) + 1:
-            raise DvError(f"git stopped while reading {blob_id}", hint="run: git fsck")
-        return data[:-1]
-
-    def _drain_errors(self) -> None:
-        """Take what git said of a damaged object: it would wait for ever once the pipe is full."""
-        if not hasattr(os, "set_blocking"):
-            return  # Windows, before Python 3.12: there only hundreds of damaged objects fill it
-        os.set_blocking(self._err.fileno(), False)
-        self._err.read()
-        os.set_blocking(self._err.fileno(), True)
-
-    def close(self) -> None:
-        """End the process."""
-        # Terminated, not left to find the end of its input: a worker process that was forked from
-        # this one may hold that pipe open.
-        if self._process.returncode is not None:
-            return
-        self._process.terminate()
-        with contextlib.suppress(BrokenPipeError):  # of a question that git did not live to read
-            self._process.communicate()
-
-    def __del__(self) -> None:
-        self.close()
+        return self._worktree
 
 
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    assert pipe is not None
-    return pipe
+def find_folders(cwd: str) -> Folders:
+    """Return the folders of the repository that git finds from `cwd`; SetupError if none."""
+    if not os.path.isdir(cwd):
+        raise UsageError(f"not a folder: {printable(cwd)}")
+    result = execute(
+        [
+            "rev-parse",
+            "--path-format=absolute",
+            *("--is-bare-repository", _SEPARATOR, "--git-dir", _SEPARATOR),
+            *("--git-common-dir", _SEPARATOR, "--show-toplevel"),
+        ],
+        cwd=cwd,
+    )
+    # The top level is asked for last: in a bare repository git stops there with an error.
+    fields = os.fsdecode(result.stdout).split(_SEPARATOR + "\n")
+    if fields[0].startswith("--path-format"):
+        raise SetupError("this git is too old for dvtool", hint=INSTALL_HINT)
+    if len(fields) != 4 or (result.status and fields[3]):
+        raise_not_found(result)
+    return Folders(
+        worktree=fields[3].removesuffix("\n") or None,
+        git_dir=fields[1].removesuffix("\n"),
+        common_dir=fields[2].removesuffix("\n"),
+    )
 
 
 def execute(

@@ -192,7 +192,6 @@ def test_a_sha256_repository(tmp_path: Path) -> None:
         assert git.read_blob(blob) == b"two"
         assert git.manifest_blobs_in([second], exclude=[first]) == {"a.dv.json": {blob}}
         assert [entry.id for entry in git.log("a.dv.json")] == [second, first]
-        assert git.commits_to_push([second], [first]) == [second]
 
 
 def test_dubious_ownership_passes_on_the_advice(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +310,6 @@ def test_settings_for_pathspecs_in_the_environment_do_no_harm(
 def test_before_the_first_commit(git: Git, top: Path) -> None:
     assert git.head() is None
     assert git.branch() == "main"
-    assert git.describe_head() is None
     assert git.all_refs() == {}
     assert git.manifests_in_index() == {}
     assert git.manifest_paths() == []
@@ -357,12 +355,9 @@ def test_resolve_refuses(git: Git, top: Path, rev: str) -> None:
         git.resolve(rev)
 
 
-def test_branch_and_describe_when_detached(git: Git, top: Path) -> None:
+def test_branch_and_head_when_detached(git: Git, top: Path) -> None:
     first = commit(top, {"a": "1"})
     assert git.branch() == "main"
-    assert first.startswith(git.describe_head() or "?")
-    run(top, "tag", "v1")
-    assert git.describe_head() == "v1"
     run(top, "checkout", "-q", "--detach")
     assert git.branch() is None
     assert git.head() == first
@@ -381,16 +376,6 @@ def test_all_refs_peels_tags(git: Git, top: Path) -> None:
         "refs/tags/v1": first,
         "refs/tags/v1-again": first,
     }
-
-
-def test_commits_to_push(git: Git, top: Path) -> None:
-    first, second, third = (commit(top, {"a": text}) for text in "123")
-    assert git.commits_to_push(["main"], []) == [third, second, first]
-    assert git.commits_to_push([third], [first]) == [third, second]
-    assert git.commits_to_push([third], ["f" * 40, "0" * 40, second, "bad\nHEAD"]) == [third]
-    assert git.commits_to_push([], [first]) == []
-    with pytest.raises(UsageError, match="unknown revision: nope"):
-        git.commits_to_push(["main", "nope"], [])
 
 
 def test_log(git: Git, top: Path) -> None:
@@ -461,14 +446,11 @@ def test_weird_names(git: Git, top: Path, name: str) -> None:
     assert [entry.blob for entry in git.log(manifest)] == [blob]
     assert git.tracked_under(name) == [manifest]
     write(top, manifest, "two")
-    write(top, ".gitignore", "*.tmp\n")
-    write(top, f"{name}.tmp")
     git.stage([manifest])
     assert git.manifests_in_index() != {manifest: blob}
     git.restore(first, [manifest])
     assert (top / manifest).read_text() == "one"
     assert git.manifests_in_index() == {manifest: blob}
-    assert git.is_ignored([manifest, f"{name}.tmp"]) == {f"{name}.tmp"}
     git.untrack([name])
     assert git.tracked_under("") == []
     assert (top / manifest).is_file()
@@ -848,16 +830,6 @@ def test_restore(git: Git, top: Path) -> None:
     assert (top / "d" / "a.dv.json").read_text() == "2"
     with pytest.raises(UsageError, match="nope"):
         git.restore(first, ["nope"])
-
-
-def test_is_ignored(git: Git, top: Path) -> None:
-    write(top, ".gitignore", "*.log\n/data/images\n!keep.log\nfolder/\n")
-    write(top, "a.log")
-    run(top, "add", "-f", "a.log")
-    paths = ["a.log", "keep.log", "data/images", "data/images/1", "x/data/images", "folder/"]
-    assert git.is_ignored(paths) == {"a.log", "data/images", "data/images/1", "folder/"}
-    assert git.is_ignored(["a"]) == set()
-    assert git.is_ignored([]) == set()
 
 
 def test_is_dirty(git: Git, top: Path) -> None:

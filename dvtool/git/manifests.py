@@ -1,0 +1,239 @@
+"""The manifests in commits, in the history behind them, in the index and in the working tree."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+from dvtool.errors import DvError, SetupError
+from dvtool.format.manifest import SUFFIX
+from dvtool.git.listing import (
+    FILE_MODES,
+    Overview,
+    is_file_inside,
+    is_manifest,
+    listed,
+    old_sides,
+    paths_in,
+    raw_manifests,
+    tree_entries,
+    tree_of,
+)
+from dvtool.git.objects import TREE_SIZE_MAX_BYTES, Objects
+from dvtool.git.process import Folders, checked, raise_failure
+from dvtool.git.refs import PLAIN_LOG
+
+_MANIFESTS = f":(glob)**/*{SUFFIX}"
+_EMPTY_TREES = {  # git knows these two in every repository; by the length of their hex
+    40: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+    64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+}
+_EMPTY_BLOBS = frozenset(
+    {
+        "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391",
+        "473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813",
+    }
+)
+
+
+class Manifests(Objects):
+    """The manifests of a repository. Part of `Git`, by which it is used."""
+
+    def __init__(self, folders: Folders) -> None:
+        """See `Pinned`."""
+        super().__init__(folders)
+        self._manifests_of: tuple[str, bytes] | None = None
+        """The commit whose manifests were listed last, and git's answer: it cannot change."""
+
+    # Of one commit, the index, the working tree
+
+    def manifests_at(self, commit: str, *, strict: bool = False) -> dict[str, str]:
+        """Return path and blob id of each manifest in the tree of a commit.
+
+        A file whose name no target can have is none; with `strict` it is a ManifestError.
+        """
+        commit = self._commit_id(commit)
+        known = self._manifests_of
+        if known is None or known[0] != commit:
+            # Unlike ls-tree, diff-tree takes a pattern: git, not Python, passes over other files.
+            listing = self._run(
+                *("diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames"),
+                *(_EMPTY_TREES[len(commit)], commit, "--", _MANIFESTS),
+            )
+            known = self._manifests_of = commit, listing.stdout
+        return dict(raw_manifests(known[1], strict=strict))
+
+    def manifests_in_index(self) -> dict[str, str]:
+        """Return path and blob id of each manifest that is staged; conflicted ones are left out."""
+        return {path: blob for path, stage, blob in self._index_manifests() if stage == 0}
+
+    def conflicts_in_index(self) -> dict[str, dict[int, str]]:
+        """Return each conflicted manifest with its blobs: 1 the base, 2 ours, 3 theirs."""
+        conflicts: dict[str, dict[int, str]] = {}
+        for path, stage, blob in self._index_manifests("-u"):
+            if stage:
+                conflicts.setdefault(path, {})[stage] = blob
+        return conflicts
+
+    def manifest_paths(self) -> list[str]:
+        """Return the manifests in the working tree, tracked or not but not ignored, sorted.
+
+        Only files that are there count; a symlink, or a path through one, is not a manifest.
+        ManifestError for one whose name no target can have, such as ``.git.dv.json``.
+        """
+        top = self._require_worktree()
+        listing = self._run("ls-files", "-z", "-co", "--exclude-standard", "--", _MANIFESTS)
+        links: dict[str, bool] = {}
+        return sorted(
+            path
+            for path in set(paths_in(listing.stdout))
+            if is_manifest(path, strict=True) and is_file_inside(top, path, links)
+        )
+
+    def overview(self) -> Overview:
+        """Return the manifests of the working tree and of HEAD, and those in conflict.
+
+        ManifestError for one in the working tree whose name no target can have.
+        """
+        top = self._require_worktree()
+        options = ("--raw", "--no-abbrev", "--no-renames")
+        index = ("ls-files", "-z", "-t", "-s", "-co", "--exclude-standard", "--", _MANIFESTS)
+        changes = ("diff-index", "--cached", "-z", *options, "HEAD", "--", _MANIFESTS)
+        listing, staged = self._runner.run_together(index, changes)
+        checked(index, listing, (0,))
+        if staged.status and self.head() is not None:
+            raise_failure("diff-index", staged)
+        links: dict[str, bool] = {}
+        there: set[str] = set()
+        conflicts: dict[str, dict[int, str]] = {}
+        committed: dict[str, str] = {}
+        for path, stage, blob in listed(listing.stdout):
+            if is_manifest(path, strict=True) and is_file_inside(top, path, links):
+                there.add(path)
+            if stage is not None and is_manifest(path) and blob not in _EMPTY_BLOBS:
+                if stage:
+                    conflicts.setdefault(path, {})[stage] = blob
+                elif not staged.status:
+                    committed[path] = blob
+        for path, before in old_sides(staged.stdout if not staged.status else b""):
+            committed.pop(path, None)
+            if before is not None and is_manifest(path):
+                committed[path] = before
+        return Overview(tuple(sorted(there)), committed, conflicts)
+
+    # Of history
+
+    def manifest_blobs_in(
+        self, revs: Sequence[str], *, exclude: Sequence[str] = ()
+    ) -> dict[str, set[str]]:
+        """Return for each path the blob ids of every manifest in the history of `revs`.
+
+        History that `exclude` reaches is left out, and with it what those commits already had.
+        """
+        lines = self._range_lines(revs, exclude)
+        return {} if lines is None else self._history_manifests("--stdin", stdin=lines)
+
+    def manifest_blobs_everywhere(self) -> dict[str, set[str]]:
+        """Return path and blob ids of every manifest that git can still bring back.
+
+        That is the history of all refs, of HEAD in every worktree and of all reflogs (stashes and
+        commits that were amended or reset away included). Staged manifests are not in it.
+        """
+        return self._history_manifests("--all", "--reflog")
+
+    def manifest_blobs_of_each(
+        self, commits: Iterable[str]
+    ) -> Iterator[tuple[str, frozenset[str] | None]]:
+        """Yield each commit, and the blob ids of the manifests in its tree.
+
+        None in their place if git does not have all of that commit's trees, or cannot read them.
+        One git process reads for all of them; their parents need not be here.
+        """
+        known: dict[str, frozenset[str]] = {}
+        for commit in commits:
+            try:
+                tree = tree_of(self._read_object(commit, TREE_SIZE_MAX_BYTES, "commit"))
+                self._learn_trees(tree, known)
+            except SetupError:
+                raise
+            except DvError:
+                yield commit, None
+            else:
+                yield commit, known[tree]
+
+    def commits_with(
+        self, blobs: Mapping[str, Collection[str]]
+    ) -> dict[tuple[str, str], list[str]]:
+        """Return (path, blob) -> the commits, newest first, that have this blob at this path.
+
+        Commits of all refs, of HEAD in every worktree and of all reflogs are looked at.
+        """
+        paths = [path for path in sorted(blobs) if "\n" not in path]
+        found: dict[tuple[str, str], list[str]] = {}
+        if not paths:
+            return found
+        commits = self._run("rev-list", "--all", "--reflog").stdout.decode("ascii").split()
+        asked = [(commit, path) for path in paths for commit in commits]
+        lines = "".join(f"{commit}:{path}\n" for commit, path in asked)
+        check = ("cat-file", "--batch-check=%(objectname)")
+        answer = self._run(*check, stdin=os.fsencode(lines)).stdout.split(b"\n")[:-1]
+        for (commit, path), line in zip(asked, answer, strict=True):
+            blob = line.decode("ascii", "replace")  # what is not there is answered at length
+            if blob in blobs[path]:
+                found.setdefault((path, blob), []).append(commit)
+        return found
+
+    # Private
+
+    def _history_manifests(self, *revs: str, stdin: bytes | None = None) -> dict[str, set[str]]:
+        # --full-history: by default git follows only one parent of a merge that took one side
+        # whole, and the manifests of the other side would not be seen.
+        listing = self._run(
+            *("log", *PLAIN_LOG, "-m", "--full-history", "--diff-filter=AMT", "--format="),
+            *(*revs, "--", _MANIFESTS),
+            stdin=stdin,
+        )
+        blobs: dict[str, set[str]] = {}
+        for path, blob in raw_manifests(listing.stdout):
+            blobs.setdefault(path, set()).add(blob)
+        return blobs
+
+    def _index_manifests(self, what: str = "-s") -> Iterator[tuple[str, int, str]]:
+        self._require_worktree()
+        listing = self._run("ls-files", "-z", what, "--", _MANIFESTS).stdout
+        for entry in listing.split(b"\0")[:-1]:
+            head, _, name = entry.partition(b"\t")
+            mode, blob_id, stage = head.decode("ascii").split(" ")
+            path = os.fsdecode(name)
+            # What `git add -N` announces has no content yet: the id is that of an empty file.
+            if mode.encode() in FILE_MODES and is_manifest(path) and blob_id not in _EMPTY_BLOBS:
+                yield path, int(stage), blob_id
+
+    def _learn_trees(self, tree: str, known: dict[str, frozenset[str]]) -> None:
+        """Add a tree, and all below it, to those of which the manifests' blobs are known."""
+        todo = [tree]
+        parts: dict[str, tuple[set[str], set[str]]] = {}
+        while todo:
+            one = todo[-1]
+            if one not in parts:
+                parts[one] = self._parts_of_tree(one)
+            folders, blobs = parts[one]
+            unknown = folders - known.keys()
+            if unknown:
+                todo.extend(unknown)
+                continue
+            known[one] = frozenset(blobs).union(*(known[folder] for folder in folders))
+            todo.pop()
+
+    def _parts_of_tree(self, tree: str) -> tuple[set[str], set[str]]:
+        """Return the ids of the folders that lie in a tree, and of its manifests."""
+        folders: set[str] = set()
+        blobs: set[str] = set()
+        data = self._read_object(tree, TREE_SIZE_MAX_BYTES, "tree")
+        for mode, name, object_id in tree_entries(data, len(tree) // 2):
+            if stat.S_ISDIR(mode):
+                folders.add(object_id)
+            elif stat.S_ISREG(mode) and is_manifest(name):
+                blobs.add(object_id)
+        return folders, blobs

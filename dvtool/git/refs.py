@@ -1,0 +1,199 @@
+"""Names and the commits they lead to: revisions, refs and the history behind them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+
+from dvtool.errors import SetupError, UsageError, printable
+from dvtool.git.listing import OBJECT_ID, Commit, commit_named, parse_log
+from dvtool.git.process import Pinned
+
+# What a user may have configured for `git log` must not change what is parsed here.
+PLAIN_LOG = (
+    "-z",
+    "--raw",
+    "--no-abbrev",
+    "--no-renames",
+    "--no-color",
+    "--no-notes",
+    "--no-show-signature",
+    "--no-follow",
+    "--root",
+)
+
+
+class Revisions(Pinned):
+    """The revisions of a repository. Part of `Git`, by which it is used."""
+
+    def resolve(self, rev: str) -> str:
+        """Return the full id of the commit that `rev` names; UsageError if it names none."""
+        found = None
+        if rev and not rev.startswith("-") and "\0" not in rev:
+            found = self._verify(rev)
+        if found is not None:
+            return found
+        if rev == "HEAD" or rev.startswith(("HEAD~", "HEAD^", "@")):
+            self._require_commit()
+        raise UsageError(f"unknown revision: {printable(rev)}", hint="run: git log --oneline --all")
+
+    def head(self) -> str | None:
+        """Return the id of the commit that is checked out, None before the first commit."""
+        return self._verify("HEAD")
+
+    def has_commit(self, rev: str) -> bool:
+        """Tell whether `rev` names a commit that is here."""
+        return self._verify(rev) is not None
+
+    def branch(self) -> str | None:
+        """Return the short name of the branch checked out, None when HEAD is detached."""
+        result = self._run("symbolic-ref", "-q", "--short", "HEAD", codes=(0, 1))
+        return os.fsdecode(result.stdout).removesuffix("\n") or None
+
+    def all_refs(self) -> dict[str, str]:
+        """Return every ref and the commit it leads to; tags are peeled, other objects left out.
+
+        Remote-tracking refs and ``refs/stash`` are among them; a detached HEAD is not a ref.
+        """
+        fields = "%(refname) %(objecttype) %(objectname)"
+        listing = self._run("for-each-ref", f"--format={fields}").stdout
+        refs: dict[str, str] = {}
+        tags: dict[str, str] = {}
+        for line in os.fsdecode(listing).split("\n")[:-1]:
+            name, kind, object_id = line.rsplit(" ", 2)
+            if kind == "commit":
+                refs[name] = object_id
+            elif kind == "tag":
+                tags[name] = object_id
+        peeled = zip(tags, self._commits_of(list(tags.values())), strict=True)
+        refs |= {name: commit for name, commit in peeled if commit is not None}
+        return dict(sorted(refs.items()))
+
+    def refs_of_remotes(self) -> dict[str, str]:
+        """Ask git's remotes, now, for their branches and tags: ``REMOTE REF`` -> object id."""
+        found: dict[str, str] = {}
+        for remote in os.fsdecode(self._run("remote").stdout).split("\n")[:-1]:
+            listing = self._run("ls-remote", "--heads", "--tags", "-q", "--", remote).stdout
+            for line in os.fsdecode(listing).split("\n")[:-1]:
+                object_id, _, name = line.partition("\t")
+                found[f"{remote} {name}"] = object_id
+        return found
+
+    def is_shallow(self) -> bool:
+        """Whether history was cut off when it was cloned or fetched (``--depth``)."""
+        return os.path.exists(os.path.join(self._common_dir, "shallow"))
+
+    def log(self, path: str, *, limit: int | None = None, rev: str = "HEAD") -> Iterator[Commit]:
+        """Yield the commits that changed the file at `path`, newest first, as ``git log -- PATH``.
+
+        Renames are not followed, and side branches that changed nothing in the end left out.
+        """
+        args = ["log", *PLAIN_LOG, "--diff-merges=first-parent", "--encoding=UTF-8"]
+        args.append("--format=tformat:%H%x00%an%x00%aI%x00%s")
+        if limit is not None:
+            args.append(f"--max-count={limit:d}")
+        commit = self.resolve(rev)
+        output = self._run(*args, commit, "--", path, literal=True).stdout
+        return parse_log(output, os.fsencode(path))
+
+    def subjects(self, commits: Sequence[str]) -> dict[str, str]:
+        """Return commit -> subject; foreign text: escape to print."""
+        if not commits:
+            return {}
+        args = ("log", "-z", "--no-walk=unsorted", "--no-show-signature", "--encoding=UTF-8")
+        output = self._run(*args, "--format=tformat:%H %s", *commits, "--").stdout
+        lines = (text.decode("utf-8", "replace") for text in output.split(b"\0")[:-1])
+        return {commit: subject for commit, _, subject in (line.partition(" ") for line in lines)}
+
+    def commits_among(self, object_ids: Sequence[str]) -> list[str]:
+        """Return the commits that these ids name, tags peeled; what is not here is left out."""
+        return list(dict.fromkeys(one for one in self._commits_of(object_ids) if one))
+
+    def commits_beside_refs(self) -> list[str]:
+        """Return the ids of the commits that are here and that no ref, HEAD or reflog leads to."""
+        form = "--batch-check=%(objecttype) %(objectname)"
+        answer = self._run("cat-file", form, "--batch-all-objects", "--unordered").stdout
+        found = (line.split(" ") for line in answer.decode("ascii").splitlines())
+        reached = set(self._run("rev-list", "--all", "--reflog").stdout.decode("ascii").split())
+        return sorted(one for kind, one in found if kind == "commit" and one not in reached)
+
+    def parents_of_next(self) -> list[str]:
+        """Return the commits that the next one starts from: HEAD, and what is merged or picked.
+
+        Of a commit that is being reverted it is the parent. The first is HEAD, if there is one.
+        """
+        names = [("HEAD", ""), ("MERGE_HEAD", ""), ("CHERRY_PICK_HEAD", ""), ("REVERT_HEAD", "^")]
+        found: list[str | None] = []
+        for name, suffix in names:
+            try:  # MERGE_HEAD may have several lines, of which git resolves only the first
+                with open(os.path.join(self._git_dir, name), encoding="ascii") as file:
+                    ids = [name] if name == "HEAD" else file.read().split()
+            except (OSError, UnicodeDecodeError):
+                continue
+            found.extend(self._commits_of([one + suffix for one in ids]))
+        return list(dict.fromkeys(one for one in found if one))
+
+    def commits_in_between(self) -> list[str]:
+        """Return what the files of the worktree may follow still: ORIG_HEAD, a rebase's base."""
+        names = ["ORIG_HEAD"]
+        for folder in ("rebase-merge", "rebase-apply"):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                path = os.path.join(self._git_dir, folder, "onto")
+                with open(path, encoding="ascii") as file:
+                    names.append(file.read().strip())
+        return self.commits_among(names)
+
+    def merge_sides(self) -> tuple[str | None, str, str] | None:
+        """Return base, ours and theirs of the merge under way, else of the merge that HEAD is."""
+        theirs = self._verify("MERGE_HEAD")
+        ours = self.head() if theirs else self._verify("HEAD^1")
+        theirs = theirs or self._verify("HEAD^2")
+        if ours is None or theirs is None:
+            return None
+        found = self._run("merge-base", ours, theirs, codes=(0, 1)).stdout.decode("ascii")
+        return found.strip() or None, ours, theirs
+
+    # Private
+
+    def _verify(self, rev: str) -> str | None:
+        args = ("rev-parse", "--verify", "-q", "--end-of-options", commit_named(rev))
+        found = self._run(*args, codes=(0, 1, 128)).stdout.decode("ascii", "replace").strip()
+        # `^main` passes --verify too, as an exclusion
+        return found if OBJECT_ID.fullmatch(found) else None
+
+    def _commit_id(self, rev: str) -> str:
+        return rev if OBJECT_ID.fullmatch(rev) else self.resolve(rev)
+
+    def _commits_of(self, revs: Sequence[str]) -> list[str | None]:
+        """Return for each revision its commit id, or None, in one git process."""
+        if not revs:
+            return []
+        names = [commit_named(rev) if rev and "\n" not in rev else "-" for rev in revs]
+        lines = "".join(f"{name}\n" for name in names)
+        answer = self._run("cat-file", "--batch-check", stdin=os.fsencode(lines)).stdout
+        found: list[str | None] = []
+        for line in os.fsdecode(answer).split("\n")[:-1]:
+            object_id, *rest = line.split(" ")
+            known = len(rest) == 2 and rest[0] == "commit" and OBJECT_ID.fullmatch(object_id)
+            found.append(object_id if known else None)
+        return found
+
+    def _range_lines(self, revs: Sequence[str], exclude: Sequence[str]) -> bytes | None:
+        """Return the lines for ``--stdin`` of rev-list and log; None if there is nothing to list.
+
+        Without any revision git would take HEAD.
+        """
+        if not revs:
+            return None
+        commits = self._commits_of([*revs, *exclude])
+        for rev, commit in zip(revs, commits[: len(revs)], strict=True):
+            if commit is None:
+                raise UsageError(f"unknown revision: {printable(rev)}")
+        wanted = [commit for commit in commits[: len(revs)] if commit]
+        known = [f"^{commit}" for commit in commits[len(revs) :] if commit]
+        return "".join(f"{line}\n" for line in [*wanted, *known]).encode("ascii")
+
+    def _require_commit(self) -> None:
+        if self.head() is None:
+            raise SetupError("there is no commit yet", hint="run: git commit")
