@@ -17,8 +17,8 @@ from dvtool.errors import DvError
 from dvtool.format.digest import Digest
 from dvtool.store.local import ContentReader
 from dvtool.system import workers
+from dvtool.system.stat import Stamp
 from dvtool.workspace.files import NewFile, Workspace
-from dvtool.workspace.opener import Stamp
 
 BATCH_FILES_MAX = 512
 BATCH_SIZE_MAX_BYTES = 8 << 20

@@ -32,6 +32,7 @@ from dvtool.jobs.ingest import Batch, BatchResult, Source, batches, discard, ing
 from dvtool.project.parts import Project, refuse_place, workspace_path
 from dvtool.system import workers
 from dvtool.system.lazy import later
+from dvtool.system.stat import is_executable
 from dvtool.workspace.agreement import (
     Agreement,
     agree,
@@ -40,7 +41,7 @@ from dvtool.workspace.agreement import (
     leave_out,
     remember,
 )
-from dvtool.workspace.files import IGNORE_FILE, Ignore, is_executable, refuse_faults
+from dvtool.workspace.files import IGNORE_FILE, Ignore, refuse_faults
 from dvtool.workspace.gitignore import ignore_target, refuse_unusable
 from dvtool.workspace.scan import (
     Scan,

@@ -21,7 +21,7 @@ from dvtool.format.pack import PACK_SIZE_AIM_BYTES, verify_pack
 from dvtool.jobs import ingest as ingesting
 from dvtool.jobs.ingest import Batch, BatchResult, Source, batches, discard, ingest
 from dvtool.store.local import LocalStore
-from dvtool.workspace.folder_state import stat_of
+from dvtool.system.stat import stat_of
 
 KIB, MIB = 1 << 10, 1 << 20
 
