@@ -33,7 +33,7 @@ from dvtool.store.database import Database
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import flush_to_disk
 from dvtool.system.lazy import later
-from dvtool.workspace.folder_state import Stat
+from dvtool.system.stat import Stat
 from dvtool.workspace.opener import READ_FLAGS, Opener, reason
 from dvtool.workspace.statcache import now_ns
 

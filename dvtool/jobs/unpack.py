@@ -15,8 +15,8 @@ from typing import NamedTuple, TypeAlias
 from dvtool.format.digest import Digest
 from dvtool.jobs.engine import Engine, engine_for
 from dvtool.store.local import ContentReader, LocalStore, Whereabouts
+from dvtool.system.stat import Stamp
 from dvtool.workspace.files import NewFile, Workspace
-from dvtool.workspace.opener import Stamp
 
 UNPACK_FILES_MAX = 512
 UNPACK_SIZE_MAX_BYTES = 8 << 20

@@ -12,7 +12,7 @@ from dvtool.format.manifest import SUFFIX, Entries, Entry, build, encode
 from dvtool.project.parts import Project
 from dvtool.system import atomic
 from dvtool.system.lazy import later
-from dvtool.workspace.files import is_executable
+from dvtool.system.stat import is_executable
 from dvtool.workspace.statcache import now_ns
 
 if TYPE_CHECKING:

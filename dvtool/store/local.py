@@ -27,7 +27,7 @@ from dvtool.system.atomic import (
     write_bytes,
 )
 from dvtool.system.lazy import later
-from dvtool.workspace.opener import Stamp
+from dvtool.system.stat import Stamp
 
 if TYPE_CHECKING:
     import concurrent.futures as futures_of

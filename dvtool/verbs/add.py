@@ -30,6 +30,7 @@ from dvtool.format.spelling import distinct_folded, folded
 from dvtool.jobs.engine import LOCAL_POOL, Engine, engine_for
 from dvtool.jobs.ingest import FileSource, IngestResult, discard, ingest, ingest_batches
 from dvtool.project.parts import Project, refuse_place, workspace_path
+from dvtool.system.stat import is_executable
 from dvtool.workspace.agreement import (
     Agreement,
     agree,
@@ -38,7 +39,7 @@ from dvtool.workspace.agreement import (
     leave_out,
     remember,
 )
-from dvtool.workspace.files import IGNORE_FILE, Ignore, is_executable, refuse_faults
+from dvtool.workspace.files import IGNORE_FILE, Ignore, refuse_faults
 from dvtool.workspace.gitignore import ignore_target, refuse_unusable
 from dvtool.workspace.scan import (
     Scan,

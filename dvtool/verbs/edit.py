@@ -24,7 +24,7 @@ from dvtool.format.selection import Selection
 from dvtool.project.parts import Project, refuse_place, workspace_path
 from dvtool.project.preserve import keep_uncommitted, save_files
 from dvtool.system import atomic
-from dvtool.workspace.files import is_executable
+from dvtool.system.stat import is_executable
 from dvtool.workspace.gitignore import ignore_file, ignore_target, refuse_unusable, unignore_target
 from dvtool.workspace.scan import (
     Scan,

@@ -24,14 +24,14 @@ from dvtool.format.digest import Digest
 from dvtool.format.manifest import path_fault
 from dvtool.system.atomic import flush_to_disk, is_temp_name, temp_name
 from dvtool.system.lazy import later
-from dvtool.workspace.folder_state import Stat, look_of, stat_of
+from dvtool.system.stat import Stamp, Stat, stat_of
+from dvtool.workspace.folder_state import look_of
 from dvtool.workspace.opener import (
     FILE_FLAGS,
     FOLDER_FLAGS,
     HAS_DIR_FD,
     Opener,
     Place,
-    Stamp,
     open_in,
     reason,
 )
@@ -885,11 +885,6 @@ def _kind_name(mode: int) -> str:
 
 def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder and name else folder or name
-
-
-def is_executable(found: Stat | os.stat_result) -> bool:
-    """Whether the owner may execute the file, which is the bit that manifests keep."""
-    return bool(found.st_mode & stat.S_IXUSR)
 
 
 def refuse_faults(faults: list[tuple[str, str]], target: str) -> None:

@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from operator import attrgetter
 
-import msgspec
-
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, hasher
 from dvtool.system.workers import beside, can_fork
 from dvtool.workspace.opener import Opener
@@ -29,26 +27,6 @@ _COLUMNS = (
     ("Q", attrgetter("st_ino")),
 )
 """What `Seen.matches` compares. A symlink's own stat stands for where it points: that is fixed."""
-
-
-_modes: dict[int, int] = {}
-"""The few there are, each held once for all files: as an int of its own one takes 32 bytes."""
-
-
-class Stat(msgspec.Struct, frozen=True, gc=False):
-    """What of a file's stat tells its kind and whether it changed; a third of an os.stat_result."""
-
-    st_mode: int
-    st_ino: int
-    st_size: int
-    st_mtime_ns: int
-    st_ctime_ns: int
-
-
-def stat_of(found: os.stat_result) -> Stat:
-    """Return what counts of a stat."""
-    mode = _modes.setdefault(found.st_mode, found.st_mode)
-    return Stat(mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def look_of(entries: Sequence[os.DirEntry[str]]) -> Digest:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 HELD_MAX = 64
 """So many of the folders on the way stay open; deeper ones than that are opened anew."""
@@ -23,15 +23,6 @@ FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NOFOLLOW | _CLOEXE
 
 Place: TypeAlias = int | str
 """A folder: its descriptor or, where folders have none (as on Windows), its path."""
-
-
-class Stamp(NamedTuple):
-    """Of an lstat, what tells one state of a file from another; the fields are named alike."""
-
-    st_mtime_ns: int
-    st_ctime_ns: int
-    st_size: int
-    st_ino: int
 
 
 class Opener:

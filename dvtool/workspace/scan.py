@@ -17,8 +17,8 @@ from dvtool.format.paths import folder_of
 from dvtool.format.selection import Selection
 from dvtool.project.parts import Project, workspace_path
 from dvtool.system.lazy import later
-from dvtool.workspace.files import Ignore, is_executable
-from dvtool.workspace.folder_state import Stat, stat_of
+from dvtool.system.stat import Stat, is_executable, stat_of
+from dvtool.workspace.files import Ignore
 from dvtool.workspace.opener import READ_FLAGS, Opener, reason
 from dvtool.workspace.statcache import Seen, SeenFolder, now_ns, seen_file, seen_other
 

@@ -18,8 +18,7 @@ import msgspec
 
 from dvtool.format.digest import Digest, digest_of
 from dvtool.system.atomic import make_folders
-from dvtool.workspace.folder_state import Stat
-from dvtool.workspace.opener import Stamp
+from dvtool.system.stat import Stamp, Stat
 
 VERSION = 1
 QUERY_BATCH = 900

@@ -20,7 +20,6 @@ PACKAGE = Path(dvtool.__file__).parent
 LINES_MAX = 70
 
 UNMENDED = {
-    ("store.local", "workspace.opener"),
     ("workspace.agreement", "project.parts"),
     ("workspace.agreement", "store.local"),
     ("workspace.scan", "project.parts"),

@@ -25,10 +25,8 @@ from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_pieces
 from dvtool.project.parts import Project, workspace_path
 from dvtool.project.preserve import Saved, save_files
 from dvtool.store.local import ContentReader
+from dvtool.system.stat import Stamp, Stat, is_executable
 from dvtool.workspace.agreement import Agreement, agreeing, entries_by_folder, remember
-from dvtool.workspace.files import is_executable
-from dvtool.workspace.folder_state import Stat
-from dvtool.workspace.opener import Stamp
 from dvtool.workspace.scan import (
     Scan,
     content_of,

@@ -28,7 +28,7 @@ from dvtool.jobs.ingest import (
     ingest_batches,
 )
 from dvtool.store.local import LocalStore
-from dvtool.workspace.folder_state import stat_of
+from dvtool.system.stat import stat_of
 
 KIB, MIB = 1 << 10, 1 << 20
 

@@ -1,0 +1,42 @@
+"""What of a file's stat tells its kind, and one state of it from another."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import NamedTuple
+
+import msgspec
+
+_modes: dict[int, int] = {}
+"""The few there are, each held once for all files: as an int of its own one takes 32 bytes."""
+
+
+class Stat(msgspec.Struct, frozen=True, gc=False):
+    """What of a file's stat tells its kind and whether it changed; a third of an os.stat_result."""
+
+    st_mode: int
+    st_ino: int
+    st_size: int
+    st_mtime_ns: int
+    st_ctime_ns: int
+
+
+class Stamp(NamedTuple):
+    """Of an lstat, what tells one state of a file from another; the fields are named alike."""
+
+    st_mtime_ns: int
+    st_ctime_ns: int
+    st_size: int
+    st_ino: int
+
+
+def stat_of(found: os.stat_result) -> Stat:
+    """Return the part of a stat that counts."""
+    mode = _modes.setdefault(found.st_mode, found.st_mode)
+    return Stat(mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def is_executable(found: Stat | os.stat_result) -> bool:
+    """Whether the owner may execute the file, which is the bit that manifests keep."""
+    return bool(found.st_mode & stat.S_IXUSR)
