@@ -364,7 +364,7 @@ BREAKS = (
     Break(
         "a symlink in a folder remote is followed",
         2,
-        "dvtool/remotes/transports/local.py",
+        "dvtool/remotes/transports/local/backend.py",
         "os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)",
         "os.open(name, _FOLDER_FLAGS, dir_fd=folder)",
         ("tests/s3/test_contract.py::TestLocal",),

@@ -105,7 +105,7 @@ def test_a_push_to_a_folder_loads_nothing_of_s3(pushed: Work) -> None:
         "git",
         "boto3",
         "botocore",
-        "dvtool.remotes.transports.s3.client",
+        "dvtool.remotes.transports.s3.backend",
     }
 
 

@@ -40,7 +40,7 @@ from dvtool.remotes.transports import (
     parse_url,
 )
 from dvtool.remotes.transports.pace import Pace
-from dvtool.remotes.transports.s3.client import S3Backend
+from dvtool.remotes.transports.s3.backend import S3Backend
 from dvtool.system.atomic import TEMP_PREFIX
 from tests.faulty import Faulty
 from tests.s3.proxy import CountingProxy, Fault
@@ -1303,7 +1303,7 @@ LARGE = bytes(range(256)) * 4096 * 3
 def test_a_file_goes_to_a_folder_and_back_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool
 ) -> None:
-    monkeypatch.setattr("dvtool.remotes.transports.local.COPY_STEP_BYTES", 1_000_000)
+    monkeypatch.setattr("dvtool.remotes.transports.local.backend.COPY_STEP_BYTES", 1_000_000)
     calls = []
     real = getattr(os, "copy_file_range", None)
 

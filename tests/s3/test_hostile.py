@@ -16,7 +16,7 @@ import pytest
 from dvtool.errors import DvError, RemoteError, RemoteTransient
 from dvtool.remotes.transports import S3Options
 from dvtool.remotes.transports.s3 import guard
-from dvtool.remotes.transports.s3.client import S3Backend
+from dvtool.remotes.transports.s3.backend import S3Backend
 from tests.s3.hostile import Answer, Asked, Hostile, hostile, listing, refusal
 from tests.s3.servers import AWS_ENV
 

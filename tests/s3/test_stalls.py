@@ -13,7 +13,7 @@ import pytest
 from dvtool.errors import RemoteStalled, RemoteTransient
 from dvtool.remotes.transports import Retry, S3Options
 from dvtool.remotes.transports.pace import REQUESTS_START
-from dvtool.remotes.transports.s3.client import S3Backend
+from dvtool.remotes.transports.s3.backend import S3Backend
 from tests.s3 import stalling
 from tests.s3.servers import S3Server
 from tests.s3.stalling import Door, Stall

@@ -29,6 +29,7 @@ UNMENDED = {
 ONLY_IN = {
     "boto3": {"remotes.transports.s3.client"},
     "botocore": {
+        "remotes.transports.s3.backend",
         "remotes.transports.s3.client",
         "remotes.transports.s3.errors",
         "remotes.transports.s3.guard",

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from dvtool.errors import UsageError, printable
 from dvtool.remotes.transports.base import PLAIN_S3, Backend, Features, ObjectInfo, S3Options, Sink
-from dvtool.remotes.transports.local import LocalBackend
+from dvtool.remotes.transports.local.backend import LocalBackend
 from dvtool.remotes.transports.pace import REQUESTS_START
 from dvtool.remotes.transports.retry import Retry
 
@@ -71,7 +71,7 @@ def open_plain(
     if remote.scheme == "file":
         return LocalBackend(remote.path, url=remote.text, features=features)
     _check_options(options)
-    from dvtool.remotes.transports.s3.client import S3Backend
+    from dvtool.remotes.transports.s3.backend import S3Backend
 
     return S3Backend(remote.bucket, remote.prefix, options, features=features)
 

@@ -36,7 +36,7 @@ from dvtool.remotes.survey import (
 )
 from dvtool.remotes.tombstones import SWEEP_USED_S, Claim, Look, Tombstone, Tombstones, age_s
 from dvtool.remotes.transports.base import ObjectInfo
-from dvtool.remotes.transports.local import LocalBackend
+from dvtool.remotes.transports.local.backend import LocalBackend
 from dvtool.system.parallel import run_bounded
 from dvtool.system.progress import Progress
 

@@ -19,7 +19,7 @@ from dvtool.remotes import assembly
 from dvtool.remotes.assembly import Assembly
 from dvtool.remotes.remote import FetchedShard, RemoteStore, pack_key
 from dvtool.remotes.transports.base import Backend, Sink
-from dvtool.remotes.transports.local import LocalBackend
+from dvtool.remotes.transports.local.backend import LocalBackend
 from dvtool.store.local import LocalStore
 from dvtool.store.packcheck import PackCheck
 from tests.faulty import Faulty

@@ -17,7 +17,7 @@ from dvtool.remotes.remote import RemoteStore, Root, RootManifest, pack_key, roo
 from dvtool.remotes.survey import RootThere, ShardUse, Survey, frame_number
 from dvtool.remotes.tombstones import Tombstone, Tombstones
 from dvtool.remotes.transports.base import ObjectInfo
-from dvtool.remotes.transports.local import LocalBackend
+from dvtool.remotes.transports.local.backend import LocalBackend
 from dvtool.verbs.gc import remote as remotegc
 from tests.faulty import Faulty
 

@@ -16,7 +16,7 @@ from dvtool.format.pack import PackInfo, PackWriter, Recipe
 from dvtool.remotes.known import Known
 from dvtool.remotes.proof import located_now, prove_roots, prove_shards
 from dvtool.remotes.remote import RemoteStore, RootManifest, pack_key, shard_key
-from dvtool.remotes.transports.local import LocalBackend
+from dvtool.remotes.transports.local.backend import LocalBackend
 from dvtool.store import local
 from dvtool.store.local import LocalStore
 from tests.scenario import noise

@@ -1,0 +1,410 @@
+"""A remote in S3, or in anything that speaks its plain subset: GET, PUT, LIST v2, HEAD, DELETE.
+
+What boto3, botocore and the network can raise is translated by `errors` into the errors of
+`dvtool.errors`; nothing of theirs leaves this folder.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from botocore import exceptions as aws
+
+from dvtool.errors import ObjectMissing, RemoteError, RemoteTransient, printable
+from dvtool.remotes.transports.base import (
+    PLAIN_S3,
+    STORAGE_CLASS_MIN_BYTES,
+    Features,
+    ObjectInfo,
+    S3Options,
+    Sink,
+    StoreFacts,
+)
+from dvtool.remotes.transports.s3.answers import (
+    AnswerReader,
+    is_encrypted,
+    is_whole,
+    md5_and_size,
+    md5_of_etag,
+)
+from dvtool.remotes.transports.s3.client import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ClientSource
+from dvtool.remotes.transports.s3.errors import (
+    HINT_ENDPOINT,
+    AlreadyThere,
+    Conflict,
+    Denied,
+    RangeBeyondEnd,
+    Translation,
+    Unexplained,
+    Unsupported,
+    clock_ahead_s,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import (
+        GetObjectOutputTypeDef,
+        ListObjectsV2OutputTypeDef,
+        PutObjectOutputTypeDef,
+    )
+
+IDLE_PAGES_MAX = 100
+"""Pages of a listing without an object of ours, one after the other, before it is given up."""
+
+_NO_LOCK_CODES = frozenset(
+    {"ObjectLockConfigurationNotFoundError", "ObjectLockConfigurationNotFound"}
+)
+
+
+class S3Backend:
+    """Objects in `bucket`, under `prefix` (neither leading nor trailing slash; may be empty).
+
+    With an endpoint of its own, buckets are addressed in the path unless the options say
+    otherwise. The client is made at the first operation. One attempt is made for each: wrap in
+    `Retry`. `features` is what is remembered of the store.
+
+    Without s3:ListBucket, S3 answers 403 in place of 404. So a refusal to read one object is
+    looked into with a listing of just its key: if that does not name the key, or is refused too,
+    the object counts as missing. Credentials that are invalid, and refusals that name another
+    permission (s3:GetObject, kms), stay errors.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        options: S3Options = PLAIN_S3,
+        *,
+        features: Features | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._options = options
+        self._payer: dict[str, Any] = (
+            {"RequestPayer": "requester"} if options.requester_pays else {}
+        )
+        self._source = ClientSource(
+            options, connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s
+        )
+        self._client = self._source.client
+        self._errors = Translation(self.url, bucket, options.endpoint_url, self._source.renew)
+        self._answers = AnswerReader(self.url, self._prefix, self._errors)
+        self._lock = threading.Lock()
+        self._features = features or Features()
+        self._list_refused = False
+
+    @property
+    def url(self) -> str:
+        """The remote as a URL, for messages."""
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    @property
+    def features(self) -> Features:
+        """What was remembered of the store, and what its answers have shown since."""
+        return self._features
+
+    # --- reading --------------------------------------------------------------------------
+
+    def read_into(self, key: str, sink: Sink, *, offset: int = 0, size: int | None = None) -> int:
+        """Write an object, or a range of it, to `sink`; a `size` of 0 asks for nothing.
+
+        A store that answers a range with the whole object is read up to the end of the range.
+        """
+        if size == 0:
+            return 0
+        try:
+            answer = self._get(key, offset, size)
+        except RangeBeyondEnd:
+            found = self.head(key)
+            if found is not None and found.size == offset and size is None:
+                return 0
+            raise
+        with contextlib.closing(answer["Body"]):
+            self._answers.check_encoding(key, answer)
+            if (offset or size is not None) and is_whole(answer):
+                self._learn(ranged_get=False)
+                return self._answers.copy_part(key, answer, sink, offset, size)
+            expected = self._answers.check_range(key, answer, offset, size)
+            if (offset or size is not None) and self._features.ranged_get is None:
+                self._learn(ranged_get=True)
+            return self._answers.copy(key, answer, sink, expected)
+
+    def get(self, key: str, *, size_max: int) -> bytes:
+        """Return a whole small object."""
+        answer = self._get(key, 0, None)
+        with contextlib.closing(answer["Body"]):
+            self._answers.check_encoding(key, answer)
+            size = self._answers.announced(key, answer)
+            if size > size_max:
+                raise RemoteError(
+                    f"{self.url}: object {printable(key)} has {size:,} bytes,"
+                    f" at most {size_max:,} make sense"
+                )
+            sink = io.BytesIO()
+            self._answers.copy(key, answer, sink, size)
+        body = sink.getvalue()
+        if body and self._features.md5_etag is None and not is_encrypted(answer):
+            self._learn(md5_etag=md5_of_etag(answer.get("ETag")) == md5_and_size(body)[0])
+        return body
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Return the size of one object, None if it is not there (or the bucket is not)."""
+        try:
+            with self._errors.about(key):
+                answer = self._client().head_object(
+                    Bucket=self._bucket, Key=self._prefix + key, **self._payer
+                )
+        except ObjectMissing:
+            return None
+        except (Denied, Unexplained) as error:
+            if self._is_absent(key) and isinstance(error, Denied):
+                return None
+            raise
+        if is_encrypted(answer):
+            return ObjectInfo(key, self._answers.announced(key, answer))
+        return ObjectInfo(
+            key, self._answers.announced(key, answer), md5_of_etag(answer.get("ETag"))
+        )
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield the objects whose key starts with `prefix`, a request for each thousand.
+
+        RemoteError for a listing that does not go forward, and for keys that nobody should use.
+        """
+        last, token, idle = "", None, 0
+        while True:
+            page = self._page(prefix, token)
+            found = sorted(self._answers.objects_of(page, prefix), key=lambda info: info.key)
+            for info in found:
+                if info.key <= last:
+                    raise RemoteError(
+                        f"{self.url}: the store lists {printable(info.key)} twice or out of order",
+                        hint=HINT_ENDPOINT,
+                    )
+                last = info.key
+                yield info
+            if not page["IsTruncated"]:
+                return
+            idle = 0 if found else idle + 1
+            before, token = token, page.get("NextContinuationToken")
+            if not token or token == before or idle >= IDLE_PAGES_MAX:
+                raise RemoteError(
+                    f"{self.url}: the store's listing of {printable(prefix)!r} does not end",
+                    hint=HINT_ENDPOINT,
+                )
+
+    def facts(self) -> StoreFacts:
+        """Ask the store for its name, its clock and the settings of the bucket."""
+        client = self._client()
+        headers, seen_s = self._headers(), time.time()
+        with self._errors.about(""):
+            versioning = _asked(lambda: client.get_bucket_versioning(Bucket=self._bucket))
+            lock = _asked(lambda: client.get_object_lock_configuration(Bucket=self._bucket))
+        locked: bool | None = None
+        if isinstance(lock, str):
+            locked = False if lock in _NO_LOCK_CODES else None
+        else:
+            locked = lock.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
+        server = headers.get("server")
+        return StoreFacts(
+            server=text_of(server) if server else None,
+            clock_ahead_s=clock_ahead_s(headers, seen_s),
+            versioning=None
+            if isinstance(versioning, str)
+            else versioning.get("Status") == "Enabled",
+            object_lock=locked,
+        )
+
+    def _headers(self) -> Mapping[str, str]:
+        """Return the headers of an answer, whether it grants or refuses."""
+        with self._errors.about(""):
+            try:
+                answer: Any = self._client().head_bucket(Bucket=self._bucket)
+            except aws.ClientError as error:
+                answer = error.response
+        headers: Mapping[str, str] = answer["ResponseMetadata"]["HTTPHeaders"]
+        return headers
+
+    # --- writing --------------------------------------------------------------------------
+
+    def put(self, key: str, body: bytes | BinaryIO) -> ObjectInfo:
+        """Store a whole object; S3 shows it only when complete.
+
+        Its Content-MD5 goes along unless the store refuses that.
+        """
+        md5, size = md5_and_size(body)
+        try:
+            answer = self._put(key, body, md5, size)
+        except Unsupported:
+            if self._features.content_md5 is not None:
+                raise
+            self._put(key, body, None, size)
+            self._learn(content_md5=False)
+            return ObjectInfo(key, size)
+        found = None if is_encrypted(answer) else md5_of_etag(answer.get("ETag"))
+        stated = found == md5
+        if self._features.content_md5 is None:
+            self._learn(content_md5=True)
+        if found is not None and not stated and self._features.md5_etag:
+            raise RemoteTransient(
+                f"{self._errors.what(key)}: the store took other bytes than were sent, by its ETag",
+                hint="if the store makes its ETags otherwise since lately: dv doctor --remote",
+            )
+        if size:
+            self._learn(md5_etag=stated)
+        # Where it was never seen to be the MD5, an ETag says nothing: stores make it in many ways.
+        return ObjectInfo(key, size, md5 if stated else None)
+
+    def put_if_absent(self, key: str, body: bytes) -> bool:
+        """Store a small object unless the key exists.
+
+        HEAD comes first even where PUT could decide alone: some stores accept ``If-None-Match``
+        and pay no heed to it, and would overwrite. Where that is not known of a store, a second
+        conditional PUT of the same bytes tells.
+        """
+        if self.head(key) is not None:
+            return False
+        if self._features.conditional_put is False:
+            self.put(key, body)
+            return True
+        md5, size = md5_and_size(body)
+        try:
+            self._put(key, body, md5, size, IfNoneMatch="*")
+        except AlreadyThere:
+            self._learn(conditional_put=True)
+            return False
+        except Unsupported:
+            self.put(key, body)
+            self._learn(conditional_put=False)
+            return True
+        except Conflict:
+            # Another write or a delete was under way. If it was a write, it has won.
+            if self.head(key) is None:
+                raise
+            return False
+        if self._features.conditional_put is None:
+            self._learn(conditional_put=self._heeds_conditions(key, body, md5))
+        return True
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is not an error."""
+        try:
+            with contextlib.suppress(ObjectMissing), self._errors.about(key):
+                self._client().delete_object(
+                    Bucket=self._bucket, Key=self._prefix + key, **self._payer
+                )
+        except Denied:
+            self._learn(delete_allowed=False)
+            raise
+        self._learn(delete_allowed=True)
+
+    def close(self) -> None:
+        """Close idle connections; the next operation opens new ones."""
+        self._source.close()
+
+    def _put(
+        self, key: str, body: bytes | BinaryIO, md5: bytes | None, size: int, **condition: Any
+    ) -> PutObjectOutputTypeDef:
+        if not isinstance(body, bytes):
+            body.seek(0)
+        extra = {**self._payer, **_at_rest(self._options, size), **condition}
+        if md5 is not None and self._features.content_md5 is not False:
+            extra["ContentMD5"] = base64.b64encode(md5).decode("ascii")
+        with self._errors.about(key):
+            return self._client().put_object(
+                Bucket=self._bucket, Key=self._prefix + key, Body=body, **extra
+            )
+
+    def _heeds_conditions(self, key: str, body: bytes, md5: bytes) -> bool | None:
+        """PUT what is there once more, on condition that nothing is there; harmless if done."""
+        try:
+            self._put(key, body, md5, len(body), IfNoneMatch="*")
+        except AlreadyThere:
+            return True
+        except RemoteError:
+            return None
+        return False
+
+    def _learn(self, **changes: bool | None) -> None:
+        with self._lock:
+            self._features = replace(self._features, **changes)
+
+    # --- answers --------------------------------------------------------------------------
+
+    def _get(self, key: str, offset: int, size: int | None) -> GetObjectOutputTypeDef:
+        client, name = self._client(), self._prefix + key
+        extra = dict(self._payer)
+        if offset or size is not None:
+            extra["Range"] = f"bytes={offset}-{'' if size is None else offset + size - 1}"
+        try:
+            with self._errors.about(key):
+                return client.get_object(Bucket=self._bucket, Key=name, **extra)
+        except Denied as error:
+            if self._is_absent(key):
+                raise ObjectMissing(key, self.url) from error
+            raise
+
+    def _is_absent(self, key: str) -> bool:
+        """Tell whether a key that may not be read is just not there, as far as one can know."""
+        if self._list_refused:
+            return True
+        try:
+            page = self._page(key, keys_max=1)
+        except Denied:
+            return True
+        return all(found.key != key for found in self._answers.objects_of(page, key))
+
+    def _page(
+        self, prefix: str, token: str | None = None, *, keys_max: int | None = None
+    ) -> ListObjectsV2OutputTypeDef:
+        extra = dict(self._payer)
+        if token is not None:
+            extra["ContinuationToken"] = token
+        if keys_max is not None:
+            extra["MaxKeys"] = keys_max
+        try:
+            with self._errors.about(prefix):
+                page = self._client().list_objects_v2(
+                    Bucket=self._bucket, Prefix=self._prefix + prefix, **extra
+                )
+        except Denied:
+            self._list_refused = True
+            self._learn(list_allowed=False)
+            raise
+        if "IsTruncated" not in page:
+            # A body that was cut to nothing reads like an empty listing; it is none.
+            raise RemoteTransient(
+                f"{self._errors.place()} answered with no listing", hint=HINT_ENDPOINT
+            )
+        if not self._features.list_allowed:
+            self._learn(list_allowed=True)
+        return page
+
+
+def _at_rest(options: S3Options, size: int) -> dict[str, Any]:
+    """Return the arguments of a PUT that say how the store is to keep the object."""
+    found: dict[str, Any] = {}
+    if options.storage_class and size >= STORAGE_CLASS_MIN_BYTES:
+        found["StorageClass"] = options.storage_class
+    if options.sse:
+        found["ServerSideEncryption"] = options.sse
+    if options.sse_kms_key_id:
+        found["SSEKMSKeyId"] = options.sse_kms_key_id
+    return found
+
+
+def _asked(ask: Callable[[], Any]) -> Any:
+    """Return the answer, or the code of a refusal."""
+    try:
+        return ask()
+    except aws.ClientError as error:
+        return str(error.response.get("Error", {}).get("Code", ""))
