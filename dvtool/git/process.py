@@ -61,12 +61,15 @@ class Runner:
         stdin: bytes | None = None,
         literal: bool = False,
         codes: Sequence[int] | None = (0,),
+        env: Mapping[str, str] | None = None,
     ) -> Result:
         """Run git; an exit status that is not in `codes` raises (None: none does).
 
-        With `literal` no path is a pattern.
+        With `literal` no path is a pattern. `env` goes before the runner's own.
         """
-        env = self._env | {"GIT_LITERAL_PATHSPECS": "1"} if literal else self._env
+        env = self._env | dict(env or {})
+        if literal:
+            env["GIT_LITERAL_PATHSPECS"] = "1"
         return checked(args, execute(args, cwd=self.cwd, env=env, stdin=stdin), codes)
 
     def run_long(self, *args: str, codes: Sequence[int] | None = (0,)) -> Result:
@@ -102,13 +105,18 @@ class Folders(msgspec.Struct, frozen=True):
 class Pinned:
     """A repository whose folders are known, to which every git command is pinned."""
 
-    def __init__(self, folders: Folders) -> None:
-        """Take the folders, which git is told by GIT_DIR and GIT_WORK_TREE."""
+    def __init__(self, folders: Folders, *, as_stored: bool = False) -> None:
+        """Take the folders, which git is told by GIT_DIR and GIT_WORK_TREE.
+
+        With `as_stored` objects are those stored under their ids, whatever ``git replace`` says.
+        """
         worktree, git_dir = folders.worktree, folders.git_dir
         self._worktree = worktree
         self._git_dir = git_dir
         self._common_dir = folders.common_dir
         env = {"GIT_DIR": git_dir} | ({"GIT_WORK_TREE": worktree} if worktree else {})
+        if as_stored:
+            env["GIT_NO_REPLACE_OBJECTS"] = "1"
         self._runner = Runner(worktree or git_dir, env)
         self._run = self._runner.run
         self._run_long = self._runner.run_long
@@ -135,6 +143,11 @@ class Pinned:
                 hint="run it in the folder where the files are, or in a clone that is not bare",
             )
         return self._worktree
+
+    def _index_path(self) -> str:
+        # Asked of git: in a hook of `git commit -a` the index is another file, named index.lock.
+        index = self._run("rev-parse", "--path-format=absolute", "--git-path", "index")
+        return os.fsdecode(index.stdout).removesuffix("\n")
 
 
 def find_folders(cwd: str) -> Folders:
