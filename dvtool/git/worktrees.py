@@ -8,7 +8,6 @@ import re
 import stat
 from collections.abc import Iterator
 
-from dvtool.git.process import find_folders
 from dvtool.git.refs import Revisions
 
 _ID = re.compile(rb"\b(?:[0-9a-f]{64}|[0-9a-f]{40})\b")
@@ -40,31 +39,23 @@ class Worktrees(Revisions):
 
     def worktrees(self) -> list[str]:
         """Return the top folders of all worktrees of this repository that exist, this one too."""
-        args = ("worktree", "list", "--porcelain")
-        result, end = self._run(*args, "-z", codes=(0, 129)), "\0"
-        if result.status:  # git before 2.36 has no -z here
-            result, end = self._run(*args), "\n"
-        tops: list[str] = []
-        for record in os.fsdecode(result.stdout).split(end + end):
-            first, *attributes = record.split(end)
-            top = first.removeprefix("worktree ")
-            if "bare" not in attributes and os.path.isdir(top):
-                tops.append(top)
-        return tops
+        return [top for top in self.worktree_git_dirs().values() if top is not None]
 
     def worktree_git_dirs(self) -> dict[str, str | None]:
         """Return the git folder of each worktree, and its top folder, None where that is gone.
 
-        The repository itself is among them, with None if it is bare.
+        The repository itself is among them, with None if it is bare, or if git does not know where
+        its files are (``git init --separate-git-dir``, asked from another worktree).
         """
-        found: dict[str, str | None] = {self._common_dir: None}
-        for top in self.worktrees():
-            found[find_folders(top).git_dir] = top
+        tops = {self._common_dir: self._main_top()}
         folder = os.path.join(self._common_dir, "worktrees")
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-            if os.path.exists(os.path.join(folder, name, "HEAD")):
-                found.setdefault(os.path.join(folder, name), None)
-        return found
+            git_dir = os.path.join(folder, name)
+            if os.path.exists(os.path.join(git_dir, "HEAD")):
+                tops[git_dir] = _linked_top(git_dir)
+        if self._worktree is not None and os.path.isdir(self._worktree):
+            tops[self._git_dir] = self._worktree
+        return tops
 
     def ids_in_state(self) -> set[str]:
         """Return the ids of all objects here that git's state files in this worktree name.
@@ -77,6 +68,51 @@ class Worktrees(Revisions):
         for path in _state_files(self._git_dir):
             names.update(_names_in(path))
         return set(self.kinds_of(names))
+
+    # Private
+
+    def _main_top(self) -> str | None:
+        if self._git_dir == self._common_dir and self._worktree is not None:
+            return None  # `worktree_git_dirs` puts its own in
+        top = self._configured_top()
+        if top is None:
+            args = ("worktree", "list", "--porcelain")
+            result, end = self._run(*args, "-z", codes=(0, 129)), "\0"
+            if result.status:  # git before 2.36 has no -z here
+                result, end = self._run(*args), "\n"
+            first, *attributes = os.fsdecode(result.stdout).partition(end + end)[0].split(end)
+            top = first.removeprefix("worktree ")
+            if "bare" in attributes or top == self._common_dir:
+                return None
+        return top if os.path.isdir(top) else None
+
+    def _configured_top(self) -> str | None:
+        """Return where the files of a submodule are, of which ``git worktree list`` says nothing.
+
+        None if the configuration says nothing either.
+        """
+        for name in ("config.worktree", "config"):
+            path = os.path.join(self._common_dir, name)
+            if os.path.isfile(path):
+                get = ("config", "--file", path, "-z", "--get", "core.worktree")
+                top = os.fsdecode(self._run(*get, codes=(0, 1)).stdout).removesuffix("\0")
+                if top:
+                    return os.path.normpath(os.path.join(self._common_dir, top))
+        return None
+
+
+def _linked_top(git_dir: str) -> str | None:
+    """Return the top folder of a linked worktree; None if it does not point back to `git_dir`."""
+    try:
+        with open(os.path.join(git_dir, "gitdir"), "rb") as file:
+            link = os.path.join(git_dir, os.fsdecode(file.read()).rstrip())
+        top = os.path.dirname(link)
+        with open(link, "rb") as file:
+            back = os.fsdecode(file.read()).rstrip().removeprefix("gitdir: ")
+        points_back = os.path.samefile(os.path.join(top, back), git_dir)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    return os.path.normpath(top) if points_back else None
 
 
 def _state_files(git_dir: str) -> Iterator[str]:

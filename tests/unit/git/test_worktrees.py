@@ -17,6 +17,71 @@ from tests.unit.git.conftest import commit, run, texts_in, write
 NAME = "a.dv.json"
 
 
+# The list of worktrees
+
+
+def test_worktrees(git: Git, top: Path, tmp_path: Path) -> None:
+    commit(top, {NAME: "1"})
+    linked, inner = tmp_path / "linked", top / "inner"
+    run(top, "worktree", "add", "-q", str(linked))
+    run(top, "worktree", "add", "-q", str(inner))
+    main, ours = top / ".git", top / ".git" / "worktrees"
+    tops = {str(main): str(top), str(ours / "inner"): str(inner), str(ours / "linked"): str(linked)}
+    for folder in (top, linked, inner, main):
+        with Git.discover(str(folder)) as git:
+            assert git.worktree_git_dirs() == tops
+            assert sorted(git.worktrees()) == sorted(tops.values())
+    (inner / ".git").unlink()  # git finds the main worktree from there
+    shutil.rmtree(linked)
+    run(tmp_path, "init", "-q", "linked")  # another repository, in its place
+    assert git.worktree_git_dirs() == dict.fromkeys(tops) | {str(main): str(top)}
+    assert git.worktrees() == [str(top)]
+
+
+def test_worktrees_in_a_hook(top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(top, {NAME: "1"})
+    run(top, "worktree", "add", "-q", str(tmp_path / "linked"))
+    own = top / ".git" / "worktrees" / "linked"
+    monkeypatch.setenv("GIT_DIR", str(own))
+    with Git.discover(str(tmp_path / "linked")) as git:
+        assert git.worktree_git_dirs() == {
+            str(top / ".git"): str(top),
+            str(own): str(tmp_path / "linked"),
+        }
+
+
+def test_worktrees_of_a_submodule(top: Path, tmp_path: Path) -> None:
+    commit(top, {NAME: "1"})
+    run(tmp_path, "init", "-q", "outer")
+    run(tmp_path / "outer", "submodule", "--quiet", "add", str(top), "inner")
+    inner = tmp_path / "outer" / "inner"
+    run(inner, "worktree", "add", "-q", str(tmp_path / "linked"))
+    folder = tmp_path / "outer" / ".git" / "modules" / "inner"
+    expected = {
+        str(folder): str(inner),
+        str(folder / "worktrees" / "linked"): str(tmp_path / "linked"),
+    }
+    for place in (inner, tmp_path / "linked", folder):
+        with Git.discover(str(place)) as git:
+            assert git.worktree_git_dirs() == expected
+    run(inner, "sparse-checkout", "init")  # moves core.worktree to another file
+    with Git.discover(str(tmp_path / "linked")) as git:
+        assert git.worktree_git_dirs() == expected
+
+
+def test_worktrees_beside_a_separate_git_folder(tmp_path: Path) -> None:
+    run(tmp_path, "init", "-q", "--separate-git-dir", str(tmp_path / "store"), "work")
+    commit(tmp_path / "work", {NAME: "1"})
+    run(tmp_path / "work", "worktree", "add", "-q", str(tmp_path / "linked"))
+    main, linked = str(tmp_path / "store"), str(tmp_path / "store" / "worktrees" / "linked")
+    for place, top in (("work", str(tmp_path / "work")), ("linked", None)):
+        with Git.discover(str(tmp_path / place)) as git:
+            assert git.worktree_git_dirs() == {main: top, linked: str(tmp_path / "linked")}
+
+
+# All places from which git can name an object
+
+
 def named_everywhere(top: Path) -> dict[str, list[str]]:
     """Return the text of every manifest that any place of git names, as gc must look for them."""
     with Git.discover(str(top)) as git:
