@@ -1,7 +1,8 @@
 """Running the git program, in any folder or pinned to one repository.
 
-The only module that imports GitPython, which runs what takes its time: clones and checkouts of
-whole trees. Loading it takes longer than most commands do, so all else is run without it.
+The only module that imports GitPython, which runs what takes its time: clones, fetches, questions
+to git's remotes, checkouts of whole trees. Loading it takes longer than most commands do, so all
+else is run without it (decision 015).
 """
 
 from __future__ import annotations
@@ -188,7 +189,11 @@ def execute(
 
 
 def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Result:
-    """As `execute`, through GitPython, which ends git if this process is interrupted."""
+    """As `execute`, for what waits for a network or writes whole trees, through GitPython.
+
+    GitPython notes each command, without passwords, in the log ``git.cmd``, and lets no git live
+    on that this process began.
+    """
     try:
         from git.cmd import Git as Command
         from git.exc import GitCommandNotFound
@@ -197,17 +202,14 @@ def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None
     except ImportError as error:  # GitPython runs `git version` when it is imported
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
     try:
-        status, stdout, stderr = Command(cwd).execute(
-            ["git", *args],
-            env=_FIXED | dict(env or {}),
-            with_extended_output=True,
-            with_exceptions=False,
-            stdout_as_string=False,
-            strip_newline_in_stdout=False,
+        watched = Command(cwd).execute(
+            ["git", *args], env=_FIXED | dict(env or {}), as_process=True
         )
     except (GitCommandNotFound, PermissionError) as error:
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
-    return Result(status, stdout, stderr)
+    process = watched.proc
+    assert process is not None  # it is let go when `watched` is
+    return _end(process)
 
 
 def _start(

@@ -84,7 +84,7 @@ class Revisions(Pinned):
         """Ask git's remotes, now, for their branches and tags: ``REMOTE REF`` -> object id."""
         found: dict[str, str] = {}
         for remote in os.fsdecode(self._run("remote").stdout).split("\n")[:-1]:
-            listing = self._run("ls-remote", "--heads", "--tags", "-q", "--", remote).stdout
+            listing = self._run_long("ls-remote", "--heads", "--tags", "-q", "--", remote).stdout
             for line in os.fsdecode(listing).split("\n")[:-1]:
                 object_id, _, name = line.partition("\t")
                 found[f"{remote} {name}"] = object_id
