@@ -61,9 +61,7 @@ class Index(Revisions):
 
     def refuse_if_index_is_locked(self) -> None:
         """Raise a BusyError if another git is changing the index, before work relies on it."""
-        # Asked of git: in a hook of `git commit -a` the index is another file, named index.lock.
-        index = self._run("rev-parse", "--path-format=absolute", "--git-path", "index")
-        lock = os.fsdecode(index.stdout).removesuffix("\n") + ".lock"
+        lock = self._index_path() + ".lock"
         if os.path.lexists(lock):
             raise BusyError(
                 f"another git process is at work in this repository ({printable(lock)}); "

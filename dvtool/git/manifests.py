@@ -40,9 +40,9 @@ _EMPTY_BLOBS = frozenset(
 class Manifests(Objects):
     """The manifests of a repository. Part of `Git`, by which it is used."""
 
-    def __init__(self, folders: Folders) -> None:
+    def __init__(self, folders: Folders, *, as_stored: bool = False) -> None:
         """See `Pinned`."""
-        super().__init__(folders)
+        super().__init__(folders, as_stored=as_stored)
         self._manifests_of: tuple[str, bytes] | None = None
         """The commit whose manifests were listed last, and git's answer: it cannot change."""
 
@@ -56,12 +56,7 @@ class Manifests(Objects):
         commit = self._commit_id(commit)
         known = self._manifests_of
         if known is None or known[0] != commit:
-            # Unlike ls-tree, diff-tree takes a pattern: git, not Python, passes over other files.
-            listing = self._run(
-                *("diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames"),
-                *(_EMPTY_TREES[len(commit)], commit, "--", _MANIFESTS),
-            )
-            known = self._manifests_of = commit, listing.stdout
+            known = self._manifests_of = commit, self._listed_in(commit)
         return dict(raw_manifests(known[1], strict=strict))
 
     def manifests_in_index(self) -> dict[str, str]:
@@ -75,6 +70,22 @@ class Manifests(Objects):
             if stage:
                 conflicts.setdefault(path, {})[stage] = blob
         return conflicts
+
+    def manifest_blobs_in_index(self) -> dict[str, set[str]]:
+        """Return path and blob ids of every manifest that the index of this worktree holds.
+
+        Staged ones, all sides of conflicts, and the sides that ``git checkout -m`` can bring back
+        after a conflict was resolved. The folder of the worktree need not be there.
+        """
+        blobs: dict[str, set[str]] = {}
+        env = {} if self._worktree else {"GIT_WORK_TREE": self._git_dir}
+        # In a hook git may be told of another index than the worktree's own: both are read.
+        for index in sorted({self._index_path(), os.path.join(self._git_dir, "index")}):
+            for which in ("-s", "--resolve-undo"):
+                found = self._index_manifests(which, env | {"GIT_INDEX_FILE": index})
+                for path, _stage, blob in found:
+                    blobs.setdefault(path, set()).add(blob)
+        return blobs
 
     def manifest_paths(self) -> list[str]:
         """Return the manifests in the working tree, tracked or not but not ignored, sorted.
@@ -134,13 +145,27 @@ class Manifests(Objects):
         lines = self._range_lines(revs, exclude)
         return {} if lines is None else self._history_manifests("--stdin", stdin=lines)
 
-    def manifest_blobs_everywhere(self) -> dict[str, set[str]]:
+    def manifest_blobs_everywhere(self, besides: Iterable[str] = ()) -> dict[str, set[str]]:
         """Return path and blob ids of every manifest that git can still bring back.
 
         That is the history of all refs, of HEAD in every worktree and of all reflogs (stashes and
         commits that were amended or reset away included). Staged manifests are not in it.
+
+        `besides` names more objects, such as those of `ids_of_refs` and `ids_in_state` of each
+        worktree: the history of commits, the manifests in trees, and blobs, under their own id for
+        a path. An object that is not here is passed over.
         """
-        return self._history_manifests("--all", "--reflog")
+        kinds = self.kinds_of(besides)
+        commits = "".join(f"{name}\n" for name, kind in kinds.items() if kind == "commit")
+        stdin = commits.encode("ascii")
+        blobs = self._history_manifests("--all", "--reflog", "--stdin", stdin=stdin)
+        for name, kind in kinds.items():
+            if kind == "tree":
+                for path, blob in raw_manifests(self._listed_in(name)):
+                    blobs.setdefault(path, set()).add(blob)
+            elif kind == "blob":
+                blobs.setdefault(name, set()).add(name)
+        return blobs
 
     def manifest_blobs_of_each(
         self, commits: Iterable[str]
@@ -186,6 +211,13 @@ class Manifests(Objects):
 
     # Private
 
+    def _listed_in(self, tree: str) -> bytes:
+        # Unlike ls-tree, diff-tree takes a pattern: git, not Python, passes over other files.
+        return self._run(
+            *("diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames"),
+            *(_EMPTY_TREES[len(tree)], tree, "--", _MANIFESTS),
+        ).stdout
+
     def _history_manifests(self, *revs: str, stdin: bytes | None = None) -> dict[str, set[str]]:
         # --full-history: by default git follows only one parent of a merge that took one side
         # whole, and the manifests of the other side would not be seen.
@@ -199,9 +231,12 @@ class Manifests(Objects):
             blobs.setdefault(path, set()).add(blob)
         return blobs
 
-    def _index_manifests(self, what: str = "-s") -> Iterator[tuple[str, int, str]]:
-        self._require_worktree()
-        listing = self._run("ls-files", "-z", what, "--", _MANIFESTS).stdout
+    def _index_manifests(
+        self, which: str = "-s", env: Mapping[str, str] | None = None
+    ) -> Iterator[tuple[str, int, str]]:
+        if env is None:
+            self._require_worktree()
+        listing = self._run("ls-files", "-z", which, "--", _MANIFESTS, env=env).stdout
         for entry in listing.split(b"\0")[:-1]:
             head, _, name = entry.partition(b"\t")
             mode, blob_id, stage = head.decode("ascii").split(" ")

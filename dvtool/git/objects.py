@@ -23,9 +23,9 @@ TREE_SIZE_MAX_BYTES = 256 << 20
 class Objects(Revisions):
     """The objects of a repository. Part of `Git`, by which it is used; `close` ends its process."""
 
-    def __init__(self, folders: Folders) -> None:
+    def __init__(self, folders: Folders, *, as_stored: bool = False) -> None:
         """See `Pinned`."""
-        super().__init__(folders)
+        super().__init__(folders, as_stored=as_stored)
         self._blobs: BlobReader | None = None
         self._lock = threading.Lock()
 

@@ -1,7 +1,8 @@
 """Running the git program, in any folder or pinned to one repository.
 
-The only module that imports GitPython, which runs what takes its time: clones and checkouts of
-whole trees. Loading it takes longer than most commands do, so all else is run without it.
+The only module that imports GitPython, which runs what takes its time: clones, fetches, questions
+to git's remotes, checkouts of whole trees. Loading it takes longer than most commands do, so all
+else is run without it (decision 015).
 """
 
 from __future__ import annotations
@@ -61,12 +62,15 @@ class Runner:
         stdin: bytes | None = None,
         literal: bool = False,
         codes: Sequence[int] | None = (0,),
+        env: Mapping[str, str] | None = None,
     ) -> Result:
         """Run git; an exit status that is not in `codes` raises (None: none does).
 
-        With `literal` no path is a pattern.
+        With `literal` no path is a pattern. `env` goes before the runner's own.
         """
-        env = self._env | {"GIT_LITERAL_PATHSPECS": "1"} if literal else self._env
+        env = self._env | dict(env or {})
+        if literal:
+            env["GIT_LITERAL_PATHSPECS"] = "1"
         return checked(args, execute(args, cwd=self.cwd, env=env, stdin=stdin), codes)
 
     def run_long(self, *args: str, codes: Sequence[int] | None = (0,)) -> Result:
@@ -102,13 +106,18 @@ class Folders(msgspec.Struct, frozen=True):
 class Pinned:
     """A repository whose folders are known, to which every git command is pinned."""
 
-    def __init__(self, folders: Folders) -> None:
-        """Take the folders, which git is told by GIT_DIR and GIT_WORK_TREE."""
+    def __init__(self, folders: Folders, *, as_stored: bool = False) -> None:
+        """Take the folders, which git is told by GIT_DIR and GIT_WORK_TREE.
+
+        With `as_stored` objects are those stored under their ids, whatever ``git replace`` says.
+        """
         worktree, git_dir = folders.worktree, folders.git_dir
         self._worktree = worktree
         self._git_dir = git_dir
         self._common_dir = folders.common_dir
         env = {"GIT_DIR": git_dir} | ({"GIT_WORK_TREE": worktree} if worktree else {})
+        if as_stored:
+            env["GIT_NO_REPLACE_OBJECTS"] = "1"
         self._runner = Runner(worktree or git_dir, env)
         self._run = self._runner.run
         self._run_long = self._runner.run_long
@@ -135,6 +144,11 @@ class Pinned:
                 hint="run it in the folder where the files are, or in a clone that is not bare",
             )
         return self._worktree
+
+    def _index_path(self) -> str:
+        # Asked of git: in a hook of `git commit -a` the index is another file, named index.lock.
+        index = self._run("rev-parse", "--path-format=absolute", "--git-path", "index")
+        return os.fsdecode(index.stdout).removesuffix("\n")
 
 
 def find_folders(cwd: str) -> Folders:
@@ -175,7 +189,11 @@ def execute(
 
 
 def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Result:
-    """As `execute`, through GitPython, which ends git if this process is interrupted."""
+    """As `execute`, for what waits for a network or writes whole trees, through GitPython.
+
+    GitPython notes each command, without passwords, in the log ``git.cmd``, and lets no git live
+    on that this process began.
+    """
     try:
         from git.cmd import Git as Command
         from git.exc import GitCommandNotFound
@@ -184,17 +202,14 @@ def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None
     except ImportError as error:  # GitPython runs `git version` when it is imported
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
     try:
-        status, stdout, stderr = Command(cwd).execute(
-            ["git", *args],
-            env=_FIXED | dict(env or {}),
-            with_extended_output=True,
-            with_exceptions=False,
-            stdout_as_string=False,
-            strip_newline_in_stdout=False,
+        watched = Command(cwd).execute(
+            ["git", *args], env=_FIXED | dict(env or {}), as_process=True
         )
     except (GitCommandNotFound, PermissionError) as error:
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
-    return Result(status, stdout, stderr)
+    process = watched.proc
+    assert process is not None  # it is let go when `watched` is
+    return _end(process)
 
 
 def _start(

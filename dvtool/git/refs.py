@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from dvtool.errors import SetupError, UsageError, printable
 from dvtool.git.listing import OBJECT_ID, Commit, commit_named, parse_log
@@ -22,6 +22,7 @@ PLAIN_LOG = (
     "--no-follow",
     "--root",
 )
+_KINDS = frozenset({"commit", "tree", "blob"})
 
 
 class Revisions(Pinned):
@@ -70,11 +71,20 @@ class Revisions(Pinned):
         refs |= {name: commit for name, commit in peeled if commit is not None}
         return dict(sorted(refs.items()))
 
+    def ids_of_refs(self) -> set[str]:
+        """Return the ids of the objects that HEAD and all refs name, of whatever kind; no reflogs.
+
+        Refs that belong to this worktree alone (``refs/bisect``) are among them.
+        """
+        listing = self._run("for-each-ref", "--format=%(objectname)").stdout.decode("ascii")
+        head = self.head()
+        return {*listing.split(), *([head] if head else [])}
+
     def refs_of_remotes(self) -> dict[str, str]:
         """Ask git's remotes, now, for their branches and tags: ``REMOTE REF`` -> object id."""
         found: dict[str, str] = {}
         for remote in os.fsdecode(self._run("remote").stdout).split("\n")[:-1]:
-            listing = self._run("ls-remote", "--heads", "--tags", "-q", "--", remote).stdout
+            listing = self._run_long("ls-remote", "--heads", "--tags", "-q", "--", remote).stdout
             for line in os.fsdecode(listing).split("\n")[:-1]:
                 object_id, _, name = line.partition("\t")
                 found[f"{remote} {name}"] = object_id
@@ -109,6 +119,24 @@ class Revisions(Pinned):
     def commits_among(self, object_ids: Sequence[str]) -> list[str]:
         """Return the commits that these ids name, tags peeled; what is not here is left out."""
         return list(dict.fromkeys(one for one in self._commits_of(object_ids) if one))
+
+    def kinds_of(self, names: Iterable[str]) -> dict[str, str]:
+        """Return id -> kind (commit, tree or blob) of the objects that are here, tags peeled.
+
+        `names` are ids, also abbreviated, or refs; a name that leads to no single object is passed
+        over.
+        """
+        lines = "".join(f"{name}^{{}}\n" for name in sorted(set(names)))
+        if not lines:
+            return {}
+        check = "--batch-check=%(objectname) %(objecttype)"
+        answer = self._run("cat-file", check, stdin=os.fsencode(lines)).stdout
+        pairs = (line.split(" ") for line in os.fsdecode(answer).splitlines())
+        return {
+            pair[0]: pair[1]
+            for pair in pairs
+            if len(pair) == 2 and OBJECT_ID.fullmatch(pair[0]) and pair[1] in _KINDS
+        }
 
     def commits_beside_refs(self) -> list[str]:
         """Return the ids of the commits that are here and that no ref, HEAD or reflog leads to."""

@@ -25,9 +25,15 @@ class Git(Manifests, Index, Worktrees):
     repository cannot be used so), `DvError` with git's own words for all that git refuses.
     """
 
-    def __init__(self, *, worktree: str | None, git_dir: str, common_dir: str) -> None:
-        """Open a repository whose folders are known (all absolute); see `discover`."""
-        super().__init__(Folders(worktree, git_dir, common_dir))
+    def __init__(
+        self, *, worktree: str | None, git_dir: str, common_dir: str, as_stored: bool = False
+    ) -> None:
+        """Open a repository whose folders are known (all absolute); see `discover`.
+
+        With `as_stored` objects are those stored under their ids, whatever ``git replace`` says:
+        so git itself looks for the objects that it must keep.
+        """
+        super().__init__(Folders(worktree, git_dir, common_dir), as_stored=as_stored)
         self.config = GitConfig(self._runner)
 
     @classmethod

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from dvtool.errors import (
     printable,
 )
 from dvtool.git import Git
+from tests.unit.git.conftest import commit, run, texts_in, write
 
 WEIRD_NAMES = [
     "plain",
@@ -48,37 +48,6 @@ NAMES_OF_NO_TARGET = [
     "a/..",
     "x.dv.json",
 ]
-
-
-def run(folder: Path, *args: str, stdin: bytes | None = None) -> str:
-    done = subprocess.run(["git", *args], cwd=folder, check=True, capture_output=True, input=stdin)
-    return os.fsdecode(done.stdout).strip()
-
-
-def write(folder: Path, name: str, text: str = "{}\n") -> None:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def commit(folder: Path, files: dict[str, str], message: str = "change") -> str:
-    for name, text in files.items():
-        write(folder, name, text)
-    run(folder, "add", "-A")
-    run(folder, "commit", "-q", "-m", message)
-    return run(folder, "rev-parse", "HEAD")
-
-
-@pytest.fixture
-def top(tmp_path: Path) -> Path:
-    run(tmp_path, "init", "-q", "repo")
-    return tmp_path / "repo"
-
-
-@pytest.fixture
-def git(top: Path) -> Iterator[Git]:
-    with Git.discover(str(top)) as found:
-        yield found
 
 
 # discover
@@ -526,13 +495,6 @@ def test_a_path_only_announced_has_no_manifest_yet(git: Git, top: Path) -> None:
     run(top, "add", "-N", "a.dv.json")
     assert git.manifests_in_index() == {}
     assert git.manifest_paths() == ["a.dv.json"]
-
-
-def texts_in(git: Git, found: dict[str, set[str]]) -> dict[str, list[str]]:
-    return {
-        path: sorted(git.read_blob(blob).decode() for blob in blobs)
-        for path, blobs in found.items()
-    }
 
 
 def test_manifest_blobs_in_history(git: Git, top: Path) -> None:
