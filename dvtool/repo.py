@@ -1,7 +1,7 @@
 """The Python API: one object for a repository, with a method for each verb.
 
-It opens the parts, works out what paths and revisions mean, and hands both to `dvtool.verbs`.
-Paths are given as a user types them, relative to the folder in which the repository was opened.
+It opens the parts and hands them to `dvtool.verbs`. Paths are given as a user types them, relative
+to the folder in which the repository was opened: one, or several, as text or as `Path`.
 """
 
 from __future__ import annotations
@@ -12,32 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from dvtool.errors import (
-    DvError,
-    ManifestError,
-    MissingError,
-    SetupError,
-    UsageError,
-    listing,
-    printable,
-    size_text,
-)
-from dvtool.format.digest import parse_hex
-from dvtool.format.manifest import (
-    SUFFIX,
-    Entry,
-    Manifest,
-    ShardRef,
-    decode,
-    manifest_digest,
-    update,
-)
-from dvtool.format.selection import Selection
+from dvtool.errors import DvError, ManifestError
+from dvtool.format.manifest import decode, manifest_digest
 from dvtool.git import Git
-from dvtool.project.arguments import Arguments
-from dvtool.project.parts import Project, refuse_overlap, require_worktree, workspace_path
+from dvtool.project.arguments import Arguments, Paths
+from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings, load_config
 from dvtool.project.shards import ShardSource
 from dvtool.store.local import LocalStore
@@ -47,51 +26,71 @@ from dvtool.workspace.files import Workspace
 from dvtool.workspace.statcache import StatCache
 
 if TYPE_CHECKING:
-    from dvtool.hooks import events as automations
-    from dvtool.hooks.events import Automation, Synced
+    from dvtool.format.manifest import Built, Entries, Manifest, ShardRef
+    from dvtool.format.merge import Conflict
+    from dvtool.hooks import commit_check, events, install
+    from dvtool.hooks.commit_check import CommitCheck
+    from dvtool.hooks.events import Synced
+    from dvtool.hooks.install import Hooks
     from dvtool.jobs import engine as engines
     from dvtool.jobs.engine import Engine
-    from dvtool.project import preserve as keeping
-    from dvtool.project.preserve import Saved
+    from dvtool.project import preserve
+    from dvtool.remotes import examine
     from dvtool.remotes import known as knowledge
     from dvtool.remotes.estimate import Estimate
+    from dvtool.remotes.examine import Examination
     from dvtool.remotes.known import Known
     from dvtool.remotes.remote import RemoteStore
-    from dvtool.verbs import add as add_ops
-    from dvtool.verbs import copy as copy_ops
-    from dvtool.verbs import diff as diff_ops
+    from dvtool.verbs import add, clone, copy, describe, diff, doctor, edit, log, read
     from dvtool.verbs import drop as drop_ops
-    from dvtool.verbs import edit as edit_ops
-    from dvtool.verbs import resolving
-    from dvtool.verbs import status as status_ops
-    from dvtool.verbs.checkout import plan as checkout_ops
-    from dvtool.verbs.fetch import download as fetch_ops
+    from dvtool.verbs.add import Added
+    from dvtool.verbs.checkout import restore
+    from dvtool.verbs.checkout.restore import Restored
+    from dvtool.verbs.copy import Copied
+    from dvtool.verbs.describe import Description
+    from dvtool.verbs.diff import TargetDiff
+    from dvtool.verbs.doctor import Check
+    from dvtool.verbs.edit import Removed, Renamed
+    from dvtool.verbs.fetch import download, requests
+    from dvtool.verbs.fetch.download import Fetched
     from dvtool.verbs.fsck import meaning as checking
     from dvtool.verbs.fsck import repair_store as repairing
     from dvtool.verbs.fsck.findings import Report, Sample
     from dvtool.verbs.gc import collecting
     from dvtool.verbs.gc import local as gc_ops
     from dvtool.verbs.gc import remote as remotegc_ops
+    from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push import commits as publishing
-    from dvtool.verbs.resolve import Side
-    from dvtool.workspace import gitignore as ignoring
+    from dvtool.verbs.read import Listed
+    from dvtool.verbs.resolve import conflicts, settle
+    from dvtool.verbs.resolve.settle import Settled, Side
+    from dvtool.verbs.status import TargetStatus
 else:
-    automations = later("dvtool.hooks.events")
+    add = later("dvtool.verbs.add")
+    clone = later("dvtool.verbs.clone")
+    commit_check = later("dvtool.hooks.commit_check")
+    conflicts = later("dvtool.verbs.resolve.conflicts")
+    copy = later("dvtool.verbs.copy")
+    describe = later("dvtool.verbs.describe")
+    diff = later("dvtool.verbs.diff")
+    doctor = later("dvtool.verbs.doctor")
+    download = later("dvtool.verbs.fetch.download")
+    edit = later("dvtool.verbs.edit")
+    events = later("dvtool.hooks.events")
+    examine = later("dvtool.remotes.examine")
+    install = later("dvtool.hooks.install")
+    log = later("dvtool.verbs.log")
+    preserve = later("dvtool.project.preserve")
+    read = later("dvtool.verbs.read")
+    requests = later("dvtool.verbs.fetch.requests")
+    restore = later("dvtool.verbs.checkout.restore")
+    settle = later("dvtool.verbs.resolve.settle")
     checking = later("dvtool.verbs.fsck.meaning")
     collecting = later("dvtool.verbs.gc.collecting")
-    ignoring = later("dvtool.workspace.gitignore")
     publishing = later("dvtool.verbs.push.commits")
     repairing = later("dvtool.verbs.fsck.repair_store")
-    resolving = later("dvtool.verbs.resolving")
     engines = later("dvtool.jobs.engine")
-    keeping = later("dvtool.project.preserve")
-    add_ops = later("dvtool.verbs.add")
-    checkout_ops = later("dvtool.verbs.checkout.plan")
-    copy_ops = later("dvtool.verbs.copy")
-    diff_ops = later("dvtool.verbs.diff")
     drop_ops = later("dvtool.verbs.drop")
-    edit_ops = later("dvtool.verbs.edit")
-    fetch_ops = later("dvtool.verbs.fetch.download")
     gc_ops = later("dvtool.verbs.gc.local")
     remotegc_ops = later("dvtool.verbs.gc.remote")
     knowledge = later("dvtool.remotes.known")
@@ -99,47 +98,25 @@ else:
 NO_WORKTREE = "no-worktree"
 
 
-class Restored(msgspec.Struct, frozen=True):
-    """What a checkout or pull did."""
-
-    targets: tuple[checkout_ops.CheckedOut, ...]
-    saved: tuple[Saved, ...] = ()
-    fetched: fetch_ops.Fetched | None = None
-
-
-class Part(msgspec.Struct, frozen=True):
-    """What of a manifest is selected."""
-
-    manifest: Manifest
-    selection: Selection
-
-
-class Listed(msgspec.Struct, frozen=True):
-    """One entry of a listing: its path from the top of the worktree, and what it is."""
-
-    path: str
-    target: str
-    entry: Entry
-
-
 class Repo:
     """A git repository with dvtool in it. Use as a context manager, or `close` it.
 
-    Not for several threads at once. Every method raises `DvError` with a message for the user.
+    `config` has its settings and remotes. Not for several threads at once. Every method raises
+    `DvError` with a message for the user.
     """
 
     def __init__(
         self, project: Project, cwd: str, *, environ: Mapping[str, str] | None = None
     ) -> None:
-        self.project = project
-        self.settings = Settings(project, cwd, environ or {})
-        self.paths = Arguments(project, cwd)
+        self.config = Settings(project, cwd, environ or {})
+        self._project = project
+        self._arguments = Arguments(project, cwd)
         project.shards = ShardSource(project.store, self._fetch_shards)
 
     @cached_property
-    def automation(self) -> Automation:
-        """What git's hooks do, and putting them in place."""
-        return automations.Automation(self.project, self.settings)
+    def hooks(self) -> Hooks:
+        """The git hooks and drivers, and putting them in place and out."""
+        return install.Hooks(self._project, self.config)
 
     @classmethod
     def open(
@@ -182,77 +159,128 @@ class Repo:
 
     def close(self) -> None:
         """Keep what was learned of remotes; release files and processes."""
-        self.settings.remember_features()
-        self.project.workspace.close()
-        self.project.store.close()
-        self.project.statcache.close()
-        self.project.git.close()
+        self.config.remember_features()
+        self._project.workspace.close()
+        self._project.store.close()
+        self._project.statcache.close()
+        self._project.git.close()
 
     def _fetch_shards(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
         """Fetch shards, from the default remote unless one is named, as they are needed."""
-        fetch_ops.fetch_shards(self.project, self.settings.open_remotes(remote), refs)
+        download.fetch_shards(self._project, self.config.open_remotes(remote), refs)
+
+    # --- the repository -------------------------------------------------------------------
+
+    @staticmethod
+    def clone(
+        url: str, directory: str | None = None, *, cwd: str = ".", rev: str | None = None
+    ) -> str:
+        """Clone a git repository, without its data; return the folder, absolute."""
+        return clone.clone(url, directory, cwd=cwd, rev=rev)
+
+    def init(self) -> bool:
+        """Make `.dvconfig`, staged, and the local store; False if that was done before."""
+        fresh = self.config.init()
+        _ = self._project.store.db  # makes the local store
+        return fresh
+
+    @property
+    def set_up(self) -> bool:
+        """Whether `init` was run here or where this was cloned from, or there are targets."""
+        return self.config.initialised or bool(self.targets())
+
+    def targets(self) -> list[str]:
+        """Return the targets whose manifests are in the worktree, sorted."""
+        return self._project.targets()
+
+    @property
+    def saved_folder(self) -> str:
+        """Where the names and hashes of what `--force` replaced are, from the worktree's top."""
+        return os.path.relpath(preserve.saved_folder(self._project), self._project.root)
+
+    def shown(self, path: str) -> str:
+        """Return a path from the top of the worktree as the user would type it here."""
+        return self._arguments.shown(path)
+
+    def shown_in(self, target: str, path: str) -> str:
+        """Return the path of an entry of a target as the user would type it here."""
+        return self._arguments.shown_in(target, path)
+
+    def sort_arguments(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Tell revisions from paths, as git does: revisions first, and a path wins over both."""
+        return self._arguments.sort_arguments(arguments)
+
+    def check(self) -> Iterator[Check]:
+        """Check settings, manifests, local store, hooks and the default remote."""
+        return doctor.check_repository(self._project, self.hooks.states, self.config.open_remote)
+
+    def examine_remote(self, remote: str | None = None) -> tuple[str, Examination]:
+        """Try a remote out; return its URL, and what was found."""
+        backend = self.config.open_plain(remote)
+        return backend.url, examine.examine(backend)
 
     # --- verbs on the workspace -----------------------------------------------------------
 
     def add(
         self,
-        paths: Sequence[str],
+        paths: Paths,
         *,
         untrack: bool = False,
         stage: bool = True,
         dereference: bool = False,
         jobs: int | None = None,
         engine: Engine | None = None,
-    ) -> list[add_ops.Added]:
+    ) -> list[Added]:
         """Snapshot files and folders; see `dvtool.verbs.add`.
 
         The files are read by `engine`, or by at most so many `jobs`, processes of this machine.
         """
-        require_worktree(self.project.git)
-        self.settings.require_init()
+        project = self._project
+        require_worktree(project.git)
+        self.config.require_init()
         if engine is None:
-            engine = engines.LocalPool(jobs or self.project.config.number("core.jobs") or None)
-        requests = add_ops.plan(self.project, [self.paths.relative(path) for path in paths])
-        with self.project.lock():
-            resolving.refuse_conflicted(self.project, [one.target for one in requests])
+            engine = engines.LocalPool(jobs or project.config.number("core.jobs") or None)
+        to_add = add.plan(project, self._arguments.all_relative(paths))
+        with project.lock():
+            conflicts.refuse_conflicted(project, [one.target for one in to_add])
             return [
-                add_ops.add(
-                    self.project,
+                add.add(
+                    project,
                     request,
                     untrack=untrack,
                     stage=stage,
                     dereference=dereference,
                     engine=engine,
                 )
-                for request in requests
+                for request in to_add
             ]
 
-    def status(self, paths: Sequence[str] = ()) -> list[status_ops.TargetStatus]:
+    def status(self, paths: Paths = ()) -> list[TargetStatus]:
         """Compare workspace, manifests and HEAD."""
-        require_worktree(self.project.git)
-        select = partial(self.paths.selections, paths=paths)
-        try:
-            return resolving.status(self.project, select)
-        except ManifestError:
-            # Rare, and dear to look for: what git merged as text need not be a manifest.
-            return resolving.status(self.project, select, mismerged=True)
+        require_worktree(self._project.git)
+        select = partial(self._arguments.selections, paths=paths)
+        return conflicts.status_with_conflicts(self._project, select)
 
-    def resolve(
-        self, paths: Sequence[str] = (), *, side: Side | None = None
-    ) -> list[resolving.Settled]:
+    def resolve(self, paths: Paths = (), *, side: Side | None = None) -> list[Settled]:
         """Settle what a merge left in manifests; without a side, what does not truly conflict.
 
         The workspace follows, as far as that overwrites nothing unsaved and the store has it.
         """
-        with self.project.lock():
-            return resolving.resolve(
-                self.project, partial(self.paths.selections, paths=paths), side
-            )
+        select = partial(self._arguments.selections, paths=paths)
+        return settle.resolve(self._project, select, side)
+
+    def merge(
+        self, base: Manifest | None, ours: Manifest, theirs: Manifest
+    ) -> tuple[Built, list[Conflict]]:
+        """Merge versions of a manifest by entry; the shards of the result are in the store."""
+        built, left = conflicts.merged(self._project, base, ours, theirs)
+        self._project.store.put_shards(built.shards)
+        return built, left
 
     def checkout(
         self,
         rev: str | None = None,
-        paths: Sequence[str] = (),
+        paths: Paths = (),
         *,
         force: bool = False,
         fetch: bool = True,
@@ -261,39 +289,28 @@ class Repo:
 
         Content that is missing is fetched from the default remote first, unless `fetch` is False.
         """
-        project = self.project.with_shards_from(None, fetch=fetch)
-        with project.lock():
-            return self._restore(project, rev, paths, force=force, remote=None, fetch=fetch)
+        request = restore.RestoreRequest(rev, paths, force=force, fetch=fetch)
+        return restore.checkout(self._project, self.config, self._arguments, request)
 
-    def rm(
-        self, paths: Sequence[str], *, data: bool = False, force: bool = False
-    ) -> list[edit_ops.Removed]:
+    def rm(self, paths: Paths, *, data: bool = False, force: bool = False) -> list[Removed]:
         """Untrack targets, or entries in them; `data` removes the files from the workspace too."""
-        with self.project.lock():
-            selections = self.paths.selections(self.project.targets(), paths)
-            return [
-                edit_ops.remove(self.project, selection, data=data, force=force)
-                for selection in selections
-            ]
+        return edit.rm(self._project, self._arguments, paths, data=data, force=force)
 
-    def mv(self, source: str, destination: str) -> edit_ops.Moved:
+    def mv(self, source: str | os.PathLike[str], destination: str | os.PathLike[str]) -> Renamed:
         """Rename a target or entries in one."""
-        with self.project.lock():
-            return edit_ops.move(
-                self.project, self.paths.relative(source), self.paths.relative(destination)
-            )
+        return edit.mv(self._project, self._arguments, source, destination)
 
     def drop(
-        self, paths: Sequence[str], *, remote: str | None = None, workspace: bool = True
+        self, paths: Paths, *, remote: str | None = None, workspace: bool = True
     ) -> drop_ops.Dropped:
         """Free workspace and store, or the store alone, of what a remote provably holds."""
-        self.settings.require_init()
-        project = self.project
+        self.config.require_init()
+        project = self._project
         with project.lock():
-            selections = self.paths.selections(project.targets(), paths)
+            selections = self._arguments.selections(project.targets(), paths)
             wanted = [drop_ops.Wanted(project.manifest(s.target), s) for s in selections]
             plans = drop_ops.plan(project, wanted, workspace=workspace)
-            store = self.settings.open_remote(remote)
+            store = self.config.open_remote(remote)
             known = knowledge.Known(project.store.db, store.required_mark().id)
             repo_id = project.config.text("core.repoid") or ""
             drop_ops.prove(store, known, repo_id, wanted, plans)
@@ -304,7 +321,7 @@ class Repo:
 
     def _needed_besides(self, dropped: Sequence[drop_ops.Wanted], known: Known) -> set[bytes]:
         """Return the contents that the rest of the worktree, or commits not pushed, name."""
-        git, project = self.project.git, self.project
+        git, project = self._project.git, self._project
         selected = {one.selection.target: one.selection for one in dropped}
         every = {target: project.manifest(target) for target in project.targets()}
         done = {manifest_digest(manifest) for manifest in every.values()}
@@ -336,7 +353,7 @@ class Repo:
         remote: str | None = None,
         revs: Sequence[str] = (),
         every: bool = False,
-        paths: Sequence[str] = (),
+        paths: Paths = (),
     ) -> publishing.PushReport:
         """Upload what commits need, and prove that it is there.
 
@@ -352,7 +369,7 @@ class Repo:
         remote: str | None = None,
         revs: Sequence[str] = (),
         every: bool = False,
-        paths: Sequence[str] = (),
+        paths: Paths = (),
     ) -> publishing.PushPlan:
         """Say what `push` would upload, and what that takes; the remote is only asked."""
         store, _, taken = self._to_push(remote, revs, every=every, paths=paths)
@@ -360,222 +377,90 @@ class Repo:
 
     def _pushing(self, remote: str | None) -> Project:
         """Return the project whose missing shards come from the default remote, if there is one."""
-        return self.project.with_shards_from(
-            None if self.project.config.default_remote() else remote
+        return self._project.with_shards_from(
+            None if self._project.config.default_remote() else remote
         )
 
     def _to_push(
-        self, remote: str | None, revs: Sequence[str], *, every: bool, paths: Sequence[str]
+        self, remote: str | None, revs: Sequence[str], *, every: bool, paths: Paths
     ) -> tuple[RemoteStore, list[str], publishing.Taken]:
-        self.settings.require_init()
-        tips = publishing.tips_of(self.project, revs, every=every)
-        store = self.settings.open_remote(remote)
+        self.config.require_init()
+        tips = publishing.tips_of(self._project, revs, every=every)
+        store = self.config.open_remote(remote)
 
         def select(targets: Sequence[str]) -> set[str]:
-            return {one.target for one in self.paths.selections(targets, paths)}
+            return {one.target for one in self._arguments.selections(targets, paths)}
 
         taken = publishing.take(
-            self.project, store, tips, every=every, select=select if paths else None
+            self._project, store, tips, every=every, select=select if paths else None
         )
         return store, tips, taken
 
     def fetch(
-        self,
-        *,
-        remote: str | None = None,
-        revs: Sequence[str] = (),
-        paths: Sequence[str] = (),
-    ) -> fetch_ops.Fetched:
+        self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
+    ) -> Fetched:
         """Bring content into the local store: of the manifests in the worktree, or of commits.
 
         What the default remote lacks is taken from the others; a named one is asked alone.
         """
-        wanted = self._to_fetch(revs, paths)
-        return fetch_ops.fetch(self.project, self.settings.open_remotes(remote), wanted)
+        wanted = requests.fetch_requests(self._project, self._arguments, revs, paths)
+        return download.fetch(self._project, self.config.open_remotes(remote), wanted)
 
     def plan_fetch(
-        self,
-        *,
-        remote: str | None = None,
-        revs: Sequence[str] = (),
-        paths: Sequence[str] = (),
-    ) -> tuple[fetch_ops.Fetched, Estimate]:
+        self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
+    ) -> tuple[Fetched, Estimate]:
         """Say what `fetch` would bring, and what that takes; only lists of files are fetched."""
-        wanted = self._to_fetch(revs, paths)
-        return fetch_ops.estimate(self.project, self.settings.open_remote(remote), wanted)
-
-    def _to_fetch(self, revs: Sequence[str], paths: Sequence[str]) -> list[fetch_ops.Wanted]:
-        wanted: list[fetch_ops.Wanted] = []
-        for manifests in self._manifests_of(revs):
-            selections = self.paths.selections(sorted(manifests), paths)
-            wanted.extend(self._wanted(manifests[s.target], s) for s in selections)
-        return wanted
-
-    def _wanted(
-        self, manifest: Manifest, selection: Selection, only: frozenset[bytes] | None = None
-    ) -> fetch_ops.Wanted:
-        past = partial(publishing.versions_behind, self.project, selection.target)
-        return fetch_ops.Wanted(manifest, selection, only, past)
-
-    def _manifests_of(self, revs: Sequence[str]) -> Iterator[dict[str, Manifest]]:
-        if not revs:
-            yield {target: self.project.manifest(target) for target in self.project.targets()}
-        for rev in revs:
-            yield self.project.manifests_at(self.project.git.resolve(rev))
+        wanted = requests.fetch_requests(self._project, self._arguments, revs, paths)
+        return download.estimate(self._project, self.config.open_remote(remote), wanted)
 
     def pull(
         self,
         *,
         remote: str | None = None,
         rev: str | None = None,
-        paths: Sequence[str] = (),
+        paths: Paths = (),
         force: bool = False,
     ) -> Restored:
         """Fetch what the workspace lacks, then check it out."""
-        project = self.project.with_shards_from(remote)
-        with project.lock():
-            return self._restore(project, rev, paths, force=force, remote=remote, fetch=True)
+        request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
+        return restore.checkout(self._project, self.config, self._arguments, request)
 
     def plan_pull(
         self,
         *,
         remote: str | None = None,
         rev: str | None = None,
-        paths: Sequence[str] = (),
+        paths: Paths = (),
         force: bool = False,
-    ) -> tuple[fetch_ops.Fetched, Estimate]:
+    ) -> tuple[Fetched, Estimate]:
         """Say what `pull` would download, and what that takes; the workspace stays as it is."""
-        project = self.project.with_shards_from(remote)
-        _, wanted, plans = self._to_restore(project, rev, paths, force=force)
-        short = list(self._short(project, plans, wanted))
-        return fetch_ops.estimate(project, self.settings.open_remote(remote), short)
+        request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
+        return restore.estimate_pull(self._project, self.config, self._arguments, request)
 
-    def _to_restore(
-        self, project: Project, rev: str | None, paths: Sequence[str], *, force: bool
-    ) -> tuple[str | None, list[Part], list[checkout_ops.Plan]]:
-        """Return the commit, the manifests as far as selected, and what checking out will do."""
-        commit = project.git.resolve(rev) if rev else None
-        manifests = project.manifests_at(commit) if commit else next(self._manifests_of(()))
-        selections = self.paths.selections(sorted(manifests), paths)
-        refuse_overlap([*project.targets(), *(s.target for s in selections)])
-        wanted = [Part(manifests[s.target], s) for s in selections]
-        plans = [self._plan(project, commit, one) for one in wanted]
-        checkout_ops.refuse_losses(plans, force=force)
-        return commit, wanted, plans
-
-    def copy_remote(self, source: str, destination: str, *, every: bool = False) -> copy_ops.Copied:
+    def copy_remote(self, source: str, destination: str, *, every: bool = False) -> Copied:
         """Copy what this repository (or `every` one) pushed to a remote to another one.
 
         Remotes are given by name, URL or path. Nothing of it comes into the local store.
         """
-        repo_id = None if every else publishing.repo_id_of(self.project)
-        return copy_ops.copy(
+        repo_id = None if every else publishing.repo_id_of(self._project)
+        return copy.copy(
             *self._places(source, destination),
             repo_id=repo_id,
-            progress=self.project.progress,
-            folder=self.project.store.temp_folder(),
+            progress=self._project.progress,
+            folder=self._project.store.temp_folder(),
         )
 
     def plan_copy(
         self, source: str, destination: str, *, every: bool = False
-    ) -> tuple[copy_ops.Copied, Estimate]:
+    ) -> tuple[Copied, Estimate]:
         """Say what `copy_remote` would copy, and what that takes; nothing is written."""
-        repo_id = None if every else publishing.repo_id_of(self.project)
+        repo_id = None if every else publishing.repo_id_of(self._project)
         places = self._places(source, destination)
-        return copy_ops.estimate(*places, repo_id=repo_id, progress=self.project.progress)
+        return copy.estimate(*places, repo_id=repo_id, progress=self._project.progress)
 
     def _places(self, source: str, destination: str) -> tuple[RemoteStore, RemoteStore]:
-        self.settings.require_init()
-        return self.settings.open_place(source), self.settings.open_place(destination)
-
-    def _restore(
-        self,
-        project: Project,
-        rev: str | None,
-        paths: Sequence[str],
-        *,
-        force: bool,
-        remote: str | None,
-        fetch: bool,
-    ) -> Restored:
-        commit, wanted, plans = self._to_restore(project, rev, paths, force=force)
-        if commit is not None:
-            project.git.refuse_if_index_is_locked()
-        fetched = self._fetch_for(project, plans, wanted, remote=remote, fetch=fetch)
-        saved = checkout_ops.save_unsaved(project, plans) if force else []
-        done = []
-        for plan, one in zip(plans, wanted, strict=True):
-            done.append(checkout_ops.apply(project, plan))
-            if commit is not None:
-                self._put_manifest(project, commit, one)
-        return Restored(tuple(done), tuple(saved), fetched)
-
-    def _plan(self, project: Project, commit: str | None, one: Part) -> checkout_ops.Plan:
-        target = one.selection.target
-        before = None
-        if commit is not None and project.manifest_text(target) is not None:
-            before = project.manifest(target)
-        return checkout_ops.plan(project, one.selection, one.manifest, before=before)
-
-    def _fetch_for(
-        self,
-        project: Project,
-        plans: Sequence[checkout_ops.Plan],
-        wanted: Sequence[Part],
-        *,
-        remote: str | None,
-        fetch: bool,
-    ) -> fetch_ops.Fetched | None:
-        """Get what the plans need and the store lacks."""
-        short = list(self._short(project, plans, wanted))
-        if not short:
-            return None
-        configured = project.config.remotes()
-        if not fetch or not (remote or configured):
-            missing = self._missing(project, plans)
-            raise MissingError(
-                f"the content of {len(missing):,} files ({size_text(sum(missing.values()))}) is "
-                f"not in the local store; nothing was changed:\n{listing(sorted(missing))}",
-                hint="run: dv pull" if configured else "add the remote that has it: dv remote add",
-            )
-        return fetch_ops.fetch(project, self.settings.open_remotes(remote), short)
-
-    def _short(
-        self, project: Project, plans: Sequence[checkout_ops.Plan], wanted: Sequence[Part]
-    ) -> Iterator[fetch_ops.Wanted]:
-        """Yield what to fetch for plans that the store lacks content for."""
-        for plan, one in zip(plans, wanted, strict=True):
-            if checkout_ops.lacks_content(project, plan):
-                yield self._wanted(one.manifest, one.selection, plan.only)
-
-    def _missing(self, project: Project, plans: Sequence[checkout_ops.Plan]) -> dict[str, int]:
-        """Return path -> size for each content that plans need and the store lacks."""
-        missing = {}
-        for plan in plans:
-            needed = plan.needed()
-            for digest in project.store.lacking(needed):
-                path = needed[digest]
-                missing[workspace_path(plan.target, path)] = plan.write[path].size
-        return missing
-
-    def _put_manifest(self, project: Project, commit: str, one: Part) -> None:
-        """Put a commit's manifest, or the selected entries of it, into worktree and index."""
-        target = one.selection.target
-        keeping.keep_uncommitted(project, target)
-        if one.selection.whole or project.manifest_text(target) is None:
-            project.git.restore(commit, [target + SUFFIX])
-            project.git.stage(ignoring.ignore_target(project.workspace, target))
-            return
-        now = project.manifest(target)
-        old = project.entries(now, one.selection)
-        new = project.entries(one.manifest, one.selection)
-        changes: dict[str, Entry | None] = dict.fromkeys(old)
-        changes.update(new)
-        built = update(now, changes, project.shards.load)
-        project.store.put_shards(built.shards)
-        project.write_manifest(target, built.manifest)
-        # Also if it was written before: by a command that ended before it could be staged.
-        project.git.stage([target + SUFFIX])
+        self.config.require_init()
+        return self.config.open_place(source), self.config.open_place(destination)
 
     # --- giving space back ----------------------------------------------------------------
 
@@ -592,7 +477,7 @@ class Repo:
         `grace_s` seconds.
         """
         request = collecting.LocalRequest(unpushed, dry_run, _grace_s(grace_s))
-        return collecting.collect_local(self.project, self.settings, request)
+        return collecting.collect_local(self._project, self.config, request)
 
     def gc_remote(
         self,
@@ -608,35 +493,39 @@ class Repo:
         for any more.
         """
         request = collecting.RemoteRequest(remote, expire, dry_run, _grace_s(grace_s))
-        return collecting.collect_remote(self.project, self.settings, request)
+        return collecting.collect_remote(self._project, self.config, request)
 
     def gc_undo(self, remote: str | None = None) -> int:
         """Take back what gc buried on a remote; return how many tombstones that were."""
-        return remotegc_ops.undo(self.settings.open_remote(remote))
+        return remotegc_ops.undo(self.config.open_remote(remote))
 
     def roots(self, remote: str | None = None) -> list[remotegc_ops.RepoThere]:
         """Return the repositories that keep data on a remote."""
-        return remotegc_ops.repositories(self.settings.open_remote(remote))
+        return remotegc_ops.repositories(self.config.open_remote(remote))
 
     def retire(self, repo_id: str, remote: str | None = None) -> remotegc_ops.Plan:
         """Bury, on a remote, all that a repository which is gone for good has there."""
-        return remotegc_ops.retire(self.settings.open_remote(remote), repo_id)
+        return remotegc_ops.retire(self.config.open_remote(remote), repo_id)
 
     # --- following git --------------------------------------------------------------------
 
-    def sync(self, *olds: str) -> Synced:
+    def sync(self, *olds: str, rewritten: bool = False) -> Synced:
         """Bring the workspace in step with the manifests that git put into the worktree.
 
-        `olds` are commits that the files may still follow; see `Automation.sync`.
+        `olds` are commits that the files may still follow; `rewritten` says that a rebase ended.
         """
-        return self.automation.sync(olds)
+        return events.sync(self._project, self.config, olds, rewritten=rewritten)
+
+    def check_commit(self) -> CommitCheck:
+        """Check what is staged for the next commit."""
+        return commit_check.check_commit(self._project)
 
     def push_refs(self, new: Sequence[str], old: Sequence[str]) -> publishing.PushReport | None:
         """Push what the objects `new`, about to be pushed by git, need; None if that is nothing.
 
         `old` are those that they replace there. What is no commit, or not here, needs nothing.
         """
-        git = self.project.git
+        git = self._project.git
         tips, before = git.commits_among(new), git.commits_among(old)
         if not any(git.manifests_at(tip) for tip in tips) and not git.manifest_blobs_in(
             tips, exclude=before
@@ -662,10 +551,10 @@ class Repo:
         """
         asked = checking.asked(workspace, remote, deep)
         if not (repair or rebuild):
-            return checking.check(self.project, self.settings, asked)
-        with collecting.all_worktrees_locked(self.project.git):
+            return checking.check(self._project, self.config, asked)
+        with collecting.all_worktrees_locked(self._project.git):
             report = repairing.fsck(
-                self.project, self.settings, asked, repair=repair, rebuild=rebuild
+                self._project, self.config, asked, repair=repair, rebuild=rebuild
             )
             if repair:
                 self._restore_rotten(report)
@@ -673,12 +562,12 @@ class Repo:
 
     def _restore_rotten(self, report: Report) -> None:
         """Write files that rotted anew; what is in their place is saved first."""
-        for one in repairing.restorable(self.project, report):
+        for one in repairing.restorable(self._project, report):
             try:
-                path = os.path.join(self.project.root, one.name)
-                done = self._restore(
-                    self.project, None, [path], force=True, remote=None, fetch=True
+                request = restore.RestoreRequest(
+                    paths=os.path.join(self._project.root, one.name), force=True
                 )
+                done = restore.restore(self._project, self.config, self._arguments, request)
             except DvError as error:
                 one.failed = str(error)
             else:
@@ -688,94 +577,41 @@ class Repo:
     # --- verbs that only look -------------------------------------------------------------
 
     def diff(
-        self, old: str | None = None, new: str | None = None, paths: Sequence[str] = ()
-    ) -> list[diff_ops.TargetDiff]:
+        self, old: str | None = None, new: str | None = None, paths: Paths = ()
+    ) -> list[TargetDiff]:
         """Compare two commits, or a commit (HEAD without one) with the workspace."""
-        git = self.project.git
-        if new is None:
-            require_worktree(git)
-        before = git.resolve(old) if old else git.head()
-        after = git.resolve(new) if new else None
-        targets = diff_ops.targets_at(self.project, [before, after] if before else [after])
-        return diff_ops.diff_commits(
-            self.project, before, after, self.paths.selections(targets, paths)
-        )
+        return diff.diff(self._project, self._arguments, old, new, paths)
 
     def log(
-        self, path: str, *, rev: str | None = None, limit: int | None = None
-    ) -> Iterator[diff_ops.LogEntry]:
-        """Yield the commits that changed a target, newest first."""
-        inner = self.paths.relative(path).removesuffix(SUFFIX)
-        if self.project.git.head() is None:
-            raise SetupError("there are no commits yet", hint="git commit the manifests first")
-        return diff_ops.log(self.project, inner, rev=rev or "HEAD", limit=limit)
+        self, path: str | os.PathLike[str], *, rev: str | None = None, limit: int | None = None
+    ) -> Iterator[LogEntry]:
+        """Yield the commits that changed a target, newest first; UsageError if none did."""
+        return log.log(self._project, self._arguments, path, rev=rev, limit=limit)
 
-    def ls(self, paths: Sequence[str] = (), *, rev: str | None = None) -> Iterator[Listed]:
+    def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""
-        manifests = next(iter(self._manifests_of([rev] if rev else [])))
-        for selection in self.paths.selections(sorted(manifests), paths):
-            for path, entry in self.project.entries(manifests[selection.target], selection).items():
-                place = workspace_path(selection.target, path)
-                yield Listed(place, selection.target, entry)
+        return read.ls(self._project, self._arguments, paths, rev=rev)
 
-    def cat(self, path: str, *, rev: str | None = None) -> Iterator[memoryview]:
+    def cat(self, path: str | os.PathLike[str], *, rev: str | None = None) -> Iterator[memoryview]:
         """Yield the bytes of one tracked file, from the store or else from the default remote."""
-        found = [one for one in self.ls([path], rev=rev) if one.entry.is_file]
-        exact = [one for one in found if one.path == self.paths.relative(path)]
-        if len(exact) != 1:
-            raise UsageError(
-                f"{printable(path)} is not one tracked file", hint="see what there is: dv ls"
-            )
-        entry = exact[0].entry
-        if self.project.store.lacking([entry.digest]):
-            manifests = next(iter(self._manifests_of([rev] if rev else [])))
-            target = exact[0].target
-            inner = exact[0].path[len(target) + 1 :]
-            selection = Selection(target, (inner,) if inner else ())
-            wanted = [self._wanted(manifests[target], selection)]
-            fetch_ops.fetch(self.project, self.settings.open_remotes(), wanted)
-        return self._read(entry.digest)
+        return read.cat(self._project, self.config, self._arguments, path, rev=rev)
 
     def cat_content(self, blake3: str) -> Iterator[memoryview]:
         """Yield the bytes of content in the local store, by its BLAKE3 in hex."""
-        try:
-            digest = parse_hex(blake3)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        return self._read(digest)
+        return read.cat_content(self._project, blake3)
 
-    def _read(self, digest: bytes) -> Iterator[memoryview]:
-        with self.project.store.reader() as reader:
-            reader.prepare([digest])
-            yield from reader.read(digest)
+    def entries_here(self, ref: ShardRef) -> Entries:
+        """Return the entries of a shard from the disk; MissingError if it is not here."""
+        return self._project.store.load_shard(ref)
 
-    def describe(self, rev: str | None = None) -> diff_ops.Description:
+    def describe(self, rev: str | None = None) -> Description:
         """Return what to write into an experiment's record; see `Description`."""
-        git = self.project.git
-        if rev is not None or git.worktree is None:
-            commit = git.resolve(rev or "HEAD")
-            return diff_ops.describe(self.project, commit, data_dirty=False, code_dirty=False)
-        data_dirty = any(not one.clean for one in self.status())
-        return diff_ops.describe(
-            self.project,
-            None,
-            data_dirty=data_dirty,
-            code_dirty=git.head() is None or git.is_dirty(exclude_manifests=True),
-        )
+
+        def is_clean() -> bool:
+            return all(one.clean for one in self.status())
+
+        return describe.describe(self._project, rev, is_clean=is_clean)
 
 
 def _grace_s(given: float | None) -> float:
     return remotegc_ops.GRACE_S if given is None else given
-
-
-def clone(url: str, directory: str | None = None, *, cwd: str = ".", rev: str | None = None) -> str:
-    """Clone a git repository; return the folder, absolute, in which it now is.
-
-    With `rev` that revision is checked out: a branch of the origin as a branch, a tag or a commit
-    detached. No data is fetched: open the clone and `pull`.
-    """
-    place = Git.clone(url, directory, cwd=os.path.abspath(cwd), checkout=rev is None)
-    if rev is not None:
-        with Git.discover(place) as git:
-            git.switch_fresh(rev)
-    return place

@@ -77,10 +77,9 @@ ROOMS = (
 )
 
 VERB_ORDER = (
-    ("read", "diff", "log", "describe", "fetch"),
-    ("add", "status", "checkout", "push", "drop", "edit", "copy", "export"),
+    ("diff", "log", "describe", "fetch"),
+    ("read", "add", "status", "checkout", "push", "drop", "edit", "copy", "export"),
     ("resolve", "imports", "gc", "fsck", "clone", "record", "overlap", "doctor"),
-    ("resolving",),
 )
 """A verb imports from the lines above its own, and within its line from none."""
 

@@ -28,8 +28,8 @@ class Clone:
         self.path = path
         if remote is not None:
             with self.repo() as repo:
-                repo.settings.init()
-                repo.settings.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url)
+                repo.config.init()
+                repo.config.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url)
 
     @classmethod
     def new(cls, path: Path, remote: Remote | None = None) -> Clone:

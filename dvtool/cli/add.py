@@ -69,7 +69,7 @@ def add(
             screen.json({"targets": [_as_json(result) for result in results]})
             return
         for result in results:
-            screen.done(f"{printable(repo.paths.shown(result.target))}  {_summary(result)}")
+            screen.done(f"{printable(repo.shown(result.target))}  {_summary(result)}")
     _next_step(screen, results, staged=not no_stage)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,8 @@ from dvtool.errors import printable
 
 if TYPE_CHECKING:
     from dvtool.project.preserve import Saved
-    from dvtool.repo import Repo, Restored
+    from dvtool.repo import Repo
+    from dvtool.verbs.checkout.restore import Restored
     from dvtool.verbs.fetch.download import Fetched
 
 SAVED_SHOWN_MAX = 10
@@ -75,7 +75,7 @@ def show_restored(frame: Frame, repo: Repo, restored: Restored, *, as_json: bool
             parts.append(f"{one.removed:,} removed")
         if parts or frame.verbose:
             text = "; ".join(parts) or "as it should be"
-            screen.done(f"{printable(repo.paths.shown(one.target))}  {text}")
+            screen.done(f"{printable(repo.shown(one.target))}  {text}")
             quiet = False
     if quiet:
         screen.done("the workspace is as it should be" if restored.targets else "no targets here")
@@ -132,8 +132,8 @@ def _show_saved(screen: Screen, repo: Repo, saved: Sequence[Saved]) -> None:
         return
     screen.line(f"saved before it was replaced: {count_text(len(saved), 'file')}; to get it back:")
     for one in saved[:SAVED_SHOWN_MAX]:
-        screen.line(f"  dv cat --hash {one.blake3} > {shell_word(repo.paths.shown(one.path))}")
+        screen.line(f"  dv cat --hash {one.blake3} > {shell_word(repo.shown(one.path))}")
     if len(saved) > SAVED_SHOWN_MAX:
         screen.line(f"  … and {len(saved) - SAVED_SHOWN_MAX:,} more")
-    place = os.path.relpath(os.path.join(repo.project.store.path, "saved"), repo.project.root)
-    screen.line(f"all names and hashes are in the newest file in {printable(place)}")
+    folder = printable(repo.saved_folder)
+    screen.line(f"all names and hashes are in the newest file in {folder}")

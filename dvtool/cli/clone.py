@@ -39,7 +39,7 @@ def clone(
     A data remote that is a folder is not in .dvconfig and has to be named: --remote. If the data
     cannot be had, the clone stays, and dv pull in it goes on.
     """
-    from dvtool.repo import clone as clone_repository
+    from dvtool.repo import Repo
 
     behind = behind_dashes()
     # As with git: `dv clone -- URL` has its URL behind the dashes.
@@ -47,7 +47,7 @@ def clone(
     if not before:
         raise UsageError("clone what?", hint="run: dv clone URL")
     url, directory, paths = before[0], before[1] if len(before) > 1 else None, before[2:]
-    place = clone_repository(url, directory, cwd=frame.folder, rev=rev)
+    place = Repo.clone(url, directory, cwd=frame.folder, rev=rev)
     _pull(frame, place, [*paths, *behind], remote, as_json=as_json)
 
 
@@ -61,11 +61,11 @@ def _pull(
         screen.done(f"cloned into {printable(shown)}")
     try:
         with inside.repo(required=False) as repo:
-            if not repo.settings.initialised and not repo.project.targets():
+            if not repo.set_up:
                 screen.note("nothing in it is under dv; to begin: dv init")
                 return
             if remote is not None:
-                repo.settings.clone_remote(remote, cwd=cwd)
+                repo.config.clone_remote(remote, cwd=cwd)
             inside.set_up_git(repo)
             restored = repo.pull(paths=paths)
             show_restored(inside, repo, restored, as_json=as_json)
@@ -85,4 +85,4 @@ def _pull(
 
 def _has_remote(inside: Frame) -> bool:
     with inside.repo(required=False) as repo:
-        return bool(repo.settings.remotes())
+        return bool(repo.config.remotes())

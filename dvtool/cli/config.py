@@ -60,7 +60,7 @@ def config(
         if key is None:
             _list(screen, repo, as_json=as_json, verbose=frame.verbose)
         elif unset:
-            source = repo.settings.unset(key, local=local)
+            source = repo.config.unset(key, local=local)
             screen.done(f"{printable(key)} is not in {source} any more")
         elif value is not None:
             _set(screen, repo, key, value, local=local)
@@ -76,9 +76,9 @@ def _check_usage(key: str | None, value: str | None, *, as_list: bool, unset: bo
 
 
 def _list(screen: Screen, repo: Repo, *, as_json: bool, verbose: bool) -> None:
-    for name in repo.project.config.unknown:
+    for name in repo.config.values.unknown:
         screen.warn(f"this version of dvtool does not know the setting {printable(name)}")
-    settings = repo.project.config.items()
+    settings = repo.config.values.items()
     if as_json:
         screen.json({"settings": [one._asdict() for one in settings]})
         return
@@ -106,7 +106,7 @@ def _text(value: Value) -> str:
 
 def _show(screen: Screen, repo: Repo, key: str, *, as_json: bool) -> None:
     name = validate_key(key)
-    settings = repo.project.config
+    settings = repo.config.values
     found = Setting(name, settings.get(name), settings.source(name))
     if as_json:
         screen.json({"settings": [found._asdict()]})
@@ -118,14 +118,14 @@ def _show(screen: Screen, repo: Repo, key: str, *, as_json: bool) -> None:
 
 
 def _set(screen: Screen, repo: Repo, key: str, value: str, *, local: bool) -> None:
-    source = repo.settings.set(key, value, local=local)
+    source = repo.config.set(key, value, local=local)
     name = validate_key(key)
     shown = f"{name} = {printable(value)}"
     screen.done(f"{shown}  in {source}" + (" (staged)" if source == ".dvconfig" else ""))
-    strongest = repo.project.config.source(name)
+    strongest = repo.config.values.source(name)
     if strongest not in (source, "default"):
         screen.warn(f"the value in {_place(strongest)} is the stronger one and stays in force")
-    if name == "core.remote" and value not in repo.settings.remotes():
+    if name == "core.remote" and value not in repo.config.remotes():
         screen.warn(f"there is no remote {printable(value)} yet (dv remote add)")
 
 

@@ -12,7 +12,7 @@ from dvtool.errors import UsageError, listing, printable
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo
-    from dvtool.verbs.diff import Description
+    from dvtool.verbs.describe import Description
 
 HASH_SHOWN_LENGTH = 16
 

@@ -138,7 +138,7 @@ def _totals_json(changes: Sequence[Difference]) -> dict[str, object]:
 def _show(screen: Screen, repo: Repo, found: Sequence[TargetDiff], *, stat: bool) -> None:
     for one in found:
         state = " (new target)" if one.old is None else " (target removed)" if not one.new else ""
-        name = screen.style(printable(repo.paths.shown(one.target)), "bold")
+        name = screen.style(printable(repo.shown(one.target)), "bold")
         if stat:
             screen.line(f"{name}{state}: {_totals_text(one.differences)}")
             continue
@@ -184,4 +184,4 @@ def _totals_text(changes: Sequence[Difference]) -> str:
 
 
 def _name(repo: Repo, target: str, path: str) -> str:
-    return printable(repo.paths.shown_in(target, path))
+    return printable(repo.shown_in(target, path))

@@ -11,8 +11,7 @@ import click
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, size_text
 from dvtool.errors import DvError, printable
-from dvtool.verbs import doctor as checks
-from dvtool.verbs.doctor import Check
+from dvtool.verbs.doctor import Check, check_examined, check_machine, failed
 
 TEXT_WIDTH = 74
 _LABELS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "failed": ("FAIL", "red")}
@@ -70,32 +69,26 @@ def doctor(frame: Frame, remote: str | None, as_json: bool) -> None:
 
 
 def _checks(frame: Frame) -> Iterator[Check]:
-    yield from checks.check_machine()
+    yield from check_machine()
     try:
         with frame.repo(required=False) as repo:
-            yield from checks.check_project(repo.project)
-            hooks = repo.automation.status()
-            yield checks.check_hooks(hooks.folder, {one.name: one.state for one in hooks.hooks})
-            yield from checks.check_remote(repo.project.config, repo.settings.open_remote)
+            yield from repo.check()
     except DvError as error:
-        yield checks.failed("repository", error)
+        yield failed("repository", error)
     except ImportError as error:
         yield Check("repository", "failed", f"cannot be opened: {error}", "install dvtool again")
 
 
 def _remote_checks(frame: Frame, name: str, features: dict[str, object]) -> Iterator[Check]:
     """Yield what trying a remote out finds; put the features that it shows into `features`."""
-    from dvtool.remotes.examine import examine
-
     try:
         with frame.repo(required=False) as repo:
-            backend = repo.settings.open_plain(name or None)
-            found = examine(backend)
+            url, found = repo.examine_remote(name or None)
             features.update(asdict(found.features))
-            yield from checks.check_store(backend.url, found)
-            repo.settings.keep_features(name or None, found.features)
+            yield from check_examined(url, found)
+            repo.config.keep_features(name or None, found.features)
     except DvError as error:
-        yield checks.failed("remote", error)
+        yield failed("remote", error)
 
 
 def _show(screen: Screen, check: Check) -> None:

@@ -60,7 +60,7 @@ def drop(
             return
         for one in dropped.targets:
             if not store_only:
-                name = printable(repo.paths.shown(one.target))
+                name = printable(repo.shown(one.target))
                 screen.done(f"{name}  {files_text(one.files, one.bytes)} removed")
         store = f"{size_text(dropped.store_bytes)} of it in the local store"
         screen.done(f"freed {size_text(freed)}, {store}; {printable(dropped.remote)} has it all")

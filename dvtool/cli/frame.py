@@ -59,8 +59,8 @@ class Frame:
         progress = self._progress()
         try:
             with Repo.open(self.folder, environ=os.environ, progress=progress) as repo:
-                if required and not repo.settings.initialised and not repo.project.targets():
-                    repo.settings.require_init()
+                if required and not repo.set_up:
+                    repo.config.require_init()
                 yield repo
         finally:
             progress.finish()  # no half bar before an error's message
@@ -68,7 +68,7 @@ class Frame:
     def set_up_git(self, repo: Repo) -> None:
         """Install hooks and drivers, once in a clone, before a command changes the workspace."""
         try:
-            if repo.automation.ensure():
+            if repo.hooks.ensure():
                 self.screen.note(
                     "git hooks and drivers are installed, so that git carries the data along "
                     "(dv hooks uninstall takes them out)"
@@ -209,7 +209,7 @@ def revisions_and_paths(
     """
     behind: list[str] | None = click.get_current_context().meta.get(_BEHIND_DASHES)
     if behind is None:
-        revisions, paths = repo.paths.sort_arguments(arguments)
+        revisions, paths = repo.sort_arguments(arguments)
     else:
         revisions, paths = list(arguments), behind
     if revisions_max is not None and len(revisions) > revisions_max:

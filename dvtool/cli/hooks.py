@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -14,9 +14,9 @@ from dvtool.cli.output import Screen, count_text, shell_word, size_text
 from dvtool.errors import DvError, UsageError, listing, printable
 
 if TYPE_CHECKING:
-    from dvtool.hooks.events import Checked, Synced
+    from dvtool.hooks.commit_check import CommitCheck
+    from dvtool.hooks.events import Synced
     from dvtool.hooks.install import Hook, HookPlan
-    from dvtool.repo import Repo
 
 FILES_NAMED_MAX = 5
 
@@ -57,7 +57,7 @@ def install(frame: Frame, dry_run: bool) -> None:
     as NAME.dv-kept, and runs first.
     """
     with frame.repo() as repo:
-        todo = repo.automation.install(dry_run=dry_run)
+        todo = repo.hooks.install(dry_run=dry_run)
         screen = frame.screen
         would = "would be " if dry_run else ""
         for name in todo.keep:
@@ -96,7 +96,7 @@ def uninstall(frame: Frame, dry_run: bool) -> None:
     dv hooks install takes that back.
     """
     with frame.repo(required=False) as repo:
-        todo = repo.automation.uninstall(dry_run=dry_run)
+        todo = repo.hooks.uninstall(dry_run=dry_run)
         screen = frame.screen
         would = "would be " if dry_run else ""
         if todo.remove:
@@ -131,8 +131,8 @@ _STATES = {
 def status(frame: Frame, as_json: bool) -> None:
     """Show which git hooks are in place. Ends with 1 unless all are."""
     with frame.repo(required=False) as repo:
-        found = repo.automation.status()
-        drivers = repo.automation.drivers_installed()
+        found = repo.hooks.status()
+        drivers = repo.hooks.drivers_installed()
         screen = frame.screen
         if as_json:
             screen.json(
@@ -201,20 +201,18 @@ def _pre_commit(frame: Frame, _: Sequence[str]) -> None:
     screen = frame.screen
     try:
         with frame.repo(required=False) as repo:
-            checked = repo.automation.check_commit()
-            _show_check(screen, repo, checked)
+            checked = repo.check_commit()
+            _show_check(screen, checked)
     except DvError as error:
         # What is wrong with the repository is for other commands to say: git commit goes on, and
         # git push is stopped if data would be missing.
         screen.warn(f"the commit was not checked: {error}")
         return
-    if checked.staged.refused:
+    if checked.refused:
         raise click.exceptions.Exit(1)
 
 
-def _show_check(screen: Screen, repo: Repo, checked: Checked) -> None:
-    staged = checked.staged
-    shown = printable
+def _show_check(screen: Screen, staged: CommitCheck) -> None:
     for message in staged.damaged:
         screen.error(message, hint="mend it: dv resolve, or dv add the target again")
     if staged.missing:
@@ -224,25 +222,22 @@ def _show_check(screen: Screen, repo: Repo, checked: Checked) -> None:
             hint="bring it there: dv add PATH, or dv fetch",
         )
     for path, size in staged.large:
-        limit = repo.project.config.number("hooks.maxfilesize") or 0
         screen.error(
-            f"{shown(path)} has {size_text(size)}: too large for git (the limit is "
-            f"{size_text(limit)})",
+            f"{printable(path)} has {size_text(size)}: too large for git (the limit is "
+            f"{size_text(staged.size_max_bytes)})",
             hint=f"put it under dv: dv add --untrack {shell_word(path)}\n"
             f"or allow it: dv config hooks.maxfilesize {-(-size >> 20)}MiB",
         )
     if staged.refused:
         screen.note("nothing was committed (git commit --no-verify leaves out this check)")
-    for target in checked.changed:
+    for target in staged.changed:
         screen.warn(
-            f"{shown(target)} has changed since dv add; the commit has it as it was then "
+            f"{printable(target)} has changed since dv add; the commit has it as it was then "
             f"(dv add {shell_word(target)} takes the change over)"
         )
 
 
 def _pre_push(frame: Frame, _: Sequence[str]) -> None:
-    from dvtool.hooks.install import parse_refs
-
     lines = _input_lines()
     ours, theirs = (os.environ.get(f"PRE_COMMIT_{end}_REF") for end in ("TO", "FROM"))
     if not lines and ours:
@@ -265,6 +260,41 @@ def _pre_push(frame: Frame, _: Sequence[str]) -> None:
             )
 
 
+# --- what git writes to a hook ---------------------------------------------------------------
+
+
+class Refs(NamedTuple):
+    """What `git push` is about to send: object ids to send, and what the other side has."""
+
+    new: tuple[str, ...]
+    old: tuple[str, ...]
+
+
+def parse_refs(lines: Iterable[str]) -> Refs:
+    """Read what git gives a pre-push hook: ``local-ref local-id remote-ref remote-id`` a line.
+
+    Deletions, with an id of zeros, send nothing.
+    """
+    new: list[str] = []
+    old: list[str] = []
+    for line in lines:
+        fields = line.split()
+        if not fields:
+            continue
+        if len(fields) != 4:
+            raise DvError(f"git gave the hook a line that means nothing: {printable(line)!r}")
+        if fields[1].strip("0"):
+            new.append(fields[1])
+            if fields[3].strip("0"):
+                old.append(fields[3])
+    return Refs(tuple(dict.fromkeys(new)), tuple(dict.fromkeys(old)))
+
+
+def parse_rewritten(lines: Iterable[str]) -> list[str]:
+    """Read what git gives a post-rewrite hook: the ids of all commits, old ones and new."""
+    return list(dict.fromkeys(word for line in lines for word in line.split()[:2]))
+
+
 def _input_lines() -> list[str]:
     return sys.stdin.read().splitlines() if sys.stdin is not None else []
 
@@ -282,8 +312,6 @@ def _post_merge(frame: Frame, _: Sequence[str]) -> None:
 
 
 def _post_rewrite(frame: Frame, arguments: Sequence[str]) -> None:
-    from dvtool.hooks.install import parse_rewritten
-
     if list(arguments[:1]) != ["amend"]:
         _sync(frame, parse_rewritten(_input_lines()), rewritten=True)
 
@@ -293,15 +321,13 @@ def _sync(frame: Frame, olds: Sequence[str], *, rewritten: bool = False) -> None
     screen = frame.screen
     try:
         with frame.repo(required=False) as repo:
-            if rewritten:
-                olds = [*repo.project.git.commits_in_between(), *olds]
-            _show_sync(screen, repo, repo.sync(*olds))
+            _show_sync(screen, repo.sync(*olds, rewritten=rewritten))
     except DvError as error:
         screen.warn(f"the data was not brought in step: {error}")
         screen.note(f"then run: dv checkout{f' ({error.hint})' if error.hint else ''}")
 
 
-def _show_sync(screen: Screen, repo: Repo, synced: Synced) -> None:
+def _show_sync(screen: Screen, synced: Synced) -> None:
     if synced.written or synced.removed:
         parts = [
             f"{count_text(count, 'file')} {what}"

@@ -9,7 +9,6 @@ import click
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import shell_word
 from dvtool.errors import UsageError, printable
-from dvtool.project.config import validate_setting
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo
@@ -50,23 +49,22 @@ def init(
     with frame.repo(required=False) as repo:
         # Everything that can be wrong with the remote comes before the first change.
         url = _checked(repo, url, endpoint_url, region) if url is not None else None
-        fresh = repo.settings.init()
-        _ = repo.project.store.db  # makes the local store
+        fresh = repo.init()
         if fresh:
             screen.done("set up for dvtool: .dvconfig is staged for git")
         else:
             screen.done("was set up for dvtool before; this clone is ready")
         if url is not None:
-            shared = repo.settings.set_remote(ORIGIN, url, endpoint_url=endpoint_url, region=region)
+            shared = repo.config.set_remote(ORIGIN, url, endpoint_url=endpoint_url, region=region)
             where = "" if shared else " (in .git/config: for this clone only)"
             screen.done(f"remote {ORIGIN}: {printable(url)}{where}")
         if no_hooks:
-            repo.automation.refuse()
+            repo.hooks.refuse()
         else:
             frame.set_up_git(repo)
         if fresh:
             screen.note("next: dv add PATH…, then git commit")
-        elif repo.project.targets() and repo.settings.remotes():
+        elif repo.targets() and repo.config.remotes():
             screen.note("next: dv pull")
 
 
@@ -74,10 +72,10 @@ def _checked(repo: Repo, url: str, endpoint_url: str | None, region: str | None)
     """Return the URL as it will be kept; UsageError if `origin` leads elsewhere already."""
     for field, value in (("endpointurl", endpoint_url), ("region", region)):
         if value is not None:
-            validate_setting(f"remote.{ORIGIN}.{field}", value, committed=False)
-    url = repo.settings.remote_url(url)
-    validate_setting(f"remote.{ORIGIN}.url", url, committed=False)
-    before = repo.settings.remotes().get(ORIGIN)
+            repo.config.check_value(f"remote.{ORIGIN}.{field}", value)
+    url = repo.config.remote_url(url)
+    repo.config.check_value(f"remote.{ORIGIN}.url", url)
+    before = repo.config.remotes().get(ORIGIN)
     if before is not None and before.url != url:
         raise UsageError(
             f"the remote {ORIGIN} is {printable(before.url)} already",

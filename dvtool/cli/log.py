@@ -8,11 +8,10 @@ import click
 
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, files_text
-from dvtool.errors import UsageError, printable
+from dvtool.errors import printable
 
 if TYPE_CHECKING:
-    from dvtool.repo import Repo
-    from dvtool.verbs.diff import LogEntry
+    from dvtool.verbs.log import LogEntry
 
 HASH_SHOWN_LENGTH = 10
 _CHANGES = ("added", "modified", "removed", "renamed")
@@ -45,34 +44,11 @@ def log(frame: Frame, path: str, rev: str | None, limit: int | None, as_json: bo
     screen = frame.screen
     with frame.repo() as repo:
         found = list(repo.log(path, rev=rev, limit=limit))
-        if not found:
-            raise _no_commit(repo, path)
         if as_json:
             screen.json({"commits": [_as_json(one) for one in found]})
             return
         for one in found:
             _show(screen, one)
-
-
-def _no_commit(repo: Repo, path: str) -> UsageError:
-    """Say why there is nothing to show."""
-    place = repo.paths.relative(path)
-    owners = [t for t in repo.project.targets() if place == t or place.startswith(t + "/")]
-    if not owners:
-        return UsageError(
-            f"{printable(path)} is not a target of dvtool, and was none in these commits",
-            hint="`dv status` lists the targets",
-        )
-    if owners[0] == place:
-        return UsageError(f"no commit has {printable(path)} yet", hint="run: git commit")
-    owner = printable(repo.paths.shown(owners[0]))
-    return UsageError(f"{printable(path)} is a part of {owner}", hint=f"run: dv log {owner}")
-
-
-def _digest(one: LogEntry) -> str | None:
-    from dvtool.format.manifest import manifest_digest
-
-    return manifest_digest(one.manifest).hex() if one.manifest else None
 
 
 def _as_json(one: LogEntry) -> dict[str, object]:
@@ -81,7 +57,7 @@ def _as_json(one: LogEntry) -> dict[str, object]:
         "author": one.commit.author,
         "date": one.commit.date_iso,
         "subject": one.commit.subject,
-        "blake3": _digest(one),
+        "blake3": one.digest,
         "files": one.manifest.files if one.manifest else 0,
         "bytes": one.manifest.bytes if one.manifest else 0,
         **{what: getattr(one, what) for what in _CHANGES},

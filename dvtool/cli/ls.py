@@ -13,7 +13,7 @@ from dvtool.cli.output import Screen, size_text
 from dvtool.errors import printable
 
 if TYPE_CHECKING:
-    from dvtool.repo import Listed
+    from dvtool.verbs.read import Listed
 
 HASH_SHOWN_LENGTH = 12
 
@@ -48,7 +48,7 @@ def ls(frame: Frame, paths: Sequence[str], rev: str | None, long: bool, as_json:
             screen.json_rows("entries", rows)
             return
         for one in found:
-            name = printable(repo.paths.shown(one.path)) + ("/" if one.entry.dir else "")
+            name = printable(repo.shown(one.path)) + ("/" if one.entry.dir else "")
             columns = _columns(screen, one, frame.verbose) if long else ""
             link = f" -> {printable(one.entry.symlink)}" if long and one.entry.symlink else ""
             screen.line(f"{columns}{name}{link}")

@@ -63,7 +63,7 @@ def _merge(
     frame: Frame, base: Manifest | None, ours: Manifest, theirs: Manifest
 ) -> tuple[Built, list[Conflict]]:
     from dvtool.format.manifest import ShardRef
-    from dvtool.format.merge import merge, shards_needed
+    from dvtool.format.merge import merge
 
     def none_there(ref: ShardRef) -> Entries:
         raise AssertionError(ref)
@@ -75,8 +75,4 @@ def _merge(
         if not built.shards:
             return built, conflicts
     with frame.repo(required=False) as repo:
-        project = repo.project
-        project.shards.need(shards_needed(base, ours, theirs))
-        built, conflicts = merge(base, ours, theirs, project.shards.load)
-        project.store.put_shards(built.shards)
-    return built, conflicts
+        return repo.merge(base, ours, theirs)

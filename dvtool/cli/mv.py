@@ -31,6 +31,6 @@ def mv(frame: Frame, source: str, destination: str, as_json: bool) -> None:
         if as_json:
             screen.json({"source": moved.source, "destination": moved.destination})
             return
-        names = (printable(repo.paths.shown(path)) for path in (moved.source, moved.destination))
+        names = (printable(repo.shown(path)) for path in (moved.source, moved.destination))
         screen.done(" -> ".join(names))
     screen.note("next: git commit")

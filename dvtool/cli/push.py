@@ -150,7 +150,7 @@ def _summary(report: PushReport) -> str:
 
 def _warn_uncommitted(frame: Frame, repo: Repo, targets: Sequence[str]) -> None:
     if targets:
-        names = listing(repo.paths.shown(target) for target in targets)
+        names = listing(repo.shown(target) for target in targets)
         frame.screen.warn(f"not pushed, since git commit has not taken their manifests:\n{names}")
 
 

@@ -92,12 +92,12 @@ def add_remote(frame: Frame, name: str, url: str, local: bool, **options: str | 
     Profile, proxy, certificates, KMS key and requester pays stay in this clone, in .git/config.
     """
     with frame.repo() as repo:
-        if name in repo.settings.remotes():
+        if name in repo.config.remotes():
             raise UsageError(
                 f"there is a remote {printable(name)} already",
                 hint=f"to change it: dv remote set {shell_word(name)} {shell_word(url)}",
             )
-        shared = repo.settings.set_remote(name, url, local=local, **_absolute(options))
+        shared = repo.config.set_remote(name, url, local=local, **_absolute(options))
         _say_where(frame.screen, repo, name, shared=shared)
 
 
@@ -123,10 +123,10 @@ def set_remote(
             hint="name a URL, --endpoint-url, --region or another: dv remote set --help",
         )
     with frame.repo() as repo:
-        before = repo.project.config.remote(name)
+        before = repo.config.remote(name)
         # Without a new URL the remote stays in the file where it is.
         local = local or (url is None and before.source == ".git/config")
-        shared = repo.settings.set_remote(
+        shared = repo.config.set_remote(
             name,
             url or before.url,
             local=local,
@@ -145,11 +145,11 @@ def _absolute(options: Mapping[str, str | None]) -> dict[str, str | None]:
 
 
 def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
-    url = printable(repo.project.config.remote(name).url)
+    url = printable(repo.config.remote(name).url)
     screen.done(f"remote {printable(name)}: {url}")
     if shared:
         screen.note("it stands in .dvconfig, for every clone; next: git commit")
-        endpoint = repo.project.config.remote(name).endpoint_url
+        endpoint = repo.config.remote(name).endpoint_url
         if endpoint and endpoint_is_exposed(endpoint):
             screen.warn(
                 "the endpoint is not encrypted: each other clone is asked to confirm it before "
@@ -172,7 +172,7 @@ def list_remotes(frame: Frame, as_json: bool) -> None:
     """List the remotes; the default one is marked with a star."""
     screen = frame.screen
     with frame.repo(required=False) as repo:
-        remotes = list(repo.settings.remotes().values())
+        remotes = list(repo.config.remotes().values())
         default = _default_name(repo)
         if as_json:
             screen.json({"remotes": [_as_json(one, default) for one in remotes]})
@@ -188,9 +188,9 @@ def list_remotes(frame: Frame, as_json: bool) -> None:
 
 def _default_name(repo: Repo) -> str | None:
     """Return the name of the default remote; a broken default does not hide the list."""
-    name = repo.project.config.text("core.remote")
-    if name is None and len(repo.settings.remotes()) == 1:
-        return next(iter(repo.settings.remotes()))
+    name = repo.config.values.text("core.remote")
+    if name is None and len(repo.config.remotes()) == 1:
+        return next(iter(repo.config.remotes()))
     return name
 
 
@@ -209,7 +209,7 @@ def _as_json(one: RemoteConfig, default: str | None) -> dict[str, object]:
 def remove_remote(frame: Frame, name: str) -> None:
     """Forget a remote; nothing on the remote itself is touched."""
     with frame.repo(required=False) as repo:
-        repo.settings.remove_remote(name)
+        repo.config.remove_remote(name)
     frame.screen.done(f"remote {printable(name)} is forgotten; what is there was not touched")
 
 
@@ -290,10 +290,10 @@ def roots(frame: Frame, name: str | None, retire: str | None, as_json: bool) -> 
         if retire is not None:
             _retire(screen, repo, name, retire, as_json=as_json)
             return
-        own = repo.project.config.text("core.repoid")
+        own = repo.config.repo_id
         found = repo.roots(name)
         if as_json:
-            url = printable(repo.settings.open_remote(name).url)
+            url = printable(repo.config.open_remote(name).url)
             screen.json({"remote": url, "repositories": [_root_json(one, own) for one in found]})
             return
         for one in found:
@@ -312,7 +312,7 @@ def roots(frame: Frame, name: str | None, retire: str | None, as_json: bool) -> 
 
 
 def _retire(screen: Screen, repo: Repo, name: str | None, repo_id: str, *, as_json: bool) -> None:
-    if repo_id == repo.project.config.text("core.repoid"):
+    if repo_id == repo.config.repo_id:
         raise UsageError(
             "that is this repository, which is not gone",
             hint="to free what its commits need no more: dv gc --remote --expire",

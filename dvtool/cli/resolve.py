@@ -14,8 +14,7 @@ from dvtool.errors import UsageError, listing, printable
 if TYPE_CHECKING:
     from dvtool.repo import Repo
     from dvtool.verbs.checkout.instep import Stepped
-    from dvtool.verbs.resolve import Side
-    from dvtool.verbs.resolving import Settled
+    from dvtool.verbs.resolve.settle import Settled, Side
 
 
 @command(
@@ -88,7 +87,7 @@ def _as_json(one: Settled) -> dict[str, object]:
 
 def _show(screen: Screen, repo: Repo, one: Settled) -> None:
     resolved = one.resolved
-    name = printable(repo.paths.shown(resolved.target))
+    name = printable(repo.shown(resolved.target))
     settled = f"{count_text(len(resolved.settled), 'conflict')} settled"
     parts = [settled] if resolved.settled else []
     if resolved.left:
@@ -103,11 +102,11 @@ def _show(screen: Screen, repo: Repo, one: Settled) -> None:
             parts.append(f"{step.removed:,} removed")
     screen.done(f"{name}  {'; '.join(parts)}")
     if resolved.kept is not None:
-        screen.done(f"{printable(repo.paths.shown(resolved.kept))}  keeps the other side")
+        screen.done(f"{printable(repo.shown(resolved.kept))}  keeps the other side")
     if resolved.left:
-        left = [repo.paths.shown_in(resolved.target, path) for path in resolved.left]
+        left = [repo.shown_in(resolved.target, path) for path in resolved.left]
         screen.line(listing(left))
-        word = shell_word(repo.paths.shown(resolved.target))
+        word = shell_word(repo.shown(resolved.target))
         screen.note(f"choose: dv resolve --ours, --theirs or --both {word}")
     for step in one.stepped:
         _warn(screen, repo, step)
@@ -115,11 +114,11 @@ def _show(screen: Screen, repo: Repo, one: Settled) -> None:
 
 def _warn(screen: Screen, repo: Repo, step: Stepped) -> None:
     if step.unsaved:
-        names = listing(repo.paths.shown(path) for path in step.unsaved)
+        names = listing(repo.shown(path) for path in step.unsaved)
         screen.warn(
             f"these have changes that are saved nowhere, and were left as they are:\n{names}"
         )
     if step.missing:
-        names = listing(repo.paths.shown(path) for path in step.missing)
+        names = listing(repo.shown(path) for path in step.missing)
         size = size_text(step.missing_bytes)
         screen.warn(f"the content of these ({size}) is not here; dv pull gets it:\n{names}")

@@ -46,7 +46,7 @@ def rm(frame: Frame, paths: Sequence[str], data: bool, force: bool, as_json: boo
             screen.json({"targets": rows})
             return
         for one in removed:
-            name = printable(repo.paths.shown(one.target))
+            name = printable(repo.shown(one.target))
             what = (
                 f"{name} is not tracked any more"
                 if one.whole

@@ -123,7 +123,7 @@ class _Report:
             return
         yield "Conflicts (dv resolve):"
         for one in unmerged:
-            word = shell_word(self._repo.paths.shown(one.target))
+            word = shell_word(self._repo.shown(one.target))
             if not one.conflicts:
                 yield f"{_INDENT}{self._name(one.target)}  no true conflict: dv resolve {word}"
                 continue
@@ -148,7 +148,7 @@ class _Report:
             yield from self._hash(one)
 
     def _changes(self, one: TargetStatus) -> Iterator[str]:
-        word = shell_word(self._repo.paths.shown(one.target))
+        word = shell_word(self._repo.shown(one.target))
         if one.manifest == "conflicted":
             yield f"Changes in {self._name(one.target)} against what is merged so far:"
         else:
@@ -195,4 +195,4 @@ class _Report:
             yield f"{_INDENT}  {self._screen.style(one.digest, 'dim')}"
 
     def _name(self, target: str, path: str = ".") -> str:
-        return printable(self._repo.paths.shown_in(target, path))
+        return printable(self._repo.shown_in(target, path))

@@ -14,7 +14,7 @@ from dvtool.errors import DvError, ManifestError, printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.format.manifest import Entry, Manifest, ShardRef
-    from dvtool.store.local import LocalStore
+    from dvtool.repo import Repo
 
 HASH_SHOWN = 12
 
@@ -53,18 +53,16 @@ def _lines(frame: Frame, manifest: Manifest) -> Iterator[str]:
         return
     try:
         with frame.repo(required=False) as repo:
-            store = repo.project.store
             for ref in manifest.shards:
-                yield from _shard_lines(store, ref)
+                yield from _shard_lines(repo, ref)
     except DvError:
         # Outside of a repository, say: `git diff --no-index`.
         yield from (_ref_line(ref) for ref in manifest.shards)
 
 
-def _shard_lines(store: LocalStore, ref: ShardRef) -> Iterator[str]:
-    # From the disk alone: a diff is not worth a download.
+def _shard_lines(repo: Repo, ref: ShardRef) -> Iterator[str]:
     try:
-        entries = store.load_shard(ref)
+        entries = repo.entries_here(ref)  # a diff is not worth a download
     except DvError:
         yield _ref_line(ref)
         return

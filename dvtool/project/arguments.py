@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from dvtool.errors import UsageError, printable
 from dvtool.format.selection import Selection, select
 from dvtool.project.parts import Project, chosen, workspace_path
+
+Paths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""One path or several, as text or as `Path`s."""
+
+
+def each_path(paths: Paths) -> list[str]:
+    """Return paths, be it one or several, as text."""
+    if isinstance(paths, (str, os.PathLike)):
+        return [os.fspath(paths)]
+    return [os.fspath(path) for path in paths]
 
 
 class Arguments:
@@ -17,17 +28,18 @@ class Arguments:
         self.project = project
         self._cwd = cwd
 
-    def relative(self, path: str) -> str:
+    def relative(self, path: str | os.PathLike[str]) -> str:
         """Return a path as typed, from the top of the worktree; UsageError if it is outside."""
         root = self.project.root
-        full = os.path.normpath(os.path.join(self._cwd, path))
+        typed = os.fspath(path)
+        full = os.path.normpath(os.path.join(self._cwd, typed))
         for candidate in (full, _real_parent(full)):
             if candidate == root:
                 return ""
             if candidate.startswith(root + os.sep):
                 return candidate[len(root) + 1 :].replace(os.sep, "/")
         raise UsageError(
-            f"{printable(path)} is outside of this repository ({printable(root)})",
+            f"{printable(typed)} is outside of this repository ({printable(root)})",
             hint="a target lies inside the repository whose commits version it",
         )
 
@@ -65,9 +77,13 @@ class Arguments:
             return True
         return bool(select(self.project.targets(), [path])[0])
 
-    def selections(self, targets: Sequence[str], paths: Sequence[str]) -> list[Selection]:
+    def all_relative(self, paths: Paths) -> list[str]:
+        """Return paths as typed, each as `relative` does."""
+        return [self.relative(path) for path in each_path(paths)]
+
+    def selections(self, targets: Sequence[str], paths: Paths) -> list[Selection]:
         """Return what paths and globs, as typed, select of the targets; all of them without any."""
-        return chosen(targets, [self.relative(path) for path in paths])
+        return chosen(targets, self.all_relative(paths))
 
 
 def _real_parent(path: str) -> str:

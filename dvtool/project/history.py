@@ -16,6 +16,8 @@ from dvtool.project.parts import Project
 from dvtool.project.preserve import FOLDER as SAVED
 from dvtool.workspace.files import Workspace
 
+_OTHER_SIDES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REBASE_HEAD", "refs/stash")
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -151,3 +153,18 @@ def _saved(project: Project, notes: Needed) -> Iterator[Version]:
             notes.faults.append((path, str(error)))
             continue
         yield Version("", manifest, "", path)
+
+
+def versions_behind(project: Project, target: str) -> Iterator[Manifest]:
+    """Yield the versions of a manifest that commits behind HEAD have, newest first.
+
+    Before those, the one of the commit that is being merged, picked or popped; last its past.
+    """
+    git = project.git
+    tips = [rev for rev in _OTHER_SIDES if git.has_commit(rev)]
+    heads = ["HEAD"] if git.head() else []
+    for rev, limit in [(tip, 1) for tip in tips] + [(rev, None) for rev in (*heads, *tips)]:
+        for commit in git.log(target + SUFFIX, rev=rev, limit=limit):
+            with contextlib.suppress(ManifestError, MissingError):
+                if commit.blob is not None:
+                    yield decode(git.read_blob(commit.blob), target + SUFFIX)

@@ -6,15 +6,13 @@ A target is named by its path from the top of the worktree; its manifest lies be
 from __future__ import annotations
 
 import contextlib
-import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import structs
 
-from dvtool.errors import BusyError, ManifestError, SetupError, UsageError, listing, printable
+from dvtool.errors import ManifestError, SetupError, UsageError, listing, printable
 from dvtool.format.digest import Digest, digest_of
 from dvtool.format.manifest import (
     MANIFEST_SIZE_MAX_BYTES,
@@ -31,22 +29,13 @@ from dvtool.format.manifest import (
 from dvtool.format.selection import AFTER_SLASH, Selection, select
 from dvtool.git import Git
 from dvtool.project.config import Config
+from dvtool.project.locks import worktree_lock
 from dvtool.project.shards import ShardSource
 from dvtool.store.local import LocalStore
-from dvtool.system import atomic
-from dvtool.system.lazy import later
 from dvtool.system.progress import SILENT, Progress
 from dvtool.workspace.files import Workspace
-from dvtool.workspace.gitignore import hide_unfinished
 from dvtool.workspace.opener import reason
 from dvtool.workspace.statcache import StatCache
-
-if TYPE_CHECKING:
-    import filelock
-else:
-    filelock = later("filelock")
-
-LOCK_WAIT_S = 30
 
 
 class Project(msgspec.Struct):
@@ -87,18 +76,8 @@ class Project(msgspec.Struct):
         SetupError in a bare repository, which has nothing to change.
         """
         require_worktree(self.git)
-        path = os.path.join(self.git.git_dir, "dv", "worktree.lock")
-        atomic.make_folders(os.path.dirname(path))
-        try:
-            with filelock.FileLock(path, timeout=LOCK_WAIT_S):
-                atomic.share(path)
-                hide_unfinished(self.git.common_dir)
-                yield
-        except filelock.Timeout as error:
-            raise BusyError(
-                f"another dv command has been changing this worktree for {LOCK_WAIT_S} s",
-                hint="wait for it to end, then repeat the command",
-            ) from error
+        with worktree_lock(self.git):
+            yield
 
     # --- manifests in the worktree --------------------------------------------------------
 
@@ -158,6 +137,12 @@ class Project(msgspec.Struct):
         """Return one target's manifest at a commit, None if it is not there."""
         text = self.git.blob_at(commit, target + SUFFIX)
         return None if text is None else decode(text, f"{commit[:10]}:{target + SUFFIX}")
+
+    def manifests_of(self, rev: str | None) -> dict[str, Manifest]:
+        """Return target -> manifest of a revision, or (None) of the worktree."""
+        if rev is None:
+            return {target: self.manifest(target) for target in self.targets()}
+        return self.manifests_at(self.git.resolve(rev))
 
     # --- entries --------------------------------------------------------------------------
 

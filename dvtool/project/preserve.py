@@ -16,9 +16,9 @@ from dvtool.system.stat import is_executable
 from dvtool.workspace.statcache import now_ns
 
 if TYPE_CHECKING:
-    from dvtool.jobs import ingest as ingesting
+    from dvtool.jobs import ingest
 else:
-    ingesting = later("dvtool.jobs.ingest")
+    ingest = later("dvtool.jobs.ingest")
 
 FOLDER = "saved"
 
@@ -36,9 +36,9 @@ def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:
     A manifest that names it is kept beside the packs, so that it can be found later.
     """
     entries: Entries = {}
-    sources = [ingesting.FileSource(path, 0) for path in paths]
-    for batch in ingesting.ingest_batches(project.root, project.store.path, sources):
-        result = ingesting.ingest(batch)
+    sources = [ingest.FileSource(path, 0) for path in paths]
+    for batch in ingest.ingest_batches(project.root, project.store.path, sources):
+        result = ingest.ingest(batch)
         project.store.adopt(result.packs)
         for file in result.files:
             entries[file.path] = Entry(
@@ -53,7 +53,7 @@ def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:
 
 def keep_manifest(project: Project, text: bytes) -> None:
     """Keep the text of a manifest."""
-    folder = os.path.join(project.store.path, FOLDER)
+    folder = saved_folder(project)
     atomic.make_folders(folder)
     atomic.write_bytes(os.path.join(folder, f"{now_ns()}{SUFFIX}"), text)
 
@@ -64,3 +64,8 @@ def keep_uncommitted(project: Project, target: str) -> None:
     head = project.git.head()
     if text is not None and (not head or project.git.blob_at(head, target + SUFFIX) != text):
         keep_manifest(project, text)
+
+
+def saved_folder(project: Project) -> str:
+    """Return the folder of the manifests that are kept."""
+    return os.path.join(project.store.path, FOLDER)

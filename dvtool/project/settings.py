@@ -62,7 +62,21 @@ class Settings:
     @property
     def initialised(self) -> bool:
         """Whether the repository has a `.dvconfig` with its id."""
-        return self.project.config.text("core.repoid") is not None
+        return self.repo_id is not None
+
+    @property
+    def repo_id(self) -> str | None:
+        """What the repository is called on its remotes; None before `init`."""
+        return self.project.config.text("core.repoid")
+
+    @property
+    def values(self) -> Config:
+        """All settings as they are in force now."""
+        return self.project.config
+
+    def check_value(self, key: str, value: str) -> None:
+        """Raise a UsageError if a setting cannot have this value."""
+        validate_setting(key, value, committed=False)
 
     def init(self) -> bool:
         """Make `.dvconfig` and stage it; return False if that was done before. Safe to repeat."""
@@ -223,6 +237,10 @@ class Settings:
     def remotes(self) -> dict[str, RemoteConfig]:
         """Return the configured remotes by name."""
         return self.project.config.remotes()
+
+    def remote(self, name: str) -> RemoteConfig:
+        """Return a configured remote; UsageError if there is none of this name."""
+        return self.project.config.remote(name)
 
     def open_remote(self, name: str | None = None) -> RemoteStore:
         """Open a remote, or the default one; SetupError if there is none.

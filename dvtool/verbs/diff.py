@@ -1,17 +1,16 @@
-"""diff, log, ls, describe: what commits and the workspace hold, compared and listed."""
+"""diff: two commits compared, or a commit and the workspace."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dvtool.errors import MissingError
 from dvtool.format.compare import Difference, differences, differing, unshared_shards
-from dvtool.format.manifest import SUFFIX, Entries, Entry, Manifest, decode, manifest_digest
+from dvtool.format.manifest import SUFFIX, Entries, Entry, Manifest, decode
 from dvtool.format.paths import folder_of
 from dvtool.format.selection import Selection
-from dvtool.git import Commit
-from dvtool.project.parts import Project
+from dvtool.project.arguments import Arguments, Paths
+from dvtool.project.parts import Project, require_worktree
 from dvtool.workspace.agreement import agree
 from dvtool.workspace.scan import (
     Scan,
@@ -33,31 +32,44 @@ class TargetDiff:
     differences: list[Difference] = field(default_factory=list)
 
 
-def diff_commits(
-    project: Project, old: str | None, new: str | None, selections: Sequence[Selection]
+def diff(
+    project: Project, arguments: Arguments, old: str | None, new: str | None, paths: Paths
 ) -> list[TargetDiff]:
-    """Compare two commits; None stands for the workspace, or for nothing before the first commit.
+    """Compare two revisions, or a revision (HEAD for None) with the workspace (None).
 
     The workspace is the manifests in the worktree with the local changes to the files on top.
     """
-    found = []
-    for selection in selections:
-        before = project.manifest_at(old, selection.target) if old else None
-        if new is None:
-            result = _diff_workspace(project, selection, before)
-        else:
-            after = project.manifest_at(new, selection.target)
-            project.shards.need(unshared_shards(before, after))
-            sides = differing(before, after, project.shards.load)
-            result = TargetDiff(selection.target, before, after, differences(*sides))
-        result.differences = [
-            change
-            for change in result.differences
-            if selection.matches(change.path)
-            or (change.source is not None and selection.matches(change.source))
-        ]
-        found.append(result)
-    return found
+    git = project.git
+    if new is None:
+        require_worktree(git)
+    before = git.resolve(old) if old else git.head()
+    after = git.resolve(new) if new else None
+    targets = _targets_at(project, [before, after] if before else [after])
+    return [
+        _diff_target(project, selection, before, after)
+        for selection in arguments.selections(targets, paths)
+    ]
+
+
+def _diff_target(
+    project: Project, selection: Selection, old: str | None, new: str | None
+) -> TargetDiff:
+    """Compare a target of two commits; for `new` None is the workspace, for `old` nothing."""
+    before = project.manifest_at(old, selection.target) if old else None
+    if new is None:
+        result = _diff_workspace(project, selection, before)
+    else:
+        after = project.manifest_at(new, selection.target)
+        project.shards.need(unshared_shards(before, after))
+        sides = differing(before, after, project.shards.load)
+        result = TargetDiff(selection.target, before, after, differences(*sides))
+    result.differences = [
+        change
+        for change in result.differences
+        if selection.matches(change.path)
+        or (change.source is not None and selection.matches(change.source))
+    ]
+    return result
 
 
 def _diff_workspace(project: Project, selection: Selection, before: Manifest | None) -> TargetDiff:
@@ -122,7 +134,7 @@ def _scanned_entries(project: Project, scan: Scan, wanted: Entries, manifest: Ma
     return now
 
 
-def targets_at(project: Project, commits: Sequence[str | None]) -> list[str]:
+def _targets_at(project: Project, commits: Sequence[str | None]) -> list[str]:
     """Return the targets of any of the commits (None: the worktree), sorted."""
     found: set[str] = set()
     for commit in commits:
@@ -131,101 +143,3 @@ def targets_at(project: Project, commits: Sequence[str | None]) -> list[str]:
         else:
             found.update(path.removesuffix(SUFFIX) for path in project.git.manifests_at(commit))
     return sorted(found)
-
-
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """A commit that changed a target. The counts are None where a shard is not here to compare."""
-
-    commit: Commit
-    manifest: Manifest | None
-    added: int | None = None
-    modified: int | None = None
-    removed: int | None = None
-    renamed: int | None = None
-
-
-def log(
-    project: Project, target: str, *, rev: str = "HEAD", limit: int | None = None
-) -> Iterator[LogEntry]:
-    """Yield the commits that changed a target, newest first, with counts against the one before."""
-    # One more than asked for: the last shown is compared with the one before it.
-    commits = list(
-        project.git.log(target + SUFFIX, rev=rev, limit=None if limit is None else limit + 1)
-    )
-    manifests = [_manifest_of(project, target, commit) for commit in commits]
-    for number, (commit, manifest) in enumerate(zip(commits, manifests, strict=True)):
-        if limit is not None and number == limit:
-            return
-        before = manifests[number + 1] if number + 1 < len(manifests) else None
-        yield _log_entry(project, commit, before, manifest)
-
-
-def _manifest_of(project: Project, target: str, commit: Commit) -> Manifest | None:
-    if commit.blob is None:
-        return None
-    text = project.git.read_blob(commit.blob)
-    return decode(text, f"{commit.short}:{target + SUFFIX}")
-
-
-def _log_entry(
-    project: Project, commit: Commit, old: Manifest | None, new: Manifest | None
-) -> LogEntry:
-    try:
-        changes = differences(*differing(old, new, project.store.held_shard))
-    except MissingError:
-        return LogEntry(commit, new)
-    counts = dict.fromkeys(("added", "modified", "removed", "renamed"), 0)
-    for change in changes:
-        counts[change.change] += 1
-    return LogEntry(commit, new, **counts)
-
-
-@dataclass(frozen=True, slots=True)
-class TargetDescription:
-    """A target as a commit or the worktree names it."""
-
-    target: str
-    digest: str
-    files: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What fixes code and data: a git commit and the hash of every manifest, and one id of all."""
-
-    commit: str | None
-    branch: str | None
-    code_dirty: bool
-    data_dirty: bool
-    data_id: str
-    targets: tuple[TargetDescription, ...]
-
-    @property
-    def dirty(self) -> bool:
-        """Whether code or data differ from what is committed."""
-        return self.code_dirty or self.data_dirty
-
-
-def describe(
-    project: Project, commit: str | None, *, data_dirty: bool, code_dirty: bool
-) -> Description:
-    """Describe a commit, or (None) the worktree with its manifests as they lie there."""
-    if commit is None:
-        manifests = {target: project.manifest(target) for target in project.targets()}
-    else:
-        manifests = project.manifests_at(commit)
-    return Description(
-        commit=commit or project.git.head(),
-        branch=project.git.branch() if commit is None else None,
-        code_dirty=code_dirty,
-        data_dirty=data_dirty,
-        data_id=project.describe_targets(manifests).hex(),
-        targets=tuple(
-            TargetDescription(
-                target, manifest_digest(manifest).hex(), manifest.files, manifest.bytes
-            )
-            for target, manifest in sorted(manifests.items())
-        ),
-    )

@@ -117,8 +117,23 @@ def _check_packages() -> Check:
 # --- the repository -------------------------------------------------------------------------
 
 
+def check_repository(
+    project: Project,
+    hook_states: Callable[[], tuple[str, Mapping[str, str]]],
+    open_default: Callable[[], RemoteStore],
+) -> Iterator[Check]:
+    """Check an opened repository, what git runs in it, and its default remote.
+
+    `hook_states` gives the folder of the hooks, and the state of each; `open_default` the remote.
+    """
+    yield from check_project(project)
+    folder, states = hook_states()
+    yield check_hooks(folder, states)
+    yield from check_default_remote(project.config, open_default)
+
+
 def check_project(project: Project) -> Iterator[Check]:
-    """Check an opened repository: set-up, settings, manifests, local store."""
+    """Check the parts of a repository: set-up, settings, manifests, local store."""
     yield Check("repository", "ok", project.root)
     yield _check_settings(project.config)
     yield _check_manifests(project)
@@ -184,7 +199,9 @@ def _check_space(project: Project) -> Check:
 # --- the remote -----------------------------------------------------------------------------
 
 
-def check_remote(config: Config, open_default: Callable[[], RemoteStore]) -> Iterator[Check]:
+def check_default_remote(
+    config: Config, open_default: Callable[[], RemoteStore]
+) -> Iterator[Check]:
     """Check the default remote: it answers, lets us list and read, and is one of dvtool's."""
     if not config.remotes():
         hint = "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)"
@@ -219,7 +236,7 @@ def _check_answer(store: RemoteStore, mark: Mark | None) -> Check:
 # --- one remote, examined -------------------------------------------------------------------
 
 
-def check_store(url: str, found: Examination) -> Iterator[Check]:
+def check_examined(url: str, found: Examination) -> Iterator[Check]:
     """Say what the examination of a remote has found."""
     yield _remote(url, found)
     yield _check_permissions(found)

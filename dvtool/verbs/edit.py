@@ -21,6 +21,7 @@ from dvtool.format.manifest import (
 )
 from dvtool.format.paths import folders_above
 from dvtool.format.selection import Selection
+from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project, refuse_place, workspace_path
 from dvtool.project.preserve import keep_uncommitted, save_files
 from dvtool.system import atomic
@@ -47,6 +48,15 @@ class Removed:
     whole: bool
     entries: int
     files: int
+
+
+def rm(
+    project: Project, arguments: Arguments, paths: Paths, *, data: bool, force: bool
+) -> list[Removed]:
+    """Untrack the targets, or entries in them, that paths select; see `remove`."""
+    with project.lock():
+        selections = arguments.selections(project.targets(), paths)
+        return [remove(project, one, data=data, force=force) for one in selections]
 
 
 def remove(
@@ -162,14 +172,25 @@ def _remove_empty(project: Project, scan: Scan, folders: Iterable[str]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Renamed:
     """What `mv` did, as paths from the top of the worktree."""
 
     source: str
     destination: str
 
 
-def move(project: Project, source: str, destination: str, *, stage: bool = True) -> Moved:
+def mv(
+    project: Project,
+    arguments: Arguments,
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+) -> Renamed:
+    """Rename a target or entries in one, given as typed; see `move`."""
+    with project.lock():
+        return move(project, arguments.relative(source), arguments.relative(destination))
+
+
+def move(project: Project, source: str, destination: str, *, stage: bool = True) -> Renamed:
     """Rename a target with its data, or entries within one target, and stage that.
 
     A destination that is a folder (and no part of a target's name) takes the source into it.
@@ -187,7 +208,7 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
     inside = _into(project, source, destination)
     for place in dict.fromkeys((destination, inside)):
         if place.startswith(owner + "/") and _finish_entries(project, owner, source, place, stage):
-            return Moved(source, place)
+            return Renamed(source, place)
     destination = inside
     if not destination.startswith(owner + "/"):
         raise UsageError(
@@ -204,7 +225,7 @@ def _into(project: Project, source: str, destination: str) -> str:
     return destination
 
 
-def _move_target(project: Project, source: str, destination: str, *, stage: bool) -> Moved:
+def _move_target(project: Project, source: str, destination: str, *, stage: bool) -> Renamed:
     refuse_place(destination)
     if destination.startswith(source + "/"):
         raise UsageError(f"{printable(source)} cannot move into itself")
@@ -230,7 +251,7 @@ def _was_interrupted(project: Project, source: str, destination: str) -> bool:
     return project.workspace.stat(source) is None or project.workspace.stat(destination) is None
 
 
-def _finish_move(project: Project, source: str, destination: str, *, stage: bool) -> Moved:
+def _finish_move(project: Project, source: str, destination: str, *, stage: bool) -> Renamed:
     """Do what follows the new manifest; every step may have been done before."""
     ignore_target(project.workspace, destination)
     if project.workspace.stat(source) is not None:
@@ -244,7 +265,7 @@ def _finish_move(project: Project, source: str, destination: str, *, stage: bool
             removed=[source + SUFFIX],
         )
     project.workspace.remove(source + SUFFIX)
-    return Moved(source, destination)
+    return Renamed(source, destination)
 
 
 def _rename(project: Project, source: str, destination: str) -> None:
@@ -362,7 +383,7 @@ def _renamed(project: Project, manifest: Manifest, entries: Entries, moved: Entr
 
 def _move_entries(
     project: Project, target: str, source: str, destination: str, *, stage: bool
-) -> Moved:
+) -> Renamed:
     inner, new = source[len(target) + 1 :], destination[len(target) + 1 :]
     manifest = project.manifest(target)
     entries = _at_or_below(project, target, manifest, inner)
@@ -386,4 +407,4 @@ def _move_entries(
     )
     if stage:
         project.git.stage([target + SUFFIX])
-    return Moved(source, destination)
+    return Renamed(source, destination)

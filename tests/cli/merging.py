@@ -20,14 +20,14 @@ TARGET = "data/images"
 def with_drivers(work: Work) -> None:
     """Install the drivers, as `dv init` does, and commit that."""
     with Repo.open(str(work.root)) as repo:
-        drivers.install(repo.project)
+        drivers.install(repo._project)
     work.commit("Drivers")
 
 
 def without_drivers(work: Work) -> None:
     """Leave git to merge manifests as text."""
     with Repo.open(str(work.root)) as repo:
-        drivers.uninstall(repo.project)
+        drivers.uninstall(repo._project)
     work.commit("No drivers")
 
 
@@ -85,8 +85,8 @@ def put_manifest(work: Work, entries: Entries, target: str = TARGET) -> None:
     """Write and stage the manifest of a target whose data is not here."""
     built = build("dir", entries)
     with Repo.open(str(work.root)) as repo:
-        repo.project.store.put_shards(built.shards)
-        repo.project.write_manifest(target, built.manifest)
+        repo._project.store.put_shards(built.shards)
+        repo._project.write_manifest(target, built.manifest)
     (work.root / f"{target}.dv.json").write_bytes(encode(built.manifest))
     work.git("add", "-A")
 

@@ -161,10 +161,10 @@ def test_what_doctor_finds_is_remembered(
 ) -> None:
     _bucket(data, moto_server, monkeypatch)
     with Repo.open(str(data.root)) as repo:
-        assert repo.settings.open_remote().backend.features == Features()
+        assert repo.config.open_remote().backend.features == Features()
     features = data.dv("doctor", "--remote", "--json").json["features"]
     with Repo.open(str(data.root)) as repo:
-        assert asdict(repo.settings.open_remote().backend.features) == features
+        assert asdict(repo.config.open_remote().backend.features) == features
 
 
 def test_what_a_push_learns_is_remembered(
@@ -173,7 +173,7 @@ def test_what_a_push_learns_is_remembered(
     _bucket(data, moto_server, monkeypatch)
     data.dv("push")
     with Repo.open(str(data.root)) as repo:
-        known = repo.settings.open_remote().backend.features
+        known = repo.config.open_remote().backend.features
     assert (known.conditional_put, known.content_md5, known.list_allowed) == (True, True, True)
     # An index from before there was this table, and one that holds something else.
     with sqlite3.connect(data.root / ".git/dv/store.db") as db:

@@ -151,7 +151,7 @@ def test_closed_output(data: Work) -> None:
 def test_a_lock_held_by_another_process(data: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     import filelock
 
-    monkeypatch.setattr("dvtool.project.parts.LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr("dvtool.project.locks.LOCK_WAIT_S", 0.1)
     with filelock.FileLock(data.root / ".git/dv/worktree.lock"):
         ran = data.dv("add", "data/images", code=9)
     assert "another dv command" in ran.err

@@ -666,7 +666,7 @@ def test_an_add_and_a_fetch_at_any_moment_of_a_rebuild(
 def test_a_rebuild_waits_for_other_worktrees(stored: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     stored.git("worktree", "add", "-q", str(stored.root.parent / "tree"))
     monkeypatch.setattr(collecting, "LOCK_WAIT_S", 0.05)
-    with Repo.open(str(stored.root.parent / "tree")) as repo, repo.project.lock():
+    with Repo.open(str(stored.root.parent / "tree")) as repo, repo._project.lock():
         ran = stored.dv("fsck", "--rebuild", code=9)
     assert "another dv command has been changing a worktree" in ran.err
     assert not (store_of(stored) / "aside").exists()

@@ -201,7 +201,7 @@ def clone(folder: Path, name: str, remote: Path) -> Work:
     Work(folder).git("clone", "-q", str(folder / "up.git"), name)
     work.dv("remote", "add", "origin", remote)
     with Repo.open(str(work.root)) as repo:
-        drivers.install(repo.project)
+        drivers.install(repo._project)
     return work
 
 
@@ -374,16 +374,16 @@ def test_install_and_uninstall_leave_what_was_there(work: Work) -> None:
     work.write(".gitattributes", "*.bin binary\r\n*.txt text")
     before = work.read(".gitattributes"), work.read(".git/config")
     with Repo.open(str(work.root)) as repo:
-        assert drivers.install(repo.project)
-        assert drivers.installed(repo.project)
-        assert not drivers.install(repo.project)
+        assert drivers.install(repo._project)
+        assert drivers.installed(repo._project)
+        assert not drivers.install(repo._project)
     line = b"\r\n*.dv.json merge=dv diff=dv\r\n"
     assert work.read(".gitattributes") == before[0] + line
     assert ".gitattributes" in work.git("diff", "--cached", "--name-only")
     with Repo.open(str(work.root)) as repo:
-        assert drivers.uninstall(repo.project)
-        assert not drivers.installed(repo.project)
-        assert not drivers.uninstall(repo.project)
+        assert drivers.uninstall(repo._project)
+        assert not drivers.installed(repo._project)
+        assert not drivers.uninstall(repo._project)
     assert work.read(".gitattributes") == before[0] + b"\r\n"
     assert work.read(".git/config") == before[1]
 
@@ -396,14 +396,14 @@ def test_install_stages_what_an_interrupted_install_wrote(work: Work) -> None:
 
 def test_uninstall_leaves_a_committed_line_to_the_other_clones(driven: Work) -> None:
     with Repo.open(str(driven.root)) as repo:
-        assert drivers.uninstall(repo.project)
+        assert drivers.uninstall(repo._project)
     assert driven.git("status", "--porcelain") == ""
 
 
 def test_an_emptied_file_goes(work: Work) -> None:
     with Repo.open(str(work.root)) as repo:
-        drivers.install(repo.project)
-        drivers.uninstall(repo.project)
+        drivers.install(repo._project)
+        drivers.uninstall(repo._project)
     assert not (work.root / ".gitattributes").exists()
     assert ".gitattributes" not in work.git("ls-files")
 
@@ -415,7 +415,7 @@ def test_a_link_in_the_place_of_gitattributes_is_not_followed(work: Work, tmp_pa
         Repo.open(str(work.root)) as repo,
         pytest.raises(Exception, match="gitattributes cannot be used: it is a symlink"),
     ):
-        drivers.install(repo.project)
+        drivers.install(repo._project)
     assert (tmp_path / "elsewhere").read_text() == "kept"
 
 

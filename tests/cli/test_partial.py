@@ -30,13 +30,13 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Work:
         work.write(f"data/x/{number}", f"tiny {number}")
     work.dv("add", "data/x")
     with Repo.open(str(work.root)) as repo:
-        few = repo.project.entries(repo.project.manifest("data/x"))
+        few = repo._project.entries(repo._project.manifest("data/x"))
         entries: Entries = {
             f"{number % 50:02}/file-{number:05}.txt": few[f"{number % CONTENTS}"]
             for number in range(ENTRIES)
         }
         built = build("dir", in_order(entries))
-        repo.project.store.put_shards(built.shards)
+        repo._project.store.put_shards(built.shards)
     shutil.rmtree(work.root / "data/x")
     work.write("data/x.dv.json", encode(built.manifest))
     work.commit()
@@ -93,7 +93,7 @@ def _entry(work: Work, path: str) -> Entry | None:
 
 def _files(work: Work) -> int:
     with Repo.open(str(work.root)) as repo:
-        return repo.project.manifest("data/x").files
+        return repo._project.manifest("data/x").files
 
 
 def test_add_replace_and_remove_touch_few_shards(clone: Work, counted: Counted) -> None:
@@ -308,13 +308,13 @@ def test_what_is_not_here_is_not_taken_for_stored(
     work.dv("push")
     clone = work.clone()
     with Repo.open(str(work.root)) as repo:
-        shard = repo.project.manifest("data").shards[2]
-        paths = list(repo.project.store.load_shard(shard))
+        shard = repo._project.manifest("data").shards[2]
+        paths = list(repo._project.store.load_shard(shard))
     clone.dv("pull", "--", *(f"data/{path}" for path in paths))
     clone.write(f"data/{paths[1]}", "changed")
     clone.dv("add", "data")
     with Repo.open(str(clone.root)) as repo:
-        refs = repo.project.manifest("data").shards
-        here = {ref.digest for ref in refs if repo.project.store.has_shard(ref.digest)}
+        refs = repo._project.manifest("data").shards
+        here = {ref.digest for ref in refs if repo._project.store.has_shard(ref.digest)}
         assert 0 < len(here) < len(refs)
-        assert repo.project.store.db.held_shards(ref.digest for ref in refs) <= here
+        assert repo._project.store.db.held_shards(ref.digest for ref in refs) <= here

@@ -299,7 +299,7 @@ def test_a_move_that_was_cut_off_is_finished_by_repeating_it(
     with mine.repo() as repo:
         repo.mv("data", "moved")
         assert not changed(repo)
-        assert repo.project.targets() == ["moved"]
+        assert repo._project.targets() == ["moved"]
     assert mine.tree("moved").keys() == {"a"}
     assert sorted(mine.git("diff", "--cached", "--name-only", "--no-renames").split()) == [
         ".gitignore",

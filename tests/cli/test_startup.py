@@ -45,12 +45,12 @@ def git_commands(work: Work, log: Path, *args: str) -> list[str]:
 @pytest.mark.parametrize(
     ("args", "verbs"),
     [
-        (("status",), {"status", "resolve", "resolving"}),
-        (("ls",), set()),
+        (("status",), {"status", "resolve", "resolve.conflicts"}),
+        (("ls",), {"read"}),
         (("config",), set()),
         (("diff",), {"diff"}),
-        (("log", "data/images"), {"diff"}),
-        (("cat", "data/table.csv"), set()),
+        (("log", "data/images"), {"log"}),
+        (("cat", "data/table.csv"), {"read"}),
     ],
 )
 def test_a_command_that_looks_loads_what_it_uses(

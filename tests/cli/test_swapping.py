@@ -102,7 +102,7 @@ def test_what_a_swapped_folder_leads_to_is_neither_read_nor_changed(
                         ended["refused"] += 1
                     text = (mine.path / "data.dv.json").read_text()
                     assert not [one for one in secrets if one.hex() in text]
-                    assert not repo.project.store.db.held_chunks(secrets)
+                    assert not repo._project.store.db.held_chunks(secrets)
     assert tree(tmp_path / "outside") == outside
 
 
@@ -134,10 +134,10 @@ def test_a_folder_that_turns_into_a_file_and_back_while_it_is_walked(mine: Clone
 
 def _check_added(repo: Repo, right: dict[str, set[Digest]]) -> str:
     """See that what add recorded was there and is stored; return what it took `sub` for."""
-    entries = repo.project.entries(repo.project.manifest("data"))
+    entries = repo._project.entries(repo._project.manifest("data"))
     files = {path: entry.digest for path, entry in entries.items() if entry.is_file}
     assert all(digest in right[path] for path, digest in files.items())
-    assert not repo.project.store.lacking(files.values())
+    assert not repo._project.store.lacking(files.values())
     return "file" if "sub" in files else "folder"
 
 

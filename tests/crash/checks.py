@@ -90,7 +90,7 @@ def check_remote(report: Report, name: str, remote: Objects) -> None:
 def found_by_fsck(work: Path, remotes: Iterable[str], *, deep: bool = False) -> list[str]:
     """Return what `dv fsck` finds damaged or missing: in the store, and on remotes by name."""
     with Repo.open(str(work)) as repo:
-        named = [name for name in remotes if name in repo.settings.remotes()]
+        named = [name for name in remotes if name in repo.config.remotes()]
         damage = [one for name in named for one in repo.fsck(remote=name, deep=deep).damage]
         if not named:
             damage = repo.fsck().damage

@@ -208,7 +208,7 @@ def conflicted(world: World) -> None:
 
 def with_hooks(clone: Clone) -> None:
     with clone.repo() as repo:
-        repo.automation.install()
+        repo.hooks.install()
     clone.git("add", ".gitattributes")
     clone.git("commit", "-q", "--no-verify", "--message", "hooks", "--", ".gitattributes")
 
@@ -304,7 +304,7 @@ def to_sweep(world: World) -> None:
 
 def to_copy(world: World) -> None:
     with pushed(world).repo() as repo:
-        repo.settings.set_remote(BACKUP, str(world.live / BACKUP))
+        repo.config.set_remote(BACKUP, str(world.live / BACKUP))
 
 
 def pushed_only(world: World) -> None:
@@ -345,7 +345,7 @@ def damaged_remote(world: World) -> None:
     """Leave a remote with a damaged pack, which is here too, and without a shard."""
     clone = pushed(world)
     with clone.repo() as repo:
-        backend = repo.settings.open_remote().backend
+        backend = repo.config.open_remote().backend
         _flip_on_remote(backend)
         backend.delete(max(info.key for info in backend.list("shards/")))
 
@@ -353,7 +353,7 @@ def damaged_remote(world: World) -> None:
 def damaged_root(world: World) -> None:
     """Leave a remote with half a root."""
     with pushed(world).repo() as repo:
-        backend = repo.settings.open_remote().backend
+        backend = repo.config.open_remote().backend
         root = max(info.key for info in backend.list("roots/"))
         backend.put(root, backend.get(root, size_max=OBJECT_MAX_BYTES)[:50])
 
@@ -362,10 +362,10 @@ def damaged_remote_pack(world: World) -> None:
     """Leave a remote with a damaged pack that is nowhere else: what was in it is, in another."""
     clone = pushed(world)
     with clone.repo() as repo:
-        store = repo.project.store
+        store = repo._project.store
         with store.drop_lock():
             store.rewrite_packs(list(store.db.packs()), set())
-        _flip_on_remote(repo.settings.open_remote().backend)
+        _flip_on_remote(repo.config.open_remote().backend)
 
 
 def _flip_on_remote(backend: Backend) -> None:

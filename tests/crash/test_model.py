@@ -43,7 +43,7 @@ from dvtool.hooks import drivers
 from dvtool.repo import Repo
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import is_temp_name
-from dvtool.verbs.resolve import Side
+from dvtool.verbs.resolve.settle import Side
 from dvtool.workspace.statcache import StatCache
 from tests.crash import checks
 from tests.crash.world import World
@@ -200,7 +200,7 @@ class Team(RuleBasedStateMachine):
         first.write("data/a", b"one")
         first.add(TARGET)
         with first.repo() as repo:
-            drivers.install(repo.project)
+            drivers.install(repo._project)
             first.git("add", "-A")
             commit = first.commit("first")
             repo.push()
@@ -208,7 +208,7 @@ class Team(RuleBasedStateMachine):
         second = self.world.clone(Clone(self.hub), "second")
         second.git("remote", "rename", "origin", "hub")
         with second.repo() as repo:
-            drivers.install(repo.project)
+            drivers.install(repo._project)
             repo.pull()
         first.git("worktree", "add", "-q", "-b", "tree", str(self.world.live / "tree"))
         tree = Clone(self.world.live / "tree")

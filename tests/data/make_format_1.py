@@ -136,8 +136,8 @@ def main() -> None:
     git("init", "--quiet", "--initial-branch=main")
     versions = []
     with Repo.open(str(work)) as repo:
-        repo.settings.init()
-        repo.settings.set_remote("origin", str(folder / "remote"))
+        repo.config.init()
+        repo.config.set_remote("origin", str(folder / "remote"))
         for number, change in enumerate((first, second), 1):
             change(work)
             repo.add(

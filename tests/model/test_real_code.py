@@ -53,13 +53,13 @@ def place(tmp_path: Path) -> Callable[..., Place]:
     def make(name: str, *seeds: int) -> Place:
         clone = Clone.new(tmp_path / name)
         with clone.repo() as repo:
-            repo.settings.init()
+            repo.config.init()
         for seed in seeds:
             clone.write(f"data/{seed}.bin", noise(5_000, seed))
         clone.add("data")
         clone.commit("data")
         with clone.repo() as repo:
-            digest = manifest_digest(repo.project.manifest("data"))
+            digest = manifest_digest(repo._project.manifest("data"))
         return Place(clone.path, digest.hex())
 
     return make
@@ -67,8 +67,8 @@ def place(tmp_path: Path) -> Callable[..., Place]:
 
 def push(backend: object, path: Path, repo_id: str = REPO_ID) -> str:
     with Repo.open(str(path)) as repo:
-        wanted = [push_ops.Wanted("data", repo.project.manifest("data"))]
-        push_ops.push(repo.project, RemoteStore(backend), repo_id, wanted)  # type: ignore[arg-type]
+        wanted = [push_ops.Wanted("data", repo._project.manifest("data"))]
+        push_ops.push(repo._project, RemoteStore(backend), repo_id, wanted)  # type: ignore[arg-type]
     return "done"
 
 

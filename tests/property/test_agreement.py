@@ -27,7 +27,7 @@ from dvtool.repo import Repo
 from dvtool.store.local import PACKS, LocalStore
 from dvtool.store.mending import rebuild
 from dvtool.verbs import add as add_ops
-from dvtool.verbs import diff as diff_ops
+from dvtool.verbs import diff
 from dvtool.verbs import status as status_ops
 from dvtool.verbs.add import Added
 from dvtool.verbs.status import TargetStatus
@@ -65,7 +65,7 @@ class Model:
         self.size = 1
         self.git("init", "-q", "-b", "main")
         with Repo.open(str(root)) as repo:
-            repo.settings.init()
+            repo.config.init()
         for _ in range(FILES):
             self.write()
         self.add()
@@ -209,12 +209,12 @@ class Model:
         shutil.copytree(self.root, other, symlinks=True)
         with plainly(), Repo.open(str(other)) as repo:
             (expected,) = repo.add(["data"])
-            text = encode(repo.project.manifest("data"))
+            text = encode(repo._project.manifest("data"))
             tracked = all_tracked(repo)
         with Repo.open(str(self.root)) as repo:
             (added,) = repo.add(["data"])
             assert counts_of(added) == counts_of(expected)
-            assert encode(repo.project.manifest("data")) == text
+            assert encode(repo._project.manifest("data")) == text
             assert all_tracked(repo) == tracked
             if not self.rules():
                 assert text == encode(self.plain_manifest(repo))
@@ -238,7 +238,7 @@ class Model:
         for name in repo.status()[0].absent:
             for above in Path(name).parents:  # what is to be filled is no empty folder
                 entries.pop(str(above), None)
-            entries[name] = repo.project.entries(repo.project.manifest("data"))[name]
+            entries[name] = repo._project.entries(repo._project.manifest("data"))[name]
         return build("dir", entries).manifest
 
     def add_part(self) -> None:
@@ -260,7 +260,7 @@ class Model:
 
     def checkout_before(self) -> None:
         with Repo.open(str(self.root)) as repo:
-            if repo.project.git.has_commit("HEAD~1"):
+            if repo._project.git.has_commit("HEAD~1"):
                 with contextlib.suppress(UnsavedError):
                     repo.checkout("HEAD~1", force=True)
 
@@ -292,7 +292,7 @@ def all_tracked(repo: Repo) -> set[str]:
     """Return all that the statcache knows to have been added or checked out."""
     return {
         f"{folder}/{name}"
-        for folder, row in repo.project.statcache.folders_below("data").items()
+        for folder, row in repo._project.statcache.folders_below("data").items()
         for name, seen in row.items()
         if seen.tracked
     }
@@ -335,7 +335,7 @@ def plainly() -> Iterator[None]:
     with without_glances(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(add_ops, "_agreement", lambda *_: None)
         patch.setattr(status_ops, "_compare_large", _compare_plainly)
-        patch.setattr(diff_ops, "_differing_workspace", _differing_plainly)
+        patch.setattr(diff, "_differing_workspace", _differing_plainly)
         yield
 
 
@@ -353,7 +353,7 @@ def _differing_plainly(
     project: Project, target: str, before: Manifest | None, manifest: Manifest
 ) -> tuple[Entries, Entries]:
     old = project.entries(before) if before else {}
-    return old, diff_ops.workspace_entries(project, target, manifest)
+    return old, diff.workspace_entries(project, target, manifest)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -395,7 +395,7 @@ def went_to(root: Path, how: str) -> tuple[object, ...]:
     """Go to another version; return what dv said, what is there then, and what it says of that."""
     said: object
     with Repo.open(str(root)) as repo:
-        git = repo.project.git
+        git = repo._project.git
         try:
             if how == "follow":
                 head = git.resolve("HEAD")
@@ -492,9 +492,9 @@ def test_a_switch_costs_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyP
         read.clear()
         walked.clear()
         with Repo.open(str(tmp_path)) as repo:
-            shards = set(repo.project.manifest("data").shards)
+            shards = set(repo._project.manifest("data").shards)
             repo.checkout(rev)
-            differ = shards ^ set(repo.project.manifest("data").shards)
+            differ = shards ^ set(repo._project.manifest("data").shards)
         assert changed.read_bytes() == old
         assert len(differ) == 2
         here = sum(path.parent == changed.parent for path in model.files())
@@ -512,7 +512,7 @@ def test_paths_below_an_entry_are_refused(tmp_path: Path, above: str) -> None:
     """Also if they lie in different shards, each of which is sound, and one is not loaded."""
     model = Model(tmp_path, 4)
     with Repo.open(str(tmp_path)) as repo:
-        entries = dict(repo.project.entries(repo.project.manifest("data")))
+        entries = dict(repo._project.entries(repo._project.manifest("data")))
     entry = next(entry for entry in entries.values() if entry.is_file)
 
     def nested(name: str) -> dict[str, Entry]:
@@ -536,8 +536,8 @@ def test_paths_below_an_entry_are_refused(tmp_path: Path, above: str) -> None:
     before = there_is(model.data)
     with Repo.open(str(tmp_path)) as repo:
         made = built(name)
-        repo.project.store.put_shards(made.shards)
-        repo.project.write_manifest("data", made.manifest)
+        repo._project.store.put_shards(made.shards)
+        repo._project.write_manifest("data", made.manifest)
     with Repo.open(str(tmp_path)) as repo, pytest.raises(ManifestError, match=f"below '{name}'"):
         repo.checkout(force=True)
     assert there_is(model.data) == before
@@ -550,10 +550,10 @@ def test_a_folder_of_another_spelling_is_refused(
     model.put(model.data / "C/one")
     model.add()
     with Repo.open(str(tmp_path)) as repo:
-        entries = dict(repo.project.entries(repo.project.manifest("data")))
+        entries = dict(repo._project.entries(repo._project.manifest("data")))
         built = build("dir", entries | {"c/two": entries["C/one"]})
-        repo.project.store.put_shards(built.shards)
-        repo.project.write_manifest("data", built.manifest)
+        repo._project.store.put_shards(built.shards)
+        repo._project.write_manifest("data", built.manifest)
     monkeypatch.setattr(Workspace, "folds_names", lambda *_: True)
     with Repo.open(str(tmp_path)) as repo, pytest.raises(InputError, match="differ only in case"):
         repo.checkout()
@@ -585,23 +585,23 @@ def test_content_that_the_store_lost_is_stored_again(tmp_path: Path) -> None:
     model = Model(tmp_path, 3)
     lost = digest_of(model.files()[0].read_bytes())
     with Repo.open(str(tmp_path)) as repo:
-        store = repo.project.store
-        shards = [ref.digest for ref in repo.project.manifest("data").shards]
+        store = repo._project.store
+        shards = [ref.digest for ref in repo._project.manifest("data").shards]
         assert store.db.held_shards(shards) == set(shards)
         store.drop_chunks([lost])
         assert store.db.held_shards(shards) == set()
         assert store.lacking([lost]) == {lost}
     model.add()
     with Repo.open(str(tmp_path)) as repo:
-        assert repo.project.store.lacking([lost]) == set()
-        assert repo.project.store.db.held_shards(shards) == set(shards)
+        assert repo._project.store.lacking([lost]) == set()
+        assert repo._project.store.db.held_shards(shards) == set(shards)
 
 
 def test_an_index_made_again_forgets_what_was_found_stored(tmp_path: Path) -> None:
     Model(tmp_path, 3)
     with Repo.open(str(tmp_path)) as repo:
-        store = repo.project.store
-        shards = [ref.digest for ref in repo.project.manifest("data").shards]
+        store = repo._project.store
+        shards = [ref.digest for ref in repo._project.manifest("data").shards]
         assert store.db.held_shards(shards) == set(shards)
         for path, _ in store.files(PACKS):
             with open(path, "r+b") as file:  # of its old size, but what it holds cannot be told

@@ -103,7 +103,7 @@ def new_repository(path: Path) -> Path:
     path.mkdir(parents=True)
     subprocess.run(["git", "init", "-q", path], check=True)
     with Repo.open(str(path)) as repo:
-        repo.settings.init()
+        repo.config.init()
     return path
 
 

@@ -36,7 +36,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
 
 def with_second(clone: Clone, remote: Remote) -> Repo:
     repo = clone.repo()
-    repo.settings.set_remote("b", remote.url, endpoint_url=remote.endpoint_url, local=True)
+    repo.config.set_remote("b", remote.url, endpoint_url=remote.endpoint_url, local=True)
     return repo
 
 
@@ -70,7 +70,7 @@ def test_a_copy_needs_no_data_here(source: Clone, tmp_path: Path) -> None:
     with Repo.open(str(bare)) as repo:
         copied = repo.copy_remote(str(tmp_path / "a"), str(tmp_path / "b"))
         assert copied.bytes > 8 * MIB
-        assert repo.project.store.db.packs() == {}
+        assert repo._project.store.db.packs() == {}
     assert list((bare / "dv" / "tmp").iterdir()) == []
 
 

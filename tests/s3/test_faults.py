@@ -104,7 +104,7 @@ class Run:
         remote = Remote(f"s3://{bucket}/p", self.proxy.url)
         self.proxy.policy = policy
         with self.data.clone.repo() as repo:
-            repo.settings.set_remote(
+            repo.config.set_remote(
                 "origin", remote.url, endpoint_url=remote.endpoint_url, local=True
             )
             repo.push()

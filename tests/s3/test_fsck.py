@@ -47,7 +47,7 @@ def work(tmp_path: Path, remote: Remote) -> Clone:
 
 
 def backend_of(repo: Repo) -> Backend:
-    return repo.settings.open_remote().backend
+    return repo.config.open_remote().backend
 
 
 def keys(backend: Backend, prefix: str) -> list[str]:
@@ -371,11 +371,11 @@ def test_damage_in_one_frame_costs_what_is_in_it(
 
 def test_mending_from_another_remote(work: Clone, remote: Remote, tmp_path: Path) -> None:
     with work.repo() as repo:
-        repo.settings.set_remote("backup", str(tmp_path / "backup"), local=True)
+        repo.config.set_remote("backup", str(tmp_path / "backup"), local=True)
         repo.push(remote="backup")
     clone = work.clone(tmp_path / "clone", remote)
     with clone.repo() as repo:
-        repo.settings.set_remote("backup", str(tmp_path / "backup"), local=True)
+        repo.config.set_remote("backup", str(tmp_path / "backup"), local=True)
         flip_every_frame(backend_of(repo))
     shutil.rmtree(work.path)
     mended = check(clone, deep=True, repair=True)
@@ -413,9 +413,9 @@ def test_few_requests(work: Clone, tmp_path: Path) -> None:
     from tests.faulty import Faulty
 
     with work.repo() as repo:
-        store = repo.settings.open_remote()
+        store = repo.config.open_remote()
         store.backend = counting = Faulty(store.backend, on="nothing")
-        repo.settings.open_remote = lambda name=None: store  # type: ignore[method-assign]
+        repo.config.open_remote = lambda name=None: store  # type: ignore[method-assign]
         assert repo.fsck(remote="origin").clean
     assert counting.calls["read_into"] == 0
     assert counting.calls["get"] == 4  # dv.json, a root, two lists
@@ -433,9 +433,9 @@ def root_keys(work: Clone) -> set[str]:
 def bury(work: Clone, doomed: list[str], *, roots: bool = False) -> tuple[Tombstones, str]:
     """Write a tombstone as a gc does, and the mark that what it names is being removed."""
     with work.repo() as repo:
-        remote = repo.settings.open_remote()
+        remote = repo.config.open_remote()
         tombstones = Tombstones(remote)
-        repo_id = repo.project.config.text("core.repoid")
+        repo_id = repo._project.config.text("core.repoid")
         tombstone = Tombstone(
             FORMAT,
             now_text(),
@@ -506,7 +506,7 @@ def test_a_root_is_replaced_under_a_claim(
 @pytest.mark.parametrize("remote", ["folder", "moto"], indirect=True)
 def test_a_root_that_is_to_go_stands_for_no_other(work: Clone, remote: Remote) -> None:
     with work.repo() as repo:
-        store, repo_id = repo.settings.open_remote(), repo.project.config.text("core.repoid") or ""
+        store, repo_id = repo.config.open_remote(), repo._project.config.text("core.repoid") or ""
         first = store.root_names(repo_id)[0]
         doomed, _ = store.put_root(repo_id, store.get_root(repo_id, first)[0].manifests)
         flip(store.backend, root_key(repo_id, first), 40)

@@ -37,7 +37,7 @@ def version(clone: Clone, **files: bytes) -> str:
 
 def keys(clone: Clone, top: str = "") -> set[str]:
     with clone.repo() as repo:
-        return {info.key for info in repo.settings.open_remote().backend.list(top)}
+        return {info.key for info in repo.config.open_remote().backend.list(top)}
 
 
 def gc(clone: Clone, grace_s: float = 0, **options: bool) -> remotegc.Collected:
@@ -67,10 +67,10 @@ def stray(mine: Clone) -> tuple[str, str]:
     mine.write("other/b", noise(100_000, 2))
     mine.add("other")
     with mine.repo() as repo:
-        store = repo.project.store
-        there = {info.key for info in repo.settings.open_remote().backend.list("packs/")}
+        store = repo._project.store
+        there = {info.key for info in repo.config.open_remote().backend.list("packs/")}
         (pack,) = [p for p in store.db.packs().values() if pack_key(p.digest) not in there]
-        remote = repo.settings.open_remote()
+        remote = repo.config.open_remote()
         with open(store.pack_path(pack.digest), "rb") as file:
             remote.put_pack(pack.digest, file)
         remote.put_shard(b"\x07" * 32, b"no shard at all")
@@ -113,7 +113,7 @@ def test_undo(mine: Clone, stray: tuple[str, str]) -> None:
 def test_undo_is_refused_once_a_sweep_has_begun(mine: Clone, stray: tuple[str, str]) -> None:
     gc(mine, grace_s=3600)
     with mine.repo() as repo:
-        tombstones = Tombstones(repo.settings.open_remote())
+        tombstones = Tombstones(repo.config.open_remote())
         (name,) = tombstones.look().tombstones
         tombstones.begin_sweep(name)
         with pytest.raises(BusyError):
@@ -162,7 +162,7 @@ def test_packs_are_moved_in_groups_that_fit_into_the_memory(
     monkeypatch.setattr(moving, "SHARDS_AT_ONCE", 2)
     told = Told()
     with mine.repo() as repo:
-        repo.project.progress = told
+        repo._project.progress = told
         done = repo.gc_remote(grace_s=0)
         assert done.moved.packs == len([one for one in told.phases if one[0] == "moving"])
         assert 2 < done.moved.packs <= 6, "merged, however many versions name the same"
@@ -247,7 +247,7 @@ def test_a_pack_that_is_mostly_dead_is_rewritten(
     (new,) = keys(mine, "packs/")
     assert new != old
     with mine.repo() as repo:
-        size = repo.settings.open_remote().backend.head(new)
+        size = repo.config.open_remote().backend.head(new)
     assert size is not None
     assert size.size < 40_000
     assert pulled(mine, remote, tmp_path / "theirs", "HEAD") == mine.tree("data")
@@ -387,7 +387,7 @@ def test_a_remote_that_is_not_whole_is_left_alone(
     mine: Clone, stray: tuple[str, str], kind: str
 ) -> None:
     with mine.repo() as repo:
-        backend = repo.settings.open_remote().backend
+        backend = repo.config.open_remote().backend
         key = next(info.key for info in backend.list(kind) if info.key not in stray)
         if kind == "roots/":
             backend.put(key, b"{}")
@@ -407,7 +407,7 @@ def test_a_push_in_between_waits_for_the_sweep(
     gc(mine, grace_s=3600)
     mine.commit("the other too")
     with mine.repo() as repo:
-        tombstones = Tombstones(repo.settings.open_remote())
+        tombstones = Tombstones(repo.config.open_remote())
         (name,) = tombstones.look().tombstones
         mark = tombstones.begin_sweep(name)
         monkeypatch.setattr(module, "WAIT_S", 0.0)
@@ -420,11 +420,11 @@ def test_a_push_in_between_waits_for_the_sweep(
 
 def test_claims_are_believed_for_some_time(mine: Clone, stray: tuple[str, str]) -> None:
     with mine.repo() as repo:
-        remote: RemoteStore = repo.settings.open_remote()
+        remote: RemoteStore = repo.config.open_remote()
         claim = Tombstones(remote).claim(shards=(), packs=[stray[0].rpartition("/")[2]])
     assert {info.key for info in gc(mine, dry_run=True).plan.dead} == {stray[1]}
     with mine.repo() as repo:
-        Tombstones(repo.settings.open_remote()).release(claim)
+        Tombstones(repo.config.open_remote()).release(claim)
     assert len(gc(mine, dry_run=True).plan.dead) == 2
 
 
@@ -432,7 +432,7 @@ def test_a_damaged_repository_is_named_and_can_be_retired(
     mine: Clone, gone: str, remote: Remote, tmp_path: Path
 ) -> None:
     with mine.repo() as repo:
-        backend = repo.settings.open_remote().backend
+        backend = repo.config.open_remote().backend
         (key,) = (info.key for info in backend.list(f"roots/{gone}/"))
         backend.put(key, b"not a root")
         there = {one.repo: one.damaged for one in repo.roots()}

@@ -119,7 +119,7 @@ def _work(top: Path, server: S3Server, proxy: CountingProxy, size: int) -> Work:
 
 def _set_remote(clone: Clone, remote: Remote) -> None:
     with clone.repo() as repo:
-        repo.settings.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url, local=True)
+        repo.config.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url, local=True)
 
 
 def signal_at(

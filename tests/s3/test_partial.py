@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dvtool.errors import UnsavedError
-from dvtool.repo import Repo, clone
+from dvtool.repo import Repo
 from tests.scenario import Clone, Remote, noise
 
 
@@ -27,10 +27,10 @@ def work(tmp_path: Path, remote: Remote) -> Clone:
 
 
 def test_clone_a_part_then_add_push_and_drop(work: Clone, remote: Remote, tmp_path: Path) -> None:
-    place = clone(str(work.path), "part", cwd=str(tmp_path))
+    place = Repo.clone(str(work.path), "part", cwd=str(tmp_path))
     part = Clone(Path(place))
     with part.repo() as repo:
-        repo.settings.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url)
+        repo.config.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url)
         repo.pull(paths=["data/sub"])
     assert set(part.tree("data")) == {"sub/small.txt"}
     part.write("data/new.txt", b"new")
@@ -56,7 +56,7 @@ def test_drop_frees_only_with_proof(work: Clone) -> None:
         repo.push()
         dropped = repo.drop(["data"])
         assert dropped.store_bytes > 690_000
-        assert not repo.project.store.db.packs()
+        assert not repo._project.store.db.packs()
         repo.pull()
     assert work.tree("data").items() >= before.items()
 
@@ -65,7 +65,7 @@ def test_reading_in_a_bare_clone(work: Clone, remote: Remote, tmp_path: Path) ->
     place = tmp_path / "bare.git"
     subprocess.run(["git", "clone", "-q", "--bare", str(work.path), str(place)], check=True)
     with Repo.open(str(place)) as repo:
-        repo.settings.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url, local=True)
+        repo.config.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url, local=True)
         assert [one.path for one in repo.ls(["data/sub"])] == ["data/sub/small.txt"]
         assert b"".join(repo.cat("data/2.bin")) == noise(200_000, 2)
         assert repo.fetch().files == 3

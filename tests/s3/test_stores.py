@@ -116,7 +116,7 @@ def test_a_day_with_a_role_that_may_neither_list_nor_delete(
         mine.add("data")
         mine.commit("two")
         with mine.repo() as repo:
-            assert repo.settings.open_remote().backend.features.list_allowed is False
+            assert repo.config.open_remote().backend.features.list_allowed is False
             assert repo.push().pushed.changed
 
 

@@ -42,13 +42,13 @@ def broken(clone: Clone, wrap: Callable[[RemoteStore], Faulty]) -> list[Faulty]:
     """Push through a faulty backend, which must fail; return it."""
     made: list[Faulty] = []
     with clone.repo() as repo:
-        open_remote = repo.settings.open_remote
+        open_remote = repo.config.open_remote
 
         def faulty(name: str | None = None) -> RemoteStore:
             made.append(wrap(open_remote(name)))
             return RemoteStore(made[0])
 
-        repo.settings.open_remote = faulty  # type: ignore[method-assign]
+        repo.config.open_remote = faulty  # type: ignore[method-assign]
         with pytest.raises(RemoteError):
             repo.push()
     return made
@@ -210,7 +210,7 @@ class TestResuming:
         mine = make(tmp_path / "mine", remote)
         broken(mine, lambda store: Faulty(store.backend, on="put", skip=3, times=None))
         with mine.repo() as repo:
-            assert list(Path(repo.project.store.path, "tmp").iterdir()) == []
+            assert list(Path(repo._project.store.path, "tmp").iterdir()) == []
 
 
 class TestSeveralRemotes:
@@ -220,7 +220,7 @@ class TestSeveralRemotes:
         theirs = mine.clone(tmp_path / "theirs", Remote(str(tmp_path / "a")))
         for clone in (mine, theirs):
             with clone.repo() as repo:
-                repo.settings.set_remote("second", str(tmp_path / "b"), local=True)
+                repo.config.set_remote("second", str(tmp_path / "b"), local=True)
         with mine.repo() as repo:
             repo.push(remote="origin")
             repo.push(remote="second")
@@ -345,7 +345,7 @@ def test_a_role_that_may_not_list_can_push(tmp_path: Path, monkeypatch: pytest.M
 
     clone = make(tmp_path / "mine", Remote(str(tmp_path / "remote")))
     with clone.repo() as repo:
-        open_remote = repo.settings.open_remote
+        open_remote = repo.config.open_remote
 
         def no_listing(name: str | None = None) -> RemoteStore:
             return RemoteStore(
@@ -357,6 +357,6 @@ def test_a_role_that_may_not_list_can_push(tmp_path: Path, monkeypatch: pytest.M
                 )
             )
 
-        repo.settings.open_remote = no_listing  # type: ignore[method-assign]
+        repo.config.open_remote = no_listing  # type: ignore[method-assign]
         assert repo.push().pushed.changed
         assert not repo.push().pushed.changed

@@ -68,7 +68,7 @@ def places(remote: Remote, tmp_path: Path) -> list[Remote]:
 
 def set_remote(clone: Clone, remote: Remote) -> None:
     with clone.repo() as repo:
-        repo.settings.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url, local=True)
+        repo.config.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url, local=True)
 
 
 @pytest.mark.parametrize("same", [False, True], ids=["different data", "the same data"])
@@ -196,9 +196,9 @@ def test_reading_in_one_clone(
 # --- whoever was killed holds nothing -------------------------------------------------------
 
 HOLDERS = {
-    "worktree": "with repo.project.lock(): wait()",
-    "drop": "with repo.project.store.drop_lock(): wait()",
-    "index": "repo.project.store.db._db.execute('BEGIN IMMEDIATE'); wait()",
+    "worktree": "with repo._project.lock(): wait()",
+    "drop": "with repo._project.store.drop_lock(): wait()",
+    "index": "repo._project.store.db._db.execute('BEGIN IMMEDIATE'); wait()",
 }
 HOLD = """
 import sys, time
@@ -209,7 +209,7 @@ def wait():
     time.sleep(600)
 
 with Repo.open(".") as repo:
-    repo.project.store.db
+    repo._project.store.db
     {}
 """
 

@@ -126,6 +126,51 @@ def test_the_design_shows_the_rooms() -> None:
     assert in_design(text) == text, "run: python -m tests.layers"
 
 
+MAY_IMPORT = {
+    "cli.config": {"project.config"},
+    "cli.doctor": {"verbs.doctor"},
+    "cli.fsck": {"verbs.fsck.findings"},
+    "cli.merge_driver": {"format.manifest", "format.merge", "system.atomic"},
+    "cli.remote": {"project.config"},
+    "cli.textconv": {"format.manifest"},
+}
+"""The names and kinds of settings; values that a command makes; and what has to work without a
+repository: doctor, where a package is missing, and what git runs on single files."""
+
+
+def imports_when_run(name: str) -> set[str]:
+    """Return the modules that a module imports, without those that it needs for types alone."""
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree_of(name))
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    return {
+        node.module.removeprefix("dvtool").removeprefix(".")
+        for node in ast.walk(tree_of(name))
+        if isinstance(node, ast.ImportFrom)
+        and node.module is not None
+        and node.module.split(".")[0] == "dvtool"
+        and id(node) not in for_types
+    }
+
+
+def test_the_command_uses_the_facade_and_result_types_alone() -> None:
+    for name in modules():
+        if name.startswith("cli"):
+            others = {one for one in imports_when_run(name) if not one.startswith("cli")}
+            others -= {"", "errors", "repo", "system.progress"}
+            assert others <= MAY_IMPORT.get(name, set()), name
+
+
+def test_the_command_uses_public_names_alone() -> None:
+    for name in modules():
+        for node in ast.walk(tree_of(name)) if name.startswith("cli") else ():
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("repo"):
+                assert not node.attr.startswith("_"), f"{name}:{node.lineno} uses {node.attr}"
+
+
 def verb_line(name: str) -> int:
     verb = name.split(".")[1]
     return next(number for number, line in enumerate(VERB_ORDER) if verb in line)

@@ -29,7 +29,8 @@ from dvtool.format.manifest import (
     manifest_digest,
 )
 from dvtool.git import Git
-from dvtool.project.parts import LOCK_WAIT_S, Project
+from dvtool.project.locks import LOCK_WAIT_S
+from dvtool.project.parts import Project
 from dvtool.project.preserve import FOLDER as SAVED
 from dvtool.project.settings import Settings
 from dvtool.remotes.known import Known

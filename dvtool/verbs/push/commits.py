@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from dvtool.errors import ManifestError, MissingError, SetupError
-from dvtool.format.manifest import SUFFIX, Manifest, decode, manifest_digest
+from dvtool.format.manifest import SUFFIX, decode, manifest_digest
+from dvtool.project.history import versions_behind
 from dvtool.project.parts import Project
 from dvtool.remotes.estimate import Estimate
 from dvtool.remotes.known import Known
@@ -19,7 +19,6 @@ from dvtool.remotes.tombstones import Tombstone, Tombstones
 from dvtool.verbs.push import upload as push_ops
 
 T = TypeVar("T")
-_OTHER_SIDES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REBASE_HEAD", "refs/stash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +81,6 @@ def to_push(
         one = push_ops.Wanted(target, manifest, partial(versions_behind, project, target))
         (wanted if at_tip else behind).append(one)
     return wanted, behind, warnings
-
-
-def versions_behind(project: Project, target: str) -> Iterator[Manifest]:
-    """Yield the versions of a manifest that commits behind HEAD have, newest first.
-
-    Before those, the one of the commit that is being merged, picked or popped; last its past.
-    """
-    git = project.git
-    tips = [rev for rev in _OTHER_SIDES if git.has_commit(rev)]
-    heads = ["HEAD"] if git.head() else []
-    for rev, limit in [(tip, 1) for tip in tips] + [(rev, None) for rev in (*heads, *tips)]:
-        for commit in git.log(target + SUFFIX, rev=rev, limit=limit):
-            with contextlib.suppress(ManifestError, MissingError):
-                if commit.blob is not None:
-                    yield decode(git.read_blob(commit.blob), target + SUFFIX)
 
 
 @dataclass(frozen=True, slots=True)

@@ -551,8 +551,8 @@ def pushed(tmp_path: Path) -> tuple[Path, Path, dict[str, str]]:
         (many / f"{number}.txt").write_bytes(b"%d\n" % number)
     (top / "single.bin").write_bytes(noise[:70_000])
     with Repo.open(str(top)) as repo:
-        repo.settings.init()
-        repo.settings.set_remote("origin", str(remote))
+        repo.config.init()
+        repo.config.set_remote("origin", str(remote))
         repo.add(["data", "many", "single.bin"])
         subprocess.run(["git", "-C", top, "commit", "-qm", "Add data"], check=True)
         repo.push()

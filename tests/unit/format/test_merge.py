@@ -21,7 +21,6 @@ from dvtool.format.manifest import (
     in_order,
 )
 from dvtool.format.merge import Merged, merge, merge_changes, shards_needed
-from dvtool.verbs.resolve import name_for_other
 
 
 def file(content: str, *, executable: bool = False) -> Entry:
@@ -313,21 +312,3 @@ def test_a_file_target_conflicts_as_one() -> None:
 def test_a_file_here_that_is_a_folder_there_is_no_merge() -> None:
     with pytest.raises(ManifestError, match="folder on the other"):
         merge(None, Manifest("file", {SELF: A}), Manifest("dir", {"a": A}), Shards().load)
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("cat.jpg", "cat.theirs.jpg"),
-        ("a.b/cat", "a.b/cat.theirs"),
-        (".hidden", ".hidden.theirs"),
-        ("x.tar.gz", "x.tar.theirs.gz"),
-    ],
-)
-def test_the_name_of_the_other_side(path: str, name: str) -> None:
-    assert name_for_other(path, lambda _: False) == name
-
-
-def test_the_name_of_the_other_side_is_free() -> None:
-    taken = {"cat.theirs.jpg", "cat.theirs-2.jpg"}
-    assert name_for_other("cat.jpg", taken.__contains__) == "cat.theirs-3.jpg"

@@ -6,11 +6,7 @@ import subprocess
 
 import pytest
 
-from dvtool.errors import DvError
-from dvtool.hooks.install import parse_refs, parse_rewritten
 from dvtool.hooks.scripts import NAMES, VERSION, script, version_of
-
-ZEROS, A, B, C = "0" * 40, "a" * 40, "b" * 40, "c" * 40
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -34,24 +30,3 @@ def test_a_script_is_a_shell_script_of_this_version(name: str, python: str) -> N
 )
 def test_ours_are_told_by_their_mark(text: bytes, version: int | None) -> None:
     assert version_of(text) == version
-
-
-def test_refs_to_push() -> None:
-    refs = parse_refs(
-        [
-            f"refs/heads/one {A} refs/heads/one {ZEROS}",
-            f"(delete) {ZEROS} refs/heads/gone {B}",
-            f"refs/heads/two {B} refs/heads/two {C}",
-            f"HEAD {A} refs/heads/three {C}",
-            "",
-        ]
-    )
-    assert refs.new == (A, B)
-    assert refs.old == (C,)
-    assert parse_refs([]).new == ()
-    with pytest.raises(DvError, match="means nothing"):
-        parse_refs(["what is this"])
-
-
-def test_rewritten_commits() -> None:
-    assert parse_rewritten([f"{A} {B}", f"{B} {C} extra"]) == [A, B, C]

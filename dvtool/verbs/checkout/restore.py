@@ -1,0 +1,174 @@
+"""checkout and pull: manifests, of the worktree or of a commit, restored in the workspace.
+
+First all that could forbid it is looked at; then content that the store lacks is fetched; then the
+files are written, and last the manifests of the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dvtool.errors import MissingError, listing, size_text
+from dvtool.format.manifest import SUFFIX, Entry, Manifest, update
+from dvtool.format.selection import Selection
+from dvtool.project.arguments import Arguments, Paths
+from dvtool.project.parts import Project, refuse_overlap, workspace_path
+from dvtool.project.preserve import Saved, keep_uncommitted
+from dvtool.project.settings import Settings
+from dvtool.remotes.estimate import Estimate
+from dvtool.system.lazy import later
+from dvtool.verbs.checkout import plan as checkout_plan
+from dvtool.workspace.gitignore import ignore_target
+
+if TYPE_CHECKING:
+    from dvtool.verbs.fetch import download, requests
+    from dvtool.verbs.fetch.download import Fetched, Wanted
+else:
+    download = later("dvtool.verbs.fetch.download")
+    requests = later("dvtool.verbs.fetch.requests")
+
+
+class RestoreRequest(msgspec.Struct, frozen=True):
+    """What to restore: manifests of a revision, or (None) of the worktree, as paths select.
+
+    Content that the store lacks is fetched from the default remotes, unless one is named, or not
+    at all without `fetch`. With `force` what has unsaved changes is replaced too, and saved first.
+    """
+
+    rev: str | None = None
+    paths: Paths = ()
+    force: bool = False
+    remote: str | None = None
+    fetch: bool = True
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What a checkout or pull did."""
+
+    targets: tuple[checkout_plan.CheckedOut, ...]
+    saved: tuple[Saved, ...] = ()
+    fetched: Fetched | None = None
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """A manifest, as far as it is selected, and what checking that out will do."""
+
+    manifest: Manifest
+    selection: Selection
+    plan: checkout_plan.Plan
+
+
+def checkout(
+    project: Project, settings: Settings, arguments: Arguments, request: RestoreRequest
+) -> Restored:
+    """Give the workspace the content of manifests, which for a revision go there too, staged."""
+    project = project.with_shards_from(request.remote, fetch=request.fetch)
+    with project.lock():
+        return restore(project, settings, arguments, request)
+
+
+def estimate_pull(
+    project: Project, settings: Settings, arguments: Arguments, request: RestoreRequest
+) -> tuple[Fetched, Estimate]:
+    """Return what a pull would fetch, and what that takes; the workspace stays as it is."""
+    project = project.with_shards_from(request.remote)
+    _, parts = _plan_parts(project, arguments, request)
+    wanted = list(_to_fetch(project, parts))
+    return download.estimate(project, settings.open_remote(request.remote), wanted)
+
+
+def restore(
+    project: Project, settings: Settings, arguments: Arguments, request: RestoreRequest
+) -> Restored:
+    """Do as `checkout`, for a caller who has locked the worktree."""
+    commit, parts = _plan_parts(project, arguments, request)
+    if commit is not None:
+        project.git.refuse_if_index_is_locked()
+    fetched = _fetch_content(project, settings, parts, request)
+    plans = [part.plan for part in parts]
+    saved = checkout_plan.save_unsaved(project, plans) if request.force else []
+    targets = []
+    for part in parts:
+        targets.append(checkout_plan.apply(project, part.plan))
+        if commit is not None:
+            _put_manifest(project, commit, part)
+    return Restored(tuple(targets), tuple(saved), fetched)
+
+
+def _plan_parts(
+    project: Project, arguments: Arguments, request: RestoreRequest
+) -> tuple[str | None, list[_Part]]:
+    """Return the commit and what to do for each target; raise what forbids to do it."""
+    commit = project.git.resolve(request.rev) if request.rev else None
+    manifests = project.manifests_at(commit) if commit else project.manifests_of(None)
+    selections = arguments.selections(sorted(manifests), request.paths)
+    refuse_overlap([*project.targets(), *(selection.target for selection in selections)])
+    parts = []
+    for selection in selections:
+        manifest = manifests[selection.target]
+        before = None
+        if commit is not None and project.manifest_text(selection.target) is not None:
+            before = project.manifest(selection.target)
+        plan = checkout_plan.plan(project, selection, manifest, before=before)
+        parts.append(_Part(manifest, selection, plan))
+    checkout_plan.refuse_losses([part.plan for part in parts], force=request.force)
+    return commit, parts
+
+
+def _fetch_content(
+    project: Project, settings: Settings, parts: Sequence[_Part], request: RestoreRequest
+) -> Fetched | None:
+    """Get the content that the plans need and the store lacks."""
+    wanted = list(_to_fetch(project, parts))
+    if not wanted:
+        return None
+    configured = project.config.remotes()
+    if not request.fetch or not (request.remote or configured):
+        missing = _missing_files(project, parts)
+        raise MissingError(
+            f"the content of {len(missing):,} files ({size_text(sum(missing.values()))}) is "
+            f"not in the local store; nothing was changed:\n{listing(sorted(missing))}",
+            hint="run: dv pull" if configured else "add the remote that has it: dv remote add",
+        )
+    return download.fetch(project, settings.open_remotes(request.remote), wanted)
+
+
+def _to_fetch(project: Project, parts: Sequence[_Part]) -> Iterator[Wanted]:
+    """Yield what to fetch for plans that the store lacks content for."""
+    for part in parts:
+        if checkout_plan.lacks_content(project, part.plan):
+            yield requests.fetch_request(project, part.manifest, part.selection, part.plan.only)
+
+
+def _missing_files(project: Project, parts: Sequence[_Part]) -> dict[str, int]:
+    """Return path -> size for each content that plans need and the store lacks."""
+    missing = {}
+    for plan in (part.plan for part in parts):
+        needed = plan.needed()
+        for digest in project.store.lacking(needed):
+            path = needed[digest]
+            missing[workspace_path(plan.target, path)] = plan.write[path].size
+    return missing
+
+
+def _put_manifest(project: Project, commit: str, part: _Part) -> None:
+    """Put a commit's manifest, or the selected entries of it, into worktree and index."""
+    target = part.selection.target
+    keep_uncommitted(project, target)
+    if part.selection.whole or project.manifest_text(target) is None:
+        project.git.restore(commit, [target + SUFFIX])
+        project.git.stage(ignore_target(project.workspace, target))
+        return
+    now = project.manifest(target)
+    old = project.entries(now, part.selection)
+    new = project.entries(part.manifest, part.selection)
+    changes: dict[str, Entry | None] = dict.fromkeys(old)
+    changes.update(new)
+    built = update(now, changes, project.shards.load)
+    project.store.put_shards(built.shards)
+    project.write_manifest(target, built.manifest)
+    # Also if it was written before: by a command that ended before it could be staged.
+    project.git.stage([target + SUFFIX])

@@ -1,0 +1,1 @@
+"""resolve: what a merge left in manifests, and settling it."""

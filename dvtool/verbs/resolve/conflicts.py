@@ -1,0 +1,275 @@
+"""What a merge left in manifests: the conflicts, worked out from git's index, and what is recorded.
+
+git keeps an unmerged manifest with all three versions in its index. From those the conflicts are
+worked out whenever they are asked for, so a merge made without the driver is settled in the same
+way. What was settled while others stay open is recorded below the git folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from dvtool.errors import DvError, ManifestError, UsageError, listing
+from dvtool.format.digest import digest_of
+from dvtool.format.manifest import SELF, SUFFIX, Built, Entry, Manifest, decode, encode
+from dvtool.format.merge import Conflict, merge, shards_needed
+from dvtool.format.selection import Selection
+from dvtool.project.parts import Project
+from dvtool.system.atomic import write_bytes
+from dvtool.verbs.status import TargetStatus, status
+
+Select: TypeAlias = Callable[[Sequence[str]], list[Selection]]
+"""Returns what a command selects of these targets."""
+BASE, OURS, THEIRS = 1, 2, 3
+"""git's stages of an unmerged path."""
+
+
+class Unmerged(msgspec.Struct, frozen=True):
+    """A manifest that git has as unmerged. A side that removed the target is None.
+
+    `stages` tells to which merge it belongs; `damage` says why a side cannot be read, and is then
+    None here too.
+    """
+
+    target: str
+    base: Manifest | None
+    ours: Manifest | None
+    theirs: Manifest | None
+    stages: tuple[str, ...]
+    damage: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the target is settled as one: a side lacks it, or it is a file on a side."""
+        if self.ours is None or self.theirs is None:
+            return True
+        return self.ours.kind != self.theirs.kind or self.ours.kind == "file"
+
+
+# --- what a merge left ----------------------------------------------------------------------
+
+
+def _unmerged(target: str, texts: dict[int, bytes], stages: tuple[str, ...]) -> Unmerged:
+    sides: dict[int, Manifest] = {}
+    damage = None
+    for stage, text in texts.items():
+        try:
+            sides[stage] = decode(text, f"{target + SUFFIX} (stage {stage})")
+        except ManifestError as error:
+            # Without a base, whatever the sides do not have alike conflicts: nothing is lost.
+            damage = damage if stage == BASE else str(error)
+    return Unmerged(
+        target, sides.get(BASE), sides.get(OURS), sides.get(THEIRS), stages, damage=damage
+    )
+
+
+def unmerged_targets(
+    project: Project, in_index: Mapping[str, Mapping[int, str]], *, mismerged: bool
+) -> dict[str, Unmerged]:
+    """Return target -> what a merge, rebase, cherry-pick or stash left, from git's index.
+
+    With `mismerged`, or if conflicts of any target are recorded as open, also the manifests that
+    git merged as text into what is no manifest.
+    """
+    left = {}
+    for path, blobs in sorted(in_index.items()):
+        target = path.removesuffix(SUFFIX)
+        texts = {stage: project.git.read_blob(blob) for stage, blob in blobs.items()}
+        stages = tuple(f"{stage}:{blob}" for stage, blob in sorted(blobs.items()))
+        left[target] = _unmerged(target, texts, stages)
+    if mismerged or _any_recorded(project):
+        left |= {one.target: one for one in _mismerged(project) if one.target not in left}
+    return left
+
+
+def _mismerged(project: Project) -> list[Unmerged]:
+    """Return the manifests that git merged as text into something that is no manifest.
+
+    Of the merge that is under way, or that HEAD is; with those that were settled in part since.
+    """
+    damaged = {target for target in project.targets() if not _sound(project, target)}
+    in_part = {target for target in project.targets() if _is_recorded(project, target)}
+    sides = project.git.merge_sides() if damaged or in_part else None
+    found = []
+    for target in sorted(damaged | in_part) if sides else ():
+        texts = {
+            stage: text
+            for stage, commit in zip((BASE, OURS, THEIRS), sides or (), strict=True)
+            if commit and (text := project.git.blob_at(commit, target + SUFFIX)) is not None
+        }
+        one = _unmerged(target, texts, tuple(side or "" for side in sides or ()))
+        ours = target in damaged or find_record(project, one) is not None
+        if ours and one.ours is not None and one.theirs is not None:
+            found.append(one)
+    return found
+
+
+def _sound(project: Project, target: str) -> bool:
+    try:
+        project.manifest(target)
+    except ManifestError:
+        return False
+    return True
+
+
+def conflicts(project: Project, one: Unmerged) -> list[Conflict]:
+    """Return the entries of an unmerged manifest that are still to be settled."""
+    if one.ours is None or one.theirs is None or one.whole:
+        return whole_conflict(one)
+    record = find_record(project, one)
+    if record is not None:
+        return record.conflicts
+    return merged(project, one.base, one.ours, one.theirs)[1]
+
+
+def whole_conflict(one: Unmerged) -> list[Conflict]:
+    """Return the conflict of a target that is settled as one; none if it has an answer."""
+    sides = (one.base, one.ours, one.theirs)
+    if one.damage is None and decided(one) is not None:
+        return []
+    base, ours, theirs = (_as_entry(side) for side in sides)
+    return [Conflict(SELF, base, ours, theirs)]
+
+
+def decided(one: Unmerged) -> Manifest | None:
+    """Return what two whole sides come to where only one of them changed, or both alike."""
+    if one.ours == one.theirs or one.base == one.theirs:
+        return one.ours
+    return one.theirs if one.base == one.ours else None
+
+
+def _as_entry(manifest: Manifest | None) -> Entry | None:
+    if manifest is None:
+        return None
+    return (manifest.entries or {}).get(SELF, Entry(dir=True))
+
+
+def merged(
+    project: Project, base: Manifest | None, ours: Manifest, theirs: Manifest
+) -> tuple[Built, list[Conflict]]:
+    """Merge versions of a manifest by entry; return the result, with ours where entries conflict.
+
+    The shards of the versions are fetched if need be; those of the result are for the caller to
+    put into the store.
+    """
+    project.shards.need(shards_needed(base, ours, theirs))
+    return merge(base, ours, theirs, project.shards.load)
+
+
+def refuse_conflicted(project: Project, targets: Sequence[str]) -> None:
+    """Raise a UsageError for targets that a merge left open: staging them would settle it."""
+    unmerged = project.git.conflicts_in_index()
+    left = {path.removesuffix(SUFFIX) for path in unmerged}.intersection(targets)
+    if left:
+        raise UsageError(
+            f"a merge left conflicts in the manifests of:\n{listing(sorted(left))}",
+            hint="settle them first: dv resolve (dv status lists them)",
+        )
+
+
+# --- what status shows ----------------------------------------------------------------------
+
+
+def status_with_conflicts(project: Project, select: Select) -> list[TargetStatus]:
+    """Return the state of the targets that `select` chooses, with their conflicts."""
+    try:
+        return _status(project, select, mismerged=False)
+    except ManifestError:
+        # Rare, and dear to look for: what git merged as text need not be a manifest.
+        return _status(project, select, mismerged=True)
+
+
+def _status(project: Project, select: Select, *, mismerged: bool) -> list[TargetStatus]:
+    seen = project.git.overview()
+    left = unmerged_targets(project, seen.conflicts, mismerged=mismerged)
+    # A manifest that was deleted and is in HEAD shows in status, too.
+    known = {path.removesuffix(SUFFIX) for path in (*seen.worktree, *seen.committed)}
+    selections = select(sorted({*known, *left}))
+    found: dict[str, list[Conflict]] = {}
+    problems: dict[str, str] = {}
+    for target in (one.target for one in selections if one.target in left):
+        found[target] = []
+        try:
+            found[target] = conflicts(project, left[target])
+        except DvError as error:  # a list of files that is neither here nor to be had
+            problems[target] = f"cannot be compared: {error}"
+        if left[target].damage is not None:
+            problems[target] = f"cannot be compared: {left[target].damage}"
+    results = status(project, selections, seen.committed, found)
+    for result in results:
+        if result.target in problems:
+            result.faults.append((".", problems[result.target]))
+    return results
+
+
+# --- what is recorded -----------------------------------------------------------------------
+
+
+class OpenConflicts(msgspec.Struct):
+    """The conflicts still open in one manifest, of the text with this BLAKE3."""
+
+    target: str
+    stages: list[str]
+    manifest: str
+    conflicts: list[Conflict]
+
+
+def keep_record(
+    project: Project, one: Unmerged, manifest: Manifest, left: Collection[Conflict]
+) -> None:
+    """Record which conflicts are left in a manifest; nothing if none is."""
+    if left:
+        path = _record_path(project, one.target)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        text = digest_of(encode(manifest)).hex()
+        open_now = OpenConflicts(one.target, list(one.stages), text, list(left))
+        write_bytes(path, msgspec.json.encode(open_now))
+
+
+def forget_record(project: Project, target: str) -> None:
+    """Drop what is recorded of a target."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_record_path(project, target))
+
+
+def forget_other_records(project: Project, targets: Collection[str]) -> None:
+    """Drop what is recorded of merges that are over: of all but these targets."""
+    kept = {os.path.basename(_record_path(project, target)) for target in targets}
+    folder = os.path.dirname(_record_path(project, ""))
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            if name not in kept:
+                os.unlink(os.path.join(folder, name))
+
+
+def _any_recorded(project: Project) -> bool:
+    """Whether conflicts of any target are recorded as left open."""
+    with contextlib.suppress(FileNotFoundError):
+        return bool(os.listdir(os.path.dirname(_record_path(project, ""))))
+    return False
+
+
+def _is_recorded(project: Project, target: str) -> bool:
+    return os.path.exists(_record_path(project, target))
+
+
+def _record_path(project: Project, target: str) -> str:
+    name = digest_of(target.encode("utf-8", "surrogateescape")).hex()[:32]
+    return os.path.join(project.git.git_dir, "dv", "conflicts", name + ".json")
+
+
+def find_record(project: Project, one: Unmerged) -> OpenConflicts | None:
+    """Return what is recorded of this very merge and of the manifest as it is, else None."""
+    try:
+        with open(_record_path(project, one.target), "rb") as file:
+            record = msgspec.json.decode(file.read(), type=OpenConflicts)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+    text = project.manifest_text(one.target)
+    same = text is not None and digest_of(text).hex() == record.manifest
+    return record if same and record.stages == list(one.stages) else None

@@ -1,0 +1,252 @@
+"""resolve: settle what a merge left in manifests, for one side or both; the files follow."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from dvtool.errors import ManifestError, UsageError, printable
+from dvtool.format.manifest import SELF, SUFFIX, Entry, Manifest, encode, update
+from dvtool.format.merge import Changes, Conflict, parents
+from dvtool.format.selection import Selection
+from dvtool.project.parts import Project
+from dvtool.system.lazy import later
+from dvtool.verbs.resolve.conflicts import (
+    Select,
+    Unmerged,
+    decided,
+    find_record,
+    forget_other_records,
+    forget_record,
+    keep_record,
+    merged,
+    unmerged_targets,
+    whole_conflict,
+)
+from dvtool.workspace.gitignore import ignore_target
+
+if TYPE_CHECKING:
+    from dvtool.verbs.checkout import instep
+    from dvtool.verbs.checkout.instep import Stepped
+else:
+    instep = later("dvtool.verbs.checkout.instep")
+
+Side: TypeAlias = Literal["ours", "theirs", "both"]
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """What `resolve` did to one target: entries settled now, and still open.
+
+    `before` and `after` are our manifest before the merge and the one that is there now (None:
+    the target is gone). `kept` is the target made to keep the other side of a whole one.
+    """
+
+    target: str
+    settled: tuple[str, ...]
+    left: tuple[str, ...]
+    before: Manifest | None
+    after: Manifest | None
+    kept: str | None = None
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What `resolve` did to one target, and to its files."""
+
+    resolved: Resolved
+    stepped: tuple[Stepped, ...]
+
+
+def resolve(project: Project, select: Select, side: Side | None) -> list[Settled]:
+    """Settle what merges left, as far as selected; the rest of the merge is done in any case.
+
+    Without a side only what does not truly conflict is settled. The workspace follows, as far as
+    that overwrites nothing unsaved and the store has it. A manifest that is merged but not in the
+    form that dvtool gives it gets that form.
+    """
+    with project.lock():
+        left = unmerged_targets(project, project.git.conflicts_in_index(), mismerged=True)
+        forget_other_records(project, left)
+        selections = select(sorted({*project.targets(), *left}))
+        done = [
+            _settle_target(project, left[selection.target], selection, side)
+            for selection in selections
+            if selection.target in left
+        ]
+        for selection in selections:
+            if selection.target not in left:
+                done.extend(_normalised(project, selection.target))
+        return done
+
+
+def _settle_target(
+    project: Project, one: Unmerged, selection: Selection, side: Side | None
+) -> Settled:
+    resolved = _resolve_target(project, one, selection, side)
+    stepped = [instep.bring_in_step(project, resolved.target, resolved.before, resolved.after)]
+    if resolved.kept is not None:
+        kept = project.manifest(resolved.kept)
+        stepped.append(instep.bring_in_step(project, resolved.kept, None, kept))
+    _stage(project, resolved)
+    return Settled(resolved, tuple(stepped))
+
+
+def _resolve_target(
+    project: Project, one: Unmerged, selection: Selection, side: Side | None
+) -> Resolved:
+    """Settle the selected conflicts of a target for one side, for `_stage` to tell git of.
+
+    Without a side only what does not truly conflict is settled.
+    """
+    if one.ours is None or one.theirs is None or one.whole:
+        return _resolve_whole(project, one, side)
+    before = find_record(project, one)
+    if before is not None:
+        manifest, open_before = project.manifest(one.target), before.conflicts
+    else:
+        built, open_before = merged(project, one.base, one.ours, one.theirs)
+        project.store.put_shards(built.shards)
+        manifest = built.manifest
+    chosen = [c for c in open_before if side is not None and selection.matches(c.path)]
+    if side is not None and not chosen and open_before and not selection.whole:
+        raise UsageError(
+            f"no conflict in {printable(one.target)} matches", hint="dv status lists the conflicts"
+        )
+    changes: Changes = {}
+    for conflict in chosen:
+        _settle(project, manifest, changes, conflict, side)
+    built = update(manifest, changes, project.shards.load)
+    project.store.put_shards(built.shards)
+    project.write_manifest(one.target, built.manifest)
+    left = [conflict for conflict in open_before if conflict not in chosen]
+    keep_record(project, one, built.manifest, left)
+    return Resolved(
+        one.target,
+        tuple(conflict.path for conflict in chosen),
+        tuple(conflict.path for conflict in left),
+        one.ours,
+        built.manifest,
+    )
+
+
+def _stage(project: Project, done: Resolved) -> None:
+    """Tell git that a target is settled, if it is; its files are in step by then.
+
+    Until then git has all sides, so that what ended in between can be repeated.
+    """
+    if done.left:
+        return
+    for target in (done.kept, done.target):
+        if target is None:
+            continue
+        if project.manifest_text(target) is None:
+            project.git.remove_staged([target + SUFFIX])
+        else:
+            ignored = ignore_target(project.workspace, target)
+            project.git.stage([target + SUFFIX, *ignored])
+    forget_record(project, done.target)
+
+
+def _resolve_whole(project: Project, one: Unmerged, side: Side | None) -> Resolved:
+    settled: tuple[str, ...] = ()
+    if not whole_conflict(one):
+        chosen = decided(one)
+    elif side is None:
+        return Resolved(one.target, (), (SELF,), one.ours, one.ours)
+    else:
+        chosen, settled = (one.theirs if side == "theirs" else one.ours), (SELF,)
+        if side == "both":
+            chosen = one.ours or one.theirs
+        if one.damage is not None and (chosen is None or side == "both"):
+            raise ManifestError(one.damage, hint="take the side that can be read")
+    kept = None
+    if side == "both" and settled and one.ours is not None and one.theirs is not None:
+        kept = _keep_beside(project, one.target, one.theirs)
+    if chosen is None:
+        project.workspace.remove(one.target + SUFFIX)
+    else:
+        project.write_manifest(one.target, chosen)
+    return Resolved(one.target, settled, (), one.ours, chosen, kept)
+
+
+def _keep_beside(project: Project, target: str, manifest: Manifest) -> str:
+    """Make a target of the other side, beside this one."""
+
+    def taken(path: str) -> bool:
+        if project.manifest_text(path) == encode(manifest):
+            return False  # by this, before it was interrupted
+        return any(project.workspace.stat(name) is not None for name in (path, path + SUFFIX))
+
+    beside = name_for_other(target, taken)
+    project.write_manifest(beside, manifest)
+    return beside
+
+
+def _settle(
+    project: Project, manifest: Manifest, changes: Changes, conflict: Conflict, side: Side | None
+) -> None:
+    """Add to `changes` what settles a conflict; ours is in place, unless it was pushed out."""
+    path = conflict.path
+
+    def there(name: str) -> bool:
+        if name in changes:
+            return changes[name] is not None
+        return name in project.entries_near(manifest, [name])
+
+    if side == "ours":
+        _put(project, manifest, changes, path, conflict.ours)
+    elif side == "theirs":
+        _put(project, manifest, changes, path, conflict.theirs)
+    elif conflict.theirs is not None:
+        in_the_way = _in_the_way(project, manifest, changes, path)
+        if conflict.ours is None and not in_the_way:
+            _put(project, manifest, changes, path, conflict.theirs)
+        else:
+            changes[name_for_other(path, there)] = conflict.theirs
+
+
+def _put(
+    project: Project, manifest: Manifest, changes: Changes, path: str, entry: Entry | None
+) -> None:
+    if entry is not None:
+        in_the_way = _in_the_way(project, manifest, changes, path)
+        if entry.dir and any(name.startswith(path + "/") for name in in_the_way):
+            return  # the folder is there, and not empty
+        changes.update(dict.fromkeys(in_the_way))
+    changes[path] = entry
+
+
+def _in_the_way(project: Project, manifest: Manifest, changes: Changes, path: str) -> list[str]:
+    """Return the entries above and below a path, of which none can be when a file is there."""
+    above = list(parents(path))
+    now = project.entries_near(manifest, [path, *above], above=[path]) | changes
+    return [
+        name
+        for name, entry in now.items()
+        if entry is not None and (name in above or name.startswith(path + "/"))
+    ]
+
+
+def name_for_other(path: str, taken: Callable[[str], bool]) -> str:
+    """Return a free name for their version of a file: ``cat.theirs.jpg``."""
+    stem, extension = posixpath.splitext(path)
+    candidate, number = f"{stem}.theirs{extension}", 2
+    while taken(candidate):
+        candidate, number = f"{stem}.theirs-{number}{extension}", number + 1
+    return candidate
+
+
+def _normalised(project: Project, target: str) -> list[Settled]:
+    """Give a manifest that git merged as text its one form, staged; return if it had another.
+
+    It may have too many entries to stand inline, or too few to be in shards.
+    """
+    before = project.manifest(target)
+    built = update(before, {}, project.shards.load)
+    project.store.put_shards(built.shards)
+    if not project.write_manifest(target, built.manifest):
+        return []
+    project.git.stage([target + SUFFIX])
+    return [Settled(Resolved(target, (), (), before, project.manifest(target)), ())]
