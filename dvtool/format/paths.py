@@ -23,3 +23,17 @@ def folders_above(paths: Iterable[str]) -> set[str]:
             folders.add(parent)
             parent = parent.rpartition("/")[0]
     return folders
+
+
+def joined(folder: str, name: str) -> str:
+    """Return the path of what a folder has under a name; either may be "", which adds nothing."""
+    return f"{folder}/{name}" if folder and name else folder or name
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a name, as the system gave it, can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

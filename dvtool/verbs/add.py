@@ -41,8 +41,8 @@ from dvtool.workspace.agreement import (
     leave_out,
     remember,
 )
-from dvtool.workspace.files import IGNORE_FILE, Ignore, refuse_faults
 from dvtool.workspace.gitignore import ignore_target, refuse_unusable
+from dvtool.workspace.rules import IGNORE_FILE, Ignore
 from dvtool.workspace.scan import (
     Scan,
     file_entry,
@@ -53,6 +53,7 @@ from dvtool.workspace.scan import (
     tracked_other,
 )
 from dvtool.workspace.statcache import Seen, seen_file
+from dvtool.workspace.walk import refuse_faults
 
 if TYPE_CHECKING:
     import concurrent.futures as futures_of

@@ -18,9 +18,10 @@ from dvtool.format.selection import Selection
 from dvtool.project.parts import Project, workspace_path
 from dvtool.system.lazy import later
 from dvtool.system.stat import Stat, is_executable, stat_of
-from dvtool.workspace.files import Ignore
 from dvtool.workspace.opener import READ_FLAGS, Opener, reason
+from dvtool.workspace.rules import Ignore
 from dvtool.workspace.statcache import Seen, SeenFolder, now_ns, seen_file, seen_other
+from dvtool.workspace.walk import walk
 
 if TYPE_CHECKING:
     import concurrent.futures as futures_of
@@ -268,13 +269,14 @@ def _walk(
     def follow(path: str, link: str) -> bool:
         return _follows(scan, outer + path, link, content_at)
 
-    walk = project.workspace.walk(
+    folders = walk(
+        project.root,
         place,
         follow=follow if content_at else None,
         via_link=via_link,
         skip=(lambda path: outer + path in same) if same else None,
     )
-    for folder in walk:
+    for folder in folders:
         path = "/".join(part for part in (inner, folder.path) if part)
         prefix = path + "/" if path else ""
         if path and not folder.excluded:
