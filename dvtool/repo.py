@@ -26,19 +26,12 @@ from dvtool.errors import (
     size_text,
 )
 from dvtool.format.digest import parse_hex
-from dvtool.format.manifest import (
-    SUFFIX,
-    Entry,
-    Manifest,
-    ShardRef,
-    decode,
-    manifest_digest,
-    update,
-)
+from dvtool.format.manifest import Entry, Manifest, ShardRef, decode, manifest_digest, update
+from dvtool.format.paths import SUFFIX, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.git import Git
 from dvtool.project.arguments import Arguments
-from dvtool.project.parts import Project, refuse_overlap, require_worktree, workspace_path
+from dvtool.project.parts import Project, refuse_overlap, require_worktree
 from dvtool.project.settings import Settings, load_config
 from dvtool.store.local import LocalStore
 from dvtool.system.lazy import later

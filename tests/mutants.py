@@ -316,7 +316,7 @@ BREAKS = (
     Break(
         "a path may hold ..",
         2,
-        "dvtool/format/manifest.py",
+        "dvtool/format/paths.py",
         '        if component in ("", ".", ".."):\n',
         '        if component in ("", "."):\n',
         ("tests/unit/format/test_manifest.py::test_a_path_that_could_lead_outside_is_refused",),
@@ -324,7 +324,7 @@ BREAKS = (
     Break(
         "a path may lead into .git",
         2,
-        "dvtool/format/manifest.py",
+        "dvtool/format/paths.py",
         '        if plain in (".git", "git~1"):\n',
         "        if False:\n",
         ("tests/unit/format/test_manifest.py::test_a_path_that_could_lead_outside_is_refused",),
@@ -332,8 +332,8 @@ BREAKS = (
     Break(
         "a symlink may lead out of its target",
         2,
-        "dvtool/format/manifest.py",
-        '    if joined == ".." or joined.startswith("../"):\n',
+        "dvtool/format/paths.py",
+        '    if resolved == ".." or resolved.startswith("../"):\n',
         "    if False:\n",
         ("tests/unit/format/test_manifest.py::test_a_symlink_that_leads_outside_is_refused",),
     ),

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from msgspec import structs
 
 from dvtool.errors import BusyError, DvError, MissingError, SetupError, UsageError, printable
-from dvtool.format.manifest import MANIFEST_SIZE_MAX_BYTES, SUFFIX
+from dvtool.format.manifest import MANIFEST_SIZE_MAX_BYTES
+from dvtool.format.paths import SUFFIX
 from dvtool.git.config import GitConfig
 from dvtool.git.listing import (
     FILE_MODES,

@@ -11,10 +11,11 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from dvtool.errors import DvError, ManifestError, MissingError, SetupError, printable
-from dvtool.format.manifest import SUFFIX, Entries, Manifest, decode
+from dvtool.format.manifest import Entries, Manifest, decode
+from dvtool.format.paths import SUFFIX, workspace_path
 from dvtool.git import Staged
 from dvtool.hooks.scripts import KEPT_SUFFIX, NAMES, VERSION, script, version_of
-from dvtool.project.parts import Project, workspace_path
+from dvtool.project.parts import Project
 from dvtool.system import atomic
 
 HookState: TypeAlias = Literal["absent", "installed", "outdated", "other", "replaced", "called"]

@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 
 from dvtool.errors import UsageError, printable
+from dvtool.format.paths import workspace_path
 from dvtool.format.selection import Selection, select
-from dvtool.project.parts import Project, chosen, workspace_path
+from dvtool.project.parts import Project, chosen
 
 
 class Arguments:

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, cast
 from dvtool.errors import InputError, UsageError, listing, printable
 from dvtool.format.manifest import (
     INLINE_ENTRIES_MAX,
-    SELF,
-    SUFFIX,
     Built,
     Entries,
     Entry,
@@ -22,14 +20,20 @@ from dvtool.format.manifest import (
     Manifest,
     build,
     cut_shards,
-    link_fault,
-    path_faults,
     update,
 )
-from dvtool.format.paths import folder_of, folders_above
+from dvtool.format.paths import (
+    SELF,
+    SUFFIX,
+    folder_of,
+    folders_above,
+    link_fault,
+    path_faults,
+    workspace_path,
+)
 from dvtool.format.spelling import distinct_folded, folded
 from dvtool.jobs.ingest import Batch, BatchResult, Source, batches, discard, ingest
-from dvtool.project.parts import Project, refuse_place, workspace_path
+from dvtool.project.parts import Project, refuse_place
 from dvtool.system import workers
 from dvtool.system.lazy import later
 from dvtool.system.stat import is_executable

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from dvtool.errors import MissingError
 from dvtool.format.compare import Difference, differences, differing, unshared_shards
-from dvtool.format.manifest import SUFFIX, Entries, Entry, Manifest, decode, manifest_digest
-from dvtool.format.paths import folder_of
+from dvtool.format.manifest import Entries, Entry, Manifest, decode, manifest_digest
+from dvtool.format.paths import SUFFIX, folder_of
 from dvtool.format.selection import Selection
 from dvtool.git import Commit
 from dvtool.project.parts import Project

@@ -17,8 +17,9 @@ import msgspec
 
 from dvtool.errors import ManifestError, UsageError, printable
 from dvtool.format.digest import digest_of
-from dvtool.format.manifest import SELF, SUFFIX, Built, Entry, Manifest, decode, encode, update
+from dvtool.format.manifest import Built, Entry, Manifest, decode, encode, update
 from dvtool.format.merge import Changes, Conflict, merge, parents, shards_needed
+from dvtool.format.paths import SELF, SUFFIX
 from dvtool.format.selection import Selection
 from dvtool.project.parts import Project
 from dvtool.system.atomic import write_bytes

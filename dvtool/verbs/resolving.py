@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dvtool.errors import DvError, UsageError, listing
-from dvtool.format.manifest import SUFFIX
 from dvtool.format.merge import Conflict
+from dvtool.format.paths import SUFFIX
 from dvtool.format.selection import Selection
 from dvtool.project.parts import Project
 from dvtool.system.lazy import later

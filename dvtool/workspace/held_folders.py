@@ -9,7 +9,7 @@ import stat
 from typing import NamedTuple, TypeAlias
 
 from dvtool.errors import InputError, UnsavedError, printable
-from dvtool.format.manifest import path_fault
+from dvtool.format.paths import path_fault
 from dvtool.workspace.opener import CLOEXEC, FOLDER_FLAGS, HAS_DIR_FD
 
 OPEN_FOLDERS_MAX = 64

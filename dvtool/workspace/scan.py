@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from dvtool.errors import DvError, InputError, listing, printable
 from dvtool.format.digest import Digest, hasher
-from dvtool.format.manifest import SELF, Entry, link_fault
-from dvtool.format.paths import folder_of
+from dvtool.format.manifest import Entry
+from dvtool.format.paths import SELF, folder_of, link_fault, workspace_path
 from dvtool.format.selection import Selection
-from dvtool.project.parts import Project, workspace_path
+from dvtool.project.parts import Project
 from dvtool.system.lazy import later
 from dvtool.system.stat import Stat, is_executable, stat_of
 from dvtool.workspace.opener import READ_FLAGS, Opener, reason

@@ -9,7 +9,8 @@ from functools import partial
 from typing import TypeVar
 
 from dvtool.errors import ManifestError, MissingError, SetupError
-from dvtool.format.manifest import SUFFIX, Manifest, decode, manifest_digest
+from dvtool.format.manifest import Manifest, decode, manifest_digest
+from dvtool.format.paths import SUFFIX
 from dvtool.project.parts import Project
 from dvtool.remotes.estimate import Estimate
 from dvtool.remotes.known import Known
