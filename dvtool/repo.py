@@ -12,8 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from dvtool.errors import DvError, ManifestError
-from dvtool.format.manifest import decode, manifest_digest
+from dvtool.errors import (
+    DvError,
+    ManifestError,
+)
+from dvtool.format.manifest import Manifest, ShardRef, decode, manifest_digest
 from dvtool.git import Git
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project, require_worktree

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import Screen, files_text, size_text
-from dvtool.errors import printable
+from dvtool.cli.output import Screen, files_text
+from dvtool.errors import printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.verbs.add import Added

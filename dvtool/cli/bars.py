@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from dvtool.cli.output import size_text
+from dvtool.errors import size_text
 from dvtool.system.progress import Progress
 
 DELAY_S = 0.3

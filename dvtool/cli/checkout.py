@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from dvtool.cli.frame import Frame, command, revisions_and_paths
-from dvtool.cli.output import Screen, count_text, shell_word, size_text
-from dvtool.errors import printable
+from dvtool.cli.output import Screen, count_text, shell_word
+from dvtool.errors import printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.project.preserve import Saved

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from dvtool.cli.frame import Frame, command, revisions_and_paths
-from dvtool.cli.output import Screen, growth_text, size_text
-from dvtool.errors import UsageError, printable
+from dvtool.cli.output import Screen, growth_text
+from dvtool.errors import UsageError, printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.format.compare import Difference

@@ -9,8 +9,8 @@ from dataclasses import asdict
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import Screen, size_text
-from dvtool.errors import DvError, printable
+from dvtool.cli.output import Screen
+from dvtool.errors import DvError, printable, size_text
 from dvtool.verbs.doctor import Check, check_examined, check_machine, failed
 
 TEXT_WIDTH = 74

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import click
 
 from dvtool.cli.frame import Frame, command, remote_option
-from dvtool.cli.output import files_text, size_text
-from dvtool.errors import printable
+from dvtool.cli.output import files_text
+from dvtool.errors import printable, size_text
 
 
 @command(

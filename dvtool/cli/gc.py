@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import Screen, count_text, size_text
-from dvtool.errors import UsageError, printable
+from dvtool.cli.output import Screen, count_text
+from dvtool.errors import UsageError, printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo

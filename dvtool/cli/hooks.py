@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import Screen, count_text, shell_word, size_text
-from dvtool.errors import DvError, UsageError, listing, printable
+from dvtool.cli.output import Screen, count_text, shell_word
+from dvtool.errors import DvError, UsageError, listing, printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.hooks.commit_check import CommitCheck

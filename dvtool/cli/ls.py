@@ -9,8 +9,8 @@ import click
 
 from dvtool.cli.diff import entry_json
 from dvtool.cli.frame import Frame, command, paths_argument
-from dvtool.cli.output import Screen, size_text
-from dvtool.errors import printable
+from dvtool.cli.output import Screen
+from dvtool.errors import printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.verbs.read import Listed

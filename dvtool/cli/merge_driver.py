@@ -32,7 +32,8 @@ def merge_driver(frame: Frame, base: str, ours: str, theirs: str, path: str) -> 
 
     For git, which runs it from the top of the worktree. When it fails OURS is left as it is.
     """
-    from dvtool.format.manifest import SUFFIX, decode, encode
+    from dvtool.format.manifest import decode, encode
+    from dvtool.format.paths import SUFFIX
     from dvtool.system.atomic import write_bytes
 
     texts = {

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dvtool.cli.output import Screen, count_text, size_text
-from dvtool.errors import printable
+from dvtool.cli.output import Screen, count_text
+from dvtool.errors import printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from dvtool.cli.frame import Frame, command, revisions_and_paths
-from dvtool.cli.output import count_text, size_text
+from dvtool.cli.output import count_text
 from dvtool.cli.plans import JSON_KEYS, files_sentence, plan_json, plan_option, show_plan
-from dvtool.errors import DvError, UsageError, listing, printable
+from dvtool.errors import DvError, UsageError, listing, printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo

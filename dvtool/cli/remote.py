@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from dvtool.cli.frame import Frame, Function, command
-from dvtool.cli.output import Screen, count_text, shell_word, size_text
+from dvtool.cli.output import Screen, count_text, shell_word
 from dvtool.cli.plans import JSON_KEYS, plan_json, plan_option, show_plan
-from dvtool.errors import UsageError, printable
+from dvtool.errors import UsageError, printable, size_text
 from dvtool.project.config import REMOTE_OPTIONS, endpoint_is_exposed
 
 if TYPE_CHECKING:

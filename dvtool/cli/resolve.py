@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from dvtool.cli.frame import Frame, command, paths_argument
-from dvtool.cli.output import Screen, count_text, shell_word, size_text
-from dvtool.errors import UsageError, listing, printable
+from dvtool.cli.output import Screen, count_text, shell_word
+from dvtool.errors import UsageError, listing, printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo

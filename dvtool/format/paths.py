@@ -1,8 +1,26 @@
-"""The folders in which paths lie. All is text; "" is the top, which counts as no folder."""
+"""Paths of entries and targets: the folders they are in, and which ones are refused.
+
+All is text; "" is the top, which counts as no folder.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import posixpath
+import re
+from collections.abc import Collection, Iterable, Iterator
+
+from dvtool.errors import ManifestError, printable
+
+SUFFIX = ".dv.json"
+"""What the name of a manifest has after its target's."""
+SELF = "."
+"""The path of the one entry of a target that is a single file: the target itself."""
+# A path with none of these is plain; only the others are looked at one component at a time.
+_SUSPECT = re.compile(
+    r"(?:^|/)(?:\.|/|$)|\x00|\\|git~1|^[a-z]:|[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]",
+    re.IGNORECASE | re.MULTILINE,
+)
+_HFS_IGNORED = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
 
 def folder_of(path: str) -> str:
@@ -23,3 +41,110 @@ def folders_above(paths: Iterable[str]) -> set[str]:
             folders.add(parent)
             parent = parent.rpartition("/")[0]
     return folders
+
+
+def joined(folder: str, name: str) -> str:
+    """Return the path of what a folder has under a name; either may be "", which adds nothing."""
+    return f"{folder}/{name}" if folder and name else folder or name
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a name, as the system gave it, can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def workspace_path(target: str, entry_path: str) -> str:
+    """Return where an entry of a target is, from the top of the worktree."""
+    return target if entry_path == SELF else f"{target}/{entry_path}"
+
+
+# --- paths that are refused -----------------------------------------------------------------
+
+
+def path_faults(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the paths that cannot be entries, each with the reason; see `path_fault`."""
+    every = list(paths)
+    if _SUSPECT.search("\n".join(every)):
+        for path in every:
+            fault = path_fault(path)
+            if fault:
+                yield path, fault
+
+
+def path_fault(path: str) -> str | None:
+    """Say why a path cannot be an entry ('is absolute', …); None if it can.
+
+    What is refused is refused on every system, so that a manifest made on one can be checked out
+    on all: absolute paths, empty, ``.`` and ``..`` components, NUL, and every spelling that some
+    filesystem takes for ``.git`` (as git itself refuses them in its trees).
+    """
+    if path.startswith("/"):
+        return "is absolute"
+    if "\x00" in path:
+        return "has a NUL in it"
+    if re.match(r"[A-Za-z]:", path):
+        return "begins like a drive letter"
+    for component in re.split(r"[/\\]", path):
+        if component in ("", ".", ".."):
+            return "has an empty, '.' or '..' component"
+        # NTFS takes what follows a colon for a stream of the file, and drops dots and spaces.
+        plain = _HFS_IGNORED.sub("", component).lower().partition(":")[0].rstrip(" .")
+        if plain in (".git", "git~1"):
+            return "has a component that stands for git's own folder"
+    return None
+
+
+def target_fault(target: str) -> str | None:
+    """Say why a path cannot name a target ('is absolute', …); None if it can.
+
+    The manifest's own name says which target it is of, so `...dv.json` would be that of `..`.
+    """
+    if not target.isascii() and not is_utf8(target):
+        return "has a name that is not valid UTF-8"
+    if "\n" in target or "\r" in target:
+        return "has a newline in it"
+    if target.endswith(SUFFIX):
+        return "would be a manifest"
+    return path_fault(target)
+
+
+def link_fault(path: str, target: str) -> str | None:
+    """Say why the symlink at `path` may not point at `target` ('is absolute', …), None if it may.
+
+    A link is kept only if it stays within its dvtool target, read as text: what lies there is
+    never followed.
+    """
+    if target.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", target):
+        return f"is absolute (-> {printable(target)})"
+    if "\x00" in target:
+        return "has a NUL in it"
+    # Read as Windows would, too: there a backslash parts folders.
+    resolved = posixpath.normpath(
+        posixpath.join(posixpath.dirname(path), target.replace("\\", "/"))
+    )
+    if resolved == ".." or resolved.startswith("../"):
+        return f"leads outside of its folder (-> {printable(target)})"
+    return None
+
+
+def check_nesting(entries: Collection[str], name: str) -> None:
+    """Refuse a path below another entry: below a file, a symlink or an 'empty' folder."""
+    parents = {path.rpartition("/")[0] for path in entries}
+    for parent in sorted(parents):
+        while parent:
+            if parent in entries:
+                raise nested(name, parent)
+            parent = parent.rpartition("/")[0]
+
+
+def nested(name: str, above: str) -> ManifestError:
+    """Return the error for entries below another one, `above`, of the manifest `name`."""
+    return ManifestError(
+        f"{name}: has paths below {above!r}, which is no folder",
+        hint="dvtool writes no such manifest: get an earlier version of it from git, or a sound "
+        "one from who made it",
+    )

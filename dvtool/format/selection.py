@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from dvtool.format.manifest import SELF
+from dvtool.format.paths import SELF
 
 AFTER_SLASH = "0"
 """The character after ``/``: what is below ``a`` sorts between ``a/`` and ``a0``."""

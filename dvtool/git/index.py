@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from dvtool.errors import BusyError, printable
-from dvtool.format.manifest import SUFFIX
+from dvtool.format.paths import SUFFIX
 from dvtool.git.listing import FILE_MODES, Staged, new_side, nul_list, paths_in
 from dvtool.git.refs import Revisions
 

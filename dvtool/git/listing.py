@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from dvtool.errors import CorruptError, ManifestError, UsageError, printable
-from dvtool.format.manifest import SUFFIX, target_fault
+from dvtool.format.paths import SUFFIX, target_fault
 
 FILE_MODES = frozenset({b"100644", b"100755"})
 OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from dvtool.errors import DvError, SetupError
-from dvtool.format.manifest import SUFFIX
+from dvtool.format.paths import SUFFIX
 from dvtool.git.listing import (
     FILE_MODES,
     Overview,

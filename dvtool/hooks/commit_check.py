@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import msgspec
 
 from dvtool.errors import DvError, ManifestError, MissingError
-from dvtool.format.manifest import SUFFIX, Entries, Manifest, decode
+from dvtool.format.manifest import Entries, Manifest, decode
+from dvtool.format.paths import SUFFIX, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.git import Staged
-from dvtool.project.parts import Project, workspace_path
+from dvtool.project.parts import Project
 from dvtool.verbs.status import status
 
 

@@ -11,7 +11,7 @@ import shlex
 import sys
 
 from dvtool.errors import SetupError
-from dvtool.format.manifest import SUFFIX
+from dvtool.format.paths import SUFFIX
 from dvtool.git import Git
 from dvtool.project.parts import Project
 from dvtool.workspace.opener import reason

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dvtool.errors import BusyError, DvError, ManifestError, MissingError
-from dvtool.format.manifest import SUFFIX, Manifest, ShardRef, decode
+from dvtool.format.manifest import Manifest, ShardRef, decode
+from dvtool.format.paths import SUFFIX, workspace_path
 from dvtool.format.selection import Selection
-from dvtool.project.parts import Project, workspace_path
+from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.system import atomic
 from dvtool.system.lazy import later

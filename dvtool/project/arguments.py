@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from dvtool.errors import UsageError, printable
+from dvtool.format.paths import workspace_path
 from dvtool.format.selection import Selection, select
-from dvtool.project.parts import Project, chosen, workspace_path
+from dvtool.project.parts import Project, chosen
 
 Paths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """One path or several, as text or as `Path`s."""

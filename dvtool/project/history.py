@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from dvtool.errors import DvError, ManifestError, MissingError
 from dvtool.format.digest import Digest
 from dvtool.format.locations import contents_of
-from dvtool.format.manifest import SUFFIX, Entries, Manifest, ShardRef, decode
+from dvtool.format.manifest import Entries, Manifest, ShardRef, decode
+from dvtool.format.paths import SUFFIX
 from dvtool.git import Git
 from dvtool.project.parts import Project
 from dvtool.project.preserve import FOLDER as SAVED

@@ -16,16 +16,14 @@ from dvtool.errors import ManifestError, SetupError, UsageError, listing, printa
 from dvtool.format.digest import Digest, digest_of
 from dvtool.format.manifest import (
     MANIFEST_SIZE_MAX_BYTES,
-    SELF,
-    SUFFIX,
     Entries,
     Manifest,
     ShardRef,
     decode,
     encode,
     manifest_digest,
-    target_fault,
 )
+from dvtool.format.paths import SUFFIX, target_fault
 from dvtool.format.selection import AFTER_SLASH, Selection, select
 from dvtool.git import Git
 from dvtool.project.config import Config
@@ -227,11 +225,6 @@ class Project(msgspec.Struct):
             for target, manifest in sorted(manifests.items())
         ]
         return digest_of("".join(lines).encode())
-
-
-def workspace_path(target: str, entry_path: str) -> str:
-    """Return where an entry of a target lies, from the top of the worktree."""
-    return target if entry_path == SELF else f"{target}/{entry_path}"
 
 
 def chosen(

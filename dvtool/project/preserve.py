@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dvtool.format.manifest import SUFFIX, Entries, Entry, build, encode
+from dvtool.format.manifest import Entries, Entry, build, encode
+from dvtool.format.paths import SUFFIX
 from dvtool.project.parts import Project
 from dvtool.system import atomic
 from dvtool.system.lazy import later

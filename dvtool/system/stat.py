@@ -40,3 +40,14 @@ def stat_of(found: os.stat_result) -> Stat:
 def is_executable(found: Stat | os.stat_result) -> bool:
     """Whether the owner may execute the file, which is the bit that manifests keep."""
     return bool(found.st_mode & stat.S_IXUSR)
+
+
+def kind_name(mode: int) -> str:
+    """Say what something is that is no file, folder or link ('a socket', …)."""
+    kinds = {
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something special")

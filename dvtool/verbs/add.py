@@ -12,8 +12,6 @@ from typing import cast
 from dvtool.errors import InputError, UsageError, listing, printable
 from dvtool.format.manifest import (
     INLINE_ENTRIES_MAX,
-    SELF,
-    SUFFIX,
     Built,
     Entries,
     Entry,
@@ -21,15 +19,27 @@ from dvtool.format.manifest import (
     Manifest,
     build,
     cut_shards,
-    link_fault,
-    path_faults,
     update,
 )
-from dvtool.format.paths import folder_of, folders_above
+from dvtool.format.paths import (
+    SELF,
+    SUFFIX,
+    folder_of,
+    folders_above,
+    link_fault,
+    path_faults,
+    workspace_path,
+)
 from dvtool.format.spelling import distinct_folded, folded
 from dvtool.jobs.engine import LOCAL_POOL, Engine, engine_for
-from dvtool.jobs.ingest import FileSource, IngestResult, discard, ingest, ingest_batches
-from dvtool.project.parts import Project, refuse_place, workspace_path
+from dvtool.jobs.ingest import (
+    FileSource,
+    IngestResult,
+    discard,
+    ingest,
+    ingest_batches,
+)
+from dvtool.project.parts import Project, refuse_place
 from dvtool.system.stat import is_executable
 from dvtool.workspace.agreement import (
     Agreement,
@@ -39,8 +49,8 @@ from dvtool.workspace.agreement import (
     leave_out,
     remember,
 )
-from dvtool.workspace.files import IGNORE_FILE, Ignore, refuse_faults
 from dvtool.workspace.gitignore import ignore_target, refuse_unusable
+from dvtool.workspace.rules import IGNORE_FILE, Ignore
 from dvtool.workspace.scan import (
     Scan,
     file_entry,
@@ -51,6 +61,7 @@ from dvtool.workspace.scan import (
     tracked_other,
 )
 from dvtool.workspace.statcache import Seen, seen_file
+from dvtool.workspace.walk import refuse_faults
 
 ANEW_MIN_FILES = 200_000
 """From here on a worker that begins anew costs less than a copy of what is known of the files."""

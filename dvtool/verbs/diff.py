@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dvtool.format.compare import Difference, differences, differing, unshared_shards
-from dvtool.format.manifest import SUFFIX, Entries, Entry, Manifest, decode
-from dvtool.format.paths import folder_of
+from dvtool.format.manifest import Entries, Entry, Manifest, decode
+from dvtool.format.paths import SUFFIX, folder_of
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project, require_worktree

@@ -16,9 +16,9 @@ from dvtool.errors import UnsavedError, listing
 from dvtool.format.digest import Digest
 from dvtool.format.locations import contents_of
 from dvtool.format.manifest import Entries, Manifest, ShardRef, manifest_digest, manifest_shards
-from dvtool.format.paths import folders_above
+from dvtool.format.paths import folders_above, workspace_path
 from dvtool.format.selection import Selection
-from dvtool.project.parts import Project, workspace_path
+from dvtool.project.parts import Project
 from dvtool.remotes.known import Known
 from dvtool.remotes.proof import learn_shards, located_now, prove_roots, prove_shards
 from dvtool.remotes.remote import RemoteStore, root_key

@@ -8,21 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dvtool.errors import UnsavedError, UsageError, listing, printable
-from dvtool.format.manifest import (
-    SUFFIX,
-    Built,
-    Entries,
-    Entry,
-    Manifest,
-    decode,
-    link_fault,
-    path_fault,
-    update,
-)
-from dvtool.format.paths import folders_above
+from dvtool.format.manifest import Built, Entries, Entry, Manifest, decode, update
+from dvtool.format.paths import SUFFIX, folders_above, link_fault, path_fault, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
-from dvtool.project.parts import Project, refuse_place, workspace_path
+from dvtool.project.parts import Project, refuse_place
 from dvtool.project.preserve import keep_uncommitted, save_files
 from dvtool.system import atomic
 from dvtool.system.stat import is_executable

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from dvtool.errors import MissingError, SetupError, UsageError, printable
 from dvtool.format.compare import differences, differing
-from dvtool.format.manifest import SUFFIX, Manifest, decode, manifest_digest
+from dvtool.format.manifest import Manifest, decode, manifest_digest
+from dvtool.format.paths import SUFFIX
 from dvtool.git import Commit
 from dvtool.project.arguments import Arguments
 from dvtool.project.parts import Project

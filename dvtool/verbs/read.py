@@ -11,9 +11,10 @@ import msgspec
 from dvtool.errors import UsageError, printable
 from dvtool.format.digest import Digest, parse_hex
 from dvtool.format.manifest import Entry
+from dvtool.format.paths import workspace_path
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
-from dvtool.project.parts import Project, workspace_path
+from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.system.lazy import later
 

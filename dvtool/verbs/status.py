@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from dvtool.errors import ManifestError
-from dvtool.format.manifest import SUFFIX, Entries, Entry, Manifest, manifest_digest
+from dvtool.format.manifest import Entries, Entry, Manifest, manifest_digest
 from dvtool.format.merge import Conflict
+from dvtool.format.paths import SUFFIX
 from dvtool.format.selection import Selection
 from dvtool.project.parts import Project
 from dvtool.workspace.agreement import agree, entries_by_folder, remember

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 
 from msgspec import structs
 
-from dvtool.format.manifest import Built, Entries, Manifest, ShardRef, check_nesting, nested
-from dvtool.format.paths import folder_of, folders_above
-from dvtool.project.parts import Project, workspace_path
+from dvtool.format.manifest import Built, Entries, Manifest, ShardRef
+from dvtool.format.paths import check_nesting, folder_of, folders_above, nested, workspace_path
+from dvtool.project.parts import Project
 from dvtool.store.local import LocalStore
 from dvtool.workspace.folder_state import looks_at
 from dvtool.workspace.scan import ContentAt, Scan, content_of, scan_rest

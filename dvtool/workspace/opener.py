@@ -14,12 +14,12 @@ from typing import TypeAlias
 HELD_MAX = 64
 """So many of the folders on the way stay open; deeper ones than that are opened anew."""
 HAS_DIR_FD = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
-READ_FLAGS = os.O_RDONLY | _CLOEXEC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+READ_FLAGS = os.O_RDONLY | CLOEXEC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 """A named pipe that took a file's place must not block the open."""
-FILE_FLAGS = READ_FLAGS | _NOFOLLOW
-FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NOFOLLOW | _CLOEXEC
+FILE_FLAGS = READ_FLAGS | NOFOLLOW
+FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | NOFOLLOW | CLOEXEC
 
 Place: TypeAlias = int | str
 """A folder: its descriptor or, where folders have none (as on Windows), its path."""
@@ -61,7 +61,7 @@ class Opener:
         while self._chain and not _is_within(path, self._chain[-1][0]):
             os.close(self._chain.pop()[1])
         if not self._chain:
-            self._hold("", os.open(self._root, FOLDER_FLAGS & ~_NOFOLLOW))
+            self._hold("", os.open(self._root, FOLDER_FLAGS & ~NOFOLLOW))
         at, fd = self._chain[-1]
         for name in path[len(at) :].split("/"):
             if not name:

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from dvtool.errors import DvError, InputError, listing, printable
 from dvtool.format.digest import Digest, hasher
-from dvtool.format.manifest import SELF, Entry, link_fault
-from dvtool.format.paths import folder_of
+from dvtool.format.manifest import Entry
+from dvtool.format.paths import SELF, folder_of, link_fault, workspace_path
 from dvtool.format.selection import Selection
-from dvtool.project.parts import Project, workspace_path
+from dvtool.project.parts import Project
 from dvtool.system.lazy import later
 from dvtool.system.stat import Stat, is_executable, stat_of
-from dvtool.workspace.files import Ignore
 from dvtool.workspace.opener import READ_FLAGS, Opener, reason
+from dvtool.workspace.rules import Ignore
 from dvtool.workspace.statcache import Seen, SeenFolder, now_ns, seen_file, seen_other
+from dvtool.workspace.walk import walk
 
 if TYPE_CHECKING:
     import concurrent.futures as futures_of
@@ -268,13 +269,14 @@ def _walk(
     def follow(path: str, link: str) -> bool:
         return _follows(scan, outer + path, link, content_at)
 
-    walk = project.workspace.walk(
+    folders = walk(
+        project.root,
         place,
         follow=follow if content_at else None,
         via_link=via_link,
         skip=(lambda path: outer + path in same) if same else None,
     )
-    for folder in walk:
+    for folder in folders:
         path = "/".join(part for part in (inner, folder.path) if part)
         prefix = path + "/" if path else ""
         if path and not folder.excluded:

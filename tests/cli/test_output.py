@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from dvtool.cli.output import count_text, growth_text, shell_word, size_text
+from dvtool.cli.output import count_text, growth_text, shell_word
+from dvtool.errors import size_text
 from tests.cli.conftest import Work
 
 

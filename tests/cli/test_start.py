@@ -10,7 +10,7 @@ import pytest
 
 HEAVY = {
     *("boto3", "botocore", "git", "blake3", "zstandard", "xxhash", "msgspec", "pyfastcdc"),
-    *("tqdm", "filelock", "pathspec", "sqlite3", "dvtool.repo", "asyncio", "concurrent.futures"),
+    *("tqdm", "filelock", "sqlite3", "dvtool.repo", "asyncio", "concurrent.futures"),
 }
 PROBE = """
 import json, sys

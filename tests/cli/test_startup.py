@@ -14,7 +14,7 @@ LOADED = """
 import sys
 from dvtool import cli
 code = cli.run(sys.argv[1:])
-heavy = ("git", "boto3", "botocore", "pathspec", "filelock", "tqdm", "pyfastcdc", "multiprocessing",
+heavy = ("git", "boto3", "botocore", "filelock", "tqdm", "pyfastcdc", "multiprocessing",
     "concurrent.futures", "logging", "importlib.metadata", "json", "hypothesis")
 rooms = ("dvtool.verbs.", "dvtool.remotes.transports")
 own = [name for name in sys.modules if name.startswith(rooms)]

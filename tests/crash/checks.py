@@ -20,8 +20,9 @@ import msgspec
 from dvtool.errors import DvError
 from dvtool.format.digest import EMPTY, Digest, digest_of
 from dvtool.format.locations import split_object
-from dvtool.format.manifest import SUFFIX, Entries, Manifest, decode, decode_shard
+from dvtool.format.manifest import Entries, Manifest, decode, decode_shard
 from dvtool.format.pack import Recipe, chunk_in, read_index, unpack_frame
+from dvtool.format.paths import SUFFIX
 from dvtool.remotes.remote import Root
 from dvtool.remotes.tombstones import TOMBSTONES
 from dvtool.repo import Repo

@@ -32,7 +32,8 @@ from dvtool.verbs import status as status_ops
 from dvtool.verbs.add import Added
 from dvtool.verbs.status import TargetStatus
 from dvtool.workspace import statcache
-from dvtool.workspace.files import IGNORE_FILE, Workspace
+from dvtool.workspace.files import Workspace
+from dvtool.workspace.rules import IGNORE_FILE
 from dvtool.workspace.scan import content_of, find_left_out, scan_target
 from dvtool.workspace.statcache import StatCache
 

@@ -15,7 +15,7 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dvtool.format.manifest import path_fault
+from dvtool.format.paths import path_fault
 from dvtool.jobs import engine, ingest
 from dvtool.repo import Repo
 from dvtool.system.atomic import TEMP_PREFIX

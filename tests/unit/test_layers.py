@@ -38,7 +38,6 @@ ONLY_IN = {
     "gitdb": {"git.process"},
     "sqlite3": {"store.database", "workspace.statcache"},
     "fsspec": set(),
-    "pathspec": {"workspace.files"},
     "pyfastcdc": {"format.chunker"},
 }
 

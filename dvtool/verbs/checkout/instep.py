@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from dvtool.format.compare import unshared_shards
 from dvtool.format.manifest import Manifest
-from dvtool.project.parts import Project, workspace_path
+from dvtool.format.paths import workspace_path
+from dvtool.project.parts import Project
 from dvtool.verbs.checkout import plan as checkout_ops
 
 

@@ -16,13 +16,13 @@ from typing import TypeAlias
 from dvtool.errors import InputError, ManifestError, UnsavedError, listing, printable
 from dvtool.format.compare import differing, shard_hashes
 from dvtool.format.digest import EMPTY, Digest
-from dvtool.format.manifest import SELF, Entries, Entry, Manifest, check_nesting
-from dvtool.format.paths import folder_of, folders_above
+from dvtool.format.manifest import Entries, Entry, Manifest
+from dvtool.format.paths import SELF, check_nesting, folder_of, folders_above, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.format.spelling import collisions, too_long
 from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_pieces
-from dvtool.project.parts import Project, workspace_path
+from dvtool.project.parts import Project
 from dvtool.project.preserve import Saved, save_files
 from dvtool.store.local import ContentReader
 from dvtool.system.stat import Stamp, Stat, is_executable

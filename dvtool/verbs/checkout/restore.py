@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dvtool.errors import MissingError, listing, size_text
-from dvtool.format.manifest import SUFFIX, Entry, Manifest, update
+from dvtool.format.manifest import Entry, Manifest, update
+from dvtool.format.paths import SUFFIX, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
-from dvtool.project.parts import Project, refuse_overlap, workspace_path
+from dvtool.project.parts import Project, refuse_overlap
 from dvtool.project.preserve import Saved, keep_uncommitted
 from dvtool.project.settings import Settings
 from dvtool.remotes.estimate import Estimate

@@ -35,8 +35,9 @@ from dvtool.format.pack import (
     unpack_frame,
     verify_pack,
 )
+from dvtool.format.paths import workspace_path
 from dvtool.format.selection import Selection
-from dvtool.project.parts import Project, workspace_path
+from dvtool.project.parts import Project
 from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.known import Known
 from dvtool.remotes.proof import located_now

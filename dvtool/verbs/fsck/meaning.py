@@ -15,9 +15,10 @@ from itertools import islice
 from dvtool.errors import DvError, UsageError
 from dvtool.format.digest import Digest
 from dvtool.format.locations import contents_of
-from dvtool.format.manifest import SUFFIX, Entries, ShardRef, decode, manifest_digest, shard_refs
+from dvtool.format.manifest import Entries, ShardRef, decode, manifest_digest, shard_refs
+from dvtool.format.paths import SUFFIX, workspace_path
 from dvtool.project.history import Needed, Version, held_runs, needed, versions
-from dvtool.project.parts import Project, workspace_path
+from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.verbs.fsck import remote as remote_ops
 from dvtool.verbs.fsck import store as store_ops

@@ -15,12 +15,13 @@ from functools import partial
 from dvtool.errors import DvError, size_text
 from dvtool.format.digest import Digest
 from dvtool.format.locations import contents_of
-from dvtool.format.manifest import SELF, Entry, Manifest, ShardRef, in_order, shard_refs
+from dvtool.format.manifest import Entry, Manifest, ShardRef, in_order, shard_refs
 from dvtool.format.pack import PACK_SIZE_MAX_BYTES, PackInfo
+from dvtool.format.paths import SELF, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.jobs.ingest import FileSource, ingest, ingest_batches
 from dvtool.project.history import Version, held_runs, versions
-from dvtool.project.parts import Project, workspace_path
+from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.remotes.remote import RemoteStore, pack_key
 from dvtool.store import mending

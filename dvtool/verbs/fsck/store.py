@@ -17,8 +17,9 @@ from dvtool.format.digest import Digest, digest_of
 from dvtool.format.locations import RemotePack, split_object
 from dvtool.format.manifest import decode_any_shard
 from dvtool.format.pack import Placement, Recipe, read_index
+from dvtool.format.paths import workspace_path
 from dvtool.project.history import Needed
-from dvtool.project.parts import Project, workspace_path
+from dvtool.project.parts import Project
 from dvtool.store.database import Database
 from dvtool.store.local import ASIDE, DOOMED, LOST, PACKS, SHARDS, TEMP
 from dvtool.store.mending import noted_lost

@@ -21,13 +21,8 @@ from dvtool.errors import (
     UsageError,
     listing,
 )
-from dvtool.format.manifest import (
-    MANIFEST_SIZE_MAX_BYTES,
-    SUFFIX,
-    Manifest,
-    decode,
-    manifest_digest,
-)
+from dvtool.format.manifest import MANIFEST_SIZE_MAX_BYTES, Manifest, decode, manifest_digest
+from dvtool.format.paths import SUFFIX
 from dvtool.git import Git
 from dvtool.project.locks import LOCK_WAIT_S
 from dvtool.project.parts import Project

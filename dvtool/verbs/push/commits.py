@@ -8,7 +8,8 @@ from functools import partial
 from typing import TypeVar
 
 from dvtool.errors import ManifestError, MissingError, SetupError
-from dvtool.format.manifest import SUFFIX, decode, manifest_digest
+from dvtool.format.manifest import decode, manifest_digest
+from dvtool.format.paths import SUFFIX
 from dvtool.project.history import versions_behind
 from dvtool.project.parts import Project
 from dvtool.remotes.estimate import Estimate

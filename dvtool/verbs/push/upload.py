@@ -27,7 +27,8 @@ from dvtool.format.manifest import (
     manifest_shards,
     shard_refs,
 )
-from dvtool.project.parts import Project, workspace_path
+from dvtool.format.paths import workspace_path
+from dvtool.project.parts import Project
 from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.known import Known
 from dvtool.remotes.proof import (

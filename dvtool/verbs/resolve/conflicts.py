@@ -16,8 +16,9 @@ import msgspec
 
 from dvtool.errors import DvError, ManifestError, UsageError, listing
 from dvtool.format.digest import digest_of
-from dvtool.format.manifest import SELF, SUFFIX, Built, Entry, Manifest, decode, encode
+from dvtool.format.manifest import Built, Entry, Manifest, decode, encode
 from dvtool.format.merge import Conflict, merge, shards_needed
+from dvtool.format.paths import SELF, SUFFIX
 from dvtool.format.selection import Selection
 from dvtool.project.parts import Project
 from dvtool.system.atomic import write_bytes

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 from dvtool.errors import ManifestError, UsageError, printable
-from dvtool.format.manifest import SELF, SUFFIX, Entry, Manifest, encode, update
+from dvtool.format.manifest import Entry, Manifest, encode, update
 from dvtool.format.merge import Changes, Conflict, parents
+from dvtool.format.paths import SELF, SUFFIX
 from dvtool.format.selection import Selection
 from dvtool.project.parts import Project
 from dvtool.system.lazy import later

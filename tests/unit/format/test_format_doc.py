@@ -291,7 +291,7 @@ class Remote:
 
 # ruff: noqa: E402
 from dvtool.errors import ManifestError
-from dvtool.format import chunker, manifest, pack
+from dvtool.format import chunker, manifest, pack, paths
 from dvtool.format import locations as shard
 from dvtool.format.manifest import Entry
 from dvtool.remotes.remote import Mark, Root, RootManifest
@@ -405,7 +405,7 @@ def test_large_manifest_is_cut_as_the_text_says() -> None:
 
 @pytest.mark.parametrize("path", json.loads(EXAMPLES["refused-paths"]))
 def test_refused_paths(path: str) -> None:
-    assert manifest.path_fault(path) is not None
+    assert paths.path_fault(path) is not None
     text = manifest_text("dir", {path: {"blake3": "ab" * 32, "size": 1}})
     with pytest.raises(ManifestError):
         manifest.decode(text.encode(), "example")
@@ -413,7 +413,7 @@ def test_refused_paths(path: str) -> None:
 
 @pytest.mark.parametrize("path", json.loads(EXAMPLES["accepted-paths"]))
 def test_accepted_paths(path: str) -> None:
-    assert manifest.path_fault(path) is None
+    assert paths.path_fault(path) is None
     text = manifest_text("dir", {path: {"blake3": "ab" * 32, "size": 1}})
     assert list(manifest.decode(text.encode(), "example").entries or ()) == [path]
 

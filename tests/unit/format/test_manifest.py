@@ -26,12 +26,11 @@ from dvtool.format.manifest import (
     decode_shard,
     encode,
     encode_entries,
-    link_fault,
     manifest_digest,
-    path_fault,
     shard_refs,
     update,
 )
+from dvtool.format.paths import link_fault, path_fault
 
 HEX = digest_of(b"x").hex()
 FILE = f'{{"blake3": "{HEX}", "size": 1}}'

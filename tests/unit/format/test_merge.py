@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from dvtool.errors import ManifestError
 from dvtool.format.digest import digest_of
 from dvtool.format.manifest import (
-    SELF,
     Entries,
     Entry,
     Manifest,
@@ -21,6 +20,7 @@ from dvtool.format.manifest import (
     in_order,
 )
 from dvtool.format.merge import Merged, merge, merge_changes, shards_needed
+from dvtool.format.paths import SELF
 
 
 def file(content: str, *, executable: bool = False) -> Entry:

@@ -1,24 +1,21 @@
-"""The workspace: no link leads a read, write or removal outside, and walks see what git sees."""
+"""The workspace: no link leads a read, write or removal outside."""
 
 from __future__ import annotations
 
 import os
 import resource
 import shutil
-import socket
 import stat
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from dvtool.errors import DvError, InputError, UnsavedError
+from dvtool.errors import InputError, UnsavedError
 from dvtool.system.atomic import TEMP_PREFIX, temp_name
-from dvtool.workspace import files as workspaces
-from dvtool.workspace.files import OPEN_FOLDERS_MAX, Folder, Workspace, refuse_faults
+from dvtool.workspace.files import Workspace
+from dvtool.workspace.held_folders import OPEN_FOLDERS_MAX
+from dvtool.workspace.walk import walk
 
 
 def bytes_of(text: str) -> Callable[[int], None]:
@@ -26,29 +23,6 @@ def bytes_of(text: str) -> Callable[[int], None]:
         os.write(fd, text.encode())
 
     return fill
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "root"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def outside(tmp_path: Path) -> Path:
-    """A folder beside the worktree with a file in it, which must stay as it is."""
-    folder = tmp_path / "outside"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "file").write_text("theirs")
-    (folder / "sub" / "file").write_text("theirs")
-    return folder
-
-
-@pytest.fixture
-def workspace(root: Path) -> Iterator[Workspace]:
-    with Workspace(str(root)) as workspace:
-        yield workspace
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -298,314 +272,6 @@ def test_a_folder_exchanged_while_a_file_in_it_is_written(workspace: Workspace, 
     assert content(root) == {"old/file": "new", "data/here": "other"}
 
 
-# --- walking --------------------------------------------------------------------------------
-
-
-def walked(workspace: Workspace, path: str = "", **options: bool) -> dict[str, Folder]:
-    return {folder.path: folder for folder in workspace.walk(path, **options)}
-
-
-def faults(workspace: Workspace, path: str = "", **options: bool) -> dict[str, str]:
-    return {path: why for folder in workspace.walk(path, **options) for path, why in folder.faults}
-
-
-def files(workspace: Workspace, path: str = "", **options: bool) -> set[str]:
-    return {
-        os.path.join(folder.path, name)
-        for folder in workspace.walk(path, **options)
-        for name in folder.files
-    }
-
-
-def test_a_walk_sees_files_links_and_empty_folders(
-    workspace: Workspace, root: Path, outside: Path
-) -> None:
-    (root / "t/a/b").mkdir(parents=True)
-    (root / "t/empty").mkdir()
-    (root / "t/a/file").write_text("x")
-    (root / "t/a/link").symlink_to("file")
-    (root / "t/out").symlink_to(outside)
-    (root / "t/dangling").symlink_to("nowhere")
-    (root / "t/a" / temp_name()).write_text("unfinished")
-    found = walked(workspace, "t")
-    assert list(found) == ["", "a", "a/b", "empty"]
-    assert found["a"].files.keys() == {"file"}
-    assert found["a"].links == {"link": "file"}
-    assert found[""].links == {"out": str(outside), "dangling": "nowhere"}
-    assert found["empty"].empty
-    assert found["a/b"].empty
-    assert not found["a"].empty
-
-
-def test_what_cannot_be_versioned_is_named(workspace: Workspace, root: Path) -> None:
-    (root / "t/sub").mkdir(parents=True)
-    os.mkfifo(root / "t/sub/pipe")
-    short = os.path.relpath(root / "t/sub/socket")  # the path of a socket may have 107 bytes
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(short if len(short) < 100 else str(root / "t/sub/socket"))
-        os.mkdir(os.fsencode(root) + b"/t/bad \xff")
-        Path(os.fsdecode(os.fsencode(root) + b"/t/sub/name \xfe")).touch()
-        found = faults(workspace, "t")
-    assert found == {
-        "sub/pipe": "is a named pipe, not a file",
-        "sub/socket": "is a socket, not a file",
-        "bad \udcff": "has a name that is not valid UTF-8",
-        "sub/name \udcfe": "has a name that is not valid UTF-8",
-    }
-    with pytest.raises(InputError) as caught:
-        refuse_faults(list(found.items()), "t")
-    assert "t/sub/pipe is a named pipe" in str(caught.value)
-    assert "\\udcff" in str(caught.value)
-    str(caught.value).encode()
-
-
-def test_a_device_is_named(workspace: Workspace, root: Path) -> None:
-    try:
-        os.mknod(root / "null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
-    except PermissionError:
-        pytest.skip("only root may make devices")
-    assert faults(workspace) == {"null": "is a device, not a file"}
-
-
-def test_a_folder_that_cannot_be_read_is_a_fault(root: Path) -> None:
-    (root / "t/closed").mkdir(parents=True)
-    (root / "t/closed").chmod(0)
-    try:
-        if os.geteuid():
-            with Workspace(str(root)) as workspace:
-                found = faults(workspace, "t")
-        else:
-            found = as_nobody(root)
-    finally:
-        (root / "t/closed").chmod(0o700)
-    assert found == {"closed": "cannot be read (Permission denied)"}
-
-
-def as_nobody(root: Path) -> dict[str, str]:
-    """Walk in a child process without root's rights, for which no folder is closed."""
-    for folder in [root, *root.parents]:
-        if not folder.stat().st_mode & stat.S_IXOTH:
-            folder.chmod(folder.stat().st_mode | stat.S_IXOTH | stat.S_IROTH)
-    end, start = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setgid(65_534)
-            os.setuid(65_534)
-            with Workspace(str(root)) as workspace:
-                os.write(start, repr(faults(workspace, "t")).encode())
-        finally:
-            os._exit(0)
-    os.close(start)
-    os.waitpid(child, 0)
-    with open(end, encoding="utf-8") as file:
-        found: dict[str, str] = eval(file.read())
-    return found
-
-
-def test_a_folder_that_vanishes_during_the_walk_is_a_fault(
-    workspace: Workspace, root: Path
-) -> None:
-    (root / "t/a").mkdir(parents=True)
-    walk = workspace.walk("t")
-    assert next(walk).folders == ["a"]
-    (root / "t/a").rmdir()
-    (gone,) = walk
-    assert gone.faults == [("a", "cannot be read (No such file or directory)")]
-
-
-def test_dereferencing_takes_links_for_what_they_point_to(
-    workspace: Workspace, root: Path, outside: Path
-) -> None:
-    (root / "t/real").mkdir(parents=True)
-    (root / "t/real/x").write_text("x")
-    (root / "t/alias").symlink_to("real")
-    (root / "t/again").symlink_to("real")
-    (root / "t/out").symlink_to(outside)
-    (root / "t/file").symlink_to(outside / "file")
-    assert files(workspace, "t", follow=lambda *_: True) == {
-        "real/x",
-        "alias/x",
-        "again/x",
-        "out/file",
-        "out/sub/file",
-        "file",
-    }
-    assert not faults(workspace, "t", follow=lambda *_: True)
-
-
-def test_dereferencing_names_loops_and_links_to_nothing(workspace: Workspace, root: Path) -> None:
-    (root / "t/a").mkdir(parents=True)
-    (root / "t/a/up").symlink_to("..")
-    (root / "t/self").symlink_to("self")
-    (root / "t/nothing").symlink_to("nowhere")
-    found = faults(workspace, "t", follow=lambda *_: True)
-    assert found.keys() == {"a/up", "self", "nothing"}
-    assert found["a/up"] == "is a symlink to a folder it lies in"
-    assert found["nothing"] == "is a symlink to nothing"
-
-
-# --- .dvignore ------------------------------------------------------------------------------
-
-PLACES = ["", "a", "a/b", "c"]
-NAMES = ["a", "b", "ab", "c", "x.txt", "[a]"]
-PATTERNS = [
-    *["a", "b", "a/", "/a", "a/b", "b/", "a/b/", "/a/b", "x.txt", "c/x.txt"],
-    *["*", "*b", "?", "[ab]", "[!a]", "*.txt", "/*", "*/", "a*", "\\[a]", "[[]a]"],
-    *["**", "**/", "**/b", "a/**", "a/**/b", "**/a/**", "/**", "a**b", "**/*.txt"],
-    *["# a", "\\#", "", " ", "a ", "a\\ ", "b\r", "/", "//", "a//b"],
-]
-lines = st.tuples(st.sampled_from(["", "", "!"]), st.sampled_from(PATTERNS)).map("".join)
-rule_files = st.dictionaries(
-    st.sampled_from(PLACES), st.lists(lines, min_size=1, max_size=4), min_size=1, max_size=3
-)
-
-
-@pytest.fixture(scope="module")
-def ignore_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A git repository with the same names at every depth, as folders and as files."""
-    root = tmp_path_factory.mktemp("ignore")
-    subprocess.run(["git", "init", "-q", root], check=True)
-    for one in NAMES[:4]:
-        for two in NAMES:
-            if two in ("x.txt", "c"):
-                (root / one).mkdir(exist_ok=True)
-                (root / one / two).touch()
-                continue
-            (root / one / two).mkdir(parents=True)
-            for three in NAMES:
-                (root / one / two / three).touch()
-    (root / "x.txt").touch()
-    return root
-
-
-@settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(rules=rule_files)
-def test_rules_mean_what_they_mean_to_git(ignore_tree: Path, rules: dict[str, list[str]]) -> None:
-    for place in PLACES:
-        for name in (".dvignore", ".gitignore"):
-            path = ignore_tree / place / name
-            path.unlink(missing_ok=True)
-            if place in rules:
-                path.write_bytes("\n".join(rules[place]).encode())
-    command = ["git", "ls-files", "--others", "--exclude-standard", "-z"]
-    done = subprocess.run(command, cwd=ignore_tree, capture_output=True, check=True)
-    expected = {path for path in done.stdout.decode().split("\0") if path}
-    with Workspace(str(ignore_tree)) as workspace:
-        found = {path for path in files(workspace) if not path.startswith(".git/")}
-        below = {"a/b/" + path for path in files(workspace, "a/b")}
-    assert without_rules(found) == without_rules(expected)
-    assert without_rules(below) == {p for p in without_rules(expected) if p.startswith("a/b/")}
-
-
-def without_rules(paths: set[str]) -> set[str]:
-    return {path for path in paths if not path.endswith("ignore")}
-
-
-def test_rules_above_the_target_apply_to_it(workspace: Workspace, root: Path) -> None:
-    (root / "data/images/cats").mkdir(parents=True)
-    for name in ("1.jpg", "1.tmp", "keep.tmp", "cats/2.jpg", "cats/2.tmp", "cats/.DS_Store"):
-        (root / "data/images" / name).touch()
-    (root / ".dvignore").write_text("*.tmp\n.DS_Store\n")
-    (root / "data/.dvignore").write_text("/images/cats/2.jpg\n")
-    (root / "data/images/.dvignore").write_text("!keep.tmp\n")
-    assert files(workspace, "data/images") == {"1.jpg", "keep.tmp", ".dvignore"}
-
-
-def test_what_is_ignored_is_no_fault(workspace: Workspace, root: Path) -> None:
-    os.mkfifo(root / "pipe")
-    Path(os.fsdecode(os.fsencode(root) + b"/bad \xff")).touch()
-    (root / ".dvignore").write_bytes(b"pipe\nbad \xff\n")
-    assert faults(workspace) == {}
-
-
-def test_a_dvignore_need_not_be_utf8_and_may_have_a_mark(workspace: Workspace, root: Path) -> None:
-    for name in ("a", "b"):
-        (root / name).touch()
-    (root / ".dvignore").write_bytes(b"\xef\xbb\xbfa\n# caf\xe9\n")
-    assert files(workspace) == {"b", ".dvignore"}
-
-
-def test_a_pattern_that_is_none_is_refused_by_its_file(workspace: Workspace, root: Path) -> None:
-    (root / "sub").mkdir()
-    (root / "sub/.dvignore").write_text("fine\nbroken\\\n")
-    with pytest.raises(DvError, match=r"sub/\.dvignore"):
-        files(workspace)
-
-
-def test_a_folder_called_dvignore_has_no_rules(workspace: Workspace, root: Path) -> None:
-    (root / ".dvignore").mkdir()
-    (root / "a").touch()
-    assert files(workspace) == {"a"}
-
-
-# --- what comes with a repository from anybody ----------------------------------------------
-
-
-@pytest.mark.parametrize("folder", ["", "t", "t/sub"])
-def test_an_ignore_file_that_is_a_link_or_a_pipe_is_refused(
-    workspace: Workspace, root: Path, outside: Path, folder: str
-) -> None:
-    (root / "t/sub").mkdir(parents=True)
-    place = root / folder / ".dvignore"
-    place.symlink_to(outside / "file")
-    with pytest.raises(InputError, match="dvignore cannot be read: it is a symlink"):
-        list(workspace.walk("t"))
-    place.unlink()
-    os.mkfifo(place)
-    with pytest.raises(InputError, match="is a named pipe"):
-        list(workspace.walk("t"))
-    place.unlink()
-    place.write_bytes(b"#" * (1 << 20) + b"\n")
-    with pytest.raises(InputError, match="more than"):
-        list(workspace.walk("t"))
-
-
-def test_rules_that_could_match_in_countless_ways_take_no_time(
-    workspace: Workspace, root: Path
-) -> None:
-    """As regular expressions are used as a rule, these would run for years."""
-    folder = root / "t" / "/".join("a" * 60)
-    folder.mkdir(parents=True)
-    (folder / ("a" * 250)).touch()
-    (folder / ("a" * 200 + "b")).touch()
-    (root / ".dvignore").write_text("**/a/" * 30 + "b\n" + "*a" * 40 + "b\n")
-    assert {name.rpartition("/")[2] for name in files(workspace, "t")} == {"a" * 250}
-
-
-def test_a_folder_replaced_by_a_link_during_a_walk_is_not_followed(
-    workspace: Workspace, root: Path, outside: Path
-) -> None:
-    (root / "t/a/sub").mkdir(parents=True)
-    (root / "t/a/file").write_text("ours")
-    walk = workspace.walk("t")
-    assert next(walk).folders == ["a"]
-    shutil.move(root / "t/a", root / "moved")
-    (root / "t/a").symlink_to(outside)
-    assert [folder.faults for folder in walk] == [
-        [("a", "cannot be read (a symlink or a file is where a folder on the way should be)")]
-    ]
-
-
-def test_a_file_replaced_by_a_folder_during_a_walk_is_no_file(
-    workspace: Workspace, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (root / "t").mkdir()
-    (root / "t/f").write_text("x")
-    is_temp_name = workspaces.is_temp_name
-
-    def meanwhile(name: str) -> bool:
-        if name == "f":
-            (root / "t/f").unlink()
-            (root / "t/f").mkdir()
-        return is_temp_name(name)
-
-    monkeypatch.setattr(workspaces, "is_temp_name", meanwhile)
-    assert faults(workspace, "t") == {"f": "was replaced while it was looked at"}
-
-
 @pytest.mark.parametrize(
     "path",
     ["../x", "a/../x", "./x", "a/./x", ".git/x", ".GIT/hooks/x", "a/.git", "git~1/x", ".git"],
@@ -647,7 +313,7 @@ def test_unfinished_files_are_swept_once_they_are_old(workspace: Workspace, root
         (root / "t" / name).write_text("half")
     for name in (old, own):
         os.utime(root / "t" / name, (1, 1))
-    (folder,) = workspace.walk("t")
+    (folder,) = walk(str(root), "t")
     assert sorted(folder.unfinished) == sorted([old, young])
     assert folder.files.keys() == {own}
     workspace.sweep(f"t/{name}" for name in (old, young, own))

@@ -1,0 +1,227 @@
+"""Walking the user's folders: what is in each that counts, and what cannot be versioned."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from dvtool.errors import InputError, printable
+from dvtool.format.digest import Digest
+from dvtool.format.paths import is_utf8, joined
+from dvtool.system.atomic import is_temp_name
+from dvtool.system.stat import Stat, kind_name, stat_of
+from dvtool.workspace.folder_state import look_of
+from dvtool.workspace.opener import FOLDER_FLAGS, HAS_DIR_FD, NOFOLLOW, Opener, Place, reason
+from dvtool.workspace.rules import IGNORE_FILE, Ignore
+
+
+class Folder(msgspec.Struct):
+    """One folder as found on the disk. Names are sorted nowhere; ignored ones are left out."""
+
+    path: str
+    files: dict[str, Stat] = msgspec.field(default_factory=dict)
+    links: dict[str, str] = msgspec.field(default_factory=dict)
+    folders: list[str] = msgspec.field(default_factory=list)
+    followed: set[str] = msgspec.field(default_factory=set)
+    """Those of `folders` that are symlinks to follow."""
+    left_out: bool = False
+    """Whether ignore rules left something out."""
+    excluded: bool = False
+    """Whether they leave out the folder itself, where a walk began: then that is all of it."""
+    unfinished: list[str] = msgspec.field(default_factory=list)
+    """Files that an interrupted write left; they count for nothing else."""
+    faults: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    """(path, what is wrong) of what cannot be versioned: sockets, undecodable names, …"""
+    look: Digest | None = None
+    """What `folder_state` makes of it; None if there is more in it than counts, or nothing."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing at all was found in it."""
+        return not (self.files or self.links or self.folders or self.faults)
+
+
+class _Pending(NamedTuple):
+    """A folder still to be walked, and the identities of the folders above it."""
+
+    inner: str
+    behind_link: bool
+    above: frozenset[tuple[int, int]]
+
+
+Skip: TypeAlias = Callable[[str], bool]
+"""Whether a folder at a path (below where the walk began) is passed over."""
+Follow: TypeAlias = Callable[[str, str], bool]
+"""Whether the symlink at a path (below where the walk began), to a target, is to be followed."""
+
+
+def walk(
+    root: str,
+    path: str,
+    *,
+    follow: Follow | None = None,
+    via_link: bool = False,
+    skip: Skip | None = None,
+) -> Iterator[Folder]:
+    """Yield the folders at and below `path` (relative paths below it), parents first.
+
+    `path` is relative to `root`, the top of the worktree. A folder for which `skip` says so is
+    named in the folder above it, and no more.
+
+    `.dvignore` files of the folders on the way and of those walked apply, in gitignore syntax;
+    one that leaves out `path` itself leaves a lone `excluded` folder.
+    A symlink for which `follow` says so counts as what it points to, and with `via_link` one
+    at `path` itself; no other is followed, also if it takes a folder's place meanwhile.
+    """
+    rules = Ignore(root, path)
+    if rules.excluded:
+        yield Folder("", left_out=True, excluded=True)
+        return
+    pending: list[_Pending] = [_Pending("", via_link, frozenset())]
+    with Opener(root) as opener:
+        walk_of = _Walk(root, path, opener, rules, follow)
+        while pending:
+            folder, inside = walk_of.folder(pending.pop())
+            pending.extend(inside if skip is None else [at for at in inside if not skip(at.inner)])
+            yield folder
+
+
+class _Walk(NamedTuple):
+    """What one walk goes by."""
+
+    root: str
+    path: str
+    opener: Opener
+    rules: Ignore
+    follow: Follow | None
+
+    def folder(self, at: _Pending) -> tuple[Folder, list[_Pending]]:
+        """Look at one folder; return it and its own folders, the last one first."""
+        path = joined(self.path, at.inner)
+        own: int | None = None
+        try:
+            opened: Place
+            if at.behind_link and HAS_DIR_FD:
+                opened = own = os.open(self._absolute(path), FOLDER_FLAGS & ~NOFOLLOW)
+            else:
+                opened = self._absolute(path) if at.behind_link else self.opener.folder(path)
+            above = at.above
+            if self.follow is not None:
+                found = os.stat(opened)
+                if (identity := (found.st_dev, found.st_ino)) in above:
+                    fault = (at.inner, "is a symlink to a folder it lies in")
+                    return Folder(at.inner, faults=[fault]), []
+                above |= {identity}
+            folder = _scan(opened, at.inner, self.rules, self.follow)
+        except OSError as error:
+            why = f"cannot be read ({reason(error)})"
+            return Folder(at.inner, faults=[(at.inner or ".", why)]), []
+        finally:
+            if own is not None:
+                os.close(own)
+        inside = [
+            _Pending(joined(at.inner, name), at.behind_link or name in folder.followed, above)
+            for name in sorted(folder.folders, reverse=True)
+        ]
+        return folder, inside
+
+    def _absolute(self, path: str) -> str:
+        return os.path.join(self.root, path) if path else self.root
+
+
+def _scan(opened: Place, inner: str, rules: Ignore, follow: Follow | None) -> Folder:
+    folder = Folder(inner)
+    prefix = inner + "/" if inner else ""
+    with os.scandir(opened) as found:
+        entries = list(found)
+    if any(entry.name == IGNORE_FILE for entry in entries):
+        rules.enter(joined(rules.target, inner), opened)
+    for entry in entries:
+        name = entry.name
+        if is_temp_name(name):
+            folder.unfinished.append(name)
+            continue
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if rules.active and rules.ignores(prefix + name, is_folder=is_folder):
+            folder.left_out = True
+            continue
+        if not is_utf8(name):
+            folder.faults.append((prefix + name, "has a name that is not valid UTF-8"))
+        elif is_folder:
+            folder.folders.append(name)
+        elif entry.is_symlink():
+            _sort_link(folder, entry, opened, prefix + name, follow)
+        else:
+            _sort_file(folder, entry, prefix + name, followed=False)
+    if entries and len(entries) == len(folder.files) + len(folder.folders) + len(folder.links):
+        plain = follow is None or not any(entry.is_symlink() for entry in entries)
+        if plain or len(folder.links) == sum(entry.is_symlink() for entry in entries):
+            with contextlib.suppress(OSError, OverflowError):
+                folder.look = look_of(entries)
+    return folder
+
+
+def _sort_link(
+    folder: Folder, entry: os.DirEntry[str], opened: Place, path: str, follow: Follow | None
+) -> None:
+    fd = opened if isinstance(opened, int) else None  # entry.path is the name alone then
+    try:
+        link = os.readlink(entry.path, dir_fd=fd)
+        is_folder = follow is not None and entry.is_dir()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # something else has its name by now
+            return
+        # as of two symlinks that point at each other
+        link, is_folder = os.readlink(entry.path, dir_fd=fd), False
+        if follow is not None and follow(path, link):
+            folder.faults.append((path, f"cannot be examined ({error.strerror})"))
+            return
+    if not is_utf8(link):
+        folder.faults.append((path, "is a symlink to a name that is not valid UTF-8"))
+    elif follow is None or not follow(path, link):
+        folder.links[entry.name] = link
+    elif is_folder:
+        folder.folders.append(entry.name)
+        folder.followed.add(entry.name)
+    else:
+        _sort_file(folder, entry, path, followed=True)
+
+
+def _sort_file(folder: Folder, entry: os.DirEntry[str], path: str, *, followed: bool) -> None:
+    try:
+        found = entry.stat(follow_symlinks=followed)
+    except FileNotFoundError:
+        if followed:
+            folder.faults.append((path, "is a symlink to nothing"))
+        return
+    except OSError as error:
+        folder.faults.append((path, f"cannot be examined ({error.strerror})"))
+        return
+    if stat.S_ISREG(found.st_mode):
+        folder.files[entry.name] = stat_of(found)
+    elif stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode):
+        folder.faults.append((path, "was replaced while it was looked at"))
+    else:
+        folder.faults.append((path, f"is {kind_name(found.st_mode)}, not a file"))
+
+
+def refuse_faults(faults: list[tuple[str, str]], target: str) -> None:
+    """Raise an InputError that names what a walk found but cannot version."""
+    if not faults:
+        return
+    named = "\n".join(
+        f"  {printable(joined(target, path))} {why}" for path, why in sorted(faults)[:10]
+    )
+    more = f"\n  … and {len(faults) - 10:,} more" if len(faults) > 10 else ""
+    raise InputError(
+        f"cannot add {printable(target)}; nothing was changed:\n{named}{more}",
+        hint=f"mend or move them, or list them in {IGNORE_FILE}",
+    )
