@@ -18,7 +18,6 @@ from dvtool.errors import BusyError, CorruptError, MissingError
 from dvtool.format.digest import EMPTY, Digest, digest_of, hasher
 from dvtool.format.manifest import Entries, ShardRef, ShardText, decode_shard
 from dvtool.system.atomic import (
-    flush_to_disk,
     is_temp_name,
     make_folders,
     share,
@@ -36,8 +35,10 @@ if TYPE_CHECKING:
 
     from dvtool.format import locations as shard_format
     from dvtool.format import pack as pack_format
+    from dvtool.format import packing
     from dvtool.format.locations import RemotePack
     from dvtool.format.pack import PackInfo, Placement, Recipe
+    from dvtool.format.packing import FinishedPack
     from dvtool.store import database as databases
     from dvtool.store.database import Database
 
@@ -46,6 +47,7 @@ else:
     futures_of = later("concurrent.futures")
     filelock = later("filelock")
     pack_format = later("dvtool.format.pack")
+    packing = later("dvtool.format.packing")
     shard_format = later("dvtool.format.locations")
     databases = later("dvtool.store.database")
 
@@ -286,7 +288,7 @@ class LocalStore:
             kept |= self._kept_of(packs, digest, places[digest], gone)
             recipes |= {one.digest: one for one in self._recipes_kept(index.recipes, gone)}
         written_s = max((os.path.getmtime(self.pack_path(digest)) for digest in olds), default=0)
-        fresh = self._rewritten(kept, list(recipes.values()))
+        fresh = self._rewritten(list(kept), recipes.values())
         for temp, _ in fresh:
             os.utime(temp, (written_s, written_s))  # what it holds did not become any younger
         self.adopt(fresh)
@@ -329,31 +331,15 @@ class LocalStore:
         held = self.db.held_chunks(chunk for recipe in every for chunk in recipe.chunks)
         return [recipe for recipe in every if (held - set(gone)).issuperset(recipe.chunks)]
 
-    def _rewritten(
-        self, chunks: Iterable[Digest], recipes: Sequence[Recipe]
-    ) -> list[tuple[str, PackInfo]]:
+    def _rewritten(self, chunks: Sequence[Digest], recipes: Iterable[Recipe]) -> list[FinishedPack]:
         """Write chunks and recipes into new packs under temporary paths, flushed.
 
         On an error none is left behind.
         """
-        fresh: list[tuple[str, PackInfo]] = []
-        left, notes = deque(chunks), deque(recipes)
-        with self.reader() as reader, _removing_on_error() as made:
-            reader.prepare_chunks(left)
-            while left or notes:
-                temp = self.temp_path()
-                made.append(temp)
-                with open(temp, "xb") as file:
-                    writer = pack_format.PackWriter(file)
-                    while left and writer.fits(len(data := reader.chunk(left[0]))):
-                        writer.add(left.popleft(), bytes(data))
-                    while not left and notes and writer.fits_recipe(notes[0]):
-                        writer.add_recipe(notes.popleft())
-                    info = writer.finish()
-                    file.flush()
-                    flush_to_disk(file.fileno())
-                fresh.append((temp, info))
-        return fresh
+        with self.reader() as reader:
+            reader.prepare_chunks(chunks)
+            data = ((digest, bytes(reader.chunk(digest))) for digest in chunks)
+            return list(packing.write_packs(self.temp_path, data, recipes))
 
     def _doomed_path(self, digest: Digest) -> str:
         return os.path.join(self.path, DOOMED, digest.hex())

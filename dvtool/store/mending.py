@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from dvtool.errors import CorruptError
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
-from dvtool.format.pack import PackInfo, PackWriter, Recipe, read_index
+from dvtool.format.pack import PackInfo, Recipe, read_index
+from dvtool.format.packing import FinishedPack, write_packs
 from dvtool.store.database import Database
 from dvtool.store.local import ASIDE, LOST, LocalStore
 from dvtool.store.packcheck import PackCheck, read_chunks
@@ -79,7 +80,7 @@ def keep_good_chunks(
     elif aside is not None:
         good = [place for place in check.places if place.digest not in check.bad]
         recipes = check.index.recipes if check.index is not None else []
-        fresh = list(write_packs(store, read_chunks(aside, good), recipes))
+        fresh = list(packs_of(store, read_chunks(aside, good), recipes))
     recipes = [recipe for _, info in fresh for recipe in info.index.recipes]
     for _, info in fresh:
         info.index.recipes = []
@@ -108,34 +109,11 @@ def _copied(store: LocalStore, path: str, check: PackCheck) -> tuple[str, PackIn
     return temp, PackInfo(check.found, check.size, check.index)
 
 
-def write_packs(
+def packs_of(
     store: LocalStore, chunks: Iterable[tuple[Digest, bytes]], recipes: Iterable[Recipe] = ()
-) -> Iterator[tuple[str, PackInfo]]:
-    """Yield new packs of chunks, then recipes, under temporary paths, flushed. None if nothing.
-
-    If making one fails, those before are removed too, unless they were moved.
-    """
-    left = _once(chunks)
-    notes = list(recipes)
-    item = next(left, None)
-    made: list[str] = []
-    try:
-        while item is not None or notes:
-            made.append(store.temp_path())
-            with unfinished(made[-1]) as file:
-                writer = PackWriter(file)
-                while item is not None and writer.fits(len(item[1])):
-                    writer.add(*item)
-                    item = next(left, None)
-                while item is None and notes and writer.fits_recipe(notes[-1]):
-                    writer.add_recipe(notes.pop())
-                info = writer.finish()
-            yield made[-1], info
-    except BaseException:
-        for temp in made:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temp)
-        raise
+) -> Iterator[FinishedPack]:
+    """Yield new packs of chunks, each chunk once, then recipes: see `write_packs`."""
+    return write_packs(store.temp_path, _once(chunks), reversed(list(recipes)))
 
 
 def _once(chunks: Iterable[tuple[Digest, bytes]]) -> Iterator[tuple[Digest, bytes]]:
@@ -253,7 +231,7 @@ def take_from_aside(store: LocalStore) -> None:
         with contextlib.suppress(CorruptError), open(path, "rb") as file:
             index = read_index(file, size=os.path.getsize(path), where=path)
             places = [place for place in index.placements() if place.digest in lost]
-            fresh = list(write_packs(store, read_chunks(path, places)))
+            fresh = list(packs_of(store, read_chunks(path, places)))
             if fresh:
                 store.adopt(fresh)
             store.add_tried(index.recipes)

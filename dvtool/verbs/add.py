@@ -26,9 +26,10 @@ from dvtool.format.manifest import (
     path_faults,
     update,
 )
+from dvtool.format.packing import discard_packs
 from dvtool.format.paths import folder_of, folders_above
 from dvtool.format.spelling import distinct_folded, folded
-from dvtool.jobs.ingest import Batch, BatchResult, Source, batches, discard, ingest
+from dvtool.jobs.ingest import Batch, BatchResult, Source, batches, ingest
 from dvtool.project.parts import Project, refuse_place, workspace_path
 from dvtool.system import workers
 from dvtool.system.lazy import later
@@ -397,7 +398,7 @@ def _run(
                 future.cancel()
             for future, _ in underway:
                 if not future.cancelled() and future.exception() is None:
-                    discard(future.result().packs)
+                    discard_packs(future.result().packs)
             raise
 
 
