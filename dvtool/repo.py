@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from dvtool.verbs import status as status_ops
     from dvtool.verbs.checkout import plan as checkout_ops
     from dvtool.verbs.fetch import download as fetch_ops
+    from dvtool.verbs.fetch import plan as fetch_plan
+    from dvtool.verbs.fetch import request as fetch_request
     from dvtool.verbs.fsck import meaning as checking
     from dvtool.verbs.fsck import repair_store as repairing
     from dvtool.verbs.fsck.findings import Report, Sample
@@ -89,6 +91,8 @@ else:
     drop_ops = later("dvtool.verbs.drop")
     edit_ops = later("dvtool.verbs.edit")
     fetch_ops = later("dvtool.verbs.fetch.download")
+    fetch_plan = later("dvtool.verbs.fetch.plan")
+    fetch_request = later("dvtool.verbs.fetch.request")
     gc_ops = later("dvtool.verbs.gc.local")
     remotegc_ops = later("dvtool.verbs.gc.remote")
     knowledge = later("dvtool.remotes.known")
@@ -101,7 +105,7 @@ class Restored(msgspec.Struct, frozen=True):
 
     targets: tuple[checkout_ops.CheckedOut, ...]
     saved: tuple[Saved, ...] = ()
-    fetched: fetch_ops.Fetched | None = None
+    fetched: fetch_request.Fetched | None = None
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -389,7 +393,7 @@ class Repo:
         remote: str | None = None,
         revs: Sequence[str] = (),
         paths: Sequence[str] = (),
-    ) -> fetch_ops.Fetched:
+    ) -> fetch_request.Fetched:
         """Bring content into the local store: of the manifests in the worktree, or of commits.
 
         What the default remote lacks is taken from the others; a named one is asked alone.
@@ -403,13 +407,15 @@ class Repo:
         remote: str | None = None,
         revs: Sequence[str] = (),
         paths: Sequence[str] = (),
-    ) -> tuple[fetch_ops.Fetched, Estimate]:
+    ) -> tuple[fetch_request.Fetched, Estimate]:
         """Say what `fetch` would bring, and what that takes; only lists of files are fetched."""
         wanted = self._to_fetch(revs, paths)
-        return fetch_ops.estimate(self.project, self.settings.open_remote(remote), wanted)
+        return fetch_plan.plan_fetch(self.project, self.settings.open_remote(remote), wanted)
 
-    def _to_fetch(self, revs: Sequence[str], paths: Sequence[str]) -> list[fetch_ops.Wanted]:
-        wanted: list[fetch_ops.Wanted] = []
+    def _to_fetch(
+        self, revs: Sequence[str], paths: Sequence[str]
+    ) -> list[fetch_request.FetchRequest]:
+        wanted: list[fetch_request.FetchRequest] = []
         for manifests in self._manifests_of(revs):
             selections = self.paths.selections(sorted(manifests), paths)
             wanted.extend(self._wanted(manifests[s.target], s) for s in selections)
@@ -417,9 +423,9 @@ class Repo:
 
     def _wanted(
         self, manifest: Manifest, selection: Selection, only: frozenset[bytes] | None = None
-    ) -> fetch_ops.Wanted:
+    ) -> fetch_request.FetchRequest:
         past = partial(publishing.versions_behind, self.project, selection.target)
-        return fetch_ops.Wanted(manifest, selection, only, past)
+        return fetch_request.FetchRequest(manifest, selection, only, past)
 
     def _manifests_of(self, revs: Sequence[str]) -> Iterator[dict[str, Manifest]]:
         if not revs:
@@ -446,12 +452,12 @@ class Repo:
         rev: str | None = None,
         paths: Sequence[str] = (),
         force: bool = False,
-    ) -> tuple[fetch_ops.Fetched, Estimate]:
+    ) -> tuple[fetch_request.Fetched, Estimate]:
         """Say what `pull` would download, and what that takes; the workspace stays as it is."""
         with self._shards_from(remote):
             _, wanted, plans = self._to_restore(rev, paths, force=force)
             short = list(self._short(plans, wanted))
-            return fetch_ops.estimate(self.project, self.settings.open_remote(remote), short)
+            return fetch_plan.plan_fetch(self.project, self.settings.open_remote(remote), short)
 
     def _to_restore(
         self, rev: str | None, paths: Sequence[str], *, force: bool
@@ -528,7 +534,7 @@ class Repo:
         *,
         remote: str | None,
         fetch: bool,
-    ) -> fetch_ops.Fetched | None:
+    ) -> fetch_request.Fetched | None:
         """Get what the plans need and the store lacks."""
         short = list(self._short(plans, wanted))
         if not short:
@@ -545,7 +551,7 @@ class Repo:
 
     def _short(
         self, plans: Sequence[checkout_ops.Plan], wanted: Sequence[Part]
-    ) -> Iterator[fetch_ops.Wanted]:
+    ) -> Iterator[fetch_request.FetchRequest]:
         """Yield what to fetch for plans that the store lacks content for."""
         for plan, one in zip(plans, wanted, strict=True):
             if checkout_ops.lacks_content(self.project, plan):

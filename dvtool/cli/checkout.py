@@ -15,7 +15,7 @@ from dvtool.errors import printable
 if TYPE_CHECKING:
     from dvtool.project.preserve import Saved
     from dvtool.repo import Repo, Restored
-    from dvtool.verbs.fetch.download import Fetched
+    from dvtool.verbs.fetch.request import Fetched
 
 SAVED_SHOWN_MAX = 10
 JSON_KEYS = (

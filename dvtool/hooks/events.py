@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from dvtool.verbs import status as status_ops
     from dvtool.verbs.checkout import plan as checkout_ops
     from dvtool.verbs.fetch import download as fetch_ops
+    from dvtool.verbs.fetch import request as fetch_request
 else:
     checkout_ops = later("dvtool.verbs.checkout.plan")
     driver_ops = later("dvtool.hooks.drivers")
     fetch_ops = later("dvtool.verbs.fetch.download")
+    fetch_request = later("dvtool.verbs.fetch.request")
     status_ops = later("dvtool.verbs.status")
 
 
@@ -51,7 +53,7 @@ class Synced(msgspec.Struct):
     """Files in changed lists that are not here: some of them changed, which is not known yet."""
     failed: list[tuple[str, str]] = msgspec.field(default_factory=list)
     """Targets that were left as they are, and why; without a name, why nothing was fetched."""
-    fetched: fetch_ops.Fetched | None = None
+    fetched: fetch_request.Fetched | None = None
 
     @property
     def written(self) -> int:
@@ -229,13 +231,15 @@ class Automation:
         self, plans: Sequence[tuple[_Step, checkout_ops.Following]], result: Synced
     ) -> list[tuple[_Step, checkout_ops.Following]]:
         """Get what the plans miss, except of targets that nobody asked for, and plan anew."""
-        short: list[fetch_ops.Wanted] = []
+        short: list[fetch_request.FetchRequest] = []
         for step, plan in plans:
             needed = frozenset(
                 entry.digest for path, entry in plan.missing.items() if path not in plan.absent
             )
             if needed and step.wanted is not None:
-                short.append(fetch_ops.Wanted(step.wanted, Selection(step.target), needed))
+                short.append(
+                    fetch_request.FetchRequest(step.wanted, Selection(step.target), needed)
+                )
         if not short:
             return list(plans)
         try:

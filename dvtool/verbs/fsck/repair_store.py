@@ -28,6 +28,7 @@ from dvtool.store.local import SHARDS, LocalStore
 from dvtool.store.packcheck import check_pack
 from dvtool.system.atomic import flush_to_disk
 from dvtool.verbs.fetch import download as fetch_ops
+from dvtool.verbs.fetch.request import FetchRequest
 from dvtool.verbs.fsck import repair_remote as mend_ops
 from dvtool.verbs.fsck import store as store_ops
 from dvtool.verbs.fsck.findings import LOCAL, WORKSPACE, Damage, Report
@@ -154,7 +155,7 @@ class _Copies:
         with self.noting():
             fetch_ops.fetch(self.project, [remote], list(self._wanted(wanted)))
 
-    def _wanted(self, contents: Collection[Digest]) -> Iterator[fetch_ops.Wanted]:
+    def _wanted(self, contents: Collection[Digest]) -> Iterator[FetchRequest]:
         """Yield manifests that name the contents, of each content one that git has newest.
 
         That one need not be pushed: the others that name the same content follow as its past.
@@ -164,7 +165,7 @@ class _Copies:
             names = frozenset(named & left)
             if names:
                 left -= names
-                yield fetch_ops.Wanted(
+                yield FetchRequest(
                     version.manifest,
                     Selection(version.target),
                     only=names,

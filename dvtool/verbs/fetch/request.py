@@ -1,0 +1,47 @@
+"""What a fetch is asked for, and what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from dvtool.format.digest import Digest
+from dvtool.format.manifest import Entries, Manifest
+from dvtool.format.selection import Selection
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """What to fetch: a manifest, as far as selected, and of that only some contents if given.
+
+    `past` gives earlier versions of the manifest, newest first. What was changed here and not
+    pushed is not on the remote; the versions that are say where its unchanged content lies.
+    """
+
+    manifest: Manifest
+    selection: Selection
+    only: frozenset[Digest] | None = None
+    past: Callable[[], Iterator[Manifest]] | None = None
+
+    def contents(self, entries: Entries) -> Iterator[tuple[Digest, int]]:
+        """Yield digest and size of the requested contents among some entries of the manifest."""
+        only = self.only
+        for entry in entries.values():
+            if entry.size > 0 and (only is None or entry.digest in only):
+                yield entry.digest, entry.size
+
+
+@dataclass(slots=True)
+class Fetched:
+    """What a fetch did: `files` and `bytes` now here that were not before.
+
+    `found` files were wanted too and here already, as by an earlier fetch that was interrupted.
+    `warnings` say what a remote lacked that another one had.
+    """
+
+    remote: str
+    files: int = 0
+    bytes: int = 0
+    transferred: int = 0
+    found: int = 0
+    warnings: tuple[str, ...] = ()
