@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.known import Known
     from dvtool.remotes.remote import RemoteStore
+    from dvtool.store import freeing
     from dvtool.verbs import add as add_ops
     from dvtool.verbs import copy as copy_ops
     from dvtool.verbs import diff as diff_ops
@@ -91,6 +92,7 @@ else:
     drop_ops = later("dvtool.verbs.drop")
     edit_ops = later("dvtool.verbs.edit")
     fetch_ops = later("dvtool.verbs.fetch.download")
+    freeing = later("dvtool.store.freeing")
     fetch_plan = later("dvtool.verbs.fetch.plan")
     fetch_request = later("dvtool.verbs.fetch.request")
     gc_ops = later("dvtool.verbs.gc.local")
@@ -312,7 +314,7 @@ class Repo:
             needed = self._needed_besides(wanted, known)
             chunks = drop_ops.droppable(project, store, known, plans, needed)
             targets = tuple(drop_ops.clear(project, one) for one in plans)
-            return drop_ops.Dropped(store.url, targets, project.store.drop_chunks(chunks))
+            return drop_ops.Dropped(store.url, targets, freeing.drop_chunks(project.store, chunks))
 
     def _needed_besides(self, dropped: Sequence[drop_ops.Wanted], known: Known) -> set[bytes]:
         """Return the contents that the rest of the worktree, or commits not pushed, name."""

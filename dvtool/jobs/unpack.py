@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from dvtool.errors import DvError
 from dvtool.format.digest import Digest
-from dvtool.store.local import ContentReader
+from dvtool.store.reader import ContentReader
 from dvtool.system import workers
 from dvtool.workspace.files import NewFile, Workspace
 from dvtool.workspace.opener import Stamp

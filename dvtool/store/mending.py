@@ -18,6 +18,7 @@ from dvtool.format.pack import PackInfo, Recipe, read_index
 from dvtool.format.packing import FinishedPack, write_packs
 from dvtool.store.database import Database
 from dvtool.store.local import ASIDE, LOST, LocalStore
+from dvtool.store.lock import drop_lock
 from dvtool.store.packcheck import PackCheck, read_chunks
 from dvtool.system.atomic import (
     flush_to_disk,
@@ -144,7 +145,7 @@ def rebuild(store: LocalStore, *, usable: bool) -> str | None:
     Whether that one is `usable`: then others may go on using it meanwhile, and what it knows of
     remotes stays. Otherwise nobody should: hold the locks of all worktrees.
     """
-    with store.drop_lock():
+    with drop_lock(store.path):
         if not os.path.exists(store.database_path):
             open_index(store)
             return None

@@ -31,6 +31,7 @@ from dvtool.format.paths import folder_of, folders_above
 from dvtool.format.spelling import distinct_folded, folded
 from dvtool.jobs.ingest import Batch, BatchResult, Source, batches, ingest
 from dvtool.project.parts import Project, refuse_place, workspace_path
+from dvtool.store.freeing import sweep_temp
 from dvtool.system import workers
 from dvtool.system.lazy import later
 from dvtool.workspace.agreement import (
@@ -337,7 +338,7 @@ def _store_files(project: Project, scan: Scan, *, dereference: bool, jobs: int |
     if not fresh.paths:
         return fresh
     fresh.paths.sort()
-    project.store.sweep_temp()
+    sweep_temp(project.store)
     total = sum(scan.files[path].st_size for path in fresh.paths)
     project.progress.start("adding", total_bytes=total)
     every = batches(

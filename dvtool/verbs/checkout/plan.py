@@ -23,7 +23,7 @@ from dvtool.format.spelling import collisions, too_long
 from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_new
 from dvtool.project.parts import Project, workspace_path
 from dvtool.project.preserve import Saved, save_files
-from dvtool.store.local import ContentReader
+from dvtool.store.reader import ContentReader
 from dvtool.workspace.agreement import Agreement, agreeing, entries_by_folder, remember
 from dvtool.workspace.files import is_executable
 from dvtool.workspace.folder_state import Stat

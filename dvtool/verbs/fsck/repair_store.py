@@ -24,6 +24,7 @@ from dvtool.project.parts import Project, workspace_path
 from dvtool.project.settings import Settings
 from dvtool.remotes.remote import RemoteStore, pack_key
 from dvtool.store import mending
+from dvtool.store.freeing import drop_chunks
 from dvtool.store.local import SHARDS, LocalStore
 from dvtool.store.packcheck import check_pack
 from dvtool.system.atomic import flush_to_disk
@@ -286,7 +287,7 @@ class _StoreRepair:
 
     def _finish_leftovers(self) -> None:
         """Finish interrupted drops, then list the packs and files that commands did not list."""
-        self.store.drop_chunks(())
+        drop_chunks(self.store, ())
         indexed = {pack.digest for pack in self.store.db.packs().values()}
         stray = {
             digest: size
