@@ -39,6 +39,12 @@ def parse_hex(text: str) -> Digest:
     return bytes.fromhex(text)
 
 
+def split_digests(joined: bytes) -> tuple[Digest, ...]:
+    """Take digests that were joined end to end apart again."""
+    step = DIGEST_SIZE_BYTES
+    return tuple(joined[at : at + step] for at in range(0, len(joined), step))
+
+
 class HashingSink:
     """Writes to a file and hashes what it wrote."""
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from dvtool.errors import CorruptError
-from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
+from dvtool.format.digest import Digest, split_digests
 from dvtool.format.pack import PackInfo, Recipe, read_index
 from dvtool.format.packing import FinishedPack, write_packs
 from dvtool.store.database import Database
@@ -248,10 +248,9 @@ def forget_found(store: LocalStore) -> None:
 
 def _notes(store: LocalStore) -> Iterator[tuple[str, set[Digest]]]:
     folder = os.path.join(store.path, ASIDE)
-    step = DIGEST_SIZE_BYTES
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         if name.endswith(LOST):
             path = os.path.join(folder, name)
             with open(path, "rb") as file:
                 data = file.read()
-            yield path, {data[at : at + step] for at in range(0, len(data), step)}
+            yield path, set(split_digests(data))

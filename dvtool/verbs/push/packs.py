@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from dvtool.format import pack
-from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
+from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, split_digests
 from dvtool.format.locations import RemotePack
 from dvtool.format.pack import PackIndex, Placement, Recipe, read_index
 from dvtool.format.packing import RollingPacks
-from dvtool.store.database import split
 from dvtool.store.local import LocalStore
 
 WHOLE_PACK_MIN_BYTES = 8 << 20
@@ -41,12 +40,12 @@ class Contents:
 
     def of(self, shard: Digest) -> tuple[Digest, ...]:
         """Return the contents of a shard."""
-        return split(self.digests[shard])
+        return split_digests(self.digests[shard])
 
     def chunks(self, content: Digest) -> tuple[Digest, ...]:
         """Return the chunks of a content."""
         found = self.several.get(content)
-        return (content,) if found is None else split(found[1])
+        return (content,) if found is None else split_digests(found[1])
 
     def runs(self) -> Iterator[list[Digest]]:
         """Yield the shards by runs of so many contents as one holds in memory at a time."""
@@ -82,7 +81,7 @@ class Contents:
         return [
             Recipe(digest, size, parts)
             for digest, (size, joined) in self.several.items()
-            if not fresh.isdisjoint(parts := split(joined))
+            if not fresh.isdisjoint(parts := split_digests(joined))
         ]
 
 

@@ -360,7 +360,7 @@ def test_an_index_in_use_is_not_called_damaged(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hint for a damaged one is to move it away."""
-    monkeypatch.setattr("dvtool.store.database.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("dvtool.store.schema.BUSY_TIMEOUT_S", 0.05)
     os.makedirs(store.path)
     other = sqlite3.connect(store.database_path)
     other.execute("BEGIN EXCLUSIVE")
