@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from dvtool.remotes.examine import Examination
     from dvtool.remotes.known import Known
     from dvtool.remotes.remote import RemoteStore
+    from dvtool.store import freeing
     from dvtool.verbs import add, clone, copy, describe, diff, doctor, edit, log, read
     from dvtool.verbs import drop as drop_ops
     from dvtool.verbs.add import Added
@@ -54,8 +55,9 @@ if TYPE_CHECKING:
     from dvtool.verbs.diff import TargetDiff
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.edit import Removed, Renamed
-    from dvtool.verbs.fetch import download, requests
-    from dvtool.verbs.fetch.download import Fetched
+    from dvtool.verbs.fetch import download, request
+    from dvtool.verbs.fetch import plan as fetch_plan
+    from dvtool.verbs.fetch.request import Fetched
     from dvtool.verbs.fsck import meaning as checking
     from dvtool.verbs.fsck import repair_store as repairing
     from dvtool.verbs.fsck.findings import Report, Sample
@@ -85,7 +87,7 @@ else:
     log = later("dvtool.verbs.log")
     preserve = later("dvtool.project.preserve")
     read = later("dvtool.verbs.read")
-    requests = later("dvtool.verbs.fetch.requests")
+    request = later("dvtool.verbs.fetch.request")
     restore = later("dvtool.verbs.checkout.restore")
     settle = later("dvtool.verbs.resolve.settle")
     checking = later("dvtool.verbs.fsck.meaning")
@@ -94,6 +96,8 @@ else:
     repairing = later("dvtool.verbs.fsck.repair_store")
     engines = later("dvtool.jobs.engine")
     drop_ops = later("dvtool.verbs.drop")
+    freeing = later("dvtool.store.freeing")
+    fetch_plan = later("dvtool.verbs.fetch.plan")
     gc_ops = later("dvtool.verbs.gc.local")
     remotegc_ops = later("dvtool.verbs.gc.remote")
     knowledge = later("dvtool.remotes.known")
@@ -320,7 +324,7 @@ class Repo:
             needed = self._needed_besides(wanted, known)
             chunks = drop_ops.droppable(project, store, known, plans, needed)
             targets = tuple(drop_ops.clear(project, one) for one in plans)
-            return drop_ops.Dropped(store.url, targets, project.store.drop_chunks(chunks))
+            return drop_ops.Dropped(store.url, targets, freeing.drop_chunks(project.store, chunks))
 
     def _needed_besides(self, dropped: Sequence[drop_ops.Wanted], known: Known) -> set[bytes]:
         """Return the contents that the rest of the worktree, or commits not pushed, name."""
@@ -406,15 +410,15 @@ class Repo:
 
         What the default remote lacks is taken from the others; a named one is asked alone.
         """
-        wanted = requests.fetch_requests(self._project, self._arguments, revs, paths)
+        wanted = request.fetch_requests(self._project, self._arguments, revs, paths)
         return download.fetch(self._project, self.config.open_remotes(remote), wanted)
 
     def plan_fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
     ) -> tuple[Fetched, Estimate]:
         """Say what `fetch` would bring, and what that takes; only lists of files are fetched."""
-        wanted = requests.fetch_requests(self._project, self._arguments, revs, paths)
-        return download.estimate(self._project, self.config.open_remote(remote), wanted)
+        wanted = request.fetch_requests(self._project, self._arguments, revs, paths)
+        return fetch_plan.plan_fetch(self._project, self.config.open_remote(remote), wanted)
 
     def pull(
         self,

@@ -39,7 +39,8 @@ ROOMS = (
     ),
     Room(
         "format",
-        "The bytes of format 1, and what paths and globs mean in them. No disk, no git.",
+        "The bytes of format 1, and what paths and globs mean in them. No git, and no disk but for "
+        "the files that `packing` fills.",
         BASE,
     ),
     Room("git", "One git repository, asked and changed by the git program.", STORED),

@@ -71,19 +71,17 @@ BREAKS = (
     Break(
         "a pack goes before what stays of it is in another",
         1,
-        "dvtool/store/local.py",
-        "        self.adopt(fresh)\n"
-        "        infos = [info for _, info in fresh]\n"
-        "        self._remove_packs(\n"
-        "            {d: p for d, p in places.items() "
-        "if d not in {i.digest for i in infos}}, infos\n"
-        "        )\n",
-        "        infos = [info for _, info in fresh]\n"
-        "        self._remove_packs(\n"
-        "            {d: p for d, p in places.items() "
-        "if d not in {i.digest for i in infos}}, infos\n"
-        "        )\n"
-        "        self.adopt(fresh)\n",
+        "dvtool/store/freeing.py",
+        "    store.adopt(fresh)\n"
+        "    infos = [info for _, info in fresh]\n"
+        "    names = {info.digest for info in infos}\n"
+        "    _remove_packs("
+        "store, {d: old for d, old in places.items() if d not in names}, infos)\n",
+        "    infos = [info for _, info in fresh]\n"
+        "    names = {info.digest for info in infos}\n"
+        "    _remove_packs("
+        "store, {d: old for d, old in places.items() if d not in names}, infos)\n"
+        "    store.adopt(fresh)\n",
         ("tests/crash/test_order.py::test_what_is_referred_to_comes_first"
          "[what stays of a pack before the pack goes]",),
     ),
@@ -267,7 +265,7 @@ BREAKS = (
     Break(
         "a file of several chunks is read unchecked",
         2,
-        "dvtool/store/local.py",
+        "dvtool/store/reader.py",
         "        if whole.digest() != digest:\n            self._name_damage(digest)\n",
         "        whole.digest()\n",
         ("tests/unit/store/test_local.py",),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dvtool.project.preserve import Saved
     from dvtool.repo import Repo
     from dvtool.verbs.checkout.restore import Restored
-    from dvtool.verbs.fetch.download import Fetched
+    from dvtool.verbs.fetch.request import Fetched
 
 SAVED_SHOWN_MAX = 10
 JSON_KEYS = (

@@ -14,7 +14,7 @@ from dvtool.cli.plans import JSON_KEYS, files_sentence, plan_json, plan_option, 
 
 if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate
-    from dvtool.verbs.fetch.download import Fetched
+    from dvtool.verbs.fetch.request import Fetched
 
 
 @command(

@@ -6,7 +6,7 @@ collision. XXH3-64 *guards* stored bytes against accidents and spreads paths eve
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import xxhash
 from blake3 import blake3
@@ -37,3 +37,26 @@ def parse_hex(text: str) -> Digest:
     if len(text) != HEX_LENGTH or text != text.lower() or not text.isalnum():
         raise ValueError(f"not a BLAKE3-256 in lower-case hex: {text[:80]!r}")
     return bytes.fromhex(text)
+
+
+def split_digests(joined: bytes) -> tuple[Digest, ...]:
+    """Take digests that were joined end to end apart again."""
+    step = DIGEST_SIZE_BYTES
+    return tuple(joined[at : at + step] for at in range(0, len(joined), step))
+
+
+class HashingSink:
+    """Writes to a file and hashes what it wrote."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hasher()
+
+    def write(self, data: bytes, /) -> int:
+        """Write bytes; return how many."""
+        self._hash.update(data)
+        return self._file.write(data)
+
+    def digest(self) -> Digest:
+        """Return the hash of all bytes so far."""
+        return self._hash.digest()

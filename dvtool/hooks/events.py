@@ -22,11 +22,12 @@ from dvtool.system.lazy import later
 if TYPE_CHECKING:
     from dvtool.verbs.checkout import plan as checkout_plan
     from dvtool.verbs.checkout.plan import CheckedOut
-    from dvtool.verbs.fetch import download
-    from dvtool.verbs.fetch.download import Fetched
+    from dvtool.verbs.fetch import download, request
+    from dvtool.verbs.fetch.request import Fetched
 else:
     checkout_plan = later("dvtool.verbs.checkout.plan")
     download = later("dvtool.verbs.fetch.download")
+    request = later("dvtool.verbs.fetch.request")
 
 _BLOB_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -173,13 +174,13 @@ class _Sync:
         self, plans: Sequence[tuple[_Step, checkout_plan.Following]]
     ) -> list[tuple[_Step, checkout_plan.Following]]:
         """Get what the plans miss, except of targets that nobody asked for, and plan anew."""
-        short: list[download.Wanted] = []
+        short: list[request.FetchRequest] = []
         for step, plan in plans:
             needed = frozenset(
                 entry.digest for path, entry in plan.missing.items() if path not in plan.absent
             )
             if needed and step.wanted is not None:
-                short.append(download.Wanted(step.wanted, Selection(step.target), needed))
+                short.append(request.FetchRequest(step.wanted, Selection(step.target), needed))
         if not short:
             return list(plans)
         try:

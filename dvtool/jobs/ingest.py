@@ -14,24 +14,17 @@ import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import zstandard
 
 from dvtool.errors import DvError, InputError, printable
 from dvtool.format.chunker import FILE_SIZE_MAX_BYTES, MIB, SINGLE_CHUNK_SIZE_MAX_BYTES, cut
 from dvtool.format.digest import DIGEST_SIZE_BYTES, EMPTY, Digest, digest_of, hasher
-from dvtool.format.pack import (
-    GROUPED_SIZE_MAX_BYTES,
-    ZSTD_LEVEL,
-    PackInfo,
-    PackWriter,
-    Recipe,
-    pack_frame,
-)
+from dvtool.format.pack import GROUPED_SIZE_MAX_BYTES, ZSTD_LEVEL, PackInfo, Recipe, pack_frame
+from dvtool.format.packing import RollingPacks, discard_packs
 from dvtool.store.database import Database
 from dvtool.store.local import LocalStore
-from dvtool.system.atomic import flush_to_disk
 from dvtool.system.lazy import later
 from dvtool.system.stat import Stat
 from dvtool.workspace.opener import READ_FLAGS, Opener, reason
@@ -48,7 +41,6 @@ BATCH_FILES_MAX = 50_000
 BATCHES_AIM = 8
 HASHED_AT_ONCE_BYTES = 1 << 20
 PENDING_SIZE_MAX_BYTES = 8 * MIB
-WRITE_BUFFER_BYTES = 1 * MIB
 LARGE_SIZE_MIN_BYTES = 32 * MIB
 """A file of this size is worth several threads."""
 
@@ -187,13 +179,6 @@ def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> Ing
     return result
 
 
-def discard(packs: Iterable[tuple[str, PackInfo]]) -> None:
-    """Remove packs that will not be adopted."""
-    for temp, _ in packs:
-        if os.path.exists(temp):
-            os.unlink(temp)
-
-
 def _ingest_file(
     batch: IngestBatch, source: FileSource, opener: Opener, writer: _Packs, done: ReadFiles
 ) -> None:
@@ -305,7 +290,7 @@ class _Hashing:
 
 
 class _Packs:
-    """Writes the chunks that the store lacks into packs, the full ones rolled over.
+    """Writes the chunks that the store lacks into packs.
 
     With several `threads`, chunks are compressed in those, and written while more are read; what
     is written, and in which order, stays the same.
@@ -314,20 +299,17 @@ class _Packs:
     def __init__(
         self, store: LocalStore, tell: Callable[[int], None] | None, *, threads: int = 1
     ) -> None:
-        self._store = store
         self._tell = tell
         self._db: Database = store.db
+        self._packs = RollingPacks(store.temp_path, durable=True)
         self._done: list[tuple[str, PackInfo]] = []
         self._taken: set[Digest] = set()
         self._fresh: set[Digest] = set()
-        """Of these: what the store had not."""
+        """The taken chunks that the store had not."""
         self._pending: dict[Digest, bytes] = {}
         self._pending_size = 0
         self._recipes: list[Recipe] = []
         self._recipes_taken: set[Digest] = set()
-        self._file: BinaryIO | None = None
-        self._temp = ""
-        self._writer: PackWriter | None = None
         self._framing = futures_of.ThreadPoolExecutor(threads) if threads > 1 else None
         self._writing = futures_of.ThreadPoolExecutor(1) if threads > 1 else None
         self._hashing = futures_of.ThreadPoolExecutor(1) if threads > 1 else None
@@ -361,7 +343,7 @@ class _Packs:
         self._drain()
         self._wait()
         self._end_threads()
-        self._close_pack()
+        self._done += self._packs.finish()
         return self._done
 
     def abandon(self) -> None:
@@ -369,12 +351,8 @@ class _Packs:
         with contextlib.suppress(Exception):  # another error is being told of
             self._wait()
         self._end_threads()
-        if self._file is not None:
-            # On a full disk closing fails too: it writes out what is buffered.
-            with contextlib.suppress(OSError):
-                self._file.close()
-            os.unlink(self._temp)
-        discard(self._done)
+        self._packs.abandon()
+        discard_packs(self._done)
 
     def _drain(self) -> None:
         """Have what is pending written; that before has to be done by then."""
@@ -400,16 +378,18 @@ class _Packs:
     def _write(self, chunks: Mapping[Digest, bytes], recipes: Sequence[Recipe]) -> None:
         held = self._db.held_chunks(chunks)
         fresh = [(digest, data) for digest, data in chunks.items() if digest not in held]
-        for (digest, data), stored in zip(fresh, self._frames(fresh), strict=True):
-            self._open_for(len(data)).add(digest, data, stored)
-            self._fresh.add(digest)
+        frames = self._frames(fresh)
+        framed = ((*chunk, frame) for chunk, frame in zip(fresh, frames, strict=True))
+        self._done.extend(self._packs.fill(framed))
+        self._fresh.update(digest for digest, _ in fresh)
         known = self._db.recipes(recipe.digest for recipe in recipes)
-        for recipe in recipes:
-            # One that is known may have been in a pack that is gone, with some of its chunks.
-            if recipe.digest not in known or not self._fresh.isdisjoint(recipe.chunks):
-                if self._writer is not None and not self._writer.fits_recipe(recipe):
-                    self._close_pack()
-                self._open_for(0).add_recipe(recipe)
+        # A known recipe may have been in a pack that is gone, with some of its file's chunks.
+        needed = (
+            recipe
+            for recipe in recipes
+            if recipe.digest not in known or not self._fresh.isdisjoint(recipe.chunks)
+        )
+        self._done.extend(self._packs.fill((), needed))
 
     def _frames(self, chunks: Sequence[tuple[Digest, bytes]]) -> Iterable[bytes | None]:
         """Return the frames of chunks that have one of their own, where they are made ahead."""
@@ -423,22 +403,3 @@ class _Packs:
         if not hasattr(self._own, "compressor"):
             self._own.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
         return pack_frame(data, self._own.compressor)
-
-    def _open_for(self, size: int) -> PackWriter:
-        if self._writer is not None and not self._writer.fits(size):
-            self._close_pack()
-        if self._writer is None:
-            self._temp = self._store.temp_path()
-            self._file = open(self._temp, "xb", buffering=WRITE_BUFFER_BYTES)
-            self._writer = PackWriter(self._file)
-        return self._writer
-
-    def _close_pack(self) -> None:
-        if self._writer is None or self._file is None:
-            return
-        info = self._writer.finish()
-        self._file.flush()
-        flush_to_disk(self._file.fileno())
-        self._file.close()
-        self._done.append((self._temp, info))
-        self._file = self._writer = None

@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeAlias
 
 from dvtool.format.digest import Digest
 from dvtool.jobs.engine import Engine, engine_for
-from dvtool.store.local import ContentReader, LocalStore, Whereabouts
+from dvtool.store.local import LocalStore
+from dvtool.store.reader import ContentReader, Whereabouts
 from dvtool.system.stat import Stamp
 from dvtool.workspace.files import NewFile, Workspace
 

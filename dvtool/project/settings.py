@@ -304,11 +304,11 @@ class Settings:
         before = self._remembered(place) or backends.Features()
         news = {field: value for field, value in asdict(features).items() if value is not None}
         text = msgspec.json.encode(replace(before, **news)).decode()
-        self.project.store.db.set_remote_features(place, text)
+        self.project.store.db.remotes.set_features(place, text)
 
     def _remembered(self, place: str) -> Features | None:
         try:
-            text = self.project.store.db.remote_features(place)
+            text = self.project.store.db.remotes.features(place)
             return msgspec.json.decode(text, type=backends.Features) if text else None
         except (DvError, msgspec.MsgspecError):
             return None  # no more than a hint

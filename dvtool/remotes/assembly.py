@@ -20,6 +20,7 @@ from dvtool.errors import CorruptError, ObjectMissing
 from dvtool.format.digest import Digest, hasher
 from dvtool.format.locations import Located
 from dvtool.format.pack import unpack_frame
+from dvtool.format.ranges import RangeLimits, join
 from dvtool.remotes.pack_probe import download_check
 from dvtool.remotes.remote import FetchedShard, RemoteStore
 from dvtool.store.local import LocalStore
@@ -35,8 +36,6 @@ SEEN_MAX = 500_000
 WINDOW_MAX_BYTES = 256 << 20
 WINDOW_MAX_PACKS = 64
 """What lies on the disk at a time."""
-GAP_MAX_BYTES = 128 << 10
-RANGE_MAX_BYTES = 8 << 20
 
 Judge = Callable[[Digest, PackCheck], None]
 
@@ -319,13 +318,16 @@ class Assembly:
                 self._sizes[digest],
                 keep=lambda temp, _: os.replace(temp, kept.path),
             )
-        size = 0
+        read_bytes = 0
         with open(kept.path, "xb") as file, contextlib.suppress(ObjectMissing):
-            for offset, end in _joined(kept.frames, self._sizes[digest]):
+            # A shard may say anything: frames beyond the end of the pack are left out.
+            frames = sorted(kept.frames.items())
+            inside = ((at, size, 0) for at, size in frames if at + size <= self._sizes[digest])
+            for offset, end, _ in join(inside, RangeLimits()):
                 file.seek(offset)
                 self._remote.read_pack(digest, file, offset=offset, size=end - offset)
-                size += end - offset
-        return size
+                read_bytes += end - offset
+        return read_bytes
 
     def _advance(self, file: int) -> None:
         """Hash the chunks of a file as far as the packs at hand go."""
@@ -368,22 +370,3 @@ class Assembly:
         if not right:
             for shard in self._batch.shards[file]:
                 self.wrong.setdefault(shard, set()).add(self._batch.contents[file])
-
-
-def _joined(frames: Mapping[int, int], pack_size: int) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of the ranges to read for frames, offset -> size, of a pack.
-
-    Those that lie beyond its end are left out: a shard may say anything.
-    """
-    begin = end = -1
-    for offset, size in sorted(frames.items()):
-        if offset + size > pack_size:
-            continue
-        if begin >= 0 and (offset > end + GAP_MAX_BYTES or offset + size > begin + RANGE_MAX_BYTES):
-            yield begin, end
-            begin = -1
-        if begin < 0:
-            begin = end = offset
-        end = max(end, offset + size)
-    if begin >= 0:
-        yield begin, end

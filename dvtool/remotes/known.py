@@ -17,48 +17,49 @@ class Known:
 
     def __init__(self, db: Database, remote_id: str) -> None:
         self._db = db
-        self._number = db.remote(remote_id)
+        self._facts = db.remotes
+        self._number = db.remotes.number(remote_id)
 
     def objects(self, keys: Iterable[str]) -> list[ObjectInfo]:
         """Return what is known of objects: their size, and MD5 if the remote states it."""
-        return [ObjectInfo(*row) for row in self._db.remote_objects(self._number, keys)]
+        return [ObjectInfo(*row) for row in self._facts.objects(self._number, keys)]
 
     def add_objects(self, objects: Iterable[ObjectInfo]) -> None:
         """Remember the size and MD5 of objects that are there, whatever they are."""
         rows = [(info.key, info.size, info.md5) for info in objects]
-        self._db.add_remote_objects(self._number, rows)
+        self._facts.add_objects(self._number, rows)
 
     def shards(self, digests: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
         """Return shard -> the packs it points into."""
-        return self._db.remote_shards(self._number, digests)
+        return self._facts.shards(self._number, digests)
 
     def add_shards(self, shards: Mapping[Digest, Iterable[Digest]]) -> None:
         """Remember where shard objects point that were proven to be there."""
-        self._db.add_remote_shards(self._number, shards)
+        self._facts.add_shards(self._number, shards)
 
     def roots(self, manifests: Iterable[Digest]) -> dict[Digest, str]:
         """Return manifest -> id of the root that names it."""
-        return self._db.remote_roots(self._number, manifests)
+        return self._facts.roots(self._number, manifests)
 
     def root_names(self) -> set[str]:
         """Return the ids of the roots that were read or written here."""
-        return self._db.remote_root_names(self._number)
+        return self._facts.root_names(self._number)
 
     def add_root(self, root: str, manifests: Iterable[Digest]) -> None:
         """Remember a root that was proven to be there."""
-        self._db.add_remote_root(self._number, root, manifests)
+        self._facts.add_root(self._number, root, manifests)
 
     def named_by_root(self, root: str) -> set[Digest]:
         """Return the manifests that a root names, all of them if it was read or written here."""
-        return self._db.manifests_of_root(self._number, root)
+        return self._facts.manifests_of_root(self._number, root)
 
     def commits(self) -> list[str]:
         """Return commits that, with all before them, were pushed from here."""
-        return self._db.pushed_commits(self._number)
+        return self._facts.pushed_commits(self._number)
 
     def add_commits(self, commits: Iterable[str]) -> None:
         """Remember commits of which every manifest, and all before, was proven to be there."""
-        self._db.add_pushed_commits(self._number, commits)
+        self._facts.add_pushed_commits(self._number, commits)
 
     def located(self, chunks: Iterable[Digest]) -> dict[Digest, Located]:
         """Return chunk -> where it should be."""
@@ -67,7 +68,7 @@ class Known:
     def chunk_lists(self, files: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
         """Return file -> chunks, for files of which the remote should have every chunk."""
         wanted = list(files)
-        lists = self._db.remote_recipes(self._number, wanted)
+        lists = self._facts.recipes(self._number, wanted)
         single = self.located(digest for digest in wanted if digest not in lists)
         return lists | {digest: (digest,) for digest in single}
 
@@ -75,7 +76,7 @@ class Known:
         self, pack: RemotePack, places: Iterable[Placement], *, md5: bytes | None = None
     ) -> None:
         """Remember a pack; `places` unless the same pack is in the local store."""
-        self._db.add_remote_pack(self._number, pack, places)
+        self._facts.add_pack(self._number, pack, places)
         self.add_objects([ObjectInfo(pack_key(pack.digest), pack.size, md5)])
 
     def expect(
@@ -87,23 +88,23 @@ class Known:
         off, this tells content that the next fetch will list from content that the index lost.
         """
         keyed = [(pack, pack_key(pack.digest)) for pack in packs]
-        self._db.add_remote_layout(self._number, keyed, recipes)
+        self._facts.add_layout(self._number, keyed, recipes)
 
     def packs(self) -> dict[Digest, int]:
         """Return id -> size in bytes of the packs that should be there."""
-        return self._db.remote_packs(self._number)
+        return self._facts.packs(self._number)
 
     def pending(self) -> set[Digest]:
         """Return the packs of pushes that were interrupted before they were published."""
-        return self._db.pending_packs(self._number)
+        return self._facts.pending_packs(self._number)
 
     def set_pending(self, packs: Iterable[Digest], *, pending: bool) -> None:
         """Remember of packs whether the push that brought them is still under way."""
-        self._db.set_pending(self._number, packs, pending=pending)
+        self._facts.set_pending(self._number, packs, pending=pending)
 
     def forget_packs(self, packs: Iterable[Digest]) -> None:
         """Forget packs that are not there, with all that was believed to lie in them."""
-        self._db.forget_remote_packs(self._number, packs)
+        self._facts.forget_packs(self._number, packs)
 
     def learn(
         self,
@@ -126,12 +127,12 @@ class Known:
                 for chunk in chunks:
                     if chunk.pack in places and chunk.pack.digest not in held:
                         places[chunk.pack].add(chunk.placement)
-        known = self._db.remote_packs(self._number)
+        known = self._facts.packs(self._number)
         for pack, some in places.items():
-            self._db.add_remote_pack(self._number, pack, some)
+            self._facts.add_pack(self._number, pack, some)
             if pack.digest not in known:
                 self.add_objects([ObjectInfo(pack_key(pack.digest), pack.size)])
-        self._db.add_remote_recipes(self._number, recipes)
+        self._facts.add_recipes(self._number, recipes)
         whole = {
             digest: shard
             for digest, shard in shards.items()

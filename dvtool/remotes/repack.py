@@ -6,16 +6,18 @@ object points to it. The old packs are left alone: a gc buries them later.
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO, Self
+from typing import Self
 
 from dvtool.errors import RemoteError, listing
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.format.locations import Located, RemotePack, contents_of, encode_object
-from dvtool.format.pack import PackWriter, Placement, Recipe, chunk_in, unpack_frame
+from dvtool.format.pack import Placement, Recipe
+from dvtool.format.packing import FinishedPack, RollingPacks
+from dvtool.format.ranges import PackRange, RangeLimits, join_ranges
+from dvtool.remotes.pack_ranges import read_range
 from dvtool.remotes.remote import FetchedShard, RemoteStore, pack_key, shard_key
 from dvtool.remotes.survey import Survey, live_bytes, shard_use
 from dvtool.remotes.tombstones import Tombstones
@@ -25,8 +27,7 @@ from dvtool.system.progress import SILENT, Progress
 CHUNKS_AT_ONCE = 200_000
 """Of so many chunks the old and the new places are held at a time, some 700 bytes each."""
 SHARDS_AT_ONCE = 32
-GAP_MAX_BYTES = 128 << 10
-RANGE_MAX_BYTES = 8 << 20
+LIMITS = RangeLimits()
 
 Shards = dict[Digest, FetchedShard]
 
@@ -41,26 +42,16 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class _Range:
-    """A stretch of a pack to read, and the chunks to take out of it."""
-
-    pack: RemotePack
-    offset: int
-    size: int
-    places: tuple[Placement, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Here:
-    """What a gc has on this side: fresh paths for files in the making, and who is told of it."""
+class GcSide:
+    """The local side of a gc: fresh paths for files in the making, and who is told of it."""
 
     temp_path: Callable[[], str]
     progress: Progress = SILENT
 
 
 @dataclass(slots=True)
-class Wanted:
-    """What is to be read of packs that go: the places of their chunks, and recipes with those."""
+class MovingContent:
+    """Content to move out of packs that go: the places of their chunks, and recipes with those."""
 
     places: dict[RemotePack, dict[Digest, Placement]] = field(default_factory=dict)
     taken: set[Digest] = field(default_factory=set)
@@ -69,10 +60,10 @@ class Wanted:
     @classmethod
     def of(cls, shards: Iterable[FetchedShard], packs: Collection[Digest]) -> Self:
         """Return what some shards have in the packs; of a chunk that is in several, one place."""
-        found = cls()
+        content = cls()
         for shard in shards:
-            found.take(shard, packs)
-        return found
+            content.take(shard, packs)
+        return content
 
     def take(self, shard: FetchedShard, packs: Collection[Digest]) -> None:
         """Add what a shard has in the packs."""
@@ -95,7 +86,7 @@ def move_out(
     tombstones: Tombstones,
     survey: Survey,
     packs: Collection[Digest],
-    here: Here,
+    here: GcSide,
 ) -> Moved:
     """Write what shards in use have in these packs into new ones; the survey learns of it.
 
@@ -152,37 +143,37 @@ def _move_group(
     tombstones: Tombstones,
     survey: Survey,
     packs: Collection[Digest],
-    here: Here,
+    here: GcSide,
 ) -> Moved:
     concerned = [
         bytes.fromhex(name)
         for name, use in survey.shards.items()
         if not use.frames.keys().isdisjoint(packs)
     ]
-    wanted = Wanted()
+    content = MovingContent()
     for _, shard in run_bounded(remote.read_shard, concerned):
-        wanted.take(shard, packs)
-    todo = ranges(wanted.places)
-    here.progress.start("moving", total_bytes=sum(one.size for one in todo))
-    writer = _Writer(remote, here.temp_path)
-    try:
-        for one, chunks in run_bounded(
-            lambda one: _read(remote, one), todo, size_of=lambda one: one.size
+        content.take(shard, packs)
+    spans = ranges_of(content.places)
+    here.progress.start("moving", total_bytes=sum(span.size for span in spans))
+    with RollingPacks(here.temp_path, durable=False) as rolling:
+        moved = _MovedPacks(remote, rolling)
+        for span, chunks in run_bounded(
+            lambda span: read_range(remote, span), spans, size_of=lambda span: span.size
         ):
-            writer.add(one.places, chunks)
-            here.progress.advance(one.size)
-        writer.close(wanted.recipes.values())
-    finally:
-        writer.abandon()
+            moved.add(chunks)
+            here.progress.advance(span.size)
+        moved.close(content.recipes.values())
     here.progress.finish()
     for at in range(0, len(concerned), SHARDS_AT_ONCE):
         # Read again: somebody may have written one of them while the content was on its way.
         now = dict(run_bounded(remote.read_shard, concerned[at : at + SHARDS_AT_ONCE]))
-        pointed = {digest: repointed(shard, packs, writer.moved) for digest, shard in now.items()}
+        pointed = {
+            digest: repointed(shard, packs, moved.locations) for digest, shard in now.items()
+        }
         put_shards(remote, tombstones, pointed)
         survey.shards.update({digest.hex(): shard_use(shard) for digest, shard in pointed.items()})
-    writer.result.shards = len(concerned)
-    return writer.result
+    moved.result.shards = len(concerned)
+    return moved.result
 
 
 def repointed(
@@ -229,98 +220,43 @@ def require(remote: RemoteStore, expected: Mapping[str, int | None]) -> None:
         )
 
 
-def ranges(wanted: Mapping[RemotePack, Mapping[Digest, Placement]]) -> list[_Range]:
+def ranges_of(moving: Mapping[RemotePack, Mapping[Digest, Placement]]) -> list[PackRange]:
     """Return what to read of packs to get all these chunks of theirs."""
     return [
-        one
-        for pack, places in sorted(wanted.items(), key=lambda item: item[0].digest)
-        for one in _joined(pack, places.values())
+        span
+        for pack, places in sorted(moving.items(), key=lambda item: item[0].digest)
+        for span in join_ranges(pack, places.values(), LIMITS)
     ]
 
 
-def _joined(pack: RemotePack, places: Iterable[Placement]) -> Iterator[_Range]:
-    run: list[Placement] = []
-    end = 0
-    for place in sorted(places, key=lambda place: (place.frame_offset, place.start)):
-        far = run and place.frame_offset > end + GAP_MAX_BYTES
-        long = run and place.frame_offset + place.frame_size > run[0].frame_offset + RANGE_MAX_BYTES
-        if far or (long and place.frame_offset != run[-1].frame_offset):
-            yield _Range(pack, run[0].frame_offset, end - run[0].frame_offset, tuple(run))
-            run = []
-        run.append(place)
-        end = place.frame_offset + place.frame_size
-    if run:
-        yield _Range(pack, run[0].frame_offset, end - run[0].frame_offset, tuple(run))
-
-
-def _read(remote: RemoteStore, one: _Range) -> list[bytes]:
-    """Return the chunks of a range, in the order of its places, checked by their names."""
-    where = f"{remote.url}: {pack_key(one.pack.digest)}"
-    buffer = io.BytesIO()
-    remote.read_pack(one.pack.digest, buffer, offset=one.offset, size=one.size)
-    data = memoryview(buffer.getvalue())
-    chunks: list[bytes] = []
-    frame_offset, raw = -1, memoryview(b"")
-    for place in one.places:
-        if place.frame_offset != frame_offset:
-            frame_offset = place.frame_offset
-            start = frame_offset - one.offset
-            raw = memoryview(unpack_frame(data[start : start + place.frame_size], where=where))
-        chunks.append(bytes(chunk_in(raw, place.start, place.size, place.digest, where=where)))
-    return chunks
-
-
-class _Writer:
+class _MovedPacks:
     """Fills packs in a temporary file and uploads each as soon as it is full."""
 
-    def __init__(self, remote: RemoteStore, temp_path: Callable[[], str]) -> None:
+    def __init__(self, remote: RemoteStore, packs: RollingPacks) -> None:
         self._remote = remote
-        self._temp_path = temp_path
-        self._temp = ""
-        self._file: BinaryIO | None = None
-        self._pack: PackWriter | None = None
-        self.moved: dict[Digest, Located] = {}
+        self._packs = packs
+        self.locations: dict[Digest, Located] = {}
+        """Chunk -> where it was moved to."""
         self.result = Moved()
 
-    def add(self, places: Sequence[Placement], chunks: Sequence[bytes]) -> None:
-        """Take chunks, each named by its place."""
-        for place, data in zip(places, chunks, strict=True):
-            if self._pack is not None and not self._pack.fits(len(data)):
-                self._finish()
-            self._open().add(place.digest, data)
+    def add(self, chunks: Iterable[tuple[Digest, bytes]]) -> None:
+        """Take chunks that were checked."""
+        self._upload(self._packs.fill(chunks))
 
     def close(self, recipes: Iterable[Recipe]) -> None:
         """Put the recipes into the last packs, and upload what is left."""
-        for recipe in recipes:
-            if self._pack is not None and not self._pack.fits_recipe(recipe):
-                self._finish()
-            self._open().add_recipe(recipe)
-        if self._pack is not None:
-            self._finish()
+        self._upload(self._packs.fill((), recipes))
+        self._upload(self._packs.finish())
 
-    def abandon(self) -> None:
-        """Remove the unfinished file, if there is one."""
-        if self._file is not None:
-            self._file.close()
-            os.unlink(self._temp)
-            self._file = self._pack = None
-
-    def _open(self) -> PackWriter:
-        if self._pack is None:
-            self._temp = self._temp_path()
-            self._file = open(self._temp, "x+b")
-            self._pack = PackWriter(self._file)
-        return self._pack
-
-    def _finish(self) -> None:
-        assert self._pack is not None
-        assert self._file is not None
-        info = self._pack.finish()
-        self._file.flush()
-        self._remote.put_pack(info.digest, self._file)
-        pack = RemotePack(info.digest, info.size)
-        for place in info.index.placements():
-            self.moved[place.digest] = Located(pack, place)
-        self.result.packs += 1
-        self.result.bytes += info.size
-        self.abandon()
+    def _upload(self, packs: Iterable[FinishedPack]) -> None:
+        for path, info in packs:
+            try:
+                with open(path, "rb") as file:
+                    self._remote.put_pack(info.digest, file)
+            finally:
+                os.unlink(path)
+            pack = RemotePack(info.digest, info.size)
+            for place in info.index.placements():
+                self.locations[place.digest] = Located(pack, place)
+            self.result.packs += 1
+            self.result.bytes += info.size

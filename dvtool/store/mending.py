@@ -13,10 +13,12 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from dvtool.errors import CorruptError
-from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
-from dvtool.format.pack import PackInfo, PackWriter, Recipe, read_index
+from dvtool.format.digest import Digest, split_digests
+from dvtool.format.pack import PackInfo, Recipe, read_index
+from dvtool.format.packing import FinishedPack, write_packs
 from dvtool.store.database import Database
 from dvtool.store.local import ASIDE, LOST, LocalStore
+from dvtool.store.lock import drop_lock
 from dvtool.store.packcheck import PackCheck, read_chunks
 from dvtool.system.atomic import (
     flush_to_disk,
@@ -79,7 +81,7 @@ def keep_good_chunks(
     elif aside is not None:
         good = [place for place in check.places if place.digest not in check.bad]
         recipes = check.index.recipes if check.index is not None else []
-        fresh = list(write_packs(store, read_chunks(aside, good), recipes))
+        fresh = list(packs_of(store, read_chunks(aside, good), recipes))
     recipes = [recipe for _, info in fresh for recipe in info.index.recipes]
     for _, info in fresh:
         info.index.recipes = []
@@ -108,34 +110,11 @@ def _copied(store: LocalStore, path: str, check: PackCheck) -> tuple[str, PackIn
     return temp, PackInfo(check.found, check.size, check.index)
 
 
-def write_packs(
+def packs_of(
     store: LocalStore, chunks: Iterable[tuple[Digest, bytes]], recipes: Iterable[Recipe] = ()
-) -> Iterator[tuple[str, PackInfo]]:
-    """Yield new packs of chunks, then recipes, under temporary paths, flushed. None if nothing.
-
-    If making one fails, those before are removed too, unless they were moved.
-    """
-    left = _once(chunks)
-    notes = list(recipes)
-    item = next(left, None)
-    made: list[str] = []
-    try:
-        while item is not None or notes:
-            made.append(store.temp_path())
-            with unfinished(made[-1]) as file:
-                writer = PackWriter(file)
-                while item is not None and writer.fits(len(item[1])):
-                    writer.add(*item)
-                    item = next(left, None)
-                while item is None and notes and writer.fits_recipe(notes[-1]):
-                    writer.add_recipe(notes.pop())
-                info = writer.finish()
-            yield made[-1], info
-    except BaseException:
-        for temp in made:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temp)
-        raise
+) -> Iterator[FinishedPack]:
+    """Yield new packs of chunks, each chunk once, then recipes: see `write_packs`."""
+    return write_packs(store.temp_path, _once(chunks), reversed(list(recipes)))
 
 
 def _once(chunks: Iterable[tuple[Digest, bytes]]) -> Iterator[tuple[Digest, bytes]]:
@@ -166,7 +145,7 @@ def rebuild(store: LocalStore, *, usable: bool) -> str | None:
     Whether that one is `usable`: then others may go on using it meanwhile, and what it knows of
     remotes stays. Otherwise nobody should: hold the locks of all worktrees.
     """
-    with store.drop_lock():
+    with drop_lock(store.path):
         if not os.path.exists(store.database_path):
             open_index(store)
             return None
@@ -253,7 +232,7 @@ def take_from_aside(store: LocalStore) -> None:
         with contextlib.suppress(CorruptError), open(path, "rb") as file:
             index = read_index(file, size=os.path.getsize(path), where=path)
             places = [place for place in index.placements() if place.digest in lost]
-            fresh = list(write_packs(store, read_chunks(path, places)))
+            fresh = list(packs_of(store, read_chunks(path, places)))
             if fresh:
                 store.adopt(fresh)
             store.add_tried(index.recipes)
@@ -269,10 +248,9 @@ def forget_found(store: LocalStore) -> None:
 
 def _notes(store: LocalStore) -> Iterator[tuple[str, set[Digest]]]:
     folder = os.path.join(store.path, ASIDE)
-    step = DIGEST_SIZE_BYTES
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         if name.endswith(LOST):
             path = os.path.join(folder, name)
             with open(path, "rb") as file:
                 data = file.read()
-            yield path, {data[at : at + step] for at in range(0, len(data), step)}
+            yield path, set(split_digests(data))

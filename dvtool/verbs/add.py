@@ -21,6 +21,7 @@ from dvtool.format.manifest import (
     cut_shards,
     update,
 )
+from dvtool.format.packing import discard_packs
 from dvtool.format.paths import (
     SELF,
     SUFFIX,
@@ -35,11 +36,11 @@ from dvtool.jobs.engine import LOCAL_POOL, Engine, engine_for
 from dvtool.jobs.ingest import (
     FileSource,
     IngestResult,
-    discard,
     ingest,
     ingest_batches,
 )
 from dvtool.project.parts import Project, refuse_place
+from dvtool.store.freeing import sweep_temp
 from dvtool.system.stat import is_executable
 from dvtool.workspace.agreement import (
     Agreement,
@@ -329,7 +330,7 @@ class _Fresh:
 
 
 def _discard(result: IngestResult) -> None:
-    discard(result.packs)
+    discard_packs(result.packs)
 
 
 def _store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bool) -> _Fresh:
@@ -343,7 +344,7 @@ def _store_files(project: Project, scan: Scan, engine: Engine, *, dereference: b
     if not fresh.paths:
         return fresh
     fresh.paths.sort()
-    project.store.sweep_temp()
+    sweep_temp(project.store)
     total = sum(scan.files[path].st_size for path in fresh.paths)
     project.progress.start("adding", total_bytes=total)
     every = ingest_batches(

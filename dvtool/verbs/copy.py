@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
 from dvtool.errors import (
     CorruptError,
@@ -24,7 +23,7 @@ from dvtool.errors import (
     UsageError,
     listing,
 )
-from dvtool.format.digest import Digest, hasher, parse_hex
+from dvtool.format.digest import Digest, HashingSink, parse_hex
 from dvtool.format.locations import RemotePack
 from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.remote import RemoteStore, Root, pack_key, root_key, shard_key
@@ -231,12 +230,12 @@ class _Copy:
 
     def _copy_pack(self, pack: RemotePack) -> ObjectInfo | DvError:
         with tempfile.TemporaryFile(dir=self.folder) as file:
-            sink = _HashingSink(file)
+            sink = HashingSink(file)
             try:
                 self.source.read_pack(pack.digest, sink, offset=0, size=pack.size)
             except (MissingError, CorruptError) as error:
                 return error
-            if sink.hash.digest() != pack.digest:
+            if sink.digest() != pack.digest:
                 where = f"{self.source.url}: {pack_key(pack.digest)}"
                 return CorruptError(f"{where}: its bytes are not what its name says")
             file.flush()
@@ -333,15 +332,3 @@ def _is_there(there: Mapping[str, ObjectInfo], wanted: ObjectInfo) -> bool:
     if found is None or found.size != wanted.size:
         return False
     return None in (found.md5, wanted.md5) or found.md5 == wanted.md5
-
-
-class _HashingSink:
-    """Writes to a file and hashes what it wrote."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.hash = hasher()
-
-    def write(self, data: bytes, /) -> int:
-        self.hash.update(data)
-        return self._file.write(data)

@@ -19,10 +19,11 @@ from dvtool.project.settings import Settings
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
-    from dvtool.verbs.fetch import download, requests
+    from dvtool.verbs.fetch import download
+    from dvtool.verbs.fetch import request as fetch_requests
 else:
     download = later("dvtool.verbs.fetch.download")
-    requests = later("dvtool.verbs.fetch.requests")
+    fetch_requests = later("dvtool.verbs.fetch.request")
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -68,7 +69,7 @@ def cat(
         inside = file.path[len(file.target) + 1 :]
         selection = Selection(file.target, (inside,) if inside else ())
         manifest = project.manifests_of(rev)[file.target]
-        request = requests.fetch_request(project, manifest, selection)
+        request = fetch_requests.fetch_request(project, manifest, selection)
         download.fetch(project, settings.open_remotes(), [request])
     return _content(project, file.entry.digest)
 

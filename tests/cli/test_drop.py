@@ -200,7 +200,7 @@ def test_drop_interrupted_and_repeated(
     large: Work, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Whatever step it ends at, what was to stay is there, and the next drop frees the rest."""
-    from dvtool.store import local
+    from dvtool.store import freeing
     from dvtool.store.database import Database
 
     class Killed(BaseException):
@@ -224,7 +224,7 @@ def test_drop_interrupted_and_repeated(
             patch.setattr(Database, "replace_packs", stop)
         else:
             fake = type("os", (), {**vars(os), "unlink": staticmethod(unlink)})
-            patch.setattr(local, "os", fake)
+            patch.setattr(freeing, "os", fake)
         # As kill -9 would: no handler runs in between that knows of this exception.
         large.dv("drop", "data/big", code=1)
     assert large.dv("cat", "data/other/same.bin").raw == noise(300_000, 3)

@@ -614,7 +614,7 @@ BESIDE = {
     "tried": (LocalStore, "add_tried"),
     "replace": (Database, "take_over"),
     "late": (LocalStore, "packs_besides"),
-    "locks": (LocalStore, "drop_lock"),
+    "locks": (mending, "drop_lock"),
 }
 """Moments of a rebuild, by the function that is called then."""
 

@@ -574,7 +574,7 @@ def test_an_add_at_any_moment_of_a_gc_loses_nothing(
         "apply": (gc_ops, "apply"),
         "adopt": (LocalStore, "adopt"),
         "replace_packs": (Database, "replace_packs"),
-        "finish": (LocalStore, "sweep_unfinished"),
+        "finish": (gc_ops, "sweep_unfinished"),
     }[point]
     real = getattr(owner, name)
 
@@ -601,7 +601,7 @@ def test_an_add_at_any_moment_of_a_gc_loses_nothing(
 
 
 def test_gc_interrupted_anywhere_and_repeated(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dvtool.store import local
+    from dvtool.store import freeing, local
 
     for number in range(10):
         work.write(f"data/{number}", noise(70_000 + number, number))
@@ -632,7 +632,8 @@ def test_gc_interrupted_anywhere_and_repeated(work: Work, monkeypatch: pytest.Mo
         copy = Work(work.root.parent / "copy")
         shutil.copytree(work.root, copy.root, symlinks=True)
         with monkeypatch.context() as patch:
-            patch.setattr(local, "os", fake)
+            for module in (local, freeing):
+                patch.setattr(module, "os", fake)
             # As kill -9 would: no handler runs in between that knows of this exception.
             try:
                 copy.dv("gc")

@@ -10,7 +10,7 @@ import pytest
 from dvtool.format import pack
 from dvtool.format.digest import digest_of
 from dvtool.verbs.checkout import plan as checkout
-from dvtool.verbs.fetch import download as fetch
+from dvtool.verbs.fetch import lists
 from tests.cli.conftest import Work
 
 FILES = 12_000
@@ -40,7 +40,7 @@ def large(work: Work, monkeypatch: pytest.MonkeyPatch) -> Work:
 
 
 def _in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "GROUP_FILES", 9_000)
+    monkeypatch.setattr(lists, "GROUP_FILES", 9_000)
     monkeypatch.setattr(checkout, "RUN_FILES_MAX", 1_000)
     monkeypatch.setattr(checkout, "PROBE_MIN_FILES", 1_000)
 

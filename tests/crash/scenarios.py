@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dvtool.remotes.transports import Backend
+from dvtool.store.freeing import rewrite_packs
+from dvtool.store.lock import drop_lock
 from tests.crash.world import BACKUP, World
 from tests.scenario import Clone, noise
 
@@ -363,8 +365,8 @@ def damaged_remote_pack(world: World) -> None:
     clone = pushed(world)
     with clone.repo() as repo:
         store = repo._project.store
-        with store.drop_lock():
-            store.rewrite_packs(list(store.db.packs()), set())
+        with drop_lock(store.path):
+            rewrite_packs(store, list(store.db.packs()), set())
         _flip_on_remote(repo.config.open_remote().backend)
 
 

@@ -18,6 +18,7 @@ import pytest
 from dvtool.format.manifest import manifest_digest
 from dvtool.remotes import repack as moving
 from dvtool.remotes import survey, tombstones
+from dvtool.remotes.pack_ranges import read_range
 from dvtool.remotes.remote import RemoteStore
 from dvtool.repo import Repo
 from dvtool.system import parallel
@@ -81,7 +82,7 @@ def collect(backend: object, scratch: Path, expire: frozenset[str] | None = None
         repo=REPO_ID,
         expiry=expiry,
         grace_s=0,
-        here=moving.Here(lambda: str(scratch / os.urandom(8).hex())),
+        here=moving.GcSide(lambda: str(scratch / os.urandom(8).hex())),
     )
     return "done"
 
@@ -92,8 +93,8 @@ def restorable(memory: Memory) -> set[str]:
     there = survey.survey(remote, ())  # which fails if anything that roots need is missing
     shards = [remote.read_shard(bytes.fromhex(name)) for name in there.shards]
     packs = {pack.digest for shard in shards for pack in shard.packs()}
-    for one in moving.ranges(moving.Wanted.of(shards, packs).places):
-        moving._read(remote, one)  # checks every chunk by its name
+    for one in moving.ranges_of(moving.MovingContent.of(shards, packs).places):
+        read_range(remote, one)  # checks every chunk by its name
     return {name for root in there.roots.values() for name in root.manifests}
 
 

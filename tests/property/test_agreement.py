@@ -24,6 +24,7 @@ from dvtool.format.digest import digest_of
 from dvtool.format.manifest import Entries, Entry, Manifest, ShardRef, build, encode
 from dvtool.project.parts import Project
 from dvtool.repo import Repo
+from dvtool.store.freeing import drop_chunks
 from dvtool.store.local import PACKS, LocalStore
 from dvtool.store.mending import rebuild
 from dvtool.verbs import add as add_ops
@@ -589,7 +590,7 @@ def test_content_that_the_store_lost_is_stored_again(tmp_path: Path) -> None:
         store = repo._project.store
         shards = [ref.digest for ref in repo._project.manifest("data").shards]
         assert store.db.held_shards(shards) == set(shards)
-        store.drop_chunks([lost])
+        drop_chunks(store, [lost])
         assert store.db.held_shards(shards) == set()
         assert store.lacking([lost]) == {lost}
     model.add()

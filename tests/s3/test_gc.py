@@ -11,6 +11,7 @@ from dvtool.errors import BusyError, CorruptError, SetupError, UsageError
 from dvtool.format.digest import Digest
 from dvtool.format.locations import RemotePack
 from dvtool.format.pack import Placement
+from dvtool.format.ranges import PackRange
 from dvtool.remotes import repack as moving
 from dvtool.remotes.remote import RemoteStore, pack_key, shard_key
 from dvtool.remotes.tombstones import Tombstones
@@ -195,13 +196,13 @@ def test_groups_are_counted_over_all_lists_of_files(
             repo.push()
     monkeypatch.setattr(moving, "CHUNKS_AT_ONCE", 24)
     held: list[int] = []
-    real = moving.ranges
+    real = moving.ranges_of
 
-    def counted(wanted: Mapping[RemotePack, Mapping[Digest, Placement]]) -> list[moving._Range]:
+    def counted(wanted: Mapping[RemotePack, Mapping[Digest, Placement]]) -> list[PackRange]:
         held.append(sum(len(places) for places in wanted.values()))
         return real(wanted)
 
-    monkeypatch.setattr(moving, "ranges", counted)
+    monkeypatch.setattr(moving, "ranges_of", counted)
     moved = len(gc(mine).plan.move)
     assert sum(held) == 10 * len(targets) * 4
     assert max(held) <= 24

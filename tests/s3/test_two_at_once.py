@@ -197,12 +197,13 @@ def test_reading_in_one_clone(
 
 HOLDERS = {
     "worktree": "with repo._project.lock(): wait()",
-    "drop": "with repo._project.store.drop_lock(): wait()",
+    "drop": "with drop_lock(repo._project.store.path): wait()",
     "index": "repo._project.store.db._db.execute('BEGIN IMMEDIATE'); wait()",
 }
 HOLD = """
 import sys, time
 from dvtool.repo import Repo
+from dvtool.store.lock import drop_lock
 
 def wait():
     print("held", flush=True)

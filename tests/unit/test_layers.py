@@ -36,7 +36,12 @@ ONLY_IN = {
     },
     "git": {"git.process"},
     "gitdb": {"git.process"},
-    "sqlite3": {"store.database", "workspace.statcache"},
+    "sqlite3": {
+        "store.database",
+        "store.remote_facts",
+        "store.schema",
+        "workspace.statcache",
+    },
     "fsspec": set(),
     "pyfastcdc": {"format.chunker"},
 }

@@ -24,7 +24,7 @@ from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_pieces
 from dvtool.project.parts import Project
 from dvtool.project.preserve import Saved, save_files
-from dvtool.store.local import ContentReader
+from dvtool.store.reader import ContentReader
 from dvtool.system.stat import Stamp, Stat, is_executable
 from dvtool.workspace.agreement import Agreement, agreeing, entries_by_folder, remember
 from dvtool.workspace.scan import (

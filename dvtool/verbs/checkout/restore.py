@@ -25,11 +25,14 @@ from dvtool.verbs.checkout import plan as checkout_plan
 from dvtool.workspace.gitignore import ignore_target
 
 if TYPE_CHECKING:
-    from dvtool.verbs.fetch import download, requests
-    from dvtool.verbs.fetch.download import Fetched, Wanted
+    from dvtool.verbs.fetch import download
+    from dvtool.verbs.fetch import plan as fetch_plan
+    from dvtool.verbs.fetch import request as fetch_requests
+    from dvtool.verbs.fetch.request import Fetched, FetchRequest
 else:
     download = later("dvtool.verbs.fetch.download")
-    requests = later("dvtool.verbs.fetch.requests")
+    fetch_plan = later("dvtool.verbs.fetch.plan")
+    fetch_requests = later("dvtool.verbs.fetch.request")
 
 
 class RestoreRequest(msgspec.Struct, frozen=True):
@@ -78,7 +81,7 @@ def estimate_pull(
     project = project.with_shards_from(request.remote)
     _, parts = _plan_parts(project, arguments, request)
     wanted = list(_to_fetch(project, parts))
-    return download.estimate(project, settings.open_remote(request.remote), wanted)
+    return fetch_plan.plan_fetch(project, settings.open_remote(request.remote), wanted)
 
 
 def restore(
@@ -137,11 +140,13 @@ def _fetch_content(
     return download.fetch(project, settings.open_remotes(request.remote), wanted)
 
 
-def _to_fetch(project: Project, parts: Sequence[_Part]) -> Iterator[Wanted]:
+def _to_fetch(project: Project, parts: Sequence[_Part]) -> Iterator[FetchRequest]:
     """Yield what to fetch for plans that the store lacks content for."""
     for part in parts:
         if checkout_plan.lacks_content(project, part.plan):
-            yield requests.fetch_request(project, part.manifest, part.selection, part.plan.only)
+            yield fetch_requests.fetch_request(
+                project, part.manifest, part.selection, part.plan.only
+            )
 
 
 def _missing_files(project: Project, parts: Sequence[_Part]) -> dict[str, int]:

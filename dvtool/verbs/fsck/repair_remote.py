@@ -195,7 +195,7 @@ class _Mend:
         held = self.store.db.held_chunks(place.digest for place in places)
         wanted = [place for place in places if place.digest not in held]
         if wanted:
-            self.store.adopt(mending.write_packs(self.store, read_chunks(path, wanted)))
+            self.store.adopt(mending.packs_of(self.store, read_chunks(path, wanted)))
 
     def _claims(self, pack: Digest) -> Iterator[Placement]:
         for shard in sorted(self.found.pointing.get(pack, ())):
@@ -310,7 +310,7 @@ class _Mend:
         with self.store.reader() as reader:
             reader.prepare_chunks(wanted)
             data = ((chunk, bytes(reader.chunk(chunk))) for chunk in sorted(wanted))
-            for temp, info in mending.write_packs(self.store, data):
+            for temp, info in mending.packs_of(self.store, data):
                 key = pack_key(info.digest)
                 again = info.digest in self.left
                 try:

@@ -25,10 +25,12 @@ from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.remotes.remote import RemoteStore, pack_key
 from dvtool.store import mending
+from dvtool.store.freeing import drop_chunks
 from dvtool.store.local import SHARDS, LocalStore
 from dvtool.store.packcheck import check_pack
 from dvtool.system.atomic import flush_to_disk
 from dvtool.verbs.fetch import download as fetch_ops
+from dvtool.verbs.fetch.request import FetchRequest
 from dvtool.verbs.fsck import repair_remote as mend_ops
 from dvtool.verbs.fsck import store as store_ops
 from dvtool.verbs.fsck.findings import LOCAL, WORKSPACE, Damage, Report
@@ -155,7 +157,7 @@ class _Copies:
         with self.noting():
             fetch_ops.fetch(self.project, [remote], list(self._wanted(wanted)))
 
-    def _wanted(self, contents: Collection[Digest]) -> Iterator[fetch_ops.Wanted]:
+    def _wanted(self, contents: Collection[Digest]) -> Iterator[FetchRequest]:
         """Yield manifests that name the contents, of each content one that git has newest.
 
         That one need not be pushed: the others that name the same content follow as its past.
@@ -165,7 +167,7 @@ class _Copies:
             names = frozenset(named & left)
             if names:
                 left -= names
-                yield fetch_ops.Wanted(
+                yield FetchRequest(
                     version.manifest,
                     Selection(version.target),
                     only=names,
@@ -286,7 +288,7 @@ class _StoreRepair:
 
     def _finish_leftovers(self) -> None:
         """Finish interrupted drops, then list the packs and files that commands did not list."""
-        self.store.drop_chunks(())
+        drop_chunks(self.store, ())
         indexed = {pack.digest for pack in self.store.db.packs().values()}
         stray = {
             digest: size

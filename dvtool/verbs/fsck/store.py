@@ -357,9 +357,9 @@ class _StoreCheck:
         chunks = {chunk for some in lists.values() for chunk in some}
         listed = db.held_chunks(chunks) | self.stray
         noted = tried.keys() | self.stray
-        for number in db.remote_numbers():
+        for number in db.remotes.numbers():
             listed |= db.located(number, chunks - listed).keys()
-            noted |= db.remote_recipes(number, found).keys()
+            noted |= db.remotes.recipes(number, found).keys()
         return {
             one
             for one, some in lists.items()
@@ -445,15 +445,15 @@ def known_of_remotes(project: Project, contents: Collection[Digest]) -> set[Dige
 def md5s_proven(project: Project, remote_id: str, keys: Iterable[str]) -> dict[str, bytes]:
     """Return key -> MD5 of objects on a remote, as they were when they were proven."""
     with contextlib.closing(Database(project.store.database_path)) as db:
-        rows = db.remote_objects(db.remote(remote_id), keys)
+        rows = db.remotes.objects(db.remotes.number(remote_id), keys)
         return {key: md5 for key, _, md5 in rows if md5 is not None}
 
 
 def _known_of_remotes(db: Database, contents: Collection[Digest]) -> set[Digest]:
     found: set[Digest] = set()
-    for number in db.remote_numbers():
+    for number in db.remotes.numbers():
         lists = {one: recipe.chunks for one, recipe in db.recipes(contents).items()}
-        lists |= db.remote_recipes(number, contents)
+        lists |= db.remotes.recipes(number, contents)
         single = [one for one in contents if one not in lists]
         chunks = {c for some in lists.values() for c in some}
         located = db.located(number, chunks | set(single)).keys()

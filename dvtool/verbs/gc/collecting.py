@@ -30,7 +30,7 @@ from dvtool.project.preserve import FOLDER as SAVED
 from dvtool.project.settings import Settings
 from dvtool.remotes.known import Known
 from dvtool.remotes.proof import Kept, kept_chunks
-from dvtool.remotes.repack import Here
+from dvtool.remotes.repack import GcSide
 from dvtool.system.atomic import make_folders, share
 from dvtool.verbs.gc import local as gc_ops
 from dvtool.verbs.gc import remote as remote_ops
@@ -313,7 +313,7 @@ def collect_remote(
         expiry=expiry,
         grace_s=request.grace_s,
         dry_run=request.dry_run,
-        here=Here(project.store.temp_path, project.progress),
+        here=GcSide(project.store.temp_path, project.progress),
     )
 
 

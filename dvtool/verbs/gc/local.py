@@ -18,7 +18,9 @@ from dvtool.format.manifest import Entries, Manifest, ShardRef, manifest_digest
 from dvtool.format.pack import read_index
 from dvtool.project.parts import Project
 from dvtool.remotes.proof import Kept
+from dvtool.store.freeing import finish_drops, rewrite_packs, sweep_unfinished
 from dvtool.store.local import LocalStore
+from dvtool.store.lock import drop_lock
 
 DEAD_SHARE_MIN = 0.5
 """A pack of whose data more is dead is written anew."""
@@ -243,14 +245,14 @@ def apply(project: Project, todo: Plan, needed: Needed) -> Collected:
     store = project.store
     result = Collected(todo)
     gone = todo.chunks - needed.chunks
-    with store.drop_lock():
-        store.finish_drops()
+    with drop_lock(store.path):
+        finish_drops(store)
         before = {pack.digest for pack in store.db.packs().values()}
         project.progress.start("rewriting packs", total_bytes=todo.pack_bytes)
         for group in todo.groups:
             there = store.db.packs()
             numbers = [number for number in group if number in there]
-            result.freed_bytes += store.rewrite_packs(numbers, gone)
+            result.freed_bytes += rewrite_packs(store, numbers, gone)
             project.progress.advance(sum(there[number].size for number in numbers))
         project.progress.finish()
         result.packs = len(before - {pack.digest for pack in store.db.packs().values()})
@@ -258,7 +260,7 @@ def apply(project: Project, todo: Plan, needed: Needed) -> Collected:
             if bytes.fromhex(os.path.basename(path)) not in needed.shards:
                 result.freed_bytes += os.path.getsize(path)
                 os.unlink(path)
-    result.temp_bytes = store.sweep_unfinished()
+    result.temp_bytes = sweep_unfinished(store)
     return result
 
 

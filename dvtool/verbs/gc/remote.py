@@ -22,7 +22,7 @@ from dvtool.remotes.remote import (
     root_key,
     shard_key,
 )
-from dvtool.remotes.repack import Here, Moved, move_out, require
+from dvtool.remotes.repack import GcSide, Moved, move_out, require
 from dvtool.remotes.survey import (
     LIVE_SHARE_MIN,
     PACKS,
@@ -225,7 +225,7 @@ def bury(
     there: Survey,
     todo: Plan,
     repo: str | None,
-    here: Here,
+    here: GcSide,
 ) -> Moved:
     """Move content and replace roots as planned, then write a tombstone for what is dead."""
     moved = Moved()
@@ -417,7 +417,7 @@ def collect(
     expiry: Expiry | None = None,
     grace_s: float = GRACE_S,
     dry_run: bool = False,
-    here: Here,
+    here: GcSide,
 ) -> Collected:
     """Sweep what was buried long enough ago, then bury what is dead now.
 

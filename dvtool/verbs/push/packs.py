@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from dvtool.format import pack
-from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
+from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, split_digests
 from dvtool.format.locations import RemotePack
-from dvtool.format.pack import PackIndex, PackWriter, Placement, Recipe, read_index
-from dvtool.store.database import split
-from dvtool.store.local import ContentReader, LocalStore
+from dvtool.format.pack import PackIndex, Placement, Recipe, read_index
+from dvtool.format.packing import RollingPacks
+from dvtool.store.local import LocalStore
 
 WHOLE_PACK_MIN_BYTES = 8 << 20
 """Smaller local packs are joined into larger ones for the remote, unless there are only few."""
@@ -41,12 +40,12 @@ class Contents:
 
     def of(self, shard: Digest) -> tuple[Digest, ...]:
         """Return the contents of a shard."""
-        return split(self.digests[shard])
+        return split_digests(self.digests[shard])
 
     def chunks(self, content: Digest) -> tuple[Digest, ...]:
         """Return the chunks of a content."""
         found = self.several.get(content)
-        return (content,) if found is None else split(found[1])
+        return (content,) if found is None else split_digests(found[1])
 
     def runs(self) -> Iterator[list[Digest]]:
         """Yield the shards by runs of so many contents as one holds in memory at a time."""
@@ -82,7 +81,7 @@ class Contents:
         return [
             Recipe(digest, size, parts)
             for digest, (size, joined) in self.several.items()
-            if not fresh.isdisjoint(parts := split(joined))
+            if not fresh.isdisjoint(parts := split_digests(joined))
         ]
 
 
@@ -184,58 +183,23 @@ def assembled(store: LocalStore, chunks: Sequence[Digest], contents: Contents) -
 
     The files, in the store's folder for what is unfinished, are the caller's to remove.
     """
-    recipes = contents.recipes_completed(chunks)
-    left = _Chunks(store, chunks)
-    with contextlib.closing(left):
-        while left or recipes:
-            path = store.temp_path()
-            try:
-                with open(path, "xb") as file:
-                    writer = PackWriter(file)
-                    left.fill(writer)
-                    while not left and recipes and writer.fits_recipe(recipes[-1]):
-                        writer.add_recipe(recipes.pop())
-                    info = writer.finish()
-            except BaseException:
-                os.unlink(path)
-                raise
+    recipes = reversed(contents.recipes_completed(chunks))
+    with (
+        RollingPacks(store.temp_path, durable=False) as packs,
+        contextlib.closing(_read_chunks(store, chunks)) as read,
+    ):
+        for path, info in packs.fill(read, recipes):
+            yield Upload(path, RemotePack(info.digest, info.size), info.index)
+        for path, info in packs.finish():
             yield Upload(path, RemotePack(info.digest, info.size), info.index)
 
 
-class _Chunks:
-    """Chunks of the local store, one after another, looked up a run at a time."""
-
-    def __init__(self, store: LocalStore, chunks: Sequence[Digest]) -> None:
-        self._store = store
-        self._chunks = chunks
-        self._at = 0
-        self._looked_up = 0
-        self._reader: ContentReader | None = None
-
-    def __bool__(self) -> bool:
-        return self._at < len(self._chunks)
-
-    def close(self) -> None:
-        """Close the packs."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-
-    def fill(self, writer: PackWriter) -> None:
-        """Move chunks into a pack until it is full."""
-        while self:
-            digest = self._chunks[self._at]
-            data = self._prepared().chunk(digest)
-            if not writer.fits(len(data)):
-                return
-            writer.add(digest, bytes(data))
-            self._at += 1
-
-    def _prepared(self) -> ContentReader:
-        if self._reader is None or self._at == self._looked_up:
-            self.close()
-            self._reader = self._store.reader()
-            run = self._chunks[self._at : self._at + RUN_CONTENTS_MAX]
-            self._reader.prepare_chunks(run)
-            self._looked_up = self._at + len(run)
-        return self._reader
+def _read_chunks(
+    store: LocalStore, chunks: Iterable[Digest]
+) -> Generator[tuple[Digest, bytes], None, None]:
+    """Yield chunks of the local store with their bytes, looked up a run at a time."""
+    for run in runs(chunks):
+        with store.reader() as reader:
+            reader.prepare_chunks(run)
+            for digest in run:
+                yield digest, bytes(reader.chunk(digest))

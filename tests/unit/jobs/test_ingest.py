@@ -18,12 +18,12 @@ from blake3 import blake3
 from dvtool.errors import InputError
 from dvtool.format.digest import EMPTY, digest_of
 from dvtool.format.pack import PACK_SIZE_AIM_BYTES, verify_pack
+from dvtool.format.packing import discard_packs
 from dvtool.jobs import ingest as ingesting
 from dvtool.jobs.ingest import (
     FileSource,
     IngestBatch,
     IngestResult,
-    discard,
     ingest,
     ingest_batches,
 )
@@ -121,7 +121,7 @@ def test_a_batch_gives_the_same_in_this_process_and_in_others(
                 (f.path, f.digest) for f in other.files
             ]
             assert [info for _, info in one.packs] == [info for _, info in other.packs]
-            discard(other.packs)
+            discard_packs(other.packs)
     for result in here:
         store.adopt(result.packs)
     assert temp_files(store) == []
@@ -274,8 +274,8 @@ def test_links_are_followed_only_when_asked_to(root: Path, store: LocalStore) ->
     (root / "link").symlink_to("file")
     result = ingest(IngestBatch(str(root), store.path, (FileSource("link", 7),), follow_links=True))
     assert next(iter(result.files)).digest == digest_of(b"content")
-    discard(result.packs)
-    discard(result.packs)
+    discard_packs(result.packs)
+    discard_packs(result.packs)
     assert temp_files(store) == []
 
 

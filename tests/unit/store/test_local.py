@@ -17,8 +17,11 @@ from dvtool.format.digest import EMPTY, Digest, digest_of, hasher
 from dvtool.format.locations import encode_object
 from dvtool.format.manifest import Entry, shard_refs
 from dvtool.format.pack import PackInfo, PackWriter, Recipe
-from dvtool.store import local
-from dvtool.store.local import OPEN_PACKS_MAX, LocalStore
+from dvtool.store import reader
+from dvtool.store.freeing import rewrite_packs, sweep_temp
+from dvtool.store.local import LocalStore
+from dvtool.store.lock import drop_lock
+from dvtool.store.reader import OPEN_PACKS_MAX
 
 KIB = 1 << 10
 
@@ -70,8 +73,8 @@ def get(store: LocalStore, *files: Digest) -> dict[Digest, bytes]:
 def how_read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames of files of several chunks are read one by one, or some ahead in a thread."""
     if request.param == "ahead":
-        monkeypatch.setattr(local, "AHEAD_MIN_BYTES", 0)
-        monkeypatch.setattr(local, "PACKED_SHARE_MAX", 100)
+        monkeypatch.setattr(reader, "AHEAD_MIN_BYTES", 0)
+        monkeypatch.setattr(reader, "PACKED_SHARE_MAX", 100)
 
 
 @pytest.fixture
@@ -186,8 +189,8 @@ def test_a_pack_that_is_merged_away_while_a_file_is_read(store: LocalStore) -> N
         reader.prepare([recipe.digest])
         parts = reader.read(recipe.digest)
         got = [bytes(next(parts))]
-        with store.drop_lock():
-            store.rewrite_packs(store.db.packs(), ())
+        with drop_lock(store.path):
+            rewrite_packs(store, store.db.packs(), ())
         assert len(store.db.packs()) == 1
         got += map(bytes, parts)
     assert b"".join(got) == b"".join(chunks)
@@ -357,7 +360,7 @@ def test_an_index_in_use_is_not_called_damaged(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hint for a damaged one is to move it away."""
-    monkeypatch.setattr("dvtool.store.database.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("dvtool.store.schema.BUSY_TIMEOUT_S", 0.05)
     os.makedirs(store.path)
     other = sqlite3.connect(store.database_path)
     other.execute("BEGIN EXCLUSIVE")
@@ -467,7 +470,7 @@ def test_unfinished_files_are_swept_after_some_days(store: LocalStore) -> None:
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (1, 1))
-    store.sweep_temp()
+    sweep_temp(store)
     assert not old.exists()
     assert new.exists()
 

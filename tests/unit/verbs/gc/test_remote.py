@@ -173,7 +173,7 @@ def remote(tmp_path: Path) -> RemoteStore:
 
 
 def collect(remote: RemoteStore, grace_s: float) -> remotegc.Collected:
-    return remotegc.collect(remote, repo=REPO, grace_s=grace_s, here=moving.Here(lambda: ""))
+    return remotegc.collect(remote, repo=REPO, grace_s=grace_s, here=moving.GcSide(lambda: ""))
 
 
 def test_without_permission_to_remove_nothing_is_written(remote: RemoteStore) -> None:

@@ -17,8 +17,10 @@ from dvtool.remotes.known import Known
 from dvtool.remotes.proof import located_now, prove_roots, prove_shards
 from dvtool.remotes.remote import RemoteStore, RootManifest, pack_key, shard_key
 from dvtool.remotes.transports.local.backend import LocalBackend
-from dvtool.store import local
+from dvtool.store import lock
+from dvtool.store.freeing import drop_chunks, finish_drops, rewrite_packs
 from dvtool.store.local import LocalStore
+from dvtool.store.lock import drop_lock
 from tests.scenario import noise
 
 
@@ -58,15 +60,15 @@ A, B, C = noise(50_000, 1), noise(50_000, 2), b"small"
 def test_a_pack_goes_when_nothing_of_it_stays(store: LocalStore) -> None:
     info = put(store, A, B)
     kept = put(store, C)
-    assert store.drop_chunks({digest_of(A), digest_of(B)}) == info.size
+    assert drop_chunks(store, {digest_of(A), digest_of(B)}) == info.size
     assert on_disk(store) == {kept.digest.hex()}
     assert store.lacking([digest_of(A), digest_of(C)]) == {digest_of(A)}
-    assert store.drop_chunks({digest_of(A)}) == 0
+    assert drop_chunks(store, {digest_of(A)}) == 0
 
 
 def test_what_stays_is_written_anew(store: LocalStore) -> None:
     info = put(store, A, C, B)
-    freed = store.drop_chunks({digest_of(A)})
+    freed = drop_chunks(store, {digest_of(A)})
     assert 50_000 < freed < info.size
     assert read(store, digest_of(B)) == B
     assert read(store, digest_of(C)) == C
@@ -78,7 +80,7 @@ def test_recipes_of_what_stays_are_kept_with_it(store: LocalStore, tmp_path: Pat
     whole = Recipe(digest_of(B + C), len(B + C), (digest_of(B), digest_of(C)))
     broken = Recipe(digest_of(A + C), len(A + C), (digest_of(A), digest_of(C)))
     put(store, A, B, C, recipes=(whole, broken))
-    store.drop_chunks({digest_of(A)})
+    drop_chunks(store, {digest_of(A)})
     assert read(store, whole.digest) == B + C
     shutil.copytree(Path(store.path, "packs"), tmp_path / "again/packs")
     with LocalStore(str(tmp_path / "again")) as again:
@@ -89,7 +91,7 @@ def test_recipes_of_what_stays_are_kept_with_it(store: LocalStore, tmp_path: Pat
 def test_a_chunk_in_two_packs_goes_from_the_index(store: LocalStore) -> None:
     put(store, A, B)
     put(store, B, C)
-    store.drop_chunks({digest_of(B)})
+    drop_chunks(store, {digest_of(B)})
     assert store.lacking([digest_of(B)]) == {digest_of(B)}
     assert read(store, digest_of(A)) == A
     assert read(store, digest_of(C)) == C
@@ -102,7 +104,7 @@ def test_a_pack_that_comes_again_is_not_doomed(store: LocalStore) -> None:
     marker.touch()
     put(store, A)
     assert not marker.exists()
-    store.finish_drops()
+    finish_drops(store)
     assert read(store, digest_of(A)) == A
 
 
@@ -113,7 +115,7 @@ def test_leftovers_are_removed_only_if_not_indexed(store: LocalStore) -> None:
     for name in (kept.digest.hex(), gone.digest.hex(), digest_of(C).hex(), "stray"):
         (doomed / name).touch()
     store.db.replace_packs({gone.digest: list(gone.index.placements())}, [])
-    store.finish_drops()
+    finish_drops(store)
     assert on_disk(store) == {kept.digest.hex()}
     assert not list(doomed.iterdir())
 
@@ -122,9 +124,9 @@ def test_two_drops_at_once_wait(store: LocalStore, monkeypatch: pytest.MonkeyPat
     import filelock
 
     put(store, A)
-    monkeypatch.setattr(local, "LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.05)
     with filelock.FileLock(Path(store.path, "drop.lock")), pytest.raises(BusyError):
-        store.drop_chunks({digest_of(A)})
+        drop_chunks(store, {digest_of(A)})
     assert read(store, digest_of(A)) == A
 
 
@@ -135,12 +137,12 @@ def test_a_reader_finds_what_was_put_into_another_pack_meanwhile(store: LocalSto
     put(store, C)
     with store.reader() as reader, LocalStore(store.path) as other:
         reader.prepare([whole.digest, digest_of(C)])
-        with other.drop_lock():
-            assert other.rewrite_packs(list(other.db.packs()), set()) > 0
+        with drop_lock(other.path):
+            assert rewrite_packs(other, list(other.db.packs()), set()) > 0
         assert len(on_disk(store)) == 1
         assert b"".join(reader.read(whole.digest)) == A + B
         assert b"".join(reader.read(digest_of(C))) == C
-        other.drop_chunks({digest_of(A), digest_of(B), digest_of(C)})
+        drop_chunks(other, {digest_of(A), digest_of(B), digest_of(C)})
     with store.reader() as reader, pytest.raises(MissingError):
         reader.prepare([digest_of(C)])
 
@@ -148,7 +150,7 @@ def test_a_reader_finds_what_was_put_into_another_pack_meanwhile(store: LocalSto
 def test_merging_leaves_a_pack_alone_that_would_come_out_the_same(store: LocalStore) -> None:
     info = put(store, A, B)
     (number,) = store.db.packs()
-    assert store.rewrite_packs([number], set()) == 0
+    assert rewrite_packs(store, [number], set()) == 0
     assert on_disk(store) == {info.digest.hex()}
     assert read(store, digest_of(A)) == A
 
@@ -194,7 +196,7 @@ def test_where_a_remote_has_chunks_is_known_after_the_drop(
     info = put(store, A, B)
     upload(store, remote, info)
     known.add_pack(RemotePack(info.digest, info.size), ())  # its chunks are looked up here
-    store.drop_chunks({digest_of(A), digest_of(B)})
+    drop_chunks(store, {digest_of(A), digest_of(B)})
     assert located_now(remote, known, [digest_of(A)]).keys() == {digest_of(A)}
 
 

@@ -1,0 +1,280 @@
+"""Reads file contents out of the packs of the local store, and checks them by their hashes."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, TypeAlias
+
+from dvtool.errors import CorruptError, MissingError
+from dvtool.format import pack as pack_format
+from dvtool.format.digest import EMPTY, Digest, hasher
+from dvtool.format.locations import RemotePack
+from dvtool.format.pack import Placement, Recipe
+from dvtool.store.database import Database
+from dvtool.system.lazy import later
+
+if TYPE_CHECKING:
+    import concurrent.futures as futures_of
+
+    _Frame: TypeAlias = futures_of.Future[bytes | memoryview]
+else:
+    futures_of = later("concurrent.futures")
+
+OPEN_PACKS_MAX = 32
+AHEAD_MIN_BYTES = 16 << 20
+AHEAD_CHUNKS = 6
+PACKED_SHARE_MAX = 0.95
+"""Files from this size on that became this small are unpacked ahead. With others there is too
+little to do in a thread for what it costs."""
+
+
+class IndexedPacks(Protocol):
+    """Packs on the disk with their index; the local store."""
+
+    @property
+    def db(self) -> Database:
+        """The index."""
+
+    def pack_path(self, digest: Digest) -> str:
+        """Return where a pack of this id is."""
+
+
+class Whereabouts(NamedTuple):
+    """Where contents are in a store: packs by number, the place of each chunk, chunks by content.
+
+    It pickles. A pack that was written anew since is looked up in the index.
+    """
+
+    packs: dict[int, RemotePack]
+    places: dict[Digest, tuple[int, Placement]]
+    chunks: dict[Digest, tuple[Digest, ...]]
+
+
+class ContentReader:
+    """Reads file contents out of packs; what it yields was checked against the file's hash."""
+
+    def __init__(self, store: IndexedPacks) -> None:
+        self._store = store
+        self._packs: dict[int, RemotePack] | None = None
+        self._files: dict[int, BinaryIO] = {}
+        self._frame: tuple[int, int] = (-1, -1)
+        self._where = ""
+        self._raw: bytes | memoryview = b""
+        self._places: dict[Digest, tuple[int, Placement]] = {}
+        self._chunks: dict[Digest, tuple[Digest, ...]] = {}
+        self._ahead: tuple[tuple[int, int], _Frame] | None = None
+        """Which frame was last begun to be read in a thread."""
+
+    def __enter__(self) -> ContentReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the packs that were read."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def prepare(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Look up many contents at once; return them in the order in which they lie on the disk.
+
+        MissingError if one is not here.
+        """
+        wanted = set(digests) - {EMPTY}
+        db = self._store.db
+        # A file of one chunk, which has the file's own hash, needs no recipe.
+        self._places = places = db.places(wanted)
+        self._chunks = {digest: (digest,) for digest in places}
+        for digest, recipe in db.recipes(wanted - places.keys()).items():
+            self._chunks[digest] = recipe.chunks
+        parts = {chunk for chunks in self._chunks.values() if len(chunks) > 1 for chunk in chunks}
+        places.update(db.places(parts - places.keys()))
+        for digest in wanted:
+            chunks = self._chunks.get(digest)
+            if chunks is None or any(chunk not in places for chunk in chunks):
+                raise _missing(digest)
+        self._packs = db.packs()
+        return sorted(wanted, key=self._position)
+
+    def whereabouts(self, digests: Iterable[Digest]) -> Whereabouts:
+        """Return where prepared contents are, for a reader of the same store in any process."""
+        chunks = {digest: self._chunks[digest] for digest in digests if digest != EMPTY}
+        places = {chunk: self._places[chunk] for parts in chunks.values() for chunk in parts}
+        packs = {number: self._pack(number) for number, _ in places.values()}
+        return Whereabouts(packs, places, chunks)
+
+    def know(self, whereabouts: Whereabouts) -> None:
+        """Take contents as prepared, as another reader of this store did; no index is asked."""
+        self._packs, self._places, self._chunks = whereabouts
+
+    def prepare_recipe(self, recipe: Recipe) -> None:
+        """Look up a file by a recipe that the index does not have yet."""
+        if len(recipe.chunks) < 2:
+            raise CorruptError(f"the recipe of {recipe.digest.hex()} has too few chunks for one")
+        self._chunks[recipe.digest] = recipe.chunks
+        self._places.update(self._store.db.places(recipe.chunks))
+        if any(chunk not in self._places for chunk in recipe.chunks):
+            raise _missing(recipe.digest)
+
+    def prepare_chunks(self, chunks: Iterable[Digest]) -> None:
+        """Look up chunks that `chunk` will then return; MissingError if one is not here."""
+        wanted = set(chunks)
+        self._places.update(self._store.db.places(wanted))
+        for digest in wanted:
+            if digest not in self._places:
+                raise _missing(digest)
+
+    def _position(self, digest: Digest) -> tuple[int, int, int]:
+        pack, place = self._places[self._chunks[digest][0]]
+        return pack, place.frame_offset, place.start
+
+    def size(self, digest: Digest) -> int:
+        """Return the size of a prepared file as the index has it, in bytes."""
+        return sum(self._places[chunk][1].size for chunk in self._chunks.get(digest, ()))
+
+    def read(self, digest: Digest) -> Iterator[memoryview]:
+        """Yield the bytes of a prepared file. The last comes only when the whole was verified.
+
+        CorruptError, naming the pack, if the bytes do not have the hash.
+        """
+        if digest == EMPTY:
+            return
+        chunks = self._chunks[digest]
+        if len(chunks) == 1:
+            yield self.chunk(digest)
+            return
+        whole = hasher()
+        previous: memoryview | None = None
+        for raw, place in self._in_order(chunks):
+            if previous is not None:
+                yield previous
+            previous = memoryview(raw)[place.start :][: place.size]
+            whole.update(previous)
+        if whole.digest() != digest:
+            self._name_damage(digest)
+        if previous is not None:
+            yield previous
+
+    def _in_order(self, chunks: Sequence[Digest]) -> Iterator[tuple[bytes | memoryview, Placement]]:
+        """Yield the unpacked frame that each chunk is in, and its place there.
+
+        Those of a large file that was compressed are unpacked in a thread, ahead of the caller.
+        """
+        size = sum(self._places[chunk][1].size for chunk in chunks)
+        stored = {
+            (pack, place.frame_offset): place.frame_size
+            for pack, place in (self._places[chunk] for chunk in chunks)
+        }
+        packed = sum(stored.values()) < PACKED_SHARE_MAX * size
+        if size < AHEAD_MIN_BYTES or not packed or not hasattr(os, "pread"):
+            for chunk in chunks:
+                yield self._found(chunk)[:2]
+            return
+        left = iter(chunks)
+        self._ahead = None
+        with futures_of.ThreadPoolExecutor(1) as pool:
+            ahead = deque(self._begin_all(pool, islice(left, AHEAD_CHUNKS)))
+            while ahead:
+                chunk, place, frame = ahead.popleft()
+                ahead.extend(self._begin_all(pool, islice(left, 1)))
+                yield self._found(chunk)[:2] if frame is None else (frame.result(), place)
+
+    def _begin_all(
+        self, pool: futures_of.ThreadPoolExecutor, chunks: Iterable[Digest]
+    ) -> Iterator[tuple[Digest, Placement, _Frame | None]]:
+        """Begin to read the frames of chunks; None for one whose pack is gone."""
+        for chunk in chunks:
+            pack, place = self._places[chunk]
+            try:
+                path = self._store.pack_path(self._pack(pack).digest)
+                file = self._open(pack, path)
+            except MissingError:
+                yield chunk, place, None
+                continue
+            where = (pack, place.frame_offset)
+            if self._ahead is None or self._ahead[0] != where:
+                self._ahead = where, pool.submit(_read_frame, file, path, place)
+            yield chunk, place, self._ahead[1]
+
+    def chunk(self, digest: Digest) -> memoryview:
+        """Return one prepared chunk, verified."""
+        raw, place, _ = self._found(digest)
+        return pack_format.chunk_in(raw, place.start, place.size, digest, where=self._where)
+
+    def _found(self, digest: Digest) -> tuple[bytes | memoryview, Placement, int]:
+        """Return the unpacked frame that a chunk is in, its place there, and the pack's number."""
+        pack, place = self._places[digest]
+        try:
+            return self._unpacked(pack, place), place, pack
+        except MissingError:
+            # A gc or drop may have put it into another pack since it was looked up.
+            now = self._store.db.places([digest])
+            if digest not in now or now[digest][0] == pack:
+                raise
+            self._places[digest] = pack, place = now[digest]
+            return self._unpacked(pack, place), place, pack
+
+    def _name_damage(self, digest: Digest) -> None:
+        for chunk in self._chunks[digest]:
+            self.chunk(chunk)
+        raise CorruptError(
+            f"the chunks known for file {digest.hex()} do not make that file",
+            hint="run: dv fetch",
+        )
+
+    def _unpacked(self, pack: int, place: Placement) -> bytes | memoryview:
+        if self._frame != (pack, place.frame_offset):
+            digest = self._pack(pack).digest
+            path = self._store.pack_path(digest)
+            self._raw = _read_frame(self._open(pack, path), path, place)
+            self._frame = (pack, place.frame_offset)
+            self._where = f"pack {digest.hex()}"
+        return self._raw
+
+    def _open(self, pack: int, path: str) -> BinaryIO:
+        file = self._files.pop(pack, None)
+        if file is None:
+            if len(self._files) >= OPEN_PACKS_MAX:
+                oldest = next(iter(self._files))
+                self._files.pop(oldest).close()
+            try:
+                file = open(path, "rb", buffering=0)
+            except FileNotFoundError as error:
+                raise MissingError(
+                    f"{path} is gone, which the index still names", hint="run: dv fetch"
+                ) from error
+        self._files[pack] = file  # last, so that it is closed after those not used for longer
+        return file
+
+    def _pack(self, number: int) -> RemotePack:
+        if self._packs is None or number not in self._packs:
+            self._packs = self._store.db.packs()
+        if number not in self._packs:
+            raise MissingError("a pack went while it was being read", hint="repeat the command")
+        return self._packs[number]
+
+
+def _read_frame(file: BinaryIO, path: str, place: Placement) -> bytes | memoryview:
+    stored = _read_at(file, place.frame_offset, place.frame_size)
+    if len(stored) != place.frame_size:
+        raise CorruptError(f"{path} is shorter than the index says")
+    return pack_format.unpack_frame(stored, where=path)
+
+
+def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    if hasattr(os, "pread"):
+        # One call in place of two, and no position that forked processes would share.
+        return os.pread(file.fileno(), size, offset)
+    file.seek(offset)
+    return file.read(size)
+
+
+def _missing(digest: Digest) -> MissingError:
+    return MissingError(
+        f"content {digest.hex()[:12]}… is not in the local store", hint="run: dv fetch"
+    )

@@ -1,0 +1,202 @@
+"""The tables of store.db, opening the file, and what both halves of it have in common."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeAlias, TypeVar
+
+from dvtool.errors import BusyError, CorruptError, SetupError
+from dvtool.format.pack import Placement
+from dvtool.system.atomic import make_folders, share
+
+VERSION = 1
+QUERY_BATCH = 900
+"""Below SQLite's oldest limit on the parameters of one statement, 999."""
+BUSY_TIMEOUT_S = 60
+BUSY_RETRY_S = 0.01
+
+
+K = TypeVar("K", bytes, str)
+Row: TypeAlias = Any
+"""A row as sqlite3 gives it: a tuple of the columns selected."""
+
+SCHEMA = """
+CREATE TABLE packs (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL);
+CREATE TABLE chunks (
+  digest BLOB PRIMARY KEY, pack INTEGER NOT NULL,
+  frame_offset INTEGER NOT NULL, frame_size INTEGER NOT NULL,
+  start INTEGER NOT NULL, size INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE recipes (
+  digest BLOB PRIMARY KEY, size INTEGER NOT NULL, chunks BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE remotes (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE remote_packs (
+  id INTEGER PRIMARY KEY, remote INTEGER NOT NULL, digest BLOB NOT NULL, size INTEGER NOT NULL,
+  pending INTEGER NOT NULL DEFAULT 0, UNIQUE (remote, digest)
+);
+CREATE TABLE remote_objects (
+  remote INTEGER NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL, md5 BLOB,
+  PRIMARY KEY (remote, key)
+) WITHOUT ROWID;
+CREATE TABLE remote_chunks (
+  digest BLOB NOT NULL, remote_pack INTEGER NOT NULL,
+  frame_offset INTEGER NOT NULL, frame_size INTEGER NOT NULL,
+  start INTEGER NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (digest, remote_pack)
+) WITHOUT ROWID;
+CREATE TABLE remote_shards (
+  remote INTEGER NOT NULL, digest BLOB NOT NULL, packs BLOB NOT NULL,
+  PRIMARY KEY (remote, digest)
+) WITHOUT ROWID;
+CREATE TABLE remote_roots (
+  remote INTEGER NOT NULL, manifest BLOB NOT NULL, root TEXT NOT NULL,
+  PRIMARY KEY (remote, manifest)
+) WITHOUT ROWID;
+CREATE TABLE remote_recipes (
+  remote INTEGER NOT NULL, digest BLOB NOT NULL, chunks BLOB NOT NULL,
+  PRIMARY KEY (remote, digest)
+) WITHOUT ROWID;
+CREATE TABLE remote_commits (
+  remote INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY (remote, id)
+) WITHOUT ROWID;
+"""
+LATER_TABLES = (
+    "CREATE TABLE IF NOT EXISTS remote_features "
+    "(place TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS held_shards "
+    "(digest BLOB PRIMARY KEY, removals INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS removals (id INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
+)
+"""Apart, since an index that was made before there were these tables gets them when opened."""
+
+_PLACE_TEST = " AND ".join(
+    f"typeof({column}) = 'integer' AND {column} BETWEEN 0 AND 4294967295"
+    for column in ("frame_offset", "frame_size", "start", "size")
+)
+ROW_TESTS = {
+    "packs": "typeof(digest) = 'blob' AND length(digest) = 32 AND typeof(size) = 'integer'",
+    "chunks": f"typeof(digest) = 'blob' AND length(digest) = 32 AND typeof(pack) = 'integer' "
+    f"AND {_PLACE_TEST}",
+    "recipes": "typeof(digest) = 'blob' AND length(digest) = 32 AND typeof(size) = 'integer' "
+    "AND typeof(chunks) = 'blob' AND length(chunks) % 32 = 0",
+    "remotes": "typeof(name) = 'text'",
+    "remote_packs": "typeof(digest) = 'blob' AND typeof(size) = 'integer'",
+    "remote_chunks": f"typeof(digest) = 'blob' AND {_PLACE_TEST}",
+    "remote_objects": "typeof(key) = 'text' AND typeof(size) = 'integer' "
+    "AND typeof(md5) IN ('blob', 'null')",
+    "remote_shards": "typeof(digest) = 'blob' AND typeof(packs) = 'blob'",
+    "remote_roots": "typeof(manifest) = 'blob' AND typeof(root) = 'text'",
+    "remote_recipes": "typeof(digest) = 'blob' AND typeof(chunks) = 'blob'",
+    "remote_commits": "typeof(id) = 'text'",
+}
+"""Table -> what each row must be; a flipped bit can make a text or a number of a digest."""
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Open store.db, made with its tables if it is not there.
+
+    SetupError or BusyError if it cannot be opened, CorruptError if it is damaged.
+    """
+    make_folders(os.path.dirname(path))
+    try:
+        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise SetupError(f"cannot open the store's index {path}: {error}") from error
+    try:
+        _use_write_ahead_log(db)
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA fullfsync = ON")  # macOS: see `atomic.flush_to_disk`; nothing elsewhere
+        db.execute("PRAGMA checkpoint_fullfsync = ON")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            share(path)
+            _create(db)
+        elif version != VERSION:
+            raise SetupError(
+                f"the store's index {path} is of version {version}, this dvtool uses {VERSION}",
+                hint="use a newer dvtool, or move the file away to have it made again",
+            )
+        for statement in LATER_TABLES:
+            db.execute(statement)
+    except sqlite3.OperationalError as error:
+        # Locked, read-only, a full disk: the content of the file is not in question.
+        db.close()
+        kind = BusyError if _is_busy(error) else SetupError
+        raise kind(f"cannot open the store's index {path}: {error}") from error
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        db.close()
+        raise damaged(path, error) from error
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def damaged(path: str, error: Exception) -> CorruptError:
+    """Return what to raise for a store.db that cannot be read."""
+    # sqlite3 cannot even say what is wrong if the damaged part stands in its message.
+    what = "" if isinstance(error, UnicodeDecodeError) else f": {error}"
+    return CorruptError(
+        f"the store's index {path} is damaged{what}",
+        hint="make it again from the packs: dv fsck --rebuild",
+    )
+
+
+def _use_write_ahead_log(db: sqlite3.Connection) -> None:
+    # Where two processes make the file at once SQLite does not wait here, as it does elsewhere.
+    give_up = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > give_up:
+                raise
+            time.sleep(BUSY_RETRY_S)
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _create(db: sqlite3.Connection) -> None:
+    # Two processes may come here at once: the second finds the work done.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def select_in(db: sqlite3.Connection, path: str, head: str, keys: Iterable[K]) -> Iterator[Row]:
+    """Yield the rows of `head IN (keys)`, some keys at a time; `path` is the file's.
+
+    CorruptError if a text in it is none.
+    """
+    for batch in _batches(keys):
+        marks = ",".join("?" * len(batch))
+        try:
+            yield from db.execute(f"{head} IN ({marks})", batch)
+        except UnicodeDecodeError as error:
+            raise damaged(path, error) from error
+
+
+def _batches(keys: Iterable[K]) -> Iterator[Sequence[K]]:
+    # Sorted, neighbouring keys lie on the same pages of the index.
+    left = iter(sorted(set(keys)))
+    while batch := list(islice(left, QUERY_BATCH)):
+        yield batch
+
+
+def place_rows(number: int, places: Iterable[Placement]) -> list[Row]:
+    """Return what `chunks` and `remote_chunks` keep of places in the pack of this number."""
+    return sorted((p.digest, number, p.frame_offset, p.frame_size, p.start, p.size) for p in places)

@@ -1,0 +1,166 @@
+"""Lists of files (shards) that a fetch needs: they name contents, and say where these lie."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from dvtool.errors import MissingError, ObjectMissing
+from dvtool.format.digest import Digest
+from dvtool.format.locations import Located, contents_of
+from dvtool.format.manifest import Entries, ShardRef, shard_refs
+from dvtool.project.parts import Project
+from dvtool.remotes.known import Known
+from dvtool.remotes.remote import FetchedShard, RemoteStore
+from dvtool.system.parallel import run_bounded
+from dvtool.verbs.fetch.request import Fetched, FetchRequest
+
+GROUP_FILES = 65_536
+"""Of so many files it is looked up at a time where they lie: about 1 KB of memory each."""
+
+
+class FetchLists:
+    """Shards as the remote has them, fetched where they are needed; the last ones are at hand."""
+
+    def __init__(self, project: Project, remote: RemoteStore, result: Fetched) -> None:
+        self._project = project
+        self._store = project.store
+        self._remote = remote
+        self._result = result
+        self._shards: dict[Digest, FetchedShard] = {}
+        """The shards at hand."""
+        self.sizes: dict[Digest, int] = {}
+        """All shards that were fetched, with the size of each in bytes."""
+
+    # --- fetching -------------------------------------------------------------------------
+
+    def get_entries(self, requests: Iterable[FetchRequest]) -> None:
+        """Fetch the shards of sharded manifests that are needed and not here."""
+        refs = {
+            ref.digest: ref
+            for request in requests
+            if request.manifest.entries is None
+            for ref in self._project.selected_shards(request.manifest, request.selection)
+            if not self._store.has_shard(ref.digest)
+        }
+        groups = list(_refs_in_groups(refs.values()))
+        for group in groups:
+            self._get(group)
+            if len(groups) > 1:
+                self._shards.clear()  # with what they say of places they are too much for memory
+
+    def get_all(self, refs: Iterable[ShardRef], known: Known) -> None:
+        """Fetch shards, and remember where they say that content lies."""
+        for group in _refs_in_groups(refs):
+            self._get(group)
+            self.learn(known)
+            self._shards.clear()
+
+    def get_locations(self, missing: Collection[Digest], requests: Iterable[FetchRequest]) -> None:
+        """Fetch the shards that say where missing content lies, those that the remote has."""
+        sought = set(missing)
+        refs: dict[Digest, ShardRef] = {}
+        for request in requests:
+            for ref, entries in self._entries_by_shard(request):
+                if ref.digest not in self._shards and not sought.isdisjoint(contents_of(entries)):
+                    refs[ref.digest] = ref
+        self._get(refs.values(), required=False)
+
+    def get_more(self, refs: Iterable[ShardRef]) -> None:
+        """Fetch the shards that are not at hand, those that the remote has."""
+        self._get((ref for ref in refs if ref.digest not in self._shards), required=False)
+
+    def _entries_by_shard(self, request: FetchRequest) -> Iterator[tuple[ShardRef, Entries]]:
+        entries = request.manifest.entries
+        if entries is not None:
+            for text in shard_refs(entries):
+                # The run of a small manifest from this shard's first path on.
+                yield text.ref, _run_of(entries, text.ref)
+            return
+        for ref in self._project.selected_shards(request.manifest, request.selection):
+            if ref.digest not in self._shards:
+                yield ref, self._store.load_shard(ref)
+
+    def _get(self, refs: Iterable[ShardRef], *, required: bool = True) -> None:
+        """Fetch shards; without `required`, those that the remote has."""
+        wanted = list(refs)
+        if not wanted:
+            return
+        self._project.progress.start("fetching lists", total_bytes=None)
+        get = self._remote.get_shard if required else self._get_or_none
+        try:
+            for ref, shard in run_bounded(get, wanted):
+                if shard is None:
+                    continue
+                self._store.put_shard_text(ref.digest, shard.text)
+                self._store.keep_shard(ref, shard.entries)
+                self._shards[ref.digest] = shard
+                self.sizes[ref.digest] = shard.size
+                self._result.transferred += shard.size
+        except ObjectMissing as error:
+            raise MissingError(
+                f"{self._remote.url} does not have what this manifest lists ({error.key})",
+                hint="run `dv push` in the clone where the data was added",
+            ) from error
+        finally:
+            self._project.progress.finish()
+
+    def _get_or_none(self, ref: ShardRef) -> FetchedShard | None:
+        try:
+            return self._remote.get_shard(ref)
+        except ObjectMissing:
+            return None
+
+    # --- what the shards at hand say ------------------------------------------------------
+
+    def of(self, requests: Iterable[FetchRequest]) -> Iterator[FetchedShard]:
+        """Yield the shards of some requests that are at hand, in order."""
+        for request in requests:
+            for ref in request.manifest.shards:
+                shard = self._shards.get(ref.digest)
+                if shard is not None:
+                    yield shard
+
+    def located(self, contents: Collection[Digest]) -> dict[Digest, list[Located]]:
+        """Return where contents lie, by all shards at hand."""
+        return {
+            digest: chunks
+            for shard in self._shards.values()
+            for digest, chunks in shard.locations.items()
+            if digest in contents
+        }
+
+    def keep_only(self, requests: Iterable[FetchRequest]) -> None:
+        """Let go of all shards but those of some requests."""
+        kept = {ref.digest for request in requests for ref in request.manifest.shards}
+        self._shards = {d: shard for d, shard in self._shards.items() if d in kept}
+
+    def learn(self, known: Known, later: Iterable[FetchRequest] = ()) -> None:
+        """Remember where the shards say that content lies: a hint, which every push proves.
+
+        Shards of which more is fetched `later` are left out until then: more of their packs will
+        be here.
+        """
+        left = {ref.digest for request in later for ref in request.manifest.shards}
+        held = {pack.digest for pack in self._store.db.packs().values()}
+        shards = {digest: shard for digest, shard in self._shards.items() if digest not in left}
+        packs = {pack for shard in shards.values() for pack in shard.packs()}
+        known.learn(shards, packs, held=held)
+
+
+def _refs_in_groups(refs: Iterable[ShardRef]) -> Iterator[list[ShardRef]]:
+    group: list[ShardRef] = []
+    files = 0
+    for ref in refs:
+        if group and files + ref.files > GROUP_FILES:
+            yield group
+            group, files = [], 0
+        group.append(ref)
+        files += ref.files
+    if group:
+        yield group
+
+
+def _run_of(entries: Entries, ref: ShardRef) -> Entries:
+    paths = list(entries)
+    start = paths.index(ref.first)
+    return {path: entries[path] for path in paths[start : start + ref.files]}

@@ -1,0 +1,73 @@
+"""The request for a fetch, made from paths and revisions, and the result of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from dvtool.format.digest import Digest
+from dvtool.format.manifest import Entries, Manifest
+from dvtool.format.selection import Selection
+from dvtool.project.arguments import Arguments, Paths
+from dvtool.project.history import versions_behind
+from dvtool.project.parts import Project
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """What to fetch: a manifest, as far as selected, and of that only some contents if given.
+
+    `past` gives earlier versions of the manifest, newest first. What was changed here and not
+    pushed is not on the remote; the versions that are say where its unchanged content lies.
+    """
+
+    manifest: Manifest
+    selection: Selection
+    only: frozenset[Digest] | None = None
+    past: Callable[[], Iterator[Manifest]] | None = None
+
+    def contents(self, entries: Entries) -> Iterator[tuple[Digest, int]]:
+        """Yield digest and size of the requested contents among some entries of the manifest."""
+        only = self.only
+        for entry in entries.values():
+            if entry.size > 0 and (only is None or entry.digest in only):
+                yield entry.digest, entry.size
+
+
+@dataclass(slots=True)
+class Fetched:
+    """What a fetch did: `files` and `bytes` now here that were not before.
+
+    `found` files were wanted too and here already, as by an earlier fetch that was interrupted.
+    `warnings` say what a remote lacked that another one had.
+    """
+
+    remote: str
+    files: int = 0
+    bytes: int = 0
+    transferred: int = 0
+    found: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+def fetch_request(
+    project: Project,
+    manifest: Manifest,
+    selection: Selection,
+    only: frozenset[Digest] | None = None,
+) -> FetchRequest:
+    """Ask for the selected content of a manifest, or of that for these contents only."""
+    past = partial(versions_behind, project, selection.target)
+    return FetchRequest(manifest, selection, only, past)
+
+
+def fetch_requests(
+    project: Project, arguments: Arguments, revs: Sequence[str], paths: Paths
+) -> list[FetchRequest]:
+    """Ask for what paths select in the manifests of revisions; without any, of the worktree."""
+    return [
+        fetch_request(project, manifests[selection.target], selection)
+        for manifests in map(project.manifests_of, revs or (None,))
+        for selection in arguments.selections(sorted(manifests), paths)
+    ]
