@@ -20,10 +20,8 @@ NAME = "a.dv.json"
 # The list of worktrees
 
 
-def test_worktrees(git: Git, top: Path, tmp_path: Path) -> None:
-    commit(top, {NAME: "1"})
-    linked, inner = tmp_path / "linked", top / "inner"
-    run(top, "worktree", "add", "-q", str(linked))
+def test_worktrees(git: Git, top: Path, linked: Path) -> None:
+    inner = top / "inner"
     run(top, "worktree", "add", "-q", str(inner))
     main, ours = top / ".git", top / ".git" / "worktrees"
     tops = {str(main): str(top), str(ours / "inner"): str(inner), str(ours / "linked"): str(linked)}
@@ -33,21 +31,16 @@ def test_worktrees(git: Git, top: Path, tmp_path: Path) -> None:
             assert sorted(git.worktrees()) == sorted(tops.values())
     (inner / ".git").unlink()  # git finds the main worktree from there
     shutil.rmtree(linked)
-    run(tmp_path, "init", "-q", "linked")  # another repository, in its place
+    run(linked.parent, "init", "-q", "linked")  # another repository, in its place
     assert git.worktree_git_dirs() == dict.fromkeys(tops) | {str(main): str(top)}
     assert git.worktrees() == [str(top)]
 
 
-def test_worktrees_in_a_hook(top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commit(top, {NAME: "1"})
-    run(top, "worktree", "add", "-q", str(tmp_path / "linked"))
+def test_worktrees_in_a_hook(top: Path, linked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = top / ".git" / "worktrees" / "linked"
     monkeypatch.setenv("GIT_DIR", str(own))
-    with Git.discover(str(tmp_path / "linked")) as git:
-        assert git.worktree_git_dirs() == {
-            str(top / ".git"): str(top),
-            str(own): str(tmp_path / "linked"),
-        }
+    with Git.discover(str(linked)) as git:
+        assert git.worktree_git_dirs() == {str(top / ".git"): str(top), str(own): str(linked)}
 
 
 def test_worktrees_of_a_submodule(top: Path, tmp_path: Path) -> None:
