@@ -7,12 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.errors import (
-    DvError,
-    SetupError,
-)
+from dvtool.errors import DvError, SetupError
 from dvtool.git import Git
-from tests.unit.git.conftest import run, write
+from tests.unit.git.conftest import commit, run, write
 
 
 def test_config_file(git: Git, top: Path) -> None:
@@ -87,3 +84,15 @@ def test_own_config_of_a_worktree(git: Git, top: Path, linked: Path) -> None:
             ("dv.store.keep", "all"),
             ("dv.store.keep", "unpushed"),
         ]
+
+
+def test_settings_of_a_commit(git: Git, top: Path) -> None:
+    assert git.config_items_at("HEAD", ".dvconfig") == []
+    first = commit(top, {".dvconfig": "[core]\n remote = origin\n[a]\n flag\n"})
+    run(top, "rm", "-q", ".dvconfig")
+    commit(top, {"broken": "[core\n"})
+    expected = [("core.remote", "origin"), ("a.flag", "true")]
+    assert git.config_items_at(first, ".dvconfig") == expected
+    assert git.config_items_at("HEAD", ".dvconfig") == []
+    with pytest.raises(SetupError, match="broken cannot be read"):
+        git.config_items_at("HEAD", "broken")

@@ -6,13 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.errors import (
-    BusyError,
-    DvError,
-    SetupError,
-    UnsavedError,
-    UsageError,
-)
+from dvtool.errors import BusyError, DvError, SetupError, UnsavedError, UsageError
 from dvtool.git import Git
 from tests.unit.git.conftest import commit, run, write
 
@@ -119,3 +113,37 @@ def test_another_git_holds_the_lock(git: Git, top: Path) -> None:
     (top / ".git" / "config.lock").touch()
     with pytest.raises(BusyError):
         git.config.set(None, "dv.core.remote", "origin")
+
+
+def test_staged(git: Git, top: Path) -> None:
+    commit(top, {"a": "1", "b": "1", "c": "1"})
+    write(top, "a", "2")
+    write(top, "c", "not staged")
+    write(top, "new", "n")
+    (top / "link").symlink_to("a")
+    run(top, "rm", "-q", "b")
+    run(top, "add", "a", "new", "link")
+    assert {each.path: git.read_blob(each.blob) for each in git.staged()} == {
+        "a": b"2",
+        "new": b"n",
+    }
+
+
+def test_untracked(git: Git, top: Path) -> None:
+    commit(top, {"sub/x.tmp": "1"})
+    commit(top, {".gitignore": "*.tmp\n"})
+    for path in ("y.tmp", "sub/z.tmp", "plain", "nested/w.tmp"):
+        write(top, path)
+    run(top, "init", "-q", "nested")
+    assert git.untracked("*.tmp") == ["sub/z.tmp", "y.tmp"]
+
+
+def test_refuse_if_index_is_locked(top: Path, linked: Path) -> None:
+    (top / ".git" / "worktrees" / "linked" / "index.lock").touch()
+    with Git.discover(str(top)) as git:
+        git.refuse_if_index_is_locked()
+    with (
+        Git.discover(str(linked)) as second,
+        pytest.raises(BusyError, match=r"worktrees/linked/index\.lock"),
+    ):
+        second.refuse_if_index_is_locked()

@@ -10,10 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.errors import (
-    ManifestError,
-    printable,
-)
+from dvtool.errors import ManifestError, printable
 from dvtool.git import Git
 from tests.unit.git.conftest import commit, run, texts_in, write
 
@@ -250,3 +247,36 @@ def test_manifest_blobs_everywhere(git: Git, top: Path, tmp_path: Path) -> None:
     assert texts_in(git, git.manifest_blobs_everywhere()) == {
         "a.dv.json": ["1", "amended-away", "detached-elsewhere", "stashed-1", "stashed-2"]
     }
+
+
+def test_overview_is_what_the_single_questions_answer(git: Git, top: Path) -> None:
+    assert git.overview().committed == {}
+    commit(top, {"a.dv.json": "base", "calm.dv.json": "1", "goes.dv.json": "1"})
+    run(top, "checkout", "-q", "-b", "side")
+    commit(top, {"a.dv.json": "theirs"})
+    run(top, "checkout", "-q", "main")
+    commit(top, {"a.dv.json": "ours"})
+    with pytest.raises(subprocess.CalledProcessError):
+        run(top, "merge", "-q", "side")
+    write(top, "new.dv.json", "staged")
+    write(top, "calm.dv.json", "staged")
+    run(top, "add", "new.dv.json", "calm.dv.json")
+    run(top, "rm", "-q", "goes.dv.json")
+    write(top, "untracked.dv.json")
+    seen = git.overview()
+    assert list(seen.worktree) == git.manifest_paths()
+    assert seen.committed == git.manifests_at(git.resolve("HEAD"))
+    assert seen.conflicts == git.conflicts_in_index()
+
+
+def test_commits_with(git: Git, top: Path) -> None:
+    first = commit(top, {"a.dv.json": "1"})
+    second = commit(top, {"b.dv.json": "1"})
+    third = commit(top, {"a.dv.json": "2"})
+    run(top, "reset", "-q", "--hard", second)
+    one, two = git.manifests_at(first)["a.dv.json"], git.manifests_at(third)["a.dv.json"]
+    assert git.commits_with({"a.dv.json": {one, two}, "b.dv.json": {two}}) == {
+        ("a.dv.json", one): [second, first],
+        ("a.dv.json", two): [third],
+    }
+    assert git.commits_with({}) == git.commits_with({"new\nline": {one}}) == {}

@@ -9,11 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.errors import (
-    CorruptError,
-    DvError,
-    MissingError,
-)
+from dvtool.errors import CorruptError, DvError, MissingError
 from dvtool.git import Git
 from tests.unit.git.conftest import commit, run
 
@@ -115,3 +111,22 @@ def test_a_git_that_nobody_closed(top: Path) -> None:
     git = Git.discover(str(top))
     assert git.read_blob(blob) == b"x"
     del git  # no ResourceWarning, which would fail this test
+
+
+def test_blobs_at_and_sizes(git: Git, top: Path) -> None:
+    first = commit(top, {"d/a": "one", "b": "four", "ü": ""})
+    run(top, "rm", "-q", "b")
+    commit(top, {"d/a": "other"})
+    found = git.blobs_at(first, ["d/a", "d", "ü", "gone"])
+    assert {path: git.read_blob(blob) for path, blob in found.items()} == {"d/a": b"one", "ü": b""}
+    assert git.blobs_at("HEAD", ["b"]) == git.blobs_at("HEAD", []) == {}
+    sizes = git.object_sizes([*found.values(), "f" * 40])
+    assert sizes == {found["d/a"]: 3, found["ü"]: 0}
+
+
+@pytest.mark.parametrize("form", ["sha1", "sha256"])
+def test_is_blob(tmp_path: Path, form: str) -> None:
+    run(tmp_path, "init", "-q", f"--object-format={form}", "repo")
+    blob = run(tmp_path / "repo", "hash-object", "--stdin", stdin=b"text")
+    assert Git.is_blob(blob, b"text")
+    assert not Git.is_blob(blob, b"other")

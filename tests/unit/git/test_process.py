@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.errors import (
-    SetupError,
-)
+from dvtool.errors import SetupError
 from dvtool.git import Git
 from tests.unit.git.conftest import commit
 

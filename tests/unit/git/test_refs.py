@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from dvtool.errors import (
-    SetupError,
-    UsageError,
-)
+from dvtool.errors import DvError, SetupError, UsageError
 from dvtool.git import Git
 from tests.unit.git.conftest import commit, run, write
 
@@ -151,3 +149,65 @@ def test_commits_beside_refs(git: Git, top: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "linked")
     run(top, "worktree", "prune")
     assert git.commits_beside_refs() == [dropped]
+
+
+def test_has_commit_and_is_shallow(git: Git, top: Path, tmp_path: Path) -> None:
+    assert not git.has_commit("HEAD")
+    first = commit(top, {"a": "1"})
+    commit(top, {"a": "2"})
+    assert git.has_commit(first) and git.has_commit("HEAD~1")
+    assert not git.has_commit("HEAD~2") and not git.has_commit("HEAD:a")
+    assert not git.is_shallow()
+    run(tmp_path, "clone", "-q", "--depth=1", f"file://{top}", "cut")
+    with Git.discover(str(tmp_path / "cut")) as cut:
+        assert cut.is_shallow()
+        assert not cut.has_commit(first)
+
+
+def test_commits_that_work_under_way_goes_by(git: Git, top: Path) -> None:
+    assert git.parents_of_next() == git.commits_in_between() == []
+    base = commit(top, {"a": "1"})
+    run(top, "checkout", "-q", "-b", "side")
+    theirs = commit(top, {"a": "theirs"})
+    run(top, "checkout", "-q", "main")
+    ours = commit(top, {"a": "ours"})
+    assert git.parents_of_next() == [ours]
+    assert git.merge_sides() is None
+    with pytest.raises(subprocess.CalledProcessError):
+        run(top, "merge", "-q", "side")
+    assert git.parents_of_next() == [ours, theirs]
+    assert git.merge_sides() == (base, ours, theirs)
+    run(top, "commit", "-q", "-a", "-m", "merge")
+    assert git.merge_sides() == (base, ours, theirs)
+    assert git.parents_of_next() == [git.head()]
+    run(top, "reset", "-q", "--hard", ours)
+    with pytest.raises(subprocess.CalledProcessError):
+        run(top, "rebase", "side")
+    assert git.parents_of_next() == [theirs]
+    assert git.commits_in_between() == [ours, theirs]
+    run(top, "rebase", "--abort")
+    with pytest.raises(subprocess.CalledProcessError):
+        run(top, "revert", "--no-edit", base)
+    assert git.parents_of_next() == [ours], "a first commit has no parent"
+
+
+def test_refs_of_remotes(git: Git, top: Path, tmp_path: Path) -> None:
+    assert git.refs_of_remotes() == {}
+    first = commit(top, {"a": "1"})
+    run(top, "tag", "v1")
+    run(tmp_path, "clone", "-q", "repo", "clone")
+    commit(tmp_path / "clone", {"a": "2"})
+    with Git.discover(str(tmp_path / "clone")) as clone:
+        assert clone.refs_of_remotes() == {
+            "origin refs/heads/main": first,
+            "origin refs/tags/v1": first,
+        }
+        run(tmp_path / "clone", "remote", "set-url", "origin", str(tmp_path / "gone"))
+        with pytest.raises(DvError, match="git ls-remote failed"):
+            clone.refs_of_remotes()
+
+
+def test_subjects(git: Git, top: Path) -> None:
+    first, second = commit(top, {"a": "1"}, "größe\n\nbody"), commit(top, {"a": "2"}, "two")
+    assert git.subjects([second, first]) == {second: "two", first: "größe"}
+    assert git.subjects([]) == {}

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.errors import (
-    SetupError,
-    UsageError,
-)
+from dvtool.errors import SetupError, UsageError
 from dvtool.git import Git
 from tests.unit.git.conftest import commit, run, write
 
