@@ -9,6 +9,10 @@ submodules, SHA-256 repositories and partial clones work as they do in git. Rule
   goes after ``--end-of-options`` or is turned into a commit id first.
 - A repository is found once; later commands are pinned to it by GIT_DIR and GIT_WORK_TREE, so a
   relative GIT_DIR from a hook means the same folder throughout.
+
+`Git` is the handle to a repository, and its methods are defined by subject: `refs` (revisions and
+history), `objects`, `manifests`, `index` (and the working tree), `worktrees` (and git's work under
+way in each). `config` is about settings, `process` runs git, `listing` reads its answers.
 """
 
 from dvtool.git.listing import SHORT_ID_LENGTH, Commit, Overview, Staged

@@ -38,15 +38,15 @@ class Index(Revisions):
             *("diff", "--cached", "--raw", "-z", "--no-abbrev", "--no-renames"),
             "--diff-filter=AMT",
         ).stdout
-        found: list[Staged] = []
+        files: list[Staged] = []
         fields = iter(listing.split(b"\0"))
         for field in fields:
             if field:
                 mode, blob = new_side(field)
                 path = os.fsdecode(next(fields))
                 if mode in FILE_MODES:
-                    found.append(Staged(path, blob))
-        return found
+                    files.append(Staged(path, blob))
+        return files
 
     def is_dirty(self, *, exclude_untracked: bool = True, exclude_manifests: bool = False) -> bool:
         """Tell whether tracked files, staged or on disk, differ from HEAD."""

@@ -54,10 +54,10 @@ class Manifests(Objects):
         A file whose name no target can have is none; with `strict` it is a ManifestError.
         """
         commit = self._commit_id(commit)
-        known = self._manifests_of
-        if known is None or known[0] != commit:
-            known = self._manifests_of = commit, self._listed_in(commit)
-        return dict(raw_manifests(known[1], strict=strict))
+        listed_last = self._manifests_of
+        if listed_last is None or listed_last[0] != commit:
+            listed_last = self._manifests_of = commit, self._listed_in(commit)
+        return dict(raw_manifests(listed_last[1], strict=strict))
 
     def manifests_in_index(self) -> dict[str, str]:
         """Return path and blob id of each manifest that is staged; conflicted ones are left out."""
@@ -82,8 +82,8 @@ class Manifests(Objects):
         # In a hook git may be told of another index than the worktree's own: both are read.
         for index in sorted({self._index_path(), os.path.join(self._git_dir, "index")}):
             for which in ("-s", "--resolve-undo"):
-                found = self._index_manifests(which, env | {"GIT_INDEX_FILE": index})
-                for path, _stage, blob in found:
+                entries = self._index_manifests(which, env | {"GIT_INDEX_FILE": index})
+                for path, _stage, blob in entries:
                     blobs.setdefault(path, set()).add(blob)
         return blobs
 
@@ -116,12 +116,12 @@ class Manifests(Objects):
         if staged.status and self.head() is not None:
             raise_failure("diff-index", staged)
         links: dict[str, bool] = {}
-        there: set[str] = set()
+        worktree: set[str] = set()
         conflicts: dict[str, dict[int, str]] = {}
         committed: dict[str, str] = {}
         for path, stage, blob in listed(listing.stdout):
             if is_manifest(path, strict=True) and is_file_inside(top, path, links):
-                there.add(path)
+                worktree.add(path)
             if stage is not None and is_manifest(path) and blob not in _EMPTY_BLOBS:
                 if stage:
                     conflicts.setdefault(path, {})[stage] = blob
@@ -131,7 +131,7 @@ class Manifests(Objects):
             committed.pop(path, None)
             if before is not None and is_manifest(path):
                 committed[path] = before
-        return Overview(tuple(sorted(there)), committed, conflicts)
+        return Overview(tuple(sorted(worktree)), committed, conflicts)
 
     # Of history
 
@@ -175,17 +175,17 @@ class Manifests(Objects):
         None in their place if git does not have all of that commit's trees, or cannot read them.
         One git process reads for all of them; their parents need not be here.
         """
-        known: dict[str, frozenset[str]] = {}
+        blobs_of: dict[str, frozenset[str]] = {}
         for commit in commits:
             try:
                 tree = tree_of(self._read_object(commit, TREE_SIZE_MAX_BYTES, "commit"))
-                self._learn_trees(tree, known)
+                self._learn_trees(tree, blobs_of)
             except SetupError:
                 raise
             except DvError:
                 yield commit, None
             else:
-                yield commit, known[tree]
+                yield commit, blobs_of[tree]
 
     def commits_with(
         self, blobs: Mapping[str, Collection[str]]
@@ -195,9 +195,9 @@ class Manifests(Objects):
         Commits of all refs, of HEAD in every worktree and of all reflogs are looked at.
         """
         paths = [path for path in sorted(blobs) if "\n" not in path]
-        found: dict[tuple[str, str], list[str]] = {}
+        commits_of: dict[tuple[str, str], list[str]] = {}
         if not paths:
-            return found
+            return commits_of
         commits = self._run("rev-list", "--all", "--reflog").stdout.decode("ascii").split()
         asked = [(commit, path) for path in paths for commit in commits]
         lines = "".join(f"{commit}:{path}\n" for commit, path in asked)
@@ -206,8 +206,8 @@ class Manifests(Objects):
         for (commit, path), line in zip(asked, answer, strict=True):
             blob = line.decode("ascii", "replace")  # what is not there is answered at length
             if blob in blobs[path]:
-                found.setdefault((path, blob), []).append(commit)
-        return found
+                commits_of.setdefault((path, blob), []).append(commit)
+        return commits_of
 
     # Private
 
@@ -245,21 +245,21 @@ class Manifests(Objects):
             if mode.encode() in FILE_MODES and is_manifest(path) and blob_id not in _EMPTY_BLOBS:
                 yield path, int(stage), blob_id
 
-    def _learn_trees(self, tree: str, known: dict[str, frozenset[str]]) -> None:
+    def _learn_trees(self, tree: str, blobs_of: dict[str, frozenset[str]]) -> None:
         """Add a tree, and all below it, to those of which the manifests' blobs are known."""
-        todo = [tree]
+        waiting = [tree]
         parts: dict[str, tuple[set[str], set[str]]] = {}
-        while todo:
-            one = todo[-1]
-            if one not in parts:
-                parts[one] = self._parts_of_tree(one)
-            folders, blobs = parts[one]
-            unknown = folders - known.keys()
+        while waiting:
+            lowest = waiting[-1]
+            if lowest not in parts:
+                parts[lowest] = self._parts_of_tree(lowest)
+            folders, blobs = parts[lowest]
+            unknown = folders - blobs_of.keys()
             if unknown:
-                todo.extend(unknown)
+                waiting.extend(unknown)
                 continue
-            known[one] = frozenset(blobs).union(*(known[folder] for folder in folders))
-            todo.pop()
+            blobs_of[lowest] = frozenset(blobs).union(*(blobs_of[folder] for folder in folders))
+            waiting.pop()
 
     def _parts_of_tree(self, tree: str) -> tuple[set[str], set[str]]:
         """Return the ids of the folders that lie in a tree, and of its manifests."""

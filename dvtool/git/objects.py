@@ -70,12 +70,12 @@ class Objects(Revisions):
             return {}
         # ls-tree takes no list of paths on its standard input.
         listing = self._run("ls-tree", "-r", "-z", "--full-tree", self._commit_id(commit)).stdout
-        wanted = {os.fsencode(path): path for path in paths}
+        path_of = {os.fsencode(path): path for path in paths}
         blobs: dict[str, str] = {}
         for entry in listing.split(b"\0")[:-1]:
             head, _, name = entry.partition(b"\t")
-            if name in wanted:
-                blobs[wanted[name]] = head.split(b" ")[2].decode("ascii")
+            if name in path_of:
+                blobs[path_of[name]] = head.split(b" ")[2].decode("ascii")
         return blobs
 
     @staticmethod
@@ -88,10 +88,10 @@ class Objects(Revisions):
 
     def object_sizes(self, object_ids: Sequence[str]) -> dict[str, int]:
         """Return the size in bytes of each object that is here."""
-        lines = "".join(f"{one}\n" for one in object_ids).encode("ascii")
+        lines = "".join(f"{object_id}\n" for object_id in object_ids).encode("ascii")
         answer = self._run("cat-file", "--batch-check", stdin=lines).stdout.decode("ascii")
-        found = (line.split(" ") for line in answer.splitlines())
-        return {fields[0]: int(fields[2]) for fields in found if len(fields) == 3}
+        objects = (line.split(" ") for line in answer.splitlines())
+        return {fields[0]: int(fields[2]) for fields in objects if len(fields) == 3}
 
     # Private
 
@@ -143,10 +143,12 @@ class BlobReader:
             raise MissingError(
                 f"git has no object {blob_id}", hint="run: git fetch, then git fsck if it persists"
             )
-        found, size = answer[1].decode("ascii"), int(answer[2])
-        if found != kind or size > size_max:
+        kind_here, size = answer[1].decode("ascii"), int(answer[2])
+        if kind_here != kind or size > size_max:
             what = "manifest" if kind == "blob" else f"{kind} to be read"
-            raise CorruptError(f"git object {blob_id} is no {what}: a {found} of {size:,} bytes")
+            raise CorruptError(
+                f"git object {blob_id} is no {what}: a {kind_here} of {size:,} bytes"
+            )
         data = self._out.read(int(answer[2]) + 1)
         if len(data) != int(answer[2]) + 1:
             raise DvError(f"git stopped while reading {blob_id}", hint="run: git fsck")

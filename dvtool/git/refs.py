@@ -30,11 +30,11 @@ class Revisions(Pinned):
 
     def resolve(self, rev: str) -> str:
         """Return the full id of the commit that `rev` names; UsageError if it names none."""
-        found = None
+        commit = None
         if rev and not rev.startswith("-") and "\0" not in rev:
-            found = self._verify(rev)
-        if found is not None:
-            return found
+            commit = self._verify(rev)
+        if commit is not None:
+            return commit
         if rev == "HEAD" or rev.startswith(("HEAD~", "HEAD^", "@")):
             self._require_commit()
         raise UsageError(f"unknown revision: {printable(rev)}", hint="run: git log --oneline --all")
@@ -82,13 +82,13 @@ class Revisions(Pinned):
 
     def refs_of_remotes(self) -> dict[str, str]:
         """Ask git's remotes, now, for their branches and tags: ``REMOTE REF`` -> object id."""
-        found: dict[str, str] = {}
+        refs: dict[str, str] = {}
         for remote in os.fsdecode(self._run("remote").stdout).split("\n")[:-1]:
             listing = self._run_long("ls-remote", "--heads", "--tags", "-q", "--", remote).stdout
             for line in os.fsdecode(listing).split("\n")[:-1]:
                 object_id, _, name = line.partition("\t")
-                found[f"{remote} {name}"] = object_id
-        return found
+                refs[f"{remote} {name}"] = object_id
+        return refs
 
     def is_shallow(self) -> bool:
         """Whether history was cut off when it was cloned or fetched (``--depth``)."""
@@ -118,7 +118,7 @@ class Revisions(Pinned):
 
     def commits_among(self, object_ids: Sequence[str]) -> list[str]:
         """Return the commits that these ids name, tags peeled; what is not here is left out."""
-        return list(dict.fromkeys(one for one in self._commits_of(object_ids) if one))
+        return list(dict.fromkeys(commit for commit in self._commits_of(object_ids) if commit))
 
     def kinds_of(self, names: Iterable[str]) -> dict[str, str]:
         """Return id -> kind (commit, tree or blob) of the objects that are here, tags peeled.
@@ -142,9 +142,13 @@ class Revisions(Pinned):
         """Return the ids of the commits that are here and that no ref, HEAD or reflog leads to."""
         form = "--batch-check=%(objecttype) %(objectname)"
         answer = self._run("cat-file", form, "--batch-all-objects", "--unordered").stdout
-        found = (line.split(" ") for line in answer.decode("ascii").splitlines())
+        objects = (line.split(" ") for line in answer.decode("ascii").splitlines())
         reached = set(self._run("rev-list", "--all", "--reflog").stdout.decode("ascii").split())
-        return sorted(one for kind, one in found if kind == "commit" and one not in reached)
+        return sorted(
+            object_id
+            for kind, object_id in objects
+            if kind == "commit" and object_id not in reached
+        )
 
     def parents_of_next(self) -> list[str]:
         """Return the commits that the next one starts from: HEAD, and what is merged or picked.
@@ -152,15 +156,15 @@ class Revisions(Pinned):
         Of a commit that is being reverted it is the parent. The first is HEAD, if there is one.
         """
         names = [("HEAD", ""), ("MERGE_HEAD", ""), ("CHERRY_PICK_HEAD", ""), ("REVERT_HEAD", "^")]
-        found: list[str | None] = []
+        commits: list[str | None] = []
         for name, suffix in names:
             try:  # MERGE_HEAD may have several lines, of which git resolves only the first
                 with open(os.path.join(self._git_dir, name), encoding="ascii") as file:
                     ids = [name] if name == "HEAD" else file.read().split()
             except (OSError, UnicodeDecodeError):
                 continue
-            found.extend(self._commits_of([one + suffix for one in ids]))
-        return list(dict.fromkeys(one for one in found if one))
+            commits.extend(self._commits_of([rev + suffix for rev in ids]))
+        return list(dict.fromkeys(commit for commit in commits if commit))
 
     def commits_in_between(self) -> list[str]:
         """Return what the files of the worktree may follow still: ORIG_HEAD, a rebase's base."""
@@ -179,16 +183,16 @@ class Revisions(Pinned):
         theirs = theirs or self._verify("HEAD^2")
         if ours is None or theirs is None:
             return None
-        found = self._run("merge-base", ours, theirs, codes=(0, 1)).stdout.decode("ascii")
-        return found.strip() or None, ours, theirs
+        base = self._run("merge-base", ours, theirs, codes=(0, 1)).stdout.decode("ascii")
+        return base.strip() or None, ours, theirs
 
     # Private
 
     def _verify(self, rev: str) -> str | None:
         args = ("rev-parse", "--verify", "-q", "--end-of-options", commit_named(rev))
-        found = self._run(*args, codes=(0, 1, 128)).stdout.decode("ascii", "replace").strip()
+        commit = self._run(*args, codes=(0, 1, 128)).stdout.decode("ascii", "replace").strip()
         # `^main` passes --verify too, as an exclusion
-        return found if OBJECT_ID.fullmatch(found) else None
+        return commit if OBJECT_ID.fullmatch(commit) else None
 
     def _commit_id(self, rev: str) -> str:
         return rev if OBJECT_ID.fullmatch(rev) else self.resolve(rev)
@@ -200,12 +204,12 @@ class Revisions(Pinned):
         names = [commit_named(rev) if rev and "\n" not in rev else "-" for rev in revs]
         lines = "".join(f"{name}\n" for name in names)
         answer = self._run("cat-file", "--batch-check", stdin=os.fsencode(lines)).stdout
-        found: list[str | None] = []
+        commits: list[str | None] = []
         for line in os.fsdecode(answer).split("\n")[:-1]:
             object_id, *rest = line.split(" ")
-            known = len(rest) == 2 and rest[0] == "commit" and OBJECT_ID.fullmatch(object_id)
-            found.append(object_id if known else None)
-        return found
+            is_commit = len(rest) == 2 and rest[0] == "commit" and OBJECT_ID.fullmatch(object_id)
+            commits.append(object_id if is_commit else None)
+        return commits
 
     def _range_lines(self, revs: Sequence[str], exclude: Sequence[str]) -> bytes | None:
         """Return the lines for ``--stdin`` of rev-list and log; None if there is nothing to list.
@@ -218,9 +222,9 @@ class Revisions(Pinned):
         for rev, commit in zip(revs, commits[: len(revs)], strict=True):
             if commit is None:
                 raise UsageError(f"unknown revision: {printable(rev)}")
-        wanted = [commit for commit in commits[: len(revs)] if commit]
-        known = [f"^{commit}" for commit in commits[len(revs) :] if commit]
-        return "".join(f"{line}\n" for line in [*wanted, *known]).encode("ascii")
+        included = [commit for commit in commits[: len(revs)] if commit]
+        excluded = [f"^{commit}" for commit in commits[len(revs) :] if commit]
+        return "".join(f"{line}\n" for line in [*included, *excluded]).encode("ascii")
 
     def _require_commit(self) -> None:
         if self.head() is None:

@@ -43,6 +43,14 @@ def git(top: Path) -> Iterator[Git]:
         yield found
 
 
+@pytest.fixture
+def linked(top: Path, tmp_path: Path) -> Path:
+    """A second worktree, of a repository with one commit of ``a.dv.json``."""
+    commit(top, {"a.dv.json": "1"})
+    run(top, "worktree", "add", "-q", str(tmp_path / "linked"))
+    return tmp_path / "linked"
+
+
 def texts_in(git: Git, found: dict[str, set[str]]) -> dict[str, list[str]]:
     """Return the content of blobs in place of their ids."""
     return {
