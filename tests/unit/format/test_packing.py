@@ -178,7 +178,7 @@ def test_packs_before_a_failure_are_removed_unless_moved(
     assert os.listdir(tmp_path) == ["moved"]
     made = write_packs(temp_path, chunks_of(5))
     next(made)
-    made.close()  # type: ignore[attr-defined]
+    made.close()
     assert os.listdir(tmp_path) == ["moved"]
 
 

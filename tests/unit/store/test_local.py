@@ -6,85 +6,31 @@ import multiprocessing
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from blake3 import blake3
 
-from dvtool.errors import BusyError, CorruptError, MissingError, SetupError
-from dvtool.format.digest import EMPTY, Digest, digest_of, hasher
+from dvtool.errors import CorruptError, MissingError
+from dvtool.format.digest import EMPTY, digest_of
 from dvtool.format.locations import encode_object
 from dvtool.format.manifest import Entry, shard_refs
-from dvtool.format.pack import PackInfo, PackWriter, Recipe
-from dvtool.store import reader
-from dvtool.store.freeing import rewrite_packs, sweep_temp
+from dvtool.format.pack import Recipe
 from dvtool.store.local import LocalStore
-from dvtool.store.lock import drop_lock
-from dvtool.store.reader import OPEN_PACKS_MAX
+from tests.unit.store.packs import (
+    KIB,
+    LARGE,
+    SMALL,
+    forget_index,
+    get,
+    new_pack,
+    noise,
+    pieces,
+    put,
+    recipe_of,
+)
 
-KIB = 1 << 10
-
-
-def noise(seed: object, size: int) -> bytes:
-    return blake3(repr(seed).encode()).digest(size)
-
-
-def pieces(data: bytes, size: int = 40 * KIB) -> list[bytes]:
-    return [data[at : at + size] for at in range(0, len(data), size)]
-
-
-def recipe_of(chunks: Sequence[bytes]) -> Recipe:
-    whole = b"".join(chunks)
-    return Recipe(digest_of(whole), len(whole), tuple(digest_of(chunk) for chunk in chunks))
-
-
-def new_pack(
-    store: LocalStore, chunks: Sequence[bytes], recipes: Sequence[Recipe] = ()
-) -> tuple[str, PackInfo]:
-    temp = store.temp_path()
-    with open(temp, "xb") as file:
-        writer = PackWriter(file)
-        for chunk in chunks:
-            writer.add(digest_of(chunk), chunk)
-        for recipe in recipes:
-            writer.add_recipe(recipe)
-        return temp, writer.finish()
-
-
-def put(store: LocalStore, *files: bytes) -> list[PackInfo]:
-    """One pack for each file."""
-    infos = []
-    for data in files:
-        chunks = pieces(data) if len(data) > 64 * KIB else [data]
-        recipes = [recipe_of(chunks)] if len(chunks) > 1 else []
-        temp, info = new_pack(store, chunks, recipes)
-        store.adopt([(temp, info)])
-        infos.append(info)
-    return infos
-
-
-def get(store: LocalStore, *files: Digest) -> dict[Digest, bytes]:
-    with store.reader() as reader:
-        return {digest: b"".join(reader.read(digest)) for digest in reader.prepare(files)}
-
-
-@pytest.fixture(autouse=True, params=["one by one", "ahead"])
-def how_read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frames of files of several chunks are read one by one, or some ahead in a thread."""
-    if request.param == "ahead":
-        monkeypatch.setattr(reader, "AHEAD_MIN_BYTES", 0)
-        monkeypatch.setattr(reader, "PACKED_SHARE_MAX", 100)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[LocalStore]:
-    with LocalStore(str(tmp_path / "dv")) as store:
-        yield store
-
-
-SMALL = noise("small", 1_000)
-LARGE = noise("large", 300 * KIB)
+pytestmark = pytest.mark.usefixtures("how_read")
 
 
 # --- taking in and giving back --------------------------------------------------------------
@@ -138,132 +84,7 @@ def test_an_empty_file_needs_nothing(store: LocalStore) -> None:
         assert list(reader.read(EMPTY)) == []
 
 
-def test_more_contents_than_one_statement_of_sqlite_takes(store: LocalStore) -> None:
-    many = [b"%d" % n for n in range(2_500)]
-    store.adopt([new_pack(store, many)])
-    found = get(store, *[digest_of(one) for one in many])
-    assert sorted(found.values()) == sorted(many)
-
-
-def test_contents_come_in_the_order_of_the_disk(store: LocalStore) -> None:
-    files = [noise(n, 50 * KIB) for n in range(6)] + [noise(n, 100) for n in range(6)]
-    store.adopt([new_pack(store, files[::2])])
-    store.adopt([new_pack(store, files[1::2])])
-    digests = [digest_of(file) for file in files]
-    with store.reader() as reader:
-        order = reader.prepare(reversed(digests))
-    places = store.db.places(digests)
-    positions = [(places[d][0], places[d][1].frame_offset, places[d][1].start) for d in order]
-    assert positions == sorted(positions)
-    assert len(order) == len(files)
-
-
-def test_a_reader_holds_few_packs_open(store: LocalStore) -> None:
-    files = [noise(n, 100) for n in range(2 * OPEN_PACKS_MAX)]
-    put(store, *files)
-    before = len(os.listdir("/proc/self/fd"))
-    with store.reader() as reader:
-        for digest in reader.prepare(digest_of(file) for file in files):
-            list(reader.read(digest))
-            assert len(os.listdir("/proc/self/fd")) <= before + OPEN_PACKS_MAX
-    assert len(os.listdir("/proc/self/fd")) <= before
-
-
-def test_a_file_over_more_packs_than_are_held_open(store: LocalStore) -> None:
-    chunks = [noise(number, 40 * KIB) for number in range(2 * OPEN_PACKS_MAX)]
-    store.adopt([new_pack(store, [chunk]) for chunk in chunks])
-    # Each pack is needed again and again, in another order.
-    every = [*chunks, *reversed(chunks), *chunks[::3], *chunks]
-    store.adopt([new_pack(store, [b"one"], [recipe_of(every)])])
-    with store.reader() as reader:
-        reader.prepare([recipe_of(every).digest])
-        assert b"".join(reader.read(recipe_of(every).digest)) == b"".join(every)
-
-
-def test_a_pack_that_is_merged_away_while_a_file_is_read(store: LocalStore) -> None:
-    chunks = [noise(number, 40 * KIB) for number in range(20)]
-    packs = [new_pack(store, [chunk]) for chunk in chunks]
-    recipe = recipe_of(chunks)
-    store.adopt([*packs, new_pack(store, [b"one"], [recipe])])
-    with store.reader() as reader:
-        reader.prepare([recipe.digest])
-        parts = reader.read(recipe.digest)
-        got = [bytes(next(parts))]
-        with drop_lock(store.path):
-            rewrite_packs(store, store.db.packs(), ())
-        assert len(store.db.packs()) == 1
-        got += map(bytes, parts)
-    assert b"".join(got) == b"".join(chunks)
-
-
-def test_a_pack_that_is_gone_is_said_to_be(store: LocalStore) -> None:
-    (info,) = put(store, SMALL)
-    os.unlink(store.pack_path(info.digest))
-    with pytest.raises(MissingError, match="is gone") as caught:
-        get(store, digest_of(SMALL))
-    assert caught.value.hint is not None
-
-
-# --- damage ---------------------------------------------------------------------------------
-
-
-def test_no_flipped_byte_in_a_pack_gives_a_wrong_byte(store: LocalStore) -> None:
-    text = b"some text that zstd makes smaller " * 20
-    (info,) = put(store, text)
-    path = Path(store.pack_path(info.digest))
-    good = path.read_bytes()
-    for at in range(info.index.data_size):
-        path.write_bytes(good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :])
-        try:
-            assert get(store, digest_of(text)) == {digest_of(text): text}
-        except CorruptError:
-            pass
-        else:
-            pytest.fail(f"byte {at} is not checked")
-
-
-def test_of_a_damaged_large_file_the_last_part_never_comes(store: LocalStore) -> None:
-    (info,) = put(store, LARGE)
-    path = Path(store.pack_path(info.digest))
-    good = path.read_bytes()
-    for at in (5, info.index.data_size // 2, info.index.data_size - 1):
-        path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
-        got = bytearray()
-        with store.reader() as reader:
-            reader.prepare([digest_of(LARGE)])
-            with pytest.raises(CorruptError, match=info.digest.hex()):
-                for part in reader.read(digest_of(LARGE)):
-                    got += part
-        assert len(got) < len(LARGE)
-
-
-def test_a_pack_cut_short_is_corrupt(store: LocalStore) -> None:
-    (info,) = put(store, SMALL)
-    path = Path(store.pack_path(info.digest))
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(CorruptError, match="shorter than the index says"):
-        get(store, digest_of(SMALL))
-
-
-def test_an_index_that_lies_gives_no_wrong_byte(store: LocalStore) -> None:
-    """A swapped row in store.db, as of a bug or a bad disk."""
-    put(store, SMALL, noise("other", 1_000))
-    store.close()
-    with sqlite3.connect(store.database_path) as db:
-        db.execute("UPDATE chunks SET pack = 3 - pack")
-    db.close()
-    with pytest.raises(CorruptError):
-        get(store, digest_of(SMALL))
-
-
 # --- rebuilding -----------------------------------------------------------------------------
-
-
-def forget_index(store: LocalStore) -> None:
-    store.close()
-    for name in os.listdir(store.path):
-        if name.startswith("store.db"):
-            os.unlink(Path(store.path, name))
 
 
 def test_the_packs_alone_restore_everything(store: LocalStore) -> None:
@@ -356,49 +177,11 @@ def killed(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_an_index_in_use_is_not_called_damaged(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The hint for a damaged one is to move it away."""
-    monkeypatch.setattr("dvtool.store.schema.BUSY_TIMEOUT_S", 0.05)
-    os.makedirs(store.path)
-    other = sqlite3.connect(store.database_path)
-    other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(BusyError):
-        store.lacking([EMPTY, digest_of(b"x")])
-    other.rollback()
-    other.close()
-    assert store.lacking([digest_of(b"x")]) == {digest_of(b"x")}
-
-
 def test_foreign_files_among_the_packs_are_passed_over(store: LocalStore) -> None:
     put(store, SMALL)
     (Path(store.path, "packs") / "zz").mkdir()
     (Path(store.path, "packs") / "zz" / ".dv-tmp-1").write_text("unfinished")
     assert store.reindex() == 1
-
-
-def test_a_damaged_index_is_named_with_the_way_out(store: LocalStore) -> None:
-    put(store, SMALL)
-    forget_index(store)
-    Path(store.database_path).write_bytes(b"not a database" * 1_000)
-    with pytest.raises(CorruptError, match=r"store\.db") as caught:
-        store.lacking([digest_of(SMALL)])
-    assert caught.value.hint is not None
-    assert "packs" in caught.value.hint
-
-
-def test_an_index_of_another_version_is_left_alone(store: LocalStore) -> None:
-    put(store, SMALL)
-    store.close()
-    with sqlite3.connect(store.database_path) as db:
-        db.execute("PRAGMA user_version = 99")
-    db.close()
-    with pytest.raises(SetupError, match="version 99"):
-        store.lacking([digest_of(SMALL)])
-    with sqlite3.connect(store.database_path) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (99,)
-    db.close()
 
 
 # --- shards ---------------------------------------------------------------------------------
@@ -463,28 +246,3 @@ def test_processes_may_adopt_at_once_into_a_new_store(tmp_path: Path, round_: in
         indexed = {pack.digest for pack in store.db.packs().values()}
     on_disk = {bytes.fromhex(p.name) for p in Path(path, "packs").rglob("*") if p.is_file()}
     assert indexed == on_disk
-
-
-def test_unfinished_files_are_swept_after_some_days(store: LocalStore) -> None:
-    old, new = Path(store.temp_path()), Path(store.temp_path())
-    for path in (old, new):
-        path.write_bytes(b"half")
-    os.utime(old, (1, 1))
-    sweep_temp(store)
-    assert not old.exists()
-    assert new.exists()
-
-
-def test_the_reader_hashes_what_it_gives(store: LocalStore) -> None:
-    put(store, LARGE)
-    whole = hasher()
-    with store.reader() as reader:
-        reader.prepare([digest_of(LARGE)])
-        for part in reader.read(digest_of(LARGE)):
-            whole.update(part)
-        for chunk in pieces(LARGE):
-            reader.prepare_chunks([digest_of(chunk)])
-            assert reader.chunk(digest_of(chunk)) == chunk
-        with pytest.raises(MissingError):
-            reader.prepare_chunks([digest_of(b"not here")])
-    assert whole.digest() == digest_of(LARGE)

@@ -1,0 +1,59 @@
+"""store.db: opening it, and what is said of one that cannot be used."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from dvtool.errors import BusyError, CorruptError, SetupError
+from dvtool.format.digest import EMPTY, digest_of
+from dvtool.store.local import LocalStore
+from tests.unit.store.packs import SMALL, forget_index, get, new_pack, put
+
+
+def test_more_contents_than_one_statement_of_sqlite_takes(store: LocalStore) -> None:
+    many = [b"%d" % n for n in range(2_500)]
+    store.adopt([new_pack(store, many)])
+    found = get(store, *[digest_of(one) for one in many])
+    assert sorted(found.values()) == sorted(many)
+
+
+def test_an_index_in_use_is_not_called_damaged(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint for a damaged one is to move it away."""
+    monkeypatch.setattr("dvtool.store.schema.BUSY_TIMEOUT_S", 0.05)
+    os.makedirs(store.path)
+    other = sqlite3.connect(store.database_path)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(BusyError):
+        store.lacking([EMPTY, digest_of(b"x")])
+    other.rollback()
+    other.close()
+    assert store.lacking([digest_of(b"x")]) == {digest_of(b"x")}
+
+
+def test_a_damaged_index_is_named_with_the_way_out(store: LocalStore) -> None:
+    put(store, SMALL)
+    forget_index(store)
+    Path(store.database_path).write_bytes(b"not a database" * 1_000)
+    with pytest.raises(CorruptError, match=r"store\.db") as caught:
+        store.lacking([digest_of(SMALL)])
+    assert caught.value.hint is not None
+    assert "packs" in caught.value.hint
+
+
+def test_an_index_of_another_version_is_left_alone(store: LocalStore) -> None:
+    put(store, SMALL)
+    store.close()
+    with sqlite3.connect(store.database_path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(SetupError, match="version 99"):
+        store.lacking([digest_of(SMALL)])
+    with sqlite3.connect(store.database_path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (99,)
+    db.close()
