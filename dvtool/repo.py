@@ -17,16 +17,13 @@ from dvtool.errors import (
     ManifestError,
 )
 from dvtool.format.manifest import Manifest, ShardRef, decode, manifest_digest
-from dvtool.git import Git
 from dvtool.project.arguments import Arguments, Paths
+from dvtool.project.opening import close_project, open_project
 from dvtool.project.parts import Project, require_worktree
-from dvtool.project.settings import Settings, load_config
+from dvtool.project.settings import Settings
 from dvtool.project.shards import ShardSource
-from dvtool.store.local import LocalStore
 from dvtool.system.lazy import later
 from dvtool.system.progress import SILENT, Progress
-from dvtool.workspace.files import Workspace
-from dvtool.workspace.statcache import StatCache
 
 if TYPE_CHECKING:
     from dvtool.format.manifest import Built, Entries, Manifest, ShardRef
@@ -102,8 +99,6 @@ else:
     remotegc_ops = later("dvtool.verbs.gc.remote")
     knowledge = later("dvtool.remotes.known")
 
-NO_WORKTREE = "no-worktree"
-
 
 class Repo:
     """A git repository with dvtool in it. Use as a context manager, or `close` it.
@@ -134,28 +129,7 @@ class Repo:
         progress: Progress = SILENT,
     ) -> Repo:
         """Open the repository around a folder; settings `DV_*` are taken from `environ`."""
-        cwd = os.path.abspath(path)
-        git = Git.discover(cwd)
-        try:
-            root = git.worktree
-            if root is None:
-                # Paths still need a top to be relative to: one that has no files, and gets none.
-                root = cwd = os.path.join(git.git_dir, "dv", NO_WORKTREE)
-            config = load_config(git, root, environ or {})
-            place = config.text("store.path") or os.path.join(git.common_dir, "dv")
-            store = LocalStore(os.path.join(root, os.path.expanduser(place)))
-            project = Project(
-                git=git,
-                config=config,
-                workspace=Workspace(root),
-                store=store,
-                shards=ShardSource(store),
-                statcache=StatCache(os.path.join(git.git_dir, "dv", "statcache.db")),
-                progress=progress,
-            )
-        except BaseException:
-            git.close()
-            raise
+        project, cwd = open_project(os.path.abspath(path), environ or {}, progress)
         return cls(project, cwd, environ=environ)
 
     def __enter__(self) -> Repo:
@@ -167,10 +141,7 @@ class Repo:
     def close(self) -> None:
         """Keep what was learned of remotes; release files and processes."""
         self.config.remember_features()
-        self._project.workspace.close()
-        self._project.store.close()
-        self._project.statcache.close()
-        self._project.git.close()
+        close_project(self._project)
 
     def _fetch_shards(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
         """Fetch shards, from the default remote unless one is named, as they are needed."""

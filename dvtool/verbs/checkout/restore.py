@@ -21,7 +21,15 @@ from dvtool.project.preserve import Saved, keep_uncommitted
 from dvtool.project.settings import Settings
 from dvtool.remotes.estimate import Estimate
 from dvtool.system.lazy import later
-from dvtool.verbs.checkout import plan as checkout_plan
+from dvtool.verbs.checkout.plan import (
+    CheckedOut,
+    Plan,
+    apply,
+    lacks_content,
+    plan,
+    refuse_losses,
+    save_unsaved,
+)
 from dvtool.workspace.gitignore import ignore_target
 
 if TYPE_CHECKING:
@@ -52,7 +60,7 @@ class RestoreRequest(msgspec.Struct, frozen=True):
 class Restored(msgspec.Struct, frozen=True):
     """What a checkout or pull did."""
 
-    targets: tuple[checkout_plan.CheckedOut, ...]
+    targets: tuple[CheckedOut, ...]
     saved: tuple[Saved, ...] = ()
     fetched: Fetched | None = None
 
@@ -62,7 +70,7 @@ class _Part(msgspec.Struct, frozen=True):
 
     manifest: Manifest
     selection: Selection
-    plan: checkout_plan.Plan
+    plan: Plan
 
 
 def checkout(
@@ -93,10 +101,10 @@ def restore(
         project.git.refuse_if_index_is_locked()
     fetched = _fetch_content(project, settings, parts, request)
     plans = [part.plan for part in parts]
-    saved = checkout_plan.save_unsaved(project, plans) if request.force else []
+    saved = save_unsaved(project, plans) if request.force else []
     targets = []
     for part in parts:
-        targets.append(checkout_plan.apply(project, part.plan))
+        targets.append(apply(project, part.plan))
         if commit is not None:
             _put_manifest(project, commit, part)
     return Restored(tuple(targets), tuple(saved), fetched)
@@ -116,9 +124,9 @@ def _plan_parts(
         before = None
         if commit is not None and project.manifest_text(selection.target) is not None:
             before = project.manifest(selection.target)
-        plan = checkout_plan.plan(project, selection, manifest, before=before)
-        parts.append(_Part(manifest, selection, plan))
-    checkout_plan.refuse_losses([part.plan for part in parts], force=request.force)
+        checkout_plan = plan(project, selection, manifest, before=before)
+        parts.append(_Part(manifest, selection, checkout_plan))
+    refuse_losses([part.plan for part in parts], force=request.force)
     return commit, parts
 
 
@@ -143,7 +151,7 @@ def _fetch_content(
 def _to_fetch(project: Project, parts: Sequence[_Part]) -> Iterator[FetchRequest]:
     """Yield what to fetch for plans that the store lacks content for."""
     for part in parts:
-        if checkout_plan.lacks_content(project, part.plan):
+        if lacks_content(project, part.plan):
             yield fetch_requests.fetch_request(
                 project, part.manifest, part.selection, part.plan.only
             )
@@ -152,11 +160,11 @@ def _to_fetch(project: Project, parts: Sequence[_Part]) -> Iterator[FetchRequest
 def _missing_files(project: Project, parts: Sequence[_Part]) -> dict[str, int]:
     """Return path -> size for each content that plans need and the store lacks."""
     missing = {}
-    for plan in (part.plan for part in parts):
-        needed = plan.needed()
+    for part in parts:
+        needed = part.plan.needed()
         for digest in project.store.lacking(needed):
             path = needed[digest]
-            missing[workspace_path(plan.target, path)] = plan.write[path].size
+            missing[workspace_path(part.plan.target, path)] = part.plan.write[path].size
     return missing
 
 
