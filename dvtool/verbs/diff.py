@@ -13,14 +13,8 @@ from dvtool.format.selection import Selection
 from dvtool.git import Commit
 from dvtool.project.parts import Project
 from dvtool.workspace.agreement import agree
-from dvtool.workspace.scan import (
-    Scan,
-    content_of,
-    file_entry,
-    find_left_out,
-    hash_files,
-    scan_target,
-)
+from dvtool.workspace.hashing import hash_files
+from dvtool.workspace.scan import Scan, content_of, file_entry, find_left_out, scan_target
 
 
 @dataclass(slots=True)
