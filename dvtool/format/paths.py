@@ -123,9 +123,8 @@ def link_fault(path: str, target: str) -> str | None:
     if "\x00" in target:
         return "has a NUL in it"
     # Read as Windows would, too: there a backslash parts folders.
-    resolved = posixpath.normpath(
-        posixpath.join(posixpath.dirname(path), target.replace("\\", "/"))
-    )
+    target = target.replace("\\", "/")
+    resolved = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     if resolved == ".." or resolved.startswith("../"):
         return f"leads outside of its folder (-> {printable(target)})"
     return None

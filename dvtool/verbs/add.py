@@ -51,16 +51,9 @@ from dvtool.workspace.agreement import (
     remember,
 )
 from dvtool.workspace.gitignore import ignore_target, refuse_unusable
+from dvtool.workspace.remembered import save_each_seen, tracked_other
 from dvtool.workspace.rules import IGNORE_FILE, Ignore
-from dvtool.workspace.scan import (
-    Scan,
-    file_entry,
-    find_left_out,
-    save_each_seen,
-    scan_target,
-    sweep,
-    tracked_other,
-)
+from dvtool.workspace.scan import Scan, file_entry, find_left_out, scan_target, sweep
 from dvtool.workspace.statcache import Seen, seen_file
 from dvtool.workspace.walk import refuse_faults
 

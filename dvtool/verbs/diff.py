@@ -12,14 +12,8 @@ from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project, require_worktree
 from dvtool.workspace.agreement import agree
-from dvtool.workspace.scan import (
-    Scan,
-    content_of,
-    file_entry,
-    find_left_out,
-    hash_files,
-    scan_target,
-)
+from dvtool.workspace.hashing import hash_files
+from dvtool.workspace.scan import Scan, content_of, file_entry, find_left_out, scan_target
 
 
 @dataclass(slots=True)

@@ -23,15 +23,9 @@ from dvtool.remotes.known import Known
 from dvtool.remotes.proof import learn_shards, located_now, prove_roots, prove_shards
 from dvtool.remotes.remote import RemoteStore, root_key
 from dvtool.remotes.tombstones import Tombstones
-from dvtool.workspace.scan import (
-    Scan,
-    content_of,
-    file_entry,
-    find_left_out,
-    hash_files,
-    save_seen,
-    scan_selected,
-)
+from dvtool.workspace.hashing import hash_files
+from dvtool.workspace.remembered import save_seen
+from dvtool.workspace.scan import Scan, content_of, file_entry, find_left_out, scan_selected
 
 
 @dataclass(frozen=True, slots=True)

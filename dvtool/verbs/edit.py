@@ -17,13 +17,13 @@ from dvtool.project.preserve import keep_uncommitted, save_files
 from dvtool.system import atomic
 from dvtool.system.stat import is_executable
 from dvtool.workspace.gitignore import ignore_file, ignore_target, refuse_unusable, unignore_target
+from dvtool.workspace.hashing import hash_files
+from dvtool.workspace.remembered import save_seen
 from dvtool.workspace.scan import (
     Scan,
     file_entry,
     find_left_out,
-    hash_files,
     refuse_unreadable,
-    save_seen,
     scan_selected,
     scan_target,
 )

@@ -15,14 +15,8 @@ from dvtool.format.paths import SUFFIX
 from dvtool.format.selection import Selection
 from dvtool.project.parts import Project
 from dvtool.workspace.agreement import agree, entries_by_folder, remember
-from dvtool.workspace.scan import (
-    Scan,
-    content_of,
-    file_entry,
-    find_left_out,
-    hash_files,
-    scan_selected,
-)
+from dvtool.workspace.hashing import hash_files
+from dvtool.workspace.scan import Scan, content_of, file_entry, find_left_out, scan_selected
 
 ManifestState: TypeAlias = Literal["committed", "modified", "new", "deleted", "conflicted"]
 

@@ -19,11 +19,10 @@ from msgspec import structs
 
 from dvtool.format.manifest import Built, Entries, Manifest, ShardRef
 from dvtool.format.paths import check_nesting, folder_of, folders_above, nested, workspace_path
-from dvtool.project.parts import Project
-from dvtool.store.local import LocalStore
 from dvtool.workspace.folder_state import looks_at
 from dvtool.workspace.scan import ContentAt, Scan, content_of, scan_rest
 from dvtool.workspace.statcache import Glance
+from dvtool.workspace.worktree import ShardStore, StoredWorktree
 
 KEY_SIZE_BYTES = 16
 
@@ -34,7 +33,7 @@ class Agreement:
 
     target: str
     manifest: Manifest
-    store: LocalStore
+    store: ShardStore
     same: dict[str, Glance] = field(default_factory=dict)
     """The folders whose own entries are as the manifest says."""
     partial: dict[bytes, ShardRef] = field(default_factory=dict)
@@ -83,7 +82,7 @@ class Agreement:
             for name in glance.empty
         }
 
-    def check_nesting(self, project: Project) -> None:
+    def check_nesting(self, worktree: StoredWorktree) -> None:
         """Raise a ManifestError for a path below another entry, be either known to be the same."""
         check_nesting(self.wanted, self.target)
         above = folders_above(self.wanted)
@@ -94,13 +93,13 @@ class Agreement:
             if here is None or folder.rpartition("/")[2] in here.folders:
                 continue
             # New, or else an entry: what is in a folder that is the same is in the manifest.
-            found = project.workspace.stat(workspace_path(self.target, folder))
+            found = worktree.workspace.stat(workspace_path(self.target, folder))
             if found is not None and not stat.S_ISDIR(found.st_mode):
                 alone.add(folder)
         if alone:
             raise nested(self.target, min(alone))
 
-    def scan_rest(self, project: Project, content_at: ContentAt | None) -> Scan:
+    def scan_rest(self, worktree: StoredWorktree, content_at: ContentAt | None) -> Scan:
         """Look at all that is not in folders known to be the same."""
         filled = self._filled()
         for folder in [one for one, glance in self.same.items() if one and not glance.entries]:
@@ -108,7 +107,7 @@ class Agreement:
             if folder not in filled:
                 del self.same[folder]
         scan = scan_rest(
-            project,
+            worktree,
             self.target,
             self.starts(),
             self.same,
@@ -140,7 +139,7 @@ class Agreement:
 
 
 def agree(
-    project: Project,
+    worktree: StoredWorktree,
     target: str,
     manifest: Manifest,
     *,
@@ -154,7 +153,7 @@ def agree(
     """
     shards = _keys(manifest)
     others = _keys(before) if before is not None else shards
-    glances = project.statcache.glances(target)
+    glances = worktree.statcache.glances(target)
     known = {
         folder[len(target) + 1 :]: glance
         for folder, glance in glances.items()
@@ -164,20 +163,20 @@ def agree(
     folders = sorted(known)
     places = [f"{target}/{folder}" if folder else target for folder in folders]
     sizes = [sum(known[one].entries.values()) + len(known[one].folders) + 1 for one in folders]
-    looks = looks_at(project.root, places, sizes)
-    found = Agreement(target, manifest, project.store)
+    looks = looks_at(worktree.root, places, sizes)
+    found = Agreement(target, manifest, worktree.store)
     found.same = {
         one: known[one] for one, look in zip(folders, looks, strict=True) if look == known[one].look
     }
     unseen = [place for place, look in zip(places, looks, strict=True) if look is None]
-    _forget_gone(project, [*unseen, *(glances.keys() - set(places))])
+    _forget_gone(worktree, [*unseen, *(glances.keys() - set(places))])
     if before is not None:
-        _turn(project, found, before)
-    _settle(project, found)
+        _turn(worktree, found, before)
+    _settle(worktree, found)
     return found
 
 
-def _turn(project: Project, found: Agreement, before: Manifest) -> None:
+def _turn(worktree: StoredWorktree, found: Agreement, before: Manifest) -> None:
     """Of the folders that are as `before` says, keep those of which the manifest says the same."""
     keys, olds = _keys(found.manifest), _keys(before)
     moved = [folder for folder, one in found.same.items() if not keys.issuperset(one.entries)]
@@ -185,9 +184,9 @@ def _turn(project: Project, found: Agreement, before: Manifest) -> None:
         return
     gone = [ref for ref in before.shards if key_of(ref) not in keys]
     come = [ref for ref in found.manifest.shards if key_of(ref) not in olds]
-    project.shards.need([*gone, *come])
-    old = _by_folder(project.store, gone)
-    new = _by_folder(project.store, come)
+    worktree.shards.need([*gone, *come])
+    old = _by_folder(worktree.store, gone)
+    new = _by_folder(worktree.store, come)
     turned = {}
     for folder in moved:
         glance = found.same.pop(folder)
@@ -197,10 +196,10 @@ def _turn(project: Project, found: Agreement, before: Manifest) -> None:
             counts |= entries_by_folder(entries, found.manifest).get(folder, {})
             turned[folder] = structs.replace(glance, entries=counts)
     found.same |= turned
-    _save(project, found.target, turned)
+    _save(worktree, found.target, turned)
 
 
-def _by_folder(store: LocalStore, refs: Iterable[ShardRef]) -> dict[str, Entries]:
+def _by_folder(store: ShardStore, refs: Iterable[ShardRef]) -> dict[str, Entries]:
     folders: dict[str, Entries] = {}
     for ref in refs:
         for path, entry in store.load_shard(ref).items():
@@ -209,26 +208,26 @@ def _by_folder(store: LocalStore, refs: Iterable[ShardRef]) -> dict[str, Entries
 
 
 def agreeing(
-    project: Project, target: str, manifest: Manifest, before: Manifest | None
+    worktree: StoredWorktree, target: str, manifest: Manifest, before: Manifest | None
 ) -> Agreement | None:
     """As `agree`, of what is tracked; None if the manifest is a small one, or no folder agrees."""
     if not manifest.shards:
         return None
-    known = agree(project, target, manifest, before=before, tracked=True)
+    known = agree(worktree, target, manifest, before=before, tracked=True)
     return known if known.same else None
 
 
-def _forget_gone(project: Project, places: Iterable[str]) -> None:
+def _forget_gone(worktree: StoredWorktree, places: Iterable[str]) -> None:
     """Forget those of the folders that are there no more: each new name would add to what is kept.
 
     Others, as of another branch, may come to be of use again.
     """
-    gone = [place for place in places if not os.path.isdir(project.absolute(place))]
+    gone = [place for place in places if not os.path.isdir(worktree.absolute(place))]
     if gone:
-        project.statcache.forget_glances(gone)
+        worktree.statcache.forget_glances(gone)
 
 
-def _settle(project: Project, found: Agreement) -> None:
+def _settle(worktree: StoredWorktree, found: Agreement) -> None:
     """Find the shards that have entries elsewhere, until nothing contradicts what is the same."""
     shards = {key_of(ref): ref for ref in found.manifest.shards}
     while True:
@@ -242,25 +241,25 @@ def _settle(project: Project, found: Agreement) -> None:
         }
         if not short:
             return
-        project.shards.need(short.values())
+        worktree.shards.need(short.values())
         found.partial.update(short)
         for key, ref in short.items() if found.same else ():
-            entries = project.shards.load(ref)
+            entries = worktree.shards.load(ref)
             for folder, count in Counter(map(folder_of, entries)).items():
                 here = found.same.get(folder)
                 if here is not None and here.entries.get(key) != count:
                     del found.same[folder]
 
 
-def leave_out(project: Project, found: Agreement, folders: Iterable[str]) -> None:
+def leave_out(worktree: StoredWorktree, found: Agreement, folders: Iterable[str]) -> None:
     """Count folders as not the same, whatever they look like."""
     for folder in folders:
         found.same.pop(folder, None)
-    _settle(project, found)
+    _settle(worktree, found)
 
 
 def remember(
-    project: Project,
+    worktree: StoredWorktree,
     scan: Scan,
     counts: Mapping[str, Mapping[bytes, int]],
     doubtful: Iterable[str],
@@ -292,7 +291,7 @@ def remember(
     for path in scan.empty_folders:
         empty.setdefault(folder_of(path), []).append(path.rpartition("/")[2])
     _save(
-        project,
+        worktree,
         scan.target,
         {
             folder: Glance(
@@ -304,7 +303,9 @@ def remember(
     )
 
 
-def carry_over(project: Project, found: Agreement, changed: Container[str], built: Built) -> None:
+def carry_over(
+    worktree: StoredWorktree, found: Agreement, changed: Container[str], built: Built
+) -> None:
     """Remember the folders that were the same as the same in the next version of the manifest.
 
     Their shards are others where something else in those changed. The folders `changed` themselves,
@@ -319,7 +320,7 @@ def carry_over(project: Project, found: Agreement, changed: Container[str], buil
     }
     if not moved:
         return
-    paths = [path for shard in built.shards for path in project.shards.load(shard.ref)]
+    paths = [path for shard in built.shards for path in worktree.shards.load(shard.ref)]
     counts = entries_by_folder([path for path in paths if folder_of(path) in moved], manifest)
     glances = {
         folder: structs.replace(
@@ -329,13 +330,13 @@ def carry_over(project: Project, found: Agreement, changed: Container[str], buil
         )
         for folder, glance in moved.items()
     }
-    _save(project, found.target, glances)
+    _save(worktree, found.target, glances)
 
 
-def _save(project: Project, target: str, glances: Mapping[str, Glance]) -> None:
+def _save(worktree: StoredWorktree, target: str, glances: Mapping[str, Glance]) -> None:
     """Remember folders of a target, given by their paths in it."""
     if glances:
-        project.statcache.save_glances(
+        worktree.statcache.save_glances(
             {f"{target}/{folder}" if folder else target: one for folder, one in glances.items()}
         )
 

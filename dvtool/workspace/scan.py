@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from dvtool.errors import DvError, InputError, listing, printable
-from dvtool.format.digest import Digest, hasher
+from dvtool.errors import InputError, listing
+from dvtool.format.digest import Digest
 from dvtool.format.manifest import Entry
 from dvtool.format.paths import SELF, folder_of, link_fault, workspace_path
 from dvtool.format.selection import Selection
-from dvtool.project.parts import Project
-from dvtool.system.lazy import later
 from dvtool.system.stat import Stat, is_executable, stat_of
-from dvtool.workspace.opener import READ_FLAGS, Opener, reason
 from dvtool.workspace.rules import Ignore
-from dvtool.workspace.statcache import Seen, SeenFolder, now_ns, seen_file, seen_other
+from dvtool.workspace.statcache import Seen, SeenFolder
 from dvtool.workspace.walk import walk
-
-if TYPE_CHECKING:
-    import concurrent.futures as futures_of
-else:
-    futures_of = later("concurrent.futures")
-
-READ_SIZE_BYTES = 1 << 20
-HASH_THREADS_MIN_BYTES = 4 << 20
-HASH_RUN_FILES = 64
-SAVED_AT_ONCE = 50_000
-HASH_RUN_BYTES = 4 << 20
-
+from dvtool.workspace.worktree import Worktree
 
 ContentAt: TypeAlias = Callable[[str], bool]
 """Whether the content at a path within the target counts, also behind a link that leads out."""
@@ -90,7 +74,7 @@ class Scan:
 
 
 def scan_target(
-    project: Project, target: str, *, inner: str = "", content_at: ContentAt | None = None
+    worktree: Worktree, target: str, *, inner: str = "", content_at: ContentAt | None = None
 ) -> Scan:
     """Look at a target, or only at `inner` in it, without reading any file.
 
@@ -98,13 +82,13 @@ def scan_target(
     that the content at its path counts, it is followed.
     """
     scan = Scan(target)
-    _look(project, scan, inner, content_at)
-    _recall(project, scan, inner)
+    _look(worktree, scan, inner, content_at)
+    _recall(worktree, scan, inner)
     return scan
 
 
 def scan_rest(
-    project: Project,
+    worktree: Worktree,
     target: str,
     starts: Iterable[str],
     same: Collection[str],
@@ -117,20 +101,20 @@ def scan_rest(
     """
     scan = Scan(target)
     for start in starts:
-        _look(project, scan, start, content_at, same=same)
+        _look(worktree, scan, start, content_at, same=same)
     scan.folders.update(folder for folder in same if folder)
     skip = len(target) + 1
-    every = [one for one in project.statcache.paths_below(target) if one[skip:] not in same]
-    _take_seen(scan, project.statcache.folders(every).items())
+    every = [one for one in worktree.statcache.paths_below(target) if one[skip:] not in same]
+    _take_seen(scan, worktree.statcache.folders(every).items())
     for path in scan.empty_folders:
         if folder_of(path) in same:  # all else in there is as it was; that this was left is new
-            _recall_alone(project, scan, workspace_path(target, path), path)
-    _recall_alone(project, scan, target, SELF)
+            _recall_alone(worktree, scan, workspace_path(target, path), path)
+    _recall_alone(worktree, scan, target, SELF)
     return scan
 
 
 def _look(
-    project: Project,
+    worktree: Worktree,
     scan: Scan,
     inner: str,
     content_at: ContentAt | None,
@@ -139,20 +123,20 @@ def _look(
 ) -> None:
     place = f"{scan.target}/{inner}" if inner else scan.target
     path = inner or SELF
-    found = project.workspace.stat(place)
+    found = worktree.workspace.stat(place)
     via_link = False
     if found is not None and stat.S_ISLNK(found.st_mode):
-        link = project.workspace.read_link(place) or ""
-        if _follows(scan, path, link, content_at) and os.path.exists(project.absolute(place)):
-            found = os.stat(project.absolute(place))
+        link = worktree.workspace.read_link(place) or ""
+        if _follows(scan, path, link, content_at) and os.path.exists(worktree.absolute(place)):
+            found = os.stat(worktree.absolute(place))
             via_link = True
         else:
             scan.links[path] = link
     if found is None:
         return
     if stat.S_ISDIR(found.st_mode):
-        _walk(project, scan, inner, content_at, via_link=via_link, same=same)
-    elif inner and not via_link and Ignore(project.root, place, is_folder=False).excluded:
+        _walk(worktree, scan, inner, content_at, via_link=via_link, same=same)
+    elif inner and not via_link and Ignore(worktree.root, place, is_folder=False).excluded:
         scan.left_out = True
         scan.links.pop(path, None)
     elif stat.S_ISREG(found.st_mode):
@@ -162,7 +146,7 @@ def _look(
 
 
 def scan_selected(
-    project: Project, selection: Selection, *, content_at: ContentAt | None = None
+    worktree: Worktree, selection: Selection, *, content_at: ContentAt | None = None
 ) -> Scan:
     """Look at a target as far as it is selected (or further), without reading any file."""
     inner = selection.folder
@@ -174,17 +158,17 @@ def scan_selected(
     there = {
         path: found
         for path in (*folders, SELF)
-        if (found := project.workspace.stat(workspace_path(selection.target, path))) is not None
+        if (found := worktree.workspace.stat(workspace_path(selection.target, path))) is not None
     }
     if not all(stat.S_ISDIR(found.st_mode) for found in there.values()):
         # A link or a file on the way: what that means, only a look at the whole can say.
-        return scan_target(project, selection.target, content_at=content_at)
-    scan = scan_target(project, selection.target, inner=inner, content_at=content_at)
+        return scan_target(worktree, selection.target, content_at=content_at)
+    scan = scan_target(worktree, selection.target, inner=inner, content_at=content_at)
     scan.folders.update(path for path in folders if path in there)
     return scan
 
 
-def find_left_out(project: Project, scan: Scan, paths: Iterable[str]) -> None:
+def find_left_out(worktree: Worktree, scan: Scan, paths: Iterable[str]) -> None:
     """Look for tracked paths that ignore rules kept out of the scan: those rules are for others.
 
     As with git, what is tracked stays tracked when a rule comes to match it. So a folder in the
@@ -197,7 +181,7 @@ def find_left_out(project: Project, scan: Scan, paths: Iterable[str]) -> None:
         if path in scan.files or path in scan.links or path in scan.folders:
             continue
         place = workspace_path(scan.target, path)
-        found = project.workspace.stat(place)
+        found = worktree.workspace.stat(place)
         if found is None:
             continue
         if stat.S_ISREG(found.st_mode):
@@ -205,7 +189,7 @@ def find_left_out(project: Project, scan: Scan, paths: Iterable[str]) -> None:
             if path in scan.seen:
                 _remember(scan, path, scan.seen[path])
         elif stat.S_ISLNK(found.st_mode):
-            scan.links[path] = project.workspace.read_link(place) or ""
+            scan.links[path] = worktree.workspace.read_link(place) or ""
         elif stat.S_ISDIR(found.st_mode):
             scan.folders.add(path)
             scan.empty_folders.extend([path] if path != SELF else [])
@@ -255,7 +239,7 @@ def _follows(scan: Scan, path: str, link: str, content_at: ContentAt | None) -> 
 
 
 def _walk(
-    project: Project,
+    worktree: Worktree,
     scan: Scan,
     inner: str,
     content_at: ContentAt | None,
@@ -270,7 +254,7 @@ def _walk(
         return _follows(scan, outer + path, link, content_at)
 
     folders = walk(
-        project.root,
+        worktree.root,
         place,
         follow=follow if content_at else None,
         via_link=via_link,
@@ -294,15 +278,15 @@ def _walk(
         scan.unfinished.extend(prefix + name for name in folder.unfinished)
 
 
-def _recall(project: Project, scan: Scan, inner: str) -> None:
+def _recall(worktree: Worktree, scan: Scan, inner: str) -> None:
     place = f"{scan.target}/{inner}" if inner else scan.target
-    _take_seen(scan, project.statcache.each_below(place))
-    _recall_alone(project, scan, place, inner or SELF)
+    _take_seen(scan, worktree.statcache.each_below(place))
+    _recall_alone(worktree, scan, place, inner or SELF)
 
 
-def _recall_alone(project: Project, scan: Scan, place: str, path: str) -> None:
+def _recall_alone(worktree: Worktree, scan: Scan, place: str, path: str) -> None:
     folder, _, name = place.rpartition("/")
-    alone = project.statcache.folder(folder).get(name)
+    alone = worktree.statcache.folder(folder).get(name)
     if alone is not None:
         _remember(scan, path, alone)
 
@@ -326,184 +310,11 @@ def _remember(scan: Scan, path: str, seen: Seen) -> None:
         scan.files[path] = Stat(found.st_mode, seen.inode, seen.size, seen.mtime_ns, seen.ctime_ns)
 
 
-def hash_files(
-    project: Project, scan: Scan, paths: Iterable[str], *, tolerant: bool = False
-) -> None:
-    """Read those of the files whose digest is not known, and remember what they have.
-
-    A file that vanished meanwhile leaves the scan; one that cannot be read is an InputError, or,
-    if `tolerant`, one more of the scan's faults.
-    """
-    unread = sorted(scan.unread(paths))
-    if not unread:
-        return
-    total = sum(scan.files[path].st_size for path in unread)
-    project.progress.start("hashing", total_bytes=total)
-    fresh: dict[str, tuple[Stat, int]] = {}
-
-    def take(done: Sequence[_Hashed]) -> None:
-        for one in done:
-            project.progress.advance(scan.files[one.path].st_size)
-            if one.stat is not None:
-                scan.digests[one.path] = one.digest
-                scan.files[one.path] = one.stat
-                fresh[one.path] = (one.stat, one.started_ns)
-            elif one.fault:
-                scan.faults.append((one.path, "cannot be read"))
-            else:
-                del scan.files[one.path]
-
-    hash_run = partial(_hash_run, project, scan, tolerant=tolerant)
-    if total < HASH_THREADS_MIN_BYTES:
-        take(hash_run(unread))
-    else:
-        with futures_of.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for done in pool.map(hash_run, _runs(scan, unread)):
-                take(done)
-    project.progress.finish()
-    remember_files(project, scan, fresh)
-
-
-def read_digest(project: Project, place: str, *, follow: bool = False) -> Digest:
-    """Return the digest of one file of the worktree, read now; OSError or InputError if it cannot.
-
-    Links are followed only with `follow`, as what was added through them needs it.
-    """
-    if follow:
-        return _hash_open(os.open(project.absolute(place), READ_FLAGS), place)[0]
-    with Opener(project.root) as opener:
-        return _hash_open(opener.file(place), place)[0]
-
-
-@dataclass(frozen=True, slots=True)
-class _Hashed:
-    """A file as it was read; without `stat` it is gone or, with `fault`, cannot be read."""
-
-    path: str
-    started_ns: int
-    digest: Digest = b""
-    stat: Stat | None = None
-    fault: bool = False
-
-
-def _runs(scan: Scan, paths: Sequence[str]) -> Iterator[list[str]]:
-    """Cut paths into runs of neighbours, so that who reads a run opens each folder once."""
-    run: list[str] = []
-    size = 0
-    for path in paths:
-        run.append(path)
-        size += scan.files[path].st_size
-        if len(run) >= HASH_RUN_FILES or size >= HASH_RUN_BYTES:
-            yield run
-            run, size = [], 0
-    if run:
-        yield run
-
-
-def _hash_run(
-    project: Project, scan: Scan, paths: Sequence[str], *, tolerant: bool
-) -> list[_Hashed]:
-    """Read files one after another; for any thread."""
-    done = []
-    with Opener(project.root) as opener:
-        for path in paths:
-            started = now_ns()
-            place = workspace_path(scan.target, path)
-            try:
-                if scan.behind_link(path):
-                    fd = os.open(project.absolute(place), READ_FLAGS)
-                else:
-                    fd = opener.file(place)
-                digest, found = _hash_open(fd, place)
-            except FileNotFoundError:
-                done.append(_Hashed(path, started))
-            except (OSError, InputError) as error:
-                if not tolerant:
-                    raise _unreadable(place, error) from error
-                done.append(_Hashed(path, started, fault=True))
-            else:
-                done.append(_Hashed(path, started, digest, found))
-    return done
-
-
-def _unreadable(place: str, error: OSError | InputError) -> InputError:
-    if isinstance(error, InputError):
-        return error
-    return InputError(f"{printable(place)} cannot be read: {reason(error)}")
-
-
-def _hash_open(fd: int, place: str) -> tuple[Digest, Stat]:
-    """Return the digest of an open file, which is closed, and its stat when it was read."""
-    try:
-        before = os.fstat(fd)
-        if not stat.S_ISREG(before.st_mode):
-            raise InputError(f"{printable(place)} is not a file any more")
-        whole = hasher()
-        while data := os.read(fd, READ_SIZE_BYTES):
-            whole.update(data)
-        after = os.fstat(fd)
-    finally:
-        os.close(fd)
-    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
-        raise DvError(
-            f"{printable(place)} changed while it was read", hint="repeat the command when it rests"
-        )
-    return whole.digest(), stat_of(after)
-
-
-def sweep(project: Project, scan: Scan) -> None:
+def sweep(worktree: Worktree, scan: Scan) -> None:
     """Remove what interrupted commands left in the target; the worktree's lock must be held."""
-    project.workspace.sweep(
+    worktree.workspace.sweep(
         workspace_path(scan.target, path) for path in scan.unfinished if path not in scan.seen
     )
-
-
-def remember_files(project: Project, scan: Scan, fresh: dict[str, tuple[Stat, int]]) -> None:
-    """Put digests just taken into the statcache; what is tracked stays tracked."""
-    changes: dict[str, Seen] = {}
-    for path, (found, started) in fresh.items():
-        before = scan.seen.get(path)
-        changes[path] = seen_file(
-            found,
-            scan.digests[path],
-            executable=is_executable(found),
-            read_at_ns=started,
-            tracked=before is not None and before.tracked,
-        )
-    scan.seen.update(changes)
-    save_seen(project, scan.target, changes)
-
-
-def save_seen(project: Project, target: str, changes: Mapping[str, Seen | None]) -> None:
-    """Set or (None) forget what the statcache knows of paths of a target."""
-    save_each_seen(project, target, changes.items())
-
-
-def save_each_seen(
-    project: Project, target: str, changes: Iterable[tuple[str, Seen | None]]
-) -> None:
-    """As `save_seen`, of paths that need not all be held at a time."""
-    left = iter(changes)
-    while some := list(islice(left, SAVED_AT_ONCE)):
-        by_folder: dict[str, dict[str, Seen | None]] = {}
-        for path, seen in some:
-            folder, _, name = workspace_path(target, path).rpartition("/")
-            by_folder.setdefault(folder, {})[name] = seen
-        rows: dict[str, SeenFolder] = project.statcache.folders(by_folder)
-        lost = {folder for folder, names in by_folder.items() if None in names.values()}
-        for folder, names in by_folder.items():
-            row = rows.setdefault(folder, {})
-            for name, seen in names.items():
-                if seen is None:
-                    row.pop(name, None)
-                else:
-                    row[name] = seen
-        project.statcache.save(rows, lost=lost)
-
-
-def tracked_other(link: str = "") -> Seen:
-    """Return what to remember of a symlink or (without `link`) empty folder that is tracked."""
-    return seen_other(link, tracked=True)
 
 
 def file_entry(scan: Scan, path: str) -> Entry:

@@ -80,8 +80,8 @@ def test_what_a_swapped_folder_leads_to_is_neither_read_nor_changed(
     mine: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: bool
 ) -> None:
     if threads:
-        monkeypatch.setattr("dvtool.workspace.scan.HASH_THREADS_MIN_BYTES", 1)
-        monkeypatch.setattr("dvtool.workspace.scan.HASH_RUN_FILES", 4)
+        monkeypatch.setattr("dvtool.workspace.hashing.HASH_THREADS_MIN_BYTES", 1)
+        monkeypatch.setattr("dvtool.workspace.hashing.HASH_RUN_FILES", 4)
         monkeypatch.setattr("dvtool.jobs.engine.PARALLEL_MIN_FILES", 1)
         monkeypatch.setattr("dvtool.jobs.ingest.BATCH_FILES_MAX", 5)
     outside = tree(tmp_path / "outside")

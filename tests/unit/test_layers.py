@@ -19,13 +19,6 @@ from tests.layers import DESIGN, ROOMS, VERB_ORDER, in_design, room_of
 PACKAGE = Path(dvtool.__file__).parent
 LINES_MAX = 70
 
-UNMENDED = {
-    ("workspace.agreement", "project.parts"),
-    ("workspace.agreement", "store.local"),
-    ("workspace.scan", "project.parts"),
-}
-"""Arrows that point upward since all modules moved into their rooms: each is to go."""
-
 ONLY_IN = {
     "boto3": {"remotes.transports.s3.client"},
     "botocore": {
@@ -99,13 +92,8 @@ def test_a_module_imports_only_from_rooms_above_its_own(name: str) -> None:
     room = room_of(name)
     assert room is not None, f"{name} is in no room: tests/layers.py lists them"
     for other in inner_imports(name) - {"", name}:
-        allowed = room_name(other) in (room.name, *room.above) or (name, other) in UNMENDED
+        allowed = room_name(other) in (room.name, *room.above)
         assert allowed, f"{name} imports {other}"
-
-
-def test_every_arrow_that_is_to_go_is_still_there() -> None:
-    for name, other in UNMENDED:
-        assert other in inner_imports(name), f"{name} -> {other} is gone: take it out of the list"
 
 
 def test_the_rooms_are_listed_in_their_order() -> None:

@@ -27,13 +27,13 @@ from dvtool.project.preserve import Saved, save_files
 from dvtool.store.reader import ContentReader
 from dvtool.system.stat import Stamp, Stat, is_executable
 from dvtool.workspace.agreement import Agreement, agreeing, entries_by_folder, remember
+from dvtool.workspace.hashing import hash_files
+from dvtool.workspace.remembered import save_each_seen
 from dvtool.workspace.scan import (
     Scan,
     content_of,
     find_left_out,
-    hash_files,
     refuse_unreadable,
-    save_each_seen,
     scan_target,
     sweep,
 )

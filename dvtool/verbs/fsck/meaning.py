@@ -32,7 +32,7 @@ from dvtool.verbs.fsck.findings import (
     Report,
     Sample,
 )
-from dvtool.workspace.scan import read_digest
+from dvtool.workspace.hashing import read_digest
 
 COMMITS_SHOWN_MAX = 3
 

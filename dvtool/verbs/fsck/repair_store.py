@@ -35,7 +35,9 @@ from dvtool.verbs.fsck import repair_remote as mend_ops
 from dvtool.verbs.fsck import store as store_ops
 from dvtool.verbs.fsck.findings import LOCAL, WORKSPACE, Damage, Report
 from dvtool.verbs.fsck.meaning import Asked, Checking, file_has
-from dvtool.workspace.scan import file_entry, hash_files, save_seen, scan_target
+from dvtool.workspace.hashing import hash_files
+from dvtool.workspace.remembered import save_seen
+from dvtool.workspace.scan import file_entry, scan_target
 
 
 def fsck(

@@ -26,7 +26,8 @@ from dvtool.store.mending import noted_lost
 from dvtool.store.packcheck import PackCheck, check_pack, digest_of_parts
 from dvtool.system.parallel import run_bounded
 from dvtool.verbs.fsck.findings import LOCAL, WORKSPACE, Damage, StoreCounts, WorkspaceCounts
-from dvtool.workspace.scan import Scan, content_of, find_left_out, read_digest, scan_target
+from dvtool.workspace.hashing import read_digest
+from dvtool.workspace.scan import Scan, content_of, find_left_out, scan_target
 
 CHECK_WORKERS = min(4, os.cpu_count() or 1)
 CHECK_BUDGET_BYTES = 1 << 30

@@ -1,0 +1,156 @@
+"""Reading files of the workspace whose digest is not known."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dvtool.errors import DvError, InputError, printable
+from dvtool.format.digest import Digest, hasher
+from dvtool.format.paths import workspace_path
+from dvtool.system.lazy import later
+from dvtool.system.stat import Stat, stat_of
+from dvtool.workspace.opener import READ_FLAGS, Opener, reason
+from dvtool.workspace.remembered import remember_files
+from dvtool.workspace.scan import Scan
+from dvtool.workspace.statcache import now_ns
+from dvtool.workspace.worktree import Worktree
+
+if TYPE_CHECKING:
+    import concurrent.futures as futures_of
+else:
+    futures_of = later("concurrent.futures")
+
+READ_SIZE_BYTES = 1 << 20
+HASH_THREADS_MIN_BYTES = 4 << 20
+HASH_RUN_FILES = 64
+HASH_RUN_BYTES = 4 << 20
+
+
+def hash_files(
+    worktree: Worktree, scan: Scan, paths: Iterable[str], *, tolerant: bool = False
+) -> None:
+    """Read those of the files whose digest is not known, and remember what they have.
+
+    A file that vanished meanwhile leaves the scan; one that cannot be read is an InputError, or,
+    if `tolerant`, one more of the scan's faults.
+    """
+    unread = sorted(scan.unread(paths))
+    if not unread:
+        return
+    total = sum(scan.files[path].st_size for path in unread)
+    worktree.progress.start("hashing", total_bytes=total)
+    fresh: dict[str, tuple[Stat, int]] = {}
+
+    def take(done: Sequence[_Hashed]) -> None:
+        for one in done:
+            worktree.progress.advance(scan.files[one.path].st_size)
+            if one.stat is not None:
+                scan.digests[one.path] = one.digest
+                scan.files[one.path] = one.stat
+                fresh[one.path] = (one.stat, one.started_ns)
+            elif one.fault:
+                scan.faults.append((one.path, "cannot be read"))
+            else:
+                del scan.files[one.path]
+
+    hash_run = partial(_hash_run, worktree, scan, tolerant=tolerant)
+    if total < HASH_THREADS_MIN_BYTES:
+        take(hash_run(unread))
+    else:
+        with futures_of.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for done in pool.map(hash_run, _runs(scan, unread)):
+                take(done)
+    worktree.progress.finish()
+    remember_files(worktree, scan, fresh)
+
+
+def read_digest(worktree: Worktree, place: str, *, follow: bool = False) -> Digest:
+    """Return the digest of one file of the worktree, read now; OSError or InputError if it cannot.
+
+    Links are followed only with `follow`, as what was added through them needs it.
+    """
+    if follow:
+        return _hash_open(os.open(worktree.absolute(place), READ_FLAGS), place)[0]
+    with Opener(worktree.root) as opener:
+        return _hash_open(opener.file(place), place)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hashed:
+    """A file as it was read; without `stat` it is gone or, with `fault`, cannot be read."""
+
+    path: str
+    started_ns: int
+    digest: Digest = b""
+    stat: Stat | None = None
+    fault: bool = False
+
+
+def _runs(scan: Scan, paths: Sequence[str]) -> Iterator[list[str]]:
+    """Cut paths into runs of neighbours, so that who reads a run opens each folder once."""
+    run: list[str] = []
+    size = 0
+    for path in paths:
+        run.append(path)
+        size += scan.files[path].st_size
+        if len(run) >= HASH_RUN_FILES or size >= HASH_RUN_BYTES:
+            yield run
+            run, size = [], 0
+    if run:
+        yield run
+
+
+def _hash_run(
+    worktree: Worktree, scan: Scan, paths: Sequence[str], *, tolerant: bool
+) -> list[_Hashed]:
+    """Read files one after another; for any thread."""
+    done = []
+    with Opener(worktree.root) as opener:
+        for path in paths:
+            started = now_ns()
+            place = workspace_path(scan.target, path)
+            try:
+                if scan.behind_link(path):
+                    fd = os.open(worktree.absolute(place), READ_FLAGS)
+                else:
+                    fd = opener.file(place)
+                digest, found = _hash_open(fd, place)
+            except FileNotFoundError:
+                done.append(_Hashed(path, started))
+            except (OSError, InputError) as error:
+                if not tolerant:
+                    raise _unreadable(place, error) from error
+                done.append(_Hashed(path, started, fault=True))
+            else:
+                done.append(_Hashed(path, started, digest, found))
+    return done
+
+
+def _unreadable(place: str, error: OSError | InputError) -> InputError:
+    if isinstance(error, InputError):
+        return error
+    return InputError(f"{printable(place)} cannot be read: {reason(error)}")
+
+
+def _hash_open(fd: int, place: str) -> tuple[Digest, Stat]:
+    """Return the digest of an open file, which is closed, and its stat when it was read."""
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            raise InputError(f"{printable(place)} is not a file any more")
+        whole = hasher()
+        while data := os.read(fd, READ_SIZE_BYTES):
+            whole.update(data)
+        after = os.fstat(fd)
+    finally:
+        os.close(fd)
+    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+        raise DvError(
+            f"{printable(place)} changed while it was read", hint="repeat the command when it rests"
+        )
+    return whole.digest(), stat_of(after)

@@ -1,0 +1,62 @@
+"""Remembering, in the statcache, what was seen of a target's files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+from dvtool.format.paths import workspace_path
+from dvtool.system.stat import Stat, is_executable
+from dvtool.workspace.scan import Scan
+from dvtool.workspace.statcache import Seen, SeenFolder, seen_file, seen_other
+from dvtool.workspace.worktree import Worktree
+
+SAVED_AT_ONCE = 50_000
+
+
+def remember_files(worktree: Worktree, scan: Scan, fresh: dict[str, tuple[Stat, int]]) -> None:
+    """Put digests just taken into the statcache; what is tracked stays tracked."""
+    changes: dict[str, Seen] = {}
+    for path, (found, started) in fresh.items():
+        before = scan.seen.get(path)
+        changes[path] = seen_file(
+            found,
+            scan.digests[path],
+            executable=is_executable(found),
+            read_at_ns=started,
+            tracked=before is not None and before.tracked,
+        )
+    scan.seen.update(changes)
+    save_seen(worktree, scan.target, changes)
+
+
+def save_seen(worktree: Worktree, target: str, changes: Mapping[str, Seen | None]) -> None:
+    """Set or (None) forget what the statcache knows of paths of a target."""
+    save_each_seen(worktree, target, changes.items())
+
+
+def save_each_seen(
+    worktree: Worktree, target: str, changes: Iterable[tuple[str, Seen | None]]
+) -> None:
+    """As `save_seen`, of paths that need not all be held at a time."""
+    left = iter(changes)
+    while some := list(islice(left, SAVED_AT_ONCE)):
+        by_folder: dict[str, dict[str, Seen | None]] = {}
+        for path, seen in some:
+            folder, _, name = workspace_path(target, path).rpartition("/")
+            by_folder.setdefault(folder, {})[name] = seen
+        rows: dict[str, SeenFolder] = worktree.statcache.folders(by_folder)
+        lost = {folder for folder, names in by_folder.items() if None in names.values()}
+        for folder, names in by_folder.items():
+            row = rows.setdefault(folder, {})
+            for name, seen in names.items():
+                if seen is None:
+                    row.pop(name, None)
+                else:
+                    row[name] = seen
+        worktree.statcache.save(rows, lost=lost)
+
+
+def tracked_other(link: str = "") -> Seen:
+    """Return what to remember of a symlink or (without `link`) empty folder that is tracked."""
+    return seen_other(link, tracked=True)
