@@ -41,7 +41,7 @@ from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.known import Known
 from dvtool.remotes.proof import located_now
 from dvtool.remotes.remote import FetchedShard, RemoteStore, pack_key, read_checked
-from dvtool.remotes.transports import REQUESTS_START
+from dvtool.remotes.transports.pace import REQUESTS_START
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import flush_to_disk
 from dvtool.system.parallel import run_bounded
