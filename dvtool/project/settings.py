@@ -69,8 +69,8 @@ class Settings:
 
     def _finish_init(self) -> None:
         """Stage a `.dvconfig` that git does not know: what made it ended before it could."""
-        place = os.path.join(self.project.root, CONFIG_FILE)
-        if os.path.lexists(place) and not self.project.git.tracked_under(CONFIG_FILE):
+        path = os.path.join(self.project.root, CONFIG_FILE)
+        if os.path.lexists(path) and not self.project.git.tracked_under(CONFIG_FILE):
             self.project.git.stage([CONFIG_FILE])
 
     def require_init(self) -> None:
@@ -236,11 +236,11 @@ class Settings:
         """Open the default remote and those to fall back on, in order of name; or one by name."""
         first = self._chosen(name)
         opened = [self._open(first)]
-        for one in [] if name else self.remotes().values():
+        for other in [] if name else self.remotes().values():
             # A remote that cannot even be opened is no reason not to use the others.
             with contextlib.suppress(SetupError, UsageError):
-                if one.name != first.name:
-                    opened.append(self._open(one))
+                if other.name != first.name:
+                    opened.append(self._open(other))
         return opened
 
     def open_place(self, place: str) -> RemoteStore:
@@ -257,10 +257,10 @@ class Settings:
         return self._open_at(url, options)
 
     def _open_at(self, url: str, options: Mapping[str, Value]) -> RemoteStore:
-        place = _place(url, options)
-        features = self._remembered(place) or base.Features()
+        address = _store_address(url, options)
+        features = self._remembered(address) or base.Features()
         backend = registry.open_backend(url, options, features=features)
-        self._opened.append((place, backend, features))
+        self._opened.append((address, backend, features))
         return remote.RemoteStore(backend)
 
     def open_plain(self, name: str | None = None) -> Backend:
@@ -269,25 +269,25 @@ class Settings:
 
     def keep_features(self, name: str | None, features: Features) -> None:
         """Remember what was found out about a remote's store, and what was known beyond that."""
-        self._keep(_place(*self._address(self._chosen(name))), features)
+        self._keep(_store_address(*self._address(self._chosen(name))), features)
 
     def remember_features(self) -> None:
         """Keep what the remotes that were opened have shown of their stores since."""
         opened, self._opened = self._opened, []
-        for place, backend, before in opened:
+        for address, backend, before in opened:
             if backend.features != before:
                 with contextlib.suppress(DvError):  # a broken index is for others to report
-                    self._keep(place, backend.features)
+                    self._keep(address, backend.features)
 
-    def _keep(self, place: str, features: Features) -> None:
-        before = self._remembered(place) or base.Features()
+    def _keep(self, address: str, features: Features) -> None:
+        before = self._remembered(address) or base.Features()
         news = {field: value for field, value in asdict(features).items() if value is not None}
         text = msgspec.json.encode(replace(before, **news)).decode()
-        self.project.store.db.set_remote_features(place, text)
+        self.project.store.db.set_remote_features(address, text)
 
-    def _remembered(self, place: str) -> Features | None:
+    def _remembered(self, address: str) -> Features | None:
         try:
-            text = self.project.store.db.remote_features(place)
+            text = self.project.store.db.remote_features(address)
             return msgspec.json.decode(text, type=base.Features) if text else None
         except (DvError, msgspec.MsgspecError):
             return None  # no more than a hint
@@ -337,7 +337,7 @@ def _unconfirmed(chosen_remote: RemoteConfig, option: Option) -> SetupError:
     )
 
 
-def _place(url: str, options: Mapping[str, Value]) -> str:
+def _store_address(url: str, options: Mapping[str, Value]) -> str:
     """Return what a store's features are remembered under."""
     named = [options.get(option.name) for option in REMOTE_OPTIONS if option.locates]
     return " ".join([url, *(str(value) for value in named if value)])
