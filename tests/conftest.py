@@ -13,6 +13,8 @@ import xxhash
 
 from tests.s3 import servers
 
+pytest.register_assert_rewrite("tests.contract")
+
 GITCONFIG = """\
 [user]
     name = Test

@@ -9,7 +9,9 @@ import click
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen
 from dvtool.errors import UsageError, printable
-from dvtool.project.config import KEYS, Setting, Value, validate_key
+from dvtool.project.config import Setting
+from dvtool.project.keys import KEYS, validate_key
+from dvtool.remotes.transports.declaration import Value
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo

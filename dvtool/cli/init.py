@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
 
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import shell_word
+from dvtool.cli.remote_options import INIT_OPTIONS, remote_options
 from dvtool.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -27,15 +29,13 @@ ORIGIN = "origin"
     exits=(7, 9),
 )
 @click.option("--remote", "url", metavar="URL", help="Where data goes: s3://BUCKET/PREFIX or DIR.")
-@click.option("--endpoint-url", metavar="URL", help="The S3 service, if it is not Amazon's.")
-@click.option("--region", metavar="REGION", help="The S3 region of the bucket.")
+@remote_options(INIT_OPTIONS)
 @click.option("--no-hooks", is_flag=True, help="Install no git hooks and drivers in this clone.")
 def init(
     frame: Frame,
     url: str | None,
-    endpoint_url: str | None,
-    region: str | None,
     no_hooks: bool,
+    **options: str | None,
 ) -> None:
     """Prepare this git repository, or a clone of one, for dv.
 
@@ -44,18 +44,19 @@ def init(
     beside any that are there. Safe to repeat.
     """
     screen = frame.screen
-    if url is None and (endpoint_url or region):
-        raise UsageError("--endpoint-url and --region belong to a --remote, and none is given")
+    if url is None and any(options.values()):
+        flags = " and ".join(option.flag for option in INIT_OPTIONS)
+        raise UsageError(f"{flags} belong to a --remote, and none is given")
     with frame.repo(required=False) as repo:
         # Everything that can be wrong with the remote comes before the first change.
-        url = _checked(repo, url, endpoint_url, region) if url is not None else None
+        url = _checked(repo, url, options) if url is not None else None
         fresh = repo.init()
         if fresh:
             screen.done("set up for dvtool: .dvconfig is staged for git")
         else:
             screen.done("was set up for dvtool before; this clone is ready")
         if url is not None:
-            shared = repo.config.set_remote(ORIGIN, url, endpoint_url=endpoint_url, region=region)
+            shared = repo.config.set_remote(ORIGIN, url, local=False, **options)
             where = "" if shared else " (in .git/config: for this clone only)"
             screen.done(f"remote {ORIGIN}: {printable(url)}{where}")
         if no_hooks:
@@ -68,12 +69,13 @@ def init(
             screen.note("next: dv pull")
 
 
-def _checked(repo: Repo, url: str, endpoint_url: str | None, region: str | None) -> str:
+def _checked(repo: Repo, url: str, options: Mapping[str, str | None]) -> str:
     """Return the URL as it will be kept; UsageError if `origin` leads elsewhere already."""
-    for field, value in (("endpointurl", endpoint_url), ("region", region)):
+    for option in INIT_OPTIONS:
+        value = options[option.name]
         if value is not None:
-            repo.config.check_value(f"remote.{ORIGIN}.{field}", value)
-    url = repo.config.remote_url(url)
+            repo.config.check_value(f"remote.{ORIGIN}.{option.field}", value)
+    url = repo.config.remote_url(url, options)
     repo.config.check_value(f"remote.{ORIGIN}.url", url)
     before = repo.config.remotes().get(ORIGIN)
     if before is not None and before.url != url:

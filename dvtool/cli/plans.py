@@ -8,6 +8,7 @@ import click
 
 from dvtool.cli.output import Screen, count_text
 from dvtool.errors import printable, size_text
+from dvtool.remotes.transports.registry import prices_of
 
 if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate
@@ -35,8 +36,9 @@ def show_plan(screen: Screen, sentence: str, remote: str, estimate: Estimate) ->
     screen.line(f"  objects   {estimate.objects:,}, about {size_text(estimate.bytes)}")
     screen.line(f"  requests  about {requests.total:,}: {each}")
     screen.line(f"  time      {_time_text(estimate.seconds)}")
-    if remote.startswith("s3://"):
-        screen.line(f"  cost      {_cost_text(requests.cost_usd)}")
+    prices = prices_of(remote)
+    if prices is not None:
+        screen.line(f"  cost      {_cost_text(requests.cost_usd(prices), prices.basis)}")
     screen.note("nothing was transferred")
 
 
@@ -49,9 +51,9 @@ def _time_text(seconds: float | None) -> str:
     return f"about {minutes} min" if minutes < 90 else f"about {minutes / 60:.1f} h"
 
 
-def _cost_text(usd: float) -> str:
+def _cost_text(usd: float, basis: str) -> str:
     amount = f"{usd:.2f}" if usd >= CENT_USD else "less than 0.01"
-    return f"{amount} USD for the requests, at Amazon's price for S3 Standard; traffic is extra"
+    return f"{amount} USD for the requests, at {basis}; traffic is extra"
 
 
 def plan_json(remote: str, files: int, estimate: Estimate) -> dict[str, object]:
@@ -68,7 +70,7 @@ def plan_json(remote: str, files: int, estimate: Estimate) -> dict[str, object]:
             "get": requests.get,
             "head": requests.head,
         },
-        "request_cost_usd": round(requests.cost_usd, 6),
+        "request_cost_usd": round(requests.cost_usd(prices_of(remote)), 6),
         "seconds": None if estimate.seconds is None else round(estimate.seconds, 1),
     }
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dvtool.cli.frame import Frame, Function, command
+from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text, shell_word
 from dvtool.cli.plans import JSON_KEYS, plan_json, plan_option, show_plan
+from dvtool.cli.remote_options import remote_options
 from dvtool.errors import UsageError, printable, size_text
-from dvtool.project.config import REMOTE_OPTIONS, endpoint_is_exposed
+from dvtool.project.keys import REMOTE_OPTIONS
 
 if TYPE_CHECKING:
     from dvtool.project.config import RemoteConfig
@@ -46,31 +47,7 @@ def remote(context: click.Context) -> None:
         context.invoke(list_remotes, as_json=False)
 
 
-def _s3_options(function: Function) -> Function:
-    for option in (
-        click.option("--proxy", metavar="URL", help="The HTTP proxy to go through."),
-        click.option("--ca-bundle", metavar="FILE", help="The certificates to trust."),
-        click.option(
-            "--requester-pays",
-            metavar="BOOL",
-            help="true: pay for requests to somebody else's bucket.",
-        ),
-        click.option(
-            "--anonymous", metavar="BOOL", help="true: sign no request, to read a public bucket."
-        ),
-        click.option("--sse-kms-key-id", metavar="KEY", help="The KMS key, with --sse aws:kms."),
-        click.option(
-            "--sse", metavar="HOW", help="How the store encrypts: default, AES256 or aws:kms."
-        ),
-        click.option("--storage-class", metavar="CLASS", help="For packs, such as STANDARD_IA."),
-        click.option("--addressing", metavar="HOW", help="Of the bucket: auto, path or virtual."),
-        click.option("--profile", metavar="NAME", help="The profile of your AWS configuration."),
-        click.option("--region", metavar="REGION", help="The S3 region of the bucket."),
-        click.option("--endpoint-url", metavar="URL", help="The S3 service, if not Amazon's."),
-        click.option("--local", is_flag=True, help="For this clone only: in .git/config."),
-    ):
-        function = option(function)
-    return function
+_local_option = click.option("--local", is_flag=True, help="For this clone only: in .git/config.")
 
 
 @command(
@@ -85,7 +62,8 @@ def _s3_options(function: Function) -> Function:
 )
 @click.argument("name", metavar="NAME")
 @click.argument("url", metavar="URL")
-@_s3_options
+@_local_option
+@remote_options(REMOTE_OPTIONS)
 def add_remote(frame: Frame, name: str, url: str, local: bool, **options: str | None) -> None:
     """Add a remote called NAME. The first that every clone shares becomes the default one.
 
@@ -112,7 +90,8 @@ def add_remote(frame: Frame, name: str, url: str, local: bool, **options: str | 
 )
 @click.argument("name", metavar="NAME")
 @click.argument("url", metavar="[URL]", required=False)
-@_s3_options
+@_local_option
+@remote_options(REMOTE_OPTIONS)
 def set_remote(
     frame: Frame, name: str, url: str | None, local: bool, **options: str | None
 ) -> None:
@@ -136,12 +115,12 @@ def set_remote(
 
 
 def _absolute(options: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return the options with the path of the CA bundle as it holds from everywhere."""
-    found = dict(options)
-    bundle = found["ca_bundle"]
-    if bundle:
-        found["ca_bundle"] = os.path.abspath(os.path.expanduser(bundle))
-    return found
+    """Return the options with paths as they hold from everywhere."""
+    paths = {option.name for option in REMOTE_OPTIONS if option.kind == "path"}
+    return {
+        name: os.path.abspath(os.path.expanduser(value)) if value and name in paths else value
+        for name, value in options.items()
+    }
 
 
 def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
@@ -149,8 +128,7 @@ def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
     screen.done(f"remote {printable(name)}: {url}")
     if shared:
         screen.note("it stands in .dvconfig, for every clone; next: git commit")
-        endpoint = repo.config.remote(name).endpoint_url
-        if endpoint and endpoint_is_exposed(endpoint):
+        if repo.config.remote(name).exposed():
             screen.warn(
                 "the endpoint is not encrypted: each other clone is asked to confirm it before "
                 "it is used"
@@ -163,9 +141,9 @@ def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
     "list",
     examples=("dv remote list", "dv remote list --json"),
     json_keys=(
-        '{"remotes": [{"name", "url", "default", "source", "endpoint_url", "region", "profile", '
-        '"addressing", "storage_class", "sse", "sse_kms_key_id", "anonymous", "requester_pays", '
-        '"ca_bundle", "proxy"}]}; source is .dvconfig, .git/config or environment.'
+        '{"remotes": [{"name", "url", "default", "source", '
+        + ", ".join(f'"{option.name}"' for option in REMOTE_OPTIONS)
+        + "}]}; source is .dvconfig, .git/config or environment."
     ),
 )
 def list_remotes(frame: Frame, as_json: bool) -> None:
@@ -200,7 +178,7 @@ def _as_json(one: RemoteConfig, default: str | None) -> dict[str, object]:
         "url": one.url,
         "default": one.name == default,
         "source": one.source,
-        **{option: getattr(one, option) for option in REMOTE_OPTIONS},
+        **one.shown_options(),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -13,31 +13,25 @@ import msgspec
 
 from dvtool.errors import DvError, SetupError, UsageError, printable
 from dvtool.git import Git
-from dvtool.project.config import (
-    REMOTE_OPTIONS,
-    Config,
-    RemoteConfig,
-    Source,
-    committed_url_allowed,
-    endpoint_is_exposed,
-    may_be_committed,
-    validate_key,
-    validate_remote_name,
-    validate_setting,
-)
+from dvtool.project.config import Config, RemoteConfig
+from dvtool.project.keys import REMOTE_OPTIONS, validate_key, validate_remote_name
 from dvtool.project.parts import Project, require_worktree
+from dvtool.project.sources import COMMITTED_FILE, Source, may_be_committed, validate_setting
+from dvtool.remotes.transports import registry
+from dvtool.remotes.transports.declaration import Option, Value
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
-    from dvtool.remotes import remote as remotes
-    from dvtool.remotes import transports as backends
+    from dvtool.remotes import remote
     from dvtool.remotes.remote import RemoteStore
-    from dvtool.remotes.transports import Backend, Features, S3Options
+    from dvtool.remotes.transports import base
+    from dvtool.remotes.transports.base import Backend, Features
 else:
-    backends = later("dvtool.remotes.transports")
-    remotes = later("dvtool.remotes.remote")
+    base = later("dvtool.remotes.transports.base")
+    remote = later("dvtool.remotes.remote")
 
-CONFIG_FILE = ".dvconfig"
+CONFIG_FILE = COMMITTED_FILE
+_OPTIONS = {option.name: option for option in REMOTE_OPTIONS}
 
 
 def load_config(git: Git, root: str, environ: Mapping[str, str]) -> Config:
@@ -89,8 +83,8 @@ class Settings:
 
     def _finish_init(self) -> None:
         """Stage a `.dvconfig` that git does not know: what made it ended before it could."""
-        place = os.path.join(self.project.root, CONFIG_FILE)
-        if os.path.lexists(place) and not self.project.git.tracked_under(CONFIG_FILE):
+        path = os.path.join(self.project.root, CONFIG_FILE)
+        if os.path.lexists(path) and not self.project.git.tracked_under(CONFIG_FILE):
             self.project.git.stage([CONFIG_FILE])
 
     def require_init(self) -> None:
@@ -163,19 +157,25 @@ class Settings:
     ) -> bool:
         """Set where a remote is; return whether it stands in `.dvconfig`, for every clone.
 
-        `options` are those of `REMOTE_OPTIONS`, as text; None leaves one as it is. A folder on
-        this machine means nothing elsewhere and is kept in `.git/config`; so are the options that
-        a committed file must not hold. An endpoint that is not encrypted is kept in both, so that
-        it holds for this clone (see `open_remote`). The first remote becomes the default.
+        `options` are those of `REMOTE_OPTIONS`, as text; None leaves one as it is. UsageError for
+        one that is not of the URL's transport. A folder on this machine means nothing elsewhere
+        and is kept in `.git/config`; so are the options that a committed file must not hold. An
+        endpoint that is not encrypted is kept in both, so that it holds for this clone (see
+        `open_remote`). The first remote becomes the default.
         """
         self.require_init()
         validate_remote_name(name)
-        url = self.remote_url(url)
-        shared = committed_url_allowed(url, self.project.root) and not local
+        url = self.remote_url(url, options)
+        shared = registry.committed_url_allowed(url, self.project.root) and not local
         values = {f"remote.{name}.url": url}
-        for option, value in options.items():
+        exposable: dict[str, Callable[[str], bool]] = {}
+        for option_name, value in options.items():
             if value is not None:
-                values[f"remote.{name}.{REMOTE_OPTIONS[option]}"] = value
+                option = _OPTIONS[option_name]
+                key = f"remote.{name}.{option.field}"
+                values[key] = value
+                if option.exposed is not None:
+                    exposable[key] = option.exposed
         # All that can be wrong comes before the first change.
         for key, value in values.items():
             validate_setting(key, value, committed=shared and may_be_committed(key))
@@ -185,7 +185,7 @@ class Settings:
                 self._set_local(key, value)
                 continue
             self._set_committed(key, value)
-            if key.endswith(".endpointurl") and endpoint_is_exposed(value):
+            if key in exposable and exposable[key](value):
                 self._set_local(key, value)
             else:
                 # An older value for this clone only would go on hiding the new one.
@@ -207,17 +207,17 @@ class Settings:
                 raise SetupError(f"there is no folder {url}", hint="see that it is mounted")
         self.set_remote(name, url, local=True)
 
-    def remote_url(self, url: str) -> str:
+    def remote_url(self, url: str, options: Mapping[str, str | None] | None = None) -> str:
         """Return the URL as it is kept: a folder's by its absolute path; the folder is made.
 
-        UsageError for what is neither a folder nor in S3.
+        UsageError for a URL of no transport, and for options that are not of its transport.
         """
-        given = backends.parse_url(url) if "://" in url else None
-        if given is not None and given.scheme == "s3":
-            return url
-        path = given.path if given else os.path.normpath(os.path.join(self._cwd, url))
-        backends.LocalBackend(path).create()
-        return path
+        transport = registry.transport_of(url)
+        registry.refuse_foreign_options(url, options or {})
+        url = transport.resolve(url, self._cwd)
+        if transport.create is not None:
+            transport.create(url)
+        return url
 
     def remove_remote(self, name: str) -> None:
         """Forget a remote here; nothing on the remote is touched."""
@@ -254,11 +254,11 @@ class Settings:
         """Open the default remote and those to fall back on, in order of name; or one by name."""
         first = self._chosen(name)
         opened = [self._open(first)]
-        for one in [] if name else self.remotes().values():
+        for other in [] if name else self.remotes().values():
             # A remote that cannot even be opened is no reason not to use the others.
             with contextlib.suppress(SetupError, UsageError):
-                if one.name != first.name:
-                    opened.append(self._open(one))
+                if other.name != first.name:
+                    opened.append(self._open(other))
         return opened
 
     def open_place(self, place: str) -> RemoteStore:
@@ -267,49 +267,46 @@ class Settings:
             return self.open_remote(place)
         if "://" not in place and "/" not in place and os.sep not in place:
             return self.open_remote(place)  # which says what remotes there are
-        given = backends.parse_url(place) if "://" in place else None
-        if given is not None and given.scheme == "s3":
-            return self._open_at(place, backends.PLAIN_S3)
-        path = given.path if given else os.path.normpath(os.path.join(self._cwd, place))
-        return self._open_at(path, backends.PLAIN_S3)
+        url = registry.transport_of(place).resolve(place, self._cwd)
+        return self._open_at(url, {})
 
     def _open(self, chosen_remote: RemoteConfig) -> RemoteStore:
         url, options = self._address(chosen_remote)
         return self._open_at(url, options)
 
-    def _open_at(self, url: str, options: S3Options) -> RemoteStore:
-        place = _place(url, options)
-        features = self._remembered(place) or backends.Features()
-        backend = backends.open_backend(url, options, features=features)
-        self._opened.append((place, backend, features))
-        return remotes.RemoteStore(backend)
+    def _open_at(self, url: str, options: Mapping[str, Value]) -> RemoteStore:
+        address = _store_address(url, options)
+        features = self._remembered(address) or base.Features()
+        backend = registry.open_backend(url, options, features=features)
+        self._opened.append((address, backend, features))
+        return remote.RemoteStore(backend)
 
     def open_plain(self, name: str | None = None) -> Backend:
         """Open the backend of a remote for measuring it: nothing is tried twice or remembered."""
-        return backends.open_plain(*self._address(self._chosen(name)))
+        return registry.open_plain(*self._address(self._chosen(name)))
 
     def keep_features(self, name: str | None, features: Features) -> None:
         """Remember what was found out about a remote's store, and what was known beyond that."""
-        self._keep(_place(*self._address(self._chosen(name))), features)
+        self._keep(_store_address(*self._address(self._chosen(name))), features)
 
     def remember_features(self) -> None:
         """Keep what the remotes that were opened have shown of their stores since."""
         opened, self._opened = self._opened, []
-        for place, backend, before in opened:
+        for address, backend, before in opened:
             if backend.features != before:
                 with contextlib.suppress(DvError):  # a broken index is for others to report
-                    self._keep(place, backend.features)
+                    self._keep(address, backend.features)
 
-    def _keep(self, place: str, features: Features) -> None:
-        before = self._remembered(place) or backends.Features()
+    def _keep(self, address: str, features: Features) -> None:
+        before = self._remembered(address) or base.Features()
         news = {field: value for field, value in asdict(features).items() if value is not None}
         text = msgspec.json.encode(replace(before, **news)).decode()
-        self.project.store.db.remotes.set_features(place, text)
+        self.project.store.db.remotes.set_features(address, text)
 
-    def _remembered(self, place: str) -> Features | None:
+    def _remembered(self, address: str) -> Features | None:
         try:
-            text = self.project.store.db.remotes.features(place)
-            return msgspec.json.decode(text, type=backends.Features) if text else None
+            text = self.project.store.db.remotes.features(address)
+            return msgspec.json.decode(text, type=base.Features) if text else None
         except (DvError, msgspec.MsgspecError):
             return None  # no more than a hint
 
@@ -326,30 +323,39 @@ class Settings:
             )
         return chosen_remote
 
-    def _address(self, chosen_remote: RemoteConfig) -> tuple[str, S3Options]:
+    def _address(self, chosen_remote: RemoteConfig) -> tuple[str, dict[str, Value]]:
         """Return URL and options of a remote; SetupError for what `.dvconfig` must not say."""
-        url, name = chosen_remote.url, chosen_remote.name
-        endpoint = chosen_remote.endpoint_url
-        if chosen_remote.endpoint_source == ".dvconfig" and endpoint_is_exposed(endpoint or ""):
-            raise SetupError(
-                f"{CONFIG_FILE} names an endpoint for remote {name} that is not encrypted:"
-                f" {printable(endpoint or '')}; whoever can change that file or listens on the way"
-                " would learn your session's token and your data",
-                hint=f"if you trust it and the network: dv config --local "
-                f"remote.{name}.endpointurl {shlex.quote(endpoint or '')}",
-            )
-        if chosen_remote.source == ".dvconfig" and not committed_url_allowed(
+        url = chosen_remote.url
+        for option in chosen_remote.exposed():
+            if chosen_remote.option_sources[option.name] == CONFIG_FILE:
+                raise _unconfirmed(chosen_remote, option)
+        if chosen_remote.source == CONFIG_FILE and not registry.committed_url_allowed(
             url, self.project.root
         ):
             raise SetupError(f"{CONFIG_FILE} names a remote outside of the repository: {url}")
         if "://" not in url:
             url = os.path.join(self.project.root, url)
-        options = {option: getattr(chosen_remote, option) for option in REMOTE_OPTIONS}
-        if chosen_remote.ca_bundle:
-            options["ca_bundle"] = os.path.expanduser(chosen_remote.ca_bundle)
-        return url, backends.S3Options(**options)
+        values = {}
+        for option in registry.transport_of(url).options:
+            value = chosen_remote.options[option.name]
+            if option.kind == "path" and isinstance(value, str):
+                value = os.path.expanduser(value)
+            values[option.name] = value
+        return url, values
 
 
-def _place(url: str, options: S3Options) -> str:
+def _unconfirmed(chosen_remote: RemoteConfig, option: Option) -> SetupError:
+    name, value = chosen_remote.name, str(chosen_remote.options[option.name])
+    return SetupError(
+        f"{CONFIG_FILE} names an endpoint for remote {name} that is not encrypted:"
+        f" {printable(value)}; whoever can change that file or listens on the way"
+        " would learn your session's token and your data",
+        hint=f"if you trust it and the network: dv config --local "
+        f"remote.{name}.{option.field} {shlex.quote(value)}",
+    )
+
+
+def _store_address(url: str, options: Mapping[str, Value]) -> str:
     """Return what a store's features are remembered under."""
-    return f"{url} {options.endpoint_url or ''}".rstrip()
+    named = [options.get(option.name) for option in REMOTE_OPTIONS if option.locates]
+    return " ".join([url, *(str(value) for value in named if value)])

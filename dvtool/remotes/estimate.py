@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-PRICE_WRITE_USD = 0.005 / 1000
-"""What Amazon asks for a PUT or LIST to S3 Standard, us-east-1; see aws.amazon.com/s3/pricing."""
-PRICE_READ_USD = 0.0004 / 1000
-"""What it asks for a GET or HEAD. Traffic out of the region costs besides, by the byte."""
+from dvtool.remotes.transports.declaration import RequestPrices
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +29,11 @@ class Requests:
         """All of them."""
         return self.put + self.list + self.get + self.head
 
-    @property
-    def cost_usd(self) -> float:
-        """What they cost at Amazon's list price."""
-        return (self.put + self.list) * PRICE_WRITE_USD + (self.get + self.head) * PRICE_READ_USD
+    def cost_usd(self, prices: RequestPrices | None) -> float:
+        """Return what they cost; nothing without prices."""
+        if prices is None:
+            return 0.0
+        return (self.put + self.list) * prices.write_usd + (self.get + self.head) * prices.read_usd
 
 
 @dataclass(frozen=True, slots=True)

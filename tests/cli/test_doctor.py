@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dvtool.remotes.transports import Features
+from dvtool.remotes.transports.base import Features
 from dvtool.repo import Repo
 from dvtool.verbs import doctor
 from tests.cli.conftest import Work

@@ -194,6 +194,33 @@ def test_remote_options_that_do_not_go_together(
     assert said in " ".join(ran.out.split())
 
 
+@pytest.mark.parametrize(
+    ("args", "option"),
+    [
+        (("remote", "add", "disk", "../disk", "--endpoint-url", "https://h"), "endpoint-url"),
+        (("remote", "add", "disk", "file:///tmp/disk", "--anonymous", "true"), "anonymous"),
+        (("remote", "set", "origin", "--region", "eu-central-1"), "region"),
+        (("init", "--remote", "../remote", "--region", "eu-central-1"), "region"),
+    ],
+)
+def test_an_option_of_s3_is_refused_for_a_folder(
+    work: Work, args: tuple[str, ...], option: str
+) -> None:
+    before = work.read(".dvconfig"), work.read(".git/config")
+    ran = work.dv(*args, code=2)
+    assert f"is a folder, where {option} means nothing" in ran.err
+    assert "hint: leave it out; it belongs to a remote that is S3 (s3://bucket/prefix)" in ran.err
+    assert (work.read(".dvconfig"), work.read(".git/config")) == before
+    assert not (work.root.parent / "disk").exists()
+
+
+def test_an_option_can_be_taken_back_from_a_folder(work: Work) -> None:
+    work.dv("config", "--local", "remote.origin.profile", "work")
+    work.dv("remote", "set", "origin", "--profile", "")
+    (remote,) = work.dv("remote", "list", "--json").json["remotes"]
+    assert remote["profile"] is None
+
+
 def test_an_endpoint_in_the_clear_must_be_confirmed_in_each_clone(data: Work) -> None:
     endpoint = "http://minio.example.org:9000"
     ran = data.dv("remote", "set", "origin", "s3://bucket", "--endpoint-url", endpoint)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dvtool.remotes.transports import Backend
+from dvtool.remotes.transports.base import Backend
 from dvtool.store.freeing import rewrite_packs
 from dvtool.store.lock import drop_lock
 from tests.crash.world import BACKUP, World

@@ -14,7 +14,8 @@ from dvtool.format.locations import Located, contents_of, decode_locations, spli
 from dvtool.format.manifest import Entry, ShardRef, decode_shard
 from dvtool.format.pack import chunk_in, read_index, unpack_frame, verify_pack
 from dvtool.remotes.remote import RemoteStore, pack_key, shard_key
-from dvtool.remotes.transports import Backend, S3Options, open_backend
+from dvtool.remotes.transports.base import Backend
+from dvtool.remotes.transports.registry import open_backend
 from tests.scenario import Remote
 
 OBJECT_SIZE_MAX_BYTES = 256 << 20
@@ -22,7 +23,7 @@ OBJECT_SIZE_MAX_BYTES = 256 << 20
 
 def check_remote(remote: Remote) -> set[str]:
     """Return the manifest hashes that all roots name; an error if anything behind one is not so."""
-    backend = open_backend(remote.url, S3Options(endpoint_url=remote.endpoint_url))
+    backend = open_backend(remote.url, {"endpoint_url": remote.endpoint_url})
     store = RemoteStore(backend)
     store.required_mark()
     manifests: set[str] = set()

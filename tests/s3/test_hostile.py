@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dvtool.errors import DvError, RemoteError, RemoteTransient
-from dvtool.remotes.transports import S3Options
 from dvtool.remotes.transports.s3 import guard
 from dvtool.remotes.transports.s3.backend import S3Backend
+from dvtool.remotes.transports.s3.options import S3Options
 from tests.s3.hostile import Answer, Asked, Hostile, hostile, listing, refusal
 from tests.s3.servers import AWS_ENV
 

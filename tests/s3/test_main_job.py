@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from dvtool.errors import CorruptError, MissingError, SetupError, UnsavedError
 from dvtool.format.manifest import decode
-from dvtool.remotes.transports import S3Options, open_backend
+from dvtool.remotes.transports.registry import open_backend
 from tests.scenario import Clone, Remote, noise
 
 DATASET = Path(vega_datasets.__file__).parent / "_data"
@@ -144,7 +144,7 @@ def test_only_the_changed_part_of_a_large_file_is_stored_again(
 
 def stored(remote: Remote) -> int:
     """Return the bytes of all objects, as the remote lists them."""
-    backend = open_backend(remote.url, S3Options(endpoint_url=remote.endpoint_url))
+    backend = open_backend(remote.url, {"endpoint_url": remote.endpoint_url})
     return sum(info.size for info in backend.list(""))
 
 
@@ -200,7 +200,7 @@ def test_an_object_lost_behind_our_back_is_uploaded_again(remote: Remote, tmp_pa
     mine.commit("one")
     with mine.repo() as repo:
         repo.push()
-    backend = open_backend(remote.url, S3Options(endpoint_url=remote.endpoint_url))
+    backend = open_backend(remote.url, {"endpoint_url": remote.endpoint_url})
     for prefix in ("packs/", "shards/", "roots/"):
         for info in list(backend.list(prefix)):
             backend.delete(info.key)
@@ -240,7 +240,7 @@ def test_a_wrong_byte_on_the_remote_never_reaches_the_workspace(
     mine.commit("one")
     with mine.repo() as repo:
         repo.push()
-    backend = open_backend(remote.url, S3Options(endpoint_url=remote.endpoint_url))
+    backend = open_backend(remote.url, {"endpoint_url": remote.endpoint_url})
     (pack,) = backend.list("packs/")
     data = bytearray(backend.get(pack.key, size_max=pack.size))
     data[1000] ^= 1
@@ -257,7 +257,7 @@ def test_a_place_that_holds_something_else_is_refused(remote: Remote, tmp_path: 
     mine.write("data/a", b"x")
     mine.add("data")
     mine.commit("one")
-    backend = open_backend(remote.url, S3Options(endpoint_url=remote.endpoint_url))
+    backend = open_backend(remote.url, {"endpoint_url": remote.endpoint_url})
     backend.put("somebody/elses", b"things")
     with mine.repo() as repo, pytest.raises(SetupError, match="holds other things"):
         repo.push()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dvtool.errors import DvError, RemoteError, SetupError
-from dvtool.remotes.transports import Backend, S3Options, open_backend
+from dvtool.remotes.transports.base import Backend
+from dvtool.remotes.transports.registry import open_backend
 from dvtool.repo import Repo
 from tests.s3.proxy import CountingProxy
 from tests.s3.servers import S3Server
@@ -17,7 +18,7 @@ from tests.scenario import Clone, Remote, noise
 
 
 def backend_of(remote: Remote) -> Backend:
-    return open_backend(remote.url, S3Options(endpoint_url=remote.endpoint_url))
+    return open_backend(remote.url, {"endpoint_url": remote.endpoint_url})
 
 
 def keys(remote: Remote, prefix: str = "") -> list[str]:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dvtool.errors import RemoteStalled, RemoteTransient
-from dvtool.remotes.transports import Retry, S3Options
 from dvtool.remotes.transports.pace import REQUESTS_START
+from dvtool.remotes.transports.retry import Retry
 from dvtool.remotes.transports.s3.backend import S3Backend
+from dvtool.remotes.transports.s3.options import S3Options
 from tests.s3 import stalling
 from tests.s3.servers import S3Server
 from tests.s3.stalling import Door, Stall

@@ -18,8 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from dvtool.errors import ObjectMissing, RemoteError, RemoteForbidden, RemoteTransient
-from dvtool.remotes.transports import Features, Retry, S3Options
+from dvtool.remotes.transports.base import Features
+from dvtool.remotes.transports.retry import Retry
 from dvtool.remotes.transports.s3.backend import S3Backend
+from dvtool.remotes.transports.s3.options import S3Options
 from tests.s3.hostile import Answer, Asked, hostile, listing, refusal
 from tests.s3.proxy import CountingProxy, Fault, Guarded, Request
 from tests.s3.servers import AWS_ENV, S3Server

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.remotes.transports import Backend, S3Options, open_backend
+from dvtool.remotes.transports.base import Backend
+from dvtool.remotes.transports.registry import open_backend
 from tests.cli.conftest import command
 from tests.s3.soundness import check_remote
 from tests.scenario import Clone, Remote, noise
@@ -100,7 +101,7 @@ def test_first_pushes_of_several_clones(
 
 
 def _backend(remote: Remote) -> Backend:
-    return open_backend(remote.url, S3Options(endpoint_url=remote.endpoint_url))
+    return open_backend(remote.url, {"endpoint_url": remote.endpoint_url})
 
 
 def test_pulls_while_others_push(base: Clone, remote: Remote, tmp_path: Path) -> None:

@@ -15,37 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO, Literal, Protocol, TypeAlias, runtime_checkable
-
-Addressing: TypeAlias = Literal["auto", "path", "virtual"]
-
-
-@dataclass(frozen=True, slots=True)
-class S3Options:
-    """How an S3 store is spoken to. Nothing here is a secret; credentials are never options.
-
-    `addressing` is where the bucket's name stands in a URL: ``auto`` is the path for an
-    `endpoint_url` and what the AWS configuration says for AWS itself. `sse` is the value of
-    x-amz-server-side-encryption. `storage_class` is for objects of `STORAGE_CLASS_MIN_BYTES` and
-    more. `ca_bundle` is the path of a file, `proxy` the URL of an HTTP proxy.
-    """
-
-    endpoint_url: str | None = None
-    region: str | None = None
-    profile: str | None = None
-    addressing: Addressing = "auto"
-    storage_class: str | None = None
-    sse: str | None = None
-    sse_kms_key_id: str | None = None
-    anonymous: bool = False
-    requester_pays: bool = False
-    ca_bundle: str | None = None
-    proxy: str | None = None
-
-
-PLAIN_S3 = S3Options()
-STORAGE_CLASS_MIN_BYTES = 128 << 10
-"""Smaller objects stay in the default class: the cheaper ones are billed for 128 KiB at least."""
+from typing import BinaryIO, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,4 +151,13 @@ class Copying(Protocol):
 
         False, with the file as it was, if it cannot be done. Fails as `read_into` does.
         """
+        ...
+
+
+@runtime_checkable
+class Sweeping(Protocol):
+    """A backend where writing that was cut off leaves something behind."""
+
+    def sweep_unfinished(self, *, older_than_s: float) -> int:
+        """Remove what was never finished, of that age; return how many bytes it had."""
         ...

@@ -19,7 +19,7 @@ from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.known import Known
 from dvtool.remotes.proof import located_now
 from dvtool.remotes.remote import RemoteStore
-from dvtool.remotes.transports import REQUESTS_START
+from dvtool.remotes.transports.pace import REQUESTS_START
 from dvtool.store.local import LocalStore
 from dvtool.verbs.fetch import lists
 from dvtool.verbs.fetch.lists import FetchLists

@@ -35,8 +35,7 @@ from dvtool.remotes.survey import (
     survey,
 )
 from dvtool.remotes.tombstones import SWEEP_USED_S, Claim, Look, Tombstone, Tombstones, age_s
-from dvtool.remotes.transports.base import ObjectInfo
-from dvtool.remotes.transports.local.backend import LocalBackend
+from dvtool.remotes.transports.base import ObjectInfo, Sweeping
 from dvtool.system.parallel import run_bounded
 from dvtool.system.progress import Progress
 
@@ -449,7 +448,7 @@ def collect(
         result.moved = bury(remote, tombstones, there, result.plan, repo, here)
         for key in tombstones.stale(look, now_s):
             remote.backend.delete(key)
-        if isinstance(remote.backend, LocalBackend):
+        if isinstance(remote.backend, Sweeping):
             result.temp_bytes = remote.backend.sweep_unfinished(older_than_s=TEMP_AGE_S)
     return result
 

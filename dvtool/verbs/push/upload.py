@@ -49,8 +49,8 @@ from dvtool.remotes.remote import (
     shard_key,
 )
 from dvtool.remotes.tombstones import CLAIM_USED_S, Tombstones
-from dvtool.remotes.transports import REQUESTS_START
 from dvtool.remotes.transports.base import ObjectInfo
+from dvtool.remotes.transports.pace import REQUESTS_START
 from dvtool.system.parallel import run_bounded
 from dvtool.verbs.push import packs as outgoing
 from dvtool.verbs.push.packs import Contents, Outgoing, Upload

@@ -182,7 +182,7 @@ def test_a_foreign_executor_adds_and_writes_the_same_bytes(
         files = contents(clone.path)
         with Repo.open(str(clone.path)) as repo:
             repo.add([str(clone.path / "data")], engine=engine)
-            store = repo.project.store.path
+            store = repo._project.store.path
         manifest = (clone.path / "data.dv.json").read_bytes()
         shards = {one.name: one.read_bytes() for one in Path(store, "shards").rglob("?" * 64)}
         made[name] = (manifest, shards, *packs_of(store))
@@ -200,8 +200,8 @@ def restore(root: Path, engine: Engine) -> None:
     from dvtool.verbs.checkout.plan import apply, plan
 
     with Repo.open(str(root)) as repo:
-        manifest = repo.project.manifest("data")
-        apply(repo.project, plan(repo.project, Selection("data"), manifest), engine=engine)
+        manifest = repo._project.manifest("data")
+        apply(repo._project, plan(repo._project, Selection("data"), manifest), engine=engine)
 
 
 @pytest.mark.parametrize("begin", ["quick", "anew"])

@@ -18,15 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from botocore import exceptions as aws
 
 from dvtool.errors import ObjectMissing, RemoteError, RemoteTransient, printable
-from dvtool.remotes.transports.base import (
-    PLAIN_S3,
-    STORAGE_CLASS_MIN_BYTES,
-    Features,
-    ObjectInfo,
-    S3Options,
-    Sink,
-    StoreFacts,
-)
+from dvtool.remotes.transports.base import Features, ObjectInfo, Sink, StoreFacts
 from dvtool.remotes.transports.s3.answers import (
     AnswerReader,
     is_encrypted,
@@ -47,6 +39,7 @@ from dvtool.remotes.transports.s3.errors import (
     clock_ahead_s,
     text_of,
 )
+from dvtool.remotes.transports.s3.options import PLAIN_S3, STORAGE_CLASS_MIN_BYTES, S3Options
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import (

@@ -18,9 +18,9 @@ from botocore.credentials import RefreshableCredentials
 
 from dvtool import __version__
 from dvtool.errors import RemoteError
-from dvtool.remotes.transports.base import S3Options
 from dvtool.remotes.transports.s3.connections import expect_only_for_large, watch
 from dvtool.remotes.transports.s3.guard import GuardedSession
+from dvtool.remotes.transports.s3.options import S3Options
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
