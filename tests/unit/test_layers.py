@@ -119,12 +119,14 @@ def test_the_design_shows_the_rooms() -> None:
 
 
 MAY_IMPORT = {
-    "cli.config": {"project.config"},
+    "cli.config": {"project.config", "project.keys", "remotes.transports.declaration"},
     "cli.doctor": {"verbs.doctor"},
     "cli.fsck": {"verbs.fsck.findings"},
-    "cli.merge_driver": {"format.manifest", "format.merge", "system.atomic"},
-    "cli.remote": {"project.config"},
-    "cli.textconv": {"format.manifest"},
+    "cli.merge_driver": {"format.manifest", "format.merge", "format.paths", "system.atomic"},
+    "cli.plans": {"remotes.transports.registry"},
+    "cli.remote": {"project.keys"},
+    "cli.remote_options": {"project.keys", "remotes.transports.declaration"},
+    "cli.textconv": {"format.manifest", "format.paths"},
 }
 """The names and kinds of settings; values that a command makes; and what has to work without a
 repository: doctor, where a package is missing, and what git runs on single files."""
