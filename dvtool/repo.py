@@ -57,14 +57,16 @@ if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.known import Known
     from dvtool.remotes.remote import RemoteStore
-    from dvtool.verbs import add as add_ops
     from dvtool.verbs import copy as copy_ops
     from dvtool.verbs import diff as diff_ops
     from dvtool.verbs import drop as drop_ops
     from dvtool.verbs import edit as edit_ops
     from dvtool.verbs import resolving
     from dvtool.verbs import status as status_ops
-    from dvtool.verbs.checkout import plan as checkout_ops
+    from dvtool.verbs.add import plan as add_plan
+    from dvtool.verbs.add import publish as add_publish
+    from dvtool.verbs.checkout import plan as checkout_plan
+    from dvtool.verbs.checkout import write as checkout_write
     from dvtool.verbs.fetch import download as fetch_ops
     from dvtool.verbs.fsck import meaning as checking
     from dvtool.verbs.fsck import repair_store as repairing
@@ -85,8 +87,10 @@ else:
     resolving = later("dvtool.verbs.resolving")
     engines = later("dvtool.jobs.engine")
     keeping = later("dvtool.project.preserve")
-    add_ops = later("dvtool.verbs.add")
-    checkout_ops = later("dvtool.verbs.checkout.plan")
+    add_plan = later("dvtool.verbs.add.plan")
+    add_publish = later("dvtool.verbs.add.publish")
+    checkout_plan = later("dvtool.verbs.checkout.plan")
+    checkout_write = later("dvtool.verbs.checkout.write")
     copy_ops = later("dvtool.verbs.copy")
     diff_ops = later("dvtool.verbs.diff")
     drop_ops = later("dvtool.verbs.drop")
@@ -102,7 +106,7 @@ NO_WORKTREE = "no-worktree"
 class Restored(msgspec.Struct, frozen=True):
     """What a checkout or pull did."""
 
-    targets: tuple[checkout_ops.CheckedOut, ...]
+    targets: tuple[checkout_write.CheckedOut, ...]
     saved: tuple[Saved, ...] = ()
     fetched: fetch_ops.Fetched | None = None
 
@@ -203,8 +207,8 @@ class Repo:
         dereference: bool = False,
         jobs: int | None = None,
         engine: Engine | None = None,
-    ) -> list[add_ops.Added]:
-        """Snapshot files and folders; see `dvtool.verbs.add`.
+    ) -> list[add_publish.Added]:
+        """Snapshot files and folders; see `dvtool.verbs.add.publish`.
 
         The files are read by `engine`, or by at most so many `jobs`, processes of this machine.
         """
@@ -212,11 +216,11 @@ class Repo:
         self.settings.require_init()
         if engine is None:
             engine = engines.LocalPool(jobs or self.project.config.number("core.jobs") or None)
-        requests = add_ops.plan(self.project, [self.paths.relative(path) for path in paths])
+        requests = add_plan.plan_add(self.project, [self.paths.relative(path) for path in paths])
         with self.project.lock():
             resolving.refuse_conflicted(self.project, [one.target for one in requests])
             return [
-                add_ops.add(
+                add_publish.add(
                     self.project,
                     request,
                     untrack=untrack,
@@ -452,7 +456,7 @@ class Repo:
 
     def _to_restore(
         self, project: Project, rev: str | None, paths: Sequence[str], *, force: bool
-    ) -> tuple[str | None, list[Part], list[checkout_ops.Plan]]:
+    ) -> tuple[str | None, list[Part], list[checkout_plan.CheckoutPlan]]:
         """Return the commit, the manifests as far as selected, and what checking out will do."""
         commit = project.git.resolve(rev) if rev else None
         manifests = project.manifests_at(commit) if commit else next(self._manifests_of(()))
@@ -460,7 +464,7 @@ class Repo:
         refuse_overlap([*project.targets(), *(s.target for s in selections)])
         wanted = [Part(manifests[s.target], s) for s in selections]
         plans = [self._plan(project, commit, one) for one in wanted]
-        checkout_ops.refuse_losses(plans, force=force)
+        checkout_plan.refuse_losses(plans, force=force)
         return commit, wanted, plans
 
     def copy_remote(self, source: str, destination: str, *, every: bool = False) -> copy_ops.Copied:
@@ -502,25 +506,25 @@ class Repo:
         if commit is not None:
             project.git.refuse_if_index_is_locked()
         fetched = self._fetch_for(project, plans, wanted, remote=remote, fetch=fetch)
-        saved = checkout_ops.save_unsaved(project, plans) if force else []
+        saved = checkout_plan.save_unsaved(project, plans) if force else []
         done = []
         for plan, one in zip(plans, wanted, strict=True):
-            done.append(checkout_ops.apply(project, plan))
+            done.append(checkout_write.apply_checkout(project, plan))
             if commit is not None:
                 self._put_manifest(project, commit, one)
         return Restored(tuple(done), tuple(saved), fetched)
 
-    def _plan(self, project: Project, commit: str | None, one: Part) -> checkout_ops.Plan:
+    def _plan(self, project: Project, commit: str | None, one: Part) -> checkout_plan.CheckoutPlan:
         target = one.selection.target
         before = None
         if commit is not None and project.manifest_text(target) is not None:
             before = project.manifest(target)
-        return checkout_ops.plan(project, one.selection, one.manifest, before=before)
+        return checkout_plan.plan_checkout(project, one.selection, one.manifest, before=before)
 
     def _fetch_for(
         self,
         project: Project,
-        plans: Sequence[checkout_ops.Plan],
+        plans: Sequence[checkout_plan.CheckoutPlan],
         wanted: Sequence[Part],
         *,
         remote: str | None,
@@ -541,14 +545,16 @@ class Repo:
         return fetch_ops.fetch(project, self.settings.open_remotes(remote), short)
 
     def _short(
-        self, project: Project, plans: Sequence[checkout_ops.Plan], wanted: Sequence[Part]
+        self, project: Project, plans: Sequence[checkout_plan.CheckoutPlan], wanted: Sequence[Part]
     ) -> Iterator[fetch_ops.Wanted]:
         """Yield what to fetch for plans that the store lacks content for."""
         for plan, one in zip(plans, wanted, strict=True):
-            if checkout_ops.lacks_content(project, plan):
+            if checkout_plan.lacks_content(project, plan):
                 yield self._wanted(one.manifest, one.selection, plan.only)
 
-    def _missing(self, project: Project, plans: Sequence[checkout_ops.Plan]) -> dict[str, int]:
+    def _missing(
+        self, project: Project, plans: Sequence[checkout_plan.CheckoutPlan]
+    ) -> dict[str, int]:
         """Return path -> size for each content that plans need and the store lacks."""
         missing = {}
         for plan in plans:

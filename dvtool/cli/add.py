@@ -12,7 +12,7 @@ from dvtool.cli.output import Screen, files_text, size_text
 from dvtool.errors import printable
 
 if TYPE_CHECKING:
-    from dvtool.verbs.add import Added
+    from dvtool.verbs.add.publish import Added
 
 
 @command(

@@ -13,7 +13,7 @@ from dvtool.errors import UsageError, listing, printable
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo
-    from dvtool.verbs.checkout.instep import Stepped
+    from dvtool.verbs.checkout.follow import Followed
     from dvtool.verbs.resolve import Side
     from dvtool.verbs.resolving import Settled
 
@@ -113,7 +113,7 @@ def _show(screen: Screen, repo: Repo, one: Settled) -> None:
         _warn(screen, repo, step)
 
 
-def _warn(screen: Screen, repo: Repo, step: Stepped) -> None:
+def _warn(screen: Screen, repo: Repo, step: Followed) -> None:
     if step.unsaved:
         names = listing(repo.paths.shown(path) for path in step.unsaved)
         screen.warn(

@@ -22,10 +22,11 @@ from dvtool.system.lazy import later
 if TYPE_CHECKING:
     from dvtool.hooks import drivers as driver_ops
     from dvtool.verbs import status as status_ops
-    from dvtool.verbs.checkout import plan as checkout_ops
+    from dvtool.verbs.checkout import follow
+    from dvtool.verbs.checkout.write import CheckedOut
     from dvtool.verbs.fetch import download as fetch_ops
 else:
-    checkout_ops = later("dvtool.verbs.checkout.plan")
+    follow = later("dvtool.verbs.checkout.follow")
     driver_ops = later("dvtool.hooks.drivers")
     fetch_ops = later("dvtool.verbs.fetch.download")
     status_ops = later("dvtool.verbs.status")
@@ -41,7 +42,7 @@ class Checked(msgspec.Struct, frozen=True):
 class Synced(msgspec.Struct):
     """What was done to follow git, by paths from the top of the worktree."""
 
-    targets: list[checkout_ops.CheckedOut] = msgspec.field(default_factory=list)
+    targets: list[CheckedOut] = msgspec.field(default_factory=list)
     kept: list[str] = msgspec.field(default_factory=list)
     """Local changes where git changed the manifest too: left as they are."""
     missing_files: int = 0
@@ -157,10 +158,10 @@ class Automation:
             hook_ops.note_in_step(self.project, self._followed([plan for _, plan in plans]))
         return result
 
-    def _followed(self, plans: Iterable[checkout_ops.Following]) -> dict[str, str]:
+    def _followed(self, plans: Iterable[follow.FollowPlan]) -> dict[str, str]:
         """Return the manifests that were followed and that HEAD does not have."""
         git = self.project.git
-        paths = {plan.plan.target + SUFFIX for plan in plans}
+        paths = {plan.checkout.target + SUFFIX for plan in plans}
         head = git.head()
         if head is None or not paths:
             return {}
@@ -193,9 +194,9 @@ class Automation:
                 continue
             yield _Step(target, wanted, tuple(_readable(texts, path)))
 
-    def _plan(self, step: _Step, result: Synced) -> checkout_ops.Following | None:
+    def _plan(self, step: _Step, result: Synced) -> follow.FollowPlan | None:
         try:
-            return checkout_ops.plan_following(self.project, step.target, step.wanted, step.olds)
+            return follow.plan_follow(self.project, step.target, step.wanted, step.olds)
         except MissingError:
             lists = [ref for ref in self._lists(step) if not self._has(ref.digest)]
             result.unlisted_files += sum(ref.files for ref in lists)
@@ -226,8 +227,8 @@ class Automation:
                 result.failed.append(("", str(error)))
 
     def _fetch(
-        self, plans: Sequence[tuple[_Step, checkout_ops.Following]], result: Synced
-    ) -> list[tuple[_Step, checkout_ops.Following]]:
+        self, plans: Sequence[tuple[_Step, follow.FollowPlan]], result: Synced
+    ) -> list[tuple[_Step, follow.FollowPlan]]:
         """Get what the plans miss, except of targets that nobody asked for, and plan anew."""
         short: list[fetch_ops.Wanted] = []
         for step, plan in plans:
@@ -245,13 +246,13 @@ class Automation:
             return list(plans)
         return [(step, new) for step, _ in plans if (new := self._plan(step, result))]
 
-    def _follow(self, plan: checkout_ops.Following, result: Synced) -> None:
-        target = plan.plan.target
+    def _follow(self, plan: follow.FollowPlan, result: Synced) -> None:
+        target = plan.checkout.target
         result.kept.extend(workspace_path(target, path) for path in plan.kept)
         result.missing_files += len(plan.missing)
         result.missing_bytes += sum(entry.bytes for entry in plan.missing.values())
         try:
-            result.targets.append(checkout_ops.follow(self.project, plan))
+            result.targets.append(follow.apply_follow(self.project, plan))
         except BusyError:
             raise
         except DvError as error:

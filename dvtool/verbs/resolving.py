@@ -17,10 +17,10 @@ from dvtool.verbs import resolve as resolve_ops
 from dvtool.verbs import status as status_ops
 
 if TYPE_CHECKING:
-    from dvtool.verbs.checkout import instep
-    from dvtool.verbs.checkout.instep import Stepped
+    from dvtool.verbs.checkout import follow
+    from dvtool.verbs.checkout.follow import Followed
 else:
-    instep = later("dvtool.verbs.checkout.instep")
+    follow = later("dvtool.verbs.checkout.follow")
 
 Select = Callable[[Sequence[str]], list[Selection]]
 
@@ -29,7 +29,7 @@ class Settled(msgspec.Struct, frozen=True):
     """What `resolve` did to one target, and to its files."""
 
     resolved: resolve_ops.Resolved
-    stepped: tuple[Stepped, ...]
+    stepped: tuple[Followed, ...]
 
 
 def status(
@@ -89,10 +89,10 @@ def resolve(project: Project, select: Select, side: resolve_ops.Side | None) -> 
     done = []
     for selection in chosen:
         resolved = resolve_ops.resolve(project, found[selection.target], selection, side)
-        stepped = [instep.bring_in_step(project, resolved.target, resolved.before, resolved.after)]
+        stepped = [follow.follow(project, resolved.target, resolved.before, resolved.after)]
         if resolved.kept is not None:
             kept = project.manifest(resolved.kept)
-            stepped.append(instep.bring_in_step(project, resolved.kept, None, kept))
+            stepped.append(follow.follow(project, resolved.kept, None, kept))
         resolve_ops.stage(project, resolved)
         done.append(Settled(resolved, tuple(stepped)))
     for selection in selections:
