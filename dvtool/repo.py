@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     from dvtool.remotes.known import Known
     from dvtool.remotes.remote import RemoteStore
     from dvtool.store import freeing
-    from dvtool.verbs import add, clone, copy, describe, diff, doctor, edit, log, read
+    from dvtool.verbs import clone, copy, describe, diff, doctor, edit, log, read
     from dvtool.verbs import drop as drop_ops
-    from dvtool.verbs.add import Added
+    from dvtool.verbs.add import plan as add_plan
+    from dvtool.verbs.add import publish as add_publish
+    from dvtool.verbs.add.publish import Added
     from dvtool.verbs.checkout import restore
     from dvtool.verbs.checkout.restore import Restored
     from dvtool.verbs.copy import Copied
@@ -68,7 +70,6 @@ if TYPE_CHECKING:
     from dvtool.verbs.resolve.settle import Settled, Side
     from dvtool.verbs.status import TargetStatus
 else:
-    add = later("dvtool.verbs.add")
     clone = later("dvtool.verbs.clone")
     commit_check = later("dvtool.hooks.commit_check")
     conflicts = later("dvtool.verbs.resolve.conflicts")
@@ -92,6 +93,8 @@ else:
     publishing = later("dvtool.verbs.push.commits")
     repairing = later("dvtool.verbs.fsck.repair_store")
     engines = later("dvtool.jobs.engine")
+    add_plan = later("dvtool.verbs.add.plan")
+    add_publish = later("dvtool.verbs.add.publish")
     drop_ops = later("dvtool.verbs.drop")
     freeing = later("dvtool.store.freeing")
     fetch_plan = later("dvtool.verbs.fetch.plan")
@@ -218,11 +221,11 @@ class Repo:
         self.config.require_init()
         if engine is None:
             engine = engines.LocalPool(jobs or project.config.number("core.jobs") or None)
-        to_add = add.plan(project, self._arguments.all_relative(paths))
+        to_add = add_plan.plan_add(project, self._arguments.all_relative(paths))
         with project.lock():
             conflicts.refuse_conflicted(project, [one.target for one in to_add])
             return [
-                add.add(
+                add_publish.add(
                     project,
                     request,
                     untrack=untrack,

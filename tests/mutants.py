@@ -118,9 +118,9 @@ BREAKS = (
     Break(
         "checkout replaces what was edited meanwhile",
         1,
-        "dvtool/verbs/checkout/plan.py",
+        "dvtool/verbs/checkout/write.py",
         "        # The last moment before the file is replaced.\n"
-        "        _refuse_meddled(project, todo, path)\n",
+        "        _refuse_meddled(project, plan, path)\n",
         "",
         ("tests/cli/test_safety.py",),
     ),

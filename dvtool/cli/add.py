@@ -12,7 +12,7 @@ from dvtool.cli.output import Screen, files_text
 from dvtool.errors import printable, size_text
 
 if TYPE_CHECKING:
-    from dvtool.verbs.add import Added
+    from dvtool.verbs.add.publish import Added
 
 
 @command(

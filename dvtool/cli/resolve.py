@@ -13,7 +13,7 @@ from dvtool.errors import UsageError, listing, printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo
-    from dvtool.verbs.checkout.instep import Stepped
+    from dvtool.verbs.checkout.follow import Followed
     from dvtool.verbs.resolve.settle import Settled, Side
 
 
@@ -112,7 +112,7 @@ def _show(screen: Screen, repo: Repo, one: Settled) -> None:
         _warn(screen, repo, step)
 
 
-def _warn(screen: Screen, repo: Repo, step: Stepped) -> None:
+def _warn(screen: Screen, repo: Repo, step: Followed) -> None:
     if step.unsaved:
         names = listing(repo.shown(path) for path in step.unsaved)
         screen.warn(

@@ -20,12 +20,12 @@ from dvtool.system import atomic
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
-    from dvtool.verbs.checkout import plan as checkout_plan
-    from dvtool.verbs.checkout.plan import CheckedOut
+    from dvtool.verbs.checkout import follow
+    from dvtool.verbs.checkout.write import CheckedOut
     from dvtool.verbs.fetch import download, request
     from dvtool.verbs.fetch.request import Fetched
 else:
-    checkout_plan = later("dvtool.verbs.checkout.plan")
+    follow = later("dvtool.verbs.checkout.follow")
     download = later("dvtool.verbs.fetch.download")
     request = later("dvtool.verbs.fetch.request")
 
@@ -102,10 +102,10 @@ class _Sync:
             _note_in_step(self._project, self._followed([plan for _, plan in plans]))
         return self._result
 
-    def _followed(self, plans: Iterable[checkout_plan.Following]) -> dict[str, str]:
+    def _followed(self, plans: Iterable[follow.FollowPlan]) -> dict[str, str]:
         """Return the manifests that were followed and that HEAD does not have."""
         git = self._project.git
-        paths = {plan.plan.target + SUFFIX for plan in plans}
+        paths = {plan.checkout.target + SUFFIX for plan in plans}
         head = git.head()
         if head is None or not paths:
             return {}
@@ -138,9 +138,9 @@ class _Sync:
                 continue
             yield _Step(target, wanted, tuple(_readable(texts, path)))
 
-    def _plan(self, step: _Step) -> checkout_plan.Following | None:
+    def _plan(self, step: _Step) -> follow.FollowPlan | None:
         try:
-            return checkout_plan.plan_following(self._project, step.target, step.wanted, step.olds)
+            return follow.plan_follow(self._project, step.target, step.wanted, step.olds)
         except MissingError:
             lists = [ref for ref in self._lists(step) if not self._has(ref.digest)]
             self._result.unlisted_files += sum(ref.files for ref in lists)
@@ -171,8 +171,8 @@ class _Sync:
                 self._result.failed.append(("", str(error)))
 
     def _fetch(
-        self, plans: Sequence[tuple[_Step, checkout_plan.Following]]
-    ) -> list[tuple[_Step, checkout_plan.Following]]:
+        self, plans: Sequence[tuple[_Step, follow.FollowPlan]]
+    ) -> list[tuple[_Step, follow.FollowPlan]]:
         """Get what the plans miss, except of targets that nobody asked for, and plan anew."""
         short: list[request.FetchRequest] = []
         for step, plan in plans:
@@ -192,13 +192,13 @@ class _Sync:
             return list(plans)
         return [(step, new) for step, _ in plans if (new := self._plan(step))]
 
-    def _follow(self, plan: checkout_plan.Following) -> None:
-        target = plan.plan.target
+    def _follow(self, plan: follow.FollowPlan) -> None:
+        target = plan.checkout.target
         self._result.kept.extend(workspace_path(target, path) for path in plan.kept)
         self._result.missing_files += len(plan.missing)
         self._result.missing_bytes += sum(entry.bytes for entry in plan.missing.values())
         try:
-            self._result.targets.append(checkout_plan.follow(self._project, plan))
+            self._result.targets.append(follow.apply_follow(self._project, plan))
         except BusyError:
             raise
         except DvError as error:

@@ -218,9 +218,9 @@ _ANEW = """
 from dvtool.cli import main
 from dvtool.jobs import engine, ingest
 from dvtool.system.workers import Worker
-from dvtool.verbs import add
+from dvtool.verbs.add import store
 
-add.ANEW_MIN_FILES = engine.PARALLEL_MIN_FILES = 0
+store.ANEW_MIN_FILES = engine.PARALLEL_MIN_FILES = 0
 ingest.BATCH_FILES_MAX = 5
 begin = Worker.anew
 Worker.anew = lambda: print("begun anew") or begin()

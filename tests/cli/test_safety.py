@@ -12,7 +12,7 @@ import pytest
 from dvtool.errors import BusyError, InputError, UnsavedError, UsageError
 from dvtool.repo import Repo
 from dvtool.verbs import edit
-from dvtool.verbs.checkout import plan as checkout
+from dvtool.verbs.checkout import write
 from tests.scenario import Clone, Remote, noise
 
 
@@ -41,13 +41,13 @@ def test_an_edit_during_a_checkout_is_not_taken_for_clean(
     mine.write("data/y", noise(1000, 1))
     mine.add("data")
     mine.commit("two")
-    write_files = checkout._write_files
+    write_files = write._write_files
 
     def edited_meanwhile(*args: object) -> None:
         write_files(*args)  # type: ignore[arg-type]
         (mine.path / "data/x").write_bytes(b"USER\n")
 
-    monkeypatch.setattr(checkout, "_write_files", edited_meanwhile)
+    monkeypatch.setattr(write, "_write_files", edited_meanwhile)
     with mine.repo() as repo, pytest.raises(UnsavedError, match="data/x changed"):
         repo.checkout(first)
     monkeypatch.undo()
@@ -71,13 +71,13 @@ def test_an_edit_during_a_checkout_is_not_replaced(
     mine.remove("data/new")
     mine.add("data")
     mine.commit("two")
-    write_files = checkout._write_files
+    write_files = write._write_files
 
     def edited_before(*args: object) -> None:
         mine.write(name, b"USER\n")
         write_files(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(checkout, "_write_files", edited_before)
+    monkeypatch.setattr(write, "_write_files", edited_before)
     with mine.repo() as repo, pytest.raises(UnsavedError, match=f"{name} changed"):
         repo.checkout(first)
     assert (mine.path / name).read_bytes() == b"USER\n"

@@ -89,7 +89,7 @@ def test_a_checkout_loads_no_remote_unless_content_is_missing(data: Work) -> Non
         "dvtool.verbs.push.upload",
         "dvtool.verbs.fetch.download",
     }
-    assert not loaded & {"dvtool.verbs.status", "dvtool.verbs.add"}
+    assert not loaded & {"dvtool.verbs.status", "dvtool.verbs.add.publish"}
 
 
 def test_status_reads_no_pack(data: Work) -> None:

@@ -27,10 +27,10 @@ from dvtool.repo import Repo
 from dvtool.store.freeing import drop_chunks
 from dvtool.store.local import PACKS, LocalStore
 from dvtool.store.mending import rebuild
-from dvtool.verbs import add as add_ops
 from dvtool.verbs import diff
 from dvtool.verbs import status as status_ops
-from dvtool.verbs.add import Added
+from dvtool.verbs.add import publish
+from dvtool.verbs.add.publish import Added
 from dvtool.verbs.status import TargetStatus
 from dvtool.workspace import statcache
 from dvtool.workspace.files import Workspace
@@ -335,7 +335,7 @@ def seen_without_glances(root: Path) -> list[dict[str, object]]:
 def plainly() -> Iterator[None]:
     """Let large targets be looked at as small ones are."""
     with without_glances(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(add_ops, "_agreement", lambda *_: None)
+        patch.setattr(publish, "_agreement", lambda *_: None)
         patch.setattr(status_ops, "_compare_large", _compare_plainly)
         patch.setattr(diff, "_differing_workspace", _differing_plainly)
         yield

@@ -22,14 +22,13 @@ from dvtool.project.settings import Settings
 from dvtool.remotes.estimate import Estimate
 from dvtool.system.lazy import later
 from dvtool.verbs.checkout.plan import (
-    CheckedOut,
-    Plan,
-    apply,
+    CheckoutPlan,
     lacks_content,
-    plan,
+    plan_checkout,
     refuse_losses,
     save_unsaved,
 )
+from dvtool.verbs.checkout.write import CheckedOut, apply_checkout
 from dvtool.workspace.gitignore import ignore_target
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class _Part(msgspec.Struct, frozen=True):
 
     manifest: Manifest
     selection: Selection
-    plan: Plan
+    plan: CheckoutPlan
 
 
 def checkout(
@@ -104,7 +103,7 @@ def restore(
     saved = save_unsaved(project, plans) if request.force else []
     targets = []
     for part in parts:
-        targets.append(apply(project, part.plan))
+        targets.append(apply_checkout(project, part.plan))
         if commit is not None:
             _put_manifest(project, commit, part)
     return Restored(tuple(targets), tuple(saved), fetched)
@@ -124,7 +123,7 @@ def _plan_parts(
         before = None
         if commit is not None and project.manifest_text(selection.target) is not None:
             before = project.manifest(selection.target)
-        checkout_plan = plan(project, selection, manifest, before=before)
+        checkout_plan = plan_checkout(project, selection, manifest, before=before)
         parts.append(_Part(manifest, selection, checkout_plan))
     refuse_losses([part.plan for part in parts], force=request.force)
     return commit, parts

@@ -30,10 +30,10 @@ from dvtool.verbs.resolve.conflicts import (
 from dvtool.workspace.gitignore import ignore_target
 
 if TYPE_CHECKING:
-    from dvtool.verbs.checkout import instep
-    from dvtool.verbs.checkout.instep import Stepped
+    from dvtool.verbs.checkout import follow
+    from dvtool.verbs.checkout.follow import Followed
 else:
-    instep = later("dvtool.verbs.checkout.instep")
+    follow = later("dvtool.verbs.checkout.follow")
 
 Side: TypeAlias = Literal["ours", "theirs", "both"]
 
@@ -57,7 +57,7 @@ class Settled(msgspec.Struct, frozen=True):
     """What `resolve` did to one target, and to its files."""
 
     resolved: Resolved
-    stepped: tuple[Stepped, ...]
+    stepped: tuple[Followed, ...]
 
 
 def resolve(project: Project, select: Select, side: Side | None) -> list[Settled]:
@@ -86,10 +86,10 @@ def _settle_target(
     project: Project, one: Unmerged, selection: Selection, side: Side | None
 ) -> Settled:
     resolved = _resolve_target(project, one, selection, side)
-    stepped = [instep.bring_in_step(project, resolved.target, resolved.before, resolved.after)]
+    stepped = [follow.follow(project, resolved.target, resolved.before, resolved.after)]
     if resolved.kept is not None:
         kept = project.manifest(resolved.kept)
-        stepped.append(instep.bring_in_step(project, resolved.kept, None, kept))
+        stepped.append(follow.follow(project, resolved.kept, None, kept))
     _stage(project, resolved)
     return Settled(resolved, tuple(stepped))
 

@@ -197,11 +197,13 @@ def test_a_foreign_executor_adds_and_writes_the_same_bytes(
 
 def restore(root: Path, engine: Engine) -> None:
     from dvtool.format.selection import Selection
-    from dvtool.verbs.checkout.plan import apply, plan
+    from dvtool.verbs.checkout.plan import plan_checkout
+    from dvtool.verbs.checkout.write import apply_checkout
 
     with Repo.open(str(root)) as repo:
         manifest = repo._project.manifest("data")
-        apply(repo._project, plan(repo._project, Selection("data"), manifest), engine=engine)
+        plan = plan_checkout(repo._project, Selection("data"), manifest)
+        apply_checkout(repo._project, plan, engine=engine)
 
 
 @pytest.mark.parametrize("begin", ["quick", "anew"])

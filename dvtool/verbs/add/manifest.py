@@ -1,0 +1,133 @@
+"""The manifest that a target gets by an add, out of a scan and the manifest before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import cast
+
+from dvtool.format.manifest import (
+    INLINE_ENTRIES_MAX,
+    Built,
+    Entries,
+    Entry,
+    Kind,
+    Manifest,
+    build,
+    cut_shards,
+    update,
+)
+from dvtool.format.paths import folder_of, folders_above
+from dvtool.project.parts import Project
+from dvtool.verbs.add.plan import AddRequest
+from dvtool.workspace.agreement import Agreement
+from dvtool.workspace.scan import Scan, file_entry
+
+
+@dataclass(slots=True)
+class NextManifest:
+    """The next manifest, and what is to be remembered of it; paths are of entries.
+
+    `added` and `modified` count entries. Entries that are `left` are as they were, unlike the
+    workspace; `changed` are folders with changes.
+    """
+
+    built: Built
+    added: int = 0
+    modified: int = 0
+    left: Sequence[str] = ()
+    removed: Sequence[str] = ()
+    changed: Collection[str] = ()
+
+
+def first_manifest(project: Project, kind: Kind, scan: Scan) -> NextManifest:
+    """Make the first manifest of a target; of a large one, each shard is stored as it is cut."""
+    paths = sorted(chain(scan.files, scan.links, scan.empty_folders))
+    entries = ((path, _entry(scan, path)) for path in paths)
+    if len(paths) <= INLINE_ENTRIES_MAX:
+        return NextManifest(build(kind, dict(entries)), added=len(paths))
+    refs = []
+    for shard in cut_shards(entries):
+        project.store.put_shards([shard])
+        refs.append(shard.ref)
+    return NextManifest(Built(Manifest(kind, None, tuple(refs)), ()), added=len(paths))
+
+
+def _entry(scan: Scan, path: str) -> Entry:
+    if path in scan.files:
+        return file_entry(scan, path)
+    return Entry(symlink=scan.links[path]) if path in scan.links else Entry(dir=True)
+
+
+def next_manifest(
+    project: Project,
+    scan: Scan,
+    before: Manifest,
+    request: AddRequest,
+    known: Agreement | None,
+) -> NextManifest:
+    """Make the manifest that follows another."""
+    changes, old = _changes(project, scan, before, request, known)
+    new = sum(entry is not None and path not in old for path, entry in changes.items())
+    removed = [path for path, entry in changes.items() if entry is None]
+    return NextManifest(
+        update(before, changes, project.shards.load),
+        left=[path for path in old if path not in changes and not _is_there(scan, path)],
+        added=new,
+        modified=len(changes) - new - len(removed),
+        removed=removed,
+        changed={folder_of(path) for path in changes},
+    )
+
+
+def _changes(
+    project: Project,
+    scan: Scan,
+    before: Manifest,
+    request: AddRequest,
+    known: Agreement | None,
+) -> tuple[dict[str, Entry | None], Entries]:
+    """Return the entries to set or remove, and entries that were there, all that these concern."""
+    now: Entries = {path: file_entry(scan, path) for path in sorted(scan.files)}
+    now.update({path: Entry(symlink=link) for path, link in scan.links.items()})
+    now.update({path: Entry(dir=True) for path in scan.empty_folders})
+    covering = folders_above([*now, request.inner] if request.inner else now) - now.keys()
+    old: Entries = {}
+    if known is not None:
+        old = known.wanted | dict.fromkeys(known.empty, Entry(dir=True))
+        # Above something new there may be an entry that was an empty folder, or a file.
+        above = covering - folders_above(old)
+        near = project.entries_near(known.manifest, above) if above else {}
+        old |= {path: near[path] for path in above & near.keys()}
+    else:
+        # What was never fetched and has nothing of now near it stays as it is, unread.
+        concerned = (*now, *scan.seen, *scan.folders, *covering)
+        old = project.entries_near(before, concerned, above=now)
+    scan.leave_unfilled(old)
+    left = set(scan.empty_folders)
+    if len(left) < sum(one.dir for one in now.values()):
+        now = {path: one for path, one in now.items() if not one.dir or path in left}
+    changes = cast("dict[str, Entry | None]", now)
+    if old:
+        changes = {path: entry for path, entry in now.items() if old.get(path) != entry}
+    for path in old:
+        if path in now:
+            continue
+        # Never fetched is not deleted; but what now has something above or below it is replaced.
+        if scan.vanished(path) or path in covering or path in scan.folders or _below(path, now):
+            changes[path] = None
+    return changes, old
+
+
+def _is_there(scan: Scan, path: str) -> bool:
+    return path in scan.files or path in scan.links or path in scan.folders
+
+
+def _below(path: str, now: Entries) -> bool:
+    parent = path.rpartition("/")[0]
+    while parent:
+        if parent in now:
+            return True
+        parent = parent.rpartition("/")[0]
+    return False

@@ -1,0 +1,128 @@
+"""Planning to add: which targets paths mean, and what cannot be versioned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dvtool.errors import InputError, UsageError, listing, printable
+from dvtool.format.manifest import Kind, Manifest
+from dvtool.format.paths import SELF, link_fault, path_faults, workspace_path
+from dvtool.format.spelling import distinct_folded, folded
+from dvtool.project.parts import Project, refuse_place
+from dvtool.workspace.scan import Scan
+from dvtool.workspace.walk import refuse_faults
+
+
+@dataclass(frozen=True, slots=True)
+class AddRequest:
+    """One path to add: a target, new or not, and the part of it that is meant ("" for all)."""
+
+    target: str
+    inner: str
+
+
+def plan_add(project: Project, paths: Sequence[str]) -> list[AddRequest]:
+    """Say what adding these paths (from the top of the worktree) means; UsageError if nothing."""
+    targets = project.targets()
+    requests = []
+    for path in paths:
+        refuse_place(path)
+        _refuse_nested_repository(project, path)
+        owner = next((t for t in targets if path == t or path.startswith(t + "/")), None)
+        inside = [t for t in targets if t.startswith(path + "/")]
+        if owner is None and inside:
+            raise UsageError(
+                f"{printable(path)} holds targets of its own:\n{listing(inside)}",
+                hint="add those, or take them out first: dv rm TARGET",
+            )
+        requests.append(AddRequest(owner or path, path[len(owner) + 1 :] if owner else ""))
+    every = [request.target for request in requests]
+    for target in every:
+        above = next((other for other in every if target.startswith(other + "/")), None)
+        if above is not None:
+            raise UsageError(
+                f"{printable(target)} lies in {printable(above)}, which is added too",
+                hint=f"add {printable(above)} alone",
+            )
+    return list(dict.fromkeys(requests))
+
+
+def _refuse_nested_repository(project: Project, path: str) -> None:
+    """Refuse what lies in a submodule or clone inside this worktree: git keeps it apart too."""
+    folder = path
+    while folder:
+        if project.workspace.stat(f"{folder}/.git") is not None:
+            rest = path[len(folder) + 1 :] or "PATH"
+            raise UsageError(
+                f"{printable(path)} is in a git repository of its own, {printable(folder)}",
+                hint=f"add it there: dv -C {printable(folder)} add {printable(rest)}",
+            )
+        folder = folder.rpartition("/")[0]
+
+
+def refuse_tracked(project: Project, request: AddRequest, *, untrack: bool) -> None:
+    """Raise a UsageError for files that git tracks, unless it is to give them up."""
+    tracked = project.git.tracked_under(workspace_path(request.target, request.inner or SELF))
+    if tracked and not untrack:
+        raise UsageError(
+            f"git tracks what should come under dv:\n{listing(tracked)}",
+            hint="repeat with --untrack to take it out of git's index (the files stay, and so "
+            "does git's history)",
+        )
+
+
+def target_kind(project: Project, scan: Scan, before: Manifest | None, request: AddRequest) -> Kind:
+    """Return whether a target is a file or a folder; an error if it cannot be what it is now."""
+    single = SELF in scan.files
+    place = workspace_path(request.target, request.inner or SELF)
+    if SELF in scan.links:
+        raise InputError(
+            f"{printable(place)} is a symlink",
+            hint="add what it points to, or repeat with --dereference to keep the content",
+        )
+    missing = project.workspace.stat(place) is None
+    if missing and not (request.inner and scan.seen):
+        raise UsageError(
+            f"there is nothing at {printable(place)}",
+            hint=f"to get it back: dv checkout -- {printable(place)}; to untrack it: "
+            f"dv rm {printable(place)}"
+            if before is not None
+            else None,
+        )
+    if before is not None and request.inner:
+        return before.kind
+    if before is not None and (before.kind == "file") != single:
+        raise UsageError(
+            f"{printable(request.target)} was a {before.kind} when it was added and is not now",
+            hint=f"take it out first: dv rm {printable(request.target)}",
+        )
+    return "file" if single else "dir"
+
+
+def refuse_unversionable(scan: Scan, request: AddRequest) -> None:
+    """Refuse, all at once, everything that cannot be versioned."""
+    faults = list(scan.faults)
+    for path, link in scan.links.items():
+        fault = link_fault(path, link)
+        if fault:
+            faults.append((path, f"is a symlink that {fault}; --dereference takes its content"))
+    for paths in (scan.files, scan.links, scan.empty_folders):
+        faults.extend((path, fault) for path, fault in path_faults(paths) if path != SELF)
+    refuse_faults(faults, request.target)
+
+
+def ambiguity_warnings(scan: Scan) -> list[str]:
+    """Warn of names that are one and the same on filesystems that fold case or Unicode forms."""
+    every = (*scan.files, *scan.links, *scan.folders)
+    if distinct_folded(every):
+        return []
+    groups: dict[str, list[str]] = {}
+    for path in every:
+        groups.setdefault(folded(path), []).append(path)
+    return [
+        "these differ only in case or Unicode form, and collide on macOS and Windows:\n"
+        + listing(workspace_path(scan.target, path) for path in sorted(group))
+        for group in groups.values()
+        if len(group) > 1
+    ]

@@ -1,0 +1,205 @@
+"""add: snapshot files and folders into the store and write their manifests.
+
+What is referred to comes first: contents, then lists of files, the manifest, and git's index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from dvtool.errors import UsageError, printable
+from dvtool.format.manifest import Built, Manifest
+from dvtool.format.paths import SELF, SUFFIX, folder_of, workspace_path
+from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.project.parts import Project
+from dvtool.verbs.add.manifest import first_manifest, next_manifest
+from dvtool.verbs.add.plan import (
+    AddRequest,
+    ambiguity_warnings,
+    refuse_tracked,
+    refuse_unversionable,
+    target_kind,
+)
+from dvtool.verbs.add.store import StoredFiles, store_files
+from dvtool.workspace.agreement import (
+    Agreement,
+    agree,
+    carry_over,
+    entries_by_folder,
+    leave_out,
+    remember,
+)
+from dvtool.workspace.gitignore import ignore_target, refuse_unusable
+from dvtool.workspace.remembered import save_each_seen, tracked_other
+from dvtool.workspace.rules import IGNORE_FILE, Ignore
+from dvtool.workspace.scan import Scan, find_left_out, scan_target, sweep
+from dvtool.workspace.statcache import Seen
+
+
+@dataclass(slots=True)
+class Added:
+    """What `add` did to one target; `stored` is what the packs grew by, in bytes."""
+
+    target: str
+    files: int = 0
+    bytes: int = 0
+    added: int = 0
+    modified: int = 0
+    removed: int = 0
+    stored: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the manifest is another now."""
+        return bool(self.added or self.modified or self.removed)
+
+
+def add(
+    project: Project,
+    request: AddRequest,
+    *,
+    untrack: bool = False,
+    stage: bool = True,
+    dereference: bool = False,
+    engine: Engine = LOCAL_POOL,
+) -> Added:
+    """Bring a target's manifest in step with the workspace; what it names is then in the store.
+
+    Errors leave manifest and git's index as they were. Content read so far may stay in the store,
+    where the next `add` finds it.
+    """
+    place = workspace_path(request.target, request.inner or SELF)
+    if Ignore(project.root, place).excluded:
+        raise UsageError(
+            f"{IGNORE_FILE} says to leave out {printable(place)}",
+            hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
+        )
+    before = _manifest_before(project, request.target)
+    removals = project.store.db.removals()
+    refuse_tracked(project, request, untrack=untrack)
+    content_at = _anywhere if dereference else None
+    known = _agreement(project, request, before)
+    if known is not None:
+        scan = known.scan_rest(project, content_at)
+    else:
+        scan = scan_target(project, request.target, inner=request.inner, content_at=content_at)
+    find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
+    kind = target_kind(project, scan, before, request)
+    refuse_unversionable(scan, request)
+    sweep(project, scan)
+    result = Added(request.target, warnings=ambiguity_warnings(scan))
+    stored = store_files(project, scan, engine, dereference=dereference)
+    result.stored = stored.size_bytes
+    if before is None:
+        after = first_manifest(project, kind, scan)
+    else:
+        after = next_manifest(project, scan, before, request, known)
+    result.added, result.modified, result.removed = after.added, after.modified, len(after.removed)
+    built = after.built
+    _publish(project, request, built, untrack=untrack, stage=stage)
+    racy = _remember(project, scan, stored, after.removed)
+    if built.manifest.shards and not request.inner:
+        _agree(project, scan, built.manifest, [*after.left, *racy])
+        if known is not None:
+            carry_over(project, known, after.changed, built)
+        # Without `known`, what never was here is not among what was `left`.
+        if not after.left and (known is not None or before is None):
+            held = (ref.digest for ref in built.manifest.shards)
+            project.store.db.add_held_shards(held, removals)
+    result.files, result.bytes = built.manifest.files, built.manifest.bytes
+    return result
+
+
+def _manifest_before(project: Project, target: str) -> Manifest | None:
+    return project.manifest(target) if project.manifest_text(target) is not None else None
+
+
+def _anywhere(_: str) -> bool:
+    return True
+
+
+def _agreement(project: Project, request: AddRequest, before: Manifest | None) -> Agreement | None:
+    """Return what of the target is known to need nothing: unchanged, tracked and stored."""
+    if before is None or request.inner or not before.shards:
+        return None
+    if not all(project.store.has_shard(ref.digest) for ref in before.shards):
+        return None  # a part of the target is here: no list of the rest is fetched for this
+    known = agree(project, request.target, before, tracked=True)
+    held = project.store.db.held_shards(ref.digest for ref in before.shards)
+    unsure = [ref for ref in before.shards if ref.digest not in held]
+    project.shards.need(unsure)
+    for ref in unsure:
+        entries = project.shards.load(ref)
+        lacking = project.store.lacking(entry.digest for entry in entries.values() if entry.size)
+        if lacking:
+            folders = {
+                folder_of(path)
+                for path, entry in entries.items()
+                if entry.is_file and entry.digest in lacking
+            }
+            leave_out(project, known, folders)
+    return known
+
+
+def _agree(project: Project, scan: Scan, manifest: Manifest, doubtful: Sequence[str]) -> None:
+    """Remember that the workspace is as the new manifest says.
+
+    Not so the `doubtful`: entries that were left, unlike the workspace, and racy files, of which
+    the stat does not tell a later change.
+    """
+    counts = entries_by_folder(chain(scan.files, scan.links, scan.empty_folders), manifest)
+    remember(project, scan, counts, doubtful, stored=scan.digests)
+
+
+def _publish(
+    project: Project, request: AddRequest, built: Built, *, untrack: bool, stage: bool
+) -> None:
+    """Shards, then the manifest, then git's index: what is referred to comes first."""
+    target = request.target
+    if stage or untrack:
+        project.git.refuse_if_index_is_locked()
+    refuse_unusable(project.workspace, target)
+    project.store.put_shards(built.shards)
+    project.write_manifest(target, built.manifest)
+    ignore = ignore_target(project.workspace, target)
+    if untrack:
+        project.git.untrack([workspace_path(target, request.inner or SELF)])
+    if stage:
+        project.git.stage([target + SUFFIX, *ignore])
+
+
+def _remember(
+    project: Project, scan: Scan, stored: StoredFiles, removed: Iterable[str]
+) -> list[str]:
+    """Put the whole of what was added into the statcache as tracked.
+
+    Return the files that another look would have to read again.
+    """
+    racy: list[str] = []
+
+    def read() -> Iterator[tuple[str, Seen]]:
+        for path, seen in stored.seen(scan):
+            if not seen.matches(scan.files[path]):
+                racy.append(path)
+            yield path, seen
+
+    for path in scan.files:
+        seen = scan.seen.get(path)
+        if seen is not None and not seen.tracked:
+            scan.seen[path] = _as_tracked(seen)
+    scan.seen.update((path, tracked_other(link)) for path, link in scan.links.items())
+    scan.seen.update((path, tracked_other()) for path in scan.empty_folders)
+    there = chain(scan.files, scan.links, scan.empty_folders)
+    rows = ((path, scan.seen[path]) for path in there if path in scan.seen)
+    gone = ((path, None) for path in removed)
+    save_each_seen(project, scan.target, chain(gone, rows, read()))
+    return racy
+
+
+def _as_tracked(seen: Seen) -> Seen:
+    return Seen(
+        seen.mtime_ns, seen.ctime_ns, seen.size, seen.inode, seen.executable, seen.digest, True
+    )

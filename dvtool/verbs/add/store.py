@@ -1,0 +1,95 @@
+"""Contents of files into the store, by batches that an engine works on."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from dvtool.format.packing import discard_packs
+from dvtool.format.paths import workspace_path
+from dvtool.jobs.engine import Engine, engine_for
+from dvtool.jobs.ingest import FileSource, IngestResult, ingest, ingest_batches
+from dvtool.project.parts import Project
+from dvtool.store.freeing import sweep_temp
+from dvtool.system.stat import is_executable
+from dvtool.workspace.scan import Scan
+from dvtool.workspace.statcache import Seen, seen_file
+
+ANEW_MIN_FILES = 200_000
+"""From here on a worker that begins anew costs less than a copy of what is known of the files."""
+
+
+@dataclass(slots=True)
+class StoredFiles:
+    """Files whose content was just brought into the store, and by how many bytes that grew.
+
+    Of a million files only this is kept, besides the scan's stats and digests.
+    """
+
+    paths: list[str]
+    read_at_ns: array[int] = field(default_factory=lambda: array("q"))
+    size_bytes: int = 0
+
+    def seen(self, scan: Scan) -> Iterator[tuple[str, Seen]]:
+        """Yield what to remember of each, as tracked."""
+        for path, read_at_ns in zip(self.paths, self.read_at_ns, strict=True):
+            found = scan.files[path]
+            yield (
+                path,
+                seen_file(
+                    found,
+                    scan.digests[path],
+                    executable=is_executable(found),
+                    read_at_ns=read_at_ns,
+                    tracked=True,
+                ),
+            )
+
+
+def _discard(result: IngestResult) -> None:
+    discard_packs(result.packs)
+
+
+def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bool) -> StoredFiles:
+    """Bring every file's content into the store; then the scan has every digest.
+
+    What was seen before of the files that were read is forgotten.
+    """
+    lacking = project.store.lacking(scan.digests.values())
+    digests = scan.digests
+    stored = StoredFiles([p for p in scan.files if p not in digests or digests[p] in lacking])
+    if not stored.paths:
+        return stored
+    stored.paths.sort()
+    sweep_temp(project.store)
+    total = sum(scan.files[path].st_size for path in stored.paths)
+    project.progress.start("adding", total_bytes=total)
+    every = ingest_batches(
+        project.root,
+        project.store.path,
+        (FileSource(workspace_path(scan.target, p), scan.files[p].st_size) for p in stored.paths),
+        follow_links=dereference,
+        total_bytes=total,
+    )
+    paths = iter(stored.paths)
+    results = engine_for(engine, files=len(stored.paths), size_bytes=total).map(
+        ingest,
+        every,
+        tell=project.progress.advance,
+        undo=_discard,
+        begin="anew" if len(scan.files) >= ANEW_MIN_FILES else "quick",
+    )
+    with closing(results):
+        for result in results:
+            project.store.adopt(result.packs)
+            stored.size_bytes += sum(info.size for _, info in result.packs)
+            # The results come in the order of the batches.
+            for file, path in zip(result.files, paths, strict=False):
+                scan.digests[path] = file.digest
+                scan.files[path] = file.stat
+                scan.seen.pop(path, None)
+                stored.read_at_ns.append(file.read_at_ns)
+    project.progress.finish()
+    return stored

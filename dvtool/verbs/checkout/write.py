@@ -1,0 +1,292 @@
+"""Carrying out a checkout: each file is written beside its place, verified, and renamed into it.
+
+Who changes a file meanwhile keeps it: the last look is just before the file is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TypeAlias
+
+from dvtool.errors import ManifestError, UnsavedError, printable
+from dvtool.format.digest import EMPTY, Digest
+from dvtool.format.manifest import Entry
+from dvtool.format.paths import SELF, folders_above, workspace_path
+from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_pieces
+from dvtool.project.parts import Project
+from dvtool.store.reader import ContentReader
+from dvtool.system.stat import Stamp, Stat
+from dvtool.verbs.checkout.plan import CheckoutPlan, FilesByContent, content_runs
+from dvtool.workspace.agreement import entries_by_folder, remember
+from dvtool.workspace.remembered import save_each_seen
+from dvtool.workspace.scan import sweep
+from dvtool.workspace.statcache import Seen, now_ns, seen_file, seen_other
+
+_Written: TypeAlias = dict[str, os.stat_result | Stamp]
+"""The state of the files that were written, by path."""
+_ToWrite: TypeAlias = Sequence[tuple[Digest, Sequence[tuple[str, Entry]]]]
+"""Contents in the order in which they are best read, each with the files that have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedOut:
+    """What was done to one target."""
+
+    target: str
+    written: int
+    written_bytes: int
+    removed: int
+
+
+def apply_checkout(
+    project: Project, plan: CheckoutPlan, *, engine: Engine = LOCAL_POOL
+) -> CheckedOut:
+    """Carry out a plan: remove, then write, then remember what is now on the disk.
+
+    Of many files a run is written at a time, once all the contents of all runs were looked up.
+    """
+    with project.store.reader() as reader:
+        files: _ToWrite = ()
+        runs = 0
+        for run in content_runs(plan):
+            files = _looked_up(plan, reader, run)
+            runs += 1
+        if runs <= 1:
+            return _apply(project, plan, reader, [files], engine)
+        again = (_looked_up(plan, reader, run) for run in content_runs(plan))
+        return _apply(project, plan, reader, again, engine)
+
+
+def _looked_up(plan: CheckoutPlan, reader: ContentReader, run: FilesByContent) -> _ToWrite:
+    """Prepare to read contents; return them in the order in which they are best read."""
+    order = reader.prepare(run)
+    _refuse_false_sizes(plan, reader, order, run)
+    return [(digest, run[digest]) for digest in (*order, EMPTY) if digest in run]
+
+
+def _refuse_false_sizes(
+    plan: CheckoutPlan,
+    reader: ContentReader,
+    order: Iterable[Digest],
+    by_content: Mapping[Digest, Sequence[tuple[str, Entry]]],
+) -> None:
+    """Raise a ManifestError if an entry has another size than its content, before all else."""
+    for digest in order:
+        size = reader.size(digest)
+        for path, entry in by_content[digest]:
+            if entry.size != size:
+                raise ManifestError(
+                    f"{printable(workspace_path(plan.target, path))}: the manifest says "
+                    f"{entry.size:,} bytes, the content has {size:,}; nothing was changed"
+                )
+
+
+def _apply(
+    project: Project,
+    plan: CheckoutPlan,
+    reader: ContentReader,
+    runs: Iterable[_ToWrite],
+    engine: Engine,
+) -> CheckedOut:
+    sweep(project, plan.scan)
+    for path in plan.remove:
+        place = workspace_path(plan.target, path)
+        if path in plan.scan.folders:
+            project.workspace.remove_empty_folder(place)
+        else:
+            _refuse_meddled(project, plan, path)
+            project.workspace.remove(place)
+    _prune(project, plan)
+    if plan.make_target:
+        project.workspace.make_folder(plan.target)
+    project.progress.start("writing", total_bytes=plan.write_bytes)
+    written: _Written = {}
+    for files in runs:
+        before, written = written, {}
+        _write_files(project, plan, reader, files, written, engine)
+        # Not at once: what is as young as the clock's last tick would have to be read again.
+        save_each_seen(project, plan.target, _seen_written(plan, before))
+    project.progress.finish()
+    for path, entry in plan.write.items():
+        place = workspace_path(plan.target, path)
+        if entry.symlink:
+            project.workspace.write_link(place, entry.symlink)
+        elif entry.dir:
+            project.workspace.make_folder(place)
+    for path, entry in plan.chmod.items():
+        _refuse_meddled(project, plan, path)
+        place = workspace_path(plan.target, path)
+        found = project.workspace.set_executable(place, entry.exec)
+        if _same_content(plan.scan.files[path], found):
+            written[path] = found
+    seen = chain(_seen_written(plan, written), _seen_besides(plan, written))
+    save_each_seen(project, plan.target, seen)
+    _remember_same(project, plan)
+    return CheckedOut(
+        plan.target, len(plan.write) + len(plan.chmod), plan.write_bytes, len(plan.remove)
+    )
+
+
+def _write_files(
+    project: Project,
+    plan: CheckoutPlan,
+    reader: ContentReader,
+    files: _ToWrite,
+    written: _Written,
+    engine: Engine,
+) -> None:
+    """Write what is new first, then, one by one, what has to be looked at before it is replaced."""
+    left = list(_write_new(project, plan, reader, files, written, engine))
+    for path, entry in left:
+        place = workspace_path(plan.target, path)
+        fill = _filler(project, plan, reader, path, entry)
+        written[path] = project.workspace.write_file(place, fill, executable=entry.exec)
+        project.progress.advance(entry.size)
+
+
+def _write_new(
+    project: Project,
+    plan: CheckoutPlan,
+    reader: ContentReader,
+    files: _ToWrite,
+    written: _Written,
+    engine: Engine,
+) -> Iterator[tuple[str, Entry]]:
+    """Write the files that nothing was in the place of; yield all others, also those that failed.
+
+    The sizes in the entries were compared with the contents' before.
+    """
+    scan = plan.scan
+    there = scan.files.keys() | scan.links.keys() | scan.folders
+    pieces = []
+    for digest, places in files:
+        for path, entry in places:
+            if path in there or entry.size > WORKER_FILE_MAX_BYTES:
+                yield path, entry
+            else:
+                place = workspace_path(plan.target, path)
+                pieces.append(Piece(place, digest, entry.size, entry.exec))
+    skip = len(plan.target) + 1
+    for batch, stamps in write_pieces(engine, project.root, project.store, reader, pieces):
+        size = 0
+        for piece, stamp in zip(batch, stamps, strict=True):
+            path = piece.place[skip:] or SELF
+            if stamp is None:
+                yield path, plan.write[path]
+            else:
+                written[path] = stamp
+                size += piece.size
+        project.progress.advance(size)
+
+
+def _filler(
+    project: Project, plan: CheckoutPlan, reader: ContentReader, path: str, entry: Entry
+) -> Callable[[int], None]:
+    place = workspace_path(plan.target, path)
+
+    def fill(fd: int) -> None:
+        size = 0
+        for data in reader.read(entry.digest):
+            size += len(data)
+            while data:
+                data = data[os.write(fd, data) :]
+        if size != entry.size:
+            raise ManifestError(
+                f"{printable(place)}: the manifest says {entry.size:,} bytes, "
+                f"the content has {size:,}"
+            )
+        # The last moment before the file is replaced.
+        _refuse_meddled(project, plan, path)
+
+    return fill
+
+
+def _refuse_meddled(project: Project, plan: CheckoutPlan, path: str) -> None:
+    """Raise an UnsavedError if what stands at a path is not what was planned with."""
+    planned = plan.scan.files.get(path)
+    if path in plan.scan.links or path in plan.scan.folders:
+        return
+    place = workspace_path(plan.target, path)
+    found = project.workspace.stat(place)
+    if planned is not None and found is not None and not stat.S_ISLNK(found.st_mode):
+        same = _same_content(planned, found)
+    else:
+        same = planned is not None or found is None
+    if not same:
+        raise UnsavedError(
+            f"{printable(place)} changed while dvtool was at work; it was left as it is",
+            hint="repeat the command when nothing else writes there",
+        )
+
+
+def _same_content(planned: Stat, found: os.stat_result) -> bool:
+    """Whether a file is, by its stat, the one that was read; a chmod moves its ctime only."""
+    return (planned.st_mtime_ns, planned.st_size, planned.st_ino) == (
+        found.st_mtime_ns,
+        found.st_size,
+        found.st_ino,
+    )
+
+
+def _prune(project: Project, plan: CheckoutPlan) -> None:
+    """Remove the folders that the removals emptied, deepest first."""
+    replaced = {path for path in plan.write if path in plan.scan.folders}
+    candidates = folders_above(plan.remove) | replaced | plan.emptied
+    wanted = {path for path, entry in (*plan.write.items(), *plan.settled.items()) if entry.dir}
+    for folder in sorted(candidates - plan.keep_folders - wanted, key=len, reverse=True):
+        if folder in plan.scan.folders:
+            project.workspace.remove_empty_folder(workspace_path(plan.target, folder))
+
+
+def _remember_same(project: Project, plan: CheckoutPlan) -> None:
+    """Remember the folders in which all was as the manifest says, and still is."""
+    scan = plan.scan
+    if plan.manifest is None or not scan.looks:
+        return
+    empty = set(scan.empty_folders)
+    doubtful = {*plan.write, *plan.chmod, *plan.remove}
+    doubtful.update(chain(scan.files, scan.links, empty))
+    doubtful -= plan.settled.keys()
+    doubtful.update(p for p, entry in plan.settled.items() if entry.dir and p not in empty)
+    counts = entries_by_folder(chain(plan.settled, plan.write, plan.chmod), plan.manifest)
+    remember(project, scan, counts, doubtful, stored=plan.settled)
+
+
+def _seen_written(plan: CheckoutPlan, written: _Written) -> Iterator[tuple[str, Seen]]:
+    """Yield what to remember of files that were written, or made executable, by now."""
+    finished = now_ns()
+    for path, found in sorted(written.items()):
+        entry = plan.write.get(path) or plan.chmod[path]
+        yield (
+            path,
+            seen_file(
+                found, entry.digest, executable=entry.exec, read_at_ns=finished, tracked=True
+            ),
+        )
+
+
+def _seen_besides(plan: CheckoutPlan, written: _Written) -> Iterator[tuple[str, Seen | None]]:
+    """Yield what to remember of all that no file was written for, and what to forget."""
+    for path in plan.remove:
+        yield path, None
+    finished = now_ns()
+    others = ((path, entry) for path, entry in plan.write.items() if not entry.is_file)
+    for path, entry in chain(others, plan.chmod.items(), plan.settled.items()):
+        known = plan.scan.seen.get(path)
+        if path in written or (known is not None and known.tracked):
+            continue
+        found = plan.scan.files.get(path)
+        if entry.is_file and found is not None:
+            yield (
+                path,
+                seen_file(
+                    found, entry.digest, executable=entry.exec, read_at_ns=finished, tracked=True
+                ),
+            )
+        else:
+            yield path, seen_other(entry.symlink, tracked=True)
