@@ -127,7 +127,7 @@ class Outgoing:
         return len(self.whole) + -(-self.rest_bytes // pack.PACK_SIZE_AIM_BYTES)
 
 
-def plan(store: LocalStore, chunks: Mapping[Digest, object]) -> Outgoing:
+def plan_packs(store: LocalStore, chunks: Mapping[Digest, object]) -> Outgoing:
     """Say which local packs go up as they are, and which chunks are left for new ones.
 
     `chunks` are the keys, in the order of the manifests.
@@ -145,13 +145,13 @@ def plan(store: LocalStore, chunks: Mapping[Digest, object]) -> Outgoing:
     packs = store.db.packs()
     whole: dict[int, Upload] = {}
     for number in dict.fromkeys(numbers):
-        one = packs[number]
-        path = store.pack_path(one.digest)
-        if one.size >= WHOLE_PACK_MIN_BYTES or len(packs) <= WHOLE_PACKS_MIN:
+        pack_here = packs[number]
+        path = store.pack_path(pack_here.digest)
+        if pack_here.size >= WHOLE_PACK_MIN_BYTES or len(packs) <= WHOLE_PACKS_MIN:
             with open(path, "rb") as file:
-                index = read_index(file, size=one.size, where=path)
+                index = read_index(file, size=pack_here.size, where=path)
             if all(digest in chunks for digest in index.chunk_digests):
-                whole[number] = Upload(path, one)
+                whole[number] = Upload(path, pack_here)
     rest = tuple(
         digest for digest, number in zip(chunks, numbers, strict=True) if number not in whole
     )

@@ -211,7 +211,7 @@ class _Push:
             plan.contents.take(shard.ref.digest, contents_of(self._entries(shard)))
         self._look_back(plan.contents)
         self._list_chunks(plan)
-        plan.outgoing = outgoing.plan(self.store, self._missing(plan))
+        plan.outgoing = outgoing.plan_packs(self.store, self._missing(plan))
         absent = plan.outgoing.absent
         if absent:
             self._refuse_missing(
