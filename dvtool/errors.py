@@ -132,10 +132,10 @@ class BusyError(DvError):
 
 def listing(names: Iterable[str], *, shown_max: int = NAMES_SHOWN_MAX) -> str:
     """Indent names one a line for an error message, cut after `shown_max` with a count."""
-    every = list(names)
-    lines = [f"  {printable(name)}" for name in every[:shown_max]]
-    if len(every) > shown_max:
-        lines.append(f"  … and {len(every) - shown_max:,} more")
+    all_names = list(names)
+    lines = [f"  {printable(name)}" for name in all_names[:shown_max]]
+    if len(all_names) > shown_max:
+        lines.append(f"  … and {len(all_names) - shown_max:,} more")
     return "\n".join(lines)
 
 

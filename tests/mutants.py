@@ -84,8 +84,8 @@ BREAKS = (
         "store.db names packs that are not in place",
         1,
         "dvtool/store/local.py",
-        "        every = list(packs)\n        with _removing_on_error() as made:\n",
-        "        every = list(packs)\n        self.db.add_packs([info for _, info in every])\n"
+        "        all_packs = list(packs)\n        with _removing_on_error() as made:\n",
+        "        all_packs = list(packs)\n        self.db.add_packs([info for _, info in all_packs])\n"
         "        with _removing_on_error() as made:\n",
         ("tests/unit/store/test_local.py",),
     ),
@@ -418,7 +418,7 @@ BREAKS = (
         "push believes what it knew of the remote",
         3,
         "dvtool/remotes/proof.py",
-        "    sound = remote.confirmed(expected.values(), there)\n    known.add_objects(",
+        "    sound = remote.confirmed(expected.values(), seen)\n    known.add_objects(",
         "    sound = dict(expected)\n    known.add_objects(",
         ("tests/s3/test_transfers.py::TestProof::"
          "test_what_changed_behind_our_back_is_uploaded_again[rclone-packs/-delete]",),
@@ -427,7 +427,7 @@ BREAKS = (
         "push believes sizes alone where an MD5 is known",
         3,
         "dvtool/remotes/remote.py",
-        "                differs = None not in (one.md5, found.md5) and one.md5 != found.md5\n",
+        "                differs = None not in (info.md5, answer.md5) and info.md5 != answer.md5\n",
         "                differs = False\n",
         ("tests/s3/test_transfers.py::TestProof::"
          "test_a_store_that_keeps_other_bytes_is_found_out",),

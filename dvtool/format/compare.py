@@ -69,7 +69,7 @@ def differences(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> list[Diff
     """
     removed = {path: entry for path, entry in old.items() if path not in new}
     added = {path: entry for path, entry in new.items() if path not in old}
-    found = [
+    changes = [
         Difference("modified", path, old[path], entry)
         for path, entry in new.items()
         if path in old and old[path] != entry
@@ -82,8 +82,8 @@ def differences(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> list[Diff
         candidates = sources.get(entry.blake3) if entry.size > 0 else None
         if candidates:
             source = candidates.pop()
-            found.append(Difference("renamed", path, removed.pop(source), entry, source))
+            changes.append(Difference("renamed", path, removed.pop(source), entry, source))
         else:
-            found.append(Difference("added", path, None, entry))
-    found.extend(Difference("removed", path, entry, None) for path, entry in removed.items())
-    return sorted(found, key=lambda difference: difference.path)
+            changes.append(Difference("added", path, None, entry))
+    changes.extend(Difference("removed", path, entry, None) for path, entry in removed.items())
+    return sorted(changes, key=lambda difference: difference.path)

@@ -77,11 +77,11 @@ class ShardObject(msgspec.Struct, frozen=True):
 
 def contents_of(entries: Entries) -> dict[Digest, int]:
     """Return digest -> size of the distinct, non-empty file contents, in the order of entries."""
-    found: dict[Digest, int] = {}
+    contents: dict[Digest, int] = {}
     for entry in entries.values():
         if entry.size > 0:
-            found.setdefault(bytes.fromhex(entry.blake3), entry.size)
-    return found
+            contents.setdefault(bytes.fromhex(entry.blake3), entry.size)
+    return contents
 
 
 def encode_object(
@@ -115,16 +115,16 @@ def encode_locations(locations: Mapping[Digest, Iterable[Located]]) -> bytes:
     for chunks in locations.values():
         before = len(numbers)
         for chunk in chunks:
-            pack, place = chunk.pack, chunk.placement
+            pack, placement = chunk.pack, chunk.placement
             number = packs.setdefault(pack.digest, len(packs))
             if number == len(pack_sizes):
                 pack_sizes.append(pack.size)
             numbers.append(number)
-            offsets.append(place.frame_offset)
-            sizes.append(place.frame_size)
-            starts.append(place.start)
-            raws.append(place.size)
-            named.append(place.digest)
+            offsets.append(placement.frame_offset)
+            sizes.append(placement.frame_size)
+            starts.append(placement.start)
+            raws.append(placement.size)
+            named.append(placement.digest)
         counts.append(len(numbers) - before)
         if counts[-1] == 1:
             named.pop()
@@ -254,7 +254,7 @@ def _by_file(
 ) -> dict[Digest, list[Located]]:
     rows = zip(*places, strict=True)
     names_left = iter(names)
-    found: dict[Digest, list[Located]] = {}
+    located: dict[Digest, list[Located]] = {}
     for (digest, file_size), count in zip(contents.items(), counts, strict=True):
         chunks = []
         total = 0
@@ -265,8 +265,8 @@ def _by_file(
             total += size
         if total != file_size:
             raise CorruptError(f"{name}: the chunks of {digest.hex()} are not of the file's size")
-        found[digest] = chunks
-    return found
+        located[digest] = chunks
+    return located
 
 
 def _check_places(places: list[array[int]], pack_sizes: array[int], name: str) -> None:

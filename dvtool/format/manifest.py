@@ -266,14 +266,14 @@ def update(manifest: Manifest, changes: Mapping[str, Entry | None], load_shard: 
         return build(manifest.kind, _changed(manifest.entries, changes))
     kept: list[ShardRef] = []
     fresh: list[ShardText] = []
-    for group, some in _groups(manifest.shards, changes):
-        if not some:
+    for group, group_changes in _groups(manifest.shards, changes):
+        if not group_changes:
             kept.extend(group)
             continue
         entries: Entries = {}
         for ref in group:
             entries.update(load_shard(ref))
-        texts = list(shard_refs(in_order(_changed(entries, some))))
+        texts = list(shard_refs(in_order(_changed(entries, group_changes))))
         kept.extend(text.ref for text in texts)
         fresh.extend(texts)
     if sum(ref.files for ref in kept) > INLINE_ENTRIES_MAX:
@@ -309,16 +309,16 @@ def _groups(
     at = 0
     for number, ref in enumerate(shards):
         following = shards[number + 1].first if number + 1 < len(shards) else None
-        some: dict[str, Entry | None] = {}
+        shard_changes: dict[str, Entry | None] = {}
         while at < len(pending) and (following is None or pending[at] < following):
-            some[pending[at]] = changes[pending[at]]
+            shard_changes[pending[at]] = changes[pending[at]]
             at += 1
-        removed_first = ref.first in some and some[ref.first] is None
+        removed_first = ref.first in shard_changes and shard_changes[ref.first] is None
         if groups and (removed_first or not starts_shard(ref.first)):
             groups[-1][0].append(ref)
-            groups[-1][1].update(some)
+            groups[-1][1].update(shard_changes)
         else:
-            groups.append(([ref], some))
+            groups.append(([ref], shard_changes))
     yield from groups
 
 

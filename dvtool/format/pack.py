@@ -367,8 +367,8 @@ def verify_pack(file: BinaryIO, index: PackIndex, *, where: str) -> None:
     Recipes are not checked: their chunks may lie in other packs.
     """
     file.seek(0)
-    places = index.placements()
-    place = next(places, None)
+    placements = index.placements()
+    placement = next(placements, None)
     offset = 0
     for size, guard in zip(index.frame_sizes, index.frame_guards, strict=True):
         stored = file.read(size)
@@ -376,10 +376,10 @@ def verify_pack(file: BinaryIO, index: PackIndex, *, where: str) -> None:
             raise CorruptError(f"{where}: the frame at {offset:,} is damaged")
         raw = unpack_frame(stored, where=where)
         filled = 0
-        while place is not None and place.frame_offset == offset:
-            chunk_in(raw, place.start, place.size, place.digest, where=where)
-            filled = place.start + place.size
-            place = next(places, None)
+        while placement is not None and placement.frame_offset == offset:
+            chunk_in(raw, placement.start, placement.size, placement.digest, where=where)
+            filled = placement.start + placement.size
+            placement = next(placements, None)
         if filled != len(raw):
             raise CorruptError(f"{where}: the frame at {offset:,} holds more than its chunks")
         offset += size

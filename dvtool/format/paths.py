@@ -67,9 +67,9 @@ def workspace_path(target: str, entry_path: str) -> str:
 
 def path_faults(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield the paths that cannot be entries, each with the reason; see `path_fault`."""
-    every = list(paths)
-    if _SUSPECT.search("\n".join(every)):
-        for path in every:
+    all_paths = list(paths)
+    if _SUSPECT.search("\n".join(all_paths)):
+        for path in all_paths:
             fault = path_fault(path)
             if fault:
                 yield path, fault

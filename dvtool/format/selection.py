@@ -70,11 +70,11 @@ class Selection(msgspec.Struct, frozen=True):
         return "/".join(parts or ())
 
 
-def _shared(one: list[str], other: list[str]) -> list[str]:
+def _shared(first: list[str], second: list[str]) -> list[str]:
     count = 0
-    while count < min(len(one), len(other)) and one[count] == other[count]:
+    while count < min(len(first), len(second)) and first[count] == second[count]:
         count += 1
-    return one[:count]
+    return first[:count]
 
 
 def select(targets: Sequence[str], paths: Iterable[str]) -> tuple[list[Selection], list[str]]:
@@ -123,13 +123,13 @@ def _rest_of_glob(glob: Sequence[str], target: Sequence[str]) -> set[str]:
     first, rest = glob[0], glob[1:]
     if first == "**":
         return _rest_of_glob(rest, target) | _rest_of_glob(glob, target[1:])
-    found: set[str] = set()
+    rests: set[str] = set()
     if first == target[0] or _matches_glob(first, target[0]):
-        found |= _rest_of_glob(rest, target[1:])
+        rests |= _rest_of_glob(rest, target[1:])
     before, stars, after = first.partition("**")
     if stars and _matches_glob(before + "*", target[0]):
-        found |= _rest_of_glob(["**" + after, *rest], target[1:])
-    return found
+        rests |= _rest_of_glob(["**" + after, *rest], target[1:])
+    return rests
 
 
 def _matches_glob(pattern: str, path: str) -> bool:
@@ -169,9 +169,9 @@ def _one_of_expression(negation: str, members: str) -> str:
     """Return the expression for ``[members]``, which like ``*`` and ``?`` does not match ``/``."""
     parts = re.findall(r"(.)-(.)|(.)", members, re.DOTALL)
     escaped = "".join(
-        re.escape(one) if one else f"{re.escape(low)}-{re.escape(high)}"
-        for low, high, one in parts
-        if one or low <= high
+        re.escape(member) if member else f"{re.escape(low)}-{re.escape(high)}"
+        for low, high, member in parts
+        if member or low <= high
     )
     if not escaped:  # only ranges like z-a, in which nothing is
         return "[^/]" if negation else r"(?!)"

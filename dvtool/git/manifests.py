@@ -81,8 +81,8 @@ class Manifests(Objects):
         env = {} if self._worktree else {"GIT_WORK_TREE": self._git_dir}
         # In a hook git may be told of another index than the worktree's own: both are read.
         for index in sorted({self._index_path(), os.path.join(self._git_dir, "index")}):
-            for which in ("-s", "--resolve-undo"):
-                entries = self._index_manifests(which, env | {"GIT_INDEX_FILE": index})
+            for option in ("-s", "--resolve-undo"):
+                entries = self._index_manifests(option, env | {"GIT_INDEX_FILE": index})
                 for path, _stage, blob in entries:
                     blobs.setdefault(path, set()).add(blob)
         return blobs
@@ -232,11 +232,11 @@ class Manifests(Objects):
         return blobs
 
     def _index_manifests(
-        self, which: str = "-s", env: Mapping[str, str] | None = None
+        self, option: str = "-s", env: Mapping[str, str] | None = None
     ) -> Iterator[tuple[str, int, str]]:
         if env is None:
             self._require_worktree()
-        listing = self._run("ls-files", "-z", which, "--", _MANIFESTS, env=env).stdout
+        listing = self._run("ls-files", "-z", option, "--", _MANIFESTS, env=env).stdout
         for entry in listing.split(b"\0")[:-1]:
             head, _, name = entry.partition(b"\t")
             mode, blob_id, stage = head.decode("ascii").split(" ")

@@ -145,9 +145,9 @@ class BlobReader:
             )
         kind_here, size = answer[1].decode("ascii"), int(answer[2])
         if kind_here != kind or size > size_max:
-            what = "manifest" if kind == "blob" else f"{kind} to be read"
+            expected = "manifest" if kind == "blob" else f"{kind} to be read"
             raise CorruptError(
-                f"git object {blob_id} is no {what}: a {kind_here} of {size:,} bytes"
+                f"git object {blob_id} is no {expected}: a {kind_here} of {size:,} bytes"
             )
         data = self._out.read(int(answer[2]) + 1)
         if len(data) != int(answer[2]) + 1:

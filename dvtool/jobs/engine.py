@@ -142,14 +142,14 @@ class LocalPool:
         """See `Engine.map`."""
         left = iter(batches)
         first = list(islice(left, self._jobs or os.cpu_count() or 1))
-        every = chain(first, left)
+        all_batches = chain(first, left)
         copied = workers.can_fork() and not (begin == "anew" and workers.can_begin_anew())
-        here = not copied and (begin == "copied" or not workers.can_begin_anew())
-        if len(first) <= 1 or here:
-            yield from InProcess().map(work, every, tell=tell, undo=undo)
+        in_process = not copied and (begin == "copied" or not workers.can_begin_anew())
+        if len(first) <= 1 or in_process:
+            yield from InProcess().map(work, all_batches, tell=tell, undo=undo)
             return
         with _submitting(len(first), anew=not copied) as submit:
-            yield from _in_order(submit, len(first), work, every, tell, undo)
+            yield from _in_order(submit, len(first), work, all_batches, tell, undo)
 
 
 LOCAL_POOL = LocalPool()
@@ -174,9 +174,9 @@ def _in_order(
     left = iter(batches)
     underway: deque[tuple[futures.Future[R], int]] = deque()
 
-    def begin(some: Iterable[B]) -> None:
+    def begin(next_batches: Iterable[B]) -> None:
         with workers.uninterrupted():  # or the future of a batch that was begun could be lost
-            for batch in some:
+            for batch in next_batches:
                 underway.append((submit(work, batch), batch.size_bytes))
 
     try:

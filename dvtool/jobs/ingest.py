@@ -85,17 +85,17 @@ class ReadFiles:
     numbers: array[int] = field(default_factory=lambda: array("Q"))
     """Of each file mode, inode, size, mtime and ctime in ns, and when reading it began."""
 
-    def append(self, path: str, digest: Digest, found: os.stat_result, read_at_ns: int) -> None:
+    def append(self, path: str, digest: Digest, stats: os.stat_result, read_at_ns: int) -> None:
         """Add a file."""
         self.paths.append(path)
         self.digests += digest
         self.numbers.extend(
             (
-                found.st_mode,
-                found.st_ino & _U64,
-                found.st_size,
-                found.st_mtime_ns & _U64,
-                found.st_ctime_ns & _U64,
+                stats.st_mode,
+                stats.st_ino & _U64,
+                stats.st_size,
+                stats.st_mtime_ns & _U64,
+                stats.st_ctime_ns & _U64,
                 read_at_ns,
             )
         )
@@ -217,8 +217,8 @@ def _ingest_file(
     done.append(source.path, digest, after, started)
 
 
-def _stamp(found: os.stat_result) -> tuple[int, int, int]:
-    return found.st_mtime_ns, found.st_size, found.st_ctime_ns
+def _stamp(stats: os.stat_result) -> tuple[int, int, int]:
+    return stats.st_mtime_ns, stats.st_size, stats.st_ctime_ns
 
 
 def _read_small(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:

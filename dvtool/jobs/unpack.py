@@ -107,13 +107,13 @@ def write_pieces(
     """
     cut = list(cut_pieces(pieces))
     batches = (
-        UnpackBatch(root, store.path, some, reader.whereabouts(piece.digest for piece in some))
-        for some in cut
+        UnpackBatch(root, store.path, batch, reader.whereabouts(piece.digest for piece in batch))
+        for batch in cut
     )
     size = sum(piece.size for piece in pieces)
     results = engine_for(engine, files=len(pieces), size_bytes=size).map(
         unpack, batches, begin="copied"
     )
     with closing(results):
-        for some, stamps in zip(cut, results, strict=True):
-            yield some, [None if stamp is None else Stamp._make(stamp) for stamp in stamps]
+        for batch, stamps in zip(cut, results, strict=True):
+            yield batch, [None if stamp is None else Stamp._make(stamp) for stamp in stamps]

@@ -153,7 +153,7 @@ class Assembly:
 
     def add(self, shard: Digest, fetched: FetchedShard) -> None:
         """Take the files of several chunks that a shard names; one chunk has the file's hash."""
-        files = [one for one in fetched.locations.items() if len(one[1]) > 1]
+        files = [item for item in fetched.locations.items() if len(item[1]) > 1]
         for content, chunks in files:
             if all(chunk.pack.digest in self._whole for chunk in chunks):
                 self._add(shard, content, chunks)
@@ -177,14 +177,14 @@ class Assembly:
         batch = self._batch
         places, runs = len(batch.offsets), len(batch.packs)
         for chunk in chunks:
-            pack, place = self._number(chunk.pack.digest), chunk.placement
+            pack, placement = self._number(chunk.pack.digest), chunk.placement
             if len(batch.packs) == runs or batch.packs[-1] != pack:
                 batch.packs.append(pack)
                 batch.begins.append(len(batch.offsets))
-            batch.offsets.append(place.frame_offset)
-            batch.sizes.append(place.frame_size)
-            batch.starts.append(place.start)
-            batch.raws.append(place.size)
+            batch.offsets.append(placement.frame_offset)
+            batch.sizes.append(placement.frame_size)
+            batch.starts.append(placement.start)
+            batch.raws.append(placement.size)
         name = batch.name(content, places, runs)
         known = batch.numbers.get(name)
         if known is None and name not in self._right and name not in self._wrong:
@@ -241,20 +241,22 @@ class Assembly:
         for each other, the pack is taken for which the fewest are still to come.
         """
         coming = {pack: self._visits[pack] - len(files) for pack, files in self._waiting.items()}
-        todo = sorted(pack for pack, count in coming.items() if count == 0)
-        todo = todo or [min(coming, key=lambda pack: (coming[pack], pack))]
-        arrived = {pack: [(f, self._batch.next[f]) for f in self._waiting[pack]] for pack in todo}
+        packs_left = sorted(pack for pack, count in coming.items() if count == 0)
+        packs_left = packs_left or [min(coming, key=lambda pack: (coming[pack], pack))]
+        arrived = {
+            pack: [(f, self._batch.next[f]) for f in self._waiting[pack]] for pack in packs_left
+        }
         window: dict[int, dict[int, int]] = {}
         room = WINDOW_MAX_BYTES
-        while todo:
-            pack = todo.pop(0)
+        while packs_left:
+            pack = packs_left.pop(0)
             size = self._sizes[self._digests[pack]]
             if window and (size > room or len(window) == WINDOW_MAX_PACKS):
                 break
             room -= size
             window[pack] = {}
             for file, run in arrived[pack]:
-                todo.extend(self._follow(file, run, window, coming, arrived))
+                packs_left.extend(self._follow(file, run, window, coming, arrived))
         return window
 
     def _follow(
@@ -286,14 +288,14 @@ class Assembly:
                     yield pack
                 return
             frames = window[pack]
-            for place in batch.places(at):
-                frames[batch.offsets[place]] = batch.sizes[place]
+            for row in batch.places(at):
+                frames[batch.offsets[row]] = batch.sizes[row]
 
     def _get(self, window: Mapping[int, dict[int, int]]) -> None:
         """Read packs whole where that is still to be done, else the ranges with these frames."""
         for pack, frames in window.items():
-            some = None if self._digests[pack] in self._left else frames
-            self._kept[pack] = _Kept(self._store.temp_path(), some)
+            wanted_frames = None if self._digests[pack] in self._left else frames
+            self._kept[pack] = _Kept(self._store.temp_path(), wanted_frames)
         checks = run_bounded(
             self._read, window, size_of=lambda pack: self._sizes[self._digests[pack]]
         )

@@ -128,8 +128,8 @@ class Known:
                     if chunk.pack in places and chunk.pack.digest not in held:
                         places[chunk.pack].add(chunk.placement)
         known = self._facts.packs(self._number)
-        for pack, some in places.items():
-            self._facts.add_pack(self._number, pack, some)
+        for pack, placements in places.items():
+            self._facts.add_pack(self._number, pack, placements)
             if pack.digest not in known:
                 self.add_objects([ObjectInfo(pack_key(pack.digest), pack.size)])
         self._facts.add_recipes(self._number, recipes)

@@ -39,24 +39,24 @@ class Proven:
 
 
 def confirm(
-    remote: RemoteStore, known: Known, keys: Collection[str], there: Mapping[str, ObjectInfo]
+    remote: RemoteStore, known: Known, keys: Collection[str], seen: Mapping[str, ObjectInfo]
 ) -> set[str]:
-    """Return the keys whose objects are whole by the remote's own word, `there`.
+    """Return the keys whose objects are whole by the remote's own word, `seen`.
 
     What it says otherwise than it is remembered here is forgotten, or remembered anew.
     """
     expected = {info.key: info for info in known.objects(keys)}
-    sound = remote.confirmed(expected.values(), there)
+    sound = remote.confirmed(expected.values(), seen)
     known.add_objects(info for key, info in sound.items() if info != expected[key])
     return set(sound)
 
 
 def confirm_packs(
-    remote: RemoteStore, known: Known, packs: Iterable[Digest], there: Mapping[str, ObjectInfo]
+    remote: RemoteStore, known: Known, packs: Iterable[Digest], seen: Mapping[str, ObjectInfo]
 ) -> set[Digest]:
     """Return the packs that are whole by the remote's own word; the others are forgotten."""
     by_key = {pack_key(pack): pack for pack in packs}
-    sound = confirm(remote, known, by_key, there)
+    sound = confirm(remote, known, by_key, seen)
     known.forget_packs(pack for key, pack in by_key.items() if key not in sound)
     return {by_key[key] for key in sound}
 
@@ -65,7 +65,7 @@ def believable_packs(
     remote: RemoteStore,
     known: Known,
     packs: Iterable[RemotePack],
-    there: Mapping[str, ObjectInfo],
+    seen: Mapping[str, ObjectInfo],
 ) -> set[RemotePack]:
     """Return the packs that others say are there, as far as nothing is known against it.
 
@@ -76,7 +76,7 @@ def believable_packs(
     for info in known.objects(by_key):
         if info.size == by_key[info.key].size:
             expected[info.key] = info
-    return {by_key[key] for key in remote.confirmed(expected.values(), there)}
+    return {by_key[key] for key in remote.confirmed(expected.values(), seen)}
 
 
 def prove_shards(
@@ -96,19 +96,19 @@ def prove_shards(
     believed = known.shards(shards)
     packs = {pack for pointed in believed.values() for pack in pointed}
     keys = {shard_key(digest) for digest in shards} | {pack_key(pack) for pack in packs}
-    there = remote.look(keys.union(roots), also=also)
-    sound_packs = confirm_packs(remote, known, packs, there)
-    sound = confirm(remote, known, [*map(shard_key, believed), *roots], there)
+    seen = remote.look(keys.union(roots), also=also)
+    sound_packs = confirm_packs(remote, known, packs, seen)
+    sound = confirm(remote, known, [*map(shard_key, believed), *roots], seen)
     proven = {
         digest
         for digest, pointed in believed.items()
         if shard_key(digest) in sound and sound_packs.issuperset(pointed)
     }
     foreign = [
-        ref for digest, ref in shards.items() if digest not in proven and shard_key(digest) in there
+        ref for digest, ref in shards.items() if digest not in proven and shard_key(digest) in seen
     ]
     proven |= learn_shards(remote, known, foreign)
-    return Proven(frozenset(proven), frozenset(sound.intersection(roots)), there)
+    return Proven(frozenset(proven), frozenset(sound.intersection(roots)), seen)
 
 
 def learn_shards(remote: RemoteStore, known: Known, refs: Iterable[ShardRef]) -> set[Digest]:
@@ -120,16 +120,16 @@ def learn_shards(remote: RemoteStore, known: Known, refs: Iterable[ShardRef]) ->
     asked: set[RemotePack] = set()
     sound: set[RemotePack] = set()
     left = iter(refs)
-    while some := list(islice(left, LEARNED_AT_ONCE)):
+    while batch := list(islice(left, LEARNED_AT_ONCE)):
         fetched = {
             ref.digest: shard
-            for ref, shard in run_bounded(lambda ref: _get_or_none(remote, ref), some)
+            for ref, shard in run_bounded(lambda ref: _get_or_none(remote, ref), batch)
             if shard is not None
         }
         packs = {pack for shard in fetched.values() for pack in shard.packs()}
         if fresh := packs - asked:
-            there = remote.look([pack_key(pack.digest) for pack in fresh])
-            sound |= believable_packs(remote, known, fresh, there)
+            seen = remote.look([pack_key(pack.digest) for pack in fresh])
+            sound |= believable_packs(remote, known, fresh, seen)
             asked |= fresh
         known.learn(fetched, sound & packs)
         whole.update(
@@ -153,16 +153,16 @@ def located_now(
 ) -> dict[Digest, Located]:
     """Return where the remote has chunks, in packs that it said just now that it has."""
     wanted = list(chunks)
-    found: dict[Digest, Located] = {}
+    proven: dict[Digest, Located] = {}
     while wanted:
         # A pack that is not there is forgotten; the chunk may then turn up in another.
         located = known.located(wanted)
         packs = {chunk.pack.digest for chunk in located.values()}
-        there = remote.look([pack_key(pack) for pack in packs])
-        sound = confirm_packs(remote, known, packs, there)
-        found.update({d: chunk for d, chunk in located.items() if chunk.pack.digest in sound})
-        wanted = [digest for digest in located if digest not in found]
-    return found
+        seen = remote.look([pack_key(pack) for pack in packs])
+        sound = confirm_packs(remote, known, packs, seen)
+        proven.update({d: chunk for d, chunk in located.items() if chunk.pack.digest in sound})
+        wanted = [digest for digest in located if digest not in proven]
+    return proven
 
 
 def prove_roots(
@@ -190,13 +190,13 @@ def prove_roots(
         names = {n for n in remote.root_names(repo_id) if root_key(repo_id, n) not in doomed}
     except RemoteForbidden:
         return rooted  # what others pushed cannot be known; to push it again does no harm
-    for name, found in run_bounded(
+    for name, answer in run_bounded(
         lambda name: _root_or_none(remote, repo_id, name), sorted(names - known.root_names())
     ):
-        if found is not None:
-            root, info = found
+        if answer is not None:
+            root, info = answer
             known.add_objects([info])
-            known.add_root(name, [bytes.fromhex(one.manifest) for one in root.manifests])
+            known.add_root(name, [bytes.fromhex(manifest.manifest) for manifest in root.manifests])
     return {manifest for manifest, name in known.roots(manifests).items() if name in names}
 
 
@@ -222,13 +222,13 @@ def kept_chunks(
         lambda name: _root_or_none(remote, repo_id, name),
         [n for n in remote.root_names(repo_id) if root_key(repo_id, n) not in doomed],
     ):
-        for one in read[0].manifests if read is not None else ():
-            kept.manifests.add(bytes.fromhex(one.manifest))
-            kept.shards.update(bytes.fromhex(name) for name in one.shards)
+        for manifest in read[0].manifests if read is not None else ():
+            kept.manifests.add(bytes.fromhex(manifest.manifest))
+            kept.shards.update(bytes.fromhex(name) for name in manifest.shards)
     wanted = set(chunks)
-    found: dict[Digest, RemotePack] = {}
+    packs_of: dict[Digest, RemotePack] = {}
     for digests in _batches(sorted(kept.shards)):
-        if wanted.issubset(found):
+        if wanted.issubset(packs_of):
             break
         fetched = {
             digest: shard
@@ -239,12 +239,12 @@ def kept_chunks(
             for located in shard.locations.values():
                 for chunk in located:
                     if chunk.placement.digest in wanted:
-                        found[chunk.placement.digest] = chunk.pack
+                        packs_of[chunk.placement.digest] = chunk.pack
         known.learn(fetched, {pack for shard in fetched.values() for pack in shard.packs()})
-    packs = set(found.values())
-    there = remote.look([pack_key(pack.digest) for pack in packs])
-    sound = believable_packs(remote, known, packs, there)
-    return {digest for digest, pack in found.items() if pack in sound}, kept
+    packs = set(packs_of.values())
+    seen = remote.look([pack_key(pack.digest) for pack in packs])
+    sound = believable_packs(remote, known, packs, seen)
+    return {digest for digest, pack in packs_of.items() if pack in sound}, kept
 
 
 def _named_or_none(remote: RemoteStore, digest: Digest) -> FetchedShard | None:

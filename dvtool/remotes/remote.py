@@ -221,8 +221,8 @@ class RemoteStore:
     def _first(self) -> ObjectInfo | None:
         """Return the first object of the place; None where there is none or none may be seen."""
         try:
-            every = self.backend.list("")
-            return next((info for info in every if not info.key.startswith(PROBES)), None)
+            objects = self.backend.list("")
+            return next((info for info in objects if not info.key.startswith(PROBES)), None)
         except RemoteForbidden:
             self._may_list = False
             return None
@@ -305,12 +305,12 @@ class RemoteStore:
 
     def repositories(self) -> dict[str, list[str]]:
         """Return id -> the ids of its roots, for every repository that pushed here."""
-        found: dict[str, list[str]] = {}
+        names: dict[str, list[str]] = {}
         for info in self.backend.list("roots/"):
             match = _ROOT_KEY.fullmatch(info.key)
             if match:
-                found.setdefault(match[1], []).append(match[2])
-        return found
+                names.setdefault(match[1], []).append(match[2])
+        return names
 
     def root_names(self, repo_id: str) -> list[str]:
         """Return the ids of a repository's roots, as the remote lists them now."""
@@ -340,43 +340,43 @@ class RemoteStore:
         """
         if len(keys) <= HEADS_MAX or not self._may_list:
             return self._heads(keys)
-        wanted, found = set(keys), dict[str, ObjectInfo]()
+        wanted, seen = set(keys), dict[str, ObjectInfo]()
         missing = len(wanted)
         try:
             for count, info in enumerate(self.backend.list("")):
                 if info.key in wanted:
-                    missing -= info.key not in found
-                    found[info.key] = info
+                    missing -= info.key not in seen
+                    seen[info.key] = info
                 elif info.key in also:
-                    found[info.key] = info
+                    seen[info.key] = info
                 if not missing:
                     break
                 if count >= LISTED_MAX:
                     # So large a remote that asking for each of ours costs less than reading on.
-                    return found | self._heads({key for key in wanted if key > info.key})
+                    return seen | self._heads({key for key in wanted if key > info.key})
         except RemoteForbidden:
             self._may_list = False
             return self._heads(wanted)
-        return found
+        return seen
 
     def confirmed(
-        self, expected: Iterable[ObjectInfo], there: Mapping[str, ObjectInfo]
+        self, expected: Iterable[ObjectInfo], seen: Mapping[str, ObjectInfo]
     ) -> dict[str, ObjectInfo]:
-        """Return those of the expected objects that are `there` with their size and MD5.
+        """Return those of the expected objects that are `seen` with their size and MD5.
 
         An MD5 counts where both sides know it. One that differs is asked for again by itself,
         since a listing does not tell an MD5 from what stores that encrypt put in its place.
         """
         sound: dict[str, ObjectInfo] = {}
         doubtful: dict[str, ObjectInfo] = {}
-        for one in expected:
-            found = there.get(one.key)
-            if found is not None and found.size == one.size:
-                differs = None not in (one.md5, found.md5) and one.md5 != found.md5
-                (doubtful if differs else sound)[one.key] = one
-        for key, found in self._heads(doubtful).items():
-            if found.size == doubtful[key].size and found.md5 in (None, doubtful[key].md5):
-                sound[key] = ObjectInfo(key, found.size, found.md5)
+        for info in expected:
+            answer = seen.get(info.key)
+            if answer is not None and answer.size == info.size:
+                differs = None not in (info.md5, answer.md5) and info.md5 != answer.md5
+                (doubtful if differs else sound)[info.key] = info
+        for key, answer in self._heads(doubtful).items():
+            if answer.size == doubtful[key].size and answer.md5 in (None, doubtful[key].md5):
+                sound[key] = ObjectInfo(key, answer.size, answer.md5)
         return sound
 
     def _heads(self, keys: Collection[str]) -> dict[str, ObjectInfo]:

@@ -86,15 +86,15 @@ def move_out(
     tombstones: Tombstones,
     survey: Survey,
     packs: Collection[Digest],
-    here: GcSide,
+    side: GcSide,
 ) -> Moved:
     """Write what shards in use have in these packs into new ones; the survey learns of it.
 
     So many packs at a time that what their shards say of them fits into the memory.
     """
     result = Moved()
-    for some in _groups(survey, packs):
-        moved = _move_group(remote, tombstones, survey, some, here)
+    for group in _groups(survey, packs):
+        moved = _move_group(remote, tombstones, survey, group, side)
         result.packs += moved.packs
         result.bytes += moved.bytes
         result.shards += moved.shards
@@ -143,7 +143,7 @@ def _move_group(
     tombstones: Tombstones,
     survey: Survey,
     packs: Collection[Digest],
-    here: GcSide,
+    side: GcSide,
 ) -> Moved:
     concerned = [
         bytes.fromhex(name)
@@ -154,16 +154,16 @@ def _move_group(
     for _, shard in run_bounded(remote.read_shard, concerned):
         content.take(shard, packs)
     spans = ranges_of(content.places)
-    here.progress.start("moving", total_bytes=sum(span.size for span in spans))
-    with RollingPacks(here.temp_path, durable=False) as rolling:
+    side.progress.start("moving", total_bytes=sum(span.size for span in spans))
+    with RollingPacks(side.temp_path, durable=False) as rolling:
         moved = _MovedPacks(remote, rolling)
         for span, chunks in run_bounded(
             lambda span: read_range(remote, span), spans, size_of=lambda span: span.size
         ):
             moved.add(chunks)
-            here.progress.advance(span.size)
+            side.progress.advance(span.size)
         moved.close(content.recipes.values())
-    here.progress.finish()
+    side.progress.finish()
     for at in range(0, len(concerned), SHARDS_AT_ONCE):
         # Read again: somebody may have written one of them while the content was on its way.
         now = dict(run_bounded(remote.read_shard, concerned[at : at + SHARDS_AT_ONCE]))
@@ -207,11 +207,11 @@ def require(remote: RemoteStore, expected: Mapping[str, int | None]) -> None:
 
     None stands for any size.
     """
-    there = remote.look(expected)
+    seen = remote.look(expected)
     lost = [
         key
         for key, size in expected.items()
-        if key not in there or (size is not None and there[key].size != size)
+        if key not in seen or (size is not None and seen[key].size != size)
     ]
     if lost:
         raise RemoteError(
@@ -256,7 +256,7 @@ class _MovedPacks:
             finally:
                 os.unlink(path)
             pack = RemotePack(info.digest, info.size)
-            for place in info.index.placements():
-                self.locations[place.digest] = Located(pack, place)
+            for placement in info.index.placements():
+                self.locations[placement.digest] = Located(pack, placement)
             self.result.packs += 1
             self.result.bytes += info.size

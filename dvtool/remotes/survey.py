@@ -61,12 +61,12 @@ class RootThere:
     @property
     def manifests(self) -> set[str]:
         """The hashes of the manifests that it names."""
-        return {one.manifest for one in self.root.manifests}
+        return {manifest.manifest for manifest in self.root.manifests}
 
     @property
     def shards(self) -> set[str]:
         """The hashes of the shards that those need."""
-        return {name for one in self.root.manifests for name in one.shards}
+        return {name for manifest in self.root.manifests for name in manifest.shards}
 
 
 @dataclass(slots=True)
@@ -149,7 +149,7 @@ def look_over(
     faulty |= _absent(remote, result, needed)
     result.faults.extend(dict.fromkeys(faulty.values()))
     result.broken |= {
-        k for k, one in result.roots.items() if not faulty.keys().isdisjoint(one.shards)
+        k for k, root in result.roots.items() if not faulty.keys().isdisjoint(root.shards)
     }
     if not result.faults:
         _measure(remote, result, needed)
@@ -195,7 +195,7 @@ def _root_or_fault(remote: RemoteStore, key: str) -> Root | str | None:
         return None
     except CorruptError as error:
         return str(error)
-    names = [name for one in root.manifests for name in (one.manifest, *one.shards)]
+    names = [name for manifest in root.manifests for name in (manifest.manifest, *manifest.shards)]
     if not all(_HEX.fullmatch(name) for name in names):
         return f"{remote.url}: {key} names what is no hash"
     return root
@@ -216,11 +216,11 @@ def _read_shards(
         return shard_use(shard), shard.size
 
     faulty: dict[str, str] = {}
-    for name, found in run_bounded(read, names):
-        if isinstance(found, str):
-            faulty[name] = found
+    for name, answer in run_bounded(read, names):
+        if isinstance(answer, str):
+            faulty[name] = answer
         else:
-            result.shards[name], size = found
+            result.shards[name], size = answer
             progress.advance(size)
     return faulty
 
@@ -233,13 +233,13 @@ def shard_use(shard: FetchedShard) -> ShardUse:
     total = 0
     for chunks in shard.locations.values():
         for chunk in chunks:
-            place = chunk.placement
-            frame = frame_number(place.frame_offset, place.frame_size)
+            placement = chunk.placement
+            frame = frame_number(placement.frame_offset, placement.frame_size)
             frames.setdefault(chunk.pack.digest, set()).add(frame)
             sizes[chunk.pack.digest] = chunk.pack.size
             counts[chunk.pack.digest] += 1
-            total += place.size
-    numbers = {pack: array("Q", some) for pack, some in frames.items()}
+            total += placement.size
+    numbers = {pack: array("Q", pack_frames) for pack, pack_frames in frames.items()}
     return ShardUse(numbers, sizes, total, dict(counts))
 
 
@@ -267,16 +267,16 @@ def _absent(remote: RemoteStore, result: Survey, needed: Iterable[str]) -> dict[
     return faulty
 
 
-def live_bytes(there: Survey, shards: Iterable[str]) -> dict[str, int]:
+def live_bytes(survey: Survey, shards: Iterable[str]) -> dict[str, int]:
     """Return key of a pack -> bytes of the frames in it that these shards need."""
     frames: dict[Digest, list[array[int]]] = {}
     for name in shards:
-        for pack, some in there.shards[name].frames.items():
-            frames.setdefault(pack, []).append(some)
+        for pack, pack_frames in survey.shards[name].frames.items():
+            frames.setdefault(pack, []).append(pack_frames)
     # Of one pack after the other, so that only of one a frame takes more than its eight bytes.
     return {
-        pack_key(pack): sum(frame & _SIZE_MASK for frame in set().union(*some))
-        for pack, some in frames.items()
+        pack_key(pack): sum(frame & _SIZE_MASK for frame in set().union(*pack_frames))
+        for pack, pack_frames in frames.items()
     }
 
 

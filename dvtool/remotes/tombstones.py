@@ -93,7 +93,7 @@ class Look:
 
     def now_s(self, written: str) -> float:
         """Return the time by the store's own clock: that of a key below `gc/` just written."""
-        marks = (info for some in self.sweeps.values() for info in some.values())
+        marks = (info for sweep in self.sweeps.values() for info in sweep.values())
         for info in (*self.claims.values(), *marks):
             if info.key == written and info.modified_s is not None:
                 return info.modified_s
@@ -150,17 +150,17 @@ class Tombstones:
 
     def standing(self, look: Look) -> dict[str, Tombstone]:
         """Return the tombstones seen in a look, without those that are gone by now."""
-        found: dict[str, Tombstone] = {}
+        standing: dict[str, Tombstone] = {}
         for name in look.tombstones:
             try:
-                found[name] = self.tombstone(name)
+                standing[name] = self.tombstone(name)
             except ObjectMissing:
                 continue
-        return found
+        return standing
 
     def doomed_roots(self, look: Look) -> set[str]:
         """Return the keys of roots that are to go: they prove nothing any more."""
-        return {root for one in self.standing(look).values() for root in one.roots}
+        return {root for tombstone in self.standing(look).values() for root in tombstone.roots}
 
     def put(self, tombstone: Tombstone) -> str:
         """Write a tombstone; return its id."""
@@ -193,8 +193,8 @@ class Tombstones:
         fresh = [
             name for name, info in look.claims.items() if not _older(info, CLAIM_BELIEVED_S, now_s)
         ]
-        found = [claim for _, claim in run_bounded(self._claim_or_none, fresh)]
-        return [claim for claim in found if claim is not None]
+        claims = [claim for _, claim in run_bounded(self._claim_or_none, fresh)]
+        return [claim for claim in claims if claim is not None]
 
     def _claim_or_none(self, name: str) -> Claim | None:
         key = f"{CLAIMS}{name}.json"

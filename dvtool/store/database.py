@@ -169,14 +169,14 @@ class Database:
                 rows = place_rows(self._pack_number(info), info.index.placements())
                 self._db.executemany("INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
 
-    def _forget_pack(self, digest: Digest, places: Sequence[Placement]) -> None:
+    def _forget_pack(self, digest: Digest, placements: Sequence[Placement]) -> None:
         row = self._db.execute("SELECT id FROM packs WHERE digest = ?", (digest,)).fetchone()
         if row is None:
             return
-        self.remotes.keep_places(digest, places)
+        self.remotes.keep_places(digest, placements)
         self._db.executemany(
             "DELETE FROM chunks WHERE digest = ? AND pack = ?",
-            [(digest, row[0]) for digest in sorted(place.digest for place in places)],
+            [(digest, row[0]) for digest in sorted(placement.digest for placement in placements)],
         )
         self._db.execute("DELETE FROM packs WHERE id = ?", row)
 
@@ -269,7 +269,9 @@ class Database:
         """Forget where chunks lie."""
         with self._db:
             self._count_removal()
-            self._db.executemany("DELETE FROM chunks WHERE digest = ?", [(one,) for one in chunks])
+            self._db.executemany(
+                "DELETE FROM chunks WHERE digest = ?", [(digest,) for digest in chunks]
+            )
 
     # --- with what is known of remotes ----------------------------------------------------
 

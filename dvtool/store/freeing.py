@@ -82,7 +82,7 @@ def _kept_of(
     gone: Collection[Digest],
 ) -> dict[Digest, None]:
     """Return, in order, the chunks that are read from this pack and are to stay."""
-    order = [place.digest for place in places]
+    order = [placement.digest for placement in places]
     owners = store.db.places(order)
     return {
         digest: None
@@ -107,9 +107,9 @@ def _recipes_kept(
     store: LocalStore, recipes: Iterable[Recipe], gone: Collection[Digest]
 ) -> list[Recipe]:
     """Return the recipes of files that stay here whole."""
-    every = list(recipes)
-    held = store.db.held_chunks(chunk for recipe in every for chunk in recipe.chunks)
-    return [recipe for recipe in every if (held - set(gone)).issuperset(recipe.chunks)]
+    all_recipes = list(recipes)
+    held = store.db.held_chunks(chunk for recipe in all_recipes for chunk in recipe.chunks)
+    return [recipe for recipe in all_recipes if (held - set(gone)).issuperset(recipe.chunks)]
 
 
 def _rewritten(

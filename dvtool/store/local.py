@@ -135,10 +135,10 @@ class LocalStore:
         """
         infos = []
         folders = set()
-        every = list(packs)
+        all_packs = list(packs)
         with _removing_on_error() as made:
-            made.extend(temp for temp, _ in every)
-            for temp, info in every:
+            made.extend(temp for temp, _ in all_packs)
+            for temp, info in all_packs:
                 path = self.pack_path(info.digest)
                 make_folders(os.path.dirname(path))
                 with contextlib.suppress(FileNotFoundError):
@@ -319,16 +319,16 @@ class LocalStore:
     def _keep_shard(self, ref: ShardRef, stamp: Stamp | None, entries: Entries) -> None:
         self._shards_kept.pop(ref, None)
         self._shards_kept[ref] = (stamp, entries)
-        while sum(one.files for one in self._shards_kept) > KEPT_ENTRIES_MAX:
+        while sum(kept.files for kept in self._shards_kept) > KEPT_ENTRIES_MAX:
             self._shards_kept.pop(next(iter(self._shards_kept)))
 
     def _shard_stamp(self, ref: ShardRef) -> Stamp | None:
         """Return what tells whether a shard's file was changed, so that its damage is noticed."""
         try:
-            found = os.stat(self.shard_path(ref.digest))
+            stats = os.stat(self.shard_path(ref.digest))
         except OSError:
             return None
-        return Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
+        return Stamp(stats.st_mtime_ns, stats.st_ctime_ns, stats.st_size, stats.st_ino)
 
     def held_shard(self, ref: ShardRef) -> Entries:
         """Return the entries of a shard, checked; MissingError, at once, if it is not here."""

@@ -130,8 +130,8 @@ class ContentReader:
                 raise _missing(digest)
 
     def _position(self, digest: Digest) -> tuple[int, int, int]:
-        pack, place = self._places[self._chunks[digest][0]]
-        return pack, place.frame_offset, place.start
+        pack, placement = self._places[self._chunks[digest][0]]
+        return pack, placement.frame_offset, placement.start
 
     def size(self, digest: Digest) -> int:
         """Return the size of a prepared file as the index has it, in bytes."""
@@ -150,10 +150,10 @@ class ContentReader:
             return
         whole = hasher()
         previous: memoryview | None = None
-        for raw, place in self._in_order(chunks):
+        for raw, placement in self._in_order(chunks):
             if previous is not None:
                 yield previous
-            previous = memoryview(raw)[place.start :][: place.size]
+            previous = memoryview(raw)[placement.start :][: placement.size]
             whole.update(previous)
         if whole.digest() != digest:
             self._name_damage(digest)
@@ -167,8 +167,8 @@ class ContentReader:
         """
         size = sum(self._places[chunk][1].size for chunk in chunks)
         stored = {
-            (pack, place.frame_offset): place.frame_size
-            for pack, place in (self._places[chunk] for chunk in chunks)
+            (pack, placement.frame_offset): placement.frame_size
+            for pack, placement in (self._places[chunk] for chunk in chunks)
         }
         packed = sum(stored.values()) < PACKED_SHARE_MAX * size
         if size < AHEAD_MIN_BYTES or not packed or not hasattr(os, "pread"):
@@ -180,44 +180,44 @@ class ContentReader:
         with futures_of.ThreadPoolExecutor(1) as pool:
             ahead = deque(self._begin_all(pool, islice(left, AHEAD_CHUNKS)))
             while ahead:
-                chunk, place, frame = ahead.popleft()
+                chunk, placement, frame = ahead.popleft()
                 ahead.extend(self._begin_all(pool, islice(left, 1)))
-                yield self._found(chunk)[:2] if frame is None else (frame.result(), place)
+                yield self._found(chunk)[:2] if frame is None else (frame.result(), placement)
 
     def _begin_all(
         self, pool: futures_of.ThreadPoolExecutor, chunks: Iterable[Digest]
     ) -> Iterator[tuple[Digest, Placement, _Frame | None]]:
         """Begin to read the frames of chunks; None for one whose pack is gone."""
         for chunk in chunks:
-            pack, place = self._places[chunk]
+            pack, placement = self._places[chunk]
             try:
                 path = self._store.pack_path(self._pack(pack).digest)
                 file = self._open(pack, path)
             except MissingError:
-                yield chunk, place, None
+                yield chunk, placement, None
                 continue
-            where = (pack, place.frame_offset)
+            where = (pack, placement.frame_offset)
             if self._ahead is None or self._ahead[0] != where:
-                self._ahead = where, pool.submit(_read_frame, file, path, place)
-            yield chunk, place, self._ahead[1]
+                self._ahead = where, pool.submit(_read_frame, file, path, placement)
+            yield chunk, placement, self._ahead[1]
 
     def chunk(self, digest: Digest) -> memoryview:
         """Return one prepared chunk, verified."""
-        raw, place, _ = self._found(digest)
-        return pack_format.chunk_in(raw, place.start, place.size, digest, where=self._where)
+        raw, placement, _ = self._found(digest)
+        return pack_format.chunk_in(raw, placement.start, placement.size, digest, where=self._where)
 
     def _found(self, digest: Digest) -> tuple[bytes | memoryview, Placement, int]:
         """Return the unpacked frame that a chunk is in, its place there, and the pack's number."""
-        pack, place = self._places[digest]
+        pack, placement = self._places[digest]
         try:
-            return self._unpacked(pack, place), place, pack
+            return self._unpacked(pack, placement), placement, pack
         except MissingError:
             # A gc or drop may have put it into another pack since it was looked up.
             now = self._store.db.places([digest])
             if digest not in now or now[digest][0] == pack:
                 raise
-            self._places[digest] = pack, place = now[digest]
-            return self._unpacked(pack, place), place, pack
+            self._places[digest] = pack, placement = now[digest]
+            return self._unpacked(pack, placement), placement, pack
 
     def _name_damage(self, digest: Digest) -> None:
         for chunk in self._chunks[digest]:
@@ -227,12 +227,12 @@ class ContentReader:
             hint="run: dv fetch",
         )
 
-    def _unpacked(self, pack: int, place: Placement) -> bytes | memoryview:
-        if self._frame != (pack, place.frame_offset):
+    def _unpacked(self, pack: int, placement: Placement) -> bytes | memoryview:
+        if self._frame != (pack, placement.frame_offset):
             digest = self._pack(pack).digest
             path = self._store.pack_path(digest)
-            self._raw = _read_frame(self._open(pack, path), path, place)
-            self._frame = (pack, place.frame_offset)
+            self._raw = _read_frame(self._open(pack, path), path, placement)
+            self._frame = (pack, placement.frame_offset)
             self._where = f"pack {digest.hex()}"
         return self._raw
 
@@ -259,9 +259,9 @@ class ContentReader:
         return self._packs[number]
 
 
-def _read_frame(file: BinaryIO, path: str, place: Placement) -> bytes | memoryview:
-    stored = _read_at(file, place.frame_offset, place.frame_size)
-    if len(stored) != place.frame_size:
+def _read_frame(file: BinaryIO, path: str, placement: Placement) -> bytes | memoryview:
+    stored = _read_at(file, placement.frame_offset, placement.frame_size)
+    if len(stored) != placement.frame_size:
         raise CorruptError(f"{path} is shorter than the index says")
     return pack_format.unpack_frame(stored, where=path)
 

@@ -85,8 +85,8 @@ class RemoteFacts:
         packs = {number: RemotePack(digest, size) for number, digest, size in rows}
         columns = "remote_pack, digest, frame_offset, frame_size, start, size"
         return {
-            place[0]: Located(packs[number], Placement(*place))
-            for number, *place in self._select(
+            placement[0]: Located(packs[number], Placement(*placement))
+            for number, *placement in self._select(
                 f"SELECT {columns} FROM remote_chunks WHERE digest", digests
             )
             if number in packs
@@ -204,18 +204,18 @@ class RemoteFacts:
         rows = self._db.execute("SELECT id FROM remote_commits WHERE remote = ?", (remote,))
         return [row[0] for row in rows]
 
-    def features(self, place: str) -> str | None:
+    def features(self, address: str) -> str | None:
         """Return what was kept of the store at a place (a URL and endpoint), as text."""
-        row = self._db.execute("SELECT text FROM remote_features WHERE place = ?", (place,))
-        found = row.fetchone()
-        return str(found[0]) if found else None
+        rows = self._db.execute("SELECT text FROM remote_features WHERE place = ?", (address,))
+        row = rows.fetchone()
+        return str(row[0]) if row else None
 
-    def set_features(self, place: str, text: str) -> None:
+    def set_features(self, address: str, text: str) -> None:
         """Keep what was found out about the store at a place, unless the disk is full or the like.
 
         It is no more than a hint, and no reason for a command to fail that has done its work.
         """
-        row = (place, text)
+        row = (address, text)
         with contextlib.suppress(sqlite3.OperationalError), self._db:
             self._db.execute("INSERT OR REPLACE INTO remote_features VALUES (?,?)", row)
 

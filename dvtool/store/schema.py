@@ -139,9 +139,9 @@ def connect(path: str) -> sqlite3.Connection:
 def damaged(path: str, error: Exception) -> CorruptError:
     """Return what to raise for a store.db that cannot be read."""
     # sqlite3 cannot even say what is wrong if the damaged part stands in its message.
-    what = "" if isinstance(error, UnicodeDecodeError) else f": {error}"
+    detail = "" if isinstance(error, UnicodeDecodeError) else f": {error}"
     return CorruptError(
-        f"the store's index {path} is damaged{what}",
+        f"the store's index {path} is damaged{detail}",
         hint="make it again from the packs: dv fsck --rebuild",
     )
 

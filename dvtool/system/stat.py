@@ -31,15 +31,15 @@ class Stamp(NamedTuple):
     st_ino: int
 
 
-def stat_of(found: os.stat_result) -> Stat:
+def stat_of(stats: os.stat_result) -> Stat:
     """Return the part of a stat that counts."""
-    mode = _modes.setdefault(found.st_mode, found.st_mode)
-    return Stat(mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    mode = _modes.setdefault(stats.st_mode, stats.st_mode)
+    return Stat(mode, stats.st_ino, stats.st_size, stats.st_mtime_ns, stats.st_ctime_ns)
 
 
-def is_executable(found: Stat | os.stat_result) -> bool:
+def is_executable(stats: Stat | os.stat_result) -> bool:
     """Whether the owner may execute the file, which is the bit that manifests keep."""
-    return bool(found.st_mode & stat.S_IXUSR)
+    return bool(stats.st_mode & stat.S_IXUSR)
 
 
 def kind_name(mode: int) -> str:

@@ -107,9 +107,9 @@ class Retry:
 
         def attempt() -> ObjectInfo:
             nonlocal lost
-            there = self._arrived(key, body) if lost else None
-            if there is not None:
-                return there
+            arrived = self._arrived(key, body) if lost else None
+            if arrived is not None:
+                return arrived
             if not isinstance(body, bytes):
                 body.seek(0)
             try:
@@ -175,18 +175,18 @@ class Retry:
         if size < ASK_FIRST_MIN_BYTES:
             return None
         try:
-            found = self._backend.head(key)
+            info = self._backend.head(key)
         except RemoteTransient:
             raise
         except RemoteError:
             return None  # one who may not ask can still send
-        if found is None or found.md5 is None or found.size != size:
+        if info is None or info.md5 is None or info.size != size:
             return None
-        return found if found.md5 == _md5_of(body) else None
+        return info if info.md5 == _md5_of(body) else None
 
     def _is(self, key: str, body: bytes) -> bool:
-        found = self._backend.head(key)
-        if found is None or found.size != len(body):
+        info = self._backend.head(key)
+        if info is None or info.size != len(body):
             return False
         try:
             return self._backend.get(key, size_max=len(body)) == body

@@ -117,8 +117,8 @@ class S3Backend:
         try:
             answer = self._get(key, offset, size)
         except RangeBeyondEnd:
-            found = self.head(key)
-            if found is not None and found.size == offset and size is None:
+            info = self.head(key)
+            if info is not None and info.size == offset and size is None:
                 return 0
             raise
         with contextlib.closing(answer["Body"]):
@@ -176,8 +176,8 @@ class S3Backend:
         last, token, idle = "", None, 0
         while True:
             page = self._page(prefix, token)
-            found = sorted(self._answers.objects_of(page, prefix), key=lambda info: info.key)
-            for info in found:
+            infos = sorted(self._answers.objects_of(page, prefix), key=lambda info: info.key)
+            for info in infos:
                 if info.key <= last:
                     raise RemoteError(
                         f"{self.url}: the store lists {printable(info.key)} twice or out of order",
@@ -187,7 +187,7 @@ class S3Backend:
                 yield info
             if not page["IsTruncated"]:
                 return
-            idle = 0 if found else idle + 1
+            idle = 0 if infos else idle + 1
             before, token = token, page.get("NextContinuationToken")
             if not token or token == before or idle >= IDLE_PAGES_MAX:
                 raise RemoteError(
@@ -243,11 +243,11 @@ class S3Backend:
             self._put(key, body, None, size)
             self._learn(content_md5=False)
             return ObjectInfo(key, size)
-        found = None if is_encrypted(answer) else md5_of_etag(answer.get("ETag"))
-        stated = found == md5
+        etag_md5 = None if is_encrypted(answer) else md5_of_etag(answer.get("ETag"))
+        stated = etag_md5 == md5
         if self._features.content_md5 is None:
             self._learn(content_md5=True)
-        if found is not None and not stated and self._features.md5_etag:
+        if etag_md5 is not None and not stated and self._features.md5_etag:
             raise RemoteTransient(
                 f"{self._errors.what(key)}: the store took other bytes than were sent, by its ETag",
                 hint="if the store makes its ETags otherwise since lately: dv doctor --remote",
@@ -354,7 +354,7 @@ class S3Backend:
             page = self._page(key, keys_max=1)
         except Denied:
             return True
-        return all(found.key != key for found in self._answers.objects_of(page, key))
+        return all(info.key != key for info in self._answers.objects_of(page, key))
 
     def _page(
         self, prefix: str, token: str | None = None, *, keys_max: int | None = None
@@ -385,14 +385,14 @@ class S3Backend:
 
 def _at_rest(options: S3Options, size: int) -> dict[str, Any]:
     """Return the arguments of a PUT that say how the store is to keep the object."""
-    found: dict[str, Any] = {}
+    headers: dict[str, Any] = {}
     if options.storage_class and size >= STORAGE_CLASS_MIN_BYTES:
-        found["StorageClass"] = options.storage_class
+        headers["StorageClass"] = options.storage_class
     if options.sse:
-        found["ServerSideEncryption"] = options.sse
+        headers["ServerSideEncryption"] = options.sse
     if options.sse_kms_key_id:
-        found["SSEKMSKeyId"] = options.sse_kms_key_id
-    return found
+        headers["SSEKMSKeyId"] = options.sse_kms_key_id
+    return headers
 
 
 def _asked(ask: Callable[[], Any]) -> Any:

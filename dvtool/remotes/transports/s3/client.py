@@ -77,10 +77,10 @@ class ClientSource:
 
     def _identity(self, session: boto3.session.Session) -> object:
         """Return what tells credentials apart; None for those that renew themselves."""
-        found = None if self._options.anonymous else session.get_credentials()
-        if found is None or isinstance(found, RefreshableCredentials):
+        credentials = None if self._options.anonymous else session.get_credentials()
+        if credentials is None or isinstance(credentials, RefreshableCredentials):
             return None
-        return found.access_key, found.secret_key, found.token
+        return credentials.access_key, credentials.secret_key, credentials.token
 
     def renew(self) -> bool:
         """Read credentials anew; tell whether they are others than this thread was refused with.

@@ -199,7 +199,7 @@ class Translation:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         code = str(answer.get("Code", status))
         said = text_of(f"{code}: {answer['Message']}" if answer.get("Message") else code)
-        what = self.what(key)
+        subject = self.what(key)
         if code == "NoSuchBucket":
             return RemoteError(
                 f"there is no bucket {self.bucket!r} at {self.place()}", hint=HINT_BUCKET
@@ -207,25 +207,25 @@ class Translation:
         if code in _MISSING_CODES:
             return ObjectMissing(key, self.url)
         if code in _EXISTS_CODES:
-            return AlreadyThere(f"{what}: {said}")
+            return AlreadyThere(f"{subject}: {said}")
         if code in _UNSUPPORTED_CODES:
-            return Unsupported(f"{what}: {said}")
+            return Unsupported(f"{subject}: {said}")
         if code == "ConditionalRequestConflict":
-            return Conflict(f"{what}: {said}")
+            return Conflict(f"{subject}: {said}")
         if status == 416:
-            return RangeBeyondEnd(f"{what} ends before the range that was asked for ({said})")
+            return RangeBeyondEnd(f"{subject} ends before the range that was asked for ({said})")
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         if _is_busy(status, code, headers):
-            return RemoteBusy(f"{what}: {said}", retry_after_s=_retry_after_s(headers))
+            return RemoteBusy(f"{subject}: {said}", retry_after_s=_retry_after_s(headers))
         if code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS:
-            return RemoteTransient(f"{what}: {said}")
+            return RemoteTransient(f"{subject}: {said}")
         if code in _CREDENTIALS_CODES:
             return self._refused_credentials(said)
         if code in _REGION_CODES:
-            return RemoteError(f"{what}: {said}", hint=_region_hint(error))
+            return RemoteError(f"{subject}: {said}", hint=_region_hint(error))
         if code == "RequestTimeTooSkewed":
-            return RemoteForbidden(f"{what}: {said}", hint=_clock_hint(error))
-        return self._refusal(what, code, said, status)
+            return RemoteForbidden(f"{subject}: {said}", hint=_clock_hint(error))
+        return self._refusal(subject, code, said, status)
 
     def _refused_credentials(self, said: str) -> RemoteError:
         if self.renew():
@@ -237,18 +237,18 @@ class Translation:
             f"{self.place()} refuses the credentials ({said})", hint=HINT_CREDENTIALS
         )
 
-    def _refusal(self, what: str, code: str, said: str, status: int) -> RemoteError:
+    def _refusal(self, subject: str, code: str, said: str, status: int) -> RemoteError:
         if code in _ADDRESSING_CODES:
-            return RemoteError(f"{what}: {said}", hint=HINT_ADDRESSING)
+            return RemoteError(f"{subject}: {said}", hint=HINT_ADDRESSING)
         if code == "InvalidObjectState":
-            return RemoteError(f"{what}: {said}", hint="restore it from the archive tier first")
+            return RemoteError(f"{subject}: {said}", hint="restore it from the archive tier first")
         if status in (401, 403):
             plain = code in _DENIED_CODES and not _OTHER_PERMISSION.search(said)
             kind = Denied if plain else RemoteForbidden
-            return kind(f"{what}: access refused ({said})", hint=HINT_PERMISSIONS)
+            return kind(f"{subject}: access refused ({said})", hint=HINT_PERMISSIONS)
         if code == "400":
-            return Unexplained(f"{what}: {said}")
-        return RemoteError(f"{what}: {said}")
+            return Unexplained(f"{subject}: {said}")
+        return RemoteError(f"{subject}: {said}")
 
     def _from_network(self, error: Exception) -> RemoteError:
         """Return the error for a request that got no answer, or part of one."""
