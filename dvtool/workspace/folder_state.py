@@ -1,6 +1,6 @@
-"""One look at a folder: what lies in it, by names and stats, as one digest. Nothing is read.
+"""The state of a folder: the names and stats of what is in it, as one digest. Nothing is read.
 
-Two equal looks mean that every file of the folder still has the stat it had. Many folders are
+Two equal states mean that every file of the folder still has the stat it had. Many folders are
 looked at by two processes, since Python does so with one core only.
 """
 
@@ -31,8 +31,8 @@ _COLUMNS = (
 """What `Seen.matches` compares. A symlink's own stat stands for where it points: that is fixed."""
 
 
-def look_of(entries: Sequence[os.DirEntry[str]]) -> Digest:
-    """Return the digest of a folder's entries, in the order in which the system lists them.
+def state_of(entries: Sequence[os.DirEntry[str]]) -> Digest:
+    """Return the state of a folder with these entries, in the order in which the system lists them.
 
     Folders in it count by their names alone. OSError if a file cannot be looked at.
     """
@@ -49,8 +49,8 @@ def look_of(entries: Sequence[os.DirEntry[str]]) -> Digest:
     return whole.digest()
 
 
-def looks_at(root: str, folders: Sequence[str], sizes: Sequence[int]) -> list[Digest | None]:
-    """Look at folders (paths below `root`, best sorted); None for one that cannot be looked at.
+def states_of(root: str, folders: Sequence[str], sizes: Sequence[int]) -> list[Digest | None]:
+    """Return the states of folders (paths below `root`, best sorted), None for an unreadable one.
 
     `sizes` says about how many names each has. No link is followed on the way.
     """
@@ -72,11 +72,11 @@ def _each(root: str, folders: Sequence[str]) -> Iterator[Digest | None]:
             try:
                 with os.scandir(opener.folder(folder)) as found:
                     entries = list(found)
-                look = look_of(entries)
+                state = state_of(entries)
             except (OSError, OverflowError):
                 yield None
             else:
-                yield look
+                yield state
 
 
 def _half(sizes: Sequence[int]) -> int:
@@ -117,7 +117,7 @@ def _answer(root: str, folders: Sequence[str], write: int) -> NoReturn:
     """Do the other process's part, and end it: nothing else of this program may run there."""
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone decides
-        data = memoryview(b"".join([look or _NOTHING for look in _each(root, folders)]))
+        data = memoryview(b"".join([state or _NOTHING for state in _each(root, folders)]))
         while data:
             data = data[os.write(write, data) :]
     finally:

@@ -700,7 +700,7 @@ def _prune(project: Project, todo: Plan) -> None:
 def _remember_same(project: Project, todo: Plan) -> None:
     """Remember the folders in which all was as the manifest says, and still is."""
     scan = todo.scan
-    if todo.manifest is None or not scan.looks:
+    if todo.manifest is None or not scan.states:
         return
     empty = set(scan.empty_folders)
     doubtful = {*todo.write, *todo.chmod, *todo.remove}
