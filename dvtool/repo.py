@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dvtool.errors import (
-    DvError,
     ManifestError,
     MissingError,
     RemoteError,
@@ -31,8 +30,6 @@ from dvtool.format.manifest import (
     Entry,
     Manifest,
     ShardRef,
-    decode,
-    manifest_digest,
     update,
 )
 from dvtool.format.selection import Selection
@@ -49,12 +46,10 @@ from dvtool.workspace.statcache import StatCache
 if TYPE_CHECKING:
     from dvtool.hooks import events as automations
     from dvtool.hooks.events import Automation, Synced
+    from dvtool.project import history
     from dvtool.project import preserve as keeping
     from dvtool.project.preserve import Saved
-    from dvtool.remotes import known as knowledge
     from dvtool.remotes.estimate import Estimate
-    from dvtool.remotes.known import Known
-    from dvtool.remotes.remote import RemoteStore
     from dvtool.verbs import add as add_ops
     from dvtool.verbs import copy as copy_ops
     from dvtool.verbs import diff as diff_ops
@@ -64,22 +59,24 @@ if TYPE_CHECKING:
     from dvtool.verbs import status as status_ops
     from dvtool.verbs.checkout import plan as checkout_ops
     from dvtool.verbs.fetch import download as fetch_ops
-    from dvtool.verbs.fsck import meaning as checking
-    from dvtool.verbs.fsck import repair_store as repairing
+    from dvtool.verbs.fsck import check as fsck_check
+    from dvtool.verbs.fsck import repair as fsck_repair
     from dvtool.verbs.fsck.findings import Report, Sample
-    from dvtool.verbs.gc import collecting
-    from dvtool.verbs.gc import local as gc_ops
-    from dvtool.verbs.gc import remote as remotegc_ops
+    from dvtool.verbs.gc import bury
+    from dvtool.verbs.gc import local as store_gc
+    from dvtool.verbs.gc import remote as remote_gc
+    from dvtool.verbs.gc import roots as remote_roots
+    from dvtool.verbs.gc.bury import RemoteGcPlan
     from dvtool.verbs.push import commits as publishing
     from dvtool.verbs.resolve import Side
     from dvtool.workspace import gitignore as ignoring
 else:
     automations = later("dvtool.hooks.events")
-    checking = later("dvtool.verbs.fsck.meaning")
-    collecting = later("dvtool.verbs.gc.collecting")
+    fsck_check = later("dvtool.verbs.fsck.check")
+    fsck_repair = later("dvtool.verbs.fsck.repair")
+    history = later("dvtool.project.history")
     ignoring = later("dvtool.workspace.gitignore")
     publishing = later("dvtool.verbs.push.commits")
-    repairing = later("dvtool.verbs.fsck.repair_store")
     resolving = later("dvtool.verbs.resolving")
     keeping = later("dvtool.project.preserve")
     add_ops = later("dvtool.verbs.add")
@@ -89,9 +86,10 @@ else:
     drop_ops = later("dvtool.verbs.drop")
     edit_ops = later("dvtool.verbs.edit")
     fetch_ops = later("dvtool.verbs.fetch.download")
-    gc_ops = later("dvtool.verbs.gc.local")
-    remotegc_ops = later("dvtool.verbs.gc.remote")
-    knowledge = later("dvtool.remotes.known")
+    bury = later("dvtool.verbs.gc.bury")
+    store_gc = later("dvtool.verbs.gc.local")
+    remote_gc = later("dvtool.verbs.gc.remote")
+    remote_roots = later("dvtool.verbs.gc.roots")
 
 NO_WORKTREE = "no-worktree"
 
@@ -295,46 +293,13 @@ class Repo:
         self, paths: Sequence[str], *, remote: str | None = None, workspace: bool = True
     ) -> drop_ops.Dropped:
         """Free workspace and store, or the store alone, of what a remote provably holds."""
-        self.settings.require_init()
-        project = self.project
-        with project.lock():
-            selections = self.paths.selections(project.targets(), paths)
-            wanted = [drop_ops.Wanted(project.manifest(s.target), s) for s in selections]
-            plans = drop_ops.plan(project, wanted, workspace=workspace)
-            store = self.settings.open_remote(remote)
-            known = knowledge.Known(project.store.db, store.required_mark().id)
-            repo_id = project.config.text("core.repoid") or ""
-            drop_ops.prove(store, known, repo_id, wanted, plans)
-            needed = self._needed_besides(wanted, known)
-            chunks = drop_ops.droppable(project, store, known, plans, needed)
-            targets = tuple(drop_ops.clear(project, one) for one in plans)
-            return drop_ops.Dropped(store.url, targets, project.store.drop_chunks(chunks))
-
-    def _needed_besides(self, dropped: Sequence[drop_ops.Wanted], known: Known) -> set[bytes]:
-        """Return the contents that the rest of the worktree, or commits not pushed, name."""
-        git, project = self.project.git, self.project
-        selected = {one.selection.target: one.selection for one in dropped}
-        every = {target: project.manifest(target) for target in project.targets()}
-        done = {manifest_digest(manifest) for manifest in every.values()}
-        needed: set[bytes] = set()
-        for target, manifest in every.items():
-            selection = selected.get(target)
-            for path, entry in project.held_entries(manifest).items():
-                if entry.size > 0 and (selection is None or not selection.matches(path)):
-                    needed.add(entry.digest)
-        refs = git.all_refs()
-        head = git.head()
-        published = [commit for ref, commit in refs.items() if ref.startswith("refs/remotes/")]
-        tips = [*refs.values(), *([head] if head else [])]
-        history = git.manifest_blobs_in(tips, exclude=[*known.commits(), *published])
-        blobs = {(path, blob) for path, ids in history.items() for blob in ids}
-        for path, blob in blobs | set(git.manifests_in_index().items()):
-            with contextlib.suppress(ManifestError):
-                manifest = decode(git.read_blob(blob), path)
-                if manifest_digest(manifest) not in done:
-                    entries = project.held_entries(manifest).values()
-                    needed.update(entry.digest for entry in entries if entry.size > 0)
-        return needed
+        return drop_ops.drop(
+            self.project,
+            self.settings,
+            partial(self.paths.selections, paths=paths),
+            remote=remote,
+            workspace=workspace,
+        )
 
     # --- verbs on remotes -----------------------------------------------------------------
 
@@ -351,9 +316,9 @@ class Repo:
         Without `revs` that is HEAD; `every` takes all refs. What the commits behind them need is
         uploaded too, unless a push, from here or from another clone, proved that before.
         """
-        store, tips, taken = self._to_push(remote, revs, every=every, paths=paths)
+        request = self._push_request(remote, revs, every=every, paths=paths)
         with self._shards_from(None if self.project.config.default_remote() else remote):
-            return publishing.push(self.project, store, tips, taken)
+            return publishing.push(self.project, self.settings, request)
 
     def plan_push(
         self,
@@ -364,24 +329,17 @@ class Repo:
         paths: Sequence[str] = (),
     ) -> publishing.PushPlan:
         """Say what `push` would upload, and what that takes; the remote is only asked."""
-        store, _, taken = self._to_push(remote, revs, every=every, paths=paths)
+        request = self._push_request(remote, revs, every=every, paths=paths)
         with self._shards_from(None if self.project.config.default_remote() else remote):
-            return publishing.plan(self.project, store, taken)
+            return publishing.plan_push(self.project, self.settings, request)
 
-    def _to_push(
+    def _push_request(
         self, remote: str | None, revs: Sequence[str], *, every: bool, paths: Sequence[str]
-    ) -> tuple[RemoteStore, list[str], publishing.Taken]:
-        self.settings.require_init()
-        tips = publishing.tips_of(self.project, revs, every=every)
-        store = self.settings.open_remote(remote)
-
+    ) -> publishing.PushRequest:
         def select(targets: Sequence[str]) -> set[str]:
-            return {one.target for one in self.paths.selections(targets, paths)}
+            return {selection.target for selection in self.paths.selections(targets, paths)}
 
-        taken = publishing.take(
-            self.project, store, tips, every=every, select=select if paths else None
-        )
-        return store, tips, taken
+        return publishing.PushRequest(remote, revs, every, select if paths else None)
 
     def fetch(
         self,
@@ -418,7 +376,7 @@ class Repo:
     def _wanted(
         self, manifest: Manifest, selection: Selection, only: frozenset[bytes] | None = None
     ) -> fetch_ops.Wanted:
-        past = partial(publishing.versions_behind, self.project, selection.target)
+        past = partial(history.versions_behind, self.project, selection.target)
         return fetch_ops.Wanted(manifest, selection, only, past)
 
     def _manifests_of(self, revs: Sequence[str]) -> Iterator[dict[str, Manifest]]:
@@ -472,25 +430,13 @@ class Repo:
 
         Remotes are given by name, URL or path. Nothing of it comes into the local store.
         """
-        repo_id = None if every else publishing.repo_id_of(self.project)
-        return copy_ops.copy(
-            *self._places(source, destination),
-            repo_id=repo_id,
-            progress=self.project.progress,
-            folder=self.project.store.temp_folder(),
-        )
+        return copy_ops.copy_remote(self.project, self.settings, source, destination, every=every)
 
     def plan_copy(
         self, source: str, destination: str, *, every: bool = False
     ) -> tuple[copy_ops.Copied, Estimate]:
         """Say what `copy_remote` would copy, and what that takes; nothing is written."""
-        repo_id = None if every else publishing.repo_id_of(self.project)
-        places = self._places(source, destination)
-        return copy_ops.estimate(*places, repo_id=repo_id, progress=self.project.progress)
-
-    def _places(self, source: str, destination: str) -> tuple[RemoteStore, RemoteStore]:
-        self.settings.require_init()
-        return self.settings.open_place(source), self.settings.open_place(destination)
+        return copy_ops.plan_copy(self.project, self.settings, source, destination, every=every)
 
     def _restore(
         self,
@@ -588,14 +534,14 @@ class Repo:
         unpushed: bool = False,
         dry_run: bool = False,
         grace_s: float | None = None,
-    ) -> gc_ops.Collected:
+    ) -> store_gc.GcResult:
         """Free the local store of what nothing here needs and a remote holds.
 
         `unpushed` frees also what no remote holds, if nothing here needs it and it is older than
         `grace_s` seconds.
         """
-        request = collecting.LocalRequest(unpushed, dry_run, _grace_s(grace_s))
-        return collecting.collect_local(self.project, self.settings, request)
+        request = store_gc.GcRequest(unpushed, dry_run, _grace_s(grace_s))
+        return store_gc.gc_local(self.project, self.settings, request)
 
     def gc_remote(
         self,
@@ -604,26 +550,26 @@ class Repo:
         expire: bool = False,
         dry_run: bool = False,
         grace_s: float | None = None,
-    ) -> remotegc_ops.Collected:
+    ) -> remote_gc.RemoteGcResult:
         """Bury what no root on a remote names, and remove what was buried `grace_s` seconds ago.
 
         `expire` lets go, too, what earlier pushes of this repository needed and nobody can ask
         for any more.
         """
-        request = collecting.RemoteRequest(remote, expire, dry_run, _grace_s(grace_s))
-        return collecting.collect_remote(self.project, self.settings, request)
+        request = remote_gc.RemoteGcRequest(remote, expire, dry_run, _grace_s(grace_s))
+        return remote_gc.gc_remote(self.project, self.settings, request)
 
     def gc_undo(self, remote: str | None = None) -> int:
         """Take back what gc buried on a remote; return how many tombstones that were."""
-        return remotegc_ops.undo(self.settings.open_remote(remote))
+        return remote_gc.undo_gc(self.settings.open_remote(remote))
 
-    def roots(self, remote: str | None = None) -> list[remotegc_ops.RepoThere]:
+    def roots(self, remote: str | None = None) -> list[remote_roots.RepoThere]:
         """Return the repositories that keep data on a remote."""
-        return remotegc_ops.repositories(self.settings.open_remote(remote))
+        return remote_roots.repositories(self.settings.open_remote(remote))
 
-    def retire(self, repo_id: str, remote: str | None = None) -> remotegc_ops.Plan:
+    def retire(self, repo_id: str, remote: str | None = None) -> RemoteGcPlan:
         """Bury, on a remote, all that a repository which is gone for good has there."""
-        return remotegc_ops.retire(self.settings.open_remote(remote), repo_id)
+        return remote_roots.retire(self.settings.open_remote(remote), repo_id)
 
     # --- following git --------------------------------------------------------------------
 
@@ -639,13 +585,8 @@ class Repo:
 
         `old` are those that they replace there. What is no commit, or not here, needs nothing.
         """
-        git = self.project.git
-        tips, before = git.commits_among(new), git.commits_among(old)
-        if not any(git.manifests_at(tip) for tip in tips) and not git.manifest_blobs_in(
-            tips, exclude=before
-        ):
-            return None
-        return self.push(revs=tips)
+        tips = publishing.commits_with_data(self.project, new, old)
+        return self.push(revs=tips) if tips else None
 
     # --- trust ----------------------------------------------------------------------------
 
@@ -663,28 +604,15 @@ class Repo:
         `remote` is a name, or "" for the default one; `deep` reads its packs, all or a sample.
         `repair` mends what can be, `rebuild` makes the index of the local store again first.
         """
-        asked = checking.asked(workspace, remote, deep)
-        if not (repair or rebuild):
-            return checking.check(self.project, self.settings, asked)
-        with collecting.all_worktrees_locked(self.project.git):
-            report = repairing.fsck(
-                self.project, self.settings, asked, repair=repair, rebuild=rebuild
-            )
-            if repair:
-                self._restore_rotten(report)
-            return report
+        request = fsck_check.fsck_request(
+            workspace=workspace, remote=remote, deep=deep, repair=repair, rebuild=rebuild
+        )
+        return fsck_repair.fsck(self.project, self.settings, request, self._restore_file)
 
-    def _restore_rotten(self, report: Report) -> None:
-        """Write files that rotted anew; what is in their place is saved first."""
-        for one in repairing.restorable(self.project, report):
-            try:
-                path = os.path.join(self.project.root, one.name)
-                done = self._restore(None, [path], force=True, remote=None, fetch=True)
-            except DvError as error:
-                one.failed = str(error)
-            else:
-                was = "".join(f"; what was there is saved: {s.blake3}" for s in done.saved)
-                one.repaired = f"it was written anew{was}"
+    def _restore_file(self, path: str) -> Sequence[Saved]:
+        """Write a file (by its path from the top) as its manifest says; return what was saved."""
+        place = os.path.join(self.project.root, path)
+        return self._restore(None, [place], force=True, remote=None, fetch=True).saved
 
     # --- verbs that only look -------------------------------------------------------------
 
@@ -766,7 +694,7 @@ class Repo:
 
 
 def _grace_s(given: float | None) -> float:
-    return remotegc_ops.GRACE_S if given is None else given
+    return bury.GRACE_S if given is None else given
 
 
 def clone(url: str, directory: str | None = None, *, cwd: str = ".", rev: str | None = None) -> str:

@@ -19,7 +19,7 @@ from dvtool.project.config import REMOTE_OPTIONS, endpoint_is_exposed
 if TYPE_CHECKING:
     from dvtool.project.config import RemoteConfig
     from dvtool.repo import Repo
-    from dvtool.verbs.gc.remote import RepoThere
+    from dvtool.verbs.gc.roots import RepoThere
 
 
 TARGETS_SHOWN_MAX = 20

@@ -81,12 +81,18 @@ class Git:
     repository cannot be used so), `DvError` with git's own words for all that git refuses.
     """
 
-    def __init__(self, *, worktree: str | None, git_dir: str, common_dir: str) -> None:
-        """Open a repository whose folders are known (all absolute); see `discover`."""
+    def __init__(
+        self, *, worktree: str | None, git_dir: str, common_dir: str, as_stored: bool = False
+    ) -> None:
+        """Open a repository whose folders are known (all absolute); see `discover`.
+
+        With `as_stored` objects are read as they are, whatever refs/replace/ has in their place.
+        """
         self._worktree = worktree
         self._git_dir = git_dir
         self._common_dir = common_dir
         env = {"GIT_DIR": git_dir} | ({"GIT_WORK_TREE": worktree} if worktree else {})
+        env |= {"GIT_NO_REPLACE_OBJECTS": "1"} if as_stored else {}
         self._runner = Runner(worktree or git_dir, env)
         self._run = self._runner.run
         self._run_long = self._runner.run_long
@@ -374,13 +380,15 @@ class Git:
         lines = self._range_lines(revs, exclude)
         return {} if lines is None else self._history_manifests("--stdin", stdin=lines)
 
-    def manifest_blobs_everywhere(self) -> dict[str, set[str]]:
+    def manifest_blobs_everywhere(self, *, exclude: Sequence[str] = ()) -> dict[str, set[str]]:
         """Return path and blob ids of every manifest that git can still bring back.
 
         That is the history of all refs, of HEAD in every worktree and of all reflogs (stashes and
-        commits that were amended or reset away included). Staged manifests are not in it.
+        commits that were amended or reset away included). Staged manifests are not in it. History
+        that `exclude` reaches is left out; a commit there that is not here is passed over.
         """
-        return self._history_manifests("--all", "--reflog")
+        known = "".join(f"^{commit}\n" for commit in self.commits_among(exclude))
+        return self._history_manifests("--all", "--reflog", "--stdin", stdin=known.encode("ascii"))
 
     def commits_with(
         self, blobs: Mapping[str, Collection[str]]
