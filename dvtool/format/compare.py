@@ -36,7 +36,7 @@ def differing(
 
 
 def unshared_shards(old: Manifest | None, new: Manifest | None) -> list[ShardRef]:
-    """Return the shards that only one of the two has: those which a comparison loads."""
+    """Return the shards that only one of the two has, which a comparison loads."""
     shared = shard_hashes(old) & shard_hashes(new)
     refs = [*(old.shards if old else ()), *(new.shards if new else ())]
     return [ref for ref in refs if ref.blake3 not in shared]

@@ -1,7 +1,7 @@
 """Manifests: the JSON beside a target, committed to git; and shards, their runs of entries.
 
-A manifest lists what a target holds. Up to `INLINE_ENTRIES_MAX` entries stand in it; above that,
-references to shards stand in their place. Bytes in, values out: nothing here touches a disk.
+A manifest names all that a target holds. Up to `INLINE_ENTRIES_MAX` entries are written in the
+manifest itself; a larger one refers to shards. Bytes in, values out: nothing here touches a disk.
 
 The canonical form of entries is one JSON object, one entry a line, sorted by the UTF-8 bytes of
 the path. A shard's hash is the BLAKE3 of that text; the manifest's is a root over its shards'.
@@ -29,7 +29,7 @@ INLINE_ENTRIES_MAX = 1_000
 SHARD_ENTRIES_AVERAGE = 4_096
 SHARD_ENTRIES_MAX = 16_384
 SHARD_CHUNKS_MAX = 1 << 18
-"""Where a shard's files lie is listed chunk by chunk: large files fill a shard sooner."""
+"""A shard object has a location for each chunk, so large files fill a shard sooner."""
 MANIFEST_SIZE_MAX_BYTES = 64 << 20
 SIZE_MAX_BYTES = (1 << 63) - 1
 """The largest size that a file, or a shard's files together, can have on any system."""
@@ -43,7 +43,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     """One path of a manifest: a file, a symlink or an empty folder.
 
     A file has `blake3` (64 hex characters), `size` in bytes and, if set, the executable bit; a
-    symlink only `symlink`, its target as it stands on the disk; an empty folder only `dir`.
+    symlink only `symlink`, its target as it is on the disk; an empty folder only `dir`.
     """
 
     blake3: str = ""
@@ -95,7 +95,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def files(self) -> int:
-        """How many entries there are."""
+        """The number of entries."""
         if self.entries is not None:
             return len(self.entries)
         return sum(shard.files for shard in self.shards)
@@ -202,14 +202,14 @@ def cut_shards(entries: Iterable[tuple[str, Entry]]) -> Iterator[ShardText]:
 
 
 def manifest_shards(manifest: Manifest) -> list[ShardRef]:
-    """Return the shards of a manifest, be they written in it or cut from its entries."""
+    """Return the shards of a manifest: those that it names, or those cut from its entries."""
     if manifest.entries is None:
         return list(manifest.shards)
     return [text.ref for text in shard_refs(manifest.entries)]
 
 
 def starts_shard(path: str) -> bool:
-    """Whether a shard begins at this path whatever stands before it."""
+    """Whether a shard begins at this path, whatever path comes before."""
     return xxhash.xxh3_64_intdigest(path.encode()) % SHARD_ENTRIES_AVERAGE == 0
 
 
@@ -352,9 +352,9 @@ _document_decoder = msgspec.json.Decoder(_Document)
 
 
 def decode(text: bytes, name: str) -> Manifest:
-    """Return the manifest that `text` is; `name` (its path) is for the message if it is none.
+    """Return the manifest in `text`; messages about it use `name`, its path.
 
-    Foreign input: anything but format 1 in full is a ManifestError that says what to do.
+    Foreign input: all but format 1 in full is a ManifestError that says what to do.
     """
     name = printable(name)
     if len(text) > MANIFEST_SIZE_MAX_BYTES:
@@ -416,9 +416,9 @@ def _check_shards(manifest: Manifest, name: str) -> None:
 def _refuse_loose(text: bytes, name: str) -> None:
     """Refuse what the decoder would let pass in a text that is not canonical.
 
-    Order, spacing and escapes are free, since git merges manifests as text. What is said is not:
-    a path named twice, a value that only repeats a default (``"exec": false``) or says nothing
-    (``null``), and a number of another form are in no text that dvtool wrote or git merged.
+    Order, spacing and escapes are free, since git merges manifests as text. A path named twice, a
+    value that only repeats a default (``"exec": false``) or says nothing (``null``), and a number
+    of another form are refused: no text that dvtool wrote or git merged has them.
     """
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -453,7 +453,7 @@ _FORMS: tuple[set[str], ...] = (
 def manifest_digest(manifest: Manifest) -> Digest:
     """Return the manifest hash: a BLAKE3 root over kind and shard hashes.
 
-    It is the same whether the entries stand in the manifest or in shards.
+    It is the same whether the entries are in the manifest or in shards.
     """
     root = hasher(f"dv manifest {VERSION} {manifest.kind}\n".encode())
     if manifest.entries is None:

@@ -23,7 +23,7 @@ Pair: TypeAlias = tuple[Entries, Entries]
 
 
 class Conflict(msgspec.Struct, frozen=True):
-    """One entry that both sides changed, to different things (None: removed it)."""
+    """One entry that both sides changed differently (None: the side removed it)."""
 
     path: str
     base: Entry | None
@@ -32,7 +32,7 @@ class Conflict(msgspec.Struct, frozen=True):
 
 
 class Merged(msgspec.Struct):
-    """What a merge comes to: changes to our manifest, and what it could not decide."""
+    """The result of a merge: changes to our manifest, and the conflicts."""
 
     changes: Changes = msgspec.field(default_factory=dict)
     conflicts: list[Conflict] = msgspec.field(default_factory=list)
@@ -57,8 +57,8 @@ def merge(
         return loaded[ref.blake3]
 
     in_base, in_ours, in_theirs = (shard_hashes(manifest) for manifest in (base, ours, theirs))
-    # What both sides have is the same change; entries of the base that it replaced count as
-    # removed by both, which is no change to ours either.
+    # A shard that both sides have is the same change on both. Entries of the base that the shard
+    # replaced count as removed by both, which changes nothing in ours either.
     our_pair = (entries_but(base, in_ours, load), entries_but(ours, in_base | in_theirs, load))
     their_pair = (entries_but(base, in_theirs, load), entries_but(theirs, in_base | in_ours, load))
     merged = merge_changes(our_pair, their_pair)
@@ -66,7 +66,7 @@ def merge(
 
 
 def shards_needed(base: Manifest | None, ours: Manifest, theirs: Manifest) -> list[ShardRef]:
-    """Return the shards that a merge will load, but for the odd neighbour: to fetch at once."""
+    """Return the shards that a merge will load, to be fetched at once; a few more may follow."""
     in_ours, in_theirs = shard_hashes(ours), shard_hashes(theirs)
     refs = [
         *(ref for ref in (base.shards if base else ()) if ref.blake3 not in in_ours & in_theirs),
@@ -142,9 +142,9 @@ def _combined(base: Entry | None, ours: Entry | None, theirs: Entry | None) -> E
 
 
 class _Nesting:
-    """Where one side has a file and the other something below that name: that is a conflict.
+    """Finds conflicts in which one side has a file and the other side entries below that name.
 
-    An empty folder on one side simply is no longer empty.
+    An empty folder on one side, with entries below it on the other, is no conflict: it goes.
     """
 
     def __init__(
@@ -165,8 +165,8 @@ class _Nesting:
         self._present = {path: entry for path, entry in present.items() if entry is not None}
 
     def settle(self) -> None:
-        """Go through what is there until nothing lies below a file."""
-        # Each round but the last gives up changes of theirs, so this ends.
+        """Go through all entries until none is below a file."""
+        # Each round but the last gives up some of their changes, so the loop ends.
         again = True
         while again:
             again = False

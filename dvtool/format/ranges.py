@@ -12,11 +12,11 @@ from dvtool.format.pack import Placement, chunk_in, unpack_frame
 
 @dataclass(frozen=True, slots=True)
 class RangeLimits:
-    """Up to where frames are read as one range.
+    """How far frames are joined into one range.
 
     `gap_bytes`: frames this close are joined, as the gap costs less than another request.
-    `size_bytes`: no range of several frames is longer. `raw_bytes`, if given, is what the chunks
-    of a range may amount to: zeros of a megabyte lie in a frame of a few bytes.
+    `size_bytes`: no range of several frames is longer. `raw_bytes`, if given, bounds the size of
+    all chunks of a range: a frame of a few bytes may unpack to a megabyte of zeros.
     """
 
     gap_bytes: int = 128 << 10
@@ -35,7 +35,7 @@ class PackRange:
 
     @property
     def memory_bytes(self) -> int:
-        """What reading the range takes: its bytes and its chunks; one frame comes on top."""
+        """Memory for reading the range: its bytes and its chunks; add one unpacked frame."""
         return self.size + sum(placement.size for placement in self.places)
 
 
