@@ -85,7 +85,8 @@ BREAKS = (
         1,
         "dvtool/store/local.py",
         "        all_packs = list(packs)\n        with _removing_on_error() as made:\n",
-        "        all_packs = list(packs)\n        self.db.add_packs([info for _, info in all_packs])\n"
+        "        all_packs = list(packs)\n"
+        "        self.db.add_packs([info for _, info in all_packs])\n"
         "        with _removing_on_error() as made:\n",
         ("tests/unit/store/test_local.py",),
     ),

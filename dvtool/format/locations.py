@@ -203,7 +203,7 @@ def _check_text(parts: _Parts, digest: Digest, name: str) -> None:
     except zstandard.ZstdError as error:
         raise CorruptError(f"{name}: cannot be unpacked ({error})") from error
     if whole.digest() != digest:
-        raise CorruptError(f"{name}: its text does not have the hash in its name")
+        raise CorruptError(f"{name}: its text is not what its name says")
 
 
 def _locations_size_max(entries: Entries) -> int:

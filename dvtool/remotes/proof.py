@@ -18,7 +18,7 @@ from dvtool.system.parallel import run_bounded
 
 SHARDS_AT_ONCE = 64
 LEARNED_AT_ONCE = 32
-"""Shards of 4,096 files take 3 MB each with their locations, as long as they are looked at."""
+"""So many shards are held at a time: one of 4,096 files takes 3 MB with its locations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """What a remote was seen to hold: whole shards, sound roots by key, and all else it said."""
+    """Objects that a remote was seen to hold: whole shards, sound roots by key, all it listed."""
 
     shards: frozenset[Digest] = frozenset()
     roots: frozenset[str] = frozenset()
@@ -43,7 +43,7 @@ def confirm(
 ) -> set[str]:
     """Return the keys whose objects are whole by the remote's own word, `seen`.
 
-    What it says otherwise than it is remembered here is forgotten, or remembered anew.
+    Where the remote contradicts what is remembered here, its word replaces that.
     """
     expected = {info.key: info for info in known.objects(keys)}
     sound = remote.confirmed(expected.values(), seen)
@@ -67,9 +67,9 @@ def believable_packs(
     packs: Iterable[RemotePack],
     seen: Mapping[str, ObjectInfo],
 ) -> set[RemotePack]:
-    """Return the packs that others say are there, as far as nothing is known against it.
+    """Return the packs, named by others, that the remote holds and nothing is known against.
 
-    The remote must say the size that they say; and the MD5, where we know it.
+    The remote must state the size that the others state; and the MD5, where it is known here.
     """
     by_key = {pack_key(pack.digest): pack for pack in packs}
     expected = {key: ObjectInfo(key, pack.size) for key, pack in by_key.items()}
@@ -90,8 +90,8 @@ def prove_shards(
     """Ask the remote for shards, for the packs that they point into, and for roots by their keys.
 
     A shard is whole if the remote has it with every pack that it points into, each with its right
-    size (and MD5). What is known of it is believed only as far as the remote says the same now.
-    The objects `also` are noted if they come by.
+    size (and MD5). Hints about it are believed only as far as the remote says the same now.
+    The objects `also` are noted if a listing shows them.
     """
     believed = known.shards(shards)
     packs = {pack for pointed in believed.values() for pack in pointed}
@@ -112,9 +112,9 @@ def prove_shards(
 
 
 def learn_shards(remote: RemoteStore, known: Known, refs: Iterable[ShardRef]) -> set[Digest]:
-    """Read what shards on the remote say; return those whose packs are all there.
+    """Read shards on the remote; return those whose packs are all there.
 
-    Where their content lies is remembered, as far as the packs are there.
+    Their locations are remembered, as far as the packs are there.
     """
     whole: set[Digest] = set()
     asked: set[RemotePack] = set()
@@ -141,7 +141,7 @@ def learn_shards(remote: RemoteStore, known: Known, refs: Iterable[ShardRef]) ->
 
 
 def _get_or_none(remote: RemoteStore, ref: ShardRef) -> FetchedShard | None:
-    """Return a shard object as it is there; a damaged one is as good as none."""
+    """Return a shard object from the remote, None if it is absent or damaged."""
     try:
         return remote.get_shard(ref)
     except (CorruptError, MissingError):
@@ -151,7 +151,7 @@ def _get_or_none(remote: RemoteStore, ref: ShardRef) -> FetchedShard | None:
 def located_now(
     remote: RemoteStore, known: Known, chunks: Iterable[Digest]
 ) -> dict[Digest, Located]:
-    """Return where the remote has chunks, in packs that it said just now that it has."""
+    """Return the locations of chunks in packs that the remote confirmed just now."""
     wanted = list(chunks)
     proven: dict[Digest, Located] = {}
     while wanted:
@@ -189,7 +189,7 @@ def prove_roots(
     try:
         names = {n for n in remote.root_names(repo_id) if root_key(repo_id, n) not in doomed}
     except RemoteForbidden:
-        return rooted  # what others pushed cannot be known; to push it again does no harm
+        return rooted  # roots of others cannot be known; to push their content again does no harm
     for name, answer in run_bounded(
         lambda name: _root_or_none(remote, repo_id, name), sorted(names - known.root_names())
     ):
@@ -201,7 +201,7 @@ def prove_roots(
 
 
 def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> tuple[Root, ObjectInfo] | None:
-    """Return a root; one that is damaged or gone by now proves nothing."""
+    """Return a root, None if it is damaged or gone by now, which proves nothing."""
     try:
         return remote.get_root(repo_id, name)
     except (CorruptError, MissingError):
@@ -211,9 +211,9 @@ def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> tuple[Root, O
 def kept_chunks(
     remote: RemoteStore, known: Known, repo_id: str, chunks: Collection[Digest]
 ) -> tuple[set[Digest], Kept]:
-    """Return those of the chunks that a remote holds and will keep, and what it keeps besides.
+    """Return the chunks that a remote holds and will keep, and the manifests that it keeps.
 
-    That is what the shards say that roots of this repository name, in packs that are there now.
+    Shards that roots of this repository name locate them, in packs that are there now.
     """
     tombstones = Tombstones(remote)
     doomed = tombstones.doomed_roots(tombstones.look())

@@ -38,14 +38,14 @@ from dvtool.system.parallel import check_stopped, run_bounded
 FORMAT = 1
 MARK = "dv.json"
 PROBES = "probe/"
-"""Below this lies what an examination of the place wrote; removed again, unless it was cut off."""
+"""The prefix of objects that an examination writes, and removes unless it is cut off."""
 MARK_SIZE_MAX_BYTES = 1 << 20
 ROOT_SIZE_MAX_BYTES = 256 << 20
 HEADS_MAX = 2
 """Up to this many keys are asked for by HEAD; a listing of up to 1,000 is one request as well."""
 LISTED_MAX = 20_000
 READS_MAX = 3
-"""So often in all is an object read that arrives damaged: mostly the way is to blame."""
+"""How often an object that arrives damaged is read: mostly the transfer is to blame."""
 _ROOT_KEY = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ class RootManifest(msgspec.Struct, frozen=True):
 
 
 class Root(msgspec.Struct, frozen=True):
-    """What one push needs to be kept. Its id is the BLAKE3 of its bytes.
+    """The manifests that one push needs to be kept. Its id is the BLAKE3 of its bytes.
 
     `nonce` is random: a root that gc takes away never comes back under the same key.
     """
@@ -104,9 +104,9 @@ def _fresh_mark() -> bytes:
 
 
 def read_checked(read: Callable[[], T], damage: type[DvError] = CorruptError) -> T:
-    """Return what `read` gets from a remote and checks, tried again if it raises `damage`.
+    """Return the result of `read`, which is tried again if it raises `damage`.
 
-    Damage on the way passes all checks of the transfer where only a hash can tell.
+    Damage in transfer may pass all checks but that of a hash.
     """
     for _ in range(READS_MAX - 1):
         with contextlib.suppress(damage):
@@ -219,7 +219,7 @@ class RemoteStore:
         return mark
 
     def _first(self) -> ObjectInfo | None:
-        """Return the first object of the place; None where there is none or none may be seen."""
+        """Return the first object of the place; None if there is none or listing is refused."""
         try:
             objects = self.backend.list("")
             return next((info for info in objects if not info.key.startswith(PROBES)), None)
@@ -228,9 +228,9 @@ class RemoteStore:
             return None
 
     def initialise(self) -> Mark:
-        """Make a place that has no dv.json a remote; return the dv.json that stands there then.
+        """Make a place that has no dv.json a remote; return the dv.json that is there then.
 
-        A place that holds something else is refused: mixing two tools' objects helps neither.
+        A place that holds other objects is refused: two tools must not mix their objects.
         """
         other = self._first()
         if other is not None and other.key != MARK:
@@ -239,7 +239,7 @@ class RemoteStore:
                 hint="choose an empty bucket, prefix or folder",
             )
         self.backend.put_if_absent(MARK, _fresh_mark())
-        # Two first pushes at once: whichever dv.json stands now is the remote's.
+        # If two first pushes met, the dv.json that is there now counts for both.
         return self.required_mark()
 
     def renew_mark(self) -> Mark:
@@ -281,7 +281,7 @@ class RemoteStore:
         return FetchedShard(entries, shard.text, shard.locations, len(data))
 
     def read_shard(self, digest: Digest) -> FetchedShard:
-        """Return a shard that only its hash is known of, checked as `get_shard` does."""
+        """Return a shard of which only the hash is known, checked as `get_shard` does."""
         return self.read_shard_object(digest)[0]
 
     def read_shard_object(self, digest: Digest) -> tuple[FetchedShard, bytes]:
@@ -332,11 +332,11 @@ class RemoteStore:
     # --- the remote's own word ------------------------------------------------------------
 
     def look(self, keys: Collection[str], *, also: Collection[str] = ()) -> dict[str, ObjectInfo]:
-        """Return key -> what the remote says now of those of `keys` that it has.
+        """Return key -> the remote's word, at this moment, on those of `keys` that it has.
 
-        Few keys are asked for one by one, many are looked up in listings, and so are all where
-        listing is not permitted. The keys `also` cost no request of their own: they are answered
-        for as far as a listing comes by them.
+        Few keys are asked for one by one, as are all where listing is not permitted; many are
+        looked up in listings. The keys `also` cost no request of their own: they are in the result
+        if a listing shows them.
         """
         if len(keys) <= HEADS_MAX or not self._may_list:
             return self._heads(keys)
@@ -352,7 +352,7 @@ class RemoteStore:
                 if not missing:
                     break
                 if count >= LISTED_MAX:
-                    # So large a remote that asking for each of ours costs less than reading on.
+                    # The remote is so large that asking for each key costs less than listing on.
                     return seen | self._heads({key for key in wanted if key > info.key})
         except RemoteForbidden:
             self._may_list = False

@@ -1,4 +1,4 @@
-"""Moving content between packs of a remote: what is live goes into new packs, shards follow.
+"""Moving content between packs of a remote: live content goes into new packs, shards follow.
 
 Content is downloaded in ranges, checked by its hash, packed, uploaded and proven before a shard
 object points to it. The old packs are left alone: a gc buries them later.
@@ -25,7 +25,7 @@ from dvtool.system.parallel import run_bounded
 from dvtool.system.progress import SILENT, Progress
 
 CHUNKS_AT_ONCE = 200_000
-"""Of so many chunks the old and the new places are held at a time, some 700 bytes each."""
+"""The old and new places of so many chunks are held at a time, some 700 bytes each."""
 SHARDS_AT_ONCE = 32
 LIMITS = RangeLimits()
 
@@ -34,7 +34,7 @@ Shards = dict[Digest, FetchedShard]
 
 @dataclass(slots=True)
 class Moved:
-    """What was written anew: `packs` of `bytes`, and `shards` that point there now."""
+    """The objects written anew: `packs` of `bytes`, and `shards` that point there now."""
 
     packs: int = 0
     bytes: int = 0
@@ -43,7 +43,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class GcSide:
-    """The local side of a gc: fresh paths for files in the making, and who is told of it."""
+    """The local side of a gc: fresh paths for files in the making, and its progress."""
 
     temp_path: Callable[[], str]
     progress: Progress = SILENT
@@ -59,14 +59,14 @@ class MovingContent:
 
     @classmethod
     def of(cls, shards: Iterable[FetchedShard], packs: Collection[Digest]) -> Self:
-        """Return what some shards have in the packs; of a chunk that is in several, one place."""
+        """Return the content of shards in the packs; a chunk in several packs counts once."""
         content = cls()
         for shard in shards:
             content.take(shard, packs)
         return content
 
     def take(self, shard: FetchedShard, packs: Collection[Digest]) -> None:
-        """Add what a shard has in the packs."""
+        """Add the content of a shard that is in the packs."""
         sizes: dict[Digest, int] | None = None
         for file, chunks in shard.locations.items():
             inside = [chunk for chunk in chunks if chunk.pack.digest in packs]
@@ -88,9 +88,9 @@ def move_out(
     packs: Collection[Digest],
     side: GcSide,
 ) -> Moved:
-    """Write what shards in use have in these packs into new ones; the survey learns of it.
+    """Move the content of shards in use out of these packs into new ones; update the survey.
 
-    So many packs at a time that what their shards say of them fits into the memory.
+    Packs are taken in groups whose chunks fit into the memory.
     """
     result = Moved()
     for group in _groups(survey, packs):
@@ -102,7 +102,7 @@ def move_out(
 
 
 def _groups(survey: Survey, packs: Collection[Digest]) -> Iterator[set[Digest]]:
-    """Yield the packs, so many at a time that they have a bounded number of chunks in use."""
+    """Yield the packs in groups with a bounded number of chunks in use."""
     group: set[Digest] = set()
     total = 0
     for pack, count in _chunks_at_most(survey, packs).items():
@@ -118,9 +118,9 @@ def _groups(survey: Survey, packs: Collection[Digest]) -> Iterator[set[Digest]]:
 def _chunks_at_most(survey: Survey, packs: Collection[Digest]) -> dict[Digest, int]:
     """Return, for each pack, how many chunks of it are in use at most.
 
-    One bound is what all shards have in it, added up. Those of a hundred versions name the same
-    chunk a hundred times, and by that alone no small pack would be moved together with another; so
-    the other bound is what can be in the pack's index, where each chunk's hash takes its bytes.
+    One bound is the sum over all shards. The shards of a hundred versions name the same chunk a
+    hundred times, and by this bound alone no small pack would be moved together with another. So
+    the other bound is what the pack's index can hold, where each chunk's hash takes its bytes.
     """
     named = dict.fromkeys(sorted(packs), 0)
     sizes: dict[Digest, int] = {}
@@ -165,7 +165,7 @@ def _move_group(
         moved.close(content.recipes.values())
     side.progress.finish()
     for at in range(0, len(concerned), SHARDS_AT_ONCE):
-        # Read again: somebody may have written one of them while the content was on its way.
+        # Shards are read again: another client may have written one meanwhile.
         now = dict(run_bounded(remote.read_shard, concerned[at : at + SHARDS_AT_ONCE]))
         pointed = {
             digest: repointed(shard, packs, moved.locations) for digest, shard in now.items()
@@ -179,7 +179,7 @@ def _move_group(
 def repointed(
     shard: FetchedShard, packs: Collection[Digest], moved: Mapping[Digest, Located]
 ) -> FetchedShard:
-    """Return a shard whose chunks in `packs` are read from where they were moved to."""
+    """Return a shard whose locations in `packs` are replaced by the new ones."""
     locations = {
         file: [
             moved.get(chunk.placement.digest, chunk) if chunk.pack.digest in packs else chunk
@@ -191,7 +191,7 @@ def repointed(
 
 
 def put_shards(remote: RemoteStore, tombstones: Tombstones, shards: Shards) -> None:
-    """Write shard objects, having claimed and seen all that they point to."""
+    """Write shard objects, once all that they point to is claimed and seen."""
     packs = {pack for shard in shards.values() for pack in shard.packs()}
     expected: dict[str, int | None] = {pack_key(pack.digest): pack.size for pack in packs}
     with tombstones.claimed(shards=shards.keys(), packs={pack.digest for pack in packs}):
@@ -205,7 +205,7 @@ def put_shards(remote: RemoteStore, tombstones: Tombstones, shards: Shards) -> N
 def require(remote: RemoteStore, expected: Mapping[str, int | None]) -> None:
     """Raise a RemoteError unless the remote says that it has these keys with these sizes.
 
-    None stands for any size.
+    A size of None matches any.
     """
     seen = remote.look(expected)
     lost = [
@@ -221,7 +221,7 @@ def require(remote: RemoteStore, expected: Mapping[str, int | None]) -> None:
 
 
 def ranges_of(moving: Mapping[RemotePack, Mapping[Digest, Placement]]) -> list[PackRange]:
-    """Return what to read of packs to get all these chunks of theirs."""
+    """Return the ranges of packs to read for all these chunks."""
     return [
         span
         for pack, places in sorted(moving.items(), key=lambda item: item[0].digest)
@@ -244,7 +244,7 @@ class _MovedPacks:
         self._upload(self._packs.fill(chunks))
 
     def close(self, recipes: Iterable[Recipe]) -> None:
-        """Put the recipes into the last packs, and upload what is left."""
+        """Put the recipes into the last packs, and upload these."""
         self._upload(self._packs.fill((), recipes))
         self._upload(self._packs.finish())
 

@@ -69,7 +69,7 @@ class LocalStore:
             for name in (PACKS, SHARDS, TEMP):
                 make_folders(os.path.join(self.path, name))
             if fresh:
-                sync_folder(os.path.dirname(self.path))  # a lock may have made ours before
+                sync_folder(os.path.dirname(self.path))  # a lock may have made the folder before
             self._database = databases.Database(self.database_path)
             if not self._database.complete:
                 self.reindex()
@@ -77,10 +77,10 @@ class LocalStore:
         return self._database
 
     def _forget_lost_packs(self, database: Database) -> None:
-        """Forget packs that are gone or cut short: what only they had must count as missing.
+        """Forget packs that are gone or cut short: chunks that only they had must count as missing.
 
-        Otherwise an add would rely on them, and a fetch would not bring their content back. What
-        another pack has as well is found again by looking into every pack that is left.
+        Otherwise an add would rely on them, and a fetch would not get their content again. Chunks
+        that another pack has too are found again by indexing every pack that is left.
         """
         lost = [
             pack.digest
@@ -96,7 +96,7 @@ class LocalStore:
                 self.reindex()
 
     def note_lost(self, pack: Digest, chunks: Collection[Digest]) -> None:
-        """Remember chunks that were lost with a pack, so that later checks still tell of them."""
+        """Remember chunks that were lost with a pack, so that later checks still report them."""
         if chunks:
             folder = os.path.join(self.path, ASIDE)
             make_folders(folder)
@@ -115,7 +115,7 @@ class LocalStore:
         return os.path.join(self.path, PACKS, name[:2], name)
 
     def doomed_path(self, digest: Digest) -> str:
-        """Return where a marker says that this pack goes: see `dvtool.store.freeing`."""
+        """Return the path of the marker that this pack is to go: see `dvtool.store.freeing`."""
         return os.path.join(self.path, DOOMED, digest.hex())
 
     def temp_path(self) -> str:
@@ -131,7 +131,7 @@ class LocalStore:
     def adopt(self, packs: Iterable[FinishedPack]) -> None:
         """Take finished packs, flushed to the disk under temporary paths, into the store.
 
-        On an error those that are not in place are removed.
+        On an error the packs that are not in place are removed.
         """
         infos = []
         folders = set()
@@ -152,7 +152,7 @@ class LocalStore:
         self.db.add_packs(infos)
 
     def reindex(self) -> int:
-        """Index every pack that lies in the store; return how many there are.
+        """Index every pack in the store; return how many there are.
 
         CorruptError, once all others are indexed, if a pack is damaged.
         A pack may have come from elsewhere: its recipes are believed only once they were tried.
@@ -179,7 +179,7 @@ class LocalStore:
         return count
 
     def make_index(self, path: str) -> None:
-        """Make an index at `path` of the packs that can be read; ours stays closed."""
+        """Make an index at `path` of the packs that can be read; store.db stays closed."""
         self.close()
         self._database = databases.Database(path)
         try:
@@ -189,7 +189,7 @@ class LocalStore:
             self.close()
 
     def packs_besides(self, known: Collection[Digest]) -> Iterator[PackInfo]:
-        """Yield the packs that lie here, can be read and are not known, without their recipes."""
+        """Yield the packs here that can be read and are not known, without their recipes."""
         for path, digest in self.files(PACKS):
             if digest not in known:
                 size = os.path.getsize(path)
@@ -199,10 +199,10 @@ class LocalStore:
                     yield pack_format.PackInfo(digest, size, index)
 
     def add_tried(self, recipes: Iterable[Recipe]) -> set[Digest]:
-        """Remember the recipes that do make their file; return the files they make.
+        """Remember the recipes that do make their file; return these files.
 
-        Recipes whose chunks are not all here are passed over; one that makes another file than
-        it says is not believed.
+        Recipes whose chunks are not all here are passed over, as are recipes that make another
+        file than they say.
         """
         proven: list[Recipe] = []
         with self.reader() as reader:
@@ -219,7 +219,7 @@ class LocalStore:
         yield from self.files(SHARDS)
 
     def files(self, kind: str) -> Iterator[tuple[str, Digest]]:
-        """Yield path and name of every pack (`PACKS`) or shard (`SHARDS`) that lies here."""
+        """Yield path and name of every pack (`PACKS`) or shard (`SHARDS`) here."""
         top = os.path.join(self.path, kind)
         for folder in sorted(os.listdir(top)) if os.path.isdir(top) else ():
             for name in sorted(os.listdir(os.path.join(top, folder))):
@@ -300,7 +300,7 @@ class LocalStore:
     def load_shard(self, ref: ShardRef) -> Entries:
         """Return the entries of a shard, checked, and keep them; MissingError if it is not here.
 
-        They are shared by all who ask, so nobody changes them.
+        All callers share them, so nobody changes them.
         """
         stamp = self._shard_stamp(ref)
         kept = self._shards_kept.get(ref)
@@ -312,7 +312,7 @@ class LocalStore:
     def keep_shard(self, ref: ShardRef, entries: Entries) -> None:
         """Keep the checked entries of a shard, which is here, in memory for the next `load_shard`.
 
-        They are shared by all who ask, so nobody changes them. Of large targets the last ones stay.
+        All callers share them, so nobody changes them. The least recently used ones go first.
         """
         self._keep_shard(ref, self._shard_stamp(ref), entries)
 
@@ -323,7 +323,7 @@ class LocalStore:
             self._shards_kept.pop(next(iter(self._shards_kept)))
 
     def _shard_stamp(self, ref: ShardRef) -> Stamp | None:
-        """Return what tells whether a shard's file was changed, so that its damage is noticed."""
+        """Return the stamp of a shard's file, by which a later change or damage is noticed."""
         try:
             stats = os.stat(self.shard_path(ref.digest))
         except OSError:

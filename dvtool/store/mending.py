@@ -1,7 +1,7 @@
-"""Repairs inside the local store: keeps what is good of damaged packs, makes store.db again.
+"""Repairs inside the local store: keeps the good chunks of damaged packs, makes store.db again.
 
 Nothing is deleted. A damaged file gets a second name below `aside/` first; only then may the store
-give it up. Each step can be repeated: what an interruption leaves is found by the next check.
+give it up. Each step can be repeated: the next check finds the files that an interruption leaves.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def keep_good_chunks(
 ) -> int:
     """Put the good chunks of a damaged pack into sound packs and the index; return their number.
 
-    `aside` is where its file is now, if there is one. `lost` are the chunks that no pack here has
-    any more; they are noted.
+    `aside` is where the damaged file is now, if there is one. `lost` are the chunks that no local
+    pack has any more; they are noted.
     """
     store.note_lost(check.digest, lost)
     fresh: list[tuple[str, PackInfo]] = []
@@ -142,8 +142,8 @@ def index_packs(store: LocalStore, packs: Mapping[Digest, int]) -> None:
 def rebuild(store: LocalStore, *, usable: bool) -> str | None:
     """Make store.db again from the packs; return where a copy of the old one is now.
 
-    Whether that one is `usable`: then others may go on using it meanwhile, and what it knows of
-    remotes stays. Otherwise nobody should: hold the locks of all worktrees.
+    If the old one is `usable`, others may go on using it meanwhile, and its rows about remotes
+    stay. Otherwise nobody should use it: hold the locks of all worktrees.
     """
     with drop_lock(store.path):
         if not os.path.exists(store.database_path):
@@ -198,7 +198,7 @@ def _index_aside(store: LocalStore, *, usable: bool) -> str:
             os.unlink(temp)
         raise
     for suffix in () if usable else BESIDE_INDEX:
-        # A log that is left would be taken for that of the index that comes in its place.
+        # A log that stays would be taken for the log of the new index.
         with contextlib.suppress(FileNotFoundError):
             os.replace(store.database_path + suffix, name_aside + suffix)
     sync_folder(folder)
@@ -206,7 +206,7 @@ def _index_aside(store: LocalStore, *, usable: bool) -> str:
 
 
 def open_index(store: LocalStore) -> None:
-    """Open store.db. Where it has to be made from packs, damaged ones are no error."""
+    """Open store.db. Where it has to be made from packs, damaged packs are no error."""
     with contextlib.suppress(CorruptError):
         store.db.packs()
 
@@ -220,9 +220,9 @@ def noted_lost(store: LocalStore) -> set[Digest]:
 
 
 def take_from_aside(store: LocalStore) -> None:
-    """Bring chunks back that were lost and are good in what was set aside.
+    """Put lost chunks back into packs that are good in the files set aside.
 
-    A repair that was interrupted may have left them there only.
+    An interrupted repair may have left them only there.
     """
     lost = noted_lost(store)
     lost -= store.db.held_chunks(lost)

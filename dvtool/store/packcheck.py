@@ -1,4 +1,4 @@
-"""Reads one pack from its first byte to its last and says what in it is damaged.
+"""Reads one pack from its first byte to its last and reports its damage.
 
 Every part is read on its own, so that one bad sector or bit costs one frame, not the pack: the
 chunks that still have the hash of their name are as good as ever.
@@ -27,15 +27,15 @@ from dvtool.format.pack import (
 
 READ_SIZE_BYTES = 1 << 20
 FAULTS_MAX = 20
-"""So many faults of one pack are told apart; what is lost is counted in chunks anyway."""
+"""So many faults of one pack are named; the loss is counted in chunks anyway."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackCheck:
-    """What is in the file of one pack. Sound if there are no `faults`.
+    """The state of the file of one pack. Sound if there are no `faults`.
 
     `places` are the chunks that should be there, by the pack's own index or, where that cannot be
-    read, by whoever asked; `bad` those of which no place has the right bytes.
+    read, by the caller; `bad` are those of which no place has the right bytes.
     """
 
     digest: Digest
@@ -45,13 +45,13 @@ class PackCheck:
     places: tuple[Placement, ...]
     bad: frozenset[Digest]
     found: Digest | None
-    """The BLAKE3 of the bytes that are there; None if not all of them can be read."""
+    """The BLAKE3 of the file's bytes; None if not all of them can be read."""
     newer: bool = False
-    """Whether it is of a later format, which this version cannot judge."""
+    """Whether the pack is of a later format, which this version cannot judge."""
 
     @property
     def sound(self) -> bool:
-        """Whether every byte is what it should be."""
+        """Whether every byte is right."""
         return not self.faults
 
     @property
@@ -173,7 +173,7 @@ class _Check:
         return self._hash_from(hasher(), 0)
 
     def _take_chunks(self, stored: bytes, offset: int, placements: Sequence[Placement]) -> None:
-        """Note which chunks of a frame have the bytes of their name, whatever its guard says."""
+        """Note which chunks of a frame have the hash of their name, whatever the guard says."""
         try:
             raw = memoryview(unpack_frame(stored, where=""))
         except CorruptError as error:
@@ -191,7 +191,7 @@ class _Check:
 
 
 def read_chunks(path: str, places: Iterable[Placement]) -> Iterator[tuple[Digest, bytes]]:
-    """Yield the chunks of a pack, perhaps a damaged one, that have the bytes of their name."""
+    """Yield the chunks of a pack, perhaps a damaged one, that have the hash of their name."""
     by_frame = sorted(places, key=lambda placement: (placement.frame_offset, placement.start))
     with open(path, "rb", buffering=0) as file:
         for (offset, size), in_frame in groupby(
@@ -227,6 +227,6 @@ def digest_of_parts(parts: Iterable[tuple[str, Placement]]) -> Digest:
 
 
 def fingerprint(placement: Placement) -> int:
-    """Return 64 bits that stand for a place: to compare many of them in little memory."""
+    """Return a placement as 64 bits, so that many can be compared in little memory."""
     numbers = (placement.frame_offset, placement.frame_size, placement.start, placement.size)
     return guard_of(placement.digest + b"".join(number.to_bytes(4, "little") for number in numbers))

@@ -65,9 +65,7 @@ def share(path: str) -> None:
     else:
         wanted = mode | stat.S_IRGRP | stat.S_IWGRP | (above & stat.S_IROTH)
     if wanted != mode:
-        with contextlib.suppress(
-            PermissionError
-        ):  # the file of another user, who has shared it already
+        with contextlib.suppress(PermissionError):  # another user's file, shared already
             os.chmod(path, stat.S_IMODE(wanted))
 
 

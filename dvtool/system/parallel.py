@@ -72,7 +72,7 @@ def run_bounded(
                 try:
                     result = future.result()
                 except Exception as error:
-                    # Other calls that have ended well by now are handed over before the error is raised.
+                    # Results of calls that have ended well are yielded before the error is raised.
                     failed = failed or error
                     stop.set()
                     ahead = _NOTHING

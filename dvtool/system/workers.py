@@ -120,9 +120,7 @@ class Worker:
     def close(self) -> None:
         """Let the worker end, and wait until it has."""
         self._forget()
-        with contextlib.suppress(
-            ChildProcessError
-        ):  # another part of the program has waited for it
+        with contextlib.suppress(ChildProcessError):  # waited for elsewhere
             self._wait()
 
     def _forget(self) -> None:
@@ -223,9 +221,7 @@ def beside(work: Callable[[], bytes]) -> Iterator[BinaryIO]:
         child = os.fork()
         if child == 0:
             with _ending_here():
-                os.close(
-                    read
-                )  # else the copy would wait for itself to read, had this process been killed
+                os.close(read)  # else a write could block for ever once the parent is killed
                 _write_result(work, write)
     try:
         os.close(write)
