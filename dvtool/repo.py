@@ -110,10 +110,8 @@ class Repo:
     `DvError` with a message for the user.
     """
 
-    def __init__(
-        self, project: Project, cwd: str, *, environ: Mapping[str, str] | None = None
-    ) -> None:
-        self.config = Settings(project, cwd, environ or {})
+    def __init__(self, project: Project, cwd: str, *, environ: Mapping[str, str]) -> None:
+        self.config = Settings(project, cwd, environ)
         self._project = project
         self._arguments = Arguments(project, cwd)
         project.shards = ShardSource(project.store, self._fetch_shards)
@@ -126,13 +124,19 @@ class Repo:
     @classmethod
     def open(
         cls,
-        path: str = ".",
+        path: str | os.PathLike[str] = ".",
         *,
         environ: Mapping[str, str] | None = None,
         progress: Progress = SILENT,
     ) -> Repo:
-        """Open the repository around a folder; settings `DV_*` are taken from `environ`."""
-        project, cwd = open_project(os.path.abspath(path), environ or {}, progress)
+        """Open the repository around a folder.
+
+        Settings `DV_*` are taken from `environ`; without it, from the environment of this process,
+        as the command does. With `environ={}` there are none.
+        """
+        if environ is None:
+            environ = os.environ
+        project, cwd = open_project(os.path.abspath(path), environ, progress)
         return cls(project, cwd, environ=environ)
 
     def __enter__(self) -> Repo:
