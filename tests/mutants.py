@@ -167,7 +167,7 @@ BREAKS = (
     Break(
         "gc of the store forgets other worktrees",
         1,
-        "dvtool/verbs/gc/collecting.py",
+        "dvtool/project/history.py",
         "    for git_dir, top in git.worktree_git_dirs().items():\n",
         "    for git_dir, top in list(git.worktree_git_dirs().items())[:1]:\n",
         ("tests/cli/test_gc.py::test_gc_keeps_what_can_still_be_asked_for[other worktree]",),
@@ -175,9 +175,9 @@ BREAKS = (
     Break(
         "gc of the store does not look again before it removes",
         1,
-        "dvtool/verbs/gc/collecting.py",
-        "            since = gc_ops.needed_by(project, fresh, complete=False)\n",
-        "            since = gc_ops.Needed()\n",
+        "dvtool/verbs/gc/local.py",
+        "            since = chunks_needed_by(project, fresh, complete=False)\n",
+        "            since = NeededChunks()\n",
         ("tests/cli/test_gc.py::test_an_add_at_any_moment_of_a_gc_loses_nothing[plan]",),
     ),
     Break(
@@ -191,27 +191,27 @@ BREAKS = (
     Break(
         "gc plans by this repository's roots only",
         1,
-        "dvtool/verbs/gc/remote.py",
+        "dvtool/verbs/gc/bury.py",
         "    stay = [one for one in there.roots.values() if one not in replaced]\n",
         "    stay = [r for r in there.roots.values() if r.repo == repo and r not in replaced]\n",
-        ("tests/unit/verbs/gc/test_remote.py",),
+        ("tests/unit/verbs/gc/test_bury.py",),
     ),
     Break(
         "gc removes by one repository's roots only",
         1,
-        "dvtool/verbs/gc/remote.py",
+        "dvtool/verbs/gc/sweep.py",
         "    stay = [one for key, one in there.roots.items() if key not in roots]\n",
         "    stay = [\n"
         "        one\n"
         "        for key, one in there.roots.items()\n"
         "        if key not in roots and one.repo == grave.repo\n"
         "    ]\n",
-        ("tests/unit/verbs/gc/test_remote.py",),
+        ("tests/unit/verbs/gc/test_sweep.py",),
     ),
     Break(
         "gc sweeps by roots that it read before its mark",
         1,
-        "dvtool/verbs/gc/remote.py",
+        "dvtool/verbs/gc/sweep.py",
         "        mark = tombstones.begin_sweep(grave.name)\n"
         "        try:\n"
         "            look = tombstones.look()\n"
@@ -237,7 +237,7 @@ BREAKS = (
     Break(
         "gc heeds no claims",
         1,
-        "dvtool/verbs/gc/remote.py",
+        "dvtool/verbs/gc/sweep.py",
         "_survey_for(remote, tombstones.claims(look, now_s), grave.tombstone, rule)",
         "_survey_for(remote, [], grave.tombstone, rule)",
         ("tests/model/test_real_code.py::test_push_of_what_is_being_swept",),
@@ -262,7 +262,7 @@ BREAKS = (
         "push writes no claim",
         1,
         "dvtool/verbs/push/upload.py",
-        "        with self.tombstones.claimed(shards=self.shards.keys(), packs=packs):\n",
+        "        with self.tombstones.claimed(shards=self.planning.shards.keys(), packs=packs):\n",
         "        with contextlib.nullcontext():\n",
         ("tests/model/test_real_code.py::test_push_of_what_is_being_swept",),
     ),
@@ -436,7 +436,7 @@ BREAKS = (
         "push does not see that its packs arrived",
         3,
         "dvtool/verbs/push/upload.py",
-        "        lost = set(packs) - confirm_packs(self.remote, self.known, packs, there)\n",
+        "        lost = set(packs) - confirm_packs(self.remote, known, packs, there)\n",
         "        lost: set[Digest] = set()\n",
         ("tests/s3/test_transfers.py::TestProof::"
          "test_a_store_that_loses_what_it_took_is_found_out",),
@@ -466,8 +466,8 @@ BREAKS = (
         "                self._publish_shards(plan, located)\n"
         "            if time.monotonic() - started > CLAIM_USED_S:\n"
         "                return False\n"
-        "            self._publish_root(self._unrooted(plan.proven.roots))\n",
-        "            self._publish_root(self._unrooted(plan.proven.roots))\n"
+        "            self._publish_root(self.planning.unrooted(plan.proven.roots))\n",
+        "            self._publish_root(self.planning.unrooted(plan.proven.roots))\n"
         "            if plan.lacking:\n"
         "                self._publish_shards(plan, located)\n",
         ("tests/crash/test_order.py::test_what_is_referred_to_comes_first"

@@ -14,8 +14,8 @@ from dvtool.errors import UsageError, printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo
-    from dvtool.verbs.gc.local import Collected
-    from dvtool.verbs.gc.remote import Collected as RemoteCollected
+    from dvtool.verbs.gc.local import GcResult
+    from dvtool.verbs.gc.remote import RemoteGcResult
 
 _AGE = re.compile(r"(\d+)(d|h|m|s|)")
 _UNITS_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "": 86_400}
@@ -145,7 +145,7 @@ def _undo(screen: Screen, repo: Repo, remote: str | None, *, as_json: bool) -> N
         screen.done("nothing was buried there")
 
 
-def _show_local(screen: Screen, done: Collected, *, dry_run: bool, unpushed: bool) -> None:
+def _show_local(screen: Screen, done: GcResult, *, dry_run: bool, unpushed: bool) -> None:
     plan = done.plan
     for text in done.warnings:
         screen.warn(text)
@@ -198,7 +198,7 @@ def _names(commits: Sequence[str]) -> str:
     return names + more
 
 
-def _local_json(done: Collected, *, dry_run: bool) -> dict[str, Any]:
+def _local_json(done: GcResult, *, dry_run: bool) -> dict[str, Any]:
     return {
         "remote": None,
         "dry_run": dry_run,
@@ -215,7 +215,7 @@ def _local_json(done: Collected, *, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _show_remote(screen: Screen, done: RemoteCollected, *, dry_run: bool, as_json: bool) -> None:
+def _show_remote(screen: Screen, done: RemoteGcResult, *, dry_run: bool, as_json: bool) -> None:
     plan = done.plan
     if as_json:
         screen.json(_remote_json(done, dry_run=dry_run))
@@ -249,7 +249,7 @@ def _show_remote(screen: Screen, done: RemoteCollected, *, dry_run: bool, as_jso
     _show_waiting(screen, done)
 
 
-def _show_waiting(screen: Screen, done: RemoteCollected) -> None:
+def _show_waiting(screen: Screen, done: RemoteGcResult) -> None:
     for grave in done.waiting:
         count = len(grave.tombstone.keys) + len(grave.tombstone.roots)
         screen.line(f"waiting: {count_text(count, 'object')}, due {_due(grave.due_in_s)}")
@@ -261,7 +261,7 @@ def _due(due_in_s: float) -> str:
     return "now" if due_in_s <= 0 else f"in {age_text(due_in_s)}"
 
 
-def _remote_json(done: RemoteCollected, *, dry_run: bool) -> dict[str, Any]:
+def _remote_json(done: RemoteGcResult, *, dry_run: bool) -> dict[str, Any]:
     plan = done.plan
     return {
         "remote": done.remote,

@@ -20,7 +20,7 @@ from dvtool.project.keys import REMOTE_OPTIONS
 if TYPE_CHECKING:
     from dvtool.project.config import RemoteConfig
     from dvtool.repo import Repo
-    from dvtool.verbs.gc.remote import RepoThere
+    from dvtool.verbs.gc.roots import RepoThere
 
 
 TARGETS_SHOWN_MAX = 20

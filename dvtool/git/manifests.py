@@ -145,18 +145,22 @@ class Manifests(Objects):
         lines = self._range_lines(revs, exclude)
         return {} if lines is None else self._history_manifests("--stdin", stdin=lines)
 
-    def manifest_blobs_everywhere(self, besides: Iterable[str] = ()) -> dict[str, set[str]]:
+    def manifest_blobs_everywhere(
+        self, besides: Iterable[str] = (), *, exclude: Sequence[str] = ()
+    ) -> dict[str, set[str]]:
         """Return path and blob ids of every manifest that git can still bring back.
 
         That is the history of all refs, of HEAD in every worktree and of all reflogs (stashes and
         commits that were amended or reset away included). Staged manifests are not in it.
 
-        `besides` names more objects, such as those of `ids_of_refs` and `ids_in_state` of each
+        `besides` names more objects, such as those of `object_of_each_ref` and `ids_in_state` of each
         worktree: the history of commits, the manifests in trees, and blobs, under their own id for
-        a path. An object that is not here is passed over.
+        a path. An object that is not here is passed over. History that `exclude` reaches is left
+        out.
         """
         kinds = self.kinds_of(besides)
         commits = "".join(f"{name}\n" for name, kind in kinds.items() if kind == "commit")
+        commits += "".join(f"^{commit}\n" for commit in self.commits_among(exclude))
         stdin = commits.encode("ascii")
         blobs = self._history_manifests("--all", "--reflog", "--stdin", stdin=stdin)
         for name, kind in kinds.items():

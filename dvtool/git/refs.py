@@ -71,14 +71,24 @@ class Revisions(Pinned):
         refs |= {name: commit for name, commit in peeled if commit is not None}
         return dict(sorted(refs.items()))
 
-    def ids_of_refs(self) -> set[str]:
-        """Return the ids of the objects that HEAD and all refs name, of whatever kind; no reflogs.
+    def object_of_each_ref(self) -> dict[str, str]:
+        """Return every ref of this worktree and the object that it names, of whatever kind."""
+        listing = self._run("for-each-ref", "--format=%(refname) %(objectname)").stdout
+        lines = (line.rpartition(" ") for line in os.fsdecode(listing).split("\n")[:-1])
+        return {name: object_id for name, _, object_id in lines}
 
-        Refs that belong to this worktree alone (``refs/bisect``) are among them.
-        """
-        listing = self._run("for-each-ref", "--format=%(objectname)").stdout.decode("ascii")
-        head = self.head()
-        return {*listing.split(), *([head] if head else [])}
+    def stashes(self) -> list[str]:
+        """Return the commits of all stashes; the reflog of refs/stash alone has the older ones."""
+        walk = ("rev-list", "--walk-reflogs", "--ignore-missing", "refs/stash", "--")
+        return self._run(*walk, codes=(0, 128)).stdout.decode("ascii").split()
+
+    def blobs_of_notes(self) -> set[str]:
+        """Return the blobs that the notes of all notes refs are, or once were."""
+        listing = self._run(
+            *("rev-list", "--objects", "--no-object-names", "--ignore-missing"),
+            "--glob=refs/notes/*",
+        ).stdout.decode("ascii")
+        return {name for name, kind in self.kinds_of(listing.split()).items() if kind == "blob"}
 
     def refs_of_remotes(self) -> dict[str, str]:
         """Ask git's remotes, now, for their branches and tags: ``REMOTE REF`` -> object id."""

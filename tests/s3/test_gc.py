@@ -16,7 +16,7 @@ from dvtool.remotes import repack as moving
 from dvtool.remotes.remote import RemoteStore, pack_key, shard_key
 from dvtool.remotes.tombstones import Tombstones
 from dvtool.system.progress import Progress
-from dvtool.verbs.gc import remote as remotegc
+from dvtool.verbs.gc.remote import RemoteGcResult
 from tests.scenario import Clone, Remote, noise
 
 
@@ -41,7 +41,7 @@ def keys(clone: Clone, top: str = "") -> set[str]:
         return {info.key for info in repo.config.open_remote().backend.list(top)}
 
 
-def gc(clone: Clone, grace_s: float = 0, **options: bool) -> remotegc.Collected:
+def gc(clone: Clone, grace_s: float = 0, **options: bool) -> RemoteGcResult:
     with clone.repo() as repo:
         return repo.gc_remote(grace_s=grace_s, **options)
 

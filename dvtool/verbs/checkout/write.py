@@ -246,7 +246,7 @@ def _prune(project: Project, plan: CheckoutPlan) -> None:
 def _remember_same(project: Project, plan: CheckoutPlan) -> None:
     """Remember the folders in which all was as the manifest says, and still is."""
     scan = plan.scan
-    if plan.manifest is None or not scan.looks:
+    if plan.manifest is None or not scan.states:
         return
     empty = set(scan.empty_folders)
     doubtful = {*plan.write, *plan.chmod, *plan.remove}
