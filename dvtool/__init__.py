@@ -22,7 +22,7 @@ _EXPORTS = {
     "dvtool.format.compare": ("Difference",),
     "dvtool.format.manifest": ("Entry", "Manifest"),
     "dvtool.format.merge": ("Conflict",),
-    "dvtool.git": ("Commit",),
+    "dvtool.format.shown": ("ShownEntry",),
     "dvtool.hooks.commit_check": ("CommitCheck",),
     "dvtool.hooks.events": ("Synced",),
     "dvtool.project.preserve": ("Saved",),
@@ -37,19 +37,22 @@ _EXPORTS = {
     "dvtool.verbs.clone": ("clone",),
     "dvtool.verbs.copy": ("Copied",),
     "dvtool.verbs.describe": ("Description", "TargetDescription"),
-    "dvtool.verbs.diff": ("TargetDiff",),
+    "dvtool.verbs.diff": ("TargetDiff", "Total", "Totals"),
     "dvtool.verbs.doctor": ("Check",),
     "dvtool.verbs.drop": ("Dropped", "DroppedTarget"),
     "dvtool.verbs.edit": ("Removed", "Renamed"),
     "dvtool.verbs.fetch.request": ("Fetched",),
-    "dvtool.verbs.fsck.findings": ("Damage", "Report", "Sample"),
-    "dvtool.verbs.gc.remote": ("RepoThere",),
+    "dvtool.verbs.fsck.findings": ("Damage", "FsckReport", "Sample"),
+    "dvtool.verbs.gc.bury": ("RemoteGcPlan",),
+    "dvtool.verbs.gc.local": ("GcResult",),
+    "dvtool.verbs.gc.remote": ("RemoteGcResult",),
+    "dvtool.verbs.gc.roots": ("RepoThere",),
     "dvtool.verbs.log": ("LogEntry",),
     "dvtool.verbs.push.commits": ("PushPlan", "PushReport"),
-    "dvtool.verbs.push.upload": ("Pushed",),
+    "dvtool.verbs.push.plan": ("Pushed",),
     "dvtool.verbs.read": ("Listed",),
     "dvtool.verbs.resolve.settle": ("Resolved", "Settled"),
-    "dvtool.verbs.status": ("TargetStatus",),
+    "dvtool.verbs.status": ("Fault", "TargetStatus"),
 }
 """Where each public name is; the same names are imported below for type checkers."""
 
@@ -77,7 +80,7 @@ if TYPE_CHECKING:
     from dvtool.format.compare import Difference
     from dvtool.format.manifest import Entry, Manifest
     from dvtool.format.merge import Conflict
-    from dvtool.git import Commit
+    from dvtool.format.shown import ShownEntry
     from dvtool.hooks.commit_check import CommitCheck
     from dvtool.hooks.events import Synced
     from dvtool.project.preserve import Saved
@@ -92,26 +95,28 @@ if TYPE_CHECKING:
     from dvtool.verbs.clone import clone
     from dvtool.verbs.copy import Copied
     from dvtool.verbs.describe import Description, TargetDescription
-    from dvtool.verbs.diff import TargetDiff
+    from dvtool.verbs.diff import TargetDiff, Total, Totals
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.drop import Dropped, DroppedTarget
     from dvtool.verbs.edit import Removed, Renamed
     from dvtool.verbs.fetch.request import Fetched
-    from dvtool.verbs.fsck.findings import Damage, Report, Sample
-    from dvtool.verbs.gc.remote import RepoThere
+    from dvtool.verbs.fsck.findings import Damage, FsckReport, Sample
+    from dvtool.verbs.gc.bury import RemoteGcPlan
+    from dvtool.verbs.gc.local import GcResult
+    from dvtool.verbs.gc.remote import RemoteGcResult
+    from dvtool.verbs.gc.roots import RepoThere
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push.commits import PushPlan, PushReport
-    from dvtool.verbs.push.upload import Pushed
+    from dvtool.verbs.push.plan import Pushed
     from dvtool.verbs.read import Listed
     from dvtool.verbs.resolve.settle import Resolved, Settled
-    from dvtool.verbs.status import TargetStatus
+    from dvtool.verbs.status import Fault, TargetStatus
 
 __all__ = [
     "Added",
     "BusyError",
     "Check",
     "CheckedOut",
-    "Commit",
     "CommitCheck",
     "Conflict",
     "Copied",
@@ -125,8 +130,11 @@ __all__ = [
     "Entry",
     "Estimate",
     "Examination",
+    "Fault",
     "Fetched",
     "Followed",
+    "FsckReport",
+    "GcResult",
     "InputError",
     "Listed",
     "LogEntry",
@@ -142,13 +150,14 @@ __all__ = [
     "RemoteBusy",
     "RemoteError",
     "RemoteForbidden",
+    "RemoteGcPlan",
+    "RemoteGcResult",
     "RemoteStalled",
     "RemoteTransient",
     "Removed",
     "Renamed",
     "Repo",
     "RepoThere",
-    "Report",
     "Requests",
     "Resolved",
     "Restored",
@@ -156,10 +165,13 @@ __all__ = [
     "Saved",
     "Settled",
     "SetupError",
+    "ShownEntry",
     "Synced",
     "TargetDescription",
     "TargetDiff",
     "TargetStatus",
+    "Total",
+    "Totals",
     "UnsavedError",
     "UsageError",
     "__version__",

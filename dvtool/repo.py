@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.fetch.request import Fetched
     from dvtool.verbs.fsck import check
     from dvtool.verbs.fsck import repair as repair_verb
-    from dvtool.verbs.fsck.findings import Report, Sample
+    from dvtool.verbs.fsck.findings import FsckReport, Sample
     from dvtool.verbs.gc import bury, roots
     from dvtool.verbs.gc import local as gc_local
     from dvtool.verbs.gc import remote as gc_remote
@@ -428,7 +428,7 @@ class Repo:
 
     def roots(self, remote: str | None = None) -> list[RepoThere]:
         """Return the repositories that keep data on a remote."""
-        return roots.repositories(self.config.open_remote(remote))
+        return roots.repositories(self.config.open_remote(remote), self.config.repo_id)
 
     def retire(self, repo_id: str, remote: str | None = None) -> RemoteGcPlan:
         """Bury, on a remote, all that a repository which is gone for good has there."""
@@ -465,7 +465,7 @@ class Repo:
         deep: bool | Sample = False,
         repair: bool = False,
         rebuild: bool = False,
-    ) -> Report:
+    ) -> FsckReport:
         """Check the local store; with `workspace` the files, with `remote` that remote too.
 
         `remote` is a name, or "" for the default one; `deep` reads its packs, all or a sample.
