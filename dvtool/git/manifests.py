@@ -153,10 +153,10 @@ class Manifests(Objects):
         That is the history of all refs, of HEAD in every worktree and of all reflogs (stashes and
         commits that were amended or reset away included). Staged manifests are not in it.
 
-        `besides` names more objects, such as those of `object_of_each_ref` and `ids_in_state` of each
-        worktree: the history of commits, the manifests in trees, and blobs, under their own id for
-        a path. An object that is not here is passed over. History that `exclude` reaches is left
-        out.
+        `besides` names more objects, such as those of `object_of_each_ref` and `ids_in_state` of
+        each worktree: the history of commits, the manifests in trees, and blobs, under their own id
+        for a path. An object that is not here is passed over. History that `exclude` reaches is
+        left out.
         """
         kinds = self.kinds_of(besides)
         commits = "".join(f"{name}\n" for name, kind in kinds.items() if kind == "commit")

@@ -12,7 +12,9 @@ from dvtool.git.refs import Revisions
 
 _ID = re.compile(rb"\b(?:[0-9a-f]{64}|[0-9a-f]{40})\b")
 _ID_OR_SHORT_ID = re.compile(rb"\b[0-9a-f]{4,64}\b")
-_ID_LENGTH_MAX = 64
+_PATCHED_BLOBS = re.compile(rb"^index ([0-9a-f]{4,64})\.\.([0-9a-f]{4,64})", re.MULTILINE)
+"""The line of a patch, as `git am` keeps it, that names the file before and after, in short."""
+_MATCH_LENGTH_MAX = len("index ..") + 2 * 64
 _STATE_FILE = re.compile("[A-Z_]+")
 _STATE_FOLDERS = ("rebase-merge", "rebase-apply", "sequencer")
 _LISTS_OF_STEPS = frozenset({"todo", "done", "git-rebase-todo", "git-rebase-todo.backup"})
@@ -142,4 +144,6 @@ def _names_in(path: str) -> Iterator[str]:
             while block := file.read(_BLOCK_BYTES):
                 block = end + block
                 yield from (name.decode("ascii") for name in pattern.findall(block))
-                end = block[-_ID_LENGTH_MAX:]
+                for names in _PATCHED_BLOBS.findall(block):
+                    yield from (name.decode("ascii") for name in names)
+                end = block[-_MATCH_LENGTH_MAX:]
