@@ -58,7 +58,7 @@ def _pull(
 
     screen, cwd = frame.screen, os.path.abspath(frame.folder)
     shown = os.path.relpath(place, cwd)
-    inside = Frame(folder=place, quiet=frame.quiet, verbose=frame.verbose)
+    inside = Frame(folder=place, quiet=frame.quiet, verbosity=frame.verbosity)
     if not as_json:
         screen.done(f"cloned into {printable(shown)}")
     try:

@@ -154,7 +154,7 @@ def test_the_command_uses_the_facade_and_result_types_alone() -> None:
     for name in modules():
         if name.startswith("cli"):
             others = {one for one in imports_when_run(name) if not one.startswith("cli")}
-            others -= {"", "errors", "repo", "system.lazy", "system.progress"}
+            others -= {"", "errors", "repo", "system.lazy", "system.logs", "system.progress"}
             assert others <= MAY_IMPORT.get(name, set()), name
 
 
