@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.fetch.request import Fetched
     from dvtool.verbs.fsck import check
     from dvtool.verbs.fsck import repair as repair_verb
-    from dvtool.verbs.fsck.findings import Report, Sample
+    from dvtool.verbs.fsck.findings import FsckReport, Sample
     from dvtool.verbs.gc import bury, roots
     from dvtool.verbs.gc import local as gc_local
     from dvtool.verbs.gc import remote as gc_remote
@@ -106,10 +106,8 @@ class Repo:
     `DvError` with a message for the user.
     """
 
-    def __init__(
-        self, project: Project, cwd: str, *, environ: Mapping[str, str] | None = None
-    ) -> None:
-        self.config = Settings(project, cwd, environ or {})
+    def __init__(self, project: Project, cwd: str, *, environ: Mapping[str, str]) -> None:
+        self.config = Settings(project, cwd, environ)
         self._project = project
         self._arguments = Arguments(project, cwd)
         project.shards = ShardSource(project.store, self._fetch_shards)
@@ -122,13 +120,19 @@ class Repo:
     @classmethod
     def open(
         cls,
-        path: str = ".",
+        path: str | os.PathLike[str] = ".",
         *,
         environ: Mapping[str, str] | None = None,
         progress: Progress = SILENT,
     ) -> Repo:
-        """Open the repository around a folder; settings `DV_*` are taken from `environ`."""
-        project, cwd = open_project(os.path.abspath(path), environ or {}, progress)
+        """Open the repository around a folder.
+
+        Settings `DV_*` are taken from `environ`; without it, from the environment of this process,
+        as the command does. With `environ={}` there are none.
+        """
+        if environ is None:
+            environ = os.environ
+        project, cwd = open_project(os.path.abspath(path), environ, progress)
         return cls(project, cwd, environ=environ)
 
     def __enter__(self) -> Repo:
@@ -424,7 +428,7 @@ class Repo:
 
     def roots(self, remote: str | None = None) -> list[RepoThere]:
         """Return the repositories that keep data on a remote."""
-        return roots.repositories(self.config.open_remote(remote))
+        return roots.repositories(self.config.open_remote(remote), self.config.repo_id)
 
     def retire(self, repo_id: str, remote: str | None = None) -> RemoteGcPlan:
         """Bury, on a remote, all that a repository which is gone for good has there."""
@@ -461,7 +465,7 @@ class Repo:
         deep: bool | Sample = False,
         repair: bool = False,
         rebuild: bool = False,
-    ) -> Report:
+    ) -> FsckReport:
         """Check the local store; with `workspace` the files, with `remote` that remote too.
 
         `remote` is a name, or "" for the default one; `deep` reads its packs, all or a sample.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import itertools
 import os
 import signal
 import sys
@@ -107,8 +108,13 @@ def run(arguments: Sequence[str]) -> int:
     except BaseException as error:
         from dvtool.cli.failures import report
 
-        return report(error)
+        return report(error, as_json=_asks_for_json(arguments))
     return code
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether --json is among the options, be the command line right or not."""
+    return "--json" in itertools.takewhile(lambda argument: argument != "--", arguments)
 
 
 def _run(arguments: Sequence[str]) -> int:

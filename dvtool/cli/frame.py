@@ -97,14 +97,14 @@ class Command(click.Command):
         *args: Any,
         examples: Sequence[str],
         exits: Mapping[int, str],
-        json_keys: str | None,
+        answers_json: bool,
         splits: bool,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.examples = examples
         self.exits = exits
-        self.json_keys = json_keys
+        self.answers_json = answers_json
         self._splits = splits
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -120,9 +120,12 @@ class Command(click.Command):
         with formatter.section("Examples"):
             for example in self.examples:
                 formatter.write(f"{'':{formatter.current_indent}}{example}\n")
-        if self.json_keys is not None:
+        if self.answers_json:
+            from dvtool.cli.json_keys import JSON_KEYS
+
             with formatter.section("JSON"):
-                formatter.write_text(self.json_keys)
+                for text in JSON_KEYS[ctx.command_path.partition(" ")[2]]:
+                    formatter.write_text(text)
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), text) for code, text in sorted(self.exits.items())])
 
@@ -133,13 +136,13 @@ def command(
     examples: Sequence[str],
     exits: Sequence[int] = (),
     fails: str | None = None,
-    json_keys: str | None = None,
+    answers_json: bool = False,
     splits: bool = False,
 ) -> Callable[[Function], Command]:
     """Make a function a command; it gets the `Frame` first.
 
     `exits` are the exit codes it can end with besides those that every command has; `fails` says
-    what 1 means here. With `json_keys` it has --json, and these words in its help.
+    what 1 means here. One that `answers_json` has --json, and is listed in `documents.ANSWERS`.
     """
     meanings = {code: EXIT_CODES[code] for code in (*ALWAYS, *exits)}
     if fails is not None:
@@ -147,7 +150,7 @@ def command(
 
     def wrap(function: Function) -> Command:
         callback = click.pass_obj(function)
-        if json_keys is not None:
+        if answers_json:
             callback = _json_option(callback)
         for option in (_verbose_option, _quiet_option):
             callback = option(callback)
@@ -156,7 +159,7 @@ def command(
             cls=Command,
             examples=examples,
             exits=meanings,
-            json_keys=json_keys,
+            answers_json=answers_json,
             splits=splits,
         )(callback)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -15,11 +15,22 @@ Change: TypeAlias = Literal["added", "removed", "modified", "renamed"]
 class Difference(msgspec.Struct, frozen=True):
     """One changed path. `source` is the old path of a rename; a missing side is None."""
 
+    json_keys: ClassVar = ("change", "path", "old_path", "old", "new")
+
     change: Change
+    """added, modified, removed or renamed."""
     path: str
+    """The path in the target now, or, of a removed entry, as it was."""
     old: Entry | None
+    """What it was; null if it is new."""
     new: Entry | None
+    """What it is now; null if it is gone."""
     source: str | None = None
+
+    @property
+    def old_path(self) -> str | None:
+        """The path before, which is another for a rename; null if the entry is new."""
+        return self.source or (self.path if self.old else None)
 
     @property
     def growth(self) -> int:

@@ -23,6 +23,7 @@ from dvtool.errors import ManifestError, ManifestNewer, listing, printable
 from dvtool.format.chunker import chunks_expected
 from dvtool.format.digest import EMPTY, Digest, digest_of, hasher, parse_hex
 from dvtool.format.paths import SELF, check_nesting, link_fault, path_fault, path_faults
+from dvtool.format.shown import ShownEntry, shown_entry
 
 VERSION = 1
 INLINE_ENTRIES_MAX = 1_000
@@ -33,7 +34,6 @@ SHARD_CHUNKS_MAX = 1 << 18
 MANIFEST_SIZE_MAX_BYTES = 64 << 20
 SIZE_MAX_BYTES = (1 << 63) - 1
 """The largest size that a file, or a shard's files together, can have on any system."""
-
 EMPTY_HEX = EMPTY.hex()
 
 Kind: TypeAlias = Literal["dir", "file"]
@@ -66,6 +66,11 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     def bytes(self) -> int:
         """The size that counts in totals: a symlink's or a folder's is 0."""
         return max(self.size, 0)
+
+    @property
+    def json_value(self) -> ShownEntry:
+        """How results show it."""
+        return shown_entry(self.size, self.blake3, self.exec, self.symlink)
 
 
 Entries: TypeAlias = dict[str, Entry]

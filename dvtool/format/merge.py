@@ -26,9 +26,13 @@ class Conflict(msgspec.Struct, frozen=True):
     """One entry that both sides changed differently (None: the side removed it)."""
 
     path: str
+    """The path in the target; '.' for a target that is one file."""
     base: Entry | None
+    """What both sides come from; null if both added it."""
     ours: Entry | None
+    """Our side; null if we removed it."""
     theirs: Entry | None
+    """The other side; null if they removed it."""
 
 
 class Merged(msgspec.Struct):

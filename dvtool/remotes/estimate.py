@@ -12,9 +12,13 @@ class Requests:
     """The number of requests of each kind."""
 
     put: int = 0
+    """Objects to write."""
     list: int = 0
+    """Pages of listings."""
     get: int = 0
+    """Objects, or ranges of objects, to read."""
     head: int = 0
+    """Objects to ask about."""
 
     def __add__(self, other: Requests) -> Requests:
         return Requests(

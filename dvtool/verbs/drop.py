@@ -11,6 +11,7 @@ import stat
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from dvtool.errors import UnsavedError, listing
 from dvtool.format.digest import Digest
@@ -44,22 +45,35 @@ class DroppedTarget:
     """What left the workspace of one target."""
 
     target: str
+    """The target, as a path from the top of the worktree."""
     files: int
+    """How many files left the workspace."""
     bytes: int
+    """Bytes of these files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What a drop freed: `store_bytes` is what the packs became smaller by."""
+    """What a drop freed."""
+
+    json_keys: ClassVar = ("remote", "targets", "workspace_bytes", "store_bytes", "freed_bytes")
 
     remote: str
+    """URL of the remote that provably holds all of it."""
     targets: tuple[DroppedTarget, ...]
+    """What left the workspace, by target."""
     store_bytes: int
+    """Bytes that the local store became smaller by."""
 
     @property
     def workspace_bytes(self) -> int:
         """Bytes of the files removed from the workspace."""
         return sum(target.bytes for target in self.targets)
+
+    @property
+    def freed_bytes(self) -> int:
+        """Bytes freed in workspace and local store together."""
+        return self.workspace_bytes + self.store_bytes
 
 
 @dataclass(slots=True)

@@ -31,7 +31,7 @@ from dvtool.verbs import diff
 from dvtool.verbs import status as status_ops
 from dvtool.verbs.add import publish
 from dvtool.verbs.add.publish import Added
-from dvtool.verbs.status import TargetStatus
+from dvtool.verbs.status import Fault, TargetStatus
 from dvtool.workspace import statcache
 from dvtool.workspace.files import Workspace
 from dvtool.workspace.rules import IGNORE_FILE
@@ -315,7 +315,7 @@ def compared_by(root: Path) -> list[tuple[str, str, str | None]]:
         return sorted(
             (change.change, change.path, change.source)
             for one in repo.diff()
-            for change in one.differences
+            for change in one.changes
         )
 
 
@@ -348,7 +348,7 @@ def _compare_plainly(project: Project, manifest: Manifest, result: TargetStatus)
     find_left_out(project, scan, wanted)
     scan.leave_unfilled(wanted)
     status_ops.compare(project, scan, wanted, result)
-    result.faults = list(scan.faults)
+    result.faults = [Fault(*fault) for fault in scan.faults]
     result.added = sorted({*scan.files, *scan.links, *scan.empty_folders} - wanted.keys())
 
 
@@ -685,7 +685,7 @@ def test_a_folder_all_of_which_is_left_out_is_not_empty(tmp_path: Path) -> None:
     assert (one["added"], one["modified"], one["deleted"]) == ([], [], [])
     with Repo.open(str(tmp_path)) as repo:
         assert not repo.add(["data"])[0].changed
-        assert repo.diff()[0].differences == []
+        assert repo.diff()[0].changes == []
 
 
 def test_a_tracked_empty_folder_that_is_filled_is_a_difference(tmp_path: Path) -> None:

@@ -22,21 +22,27 @@ from typing import BinaryIO, Protocol, runtime_checkable
 class Features:
     """The features that a store was seen to have; None is not known yet. A hint: stores change.
 
-    `conditional_put`: If-None-Match is honoured (False: refused, or passed over). `ranged_get`: a
-    range is answered with that range (False: with the whole object). `content_md5`: a PUT may
-    state its Content-MD5. `md5_etag`: the ETag of an object is its MD5. `list_allowed` and
-    `delete_allowed`: what these credentials may do. The rates are measured by `dv doctor`.
+    The rates are measured by `dv doctor`.
     """
 
     conditional_put: bool | None = None
+    """Whether If-None-Match is honoured, rather than refused or passed over."""
     ranged_get: bool | None = None
+    """Whether a range is answered with that range, rather than with the whole object."""
     content_md5: bool | None = None
+    """Whether a PUT may state its Content-MD5."""
     md5_etag: bool | None = None
+    """Whether the ETag of an object is its MD5."""
     list_allowed: bool | None = None
+    """Whether these credentials may list."""
     delete_allowed: bool | None = None
+    """Whether these credentials may delete."""
     latency_s: float | None = None
+    """Seconds until a small request is answered."""
     down_bytes_per_s: float | None = None
+    """Bytes a second when reading."""
     up_bytes_per_s: float | None = None
+    """Bytes a second when writing."""
 
 
 @dataclass(frozen=True, slots=True)

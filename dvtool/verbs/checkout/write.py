@@ -38,9 +38,13 @@ class CheckedOut:
     """What was done to one target."""
 
     target: str
+    """The target, as a path from the top of the worktree."""
     written: int
+    """How many files, links and folders were written."""
     written_bytes: int
+    """Bytes of the files that were written."""
     removed: int
+    """How many files, links and folders were removed."""
 
 
 def apply_checkout(

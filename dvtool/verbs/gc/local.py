@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from dvtool.errors import CorruptError, DvError, ManifestNewer, SetupError, UsageError
 from dvtool.format.digest import Digest
@@ -91,20 +92,57 @@ class GcPlan:
 
 @dataclass(slots=True)
 class GcResult:
-    """What a gc did, or with `dry_run` would do. `freed_bytes` is what the store became less by."""
+    """What a gc did, or with `dry_run` would do."""
+
+    json_keys: ClassVar = (
+        *("dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", "freed_bytes"),
+        *("kept_unpushed_bytes", "losing", "unread", "asked", "warnings"),
+    )
 
     plan: GcPlan
-    freed_bytes: int = 0
+    dry_run: bool = False
+    """Whether this says only what would be done."""
     packs: int = 0
+    """Packs removed or written anew."""
+    store_bytes: int = 0
+    """Bytes that packs and lists of files became smaller by."""
     temp_bytes: int = 0
-    remotes: tuple[str, ...] = ()
+    """Bytes of unfinished files that were removed."""
+    asked: tuple[str, ...] = ()
+    """Names of the remotes that were asked what they hold."""
     warnings: list[str] = field(default_factory=list)
+    """Sentences for people, such as which remote could not be asked."""
     kept_unpushed_bytes: int = 0
     """Bytes that nothing here needs and that no remote was seen to hold; they stay."""
     losing: Sequence[str] = ()
-    """With `dry_run`: the commits that name content which would go and which no remote has."""
+    """With --dry-run: the commits that name content which would go and which no remote has."""
     unread: Sequence[str] = ()
-    """With `dry_run`: the commits that cannot be read in full, so that this is not known."""
+    """With --dry-run: the commits that cannot be read in full, so that this is not known."""
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks go."""
+        return len(self.plan.chunks)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of these chunks, not compressed."""
+        return self.plan.bytes
+
+    @property
+    def packs_rewritten(self) -> int:
+        """How many packs are removed or written anew."""
+        return sum(map(len, self.plan.groups))
+
+    @property
+    def packs_merged(self) -> int:
+        """How many of them only because they are small."""
+        return self.plan.merged
+
+    @property
+    def freed_bytes(self) -> int:
+        """Bytes that the local store became smaller by; 0 with --dry-run."""
+        return self.store_bytes + self.temp_bytes
 
 
 def chunks_needed_by(
@@ -265,13 +303,13 @@ def apply_gc(project: Project, plan: GcPlan, needed: NeededChunks) -> GcResult:
         for group in plan.groups:
             there = store.db.packs()
             numbers = [number for number in group if number in there]
-            result.freed_bytes += rewrite_packs(store, numbers, gone)
+            result.store_bytes += rewrite_packs(store, numbers, gone)
             project.progress.advance(sum(there[number].size for number in numbers))
         project.progress.finish()
         result.packs = len(before - {pack.digest for pack in store.db.packs().values()})
         for path in plan.shards:
             if bytes.fromhex(os.path.basename(path)) not in needed.shards:
-                result.freed_bytes += os.path.getsize(path)
+                result.store_bytes += os.path.getsize(path)
                 os.unlink(path)
     result.temp_bytes = sweep_unfinished(store)
     return result
@@ -321,7 +359,7 @@ def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResu
     asked = candidates(project, needed, rule)
     held, remotes, warnings = _held(project, settings, asked)
     plan = plan_gc(project, needed, held, rule, time.time())
-    result = GcResult(plan)
+    result = GcResult(plan, dry_run=request.dry_run)
     if request.dry_run:
         result.losing, result.unread = _losing(project, plan.chunks.difference(held.chunks))
     else:
@@ -334,7 +372,7 @@ def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResu
             since = chunks_needed_by(project, fresh, complete=False)
             result = apply_gc(project, plan, since)
             result.temp_bytes += _sweep_worktrees(project.git)
-    result.remotes, result.warnings = tuple(remotes), warnings
+    result.asked, result.warnings = tuple(remotes), warnings
     going = plan.chunks if request.dry_run else frozenset()
     result.kept_unpushed_bytes = unheld_bytes(project, needed, held, going)
     return result
