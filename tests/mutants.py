@@ -312,7 +312,7 @@ BREAKS = (
         "a recipe from elsewhere is believed untried",
         2,
         "dvtool/store/local.py",
-        "                    if sum(map(len, reader.read(recipe.digest))) == recipe.size:\n"
+        "                    if sum(map(len, contents.read(recipe.digest))) == recipe.size:\n"
         "                        proven.append(recipe)\n",
         "                    proven.append(recipe)\n",
         ("tests/unit/store/test_local.py",),

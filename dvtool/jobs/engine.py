@@ -17,8 +17,8 @@ from dvtool.system import workers
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
-    import concurrent.futures as futures
     import queue
+    from concurrent import futures
 
     Submit: TypeAlias = Callable[..., futures.Future[Any]]
 else:

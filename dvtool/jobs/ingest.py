@@ -31,9 +31,9 @@ from dvtool.workspace.opener import READ_FLAGS, Opener, reason
 from dvtool.workspace.statcache import now_ns
 
 if TYPE_CHECKING:
-    import concurrent.futures as futures_of
+    from concurrent import futures
 else:
-    futures_of = later("concurrent.futures")
+    futures = later("concurrent.futures")
 
 BATCH_SIZE_MIN_BYTES = 16 * MIB
 BATCH_SIZE_MAX_BYTES = 30 * MIB
@@ -251,12 +251,12 @@ def _read_large(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
 class _Hashing:
     """The hash of a whole file, taken in a thread, if there is one, while more of it is read."""
 
-    def __init__(self, pool: futures_of.ThreadPoolExecutor | None) -> None:
+    def __init__(self, pool: futures.ThreadPoolExecutor | None) -> None:
         self._pool = pool
         self._hash = hasher()
         self._parts: list[bytes] = []
         self._size = 0
-        self._underway: futures_of.Future[object] | None = None
+        self._underway: futures.Future[object] | None = None
 
     def __enter__(self) -> _Hashing:
         return self
@@ -310,10 +310,10 @@ class _Packs:
         self._pending_size = 0
         self._recipes: list[Recipe] = []
         self._recipes_taken: set[Digest] = set()
-        self._framing = futures_of.ThreadPoolExecutor(threads) if threads > 1 else None
-        self._writing = futures_of.ThreadPoolExecutor(1) if threads > 1 else None
-        self._hashing = futures_of.ThreadPoolExecutor(1) if threads > 1 else None
-        self._underway: futures_of.Future[None] | None = None
+        self._framing = futures.ThreadPoolExecutor(threads) if threads > 1 else None
+        self._writing = futures.ThreadPoolExecutor(1) if threads > 1 else None
+        self._hashing = futures.ThreadPoolExecutor(1) if threads > 1 else None
+        self._underway: futures.Future[None] | None = None
         self._own = threading.local()
 
     def put(self, digest: Digest, data: bytes) -> None:

@@ -19,19 +19,17 @@ from dvtool.system.lazy import later
 from dvtool.system.stat import Stamp
 
 if TYPE_CHECKING:
-    from dvtool.format import locations as shard_format
-    from dvtool.format import pack as pack_format
+    from dvtool.format import locations, pack
     from dvtool.format.pack import PackInfo, Recipe
     from dvtool.format.packing import FinishedPack
-    from dvtool.store import database as databases
-    from dvtool.store import reader as readers
+    from dvtool.store import database, reader
     from dvtool.store.database import Database
     from dvtool.store.reader import ContentReader
 else:
-    pack_format = later("dvtool.format.pack")
-    shard_format = later("dvtool.format.locations")
-    databases = later("dvtool.store.database")
-    readers = later("dvtool.store.reader")
+    pack = later("dvtool.format.pack")
+    locations = later("dvtool.format.locations")
+    database = later("dvtool.store.database")
+    reader = later("dvtool.store.reader")
 
 PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"
 LOST = ".lost"
@@ -70,37 +68,37 @@ class LocalStore:
                 make_folders(os.path.join(self.path, name))
             if fresh:
                 sync_folder(os.path.dirname(self.path))  # a lock may have made the folder before
-            self._database = databases.Database(self.database_path)
+            self._database = database.Database(self.database_path)
             if not self._database.complete:
                 self.reindex()
             self._forget_lost_packs(self._database)
         return self._database
 
-    def _forget_lost_packs(self, database: Database) -> None:
+    def _forget_lost_packs(self, db: Database) -> None:
         """Forget packs that are gone or cut short: chunks that only they had must count as missing.
 
         Otherwise an add would rely on them, and a fetch would not get their content again. Chunks
         that another pack has too are found again by indexing every pack that is left.
         """
         lost = [
-            pack.digest
-            for pack in database.packs().values()
-            if not _has_size(self.pack_path(pack.digest), pack.size)
+            info.digest
+            for info in db.packs().values()
+            if not _has_size(self.pack_path(info.digest), info.size)
         ]
         if lost:
             for digest in lost:
                 with contextlib.suppress(OSError):
-                    self.note_lost(digest, [row.digest for row in database.rows_of(digest)])
-            database.forget_packs(lost)
+                    self.note_lost(digest, [row.digest for row in db.rows_of(digest)])
+            db.forget_packs(lost)
             with contextlib.suppress(CorruptError):
                 self.reindex()
 
-    def note_lost(self, pack: Digest, chunks: Collection[Digest]) -> None:
+    def note_lost(self, digest: Digest, chunks: Collection[Digest]) -> None:
         """Remember chunks that were lost with a pack, so that later checks still report them."""
         if chunks:
             folder = os.path.join(self.path, ASIDE)
             make_folders(folder)
-            write_bytes(os.path.join(folder, pack.hex() + LOST), b"".join(sorted(chunks)))
+            write_bytes(os.path.join(folder, digest.hex() + LOST), b"".join(sorted(chunks)))
 
     @property
     def database_path(self) -> str:
@@ -164,13 +162,13 @@ class LocalStore:
             size = os.path.getsize(path)
             try:
                 with open(path, "rb") as file:
-                    index = pack_format.read_index(file, size=size, where=path)
+                    index = pack.read_index(file, size=size, where=path)
             except CorruptError as error:
                 damage = error
                 continue
             recipes.extend(index.recipes)
             index.recipes = []
-            self.db.add_packs([pack_format.PackInfo(digest, size, index)])
+            self.db.add_packs([pack.PackInfo(digest, size, index)])
             count += 1
         self.add_tried(recipes)
         self.db.set_complete()
@@ -181,7 +179,7 @@ class LocalStore:
     def make_index(self, path: str) -> None:
         """Make an index at `path` of the packs that can be read; store.db stays closed."""
         self.close()
-        self._database = databases.Database(path)
+        self._database = database.Database(path)
         try:
             with contextlib.suppress(CorruptError):
                 self.reindex()
@@ -194,9 +192,9 @@ class LocalStore:
             if digest not in known:
                 size = os.path.getsize(path)
                 with contextlib.suppress(CorruptError), open(path, "rb") as file:
-                    index = pack_format.read_index(file, size=size, where=path)
+                    index = pack.read_index(file, size=size, where=path)
                     index.recipes = []
-                    yield pack_format.PackInfo(digest, size, index)
+                    yield pack.PackInfo(digest, size, index)
 
     def add_tried(self, recipes: Iterable[Recipe]) -> set[Digest]:
         """Remember the recipes that do make their file; return these files.
@@ -205,11 +203,11 @@ class LocalStore:
         file than they say.
         """
         proven: list[Recipe] = []
-        with self.reader() as reader:
+        with self.reader() as contents:
             for recipe in recipes:
                 with contextlib.suppress(MissingError, CorruptError):
-                    reader.prepare_recipe(recipe)
-                    if sum(map(len, reader.read(recipe.digest))) == recipe.size:
+                    contents.prepare_recipe(recipe)
+                    if sum(map(len, contents.read(recipe.digest))) == recipe.size:
                         proven.append(recipe)
         self.db.add_recipes(proven)
         return {recipe.digest for recipe in proven}
@@ -254,7 +252,7 @@ class LocalStore:
 
     def reader(self) -> ContentReader:
         """Return a reader of file contents; use it as a context manager."""
-        return readers.ContentReader(self)
+        return reader.ContentReader(self)
 
     # --- shards ---------------------------------------------------------------------------
 
@@ -277,7 +275,7 @@ class LocalStore:
                 return
         path = self.shard_path(digest)
         make_folders(os.path.dirname(path))
-        write_bytes(path, shard_format.encode_object(text, None))
+        write_bytes(path, locations.encode_object(text, None))
         sync_folder(os.path.join(self.path, SHARDS))
 
     def has_shard(self, digest: Digest) -> bool:
@@ -295,7 +293,7 @@ class LocalStore:
                 f"the list of files {digest.hex()[:12]}… (a shard of a large manifest) is not here",
                 hint="run: dv fetch",
             ) from error
-        return shard_format.split_object(data, path)[0]
+        return locations.split_object(data, path)[0]
 
     def load_shard(self, ref: ShardRef) -> Entries:
         """Return the entries of a shard, checked, and keep them; MissingError if it is not here.

@@ -9,19 +9,18 @@ from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, TypeAlias
 
 from dvtool.errors import CorruptError, MissingError
-from dvtool.format import pack as pack_format
 from dvtool.format.digest import EMPTY, Digest, hasher
 from dvtool.format.locations import RemotePack
-from dvtool.format.pack import Placement, Recipe
+from dvtool.format.pack import Placement, Recipe, chunk_in, unpack_frame
 from dvtool.store.database import Database
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
-    import concurrent.futures as futures_of
+    from concurrent import futures
 
-    _Frame: TypeAlias = futures_of.Future[bytes | memoryview]
+    _Frame: TypeAlias = futures.Future[bytes | memoryview]
 else:
-    futures_of = later("concurrent.futures")
+    futures = later("concurrent.futures")
 
 OPEN_PACKS_MAX = 32
 AHEAD_MIN_BYTES = 16 << 20
@@ -177,7 +176,7 @@ class ContentReader:
             return
         left = iter(chunks)
         self._ahead = None
-        with futures_of.ThreadPoolExecutor(1) as pool:
+        with futures.ThreadPoolExecutor(1) as pool:
             ahead = deque(self._begin_all(pool, islice(left, AHEAD_CHUNKS)))
             while ahead:
                 chunk, placement, frame = ahead.popleft()
@@ -185,7 +184,7 @@ class ContentReader:
                 yield self._found(chunk)[:2] if frame is None else (frame.result(), placement)
 
     def _begin_all(
-        self, pool: futures_of.ThreadPoolExecutor, chunks: Iterable[Digest]
+        self, pool: futures.ThreadPoolExecutor, chunks: Iterable[Digest]
     ) -> Iterator[tuple[Digest, Placement, _Frame | None]]:
         """Begin to read the frames of chunks; None for a frame whose pack is gone."""
         for chunk in chunks:
@@ -204,7 +203,7 @@ class ContentReader:
     def chunk(self, digest: Digest) -> memoryview:
         """Return one prepared chunk, verified."""
         raw, placement, _ = self._found(digest)
-        return pack_format.chunk_in(raw, placement.start, placement.size, digest, where=self._where)
+        return chunk_in(raw, placement.start, placement.size, digest, where=self._where)
 
     def _found(self, digest: Digest) -> tuple[bytes | memoryview, Placement, int]:
         """Return the unpacked frame of a chunk, its placement, and the pack's number."""
@@ -265,7 +264,7 @@ def _read_frame(file: BinaryIO, path: str, placement: Placement) -> bytes | memo
     stored = _read_at(file, placement.frame_offset, placement.frame_size)
     if len(stored) != placement.frame_size:
         raise CorruptError(f"{path} is shorter than the index says")
-    return pack_format.unpack_frame(stored, where=path)
+    return unpack_frame(stored, where=path)
 
 
 def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What a remote must be able to do, and nothing more.
+"""The operations that a remote must offer, and nothing more.
 
 Plain S3 is enough: GET with Range, PUT, LIST v2, HEAD, DELETE. A backend moves bytes under keys.
 It knows nothing of packs or manifests, verifies no hashes and prints nothing. Keys are ASCII,
@@ -20,7 +20,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What a store was seen to do; None is not known yet. A hint: stores change, and so does this.
+    """The features that a store was seen to have; None is not known yet. A hint: stores change.
 
     The rates are measured by `dv doctor`.
     """
@@ -47,7 +47,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class StoreFacts:
-    """What a store says of itself when asked; None where it does not say or may not be asked.
+    """A store's statements about itself; None where it makes none or may not be asked.
 
     `clock_ahead_s` is by how much this machine's clock is ahead of the store's.
     """
@@ -75,7 +75,7 @@ class ObjectInfo:
 
 
 class Sink(Protocol):
-    """Where downloaded bytes go: any writable binary file."""
+    """The destination of downloaded bytes: any writable binary file."""
 
     def write(self, data: bytes, /) -> object:
         """Take the next bytes."""
@@ -92,7 +92,7 @@ class Backend(Protocol):
 
     @property
     def features(self) -> Features:
-        """What is known of the store by now: what was remembered, and what answers have shown."""
+        """The known features of the store: those remembered, and those that answers have shown."""
         ...
 
     def read_into(self, key: str, sink: Sink, *, offset: int = 0, size: int | None = None) -> int:
@@ -162,8 +162,8 @@ class Copying(Protocol):
 
 @runtime_checkable
 class Sweeping(Protocol):
-    """A backend where writing that was cut off leaves something behind."""
+    """A backend where an interrupted write leaves a file behind."""
 
     def sweep_unfinished(self, *, older_than_s: float) -> int:
-        """Remove what was never finished, of that age; return how many bytes it had."""
+        """Remove unfinished files of at least that age; return how many bytes they had."""
         ...

@@ -1,4 +1,4 @@
-"""Trying again what fails for a moment: one wrapper for every backend.
+"""Retries of requests that fail for a moment: one wrapper for every backend.
 
 The backends say what is worth another attempt (`RemoteTransient`); here it is decided how often
 and how late. Waiting grows exponentially with full jitter, so that many clients that were turned
@@ -29,9 +29,9 @@ DEADLINE_S = 900.0
 PAUSE_FIRST_S = 0.5
 PAUSE_MAX_S = 20.0
 PROGRESS_MIN_BYTES = 64 << 10
-"""An attempt that brought so much renews the attempts."""
+"""An attempt that received so many bytes renews the number of attempts."""
 PROGRESS_BYTES_PER_S = 2 << 10
-"""What was received puts off the deadline as if it had come this slowly; less is a stall."""
+"""Received bytes put off the deadline as if they had come at this rate; less is a stall."""
 ASK_FIRST_MIN_BYTES = 256 << 10
 """Before a body of this size is sent again, the remote is asked whether it arrived after all."""
 
@@ -75,7 +75,7 @@ class Retry:
 
     @property
     def features(self) -> Features:
-        """What is known of the store by now."""
+        """The known features of the store."""
         return self._backend.features
 
     def read_into(self, key: str, sink: Sink, *, offset: int = 0, size: int | None = None) -> int:
@@ -181,7 +181,7 @@ class Retry:
         except RemoteTransient:
             raise
         except RemoteError:
-            return None  # one who may not ask can still send
+            return None  # these credentials may not ask, but may write
         if info is None or info.md5 is None or info.size != size:
             return None
         return info if info.md5 == _md5_of(body) else None
@@ -211,7 +211,7 @@ class Retry:
     def _paced(self, listing: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
         """Yield what `listing` yields; a turn is taken for reading on, not while it is used."""
         while True:
-            # Most of what comes was in the same answer as what came before.
+            # Most objects were in the same answer as the one before.
             with self.pace.turn(counts=False):
                 info = next(listing, None)
             if info is None:

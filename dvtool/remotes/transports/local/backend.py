@@ -40,8 +40,8 @@ _NO_HARD_LINKS = frozenset(
 def _copy(source: int, to: int, size: int, *, each: Callable[[], object] = lambda: None) -> int:
     """Have the system copy bytes between the starts of two files; return how many it did.
 
-    Where files can share what they have in common (btrfs, xfs) nothing is written. The rest, if
-    the system cannot or something fails, is to be read and written: then it is known what fails.
+    Where files can share blocks (btrfs, xfs) nothing is written. If the system copies only a part,
+    the caller reads and writes the rest, and so learns which of the two fails.
     """
     copied = 0
     while hasattr(os, "copy_file_range") and copied < size:
@@ -68,7 +68,7 @@ class LocalBackend:
     ) -> None:
         self._root = path
         self._url = path if url is None else url
-        # Only what was measured can be news about a folder.
+        # Only the measured rates differ between folders.
         self._features = replace(
             features or Features(),
             conditional_put=True,
@@ -85,7 +85,7 @@ class LocalBackend:
 
     @property
     def features(self) -> Features:
-        """What is known of every folder, with what was measured of this one."""
+        """The features of every folder, with the rates measured of this one."""
         return self._features
 
     def create(self) -> None:
@@ -151,7 +151,7 @@ class LocalBackend:
             except OSError as error:
                 if error.errno not in _NO_HARD_LINKS:
                     raise
-                # FAT and some network filesystems: what the protocol allows, look and then write.
+                # FAT and some network filesystems: look, then write, as the protocol allows.
                 os.replace(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
             flush_to_disk(folder)
         return True
@@ -187,7 +187,7 @@ class LocalBackend:
             os.unlink(name, dir_fd=folder)
 
     def sweep_unfinished(self, *, older_than_s: float) -> int:
-        """Remove files that were never finished, of that age; return how many bytes they had."""
+        """Remove unfinished files of at least that age; return how many bytes they had."""
         size = 0
         for folder, _, names in os.walk(self._root):
             for path in (os.path.join(folder, name) for name in names if is_temp_name(name)):
@@ -199,7 +199,7 @@ class LocalBackend:
         return size
 
     def _walk(self, folder: int, above: str, prefix: str) -> Iterator[ObjectInfo]:
-        """Yield what lies in an open folder whose keys start with `above`, in order of key."""
+        """Yield the objects in an open folder whose keys start with `above`, in order of key."""
         for name in self._names(folder, above, prefix):
             key = above + name
             try:
@@ -274,14 +274,14 @@ class LocalBackend:
                     os.close(fd)
                 yield folder, temp, name
             finally:
-                # Should this fail too, the name says what it is, and gc sweeps it.
+                # Should this fail too, gc removes the file, which its name marks as unfinished.
                 with contextlib.suppress(OSError):
                     os.unlink(temp, dir_fd=folder)
 
     def copy_into(self, key: str, file: BinaryIO, *, size: int) -> bool:
         """Have the system copy the first `size` bytes of an object to the start of an empty file.
 
-        False, with the file as it was, if it cannot; `read_into` can.
+        False, with the file as it was, if the system cannot; use `read_into` then.
         """
         with self._object(key) as (fd, size_stored):
             if size > size_stored:

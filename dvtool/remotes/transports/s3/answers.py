@@ -62,7 +62,7 @@ class AnswerReader:
                     hint="remove it, or use a prefix of its own for dvtool",
                 )
             key = name.removeprefix(self.key_prefix)
-            # A store that is loose about prefixes, or a folder marker: not an object of ours.
+            # Not an object of ours: a folder marker, or a store that is loose about prefixes.
             if name.startswith(self.key_prefix + prefix) and key and not key.endswith("/"):
                 written = row.get("LastModified")
                 written_s = None if written is None else written.timestamp()
@@ -156,7 +156,7 @@ class _Enough(Exception):
 
 
 class _Window:
-    """Of what is written, passes `size` bytes from `offset` on to `sink`, then raises _Enough."""
+    """Passes the `size` bytes from `offset` of its input on to `sink`, then raises _Enough."""
 
     def __init__(self, sink: Sink, offset: int, size: int) -> None:
         self._sink = sink

@@ -1,7 +1,7 @@
 """A remote in S3, or in anything that speaks its plain subset: GET, PUT, LIST v2, HEAD, DELETE.
 
-What boto3, botocore and the network can raise is translated by `errors` into the errors of
-`dvtool.errors`; nothing of theirs leaves this folder.
+`errors` translates all that boto3, botocore and the network can raise into the errors of
+`dvtool.errors`; none of their errors leaves this folder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from botocore import exceptions as aws
+from botocore import exceptions
 
 from dvtool.errors import ObjectMissing, RemoteError, RemoteTransient, printable
 from dvtool.remotes.transports.base import Features, ObjectInfo, Sink, StoreFacts
@@ -102,7 +102,7 @@ class S3Backend:
 
     @property
     def features(self) -> Features:
-        """What was remembered of the store, and what its answers have shown since."""
+        """The features of the store: those remembered, and those that answers have shown since."""
         return self._features
 
     # --- reading --------------------------------------------------------------------------
@@ -222,7 +222,7 @@ class S3Backend:
         with self._errors.about(""):
             try:
                 answer: Any = self._client().head_bucket(Bucket=self._bucket)
-            except aws.ClientError as error:
+            except exceptions.ClientError as error:
                 answer = error.response
         headers: Mapping[str, str] = answer["ResponseMetadata"]["HTTPHeaders"]
         return headers
@@ -280,7 +280,7 @@ class S3Backend:
             self._learn(conditional_put=False)
             return True
         except Conflict:
-            # Another write or a delete was under way. If it was a write, it has won.
+            # Another write or a delete was under way. If it was a write, the object is there now.
             if self.head(key) is None:
                 raise
             return False
@@ -318,7 +318,7 @@ class S3Backend:
             )
 
     def _heeds_conditions(self, key: str, body: bytes, md5: bytes) -> bool | None:
-        """PUT what is there once more, on condition that nothing is there; harmless if done."""
+        """PUT the same object again, on condition that it is absent; harmless if it is done."""
         try:
             self._put(key, body, md5, len(body), IfNoneMatch="*")
         except AlreadyThere:
@@ -347,7 +347,7 @@ class S3Backend:
             raise
 
     def _is_absent(self, key: str) -> bool:
-        """Tell whether a key that may not be read is just not there, as far as one can know."""
+        """Tell whether a key that may not be read is just not there, as far as can be known."""
         if self._list_refused:
             return True
         try:
@@ -374,7 +374,7 @@ class S3Backend:
             self._learn(list_allowed=False)
             raise
         if "IsTruncated" not in page:
-            # A body that was cut to nothing reads like an empty listing; it is none.
+            # An empty body would read like an empty listing.
             raise RemoteTransient(
                 f"{self._errors.place()} answered with no listing", hint=HINT_ENDPOINT
             )
@@ -399,5 +399,5 @@ def _asked(ask: Callable[[], Any]) -> Any:
     """Return the answer, or the code of a refusal."""
     try:
         return ask()
-    except aws.ClientError as error:
+    except exceptions.ClientError as error:
         return str(error.response.get("Error", {}).get("Code", ""))

@@ -1,4 +1,4 @@
-"""What passes between botocore and the wire: no request to a foreign host, no endless answer.
+"""A guard between botocore and the wire: no request to a foreign host, no endless answer.
 
 botocore reads an answer that is XML into memory, however long it is, and parses it. A store is
 foreign, and so is whoever can answer in its place: answers are bounded before botocore sees them.
@@ -32,10 +32,10 @@ class Refused(Exception):
 
 
 class Session(Protocol):
-    """What botocore sends requests through."""
+    """The interface through which botocore sends requests."""
 
     def send(self, request: Any) -> AWSResponse:
-        """Send a request; return its answer, of which a body that is streamed is not read yet."""
+        """Send a request; return its answer. A body that is streamed is not read yet."""
         ...
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ class _Answer(AWSResponse):
             fault = _fault(text)
             if fault is not None and not failed:
                 raise Refused(fault)
-            # Of an error the status then has to say it all.
+            # The status alone then says what the error is.
             self._content = b"" if fault is not None or text is None else text
         return self._content
 
