@@ -341,6 +341,17 @@ class Repo:
         Without `revs` that is HEAD; `every` takes all refs. What the commits behind them need is
         uploaded too, unless a push, from here or from another clone, proved that before.
         """
+        self.config.trust_first_use()
+        return self._push(remote, revs, every=every, paths=paths)
+
+    def _push(
+        self,
+        remote: str | None,
+        revs: Sequence[str],
+        *,
+        every: bool = False,
+        paths: Paths = (),
+    ) -> publishing.PushReport:
         store, tips, taken = self._to_push(remote, revs, every=every, paths=paths)
         return publishing.push(self._pushing(remote), store, tips, taken)
 
@@ -353,6 +364,7 @@ class Repo:
         paths: Paths = (),
     ) -> publishing.PushPlan:
         """Say what `push` would upload, and what that takes; the remote is only asked."""
+        self.config.trust_first_use()
         store, _, taken = self._to_push(remote, revs, every=every, paths=paths)
         return publishing.plan(self._pushing(remote), store, taken)
 
@@ -384,6 +396,7 @@ class Repo:
 
         What the default remote lacks is taken from the others; a named one is asked alone.
         """
+        self.config.trust_first_use()
         wanted = request.fetch_requests(self._project, self._arguments, revs, paths)
         return download.fetch(self._project, self.config.open_remotes(remote), wanted)
 
@@ -391,6 +404,7 @@ class Repo:
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
     ) -> tuple[Fetched, Estimate]:
         """Say what `fetch` would bring, and what that takes; only lists of files are fetched."""
+        self.config.trust_first_use()
         wanted = request.fetch_requests(self._project, self._arguments, revs, paths)
         return fetch_plan.plan_fetch(self._project, self.config.open_remote(remote), wanted)
 
@@ -403,6 +417,7 @@ class Repo:
         force: bool = False,
     ) -> Restored:
         """Fetch what the workspace lacks, then check it out."""
+        self.config.trust_first_use()
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
         return restore.checkout(self._project, self.config, self._arguments, request)
 
@@ -415,6 +430,7 @@ class Repo:
         force: bool = False,
     ) -> tuple[Fetched, Estimate]:
         """Say what `pull` would download, and what that takes; the workspace stays as it is."""
+        self.config.trust_first_use()
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
         return restore.estimate_pull(self._project, self.config, self._arguments, request)
 
@@ -512,7 +528,7 @@ class Repo:
             tips, exclude=before
         ):
             return None
-        return self.push(revs=tips)
+        return self._push(None, tips)
 
     # --- trust ----------------------------------------------------------------------------
 
