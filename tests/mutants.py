@@ -414,6 +414,56 @@ BREAKS = (
         "        if False:\n",
         ("tests/s3/test_hostile.py::test_a_redirection_elsewhere_is_not_followed",),
     ),
+    # --- nothing of a repository takes effect by looking at it ------------------------------
+    Break(
+        "an address of .dvconfig is used without being trusted",
+        8,
+        "dvtool/project/settings.py",
+        "        if not self._approvals.trusts(chosen_remote):\n",
+        "        if False:\n",
+        ("tests/cli/test_trust.py::"
+         "test_looking_at_a_branch_sends_no_request_to_an_address_of_its_file",),
+    ),
+    Break(
+        "a hook's push is a first use",
+        8,
+        "dvtool/repo.py",
+        "        return self._push(None, tips)\n",
+        "        return self.push(revs=tips)\n",
+        ("tests/cli/test_trust.py::test_a_hook_does_not_push_to_an_address_that_a_branch_chose",),
+    ),
+    Break(
+        "there is a first use after the first",
+        8,
+        "dvtool/project/settings.py",
+        "        if self._approvals.begun or len(committed) < len(remotes):\n",
+        "        if False:\n",
+        ("tests/cli/test_trust.py::test_typed_commands_refuse_an_address_that_came_later",),
+    ),
+    Break(
+        "an endpoint that .dvconfig gives up is no change",
+        8,
+        "dvtool/project/approvals.py",
+        '_FOREIGN = (COMMITTED_FILE, "default")\n',
+        "_FOREIGN = (COMMITTED_FILE,)\n",
+        ("tests/cli/test_trust.py::test_an_address_that_changed_is_refused_until_it_is_trusted",),
+    ),
+    Break(
+        "what a branch left is trusted along with what is typed",
+        8,
+        "dvtool/project/settings.py",
+        "        if trusted or not stays:\n",
+        "        if True:\n",
+        ("tests/cli/test_trust.py::test_what_was_not_typed_is_not_trusted_along_with_it",),
+    ),
+    Break(
+        "an endpoint in the clear is trusted on first use",
+        8,
+        "dvtool/project/settings.py",
+        "        first = [one for one in committed if not approvals.is_in_the_clear(one)]\n",
+        "        first = committed\n",
+        ("tests/cli/test_trust.py::test_an_endpoint_in_the_clear_is_no_first_use",),
+    ),
     # --- "pushed" means proven ------------------------------------------------------------
     Break(
         "push believes what it knew of the remote",
