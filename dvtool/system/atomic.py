@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 try:
     import fcntl
@@ -23,17 +23,40 @@ TEMP_PREFIX = ".dv-tmp-"
 
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _SHARED = stat.S_ISGID | stat.S_IWGRP
-_TEMP_NAME = re.compile(re.escape(TEMP_PREFIX) + r"[0-9]+-[0-9a-f]{12}")
+_TEMP_NAME = re.compile(
+    re.escape(TEMP_PREFIX) + r"[0-9]+-(?:([0-9]+)-([0-9a-f]{0,32})-)?[0-9a-f]{12}"
+)
 
 
 def is_temp_name(name: str) -> bool:
-    """Whether a name is one that `temp_name` makes; a user's own may begin alike."""
+    """Whether a name is one that `temp_name` or `aside_name` makes; a user's may begin alike."""
     return _TEMP_NAME.fullmatch(name) is not None
 
 
 def temp_name() -> str:
     """Return a fresh name for an unfinished file."""
     return f"{TEMP_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
+
+
+class Aside(NamedTuple):
+    """What an aside name says: the inode of what takes the place, and whose place it takes.
+
+    `digest` is the beginning, in hex, of the digest of what was believed to be there.
+    """
+
+    inode: int
+    digest: str
+
+
+def aside_name(digest: bytes, inode: int) -> str:
+    """Return a fresh name for what is moved out of the way until it was looked at."""
+    return f"{TEMP_PREFIX}{os.getpid()}-{inode}-{digest.hex()[:32]}-{os.urandom(6).hex()}"
+
+
+def parse_aside(name: str) -> Aside | None:
+    """Return what an aside name says, None if it is none."""
+    match = _TEMP_NAME.fullmatch(name)
+    return Aside(int(match[1]), match[2]) if match and match[1] else None
 
 
 def flush_to_disk(fd: int) -> None:

@@ -7,7 +7,6 @@ the workspace, last the store. Whatever ends it in between, `dv pull` brings the
 
 from __future__ import annotations
 
-import stat
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -208,29 +207,12 @@ def clear(project: Project, todo: Plan) -> DroppedTarget:
     save_seen(project, todo.target, dict.fromkeys(todo.entries))
     size = 0
     for path in todo.remove:
-        _refuse_meddled(project, todo.scan, path)
-        project.workspace.remove(workspace_path(todo.target, path))
+        project.workspace.remove(
+            workspace_path(todo.target, path), believed=todo.scan.believed(path)
+        )
         size += todo.entries[path].bytes
     folders = folders_above(todo.entries) | {p for p, e in todo.entries.items() if e.dir}
     for folder in sorted(folders & todo.scan.folders, key=len, reverse=True):
         project.workspace.remove_empty_folder(workspace_path(todo.target, folder))
     project.workspace.remove_empty_folder(todo.target)
     return DroppedTarget(todo.target, len(todo.remove), size)
-
-
-def _refuse_meddled(project: Project, scan: Scan, path: str) -> None:
-    """Raise an UnsavedError if a file is not the one that was compared with the manifest."""
-    planned = scan.files.get(path)
-    if planned is None or path in scan.followed:
-        return
-    place = workspace_path(scan.target, path)
-    found = project.workspace.stat(place)
-    if found is not None and (
-        not stat.S_ISREG(found.st_mode)
-        or (found.st_mtime_ns, found.st_size, found.st_ino)
-        != (planned.st_mtime_ns, planned.st_size, planned.st_ino)
-    ):
-        raise UnsavedError(
-            f"{place} changed while dvtool was at work; it was left as it is",
-            hint="repeat the command when nothing else writes there",
-        )
