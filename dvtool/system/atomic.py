@@ -24,7 +24,7 @@ TEMP_PREFIX = ".dv-tmp-"
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _SHARED = stat.S_ISGID | stat.S_IWGRP
 _TEMP_NAME = re.compile(
-    re.escape(TEMP_PREFIX) + r"[0-9]+-(?:([0-9]+)-([0-9a-f]{0,32})-)?[0-9a-f]{12}"
+    re.escape(TEMP_PREFIX) + r"[0-9]+-(?:([0-9a-f]{16})-([0-9a-f]{0,32})-)?[0-9a-f]{12}"
 )
 
 
@@ -39,24 +39,27 @@ def temp_name() -> str:
 
 
 class Aside(NamedTuple):
-    """What an aside name says: the inode of what takes the place, and whose place it takes.
+    """What an aside name says, in hex: of what was believed to be there, and of its name.
 
-    `digest` is the beginning, in hex, of the digest of what was believed to be there.
+    `digest` is the beginning of a digest, `mark` stands for the name of what was to be replaced.
     """
 
-    inode: int
+    mark: str
     digest: str
 
 
-def aside_name(digest: bytes, inode: int) -> str:
-    """Return a fresh name for what is moved out of the way until it was looked at."""
-    return f"{TEMP_PREFIX}{os.getpid()}-{inode}-{digest.hex()[:32]}-{os.urandom(6).hex()}"
+def aside_name(digest: bytes, mark: bytes) -> str:
+    """Return a fresh name for what takes the place of something, or is moved out of the way.
+
+    `mark` are 8 bytes; see `Aside`.
+    """
+    return f"{TEMP_PREFIX}{os.getpid()}-{mark.hex()}-{digest.hex()[:32]}-{os.urandom(6).hex()}"
 
 
 def parse_aside(name: str) -> Aside | None:
     """Return what an aside name says, None if it is none."""
     match = _TEMP_NAME.fullmatch(name)
-    return Aside(int(match[1]), match[2]) if match and match[1] else None
+    return Aside(match[1], match[2]) if match and match[1] else None
 
 
 def flush_to_disk(fd: int) -> None:

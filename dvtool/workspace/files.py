@@ -32,6 +32,7 @@ from dvtool.workspace.last_look import (
     put,
     same_content,
     take,
+    temp_for,
 )
 from dvtool.workspace.opener import CLOEXEC, FILE_FLAGS, HAS_DIR_FD, NOFOLLOW, Opener
 
@@ -233,7 +234,7 @@ class Workspace:
         """Put a symlink at `path`."""
         with self._owned(path, create=True) as (name, folder):
             there = found_at(name, folder) if believed is None else believed
-            temp = os.path.join(os.path.dirname(name), temp_name())
+            temp = temp_for(name, there)
             os.symlink(target, temp, dir_fd=folder)
             try:
                 put(temp, name, folder, there, path)
@@ -386,7 +387,7 @@ def _write_at(
     path: str,
 ) -> os.stat_result:
     """Fill a new file and give it the name; return its stat when it was complete."""
-    temp = os.path.join(os.path.dirname(name), temp_name())
+    temp = temp_for(name, believed)
     mode = 0o777 if executable else 0o666
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC | _BINARY
     fd = os.open(temp, flags, mode, dir_fd=folder)

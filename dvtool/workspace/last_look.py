@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 from dvtool.errors import UnsavedError, printable
 from dvtool.format.digest import Digest, digest_of, hasher
-from dvtool.system.atomic import aside_name, parse_aside
+from dvtool.system.atomic import aside_name, parse_aside, temp_name
 from dvtool.system.rename import exchange, rename_new
 from dvtool.system.stat import Stamp, Stat
 from dvtool.workspace.opener import FILE_FLAGS, reason
@@ -24,6 +24,7 @@ from dvtool.workspace.statcache import link_digest
 
 READ_SIZE_BYTES = 1 << 20
 NAME_SIZE_MAX_BYTES = 255
+NO_MARK = bytes(8)
 _NOT_EMPTY = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY})
 
 
@@ -70,49 +71,48 @@ def found_at(name: str, folder: int | None) -> Believed:
     return There.FOLDER if stat.S_ISDIR(found.st_mode) else FileThere(found)
 
 
+def temp_for(name: str, believed: Believed) -> str:
+    """Return a fresh name, beside another, for what `put` will give that name."""
+    if isinstance(believed, There):
+        return _beside(name, temp_name())
+    return _beside(name, aside_name(_digest(believed), _mark(os.path.basename(name))))
+
+
 def put(temp: str, name: str, folder: int | None, believed: Believed, path: str) -> None:
-    """Give what has the name `temp` the name `name`, in place of what is believed to have it.
+    """Give what has a name of `temp_for` its name, in place of what is believed to have it.
 
     UnsavedError if something else has; then it keeps the name. Of what is believed to be there,
     nothing may be there by now.
     """
-    if believed is There.FOLDER:
-        take(name, folder, believed, path)
-    elif not isinstance(believed, There) and found_at(name, folder) is not There.NOTHING:
-        if not _is_there(name, folder, believed, content=False):
-            raise changed(path)
-        if _exchanged(temp, name, folder, believed, path):
-            return
-        take(name, folder, believed, path)
+    if not isinstance(believed, There):
+        try:
+            if not _is_there(name, folder, believed, content=False):
+                raise changed(path)
+            if exchange(temp, name, folder=folder):
+                _settle_exchange(temp, name, folder, believed, path)
+                return
+        except FileNotFoundError:
+            pass  # it is gone by now
+    take(name, folder, believed, path)
     try:
         rename_new(temp, name, folder=folder, into=folder)
     except FileExistsError as error:
         raise changed(path) from error
 
 
-def _exchanged(temp: str, name: str, folder: int | None, believed: Believed, path: str) -> bool:
-    """Do as `put` by an exchange of the names; False, and nothing done, if there is none."""
-    ours = os.stat(temp, dir_fd=folder, follow_symlinks=False).st_ino
-    aside = _beside(name, aside_name(_digest(believed), ours))
-    os.rename(temp, aside, src_dir_fd=folder, dst_dir_fd=folder)
-    try:
-        done = exchange(aside, name, folder=folder)
-    except FileNotFoundError:
-        done = False
-    if not done:
-        os.rename(aside, temp, src_dir_fd=folder, dst_dir_fd=folder)
-        return False
+def _settle_exchange(
+    aside: str, name: str, folder: int | None, believed: FileThere | LinkThere, path: str
+) -> None:
+    """Remove what an exchange put aside if it is what was believed; else put it back."""
     if _is_there(aside, folder, believed, content=True):
         os.unlink(aside, dir_fd=folder)
-        return True
-    kept = None
-    with contextlib.suppress(FileNotFoundError):
-        exchange(aside, name, folder=folder)
-    if os.stat(aside, dir_fd=folder, follow_symlinks=False).st_ino == ours:
-        os.unlink(aside, dir_fd=folder)
-    else:
-        kept = give_back(aside, name, folder)
-    raise changed(path, kept)
+        return
+    ours = os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino
+    exchange(aside, name, folder=folder)
+    if os.stat(aside, dir_fd=folder, follow_symlinks=False).st_ino != ours:
+        raise changed(path, give_back(aside, name, folder))
+    os.unlink(aside, dir_fd=folder)
+    raise changed(path)
 
 
 def take(name: str, folder: int | None, believed: Believed, path: str) -> None:
@@ -125,7 +125,7 @@ def take(name: str, folder: int | None, believed: Believed, path: str) -> None:
             return
         if not _is_there(name, folder, believed, content=False):
             raise changed(path)
-        aside = _beside(name, aside_name(_digest(believed), 0))
+        aside = _beside(name, aside_name(_digest(believed), NO_MARK))
         os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
     except FileNotFoundError:
         return
@@ -164,22 +164,28 @@ def give_back(aside: str, name: str, folder: int | None) -> str | None:
 def is_expendable(name: str, folder: int | None) -> bool:
     """Whether what a crash left under an aside name may go.
 
-    It may if it is what was to take the place, or what was believed to be there before.
+    It may if it is what was believed to be there, or if that still has its name: then this is
+    what was to take its place.
     """
     aside = parse_aside(os.path.basename(name))
     if aside is None:
         return False
-    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    if found.st_ino == aside.inode:
-        return True
-    try:
-        if stat.S_ISLNK(found.st_mode):
-            digest = link_digest(os.readlink(name, dir_fd=folder))
-        else:
-            digest = _digest_at(name, folder)
-    except OSError:
-        return False
-    return bool(digest) and digest.hex().startswith(aside.digest)
+    places = [name]
+    if aside.mark != NO_MARK.hex():
+        names = os.listdir(os.path.dirname(name) if folder is None else folder)
+        places += [_beside(name, one) for one in names if _mark(one).hex() == aside.mark]
+    digests = (_digest_of_any(place, folder).hex() for place in places)
+    return any(digest and digest.startswith(aside.digest) for digest in digests)
+
+
+def _digest_of_any(name: str, folder: int | None) -> Digest:
+    """Return the digest of a file's content or of where a link points; empty if there is none."""
+    there = found_at(name, folder)
+    if isinstance(there, LinkThere):
+        return link_digest(there.target)
+    with contextlib.suppress(OSError, UnsavedError):
+        return _digest_at(name, folder)
+    return b""
 
 
 def changed(path: str, kept: str | None = None) -> UnsavedError:
@@ -204,6 +210,11 @@ def _digest(believed: Believed) -> Digest:
     if isinstance(believed, FileThere):
         return believed.digest
     return link_digest(believed.target) if isinstance(believed, LinkThere) else b""
+
+
+def _mark(name: str) -> bytes:
+    """Return what stands for a name, where the name itself could be too long."""
+    return digest_of(os.fsencode(name))[: len(NO_MARK)]
 
 
 def _beside(name: str, other: str) -> str:

@@ -16,8 +16,7 @@ from dvtool.system import rename
 from dvtool.system.atomic import TEMP_PREFIX, aside_name, parse_aside
 from dvtool.workspace import files, last_look
 from dvtool.workspace.files import KEPT, Workspace
-from dvtool.workspace.last_look import Believed, FileThere, LinkThere, There
-from dvtool.workspace.statcache import link_digest
+from dvtool.workspace.last_look import Believed, FileThere, LinkThere, There, temp_for
 from dvtool.workspace.walk import walk
 
 USER = "the user's, in no manifest"
@@ -184,15 +183,22 @@ def test_what_takes_its_place_after_the_look_stays(
     believed = PLANNED[planned](root / "x")
     states: list[dict[str, str]] = []
 
-    def meddle(digest: bytes, inode: int) -> str:
+    real = last_look._is_there
+
+    def meddle(name: str, folder: int | None, what: FileThere, *, content: bool) -> bool:
+        answer = real(name, folder, what, content=content)
         if not states:
             MEDDLED[meddled](root / "x")
-            states.append(state_of(root))
-            for name in [name for name in states[0] if name.startswith(TEMP_PREFIX)]:
-                del states[0][name]
-        return aside_name(digest, inode)
+            states.append(
+                {
+                    name: what
+                    for name, what in state_of(root).items()
+                    if not name.startswith(TEMP_PREFIX)
+                }
+            )
+        return answer
 
-    monkeypatch.setattr(last_look, "aside_name", meddle)
+    monkeypatch.setattr(last_look, "_is_there", meddle)
     with pytest.raises(UnsavedError, match="x changed while dvtool was at work"):
         ACTS[act](workspace, "x", believed)
     assert state_of(root) == states[0]
@@ -263,38 +269,63 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     return iter(())
 
 
+@pytest.mark.parametrize("kind", ["file", "link"])
 def test_what_a_crash_left_aside_goes_if_it_is_what_was_to_go(
-    workspace: Workspace, root: Path, soon: None
+    workspace: Workspace, root: Path, soon: None, kind: str
 ) -> None:
     (root / "t").mkdir()
-    old = aside_name(digest_of(b"planned"), 1)
-    new = aside_name(digest_of(b"planned"), 0)
-    link = aside_name(link_digest("planned"), 1)
-    (root / "t" / old).write_text("planned")
-    (root / "t" / new).write_text("ours")
-    ours = aside_name(digest_of(b"planned"), (root / "t" / new).stat().st_ino)
-    (root / "t" / new).rename(root / "t" / ours)
-    (root / "t" / link).symlink_to("planned")
+    old = root / temp_for("t/x", PLANNED[kind](root / "t/x"))
+    (root / "t/x").rename(old)
+    (root / "t/x").write_text("ours")
     (folder,) = walk(str(root), "t")
-    assert sorted(folder.unfinished) == sorted([old, ours, link])
-    workspace.sweep(f"t/{name}" for name in folder.unfinished)
-    assert os.listdir(root / "t") == []
+    assert folder.unfinished == [old.name]
+    workspace.sweep([f"t/{old.name}"])
+    assert state_of(root / "t") == {"x": "ours"}
 
 
-def test_what_a_crash_left_aside_gets_a_name_if_it_may_be_nowhere_else(
-    workspace: Workspace, root: Path, soon: None
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_a_crash_left_unfinished_goes_if_what_it_was_to_replace_is_there(
+    workspace: Workspace, root: Path, soon: None, kind: str
 ) -> None:
     (root / "t").mkdir()
-    for number, text in enumerate(("one", "two")):
-        (root / "t" / aside_name(digest_of(b"planned"), number + 1)).write_text(text)
-    (root / "t" / aside_name(link_digest("planned"), 1)).symlink_to("elsewhere")
+    new = root / temp_for("t/x", PLANNED[kind](root / "t/x"))
+    new.write_text("half of")
+    before = state_of(root / "t")
+    workspace.sweep_beside("t/y")
+    del before[new.name]
+    assert state_of(root / "t") == before
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_a_crash_left_aside_gets_a_name_if_it_may_be_nowhere_else(
+    workspace: Workspace, root: Path, soon: None, kind: str
+) -> None:
+    (root / "t").mkdir()
+    believed = PLANNED[kind](root / "t/x")
+    (root / "t/x").unlink()
+    (root / "t/x").write_text("ours")
+    for text in ("one", "two"):
+        (root / temp_for("t/x", believed)).write_text(text)
+    (root / temp_for("t/x", believed)).symlink_to("elsewhere")
     workspace.sweep_beside("t/x")
-    assert sorted(state_of(root / "t").values()) == ["-> elsewhere", "one", "two"]
-    assert all(name.startswith(KEPT) for name in os.listdir(root / "t"))
+    state = state_of(root / "t")
+    assert state.pop("x") == "ours"
+    assert sorted(state.values()) == ["-> elsewhere", "one", "two"]
+    assert all(name.startswith(KEPT) for name in state)
+
+
+def test_what_was_to_be_removed_is_not_taken_for_what_takes_a_place(
+    workspace: Workspace, root: Path, soon: None
+) -> None:
+    """What is at the name again, as by a checkout, says nothing of what was moved aside."""
+    (root / "x").write_text("planned")
+    (root / aside_name(digest_of(b"planned"), last_look.NO_MARK)).write_text("edited")
+    workspace.sweep_beside("x")
+    assert state_of(root) == {"x": "planned", KEPT: "edited"}
 
 
 def test_what_is_aside_now_is_left_to_who_moved_it(workspace: Workspace, root: Path) -> None:
-    name = aside_name(digest_of(b"planned"), 1)
+    name = aside_name(digest_of(b"planned"), last_look.NO_MARK)
     (root / name).write_text("planned")
     os.utime(root / name, (1, 1))  # the file is old, its being aside is not
     workspace.sweep([name])
@@ -304,9 +335,9 @@ def test_what_is_aside_now_is_left_to_who_moved_it(workspace: Workspace, root: P
 
 def test_an_aside_name_says_what_it_stands_for() -> None:
     digest = digest_of(b"planned")
-    aside = parse_aside(aside_name(digest, 17))
+    aside = parse_aside(os.path.basename(temp_for("a/x", FileThere(None, digest))))
     assert aside is not None
-    assert aside.inode == 17
     assert digest.hex().startswith(aside.digest)
     assert len(aside.digest) == 32
+    assert digest_of(b"x").hex().startswith(aside.mark)
     assert parse_aside(TEMP_PREFIX + "1-0123456789ab") is None
