@@ -120,10 +120,63 @@ BREAKS = (
         "checkout replaces what was edited meanwhile",
         1,
         "dvtool/verbs/checkout/write.py",
-        "        # The last moment before the file is replaced.\n"
-        "        _refuse_meddled(project, plan, path)\n",
-        "",
-        ("tests/cli/test_safety.py",),
+        "            _filler(reader, place, entry),\n"
+        "            executable=entry.exec,\n"
+        "            believed=plan.scan.believed(path),\n",
+        "            _filler(reader, place, entry),\n"
+        "            executable=entry.exec,\n"
+        "            believed=None,\n",
+        ("tests/cli/test_meanwhile.py",),
+    ),
+    Break(
+        "what was exchanged for a new file is not looked at",
+        1,
+        "dvtool/workspace/last_look.py",
+        "    if _is_there(aside, folder, believed, content=True):\n",
+        "    if True:\n",
+        ("tests/unit/workspace/test_last_look.py",),
+    ),
+    Break(
+        "what was moved aside to be removed is not looked at",
+        1,
+        "dvtool/workspace/last_look.py",
+        "        as_believed = _is_there(aside, folder, believed, content=True)\n",
+        "        as_believed = True\n",
+        ("tests/unit/workspace/test_last_look.py",),
+    ),
+    Break(
+        "a file's stat is believed when the file is replaced or removed",
+        1,
+        "dvtool/workspace/last_look.py",
+        "    return not (content and believed.digest) or ",
+        "    return True or ",
+        ("tests/unit/workspace/test_last_look.py",),
+    ),
+    Break(
+        "what a crash left aside goes unseen",
+        1,
+        "dvtool/workspace/files.py",
+        "        if is_expendable(name, folder):\n",
+        "        if True:\n",
+        ("tests/unit/workspace/test_last_look.py",),
+    ),
+    Break(
+        "a manifest is written whatever is there by now",
+        1,
+        "dvtool/project/parts.py",
+        "        self.workspace.write_bytes("
+        "target + SUFFIX, text, believed=text_there(instead_of))\n",
+        "        self.workspace.write_bytes(target + SUFFIX, text, believed=None)\n",
+        ("tests/cli/test_meanwhile.py",),
+    ),
+    Break(
+        "add undoes what a pull brought meanwhile",
+        1,
+        "dvtool/verbs/add/publish.py",
+        "    merged = built if now == read else "
+        "merge_meanwhile(project, target, read, built, now)\n",
+        "    merged = built\n",
+        ("tests/cli/test_meanwhile.py",),
     ),
     Break(
         "--force replaces without saving",
