@@ -10,6 +10,7 @@ import click
 
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text
+from dvtool.cli.plans import reading_text, say_reading
 from dvtool.errors import UsageError, printable, size_text
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ def _grace_s(_context: click.Context, _option: click.Parameter, value: str) -> f
     exits=(4, 6, 7, 9),
     json_keys=(
         '{"remote", "dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", '
-        '"freed_bytes", "kept_unpushed_bytes", "losing", "unread", "asked", "warnings"}; with '
-        '--remote: {"remote", "dry_run", "dead", "dead_bytes", "moved_packs", "moved_bytes", '
-        '"roots_replaced", "expired": [{"target", "manifest"}], '
+        '"freed_bytes", "kept_unpushed_bytes", "losing", "unread", "read_back_bytes", "asked", '
+        '"warnings"}; with --remote: {"remote", "dry_run", "dead", "dead_bytes", "moved_packs", '
+        '"moved_bytes", "roots_replaced", "expired": [{"target", "manifest"}], '
         '"removed", "removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}; with '
         '--undo: {"undone"}.'
     ),
@@ -109,7 +110,12 @@ def gc(
     _refuse_mixture(remote, unpushed=unpushed, expire=expire, undo=undo, dry_run=dry_run)
     with frame.repo() as repo:
         if remote is None:
-            done = repo.gc(unpushed=unpushed, dry_run=dry_run, grace_s=grace_s)
+            done = repo.gc(
+                unpushed=unpushed,
+                dry_run=dry_run,
+                grace_s=grace_s,
+                announce=lambda read: say_reading(frame.screen, read),
+            )
             if as_json:
                 frame.screen.json(_local_json(done, dry_run=dry_run))
             else:
@@ -158,6 +164,8 @@ def _show_local(screen: Screen, done: GcResult, *, dry_run: bool, unpushed: bool
                 f"would free {size_text(plan.bytes)} in {count_text(len(plan.chunks), 'chunk')}, "
                 f"and write {count_text(count, 'pack')} anew ({plan.merged:,} to merge small ones)"
             )
+        for read in done.read_back:
+            screen.line(reading_text(read))
         _show_losing(screen, done.losing, done.unread)
     elif plan.empty and not done.temp_bytes:
         screen.done("nothing to free")
@@ -210,6 +218,7 @@ def _local_json(done: GcResult, *, dry_run: bool) -> dict[str, Any]:
         "kept_unpushed_bytes": done.kept_unpushed_bytes,
         "losing": list(done.losing),
         "unread": list(done.unread),
+        "read_back_bytes": sum(read.bytes for read in done.read_back),
         "asked": list(done.remotes),
         "warnings": done.warnings,
     }

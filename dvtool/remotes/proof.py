@@ -210,10 +210,11 @@ def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> tuple[Root, O
 
 def kept_chunks(
     remote: RemoteStore, known: Known, repo_id: str, chunks: Collection[Digest]
-) -> tuple[set[Digest], Kept]:
-    """Return those of the chunks that a remote holds and will keep, and what it keeps besides.
+) -> tuple[dict[Digest, Located], Kept]:
+    """Return where a remote holds, and will keep, those of the chunks that it does.
 
-    That is what the shards say that roots of this repository name, in packs that are there now.
+    That is what the shards say that roots of this repository name, in packs that are there now,
+    each with its size; and what the remote keeps besides.
     """
     tombstones = Tombstones(remote)
     doomed = tombstones.doomed_roots(tombstones.look())
@@ -226,7 +227,7 @@ def kept_chunks(
             kept.manifests.add(bytes.fromhex(one.manifest))
             kept.shards.update(bytes.fromhex(name) for name in one.shards)
     wanted = set(chunks)
-    found: dict[Digest, RemotePack] = {}
+    found: dict[Digest, Located] = {}
     for digests in _batches(sorted(kept.shards)):
         if wanted.issubset(found):
             break
@@ -239,12 +240,12 @@ def kept_chunks(
             for located in shard.locations.values():
                 for chunk in located:
                     if chunk.placement.digest in wanted:
-                        found[chunk.placement.digest] = chunk.pack
+                        found[chunk.placement.digest] = chunk
         known.learn(fetched, {pack for shard in fetched.values() for pack in shard.packs()})
-    packs = set(found.values())
+    packs = {chunk.pack for chunk in found.values()}
     there = remote.look([pack_key(pack.digest) for pack in packs])
     sound = believable_packs(remote, known, packs, there)
-    return {digest for digest, pack in found.items() if pack in sound}, kept
+    return {digest: chunk for digest, chunk in found.items() if chunk.pack in sound}, kept
 
 
 def _named_or_none(remote: RemoteStore, digest: Digest) -> FetchedShard | None:
