@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dvtool.project.preserve import Saved
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
+    from dvtool.remotes.evidence import Announce
     from dvtool.remotes.examine import Examination
     from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read
     from dvtool.verbs.add import plan as add_plan
@@ -281,14 +282,28 @@ class Repo:
         """Rename a target or entries in one."""
         return edit.mv(self._project, self._arguments, source, destination)
 
-    def drop(self, paths: Paths, *, remote: str | None = None, workspace: bool = True) -> Dropped:
-        """Free workspace and store, or the store alone, of what a remote provably holds."""
+    def drop(
+        self,
+        paths: Paths,
+        *,
+        remote: str | None = None,
+        workspace: bool = True,
+        plan_only: bool = False,
+        announce: Announce | None = None,
+    ) -> Dropped:
+        """Free workspace and store, or the store alone, of what a remote provably holds.
+
+        `plan_only` says what would go. `announce` is told what has to be read back from the remote
+        first, where it does not state what it holds.
+        """
         return drop.drop(
             self._project,
             self.config,
             partial(self._arguments.selections, paths=paths),
             remote=remote,
             workspace=workspace,
+            plan_only=plan_only,
+            announce=announce,
         )
 
     # --- verbs on remotes -----------------------------------------------------------------
@@ -413,13 +428,14 @@ class Repo:
         unpushed: bool = False,
         dry_run: bool = False,
         grace_s: float | None = None,
+        announce: Announce | None = None,
     ) -> GcResult:
         """Free the local store of what nothing here needs and a remote holds.
 
         `unpushed` frees also what no remote holds, if nothing here needs it and it is older than
-        `grace_s` seconds.
+        `grace_s` seconds. `announce` is told what has to be read back from a remote first.
         """
-        request = gc_local.GcRequest(unpushed, dry_run, _grace_s(grace_s))
+        request = gc_local.GcRequest(unpushed, dry_run, _grace_s(grace_s), announce)
         return gc_local.gc_local(self._project, self.config, request)
 
     def gc_remote(

@@ -138,7 +138,9 @@ class Known:
             for digest, shard in shards.items()
             if shard.complete and shard.packs() <= set(sound)
         }
-        self.add_objects(ObjectInfo(shard_key(d), shard.size) for d, shard in whole.items())
+        self.add_objects(
+            ObjectInfo(shard_key(d), shard.size, shard.md5) for d, shard in whole.items()
+        )
         self.add_shards(
             {digest: {pack.digest for pack in shard.packs()} for digest, shard in whole.items()}
         )

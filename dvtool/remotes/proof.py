@@ -210,10 +210,11 @@ def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> tuple[Root, O
 
 def kept_chunks(
     remote: RemoteStore, known: Known, repo_id: str, chunks: Collection[Digest]
-) -> tuple[set[Digest], Kept]:
-    """Return the chunks that a remote holds and will keep, and the manifests that it keeps.
+) -> tuple[dict[Digest, Located], Kept]:
+    """Return where a remote holds, and will keep, those of the chunks that it does.
 
-    Shards that roots of this repository name locate them, in packs that are there now.
+    That is what the shards say that roots of this repository name, in packs that are there now,
+    each with its size; and what the remote keeps besides.
     """
     tombstones = Tombstones(remote)
     doomed = tombstones.doomed_roots(tombstones.look())
@@ -226,9 +227,9 @@ def kept_chunks(
             kept.manifests.add(bytes.fromhex(manifest.manifest))
             kept.shards.update(bytes.fromhex(name) for name in manifest.shards)
     wanted = set(chunks)
-    packs_of: dict[Digest, RemotePack] = {}
+    located: dict[Digest, Located] = {}
     for digests in _batches(sorted(kept.shards)):
-        if wanted.issubset(packs_of):
+        if wanted.issubset(located):
             break
         fetched = {
             digest: shard
@@ -236,15 +237,15 @@ def kept_chunks(
             if shard is not None
         }
         for shard in fetched.values():
-            for located in shard.locations.values():
-                for chunk in located:
+            for chunks_of_content in shard.locations.values():
+                for chunk in chunks_of_content:
                     if chunk.placement.digest in wanted:
-                        packs_of[chunk.placement.digest] = chunk.pack
+                        located[chunk.placement.digest] = chunk
         known.learn(fetched, {pack for shard in fetched.values() for pack in shard.packs()})
-    packs = set(packs_of.values())
+    packs = {chunk.pack for chunk in located.values()}
     seen = remote.look([pack_key(pack.digest) for pack in packs])
     sound = believable_packs(remote, known, packs, seen)
-    return {digest for digest, pack in packs_of.items() if pack in sound}, kept
+    return {digest: chunk for digest, chunk in located.items() if chunk.pack in sound}, kept
 
 
 def _named_or_none(remote: RemoteStore, digest: Digest) -> FetchedShard | None:

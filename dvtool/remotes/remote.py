@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -83,12 +84,16 @@ class Root(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class FetchedShard:
-    """A shard as a remote has it, entries checked; `size` of the object in bytes."""
+    """A shard as a remote has it, entries checked; `size` and `md5` are the object's.
+
+    `md5` is None where the store was not seen to state the MD5 of what it holds.
+    """
 
     entries: Entries
     text: bytes
     locations: dict[Digest, list[Located]]
     size: int
+    md5: bytes | None = None
 
     @property
     def complete(self) -> bool:
@@ -280,7 +285,8 @@ class RemoteStore:
         key = shard_key(ref.digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
         entries, shard = decode_object(data, ref, f"{self.url}: {key}")
-        return FetchedShard(entries, shard.text, shard.locations, len(data))
+        md5 = self.md5_to_note([data])
+        return FetchedShard(entries, shard.text, shard.locations, len(data), md5)
 
     def read_shard(self, digest: Digest) -> FetchedShard:
         """Return a shard of which only the hash is known, checked as `get_shard` does."""
@@ -294,7 +300,8 @@ class RemoteStore:
         key = shard_key(digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
         entries, shard = decode_object(data, digest, f"{self.url}: {key}")
-        return FetchedShard(entries, shard.text, shard.locations, len(data)), data
+        md5 = self.md5_to_note([data])
+        return FetchedShard(entries, shard.text, shard.locations, len(data), md5), data
 
     # --- roots ----------------------------------------------------------------------------
 
@@ -386,6 +393,19 @@ class RemoteStore:
             *(len(sound), with_md5, len(doubtful)),
         )
         return sound
+
+    def md5_to_note(self, blocks: Iterable[bytes]) -> bytes | None:
+        """Return the MD5 of an object that was read whole and checked.
+
+        None where the store was not seen to state MD5s: one that makes its ETags otherwise would
+        seem to hold something else.
+        """
+        if not self.backend.features.md5_etag:
+            return None
+        md5 = hashlib.md5(usedforsecurity=False)
+        for block in blocks:
+            md5.update(block)
+        return md5.digest()
 
     def _heads(self, keys: Collection[str]) -> dict[str, ObjectInfo]:
         infos = run_bounded(self.backend.head, keys)
