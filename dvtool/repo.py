@@ -315,14 +315,16 @@ class Repo:
         revs: Sequence[str] = (),
         every: bool = False,
         paths: Paths = (),
+        anew: bool = False,
     ) -> PushReport:
         """Upload what commits need, and prove that it is there.
 
         Without `revs` that is HEAD; `every` takes all refs. What the commits behind them need is
-        uploaded too, unless a push, from here or from another clone, proved that before.
+        uploaded too, unless a push, from here or from another clone, proved that before. A place
+        that was another remote when it was used last is refused, but for `anew`.
         """
         self.config.trust_first_use()
-        return self._push(remote, revs, every=every, paths=paths)
+        return self._push(remote, revs, every=every, paths=paths, anew=anew)
 
     def _push(
         self,
@@ -331,8 +333,9 @@ class Repo:
         *,
         every: bool = False,
         paths: Paths = (),
+        anew: bool = False,
     ) -> PushReport:
-        request = self._push_request(remote, revs, every=every, paths=paths)
+        request = self._push_request(remote, revs, every=every, paths=paths, anew=anew)
         return commits.push(self._pushing(remote), self.config, request)
 
     def plan_push(
@@ -355,12 +358,18 @@ class Repo:
         )
 
     def _push_request(
-        self, remote: str | None, revs: Sequence[str], *, every: bool, paths: Paths
+        self,
+        remote: str | None,
+        revs: Sequence[str],
+        *,
+        every: bool,
+        paths: Paths,
+        anew: bool = False,
     ) -> PushRequest:
         def select(targets: Sequence[str]) -> set[str]:
             return {selection.target for selection in self._arguments.selections(targets, paths)}
 
-        return commits.PushRequest(remote, revs, every, select if paths else None)
+        return commits.PushRequest(remote, revs, every, select if paths else None, anew)
 
     def fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()

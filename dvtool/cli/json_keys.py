@@ -37,8 +37,8 @@ JSON_KEYS = {
     ),
     "push": (
         '{"schema", "pushes": [{"remote", "manifests", "files", "packs", "bytes", '
-        '"resumed_packs", "resumed_bytes", "warnings"}], "failed": [{"remote", "message", '
-        '"hint", "exit_code"}], "uncommitted"}',
+        '"resumed_packs", "resumed_bytes", "warnings", "gone", "lost"}], "failed": '
+        '[{"remote", "message", "hint", "exit_code"}], "uncommitted"}',
         'With --plan: {"schema", "plans": [{"remote", "files", "objects", "bytes", '
         '"requests": {"put", "list", "get", "head"}, "request_cost_usd", "seconds"}], '
         '"uncommitted"}',

@@ -31,11 +31,17 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """Objects that a remote was seen to hold: whole shards, sound roots by key, all it listed."""
+    """What a remote was seen to hold: whole shards, sound roots by key, and all else it said.
+
+    `gone` are the keys of objects that it was known to have and has no more, as far as it was
+    looked at; `lost` those of shards among them, or that point to such packs.
+    """
 
     shards: frozenset[Digest] = frozenset()
     roots: frozenset[str] = frozenset()
     there: Mapping[str, ObjectInfo] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
 
 
 def confirm(
@@ -85,30 +91,33 @@ def prove_shards(
     shards: Mapping[Digest, ShardRef],
     *,
     roots: Collection[str] = (),
-    also: Collection[str] = (),
 ) -> Proven:
     """Ask the remote for shards, for the packs that they point into, and for roots by their keys.
 
     A shard is whole if the remote has it with every pack that it points into, each with its right
-    size (and MD5). Hints about it are believed only as far as the remote says the same now.
-    The objects `also` are noted if a listing shows them.
+    size (and MD5). What is known of it is believed only as far as the remote says the same now.
     """
     believed = known.shards(shards)
     packs = {pack for pointed in believed.values() for pack in pointed}
     keys = {shard_key(digest) for digest in shards} | {pack_key(pack) for pack in packs}
-    seen = remote.look(keys.union(roots), also=also)
-    sound_packs = confirm_packs(remote, known, packs, seen)
-    sound = confirm(remote, known, [*map(shard_key, believed), *roots], seen)
+    seen = remote.look_around(keys.union(roots))
+    there = seen.there
+    gone = known.keys_until(seen.until) - there.keys()
+    gone |= {info.key for info in known.objects(keys.union(roots)) if info.key not in there}
+    sound_packs = confirm_packs(remote, known, packs, there)
+    sound = confirm(remote, known, [*map(shard_key, believed), *roots], there)
     proven = {
         digest
         for digest, pointed in believed.items()
         if shard_key(digest) in sound and sound_packs.issuperset(pointed)
     }
     foreign = [
-        ref for digest, ref in shards.items() if digest not in proven and shard_key(digest) in seen
+        ref for digest, ref in shards.items() if digest not in proven and shard_key(digest) in there
     ]
     proven |= learn_shards(remote, known, foreign)
-    return Proven(frozenset(proven), frozenset(sound.intersection(roots)), seen)
+    lost = frozenset(shard_key(digest) for digest in believed if digest not in proven)
+    sound_roots = frozenset(sound.intersection(roots))
+    return Proven(frozenset(proven), sound_roots, there, frozenset(gone), lost)
 
 
 def learn_shards(remote: RemoteStore, known: Known, refs: Iterable[ShardRef]) -> set[Digest]:

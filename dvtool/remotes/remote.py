@@ -46,8 +46,12 @@ ROOT_SIZE_MAX_BYTES = 256 << 20
 HEADS_MAX = 2
 """Up to this many keys are asked for by HEAD; a listing of up to 1,000 is one request as well."""
 LISTED_MAX = 20_000
+PAGE_KEYS = 1000
+"""So many keys a request lists, on every store."""
 READS_MAX = 3
 """How often an object that arrives damaged is read: mostly the transfer is to blame."""
+_LAST_KEY = "\x7f"
+"""Greater than every key."""
 _ROOT_KEY = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
 
 T = TypeVar("T")
@@ -182,16 +186,38 @@ def _other_version(name: str, version: int) -> SetupError:
     )
 
 
+def _mark_lost(url: str) -> SetupError:
+    return SetupError(
+        f"{url} is a remote that has lost its {MARK}, without which nothing uses it",
+        hint="put a new one in its place: dv fsck --remote --repair",
+    )
+
+
 def now_text() -> str:
     """Return the time of this machine as objects record it."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-class RemoteStore:
-    """A remote store. Methods that only move bytes may be called from several threads."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The objects that a remote said it has, by key.
 
-    def __init__(self, backend: Backend) -> None:
+    Of the keys up to `until` these are all that there are; "" where no listing says so.
+    """
+
+    there: Mapping[str, ObjectInfo]
+    until: str = ""
+
+
+class RemoteStore:
+    """A remote store. Methods that only move bytes may be called from several threads.
+
+    `expected_id` is the id that the dv.json at this place had when it was used last from here.
+    """
+
+    def __init__(self, backend: Backend, *, expected_id: str | None = None) -> None:
         self.backend = backend
+        self.expected_id = expected_id
         self._mark: Mark | None = None
         self._may_list = backend.features.list_allowed is not False
 
@@ -203,10 +229,32 @@ class RemoteStore:
     # --- dv.json --------------------------------------------------------------------------
 
     def mark(self) -> Mark | None:
-        """Return the remote's dv.json, None if it has none; SetupError if it is not for us."""
+        """Return the remote's dv.json, None if it has none; SetupError if it is not for us.
+
+        Nor is a place for us that was another remote when it was used last.
+        """
         if self._mark is None:
-            self._mark = read_checked(self._read_mark, SetupError)
+            mark = read_checked(self._read_mark, SetupError)
+            if self.expected_id not in (None, mark.id if mark else None):
+                raise self._other_remote(mark)
+            self._mark = mark
         return self._mark
+
+    def _other_remote(self, mark: Mark | None) -> SetupError:
+        if mark is None and self._lost_mark():
+            return _mark_lost(self.url)
+        have = f"another remote (id {mark.id})" if mark else "no remote"
+        return SetupError(
+            f"{self.url} was a remote with the id {self.expected_id} when this clone used it "
+            f"last; now there is {have}",
+            hint="mount the disk that belongs there; or, if the remote is elsewhere: "
+            "dv remote set NAME URL; or, to begin anew with this one: dv push --new-remote",
+        )
+
+    @property
+    def seen_id(self) -> str | None:
+        """The id of the remote, as far as its dv.json was read."""
+        return self._mark.id if self._mark is not None else None
 
     def _read_mark(self) -> Mark | None:
         try:
@@ -219,6 +267,8 @@ class RemoteStore:
         """Return the remote's dv.json; SetupError if nothing was pushed there yet."""
         mark = self.mark()
         if mark is None:
+            if self._lost_mark():
+                raise _mark_lost(self.url)
             raise SetupError(
                 f"{self.url} is not a dvtool remote yet: it has no {MARK}",
                 hint="run `dv push` where the data is; or check the URL: dv remote list",
@@ -241,6 +291,8 @@ class RemoteStore:
         """
         other = self._first()
         if other is not None and other.key != MARK:
+            if self._lost_mark():
+                raise _mark_lost(self.url)
             raise SetupError(
                 f"{self.url} holds other things (such as {other.key!r}) and no {MARK}",
                 hint="choose an empty bucket, prefix or folder",
@@ -249,10 +301,16 @@ class RemoteStore:
         # If two first pushes met, the dv.json that is there now counts for both.
         return self.required_mark()
 
+    def _lost_mark(self) -> bool:
+        """Whether there are roots, as only a remote has them."""
+        with contextlib.suppress(RemoteForbidden):
+            return any(_ROOT_KEY.fullmatch(info.key) for info in self.backend.list("roots/"))
+        return False
+
     def renew_mark(self) -> Mark:
         """Put a new dv.json, with a new id, in the place of one that is lost or damaged."""
         self.backend.put(MARK, _fresh_mark())
-        self._mark = None
+        self._mark = self.expected_id = None
         return self.required_mark()
 
     # --- packs ----------------------------------------------------------------------------
@@ -340,33 +398,35 @@ class RemoteStore:
 
     # --- the remote's own word ------------------------------------------------------------
 
-    def look(self, keys: Collection[str], *, also: Collection[str] = ()) -> dict[str, ObjectInfo]:
-        """Return key -> the remote's word, at this moment, on those of `keys` that it has.
+    def look(self, keys: Collection[str]) -> Mapping[str, ObjectInfo]:
+        """Return key -> what the remote says now of those of `keys` that it has.
 
-        Few keys are asked for one by one, as are all where listing is not permitted; many are
-        looked up in listings. The keys `also` cost no request of their own: they are in the result
-        if a listing shows them.
+        Few keys are asked for one by one, many are looked up in listings, and so are all where
+        listing is not permitted.
         """
+        there = self.look_around(keys).there
+        return {key: there[key] for key in keys if key in there}
+
+    def look_around(self, keys: Collection[str]) -> Seen:
+        """Return what `look` does, and all else that came by, at the cost of no request more."""
         if len(keys) <= HEADS_MAX or not self._may_list:
-            return self._heads(keys)
-        wanted, seen = set(keys), dict[str, ObjectInfo]()
-        missing = len(wanted)
+            return Seen(self._heads(keys))
+        missing, found = set(keys), dict[str, ObjectInfo]()
         try:
-            for count, info in enumerate(self.backend.list("")):
-                if info.key in wanted:
-                    missing -= info.key not in seen
-                    seen[info.key] = info
-                elif info.key in also:
-                    seen[info.key] = info
-                if not missing:
-                    break
-                if count >= LISTED_MAX:
-                    # The remote is so large that asking for each key costs less than listing on.
-                    return seen | self._heads({key for key in wanted if key > info.key})
+            for count, info in enumerate(self.backend.list(""), 1):
+                found[info.key] = info
+                missing.discard(info.key)
+                # A page that was asked for is read to its end.
+                if not missing and count % PAGE_KEYS == 0:
+                    return Seen(found, info.key)
+                if count > LISTED_MAX:
+                    # So large a remote that asking for each of ours costs less than reading on.
+                    rest = self._heads({key for key in missing if key > info.key})
+                    return Seen(found | rest, info.key)
         except RemoteForbidden:
             self._may_list = False
-            return self._heads(wanted)
-        return seen
+            return Seen(self._heads(keys))
+        return Seen(found, _LAST_KEY)
 
     def confirmed(
         self, expected: Iterable[ObjectInfo], seen: Mapping[str, ObjectInfo]
