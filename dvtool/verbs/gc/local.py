@@ -16,6 +16,7 @@ from dvtool.format.digest import Digest
 from dvtool.format.locations import contents_of
 from dvtool.format.manifest import Entries, Manifest, ShardRef, manifest_digest
 from dvtool.format.pack import read_index
+from dvtool.project.base import shards_of_bases
 from dvtool.project.parts import Project
 from dvtool.remotes.proof import Kept
 from dvtool.store.freeing import finish_drops, rewrite_packs, sweep_unfinished
@@ -114,6 +115,8 @@ def needed_by(project: Project, manifests: Iterable[Manifest], *, complete: bool
         for entries in _lists(project, manifest, seen, complete=complete):
             contents.update(contents_of(entries))
         result.shards.update(ref.digest for ref in manifest.shards)
+    bases = shards_of_bases(project.git.worktree_git_dirs())
+    result.shards.update(ref.digest for ref in bases)
     result.chunks = chunks_of(project.store, contents)
     return result
 

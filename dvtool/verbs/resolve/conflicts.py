@@ -189,7 +189,8 @@ def _status(project: Project, select: Select, *, mismerged: bool) -> list[Target
     seen = project.git.overview()
     left = unmerged_targets(project, seen.conflicts, mismerged=mismerged)
     # A manifest that was deleted and is in HEAD shows in status, too.
-    known = {path.removesuffix(SUFFIX) for path in (*seen.worktree, *seen.committed)}
+    paths = {*seen.worktree, *seen.committed} - seen.left_out
+    known = {path.removesuffix(SUFFIX) for path in paths}
     selections = select(sorted({*known, *left}))
     found: dict[str, list[Conflict]] = {}
     problems: dict[str, str] = {}
