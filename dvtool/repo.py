@@ -260,6 +260,19 @@ class Repo:
         self._project.store.put_shards(built.shards)
         return built, left
 
+    def record_conflicts(
+        self,
+        path: str,
+        sides: Mapping[str, bytes],
+        manifest: Manifest,
+        left: Sequence[Conflict],
+    ) -> None:
+        """Record the conflicts that a merge of the manifest at `path` left in it.
+
+        `sides` has the texts of ``base`` (or nothing), ``ours`` and ``theirs``.
+        """
+        conflicts.record_conflicts(self._project, path, sides, manifest, left)
+
     def checkout(
         self,
         rev: str | None = None,

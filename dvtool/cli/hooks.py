@@ -215,6 +215,11 @@ def _pre_commit(frame: Frame, _: Sequence[str]) -> None:
 def _show_check(screen: Screen, staged: CommitCheck) -> None:
     for message in staged.damaged:
         screen.error(message, hint="mend it: dv resolve, or dv add the target again")
+    if staged.conflicted:
+        screen.error(
+            f"a merge left conflicts in the manifests of:\n{listing(staged.conflicted)}",
+            hint="settle them: dv resolve (dv status lists them)",
+        )
     if staged.missing:
         screen.error(
             f"the content of {count_text(len(staged.missing), 'file')} to be committed is not in "

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from dvtool.verbs.checkout.write import CheckedOut
     from dvtool.verbs.fetch import download, request
     from dvtool.verbs.fetch.request import Fetched
+    from dvtool.verbs.resolve import conflicts
 else:
+    conflicts = later("dvtool.verbs.resolve.conflicts")
     follow = later("dvtool.verbs.checkout.follow")
     download = later("dvtool.verbs.fetch.download")
     request = later("dvtool.verbs.fetch.request")
@@ -107,6 +109,7 @@ class _Sync:
         project = self._project
         targets = project.targets()
         unmerged = project.git.conflicts_in_index()
+        conflicts.note_unmerged_targets(project)
         for target in targets:
             path = target + SUFFIX
             if path in unmerged or is_settled(project, target):

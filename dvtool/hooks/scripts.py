@@ -104,11 +104,20 @@ any_large() {
             END { exit !found }'
 }
 
+# Whether a merge left conflicts, which a commit may hold without a change of their manifests.
+any_conflict() {
+    folder=$(git rev-parse --absolute-git-dir) || return 1
+    for record in "$folder"/dv/conflicts/*.json; do
+        [ ! -e "$record" ] || return 0
+    done
+    return 1
+}
+
 changes=$(git diff --cached --raw --no-abbrev --no-renames --diff-filter=AMT)
 case $changes in
-'') exit 0 ;;
+'') any_conflict || exit 0 ;;
 *.dv.json*) ;;
-*) [ -f .dvconfig ] && any_large || exit 0 ;;
+*) [ -f .dvconfig ] && any_large || any_conflict || exit 0 ;;
 esac
 
 run_dv "$@"
