@@ -6,14 +6,15 @@ Made by `python -m tests.json_reference` from the classes of results: change tho
 JSON_KEYS = {
     "add": (
         '{"schema", "targets": [{"target", "files", "bytes", "added", "modified", "removed", '
-        '"stored_bytes", "warnings"}]}',
+        '"stored_bytes", "outdated", "warnings"}]}',
         'Each key is explained in docs/reference/json.md.',
     ),
     "status": (
         '{"schema", "clean", "targets": [{"target", "manifest", "blake3", "files", "bytes", '
-        '"clean", "added", "modified", "deleted", "absent", "absent_bytes", "faults": '
-        '[{"path", "problem"}], "conflicts": [{"path", "base": null or {"type", "size", '
-        '"blake3", "exec", "symlink"}, "ours": null or {…}, "theirs": null or {…}}]}]}',
+        '"clean", "added", "modified", "deleted", "outdated", "conflicting", "absent", '
+        '"absent_bytes", "faults": [{"path", "problem"}], "conflicts": [{"path", "base": null'
+        ' or {"type", "size", "blake3", "exec", "symlink"}, "ours": null or {…}, "theirs": '
+        'null or {…}}]}]}',
         'Each key is explained in docs/reference/json.md.',
     ),
     "checkout": (
