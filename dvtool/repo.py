@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from dvtool.format.manifest import Manifest, ShardRef
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.opening import close_project, open_project
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
 from dvtool.project.shards import ShardSource
-from dvtool.system.lazy import later
+from dvtool.system.lazy import later, later_in
 from dvtool.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -67,36 +66,22 @@ if TYPE_CHECKING:
     from dvtool.verbs.resolve.settle import Settled, Side
     from dvtool.verbs.status import TargetStatus
 else:
-    clone = later("dvtool.verbs.clone")
-    commit_check = later("dvtool.hooks.commit_check")
-    conflicts = later("dvtool.verbs.resolve.conflicts")
-    copy = later("dvtool.verbs.copy")
-    describe = later("dvtool.verbs.describe")
-    diff = later("dvtool.verbs.diff")
-    doctor = later("dvtool.verbs.doctor")
-    download = later("dvtool.verbs.fetch.download")
-    edit = later("dvtool.verbs.edit")
-    events = later("dvtool.hooks.events")
-    examine = later("dvtool.remotes.examine")
-    install = later("dvtool.hooks.install")
-    log = later("dvtool.verbs.log")
-    preserve = later("dvtool.project.preserve")
-    read = later("dvtool.verbs.read")
-    request = later("dvtool.verbs.fetch.request")
-    restore = later("dvtool.verbs.checkout.restore")
-    settle = later("dvtool.verbs.resolve.settle")
     engines = later("dvtool.jobs.engine")
-    bury = later("dvtool.verbs.gc.bury")
-    check = later("dvtool.verbs.fsck.check")
+    preserve = later("dvtool.project.preserve")
+    examine = later("dvtool.remotes.examine")
+    clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
+    doctor, drop, edit = later_in("dvtool.verbs", "doctor", "drop", "edit")
+    log, read = later_in("dvtool.verbs", "log", "read")
+    add_plan, add_publish = later_in("dvtool.verbs.add", "plan", "publish")
+    restore = later("dvtool.verbs.checkout.restore")
+    download, fetch_plan, request = later_in("dvtool.verbs.fetch", "download", "plan", "request")
+    check, repair_verb = later_in("dvtool.verbs.fsck", "check", "repair")
+    bury, gc_local, gc_remote, roots = later_in(
+        "dvtool.verbs.gc", "bury", "local", "remote", "roots"
+    )
     commits = later("dvtool.verbs.push.commits")
-    drop = later("dvtool.verbs.drop")
-    gc_local = later("dvtool.verbs.gc.local")
-    gc_remote = later("dvtool.verbs.gc.remote")
-    repair_verb = later("dvtool.verbs.fsck.repair")
-    roots = later("dvtool.verbs.gc.roots")
-    add_plan = later("dvtool.verbs.add.plan")
-    add_publish = later("dvtool.verbs.add.publish")
-    fetch_plan = later("dvtool.verbs.fetch.plan")
+    conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
+    commit_check, events, install = later_in("dvtool.hooks", "commit_check", "events", "install")
 
 
 class Repo:
@@ -259,12 +244,7 @@ class Repo:
         return built, left
 
     def checkout(
-        self,
-        rev: str | None = None,
-        paths: Paths = (),
-        *,
-        force: bool = False,
-        fetch: bool = True,
+        self, rev: str | None = None, paths: Paths = (), *, force: bool = False, fetch: bool = True
     ) -> Restored:
         """Give the workspace the content of the manifests, or of a commit's, which then go there.
 
@@ -283,13 +263,8 @@ class Repo:
 
     def drop(self, paths: Paths, *, remote: str | None = None, workspace: bool = True) -> Dropped:
         """Free workspace and store, or the store alone, of what a remote provably holds."""
-        return drop.drop(
-            self._project,
-            self.config,
-            partial(self._arguments.selections, paths=paths),
-            remote=remote,
-            workspace=workspace,
-        )
+        select = partial(self._arguments.selections, paths=paths)
+        return drop.drop(self._project, self.config, select, remote=remote, workspace=workspace)
 
     # --- verbs on remotes -----------------------------------------------------------------
 
@@ -392,11 +367,7 @@ class Repo:
     # --- giving space back ----------------------------------------------------------------
 
     def gc(
-        self,
-        *,
-        unpushed: bool = False,
-        dry_run: bool = False,
-        grace_s: float | None = None,
+        self, *, unpushed: bool = False, dry_run: bool = False, grace_s: float | None = None
     ) -> GcResult:
         """Free the local store of what nothing here needs and a remote holds.
 
