@@ -281,6 +281,17 @@ class Repo:
         Without `revs` that is HEAD; `every` takes all refs. What the commits behind them need is
         uploaded too, unless a push, from here or from another clone, proved that before.
         """
+        self.config.trust_first_use()
+        return self._push(remote, revs, every=every, paths=paths)
+
+    def _push(
+        self,
+        remote: str | None,
+        revs: Sequence[str],
+        *,
+        every: bool = False,
+        paths: Paths = (),
+    ) -> PushReport:
         request = self._push_request(remote, revs, every=every, paths=paths)
         return commits.push(self._pushing(remote), self.config, request)
 
@@ -293,6 +304,7 @@ class Repo:
         paths: Paths = (),
     ) -> PushPlan:
         """Say what `push` would upload, and what that takes; the remote is only asked."""
+        self.config.trust_first_use()
         request = self._push_request(remote, revs, every=every, paths=paths)
         return commits.plan_push(self._pushing(remote), self.config, request)
 
@@ -317,6 +329,7 @@ class Repo:
 
         What the default remote lacks is taken from the others; a named one is asked alone.
         """
+        self.config.trust_first_use()
         wanted = request.fetch_requests(self._project, self._arguments, revs, paths)
         return download.fetch(self._project, self.config.open_remotes(remote), wanted)
 
@@ -324,6 +337,7 @@ class Repo:
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
     ) -> tuple[Fetched, Estimate]:
         """Say what `fetch` would bring, and what that takes; only lists of files are fetched."""
+        self.config.trust_first_use()
         wanted = request.fetch_requests(self._project, self._arguments, revs, paths)
         return fetch_plan.plan_fetch(self._project, self.config.open_remote(remote), wanted)
 
@@ -336,6 +350,7 @@ class Repo:
         force: bool = False,
     ) -> Restored:
         """Fetch what the workspace lacks, then check it out."""
+        self.config.trust_first_use()
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
         return restore.checkout(self._project, self.config, self._arguments, request)
 
@@ -348,6 +363,7 @@ class Repo:
         force: bool = False,
     ) -> tuple[Fetched, Estimate]:
         """Say what `pull` would download, and what that takes; the workspace stays as it is."""
+        self.config.trust_first_use()
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
         return restore.estimate_pull(self._project, self.config, self._arguments, request)
 
@@ -424,7 +440,7 @@ class Repo:
         `old` are those that they replace there. What is no commit, or not here, needs nothing.
         """
         tips = commits.commits_with_data(self._project, new, old)
-        return self.push(revs=tips) if tips else None
+        return self._push(None, tips) if tips else None
 
     # --- trust ----------------------------------------------------------------------------
 

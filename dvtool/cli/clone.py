@@ -58,7 +58,7 @@ def _pull(
 
     screen, cwd = frame.screen, os.path.abspath(frame.folder)
     shown = os.path.relpath(place, cwd)
-    inside = Frame(folder=place, quiet=frame.quiet, verbose=frame.verbose)
+    inside = Frame(folder=place, quiet=frame.quiet, verbosity=frame.verbosity)
     if not as_json:
         screen.done(f"cloned into {printable(shown)}")
     try:
@@ -70,6 +70,7 @@ def _pull(
                 return
             if remote is not None:
                 repo.config.clone_remote(remote, cwd=cwd)
+            inside.trust_first_use(repo, falls_back=True)
             inside.set_up_git(repo)
             restored = repo.pull(paths=paths)
             show_restored(inside, repo, restored, as_json=as_json)

@@ -44,6 +44,9 @@ def doctor(frame: Frame, remote: str | None, as_json: bool) -> None:
     store supports, what the credentials allow, how fast it is. Up to 8 MiB are read; an object of
     4 MiB is written under probe/ and removed again, unless the bucket keeps versions or does not
     let it be removed.
+
+    For a report of a problem, repeat the command with DV_LOG=FILE and attach that file: it tells
+    what was asked of git and of the remote, and when. Credentials are left out.
     """
     screen = frame.screen
     found = []
@@ -62,6 +65,8 @@ def doctor(frame: Frame, remote: str | None, as_json: bool) -> None:
         )
     elif healthy:
         screen.done("everything that dv needs works")
+    else:
+        screen.note("to ask for help: repeat what fails with DV_LOG=FILE, and attach that file")
     if not healthy:
         raise click.exceptions.Exit(1)
 

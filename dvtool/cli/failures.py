@@ -16,10 +16,13 @@ import click
 from dvtool.cli import INTERRUPTED
 from dvtool.cli.output import Answered, Screen
 from dvtool.errors import DvError, UsageError, printable
+from dvtool.system.logs import Log
 
 READER_GONE = 141
 """As of a process that SIGPIPE ended, which is how other programs end in `… | head`."""
 TRACEBACK_VARIABLE = "DV_TRACEBACK"
+TRACEBACK_LENGTH_MAX = 1_800
+_LOG = Log("cli")
 
 _FULL_HINT = "free some space, then repeat the command: it goes on where it was"
 _OS_SENTENCES = {
@@ -63,6 +66,8 @@ def report(error: BaseException, *, as_json: bool = False) -> int:
         screen.error("interrupted")
         return INTERRUPTED
     failure = describe(error)
+    if _LOG.on:
+        _LOG.note("fails: %s", "".join(traceback.format_exception(error))[-TRACEBACK_LENGTH_MAX:])
     if as_json:
         screen.json(ErrorDocument(failure))
     screen.error(failure.message, hint=failure.hint)

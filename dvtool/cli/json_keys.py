@@ -127,7 +127,7 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "remote list": (
-        '{"schema", "remotes": [{"name", "url", "default", "source", "options"}]}',
+        '{"schema", "remotes": [{"name", "url", "default", "source", "trusted", "options"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "remote copy": (

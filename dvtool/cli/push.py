@@ -62,6 +62,7 @@ def push(
         revisions, paths = revisions_and_paths(repo, arguments)
         if every and revisions:
             raise UsageError("--all takes every revision; name none with it")
+        frame.trust_first_use(repo, falls_back=False)
         names: Sequence[str | None] = list(dict.fromkeys(remotes)) or [None]
 
         def push_one(name: str | None) -> PushReport:

@@ -23,9 +23,11 @@ from dvtool.errors import (
     UsageError,
     printable,
 )
+from dvtool.system.logs import Log, Watch
 
 INSTALL_HINT = "install git 2.31 or newer and see that it is on the PATH"
 
+_LOG = Log("git")
 _SEPARATOR = "--dv-separator"  # `git rev-parse` prints an option that it does not know as it is
 
 _FIXED = {
@@ -79,9 +81,10 @@ class Runner:
 
     def run_together(self, *commands: Sequence[str]) -> list[Result]:
         """Run git several times at once, whatever the exit statuses."""
+        watch = Watch()
         processes = [_start(args, self.cwd, self._env, stdin=False) for args in commands]
         try:
-            return [_end(process) for process in processes]
+            return [_end(process, watch) for process in processes]
         finally:
             for process in processes:
                 if process.returncode is None:
@@ -90,6 +93,7 @@ class Runner:
 
     def start(self, *args: str) -> subprocess.Popen[bytes]:
         """Start git and return the process, with pipes."""
+        _LOG.note("git %s: begins, to answer questions", " ".join(args))
         return _start(args, self.cwd, self._env, stdin=True)
 
 
@@ -185,7 +189,8 @@ def execute(
     stdin: bytes | None = None,
 ) -> Result:
     """Run git to its end, whatever its exit status. `env` is added to the environment."""
-    return _end(_start(args, cwd, env or {}, stdin=stdin is not None), stdin)
+    watch = Watch()
+    return _end(_start(args, cwd, env or {}, stdin=stdin is not None), watch, stdin)
 
 
 def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Result:
@@ -201,6 +206,7 @@ def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None
         raise
     except ImportError as error:  # GitPython runs `git version` when it is imported
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
+    watch = Watch()
     try:
         watched = Command(cwd).execute(
             ["git", *args], env=_FIXED | dict(env or {}), as_process=True
@@ -209,7 +215,7 @@ def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
     process = watched.proc
     assert process is not None  # its process is let go together with `watched`
-    return _end(process)
+    return _end(process, watch)
 
 
 def _start(
@@ -229,14 +235,20 @@ def _start(
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
 
 
-def _end(process: subprocess.Popen[bytes], stdin: bytes | None = None) -> Result:
+def _end(process: subprocess.Popen[bytes], watch: Watch, stdin: bytes | None = None) -> Result:
     try:
         stdout, stderr = process.communicate(stdin)
     except BaseException:
         process.terminate()  # not killed: git takes its lock files away
         process.communicate()
         raise
-    return Result(process.returncode, stdout, os.fsdecode(stderr))
+    result = Result(process.returncode, stdout, os.fsdecode(stderr))
+    if _LOG.on:
+        assert isinstance(process.args, list)
+        said = f", says: {result.stderr.strip()}" if result.status and result.stderr else ""
+        words = " ".join(map(str, process.args))
+        _LOG.note("%s: exit %d in %s, %d bytes%s", words, result.status, watch, len(stdout), said)
+    return result
 
 
 def checked(args: Sequence[str], result: Result, codes: Sequence[int] | None) -> Result:

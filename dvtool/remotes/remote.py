@@ -33,6 +33,7 @@ from dvtool.format.locations import (
 )
 from dvtool.format.manifest import Entries, ShardRef
 from dvtool.remotes.transports.base import Backend, Copying, ObjectInfo, Sink
+from dvtool.system.logs import Log
 from dvtool.system.parallel import check_stopped, run_bounded
 
 FORMAT = 1
@@ -49,6 +50,7 @@ READS_MAX = 3
 _ROOT_KEY = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
 
 T = TypeVar("T")
+_LOG = Log("remotes")
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -377,6 +379,12 @@ class RemoteStore:
         for key, answer in self._heads(doubtful).items():
             if answer.size == doubtful[key].size and answer.md5 in (None, doubtful[key].md5):
                 sound[key] = ObjectInfo(key, answer.size, answer.md5)
+        with_md5 = sum(info.md5 is not None for info in sound.values())
+        _LOG.note(
+            "proven by its own word: %d objects with their size, %d of them with their MD5; "
+            "%d were asked for again by themselves",
+            *(len(sound), with_md5, len(doubtful)),
+        )
         return sound
 
     def _heads(self, keys: Collection[str]) -> dict[str, ObjectInfo]:

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from dvtool.errors import DvError
 from dvtool.system.lazy import later
+from dvtool.system.logs import Log
 
 if TYPE_CHECKING:
     import pickle
@@ -30,6 +31,7 @@ else:
     subprocess = later("subprocess")
     traceback = later("traceback")
 
+_LOG = Log("workers")
 PARENT_CHECK_S = 0.5
 LENGTH_SIZE_BYTES = 8
 PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -134,6 +136,8 @@ def begun(count: int, *, anew: bool) -> Iterator[list[Worker]]:
     """Yield workers, which have ended when the block has; no call may be under way then."""
     workers: list[Worker] = []
     try:
+        how = "anew" if anew else "as copies of this process"
+        _LOG.note("begins %d worker processes %s", count, how)
         with uninterrupted():
             for _ in range(count):
                 workers.append(Worker.anew() if anew else Worker.copied(workers))

@@ -7,7 +7,6 @@ the workspace, last the store. Whatever ends it in between, `dv pull` brings the
 
 from __future__ import annotations
 
-import stat
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -273,29 +272,12 @@ def _clear(project: Project, plan: DropPlan) -> DroppedTarget:
     save_seen(project, plan.target, dict.fromkeys(plan.entries))
     size = 0
     for path in plan.remove:
-        _refuse_meddled(project, plan.scan, path)
-        project.workspace.remove(workspace_path(plan.target, path))
+        project.workspace.remove(
+            workspace_path(plan.target, path), believed=plan.scan.believed(path)
+        )
         size += plan.entries[path].bytes
     folders = folders_above(plan.entries) | {p for p, e in plan.entries.items() if e.dir}
     for folder in sorted(folders & plan.scan.folders, key=len, reverse=True):
         project.workspace.remove_empty_folder(workspace_path(plan.target, folder))
     project.workspace.remove_empty_folder(plan.target)
     return DroppedTarget(plan.target, len(plan.remove), size)
-
-
-def _refuse_meddled(project: Project, scan: Scan, path: str) -> None:
-    """Raise an UnsavedError if a file is not the one that was compared with the manifest."""
-    planned = scan.files.get(path)
-    if planned is None or path in scan.followed:
-        return
-    place = workspace_path(scan.target, path)
-    found = project.workspace.stat(place)
-    if found is not None and (
-        not stat.S_ISREG(found.st_mode)
-        or (found.st_mtime_ns, found.st_size, found.st_ino)
-        != (planned.st_mtime_ns, planned.st_size, planned.st_ino)
-    ):
-        raise UnsavedError(
-            f"{place} changed while dvtool was at work; it was left as it is",
-            hint="repeat the command when nothing else writes there",
-        )

@@ -541,10 +541,15 @@ def test_paths_below_an_entry_are_refused(tmp_path: Path, above: str) -> None:
     with Repo.open(str(tmp_path)) as repo:
         made = built(name)
         repo._project.store.put_shards(made.shards)
-        repo._project.write_manifest("data", made.manifest)
+        put_manifest(repo, made.manifest)
     with Repo.open(str(tmp_path)) as repo, pytest.raises(ManifestError, match=f"below '{name}'"):
         repo.checkout(force=True)
     assert there_is(model.data) == before
+
+
+def put_manifest(repo: Repo, manifest: Manifest) -> None:
+    project = repo._project
+    project.write_manifest("data", manifest, instead_of=project.manifest_text("data"))
 
 
 def test_a_folder_of_another_spelling_is_refused(
@@ -557,7 +562,7 @@ def test_a_folder_of_another_spelling_is_refused(
         entries = dict(repo._project.entries(repo._project.manifest("data")))
         built = build("dir", entries | {"c/two": entries["C/one"]})
         repo._project.store.put_shards(built.shards)
-        repo._project.write_manifest("data", built.manifest)
+        put_manifest(repo, built.manifest)
     monkeypatch.setattr(Workspace, "folds_names", lambda *_: True)
     with Repo.open(str(tmp_path)) as repo, pytest.raises(InputError, match="differ only in case"):
         repo.checkout()

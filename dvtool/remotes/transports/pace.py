@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from dvtool.errors import RemoteBusy, RemoteStalled
+from dvtool.system.logs import Log
 from dvtool.system.parallel import check_stopped
 
+_LOG = Log("remotes")
 REQUESTS_START = 8
 REQUESTS_MAX = 16
 PAUSE_S = 0.5
@@ -98,6 +100,7 @@ class Pace:
             if began_s > self._slowed_s:
                 self._slowed_s = now_s
                 self._limit = max(1, self._limit // 2)
+                _LOG.note("at most %d requests at once from now on: it is too busy", self._limit)
                 self._successes = 0
 
     def _speed_up(self) -> None:

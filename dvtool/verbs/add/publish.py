@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from dvtool.errors import UsageError, printable
-from dvtool.format.manifest import Built, Manifest
+from dvtool.format.manifest import Built, Manifest, decode
 from dvtool.format.paths import SELF, SUFFIX, folder_of, workspace_path
 from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.project.parts import Project
-from dvtool.verbs.add.manifest import first_manifest, next_manifest
+from dvtool.verbs.add.manifest import first_manifest, merge_meanwhile, next_manifest
 from dvtool.verbs.add.plan import (
     AddRequest,
     ambiguity_warnings,
@@ -85,7 +85,8 @@ def add(
             f"{IGNORE_FILE} says to leave out {printable(place)}",
             hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
         )
-    before = _manifest_before(project, request.target)
+    text = project.manifest_text(request.target)
+    before = None if text is None else decode(text, request.target + SUFFIX)
     removals = project.store.db.removals()
     refuse_tracked(project, request, untrack=untrack)
     content_at = _anywhere if dereference else None
@@ -107,7 +108,13 @@ def add(
         after = next_manifest(project, scan, before, request, known)
     result.added, result.modified, result.removed = after.added, after.modified, len(after.removed)
     built = after.built
-    _publish(project, request, built, untrack=untrack, stage=stage)
+    published = _publish(project, request, built, text, untrack=untrack, stage=stage)
+    if published != built.manifest:
+        result.warnings.append(
+            f"{printable(request.target + SUFFIX)} changed while dvtool was at work; "
+            "it has those changes and these"
+        )
+    # The workspace has what was built; what came into the manifest meanwhile is not there yet.
     racy = _remember(project, scan, stored, after.removed)
     if built.manifest.shards and not request.inner:
         _agree(project, scan, built.manifest, [*after.left, *racy])
@@ -117,12 +124,8 @@ def add(
         if not after.left and (known is not None or before is None):
             held = (ref.digest for ref in built.manifest.shards)
             project.store.db.add_held_shards(held, removals)
-    result.files, result.bytes = built.manifest.files, built.manifest.bytes
+    result.files, result.bytes = published.files, published.bytes
     return result
-
-
-def _manifest_before(project: Project, target: str) -> Manifest | None:
-    return project.manifest(target) if project.manifest_text(target) is not None else None
 
 
 def _anywhere(_: str) -> bool:
@@ -163,20 +166,34 @@ def _agree(project: Project, scan: Scan, manifest: Manifest, doubtful: Sequence[
 
 
 def _publish(
-    project: Project, request: AddRequest, built: Built, *, untrack: bool, stage: bool
-) -> None:
-    """Shards, then the manifest, then git's index: what is referred to comes first."""
+    project: Project,
+    request: AddRequest,
+    built: Built,
+    read: bytes | None,
+    *,
+    untrack: bool,
+    stage: bool,
+) -> Manifest:
+    """Shards, then the manifest, then git's index: what is referred to comes first.
+
+    Return the manifest. If it is not the one that was `read` any more, as after a `git pull`
+    meanwhile, it gets the changes of both.
+    """
     target = request.target
     if stage or untrack:
         project.git.refuse_if_index_is_locked()
     refuse_unusable(project.workspace, target)
     project.store.put_shards(built.shards)
-    project.write_manifest(target, built.manifest)
+    now = project.manifest_text(target)
+    merged = built if now == read else merge_meanwhile(project, target, read, built, now)
+    project.store.put_shards(merged.shards)
+    project.write_manifest(target, merged.manifest, instead_of=now)
     ignore = ignore_target(project.workspace, target)
     if untrack:
         project.git.untrack([workspace_path(target, request.inner or SELF)])
     if stage:
         project.git.stage([target + SUFFIX, *ignore])
+    return merged.manifest
 
 
 def _remember(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dvtool.errors import MissingError, listing, size_text
-from dvtool.format.manifest import Entry, Manifest, update
+from dvtool.format.manifest import Entry, Manifest, decode, update
 from dvtool.format.paths import SUFFIX, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
@@ -73,6 +73,8 @@ class _Part(msgspec.Struct, frozen=True):
     manifest: Manifest
     selection: Selection
     plan: CheckoutPlan
+    text: bytes | None
+    """The bytes of the manifest in the worktree, None if there is none."""
 
 
 def checkout(
@@ -123,11 +125,12 @@ def _plan_parts(
     parts = []
     for selection in selections:
         manifest = manifests[selection.target]
+        text = project.manifest_text(selection.target)
         before = None
-        if commit is not None and project.manifest_text(selection.target) is not None:
-            before = project.manifest(selection.target)
+        if commit is not None and text is not None:
+            before = decode(text, selection.target + SUFFIX)
         checkout_plan = plan_checkout(project, selection, manifest, before=before)
-        parts.append(_Part(manifest, selection, checkout_plan))
+        parts.append(_Part(manifest, selection, checkout_plan, text))
     refuse_losses([part.plan for part in parts], force=request.force)
     return commit, parts
 
@@ -173,6 +176,7 @@ def _missing_files(project: Project, parts: Sequence[_Part]) -> dict[str, int]:
 def _put_manifest(project: Project, commit: str, part: _Part) -> None:
     """Put a commit's manifest, or the selected entries of it, into worktree and index."""
     target = part.selection.target
+    project.refuse_changed(target, part.text)
     keep_uncommitted(project, target)
     if part.selection.whole or project.manifest_text(target) is None:
         project.git.restore(commit, [target + SUFFIX])
@@ -185,6 +189,6 @@ def _put_manifest(project: Project, commit: str, part: _Part) -> None:
     changes.update(new)
     built = update(now, changes, project.shards.load)
     project.store.put_shards(built.shards)
-    project.write_manifest(target, built.manifest)
+    project.write_manifest(target, built.manifest, instead_of=part.text)
     # Also if it was written before: by a command that ended before it could be staged.
     project.git.stage([target + SUFFIX])

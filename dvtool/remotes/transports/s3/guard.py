@@ -13,6 +13,10 @@ from urllib.parse import urljoin, urlsplit
 
 from botocore.awsrequest import AWSResponse
 
+from dvtool.system.logs import Log, Watch
+
+_LOG = Log("remotes.s3")
+
 ANSWER_SIZE_MAX_BYTES = 4 << 20
 """A page of a listing, the longest answer there is: 1,000 keys of up to 1,024 bytes, escaped."""
 TAGS_MAX = 100_000
@@ -52,7 +56,15 @@ class GuardedSession:
             raise Refused(f"a request to {_host(request.url)} was held back")
         streamed = request.stream_output
         request.stream_output = True  # so that `send` leaves the body to us
-        raw = self._session.send(request)
+        watch = Watch()
+        try:
+            raw = self._session.send(request)
+        except Exception as error:
+            _LOG.note("%s %s: %s after %s", request.method, request.url, error, watch)
+            raise
+        size = raw.headers.get("content-length", "?")
+        status = raw.status_code
+        _LOG.note("%s %s: %s in %s, %s bytes", request.method, request.url, status, watch, size)
         target = raw.headers.get("location")
         if 300 <= raw.status_code < 400 and target:
             try:
