@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.examine import Examination
     from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read
-    from dvtool.verbs.add import plan as add_plan
-    from dvtool.verbs.add import publish as add_publish
+    from dvtool.verbs.add import plan as add_plan, publish as add_publish
     from dvtool.verbs.add.publish import Added
     from dvtool.verbs.checkout import restore
     from dvtool.verbs.checkout.restore import Restored
@@ -45,15 +44,11 @@ if TYPE_CHECKING:
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.drop import Dropped
     from dvtool.verbs.edit import Removed, Renamed
-    from dvtool.verbs.fetch import download, request
-    from dvtool.verbs.fetch import plan as fetch_plan
+    from dvtool.verbs.fetch import download, plan as fetch_plan, request
     from dvtool.verbs.fetch.request import Fetched
-    from dvtool.verbs.fsck import check
-    from dvtool.verbs.fsck import repair as repair_verb
+    from dvtool.verbs.fsck import check, repair as repair_verb
     from dvtool.verbs.fsck.findings import FsckReport, Sample
-    from dvtool.verbs.gc import bury, roots
-    from dvtool.verbs.gc import local as gc_local
-    from dvtool.verbs.gc import remote as gc_remote
+    from dvtool.verbs.gc import bury, local as gc_local, remote as gc_remote, roots
     from dvtool.verbs.gc.bury import RemoteGcPlan
     from dvtool.verbs.gc.local import GcResult
     from dvtool.verbs.gc.remote import RemoteGcResult
@@ -285,12 +280,7 @@ class Repo:
         return self._push(remote, revs, every=every, paths=paths)
 
     def _push(
-        self,
-        remote: str | None,
-        revs: Sequence[str],
-        *,
-        every: bool = False,
-        paths: Paths = (),
+        self, remote: str | None, revs: Sequence[str], *, every: bool = False, paths: Paths = ()
     ) -> PushReport:
         request = self._push_request(remote, revs, every=every, paths=paths)
         return commits.push(self._pushing(remote), self.config, request)
@@ -501,11 +491,9 @@ class Repo:
 
     def describe(self, rev: str | None = None) -> Description:
         """Return what to write into an experiment's record; see `Description`."""
-
-        def is_clean() -> bool:
-            return all(one.clean for one in self.status())
-
-        return describe.describe(self._project, rev, is_clean=is_clean)
+        return describe.describe(
+            self._project, rev, is_clean=lambda: all(status.clean for status in self.status())
+        )
 
 
 def _grace_s(given: float | None) -> float:

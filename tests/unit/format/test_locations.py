@@ -8,8 +8,7 @@ from array import array
 
 import pytest
 import zstandard
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dvtool.errors import CorruptError
 from dvtool.format.digest import EMPTY, Digest, digest_of, guard_of

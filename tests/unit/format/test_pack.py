@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import zstandard
 from blake3 import blake3
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dvtool.errors import CorruptError
 from dvtool.format.digest import Digest, digest_of, guard_of

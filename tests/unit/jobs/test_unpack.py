@@ -172,8 +172,6 @@ def test_a_link_on_the_way_is_not_followed(
     with store.reader() as reader, pytest.raises(UnsavedError, match="link"):
         reader.prepare([piece.digest])
         list(
-            write_pieces(
-                LOCAL_POOL, workspace.root, store, reader, [piece._replace(path="link/x")]
-            )
+            write_pieces(LOCAL_POOL, workspace.root, store, reader, [piece._replace(path="link/x")])
         )
     assert os.listdir(tmp_path / "outside") == []
