@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from dvtool.format.manifest import Manifest, ShardRef
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.opening import close_project, open_project
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
 from dvtool.project.shards import ShardSource
-from dvtool.system.lazy import later
+from dvtool.system.lazy import later, later_in
 from dvtool.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
     from dvtool.remotes.evidence import Announce
     from dvtool.remotes.examine import Examination
     from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read
-    from dvtool.verbs.add import plan as add_plan
-    from dvtool.verbs.add import publish as add_publish
+    from dvtool.verbs.add import plan as add_plan, publish as add_publish
     from dvtool.verbs.add.publish import Added
     from dvtool.verbs.checkout import restore
     from dvtool.verbs.checkout.restore import Restored
@@ -47,15 +45,11 @@ if TYPE_CHECKING:
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.drop import Dropped
     from dvtool.verbs.edit import Removed, Renamed
-    from dvtool.verbs.fetch import download, request
-    from dvtool.verbs.fetch import plan as fetch_plan
+    from dvtool.verbs.fetch import download, plan as fetch_plan, request
     from dvtool.verbs.fetch.request import Fetched
-    from dvtool.verbs.fsck import check
-    from dvtool.verbs.fsck import repair as repair_verb
+    from dvtool.verbs.fsck import check, repair as repair_verb
     from dvtool.verbs.fsck.findings import FsckReport, Sample
-    from dvtool.verbs.gc import bury, roots
-    from dvtool.verbs.gc import local as gc_local
-    from dvtool.verbs.gc import remote as gc_remote
+    from dvtool.verbs.gc import bury, local as gc_local, remote as gc_remote, roots
     from dvtool.verbs.gc.bury import RemoteGcPlan
     from dvtool.verbs.gc.local import GcResult
     from dvtool.verbs.gc.remote import RemoteGcResult
@@ -68,36 +62,22 @@ if TYPE_CHECKING:
     from dvtool.verbs.resolve.settle import Settled, Side
     from dvtool.verbs.status import TargetStatus
 else:
-    clone = later("dvtool.verbs.clone")
-    commit_check = later("dvtool.hooks.commit_check")
-    conflicts = later("dvtool.verbs.resolve.conflicts")
-    copy = later("dvtool.verbs.copy")
-    describe = later("dvtool.verbs.describe")
-    diff = later("dvtool.verbs.diff")
-    doctor = later("dvtool.verbs.doctor")
-    download = later("dvtool.verbs.fetch.download")
-    edit = later("dvtool.verbs.edit")
-    events = later("dvtool.hooks.events")
-    examine = later("dvtool.remotes.examine")
-    install = later("dvtool.hooks.install")
-    log = later("dvtool.verbs.log")
-    preserve = later("dvtool.project.preserve")
-    read = later("dvtool.verbs.read")
-    request = later("dvtool.verbs.fetch.request")
-    restore = later("dvtool.verbs.checkout.restore")
-    settle = later("dvtool.verbs.resolve.settle")
     engines = later("dvtool.jobs.engine")
-    bury = later("dvtool.verbs.gc.bury")
-    check = later("dvtool.verbs.fsck.check")
+    preserve = later("dvtool.project.preserve")
+    examine = later("dvtool.remotes.examine")
+    clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
+    doctor, drop, edit = later_in("dvtool.verbs", "doctor", "drop", "edit")
+    log, read = later_in("dvtool.verbs", "log", "read")
+    add_plan, add_publish = later_in("dvtool.verbs.add", "plan", "publish")
+    restore = later("dvtool.verbs.checkout.restore")
+    download, fetch_plan, request = later_in("dvtool.verbs.fetch", "download", "plan", "request")
+    check, repair_verb = later_in("dvtool.verbs.fsck", "check", "repair")
+    bury, gc_local, gc_remote, roots = later_in(
+        "dvtool.verbs.gc", "bury", "local", "remote", "roots"
+    )
     commits = later("dvtool.verbs.push.commits")
-    drop = later("dvtool.verbs.drop")
-    gc_local = later("dvtool.verbs.gc.local")
-    gc_remote = later("dvtool.verbs.gc.remote")
-    repair_verb = later("dvtool.verbs.fsck.repair")
-    roots = later("dvtool.verbs.gc.roots")
-    add_plan = later("dvtool.verbs.add.plan")
-    add_publish = later("dvtool.verbs.add.publish")
-    fetch_plan = later("dvtool.verbs.fetch.plan")
+    conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
+    commit_check, events, install = later_in("dvtool.hooks", "commit_check", "events", "install")
 
 
 class Repo:
@@ -275,12 +255,7 @@ class Repo:
         conflicts.record_conflicts(self._project, path, sides, manifest, left)
 
     def checkout(
-        self,
-        rev: str | None = None,
-        paths: Paths = (),
-        *,
-        force: bool = False,
-        fetch: bool = True,
+        self, rev: str | None = None, paths: Paths = (), *, force: bool = False, fetch: bool = True
     ) -> Restored:
         """Give the workspace the content of the manifests, or of a commit's, which then go there.
 
@@ -570,11 +545,9 @@ class Repo:
 
     def describe(self, rev: str | None = None) -> Description:
         """Return what to write into an experiment's record; see `Description`."""
-
-        def is_clean() -> bool:
-            return all(one.clean for one in self.status())
-
-        return describe.describe(self._project, rev, is_clean=is_clean)
+        return describe.describe(
+            self._project, rev, is_clean=lambda: all(status.clean for status in self.status())
+        )
 
 
 def _grace_s(given: float | None) -> float:

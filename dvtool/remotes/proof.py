@@ -16,7 +16,7 @@ from dvtool.remotes.tombstones import Tombstones
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded
 
-SHARDS_AT_ONCE = 64
+SHARDS_HELD_MAX = 64
 LEARNED_AT_ONCE = 32
 """So many shards are held at a time: one of 4,096 files takes 3 MB with its locations."""
 
@@ -237,7 +237,7 @@ def kept_chunks(
             kept.shards.update(bytes.fromhex(name) for name in manifest.shards)
     wanted = set(chunks)
     located: dict[Digest, Located] = {}
-    for digests in _batches(sorted(kept.shards)):
+    for digests in _shard_batches(sorted(kept.shards)):
         if wanted.issubset(located):
             break
         fetched = {
@@ -264,6 +264,6 @@ def _named_or_none(remote: RemoteStore, digest: Digest) -> FetchedShard | None:
         return None
 
 
-def _batches(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
-    for at in range(0, len(digests), SHARDS_AT_ONCE):
-        yield digests[at : at + SHARDS_AT_ONCE]
+def _shard_batches(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
+    for at in range(0, len(digests), SHARDS_HELD_MAX):
+        yield digests[at : at + SHARDS_HELD_MAX]

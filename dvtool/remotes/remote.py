@@ -142,14 +142,14 @@ def root_key(repo_id: str, root: str) -> str:
     return f"roots/{repo_id}/{root}.json"
 
 
-class _Envelope(msgspec.Struct):
+class _FormatEnvelope(msgspec.Struct):
     dv: int
 
 
 def decode_mark(text: bytes, url: str) -> Mark:
     """Return the dv.json of a remote; SetupError if it is none, or of another version."""
     try:
-        version = msgspec.json.decode(text, type=_Envelope).dv
+        version = msgspec.json.decode(text, type=_FormatEnvelope).dv
         if version <= FORMAT:
             mark = msgspec.json.decode(text, type=Mark)
             parse_hex(mark.id * 2)
@@ -166,7 +166,7 @@ def decode_mark(text: bytes, url: str) -> Mark:
 def decode_root(text: bytes, name: str) -> Root:
     """Return a root whose bytes were checked; CorruptError if it is none."""
     try:
-        version = msgspec.json.decode(text, type=_Envelope).dv
+        version = msgspec.json.decode(text, type=_FormatEnvelope).dv
         if version <= FORMAT:
             root = msgspec.json.decode(text, type=Root)
             for manifest in root.manifests:

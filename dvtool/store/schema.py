@@ -13,7 +13,7 @@ from dvtool.errors import BusyError, CorruptError, SetupError
 from dvtool.format.pack import Placement
 from dvtool.system.atomic import make_folders, share
 
-VERSION = 1
+SCHEMA_VERSION = 1
 QUERY_BATCH = 900
 """Below SQLite's oldest limit on the parameters of one statement, 999."""
 BUSY_TIMEOUT_S = 60
@@ -117,9 +117,10 @@ def connect(path: str) -> sqlite3.Connection:
         if version == 0:
             share(path)
             _create(db)
-        elif version != VERSION:
+        elif version != SCHEMA_VERSION:
             raise SetupError(
-                f"the store's index {path} is of version {version}, this dvtool uses {VERSION}",
+                f"the store's index {path} is of version {version}, this dvtool uses "
+                f"{SCHEMA_VERSION}",
                 hint="use a newer dvtool, or move the file away to have it made again",
             )
         for statement in LATER_TABLES:
@@ -172,7 +173,7 @@ def _create(db: sqlite3.Connection) -> None:
         if db.execute("PRAGMA user_version").fetchone()[0] == 0:
             for statement in SCHEMA.split(";"):
                 db.execute(statement)
-            db.execute(f"PRAGMA user_version = {VERSION}")
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute("COMMIT")
     except BaseException:
         db.execute("ROLLBACK")

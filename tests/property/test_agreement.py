@@ -27,8 +27,7 @@ from dvtool.repo import Repo
 from dvtool.store.freeing import drop_chunks
 from dvtool.store.local import PACKS, LocalStore
 from dvtool.store.mending import rebuild
-from dvtool.verbs import diff
-from dvtool.verbs import status as status_ops
+from dvtool.verbs import diff, status as status_ops
 from dvtool.verbs.add import publish
 from dvtool.verbs.add.publish import Added
 from dvtool.verbs.status import Fault, TargetStatus

@@ -58,7 +58,7 @@ class Added:
     stored_bytes: int = 0
     """Bytes that the local store grew by."""
     outdated: list[str] = field(default_factory=list)
-    """Paths that the manifest changed since they were put here: their entries are left as they are."""
+    """Paths that the manifest changed since they were put here; their entries stay."""
     warnings: list[str] = field(default_factory=list)
     """Sentences for people, such as what git tracks besides."""
 

@@ -33,9 +33,7 @@ from dvtool.verbs.checkout.write import CheckedOut, apply_checkout
 from dvtool.workspace.gitignore import ignore_target
 
 if TYPE_CHECKING:
-    from dvtool.verbs.fetch import download
-    from dvtool.verbs.fetch import plan as fetch_plan
-    from dvtool.verbs.fetch import request as fetch_requests
+    from dvtool.verbs.fetch import download, plan as fetch_plan, request as fetch_requests
     from dvtool.verbs.fetch.request import Fetched, FetchRequest
 else:
     download = later("dvtool.verbs.fetch.download")

@@ -186,7 +186,7 @@ def _write_new(
     for batch, stamps in write_pieces(engine, project.root, project.store, reader, pieces):
         size = 0
         for piece, stamp in zip(batch, stamps, strict=True):
-            path = piece.place[skip:] or SELF
+            path = piece.path[skip:] or SELF
             if stamp is None:
                 yield path, plan.write[path]
             else:

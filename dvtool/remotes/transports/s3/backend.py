@@ -30,12 +30,12 @@ from dvtool.remotes.transports.s3.client import CONNECT_TIMEOUT_S, READ_TIMEOUT_
 from dvtool.remotes.transports.s3.errors import (
     HINT_ENDPOINT,
     AlreadyThere,
-    Conflict,
     Denied,
     RangeBeyondEnd,
     Translation,
     Unexplained,
     Unsupported,
+    WriteConflict,
     clock_ahead_s,
     text_of,
 )
@@ -279,7 +279,7 @@ class S3Backend:
             self.put(key, body)
             self._learn(conditional_put=False)
             return True
-        except Conflict:
+        except WriteConflict:
             # Another write or a delete was under way. If it was a write, the object is there now.
             if self.head(key) is None:
                 raise

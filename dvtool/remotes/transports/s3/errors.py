@@ -94,7 +94,7 @@ _REGION_CODES = frozenset(
 )
 _ADDRESSING_CODES = frozenset({"PathStyleDomainForbidden", "SecondLevelDomainForbidden"})
 _OTHER_PERMISSION = re.compile(r"s3:GetObject|\bkms\b", re.IGNORECASE)
-_REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
+_REGION_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _NO_CREDENTIALS = (
     exceptions.NoCredentialsError,
     exceptions.PartialCredentialsError,
@@ -138,7 +138,7 @@ class AlreadyThere(RemoteError):
     """412: the condition of a conditional PUT did not hold."""
 
 
-class Conflict(RemoteTransient):
+class WriteConflict(RemoteTransient):
     """409: a conditional PUT met another write or a delete of the same key."""
 
 
@@ -211,11 +211,11 @@ class Translation:
         if code in _UNSUPPORTED_CODES:
             return Unsupported(f"{subject}: {said}")
         if code == "ConditionalRequestConflict":
-            return Conflict(f"{subject}: {said}")
+            return WriteConflict(f"{subject}: {said}")
         if status == 416:
             return RangeBeyondEnd(f"{subject} ends before the range that was asked for ({said})")
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        if _is_busy(status, code, headers):
+        if _asks_for_less(status, code, headers):
             return RemoteBusy(f"{subject}: {said}", retry_after_s=_retry_after_s(headers))
         if code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS:
             return RemoteTransient(f"{subject}: {said}")
@@ -276,7 +276,7 @@ class Translation:
         return printable(self.endpoint_url) if self.endpoint_url else f"AWS ({self.url})"
 
 
-def _is_busy(status: int, code: str, headers: Mapping[str, str]) -> bool:
+def _asks_for_less(status: int, code: str, headers: Mapping[str, str]) -> bool:
     """Whether the store asks for fewer requests, rather than having failed at one."""
     if status == 429 or code in _BUSY_CODES or code.startswith(_BUSY_PREFIXES):
         return True
@@ -322,7 +322,7 @@ def _clock_hint(error: exceptions.ClientError) -> str:
 def _region_hint(error: exceptions.ClientError) -> str:
     answer: Mapping[str, Any] = error.response.get("Error", {})
     region = _headers_of(error).get("x-amz-bucket-region") or str(answer.get("Region", ""))
-    if not _REGION.fullmatch(region):
+    if not _REGION_NAME.fullmatch(region):
         return HINT_REGION
     return f"set the remote's region to the bucket's: dv remote set NAME --region {region}"
 

@@ -23,7 +23,7 @@ TAGS_MAX = 100_000
 """A parsed element takes a hundred times the bytes of ``<a/>``; such a page has 25,000 tags."""
 ERROR_SIZE_MAX_BYTES = 64 << 10
 ANSWER_TIME_MAX_S = 120.0
-BLOCK_SIZE_BYTES = 64 << 10
+ANSWER_BLOCK_BYTES = 64 << 10
 AWS_SUFFIXES = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
 
 
@@ -127,7 +127,7 @@ def _read(raw: Any, size_max: int) -> bytes | None:
     latest_s = time.monotonic() + ANSWER_TIME_MAX_S
     blocks: list[bytes] = []
     size = 0
-    while block := read(BLOCK_SIZE_BYTES):
+    while block := read(ANSWER_BLOCK_BYTES):
         blocks.append(block)
         size += len(block)
         if size > size_max:
