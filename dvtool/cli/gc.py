@@ -58,7 +58,7 @@ def _grace_s(_context: click.Context, _option: click.Parameter, value: str) -> f
         '{"remote", "dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", '
         '"freed_bytes", "kept_unpushed_bytes", "losing", "unread", "read_back_bytes", "asked", '
         '"warnings"}; with --remote: {"remote", "dry_run", "dead", "dead_bytes", "moved_packs", '
-        '"moved_bytes", "roots_replaced", "expired": [{"target", "manifest"}], '
+        '"moved_bytes", "roots_replaced", "expired": [{"target", "manifest"}], "unseen", '
         '"removed", "removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}; with '
         '--undo: {"undone"}.'
     ),
@@ -247,6 +247,9 @@ def _show_remote(screen: Screen, done: RemoteGcResult, *, dry_run: bool, as_json
         say(f"{would} {names} in place of {count_text(len(plan.replace), 'root')}")
     for one in plan.expired:
         say(f"  expired: {printable(one.target)} {one.manifest[:12]}, which no commit names")
+    if plan.unseen:
+        some = count_text(plan.unseen, "manifest")
+        say(f"  {some} of this repository that no commit here ever had: left to whoever needs them")
     if plan.empty:
         say("nothing is dead" + (" that is not buried already" if done.waiting else ""))
     else:
@@ -281,6 +284,7 @@ def _remote_json(done: RemoteGcResult, *, dry_run: bool) -> dict[str, Any]:
         "moved_bytes": plan.move_bytes,
         "roots_replaced": len(plan.replace),
         "expired": [{"target": one.target, "manifest": one.manifest} for one in plan.expired],
+        "unseen": plan.unseen,
         "removed": sum(one.removed for one in done.swept),
         "removed_bytes": done.removed_bytes,
         "waiting": [

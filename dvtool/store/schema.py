@@ -70,6 +70,8 @@ LATER_TABLES = (
     "CREATE TABLE IF NOT EXISTS held_shards "
     "(digest BLOB PRIMARY KEY, removals INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS removals (id INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS seen_manifests "
+    "(clone TEXT NOT NULL, manifest BLOB NOT NULL, PRIMARY KEY (clone, manifest)) WITHOUT ROWID",
 )
 """Apart, since an index that was made before there were these tables gets them when opened."""
 
