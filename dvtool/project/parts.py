@@ -6,6 +6,7 @@ A target is named by its path from the top of the worktree; its manifest lies be
 from __future__ import annotations
 
 import contextlib
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -55,6 +56,11 @@ class Project(msgspec.Struct):
     def root(self) -> str:
         """The top of the worktree."""
         return self.workspace.root
+
+    @property
+    def clone_name(self) -> str:
+        """The name of this clone among those that use its store: the path of its git folder."""
+        return os.path.realpath(self.git.common_dir)
 
     def absolute(self, path: str) -> str:
         """Return a path from the top of the worktree as an absolute one."""
