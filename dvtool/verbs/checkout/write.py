@@ -117,6 +117,10 @@ def _apply(
         if entry.symlink:
             project.workspace.write_link(place, entry.symlink)
         elif entry.dir:
+            if path in plan.scan.files or path in plan.scan.links:
+                # A file or link that became an empty folder: its content was seen to be saved.
+                _refuse_meddled(project, plan, path)
+                project.workspace.remove(place)
             project.workspace.make_folder(place)
     for path, entry in plan.chmod.items():
         _refuse_meddled(project, plan, path)
