@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dvtool.format.packing import FinishedPack
     from dvtool.store import database as databases
     from dvtool.store import reader as readers
+    from dvtool.store import schema as schemas
     from dvtool.store.database import Database
     from dvtool.store.reader import ContentReader
 else:
@@ -32,6 +33,7 @@ else:
     shard_format = later("dvtool.format.locations")
     databases = later("dvtool.store.database")
     readers = later("dvtool.store.reader")
+    schemas = later("dvtool.store.schema")
 
 PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"
 LOST = ".lost"
@@ -65,16 +67,20 @@ class LocalStore:
     def db(self) -> Database:
         """The index, opened when it is first needed."""
         if self._database is None:
-            fresh = not os.path.exists(self.database_path)
-            for name in (PACKS, SHARDS, TEMP):
-                make_folders(os.path.join(self.path, name))
-            if fresh:
-                sync_folder(os.path.dirname(self.path))  # a lock may have made ours before
+            if not schemas.is_read_only(self.path):
+                self._make_folders()
             self._database = databases.Database(self.database_path)
             if not self._database.complete:
                 self.reindex()
             self._forget_lost_packs(self._database)
         return self._database
+
+    def _make_folders(self) -> None:
+        fresh = not os.path.exists(self.database_path)
+        for name in (PACKS, SHARDS, TEMP):
+            make_folders(os.path.join(self.path, name))
+        if fresh:
+            sync_folder(os.path.dirname(self.path))  # a lock may have made ours before
 
     def _forget_lost_packs(self, database: Database) -> None:
         """Forget packs that are gone or cut short: what only they had must count as missing.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,50 @@ def read_only(place: Path, command: str, cwd: Path, *more: str) -> subprocess.Co
     if done.returncode == 99:
         pytest.skip(f"cannot mount here: {done.stderr}")
     return done
+
+
+# Repositories that may only be read
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can mount")
+@pytest.mark.parametrize("state", ["as it is", "logged", "no index"])
+def test_a_repository_that_may_only_be_read(pushed: Work, tmp_path: Path, state: str) -> None:
+    index = pushed.root / ".git/dv/store.db"
+    if state == "no index":
+        for path in index.parent.glob("store.db*"):
+            path.unlink()
+    holder = sqlite3.connect(index) if state == "logged" else None
+    if holder is not None:  # whose connection keeps the log from being written back
+        holder.execute("PRAGMA journal_mode = WAL")
+        holder.execute("CREATE TABLE noise (x)")
+        holder.execute("DROP TABLE noise")
+        holder.commit()
+    before = all_of(tmp_path)
+    try:
+        for command, said in (
+            ("status", "Clean: 2 targets"),
+            ("ls", "data/table.csv"),
+            ("cat data/table.csv", "x,y"),
+            ("fsck", ""),
+            ("diff", ""),
+            ("log data/table.csv", ""),
+            ("push --plan", "everything is on"),
+            ("pull --plan", ""),
+        ):
+            line = f"{sys.executable} -m dvtool {command}"
+            done = read_only(tmp_path, line, pushed.root)
+            assert done.returncode == 0, (command, done.stderr)
+            assert said in done.stdout
+        refused = read_only(tmp_path, f"{sys.executable} -m dvtool add data/images", pushed.root)
+        assert refused.returncode == 1
+        assert "read-only" in refused.stderr
+        assert "bug" not in refused.stderr
+    finally:
+        if holder is not None:
+            holder.close()
+    assert {path: time for path, time in all_of(tmp_path).items() if "store.db" not in path} == {
+        path: time for path, time in before.items() if "store.db" not in path
+    }
 
 
 # Manifests that git lost
