@@ -231,6 +231,30 @@ def hooked_switch(world: World) -> None:
     with_hooks(forked(world))
 
 
+def outdated(world: World) -> Clone:
+    """Leave version two in the workspace, with an edit, and version one in the manifest."""
+    clone = two_commits(world)
+    clone.git("reset", "-q", "--hard", "HEAD~1")
+    clone.write("data/run.sh", b"edited", executable=True)
+    return clone
+
+
+def left_outdated(world: World) -> None:
+    outdated(world)
+
+
+def hooked_reset(world: World) -> None:
+    with_hooks(two_commits(world))
+
+
+def hooked_conflict(world: World) -> None:
+    """Leave a conflict that somebody staged."""
+    clone = forked(world)
+    with_hooks(clone)
+    subprocess.run(["git", "merge", "-q", "side"], cwd=clone.path, capture_output=True)
+    clone.git("add", "-A")
+
+
 def hooked_push(world: World) -> None:
     clone = two_commits(world)
     clone.git("init", "-q", "--bare", "--template=", str(world.live / "hub.git"))
@@ -407,6 +431,7 @@ SCENARIOS = (
     Scenario("checkout-force", unsaved, ("dv", "checkout", "--force", "HEAD~1")),
     Scenario("checkout-workers", gone_for_workers, ("dv", "checkout"), slow=True),
     Scenario("checkout-sharded", sharded_two, ("dv", "checkout", "HEAD~1"), slow=True),
+    Scenario("add-outdated", left_outdated, ("dv", "add", "data")),
     Scenario("push", two_commits, ("dv", "push")),
     Scenario("push-again", pushed_once, ("dv", "push")),
     Scenario("push-sharded", sharded_two, ("dv", "push"), slow=True),
@@ -464,6 +489,14 @@ SCENARIOS = (
         again=(("git", "switch", "-q", "side"), ("dv", "checkout")),
         by_git=True,
     ),
+    Scenario(
+        "hook-reset",
+        hooked_reset,
+        ("git", "reset", "-q", "--hard", "HEAD~2"),
+        again=(("dv", "checkout"),),
+        by_git=True,
+    ),
+    Scenario("resolve-staged", hooked_conflict, ("dv", "resolve", "--theirs")),
     Scenario(
         "hook-push",
         hooked_push,
