@@ -205,6 +205,7 @@ class Repo:
         untrack: bool = False,
         stage: bool = True,
         dereference: bool = False,
+        as_is: bool = False,
         jobs: int | None = None,
         engine: Engine | None = None,
     ) -> list[Added]:
@@ -227,6 +228,7 @@ class Repo:
                     untrack=untrack,
                     stage=stage,
                     dereference=dereference,
+                    as_is=as_is,
                     engine=engine,
                 )
                 for request in to_add

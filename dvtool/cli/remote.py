@@ -14,7 +14,7 @@ from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text, shell_word
 from dvtool.cli.plans import JSON_KEYS, plan_json, plan_option, show_plan
 from dvtool.cli.remote_options import remote_options
-from dvtool.errors import UsageError, printable, size_text
+from dvtool.errors import UsageError, listing, printable, size_text
 from dvtool.project.keys import REMOTE_OPTIONS
 
 if TYPE_CHECKING:
@@ -200,8 +200,9 @@ def remove_remote(frame: Frame, name: str) -> None:
     ),
     exits=(4, 6, 7, 9),
     json_keys=(
-        '{"source", "destination", "manifests", "objects", "bytes", "there"}; objects and bytes '
-        f"were copied, there counts objects that were there already. With --plan: {JSON_KEYS}."
+        '{"source", "destination", "manifests", "objects", "bytes", "there", "lost"}; objects and '
+        "bytes were copied, there counts objects that were there already, lost how many versions "
+        f"of a target were pushed to the source and are there no more. With --plan: {JSON_KEYS}."
     ),
 )
 @click.argument("source", metavar="FROM")
@@ -231,6 +232,12 @@ def copy_remote(
             show_plan(screen, sentence, would.destination, estimate)
             return
         copied = repo.copy_remote(source, destination, every=every)
+        if copied.lost:
+            screen.warn(
+                f"{printable(copied.source)} has fewer versions than were pushed there, and so has "
+                f"the copy, of:\n{listing(map(printable, copied.lost))}"
+            )
+            screen.note("to send them again from here: dv push; then repeat the copy")
         if as_json:
             screen.json(dataclasses.asdict(copied))
             return

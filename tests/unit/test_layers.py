@@ -122,7 +122,10 @@ MAY_IMPORT = {
     "cli.config": {"project.config", "project.keys", "remotes.transports.declaration"},
     "cli.doctor": {"verbs.doctor"},
     "cli.fsck": {"verbs.fsck.findings"},
-    "cli.merge_driver": {"format.manifest", "format.merge", "format.paths", "system.atomic"},
+    "cli.merge_driver": {
+        *("format.manifest", "format.merge", "format.paths", "system.atomic"),
+        "hooks.config_merge",
+    },
     "cli.plans": {"remotes.transports.registry"},
     "cli.remote": {"project.keys"},
     "cli.remote_options": {"project.keys", "remotes.transports.declaration"},
