@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--no-stage", is_flag=True, help="Leave it to you to stage manifests for git.")
 @click.option("--untrack", is_flag=True, help="Take what git tracks out of git's index.")
 @click.option("--dereference", is_flag=True, help="Keep what symlinks point to, not the links.")
+@click.option("--as-is", is_flag=True, help="Add pointers of git-lfs, and what DVC keeps, too.")
 @click.option(
     "-j",
     "--jobs",
@@ -47,6 +48,7 @@ def add(
     no_stage: bool,
     untrack: bool,
     dereference: bool,
+    as_is: bool,
     jobs: int | None,
     as_json: bool,
 ) -> None:
@@ -60,7 +62,12 @@ def add(
     with frame.repo() as repo:
         frame.set_up_git(repo)
         results = repo.add(
-            paths, untrack=untrack, stage=not no_stage, dereference=dereference, jobs=jobs
+            paths,
+            untrack=untrack,
+            stage=not no_stage,
+            dereference=dereference,
+            as_is=as_is,
+            jobs=jobs,
         )
         for result in results:
             for warning in result.warnings:

@@ -22,6 +22,7 @@ from dvtool.verbs.add.plan import (
     refuse_unversionable,
     target_kind,
 )
+from dvtool.verbs.add.pointers import refuse_pointers
 from dvtool.verbs.add.store import StoredFiles, store_files
 from dvtool.workspace.agreement import (
     Agreement,
@@ -64,6 +65,7 @@ def add(
     untrack: bool = False,
     stage: bool = True,
     dereference: bool = False,
+    as_is: bool = False,
     engine: Engine = LOCAL_POOL,
 ) -> Added:
     """Bring a target's manifest in step with the workspace; what it names is then in the store.
@@ -89,6 +91,8 @@ def add(
     find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
     kind = target_kind(project, scan, before, request)
     refuse_unversionable(scan, request)
+    if not as_is:
+        refuse_pointers(project, scan)
     sweep(project, scan)
     result = Added(request.target, warnings=ambiguity_warnings(scan))
     stored = store_files(project, scan, engine, dereference=dereference)
