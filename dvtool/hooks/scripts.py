@@ -122,7 +122,9 @@ any_inside() {
 # Whether data may have changed since all of it was as its manifests say: something is newer than
 # that moment, or there is more than can be looked at here in a few milliseconds.
 any_changed() {
-    clean=$(git rev-parse --git-dir)/dv/clean
+    clean=${GIT_DIR:-.git}
+    [ -d "$clean" ] || clean=$(git rev-parse --git-dir)
+    clean=$clean/dv/clean
     [ -e "$clean" ] || return 0
     printf '%s\n' "$targets" | {
         set --
