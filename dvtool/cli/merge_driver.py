@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import count_text
-from dvtool.errors import ManifestError, printable
+from dvtool.errors import DvError, ManifestError, printable
 
 if TYPE_CHECKING:
     from dvtool.format.manifest import Built, Entries, Manifest
@@ -54,6 +56,7 @@ def merge_driver(frame: Frame, base: str, ours: str, theirs: str, path: str) -> 
     built, conflicts = _merge(frame, sides["base"], mine, other)
     write_bytes(ours, encode(built.manifest))
     if conflicts:
+        _record(frame, path, texts, built.manifest, conflicts)
         found = count_text(len(conflicts), "conflict")
         target = printable(path.removesuffix(SUFFIX))
         frame.screen.note(f"{found} in {target}: dv status lists them, dv resolve settles them")
@@ -68,6 +71,18 @@ def _merge_config(frame: Frame, base: str, ours: str, theirs: str) -> None:
         names = ", ".join(map(printable, conflicts))
         frame.screen.note(f"both sides changed {names}: settle that in {CONFIG_FILE}, then git add")
         raise click.exceptions.Exit(1)
+
+
+def _record(
+    frame: Frame,
+    path: str,
+    texts: Mapping[str, bytes],
+    manifest: Manifest,
+    conflicts: Sequence[Conflict],
+) -> None:
+    """Record the conflicts, so that they outlive `git add -A`; git has them all the same."""
+    with contextlib.suppress(DvError, OSError), frame.repo(required=False) as repo:
+        repo.record_conflicts(path, texts, manifest, conflicts)
 
 
 def _read(path: str) -> bytes:

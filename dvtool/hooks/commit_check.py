@@ -18,6 +18,7 @@ from dvtool.hooks.drivers import overriding
 from dvtool.project.ignoring import is_exposed
 from dvtool.project.parts import Project
 from dvtool.system import atomic
+from dvtool.verbs.resolve.conflicts import open_conflicts
 from dvtool.verbs.status import status
 
 CLEAN = "clean"
@@ -38,6 +39,8 @@ class CommitCheck(msgspec.Struct):
     """Manifests that cannot be read, with what is wrong with each."""
     large: list[tuple[str, int]] = msgspec.field(default_factory=list)
     """Files and sizes above hooks.maxfilesize."""
+    conflicted: list[str] = msgspec.field(default_factory=list)
+    """Targets with conflicts that a merge left and nobody settled, though they were staged."""
     size_max_bytes: int = 0
     """The value of hooks.maxfilesize, 0 for no limit."""
     inside: list[str] = msgspec.field(default_factory=list)
@@ -56,8 +59,8 @@ class CommitCheck(msgspec.Struct):
     @property
     def refused(self) -> bool:
         """Whether the commit must not be made."""
-        stopped = self.missing or self.damaged or self.large or self.inside or self.attributes
-        return bool(stopped or (self.refuse_changed and self.changed))
+        stopped = self.missing or self.damaged or self.large or self.conflicted or self.inside
+        return bool(stopped or self.attributes or (self.refuse_changed and self.changed))
 
 
 def check_commit(project: Project) -> CommitCheck:
@@ -69,6 +72,7 @@ def check_commit(project: Project) -> CommitCheck:
     manifests name, which in a partial clone, or after a merge, need not be here.
     """
     result = CommitCheck(size_max_bytes=project.config.number("hooks.maxfilesize") or 0)
+    result.conflicted = open_conflicts(project)
     staged = project.git.staged()
     parents = project.git.parents_of_next()
     manifests = [one for one in staged if one.path.endswith(SUFFIX)]
@@ -117,7 +121,7 @@ def _find_changed(project: Project, result: CommitCheck) -> None:
             continue
         with contextlib.suppress(DvError):  # a warning is not worth a failure
             for one in status(project, [Selection(target)], {}):
-                if one.added or one.modified or one.deleted:
+                if one.added or one.modified or one.deleted or one.conflicting:
                     result.changed.append(target)
             if is_exposed(project, target):
                 result.exposed.append(target)

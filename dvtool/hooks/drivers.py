@@ -17,6 +17,7 @@ from dvtool.errors import SetupError, printable
 from dvtool.format.paths import SUFFIX
 from dvtool.git import Git
 from dvtool.project.parts import Project
+from dvtool.workspace.last_look import text_there
 from dvtool.workspace.opener import reason
 
 ATTRIBUTES_FILE = ".gitattributes"
@@ -127,6 +128,7 @@ def textconv_command(python: str) -> str:
 
 def _add_lines(project: Project) -> bool:
     text = _read(project)
+    believed = text_there(text) if text else None
     if _has_lines(text):
         if project.git.tracked_under(ATTRIBUTES_FILE):
             return False
@@ -141,7 +143,8 @@ def _add_lines(project: Project) -> bool:
         text += end
     there = set(_lines(text))
     fresh = [line.encode() + end for line in LINES if line.encode() not in there]
-    project.workspace.write_bytes(ATTRIBUTES_FILE, text + b"".join(fresh))
+    text += b"".join(fresh)
+    project.workspace.write_bytes(ATTRIBUTES_FILE, text, believed=believed)
     _stage(project.git)
     _restore_line_ends(project)
     return True
@@ -160,7 +163,7 @@ def _restore_line_ends(project: Project) -> None:
         if text is None or blob is None or b"\r\n" not in text:
             continue
         if project.git.read_blob(blob) == (plain := text.replace(b"\r\n", b"\n")):
-            project.workspace.write_bytes(target + SUFFIX, plain)
+            project.workspace.write_bytes(target + SUFFIX, plain, believed=text_there(text))
 
 
 def _remove_lines(project: Project, gone: Collection[bytes]) -> bool:
@@ -170,10 +173,10 @@ def _remove_lines(project: Project, gone: Collection[bytes]) -> bool:
     if rest == text:
         return False
     if rest:
-        project.workspace.write_bytes(ATTRIBUTES_FILE, rest)
+        project.workspace.write_bytes(ATTRIBUTES_FILE, rest, believed=text_there(text))
         _stage(project.git)
     else:
-        project.workspace.remove(ATTRIBUTES_FILE)
+        project.workspace.remove(ATTRIBUTES_FILE, believed=text_there(text))
         project.git.remove_staged([ATTRIBUTES_FILE])
     return True
 

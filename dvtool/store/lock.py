@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 else:
     filelock = later("filelock")
 
-LOCK_WAIT_S = 30
+STORE_LOCK_WAIT_S = 30
 
 
 @contextlib.contextmanager
 def drop_lock(store_path: str) -> Iterator[None]:
-    """Keep a second drop or gc, from another worktree, out of the packs of the store there.
+    """Keep a second drop or gc, from another worktree, out of the packs of this store.
 
-    BusyError if another one holds the lock for too long.
+    BusyError if another process holds the lock for too long.
     """
     make_folders(store_path)
     try:
         path = os.path.join(store_path, "drop.lock")
-        with filelock.FileLock(path, timeout=LOCK_WAIT_S):
+        with filelock.FileLock(path, timeout=STORE_LOCK_WAIT_S):
             share(path)
             yield
     except filelock.Timeout as error:
         raise BusyError(
-            f"another dv drop or dv gc has been at work in this store for {LOCK_WAIT_S} s",
+            f"another dv drop or dv gc has been at work in this store for {STORE_LOCK_WAIT_S} s",
             hint="wait for it to end, then repeat the command",
         ) from error

@@ -43,14 +43,20 @@ SHARDS_SIZE_MAX_BYTES = 64 << 20
 
 @dataclass(slots=True)
 class Copied:
-    """What a copy did: objects and bytes that went, and objects that were there already."""
+    """What a copy did."""
 
     source: str
+    """URL of the remote copied from."""
     destination: str
+    """URL of the remote copied to."""
     manifests: int = 0
+    """How many manifests are proven to be whole on the destination."""
     objects: int = 0
+    """How many objects were copied."""
     bytes: int = 0
+    """Bytes of these objects."""
     there: int = 0
+    """How many objects were there already."""
     lost: dict[str, int] = field(default_factory=dict)
     """Target -> versions that a push from here proved on the source, which has them no more."""
 

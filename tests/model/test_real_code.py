@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from dvtool.format.manifest import manifest_digest
-from dvtool.remotes import repack as moving
-from dvtool.remotes import survey, tombstones
+from dvtool.remotes import repack as moving, survey, tombstones
 from dvtool.remotes.pack_ranges import read_range
 from dvtool.remotes.remote import RemoteStore
 from dvtool.repo import Repo

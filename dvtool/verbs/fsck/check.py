@@ -17,7 +17,7 @@ from dvtool.project.settings import Settings
 from dvtool.remotes.known import Known
 from dvtool.remotes.remote import RemoteStore
 from dvtool.store.database import Database
-from dvtool.verbs.fsck.findings import LOCAL, Damage, RemoteCheck, Report, Sample
+from dvtool.verbs.fsck.findings import LOCAL, Damage, FsckReport, RemoteCheck, Sample
 from dvtool.verbs.fsck.meaning import explain
 from dvtool.verbs.fsck.remote import LocalEvidence, fsck_remote
 from dvtool.verbs.fsck.store import StoreCheck, fsck_store, known_of_remotes, md5s_proven
@@ -62,11 +62,11 @@ class Checking:
         self.settings = settings
         self.request = request
         self.need = NeededContent()
-        self.report = Report()
+        self.report = FsckReport()
         self.store = StoreCheck()
         self.remote: RemoteCheck | None = None
 
-    def run(self) -> Report:
+    def run(self) -> FsckReport:
         """Do the checks, in the order of how far away things are."""
         self.project.store.refuse_if_away()
         self.need = needed_content(self.project, FOR_FSCK)

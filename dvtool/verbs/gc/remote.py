@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from dvtool.errors import BusyError, RemoteForbidden, SetupError, listing
 from dvtool.format.manifest import manifest_digest
@@ -36,22 +37,77 @@ class RemoteGcRequest:
     grace_s: float = GRACE_S
 
 
+@dataclass(frozen=True, slots=True)
+class ExpiredManifest:
+    """A manifest that was pushed and that no commit needs any more."""
+
+    target: str
+    """The target, as a path from the top of the worktree."""
+    manifest: str
+    """The manifest hash, in hex."""
+
+
 @dataclass(slots=True)
 class RemoteGcResult:
     """What a gc of a remote did, or with `dry_run` would do."""
 
+    json_keys: ClassVar = (
+        *("remote", "dry_run", "dead", "dead_bytes", "moved_packs", "moved_bytes"),
+        *("roots_replaced", "expired", "removed", "removed_bytes", "waiting", "warnings"),
+    )
+
     remote: str
+    """URL of the remote."""
+    dry_run: bool = False
+    """Whether this says only what would be done."""
     plan: RemoteGcPlan = field(default_factory=RemoteGcPlan)
     swept: list[Swept] = field(default_factory=list)
     waiting: list[Grave] = field(default_factory=list)
+    """What is buried and not removed yet."""
     moved: Moved = field(default_factory=Moved)
     warnings: list[str] = field(default_factory=list)
+    """Sentences for people."""
     temp_bytes: int = 0
     """Bytes of unfinished files that were removed from a folder."""
 
     @property
+    def dead(self) -> int:
+        """How many objects are buried by this gc, as nothing there needs them."""
+        return len(self.plan.dead)
+
+    @property
+    def dead_bytes(self) -> int:
+        """Bytes of these objects."""
+        return self.plan.dead_bytes
+
+    @property
+    def moved_packs(self) -> int:
+        """How many packs are mostly dead, so that the rest of them goes into new packs."""
+        return len(self.plan.move)
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes that go into new packs."""
+        return self.plan.move_bytes
+
+    @property
+    def roots_replaced(self) -> int:
+        """How many roots one new root takes the place of."""
+        return len(self.plan.replace)
+
+    @property
+    def expired(self) -> tuple[ExpiredManifest, ...]:
+        """With --expire: manifests that no commit needs any more."""
+        return tuple(ExpiredManifest(one.target, one.manifest) for one in self.plan.expired)
+
+    @property
+    def removed(self) -> int:
+        """How many objects are gone now, of those that were buried before."""
+        return sum(one.removed for one in self.swept)
+
+    @property
     def removed_bytes(self) -> int:
-        """Bytes that are gone now."""
+        """Bytes of these objects."""
         return sum(one.bytes for one in self.swept)
 
 
@@ -88,7 +144,7 @@ def collect_remote(
     """
     remote.required_mark()
     tombstones = Tombstones(remote)
-    result = RemoteGcResult(remote.url)
+    result = RemoteGcResult(remote.url, dry_run=dry_run)
     if not dry_run:
         refuse_without_delete(remote)
     standing_graves = graves(tombstones, tombstones.look(), grace_s)

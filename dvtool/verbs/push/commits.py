@@ -45,7 +45,12 @@ class PushReport:
 
     pushed: Pushed
     uncommitted: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    """Targets whose manifests are not in HEAD; they were not pushed."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for people."""
+        return self.pushed.warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,11 @@ class PushPlan:
     would: Pushed
     estimate: Estimate
     uncommitted: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for people."""
+        return self.would.warnings
 
 
 def tips_of(project: Project, revs: Sequence[str], *, every: bool) -> list[str]:
@@ -174,7 +183,8 @@ def push(project: Project, settings: Settings, request: PushRequest) -> PushRepo
     mark = store.mark()
     if mark is not None and taken.whole and not (gaps or project.git.is_shallow()):
         Known(project.store.db, mark.id).add_commits(tips)
-    return PushReport(pushed, tuple(uncommitted(project)), (*taken.warnings, *gaps))
+    pushed.warnings = (*taken.warnings, *gaps)
+    return PushReport(pushed, tuple(uncommitted(project)))
 
 
 def plan_push(project: Project, settings: Settings, request: PushRequest) -> PushPlan:
@@ -189,12 +199,8 @@ def plan_push(project: Project, settings: Settings, request: PushRequest) -> Pus
     )
     if pushed.lost:
         gaps = [*gaps, lost_text(store.url, pushed)]
-    return PushPlan(
-        pushed,
-        estimate,
-        uncommitted=tuple(uncommitted(project)),
-        warnings=(*taken.warnings, *gaps),
-    )
+    pushed.warnings = (*taken.warnings, *gaps)
+    return PushPlan(pushed, estimate, uncommitted=tuple(uncommitted(project)))
 
 
 def _open(

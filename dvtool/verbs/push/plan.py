@@ -54,18 +54,24 @@ class ManifestToPush:
 
 @dataclass(slots=True)
 class Pushed:
-    """What a push did. `bytes` and `packs` were uploaded; `files` are now proven there.
-
-    `resumed_packs` were brought by earlier pushes that were interrupted, and did not go again.
-    """
+    """What a push did."""
 
     remote: str
+    """URL of the remote."""
     manifests: int = 0
+    """How many manifests were asked for."""
     files: int = 0
+    """How many files are now proven to be there."""
     packs: int = 0
+    """How many packs were uploaded."""
     bytes: int = 0
+    """Bytes that were uploaded, of packs, lists of files and roots."""
     resumed_packs: int = 0
+    """How many packs were there from earlier pushes that were interrupted."""
     resumed_bytes: int = 0
+    """Bytes of these packs."""
+    warnings: tuple[str, ...] = ()
+    """Sentences for people, such as gaps in the history that no command can fill."""
     gone: set[str] = field(default_factory=set)
     """Keys of objects that were proven there once and are not there any more."""
     lost: set[str] = field(default_factory=set)
