@@ -568,6 +568,23 @@ BREAKS = (
     ),
     # --- "pushed" means proven ------------------------------------------------------------
     Break(
+        "push does not see that something old is gone",
+        3,
+        "dvtool/remotes/proof.py",
+        "    gone = known.keys_until(seen.until) - there.keys()\n",
+        "    gone: set[str] = set()\n",
+        ("tests/cli/test_lost_remote.py::test_a_lost_pack_of_an_old_version_is_sent_again",),
+    ),
+    Break(
+        "push makes an empty place a new remote",
+        3,
+        "dvtool/remotes/remote.py",
+        "            if self.expected_id not in (None, mark.id if mark else None):\n",
+        "            if False:\n",
+        ("tests/cli/test_lost_remote.py::"
+         "test_an_empty_folder_in_the_remotes_place_is_refused",),
+    ),
+    Break(
         "push believes what it knew of the remote",
         3,
         "dvtool/remotes/proof.py",

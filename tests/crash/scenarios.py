@@ -112,6 +112,21 @@ def files_gone(world: World) -> None:
     clone.write("data/a.txt", b"content of a")
 
 
+def unignored(world: World) -> None:
+    """Leave a target without its line in .gitignore, as a rename by git does, and files gone."""
+    files_gone(world)
+    (world.work / ".gitignore").unlink()
+
+
+def rolled_back(world: World) -> None:
+    """Leave a remote without the newest of each kind of object that pushes brought."""
+    clone = pushed(world)
+    with clone.repo() as repo:
+        backend = repo.config.open_remote().backend
+        for kind in ("packs/", "shards/", "roots/"):
+            backend.delete(max(info.key for info in backend.list(kind)))
+
+
 def unsaved(world: World) -> None:
     clone = two_commits(world)
     clone.write("data/a.txt", b"in no commit")
@@ -426,6 +441,7 @@ SCENARIOS = (
     Scenario("add-workers", for_workers, ("dv", "add", "-j", "2", "data"), slow=True),
     Scenario("add-index-lost", index_lost, ("dv", "add", "data")),
     Scenario("checkout", files_gone, ("dv", "checkout")),
+    Scenario("checkout-unignored", unignored, ("dv", "checkout")),
     Scenario("checkout-rev", two_commits, ("dv", "checkout", "HEAD~1")),
     Scenario("checkout-part", two_commits, ("dv", "checkout", "HEAD~1", "--", "data/sub")),
     Scenario("checkout-force", unsaved, ("dv", "checkout", "--force", "HEAD~1")),
@@ -434,6 +450,7 @@ SCENARIOS = (
     Scenario("add-outdated", left_outdated, ("dv", "add", "data")),
     Scenario("push", two_commits, ("dv", "push")),
     Scenario("push-again", pushed_once, ("dv", "push")),
+    Scenario("push-rolled-back", rolled_back, ("dv", "push"), damaged=True),
     Scenario("push-sharded", sharded_two, ("dv", "push"), slow=True),
     Scenario("push-s3", pushed_once, ("dv", "push"), s3=True, slow=True),
     Scenario("fetch", fresh_clone, ("dv", "fetch")),
