@@ -23,6 +23,7 @@ from dvtool.store.reader import ContentReader
 from dvtool.system.stat import Stamp, Stat
 from dvtool.verbs.checkout.plan import CheckoutPlan, FilesByContent, content_runs
 from dvtool.workspace.agreement import entries_by_folder, remember
+from dvtool.workspace.files import write_sparse
 from dvtool.workspace.remembered import save_each_seen
 from dvtool.workspace.scan import sweep
 from dvtool.workspace.statcache import Seen, now_ns, seen_file, seen_other
@@ -194,11 +195,7 @@ def _filler(
     place = workspace_path(plan.target, path)
 
     def fill(fd: int) -> None:
-        size = 0
-        for data in reader.read(entry.digest):
-            size += len(data)
-            while data:
-                data = data[os.write(fd, data) :]
+        size = write_sparse(fd, reader.read(entry.digest))
         if size != entry.size:
             raise ManifestError(
                 f"{printable(place)}: the manifest says {entry.size:,} bytes, "
