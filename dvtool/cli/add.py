@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import Screen, files_text
-from dvtool.errors import printable, size_text
+from dvtool.cli.output import Screen, count_text, documents, files_text, shell_word
+from dvtool.errors import listing, printable, size_text
 
 if TYPE_CHECKING:
+    from dvtool.repo import Repo
     from dvtool.verbs.add.publish import Added
 
 
@@ -24,16 +25,13 @@ if TYPE_CHECKING:
         "dv add --untrack data/old.csv  # take over what git tracks",
     ),
     exits=(4, 6, 8, 9),
-    json_keys=(
-        '{"targets": [{"target", "files", "bytes", "added", "modified", "removed", '
-        '"stored_bytes", "warnings"}]}; target is a path from the top of the worktree, '
-        "stored_bytes what the local store grew by."
-    ),
+    answers_json=True,
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
 @click.option("--no-stage", is_flag=True, help="Leave it to you to stage manifests for git.")
 @click.option("--untrack", is_flag=True, help="Take what git tracks out of git's index.")
 @click.option("--dereference", is_flag=True, help="Keep what symlinks point to, not the links.")
+@click.option("--ours", is_flag=True, help="Record files here over newer entries, too.")
 @click.option(
     "-j",
     "--jobs",
@@ -47,6 +45,7 @@ def add(
     no_stage: bool,
     untrack: bool,
     dereference: bool,
+    ours: bool,
     jobs: int | None,
     as_json: bool,
 ) -> None:
@@ -55,42 +54,51 @@ def add(
     Each PATH becomes a target with a manifest PATH.dv.json beside it, which is staged for git
     with the line in .gitignore that keeps the data itself out of git. A PATH inside a target
     updates only that part of it. What .dvignore names is left out.
+
+    A file that did not change here, while git brought a newer entry for it, is outdated: its entry
+    is left, and named. If both changed, nothing is added. --ours records the file in either case.
     """
     screen = frame.screen
     with frame.repo() as repo:
         frame.set_up_git(repo)
         results = repo.add(
-            paths, untrack=untrack, stage=not no_stage, dereference=dereference, jobs=jobs
+            paths,
+            untrack=untrack,
+            stage=not no_stage,
+            dereference=dereference,
+            ours=ours,
+            jobs=jobs,
         )
         for result in results:
             for warning in result.warnings:
                 screen.warn(warning)
+            _warn_outdated(screen, repo, result)
         if as_json:
-            screen.json({"targets": [_as_json(result) for result in results]})
+            screen.json(documents.AddDocument(results))
             return
         for result in results:
             screen.done(f"{printable(repo.shown(result.target))}  {_summary(result)}")
     _next_step(screen, results, staged=not no_stage)
 
 
-def _as_json(result: Added) -> dict[str, object]:
-    return {
-        "target": result.target,
-        "files": result.files,
-        "bytes": result.bytes,
-        "added": result.added,
-        "modified": result.modified,
-        "removed": result.removed,
-        "stored_bytes": result.stored,
-        "warnings": result.warnings,
-    }
+def _warn_outdated(screen: Screen, repo: Repo, result: Added) -> None:
+    if not result.outdated:
+        return
+    count = count_text(len(result.outdated), "file")
+    is_or_are = "is" if len(result.outdated) == 1 else "are"
+    names = listing(repo.shown_in(result.target, path) for path in result.outdated)
+    screen.warn(
+        f"{count} {is_or_are} older than the manifest, which keeps the newer entries:\n{names}"
+    )
+    word = shell_word(repo.shown(result.target))
+    screen.note(f"to get those: dv pull {word}; to record the files here: dv add --ours {word}")
 
 
 def _summary(result: Added) -> str:
     total = files_text(result.files, result.bytes)
     counts = {"added": result.added, "modified": result.modified, "removed": result.removed}
     parts = [f"{count:,} {what}" for what, count in counts.items() if count]
-    stored = f"; stored {size_text(result.stored)}" if result.stored else ""
+    stored = f"; stored {size_text(result.stored_bytes)}" if result.stored_bytes else ""
     return f"{total}: {', '.join(parts) or 'unchanged'}{stored}"
 
 

@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dvtool.cli.output import Screen, count_text
+from dvtool.cli.output import Screen, count_text, documents
 from dvtool.errors import printable, size_text
 from dvtool.remotes.transports.registry import prices_of
 
 if TYPE_CHECKING:
+    from dvtool.cli.documents import TransferPlan
     from dvtool.remotes.estimate import Estimate
+    from dvtool.remotes.evidence import ReadBack
 
-JSON_KEYS = (
-    '{"remote", "files", "objects", "bytes", "requests": {"put", "list", "get", "head"}, '
-    '"request_cost_usd", "seconds"}'
-)
 CENT_USD = 0.01
 
 plan_option = click.option(
@@ -56,26 +54,38 @@ def _cost_text(usd: float, basis: str) -> str:
     return f"{amount} USD for the requests, at {basis}; traffic is extra"
 
 
-def plan_json(remote: str, files: int, estimate: Estimate) -> dict[str, object]:
+def plan_document(remote: str, files: int, estimate: Estimate) -> TransferPlan:
     """Return an estimate as JSON shows it."""
-    requests = estimate.requests
-    return {
-        "remote": remote,
-        "files": files,
-        "objects": estimate.objects,
-        "bytes": estimate.bytes,
-        "requests": {
-            "put": requests.put,
-            "list": requests.list,
-            "get": requests.get,
-            "head": requests.head,
-        },
-        "request_cost_usd": round(requests.cost_usd(prices_of(remote)), 6),
-        "seconds": None if estimate.seconds is None else round(estimate.seconds, 1),
-    }
+    return documents.TransferPlan(
+        remote=remote,
+        files=files,
+        objects=estimate.objects,
+        bytes=estimate.bytes,
+        requests=estimate.requests,
+        request_cost_usd=round(estimate.requests.cost_usd(prices_of(remote)), 6),
+        seconds=None if estimate.seconds is None else round(estimate.seconds, 1),
+    )
 
 
 def files_sentence(verb: str, remote: str, files: int, size: int | None = None) -> str:
     """Return the sentence over a plan: ``a pull from s3://… would bring 12 files, 3.1 MiB``."""
     sized = f", {size_text(size)}" if size is not None else ""
     return f"{verb.replace('URL', printable(remote))} {count_text(files, 'file')}{sized}"
+
+
+def say_reading(screen: Screen, read: ReadBack) -> None:
+    """Say, before it begins, how much is read back from a remote."""
+    screen.note(
+        f"reading {size_text(read.bytes)} back from {printable(read.remote)}, which does not state "
+        "what it holds"
+    )
+
+
+def reading_text(read: ReadBack) -> str:
+    """Return what has to be read back from a remote before anything may be freed."""
+    if not read.requests:
+        return f"nothing has to be read back: {printable(read.remote)} states what it holds"
+    return (
+        f"{size_text(read.bytes)} would be read back from {printable(read.remote)} first, in about "
+        f"{count_text(read.requests, 'request')}"
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import os
 from collections.abc import Mapping
@@ -11,16 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import Screen, count_text, shell_word
-from dvtool.cli.plans import JSON_KEYS, plan_json, plan_option, show_plan
+from dvtool.cli.output import Screen, count_text, documents, shell_word
+from dvtool.cli.plans import plan_document, plan_option, show_plan
 from dvtool.cli.remote_options import remote_options
 from dvtool.errors import UsageError, printable, size_text
 from dvtool.project.keys import REMOTE_OPTIONS
 
 if TYPE_CHECKING:
-    from dvtool.project.config import RemoteConfig
     from dvtool.repo import Repo
-    from dvtool.verbs.gc.roots import RepoThere
 
 
 TARGETS_SHOWN_MAX = 20
@@ -130,21 +127,22 @@ def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
         screen.note("it stands in .dvconfig, for every clone; next: git commit")
         if repo.config.remote(name).exposed():
             screen.warn(
-                "the endpoint is not encrypted: each other clone is asked to confirm it before "
-                "it is used"
+                "the endpoint is not encrypted: each other clone has to trust it before it is "
+                f"used (dv remote trust {name})"
             )
     else:
         screen.note("it stands in .git/config, for this clone only")
+    if not repo.config.trusts(name):
+        screen.warn(
+            f".dvconfig says more of its address, which is not trusted in this clone: "
+            f"{repo.config.address_text(name)}; if it is right: dv remote trust {name}"
+        )
 
 
 @command(
     "list",
     examples=("dv remote list", "dv remote list --json"),
-    json_keys=(
-        '{"remotes": [{"name", "url", "default", "source", '
-        + ", ".join(f'"{option.name}"' for option in REMOTE_OPTIONS)
-        + "}]}; source is .dvconfig, .git/config or environment."
-    ),
+    answers_json=True,
 )
 def list_remotes(frame: Frame, as_json: bool) -> None:
     """List the remotes; the default one is marked with a star."""
@@ -153,12 +151,17 @@ def list_remotes(frame: Frame, as_json: bool) -> None:
         remotes = list(repo.config.remotes().values())
         default = _default_name(repo)
         if as_json:
-            screen.json({"remotes": [_as_json(one, default) for one in remotes]})
+            rows = [
+                documents.RemoteRow.of(remote, default, trusted=repo.config.trusts(remote.name))
+                for remote in remotes
+            ]
+            screen.json(documents.RemotesDocument(rows))
             return
         width = max((len(one.name) for one in remotes), default=0)
         for one in remotes:
             mark = "*" if one.name == default else " "
-            place = screen.style(f"({one.source})", "dim")
+            source = one.source if repo.config.trusts(one.name) else f"{one.source}, not trusted"
+            place = screen.style(f"({source})", "dim")
             screen.line(f"{mark} {one.name:<{width}}  {printable(one.url)}  {place}")
         if not remotes:
             screen.note("no remotes yet: dv remote add origin s3://BUCKET/PREFIX (or a folder)")
@@ -172,14 +175,36 @@ def _default_name(repo: Repo) -> str | None:
     return name
 
 
-def _as_json(one: RemoteConfig, default: str | None) -> dict[str, object]:
-    return {
-        "name": one.name,
-        "url": one.url,
-        "default": one.name == default,
-        "source": one.source,
-        **one.shown_options(),
-    }
+@command(
+    "trust",
+    examples=(
+        "dv remote trust             # every remote of .dvconfig, as it is now",
+        "dv remote trust origin",
+        "dv remote trust --dry-run   # only show what is trusted, and what would be",
+    ),
+)
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option("-n", "--dry-run", is_flag=True, help="Change nothing, only show the addresses.")
+def trust_remote(frame: Frame, name: str | None, dry_run: bool) -> None:
+    """Trust the address that .dvconfig gives a remote, in this clone.
+
+    .dvconfig comes with git, so anybody whose branch you check out can change it. The first dv
+    clone, pull, fetch or push of a clone trusts what it says then; an address that is new or was
+    changed later is refused until you trust it. Look where it came from: git log -p .dvconfig
+    """
+    with frame.repo(required=False) as repo:
+        names = [name] if name else list(repo.config.remotes())
+        new = [each for each in names if not repo.config.trusts(each)]
+        for each in new:
+            before = repo.config.trusted_before(each)
+            frame.screen.line(f"remote {printable(each)}")
+            frame.screen.line(f"  trusted before: {before or 'no address'}")
+            frame.screen.line(f"  .dvconfig says: {repo.config.address_text(each)}")
+        if new and not dry_run:
+            repo.config.trust(new)
+        said = "would be trusted" if dry_run else "trusted from now on"
+        names_text = ", ".join(map(printable, new))
+        frame.screen.done(f"{said}: {names_text}" if new else "every remote is trusted already")
 
 
 @command("remove", examples=("dv remote remove backup",), exits=(9,))
@@ -199,10 +224,7 @@ def remove_remote(frame: Frame, name: str) -> None:
         "dv remote copy --all /mnt/old origin   # what every repository pushed there",
     ),
     exits=(4, 6, 7, 9),
-    json_keys=(
-        '{"source", "destination", "manifests", "objects", "bytes", "there"}; objects and bytes '
-        f"were copied, there counts objects that were there already. With --plan: {JSON_KEYS}."
-    ),
+    answers_json=True,
 )
 @click.argument("source", metavar="FROM")
 @click.argument("destination", metavar="TO")
@@ -222,7 +244,7 @@ def copy_remote(
         if plan_only:
             would, estimate = repo.plan_copy(source, destination, every=every)
             if as_json:
-                screen.json(plan_json(would.destination, would.manifests, estimate))
+                screen.json(plan_document(would.destination, would.manifests, estimate))
                 return
             sentence = f"everything is on {printable(would.destination)}"
             if estimate.requests.total:
@@ -232,7 +254,7 @@ def copy_remote(
             return
         copied = repo.copy_remote(source, destination, every=every)
         if as_json:
-            screen.json(dataclasses.asdict(copied))
+            screen.json(copied)
             return
         objects = f"{count_text(copied.objects, 'object')}, {size_text(copied.bytes)}"
         there = f"; {copied.there:,} were there already" if copied.there else ""
@@ -248,11 +270,7 @@ def copy_remote(
         "dv remote roots --retire REPO-ID   # that one is gone for good",
     ),
     exits=(4, 6, 7, 9),
-    json_keys=(
-        '{"remote", "repositories": [{"repo", "this", "roots", "manifests", "bytes", '
-        '"pushed", "retired", "damaged", "targets"}]}; pushed is a time or null. With --retire: '
-        '{"repo", "dead", "dead_bytes"}.'
-    ),
+    answers_json=True,
 )
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--retire", metavar="REPO-ID", help="Bury all that this repository has there.")
@@ -268,14 +286,13 @@ def roots(frame: Frame, name: str | None, retire: str | None, as_json: bool) -> 
         if retire is not None:
             _retire(screen, repo, name, retire, as_json=as_json)
             return
-        own = repo.config.repo_id
         found = repo.roots(name)
         if as_json:
             url = printable(repo.config.open_remote(name).url)
-            screen.json({"remote": url, "repositories": [_root_json(one, own) for one in found]})
+            screen.json(documents.RootsDocument(url, found))
             return
         for one in found:
-            mark = "*" if one.repo == own else " "
+            mark = "*" if one.this else " "
             also = ", damaged" if one.damaged else ""
             also += ", retired" if one.retired else ""
             screen.line(
@@ -297,7 +314,7 @@ def _retire(screen: Screen, repo: Repo, name: str | None, repo_id: str, *, as_js
         )
     plan = repo.retire(repo_id, name)
     if as_json:
-        screen.json({"repo": repo_id, "dead": len(plan.dead), "dead_bytes": plan.dead_bytes})
+        screen.json(documents.RetiredDocument(repo_id, len(plan.dead), plan.dead_bytes))
         return
     screen.done(
         f"retired {printable(repo_id)}: buried {count_text(len(plan.dead), 'object')}, "
@@ -306,25 +323,19 @@ def _retire(screen: Screen, repo: Repo, name: str | None, repo_id: str, *, as_js
     screen.note("dv gc --remote removes that after the grace period; dv gc --remote --undo undoes")
 
 
-def _root_json(one: RepoThere, own: str | None) -> dict[str, object]:
-    return {
-        "repo": one.repo,
-        "this": one.repo == own,
-        "roots": one.roots,
-        "manifests": one.manifests,
-        "bytes": one.bytes,
-        "pushed": _time_text(one.pushed_s),
-        "retired": one.retired,
-        "damaged": one.damaged,
-        "targets": list(one.targets),
-    }
-
-
 def _time_text(time_s: float | None) -> str | None:
     if time_s is None:
         return None
     return datetime.datetime.fromtimestamp(time_s, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-for _command in (add_remote, list_remotes, set_remote, remove_remote, copy_remote, roots):
+for _command in (
+    add_remote,
+    list_remotes,
+    set_remote,
+    trust_remote,
+    remove_remote,
+    copy_remote,
+    roots,
+):
     remote.add_command(_command)

@@ -10,9 +10,11 @@ from dvtool.errors import DvError, SetupError
 from dvtool.format.paths import SUFFIX
 from dvtool.git.listing import (
     FILE_MODES,
+    SPARSE_TAG,
     Overview,
     is_file_inside,
     is_manifest,
+    left_out_of,
     listed,
     old_sides,
     paths_in,
@@ -51,7 +53,7 @@ class Manifests(Objects):
     def manifests_at(self, commit: str, *, strict: bool = False) -> dict[str, str]:
         """Return path and blob id of each manifest in the tree of a commit.
 
-        A file whose name no target can have is none; with `strict` it is a ManifestError.
+        A file whose name no target can have is no manifest; with `strict` it is a ManifestError.
         """
         commit = self._commit_id(commit)
         listed_last = self._manifests_of
@@ -62,6 +64,28 @@ class Manifests(Objects):
     def manifests_in_index(self) -> dict[str, str]:
         """Return path and blob id of each manifest that is staged; conflicted ones are left out."""
         return {path: blob for path, stage, blob in self._index_manifests() if stage == 0}
+
+    def manifests_in_worktree(self) -> set[str]:
+        """Return the paths of the manifests that the index has and the worktree should have.
+
+        One that sparse checkout leaves out is none of them.
+        """
+        self._require_worktree()
+        listing = self._run("ls-files", "-z", "-t", "-c", "--", _MANIFESTS).stdout
+        tagged = (entry.partition(b" ") for entry in listing.split(b"\0")[:-1])
+        return {os.fsdecode(path) for tag, _, path in tagged if tag != SPARSE_TAG}
+
+    def sparse_manifests(self) -> dict[str, str]:
+        """Return path and blob id of each manifest that sparse checkout leaves out of here."""
+        top = self._require_worktree()
+        if not os.path.exists(os.path.join(self._git_dir, "info", "sparse-checkout")):
+            return {}
+        listing = self._run("ls-files", "-z", "-t", "-s", "--", _MANIFESTS).stdout
+        return {
+            path: blob
+            for path, blob in left_out_of(listing)
+            if is_manifest(path) and not os.path.lexists(os.path.join(top, path))
+        }
 
     def conflicts_in_index(self) -> dict[str, dict[int, str]]:
         """Return each conflicted manifest with its blobs: 1 the base, 2 ours, 3 theirs."""
@@ -79,10 +103,10 @@ class Manifests(Objects):
         """
         blobs: dict[str, set[str]] = {}
         env = {} if self._worktree else {"GIT_WORK_TREE": self._git_dir}
-        # In a hook git may be told of another index than the worktree's own: both are read.
+        # In a hook GIT_INDEX_FILE may name another index than the worktree's own: both are read.
         for index in sorted({self._index_path(), os.path.join(self._git_dir, "index")}):
-            for which in ("-s", "--resolve-undo"):
-                entries = self._index_manifests(which, env | {"GIT_INDEX_FILE": index})
+            for option in ("-s", "--resolve-undo"):
+                entries = self._index_manifests(option, env | {"GIT_INDEX_FILE": index})
                 for path, _stage, blob in entries:
                     blobs.setdefault(path, set()).add(blob)
         return blobs
@@ -119,6 +143,7 @@ class Manifests(Objects):
         worktree: set[str] = set()
         conflicts: dict[str, dict[int, str]] = {}
         committed: dict[str, str] = {}
+        left_out = frozenset(path for path, _ in left_out_of(listing.stdout))
         for path, stage, blob in listed(listing.stdout):
             if is_manifest(path, strict=True) and is_file_inside(top, path, links):
                 worktree.add(path)
@@ -131,7 +156,7 @@ class Manifests(Objects):
             committed.pop(path, None)
             if before is not None and is_manifest(path):
                 committed[path] = before
-        return Overview(tuple(sorted(worktree)), committed, conflicts)
+        return Overview(tuple(sorted(worktree)), committed, conflicts, left_out - worktree)
 
     # Of history
 
@@ -140,7 +165,7 @@ class Manifests(Objects):
     ) -> dict[str, set[str]]:
         """Return for each path the blob ids of every manifest in the history of `revs`.
 
-        History that `exclude` reaches is left out, and with it what those commits already had.
+        History that `exclude` reaches is left out, with all manifests that those commits had.
         """
         lines = self._range_lines(revs, exclude)
         return {} if lines is None else self._history_manifests("--stdin", stdin=lines)
@@ -208,7 +233,7 @@ class Manifests(Objects):
         check = ("cat-file", "--batch-check=%(objectname)")
         answer = self._run(*check, stdin=os.fsencode(lines)).stdout.split(b"\n")[:-1]
         for (commit, path), line in zip(asked, answer, strict=True):
-            blob = line.decode("ascii", "replace")  # what is not there is answered at length
+            blob = line.decode("ascii", "replace")  # longer if the object is not there
             if blob in blobs[path]:
                 commits_of.setdefault((path, blob), []).append(commit)
         return commits_of
@@ -236,21 +261,21 @@ class Manifests(Objects):
         return blobs
 
     def _index_manifests(
-        self, which: str = "-s", env: Mapping[str, str] | None = None
+        self, option: str = "-s", env: Mapping[str, str] | None = None
     ) -> Iterator[tuple[str, int, str]]:
         if env is None:
             self._require_worktree()
-        listing = self._run("ls-files", "-z", which, "--", _MANIFESTS, env=env).stdout
+        listing = self._run("ls-files", "-z", option, "--", _MANIFESTS, env=env).stdout
         for entry in listing.split(b"\0")[:-1]:
             head, _, name = entry.partition(b"\t")
             mode, blob_id, stage = head.decode("ascii").split(" ")
             path = os.fsdecode(name)
-            # What `git add -N` announces has no content yet: the id is that of an empty file.
+            # A file of `git add -N` has no content yet: the id is that of an empty file.
             if mode.encode() in FILE_MODES and is_manifest(path) and blob_id not in _EMPTY_BLOBS:
                 yield path, int(stage), blob_id
 
     def _learn_trees(self, tree: str, blobs_of: dict[str, frozenset[str]]) -> None:
-        """Add a tree, and all below it, to those of which the manifests' blobs are known."""
+        """Look up the manifests of a tree, and of all below it, unless they are known already."""
         waiting = [tree]
         parts: dict[str, tuple[set[str], set[str]]] = {}
         while waiting:
@@ -266,7 +291,7 @@ class Manifests(Objects):
             waiting.pop()
 
     def _parts_of_tree(self, tree: str) -> tuple[set[str], set[str]]:
-        """Return the ids of the folders that lie in a tree, and of its manifests."""
+        """Return the ids of the folders in a tree, and of its manifests."""
         folders: set[str] = set()
         blobs: set[str] = set()
         data = self._read_object(tree, TREE_SIZE_MAX_BYTES, "tree")

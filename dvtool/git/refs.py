@@ -10,7 +10,7 @@ from dvtool.errors import SetupError, UsageError, printable
 from dvtool.git.listing import OBJECT_ID, Commit, commit_named, parse_log
 from dvtool.git.process import Pinned
 
-# What a user may have configured for `git log` must not change what is parsed here.
+# A user's configuration of `git log` must not change the output that is parsed here.
 PLAIN_LOG = (
     "-z",
     "--raw",
@@ -127,7 +127,7 @@ class Revisions(Pinned):
         return {commit: subject for commit, _, subject in (line.partition(" ") for line in lines)}
 
     def commits_among(self, object_ids: Sequence[str]) -> list[str]:
-        """Return the commits that these ids name, tags peeled; what is not here is left out."""
+        """Return the commits that these ids name, tags peeled; objects not here are left out."""
         return list(dict.fromkeys(commit for commit in self._commits_of(object_ids) if commit))
 
     def kinds_of(self, names: Iterable[str]) -> dict[str, str]:
@@ -161,7 +161,7 @@ class Revisions(Pinned):
         )
 
     def parents_of_next(self) -> list[str]:
-        """Return the commits that the next one starts from: HEAD, and what is merged or picked.
+        """Return the commits that the next one starts from: HEAD, and those merged or picked.
 
         Of a commit that is being reverted it is the parent. The first is HEAD, if there is one.
         """
@@ -177,7 +177,7 @@ class Revisions(Pinned):
         return list(dict.fromkeys(commit for commit in commits if commit))
 
     def commits_in_between(self) -> list[str]:
-        """Return what the files of the worktree may follow still: ORIG_HEAD, a rebase's base."""
+        """Return commits that the files may still follow: ORIG_HEAD, the base of a rebase."""
         names = ["ORIG_HEAD"]
         for folder in ("rebase-merge", "rebase-apply"):
             with contextlib.suppress(OSError, UnicodeDecodeError):
@@ -185,6 +185,15 @@ class Revisions(Pinned):
                 with open(path, encoding="ascii") as file:
                     names.append(file.read().strip())
         return self.commits_among(names)
+
+    def other_sides(self) -> list[str]:
+        """Return the commits that are being merged, picked, rebased or (parents) reverted."""
+        head = self.head()
+        return [
+            commit
+            for commit in (*self.parents_of_next(), self._verify("REBASE_HEAD"))
+            if commit is not None and commit != head
+        ]
 
     def merge_sides(self) -> tuple[str | None, str, str] | None:
         """Return base, ours and theirs of the merge under way, else of the merge that HEAD is."""

@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 else:
     ingest = later("dvtool.jobs.ingest")
 
-FOLDER = "saved"
+SAVED_FOLDER = "saved"
 
 
 class Saved(msgspec.Struct, frozen=True):
     """Content that `--force` brought into the store before replacing it."""
 
     path: str
+    """Where the file was, from the top of the worktree."""
     blake3: str
+    """BLAKE3 of its content, in hex: `dv cat --hash` writes it."""
 
 
 def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:
@@ -69,4 +71,4 @@ def keep_uncommitted(project: Project, target: str) -> None:
 
 def saved_folder(project: Project) -> str:
     """Return the folder of the manifests that are kept."""
-    return os.path.join(project.store.path, FOLDER)
+    return os.path.join(project.store.path, SAVED_FOLDER)

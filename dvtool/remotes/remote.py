@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -33,22 +34,28 @@ from dvtool.format.locations import (
 )
 from dvtool.format.manifest import Entries, ShardRef
 from dvtool.remotes.transports.base import Backend, Copying, ObjectInfo, Sink
+from dvtool.system.logs import Log
 from dvtool.system.parallel import check_stopped, run_bounded
 
 FORMAT = 1
 MARK = "dv.json"
 PROBES = "probe/"
-"""Below this lies what an examination of the place wrote; removed again, unless it was cut off."""
+"""The prefix of objects that an examination writes, and removes unless it is cut off."""
 MARK_SIZE_MAX_BYTES = 1 << 20
 ROOT_SIZE_MAX_BYTES = 256 << 20
 HEADS_MAX = 2
 """Up to this many keys are asked for by HEAD; a listing of up to 1,000 is one request as well."""
 LISTED_MAX = 20_000
+PAGE_KEYS = 1000
+"""So many keys a request lists, on every store."""
 READS_MAX = 3
-"""So often in all is an object read that arrives damaged: mostly the way is to blame."""
+"""How often an object that arrives damaged is read: mostly the transfer is to blame."""
+_LAST_KEY = "\x7f"
+"""Greater than every key."""
 _ROOT_KEY = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
 
 T = TypeVar("T")
+_LOG = Log("remotes")
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -68,7 +75,7 @@ class RootManifest(msgspec.Struct, frozen=True):
 
 
 class Root(msgspec.Struct, frozen=True):
-    """What one push needs to be kept. Its id is the BLAKE3 of its bytes.
+    """The manifests that one push needs to be kept. Its id is the BLAKE3 of its bytes.
 
     `nonce` is random: a root that gc takes away never comes back under the same key.
     """
@@ -81,12 +88,16 @@ class Root(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class FetchedShard:
-    """A shard as a remote has it, entries checked; `size` of the object in bytes."""
+    """A shard as a remote has it, entries checked; `size` and `md5` are the object's.
+
+    `md5` is None where the store was not seen to state the MD5 of what it holds.
+    """
 
     entries: Entries
     text: bytes
     locations: dict[Digest, list[Located]]
     size: int
+    md5: bytes | None = None
 
     @property
     def complete(self) -> bool:
@@ -104,9 +115,9 @@ def _fresh_mark() -> bytes:
 
 
 def read_checked(read: Callable[[], T], damage: type[DvError] = CorruptError) -> T:
-    """Return what `read` gets from a remote and checks, tried again if it raises `damage`.
+    """Return the result of `read`, which is tried again if it raises `damage`.
 
-    Damage on the way passes all checks of the transfer where only a hash can tell.
+    Damage in transfer may pass all checks but that of a hash.
     """
     for _ in range(READS_MAX - 1):
         with contextlib.suppress(damage):
@@ -131,14 +142,14 @@ def root_key(repo_id: str, root: str) -> str:
     return f"roots/{repo_id}/{root}.json"
 
 
-class _Envelope(msgspec.Struct):
+class _FormatEnvelope(msgspec.Struct):
     dv: int
 
 
 def decode_mark(text: bytes, url: str) -> Mark:
     """Return the dv.json of a remote; SetupError if it is none, or of another version."""
     try:
-        version = msgspec.json.decode(text, type=_Envelope).dv
+        version = msgspec.json.decode(text, type=_FormatEnvelope).dv
         if version <= FORMAT:
             mark = msgspec.json.decode(text, type=Mark)
             parse_hex(mark.id * 2)
@@ -155,7 +166,7 @@ def decode_mark(text: bytes, url: str) -> Mark:
 def decode_root(text: bytes, name: str) -> Root:
     """Return a root whose bytes were checked; CorruptError if it is none."""
     try:
-        version = msgspec.json.decode(text, type=_Envelope).dv
+        version = msgspec.json.decode(text, type=_FormatEnvelope).dv
         if version <= FORMAT:
             root = msgspec.json.decode(text, type=Root)
             for manifest in root.manifests:
@@ -175,16 +186,38 @@ def _other_version(name: str, version: int) -> SetupError:
     )
 
 
+def _mark_lost(url: str) -> SetupError:
+    return SetupError(
+        f"{url} is a remote that has lost its {MARK}, without which nothing uses it",
+        hint="put a new one in its place: dv fsck --remote --repair",
+    )
+
+
 def now_text() -> str:
     """Return the time of this machine as objects record it."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-class RemoteStore:
-    """A remote store. Methods that only move bytes may be called from several threads."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The objects that a remote said it has, by key.
 
-    def __init__(self, backend: Backend) -> None:
+    Of the keys up to `until` these are all that there are; "" where no listing says so.
+    """
+
+    there: Mapping[str, ObjectInfo]
+    until: str = ""
+
+
+class RemoteStore:
+    """A remote store. Methods that only move bytes may be called from several threads.
+
+    `expected_id` is the id that the dv.json at this place had when it was used last from here.
+    """
+
+    def __init__(self, backend: Backend, *, expected_id: str | None = None) -> None:
         self.backend = backend
+        self.expected_id = expected_id
         self._mark: Mark | None = None
         self._may_list = backend.features.list_allowed is not False
 
@@ -196,10 +229,32 @@ class RemoteStore:
     # --- dv.json --------------------------------------------------------------------------
 
     def mark(self) -> Mark | None:
-        """Return the remote's dv.json, None if it has none; SetupError if it is not for us."""
+        """Return the remote's dv.json, None if it has none; SetupError if it is not for us.
+
+        Nor is a place for us that was another remote when it was used last.
+        """
         if self._mark is None:
-            self._mark = read_checked(self._read_mark, SetupError)
+            mark = read_checked(self._read_mark, SetupError)
+            if self.expected_id not in (None, mark.id if mark else None):
+                raise self._other_remote(mark)
+            self._mark = mark
         return self._mark
+
+    def _other_remote(self, mark: Mark | None) -> SetupError:
+        if mark is None and self._lost_mark():
+            return _mark_lost(self.url)
+        have = f"another remote (id {mark.id})" if mark else "no remote"
+        return SetupError(
+            f"{self.url} was a remote with the id {self.expected_id} when this clone used it "
+            f"last; now there is {have}",
+            hint="mount the disk that belongs there; or, if the remote is elsewhere: "
+            "dv remote set NAME URL; or, to begin anew with this one: dv push --new-remote",
+        )
+
+    @property
+    def seen_id(self) -> str | None:
+        """The id of the remote, as far as its dv.json was read."""
+        return self._mark.id if self._mark is not None else None
 
     def _read_mark(self) -> Mark | None:
         try:
@@ -219,6 +274,8 @@ class RemoteStore:
                 " read is missing (s3:GetObject); with s3:ListBucket the two can be told apart",
             )
         if mark is None:
+            if self._lost_mark():
+                raise _mark_lost(self.url)
             raise SetupError(
                 f"{self.url} is not a dvtool remote yet: it has no {MARK}",
                 hint="run `dv push` where the data is; or check the URL: dv remote list",
@@ -226,21 +283,23 @@ class RemoteStore:
         return mark
 
     def _first(self) -> ObjectInfo | None:
-        """Return the first object of the place; None where there is none or none may be seen."""
+        """Return the first object of the place; None if there is none or listing is refused."""
         try:
-            every = self.backend.list("")
-            return next((info for info in every if not info.key.startswith(PROBES)), None)
+            objects = self.backend.list("")
+            return next((info for info in objects if not info.key.startswith(PROBES)), None)
         except RemoteForbidden:
             self._may_list = False
             return None
 
     def initialise(self) -> Mark:
-        """Make a place that has no dv.json a remote; return the dv.json that stands there then.
+        """Make a place that has no dv.json a remote; return the dv.json that is there then.
 
-        A place that holds something else is refused: mixing two tools' objects helps neither.
+        A place that holds other objects is refused: two tools must not mix their objects.
         """
         other = self._first()
         if other is not None and other.key != MARK:
+            if self._lost_mark():
+                raise _mark_lost(self.url)
             raise SetupError(
                 f"{self.url} holds other things (such as {other.key!r}) and no {MARK}",
                 hint="choose an empty bucket, prefix or folder",
@@ -248,8 +307,14 @@ class RemoteStore:
         if not self._may_list:
             self._see_that_reading_is_allowed()
         self.backend.put_if_absent(MARK, _fresh_mark())
-        # Two first pushes at once: whichever dv.json stands now is the remote's.
+        # If two first pushes met, the dv.json that is there now counts for both.
         return self.required_mark()
+
+    def _lost_mark(self) -> bool:
+        """Whether there are roots, as only a remote has them."""
+        with contextlib.suppress(RemoteForbidden):
+            return any(_ROOT_KEY.fullmatch(info.key) for info in self.backend.list("roots/"))
+        return False
 
     def _see_that_reading_is_allowed(self) -> None:
         """RemoteForbidden if these credentials may write but not read.
@@ -276,7 +341,7 @@ class RemoteStore:
     def renew_mark(self) -> Mark:
         """Put a new dv.json, with a new id, in the place of one that is lost or damaged."""
         self.backend.put(MARK, _fresh_mark())
-        self._mark = None
+        self._mark = self.expected_id = None
         return self.required_mark()
 
     # --- packs ----------------------------------------------------------------------------
@@ -309,10 +374,11 @@ class RemoteStore:
         key = shard_key(ref.digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
         entries, shard = decode_object(data, ref, f"{self.url}: {key}")
-        return FetchedShard(entries, shard.text, shard.locations, len(data))
+        md5 = self.md5_to_note([data])
+        return FetchedShard(entries, shard.text, shard.locations, len(data), md5)
 
     def read_shard(self, digest: Digest) -> FetchedShard:
-        """Return a shard that only its hash is known of, checked as `get_shard` does."""
+        """Return a shard of which only the hash is known, checked as `get_shard` does."""
         return self.read_shard_object(digest)[0]
 
     def read_shard_object(self, digest: Digest) -> tuple[FetchedShard, bytes]:
@@ -323,7 +389,8 @@ class RemoteStore:
         key = shard_key(digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
         entries, shard = decode_object(data, digest, f"{self.url}: {key}")
-        return FetchedShard(entries, shard.text, shard.locations, len(data)), data
+        md5 = self.md5_to_note([data])
+        return FetchedShard(entries, shard.text, shard.locations, len(data), md5), data
 
     # --- roots ----------------------------------------------------------------------------
 
@@ -336,12 +403,12 @@ class RemoteStore:
 
     def repositories(self) -> dict[str, list[str]]:
         """Return id -> the ids of its roots, for every repository that pushed here."""
-        found: dict[str, list[str]] = {}
+        names: dict[str, list[str]] = {}
         for info in self.backend.list("roots/"):
             match = _ROOT_KEY.fullmatch(info.key)
             if match:
-                found.setdefault(match[1], []).append(match[2])
-        return found
+                names.setdefault(match[1], []).append(match[2])
+        return names
 
     def root_names(self, repo_id: str) -> list[str]:
         """Return the ids of a repository's roots, as the remote lists them now."""
@@ -362,53 +429,74 @@ class RemoteStore:
 
     # --- the remote's own word ------------------------------------------------------------
 
-    def look(self, keys: Collection[str], *, also: Collection[str] = ()) -> dict[str, ObjectInfo]:
+    def look(self, keys: Collection[str]) -> Mapping[str, ObjectInfo]:
         """Return key -> what the remote says now of those of `keys` that it has.
 
         Few keys are asked for one by one, many are looked up in listings, and so are all where
-        listing is not permitted. The keys `also` cost no request of their own: they are answered
-        for as far as a listing comes by them.
+        listing is not permitted.
         """
+        there = self.look_around(keys).there
+        return {key: there[key] for key in keys if key in there}
+
+    def look_around(self, keys: Collection[str]) -> Seen:
+        """Return what `look` does, and all else that came by, at the cost of no request more."""
         if len(keys) <= HEADS_MAX or not self._may_list:
-            return self._heads(keys)
-        wanted, found = set(keys), dict[str, ObjectInfo]()
-        missing = len(wanted)
+            return Seen(self._heads(keys))
+        missing, found = set(keys), dict[str, ObjectInfo]()
         try:
-            for count, info in enumerate(self.backend.list("")):
-                if info.key in wanted:
-                    missing -= info.key not in found
-                    found[info.key] = info
-                elif info.key in also:
-                    found[info.key] = info
-                if not missing:
-                    break
-                if count >= LISTED_MAX:
+            for count, info in enumerate(self.backend.list(""), 1):
+                found[info.key] = info
+                missing.discard(info.key)
+                # A page that was asked for is read to its end.
+                if not missing and count % PAGE_KEYS == 0:
+                    return Seen(found, info.key)
+                if count > LISTED_MAX:
                     # So large a remote that asking for each of ours costs less than reading on.
-                    return found | self._heads({key for key in wanted if key > info.key})
+                    rest = self._heads({key for key in missing if key > info.key})
+                    return Seen(found | rest, info.key)
         except RemoteForbidden:
             self._may_list = False
-            return self._heads(wanted)
-        return found
+            return Seen(self._heads(keys))
+        return Seen(found, _LAST_KEY)
 
     def confirmed(
-        self, expected: Iterable[ObjectInfo], there: Mapping[str, ObjectInfo]
+        self, expected: Iterable[ObjectInfo], seen: Mapping[str, ObjectInfo]
     ) -> dict[str, ObjectInfo]:
-        """Return those of the expected objects that are `there` with their size and MD5.
+        """Return those of the expected objects that are `seen` with their size and MD5.
 
         An MD5 counts where both sides know it. One that differs is asked for again by itself,
         since a listing does not tell an MD5 from what stores that encrypt put in its place.
         """
         sound: dict[str, ObjectInfo] = {}
         doubtful: dict[str, ObjectInfo] = {}
-        for one in expected:
-            found = there.get(one.key)
-            if found is not None and found.size == one.size:
-                differs = None not in (one.md5, found.md5) and one.md5 != found.md5
-                (doubtful if differs else sound)[one.key] = one
-        for key, found in self._heads(doubtful).items():
-            if found.size == doubtful[key].size and found.md5 in (None, doubtful[key].md5):
-                sound[key] = ObjectInfo(key, found.size, found.md5)
+        for info in expected:
+            answer = seen.get(info.key)
+            if answer is not None and answer.size == info.size:
+                differs = None not in (info.md5, answer.md5) and info.md5 != answer.md5
+                (doubtful if differs else sound)[info.key] = info
+        for key, answer in self._heads(doubtful).items():
+            if answer.size == doubtful[key].size and answer.md5 in (None, doubtful[key].md5):
+                sound[key] = ObjectInfo(key, answer.size, answer.md5)
+        with_md5 = sum(info.md5 is not None for info in sound.values())
+        _LOG.note(
+            "proven by its own word: %d objects with their size, %d of them with their MD5; "
+            "%d were asked for again by themselves",
+            *(len(sound), with_md5, len(doubtful)),
+        )
         return sound
+
+    def md5_to_note(self, blocks: Iterable[bytes]) -> bytes | None:
+        """Return the MD5 of an object that was read whole and checked.
+
+        None where the store was not seen to state MD5s: one that makes its ETags otherwise would
+        seem to hold something else.
+        """
+        if not self.backend.features.md5_etag:
+            return None
+        md5 = hashlib.md5(usedforsecurity=False)
+        for block in blocks:
+            md5.update(block)
+        return md5.digest()
 
     def _heads(self, keys: Collection[str]) -> dict[str, ObjectInfo]:
         infos = run_bounded(self.backend.head, keys)

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from dvtool.system.atomic import make_folders
 from dvtool.system.locking import locked
 
-LOCK_WAIT_S = 30
+STORE_LOCK_WAIT_S = 30
 
 
 @contextlib.contextmanager
 def drop_lock(store_path: str) -> Iterator[None]:
-    """Keep a second drop or gc, from another worktree, out of the packs of the store there.
+    """Keep a second drop or gc, from another worktree, out of the packs of this store.
 
-    BusyError if another one holds the lock for too long.
+    BusyError if another process holds the lock for too long.
     """
     make_folders(store_path)
     path = os.path.join(store_path, "drop.lock")
-    busy = f"another dv drop or dv gc has been at work in this store for {LOCK_WAIT_S} s"
-    with locked(path, wait_s=LOCK_WAIT_S, busy=busy):
+    busy = f"another dv drop or dv gc has been at work in this store for {STORE_LOCK_WAIT_S} s"
+    with locked(path, wait_s=STORE_LOCK_WAIT_S, busy=busy):
         yield

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 try:
     import fcntl
@@ -18,16 +18,18 @@ except ModuleNotFoundError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 TEMP_PREFIX = ".dv-tmp-"
-"""Names with this prefix are ours and unfinished: walks pass over them, fsck and gc sweep them."""
+"""Prefix of dvtool's unfinished files: walks pass over them, fsck and gc remove them."""
 
 
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _SHARED = stat.S_ISGID | stat.S_IWGRP
-_TEMP_NAME = re.compile(re.escape(TEMP_PREFIX) + r"[0-9]+-[0-9a-f]{12}")
+_TEMP_NAME = re.compile(
+    re.escape(TEMP_PREFIX) + r"[0-9]+-(?:([0-9a-f]{16})-([0-9a-f]{0,32})-)?[0-9a-f]{12}"
+)
 
 
 def is_temp_name(name: str) -> bool:
-    """Whether a name is one that `temp_name` makes; a user's own may begin alike."""
+    """Whether a name is one that `temp_name` or `aside_name` makes; a user's may begin alike."""
     return _TEMP_NAME.fullmatch(name) is not None
 
 
@@ -36,11 +38,35 @@ def temp_name() -> str:
     return f"{TEMP_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
 
 
-def flush_to_disk(fd: int) -> None:
-    """Return once a power cut would not take what was written to `fd`, or is in that folder.
+class Aside(NamedTuple):
+    """What an aside name says, in hex: of what was believed to be there, and of its name.
 
-    On macOS fsync(2) ends when the drive has the bytes, which may be in its cache only; F_FULLFSYNC
-    waits for the drive to be done, where the filesystem knows it.
+    `digest` is the beginning of a digest, `mark` stands for the name of what was to be replaced.
+    """
+
+    mark: str
+    digest: str
+
+
+def aside_name(digest: bytes, mark: bytes) -> str:
+    """Return a fresh name for what takes the place of something, or is moved out of the way.
+
+    `mark` are 8 bytes; see `Aside`.
+    """
+    return f"{TEMP_PREFIX}{os.getpid()}-{mark.hex()}-{digest.hex()[:32]}-{os.urandom(6).hex()}"
+
+
+def parse_aside(name: str) -> Aside | None:
+    """Return what an aside name says, None if it is none."""
+    match = _TEMP_NAME.fullmatch(name)
+    return Aside(match[1], match[2]) if match and match[1] else None
+
+
+def flush_to_disk(fd: int) -> None:
+    """Return once the bytes of `fd`, a file or folder, would survive a power cut.
+
+    On macOS fsync(2) ends when the drive has the bytes, perhaps only in its cache; F_FULLFSYNC
+    waits until the drive has written them, where the filesystem supports it.
     """
     if _FULL_SYNC is not None:
         with contextlib.suppress(OSError):
@@ -50,11 +76,11 @@ def flush_to_disk(fd: int) -> None:
 
 
 def share(path: str) -> None:
-    """Give a new file or folder to the group, where the folder it is in is shared with it.
+    """Give a new file or folder to the group, where its parent folder is shared with the group.
 
-    A folder is if it is group-writable and passes its group on (setgid), as `git init --shared`
-    and people who set up a common folder leave it. Whatever umask a user has, the others of the
-    group can then use what that user adds.
+    A folder is shared if it is group-writable and passes its group on (setgid), as
+    `git init --shared` leaves it. All users of the group can then use the file, whatever the
+    umask of its writer.
     """
     above = os.stat(os.path.dirname(path) or ".").st_mode
     if above & _SHARED != _SHARED:
@@ -65,7 +91,7 @@ def share(path: str) -> None:
     else:
         wanted = mode | stat.S_IRGRP | stat.S_IWGRP | (above & stat.S_IROTH)
     if wanted != mode:
-        with contextlib.suppress(PermissionError):  # another user's, who has done this
+        with contextlib.suppress(PermissionError):  # another user's file, shared already
             os.chmod(path, stat.S_IMODE(wanted))
 
 

@@ -13,7 +13,7 @@ from dvtool.format.paths import SUFFIX
 from dvtool.project.history import FOR_FSCK, NeededContent, needed_content
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
-from dvtool.verbs.fsck.findings import LOCAL, Damage, RemoteCheck, Report, Sample
+from dvtool.verbs.fsck.findings import LOCAL, Damage, FsckReport, RemoteCheck, Sample
 from dvtool.verbs.fsck.meaning import explain
 from dvtool.verbs.fsck.remote import LocalEvidence, fsck_remote
 from dvtool.verbs.fsck.store import StoreCheck, fsck_store, known_of_remotes, md5s_proven
@@ -58,12 +58,13 @@ class Checking:
         self.settings = settings
         self.request = request
         self.need = NeededContent()
-        self.report = Report()
+        self.report = FsckReport()
         self.store = StoreCheck()
         self.remote: RemoteCheck | None = None
 
-    def run(self) -> Report:
+    def run(self) -> FsckReport:
         """Do the checks, in the order of how far away things are."""
+        self.project.store.refuse_if_away()
         self.need = needed_content(self.project, FOR_FSCK)
         self.store = fsck_store(self.project, self.need)
         self.report.store = self.store.counts
@@ -108,6 +109,13 @@ class Checking:
             problem = f"is neither here nor on {found.counts.url}"
             self.report.damage.append(
                 Damage(LOCAL, "content", "", problem, missing=True, contents=frozenset(lost))
+            )
+
+        lists = self.need.lists_not_here - (found.shards.keys() - found.bad_shards)
+        if lists and len(self.project.config.remotes()) <= 1:
+            problem = f"of {len(lists):,} lists of files is neither here nor on {found.counts.url}"
+            self.report.damage.append(
+                Damage(LOCAL, "content", "", problem, missing=True, shards=frozenset(lists))
             )
 
     def _not_pushed(self, rooted: Collection[Digest]) -> list[str]:

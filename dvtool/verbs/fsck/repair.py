@@ -14,7 +14,7 @@ from dvtool.project.settings import Settings
 from dvtool.store import mending
 from dvtool.verbs.fsck.check import Checking, FsckRequest
 from dvtool.verbs.fsck.copies import Copies
-from dvtool.verbs.fsck.findings import Damage, Report
+from dvtool.verbs.fsck.findings import Damage, FsckReport
 from dvtool.verbs.fsck.repair_remote import mend_remote
 from dvtool.verbs.fsck.repair_store import rebuilt_note, repair_store
 from dvtool.verbs.fsck.store import index_is_usable
@@ -27,7 +27,9 @@ Returns what was in its place and is saved now.
 """
 
 
-def fsck(project: Project, settings: Settings, request: FsckRequest, restore: Restore) -> Report:
+def fsck(
+    project: Project, settings: Settings, request: FsckRequest, restore: Restore
+) -> FsckReport:
     """Check what the request asks for; rebuild and repair only if it says so.
 
     `restore` writes files anew that rotted.
@@ -67,7 +69,7 @@ def _repair_remote(checking: Checking) -> None:
             one.failed = "; ".join([one.failed, *copies.failures])
 
 
-def _restore_rotten(project: Project, report: Report, restore: Restore) -> None:
+def _restore_rotten(project: Project, report: FsckReport, restore: Restore) -> None:
     """Write files that rotted anew; what is in their place is saved first."""
     for damage in _restorable(project, report):
         try:
@@ -79,7 +81,7 @@ def _restore_rotten(project: Project, report: Report, restore: Restore) -> None:
             damage.repaired = f"it was written anew{was}"
 
 
-def _restorable(project: Project, report: Report) -> Iterator[Damage]:
+def _restorable(project: Project, report: FsckReport) -> Iterator[Damage]:
     """Yield the rotten files that a checkout can bring back; the others get to know why not.
 
     The statcache is made to forget them, so that the checkout sees what they are now.

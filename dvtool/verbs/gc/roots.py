@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dvtool.errors import UsageError
 from dvtool.remotes.remote import FORMAT, RemoteStore, now_text
@@ -16,22 +18,43 @@ from dvtool.verbs.gc.remote import refuse_without_delete
 
 @dataclass(frozen=True, slots=True)
 class RepoThere:
-    """One repository on a remote. `bytes` is what its packs and lists take up there."""
+    """One repository on a remote."""
+
+    json_keys: ClassVar = (
+        *("repo", "this", "roots", "manifests", "bytes", "pushed", "retired", "damaged"),
+        "targets",
+    )
 
     repo: str
+    """Its id, as in its .dvconfig."""
+    this: bool
+    """Whether it is the repository of this clone."""
     roots: int
+    """How many roots it has there."""
     manifests: int
+    """How many manifests they name."""
     bytes: int
+    """Bytes of its packs and lists of files there."""
     pushed_s: float | None
     """When a push last wrote a root, in seconds since 1970."""
     retired: bool
+    """Whether it was retired, so that gc removes its data."""
     damaged: bool
     """Whether something that its roots name is missing or damaged there."""
     targets: tuple[str, ...]
+    """The targets of these manifests, sorted."""
+
+    @property
+    def pushed(self) -> str | None:
+        """When a push last wrote a root, in ISO 8601 (UTC); null if the remote does not tell."""
+        if self.pushed_s is None:
+            return None
+        time = datetime.datetime.fromtimestamp(int(self.pushed_s), datetime.UTC)
+        return time.isoformat().replace("+00:00", "Z")
 
 
-def repositories(remote: RemoteStore) -> list[RepoThere]:
-    """Return the repositories that have roots on a remote."""
+def repositories(remote: RemoteStore, own: str | None = None) -> list[RepoThere]:
+    """Return the repositories that have roots on a remote; `own` is the id of this one."""
     remote.required_mark()
     tombstones = Tombstones(remote)
     look = tombstones.look()
@@ -43,18 +66,21 @@ def repositories(remote: RemoteStore) -> list[RepoThere]:
     for key in sorted({*there.roots, *there.broken}):
         by_repo.setdefault(key.split("/")[1], []).append(key)
     return [
-        _described(there, repo, keys, retired=retired.issuperset(keys))
+        _described(there, repo, keys, own=own, retired=retired.issuperset(keys))
         for repo, keys in by_repo.items()
     ]
 
 
-def _described(there: Survey, repo: str, keys: Sequence[str], *, retired: bool) -> RepoThere:
+def _described(
+    there: Survey, repo: str, keys: Sequence[str], *, own: str | None, retired: bool
+) -> RepoThere:
     roots = [there.roots[key] for key in keys if key in there.roots]
     needed = there.keys_of({name for root in roots for name in root.shards})
     times = [one.info.modified_s for one in roots if one.info.modified_s is not None]
     manifests = {one.manifest: one.target for root in roots for one in root.root.manifests}
     return RepoThere(
         repo=repo,
+        this=repo == own,
         roots=len(keys),
         manifests=len(manifests),
         bytes=sum(there.objects[key].size for key in needed if key in there.objects),

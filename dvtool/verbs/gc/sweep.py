@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dvtool.errors import BusyError
 from dvtool.remotes.remote import RemoteStore
@@ -28,11 +29,19 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class Grave:
-    """A tombstone that stands, and when its keys may be removed, in seconds from now."""
+    """A tombstone that stands."""
+
+    json_keys: ClassVar = ("keys", "due_in_s")
 
     name: str
     tombstone: Tombstone
     due_in_s: float
+    """In how many seconds the next gc may remove them; negative once it may."""
+
+    @property
+    def keys(self) -> int:
+        """How many objects are buried under it."""
+        return len(self.tombstone.keys) + len(self.tombstone.roots)
 
 
 def graves(tombstones: Tombstones, look: Look, grace_s: float) -> list[Grave]:
@@ -135,7 +144,7 @@ def _is_needed(there: Survey, root: RootThere, grave: Tombstone, expiry: Expiry 
         return bool(others)
     given_up = set(grave.expired)
     if expiry is not None:
-        given_up -= expiry.needed
+        given_up = (given_up & expiry.seen) - expiry.needed
     named = {name for one in others for name in one.manifests}
     return not root.manifests <= named | given_up
 

@@ -37,11 +37,13 @@ def path_of(url: str) -> str:
     return path
 
 
-def _open(url: str, values: Mapping[str, Value], features: Features | None) -> backend.LocalBackend:
+def _open_folder(
+    url: str, values: Mapping[str, Value], features: Features | None
+) -> backend.LocalBackend:
     return backend.LocalBackend(path_of(url), url=url, features=features)
 
 
-def _resolve(url: str, folder: str) -> str:
+def _resolve_folder(url: str, folder: str) -> str:
     if "://" in url:
         return path_of(url)
     path = os.path.normpath(os.path.join(folder, url))
@@ -66,11 +68,11 @@ def _refuse_half_url(url: str) -> None:
         )
 
 
-def _create(url: str) -> None:
+def _create_folder(url: str) -> None:
     backend.LocalBackend(path_of(url)).create()
 
 
-def _may_be_committed(url: str, root: str | None) -> bool:
+def _folder_may_be_committed(url: str, root: str | None) -> bool:
     """Tell whether a URL is a folder inside the repository."""
     parts = [part for part in url.split("/") if part not in {"", "."}]
     # A colon in the first part makes it a scheme or a drive, "~" somebody's home.
@@ -98,10 +100,10 @@ FOLDER = Transport(
     schemes=("", "file"),
     url_form="a directory (/path or file:///path)",
     committed_form="a folder inside the repository",
-    open=_open,
-    resolve=_resolve,
-    create=_create,
+    open=_open_folder,
+    resolve=_resolve_folder,
+    create=_create_folder,
     check_setting=refuse_credentials,
-    may_be_committed=_may_be_committed,
+    may_be_committed=_folder_may_be_committed,
     remote=False,
 )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CONNECTIONS_MAX = 64
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
-"""Without progress for so long, in either direction, a connection is given up."""
+"""A connection without progress for so long, in either direction, is closed."""
 
 
 class ClientSource:
@@ -88,11 +88,11 @@ class ClientSource:
         )
 
     def _identity(self, session: boto3.session.Session) -> object:
-        """Return what tells credentials apart; None for those that renew themselves."""
-        found = None if self._options.anonymous else session.get_credentials()
-        if found is None or isinstance(found, RefreshableCredentials):
+        """Return a value that tells credentials apart; None for those that renew themselves."""
+        credentials = None if self._options.anonymous else session.get_credentials()
+        if credentials is None or isinstance(credentials, RefreshableCredentials):
             return None
-        return found.access_key, found.secret_key, found.token
+        return credentials.access_key, credentials.secret_key, credentials.token
 
     def renew(self) -> bool:
         """Read credentials anew; tell whether they are others than this thread was refused with.

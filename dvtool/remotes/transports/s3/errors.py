@@ -1,7 +1,7 @@
-"""What boto3, botocore and the network can raise, as the errors of `dvtool.errors`.
+"""Translates all that boto3, botocore and the network can raise into the errors of `dvtool.errors`.
 
-Every answer that is not success, and every way in which none comes, gets its meaning here: worth
-another attempt, refused, missing, or wrong for good; with what to do about it.
+Every answer that is not success, and every way in which no answer comes, gets its meaning here:
+worth another attempt, refused, missing, or wrong for good; with the next step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import urllib3.exceptions
-from botocore import exceptions as aws
+from botocore import exceptions
 from botocore.parsers import ResponseParserError
 
 from dvtool.errors import (
@@ -71,7 +71,7 @@ _UNSUPPORTED_CODES = frozenset(
         "UnsupportedOperation",
     }
 )
-"""How stores refuse a header that they do not know; some of it has other reasons too."""
+"""How stores refuse a header that they do not know; some of these codes have other reasons too."""
 _DENIED_CODES = frozenset({"401", "403", "AccessDenied", "Forbidden", "Unauthorized"})
 _CREDENTIALS_CODES = frozenset(
     {
@@ -112,28 +112,28 @@ _RIGHTS = {
 }
 _ADDRESSING_CODES = frozenset({"PathStyleDomainForbidden", "SecondLevelDomainForbidden"})
 _OTHER_PERMISSION = re.compile(r"s3:GetObject|\bkms\b", re.IGNORECASE)
-_REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
+_REGION_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _NO_CREDENTIALS = (
-    aws.NoCredentialsError,
-    aws.PartialCredentialsError,
-    aws.CredentialRetrievalError,
-    aws.NoAuthTokenError,
-    aws.TokenRetrievalError,
-    aws.SSOError,
-    aws.ProfileNotFound,
-    aws.ConfigParseError,
-    aws.ConfigNotFound,
+    exceptions.NoCredentialsError,
+    exceptions.PartialCredentialsError,
+    exceptions.CredentialRetrievalError,
+    exceptions.NoAuthTokenError,
+    exceptions.TokenRetrievalError,
+    exceptions.SSOError,
+    exceptions.ProfileNotFound,
+    exceptions.ConfigParseError,
+    exceptions.ConfigNotFound,
 )
 _NETWORK = (
-    aws.ConnectionError,
-    aws.HTTPClientError,
-    aws.IncompleteReadError,
+    exceptions.ConnectionError,
+    exceptions.HTTPClientError,
+    exceptions.IncompleteReadError,
     urllib3.exceptions.HTTPError,
 )
 _TIMEOUTS = (
     TimeoutError,
-    aws.ConnectTimeoutError,
-    aws.ReadTimeoutError,
+    exceptions.ConnectTimeoutError,
+    exceptions.ReadTimeoutError,
     urllib3.exceptions.TimeoutError,
 )
 
@@ -173,7 +173,7 @@ class AlreadyThere(RemoteError):
     """412: the condition of a conditional PUT did not hold."""
 
 
-class Conflict(RemoteTransient):
+class WriteConflict(RemoteTransient):
     """409: a conditional PUT met another write or a delete of the same key."""
 
 
@@ -203,9 +203,9 @@ class RangeBeyondEnd(RemoteTransient):
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """Turns what is raised about one remote into our errors.
+    """Turns errors of boto3 and the network about one remote into ours.
 
-    `renew` reads credentials anew, and tells whether there are others than those refused.
+    `renew` reads credentials anew, and tells whether they differ from the refused ones.
     """
 
     url: str
@@ -218,7 +218,7 @@ class Translation:
         """Turn whatever boto3 raises about `key` into one of our errors."""
         try:
             yield
-        except aws.ClientError as error:
+        except exceptions.ClientError as error:
             raise self._from_answer(key, error) from error
         except Refused as error:
             raise RemoteError(f"{self.what(key)}: {text_of(error)}", hint=HINT_ENDPOINT) from error
@@ -232,11 +232,11 @@ class Translation:
             ) from error
         except _NETWORK as error:
             raise self._from_network(error) from error
-        except (aws.BotoCoreError, ValueError) as error:
+        except (exceptions.BotoCoreError, ValueError) as error:
             # ValueError: what botocore raises for an endpoint url that it cannot use.
             raise RemoteError(f"{self.what(key)}: {text_of(error)}", hint=HINT_ENDPOINT) from error
 
-    def _from_answer(self, key: str, error: aws.ClientError) -> RemoteError | ObjectMissing:
+    def _from_answer(self, key: str, error: exceptions.ClientError) -> RemoteError | ObjectMissing:
         """Return the error for an answer of the store that is not success."""
         answer = error.response.get("Error", {})
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -246,7 +246,7 @@ class Translation:
         if is_page:
             code = str(status)
             said = f"{status}, with a page that is not S3's: {text_of(answer.get('Message', ''))}"
-        what = self.what(key)
+        subject = self.what(key)
         if code == "NoSuchBucket":
             return RemoteError(
                 f"there is no bucket {self.bucket!r} at {self.place()}", hint=HINT_BUCKET
@@ -254,33 +254,33 @@ class Translation:
         if code in _MISSING_CODES:
             return ObjectMissing(key, self.url)
         if code in _EXISTS_CODES:
-            return AlreadyThere(f"{what}: {said}")
+            return AlreadyThere(f"{subject}: {said}")
         if code in _UNSUPPORTED_CODES:
-            return Unsupported(f"{what}: {said}")
+            return Unsupported(f"{subject}: {said}")
         if code == "ConditionalRequestConflict":
-            return Conflict(f"{what}: {said}")
+            return WriteConflict(f"{subject}: {said}")
         if status == 416:
-            return RangeBeyondEnd(f"{what} ends before the range that was asked for ({said})")
+            return RangeBeyondEnd(f"{subject} ends before the range that was asked for ({said})")
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         # An answer to HEAD has no body, so that it cannot say SlowDown.
         slow_head = status == 503 and error.operation_name == "HeadObject"
-        if slow_head or _is_busy(status, code, headers):
-            return RemoteBusy(f"{what}: {said}", retry_after_s=_retry_after_s(headers))
+        if slow_head or _asks_for_less(status, code, headers):
+            return RemoteBusy(f"{subject}: {said}", retry_after_s=_retry_after_s(headers))
         if code in _FULL_CODES or status == 507:
             return RemoteError(
-                f"{what}: the store is full or a quota used up ({said})", hint=HINT_FULL
+                f"{subject}: the store is full or a quota used up ({said})", hint=HINT_FULL
             )
         if code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS:
-            return RemoteTransient(f"{what}: {said}")
+            return RemoteTransient(f"{subject}: {said}")
         if code in _CREDENTIALS_CODES:
             return self._refused_credentials(said)
         if code in _REGION_CODES:
-            return RemoteError(f"{what}: {said}", hint=_region_hint(error))
+            return RemoteError(f"{subject}: {said}", hint=_region_hint(error))
         if code == "RequestTimeTooSkewed":
-            return RemoteForbidden(f"{what}: {said}", hint=_clock_hint(error))
+            return RemoteForbidden(f"{subject}: {said}", hint=_clock_hint(error))
         if is_page:
-            return _refused_by_page(what, said, status)
-        return self._refusal(what, code, said, status, error.operation_name)
+            return _refused_by_page(subject, said, status)
+        return self._refusal(subject, code, said, status, error.operation_name)
 
     def _refused_credentials(self, said: str) -> RemoteError:
         if self.renew():
@@ -292,22 +292,24 @@ class Translation:
             f"{self.place()} refuses the credentials ({said})", hint=HINT_CREDENTIALS
         )
 
-    def _refusal(self, what: str, code: str, said: str, status: int, operation: str) -> RemoteError:
+    def _refusal(
+        self, subject: str, code: str, said: str, status: int, operation: str
+    ) -> RemoteError:
         if code in _ADDRESSING_CODES:
-            return RemoteError(f"{what}: {said}", hint=HINT_ADDRESSING)
+            return RemoteError(f"{subject}: {said}", hint=HINT_ADDRESSING)
         if code == "InvalidObjectState":
-            return RemoteError(f"{what}: {said}", hint="restore it from the archive tier first")
+            return RemoteError(f"{subject}: {said}", hint="restore it from the archive tier first")
         if status in (401, 403):
             plain = code in _DENIED_CODES and not _OTHER_PERMISSION.search(said)
             kind = Denied if plain else RemoteForbidden
-            return kind(f"{what}: access refused ({said})", hint=_permission_hint(operation))
+            return kind(f"{subject}: access refused ({said})", hint=_permission_hint(operation))
         if status == 405:
-            return NotAllowed(f"{what}: the server refuses this kind of request ({said})")
+            return NotAllowed(f"{subject}: the server refuses this kind of request ({said})")
         if status == 413:
-            return RemoteError(f"{what}: {said}", hint=HINT_TOO_LARGE)
+            return RemoteError(f"{subject}: {said}", hint=HINT_TOO_LARGE)
         if code == "400":
-            return Unexplained(f"{what}: {said}")
-        return RemoteError(f"{what}: {said}")
+            return Unexplained(f"{subject}: {said}")
+        return RemoteError(f"{subject}: {said}")
 
     def _from_network(self, error: Exception) -> RemoteError:
         """Return the error for a request that got no answer, or part of one."""
@@ -316,7 +318,7 @@ class Translation:
         through = _proxy_fault(causes)
         if through is not None:
             return RemoteError(f"{through}; {self.place()} was not reached", hint=HINT_PROXY)
-        if any(isinstance(cause, aws.SSLError) for cause in causes) and (
+        if any(isinstance(cause, exceptions.SSLError) for cause in causes) and (
             "CERTIFICATE_VERIFY_FAILED" in text or "WRONG_VERSION_NUMBER" in text
         ):
             return RemoteError(f"no trusted connection to {self.place()}: {text}", hint=HINT_TLS)
@@ -338,18 +340,18 @@ class Translation:
         return printable(self.endpoint_url) if self.endpoint_url else f"AWS ({self.url})"
 
 
-def _refused_by_page(what: str, said: str, status: int) -> RemoteError:
+def _refused_by_page(subject: str, said: str, status: int) -> RemoteError:
     """Return the error for a refusal that some server in front of the store wrote."""
     if status in (401, 403):
         # Not `Denied`: no object is taken for missing because a firewall hides it.
-        return RemoteForbidden(f"{what}: access refused ({said})", hint=HINT_PAGE)
+        return RemoteForbidden(f"{subject}: access refused ({said})", hint=HINT_PAGE)
     if status == 405:
         return NotAllowed(
-            f"{what}: the server refuses this kind of request ({said})", hint=HINT_PAGE
+            f"{subject}: the server refuses this kind of request ({said})", hint=HINT_PAGE
         )
     if status == 413:
-        return RemoteError(f"{what}: {said}", hint=HINT_TOO_LARGE)
-    return RemoteError(f"{what}: {said}", hint=HINT_PAGE)
+        return RemoteError(f"{subject}: {said}", hint=HINT_TOO_LARGE)
+    return RemoteError(f"{subject}: {said}", hint=HINT_PAGE)
 
 
 def _permission_hint(operation: str) -> str:
@@ -358,19 +360,19 @@ def _permission_hint(operation: str) -> str:
 
 
 def _proxy_fault(causes: list[BaseException]) -> str | None:
-    """Say what is wrong with the proxy on the way, None if it is not to blame."""
+    """Say subject is wrong with the proxy on the way, None if it is not to blame."""
     for cause in causes:
-        if isinstance(cause, aws.ProxyConnectionError):
+        if isinstance(cause, exceptions.ProxyConnectionError):
             proxy = text_of(cause.kwargs.get("proxy_url", "a proxy"))
             return f"the proxy {proxy} does not answer ({text_of(causes[-1])})"
         if isinstance(cause, urllib3.exceptions.ProxySchemeUnknown):
             return f"the proxy cannot be used: {text_of(cause)}"
-        if isinstance(cause, aws.InvalidProxiesConfigError):
+        if isinstance(cause, exceptions.InvalidProxiesConfigError):
             return f"the proxy cannot be used: {text_of(cause)}"
     return None
 
 
-def _is_busy(status: int, code: str, headers: Mapping[str, str]) -> bool:
+def _asks_for_less(status: int, code: str, headers: Mapping[str, str]) -> bool:
     """Whether the store asks for fewer requests, rather than having failed at one."""
     if status == 429 or code in _BUSY_CODES or code.startswith(_BUSY_PREFIXES):
         return True
@@ -400,12 +402,12 @@ def clock_ahead_s(headers: Mapping[str, str], now_s: float) -> float | None:
         return None
 
 
-def _headers_of(error: aws.ClientError) -> Mapping[str, str]:
+def _headers_of(error: exceptions.ClientError) -> Mapping[str, str]:
     headers: Mapping[str, str] = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers
 
 
-def _clock_hint(error: aws.ClientError) -> str:
+def _clock_hint(error: exceptions.ClientError) -> str:
     ahead_s = clock_ahead_s(_headers_of(error), time.time())
     if ahead_s is None:
         return "set this machine's clock"
@@ -413,10 +415,10 @@ def _clock_hint(error: aws.ClientError) -> str:
     return f"set this machine's clock: it is {abs(ahead_s):,.0f} s {side} the store's"
 
 
-def _region_hint(error: aws.ClientError) -> str:
+def _region_hint(error: exceptions.ClientError) -> str:
     answer: Mapping[str, Any] = error.response.get("Error", {})
     region = _headers_of(error).get("x-amz-bucket-region") or str(answer.get("Region", ""))
-    if not _REGION.fullmatch(region):
+    if not _REGION_NAME.fullmatch(region):
         return HINT_REGION
     return f"set the remote's region to the bucket's: dv remote set NAME --region {region}"
 
@@ -435,6 +437,6 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def text_of(error: object) -> str:
-    """Return what an error or a store says, on one line, short and fit for a terminal."""
+    """Return the text of an error or a store, on one line, short and fit for a terminal."""
     text = " ".join(str(error).split()) or type(error).__name__
     return printable(text[:MESSAGE_LENGTH_MAX])

@@ -1,4 +1,4 @@
-"""What passes between botocore and the wire: no request to a foreign host, no endless answer.
+"""A guard between botocore and the wire: no request to a foreign host, no endless answer.
 
 botocore reads an answer that is XML into memory, however long it is, and parses it. A store is
 foreign, and so is whoever can answer in its place: answers are bounded before botocore sees them.
@@ -15,13 +15,17 @@ from xml.sax.saxutils import escape
 
 from botocore.awsrequest import AWSResponse
 
+from dvtool.system.logs import Log, Watch
+
+_LOG = Log("remotes.s3")
+
 ANSWER_SIZE_MAX_BYTES = 4 << 20
 """A page of a listing, the longest answer there is: 1,000 keys of up to 1,024 bytes, escaped."""
 TAGS_MAX = 100_000
 """A parsed element takes a hundred times the bytes of ``<a/>``; such a page has 25,000 tags."""
 ERROR_SIZE_MAX_BYTES = 64 << 10
 ANSWER_TIME_MAX_S = 120.0
-BLOCK_SIZE_BYTES = 64 << 10
+ANSWER_BLOCK_BYTES = 64 << 10
 PAGE_CODE = "NotAnAnswerOfS3"
 """The code that an error gets whose body is a page of some web server, or plain text."""
 PAGE_WORDS_MAX = 100
@@ -36,10 +40,10 @@ class Refused(Exception):
 
 
 class Session(Protocol):
-    """What botocore sends requests through."""
+    """The interface through which botocore sends requests."""
 
     def send(self, request: Any) -> AWSResponse:
-        """Send a request; return its answer, of which a body that is streamed is not read yet."""
+        """Send a request; return its answer. A body that is streamed is not read yet."""
         ...
 
     def close(self) -> None:
@@ -60,7 +64,15 @@ class GuardedSession:
             raise Refused(f"a request to {_host(request.url)} was held back")
         streamed = request.stream_output
         request.stream_output = True  # so that `send` leaves the body to us
-        raw = self._session.send(request)
+        watch = Watch()
+        try:
+            raw = self._session.send(request)
+        except Exception as error:
+            _LOG.note("%s %s: %s after %s", request.method, request.url, error, watch)
+            raise
+        size = raw.headers.get("content-length", "?")
+        status = raw.status_code
+        _LOG.note("%s %s: %s in %s, %s bytes", request.method, request.url, status, watch, size)
         target = raw.headers.get("location")
         if 300 <= raw.status_code < 400 and target:
             try:
@@ -138,7 +150,7 @@ def _read(raw: Any, size_max: int) -> bytes | None:
     latest_s = time.monotonic() + ANSWER_TIME_MAX_S
     blocks: list[bytes] = []
     size = 0
-    while block := read(BLOCK_SIZE_BYTES):
+    while block := read(ANSWER_BLOCK_BYTES):
         blocks.append(block)
         size += len(block)
         if size > size_max:
