@@ -24,6 +24,7 @@ ONLY_IN = {
     "botocore": {
         "remotes.transports.s3.backend",
         "remotes.transports.s3.client",
+        "remotes.transports.s3.configuration",
         "remotes.transports.s3.errors",
         "remotes.transports.s3.guard",
     },
