@@ -123,6 +123,7 @@ MAY_IMPORT = {
     "cli.doctor": {"verbs.doctor"},
     "cli.fsck": {"verbs.fsck.findings"},
     "cli.merge_driver": {"format.manifest", "format.merge", "format.paths", "system.atomic"},
+    "cli.logs": {"project.keys"},
     "cli.plans": {"remotes.transports.registry"},
     "cli.remote": {"project.keys"},
     "cli.remote_options": {"project.keys", "remotes.transports.declaration"},
