@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from dvtool.format.manifest import Manifest, ShardRef
+from dvtool.format.manifest import ShardRef
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.opening import close_project, open_project
 from dvtool.project.parts import Project, require_worktree
@@ -21,12 +21,7 @@ from dvtool.system.lazy import later
 from dvtool.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from dvtool.format.manifest import Built, Entries, Manifest, ShardRef
-    from dvtool.format.merge import Conflict
-    from dvtool.hooks import commit_check, events, install
-    from dvtool.hooks.commit_check import CommitCheck
-    from dvtool.hooks.events import Synced
-    from dvtool.hooks.install import Hooks
+    from dvtool.hooks import install, service
     from dvtool.jobs import engine as engines
     from dvtool.jobs.engine import Engine
     from dvtool.project import preserve
@@ -68,7 +63,6 @@ if TYPE_CHECKING:
     from dvtool.verbs.status import TargetStatus
 else:
     clone = later("dvtool.verbs.clone")
-    commit_check = later("dvtool.hooks.commit_check")
     conflicts = later("dvtool.verbs.resolve.conflicts")
     copy = later("dvtool.verbs.copy")
     describe = later("dvtool.verbs.describe")
@@ -76,9 +70,9 @@ else:
     doctor = later("dvtool.verbs.doctor")
     download = later("dvtool.verbs.fetch.download")
     edit = later("dvtool.verbs.edit")
-    events = later("dvtool.hooks.events")
     examine = later("dvtool.remotes.examine")
     install = later("dvtool.hooks.install")
+    service = later("dvtool.hooks.service")
     log = later("dvtool.verbs.log")
     preserve = later("dvtool.project.preserve")
     read = later("dvtool.verbs.read")
@@ -113,9 +107,14 @@ class Repo:
         project.shards = ShardSource(project.store, self._fetch_shards)
 
     @cached_property
-    def hooks(self) -> Hooks:
+    def hooks(self) -> install.Hooks:
         """The git hooks and drivers, and putting them in place and out."""
         return install.Hooks(self._project, self.config)
+
+    @property
+    def for_git(self) -> service.GitService:
+        """What git's hooks and drivers ask for."""
+        return service.GitService(self._project, self.config)
 
     @classmethod
     def open(
@@ -250,14 +249,6 @@ class Repo:
         select = partial(self._arguments.selections, paths=paths)
         return settle.resolve(self._project, select, side)
 
-    def merge(
-        self, base: Manifest | None, ours: Manifest, theirs: Manifest
-    ) -> tuple[Built, list[Conflict]]:
-        """Merge versions of a manifest by entry; the shards of the result are in the store."""
-        built, left = conflicts.merged(self._project, base, ours, theirs)
-        self._project.store.put_shards(built.shards)
-        return built, left
-
     def checkout(
         self,
         rev: str | None = None,
@@ -307,18 +298,7 @@ class Repo:
         uploaded too, unless a push, from here or from another clone, proved that before.
         """
         self.config.trust_first_use()
-        return self._push(remote, revs, every=every, paths=paths)
-
-    def _push(
-        self,
-        remote: str | None,
-        revs: Sequence[str],
-        *,
-        every: bool = False,
-        paths: Paths = (),
-    ) -> PushReport:
-        request = self._push_request(remote, revs, every=every, paths=paths)
-        return commits.push(self._pushing(remote), self.config, request)
+        return commits.push(*self._pushing(remote, revs, every=every, paths=paths))
 
     def plan_push(
         self,
@@ -330,22 +310,19 @@ class Repo:
     ) -> PushPlan:
         """Say what `push` would upload, and what that takes; the remote is only asked."""
         self.config.trust_first_use()
-        request = self._push_request(remote, revs, every=every, paths=paths)
-        return commits.plan_push(self._pushing(remote), self.config, request)
+        return commits.plan_push(*self._pushing(remote, revs, every=every, paths=paths))
 
-    def _pushing(self, remote: str | None) -> Project:
-        """Return the project whose missing shards come from the default remote, if there is one."""
-        return self._project.with_shards_from(
-            None if self._project.config.default_remote() else remote
-        )
+    def _pushing(
+        self, remote: str | None, revs: Sequence[str], *, every: bool = False, paths: Paths = ()
+    ) -> tuple[Project, Settings, PushRequest]:
+        """Return what to push; missing shards come from it only if there is no default remote."""
 
-    def _push_request(
-        self, remote: str | None, revs: Sequence[str], *, every: bool, paths: Paths
-    ) -> PushRequest:
         def select(targets: Sequence[str]) -> set[str]:
             return {selection.target for selection in self._arguments.selections(targets, paths)}
 
-        return commits.PushRequest(remote, revs, every, select if paths else None)
+        source = None if self._project.config.default_remote() else remote
+        request = commits.PushRequest(remote, revs, every, select if paths else None)
+        return self._project.with_shards_from(source), self.config, request
 
     def fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
@@ -419,7 +396,8 @@ class Repo:
         `unpushed` frees also what no remote holds, if nothing here needs it and it is older than
         `grace_s` seconds.
         """
-        request = gc_local.GcRequest(unpushed, dry_run, _grace_s(grace_s))
+        grace_s = bury.GRACE_S if grace_s is None else grace_s
+        request = gc_local.GcRequest(unpushed, dry_run, grace_s)
         return gc_local.gc_local(self._project, self.config, request)
 
     def gc_remote(
@@ -435,7 +413,8 @@ class Repo:
         `expire` lets go, too, what earlier pushes of this repository needed and nobody can ask
         for any more.
         """
-        request = gc_remote.RemoteGcRequest(remote, expire, dry_run, _grace_s(grace_s))
+        grace_s = bury.GRACE_S if grace_s is None else grace_s
+        request = gc_remote.RemoteGcRequest(remote, expire, dry_run, grace_s)
         return gc_remote.gc_remote(self._project, self.config, request)
 
     def gc_undo(self, remote: str | None = None) -> int:
@@ -450,26 +429,13 @@ class Repo:
         """Bury, on a remote, all that a repository which is gone for good has there."""
         return roots.retire(self.config.open_remote(remote), repo_id)
 
-    # --- following git --------------------------------------------------------------------
-
-    def sync(self, *olds: str, rewritten: bool = False) -> Synced:
-        """Bring the workspace in step with the manifests that git put into the worktree.
-
-        `olds` are commits that the files may still follow; `rewritten` says that a rebase ended.
-        """
-        return events.sync(self._project, self.config, olds, rewritten=rewritten)
-
-    def check_commit(self) -> CommitCheck:
-        """Check what is staged for the next commit."""
-        return commit_check.check_commit(self._project)
-
     def push_refs(self, new: Sequence[str], old: Sequence[str]) -> PushReport | None:
         """Push what the objects `new`, about to be pushed by git, need; None if that is nothing.
 
         `old` are those that they replace there. What is no commit, or not here, needs nothing.
         """
         tips = commits.commits_with_data(self._project, new, old)
-        return self._push(None, tips) if tips else None
+        return commits.push(*self._pushing(None, tips)) if tips else None
 
     # --- trust ----------------------------------------------------------------------------
 
@@ -524,10 +490,6 @@ class Repo:
         """Yield the bytes of content in the local store, by its BLAKE3 in hex."""
         return read.cat_content(self._project, blake3)
 
-    def entries_here(self, ref: ShardRef) -> Entries:
-        """Return the entries of a shard from the disk; MissingError if it is not here."""
-        return self._project.store.load_shard(ref)
-
     def describe(self, rev: str | None = None) -> Description:
         """Return what to write into an experiment's record; see `Description`."""
 
@@ -535,7 +497,3 @@ class Repo:
             return all(one.clean for one in self.status())
 
         return describe.describe(self._project, rev, is_clean=is_clean)
-
-
-def _grace_s(given: float | None) -> float:
-    return bury.GRACE_S if given is None else given

@@ -76,4 +76,4 @@ def _merge(
         if not built.shards:
             return built, conflicts
     with frame.repo(required=False) as repo:
-        return repo.merge(base, ours, theirs)
+        return repo.for_git.merge(base, ours, theirs)

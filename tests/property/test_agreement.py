@@ -404,7 +404,7 @@ def went_to(root: Path, how: str) -> tuple[object, ...]:
                 head = git.resolve("HEAD")
                 target = "HEAD~1" if git.has_commit("HEAD~1") else "HEAD"
                 subprocess.run(["git", "checkout", "-qf", target], cwd=root, check=True)
-                said = str(repo.sync(head))
+                said = str(repo.for_git.sync([head]))
             elif git.has_commit("HEAD~1"):
                 said = str(repo.checkout("HEAD~1", force=how == "force").targets)
             else:
