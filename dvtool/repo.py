@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from dvtool.format.manifest import ShardRef
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.opening import close_project, open_project
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
 from dvtool.project.shards import ShardSource
-from dvtool.system.lazy import later
+from dvtool.system.lazy import later, later_in
 from dvtool.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from dvtool.format.manifest import ShardRef
     from dvtool.hooks import install, service
     from dvtool.jobs import engine as engines
     from dvtool.jobs.engine import Engine
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from dvtool.project.preserve import Saved
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
+    from dvtool.remotes.evidence import Announce
     from dvtool.remotes.examine import Examination
     from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read
-    from dvtool.verbs.add import plan as add_plan
-    from dvtool.verbs.add import publish as add_publish
+    from dvtool.verbs.add import plan as add_plan, publish as add_publish
     from dvtool.verbs.add.publish import Added
     from dvtool.verbs.checkout import restore
     from dvtool.verbs.checkout.restore import Restored
@@ -41,15 +41,11 @@ if TYPE_CHECKING:
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.drop import Dropped
     from dvtool.verbs.edit import Removed, Renamed
-    from dvtool.verbs.fetch import download, request
-    from dvtool.verbs.fetch import plan as fetch_plan
+    from dvtool.verbs.fetch import download, plan as fetch_plan, request
     from dvtool.verbs.fetch.request import Fetched
-    from dvtool.verbs.fsck import check
-    from dvtool.verbs.fsck import repair as repair_verb
+    from dvtool.verbs.fsck import check, repair as repair_verb
     from dvtool.verbs.fsck.findings import FsckReport, Sample
-    from dvtool.verbs.gc import bury, roots
-    from dvtool.verbs.gc import local as gc_local
-    from dvtool.verbs.gc import remote as gc_remote
+    from dvtool.verbs.gc import bury, local as gc_local, remote as gc_remote, roots
     from dvtool.verbs.gc.bury import RemoteGcPlan
     from dvtool.verbs.gc.local import GcResult
     from dvtool.verbs.gc.remote import RemoteGcResult
@@ -62,35 +58,22 @@ if TYPE_CHECKING:
     from dvtool.verbs.resolve.settle import Settled, Side
     from dvtool.verbs.status import TargetStatus
 else:
-    clone = later("dvtool.verbs.clone")
-    conflicts = later("dvtool.verbs.resolve.conflicts")
-    copy = later("dvtool.verbs.copy")
-    describe = later("dvtool.verbs.describe")
-    diff = later("dvtool.verbs.diff")
-    doctor = later("dvtool.verbs.doctor")
-    download = later("dvtool.verbs.fetch.download")
-    edit = later("dvtool.verbs.edit")
-    examine = later("dvtool.remotes.examine")
-    install = later("dvtool.hooks.install")
-    service = later("dvtool.hooks.service")
-    log = later("dvtool.verbs.log")
-    preserve = later("dvtool.project.preserve")
-    read = later("dvtool.verbs.read")
-    request = later("dvtool.verbs.fetch.request")
-    restore = later("dvtool.verbs.checkout.restore")
-    settle = later("dvtool.verbs.resolve.settle")
     engines = later("dvtool.jobs.engine")
-    bury = later("dvtool.verbs.gc.bury")
-    check = later("dvtool.verbs.fsck.check")
+    preserve = later("dvtool.project.preserve")
+    examine = later("dvtool.remotes.examine")
+    clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
+    doctor, drop, edit = later_in("dvtool.verbs", "doctor", "drop", "edit")
+    log, read = later_in("dvtool.verbs", "log", "read")
+    add_plan, add_publish = later_in("dvtool.verbs.add", "plan", "publish")
+    restore = later("dvtool.verbs.checkout.restore")
+    download, fetch_plan, request = later_in("dvtool.verbs.fetch", "download", "plan", "request")
+    check, repair_verb = later_in("dvtool.verbs.fsck", "check", "repair")
+    bury, gc_local, gc_remote, roots = later_in(
+        "dvtool.verbs.gc", "bury", "local", "remote", "roots"
+    )
     commits = later("dvtool.verbs.push.commits")
-    drop = later("dvtool.verbs.drop")
-    gc_local = later("dvtool.verbs.gc.local")
-    gc_remote = later("dvtool.verbs.gc.remote")
-    repair_verb = later("dvtool.verbs.fsck.repair")
-    roots = later("dvtool.verbs.gc.roots")
-    add_plan = later("dvtool.verbs.add.plan")
-    add_publish = later("dvtool.verbs.add.publish")
-    fetch_plan = later("dvtool.verbs.fetch.plan")
+    conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
+    install, service = later_in("dvtool.hooks", "install", "service")
 
 
 class Repo:
@@ -208,6 +191,7 @@ class Repo:
         untrack: bool = False,
         stage: bool = True,
         dereference: bool = False,
+        ours: bool = False,
         jobs: int | None = None,
         engine: Engine | None = None,
     ) -> list[Added]:
@@ -230,6 +214,7 @@ class Repo:
                     untrack=untrack,
                     stage=stage,
                     dereference=dereference,
+                    ours=ours,
                     engine=engine,
                 )
                 for request in to_add
@@ -250,12 +235,7 @@ class Repo:
         return settle.resolve(self._project, select, side)
 
     def checkout(
-        self,
-        rev: str | None = None,
-        paths: Paths = (),
-        *,
-        force: bool = False,
-        fetch: bool = True,
+        self, rev: str | None = None, paths: Paths = (), *, force: bool = False, fetch: bool = True
     ) -> Restored:
         """Give the workspace the content of the manifests, or of a commit's, which then go there.
 
@@ -272,14 +252,28 @@ class Repo:
         """Rename a target or entries in one."""
         return edit.mv(self._project, self._arguments, source, destination)
 
-    def drop(self, paths: Paths, *, remote: str | None = None, workspace: bool = True) -> Dropped:
-        """Free workspace and store, or the store alone, of what a remote provably holds."""
+    def drop(
+        self,
+        paths: Paths,
+        *,
+        remote: str | None = None,
+        workspace: bool = True,
+        plan_only: bool = False,
+        announce: Announce | None = None,
+    ) -> Dropped:
+        """Free workspace and store, or the store alone, of what a remote provably holds.
+
+        `plan_only` says what would go. `announce` is told what has to be read back from the remote
+        first, where it does not state what it holds.
+        """
         return drop.drop(
             self._project,
             self.config,
             partial(self._arguments.selections, paths=paths),
             remote=remote,
             workspace=workspace,
+            plan_only=plan_only,
+            announce=announce,
         )
 
     # --- verbs on remotes -----------------------------------------------------------------
@@ -291,14 +285,16 @@ class Repo:
         revs: Sequence[str] = (),
         every: bool = False,
         paths: Paths = (),
+        anew: bool = False,
     ) -> PushReport:
         """Upload what commits need, and prove that it is there.
 
         Without `revs` that is HEAD; `every` takes all refs. What the commits behind them need is
-        uploaded too, unless a push, from here or from another clone, proved that before.
+        uploaded too, unless a push, from here or from another clone, proved that before. A place
+        that was another remote when it was used last is refused, but for `anew`.
         """
         self.config.trust_first_use()
-        return commits.push(*self._pushing(remote, revs, every=every, paths=paths))
+        return commits.push(*self._pushing(remote, revs, paths, every=every, anew=anew))
 
     def plan_push(
         self,
@@ -310,10 +306,16 @@ class Repo:
     ) -> PushPlan:
         """Say what `push` would upload, and what that takes; the remote is only asked."""
         self.config.trust_first_use()
-        return commits.plan_push(*self._pushing(remote, revs, every=every, paths=paths))
+        return commits.plan_push(*self._pushing(remote, revs, paths, every=every))
 
     def _pushing(
-        self, remote: str | None, revs: Sequence[str], *, every: bool = False, paths: Paths = ()
+        self,
+        remote: str | None,
+        revs: Sequence[str],
+        paths: Paths = (),
+        *,
+        every: bool = False,
+        anew: bool = False,
     ) -> tuple[Project, Settings, PushRequest]:
         """Return what to push; missing shards come from it only if there is no default remote."""
 
@@ -321,7 +323,7 @@ class Repo:
             return {selection.target for selection in self._arguments.selections(targets, paths)}
 
         source = None if self._project.config.default_remote() else remote
-        request = commits.PushRequest(remote, revs, every, select if paths else None)
+        request = commits.PushRequest(remote, revs, every, select if paths else None, anew)
         return self._project.with_shards_from(source), self.config, request
 
     def fetch(
@@ -390,14 +392,15 @@ class Repo:
         unpushed: bool = False,
         dry_run: bool = False,
         grace_s: float | None = None,
+        announce: Announce | None = None,
     ) -> GcResult:
         """Free the local store of what nothing here needs and a remote holds.
 
         `unpushed` frees also what no remote holds, if nothing here needs it and it is older than
-        `grace_s` seconds.
+        `grace_s` seconds. `announce` is told what has to be read back from a remote first.
         """
         grace_s = bury.GRACE_S if grace_s is None else grace_s
-        request = gc_local.GcRequest(unpushed, dry_run, grace_s)
+        request = gc_local.GcRequest(unpushed, dry_run, grace_s, announce)
         return gc_local.gc_local(self._project, self.config, request)
 
     def gc_remote(
@@ -492,8 +495,6 @@ class Repo:
 
     def describe(self, rev: str | None = None) -> Description:
         """Return what to write into an experiment's record; see `Description`."""
-
-        def is_clean() -> bool:
-            return all(one.clean for one in self.status())
-
-        return describe.describe(self._project, rev, is_clean=is_clean)
+        return describe.describe(
+            self._project, rev, is_clean=lambda: all(status.clean for status in self.status())
+        )

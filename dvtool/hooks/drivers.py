@@ -14,6 +14,7 @@ from dvtool.errors import SetupError
 from dvtool.format.paths import SUFFIX
 from dvtool.git import Git
 from dvtool.project.parts import Project
+from dvtool.workspace.last_look import text_there
 from dvtool.workspace.opener import reason
 
 ATTRIBUTES_FILE = ".gitattributes"
@@ -96,6 +97,7 @@ def textconv_command(python: str) -> str:
 
 def _add_line(project: Project) -> bool:
     text = _read(project)
+    believed = text_there(text) if text else None
     if LINE.encode() in _lines(text):
         if project.git.tracked_under(ATTRIBUTES_FILE):
             return False
@@ -104,7 +106,8 @@ def _add_line(project: Project) -> bool:
     end = b"\r\n" if b"\r\n" in text else b"\n"
     if text and not text.endswith(b"\n"):
         text += end
-    project.workspace.write_bytes(ATTRIBUTES_FILE, text + LINE.encode() + end)
+    text += LINE.encode() + end
+    project.workspace.write_bytes(ATTRIBUTES_FILE, text, believed=believed)
     _stage(project.git)
     return True
 
@@ -118,10 +121,10 @@ def _remove_line(project: Project) -> bool:
     if rest == text:
         return False
     if rest:
-        project.workspace.write_bytes(ATTRIBUTES_FILE, rest)
+        project.workspace.write_bytes(ATTRIBUTES_FILE, rest, believed=text_there(text))
         _stage(project.git)
     else:
-        project.workspace.remove(ATTRIBUTES_FILE)
+        project.workspace.remove(ATTRIBUTES_FILE, believed=text_there(text))
         project.git.remove_staged([ATTRIBUTES_FILE])
     return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dvtool.format.manifest import Manifest, ShardRef
@@ -30,12 +30,12 @@ class GitService:
         self._project = project
         self._settings = settings
 
-    def sync(self, olds: Sequence[str], *, rewritten: bool = False) -> Synced:
+    def sync(self, *, fresh: bool = False) -> Synced:
         """Bring the workspace in step with the manifests that git put into the worktree.
 
-        `olds` are commits that the files may still follow; `rewritten` says that a rebase ended.
+        `fresh` says that git has just made this worktree.
         """
-        return events.sync(self._project, self._settings, olds, rewritten=rewritten)
+        return events.sync(self._project, self._settings, fresh=fresh)
 
     def check_commit(self) -> CommitCheck:
         """Check what is staged for the next commit."""
@@ -48,6 +48,19 @@ class GitService:
         built, left = conflicts.merged(self._project, base, ours, theirs)
         self._project.store.put_shards(built.shards)
         return built, left
+
+    def record_conflicts(
+        self,
+        path: str,
+        sides: Mapping[str, bytes],
+        manifest: Manifest,
+        left: Sequence[Conflict],
+    ) -> None:
+        """Record the conflicts that a merge of the manifest at `path` left in it.
+
+        `sides` has the texts of ``base`` (or nothing), ``ours`` and ``theirs``.
+        """
+        conflicts.record_conflicts(self._project, path, sides, manifest, left)
 
     def entries_here(self, ref: ShardRef) -> Entries:
         """Return the entries of a shard from the disk; MissingError if it is not here."""

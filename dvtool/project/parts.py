@@ -6,6 +6,7 @@ A target is named by its path from the top of the worktree; its manifest lies be
 from __future__ import annotations
 
 import contextlib
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -32,6 +33,7 @@ from dvtool.project.shards import ShardSource
 from dvtool.store.local import LocalStore
 from dvtool.system.progress import SILENT, Progress
 from dvtool.workspace.files import Workspace
+from dvtool.workspace.last_look import changed, text_there
 from dvtool.workspace.opener import reason
 from dvtool.workspace.statcache import StatCache
 
@@ -54,6 +56,11 @@ class Project(msgspec.Struct):
     def root(self) -> str:
         """The top of the worktree."""
         return self.workspace.root
+
+    @property
+    def clone_name(self) -> str:
+        """The name of this clone among those that use its store: the path of its git folder."""
+        return os.path.realpath(self.git.common_dir)
 
     def absolute(self, path: str) -> str:
         """Return a path from the top of the worktree as an absolute one."""
@@ -92,12 +99,16 @@ class Project(msgspec.Struct):
 
     def manifest(self, target: str) -> Manifest:
         """Return a target's manifest as it lies in the worktree."""
+        return self.read_manifest(target)[0]
+
+    def read_manifest(self, target: str) -> tuple[Manifest, bytes]:
+        """Return a target's manifest and its bytes, which who writes another one has to name."""
         text = self.manifest_text(target)
         if text is None:
             raise UsageError(
                 f"{printable(target)} is not a target of dvtool", hint="see what is: dv status"
             )
-        return decode(text, target + SUFFIX)
+        return decode(text, target + SUFFIX), text
 
     def manifest_text(self, target: str) -> bytes | None:
         """Return the bytes of a target's manifest in the worktree, None if there is none."""
@@ -111,14 +122,50 @@ class Project(msgspec.Struct):
                 f"{printable(target + SUFFIX)} cannot be read: {reason(error)}"
             ) from error
 
-    def write_manifest(self, target: str, manifest: Manifest) -> bool:
-        """Put a manifest into the worktree, durably; return whether it changed anything."""
+    def manifests_here(self) -> dict[str, Manifest]:
+        """Return target -> manifest of the targets that the worktree has."""
+        return {target: self.manifest(target) for target in self.targets()}
+
+    def manifests_left_out(self) -> dict[str, Manifest]:
+        """Return target -> manifest of the targets that sparse checkout leaves out of here."""
+        blobs = self.git.sparse_manifests() if self.git.worktree is not None else {}
+        return {
+            path.removesuffix(SUFFIX): decode(self.git.read_blob(blob), path)
+            for path, blob in sorted(blobs.items())
+        }
+
+    def refuse_left_out(self, paths: Iterable[str]) -> None:
+        """Raise a UsageError for paths of targets that sparse checkout leaves out of here."""
+        left_out = [path.removesuffix(SUFFIX) for path in self.git.sparse_manifests()]
+        for path in paths if left_out else ():
+            selections, _ = select(left_out, [path])
+            if selections:
+                raise UsageError(
+                    f"{printable(path)}: sparse checkout leaves this target out of the worktree",
+                    hint="to have it: git sparse-checkout add FOLDER",
+                )
+
+    def write_manifest(self, target: str, manifest: Manifest, *, instead_of: bytes | None) -> bool:
+        """Put a manifest into the worktree, durably; return whether it changed anything.
+
+        `instead_of` are the bytes that the new manifest was made from, None if there were none.
+        UnsavedError if others are there by now, as after a `git pull` meanwhile: they stay.
+        """
         text = encode(manifest)
         if self.manifest_text(target) == text:
             return False
         self.workspace.sweep_beside(target)
-        self.workspace.write_bytes(target + SUFFIX, text)
+        self.workspace.write_bytes(target + SUFFIX, text, believed=text_there(instead_of))
         return True
+
+    def remove_manifest(self, target: str, *, instead_of: bytes | None) -> None:
+        """Remove a manifest from the worktree; `instead_of` is as in `write_manifest`."""
+        self.workspace.remove(target + SUFFIX, believed=text_there(instead_of))
+
+    def refuse_changed(self, target: str, read: bytes | None) -> None:
+        """Raise an UnsavedError if a target's manifest is not the one that was read."""
+        if self.manifest_text(target) != read:
+            raise changed(target + SUFFIX)
 
     # --- manifests in git -----------------------------------------------------------------
 
@@ -137,9 +184,12 @@ class Project(msgspec.Struct):
         return None if text is None else decode(text, f"{commit[:10]}:{target + SUFFIX}")
 
     def manifests_of(self, rev: str | None) -> dict[str, Manifest]:
-        """Return target -> manifest of a revision, or (None) of the worktree."""
+        """Return target -> manifest of a revision, or (None) of the worktree.
+
+        The worktree's are with those that sparse checkout leaves out of it, from git's index.
+        """
         if rev is None:
-            return {target: self.manifest(target) for target in self.targets()}
+            return self.manifests_here() | self.manifests_left_out()
         return self.manifests_at(self.git.resolve(rev))
 
     # --- entries --------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 try:
     import fcntl
@@ -23,17 +23,43 @@ TEMP_PREFIX = ".dv-tmp-"
 
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _SHARED = stat.S_ISGID | stat.S_IWGRP
-_TEMP_NAME = re.compile(re.escape(TEMP_PREFIX) + r"[0-9]+-[0-9a-f]{12}")
+_TEMP_NAME = re.compile(
+    re.escape(TEMP_PREFIX) + r"[0-9]+-(?:([0-9a-f]{16})-([0-9a-f]{0,32})-)?[0-9a-f]{12}"
+)
 
 
 def is_temp_name(name: str) -> bool:
-    """Whether a name is one that `temp_name` makes; the name of a user's file may begin alike."""
+    """Whether a name is one that `temp_name` or `aside_name` makes; a user's may begin alike."""
     return _TEMP_NAME.fullmatch(name) is not None
 
 
 def temp_name() -> str:
     """Return a fresh name for an unfinished file."""
     return f"{TEMP_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
+
+
+class Aside(NamedTuple):
+    """What an aside name says, in hex: of what was believed to be there, and of its name.
+
+    `digest` is the beginning of a digest, `mark` stands for the name of what was to be replaced.
+    """
+
+    mark: str
+    digest: str
+
+
+def aside_name(digest: bytes, mark: bytes) -> str:
+    """Return a fresh name for what takes the place of something, or is moved out of the way.
+
+    `mark` are 8 bytes; see `Aside`.
+    """
+    return f"{TEMP_PREFIX}{os.getpid()}-{mark.hex()}-{digest.hex()[:32]}-{os.urandom(6).hex()}"
+
+
+def parse_aside(name: str) -> Aside | None:
+    """Return what an aside name says, None if it is none."""
+    match = _TEMP_NAME.fullmatch(name)
+    return Aside(match[1], match[2]) if match and match[1] else None
 
 
 def flush_to_disk(fd: int) -> None:

@@ -12,12 +12,14 @@ from dvtool.format.manifest import Built, Entries, Entry, Manifest, decode, upda
 from dvtool.format.paths import SUFFIX, folders_above, link_fault, path_fault, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
+from dvtool.project.base import drift_of, forget_base, move_base, record_part
 from dvtool.project.parts import Project, refuse_place
 from dvtool.project.preserve import keep_uncommitted, save_files
 from dvtool.system import atomic
 from dvtool.system.stat import is_executable
 from dvtool.workspace.gitignore import ignore_file, ignore_target, refuse_unusable, unignore_target
 from dvtool.workspace.hashing import hash_files
+from dvtool.workspace.last_look import changed
 from dvtool.workspace.remembered import save_seen
 from dvtool.workspace.scan import (
     Scan,
@@ -61,7 +63,7 @@ def remove(
     UnsavedError, before anything is done, if that would remove content that is not in the store.
     The manifest goes last, and from git's index first: until then the command can be repeated.
     """
-    manifest = project.manifest(selection.target)
+    manifest, text = project.read_manifest(selection.target)
     entries = project.entries(manifest, selection)
     if not entries and not selection.whole:
         if not (stage and _finish_removal(project, selection)):
@@ -75,18 +77,23 @@ def remove(
         _save_or_refuse(project, scan, entries, doomed, force=force)
     if stage:
         project.git.refuse_if_index_is_locked()
+    project.refuse_changed(selection.target, text)
     keep_uncommitted(project, selection.target)
     for path in doomed:
-        project.workspace.remove(workspace_path(selection.target, path))
+        project.workspace.remove(
+            workspace_path(selection.target, path), believed=scan.believed(path)
+        )
     if data:
         _remove_empty(project, scan, scan.folders if selection.whole else _folders_of(entries))
     if selection.whole:
-        _remove_manifest(project, selection.target, stage=stage)
+        _remove_manifest(project, selection.target, text, stage=stage)
+        forget_base(project, selection.target)
     else:
         changes: dict[str, Entry | None] = dict.fromkeys(entries)
         built = update(manifest, changes, project.shards.load)
         project.store.put_shards(built.shards)
-        project.write_manifest(selection.target, built.manifest)
+        project.write_manifest(selection.target, built.manifest, instead_of=text)
+        record_part(project, selection.target, built.manifest, selection.matches)
         if stage:
             project.git.stage([selection.target + SUFFIX])
     save_seen(project, selection.target, dict.fromkeys(entries))
@@ -136,12 +143,12 @@ def _save_or_refuse(
         )
 
 
-def _remove_manifest(project: Project, target: str, *, stage: bool) -> None:
+def _remove_manifest(project: Project, target: str, text: bytes, *, stage: bool) -> None:
     unignore_target(project.workspace, target)
     if stage:
         # Staged also if the line is gone: what took it out may have ended before git knew.
         _stage_with_removals(project, [ignore_file(target)], removed=[target + SUFFIX])
-    project.workspace.remove(target + SUFFIX)
+    project.remove_manifest(target, instead_of=text)
 
 
 def _stage_with_removals(
@@ -234,7 +241,7 @@ def _move_target(project: Project, source: str, destination: str, *, stage: bool
     refuse_unusable(project.workspace, destination)
     refuse_unusable(project.workspace, source)
     # New name first, old name last: a crash in between leaves two manifests, and all data.
-    project.write_manifest(destination, project.manifest(source))
+    project.write_manifest(destination, project.manifest(source), instead_of=None)
     return _finish_move(project, source, destination, stage=stage)
 
 
@@ -249,10 +256,14 @@ def _was_interrupted(project: Project, source: str, destination: str) -> bool:
 
 def _finish_move(project: Project, source: str, destination: str, *, stage: bool) -> Renamed:
     """Do what follows the new manifest; every step may have been done before."""
+    manifest, text = project.read_manifest(source)
+    if manifest != project.manifest(destination):
+        raise changed(source + SUFFIX)
     ignore_target(project.workspace, destination)
     if project.workspace.stat(source) is not None:
         _rename(project, source, destination)
         _move_seen(project, source, destination)
+    move_base(project, source, destination)
     unignore_target(project.workspace, source)
     if stage:
         _stage_with_removals(
@@ -260,7 +271,7 @@ def _finish_move(project: Project, source: str, destination: str, *, stage: bool
             [destination + SUFFIX, ignore_file(destination), ignore_file(source)],
             removed=[source + SUFFIX],
         )
-    project.workspace.remove(source + SUFFIX)
+    project.remove_manifest(source, instead_of=text)
     return Renamed(source, destination)
 
 
@@ -324,7 +335,7 @@ def _finish_entries(
     if project.workspace.stat(source) is not None or project.workspace.stat(destination) is None:
         return False
     inner, new = source[len(target) + 1 :], destination[len(target) + 1 :]
-    manifest = project.manifest(target)
+    manifest, text = project.read_manifest(target)
     taken = _at_or_below(project, target, manifest, new)
     if taken:
         return stage and _finish_staging(project, target, inner, taken, new)
@@ -337,7 +348,8 @@ def _finish_entries(
         return False  # something else that stands there
     _refuse_misplaced(project, target, manifest, moved)
     built = _renamed(project, manifest, entries, moved)
-    project.write_manifest(target, built.manifest)
+    project.write_manifest(target, built.manifest, instead_of=text)
+    _record_moved(project, target, built.manifest, entries, moved)
     rows: dict[str, Seen | None] = dict.fromkeys(entries)
     for path, found in scan.files.items():
         digest, executable = scan.digests[path], is_executable(found)
@@ -377,11 +389,30 @@ def _renamed(project: Project, manifest: Manifest, entries: Entries, moved: Entr
     return built
 
 
+def _refuse_outdated(project: Project, target: str, manifest: Manifest, entries: Entries) -> None:
+    """Refuse to move entries that the manifest changed since their files were put there."""
+    drift = drift_of(project, target, manifest)
+    outdated = sorted(entries.keys() & drift.paths)
+    if outdated:
+        raise UsageError(
+            "the manifest changed these since they were put here:\n"
+            + listing(workspace_path(target, path) for path in outdated),
+            hint=f"run first: dv checkout -- {printable(target)}",
+        )
+
+
+def _record_moved(
+    project: Project, target: str, manifest: Manifest, entries: Entries, moved: Entries
+) -> None:
+    """Let the base follow a move within a target."""
+    record_part(project, target, manifest, lambda path: path in entries or path in moved)
+
+
 def _move_entries(
     project: Project, target: str, source: str, destination: str, *, stage: bool
 ) -> Renamed:
     inner, new = source[len(target) + 1 :], destination[len(target) + 1 :]
-    manifest = project.manifest(target)
+    manifest, text = project.read_manifest(target)
     entries = _at_or_below(project, target, manifest, inner)
     if not entries:
         raise UsageError(f"{printable(source)} is not tracked in {printable(target)}")
@@ -390,11 +421,14 @@ def _move_entries(
         raise UsageError(f"{printable(destination)} exists already", hint="choose another name")
     moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}
     _refuse_misplaced(project, target, manifest, moved)
+    _refuse_outdated(project, target, manifest, entries)
     built = _renamed(project, manifest, entries, moved)
     scan = scan_target(project, target, inner=inner)
     if project.workspace.stat(source) is not None:
+        project.refuse_changed(target, text)
         _rename(project, source, destination)
-    project.write_manifest(target, built.manifest)
+    project.write_manifest(target, built.manifest, instead_of=text)
+    _record_moved(project, target, built.manifest, entries, moved)
     seen = {path: scan.seen[path] for path in entries if path in scan.seen}
     save_seen(
         project,

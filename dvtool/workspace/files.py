@@ -12,14 +12,28 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
-from dvtool.errors import UnsavedError, printable
+from dvtool.errors import UnsavedError
 from dvtool.format.paths import joined
-from dvtool.system.atomic import flush_to_disk, is_temp_name, temp_name
+from dvtool.system.atomic import flush_to_disk, is_temp_name, parse_aside, temp_name
+from dvtool.system.rename import rename_new
 from dvtool.system.stat import Stamp
-from dvtool.workspace.held_folders import HeldFolders, refuse_name
+from dvtool.workspace.held_folders import At, HeldFolders, refuse_name
+from dvtool.workspace.last_look import (
+    Believed,
+    FileThere,
+    There,
+    changed,
+    found_at,
+    give_back,
+    is_expendable,
+    put,
+    same_content,
+    take,
+    temp_for,
+)
 from dvtool.workspace.opener import CLOEXEC, FILE_FLAGS, HAS_DIR_FD, NOFOLLOW, Opener
 
 COPY_SIZE_BYTES = 1 << 20
@@ -27,6 +41,8 @@ UNNAMED_FLAGS = os.O_WRONLY | getattr(os, "O_TMPFILE", 0) | CLOEXEC
 DESCRIPTORS = "/proc/self/fd"
 UNFINISHED_STALE_S = 3600
 """No write of ours rests so long: an unfinished file of this age is one that a crash left."""
+KEPT = "dv-kept"
+"""The name of what a crash left aside and what may be nowhere else."""
 _PROBE = "a\u00e9"
 _PROBE_OTHERS = ("A\u00e9", "ae\u0301")
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -40,7 +56,12 @@ NewFile: TypeAlias = tuple[str, bool, Iterable[memoryview]]
 
 
 class Workspace:
-    """The files below one worktree. Use as a context manager, or `close` it."""
+    """The files below one worktree. Use as a context manager, or `close` it.
+
+    Whatever replaces or removes takes what the caller `believed` to be at the path, and raises
+    UnsavedError, with nothing lost, if it was something else when the moment came. The default is
+    what is there when the method is called.
+    """
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -108,7 +129,12 @@ class Workspace:
     # --- writing --------------------------------------------------------------------------
 
     def write_file(
-        self, path: str, fill: Callable[[int], None], *, executable: bool
+        self,
+        path: str,
+        fill: Callable[[int], None],
+        *,
+        executable: bool,
+        believed: Believed | None = None,
     ) -> os.stat_result:
         """Put a new file at `path`: `fill` writes it to the descriptor it is given.
 
@@ -116,40 +142,23 @@ class Workspace:
         leaves what was there. Returns the lstat of the new file, as it was when it was complete:
         should somebody have replaced it since, that does not match what is there.
         """
-        name, held = self._folders.at(path, create=True)
-        if held is None:
-            return self._write_at(name, None, fill, executable)
-        # Ours to the end: `fill` may look at a path, find that the folder is another by now, and
-        # let go of the one that is held.
-        folder = os.dup(held)
-        try:
-            return self._write_at(name, folder, fill, executable)
-        finally:
-            os.close(folder)
+        with self._owned(path, create=True) as (name, folder):
+            there = found_at(name, folder) if believed is None else believed
+            complete = _write_at(name, folder, fill, executable, there, path)
+            # The rename moved the ctime: so it is asked once more, unless it is another by now.
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            return found if same_content(complete, found) else complete
 
-    def _write_at(
-        self, name: str, folder: int | None, fill: Callable[[int], None], executable: bool
-    ) -> os.stat_result:
-        base = os.path.dirname(name) if folder is None else ""
-        temp = os.path.join(base, temp_name())
-        mode = 0o777 if executable else 0o666
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC | _BINARY
-        fd = os.open(temp, flags, mode, dir_fd=folder)
+    @contextlib.contextmanager
+    def _owned(self, path: str, *, create: bool = False) -> Iterator[At]:
+        """Yield a path's name and its folder, which stays open whatever is opened meanwhile."""
+        name, held = self._folders.at(path, create=create)
+        folder = None if held is None else os.dup(held)
         try:
-            try:
-                fill(fd)
-                complete = os.fstat(fd)
-            finally:
-                os.close(fd)
-            self._replace(temp, name, folder)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temp, dir_fd=folder)
-            raise
-        # The rename moved the ctime: so the file is asked once more, unless it is another by now.
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        ours = (complete.st_ino, complete.st_size, complete.st_mtime_ns)
-        return found if ours == (found.st_ino, found.st_size, found.st_mtime_ns) else complete
+            yield name, folder
+        finally:
+            if folder is not None:
+                os.close(folder)
 
     def write_new(self, folder: str, files: Iterable[NewFile]) -> list[Stamp | None]:
         """Put files of one folder, made if need be, where nothing is; return what each is then.
@@ -207,7 +216,7 @@ class Workspace:
         ctime_ns = found.st_ctime_ns if ours else complete.st_ctime_ns
         return Stamp(complete.st_mtime_ns, ctime_ns, complete.st_size, complete.st_ino)
 
-    def write_bytes(self, path: str, data: bytes) -> None:
+    def write_bytes(self, path: str, data: bytes, *, believed: Believed | None = None) -> None:
         """Put a small file of the repository's own at `path`, durably; see `write_file`."""
 
         def fill(fd: int) -> None:
@@ -216,68 +225,70 @@ class Workspace:
                 view = view[os.write(fd, view) :]
             flush_to_disk(fd)
 
-        self.write_file(path, fill, executable=False)
+        self.write_file(path, fill, executable=False, believed=believed)
         parent = path.rpartition("/")[0]
         if HAS_DIR_FD:
             flush_to_disk(self._folders.open(parent, create=False))
 
-    def write_link(self, path: str, target: str) -> None:
-        """Put a symlink at `path`, replacing a file or link."""
-        name, folder = self._folders.at(path, create=True)
-        base = os.path.dirname(name) if folder is None else ""
-        temp = os.path.join(base, temp_name())
-        os.symlink(target, temp, dir_fd=folder)
-        try:
-            self._replace(temp, name, folder)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temp, dir_fd=folder)
-            raise
+    def write_link(self, path: str, target: str, *, believed: Believed | None = None) -> None:
+        """Put a symlink at `path`."""
+        with self._owned(path, create=True) as (name, folder):
+            there = found_at(name, folder) if believed is None else believed
+            temp = temp_for(name, there)
+            os.symlink(target, temp, dir_fd=folder)
+            try:
+                put(temp, name, folder, there, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temp, dir_fd=folder)
+                raise
 
     def make_folder(self, path: str) -> None:
         """Make a folder and those above it; one that is there is fine."""
         self._folders.at(path + "/x", create=True)
 
-    def set_executable(self, path: str, executable: bool) -> os.stat_result:
+    def set_executable(
+        self, path: str, executable: bool, *, believed: Believed | None = None
+    ) -> os.stat_result:
         """Set or clear the executable bits as the read bits allow; return the new lstat.
 
         A file that has other names (hard links) is replaced by a copy: those may lie anywhere.
         """
-        fd = self.open_file(path)
+        try:
+            fd = self.open_file(path)
+        except OSError as error:
+            raise changed(path) from error
         try:
             found = os.fstat(fd)
+            if isinstance(believed, FileThere) and believed.stat is not None:
+                if not same_content(believed.stat, found):
+                    raise changed(path)
+            elif believed is not None:
+                raise changed(path)
             mode = stat.S_IMODE(found.st_mode)
             wanted = mode | (mode & 0o444) >> 2 if executable else mode & ~0o111
             if wanted == mode or not hasattr(os, "fchmod"):
                 return found
             if found.st_nlink > 1:
-                return self.write_file(path, lambda to: _copy(fd, to, wanted), executable=False)
+                return self.write_file(
+                    path,
+                    lambda to: _copy(fd, to, wanted),
+                    executable=False,
+                    believed=believed or FileThere(found),
+                )
             os.fchmod(fd, wanted)
             return os.fstat(fd)
         finally:
             os.close(fd)
 
-    # --- replacing and removing what is there ---------------------------------------------
+    # --- removing what is there, and moving it ----------------------------------------------
 
-    def _replace(self, temp: str, name: str, folder: int | None) -> None:
+    def remove(self, path: str, *, believed: Believed | None = None) -> None:
+        """Remove a file, symlink or empty folder; one that is gone is fine."""
         try:
-            os.replace(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
-        except IsADirectoryError:
-            # An empty folder gives way; one with something in it holds what we know nothing of.
-            try:
-                os.rmdir(name, dir_fd=folder)
-            except OSError as error:
-                raise UnsavedError(
-                    f"the folder {printable(name)} stands where a file should go, and is not empty",
-                    hint="move what is in it elsewhere, then repeat the command",
-                ) from error
-            os.replace(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
-
-    def remove(self, path: str) -> None:
-        """Remove a file or symlink; one that is gone is fine."""
-        try:
-            name, folder = self._folders.at(path)
-            os.unlink(name, dir_fd=folder)
+            with self._owned(path) as (name, folder):
+                there = found_at(name, folder) if believed is None else believed
+                take(name, folder, there, path)
         except (FileNotFoundError, NotADirectoryError):
             return
 
@@ -286,28 +297,25 @@ class Workspace:
         self._folders.forget(path)
         try:
             name, folder = self._folders.at(path)
-            os.rmdir(name, dir_fd=folder)
         except FileNotFoundError:
             return True
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY):
-                return False
-            raise
+        try:
+            take(name, folder, There.FOLDER, path)
+        except UnsavedError:
+            return False
         return True
 
     def rename(self, source: str, destination: str) -> None:
-        """Rename a file, link or folder; nothing must be at the destination."""
+        """Rename a file, link or folder; UnsavedError if something is at the destination."""
         self._folders.forget(source)
         self._folders.forget(destination)
-        new, into = self._folders.at(destination, create=True)
-        # Held open twice: the way to the one may push the other's folder out.
-        into = None if into is None else os.dup(into)
-        try:
+        # Held open of its own: the way to the source may push the other's folder out.
+        with self._owned(destination, create=True) as (new, into):
             old, folder = self._folders.at(source)
-            os.rename(old, new, src_dir_fd=folder, dst_dir_fd=into)
-        finally:
-            if into is not None:
-                os.close(into)
+            try:
+                rename_new(old, new, folder=folder, into=into)
+            except FileExistsError as error:
+                raise changed(destination) from error
 
     # --- what crashes leave, and what the filesystem does -----------------------------------
 
@@ -320,7 +328,7 @@ class Workspace:
         while folder and ((found := self.stat(folder)) is None or not stat.S_ISDIR(found.st_mode)):
             folder = folder.rpartition("/")[0]
         top = joined(folder, temp_name())
-        self.write_file(f"{top}/{_PROBE}", lambda _: None, executable=False)
+        self.write_file(f"{top}/{_PROBE}", lambda _: None, executable=False, believed=There.NOTHING)
         try:
             return any(self.stat(f"{top}/{name}") is not None for name in _PROBE_OTHERS)
         finally:
@@ -341,7 +349,9 @@ class Workspace:
                 name = path.rpartition("/")[2]
                 if found is None or not is_temp_name(name) or found.st_mtime >= oldest:
                     continue
-                if stat.S_ISDIR(found.st_mode):  # as `folds_names` makes
+                if parse_aside(name) is not None:
+                    size += self._sweep_aside(path, found, oldest)
+                elif stat.S_ISDIR(found.st_mode):  # as `folds_names` makes
                     self.remove(f"{path}/{_PROBE}")
                     self.remove_empty_folder(path)
                 else:
@@ -349,12 +359,50 @@ class Workspace:
                     size += found.st_size
         return size
 
+    def _sweep_aside(self, path: str, found: os.stat_result, oldest: float) -> int:
+        """Remove what was moved aside, if it is what its name says; else give it a name again."""
+        if found.st_ctime >= oldest:  # its content may be of any age
+            return 0
+        name, folder = self._folders.at(path)
+        if is_expendable(name, folder):
+            take(name, folder, found_at(name, folder), path)
+            return found.st_size
+        give_back(name, os.path.join(os.path.dirname(name), KEPT), folder)
+        return 0
+
     def sweep_beside(self, path: str) -> None:
         """As `sweep`, for the unfinished files in the folder that a path lies in."""
         folder = path.rpartition("/")[0]
         with contextlib.suppress(OSError), Opener(self.root) as opener:
             names = os.listdir(opener.folder(folder))
             self.sweep(joined(folder, name) for name in names if is_temp_name(name))
+
+
+def _write_at(
+    name: str,
+    folder: int | None,
+    fill: Callable[[int], None],
+    executable: bool,
+    believed: Believed,
+    path: str,
+) -> os.stat_result:
+    """Fill a new file and give it the name; return its stat when it was complete."""
+    temp = temp_for(name, believed)
+    mode = 0o777 if executable else 0o666
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC | _BINARY
+    fd = os.open(temp, flags, mode, dir_fd=folder)
+    try:
+        try:
+            fill(fd)
+            complete = os.fstat(fd)
+        finally:
+            os.close(fd)
+        put(temp, name, folder, believed, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temp, dir_fd=folder)
+        raise
+    return complete
 
 
 def _copy(source: int, to: int, mode: int) -> None:

@@ -8,6 +8,7 @@ import os
 from dvtool.errors import SetupError, printable
 from dvtool.system.atomic import TEMP_PREFIX, make_folders
 from dvtool.workspace.files import Workspace
+from dvtool.workspace.last_look import text_there
 from dvtool.workspace.opener import reason
 
 FILE = ".gitignore"
@@ -24,9 +25,10 @@ def ignore_file(target: str) -> str:
 def ignore_target(workspace: Workspace, target: str) -> list[str]:
     """See that the `.gitignore` beside a target names it; return that file's path."""
     path, line = _place(target)
-    lines = _read(workspace, path)
+    text = _read(workspace, path)
+    lines = _lines(text)
     if not any(_same(line, other) for other in lines):
-        _write(workspace, path, [*lines, line])
+        _write(workspace, path, [*lines, line], instead_of=text)
     return [path]
 
 
@@ -56,14 +58,15 @@ def hide_unfinished(git_dir: str) -> None:
 def unignore_target(workspace: Workspace, target: str) -> list[str]:
     """Take a target's line out again, and an emptied file away; return what was touched."""
     path, line = _place(target)
-    lines = _read(workspace, path)
+    text = _read(workspace, path)
+    lines = _lines(text)
     rest = [other for other in lines if not _same(line, other)]
     if len(rest) == len(lines):
         return []
     if rest:
-        _write(workspace, path, rest)
+        _write(workspace, path, rest, instead_of=text)
     else:
-        workspace.remove(path)
+        workspace.remove(path, believed=text_there(text))
     return [path]
 
 
@@ -82,24 +85,28 @@ def _same(line: str, other: str) -> bool:
     return line == other.removesuffix("\r")
 
 
-def _read(workspace: Workspace, path: str) -> list[str]:
-    """Return the lines of a `.gitignore`.
+def _read(workspace: Workspace, path: str) -> bytes | None:
+    """Return the bytes of a `.gitignore`, None if there is none.
 
     It may come with the repository from anybody, and its lines are staged: were a symlink
     followed, they could be those of any file of the user's.
     """
     try:
-        data = workspace.read_bytes(path, size_max=SIZE_MAX_BYTES)
+        return workspace.read_bytes(path, size_max=SIZE_MAX_BYTES)
     except OSError as error:
         raise SetupError(
             f"{printable(path)} cannot be used: {reason(error)}",
             hint="put a file in its place, then repeat the command",
         ) from error
+
+
+def _lines(data: bytes | None) -> list[str]:
     text = (data or b"").decode("utf-8", "surrogateescape")
     # Only "\n" ends a line for git; str.splitlines would cut a name at other characters too.
     return text.removesuffix("\n").split("\n") if text else []
 
 
-def _write(workspace: Workspace, path: str, lines: list[str]) -> None:
+def _write(workspace: Workspace, path: str, lines: list[str], *, instead_of: bytes | None) -> None:
     text = "\n".join(lines) + "\n"
-    workspace.write_bytes(path, text.encode("utf-8", "surrogateescape"))
+    data = text.encode("utf-8", "surrogateescape")
+    workspace.write_bytes(path, data, believed=text_there(instead_of))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from dvtool.format.manifest import Entry
 from dvtool.format.paths import SELF, folder_of, link_fault, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.system.stat import Stat, is_executable, stat_of
+from dvtool.workspace.last_look import Believed, FileThere, LinkThere, There
 from dvtool.workspace.rules import Ignore
 from dvtool.workspace.statcache import Seen, SeenFolder
 from dvtool.workspace.walk import walk
@@ -33,8 +35,8 @@ class Scan:
     folders: set[str] = field(default_factory=set)
     empty_folders: list[str] = field(default_factory=list)
     faults: list[tuple[str, str]] = field(default_factory=list)
-    followed: set[str] = field(default_factory=set)
-    """Symlinks that count as what they point to."""
+    followed: dict[str, str] = field(default_factory=dict)
+    """Symlinks that count as what they point to, and where that is."""
     left_out: bool = False
     """Whether ignore rules left something out."""
     unfinished: list[str] = field(default_factory=list)
@@ -55,6 +57,19 @@ class Scan:
         return bool(self.followed) and (
             path in self.followed or any(above in self.followed for above in _above(path))
         )
+
+    def believed(self, path: str) -> Believed:
+        """Return what is at a path by this scan, for who replaces or removes it.
+
+        A target that is no file or link may be a folder, which the scan has no name for.
+        """
+        if path in self.followed:
+            return LinkThere(self.followed[path])
+        if path in self.files:
+            return FileThere(self.files[path], self.digests.get(path, b""))
+        if path in self.links:
+            return LinkThere(self.links[path])
+        return There.FOLDER if path in self.folders or path == SELF else There.NOTHING
 
     def vanished(self, path: str) -> bool:
         """Whether a path was put there by dvtool, or added, and is gone now."""
@@ -124,8 +139,11 @@ def _look(
     place = f"{scan.target}/{inner}" if inner else scan.target
     path = inner or SELF
     found = worktree.workspace.stat(place)
-    via_link = False
-    if found is not None and stat.S_ISLNK(found.st_mode):
+    via_link = inner != "" and _follows_above(worktree, scan, inner, content_at)
+    if via_link:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found = os.stat(worktree.absolute(place))
+    elif found is not None and stat.S_ISLNK(found.st_mode):
         link = worktree.workspace.read_link(place) or ""
         if _follows(scan, path, link, content_at) and os.path.exists(worktree.absolute(place)):
             found = os.stat(worktree.absolute(place))
@@ -143,6 +161,28 @@ def _look(
         scan.files[path] = stat_of(found)
     elif path not in scan.links:
         scan.faults.append((path, "is neither a file nor a folder"))
+
+
+def link_above(worktree: Worktree, target: str, inner: str) -> str | None:
+    """Return the first path, of the target and of the folders to `inner` in it, that is a symlink.
+
+    It is relative to the target; None if there is none.
+    """
+    for path in (SELF, *reversed(list(_above(inner))[:-1])) if inner else ():
+        if worktree.workspace.read_link(workspace_path(target, path)) is not None:
+            return path
+    return None
+
+
+def _follows_above(
+    worktree: Worktree, scan: Scan, inner: str, content_at: ContentAt | None
+) -> bool:
+    """Whether a symlink on the way to `inner` is followed."""
+    path = None if content_at is None else link_above(worktree, scan.target, inner)
+    if path is None:
+        return False
+    link = worktree.workspace.read_link(workspace_path(scan.target, path)) or ""
+    return _follows(scan, path, link, content_at)
 
 
 def scan_selected(
@@ -232,9 +272,11 @@ def content_of(entries: Mapping[str, Entry]) -> ContentAt:
 
 
 def _follows(scan: Scan, path: str, link: str, content_at: ContentAt | None) -> bool:
-    if content_at is None or not content_at(path) or not link_fault(path, link):
+    if content_at is None or not content_at(path):
         return False
-    scan.followed.add(path)
+    if path != SELF and not link_fault(path, link):
+        return False  # an entry itself; a target is none, wherever it leads
+    scan.followed[path] = link
     return True
 
 
@@ -315,6 +357,20 @@ def sweep(worktree: Worktree, scan: Scan) -> None:
     worktree.workspace.sweep(
         workspace_path(scan.target, path) for path in scan.unfinished if path not in scan.seen
     )
+
+
+def is_known(scan: Scan, path: str) -> bool:
+    """Whether it is known what lies at a path: a file must have been read."""
+    return path not in scan.files or path in scan.digests
+
+
+def entry_now(scan: Scan, path: str) -> Entry | None:
+    """Return the entry that a path would have now, None for nothing; see `is_known`."""
+    if path in scan.files:
+        return file_entry(scan, path)
+    if path in scan.links:
+        return Entry(symlink=scan.links[path])
+    return Entry(dir=True) if path in scan.folders else None
 
 
 def file_entry(scan: Scan, path: str) -> Entry:

@@ -86,7 +86,8 @@ def put_manifest(work: Work, entries: Entries, target: str = TARGET) -> None:
     built = build("dir", entries)
     with Repo.open(str(work.root)) as repo:
         repo._project.store.put_shards(built.shards)
-        repo._project.write_manifest(target, built.manifest)
+        before = repo._project.manifest_text(target)
+        repo._project.write_manifest(target, built.manifest, instead_of=before)
     (work.root / f"{target}.dv.json").write_bytes(encode(built.manifest))
     work.git("add", "-A")
 

@@ -27,8 +27,7 @@ from dvtool.repo import Repo
 from dvtool.store.freeing import drop_chunks
 from dvtool.store.local import PACKS, LocalStore
 from dvtool.store.mending import rebuild
-from dvtool.verbs import diff
-from dvtool.verbs import status as status_ops
+from dvtool.verbs import diff, status as status_ops
 from dvtool.verbs.add import publish
 from dvtool.verbs.add.publish import Added
 from dvtool.verbs.status import Fault, TargetStatus
@@ -401,10 +400,9 @@ def went_to(root: Path, how: str) -> tuple[object, ...]:
         git = repo._project.git
         try:
             if how == "follow":
-                head = git.resolve("HEAD")
                 target = "HEAD~1" if git.has_commit("HEAD~1") else "HEAD"
                 subprocess.run(["git", "checkout", "-qf", target], cwd=root, check=True)
-                said = str(repo.for_git.sync([head]))
+                said = str(repo.for_git.sync())
             elif git.has_commit("HEAD~1"):
                 said = str(repo.checkout("HEAD~1", force=how == "force").targets)
             else:
@@ -541,10 +539,15 @@ def test_paths_below_an_entry_are_refused(tmp_path: Path, above: str) -> None:
     with Repo.open(str(tmp_path)) as repo:
         made = built(name)
         repo._project.store.put_shards(made.shards)
-        repo._project.write_manifest("data", made.manifest)
+        put_manifest(repo, made.manifest)
     with Repo.open(str(tmp_path)) as repo, pytest.raises(ManifestError, match=f"below '{name}'"):
         repo.checkout(force=True)
     assert there_is(model.data) == before
+
+
+def put_manifest(repo: Repo, manifest: Manifest) -> None:
+    project = repo._project
+    project.write_manifest("data", manifest, instead_of=project.manifest_text("data"))
 
 
 def test_a_folder_of_another_spelling_is_refused(
@@ -557,7 +560,7 @@ def test_a_folder_of_another_spelling_is_refused(
         entries = dict(repo._project.entries(repo._project.manifest("data")))
         built = build("dir", entries | {"c/two": entries["C/one"]})
         repo._project.store.put_shards(built.shards)
-        repo._project.write_manifest("data", built.manifest)
+        put_manifest(repo, built.manifest)
     monkeypatch.setattr(Workspace, "folds_names", lambda *_: True)
     with Repo.open(str(tmp_path)) as repo, pytest.raises(InputError, match="differ only in case"):
         repo.checkout()

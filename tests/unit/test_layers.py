@@ -237,6 +237,74 @@ def test_only_the_cli_and_opening_a_repository_read_the_environment() -> None:
     )
 
 
+DESTROYING = {
+    "os": {"unlink", "remove", "rename", "renames", "replace", "rmdir", "removedirs", "truncate"},
+    "shutil": {"rmtree", "move"},
+}
+"""Calls by which a file or folder goes, or loses what it has."""
+DESTROYS = {
+    "system.atomic": "temporary files of its own, and what its callers may replace",
+    "system.rename": "renames that replace nothing, for those below",
+    "format.packing": "unfinished packs",
+    "store": "packs, shards and index of the store",
+    "remotes": "objects of a folder remote, and files beside the store",
+    "verbs.fetch": "packs in the store's own folder",
+    "verbs.push": "packs in the store's own folder",
+    "verbs.gc": "shards in the store",
+    "verbs.fsck": "packs and shards in the store",
+    "verbs.resolve.conflicts": "records in git's folder",
+    "hooks.install": "hooks in git's folder, each looked at before",
+    "workspace.statcache": "the cache in git's folder",
+    "workspace.last_look": "the user's files: whoever wants one gone or replaced says what it is",
+    "workspace.files": "unfinished files that it has just made",
+}
+"""The modules, or folders of them, that may, and what they do it to."""
+
+
+def test_only_the_last_look_replaces_or_removes_the_users_files() -> None:
+    found = set()
+    for name in modules():
+        for node in ast.walk(tree_of(name)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                if node.attr in DESTROYING.get(node.value.id, ()):
+                    found.add(next((m for m in DESTROYS if f"{name}.".startswith(f"{m}.")), name))
+            elif isinstance(node, ast.ImportFrom) and node.module in DESTROYING:
+                assert not DESTROYING[node.module] & {one.name for one in node.names}, name
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                assert node.func.attr not in ("unlink", "rmtree") or ast.unparse(
+                    node.func.value
+                ) in ("os", "shutil"), name
+    assert found == DESTROYS.keys()
+
+
+def test_a_file_that_workspace_has_just_made_is_all_that_it_removes_itself() -> None:
+    removed = [
+        ast.unparse(node)
+        for node in ast.walk(tree_of("workspace.files"))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and ast.unparse(node.func.value) == "os"
+        and node.func.attr in DESTROYING["os"]
+    ]
+    assert removed
+    assert set(removed) == {"os.unlink(temp, dir_fd=folder)"}
+
+
+@pytest.mark.parametrize("method", ["write_file", "write_link", "write_bytes", "remove"])
+def test_who_replaces_or_removes_says_what_it_believes_to_be_there(method: str) -> None:
+    calls = 0
+    for name in below_cli():
+        for node in ast.walk(tree_of(name)):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            if node.func.attr != method or not ast.unparse(node.func.value).endswith("workspace"):
+                continue
+            calls += 1
+            said = {keyword.arg for keyword in node.keywords}
+            assert "believed" in said, f"{name}:{node.lineno}"
+    assert calls
+
+
 def test_names_say_what_a_module_does() -> None:
     for name in modules():
         for part in name.split("."):

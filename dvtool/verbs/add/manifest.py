@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import cast
 
+from dvtool.errors import UnsavedError, listing, printable
 from dvtool.format.manifest import (
     INLINE_ENTRIES_MAX,
     Built,
@@ -16,9 +17,12 @@ from dvtool.format.manifest import (
     Manifest,
     build,
     cut_shards,
+    decode,
+    encode,
     update,
 )
-from dvtool.format.paths import folder_of, folders_above
+from dvtool.format.merge import merge, shards_needed
+from dvtool.format.paths import SUFFIX, folder_of, folders_above, workspace_path
 from dvtool.project.parts import Project
 from dvtool.verbs.add.plan import AddRequest
 from dvtool.workspace.agreement import Agreement
@@ -79,6 +83,36 @@ def next_manifest(
         removed=removed,
         changed={folder_of(path) for path in changes},
     )
+
+
+def merge_meanwhile(
+    project: Project, target: str, read: bytes | None, built: Built, now: bytes | None
+) -> Built:
+    """Merge a manifest that was built from the bytes `read` with that which is there `now`.
+
+    UnsavedError, naming the entries, if both changed the same ones; nothing is written then, and
+    the contents stay in the store.
+    """
+    name = printable(target + SUFFIX)
+    hint = f"the contents are stored already; to make it a target: dv add {printable(target)}"
+    if now is None:
+        raise UnsavedError(f"{name} was removed while dvtool was at work", hint=hint)
+    if now == encode(built.manifest):
+        return built
+    theirs = decode(now, target + SUFFIX)
+    base = None if read is None else decode(read, target + SUFFIX)
+    if theirs.kind != built.manifest.kind:
+        raise UnsavedError(f"{name} became that of a {theirs.kind} meanwhile", hint=hint)
+    project.shards.need(shards_needed(base, built.manifest, theirs))
+    merged, conflicts = merge(base, built.manifest, theirs, project.shards.load)
+    if conflicts:
+        raise UnsavedError(
+            f"{name} changed while dvtool was at work, in entries that it would change too; "
+            "it was left as it is:\n"
+            + listing(workspace_path(target, conflict.path) for conflict in conflicts),
+            hint="the contents are stored already; to record them all the same, repeat the command",
+        )
+    return merged
 
 
 def _changes(

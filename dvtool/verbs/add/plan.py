@@ -10,7 +10,7 @@ from dvtool.format.manifest import Kind, Manifest
 from dvtool.format.paths import SELF, link_fault, path_faults, workspace_path
 from dvtool.format.spelling import distinct_folded, folded
 from dvtool.project.parts import Project, refuse_place
-from dvtool.workspace.scan import Scan
+from dvtool.workspace.scan import Scan, link_above
 from dvtool.workspace.walk import refuse_faults
 
 
@@ -25,6 +25,7 @@ class AddRequest:
 def plan_add(project: Project, paths: Sequence[str]) -> list[AddRequest]:
     """Say what adding these paths (from the top of the worktree) means; UsageError if nothing."""
     targets = project.targets()
+    project.refuse_left_out(paths)
     requests = []
     for path in paths:
         refuse_place(path)
@@ -75,13 +76,14 @@ def refuse_tracked(project: Project, request: AddRequest, *, untrack: bool) -> N
 def target_kind(project: Project, scan: Scan, before: Manifest | None, request: AddRequest) -> Kind:
     """Return whether a target is a file or a folder; an error if it cannot be what it is now."""
     single = SELF in scan.files
+    _refuse_behind_link(project, scan, request)
     place = workspace_path(request.target, request.inner or SELF)
     if SELF in scan.links:
         raise InputError(
             f"{printable(place)} is a symlink",
             hint="add what it points to, or repeat with --dereference to keep the content",
         )
-    missing = project.workspace.stat(place) is None
+    missing = project.workspace.stat(place) is None and not scan.behind_link(request.inner)
     if missing and not (request.inner and scan.seen):
         raise UsageError(
             f"there is nothing at {printable(place)}",
@@ -98,6 +100,38 @@ def target_kind(project: Project, scan: Scan, before: Manifest | None, request: 
             hint=f"take it out first: dv rm {printable(request.target)}",
         )
     return "file" if single else "dir"
+
+
+def _refuse_behind_link(project: Project, scan: Scan, request: AddRequest) -> None:
+    """Raise a UsageError for a path behind a symlink, unless that is followed and it is there.
+
+    What cannot be seen through a link is not known to be gone, so no entry goes for it.
+    """
+    link = link_above(project, request.target, request.inner)
+    if link is None:
+        return
+    place = printable(workspace_path(request.target, request.inner))
+    shown_path = workspace_path(request.target, link)
+    shown = printable(shown_path)
+    if link not in scan.followed:
+        leads_out = link == SELF or link_fault(link, project.workspace.read_link(shown_path) or "")
+        raise UsageError(
+            f"{place} is behind the symlink {shown}",
+            hint=f"to add what the link leads to: dv add --dereference {place}"
+            if leads_out
+            else "add what the link leads to by its own path",
+        )
+    inner = request.inner
+    if not (inner in scan.files or inner in scan.links or _has_below(scan, inner)):
+        raise UsageError(
+            f"there is nothing at {place}, behind the symlink {shown}",
+            hint=f"to take its entries out: dv rm {place}",
+        )
+
+
+def _has_below(scan: Scan, folder: str) -> bool:
+    every = (*scan.files, *scan.links, *scan.folders)
+    return any(path == folder or path.startswith(folder + "/") for path in every)
 
 
 def refuse_unversionable(scan: Scan, request: AddRequest) -> None:

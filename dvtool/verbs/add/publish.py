@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from dvtool.errors import UsageError, printable
-from dvtool.format.manifest import Built, Manifest
+from dvtool.format.manifest import Built, Manifest, decode
 from dvtool.format.paths import SELF, SUFFIX, folder_of, workspace_path
 from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.project.parts import Project
-from dvtool.verbs.add.manifest import first_manifest, next_manifest
+from dvtool.verbs.add.base import find_standings, leave, record_added
+from dvtool.verbs.add.manifest import first_manifest, merge_meanwhile, next_manifest
 from dvtool.verbs.add.plan import (
     AddRequest,
     ambiguity_warnings,
@@ -56,6 +57,8 @@ class Added:
     """How many entries went."""
     stored_bytes: int = 0
     """Bytes that the local store grew by."""
+    outdated: list[str] = field(default_factory=list)
+    """Paths that the manifest changed since they were put here; their entries stay."""
     warnings: list[str] = field(default_factory=list)
     """Sentences for people, such as what git tracks besides."""
 
@@ -72,9 +75,13 @@ def add(
     untrack: bool = False,
     stage: bool = True,
     dereference: bool = False,
+    ours: bool = False,
     engine: Engine = LOCAL_POOL,
 ) -> Added:
     """Bring a target's manifest in step with the workspace; what it names is then in the store.
+
+    Files that did not change since the manifest did keep its entries, unless `ours` says that the
+    files here count.
 
     Errors leave manifest and git's index as they were. Content read so far may stay in the store,
     where the next `add` finds it.
@@ -85,7 +92,8 @@ def add(
             f"{IGNORE_FILE} says to leave out {printable(place)}",
             hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
         )
-    before = _manifest_before(project, request.target)
+    text = project.manifest_text(request.target)
+    before = None if text is None else decode(text, request.target + SUFFIX)
     removals = project.store.db.removals()
     refuse_tracked(project, request, untrack=untrack)
     content_at = _anywhere if dereference else None
@@ -97,8 +105,12 @@ def add(
     find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
     kind = target_kind(project, scan, before, request)
     refuse_unversionable(scan, request)
+    found = find_standings(project, request, before, scan, ours=ours) if before else None
     sweep(project, scan)
     result = Added(request.target, warnings=ambiguity_warnings(scan))
+    if found is not None:
+        result.outdated = sorted(found.outdated)
+        leave(scan, result.outdated)
     stored = store_files(project, scan, engine, dereference=dereference)
     result.stored_bytes = stored.size_bytes
     if before is None:
@@ -107,22 +119,26 @@ def add(
         after = next_manifest(project, scan, before, request, known)
     result.added, result.modified, result.removed = after.added, after.modified, len(after.removed)
     built = after.built
-    _publish(project, request, built, untrack=untrack, stage=stage)
+    published = _publish(project, request, built, text, untrack=untrack, stage=stage)
+    if published != built.manifest:
+        result.warnings.append(
+            f"{printable(request.target + SUFFIX)} changed while dvtool was at work; "
+            "it has those changes and these"
+        )
+    # The workspace has what was built; what came into the manifest meanwhile is not there yet.
     racy = _remember(project, scan, stored, after.removed)
     if built.manifest.shards and not request.inner:
-        _agree(project, scan, built.manifest, [*after.left, *racy])
+        _agree(project, scan, built.manifest, [*after.left, *racy, *result.outdated])
         if known is not None:
             carry_over(project, known, after.changed, built)
         # Without `known`, what never was here is not among what was `left`.
-        if not after.left and (known is not None or before is None):
+        complete = not after.left and not result.outdated
+        if complete and (known is not None or before is None):
             held = (ref.digest for ref in built.manifest.shards)
             project.store.db.add_held_shards(held, removals)
-    result.files, result.bytes = built.manifest.files, built.manifest.bytes
+    record_added(project, request, built.manifest, found)
+    result.files, result.bytes = published.files, published.bytes
     return result
-
-
-def _manifest_before(project: Project, target: str) -> Manifest | None:
-    return project.manifest(target) if project.manifest_text(target) is not None else None
 
 
 def _anywhere(_: str) -> bool:
@@ -163,20 +179,34 @@ def _agree(project: Project, scan: Scan, manifest: Manifest, doubtful: Sequence[
 
 
 def _publish(
-    project: Project, request: AddRequest, built: Built, *, untrack: bool, stage: bool
-) -> None:
-    """Shards, then the manifest, then git's index: what is referred to comes first."""
+    project: Project,
+    request: AddRequest,
+    built: Built,
+    read: bytes | None,
+    *,
+    untrack: bool,
+    stage: bool,
+) -> Manifest:
+    """Shards, then the manifest, then git's index: what is referred to comes first.
+
+    Return the manifest. If it is not the one that was `read` any more, as after a `git pull`
+    meanwhile, it gets the changes of both.
+    """
     target = request.target
     if stage or untrack:
         project.git.refuse_if_index_is_locked()
     refuse_unusable(project.workspace, target)
     project.store.put_shards(built.shards)
-    project.write_manifest(target, built.manifest)
+    now = project.manifest_text(target)
+    merged = built if now == read else merge_meanwhile(project, target, read, built, now)
+    project.store.put_shards(merged.shards)
+    project.write_manifest(target, merged.manifest, instead_of=now)
     ignore = ignore_target(project.workspace, target)
     if untrack:
         project.git.untrack([workspace_path(target, request.inner or SELF)])
     if stage:
         project.git.stage([target + SUFFIX, *ignore])
+    return merged.manifest
 
 
 def _remember(

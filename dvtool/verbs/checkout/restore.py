@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dvtool.errors import MissingError, listing, size_text
-from dvtool.format.manifest import Entry, Manifest, update
+from dvtool.format.manifest import Entry, Manifest, decode, update
 from dvtool.format.paths import SUFFIX, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
+from dvtool.project.base import read_base, record_base, record_part
 from dvtool.project.parts import Project, refuse_overlap
 from dvtool.project.preserve import Saved, keep_uncommitted
 from dvtool.project.settings import Settings
@@ -32,9 +33,7 @@ from dvtool.verbs.checkout.write import CheckedOut, apply_checkout
 from dvtool.workspace.gitignore import ignore_target
 
 if TYPE_CHECKING:
-    from dvtool.verbs.fetch import download
-    from dvtool.verbs.fetch import plan as fetch_plan
-    from dvtool.verbs.fetch import request as fetch_requests
+    from dvtool.verbs.fetch import download, plan as fetch_plan, request as fetch_requests
     from dvtool.verbs.fetch.request import Fetched, FetchRequest
 else:
     download = later("dvtool.verbs.fetch.download")
@@ -73,6 +72,8 @@ class _Part(msgspec.Struct, frozen=True):
     manifest: Manifest
     selection: Selection
     plan: CheckoutPlan
+    text: bytes | None
+    """The bytes of the manifest in the worktree, None if there is none."""
 
 
 def checkout(
@@ -109,6 +110,7 @@ def restore(
         targets.append(apply_checkout(project, part.plan))
         if commit is not None:
             _put_manifest(project, commit, part)
+        _record_base(project, part)
     return Restored(tuple(targets), tuple(saved), fetched)
 
 
@@ -117,17 +119,21 @@ def _plan_parts(
 ) -> tuple[str | None, list[_Part]]:
     """Return the commit and what to do for each target; raise what forbids to do it."""
     commit = project.git.resolve(request.rev) if request.rev else None
-    manifests = project.manifests_at(commit) if commit else project.manifests_of(None)
+    project.refuse_left_out(arguments.all_relative(request.paths))
+    manifests = project.manifests_at(commit) if commit else project.manifests_here()
+    for path in project.git.sparse_manifests():
+        manifests.pop(path.removesuffix(SUFFIX), None)
     selections = arguments.selections(sorted(manifests), request.paths)
     refuse_overlap([*project.targets(), *(selection.target for selection in selections)])
     parts = []
     for selection in selections:
         manifest = manifests[selection.target]
-        before = None
-        if commit is not None and project.manifest_text(selection.target) is not None:
-            before = project.manifest(selection.target)
+        text = project.manifest_text(selection.target)
+        before = read_base(project, selection.target)
+        if before is None and commit is not None and text is not None:
+            before = decode(text, selection.target + SUFFIX)
         checkout_plan = plan_checkout(project, selection, manifest, before=before)
-        parts.append(_Part(manifest, selection, checkout_plan))
+        parts.append(_Part(manifest, selection, checkout_plan, text))
     refuse_losses([part.plan for part in parts], force=request.force)
     return commit, parts
 
@@ -170,9 +176,20 @@ def _missing_files(project: Project, parts: Sequence[_Part]) -> dict[str, int]:
     return missing
 
 
+def _record_base(project: Project, part: _Part) -> None:
+    """Record that what was selected follows the manifest now."""
+    selection = part.selection
+    if selection.whole:
+        record_base(project, selection.target, part.manifest)
+    else:
+        now = project.manifest(selection.target)
+        record_part(project, selection.target, now, selection.matches)
+
+
 def _put_manifest(project: Project, commit: str, part: _Part) -> None:
     """Put a commit's manifest, or the selected entries of it, into worktree and index."""
     target = part.selection.target
+    project.refuse_changed(target, part.text)
     keep_uncommitted(project, target)
     if part.selection.whole or project.manifest_text(target) is None:
         project.git.restore(commit, [target + SUFFIX])
@@ -185,6 +202,6 @@ def _put_manifest(project: Project, commit: str, part: _Part) -> None:
     changes.update(new)
     built = update(now, changes, project.shards.load)
     project.store.put_shards(built.shards)
-    project.write_manifest(target, built.manifest)
+    project.write_manifest(target, built.manifest, instead_of=part.text)
     # Also if it was written before: by a command that ended before it could be staged.
     project.git.stage([target + SUFFIX])

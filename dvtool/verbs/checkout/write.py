@@ -1,18 +1,17 @@
 """Carrying out a checkout: each file is written beside its place, verified, and renamed into it.
 
-Who changes a file meanwhile keeps it: the last look is just before the file is replaced.
+Who changes something meanwhile keeps it: only what was planned with is replaced or removed.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TypeAlias
 
-from dvtool.errors import ManifestError, UnsavedError, printable
+from dvtool.errors import ManifestError, printable
 from dvtool.format.digest import EMPTY, Digest
 from dvtool.format.manifest import Entry
 from dvtool.format.paths import SELF, folders_above, workspace_path
@@ -20,9 +19,10 @@ from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_pieces
 from dvtool.project.parts import Project
 from dvtool.store.reader import ContentReader
-from dvtool.system.stat import Stamp, Stat
+from dvtool.system.stat import Stamp
 from dvtool.verbs.checkout.plan import CheckoutPlan, FilesByContent, content_runs
 from dvtool.workspace.agreement import entries_by_folder, remember
+from dvtool.workspace.last_look import There, same_content
 from dvtool.workspace.remembered import save_each_seen
 from dvtool.workspace.scan import sweep
 from dvtool.workspace.statcache import Seen, now_ns, seen_file, seen_other
@@ -103,8 +103,7 @@ def _apply(
         if path in plan.scan.folders:
             project.workspace.remove_empty_folder(place)
         else:
-            _refuse_meddled(project, plan, path)
-            project.workspace.remove(place)
+            project.workspace.remove(place, believed=plan.scan.believed(path))
     _prune(project, plan)
     if plan.make_target:
         project.workspace.make_folder(plan.target)
@@ -118,15 +117,20 @@ def _apply(
     project.progress.finish()
     for path, entry in plan.write.items():
         place = workspace_path(plan.target, path)
+        believed = plan.scan.believed(path)
         if entry.symlink:
-            project.workspace.write_link(place, entry.symlink)
+            project.workspace.write_link(place, entry.symlink, believed=believed)
         elif entry.dir:
+            if believed is not There.FOLDER:
+                # A file or link that became an empty folder: its content was seen to be saved.
+                project.workspace.remove(place, believed=believed)
             project.workspace.make_folder(place)
     for path, entry in plan.chmod.items():
-        _refuse_meddled(project, plan, path)
         place = workspace_path(plan.target, path)
-        found = project.workspace.set_executable(place, entry.exec)
-        if _same_content(plan.scan.files[path], found):
+        found = project.workspace.set_executable(
+            place, entry.exec, believed=plan.scan.believed(path)
+        )
+        if same_content(plan.scan.files[path], found):
             written[path] = found
     seen = chain(_seen_written(plan, written), _seen_besides(plan, written))
     save_each_seen(project, plan.target, seen)
@@ -148,8 +152,12 @@ def _write_files(
     left = list(_write_new(project, plan, reader, files, written, engine))
     for path, entry in left:
         place = workspace_path(plan.target, path)
-        fill = _filler(project, plan, reader, path, entry)
-        written[path] = project.workspace.write_file(place, fill, executable=entry.exec)
+        written[path] = project.workspace.write_file(
+            place,
+            _filler(reader, place, entry),
+            executable=entry.exec,
+            believed=plan.scan.believed(path),
+        )
         project.progress.advance(entry.size)
 
 
@@ -179,7 +187,7 @@ def _write_new(
     for batch, stamps in write_pieces(engine, project.root, project.store, reader, pieces):
         size = 0
         for piece, stamp in zip(batch, stamps, strict=True):
-            path = piece.place[skip:] or SELF
+            path = piece.path[skip:] or SELF
             if stamp is None:
                 yield path, plan.write[path]
             else:
@@ -188,11 +196,7 @@ def _write_new(
         project.progress.advance(size)
 
 
-def _filler(
-    project: Project, plan: CheckoutPlan, reader: ContentReader, path: str, entry: Entry
-) -> Callable[[int], None]:
-    place = workspace_path(plan.target, path)
-
+def _filler(reader: ContentReader, place: str, entry: Entry) -> Callable[[int], None]:
     def fill(fd: int) -> None:
         size = 0
         for data in reader.read(entry.digest):
@@ -204,37 +208,8 @@ def _filler(
                 f"{printable(place)}: the manifest says {entry.size:,} bytes, "
                 f"the content has {size:,}"
             )
-        # The last moment before the file is replaced.
-        _refuse_meddled(project, plan, path)
 
     return fill
-
-
-def _refuse_meddled(project: Project, plan: CheckoutPlan, path: str) -> None:
-    """Raise an UnsavedError if what stands at a path is not what was planned with."""
-    planned = plan.scan.files.get(path)
-    if path in plan.scan.links or path in plan.scan.folders:
-        return
-    place = workspace_path(plan.target, path)
-    found = project.workspace.stat(place)
-    if planned is not None and found is not None and not stat.S_ISLNK(found.st_mode):
-        same = _same_content(planned, found)
-    else:
-        same = planned is not None or found is None
-    if not same:
-        raise UnsavedError(
-            f"{printable(place)} changed while dvtool was at work; it was left as it is",
-            hint="repeat the command when nothing else writes there",
-        )
-
-
-def _same_content(planned: Stat, found: os.stat_result) -> bool:
-    """Whether a file is, by its stat, the one that was read; a chmod moves its ctime only."""
-    return (planned.st_mtime_ns, planned.st_size, planned.st_ino) == (
-        found.st_mtime_ns,
-        found.st_size,
-        found.st_ino,
-    )
 
 
 def _prune(project: Project, plan: CheckoutPlan) -> None:

@@ -19,13 +19,15 @@ from dvtool.verbs.resolve.conflicts import (
     Select,
     Unmerged,
     decided,
+    merged,
+    unmerged_targets,
+    whole_conflict,
+)
+from dvtool.verbs.resolve.records import (
     find_record,
     forget_other_records,
     forget_record,
     keep_record,
-    merged,
-    unmerged_targets,
-    whole_conflict,
 )
 from dvtool.workspace.gitignore import ignore_target
 
@@ -156,10 +158,11 @@ def _resolve_target(
 
     Without a side only what does not truly conflict is settled.
     """
+    text = project.manifest_text(one.target)
     if one.ours is None or one.theirs is None or one.whole:
         return _resolve_whole(project, one, side)
-    before = find_record(project, one)
-    if before is not None:
+    before = find_record(project, one.target, one.stages)
+    if before is not None and before.conflicts is not None:
         manifest, open_before = project.manifest(one.target), before.conflicts
     else:
         built, open_before = merged(project, one.base, one.ours, one.theirs)
@@ -175,9 +178,10 @@ def _resolve_target(
         _settle(project, manifest, changes, conflict, side)
     built = update(manifest, changes, project.shards.load)
     project.store.put_shards(built.shards)
-    project.write_manifest(one.target, built.manifest)
+    project.write_manifest(one.target, built.manifest, instead_of=text)
     left = [conflict for conflict in open_before if conflict not in chosen]
-    keep_record(project, one, built.manifest, left)
+    # Also if none is left: until it is staged, the next one to look must not begin anew.
+    keep_record(project, one.target, one.stages, encode(built.manifest), left)
     return Resolved(
         one.target,
         tuple(conflict.path for conflict in chosen),
@@ -206,6 +210,7 @@ def _stage(project: Project, done: Resolved) -> None:
 
 
 def _resolve_whole(project: Project, one: Unmerged, side: Side | None) -> Resolved:
+    text = project.manifest_text(one.target)
     settled: tuple[str, ...] = ()
     if not whole_conflict(one):
         chosen = decided(one)
@@ -221,9 +226,9 @@ def _resolve_whole(project: Project, one: Unmerged, side: Side | None) -> Resolv
     if side == "both" and settled and one.ours is not None and one.theirs is not None:
         kept = _keep_beside(project, one.target, one.theirs)
     if chosen is None:
-        project.workspace.remove(one.target + SUFFIX)
+        project.remove_manifest(one.target, instead_of=text)
     else:
-        project.write_manifest(one.target, chosen)
+        project.write_manifest(one.target, chosen, instead_of=text)
     return Resolved(one.target, settled, (), one.ours, chosen, kept)
 
 
@@ -236,7 +241,7 @@ def _keep_beside(project: Project, target: str, manifest: Manifest) -> str:
         return any(project.workspace.stat(name) is not None for name in (path, path + SUFFIX))
 
     beside = name_for_other(target, taken)
-    project.write_manifest(beside, manifest)
+    project.write_manifest(beside, manifest, instead_of=None)
     return beside
 
 
@@ -299,10 +304,10 @@ def _normalised(project: Project, target: str) -> list[Settled]:
 
     It may have too many entries to stand inline, or too few to be in shards.
     """
-    before = project.manifest(target)
+    before, text = project.read_manifest(target)
     built = update(before, {}, project.shards.load)
     project.store.put_shards(built.shards)
-    if not project.write_manifest(target, built.manifest):
+    if not project.write_manifest(target, built.manifest, instead_of=text):
         return []
     project.git.stage([target + SUFFIX])
     return [Settled(Resolved(target, (), (), before, project.manifest(target)), ())]
