@@ -119,7 +119,7 @@ def run(arguments: Sequence[str]) -> int:
         if os.environ.get(LOG_VARIABLE):
             from dvtool.cli.logs import begin_in_file
 
-            begin_in_file(os.environ[LOG_VARIABLE])
+            begin_in_file(os.environ[LOG_VARIABLE], arguments)
         code = _run(arguments)
         sys.stdout.flush()
     except SystemExit:

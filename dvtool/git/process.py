@@ -23,7 +23,7 @@ from dvtool.errors import (
     UsageError,
     printable,
 )
-from dvtool.system.logs import Log, Watch
+from dvtool.system.logs import HIDDEN, Log, Watch
 
 INSTALL_HINT = "install git 2.31 or newer and see that it is on the PATH"
 
@@ -247,9 +247,14 @@ def _end(process: subprocess.Popen[bytes], watch: Watch, stdin: bytes | None = N
     if _LOG.on:
         assert isinstance(process.args, list)
         said = f", says: {result.stderr.strip()}" if result.status and result.stderr else ""
-        words = " ".join(map(str, process.args))
+        words = " ".join(_noted(process.args))
         _LOG.note("%s: exit %d in %s, %d bytes%s", words, result.status, watch, len(stdout), said)
     return result
+
+
+def _noted(args: Sequence[str]) -> Sequence[str]:
+    """Return the words of a command for a log: what a setting is set to may be a secret."""
+    return [*args[:-1], HIDDEN] if "config" in args[:3] and "--replace-all" in args else args
 
 
 def checked(args: Sequence[str], result: Result, codes: Sequence[int] | None) -> Result:

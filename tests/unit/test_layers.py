@@ -123,6 +123,7 @@ MAY_IMPORT = {
     "cli.config": {"project.config", "project.keys", "remotes.transports.declaration"},
     "cli.doctor": {"verbs.doctor"},
     "cli.fsck": {"verbs.fsck.findings"},
+    "cli.logs": {"project.keys"},
     "cli.merge_driver": {
         *("format.manifest", "format.merge", "format.paths", "system.atomic"),
         "hooks.config_merge",
