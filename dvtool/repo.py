@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dvtool.project.preserve import Saved
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
+    from dvtool.remotes.evidence import Announce
     from dvtool.remotes.examine import Examination
     from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read
     from dvtool.verbs.add import plan as add_plan, publish as add_publish
@@ -256,10 +257,29 @@ class Repo:
         """Rename a target or entries in one."""
         return edit.mv(self._project, self._arguments, source, destination)
 
-    def drop(self, paths: Paths, *, remote: str | None = None, workspace: bool = True) -> Dropped:
-        """Free workspace and store, or the store alone, of what a remote provably holds."""
-        select = partial(self._arguments.selections, paths=paths)
-        return drop.drop(self._project, self.config, select, remote=remote, workspace=workspace)
+    def drop(
+        self,
+        paths: Paths,
+        *,
+        remote: str | None = None,
+        workspace: bool = True,
+        plan_only: bool = False,
+        announce: Announce | None = None,
+    ) -> Dropped:
+        """Free workspace and store, or the store alone, of what a remote provably holds.
+
+        `plan_only` says what would go. `announce` is told what has to be read back from the remote
+        first, where it does not state what it holds.
+        """
+        return drop.drop(
+            self._project,
+            self.config,
+            partial(self._arguments.selections, paths=paths),
+            remote=remote,
+            workspace=workspace,
+            plan_only=plan_only,
+            announce=announce,
+        )
 
     # --- verbs on remotes -----------------------------------------------------------------
 
@@ -270,19 +290,27 @@ class Repo:
         revs: Sequence[str] = (),
         every: bool = False,
         paths: Paths = (),
+        anew: bool = False,
     ) -> PushReport:
         """Upload what commits need, and prove that it is there.
 
         Without `revs` that is HEAD; `every` takes all refs. What the commits behind them need is
-        uploaded too, unless a push, from here or from another clone, proved that before.
+        uploaded too, unless a push, from here or from another clone, proved that before. A place
+        that was another remote when it was used last is refused, but for `anew`.
         """
         self.config.trust_first_use()
-        return self._push(remote, revs, every=every, paths=paths)
+        return self._push(remote, revs, every=every, paths=paths, anew=anew)
 
     def _push(
-        self, remote: str | None, revs: Sequence[str], *, every: bool = False, paths: Paths = ()
+        self,
+        remote: str | None,
+        revs: Sequence[str],
+        *,
+        every: bool = False,
+        paths: Paths = (),
+        anew: bool = False,
     ) -> PushReport:
-        request = self._push_request(remote, revs, every=every, paths=paths)
+        request = self._push_request(remote, revs, every=every, paths=paths, anew=anew)
         return commits.push(self._pushing(remote), self.config, request)
 
     def plan_push(
@@ -305,12 +333,18 @@ class Repo:
         )
 
     def _push_request(
-        self, remote: str | None, revs: Sequence[str], *, every: bool, paths: Paths
+        self,
+        remote: str | None,
+        revs: Sequence[str],
+        *,
+        every: bool,
+        paths: Paths,
+        anew: bool = False,
     ) -> PushRequest:
         def select(targets: Sequence[str]) -> set[str]:
             return {selection.target for selection in self._arguments.selections(targets, paths)}
 
-        return commits.PushRequest(remote, revs, every, select if paths else None)
+        return commits.PushRequest(remote, revs, every, select if paths else None, anew)
 
     def fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
@@ -373,14 +407,19 @@ class Repo:
     # --- giving space back ----------------------------------------------------------------
 
     def gc(
-        self, *, unpushed: bool = False, dry_run: bool = False, grace_s: float | None = None
+        self,
+        *,
+        unpushed: bool = False,
+        dry_run: bool = False,
+        grace_s: float | None = None,
+        announce: Announce | None = None,
     ) -> GcResult:
         """Free the local store of what nothing here needs and a remote holds.
 
         `unpushed` frees also what no remote holds, if nothing here needs it and it is older than
-        `grace_s` seconds.
+        `grace_s` seconds. `announce` is told what has to be read back from a remote first.
         """
-        request = gc_local.GcRequest(unpushed, dry_run, _grace_s(grace_s))
+        request = gc_local.GcRequest(unpushed, dry_run, _grace_s(grace_s), announce)
         return gc_local.gc_local(self._project, self.config, request)
 
     def gc_remote(

@@ -37,8 +37,8 @@ JSON_KEYS = {
     ),
     "push": (
         '{"schema", "pushes": [{"remote", "manifests", "files", "packs", "bytes", '
-        '"resumed_packs", "resumed_bytes", "warnings"}], "failed": [{"remote", "message", '
-        '"hint", "exit_code"}], "uncommitted"}',
+        '"resumed_packs", "resumed_bytes", "warnings", "gone", "lost"}], "failed": '
+        '[{"remote", "message", "hint", "exit_code"}], "uncommitted"}',
         'With --plan: {"schema", "plans": [{"remote", "files", "objects", "bytes", '
         '"requests": {"put", "list", "get", "head"}, "request_cost_usd", "seconds"}], '
         '"uncommitted"}',
@@ -66,12 +66,13 @@ JSON_KEYS = {
     ),
     "drop": (
         '{"schema", "remote", "targets": [{"target", "files", "bytes"}], "workspace_bytes", '
-        '"store_bytes", "freed_bytes"}',
+        '"store_bytes", "freed_bytes", "read_back_bytes", "planned"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "gc": (
         '{"schema", "dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", '
-        '"freed_bytes", "kept_unpushed_bytes", "losing", "unread", "asked", "warnings"}',
+        '"freed_bytes", "kept_unpushed_bytes", "losing", "unread", "read_back_bytes", '
+        '"asked", "warnings"}',
         'With --remote: {"schema", "remote", "dry_run", "dead", "dead_bytes", "moved_packs", '
         '"moved_bytes", "roots_replaced", "expired": [{"target", "manifest"}], "removed", '
         '"removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}',

@@ -52,7 +52,7 @@ class Settings:
         self.project = project
         self._cwd = cwd
         self._environ = environ
-        self._opened: list[tuple[str, Backend, Features]] = []
+        self._opened: list[tuple[str, RemoteStore, Features]] = []
         self._approvals = approvals.Approvals(os.path.join(project.git.common_dir, "dv"))
 
     @property
@@ -193,9 +193,17 @@ class Settings:
                 # An older value for this clone only would go on hiding the new one.
                 self.project.git.config.unset(None, "dv." + key)
             self._reload()
+            self._forget_id(name)
         if first and shared:
             self._set_committed("core.remote", name)
         return shared
+
+    def _forget_id(self, name: str) -> None:
+        """Forget which remote was where this one is: whoever sets it means what is there."""
+        with contextlib.suppress(DvError):
+            address = _store_address(*self._address(self.remote(name)))
+            if self._id_at(address) is not None:
+                self.project.store.db.remotes.set_id_at(address, None)
 
     def clone_remote(self, url: str, *, cwd: str) -> None:
         """Set where a fresh clone finds its data, for this clone only, as the default remote.
@@ -310,13 +318,17 @@ class Settings:
         """Return a configured remote; UsageError if there is none of this name."""
         return self.project.config.remote(name)
 
-    def open_remote(self, name: str | None = None) -> RemoteStore:
+    def open_remote(self, name: str | None = None, *, anew: bool = False) -> RemoteStore:
         """Open a remote, or the default one; SetupError if there is none.
 
         What is remembered of the store's features goes along; what is learned is kept when
-        `remember_features` is called.
+        `remember_features` is called. With `anew` any remote may be there, also none; otherwise
+        its first use fails unless it is the one that was there the last time.
         """
-        return self._open(self._chosen(name))
+        opened = self._open(self._chosen(name))
+        if anew:
+            opened.expected_id = None
+        return opened
 
     def open_remotes(self, name: str | None = None) -> list[RemoteStore]:
         """Open the default remote and those to fall back on, in order of name; or one by name."""
@@ -346,8 +358,15 @@ class Settings:
         address = _store_address(url, options)
         features = self._remembered(address) or base.Features()
         backend = registry.open_backend(url, options, features=features)
-        self._opened.append((address, backend, features))
-        return remote.RemoteStore(backend)
+        opened = remote.RemoteStore(backend, expected_id=self._id_at(address))
+        self._opened.append((address, opened, features))
+        return opened
+
+    def _id_at(self, address: str) -> str | None:
+        try:
+            return self.project.store.db.remotes.id_at(address)
+        except DvError:
+            return None  # a broken index is for others to report
 
     def open_plain(self, name: str | None = None) -> Backend:
         """Open the backend of a remote for measuring it: nothing is tried twice or remembered."""
@@ -358,12 +377,14 @@ class Settings:
         self._keep(_store_address(*self._address(self._chosen(name))), features)
 
     def remember_features(self) -> None:
-        """Keep what the remotes that were opened have shown of their stores since."""
+        """Keep what the remotes that were opened have shown of themselves since."""
         opened, self._opened = self._opened, []
-        for address, backend, before in opened:
-            if backend.features != before:
-                with contextlib.suppress(DvError):  # a broken index is for others to report
-                    self._keep(address, backend.features)
+        for address, store, before in opened:
+            with contextlib.suppress(DvError):  # a broken index is for others to report
+                if store.backend.features != before:
+                    self._keep(address, store.backend.features)
+                if store.seen_id not in (None, self._id_at(address)):
+                    self.project.store.db.remotes.set_id_at(address, store.seen_id)
 
     def _keep(self, address: str, features: Features) -> None:
         before = self._remembered(address) or base.Features()

@@ -11,7 +11,7 @@ from dvtool.format.digest import Digest
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.manifest import ShardRef
 from dvtool.remotes.known import Known
-from dvtool.remotes.remote import FetchedShard, RemoteStore, Root, pack_key, root_key, shard_key
+from dvtool.remotes.remote import FetchedShard, RemoteStore, pack_key, root_key, shard_key
 from dvtool.remotes.tombstones import Tombstones
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded
@@ -31,11 +31,17 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """Objects that a remote was seen to hold: whole shards, sound roots by key, all it listed."""
+    """What a remote was seen to hold: whole shards, sound roots by key, and all else it said.
+
+    `gone` are the keys of objects that it was known to have and has no more, as far as it was
+    looked at; `lost` those of shards among them, or that point to such packs.
+    """
 
     shards: frozenset[Digest] = frozenset()
     roots: frozenset[str] = frozenset()
     there: Mapping[str, ObjectInfo] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
 
 
 def confirm(
@@ -85,30 +91,35 @@ def prove_shards(
     shards: Mapping[Digest, ShardRef],
     *,
     roots: Collection[str] = (),
-    also: Collection[str] = (),
 ) -> Proven:
     """Ask the remote for shards, for the packs that they point into, and for roots by their keys.
 
     A shard is whole if the remote has it with every pack that it points into, each with its right
-    size (and MD5). Hints about it are believed only as far as the remote says the same now.
-    The objects `also` are noted if a listing shows them.
+    size (and MD5). What is known of it is believed only as far as the remote says the same now.
     """
     believed = known.shards(shards)
     packs = {pack for pointed in believed.values() for pack in pointed}
     keys = {shard_key(digest) for digest in shards} | {pack_key(pack) for pack in packs}
-    seen = remote.look(keys.union(roots), also=also)
-    sound_packs = confirm_packs(remote, known, packs, seen)
-    sound = confirm(remote, known, [*map(shard_key, believed), *roots], seen)
+    seen = remote.look_around(keys.union(roots))
+    objects = seen.there
+    gone = known.keys_until(seen.until) - objects.keys()
+    gone |= {info.key for info in known.objects(keys.union(roots)) if info.key not in objects}
+    sound_packs = confirm_packs(remote, known, packs, objects)
+    sound = confirm(remote, known, [*map(shard_key, believed), *roots], objects)
     proven = {
         digest
         for digest, pointed in believed.items()
         if shard_key(digest) in sound and sound_packs.issuperset(pointed)
     }
     foreign = [
-        ref for digest, ref in shards.items() if digest not in proven and shard_key(digest) in seen
+        ref
+        for digest, ref in shards.items()
+        if digest not in proven and shard_key(digest) in objects
     ]
     proven |= learn_shards(remote, known, foreign)
-    return Proven(frozenset(proven), frozenset(sound.intersection(roots)), seen)
+    lost = frozenset(shard_key(digest) for digest in believed if digest not in proven)
+    sound_roots = frozenset(sound.intersection(roots))
+    return Proven(frozenset(proven), sound_roots, objects, frozenset(gone), lost)
 
 
 def learn_shards(remote: RemoteStore, known: Known, refs: Iterable[ShardRef]) -> set[Digest]:
@@ -191,7 +202,7 @@ def prove_roots(
     except RemoteForbidden:
         return rooted  # roots of others cannot be known; to push their content again does no harm
     for name, answer in run_bounded(
-        lambda name: _root_or_none(remote, repo_id, name), sorted(names - known.root_names())
+        lambda name: remote.sound_root(repo_id, name), sorted(names - known.root_names())
     ):
         if answer is not None:
             root, info = answer
@@ -200,35 +211,28 @@ def prove_roots(
     return {manifest for manifest, name in known.roots(manifests).items() if name in names}
 
 
-def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> tuple[Root, ObjectInfo] | None:
-    """Return a root, None if it is damaged or gone by now, which proves nothing."""
-    try:
-        return remote.get_root(repo_id, name)
-    except (CorruptError, MissingError):
-        return None
-
-
 def kept_chunks(
     remote: RemoteStore, known: Known, repo_id: str, chunks: Collection[Digest]
-) -> tuple[set[Digest], Kept]:
-    """Return the chunks that a remote holds and will keep, and the manifests that it keeps.
+) -> tuple[dict[Digest, Located], Kept]:
+    """Return where a remote holds, and will keep, those of the chunks that it does.
 
-    Shards that roots of this repository name locate them, in packs that are there now.
+    That is what the shards say that roots of this repository name, in packs that are there now,
+    each with its size; and what the remote keeps besides.
     """
     tombstones = Tombstones(remote)
     doomed = tombstones.doomed_roots(tombstones.look())
     kept = Kept(set(), set())
     for _, read in run_bounded(
-        lambda name: _root_or_none(remote, repo_id, name),
+        lambda name: remote.sound_root(repo_id, name),
         [n for n in remote.root_names(repo_id) if root_key(repo_id, n) not in doomed],
     ):
         for manifest in read[0].manifests if read is not None else ():
             kept.manifests.add(bytes.fromhex(manifest.manifest))
             kept.shards.update(bytes.fromhex(name) for name in manifest.shards)
     wanted = set(chunks)
-    packs_of: dict[Digest, RemotePack] = {}
+    located: dict[Digest, Located] = {}
     for digests in _shard_batches(sorted(kept.shards)):
-        if wanted.issubset(packs_of):
+        if wanted.issubset(located):
             break
         fetched = {
             digest: shard
@@ -236,15 +240,15 @@ def kept_chunks(
             if shard is not None
         }
         for shard in fetched.values():
-            for located in shard.locations.values():
-                for chunk in located:
+            for chunks_of_content in shard.locations.values():
+                for chunk in chunks_of_content:
                     if chunk.placement.digest in wanted:
-                        packs_of[chunk.placement.digest] = chunk.pack
+                        located[chunk.placement.digest] = chunk
         known.learn(fetched, {pack for shard in fetched.values() for pack in shard.packs()})
-    packs = set(packs_of.values())
+    packs = {chunk.pack for chunk in located.values()}
     seen = remote.look([pack_key(pack.digest) for pack in packs])
     sound = believable_packs(remote, known, packs, seen)
-    return {digest for digest, pack in packs_of.items() if pack in sound}, kept
+    return {digest: chunk for digest, chunk in located.items() if chunk.pack in sound}, kept
 
 
 def _named_or_none(remote: RemoteStore, digest: Digest) -> FetchedShard | None:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import BinaryIO, TypeVar, cast
 
 import msgspec
 
 from dvtool.errors import (
     CorruptError,
     DvError,
+    MissingError,
     ObjectMissing,
     RemoteForbidden,
     SetupError,
@@ -32,9 +34,10 @@ from dvtool.format.locations import (
     decode_object,
 )
 from dvtool.format.manifest import Entries, ShardRef
+from dvtool.remotes.stopping import StoppableFile, StoppableSink
 from dvtool.remotes.transports.base import Backend, Copying, ObjectInfo, Sink
 from dvtool.system.logs import Log
-from dvtool.system.parallel import check_stopped, run_bounded
+from dvtool.system.parallel import run_bounded
 
 FORMAT = 1
 MARK = "dv.json"
@@ -45,8 +48,12 @@ ROOT_SIZE_MAX_BYTES = 256 << 20
 HEADS_MAX = 2
 """Up to this many keys are asked for by HEAD; a listing of up to 1,000 is one request as well."""
 LISTED_MAX = 20_000
+PAGE_KEYS = 1000
+"""So many keys a request lists, on every store."""
 READS_MAX = 3
 """How often an object that arrives damaged is read: mostly the transfer is to blame."""
+_LAST_KEY = "\x7f"
+"""Greater than every key."""
 _ROOT_KEY = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
 
 T = TypeVar("T")
@@ -83,12 +90,16 @@ class Root(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class FetchedShard:
-    """A shard as a remote has it, entries checked; `size` of the object in bytes."""
+    """A shard as a remote has it, entries checked; `size` and `md5` are the object's.
+
+    `md5` is None where the store was not seen to state the MD5 of what it holds.
+    """
 
     entries: Entries
     text: bytes
     locations: dict[Digest, list[Located]]
     size: int
+    md5: bytes | None = None
 
     @property
     def complete(self) -> bool:
@@ -177,16 +188,38 @@ def _other_version(name: str, version: int) -> SetupError:
     )
 
 
+def _mark_lost(url: str) -> SetupError:
+    return SetupError(
+        f"{url} is a remote that has lost its {MARK}, without which nothing uses it",
+        hint="put a new one in its place: dv fsck --remote --repair",
+    )
+
+
 def now_text() -> str:
     """Return the time of this machine as objects record it."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-class RemoteStore:
-    """A remote store. Methods that only move bytes may be called from several threads."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The objects that a remote said it has, by key.
 
-    def __init__(self, backend: Backend) -> None:
+    Of the keys up to `until` these are all that there are; "" where no listing says so.
+    """
+
+    there: Mapping[str, ObjectInfo]
+    until: str = ""
+
+
+class RemoteStore:
+    """A remote store. Methods that only move bytes may be called from several threads.
+
+    `expected_id` is the id that the dv.json at this place had when it was used last from here.
+    """
+
+    def __init__(self, backend: Backend, *, expected_id: str | None = None) -> None:
         self.backend = backend
+        self.expected_id = expected_id
         self._mark: Mark | None = None
         self._may_list = backend.features.list_allowed is not False
 
@@ -198,10 +231,32 @@ class RemoteStore:
     # --- dv.json --------------------------------------------------------------------------
 
     def mark(self) -> Mark | None:
-        """Return the remote's dv.json, None if it has none; SetupError if it is not for us."""
+        """Return the remote's dv.json, None if it has none; SetupError if it is not for us.
+
+        Nor is a place for us that was another remote when it was used last.
+        """
         if self._mark is None:
-            self._mark = read_checked(self._read_mark, SetupError)
+            mark = read_checked(self._read_mark, SetupError)
+            if self.expected_id not in (None, mark.id if mark else None):
+                raise self._other_remote(mark)
+            self._mark = mark
         return self._mark
+
+    def _other_remote(self, mark: Mark | None) -> SetupError:
+        if mark is None and self._lost_mark():
+            return _mark_lost(self.url)
+        have = f"another remote (id {mark.id})" if mark else "no remote"
+        return SetupError(
+            f"{self.url} was a remote with the id {self.expected_id} when this clone used it "
+            f"last; now there is {have}",
+            hint="mount the disk that belongs there; or, if the remote is elsewhere: "
+            "dv remote set NAME URL; or, to begin anew with this one: dv push --new-remote",
+        )
+
+    @property
+    def seen_id(self) -> str | None:
+        """The id of the remote, as far as its dv.json was read."""
+        return self._mark.id if self._mark is not None else None
 
     def _read_mark(self) -> Mark | None:
         try:
@@ -214,6 +269,8 @@ class RemoteStore:
         """Return the remote's dv.json; SetupError if nothing was pushed there yet."""
         mark = self.mark()
         if mark is None:
+            if self._lost_mark():
+                raise _mark_lost(self.url)
             raise SetupError(
                 f"{self.url} is not a dvtool remote yet: it has no {MARK}",
                 hint="run `dv push` where the data is; or check the URL: dv remote list",
@@ -236,6 +293,8 @@ class RemoteStore:
         """
         other = self._first()
         if other is not None and other.key != MARK:
+            if self._lost_mark():
+                raise _mark_lost(self.url)
             raise SetupError(
                 f"{self.url} holds other things (such as {other.key!r}) and no {MARK}",
                 hint="choose an empty bucket, prefix or folder",
@@ -244,21 +303,27 @@ class RemoteStore:
         # If two first pushes met, the dv.json that is there now counts for both.
         return self.required_mark()
 
+    def _lost_mark(self) -> bool:
+        """Whether there are roots, as only a remote has them."""
+        with contextlib.suppress(RemoteForbidden):
+            return any(_ROOT_KEY.fullmatch(info.key) for info in self.backend.list("roots/"))
+        return False
+
     def renew_mark(self) -> Mark:
         """Put a new dv.json, with a new id, in the place of one that is lost or damaged."""
         self.backend.put(MARK, _fresh_mark())
-        self._mark = None
+        self._mark = self.expected_id = None
         return self.required_mark()
 
     # --- packs ----------------------------------------------------------------------------
 
     def put_pack(self, digest: Digest, file: BinaryIO) -> ObjectInfo:
         """Upload a pack, read from the start of `file`."""
-        return self.backend.put(pack_key(digest), cast(BinaryIO, _StoppableFile(file)))
+        return self.backend.put(pack_key(digest), cast(BinaryIO, StoppableFile(file)))
 
     def read_pack(self, digest: Digest, sink: Sink, *, offset: int, size: int) -> None:
         """Write `size` bytes of a pack to `sink`, unchecked."""
-        self.backend.read_into(pack_key(digest), _StoppableSink(sink), offset=offset, size=size)
+        self.backend.read_into(pack_key(digest), StoppableSink(sink), offset=offset, size=size)
 
     def copy_pack(self, digest: Digest, file: BinaryIO, *, size: int) -> bool:
         """Have the system copy a pack, unchecked, to an empty file; False if it cannot."""
@@ -280,7 +345,8 @@ class RemoteStore:
         key = shard_key(ref.digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
         entries, shard = decode_object(data, ref, f"{self.url}: {key}")
-        return FetchedShard(entries, shard.text, shard.locations, len(data))
+        md5 = self.md5_to_note([data])
+        return FetchedShard(entries, shard.text, shard.locations, len(data), md5)
 
     def read_shard(self, digest: Digest) -> FetchedShard:
         """Return a shard of which only the hash is known, checked as `get_shard` does."""
@@ -294,7 +360,8 @@ class RemoteStore:
         key = shard_key(digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
         entries, shard = decode_object(data, digest, f"{self.url}: {key}")
-        return FetchedShard(entries, shard.text, shard.locations, len(data)), data
+        md5 = self.md5_to_note([data])
+        return FetchedShard(entries, shard.text, shard.locations, len(data), md5), data
 
     # --- roots ----------------------------------------------------------------------------
 
@@ -331,35 +398,44 @@ class RemoteStore:
             raise CorruptError(f"{self.url}: {key} has other bytes than its name says")
         return decode_root(text, f"{self.url}: {key}"), ObjectInfo(key, len(text))
 
+    def sound_root(self, repo_id: str, name: str) -> tuple[Root, ObjectInfo] | None:
+        """Return a root as `get_root` does; None if it is damaged or gone by now."""
+        try:
+            return self.get_root(repo_id, name)
+        except (CorruptError, MissingError):
+            return None
+
     # --- the remote's own word ------------------------------------------------------------
 
-    def look(self, keys: Collection[str], *, also: Collection[str] = ()) -> dict[str, ObjectInfo]:
-        """Return key -> the remote's word, at this moment, on those of `keys` that it has.
+    def look(self, keys: Collection[str]) -> Mapping[str, ObjectInfo]:
+        """Return key -> what the remote says now of those of `keys` that it has.
 
-        Few keys are asked for one by one, as are all where listing is not permitted; many are
-        looked up in listings. The keys `also` cost no request of their own: they are in the result
-        if a listing shows them.
+        Few keys are asked for one by one, many are looked up in listings, and so are all where
+        listing is not permitted.
         """
+        seen = self.look_around(keys).there
+        return {key: seen[key] for key in keys if key in seen}
+
+    def look_around(self, keys: Collection[str]) -> Seen:
+        """Return what `look` does, and all else that came by, at the cost of no request more."""
         if len(keys) <= HEADS_MAX or not self._may_list:
-            return self._heads(keys)
-        wanted, seen = set(keys), dict[str, ObjectInfo]()
-        missing = len(wanted)
+            return Seen(self._heads(keys))
+        missing, infos = set(keys), dict[str, ObjectInfo]()
         try:
-            for count, info in enumerate(self.backend.list("")):
-                if info.key in wanted:
-                    missing -= info.key not in seen
-                    seen[info.key] = info
-                elif info.key in also:
-                    seen[info.key] = info
-                if not missing:
-                    break
-                if count >= LISTED_MAX:
-                    # The remote is so large that asking for each key costs less than listing on.
-                    return seen | self._heads({key for key in wanted if key > info.key})
+            for count, info in enumerate(self.backend.list(""), 1):
+                infos[info.key] = info
+                missing.discard(info.key)
+                # A page that was asked for is read to its end.
+                if not missing and count % PAGE_KEYS == 0:
+                    return Seen(infos, info.key)
+                if count > LISTED_MAX:
+                    # So large a remote that asking for each of ours costs less than reading on.
+                    rest = self._heads({key for key in missing if key > info.key})
+                    return Seen(infos | rest, info.key)
         except RemoteForbidden:
             self._may_list = False
-            return self._heads(wanted)
-        return seen
+            return Seen(self._heads(keys))
+        return Seen(infos, _LAST_KEY)
 
     def confirmed(
         self, expected: Iterable[ObjectInfo], seen: Mapping[str, ObjectInfo]
@@ -387,31 +463,19 @@ class RemoteStore:
         )
         return sound
 
+    def md5_to_note(self, blocks: Iterable[bytes]) -> bytes | None:
+        """Return the MD5 of an object that was read whole and checked.
+
+        None where the store was not seen to state MD5s: one that makes its ETags otherwise would
+        seem to hold something else.
+        """
+        if not self.backend.features.md5_etag:
+            return None
+        md5 = hashlib.md5(usedforsecurity=False)
+        for block in blocks:
+            md5.update(block)
+        return md5.digest()
+
     def _heads(self, keys: Collection[str]) -> dict[str, ObjectInfo]:
         infos = run_bounded(self.backend.head, keys)
         return {key: info for key, info in infos if info is not None}
-
-
-class _StoppableFile:
-    """A file to upload, which cannot be read on once nobody waits for the transfer."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def read(self, size: int = -1, /) -> bytes:
-        check_stopped()
-        return self._file.read(size)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
-class _StoppableSink:
-    """A sink that takes nothing more once nobody waits for the transfer."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-
-    def write(self, data: bytes, /) -> object:
-        check_stopped()
-        return self._sink.write(data)

@@ -63,6 +63,47 @@ def test_gc_keeps_what_the_reflog_has(abandoned: Work) -> None:
     assert packs(abandoned) == before
 
 
+@pytest.mark.parametrize("keep", ["all", "unpushed"])
+def test_gc_frees_nothing_that_rotted_on_the_remote(abandoned: Work, keep: str) -> None:
+    """Every pack there has its size; the copies here are the last good ones."""
+    forget(abandoned)
+    if keep == "unpushed":
+        abandoned.dv("config", "store.keep", "unpushed")
+    before = packs(abandoned)
+    for name in there(abandoned, "packs"):
+        path = abandoned.root.parent / "remote/packs" / name[:2] / name
+        rotten = bytearray(path.read_bytes())
+        rotten[len(rotten) // 3] ^= 1
+        path.write_bytes(rotten)
+    dry = abandoned.dv("gc", "--dry-run", "--json").json
+    assert dry["read_back_bytes"] > 390_000
+    ran = abandoned.dv("gc")
+    assert "back from" in ran.err
+    assert "holds damaged objects" in ran.err
+    assert "dv fsck --remote origin --deep --repair" in ran.err
+    assert packs(abandoned) == before
+
+
+def test_gc_frees_no_list_that_rotted_on_the_remote(work: Work) -> None:
+    for number in range(1_050):
+        work.write(f"data/{number:04}", b"%d" % number)
+    work.dv("add", "data")
+    work.commit()
+    work.dv("push")
+    work.git("checkout", "-q", "--orphan", "new")
+    work.git("rm", "-qf", "data.dv.json")
+    work.git("commit", "-q", "-m", "without")
+    work.git("branch", "-q", "-D", "main")
+    forget(work)
+    lists = {path.name for path in (work.root / ".git/dv/shards").rglob("*") if path.is_file()}
+    victim = sorted(lists & there(work, "shards"))[0]
+    path = work.root.parent / "remote/shards" / victim[:2] / victim
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    work.dv("gc")
+    left = {path.name for path in (work.root / ".git/dv/shards").rglob("*") if path.is_file()}
+    assert victim in left
+
+
 def test_gc_frees_what_the_remote_has_and_nothing_needs(abandoned: Work) -> None:
     forget(abandoned)
     before = sum(packs(abandoned).values())

@@ -72,6 +72,10 @@ class Pushed:
     """Bytes of these packs."""
     warnings: tuple[str, ...] = ()
     """Sentences for people, such as gaps in the history that no command can fill."""
+    gone: set[str] = field(default_factory=set)
+    """Keys of objects that were proven there once and are not there any more."""
+    lost: set[str] = field(default_factory=set)
+    """Keys of shards, needed by what is pushed, that were whole there once and are so no more."""
 
     @property
     def changed(self) -> bool:
@@ -140,6 +144,8 @@ class PushPlanning:
         plan = UploadPlan(proven=self._without_doomed(self._proven(), doomed or ()))
         plan.lacking = [s for digest, s in self.shards.items() if digest not in plan.proven.shards]
         plan.root = bool(self.unrooted(plan.proven.roots))
+        self.result.gone |= plan.proven.gone
+        self.result.lost |= plan.proven.lost
         if not plan.lacking:
             return plan
         self.project.shards.need(shard.ref for shard in plan.lacking if shard.text is None)
@@ -175,9 +181,7 @@ class PushPlanning:
         roots = self._known.roots(self.manifests)
         keys = [root_key(self.repo_id, root) for root in roots.values()]
         refs = {digest: shard.ref for digest, shard in self.shards.items()}
-        # Local packs may be there though it is not known here: by an upload that was cut off.
-        local = {pack_key(pack.digest) for pack in self.store.db.packs().values()}
-        return prove_shards(self.remote, self._known, refs, roots=keys, also=local)
+        return prove_shards(self.remote, self._known, refs, roots=keys)
 
     def _without_doomed(self, proven: Proven, doomed: Collection[str]) -> Proven:
         """Leave out the roots that do not count; where that leaves a gap, look for others."""
@@ -280,7 +284,10 @@ class PushPlanning:
         return missing
 
     def _notice_local_packs(self, proven: Proven) -> None:
-        """Remember local packs that came by in the remote's listing and are whole there."""
+        """Remember local packs that came by in the remote's listing and are whole there.
+
+        They may be there though it is not known here: by an upload that was cut off.
+        """
         known = self.known
         before = known.packs()
         fresh = [pack for pack in self.store.db.packs().values() if pack.digest not in before]
