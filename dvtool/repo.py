@@ -190,6 +190,7 @@ class Repo:
         untrack: bool = False,
         stage: bool = True,
         dereference: bool = False,
+        ours: bool = False,
         jobs: int | None = None,
         engine: Engine | None = None,
     ) -> list[Added]:
@@ -212,6 +213,7 @@ class Repo:
                     untrack=untrack,
                     stage=stage,
                     dereference=dereference,
+                    ours=ours,
                     engine=engine,
                 )
                 for request in to_add
@@ -238,6 +240,19 @@ class Repo:
         built, left = conflicts.merged(self._project, base, ours, theirs)
         self._project.store.put_shards(built.shards)
         return built, left
+
+    def record_conflicts(
+        self,
+        path: str,
+        sides: Mapping[str, bytes],
+        manifest: Manifest,
+        left: Sequence[Conflict],
+    ) -> None:
+        """Record the conflicts that a merge of the manifest at `path` left in it.
+
+        `sides` has the texts of ``base`` (or nothing), ``ours`` and ``theirs``.
+        """
+        conflicts.record_conflicts(self._project, path, sides, manifest, left)
 
     def checkout(
         self, rev: str | None = None, paths: Paths = (), *, force: bool = False, fetch: bool = True
@@ -452,12 +467,12 @@ class Repo:
 
     # --- following git --------------------------------------------------------------------
 
-    def sync(self, *olds: str, rewritten: bool = False) -> Synced:
+    def sync(self, *, fresh: bool = False) -> Synced:
         """Bring the workspace in step with the manifests that git put into the worktree.
 
-        `olds` are commits that the files may still follow; `rewritten` says that a rebase ended.
+        `fresh` says that git has just made this worktree.
         """
-        return events.sync(self._project, self.config, olds, rewritten=rewritten)
+        return events.sync(self._project, self.config, fresh=fresh)
 
     def check_commit(self) -> CommitCheck:
         """Check what is staged for the next commit."""

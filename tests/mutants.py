@@ -236,6 +236,22 @@ BREAKS = (
         ("tests/unit/remotes/test_evidence.py",),
     ),
     Break(
+        "gc of a remote gives up what this clone never saw",
+        1,
+        "dvtool/verbs/gc/bury.py",
+        "if expiry is not None and one.manifest in expiry.seen]",
+        "if expiry is not None]",
+        ("tests/unit/verbs/gc/test_bury.py::test_expiry_leaves_what_this_clone_never_saw",),
+    ),
+    Break(
+        "gc of a remote removes what another clone gave up",
+        1,
+        "dvtool/verbs/gc/sweep.py",
+        "        given_up = (given_up & expiry.seen) - expiry.needed\n",
+        "        given_up -= expiry.needed\n",
+        ("tests/unit/verbs/gc/test_sweep.py",),
+    ),
+    Break(
         "gc of the store forgets reflogs",
         1,
         "dvtool/git/manifests.py",

@@ -6,14 +6,15 @@ Made by `python -m tests.json_reference` from the classes of results: change tho
 JSON_KEYS = {
     "add": (
         '{"schema", "targets": [{"target", "files", "bytes", "added", "modified", "removed", '
-        '"stored_bytes", "warnings"}]}',
+        '"stored_bytes", "outdated", "warnings"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "status": (
         '{"schema", "clean", "targets": [{"target", "manifest", "blake3", "files", "bytes", '
-        '"clean", "added", "modified", "deleted", "absent", "absent_bytes", "faults": '
-        '[{"path", "problem"}], "conflicts": [{"path", "base": null or {"type", "size", '
-        '"blake3", "exec", "symlink"}, "ours": null or {…}, "theirs": null or {…}}]}]}',
+        '"clean", "added", "modified", "deleted", "outdated", "conflicting", "absent", '
+        '"absent_bytes", "faults": [{"path", "problem"}], "conflicts": [{"path", "base": null'
+        ' or {"type", "size", "blake3", "exec", "symlink"}, "ours": null or {…}, "theirs": '
+        "null or {…}}]}]}",
         "Each key is explained in docs/reference/json.md.",
     ),
     "checkout": (
@@ -74,8 +75,8 @@ JSON_KEYS = {
         '"freed_bytes", "kept_unpushed_bytes", "losing", "unread", "read_back_bytes", '
         '"asked", "warnings"}',
         'With --remote: {"schema", "remote", "dry_run", "dead", "dead_bytes", "moved_packs", '
-        '"moved_bytes", "roots_replaced", "expired": [{"target", "manifest"}], "removed", '
-        '"removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}',
+        '"moved_bytes", "roots_replaced", "expired": [{"target", "manifest"}], "unseen", '
+        '"removed", "removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}',
         'With --undo: {"schema", "undone"}',
         "Each key is explained in docs/reference/json.md.",
     ),

@@ -268,6 +268,13 @@ class RemoteStore:
     def required_mark(self) -> Mark:
         """Return the remote's dv.json; SetupError if nothing was pushed there yet."""
         mark = self.mark()
+        if mark is None and self.backend.features.list_allowed is False:
+            # Who may not list is told of nothing that it is absent, only that it is refused.
+            raise SetupError(
+                f"{self.url}: there is no {MARK} that these credentials may read",
+                hint="nothing was pushed there yet (`dv push` where the data is), or the right to"
+                " read is missing (s3:GetObject); with s3:ListBucket the two can be told apart",
+            )
         if mark is None:
             if self._lost_mark():
                 raise _mark_lost(self.url)
@@ -299,6 +306,8 @@ class RemoteStore:
                 f"{self.url} holds other things (such as {other.key!r}) and no {MARK}",
                 hint="choose an empty bucket, prefix or folder",
             )
+        if not self._may_list:
+            self._see_that_reading_is_allowed()
         self.backend.put_if_absent(MARK, _fresh_mark())
         # If two first pushes met, the dv.json that is there now counts for both.
         return self.required_mark()
@@ -308,6 +317,28 @@ class RemoteStore:
         with contextlib.suppress(RemoteForbidden):
             return any(_ROOT_KEY.fullmatch(info.key) for info in self.backend.list("roots/"))
         return False
+
+    def _see_that_reading_is_allowed(self) -> None:
+        """RemoteForbidden if these credentials may write but not read.
+
+        Who may not list is refused what is not there, as who may not read is refused everything.
+        Only an object of our own tells them apart; a dv.json that cannot be seen is not replaced.
+        """
+        key = f"{PROBES}{secrets.token_hex(16)}"
+        note = secrets.token_bytes(16)
+        self.backend.put(key, note)
+        try:
+            self.backend.get(key, size_max=len(note))
+        except (ObjectMissing, RemoteForbidden) as error:
+            raise RemoteForbidden(
+                f"{self.url}: these credentials may write there but not read, so whether there is a"
+                f" {MARK}, and what a push brought, cannot be seen",
+                hint="push with credentials that may also read (s3:GetObject) and, better, list"
+                " (s3:ListBucket)",
+            ) from error
+        finally:
+            with contextlib.suppress(RemoteForbidden):
+                self.backend.delete(key)
 
     def renew_mark(self) -> Mark:
         """Put a new dv.json, with a new id, in the place of one that is lost or damaged."""

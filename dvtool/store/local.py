@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dvtool.format import locations, pack
     from dvtool.format.pack import PackInfo, Recipe
     from dvtool.format.packing import FinishedPack
-    from dvtool.store import database, reader
+    from dvtool.store import database, reader, schema
     from dvtool.store.database import Database
     from dvtool.store.reader import ContentReader
 else:
@@ -31,6 +31,7 @@ else:
     locations = later("dvtool.format.locations")
     database = later("dvtool.store.database")
     reader = later("dvtool.store.reader")
+    schema = later("dvtool.store.schema")
 
 PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"
 LOST = ".lost"
@@ -70,11 +71,8 @@ class LocalStore:
         """The index, opened when it is first needed."""
         if self._database is None:
             self.refuse_if_away()
-            fresh = not os.path.exists(self.database_path)
-            for name in (PACKS, SHARDS, TEMP):
-                make_folders(os.path.join(self.path, name))
-            if fresh:
-                sync_folder(os.path.dirname(self.path))  # a lock may have made the folder before
+            if not schema.is_read_only(self.path):
+                self._make_folders()
             self._database = database.Database(self.database_path)
             if not self._database.complete:
                 self.reindex()
@@ -109,6 +107,13 @@ class LocalStore:
             with contextlib.suppress(OSError):
                 make_folders(os.path.dirname(self._note))
                 write_bytes(self._note, os.fsencode(self.path))
+
+    def _make_folders(self) -> None:
+        fresh = not os.path.exists(self.database_path)
+        for name in (PACKS, SHARDS, TEMP):
+            make_folders(os.path.join(self.path, name))
+        if fresh:
+            sync_folder(os.path.dirname(self.path))  # a lock may have made ours before
 
     def _forget_lost_packs(self, database: Database) -> None:
         """Forget packs that are gone or cut short: what only they had must count as missing.

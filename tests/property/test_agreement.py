@@ -400,10 +400,9 @@ def went_to(root: Path, how: str) -> tuple[object, ...]:
         git = repo._project.git
         try:
             if how == "follow":
-                head = git.resolve("HEAD")
                 target = "HEAD~1" if git.has_commit("HEAD~1") else "HEAD"
                 subprocess.run(["git", "checkout", "-qf", target], cwd=root, check=True)
-                said = str(repo.sync(head))
+                said = str(repo.sync())
             elif git.has_commit("HEAD~1"):
                 said = str(repo.checkout("HEAD~1", force=how == "force").targets)
             else:

@@ -122,6 +122,7 @@ def _apply(
             project.workspace.write_link(place, entry.symlink, believed=believed)
         elif entry.dir:
             if believed is not There.FOLDER:
+                # A file or link that became an empty folder: its content was seen to be saved.
                 project.workspace.remove(place, believed=believed)
             project.workspace.make_folder(place)
     for path, entry in plan.chmod.items():

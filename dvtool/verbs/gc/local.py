@@ -19,6 +19,7 @@ from dvtool.format.locations import contents_of
 from dvtool.format.manifest import Entries, Manifest, ShardRef, decode, manifest_digest
 from dvtool.format.pack import read_index
 from dvtool.git import Git
+from dvtool.project.base import shards_of_bases
 from dvtool.project.history import FOR_GC, FOR_GC_UNPUSHED, versions
 from dvtool.project.locks import all_worktrees_locked
 from dvtool.project.parts import Project
@@ -160,6 +161,8 @@ def chunks_needed_by(
         for entries in _lists(project, manifest, seen, complete=complete):
             contents.update(contents_of(entries))
         result.shards.update(ref.digest for ref in manifest.shards)
+    bases = shards_of_bases(project.git.worktree_git_dirs())
+    result.shards.update(ref.digest for ref in bases)
     result.chunks = chunks_of(project.store, contents)
     return result
 

@@ -64,6 +64,7 @@ def bucket_and_prefix(url: str) -> tuple[str, str]:
 def _open(url: str, values: Mapping[str, Value], features: Features | None) -> backend.S3Backend:
     bucket, prefix = bucket_and_prefix(url)
     checked = options.checked_options(values)
+    options.check_bucket_once(bucket, checked)
     return backend.S3Backend(bucket, prefix, checked, features=features)
 
 
