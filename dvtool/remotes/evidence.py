@@ -21,8 +21,9 @@ from dvtool.format.pack import Placement
 from dvtool.format.ranges import PackRange
 from dvtool.remotes.known import Known
 from dvtool.remotes.pack_ranges import read_range
-from dvtool.remotes.remote import RemoteStore, pack_key, read_checked, root_key, shard_key
+from dvtool.remotes.remote import RemoteStore, pack_key, root_key, shard_key
 from dvtool.remotes.repack import ranges_of
+from dvtool.remotes.transfers import read_checked
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded
 from dvtool.system.progress import SILENT, Progress

@@ -10,15 +10,14 @@ import datetime
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, TypeVar, cast
+from typing import BinaryIO, cast
 
 import msgspec
 
 from dvtool.errors import (
     CorruptError,
-    DvError,
     MissingError,
     ObjectMissing,
     RemoteForbidden,
@@ -34,7 +33,7 @@ from dvtool.format.locations import (
     decode_object,
 )
 from dvtool.format.manifest import Entries, ShardRef
-from dvtool.remotes.stopping import StoppableFile, StoppableSink
+from dvtool.remotes.transfers import StoppableFile, StoppableSink, read_checked
 from dvtool.remotes.transports.base import Backend, Copying, ObjectInfo, Sink
 from dvtool.system.logs import Log
 from dvtool.system.parallel import run_bounded
@@ -50,13 +49,10 @@ HEADS_MAX = 2
 LISTED_MAX = 20_000
 PAGE_KEYS = 1000
 """So many keys a request lists, on every store."""
-READS_MAX = 3
-"""How often an object that arrives damaged is read: mostly the transfer is to blame."""
 _LAST_KEY = "\x7f"
 """Greater than every key."""
 _ROOT_KEY = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
 
-T = TypeVar("T")
 _LOG = Log("remotes")
 
 
@@ -114,17 +110,6 @@ class FetchedShard:
 def _fresh_mark() -> bytes:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return msgspec.json.encode(Mark(FORMAT, secrets.token_hex(16), now)) + b"\n"
-
-
-def read_checked(read: Callable[[], T], damage: type[DvError] = CorruptError) -> T:
-    """Return the result of `read`, which is tried again if it raises `damage`.
-
-    Damage in transfer may pass all checks but that of a hash.
-    """
-    for _ in range(READS_MAX - 1):
-        with contextlib.suppress(damage):
-            return read()
-    return read()
 
 
 def pack_key(digest: Digest) -> str:

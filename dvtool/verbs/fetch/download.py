@@ -27,7 +27,8 @@ from dvtool.format.ranges import PackRange
 from dvtool.project.parts import Project
 from dvtool.remotes.known import Known
 from dvtool.remotes.pack_ranges import read_range
-from dvtool.remotes.remote import RemoteStore, pack_key, read_checked
+from dvtool.remotes.remote import RemoteStore, pack_key
+from dvtool.remotes.transfers import read_checked
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import flush_to_disk

@@ -1,11 +1,30 @@
-"""Files and sinks of a transfer, which stop it once nobody waits for its result."""
+"""Transfers that stop once nobody waits for them, and reads repeated where damage arrived."""
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+import contextlib
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeVar
 
+from dvtool.errors import CorruptError, DvError
 from dvtool.remotes.transports.base import Sink
 from dvtool.system.parallel import check_stopped
+
+READS_MAX = 3
+"""How often an object that arrives damaged is read: mostly the transfer is to blame."""
+
+T = TypeVar("T")
+
+
+def read_checked(read: Callable[[], T], damage: type[DvError] = CorruptError) -> T:
+    """Return the result of `read`, which is tried again if it raises `damage`.
+
+    Damage in transfer may pass all checks but that of a hash.
+    """
+    for _ in range(READS_MAX - 1):
+        with contextlib.suppress(damage):
+            return read()
+    return read()
 
 
 class StoppableFile:
