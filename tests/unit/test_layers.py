@@ -24,6 +24,7 @@ ONLY_IN = {
     "botocore": {
         "remotes.transports.s3.backend",
         "remotes.transports.s3.client",
+        "remotes.transports.s3.configuration",
         "remotes.transports.s3.errors",
         "remotes.transports.s3.guard",
     },
@@ -251,7 +252,9 @@ DESTROYS = {
     "verbs.push": "packs in the store's own folder",
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
-    "verbs.resolve.conflicts": "records in git's folder",
+    "system.locking": "lock files that it has just tried out",
+    "project.base": "records in git's folder",
+    "verbs.resolve.records": "records in git's folder",
     "hooks.install": "hooks in git's folder, each looked at before",
     "workspace.statcache": "the cache in git's folder",
     "workspace.last_look": "the user's files: whoever wants one gone or replaced says what it is",
