@@ -223,8 +223,8 @@ BREAKS = (
         1,
         "dvtool/remotes/evidence.py",
         "        if info.md5 is not None\n        and (info.size, info.md5) == "
-        "(there[info.key].size, there[info.key].md5)\n",
-        "        if info.size == there[info.key].size\n",
+        "(seen[info.key].size, seen[info.key].md5)\n",
+        "        if info.size == seen[info.key].size\n",
         ("tests/unit/remotes/test_evidence.py",),
     ),
     Break(

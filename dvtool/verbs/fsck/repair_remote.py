@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 
 from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing
-from dvtool.format.digest import Digest, digest_of, hasher
+from dvtool.format.digest import READ_SIZE_BYTES, Digest, digest_of, hasher
 from dvtool.format.locations import Located, RemotePack, contents_of, encode_object
 from dvtool.format.manifest import (
     Entries,
@@ -38,7 +38,7 @@ from dvtool.remotes.repack import require
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store import mending
 from dvtool.store.packcheck import PackCheck, read_chunks
-from dvtool.verbs.fsck.damaged import READ_SIZE_BYTES, DamagedRemote
+from dvtool.verbs.fsck.damaged import DamagedRemote
 from dvtool.verbs.fsck.findings import RemoteCheck
 from dvtool.verbs.fsck.repair_roots import mend_roots
 

@@ -28,15 +28,13 @@ from dvtool.remotes.evidence import Announce, ReadBack
 from dvtool.store.freeing import finish_drops, rewrite_packs, sweep_unfinished
 from dvtool.store.local import LocalStore
 from dvtool.store.lock import drop_lock
-from dvtool.verbs.gc.bury import GRACE_S
+from dvtool.verbs.gc.bury import GRACE_S, SMALL_PACK_BYTES, SMALL_PACKS_MAX
 from dvtool.verbs.gc.held import HeldRemotely, ask_remotes
 from dvtool.workspace.files import Workspace
 from dvtool.workspace.gitignore import UNFINISHED
 
 DEAD_SHARE_MIN = 0.5
 """A pack of whose data more is dead is written anew."""
-SMALL_PACK_BYTES = 8 << 20
-SMALL_PACKS_MAX = 8
 """More small packs than this are merged."""
 GROUP_MAX_BYTES = 60 << 20
 
