@@ -574,6 +574,51 @@ BREAKS = (
         "        first = committed\n",
         ("tests/cli/test_trust.py::test_an_endpoint_in_the_clear_is_no_first_use",),
     ),
+    Break(
+        "hooks heed PYTHONPATH",
+        8,
+        "dvtool/hooks/scripts.py",
+        '        "$python" -I -c "$start"',
+        '        "$python" -P -c "$start"',
+        ("tests/cli/test_isolated.py::"
+         "test_hooks_and_drivers_import_and_start_nothing_of_the_worktree[PYTHONPATH-here]",),
+    ),
+    Break(
+        "the drivers heed PYTHONPATH",
+        8,
+        "dvtool/hooks/interpreter.py",
+        '        return "-I"\n',
+        '        return "-P"\n',
+        ("tests/cli/test_isolated.py::"
+         "test_hooks_and_drivers_import_and_start_nothing_of_the_worktree[PYTHONPATH-here]",),
+    ),
+    Break(
+        "workers heed PYTHONPATH",
+        8,
+        "dvtool/system/workers.py",
+        '        flags = ["-I", ',
+        '        flags = ["-P", ',
+        ("tests/unit/system/test_workers.py::"
+         "test_a_worker_that_begins_anew_imports_nothing_of_the_repository",),
+    ),
+    Break(
+        "a program of the current folder is started",
+        8,
+        "dvtool/system/programs.py",
+        "    return os.pathsep.join(folder for folder in folders if os.path.isabs(folder))\n",
+        "    return os.pathsep.join(folder or '.' for folder in folders)\n",
+        ("tests/cli/test_isolated.py::"
+         "test_a_command_starts_no_program_of_the_current_folder[PATH-here-first]",),
+    ),
+    Break(
+        "a bare repository among files is used",
+        8,
+        "dvtool/git/process.py",
+        "    if around.status == 0:\n",
+        "    if False:\n",
+        ("tests/cli/test_isolated.py::"
+         "test_a_bare_repository_among_the_files_of_another_is_refused",),
+    ),
     # --- "pushed" means proven ------------------------------------------------------------
     Break(
         "push does not see that something old is gone",

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import shlex
 
+from dvtool.hooks.interpreter import Interpreter
+
 VERSION = 3
 """Goes up with every change of the scripts, so that `install` replaces older ones."""
 KEPT_SUFFIX = ".dv-kept"
@@ -31,6 +33,7 @@ _HEAD = """\
 # as {name}{suffix} and runs first.
 name={name}
 python={python}
+start={start}
 kept="${{0%/*}}/{name}{suffix}"
 """
 
@@ -50,25 +53,20 @@ run_kept() {
 }
 """
 
-# -P: the worktree is no place to import Python modules from. 125: dvtool is gone from there.
+# -I: no module comes from the worktree or the environment. 125: dvtool is gone from there; then a
+# `dv` of the PATH does it, unless that is the worktree's.
 _RUN = """
-start='import sys
-try:
-    from dvtool import cli
-except ImportError:
-    sys.exit(125)
-cli.main()'
-
 run_dv() {
     ended=125
     if [ -x "$python" ]; then
-        "$python" -P -c "$start" hooks run "$name" "$@"
+        "$python" -I -c "$start" hooks run "$name" "$@"
         ended=$?
     fi
     [ "$ended" -eq 125 ] || return "$ended"
-    case $(dv --version 2>/dev/null) in
-    "dv "[0-9]*)
-        dv hooks run "$name" "$@"
+    dv=$(command -v dv)
+    case $dv:$(case $dv in /*) PYTHONPATH='' PYTHONHOME='' "$dv" --version 2>/dev/null ;; esac) in
+    /*:"dv "[0-9]*)
+        PYTHONPATH='' PYTHONHOME='' "$dv" hooks run "$name" "$@"
         return
         ;;
     esac
@@ -344,10 +342,15 @@ _BODIES = {
 }
 
 
-def script(name: str, python: str) -> bytes:
-    """Return the script of a hook, which prefers to run the interpreter at the path `python`."""
+def script(name: str, python: Interpreter) -> bytes:
+    """Return the script of a hook, which prefers to run the interpreter `python`."""
     head = _HEAD.format(
-        mark=MARK, version=VERSION, name=name, suffix=KEPT_SUFFIX, python=shlex.quote(python)
+        mark=MARK,
+        version=VERSION,
+        name=name,
+        suffix=KEPT_SUFFIX,
+        python=shlex.quote(python.path),
+        start=shlex.quote(python.code),
     )
     return (head + _KEPT + _RUN + _BODIES[name]).encode("utf-8", "surrogateescape")
 
