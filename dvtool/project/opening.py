@@ -29,8 +29,11 @@ def open_project(cwd: str, environ: Mapping[str, str], progress: Progress) -> tu
             # Paths still need a top to be relative to: one that has no files, and gets none.
             root = cwd = os.path.join(git.git_dir, "dv", NO_WORKTREE)
         config = load_config(git, root, environ)
-        folder = config.text("store.path") or os.path.join(git.common_dir, "dv")
-        store = LocalStore(os.path.join(root, os.path.expanduser(folder)))
+        own = os.path.join(git.common_dir, "dv")
+        folder = os.path.join(root, os.path.expanduser(config.text("store.path") or own))
+        elsewhere = os.path.realpath(folder) != os.path.realpath(own)
+        clone = os.path.realpath(git.common_dir) if elsewhere else None
+        store = LocalStore(folder, clone=clone)
         project = Project(
             git=git,
             config=config,

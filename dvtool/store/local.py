@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dvtool.format import pack as pack_format
     from dvtool.format.pack import PackInfo, Recipe
     from dvtool.format.packing import FinishedPack
+    from dvtool.store import clones, lock
     from dvtool.store import database as databases
     from dvtool.store import reader as readers
     from dvtool.store.database import Database
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 else:
     pack_format = later("dvtool.format.pack")
     shard_format = later("dvtool.format.locations")
+    clones = later("dvtool.store.clones")
     databases = later("dvtool.store.database")
+    lock = later("dvtool.store.lock")
     readers = later("dvtool.store.reader")
 
 PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"
@@ -41,10 +44,14 @@ KEPT_ENTRIES_MAX = 32_768
 
 
 class LocalStore:
-    """Packs, shards and their index under one folder. Not shared between threads."""
+    """Packs, shards and their index under one folder. Not shared between threads.
 
-    def __init__(self, path: str) -> None:
+    `clone` is the git folder of the clone that uses it, if it is not in that git folder.
+    """
+
+    def __init__(self, path: str, *, clone: str | None = None) -> None:
         self.path = path
+        self._clone = clone
         self._database: Database | None = None
         self._shards_kept: dict[ShardRef, tuple[Stamp | None, Entries]] = {}
         """Ordered from least to most recently used."""
@@ -70,11 +77,21 @@ class LocalStore:
                 make_folders(os.path.join(self.path, name))
             if fresh:
                 sync_folder(os.path.dirname(self.path))  # a lock may have made ours before
+            if self._clone is not None:
+                clones.register(self.path, self._clone)
             self._database = databases.Database(self.database_path)
             if not self._database.complete:
                 self.reindex()
             self._forget_lost_packs(self._database)
         return self._database
+
+    def used(self, *, alone: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Work in the store as `lock.used` says, if it is not one clone's alone."""
+        if self._clone is not None:
+            clones.register(self.path, self._clone)
+        elif not clones.is_shared(self.path):
+            return contextlib.nullcontext()
+        return lock.used(self.path, alone=alone)
 
     def _forget_lost_packs(self, database: Database) -> None:
         """Forget packs that are gone or cut short: what only they had must count as missing.
