@@ -88,6 +88,12 @@ def committed(world: World) -> Clone:
     return clone
 
 
+def store_elsewhere(world: World) -> None:
+    clone = world.new()
+    clone.git("config", "dv.store.path", str(world.live / "shared/dv"))
+    _data(clone)
+
+
 def changed(world: World) -> None:
     _change(committed(world))
 
@@ -446,6 +452,7 @@ GC_LATER = (GC_NOW, A_MONTH_PASSES, GC_NOW, GC_NOW, GC_NOW)
 SCENARIOS = (
     Scenario("init", only_git, ("dv", "init", "--remote", "../remote")),
     Scenario("add-first", new_repository, ("dv", "add", "data")),
+    Scenario("add-shared-store", store_elsewhere, ("dv", "add", "data")),
     Scenario("add-again", changed, ("dv", "add", "data")),
     Scenario("add-part", changed, ("dv", "add", "data/big", "data/new")),
     Scenario("add-untrack", in_git, ("dv", "add", "--untrack", "table")),
