@@ -24,6 +24,7 @@ ONLY_IN = {
     "botocore": {
         "remotes.transports.s3.backend",
         "remotes.transports.s3.client",
+        "remotes.transports.s3.configuration",
         "remotes.transports.s3.errors",
         "remotes.transports.s3.guard",
     },
@@ -122,8 +123,11 @@ MAY_IMPORT = {
     "cli.config": {"project.config", "project.keys", "remotes.transports.declaration"},
     "cli.doctor": {"verbs.doctor"},
     "cli.fsck": {"verbs.fsck.findings"},
-    "cli.merge_driver": {"format.manifest", "format.merge", "format.paths", "system.atomic"},
     "cli.logs": {"project.keys"},
+    "cli.merge_driver": {
+        *("format.manifest", "format.merge", "format.paths", "system.atomic"),
+        "hooks.config_merge",
+    },
     "cli.plans": {"remotes.transports.registry"},
     "cli.remote": {"project.keys"},
     "cli.remote_options": {"project.keys", "remotes.transports.declaration"},
@@ -254,6 +258,7 @@ DESTROYS = {
     "verbs.fsck": "packs and shards in the store",
     "verbs.resolve.conflicts": "records in git's folder",
     "hooks.install": "hooks in git's folder, each looked at before",
+    "hooks.own_folder": "the folder of hooks that it made in git's folder",
     "workspace.statcache": "the cache in git's folder",
     "workspace.last_look": "the user's files: whoever wants one gone or replaced says what it is",
     "workspace.files": "unfinished files that it has just made",

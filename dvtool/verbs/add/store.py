@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from dvtool.format.packing import discard_packs
 from dvtool.format.paths import workspace_path
 from dvtool.jobs.engine import Engine, engine_for
-from dvtool.jobs.ingest import FileSource, IngestResult, ingest, ingest_batches
+from dvtool.jobs.ingest import FileSource, IngestResult, ingest, ingest_batches, keeps_class
 from dvtool.project.parts import Project
 from dvtool.store.freeing import sweep_temp
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
@@ -51,6 +51,12 @@ class StoredFiles:
             )
 
 
+def _source(scan: Scan, path: str) -> FileSource:
+    size, seen = scan.files[path].st_size, scan.seen.get(path)
+    earlier = seen.digest if seen is not None and keeps_class(size) else b""
+    return FileSource(workspace_path(scan.target, path), size, earlier)
+
+
 def _discard(result: IngestResult) -> None:
     discard_packs(result.packs)
 
@@ -76,7 +82,7 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
     every = ingest_batches(
         project.root,
         project.store.path,
-        (FileSource(workspace_path(scan.target, p), scan.files[p].st_size) for p in stored.paths),
+        (_source(scan, path) for path in stored.paths),
         follow_links=dereference,
         total_bytes=total,
     )

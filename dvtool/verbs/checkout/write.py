@@ -17,11 +17,13 @@ from dvtool.format.manifest import Entry
 from dvtool.format.paths import SELF, folders_above, workspace_path
 from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_pieces
+from dvtool.project.ignoring import keep_out
 from dvtool.project.parts import Project
 from dvtool.store.reader import ContentReader
 from dvtool.system.stat import Stamp
 from dvtool.verbs.checkout.plan import CheckoutPlan, FilesByContent, content_runs
 from dvtool.workspace.agreement import entries_by_folder, remember
+from dvtool.workspace.files import write_sparse
 from dvtool.workspace.last_look import There, same_content
 from dvtool.workspace.remembered import save_each_seen
 from dvtool.workspace.scan import sweep
@@ -54,6 +56,8 @@ def apply_checkout(
 
     Of many files a run is written at a time, once all the contents of all runs were looked up.
     """
+    if plan.write:
+        keep_out(project, plan.target)  # before there is data that git could take
     with project.store.reader() as reader:
         files: _ToWrite = ()
         runs = 0
@@ -198,11 +202,7 @@ def _write_new(
 
 def _filler(reader: ContentReader, place: str, entry: Entry) -> Callable[[int], None]:
     def fill(fd: int) -> None:
-        size = 0
-        for data in reader.read(entry.digest):
-            size += len(data)
-            while data:
-                data = data[os.write(fd, data) :]
+        size = write_sparse(fd, reader.read(entry.digest))
         if size != entry.size:
             raise ManifestError(
                 f"{printable(place)}: the manifest says {entry.size:,} bytes, "
