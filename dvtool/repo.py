@@ -190,6 +190,7 @@ class Repo:
         untrack: bool = False,
         stage: bool = True,
         dereference: bool = False,
+        as_is: bool = False,
         ours: bool = False,
         jobs: int | None = None,
         engine: Engine | None = None,
@@ -213,6 +214,7 @@ class Repo:
                     untrack=untrack,
                     stage=stage,
                     dereference=dereference,
+                    as_is=as_is,
                     ours=ours,
                     engine=engine,
                 )

@@ -568,6 +568,23 @@ BREAKS = (
     ),
     # --- "pushed" means proven ------------------------------------------------------------
     Break(
+        "push does not see that something old is gone",
+        3,
+        "dvtool/remotes/proof.py",
+        "    gone = known.keys_until(seen.until) - there.keys()\n",
+        "    gone: set[str] = set()\n",
+        ("tests/cli/test_lost_remote.py::test_a_lost_pack_of_an_old_version_is_sent_again",),
+    ),
+    Break(
+        "push makes an empty place a new remote",
+        3,
+        "dvtool/remotes/remote.py",
+        "            if self.expected_id not in (None, mark.id if mark else None):\n",
+        "            if False:\n",
+        ("tests/cli/test_lost_remote.py::"
+         "test_an_empty_folder_in_the_remotes_place_is_refused",),
+    ),
+    Break(
         "push believes what it knew of the remote",
         3,
         "dvtool/remotes/proof.py",
@@ -625,6 +642,88 @@ BREAKS = (
         "                self._publish_shards(plan, located)\n",
         ("tests/crash/test_order.py::test_what_is_referred_to_comes_first"
          "[shards before roots on the remote]",),
+    ),
+    # --- never silently another version ---------------------------------------------------
+    Break(
+        "status does not ask the base",
+        7,
+        "dvtool/verbs/status.py",
+        "    if drift.none or not differing:\n",
+        "    if True:\n",
+        ("tests/cli/test_base.py::test_what_a_pull_of_git_left_behind_is_outdated",),
+    ),
+    Break(
+        "add records what is outdated",
+        7,
+        "dvtool/verbs/add/publish.py",
+        "        leave(scan, result.outdated)\n",
+        "        pass\n",
+        ("tests/cli/test_base.py::test_add_leaves_what_is_outdated_and_says_so",),
+    ),
+    Break(
+        "add takes what both sides changed for an edit",
+        7,
+        "dvtool/verbs/add/base.py",
+        "    if both:\n",
+        "    if False:\n",
+        ("tests/cli/test_base.py::test_a_file_changed_here_and_in_the_manifest_conflicts",),
+    ),
+    Break(
+        "add does not record the base",
+        7,
+        "dvtool/verbs/add/publish.py",
+        "    record_added(project, request, built.manifest, found)\n",
+        "",
+        ("tests/cli/test_base.py::test_unedited_files_are_in_step_when_git_returns[reset --hard]",),
+    ),
+    Break(
+        "checkout does not record the base",
+        7,
+        "dvtool/verbs/checkout/restore.py",
+        "        record_base(project, selection.target, part.manifest)\n",
+        "        pass\n",
+        ("tests/cli/test_base.py::test_a_file_changed_here_and_in_the_manifest_conflicts",),
+    ),
+    Break(
+        "without a record all counts as edited",
+        7,
+        "dvtool/project/base.py",
+        "    earlier = _as_earlier(project, drift.target, files)\n",
+        "    earlier = set[str]()\n",
+        ("tests/cli/test_base.py::test_without_a_record_history_is_asked",),
+    ),
+    Break(
+        "a busy file holds its target back",
+        7,
+        "dvtool/verbs/checkout/follow.py",
+        " if path in want], tolerant=True)\n",
+        " if path in want])\n",
+        ("tests/cli/test_base.py::test_a_file_that_is_written_to_keeps_itself_back",),
+    ),
+    Break(
+        "a sparse checkout changes the data id",
+        7,
+        "dvtool/project/parts.py",
+        "            return self.manifests_here() | self.manifests_left_out()\n",
+        "            return self.manifests_here()\n",
+        ("tests/cli/test_base.py::test_sparse_checkout",),
+    ),
+    Break(
+        "a conflict that was staged may be committed",
+        7,
+        "dvtool/hooks/commit_check.py",
+        "    result.conflicted = open_conflicts(project)\n",
+        "",
+        ("tests/cli/test_conflict_record.py::"
+         "test_a_commit_of_all_is_refused_until_it_is_resolved",),
+    ),
+    Break(
+        "a conflict is told after its merge was aborted",
+        7,
+        "dvtool/verbs/resolve/records.py",
+        "        if record is not None and _is_of_now(project, record):\n",
+        "        if record is not None:\n",
+        ("tests/cli/test_conflict_record.py::test_a_cherry_pick",),
     ),
 )  # fmt: skip
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "dv"
 COMPLETION_VARIABLE = "_DV_COMPLETE"
+UTF8_VARIABLE = "PYTHONUTF8"
+"""Makes Python read and write names of files as UTF-8, whatever the locale says."""
 LOG_VARIABLE = "DV_LOG"
 """Names a file to which a log of the run is appended."""
 
@@ -85,6 +87,7 @@ _EXIT_CODES = [
 
 def main() -> None:
     """Run `dv` with the arguments of this process, and end the process."""
+    _read_names_as_utf8()
     gc.set_threshold(GARBAGE_THRESHOLD)
     code = run(sys.argv[1:])
     # What there was to do is done: Ctrl-C while Python clears up would only print a traceback.
@@ -97,6 +100,16 @@ def main() -> None:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def _read_names_as_utf8() -> None:
+    """Start anew where a locale makes Python read names of files in another encoding.
+
+    The same file would have another name in a manifest that is made there.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get(UTF8_VARIABLE) != "1":
+        os.environ[UTF8_VARIABLE] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def run(arguments: Sequence[str]) -> int:

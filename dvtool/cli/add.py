@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--no-stage", is_flag=True, help="Leave it to you to stage manifests for git.")
 @click.option("--untrack", is_flag=True, help="Take what git tracks out of git's index.")
 @click.option("--dereference", is_flag=True, help="Keep what symlinks point to, not the links.")
+@click.option("--as-is", is_flag=True, help="Add pointers of git-lfs, and what DVC keeps, too.")
 @click.option("--ours", is_flag=True, help="Record files here over newer entries, too.")
 @click.option(
     "-j",
@@ -45,6 +46,7 @@ def add(
     no_stage: bool,
     untrack: bool,
     dereference: bool,
+    as_is: bool,
     ours: bool,
     jobs: int | None,
     as_json: bool,
@@ -66,6 +68,7 @@ def add(
             untrack=untrack,
             stage=not no_stage,
             dereference=dereference,
+            as_is=as_is,
             ours=ours,
             jobs=jobs,
         )

@@ -36,6 +36,16 @@ ALWAYS = (0, 1, 2, 3, 130)
 LOG_VERBOSITY = 2
 _BEHIND_DASHES = "dvtool.behind_dashes"
 
+
+def shared_hooks_text(shared: str, folder: str) -> str:
+    """Say where hooks go if git looks for those of all repositories in one folder."""
+    return (
+        f"core.hooksPath is {printable(shared)} for all your repositories, which is left as it is; "
+        f"git hooks and drivers are installed for this one alone, in {printable(folder)} "
+        "(core.hooksPath in .git/config), and run yours first; dv hooks uninstall takes them out"
+    )
+
+
 Function: TypeAlias = Callable[..., Any]
 
 
@@ -83,7 +93,10 @@ class Frame:
     def set_up_git(self, repo: Repo) -> None:
         """Install hooks and drivers, once in a clone, before a command changes the workspace."""
         try:
-            if repo.hooks.ensure():
+            plan = repo.hooks.ensure()
+            if plan is not None and plan.shared:
+                self.screen.note(shared_hooks_text(plan.shared, plan.folder))
+            elif plan is not None:
                 self.screen.note(
                     "git hooks and drivers are installed, so that git carries the data along "
                     "(dv hooks uninstall takes them out)"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from dvtool.cli.frame import Frame, command
+from dvtool.cli.frame import Frame, command, shared_hooks_text
 from dvtool.cli.output import Screen, count_text, documents, shell_word
 from dvtool.errors import DvError, UsageError, listing, printable, size_text
 
@@ -62,6 +62,8 @@ def install(frame: Frame, dry_run: bool) -> None:
         would = "would be " if dry_run else ""
         for name in todo.keep:
             screen.done(f"{name}: the hook that is there {would or 'is '}kept, and runs first")
+        if todo.shared:
+            screen.note(shared_hooks_text(todo.shared, todo.folder))
         if todo.write:
             screen.done(f"{would}installed in {_folder(todo.folder)}: {' '.join(todo.write)}")
         elif not todo.left:
@@ -103,7 +105,11 @@ def uninstall(frame: Frame, dry_run: bool) -> None:
             screen.done(f"{would}removed: {' '.join(todo.remove)}")
         if todo.restore:
             screen.done(f"{would}put back as before: {' '.join(todo.restore)}")
-        if todo.empty:
+        if todo.shared:
+            screen.warn(
+                f"the hooks in {printable(todo.shared)} serve other repositories too, and are left"
+            )
+        elif todo.empty:
             screen.done("there are no hooks of dvtool to take out")
         _warn_left(screen, todo)
 
@@ -219,9 +225,30 @@ def _show_check(screen: Screen, staged: CommitCheck) -> None:
             hint=f"put it under dv: dv add --untrack {shell_word(path)}\n"
             f"or allow it: dv config hooks.maxfilesize {-(-size >> 20)}MiB",
         )
+    if staged.inside:
+        screen.error(
+            f"{count_text(len(staged.inside), 'staged file')} of git would be the data of a "
+            f"target, which dv keeps:\n{listing(sorted(staged.inside))}",
+            hint="take them out of git's index: git rm -r --cached PATH",
+        )
+    for sentence in staged.attributes:
+        screen.error(sentence, hint="then stage the manifest again: git add")
+    if staged.refuse_changed and staged.changed:
+        screen.error(
+            f"data has changed since dv add:\n{listing(map(printable, staged.changed))}",
+            hint="take the changes over: dv add PATH; or: dv config hooks.changeddata warn",
+        )
     if staged.refused:
         screen.note("nothing was committed (git commit --no-verify leaves out this check)")
-    for target in staged.changed:
+    for target in staged.exposed:
+        screen.warn(
+            f"no line in .gitignore keeps {printable(target)} out of git "
+            f"(dv add {shell_word(target)} writes one)"
+        )
+    if staged.unlooked:
+        names = listing(map(printable, staged.unlooked))
+        screen.warn(f"there was no time to see whether these changed since dv add:\n{names}")
+    for target in () if staged.refuse_changed else staged.changed:
         screen.warn(
             f"{printable(target)} has changed since dv add; the commit has it as it was then "
             f"(dv add {shell_word(target)} takes the change over)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from dvtool.format.manifest import Built, Entries, Manifest
     from dvtool.format.merge import Conflict
 
+CONFIG_FILE = ".dvconfig"
 _FILE = click.Path(exists=True, dir_okay=False)
 
 
@@ -30,10 +32,13 @@ _FILE = click.Path(exists=True, dir_okay=False)
 @click.argument("theirs", type=_FILE)
 @click.argument("path")
 def merge_driver(frame: Frame, base: str, ours: str, theirs: str, path: str) -> None:
-    """Merge three versions of the manifest PATH by entry, into OURS.
+    """Merge three versions of the manifest PATH by entry, or of .dvconfig by key, into OURS.
 
     For git, which runs it from the top of the worktree. When it fails OURS is left as it is.
     """
+    if path == CONFIG_FILE:
+        _merge_config(frame, base, ours, theirs)
+        return
     from dvtool.format.manifest import decode, encode
     from dvtool.format.paths import SUFFIX
     from dvtool.system.atomic import write_bytes
@@ -55,6 +60,16 @@ def merge_driver(frame: Frame, base: str, ours: str, theirs: str, path: str) -> 
         found = count_text(len(conflicts), "conflict")
         target = printable(path.removesuffix(SUFFIX))
         frame.screen.note(f"{found} in {target}: dv status lists them, dv resolve settles them")
+        raise click.exceptions.Exit(1)
+
+
+def _merge_config(frame: Frame, base: str, ours: str, theirs: str) -> None:
+    from dvtool.hooks.config_merge import merge_config
+
+    conflicts = merge_config(os.getcwd(), base, ours, theirs)
+    if conflicts:
+        names = ", ".join(map(printable, conflicts))
+        frame.screen.note(f"both sides changed {names}: settle that in {CONFIG_FILE}, then git add")
         raise click.exceptions.Exit(1)
 
 

@@ -13,7 +13,7 @@ from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text, documents, shell_word
 from dvtool.cli.plans import plan_document, plan_option, show_plan
 from dvtool.cli.remote_options import remote_options
-from dvtool.errors import UsageError, printable, size_text
+from dvtool.errors import UsageError, listing, printable, size_text
 from dvtool.project.keys import REMOTE_OPTIONS
 
 if TYPE_CHECKING:
@@ -253,6 +253,12 @@ def copy_remote(
             show_plan(screen, sentence, would.destination, estimate)
             return
         copied = repo.copy_remote(source, destination, every=every)
+        if copied.lost:
+            screen.warn(
+                f"{printable(copied.source)} has fewer versions than were pushed there, and so has "
+                f"the copy, of:\n{listing(map(printable, copied.lost))}"
+            )
+            screen.note("to send them again from here: dv push; then repeat the copy")
         if as_json:
             screen.json(copied)
             return

@@ -48,6 +48,23 @@ class Index(Revisions):
                     files.append(Staged(path, blob))
         return files
 
+    def ignored(self, paths: Sequence[str]) -> set[str]:
+        """Return those of the paths that git's rules ignore, tracked or not."""
+        self._require_worktree()
+        options = ("check-ignore", "--no-index", "-z", "--stdin")
+        listing = self._run(*options, stdin=nul_list(paths), codes=(0, 1))
+        return set(paths_in(listing.stdout))
+
+    def attributes(self, names: Sequence[str], paths: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return path -> attribute -> its state: `unspecified`, `set`, `unset` or a value."""
+        self._require_worktree()
+        listing = self._run("check-attr", "-z", "--stdin", *names, stdin=nul_list(paths))
+        fields = paths_in(listing.stdout)
+        states: dict[str, dict[str, str]] = {}
+        for path, name, state in zip(fields[::3], fields[1::3], fields[2::3], strict=True):
+            states.setdefault(path, {})[name] = state
+        return states
+
     def is_dirty(self, *, exclude_untracked: bool = True, exclude_manifests: bool = False) -> bool:
         """Tell whether tracked files, staged or on disk, differ from HEAD."""
         self._require_worktree()

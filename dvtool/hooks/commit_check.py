@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 from collections.abc import Sequence
 
 import msgspec
 
 from dvtool.errors import DvError, ManifestError, MissingError
 from dvtool.format.manifest import Entries, Manifest, decode
-from dvtool.format.paths import SUFFIX, workspace_path
+from dvtool.format.paths import SUFFIX, folders_above, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.git import Staged
+from dvtool.hooks.drivers import overriding
+from dvtool.project.ignoring import is_exposed
 from dvtool.project.parts import Project
+from dvtool.system import atomic
 from dvtool.verbs.resolve.conflicts import open_conflicts
 from dvtool.verbs.status import status
+
+CLEAN = "clean"
+"""The file, in the folder of a worktree, whose time is when all data was as its manifests say."""
+LOOK_MAX_S = 2.0
+"""No further target is looked at after so long."""
+RACY_S = 2.0
+"""Files that changed so shortly before count as newer: some file systems keep whole seconds."""
 
 
 class CommitCheck(msgspec.Struct):
@@ -31,19 +43,30 @@ class CommitCheck(msgspec.Struct):
     """Targets with conflicts that a merge left and nobody settled, though they were staged."""
     size_max_bytes: int = 0
     """The value of hooks.maxfilesize, 0 for no limit."""
+    inside: list[str] = msgspec.field(default_factory=list)
+    """Staged files of git that are the data of a target."""
+    attributes: list[str] = msgspec.field(default_factory=list)
+    """By which attributes git changes staged manifests, a sentence each."""
     changed: list[str] = msgspec.field(default_factory=list)
-    """Targets to warn of: they have changed since `dv add`."""
+    """Targets that have changed since `dv add`."""
+    exposed: list[str] = msgspec.field(default_factory=list)
+    """Targets to warn of: no line of .gitignore keeps their data out of git."""
+    unlooked: list[str] = msgspec.field(default_factory=list)
+    """Targets for which there was no time to see whether they changed."""
+    refuse_changed: bool = False
+    """The setting hooks.changeddata: whether a change stops the commit."""
 
     @property
     def refused(self) -> bool:
         """Whether the commit must not be made."""
-        return bool(self.missing or self.damaged or self.large or self.conflicted)
+        stopped = self.missing or self.damaged or self.large or self.conflicted or self.inside
+        return bool(stopped or self.attributes or (self.refuse_changed and self.changed))
 
 
 def check_commit(project: Project) -> CommitCheck:
     """Check what is staged for the next commit, by git's index alone.
 
-    If that is good, the targets whose files have changed since are named too.
+    If that is good, all targets whose files have changed since `dv add` are named too.
 
     What a parent has already is not looked at: neither its large files nor the content that its
     manifests name, which in a partial clone, or after a merge, need not be here.
@@ -61,20 +84,57 @@ def check_commit(project: Project) -> CommitCheck:
             result.damaged.append(str(error))
     if result.missing:
         result.missing = _named_by_no_parent(project, result.missing, parents, manifests)
-    _find_large(project, [one for one in staged if one not in manifests], parents, result)
+    files = [one for one in staged if one not in manifests]
+    result.inside = _inside_targets(project, files)
+    result.attributes = overriding(project, [one.path for one in manifests]) if manifests else []
+    _find_large(project, files, parents, result)
     if not result.refused:
-        result.changed = _changed_since(project, result.targets)
+        _find_changed(project, result)
     return result
 
 
-def _changed_since(project: Project, targets: Sequence[str]) -> list[str]:
-    """Return the targets whose files are not as their manifests say."""
-    present = set(project.targets())
-    selections = [Selection(target) for target in targets if target in present]
-    try:
-        return [one.target for one in status(project, selections, {}) if one.edited]
-    except DvError:
-        return []  # a warning is not worth a failure
+def _inside_targets(project: Project, files: Sequence[Staged]) -> list[str]:
+    """Return the staged files that belong to a target: dv keeps them, and git must not."""
+    if not files:
+        return []
+    targets = {path.removesuffix(SUFFIX) for path in project.git.manifests_in_index()}
+    targets |= set(project.targets())
+    return [
+        one.path for one in files if not targets.isdisjoint({one.path, *folders_above([one.path])})
+    ]
+
+
+def _find_changed(project: Project, result: CommitCheck) -> None:
+    """Name the targets whose files are not as their manifests say, as far as there is time.
+
+    Where nothing changed the moment is noted: the script compares files with it, and need not
+    start Python before something is newer.
+    """
+    wanted = project.config.text("hooks.changeddata") or ""
+    result.refuse_changed = wanted == "refuse"
+    started_s, until_s = time.time(), time.monotonic() + LOOK_MAX_S
+    # The staged ones first: it is they that the commit is about.
+    targets = sorted(project.targets(), key=lambda target: target not in result.targets)
+    for target in targets if wanted != "ignore" else ():
+        if time.monotonic() > until_s:
+            result.unlooked.append(target)
+            continue
+        with contextlib.suppress(DvError):  # a warning is not worth a failure
+            for one in status(project, [Selection(target)], {}):
+                if one.added or one.modified or one.deleted or one.conflicting:
+                    result.changed.append(target)
+            if is_exposed(project, target):
+                result.exposed.append(target)
+    if not (result.changed or result.exposed or result.unlooked):
+        _note_clean(project, started_s - RACY_S)
+
+
+def _note_clean(project: Project, time_s: float) -> None:
+    path = os.path.join(project.git.git_dir, "dv", CLEAN)
+    with contextlib.suppress(OSError):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        atomic.write_bytes(path, b"", durable=False)
+        os.utime(path, (time_s, time_s))
 
 
 def _check_manifest(

@@ -1,16 +1,19 @@
 """drivers: what lets git merge manifests by entry, and show them as files and sizes.
 
-A line in `.gitattributes`, for every clone, names the drivers; what they run stands in this
+Lines in `.gitattributes`, for every clone, name the drivers; what they run stands in this
 clone's `.git/config`, since git takes no program from a committed file. Where that is not set up,
-git merges and shows manifests as text, which they are made for.
+git merges and shows manifests as text, which they are made for. The lines also keep git from
+changing manifests on their way to and from the disk, and let it merge the files in which each
+target has a line.
 """
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Collection, Sequence
 
-from dvtool.errors import SetupError
+from dvtool.errors import SetupError, printable
 from dvtool.format.paths import SUFFIX
 from dvtool.git import Git
 from dvtool.project.parts import Project
@@ -18,7 +21,18 @@ from dvtool.workspace.last_look import text_there
 from dvtool.workspace.opener import reason
 
 ATTRIBUTES_FILE = ".gitattributes"
-LINE = f"*{SUFFIX} merge=dv diff=dv"
+LINE = f"*{SUFFIX} merge=dv diff=dv -text -filter -ident -working-tree-encoding"
+LINES = (
+    LINE,
+    ".gitignore merge=union",
+    f"/{ATTRIBUTES_FILE} merge=union",
+    "/.dvconfig merge=dv",
+)
+"""Of `.gitignore` both sides' lines stay, as two branches that each add a target need it."""
+OLD_LINES = (f"*{SUFFIX} merge=dv diff=dv",)
+HARMLESS = ("unspecified", "unset")
+CHANGING = ("filter", "ident", "working-tree-encoding")
+"""Attributes by which git changes files on their way to and from the disk."""
 SIZE_MAX_BYTES = 64 << 20
 NAME = "merge dvtool manifests by entry"
 _MISSING = "dvtool is not installed here: pip install dvtool, then dv resolve"
@@ -26,7 +40,7 @@ _MISSING = "dvtool is not installed here: pip install dvtool, then dv resolve"
 
 def install(project: Project) -> bool:
     """Set the drivers up; return whether that changed anything. Safe to repeat."""
-    changed = _add_line(project)
+    changed = _add_lines(project)
     for key, value in _settings().items():
         if project.git.config.get(key) != value:
             project.git.config.set(None, key, value)
@@ -44,15 +58,32 @@ def uninstall(project: Project) -> bool:
         changed = project.git.config.remove_section(None, section) or changed
     head = project.git.head()
     committed = (project.git.blob_at(head, ATTRIBUTES_FILE) if head else None) or b""
-    if LINE.encode() not in _lines(committed):
-        changed = _remove_line(project) or changed
-    return changed
+    gone = {line.encode() for line in LINES} - set(_lines(committed))
+    return _remove_lines(project, gone) or changed
 
 
 def installed(project: Project) -> bool:
     """Whether git uses the drivers, and with the interpreter that runs this."""
     here = all(project.git.config.get(key) == value for key, value in _settings().items())
-    return here and LINE.encode() in _lines(_read(project))
+    return here and _has_lines(_read(project))
+
+
+def overriding(project: Project, manifests: Sequence[str]) -> list[str]:
+    """Say, a sentence each, by which attributes git changes manifests (paths) on their way.
+
+    A line behind ours, or in a `.gitattributes` further down, can bring them back.
+    """
+    names = ("text", *CHANGING)
+    found = []
+    for path, states in project.git.attributes(names, manifests).items():
+        bad = [f"{name}={states[name]}" for name in CHANGING if states[name] not in HARMLESS]
+        bad += [f"text={states['text']}"] if states["text"] not in HARMLESS else []
+        if bad:
+            found.append(
+                f"git changes {printable(path)} by its attributes ({', '.join(bad)}): see `git "
+                f"check-attr -a {printable(path)}`, and put `{LINE}` behind the line that does it"
+            )
+    return found
 
 
 def _settings() -> dict[str, str]:
@@ -95,28 +126,49 @@ def textconv_command(python: str) -> str:
 # --- the line -------------------------------------------------------------------------------
 
 
-def _add_line(project: Project) -> bool:
+def _add_lines(project: Project) -> bool:
     text = _read(project)
     believed = text_there(text) if text else None
-    if LINE.encode() in _lines(text):
+    if _has_lines(text):
         if project.git.tracked_under(ATTRIBUTES_FILE):
             return False
         _stage(project.git)  # what made it ended before it could
         return True
     end = b"\r\n" if b"\r\n" in text else b"\n"
+    old = {line.encode() for line in OLD_LINES}
+    text = b"".join(
+        line for line in text.splitlines(keepends=True) if line.rstrip(b"\r\n") not in old
+    )
     if text and not text.endswith(b"\n"):
         text += end
-    text += LINE.encode() + end
+    there = set(_lines(text))
+    fresh = [line.encode() + end for line in LINES if line.encode() not in there]
+    text += b"".join(fresh)
     project.workspace.write_bytes(ATTRIBUTES_FILE, text, believed=believed)
     _stage(project.git)
+    _restore_line_ends(project)
     return True
 
 
-def _remove_line(project: Project) -> bool:
+def _has_lines(text: bytes) -> bool:
+    return {line.encode() for line in LINES} <= set(_lines(text))
+
+
+def _restore_line_ends(project: Project) -> None:
+    """Undo what core.autocrlf did to manifests before the line kept it from them."""
+    staged = project.git.manifests_in_index()
+    for target in project.targets():
+        text = project.manifest_text(target)
+        blob = staged.get(target + SUFFIX)
+        if text is None or blob is None or b"\r\n" not in text:
+            continue
+        if project.git.read_blob(blob) == (plain := text.replace(b"\r\n", b"\n")):
+            project.workspace.write_bytes(target + SUFFIX, plain, believed=text_there(text))
+
+
+def _remove_lines(project: Project, gone: Collection[bytes]) -> bool:
     text = _read(project)
-    kept = [
-        line for line in text.splitlines(keepends=True) if line.rstrip(b"\r\n") != LINE.encode()
-    ]
+    kept = [line for line in text.splitlines(keepends=True) if line.rstrip(b"\r\n") not in gone]
     rest = b"".join(kept)
     if rest == text:
         return False

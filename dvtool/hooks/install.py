@@ -17,9 +17,10 @@ from dvtool.system import atomic
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
-    from dvtool.hooks import drivers
+    from dvtool.hooks import drivers, own_folder
 else:
     drivers = later("dvtool.hooks.drivers")
+    own_folder = later("dvtool.hooks.own_folder")
 
 HookState: TypeAlias = Literal["absent", "installed", "outdated", "other", "replaced", "called"]
 """`other`: a hook that is not ours, and none of ours. `replaced`: one was put over ours.
@@ -65,6 +66,9 @@ class HookPlan(msgspec.Struct, frozen=True):
     """What was kept comes back."""
     left: tuple[str, ...] = ()
     """Someone put a hook over ours: it is not touched."""
+    shared: str = ""
+    """The folder in which git looks for the hooks of all repositories of this user: it is not
+    touched, and `folder` is one for this repository alone, whose hooks run those there first."""
 
     @property
     def empty(self) -> bool:
@@ -98,7 +102,11 @@ class Hooks:
         plan = _plan_install(self._project)
         if not dry_run:
             drivers.install(self._project)  # first: it may find .gitattributes unusable
+            if plan.shared:
+                own_folder.make(plan.folder, plan.shared)
             _apply(plan, self._python)
+            if plan.shared:
+                self._project.git.config.set(None, own_folder.KEY, plan.folder)
             _mark(self._project, installed=True)
             self._settings.allow_hooks()
         return plan
@@ -108,7 +116,10 @@ class Hooks:
         plan = _plan_uninstall(self._project)
         if not dry_run:
             drivers.uninstall(self._project)
-            _apply(plan, self._python)
+            if own_folder.in_use(self._project.git):
+                own_folder.remove(self._project.git)
+            else:
+                _apply(plan, self._python)
             self.refuse()
         return plan
 
@@ -118,12 +129,11 @@ class Hooks:
         if self._project.config.flag("hooks.install"):
             self._settings.set("hooks.install", "false", local=True)
 
-    def ensure(self) -> bool:
-        """Install unless that was done in this clone, or is not wanted; return whether it was."""
+    def ensure(self) -> HookPlan | None:
+        """Install unless that was done in this clone, or is not wanted; return what was done."""
         if _is_marked(self._project) or not self._project.config.flag("hooks.install"):
-            return False
-        self.install()
-        return True
+            return None
+        return self.install()
 
 
 def _status(project: Project) -> HookStatus:
@@ -165,6 +175,9 @@ def _text(path: str) -> bytes | None:
 
 def _plan_install(project: Project) -> HookPlan:
     """Plan to bring all hooks to this version."""
+    shared = own_folder.shared_folder(project.git)
+    if shared:
+        return HookPlan(own_folder.path_of(project.git), write=NAMES, shared=shared)
     now = _status(project)
     missing = [hook for hook in now.hooks if hook.state in ("absent", "outdated", "other")]
     return HookPlan(
@@ -176,8 +189,13 @@ def _plan_install(project: Project) -> HookPlan:
 
 
 def _plan_uninstall(project: Project) -> HookPlan:
-    """Plan to put back what was there before."""
+    """Plan to put back what was there before; what serves other repositories too stays."""
     now = _status(project)
+    if own_folder.shared_folder(project.git):
+        found = [hook.name for hook in now.hooks if hook.state in _OURS]
+        return HookPlan(now.folder, shared=now.folder if found else "")
+    if own_folder.in_use(project.git):
+        return HookPlan(now.folder, remove=tuple(hook.name for hook in now.hooks))
     ours = [hook for hook in now.hooks if hook.state in ("installed", "outdated")]
     back = [hook for hook in now.hooks if hook.kept and hook.state in ("absent", *_OURS)]
     return HookPlan(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 
-VERSION = 2
+VERSION = 3
 """Goes up with every change of the scripts, so that `install` replaces older ones."""
 KEPT_SUFFIX = ".dv-kept"
 MARK = "# dvtool hook, version "
@@ -113,11 +113,57 @@ any_conflict() {
     return 1
 }
 
-changes=$(git diff --cached --raw --no-abbrev --no-renames --diff-filter=AMT)
+# Whether a staged file is the data of a target.
+any_inside() {
+    {
+        printf '%s\\n' "$targets" //
+        printf '%s\\n' "$changes" | cut -f 2
+    } | awk '
+        $0 == "//" { staged = 1; next }
+        !staged { sub(/[.]dv[.]json"?$/, ""); names[$0]; next }
+        {
+            sub(/"$/, "")
+            do if ($0 in names) { found = 1; exit }
+            while (sub("/[^/]*$", ""))
+        }
+        END { exit !found }'
+}
+
+# Whether data may have changed since all of it was as its manifests say: something is newer than
+# that moment, or there is more than can be looked at here in a few milliseconds.
+any_changed() {
+    clean=${GIT_DIR:-.git}
+    [ -d "$clean" ] || clean=$(git rev-parse --git-dir)
+    clean=$clean/dv/clean
+    [ -e "$clean" ] || return 0
+    printf '%s\n' "$targets" | {
+        set --
+        while IFS= read -r path; do
+            case $path in '"'*) exit 0 ;; esac
+            set -- "$@" "./$path" "./${path%.dv.json}"
+        done
+        find "$@" -cnewer "$clean" -exec echo // ';' -o -print 2>/dev/null |
+            awk '$0 == "//" || NR > 20000 { found = 1; exit } END { exit !found }'
+    }
+}
+
+git_plainly() {
+    git -c core.quotePath=false "$@"
+}
+
+changes=$(git_plainly diff --cached --raw --no-abbrev --no-renames --diff-filter=AMT)
 case $changes in
-'') any_conflict || exit 0 ;;
 *.dv.json*) ;;
-*) [ -f .dvconfig ] && any_large || any_conflict || exit 0 ;;
+*)
+    targets=$(git_plainly ls-files -- '*.dv.json')
+    if [ -z "$targets" ]; then
+        [ -n "$changes" ] && [ -f .dvconfig ] && any_large || any_conflict || exit 0
+    elif [ -z "$changes" ]; then
+        any_changed || any_conflict || exit 0
+    else
+        any_inside || any_changed || any_large || any_conflict || exit 0
+    fi
+    ;;
 esac
 
 run_dv "$@"

@@ -93,6 +93,14 @@ KEYS: tuple[Key, ...] = (
         "Refuse to commit larger files to git itself; 0 allows any size.",
     ),
     Key(
+        "hooks.changeddata",
+        "choice",
+        "warn",
+        True,
+        "What git commit does if data changed since dv add: warn, refuse or ignore that.",
+        ("warn", "refuse", "ignore"),
+    ),
+    Key(
         "store.keep",
         "choice",
         "all",

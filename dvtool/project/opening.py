@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 
+from dvtool.errors import SetupError
 from dvtool.git import Git
 from dvtool.project.parts import Project
 from dvtool.project.settings import load_config
@@ -24,6 +26,7 @@ def open_project(cwd: str, environ: Mapping[str, str], progress: Progress) -> tu
 
     Settings `DV_*` are taken from `environ`. No remote is asked for shards that are missing.
     """
+    _require_utf8_names()
     git = Git.discover(cwd)
     try:
         root = git.worktree
@@ -50,6 +53,17 @@ def open_project(cwd: str, environ: Mapping[str, str], progress: Progress) -> tu
         git.close()
         raise
     return project, cwd
+
+
+def _require_utf8_names() -> None:
+    """SetupError where names of files are not read as UTF-8: manifests would have other names."""
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        raise SetupError(
+            f"Python reads names of files as {encoding} here (the locale says so), and manifests "
+            "have them as UTF-8",
+            hint="set PYTHONUTF8=1 before Python starts, or a locale: LC_ALL=C.UTF-8",
+        )
 
 
 def close_project(project: Project) -> None:

@@ -57,6 +57,10 @@ class Known:
         """Remember a root that was proven to be there."""
         self._facts.add_root(self._number, root, manifests)
 
+    def rooted_manifests(self) -> set[Digest]:
+        """Return the manifests that some root is remembered to name."""
+        return self._facts.rooted_manifests(self._number)
+
     def named_by_root(self, root: str) -> set[Digest]:
         """Return the manifests that a root names, all of them if it was read or written here."""
         return self._facts.manifests_of_root(self._number, root)

@@ -156,6 +156,11 @@ class RemoteFacts:
         rows = self._db.execute("SELECT root FROM remote_roots WHERE remote = ?", (remote,))
         return {row[0] for row in rows}
 
+    def rooted_manifests(self, remote: int) -> set[Digest]:
+        """Return the manifests that a root of a remote is remembered to name."""
+        rows = self._db.execute("SELECT manifest FROM remote_roots WHERE remote = ?", (remote,))
+        return {row[0] for row in rows}
+
     def manifests_of_root(self, remote: int, root: str) -> set[Digest]:
         """Return the manifests for which this root is remembered."""
         rows = self._db.execute(

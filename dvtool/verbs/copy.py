@@ -28,8 +28,10 @@ from dvtool.errors import (
 from dvtool.format.digest import Digest, hasher, parse_hex
 from dvtool.format.locations import RemotePack
 from dvtool.project.parts import Project
+from dvtool.project.pushed import lost_targets
 from dvtool.project.settings import Settings
 from dvtool.remotes.estimate import Estimate, Requests
+from dvtool.remotes.known import Known
 from dvtool.remotes.remote import RemoteStore, Root, pack_key, root_key, shard_key
 from dvtool.remotes.tombstones import CLAIM_USED_S, Tombstones
 from dvtool.remotes.transports.base import ObjectInfo
@@ -55,6 +57,8 @@ class Copied:
     """Bytes of these objects."""
     there: int = 0
     """How many objects were there already."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """Target -> versions that a push from here proved on the source, which has them no more."""
 
 
 @dataclass(slots=True)
@@ -85,6 +89,11 @@ def copy_remote(
     """
     work = _open_copy(project, settings, source, destination, every=every)
     work.run()
+    work.result.lost = lost_targets(
+        project,
+        Known(project.store.db, work.source.required_mark().id),
+        {parse_hex(one) for root in work.roots for one in _manifests_of(root)},
+    )
     return work.result
 
 
@@ -130,6 +139,7 @@ class _Copy:
         self.proven: dict[Digest, frozenset[RemotePack]] = {}
         """Shard -> the packs that it points into on the destination, which has all of them."""
         self.broken: dict[Digest, DvError] = {}
+        self.roots: list[_Root] = []
 
     # --- what there is to do --------------------------------------------------------------
 
@@ -138,7 +148,7 @@ class _Copy:
         mark, other = self.source.required_mark(), self.destination.mark()
         if other is not None and other.id == mark.id:
             raise UsageError(f"{self.source.url} and {self.destination.url} are the same remote")
-        roots = list(self._roots())
+        self.roots = roots = list(self._roots())
         self.result.manifests = len({one.manifest for r in roots for one in r.root.manifests})
         there = {} if other is None else {i.key: i for i in self.destination.backend.list("")}
         digests = list(dict.fromkeys(_shards_of(roots)))

@@ -85,8 +85,9 @@ def remove(
     if data:
         _remove_empty(project, scan, scan.folders if selection.whole else _folders_of(entries))
     if selection.whole:
-        _remove_manifest(project, selection.target, text, stage=stage)
+        # First: a record without a manifest would be taken for a target that git took away.
         forget_base(project, selection.target)
+        _remove_manifest(project, selection.target, text, stage=stage)
     else:
         changes: dict[str, Entry | None] = dict.fromkeys(entries)
         built = update(manifest, changes, project.shards.load)
@@ -104,6 +105,8 @@ def _finish_removal(project: Project, selection: Selection) -> bool:
     staged = _staged_manifest(project, selection.target)
     if staged is None or not project.entries(staged, selection):
         return False
+    now = project.manifest(selection.target)
+    record_part(project, selection.target, now, selection.matches)
     project.git.stage([selection.target + SUFFIX])
     return True
 
@@ -324,6 +327,10 @@ def _refuse_misplaced(project: Project, target: str, manifest: Manifest, moved: 
             raise UsageError(f"{printable(workspace_path(target, parent))} is not a folder")
 
 
+def _is_at_or_below(path: str, places: Sequence[str]) -> bool:
+    return any(path == place or path.startswith(place + "/") for place in places)
+
+
 def _finish_entries(
     project: Project, target: str, source: str, destination: str, stage: bool
 ) -> bool:
@@ -337,6 +344,8 @@ def _finish_entries(
     manifest, text = project.read_manifest(target)
     taken = _at_or_below(project, target, manifest, new)
     if taken:
+        places = (inner, new)
+        record_part(project, target, manifest, lambda path: _is_at_or_below(path, places))
         return stage and _finish_staging(project, target, inner, taken, new)
     entries = _at_or_below(project, target, manifest, inner)
     moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}

@@ -11,9 +11,10 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias
 from dvtool.errors import ManifestError
 from dvtool.format.manifest import Entries, Entry, Manifest, manifest_digest
 from dvtool.format.merge import Conflict
-from dvtool.format.paths import SUFFIX
+from dvtool.format.paths import SELF, SUFFIX
 from dvtool.format.selection import Selection
 from dvtool.project.base import Drift, drift_of, standings
+from dvtool.project.ignoring import NOT_KEPT_OUT, is_exposed
 from dvtool.project.parts import Project
 from dvtool.workspace.agreement import agree, entries_by_folder, remember
 from dvtool.workspace.hashing import hash_files
@@ -119,6 +120,8 @@ def status(
         if blob is not None:
             state = "committed" if project.git.is_blob(blob, text) else "modified"
         found.append(_target_status(project, selection, state))
+        if is_exposed(project, selection.target):
+            found[-1].faults.append(Fault(SELF, NOT_KEPT_OUT))
     return found
 
 

@@ -32,6 +32,12 @@ def ignore_target(workspace: Workspace, target: str) -> list[str]:
     return [path]
 
 
+def names_target(workspace: Workspace, target: str) -> bool:
+    """Whether the `.gitignore` beside a target names it in the line that `ignore_target` writes."""
+    path, line = _place(target)
+    return any(_same(line, other) for other in _lines(_read(workspace, path)))
+
+
 def refuse_unusable(workspace: Workspace, target: str) -> None:
     """Raise the SetupError that `ignore_target` would, before anything else is written."""
     _read(workspace, _place(target)[0])

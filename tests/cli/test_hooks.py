@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.hooks.scripts import NAMES
+from dvtool.hooks.scripts import NAMES, script
 from tests.cli.conftest import Work
 
 BIG = 11 << 20
@@ -274,6 +274,7 @@ def test_an_interpreter_that_lost_dvtool_falls_back_to_the_path(work: Work, tmp_
 
 def test_git_events_that_touch_no_data_start_no_python(data: Work, tmp_path: Path) -> None:
     sh(data, "git checkout -q -b other && git checkout -q main")
+    os.utime(data.root / ".git/dv/clean")  # as a commit some seconds after the add notes it
     no_python(data, tmp_path)
     data.write("code.py", "print()")
     sh(data, "git add code.py && git commit -qm code && git checkout -q other")
@@ -338,6 +339,85 @@ def test_the_size_limit_is_a_setting(work: Work) -> None:
     sh(work, "git add code2.py && git commit -m x", code=1)
     work.dv("config", "--local", "hooks.maxfilesize", "0")
     sh(work, "git commit -qm x")
+
+
+def test_data_of_a_target_that_is_staged_in_git_stops_the_commit(data: Work) -> None:
+    sh(data, "git add -f data/images/a.txt")
+    said = sh(data, "git commit -m bad", code=1)
+    assert "  data/images/a.txt\n" in said
+    assert "git rm -r --cached" in said
+    sh(data, "git rm -q --cached data/images/a.txt && git commit -q --allow-empty -m good")
+
+
+def test_a_rename_by_hand_lets_no_data_into_git(data: Work) -> None:
+    data.dv("push")
+    sh(data, "git mv data/images.dv.json data/pictures.dv.json")
+    data.dv("checkout")
+    sh(data, "git add -A && git commit -qm rename")
+    assert not [path for path in data.git("ls-files").split() if path.startswith("data/pictures/")]
+    assert "not kept out" not in data.dv("status").out
+
+
+def test_a_target_that_nothing_ignores_is_said(data: Work) -> None:
+    (data.root / "data/.gitignore").unlink()
+    ran = data.dv("status")
+    assert "data/images is not kept out of git" in " ".join(ran.out.split())
+    said = sh(data, "git commit -q --allow-empty -m x")
+    assert "no line in .gitignore keeps data/images out of git" in said
+    sh(data, "git add -A")
+    said = sh(data, "git commit -qm bad", code=1)
+    assert "data/images/a.txt" in said
+    sh(data, "git reset -q")
+    data.dv("add", "data/images", "data/table.csv")
+    assert "not kept out" not in data.dv("status").out
+    sh(data, "git add -A && git commit -q --allow-empty -m good")
+
+
+def test_a_pattern_of_the_users_own_keeps_data_out_as_well(data: Work) -> None:
+    (data.root / "data/.gitignore").unlink()
+    data.write(".gitignore", "data/*\n!data/*.json\n")
+    assert "not kept out" not in data.dv("status").out
+
+
+def test_attributes_that_change_manifests_stop_the_commit(data: Work) -> None:
+    data.write("data/.gitattributes", "* filter=lfs -text\n")
+    data.git("config", "filter.lfs.clean", "echo pointer; cat >/dev/null")
+    data.write("data/images/new.txt", "new")
+    data.dv("add", "data/images")
+    said = sh(data, "git commit -m bad", code=1)
+    assert "filter=lfs" in said
+    assert "git check-attr -a data/images.dv.json" in said
+
+
+def test_a_change_is_noticed_by_a_commit_that_has_no_manifest(data: Work) -> None:
+    os.utime(data.root / ".git/dv/clean")
+    assert sh(data, "git commit -q --allow-empty -m nothing") == ""
+    data.write("data/images/b.txt", "three")
+    said = sh(data, "git commit -q --allow-empty -m nothing")
+    assert "data/images has changed since dv add" in said
+    said = sh(data, "git commit -q --allow-empty -m again")
+    assert "data/images has changed since dv add" in said
+    data.dv("config", "hooks.changeddata", "refuse")
+    data.write("code.py", "x")
+    said = sh(data, "git add code.py && git commit -qm refused", code=1)
+    assert "data has changed since dv add:\n  data/images\n" in said
+    data.dv("config", "hooks.changeddata", "ignore")
+    assert sh(data, "git commit -qm ignored") == ""
+    data.dv("config", "hooks.changeddata", "refuse")
+    data.dv("add", "data/images")
+    sh(data, "git commit -qam added")
+
+
+def test_names_that_git_quotes_are_looked_at(work: Work) -> None:
+    work.write('we"ird/x', "x")
+    work.write("-dash name/x", "x")
+    work.dv("add", 'we"ird', "./-dash name")
+    sh(work, "git commit -qm one")
+    os.utime(work.root / ".git/dv/clean")
+    work.write("-dash name/x", "y")
+    assert "has changed since dv add" in sh(work, "git commit -q --allow-empty -m two")
+    sh(work, "git add -f 'we\"ird/x'")
+    assert "which dv keeps" in sh(work, "git commit -m bad", code=1)
 
 
 def test_a_target_changed_since_add_is_warned_of(data: Work) -> None:
@@ -579,3 +659,50 @@ def test_a_setting_stops_that(pushed: Work) -> None:
 def test_mode_of_the_hooks(work: Work) -> None:
     mode = (work.root / ".git/hooks/pre-push").stat().st_mode
     assert stat.S_IMODE(mode) & 0o111 == 0o111
+
+
+# --- a folder of hooks for all repositories ---------------------------------------------------
+
+
+@pytest.fixture
+def shared_hooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that core.hooksPath names for all repositories, with two hooks in it."""
+    folder = tmp_path / "hooks of all"
+    folder.mkdir()
+    for name in ("pre-commit", "commit-msg"):
+        path = folder / name
+        path.write_text(f"#!/bin/sh\necho {name} of all\n")
+        path.chmod(0o755)
+    config = tmp_path / "gitconfig"
+    config.write_text(Path(os.environ["GIT_CONFIG_GLOBAL"]).read_text())
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    subprocess.run(["git", "config", "--global", "core.hooksPath", str(folder)], check=True)
+    return folder
+
+
+def test_a_folder_of_hooks_for_all_repositories_is_left_alone(
+    bare: Work, shared_hooks: Path
+) -> None:
+    before = sorted(path.name for path in shared_hooks.iterdir())
+    ran = bare.dv("init")
+    assert "for all your repositories" in ran.err
+    assert str(shared_hooks) in ran.err
+    assert sorted(path.name for path in shared_hooks.iterdir()) == before
+    bare.write("data/x", "x")
+    bare.dv("add", "data")
+    said = sh(bare, "git commit -qm one")
+    assert said.splitlines() == ["pre-commit of all", "commit-msg of all"]
+    sh(bare, "git add -f data/x")
+    assert "which dv keeps" in sh(bare, "git commit -qm two", code=1)
+    bare.dv("hooks", "status")
+    assert bare.dv("init").err == ""
+    bare.dv("hooks", "uninstall")
+    assert bare.git("config", "core.hooksPath") == str(shared_hooks)
+    sh(bare, "git commit -qm two")
+
+
+def test_hooks_in_a_folder_for_all_are_not_taken_out(bare: Work, shared_hooks: Path) -> None:
+    (shared_hooks / "pre-push").write_bytes(script("pre-push", sys.executable))
+    ran = bare.dv("hooks", "uninstall")
+    assert "serve other repositories too" in ran.err
+    assert (shared_hooks / "pre-push").exists()

@@ -201,3 +201,16 @@ def test_a_lost_mark_is_said(pushed: Work, command: str) -> None:
     assert "dv fsck --remote --repair" in ran.err
     pushed.dv("fsck", "--remote", "--repair")
     pushed.dv("push")
+
+
+def test_fsck_and_copy_say_that_a_remote_was_rolled_back(versions: Work) -> None:
+    assert versions.dv("fsck", "--remote").lines[-1] == "all of it is whole"
+    _roll_back(versions)
+    ran = versions.dv("fsck", "--remote", code=4)
+    assert "named 2 manifests more, as a push proved" in ran.out
+    assert "targets: data" in ran.out
+    ran = versions.dv("remote", "copy", "origin", "../elsewhere")
+    assert "fewer versions than were pushed there" in ran.err
+    versions.dv("push")
+    assert versions.dv("fsck", "--remote").lines[-1] == "all of it is whole"
+    assert versions.dv("remote", "copy", "origin", "../elsewhere").err == ""

@@ -377,8 +377,8 @@ def test_install_and_uninstall_leave_what_was_there(work: Work) -> None:
         assert drivers.install(repo._project)
         assert drivers.installed(repo._project)
         assert not drivers.install(repo._project)
-    line = b"\r\n*.dv.json merge=dv diff=dv\r\n"
-    assert work.read(".gitattributes") == before[0] + line
+    lines = "".join(f"\r\n{line}" for line in drivers.LINES).encode() + b"\r\n"
+    assert work.read(".gitattributes") == before[0] + lines
     assert ".gitattributes" in work.git("diff", "--cached", "--name-only")
     with Repo.open(str(work.root)) as repo:
         assert drivers.uninstall(repo._project)
@@ -453,3 +453,90 @@ def test_a_folder_named_as_the_package_is_not_run(driven: Work) -> None:
     driven.write("dvtool/__main__.py", "raise SystemExit('run')")
     branches(driven, {"a.txt": "ours"}, {"b.txt": "theirs"})
     run(driven, "merge", "--no-edit", "other")
+
+
+def test_an_older_line_gives_way_to_the_one_of_now(work: Work) -> None:
+    work.write(".gitattributes", f"{drivers.OLD_LINES[0]}\n*.bin filter=lfs\n")
+    with Repo.open(str(work.root)) as repo:
+        drivers.install(repo._project)
+    lines = work.read(".gitattributes").decode().splitlines()
+    assert lines == ["*.bin filter=lfs", *drivers.LINES]
+
+
+# --- the other files that each target has a part in -----------------------------------------
+
+
+def _two_branches_that_add_targets(work: Work) -> None:
+    with_drivers(work)
+    work.write("base/x", "x")
+    work.dv("add", "base")
+    work.commit("base")
+    for branch in ("alice", "bob"):
+        run(work, "checkout", "-q", "-b", branch, "main")
+        work.write(f"{branch}/x", branch)
+        work.write(".gitattributes", work.read(".gitattributes") + f"*.{branch} text\n".encode())
+        work.dv("add", branch)
+        work.git("config", "-f", ".dvconfig", f"remote.{branch}.url", f"s3://{branch}/data")
+        work.commit(branch)
+
+
+def test_two_branches_that_each_add_a_target_merge(work: Work) -> None:
+    _two_branches_that_add_targets(work)
+    run(work, "merge", "-q", "alice")
+    assert run(work, "ls-files", "-u") == ""
+    ignored = work.read(".gitignore").decode().splitlines()
+    assert sorted(ignored) == ["/alice", "/base", "/bob"]
+    for name in ("alice", "bob"):
+        assert work.git("config", "-f", ".dvconfig", f"remote.{name}.url") == f"s3://{name}/data"
+        assert f"*.{name} text" in work.read(".gitattributes").decode()
+    run(work, "add", "-A")
+    assert run(work, "diff", "--cached", "--name-only") == ""
+
+
+def test_a_setting_that_both_changed_is_a_conflict(work: Work) -> None:
+    _two_branches_that_add_targets(work)
+    for branch in ("alice", "bob"):
+        run(work, "checkout", "-q", branch)
+        work.git("config", "-f", ".dvconfig", "hooks.autofetch", str(branch == "bob").lower())
+        work.commit("a setting")
+    said = run(work, "merge", "alice", code=1)
+    assert "both sides changed hooks.autofetch" in said
+    assert ".dvconfig" in run(work, "diff", "--name-only", "--diff-filter=U")
+    assert b"<<<<<<<" in work.read(".dvconfig")
+
+
+def test_a_setting_that_one_side_took_out_goes(work: Work) -> None:
+    _two_branches_that_add_targets(work)
+    run(work, "checkout", "-q", "main")
+    run(work, "merge", "-q", "bob")
+    run(work, "checkout", "-q", "-b", "less", "main")
+    work.git("config", "-f", ".dvconfig", "--remove-section", "remote.bob")
+    work.commit("less")
+    run(work, "checkout", "-q", "main")
+    work.git("config", "-f", ".dvconfig", "hooks.autofetch", "true")
+    work.commit("more")
+    run(work, "merge", "-q", "less")
+    text = work.read(".dvconfig").decode()
+    assert "s3://bob" not in text
+    assert "autofetch" in text
+
+
+# --- what git would do to manifests ---------------------------------------------------------
+
+
+def test_a_clone_that_converts_line_ends_has_manifests_as_they_are(pushed: Work) -> None:
+    with_drivers(pushed)
+    place = pushed.root.parent / "crlf"
+    pushed.git("clone", "-q", "-c", "core.autocrlf=true", str(pushed.root), str(place))
+    assert b"\r" not in (place / "data/images.dv.json").read_bytes()
+
+
+def test_line_ends_that_were_converted_before_are_put_right(pushed: Work) -> None:
+    place = pushed.root.parent / "crlf"
+    pushed.git("clone", "-q", "-c", "core.autocrlf=true", str(pushed.root), str(place))
+    clone = Work(place)
+    assert b"\r" in clone.read("data/images.dv.json")
+    with_drivers(clone)
+    assert b"\r" not in clone.read("data/images.dv.json")
+    assert "differ from HEAD" not in clone.dv("status").out
+    assert run(clone, "status", "--porcelain") == ""

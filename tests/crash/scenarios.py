@@ -112,6 +112,21 @@ def files_gone(world: World) -> None:
     clone.write("data/a.txt", b"content of a")
 
 
+def unignored(world: World) -> None:
+    """Leave a target without its line in .gitignore, as a rename by git does, and files gone."""
+    files_gone(world)
+    (world.work / ".gitignore").unlink()
+
+
+def rolled_back(world: World) -> None:
+    """Leave a remote without the newest of each kind of object that pushes brought."""
+    clone = pushed(world)
+    with clone.repo() as repo:
+        backend = repo.config.open_remote().backend
+        for kind in ("packs/", "shards/", "roots/"):
+            backend.delete(max(info.key for info in backend.list(kind)))
+
+
 def unsaved(world: World) -> None:
     clone = two_commits(world)
     clone.write("data/a.txt", b"in no commit")
@@ -229,6 +244,30 @@ def hooked_commit(world: World) -> None:
 
 def hooked_switch(world: World) -> None:
     with_hooks(forked(world))
+
+
+def outdated(world: World) -> Clone:
+    """Leave version two in the workspace, with an edit, and version one in the manifest."""
+    clone = two_commits(world)
+    clone.git("reset", "-q", "--hard", "HEAD~1")
+    clone.write("data/run.sh", b"edited", executable=True)
+    return clone
+
+
+def left_outdated(world: World) -> None:
+    outdated(world)
+
+
+def hooked_reset(world: World) -> None:
+    with_hooks(two_commits(world))
+
+
+def hooked_conflict(world: World) -> None:
+    """Leave a conflict that somebody staged."""
+    clone = forked(world)
+    with_hooks(clone)
+    subprocess.run(["git", "merge", "-q", "side"], cwd=clone.path, capture_output=True)
+    clone.git("add", "-A")
 
 
 def hooked_push(world: World) -> None:
@@ -402,13 +441,16 @@ SCENARIOS = (
     Scenario("add-workers", for_workers, ("dv", "add", "-j", "2", "data"), slow=True),
     Scenario("add-index-lost", index_lost, ("dv", "add", "data")),
     Scenario("checkout", files_gone, ("dv", "checkout")),
+    Scenario("checkout-unignored", unignored, ("dv", "checkout")),
     Scenario("checkout-rev", two_commits, ("dv", "checkout", "HEAD~1")),
     Scenario("checkout-part", two_commits, ("dv", "checkout", "HEAD~1", "--", "data/sub")),
     Scenario("checkout-force", unsaved, ("dv", "checkout", "--force", "HEAD~1")),
     Scenario("checkout-workers", gone_for_workers, ("dv", "checkout"), slow=True),
     Scenario("checkout-sharded", sharded_two, ("dv", "checkout", "HEAD~1"), slow=True),
+    Scenario("add-outdated", left_outdated, ("dv", "add", "data")),
     Scenario("push", two_commits, ("dv", "push")),
     Scenario("push-again", pushed_once, ("dv", "push")),
+    Scenario("push-rolled-back", rolled_back, ("dv", "push"), damaged=True),
     Scenario("push-sharded", sharded_two, ("dv", "push"), slow=True),
     Scenario("push-s3", pushed_once, ("dv", "push"), s3=True, slow=True),
     Scenario("fetch", fresh_clone, ("dv", "fetch")),
@@ -464,6 +506,14 @@ SCENARIOS = (
         again=(("git", "switch", "-q", "side"), ("dv", "checkout")),
         by_git=True,
     ),
+    Scenario(
+        "hook-reset",
+        hooked_reset,
+        ("git", "reset", "-q", "--hard", "HEAD~2"),
+        again=(("dv", "checkout"),),
+        by_git=True,
+    ),
+    Scenario("resolve-staged", hooked_conflict, ("dv", "resolve", "--theirs")),
     Scenario(
         "hook-push",
         hooked_push,

@@ -123,7 +123,10 @@ MAY_IMPORT = {
     "cli.config": {"project.config", "project.keys", "remotes.transports.declaration"},
     "cli.doctor": {"verbs.doctor"},
     "cli.fsck": {"verbs.fsck.findings"},
-    "cli.merge_driver": {"format.manifest", "format.merge", "format.paths", "system.atomic"},
+    "cli.merge_driver": {
+        *("format.manifest", "format.merge", "format.paths", "system.atomic"),
+        "hooks.config_merge",
+    },
     "cli.plans": {"remotes.transports.registry"},
     "cli.remote": {"project.keys"},
     "cli.remote_options": {"project.keys", "remotes.transports.declaration"},
@@ -244,6 +247,7 @@ DESTROYING = {
 """Calls by which a file or folder goes, or loses what it has."""
 DESTROYS = {
     "system.atomic": "temporary files of its own, and what its callers may replace",
+    "system.locking": "the file of a lock that it has made",
     "system.rename": "renames that replace nothing, for those below",
     "format.packing": "unfinished packs",
     "store": "packs, shards and index of the store",
@@ -252,8 +256,10 @@ DESTROYS = {
     "verbs.push": "packs in the store's own folder",
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
-    "verbs.resolve.conflicts": "records in git's folder",
+    "project.base": "records in git's folder",
+    "verbs.resolve.records": "records in git's folder",
     "hooks.install": "hooks in git's folder, each looked at before",
+    "hooks.own_folder": "the folder of hooks that it made in git's folder",
     "workspace.statcache": "the cache in git's folder",
     "workspace.last_look": "the user's files: whoever wants one gone or replaced says what it is",
     "workspace.files": "unfinished files that it has just made",

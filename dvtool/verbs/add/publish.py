@@ -23,6 +23,7 @@ from dvtool.verbs.add.plan import (
     refuse_unversionable,
     target_kind,
 )
+from dvtool.verbs.add.pointers import refuse_pointers
 from dvtool.verbs.add.store import StoredFiles, store_files
 from dvtool.workspace.agreement import (
     Agreement,
@@ -75,6 +76,7 @@ def add(
     untrack: bool = False,
     stage: bool = True,
     dereference: bool = False,
+    as_is: bool = False,
     ours: bool = False,
     engine: Engine = LOCAL_POOL,
 ) -> Added:
@@ -105,6 +107,8 @@ def add(
     find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
     kind = target_kind(project, scan, before, request)
     refuse_unversionable(scan, request)
+    if not as_is:
+        refuse_pointers(project, scan)
     found = find_standings(project, request, before, scan, ours=ours) if before else None
     sweep(project, scan)
     result = Added(request.target, warnings=ambiguity_warnings(scan))

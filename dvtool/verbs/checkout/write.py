@@ -17,6 +17,7 @@ from dvtool.format.manifest import Entry
 from dvtool.format.paths import SELF, folders_above, workspace_path
 from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_pieces
+from dvtool.project.ignoring import keep_out
 from dvtool.project.parts import Project
 from dvtool.store.reader import ContentReader
 from dvtool.system.stat import Stamp
@@ -55,6 +56,8 @@ def apply_checkout(
 
     Of many files a run is written at a time, once all the contents of all runs were looked up.
     """
+    if plan.write:
+        keep_out(project, plan.target)  # before there is data that git could take
     with project.store.reader() as reader:
         files: _ToWrite = ()
         runs = 0

@@ -12,7 +12,11 @@ from dvtool.format.manifest import decode, manifest_digest
 from dvtool.format.paths import SUFFIX
 from dvtool.project.history import FOR_FSCK, NeededContent, needed_content
 from dvtool.project.parts import Project
+from dvtool.project.pushed import lost_targets
 from dvtool.project.settings import Settings
+from dvtool.remotes.known import Known
+from dvtool.remotes.remote import RemoteStore
+from dvtool.store.database import Database
 from dvtool.verbs.fsck.findings import LOCAL, Damage, FsckReport, RemoteCheck, Sample
 from dvtool.verbs.fsck.meaning import explain
 from dvtool.verbs.fsck.remote import LocalEvidence, fsck_remote
@@ -92,6 +96,7 @@ class Checking:
         self.remote = found
         self._name_lost(found)
         found.counts.not_pushed = tuple(self._not_pushed(found.rooted))
+        self._name_lost_versions(remote, found)
         self.report.remote = found.counts
         self.report.damage.extend(found.damage)
 
@@ -116,6 +121,24 @@ class Checking:
             problem = f"of {len(lists):,} lists of files is neither here nor on {found.counts.url}"
             self.report.damage.append(
                 Damage(LOCAL, "content", "", problem, missing=True, shards=frozenset(lists))
+            )
+
+    def _name_lost_versions(self, remote: RemoteStore, found: RemoteCheck) -> None:
+        """Name what a push proved there and that no root there names any more."""
+        if found.mark_lost or found.bad_roots or not self.store.usable:
+            return
+        with contextlib.closing(Database(self.project.store.database_path)) as db:
+            known = Known(db, remote.required_mark().id)
+            lost = lost_targets(self.project, known, found.rooted)
+        if lost:
+            problem = (
+                f"named {sum(lost.values()):,} manifests more, as a push proved; the remote was "
+                "rolled back, or somebody removed them (dv push sends what is still here)"
+            )
+            self.report.damage.append(
+                Damage(
+                    found.counts.url, "root", "roots", problem, missing=True, targets=tuple(lost)
+                )
             )
 
     def _not_pushed(self, rooted: Collection[Digest]) -> list[str]:
