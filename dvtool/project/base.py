@@ -79,7 +79,7 @@ def read_base(project: Project, target: str) -> Manifest | None:
 
 
 def drift_of(project: Project, target: str, manifest: Manifest) -> Drift:
-    """Return what a manifest changed since the target's base. No list of files is fetched."""
+    """Return what a manifest changed since the target's base. No shard is fetched."""
     text = _read(base_path(project.git.git_dir, target))
     if text is not None and text == encode(manifest):
         return Drift(target, True)
@@ -89,7 +89,7 @@ def drift_of(project: Project, target: str, manifest: Manifest) -> Drift:
     try:
         old, new = differing(base, manifest, project.store.load_shard)
     except DvError:
-        return Drift(target, False)  # a list of files of the base is not here
+        return Drift(target, False)  # a shard of the base is not here
     paths = {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
     return Drift(
         target,
