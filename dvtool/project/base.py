@@ -33,7 +33,7 @@ from dvtool.project.history import versions_behind
 from dvtool.project.parts import Project
 from dvtool.system.atomic import is_temp_name, write_bytes
 
-FOLDER = "base"
+BASE_FOLDER = "base"
 LIST = "followed"
 """The file that names the manifests which have a base, a line each, for the hooks' scripts."""
 VERSIONS_ASKED_MAX = 1_000
@@ -64,7 +64,7 @@ class Drift(msgspec.Struct):
 
 def base_path(git_dir: str, target: str) -> str:
     """Return where the base of a target is recorded."""
-    return os.path.join(git_dir, "dv", FOLDER, target + SUFFIX)
+    return os.path.join(git_dir, "dv", BASE_FOLDER, target + SUFFIX)
 
 
 def read_base(project: Project, target: str) -> Manifest | None:
@@ -200,7 +200,7 @@ def forget_base(project: Project, target: str) -> None:
     with contextlib.suppress(OSError):
         os.unlink(path)
         _list_bases(project)
-        folder, top = os.path.dirname(path), os.path.join(project.git.git_dir, "dv", FOLDER)
+        folder, top = os.path.dirname(path), os.path.join(project.git.git_dir, "dv", BASE_FOLDER)
         while folder != top:
             os.rmdir(folder)
             folder = os.path.dirname(folder)
@@ -216,7 +216,7 @@ def move_base(project: Project, target: str, destination: str) -> None:
 
 def based_targets(git_dir: str) -> list[str]:
     """Return the targets that have a record in a worktree's git folder, sorted."""
-    top = os.path.join(git_dir, "dv", FOLDER)
+    top = os.path.join(git_dir, "dv", BASE_FOLDER)
     return sorted(
         os.path.relpath(os.path.join(folder, name), top).removesuffix(SUFFIX)
         for folder, _, names in os.walk(top)
