@@ -367,7 +367,8 @@ def help_module() -> str:
 
 
 def _literal(text: str) -> str:
-    return "'" + re.sub(r"(['\\])", r"\\\1", text) + "'"
+    quote = "'" if '"' in text else '"'  # as ruff has it
+    return quote + re.sub(rf"([{quote}\\])", r"\\\1", text) + quote
 
 
 if __name__ == "__main__":

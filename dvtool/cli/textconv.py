@@ -62,7 +62,7 @@ def _lines(frame: Frame, manifest: Manifest) -> Iterator[str]:
 
 def _shard_lines(repo: Repo, ref: ShardRef) -> Iterator[str]:
     try:
-        entries = repo.entries_here(ref)  # a diff is not worth a download
+        entries = repo.for_git.entries_here(ref)  # a diff is not worth a download
     except DvError:
         yield _ref_line(ref)
         return

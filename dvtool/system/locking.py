@@ -35,7 +35,7 @@ def locked(path: str, *, wait_s: float, busy: str) -> Iterator[None]:
     BusyError, which says `busy`, if another process holds it for longer than `wait_s`.
     """
     deadline_s = time.monotonic() + wait_s
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    fd = _open(path)
     try:
         share(path)
         if not _flocked(fd, deadline_s, busy):
@@ -49,6 +49,20 @@ def locked(path: str, *, wait_s: float, busy: str) -> Iterator[None]:
             fcntl.flock(fd, fcntl.LOCK_UN)
     finally:
         os.close(fd)
+
+
+def _open(path: str) -> int:
+    # Who may write to a shared folder can put a link in the lock's place: it is not followed.
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        return os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise SetupError(
+            f"{printable(path)} is a symlink, and no lock",
+            hint=f"see who put it there, then: rm {printable(path)}",
+        ) from error
 
 
 def _flocked(fd: int, deadline_s: float, busy: str) -> bool:

@@ -123,17 +123,19 @@ MAY_IMPORT = {
     "cli.config": {"project.config", "project.keys", "remotes.transports.declaration"},
     "cli.doctor": {"verbs.doctor"},
     "cli.fsck": {"verbs.fsck.findings"},
+    "cli.logs": {"project.keys"},
     "cli.merge_driver": {
         *("format.manifest", "format.merge", "format.paths", "system.atomic"),
         "hooks.config_merge",
     },
     "cli.plans": {"remotes.transports.registry"},
     "cli.remote": {"project.keys"},
+    "cli": {"system.programs"},
     "cli.remote_options": {"project.keys", "remotes.transports.declaration"},
     "cli.textconv": {"format.manifest", "format.paths"},
 }
 """The names and kinds of settings; values that a command makes; and what has to work without a
-repository: doctor, where a package is missing, and what git runs on single files."""
+repository: doctor, where a package is missing, what git runs on single files, and the PATH."""
 
 
 def imports_when_run(name: str) -> set[str]:

@@ -200,7 +200,7 @@ def _may_sweep(grave: Grave, expiry: Expiry | None, result: RemoteGcResult) -> b
             some = f"{len(foreign):,} manifest{'s' * (len(foreign) != 1)}"
             result.warnings.append(
                 f"another clone gave up {some} that no commit here ever had; run "
-                " dv gc --remote --expire in that clone, or take it back: dv gc --remote --undo"
+                "dv gc --remote --expire in that clone, or take it back: dv gc --remote --undo"
             )
         return not foreign
     result.warnings.append(
