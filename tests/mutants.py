@@ -657,7 +657,7 @@ BREAKS = (
         "push does not see that something old is gone",
         3,
         "dvtool/remotes/proof.py",
-        "    gone = known.keys_until(seen.until) - there.keys()\n",
+        "    gone = known.keys_until(seen.until) - objects.keys()\n",
         "    gone: set[str] = set()\n",
         ("tests/cli/test_lost_remote.py::test_a_lost_pack_of_an_old_version_is_sent_again",),
     ),

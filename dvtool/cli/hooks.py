@@ -360,7 +360,7 @@ def _show_sync(screen: Screen, synced: Synced) -> None:
         )
     if synced.unlisted_files:
         screen.warn(
-            f"some of {count_text(synced.unlisted_files, 'file')} changed, whose list is not "
+            f"some of {count_text(synced.unlisted_files, 'file')} changed, whose shard is not "
             "here yet; to get it and them: dv pull"
         )
     for target, why in synced.failed:

@@ -316,7 +316,7 @@ class _Reading:
 
 @dataclass(slots=True)
 class NeededContent:
-    """What manifests need. Lists of files (shards) that are not here name nothing yet."""
+    """What manifests need. Shards (shards) that are not here name nothing yet."""
 
     contents: dict[Digest, int] = field(default_factory=dict)
     """Content -> its size in bytes."""

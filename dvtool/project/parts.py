@@ -41,7 +41,7 @@ from dvtool.workspace.statcache import StatCache
 class Project(msgspec.Struct):
     """Everything that a verb works with. `root` is the top of the worktree.
 
-    Lists of files that the store may lack are asked of `shards`.
+    Shards that the store may lack are asked of `shards`.
     """
 
     git: Git

@@ -211,7 +211,7 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _ContentPart:
     """Some chunks of a content, in order, and whether they are the last ones."""
 
     content: Digest
@@ -219,16 +219,16 @@ class _Part:
     last: bool
 
 
-def _pack_batches(places: Places) -> Iterator[list[_Part]]:
+def _pack_batches(places: Places) -> Iterator[list[_ContentPart]]:
     """Yield the contents as they lie in packs, so much at a time as one reads at once."""
-    run: list[_Part] = []
+    run: list[_ContentPart] = []
     size = 0
     for content, chunks in sorted(places.items(), key=lambda item: _first_place(item[1])):
         begin = 0
         for end, chunk in enumerate(chunks, 1):
             size += chunk.placement.size
             if size >= BATCH_RAW_BYTES or end == len(chunks):
-                run.append(_Part(content, chunks[begin:end], end == len(chunks)))
+                run.append(_ContentPart(content, chunks[begin:end], end == len(chunks)))
                 begin = end
             if size >= BATCH_RAW_BYTES:
                 yield run
@@ -242,7 +242,7 @@ def _first_place(chunks: Sequence[Located]) -> tuple[Digest, int, int]:
     return first.pack.digest, first.placement.frame_offset, first.placement.start
 
 
-def _spans(batch: Iterable[_Part]) -> list[PackRange]:
+def _spans(batch: Iterable[_ContentPart]) -> list[PackRange]:
     places: dict[RemotePack, dict[Digest, Placement]] = {}
     for part in batch:
         for chunk in part.chunks:

@@ -345,7 +345,7 @@ class LocalStore:
                 data = file.read()
         except FileNotFoundError as error:
             raise MissingError(
-                f"the list of files {digest.hex()[:12]}… (a shard of a large manifest) is not here",
+                f"shard {digest.hex()[:12]}… of a large manifest is not here",
                 hint="run: dv fetch",
             ) from error
         return locations.split_object(data, path)[0]

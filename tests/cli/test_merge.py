@@ -191,7 +191,7 @@ def _large(tmp_path_factory: pytest.TempPathFactory, _isolated_session: None) ->
 
 @pytest.fixture
 def large(_large: Path, tmp_path: Path) -> Work:
-    """A clone with none of the data in its workspace; its lists of files come from the remote."""
+    """A clone with none of the data in its workspace; its shards come from the remote."""
     upstream = Work(_large / "work")
     upstream.git("clone", "-q", "--bare", str(upstream.root), str(tmp_path / "up.git"))
     return clone(tmp_path, "one", _large / "remote")

@@ -1,6 +1,6 @@
 """add: snapshot files and folders into the store and write their manifests.
 
-What is referred to comes first: contents, then lists of files, the manifest, and git's index.
+What is referred to comes first: contents, then shards, the manifest, and git's index.
 """
 
 from __future__ import annotations

@@ -220,7 +220,7 @@ class _Mend:
             doubted = frozenset(self.found.misplaced.get(digest, ()))
             return _Shard(old.text, old.entries, old, doubted=doubted)
         if text is None:
-            raise MissingError("the list of files is not here either")
+            raise MissingError("the shard is not here either")
         return _Shard(text, decode_any_shard(text, digest), None)
 
     def _learn_chunks(self, shard: _Shard, contents: Collection[Digest]) -> None:

@@ -105,7 +105,7 @@ class GcResult:
     packs: int = 0
     """Packs removed or written anew."""
     store_bytes: int = 0
-    """Bytes that packs and lists of files became smaller by."""
+    """Bytes that packs and shards became smaller by."""
     temp_bytes: int = 0
     """Bytes of unfinished files that were removed."""
     asked: tuple[str, ...] = ()
@@ -155,7 +155,7 @@ class GcResult:
 def chunks_needed_by(
     project: Project, manifests: Iterable[Manifest], *, complete: bool
 ) -> NeededChunks:
-    """Return what manifests need. With `complete`, lists of files that are not here are fetched.
+    """Return what manifests need. With `complete`, shards that are not here are fetched.
 
     MissingError if that is not possible.
     """
@@ -289,7 +289,7 @@ def _groups(sizes: Mapping[int, int]) -> Iterator[tuple[int, ...]]:
 def _dead_shards(
     store: LocalStore, needed: NeededChunks, held: HeldRemotely, rule: GcRule, now_s: float
 ) -> Iterator[str]:
-    """Yield the paths of lists of files that no manifest names, and that may go."""
+    """Yield the paths of shards that no manifest names, and that may go."""
     kept = held.kept.shards
     for path, digest in store.shards_there():
         if digest in needed.shards:
