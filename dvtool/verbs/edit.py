@@ -192,7 +192,9 @@ def mv(
 ) -> Renamed:
     """Rename a target or entries in one, given as typed; see `move`."""
     with project.lock():
-        return move(project, arguments.relative(source), arguments.relative(destination))
+        old, new = arguments.relative(source), arguments.relative(destination)
+        # The top of the repository is a folder that takes the source into it, like any other.
+        return move(project, old, new or old.rpartition("/")[2])
 
 
 def move(project: Project, source: str, destination: str, *, stage: bool = True) -> Renamed:
