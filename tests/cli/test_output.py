@@ -81,3 +81,12 @@ def test_a_terminal_that_lacks_a_letter(work: Work) -> None:
     work.dv("add", "data")
     ran = work.process("ls", env={"PYTHONIOENCODING": "ascii"})
     assert ran.out == "data/\\u56f3\n"
+
+
+def test_json_of_values_has_one_form() -> None:
+    assert as_json({"of": {"b", "a"}, "rows": (1, None, True)}) == {
+        "of": ["a", "b"],
+        "rows": [1, None, True],
+    }
+    with pytest.raises(TypeError, match="no JSON for <class 'bytes'>"):
+        as_json([b"\xff"])
