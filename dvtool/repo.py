@@ -341,7 +341,7 @@ class Repo:
     def plan_fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
     ) -> tuple[Fetched, Estimate]:
-        """Say what `fetch` would bring, and what that takes; only lists of files are fetched."""
+        """Say what `fetch` would bring, and what that takes; only shards are fetched."""
         self.config.trust_first_use()
         wanted = request.fetch_requests(self._project, self._arguments, revs, paths)
         return fetch_plan.plan_fetch(self._project, self.config.open_remote(remote), wanted)

@@ -223,8 +223,8 @@ BREAKS = (
         1,
         "dvtool/remotes/evidence.py",
         "        if info.md5 is not None\n        and (info.size, info.md5) == "
-        "(there[info.key].size, there[info.key].md5)\n",
-        "        if info.size == there[info.key].size\n",
+        "(seen[info.key].size, seen[info.key].md5)\n",
+        "        if info.size == seen[info.key].size\n",
         ("tests/unit/remotes/test_evidence.py",),
     ),
     Break(
@@ -250,6 +250,39 @@ BREAKS = (
         "        given_up = (given_up & expiry.seen) - expiry.needed\n",
         "        given_up -= expiry.needed\n",
         ("tests/unit/verbs/gc/test_sweep.py",),
+    ),
+    Break(
+        "freeing forgets the other clones of a store",
+        1,
+        "dvtool/project/neighbours.py",
+        "                yield from versions(structs.replace(project, git=git), FOR_NEIGHBOURS)\n",
+        "                yield from ()\n",
+        ("tests/cli/test_shared_store.py::test_what_another_clone_needs_stays",),
+    ),
+    Break(
+        "a clone that cannot be read needs nothing",
+        1,
+        "dvtool/project/neighbours.py",
+        '            gone = f" If it is',
+        '            continue\n            gone = f" If it is',
+        ("tests/cli/test_shared_store.py::"
+         "test_nothing_goes_while_a_clone_cannot_be_read",),
+    ),
+    Break(
+        "a clone that uses a store leaves no note",
+        1,
+        "dvtool/store/local.py",
+        "                clones.register(self.path, self._clone)\n            self._database",
+        "                pass\n            self._database",
+        ("tests/cli/test_shared_store.py::test_a_clone_that_only_reads_counts_too",),
+    ),
+    Break(
+        "gc of a shared store does not wait for those at work",
+        1,
+        "dvtool/verbs/gc/local.py",
+        "project.store.used(alone=True)",
+        "project.store.used()",
+        ("tests/cli/test_shared_store.py::test_a_clone_at_work_keeps_others_from_freeing",),
     ),
     Break(
         "gc of the store forgets reflogs",
@@ -574,12 +607,57 @@ BREAKS = (
         "        first = committed\n",
         ("tests/cli/test_trust.py::test_an_endpoint_in_the_clear_is_no_first_use",),
     ),
+    Break(
+        "hooks heed PYTHONPATH",
+        8,
+        "dvtool/hooks/scripts.py",
+        '        "$python" -I -c "$start"',
+        '        "$python" -P -c "$start"',
+        ("tests/cli/test_isolated.py::"
+         "test_hooks_and_drivers_import_and_start_nothing_of_the_worktree[PYTHONPATH-here]",),
+    ),
+    Break(
+        "the drivers heed PYTHONPATH",
+        8,
+        "dvtool/hooks/interpreter.py",
+        '        return "-I"\n',
+        '        return "-P"\n',
+        ("tests/cli/test_isolated.py::"
+         "test_hooks_and_drivers_import_and_start_nothing_of_the_worktree[PYTHONPATH-here]",),
+    ),
+    Break(
+        "workers heed PYTHONPATH",
+        8,
+        "dvtool/system/workers.py",
+        '        flags = ["-I", ',
+        '        flags = ["-P", ',
+        ("tests/unit/system/test_workers.py::"
+         "test_a_worker_that_begins_anew_imports_nothing_of_the_repository",),
+    ),
+    Break(
+        "a program of the current folder is started",
+        8,
+        "dvtool/system/programs.py",
+        "    return os.pathsep.join(folder for folder in folders if os.path.isabs(folder))\n",
+        "    return os.pathsep.join(folder or '.' for folder in folders)\n",
+        ("tests/cli/test_isolated.py::"
+         "test_a_command_starts_no_program_of_the_current_folder[PATH-here-first]",),
+    ),
+    Break(
+        "a bare repository among files is used",
+        8,
+        "dvtool/git/process.py",
+        "    if around.status == 0:\n",
+        "    if False:\n",
+        ("tests/cli/test_isolated.py::"
+         "test_a_bare_repository_among_the_files_of_another_is_refused",),
+    ),
     # --- "pushed" means proven ------------------------------------------------------------
     Break(
         "push does not see that something old is gone",
         3,
         "dvtool/remotes/proof.py",
-        "    gone = known.keys_until(seen.until) - there.keys()\n",
+        "    gone = known.keys_until(seen.until) - objects.keys()\n",
         "    gone: set[str] = set()\n",
         ("tests/cli/test_lost_remote.py::test_a_lost_pack_of_an_old_version_is_sent_again",),
     ),

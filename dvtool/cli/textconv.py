@@ -82,5 +82,5 @@ def _line(path: str, entry: Entry) -> str:
 
 def _ref_line(ref: ShardRef) -> str:
     total = files_text(ref.files, ref.bytes)
-    note = "its list of files is not here (dv fetch)"
+    note = "its shard is not here (dv fetch)"
     return f"{printable(ref.first)} …  {total}  {ref.blake3[:HASH_SHOWN]}  {note}"

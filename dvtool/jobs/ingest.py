@@ -359,7 +359,7 @@ class _Packs:
         places = self._db.places(recipe.chunks[::step])
         if not places:
             return sizes_for(size)
-        return sizes_after(size, max(place.size for _, place in places.values()))
+        return sizes_after(size, max(placement.size for _, placement in places.values()))
 
     def hashing(self) -> _Hashing:
         """Begin the hash of a whole file."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -122,6 +125,43 @@ def read_only(place: Path, command: str, cwd: Path, *more: str) -> subprocess.Co
     if done.returncode == 99:
         pytest.skip(f"cannot mount here: {done.stderr}")
     return done
+
+
+# Disks that keep no executable bits
+
+
+@contextmanager
+def all_executable(work: Work) -> Iterator[None]:
+    """Have every file of a target look executable, as on exFAT or a share; git noticed that."""
+    work.git("config", "core.filemode", "false")
+    for path in (work.root / "data").rglob("*"):
+        if path.is_file():
+            path.chmod(0o755)
+    yield
+
+
+def test_nothing_is_modified_for_bits_that_the_disk_does_not_keep(work: Work) -> None:
+    for name in ("plain", "script", "edited"):
+        work.write(f"data/{name}", name)
+    (work.root / "data/script").chmod(0o755)
+    work.dv("add", "data")
+    before = work.read("data.dv.json")
+    work.commit("one")
+    work.dv("push")
+    clone = work.clone()
+    clone.dv("pull")
+    with all_executable(clone):
+        assert clone.dv("status").out.startswith("Clean")
+        assert "nothing" in clone.dv("checkout").out or clone.dv("status").out.startswith("Clean")
+        clone.dv("add", "data")
+        assert clone.read("data.dv.json") == before
+        clone.write("data/edited", "again")
+        clone.write("data/new", "new")
+        (clone.root / "data/new").chmod(0o755)
+        clone.dv("add", "data")
+        listed = json.loads(clone.read("data.dv.json"))["entries"]
+    assert [path for path, entry in listed.items() if entry.get("exec")] == ["script"]
+    assert set(listed) == {"plain", "script", "edited", "new"}
 
 
 # Repositories that may only be read

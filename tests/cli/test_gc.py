@@ -539,13 +539,6 @@ def test_gc_believes_no_damaged_remote(abandoned: Work) -> None:
     assert packs(abandoned) == before
 
 
-def test_gc_with_a_shared_store_keeps_what_no_remote_has(work: Work) -> None:
-    work.dv("config", "store.path", str(work.root.parent / "store"))
-    ran = work.dv("gc", "--unpushed", code=2)
-    assert "other repositories" in ran.err
-    work.dv("gc")
-
-
 def test_gc_remote_by_the_command_line(pushed: Work) -> None:
     remote = pushed.root.parent / "remote"
     (remote / "shards/07").mkdir()

@@ -5,7 +5,9 @@ To add one, write what prepares it and put a `Scenario` into `SCENARIOS`.
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 from dvtool.remotes.transports.base import Backend
 from dvtool.store.freeing import rewrite_packs
 from dvtool.store.lock import drop_lock
-from tests.crash.world import BACKUP, World
+from tests.crash.world import BACKUP, INJECT, World
 from tests.scenario import Clone, noise
 
 Command = tuple[str, ...]
@@ -84,6 +86,12 @@ def committed(world: World) -> Clone:
     clone.add("data")
     clone.commit("one")
     return clone
+
+
+def store_elsewhere(world: World) -> None:
+    clone = world.new()
+    clone.git("config", "dv.store.path", str(world.live / "shared/dv"))
+    _data(clone)
 
 
 def changed(world: World) -> None:
@@ -226,6 +234,16 @@ def conflicted(world: World) -> None:
 def with_hooks(clone: Clone) -> None:
     with clone.repo() as repo:
         repo.hooks.install()
+    injected = shlex.quote(str(INJECT / "python"))
+    own = shlex.quote(sys.executable)
+    for hook in (clone.path / ".git/hooks").iterdir():
+        text = hook.read_text()
+        assert f"python={own}\n" in text
+        hook.write_text(text.replace(f"python={own}\n", f"python={injected}\n"))
+    for key in ("merge.dv.driver", "diff.dv.textconv"):
+        command = clone.git("config", key)
+        assert f"{own} -I -c " in command
+        clone.git("config", key, command.replace(own, injected))
     clone.git("add", ".gitattributes")
     clone.git("commit", "-q", "--no-verify", "--message", "hooks", "--", ".gitattributes")
 
@@ -434,6 +452,7 @@ GC_LATER = (GC_NOW, A_MONTH_PASSES, GC_NOW, GC_NOW, GC_NOW)
 SCENARIOS = (
     Scenario("init", only_git, ("dv", "init", "--remote", "../remote")),
     Scenario("add-first", new_repository, ("dv", "add", "data")),
+    Scenario("add-shared-store", store_elsewhere, ("dv", "add", "data")),
     Scenario("add-again", changed, ("dv", "add", "data")),
     Scenario("add-part", changed, ("dv", "add", "data/big", "data/new")),
     Scenario("add-untrack", in_git, ("dv", "add", "--untrack", "table")),

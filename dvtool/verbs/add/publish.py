@@ -1,6 +1,6 @@
 """add: snapshot files and folders into the store and write their manifests.
 
-What is referred to comes first: contents, then lists of files, the manifest, and git's index.
+What is referred to comes first: contents, then shards, the manifest, and git's index.
 """
 
 from __future__ import annotations
@@ -88,12 +88,7 @@ def add(
     Errors leave manifest and git's index as they were. Content read so far may stay in the store,
     where the next `add` finds it.
     """
-    place = workspace_path(request.target, request.inner or SELF)
-    if Ignore(project.root, place).excluded:
-        raise UsageError(
-            f"{IGNORE_FILE} says to leave out {printable(place)}",
-            hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
-        )
+    _refuse_ignored(project, request)
     text = project.manifest_text(request.target)
     before = None if text is None else decode(text, request.target + SUFFIX)
     removals = project.store.db.removals()
@@ -143,6 +138,15 @@ def add(
     record_added(project, request, built.manifest, found)
     result.files, result.bytes = published.files, published.bytes
     return result
+
+
+def _refuse_ignored(project: Project, request: AddRequest) -> None:
+    path = workspace_path(request.target, request.inner or SELF)
+    if Ignore(project.root, path).excluded:
+        raise UsageError(
+            f"{IGNORE_FILE} says to leave out {printable(path)}",
+            hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
+        )
 
 
 def _anywhere(_: str) -> bool:

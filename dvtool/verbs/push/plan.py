@@ -65,7 +65,7 @@ class Pushed:
     packs: int = 0
     """How many packs were uploaded."""
     bytes: int = 0
-    """Bytes that were uploaded, of packs, lists of files and roots."""
+    """Bytes that were uploaded, of packs, shards and roots."""
     resumed_packs: int = 0
     """How many packs were there from earlier pushes that were interrupted."""
     resumed_bytes: int = 0

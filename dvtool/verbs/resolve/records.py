@@ -48,7 +48,7 @@ def keep_record(
     conflicts: Collection[Conflict] | None,
 ) -> None:
     """Record which conflicts are left in the manifest of this text; None: not worked out yet."""
-    _write(project, _record(project, target, stages, manifest, conflicts), durable=False)
+    _write_record(project, _record(project, target, stages, manifest, conflicts), durable=False)
 
 
 def keep_settled(
@@ -68,19 +68,19 @@ def keep_settled(
     record = _record(project, target, stages, manifest, conflicts)
     # A commit made of both sides keeps the commit that they were merged on.
     head = before.head or record.head
-    _write(project, structs.replace(record, head=head, before=before), durable=True)
+    _write_record(project, structs.replace(record, head=head, before=before), durable=True)
 
 
 def note_unmerged(project: Project, target: str, stages: Sequence[str]) -> None:
     """Record that git has a manifest as unmerged, unless that is recorded."""
-    record = _read(_record_path(project, target))
+    record = _read_record(_record_path(project, target))
     if record is None or record.stages != list(stages):
         keep_record(project, target, stages, project.manifest_text(target), None)
 
 
 def find_record(project: Project, target: str, stages: Sequence[str]) -> OpenConflicts | None:
     """Return what is recorded of this very merge and of the manifest as it is, else None."""
-    record = _read(_record_path(project, target))
+    record = _read_record(_record_path(project, target))
     if record is None or record.stages != list(stages):
         return None
     return _as_left(project, record)
@@ -142,7 +142,7 @@ def _record(
     return OpenConflicts(target, list(stages), _digest_text(manifest), left, project.git.head())
 
 
-def _write(project: Project, record: OpenConflicts, *, durable: bool) -> None:
+def _write_record(project: Project, record: OpenConflicts, *, durable: bool) -> None:
     path = _record_path(project, record.target)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     write_bytes(path, msgspec.json.encode(record), durable=durable)
@@ -168,12 +168,12 @@ def _is_of_now(project: Project, record: OpenConflicts) -> bool:
 def _every(project: Project) -> Iterator[OpenConflicts]:
     folder = _folder(project)
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-        record = _read(os.path.join(folder, name))
+        record = _read_record(os.path.join(folder, name))
         if record is not None:
             yield record
 
 
-def _read(path: str) -> OpenConflicts | None:
+def _read_record(path: str) -> OpenConflicts | None:
     try:
         with open(path, "rb") as file:
             return msgspec.json.decode(file.read(), type=OpenConflicts)

@@ -21,7 +21,7 @@ else:
     urls = later("urllib.parse")
 
 
-def path_of(url: str) -> str:
+def folder_path(url: str) -> str:
     """Return the path that a folder's URL names; UsageError if it names none or a relative one."""
     path = url
     if "://" in url:
@@ -40,12 +40,12 @@ def path_of(url: str) -> str:
 def _open_folder(
     url: str, values: Mapping[str, Value], features: Features | None
 ) -> backend.LocalBackend:
-    return backend.LocalBackend(path_of(url), url=url, features=features)
+    return backend.LocalBackend(folder_path(url), url=url, features=features)
 
 
 def _resolve_folder(url: str, folder: str) -> str:
     if "://" in url:
-        return path_of(url)
+        return folder_path(url)
     path = os.path.normpath(os.path.join(folder, url))
     if not os.path.isdir(path):
         _refuse_half_url(url)
@@ -69,7 +69,7 @@ def _refuse_half_url(url: str) -> None:
 
 
 def _create_folder(url: str) -> None:
-    backend.LocalBackend(path_of(url)).create()
+    backend.LocalBackend(folder_path(url)).create()
 
 
 def _folder_may_be_committed(url: str, root: str | None) -> bool:

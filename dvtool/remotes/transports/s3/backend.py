@@ -180,9 +180,9 @@ class S3Backend:
         except ObjectMissing:
             return None
         except (NotAllowed, Unsupported):
-            found = self._peek(key)
+            info = self._peek(key)
             self._heads_answered = False
-            return found
+            return info
         except Denied as error:
             return self._behind_refusal(key, error)
         except Unexplained:
@@ -196,10 +196,10 @@ class S3Backend:
         absent = self._is_absent(key)
         # Without the right to list, what is not there is refused too; then HEAD may be granted.
         if self._heads_answered is None and (self._list_refused or not absent):
-            found = self._peek(key)
-            if found is not None:
+            info = self._peek(key)
+            if info is not None:
                 self._heads_answered = False
-                return found
+                return info
         if not absent:
             raise refusal
         return None
