@@ -249,7 +249,6 @@ DESTROYING = {
 """Calls by which a file or folder goes, or loses what it has."""
 DESTROYS = {
     "system.atomic": "temporary files of its own, and what its callers may replace",
-    "system.locking": "the file of a lock that it has made",
     "system.rename": "renames that replace nothing, for those below",
     "format.packing": "unfinished packs",
     "store": "packs, shards and index of the store",
