@@ -571,7 +571,7 @@ BREAKS = (
         "a hook's push is a first use",
         8,
         "dvtool/repo.py",
-        "        return self._push(None, tips) if tips else None\n",
+        "        return commits.push(*self._pushing(None, tips)) if tips else None\n",
         "        return self.push(revs=tips) if tips else None\n",
         ("tests/cli/test_trust.py::test_a_hook_does_not_push_to_an_address_that_a_branch_chose",),
     ),
