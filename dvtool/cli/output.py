@@ -190,6 +190,8 @@ def as_json(value: Any) -> Any:
         return {name: as_json(shown) for name, shown in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_json(shown) for shown in value]
+    if isinstance(value, (set, frozenset)):
+        return [as_json(shown) for shown in sorted(value)]
     raise TypeError(f"no JSON for {type(value)}")
 
 
