@@ -13,7 +13,7 @@ TESTS = Path(__file__).parents[1]
 
 LOOSE = {"__init__", "__main__", "errors", "repo"}
 FILE_LINES_MAX = 500
-FACADE_LINES_MAX = 600
+FACADE_LINES_MAX = 550
 """`repo.py` grows with the options of verbs: one method a verb, with one call in it."""
 PUBLIC_TWICE_MAX = 5
 TWICE_MAX = 30
