@@ -2,6 +2,190 @@
 
 Large files live as content-addressed packs in object storage; small JSON manifests stand next
 to the code in git. A git commit therefore fixes a model's code and its data.
+
+The names in `__all__` are the library: a repository, the results of its methods, and the errors.
+Each is imported when it is first used. Every other name and module is private.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+_EXPORTS = {
+    "dvtool.errors": (
+        *("BusyError", "CorruptError", "DvError", "InputError", "ManifestError", "ManifestNewer"),
+        *("MissingError", "ObjectMissing", "RemoteBusy", "RemoteError", "RemoteForbidden"),
+        *("RemoteStalled", "RemoteTransient", "SetupError", "UnsavedError", "UsageError"),
+    ),
+    "dvtool.format.compare": ("Difference",),
+    "dvtool.format.manifest": ("Entry", "Manifest"),
+    "dvtool.format.merge": ("Conflict",),
+    "dvtool.format.shown": ("ShownEntry",),
+    "dvtool.hooks.commit_check": ("CommitCheck",),
+    "dvtool.hooks.events": ("Synced",),
+    "dvtool.project.preserve": ("Saved",),
+    "dvtool.remotes.estimate": ("Estimate", "Requests"),
+    "dvtool.remotes.examine": ("Examination",),
+    "dvtool.repo": ("Repo",),
+    "dvtool.system.progress": ("Progress",),
+    "dvtool.verbs.add.publish": ("Added",),
+    "dvtool.verbs.checkout.follow": ("Followed",),
+    "dvtool.verbs.checkout.restore": ("Restored",),
+    "dvtool.verbs.checkout.write": ("CheckedOut",),
+    "dvtool.verbs.clone": ("clone",),
+    "dvtool.verbs.copy": ("Copied",),
+    "dvtool.verbs.describe": ("Description", "TargetDescription"),
+    "dvtool.verbs.diff": ("TargetDiff", "Total", "Totals"),
+    "dvtool.verbs.doctor": ("Check",),
+    "dvtool.verbs.drop": ("Dropped", "DroppedTarget"),
+    "dvtool.verbs.edit": ("Removed", "Renamed"),
+    "dvtool.verbs.fetch.request": ("Fetched",),
+    "dvtool.verbs.fsck.findings": ("Damage", "FsckReport", "Sample"),
+    "dvtool.verbs.gc.bury": ("RemoteGcPlan",),
+    "dvtool.verbs.gc.local": ("GcResult",),
+    "dvtool.verbs.gc.remote": ("RemoteGcResult",),
+    "dvtool.verbs.gc.roots": ("RepoThere",),
+    "dvtool.verbs.log": ("LogEntry",),
+    "dvtool.verbs.push.commits": ("PushPlan", "PushReport"),
+    "dvtool.verbs.push.plan": ("Pushed",),
+    "dvtool.verbs.read": ("Listed",),
+    "dvtool.verbs.resolve.settle": ("Resolved", "Settled"),
+    "dvtool.verbs.status": ("Fault", "TargetStatus"),
+}
+"""Where each public name is; the same names are imported below for type checkers."""
+
+_HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
+
+if TYPE_CHECKING:
+    from dvtool.errors import (
+        BusyError,
+        CorruptError,
+        DvError,
+        InputError,
+        ManifestError,
+        ManifestNewer,
+        MissingError,
+        ObjectMissing,
+        RemoteBusy,
+        RemoteError,
+        RemoteForbidden,
+        RemoteStalled,
+        RemoteTransient,
+        SetupError,
+        UnsavedError,
+        UsageError,
+    )
+    from dvtool.format.compare import Difference
+    from dvtool.format.manifest import Entry, Manifest
+    from dvtool.format.merge import Conflict
+    from dvtool.format.shown import ShownEntry
+    from dvtool.hooks.commit_check import CommitCheck
+    from dvtool.hooks.events import Synced
+    from dvtool.project.preserve import Saved
+    from dvtool.remotes.estimate import Estimate, Requests
+    from dvtool.remotes.examine import Examination
+    from dvtool.repo import Repo
+    from dvtool.system.progress import Progress
+    from dvtool.verbs.add.publish import Added
+    from dvtool.verbs.checkout.follow import Followed
+    from dvtool.verbs.checkout.restore import Restored
+    from dvtool.verbs.checkout.write import CheckedOut
+    from dvtool.verbs.clone import clone
+    from dvtool.verbs.copy import Copied
+    from dvtool.verbs.describe import Description, TargetDescription
+    from dvtool.verbs.diff import TargetDiff, Total, Totals
+    from dvtool.verbs.doctor import Check
+    from dvtool.verbs.drop import Dropped, DroppedTarget
+    from dvtool.verbs.edit import Removed, Renamed
+    from dvtool.verbs.fetch.request import Fetched
+    from dvtool.verbs.fsck.findings import Damage, FsckReport, Sample
+    from dvtool.verbs.gc.bury import RemoteGcPlan
+    from dvtool.verbs.gc.local import GcResult
+    from dvtool.verbs.gc.remote import RemoteGcResult
+    from dvtool.verbs.gc.roots import RepoThere
+    from dvtool.verbs.log import LogEntry
+    from dvtool.verbs.push.commits import PushPlan, PushReport
+    from dvtool.verbs.push.plan import Pushed
+    from dvtool.verbs.read import Listed
+    from dvtool.verbs.resolve.settle import Resolved, Settled
+    from dvtool.verbs.status import Fault, TargetStatus
+
+__all__ = [
+    "Added",
+    "BusyError",
+    "Check",
+    "CheckedOut",
+    "CommitCheck",
+    "Conflict",
+    "Copied",
+    "CorruptError",
+    "Damage",
+    "Description",
+    "Difference",
+    "Dropped",
+    "DroppedTarget",
+    "DvError",
+    "Entry",
+    "Estimate",
+    "Examination",
+    "Fault",
+    "Fetched",
+    "Followed",
+    "FsckReport",
+    "GcResult",
+    "InputError",
+    "Listed",
+    "LogEntry",
+    "Manifest",
+    "ManifestError",
+    "ManifestNewer",
+    "MissingError",
+    "ObjectMissing",
+    "Progress",
+    "PushPlan",
+    "PushReport",
+    "Pushed",
+    "RemoteBusy",
+    "RemoteError",
+    "RemoteForbidden",
+    "RemoteGcPlan",
+    "RemoteGcResult",
+    "RemoteStalled",
+    "RemoteTransient",
+    "Removed",
+    "Renamed",
+    "Repo",
+    "RepoThere",
+    "Requests",
+    "Resolved",
+    "Restored",
+    "Sample",
+    "Saved",
+    "Settled",
+    "SetupError",
+    "ShownEntry",
+    "Synced",
+    "TargetDescription",
+    "TargetDiff",
+    "TargetStatus",
+    "Total",
+    "Totals",
+    "UnsavedError",
+    "UsageError",
+    "__version__",
+    "clone",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

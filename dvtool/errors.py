@@ -10,12 +10,12 @@
     ├── UnsavedError            5  going on would lose content that exists nowhere else
     ├── CorruptError            6  stored bytes are not what their name says
     │   └── ManifestError          a manifest is damaged, conflicted or of another version
-    │       └── ManifestNewer         it is of a later format: what it names cannot be told
+    │       └── ManifestNewer         the manifest is of a later format and cannot be read
     ├── RemoteError             7  the remote cannot be reached or does not answer as it should
     │   ├── RemoteForbidden        it answers, and refuses
     │   └── RemoteTransient        it may well answer the next time
     │       ├── RemoteBusy            it asks to be left alone for a while
-    │       └── RemoteStalled         nothing, or next to nothing, came or went for too long
+    │       └── RemoteStalled         the connection moved too few bytes for too long
     ├── InputError              8  something in the data cannot be versioned as it is
     └── BusyError               9  another process is at work in this store
     Ctrl-C                    130
@@ -91,7 +91,7 @@ class ManifestNewer(ManifestError):
 
 
 class RemoteError(DvError):
-    """The remote failed in a way that trying again at once will not mend."""
+    """The remote failed in a way that another attempt will not mend."""
 
     exit_code = 7
 
@@ -115,7 +115,7 @@ class RemoteBusy(RemoteTransient):
 
 
 class RemoteStalled(RemoteTransient):
-    """The connection stood still, or as good as, and was given up."""
+    """The connection moved almost no bytes for too long, and was closed."""
 
 
 class InputError(DvError):
@@ -132,10 +132,10 @@ class BusyError(DvError):
 
 def listing(names: Iterable[str], *, shown_max: int = NAMES_SHOWN_MAX) -> str:
     """Indent names one a line for an error message, cut after `shown_max` with a count."""
-    every = list(names)
-    lines = [f"  {printable(name)}" for name in every[:shown_max]]
-    if len(every) > shown_max:
-        lines.append(f"  … and {len(every) - shown_max:,} more")
+    all_names = list(names)
+    lines = [f"  {printable(name)}" for name in all_names[:shown_max]]
+    if len(all_names) > shown_max:
+        lines.append(f"  … and {len(all_names) - shown_max:,} more")
     return "\n".join(lines)
 
 
@@ -153,7 +153,7 @@ def size_text(size: int) -> str:
     """Return a number of bytes for people: ``312 B``, ``1.5 KiB``, ``156.2 MiB``."""
     value = float(size)
     for unit in UNITS:
-        # 1023.95 would be rounded up to 1024.0, which is 1.0 of the next unit.
+        # 1023.95 is rounded up to 1024.0, which is 1.0 of the next unit.
         if abs(value) < 1023.95 or unit == UNITS[-1]:
             break
         value /= 1024

@@ -6,17 +6,12 @@ to the folder in which the repository was opened: one, or several, as text or as
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from dvtool.errors import (
-    DvError,
-    ManifestError,
-)
-from dvtool.format.manifest import Manifest, ShardRef, decode, manifest_digest
+from dvtool.format.manifest import Manifest, ShardRef
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.opening import close_project, open_project
 from dvtool.project.parts import Project, require_worktree
@@ -35,15 +30,11 @@ if TYPE_CHECKING:
     from dvtool.jobs import engine as engines
     from dvtool.jobs.engine import Engine
     from dvtool.project import preserve
+    from dvtool.project.preserve import Saved
     from dvtool.remotes import examine
-    from dvtool.remotes import known as knowledge
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.examine import Examination
-    from dvtool.remotes.known import Known
-    from dvtool.remotes.remote import RemoteStore
-    from dvtool.store import freeing
-    from dvtool.verbs import clone, copy, describe, diff, doctor, edit, log, read
-    from dvtool.verbs import drop as drop_ops
+    from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read
     from dvtool.verbs.add import plan as add_plan
     from dvtool.verbs.add import publish as add_publish
     from dvtool.verbs.add.publish import Added
@@ -53,18 +44,24 @@ if TYPE_CHECKING:
     from dvtool.verbs.describe import Description
     from dvtool.verbs.diff import TargetDiff
     from dvtool.verbs.doctor import Check
+    from dvtool.verbs.drop import Dropped
     from dvtool.verbs.edit import Removed, Renamed
     from dvtool.verbs.fetch import download, request
     from dvtool.verbs.fetch import plan as fetch_plan
     from dvtool.verbs.fetch.request import Fetched
-    from dvtool.verbs.fsck import meaning as checking
-    from dvtool.verbs.fsck import repair_store as repairing
-    from dvtool.verbs.fsck.findings import Report, Sample
-    from dvtool.verbs.gc import collecting
-    from dvtool.verbs.gc import local as gc_ops
-    from dvtool.verbs.gc import remote as remotegc_ops
+    from dvtool.verbs.fsck import check
+    from dvtool.verbs.fsck import repair as repair_verb
+    from dvtool.verbs.fsck.findings import FsckReport, Sample
+    from dvtool.verbs.gc import bury, roots
+    from dvtool.verbs.gc import local as gc_local
+    from dvtool.verbs.gc import remote as gc_remote
+    from dvtool.verbs.gc.bury import RemoteGcPlan
+    from dvtool.verbs.gc.local import GcResult
+    from dvtool.verbs.gc.remote import RemoteGcResult
+    from dvtool.verbs.gc.roots import RepoThere
     from dvtool.verbs.log import LogEntry
-    from dvtool.verbs.push import commits as publishing
+    from dvtool.verbs.push import commits
+    from dvtool.verbs.push.commits import PushPlan, PushReport, PushRequest
     from dvtool.verbs.read import Listed
     from dvtool.verbs.resolve import conflicts, settle
     from dvtool.verbs.resolve.settle import Settled, Side
@@ -88,19 +85,18 @@ else:
     request = later("dvtool.verbs.fetch.request")
     restore = later("dvtool.verbs.checkout.restore")
     settle = later("dvtool.verbs.resolve.settle")
-    checking = later("dvtool.verbs.fsck.meaning")
-    collecting = later("dvtool.verbs.gc.collecting")
-    publishing = later("dvtool.verbs.push.commits")
-    repairing = later("dvtool.verbs.fsck.repair_store")
     engines = later("dvtool.jobs.engine")
+    bury = later("dvtool.verbs.gc.bury")
+    check = later("dvtool.verbs.fsck.check")
+    commits = later("dvtool.verbs.push.commits")
+    drop = later("dvtool.verbs.drop")
+    gc_local = later("dvtool.verbs.gc.local")
+    gc_remote = later("dvtool.verbs.gc.remote")
+    repair_verb = later("dvtool.verbs.fsck.repair")
+    roots = later("dvtool.verbs.gc.roots")
     add_plan = later("dvtool.verbs.add.plan")
     add_publish = later("dvtool.verbs.add.publish")
-    drop_ops = later("dvtool.verbs.drop")
-    freeing = later("dvtool.store.freeing")
     fetch_plan = later("dvtool.verbs.fetch.plan")
-    gc_ops = later("dvtool.verbs.gc.local")
-    remotegc_ops = later("dvtool.verbs.gc.remote")
-    knowledge = later("dvtool.remotes.known")
 
 
 class Repo:
@@ -110,10 +106,8 @@ class Repo:
     `DvError` with a message for the user.
     """
 
-    def __init__(
-        self, project: Project, cwd: str, *, environ: Mapping[str, str] | None = None
-    ) -> None:
-        self.config = Settings(project, cwd, environ or {})
+    def __init__(self, project: Project, cwd: str, *, environ: Mapping[str, str]) -> None:
+        self.config = Settings(project, cwd, environ)
         self._project = project
         self._arguments = Arguments(project, cwd)
         project.shards = ShardSource(project.store, self._fetch_shards)
@@ -126,13 +120,19 @@ class Repo:
     @classmethod
     def open(
         cls,
-        path: str = ".",
+        path: str | os.PathLike[str] = ".",
         *,
         environ: Mapping[str, str] | None = None,
         progress: Progress = SILENT,
     ) -> Repo:
-        """Open the repository around a folder; settings `DV_*` are taken from `environ`."""
-        project, cwd = open_project(os.path.abspath(path), environ or {}, progress)
+        """Open the repository around a folder.
+
+        Settings `DV_*` are taken from `environ`; without it, from the environment of this process,
+        as the command does. With `environ={}` there are none.
+        """
+        if environ is None:
+            environ = os.environ
+        project, cwd = open_project(os.path.abspath(path), environ, progress)
         return cls(project, cwd, environ=environ)
 
     def __enter__(self) -> Repo:
@@ -281,50 +281,15 @@ class Repo:
         """Rename a target or entries in one."""
         return edit.mv(self._project, self._arguments, source, destination)
 
-    def drop(
-        self, paths: Paths, *, remote: str | None = None, workspace: bool = True
-    ) -> drop_ops.Dropped:
+    def drop(self, paths: Paths, *, remote: str | None = None, workspace: bool = True) -> Dropped:
         """Free workspace and store, or the store alone, of what a remote provably holds."""
-        self.config.require_init()
-        project = self._project
-        with project.lock():
-            selections = self._arguments.selections(project.targets(), paths)
-            wanted = [drop_ops.Wanted(project.manifest(s.target), s) for s in selections]
-            plans = drop_ops.plan(project, wanted, workspace=workspace)
-            store = self.config.open_remote(remote)
-            known = knowledge.Known(project.store.db, store.required_mark().id)
-            repo_id = project.config.text("core.repoid") or ""
-            drop_ops.prove(store, known, repo_id, wanted, plans)
-            needed = self._needed_besides(wanted, known)
-            chunks = drop_ops.droppable(project, store, known, plans, needed)
-            targets = tuple(drop_ops.clear(project, one) for one in plans)
-            return drop_ops.Dropped(store.url, targets, freeing.drop_chunks(project.store, chunks))
-
-    def _needed_besides(self, dropped: Sequence[drop_ops.Wanted], known: Known) -> set[bytes]:
-        """Return the contents that the rest of the worktree, or commits not pushed, name."""
-        git, project = self._project.git, self._project
-        selected = {one.selection.target: one.selection for one in dropped}
-        every = {target: project.manifest(target) for target in project.targets()}
-        done = {manifest_digest(manifest) for manifest in every.values()}
-        needed: set[bytes] = set()
-        for target, manifest in every.items():
-            selection = selected.get(target)
-            for path, entry in project.held_entries(manifest).items():
-                if entry.size > 0 and (selection is None or not selection.matches(path)):
-                    needed.add(entry.digest)
-        refs = git.all_refs()
-        head = git.head()
-        published = [commit for ref, commit in refs.items() if ref.startswith("refs/remotes/")]
-        tips = [*refs.values(), *([head] if head else [])]
-        history = git.manifest_blobs_in(tips, exclude=[*known.commits(), *published])
-        blobs = {(path, blob) for path, ids in history.items() for blob in ids}
-        for path, blob in blobs | set(git.manifests_in_index().items()):
-            with contextlib.suppress(ManifestError):
-                manifest = decode(git.read_blob(blob), path)
-                if manifest_digest(manifest) not in done:
-                    entries = project.held_entries(manifest).values()
-                    needed.update(entry.digest for entry in entries if entry.size > 0)
-        return needed
+        return drop.drop(
+            self._project,
+            self.config,
+            partial(self._arguments.selections, paths=paths),
+            remote=remote,
+            workspace=workspace,
+        )
 
     # --- verbs on remotes -----------------------------------------------------------------
 
@@ -335,14 +300,14 @@ class Repo:
         revs: Sequence[str] = (),
         every: bool = False,
         paths: Paths = (),
-    ) -> publishing.PushReport:
+    ) -> PushReport:
         """Upload what commits need, and prove that it is there.
 
         Without `revs` that is HEAD; `every` takes all refs. What the commits behind them need is
         uploaded too, unless a push, from here or from another clone, proved that before.
         """
-        store, tips, taken = self._to_push(remote, revs, every=every, paths=paths)
-        return publishing.push(self._pushing(remote), store, tips, taken)
+        request = self._push_request(remote, revs, every=every, paths=paths)
+        return commits.push(self._pushing(remote), self.config, request)
 
     def plan_push(
         self,
@@ -351,10 +316,10 @@ class Repo:
         revs: Sequence[str] = (),
         every: bool = False,
         paths: Paths = (),
-    ) -> publishing.PushPlan:
+    ) -> PushPlan:
         """Say what `push` would upload, and what that takes; the remote is only asked."""
-        store, _, taken = self._to_push(remote, revs, every=every, paths=paths)
-        return publishing.plan(self._pushing(remote), store, taken)
+        request = self._push_request(remote, revs, every=every, paths=paths)
+        return commits.plan_push(self._pushing(remote), self.config, request)
 
     def _pushing(self, remote: str | None) -> Project:
         """Return the project whose missing shards come from the default remote, if there is one."""
@@ -362,20 +327,13 @@ class Repo:
             None if self._project.config.default_remote() else remote
         )
 
-    def _to_push(
+    def _push_request(
         self, remote: str | None, revs: Sequence[str], *, every: bool, paths: Paths
-    ) -> tuple[RemoteStore, list[str], publishing.Taken]:
-        self.config.require_init()
-        tips = publishing.tips_of(self._project, revs, every=every)
-        store = self.config.open_remote(remote)
-
+    ) -> PushRequest:
         def select(targets: Sequence[str]) -> set[str]:
-            return {one.target for one in self._arguments.selections(targets, paths)}
+            return {selection.target for selection in self._arguments.selections(targets, paths)}
 
-        taken = publishing.take(
-            self._project, store, tips, every=every, select=select if paths else None
-        )
-        return store, tips, taken
+        return commits.PushRequest(remote, revs, every, select if paths else None)
 
     def fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
@@ -423,25 +381,13 @@ class Repo:
 
         Remotes are given by name, URL or path. Nothing of it comes into the local store.
         """
-        repo_id = None if every else publishing.repo_id_of(self._project)
-        return copy.copy(
-            *self._places(source, destination),
-            repo_id=repo_id,
-            progress=self._project.progress,
-            folder=self._project.store.temp_folder(),
-        )
+        return copy.copy_remote(self._project, self.config, source, destination, every=every)
 
     def plan_copy(
         self, source: str, destination: str, *, every: bool = False
     ) -> tuple[Copied, Estimate]:
         """Say what `copy_remote` would copy, and what that takes; nothing is written."""
-        repo_id = None if every else publishing.repo_id_of(self._project)
-        places = self._places(source, destination)
-        return copy.estimate(*places, repo_id=repo_id, progress=self._project.progress)
-
-    def _places(self, source: str, destination: str) -> tuple[RemoteStore, RemoteStore]:
-        self.config.require_init()
-        return self.config.open_place(source), self.config.open_place(destination)
+        return copy.plan_copy(self._project, self.config, source, destination, every=every)
 
     # --- giving space back ----------------------------------------------------------------
 
@@ -451,14 +397,14 @@ class Repo:
         unpushed: bool = False,
         dry_run: bool = False,
         grace_s: float | None = None,
-    ) -> gc_ops.Collected:
+    ) -> GcResult:
         """Free the local store of what nothing here needs and a remote holds.
 
         `unpushed` frees also what no remote holds, if nothing here needs it and it is older than
         `grace_s` seconds.
         """
-        request = collecting.LocalRequest(unpushed, dry_run, _grace_s(grace_s))
-        return collecting.collect_local(self._project, self.config, request)
+        request = gc_local.GcRequest(unpushed, dry_run, _grace_s(grace_s))
+        return gc_local.gc_local(self._project, self.config, request)
 
     def gc_remote(
         self,
@@ -467,26 +413,26 @@ class Repo:
         expire: bool = False,
         dry_run: bool = False,
         grace_s: float | None = None,
-    ) -> remotegc_ops.Collected:
+    ) -> RemoteGcResult:
         """Bury what no root on a remote names, and remove what was buried `grace_s` seconds ago.
 
         `expire` lets go, too, what earlier pushes of this repository needed and nobody can ask
         for any more.
         """
-        request = collecting.RemoteRequest(remote, expire, dry_run, _grace_s(grace_s))
-        return collecting.collect_remote(self._project, self.config, request)
+        request = gc_remote.RemoteGcRequest(remote, expire, dry_run, _grace_s(grace_s))
+        return gc_remote.gc_remote(self._project, self.config, request)
 
     def gc_undo(self, remote: str | None = None) -> int:
         """Take back what gc buried on a remote; return how many tombstones that were."""
-        return remotegc_ops.undo(self.config.open_remote(remote))
+        return gc_remote.undo_gc(self.config.open_remote(remote))
 
-    def roots(self, remote: str | None = None) -> list[remotegc_ops.RepoThere]:
+    def roots(self, remote: str | None = None) -> list[RepoThere]:
         """Return the repositories that keep data on a remote."""
-        return remotegc_ops.repositories(self.config.open_remote(remote))
+        return roots.repositories(self.config.open_remote(remote), self.config.repo_id)
 
-    def retire(self, repo_id: str, remote: str | None = None) -> remotegc_ops.Plan:
+    def retire(self, repo_id: str, remote: str | None = None) -> RemoteGcPlan:
         """Bury, on a remote, all that a repository which is gone for good has there."""
-        return remotegc_ops.retire(self.config.open_remote(remote), repo_id)
+        return roots.retire(self.config.open_remote(remote), repo_id)
 
     # --- following git --------------------------------------------------------------------
 
@@ -501,18 +447,13 @@ class Repo:
         """Check what is staged for the next commit."""
         return commit_check.check_commit(self._project)
 
-    def push_refs(self, new: Sequence[str], old: Sequence[str]) -> publishing.PushReport | None:
+    def push_refs(self, new: Sequence[str], old: Sequence[str]) -> PushReport | None:
         """Push what the objects `new`, about to be pushed by git, need; None if that is nothing.
 
         `old` are those that they replace there. What is no commit, or not here, needs nothing.
         """
-        git = self._project.git
-        tips, before = git.commits_among(new), git.commits_among(old)
-        if not any(git.manifests_at(tip) for tip in tips) and not git.manifest_blobs_in(
-            tips, exclude=before
-        ):
-            return None
-        return self.push(revs=tips)
+        tips = commits.commits_with_data(self._project, new, old)
+        return self.push(revs=tips) if tips else None
 
     # --- trust ----------------------------------------------------------------------------
 
@@ -524,36 +465,22 @@ class Repo:
         deep: bool | Sample = False,
         repair: bool = False,
         rebuild: bool = False,
-    ) -> Report:
+    ) -> FsckReport:
         """Check the local store; with `workspace` the files, with `remote` that remote too.
 
         `remote` is a name, or "" for the default one; `deep` reads its packs, all or a sample.
         `repair` mends what can be, `rebuild` makes the index of the local store again first.
         """
-        asked = checking.asked(workspace, remote, deep)
-        if not (repair or rebuild):
-            return checking.check(self._project, self.config, asked)
-        with collecting.all_worktrees_locked(self._project.git):
-            report = repairing.fsck(
-                self._project, self.config, asked, repair=repair, rebuild=rebuild
-            )
-            if repair:
-                self._restore_rotten(report)
-            return report
+        request = check.fsck_request(
+            workspace=workspace, remote=remote, deep=deep, repair=repair, rebuild=rebuild
+        )
+        return repair_verb.fsck(self._project, self.config, request, self._restore_file)
 
-    def _restore_rotten(self, report: Report) -> None:
-        """Write files that rotted anew; what is in their place is saved first."""
-        for one in repairing.restorable(self._project, report):
-            try:
-                request = restore.RestoreRequest(
-                    paths=os.path.join(self._project.root, one.name), force=True
-                )
-                done = restore.restore(self._project, self.config, self._arguments, request)
-            except DvError as error:
-                one.failed = str(error)
-            else:
-                was = "".join(f"; what was there is saved: {s.blake3}" for s in done.saved)
-                one.repaired = f"it was written anew{was}"
+    def _restore_file(self, path: str) -> Sequence[Saved]:
+        """Write a file (by its path from the top) as its manifest says; return what was saved."""
+        place = os.path.join(self._project.root, path)
+        request = restore.RestoreRequest(paths=place, force=True)
+        return restore.restore(self._project, self.config, self._arguments, request).saved
 
     # --- verbs that only look -------------------------------------------------------------
 
@@ -595,4 +522,4 @@ class Repo:
 
 
 def _grace_s(given: float | None) -> float:
-    return remotegc_ops.GRACE_S if given is None else given
+    return bury.GRACE_S if given is None else given

@@ -84,8 +84,9 @@ BREAKS = (
         "store.db names packs that are not in place",
         1,
         "dvtool/store/local.py",
-        "        every = list(packs)\n        with _removing_on_error() as made:\n",
-        "        every = list(packs)\n        self.db.add_packs([info for _, info in every])\n"
+        "        all_packs = list(packs)\n        with _removing_on_error() as made:\n",
+        "        all_packs = list(packs)\n"
+        "        self.db.add_packs([info for _, info in all_packs])\n"
         "        with _removing_on_error() as made:\n",
         ("tests/unit/store/test_local.py",),
     ),
@@ -220,7 +221,7 @@ BREAKS = (
     Break(
         "gc of the store forgets other worktrees",
         1,
-        "dvtool/verbs/gc/collecting.py",
+        "dvtool/project/history.py",
         "    for git_dir, top in git.worktree_git_dirs().items():\n",
         "    for git_dir, top in list(git.worktree_git_dirs().items())[:1]:\n",
         ("tests/cli/test_gc.py::test_gc_keeps_what_can_still_be_asked_for[other worktree]",),
@@ -228,9 +229,9 @@ BREAKS = (
     Break(
         "gc of the store does not look again before it removes",
         1,
-        "dvtool/verbs/gc/collecting.py",
-        "            since = gc_ops.needed_by(project, fresh, complete=False)\n",
-        "            since = gc_ops.Needed()\n",
+        "dvtool/verbs/gc/local.py",
+        "            since = chunks_needed_by(project, fresh, complete=False)\n",
+        "            since = NeededChunks()\n",
         ("tests/cli/test_gc.py::test_an_add_at_any_moment_of_a_gc_loses_nothing[plan]",),
     ),
     Break(
@@ -244,27 +245,27 @@ BREAKS = (
     Break(
         "gc plans by this repository's roots only",
         1,
-        "dvtool/verbs/gc/remote.py",
+        "dvtool/verbs/gc/bury.py",
         "    stay = [one for one in there.roots.values() if one not in replaced]\n",
         "    stay = [r for r in there.roots.values() if r.repo == repo and r not in replaced]\n",
-        ("tests/unit/verbs/gc/test_remote.py",),
+        ("tests/unit/verbs/gc/test_bury.py",),
     ),
     Break(
         "gc removes by one repository's roots only",
         1,
-        "dvtool/verbs/gc/remote.py",
+        "dvtool/verbs/gc/sweep.py",
         "    stay = [one for key, one in there.roots.items() if key not in roots]\n",
         "    stay = [\n"
         "        one\n"
         "        for key, one in there.roots.items()\n"
         "        if key not in roots and one.repo == grave.repo\n"
         "    ]\n",
-        ("tests/unit/verbs/gc/test_remote.py",),
+        ("tests/unit/verbs/gc/test_sweep.py",),
     ),
     Break(
         "gc sweeps by roots that it read before its mark",
         1,
-        "dvtool/verbs/gc/remote.py",
+        "dvtool/verbs/gc/sweep.py",
         "        mark = tombstones.begin_sweep(grave.name)\n"
         "        try:\n"
         "            look = tombstones.look()\n"
@@ -290,7 +291,7 @@ BREAKS = (
     Break(
         "gc heeds no claims",
         1,
-        "dvtool/verbs/gc/remote.py",
+        "dvtool/verbs/gc/sweep.py",
         "_survey_for(remote, tombstones.claims(look, now_s), grave.tombstone, rule)",
         "_survey_for(remote, [], grave.tombstone, rule)",
         ("tests/model/test_real_code.py::test_push_of_what_is_being_swept",),
@@ -315,7 +316,7 @@ BREAKS = (
         "push writes no claim",
         1,
         "dvtool/verbs/push/upload.py",
-        "        with self.tombstones.claimed(shards=self.shards.keys(), packs=packs):\n",
+        "        with self.tombstones.claimed(shards=self.planning.shards.keys(), packs=packs):\n",
         "        with contextlib.nullcontext():\n",
         ("tests/model/test_real_code.py::test_push_of_what_is_being_swept",),
     ),
@@ -364,7 +365,7 @@ BREAKS = (
         "a recipe from elsewhere is believed untried",
         2,
         "dvtool/store/local.py",
-        "                    if sum(map(len, reader.read(recipe.digest))) == recipe.size:\n"
+        "                    if sum(map(len, contents.read(recipe.digest))) == recipe.size:\n"
         "                        proven.append(recipe)\n",
         "                    proven.append(recipe)\n",
         ("tests/unit/store/test_local.py",),
@@ -471,7 +472,7 @@ BREAKS = (
         "push believes what it knew of the remote",
         3,
         "dvtool/remotes/proof.py",
-        "    sound = remote.confirmed(expected.values(), there)\n    known.add_objects(",
+        "    sound = remote.confirmed(expected.values(), seen)\n    known.add_objects(",
         "    sound = dict(expected)\n    known.add_objects(",
         ("tests/s3/test_transfers.py::TestProof::"
          "test_what_changed_behind_our_back_is_uploaded_again[rclone-packs/-delete]",),
@@ -480,7 +481,7 @@ BREAKS = (
         "push believes sizes alone where an MD5 is known",
         3,
         "dvtool/remotes/remote.py",
-        "                differs = None not in (one.md5, found.md5) and one.md5 != found.md5\n",
+        "                differs = None not in (info.md5, answer.md5) and info.md5 != answer.md5\n",
         "                differs = False\n",
         ("tests/s3/test_transfers.py::TestProof::"
          "test_a_store_that_keeps_other_bytes_is_found_out",),
@@ -489,7 +490,7 @@ BREAKS = (
         "push does not see that its packs arrived",
         3,
         "dvtool/verbs/push/upload.py",
-        "        lost = set(packs) - confirm_packs(self.remote, self.known, packs, there)\n",
+        "        lost = set(packs) - confirm_packs(self.remote, known, packs, there)\n",
         "        lost: set[Digest] = set()\n",
         ("tests/s3/test_transfers.py::TestProof::"
          "test_a_store_that_loses_what_it_took_is_found_out",),
@@ -519,8 +520,8 @@ BREAKS = (
         "                self._publish_shards(plan, located)\n"
         "            if time.monotonic() - started > CLAIM_USED_S:\n"
         "                return False\n"
-        "            self._publish_root(self._unrooted(plan.proven.roots))\n",
-        "            self._publish_root(self._unrooted(plan.proven.roots))\n"
+        "            self._publish_root(self.planning.unrooted(plan.proven.roots))\n",
+        "            self._publish_root(self.planning.unrooted(plan.proven.roots))\n"
         "            if plan.lacking:\n"
         "                self._publish_shards(plan, located)\n",
         ("tests/crash/test_order.py::test_what_is_referred_to_comes_first"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import itertools
 import os
 import signal
 import sys
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "dv"
 COMPLETION_VARIABLE = "_DV_COMPLETE"
+LOG_VARIABLE = "DV_LOG"
+"""Names a file to which a log of the run is appended."""
 
 # The short help stands here, so that listing the commands imports none of them.
 COMMANDS: dict[str, dict[str, str]] = {
@@ -100,6 +103,10 @@ def run(arguments: Sequence[str]) -> int:
     """Run `dv` with these arguments; return its exit code."""
     try:
         _repair_streams()
+        if os.environ.get(LOG_VARIABLE):
+            from dvtool.cli.logs import begin_in_file
+
+            begin_in_file(os.environ[LOG_VARIABLE])
         code = _run(arguments)
         sys.stdout.flush()
     except SystemExit:
@@ -107,8 +114,16 @@ def run(arguments: Sequence[str]) -> int:
     except BaseException as error:
         from dvtool.cli.failures import report
 
-        return report(error)
+        code = report(error, as_json=_asks_for_json(arguments))
+    logs = sys.modules.get("dvtool.cli.logs")
+    if logs is not None:
+        logs.end(code)
     return code
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether --json is among the options, be the command line right or not."""
+    return "--json" in itertools.takewhile(lambda argument: argument != "--", arguments)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -206,10 +221,12 @@ class _LazyGroup(click.Group):
     help="Run as if started in DIR; repeated, each is relative to the one before.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Only warnings, errors and what was asked for.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@click.option(
+    "-v", "--verbose", count=True, help="Say more; -vv also writes a log to standard error."
+)
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
 @click.pass_context
-def dv(context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: bool) -> None:
+def dv(context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: int) -> None:
     """Version data with git: large files in object storage, small manifests in commits.
 
     Every command explains itself: dv COMMAND --help.
@@ -220,4 +237,5 @@ def dv(context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: b
         click.echo(context.get_help())
         context.exit(2)
     folder = os.path.join(".", *folders)
-    context.obj = Frame(folder=folder, quiet=quiet, verbose=verbose)
+    context.obj = Frame(folder=folder, quiet=quiet)
+    context.obj.say_more(verbose)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import Screen, files_text
+from dvtool.cli.output import Screen, documents, files_text
 from dvtool.errors import printable, size_text
 
 if TYPE_CHECKING:
@@ -24,11 +24,7 @@ if TYPE_CHECKING:
         "dv add --untrack data/old.csv  # take over what git tracks",
     ),
     exits=(4, 6, 8, 9),
-    json_keys=(
-        '{"targets": [{"target", "files", "bytes", "added", "modified", "removed", '
-        '"stored_bytes", "warnings"}]}; target is a path from the top of the worktree, '
-        "stored_bytes what the local store grew by."
-    ),
+    answers_json=True,
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
 @click.option("--no-stage", is_flag=True, help="Leave it to you to stage manifests for git.")
@@ -66,31 +62,18 @@ def add(
             for warning in result.warnings:
                 screen.warn(warning)
         if as_json:
-            screen.json({"targets": [_as_json(result) for result in results]})
+            screen.json(documents.AddDocument(results))
             return
         for result in results:
             screen.done(f"{printable(repo.shown(result.target))}  {_summary(result)}")
     _next_step(screen, results, staged=not no_stage)
 
 
-def _as_json(result: Added) -> dict[str, object]:
-    return {
-        "target": result.target,
-        "files": result.files,
-        "bytes": result.bytes,
-        "added": result.added,
-        "modified": result.modified,
-        "removed": result.removed,
-        "stored_bytes": result.stored,
-        "warnings": result.warnings,
-    }
-
-
 def _summary(result: Added) -> str:
     total = files_text(result.files, result.bytes)
     counts = {"added": result.added, "modified": result.modified, "removed": result.removed}
     parts = [f"{count:,} {what}" for what, count in counts.items() if count]
-    stored = f"; stored {size_text(result.stored)}" if result.stored else ""
+    stored = f"; stored {size_text(result.stored_bytes)}" if result.stored_bytes else ""
     return f"{total}: {', '.join(parts) or 'unchanged'}{stored}"
 
 

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from dvtool.verbs.fetch.request import Fetched
 
 SAVED_SHOWN_MAX = 10
-JSON_KEYS = (
-    '{"targets": [{"target", "written", "written_bytes", "removed"}], "fetched": null or '
-    '{"remote", "files", "bytes", "transferred_bytes", "found", "warnings"}, '
-    '"saved": [{"path", "blake3"}]}; paths are from the top of the worktree.'
-)
 
 
 @command(
@@ -33,7 +28,7 @@ JSON_KEYS = (
         "dv checkout -- 'data/images/*.jpg'  # undo changes to some files",
     ),
     exits=(4, 5, 6, 7, 8, 9),
-    json_keys=JSON_KEYS,
+    answers_json=True,
     splits=True,
 )
 @click.argument("arguments", metavar="[REV] [--] [PATH]...", nargs=-1, type=click.Path())
@@ -60,7 +55,7 @@ def show_restored(frame: Frame, repo: Repo, restored: Restored, *, as_json: bool
     """Say what `dv checkout` or `dv pull` did."""
     screen = frame.screen
     if as_json:
-        screen.json(_as_json(restored))
+        screen.json(restored)
         return
     if restored.fetched is not None:
         warn_fetched(screen, restored.fetched)
@@ -95,35 +90,9 @@ def fetched_text(fetched: Fetched) -> str:
         return "nothing to fetch: the local store has it all"
     files = f"{count_text(fetched.files, 'file')}, {size_text(fetched.bytes)}"
     found = f"; {fetched.found:,} were here already" if fetched.found else ""
-    return f"fetched from {url}: {files} ({size_text(fetched.transferred)} transferred){found}"
-
-
-def fetched_json(fetched: Fetched) -> dict[str, object]:
-    """Return what a fetch brought, as JSON shows it."""
-    return {
-        "remote": fetched.remote,
-        "files": fetched.files,
-        "bytes": fetched.bytes,
-        "transferred_bytes": fetched.transferred,
-        "found": fetched.found,
-        "warnings": list(fetched.warnings),
-    }
-
-
-def _as_json(restored: Restored) -> dict[str, object]:
-    return {
-        "targets": [
-            {
-                "target": one.target,
-                "written": one.written,
-                "written_bytes": one.written_bytes,
-                "removed": one.removed,
-            }
-            for one in restored.targets
-        ],
-        "fetched": fetched_json(restored.fetched) if restored.fetched else None,
-        "saved": [{"path": one.path, "blake3": one.blake3} for one in restored.saved],
-    }
+    return (
+        f"fetched from {url}: {files} ({size_text(fetched.transferred_bytes)} transferred){found}"
+    )
 
 
 def _show_saved(screen: Screen, repo: Repo, saved: Sequence[Saved]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from dvtool.cli.checkout import JSON_KEYS, show_restored
+from dvtool.cli.checkout import show_restored
 from dvtool.cli.frame import Frame, behind_dashes, command
 from dvtool.cli.output import shell_word
 from dvtool.errors import DvError, UsageError, printable
@@ -22,7 +22,7 @@ from dvtool.errors import DvError, UsageError, printable
         "dv clone --remote /mnt/shared/bucket URL  # where the data is in a folder",
     ),
     exits=(4, 5, 6, 7, 8, 9),
-    json_keys=JSON_KEYS,
+    answers_json=True,
     splits=True,
 )
 @click.argument("arguments", metavar="URL [DIR] [--] [PATH]...", nargs=-1, type=click.Path())
@@ -39,7 +39,7 @@ def clone(
     A data remote that is a folder is not in .dvconfig and has to be named: --remote. If the data
     cannot be had, the clone stays, and dv pull in it goes on.
     """
-    from dvtool.repo import Repo
+    from dvtool import Repo
 
     behind = behind_dashes()
     # As with git: `dv clone -- URL` has its URL behind the dashes.
@@ -54,14 +54,18 @@ def clone(
 def _pull(
     frame: Frame, place: str, paths: Sequence[str], remote: str | None, *, as_json: bool
 ) -> None:
+    from dvtool import Restored
+
     screen, cwd = frame.screen, os.path.abspath(frame.folder)
     shown = os.path.relpath(place, cwd)
-    inside = Frame(folder=place, quiet=frame.quiet, verbose=frame.verbose)
+    inside = Frame(folder=place, quiet=frame.quiet, verbosity=frame.verbosity)
     if not as_json:
         screen.done(f"cloned into {printable(shown)}")
     try:
         with inside.repo(required=False) as repo:
             if not repo.set_up:
+                if as_json:
+                    screen.json(Restored(()))
                 screen.note("nothing in it is under dv; to begin: dv init")
                 return
             if remote is not None:

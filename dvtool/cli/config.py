@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import Screen
+from dvtool.cli.output import Screen, documents
 from dvtool.errors import UsageError, printable
 from dvtool.project.config import Setting
 from dvtool.project.keys import KEYS, validate_key
@@ -30,10 +30,7 @@ _UNSET = "-"
     ),
     exits=(9,),
     fails="failed; or the setting asked for has no value",
-    json_keys=(
-        '{"settings": [{"key", "value", "source"}]}; source is default, .dvconfig, '
-        ".git/config or environment."
-    ),
+    answers_json=True,
 )
 @click.argument("key", metavar="[KEY]", required=False)
 @click.argument("value", metavar="[VALUE]", required=False)
@@ -63,9 +60,12 @@ def config(
             _list(screen, repo, as_json=as_json, verbose=frame.verbose)
         elif unset:
             source = repo.config.unset(key, local=local)
-            screen.done(f"{printable(key)} is not in {source} any more")
+            if as_json:
+                screen.json(documents.ConfigDocument([_in_force(repo, key)]))
+            else:
+                screen.done(f"{printable(key)} is not in {source} any more")
         elif value is not None:
-            _set(screen, repo, key, value, local=local)
+            _set(screen, repo, key, value, local=local, as_json=as_json)
         else:
             _show(screen, repo, key, as_json=as_json)
 
@@ -82,7 +82,7 @@ def _list(screen: Screen, repo: Repo, *, as_json: bool, verbose: bool) -> None:
         screen.warn(f"this version of dvtool does not know the setting {printable(name)}")
     settings = repo.config.values.items()
     if as_json:
-        screen.json({"settings": [one._asdict() for one in settings]})
+        screen.json(documents.ConfigDocument(list(settings)))
         return
     rows = [(one.key, _text(one.value), one.source) for one in settings]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
@@ -107,23 +107,29 @@ def _text(value: Value) -> str:
 
 
 def _show(screen: Screen, repo: Repo, key: str, *, as_json: bool) -> None:
-    name = validate_key(key)
-    settings = repo.config.values
-    found = Setting(name, settings.get(name), settings.source(name))
+    found = _in_force(repo, key)
     if as_json:
-        screen.json({"settings": [found._asdict()]})
+        screen.json(documents.ConfigDocument([found]))
     elif found.value is not None:
         screen.line(printable(_text(found.value)))
     if found.value is None:
-        screen.note(f"{name} has no value")
+        screen.note(f"{found.key} has no value")
         raise click.exceptions.Exit(1)
 
 
-def _set(screen: Screen, repo: Repo, key: str, value: str, *, local: bool) -> None:
+def _in_force(repo: Repo, key: str) -> Setting:
+    name, settings = validate_key(key), repo.config.values
+    return Setting(name, settings.get(name), settings.source(name))
+
+
+def _set(screen: Screen, repo: Repo, key: str, value: str, *, local: bool, as_json: bool) -> None:
     source = repo.config.set(key, value, local=local)
     name = validate_key(key)
-    shown = f"{name} = {printable(value)}"
-    screen.done(f"{shown}  in {source}" + (" (staged)" if source == ".dvconfig" else ""))
+    if as_json:
+        screen.json(documents.ConfigDocument([_in_force(repo, key)]))
+    else:
+        shown = f"{name} = {printable(value)}"
+        screen.done(f"{shown}  in {source}" + (" (staged)" if source == ".dvconfig" else ""))
     strongest = repo.config.values.source(name)
     if strongest not in (source, "default"):
         screen.warn(f"the value in {_place(strongest)} is the stronger one and stays in force")

@@ -26,12 +26,7 @@ HASH_SHOWN_LENGTH = 16
     ),
     exits=(4, 6, 8),
     fails="failed; or, with --check, code or data differ from HEAD",
-    json_keys=(
-        '{"commit", "branch", "dirty", "code_dirty", "data_dirty", "data_id", "targets": '
-        '[{"target", "blake3", "files", "bytes"}]}; data_id is one hash over all targets, '
-        "blake3 that of a manifest. commit is null before the first one, branch where none is "
-        "checked out or REV is given."
-    ),
+    answers_json=True,
 )
 @click.argument("rev", metavar="[REV]", required=False)
 @click.option("--check", is_flag=True, help="End with 1 if code or data differ from HEAD.")
@@ -47,27 +42,12 @@ def describe(frame: Frame, rev: str | None, check: bool, as_json: bool) -> None:
     with frame.repo() as repo:
         found = repo.describe(rev)
         if as_json:
-            screen.json(_as_json(found))
+            screen.json(found)
         else:
             _show(screen, found, whole=frame.verbose)
         if check and found.dirty:
             screen.error(_reasons(repo, found))
             raise click.exceptions.Exit(1)
-
-
-def _as_json(found: Description) -> dict[str, object]:
-    return {
-        "commit": found.commit,
-        "branch": found.branch,
-        "dirty": found.dirty,
-        "code_dirty": found.code_dirty,
-        "data_dirty": found.data_dirty,
-        "data_id": found.data_id,
-        "targets": [
-            {"target": one.target, "blake3": one.digest, "files": one.files, "bytes": one.bytes}
-            for one in found.targets
-        ],
-    }
 
 
 def _show(screen: Screen, found: Description, *, whole: bool) -> None:
@@ -81,7 +61,7 @@ def _show(screen: Screen, found: Description, *, whole: bool) -> None:
     length = None if whole else HASH_SHOWN_LENGTH
     for one in found.targets:
         total = files_text(one.files, one.bytes)
-        screen.line(f"        {one.digest[:length]}  {printable(one.target)}  {total}")
+        screen.line(f"        {one.blake3[:length]}  {printable(one.target)}  {total}")
 
 
 def _reasons(repo: Repo, found: Description) -> str:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from dvtool.cli.frame import Frame, command, revisions_and_paths
-from dvtool.cli.output import Screen, growth_text
+from dvtool.cli.output import Screen, documents, growth_text
 from dvtool.errors import UsageError, printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.format.compare import Difference
-    from dvtool.format.manifest import Entry
     from dvtool.repo import Repo
-    from dvtool.verbs.diff import TargetDiff
+    from dvtool.verbs.diff import TargetDiff, Total, Totals
 
 _MARKS = {
     "added": ("A", "green"),
@@ -24,14 +22,6 @@ _MARKS = {
     "removed": ("D", "red"),
     "renamed": ("R", "cyan"),
 }
-
-
-@dataclass(slots=True)
-class _Total:
-    """How many entries changed in one way, and by how many bytes that changed the data."""
-
-    count: int = 0
-    bytes: int = 0
 
 
 @command(
@@ -42,12 +32,7 @@ class _Total:
         "dv diff HEAD~3 -- data/images  # the workspace against a commit, one target",
     ),
     exits=(4, 6, 7, 8),
-    json_keys=(
-        '{"targets": [{"target", "totals": {"added", "modified", "removed", "renamed"}, '
-        '"changes": [{"change", "path", "old_path", "old", "new"}]}], "totals"}; each total is '
-        '{"count", "bytes"}, bytes being the growth; old and new are null or an entry: '
-        '{"type", "size", "blake3", "exec", "symlink"}. With --stat there is no "changes".'
-    ),
+    answers_json=True,
     splits=True,
 )
 @click.argument("arguments", metavar="[A [B]] [--] [PATH]...", nargs=-1, type=click.Path())
@@ -67,14 +52,12 @@ def diff(
     with frame.repo() as repo:
         revisions, paths = revisions_and_paths(repo, arguments, revisions_max=2)
         old, new = [*revisions, None, None][:2]
-        found = [one for one in repo.diff(old, new, paths) if one.differences or _appears(one)]
+        found = [one for one in repo.diff(old, new, paths) if one.changes or _appears(one)]
         if as_json:
-            targets = [_as_json(one, stat=stat) for one in found]
-            changes = [change for one in found for change in one.differences]
-            screen.json({"targets": targets, "totals": _totals_json(changes)})
+            screen.json(_document(found, stat=stat))
         elif name_only:
             for one in found:
-                for change in one.differences:
+                for change in one.changes:
                     screen.line(_name(repo, one.target, change.path))
         else:
             _show(screen, repo, found, stat=stat)
@@ -88,48 +71,18 @@ def _appears(one: TargetDiff) -> bool:
 # --- JSON -----------------------------------------------------------------------------------
 
 
-def _as_json(one: TargetDiff, *, stat: bool) -> dict[str, object]:
-    found: dict[str, object] = {"target": one.target, "totals": _totals_json(one.differences)}
+def _document(found: Sequence[TargetDiff], *, stat: bool) -> object:
     if not stat:
-        found["changes"] = [
-            {
-                "change": change.change,
-                "path": change.path,
-                "old_path": change.source or (change.path if change.old else None),
-                "old": entry_json(change.old),
-                "new": entry_json(change.new),
-            }
-            for change in one.differences
-        ]
-    return found
+        return documents.DiffDocument(found, _totals(found))
+    targets = [documents.TargetTotals(one.target, one.totals) for one in found]
+    return documents.DiffStatDocument(targets, _totals(found))
 
 
-def entry_json(entry: Entry | None) -> dict[str, object] | None:
-    """Return an entry as `dv diff --json` and `dv ls --json` show it."""
-    if entry is None:
-        return None
-    if entry.is_file:
-        content = {"size": entry.size, "blake3": entry.blake3, "exec": entry.exec}
-        return {"type": "file", **content}
-    if entry.symlink:
-        return {"type": "symlink", "symlink": entry.symlink}
-    return {"type": "folder"}
+def _totals(found: Sequence[TargetDiff]) -> Totals:
+    """Return the changes of all targets, added up."""
+    from dvtool import Totals
 
-
-def _totals(changes: Sequence[Difference]) -> dict[str, _Total]:
-    totals = {what: _Total() for what in _MARKS}
-    for change in changes:
-        total = totals[change.change]
-        total.count += 1
-        total.bytes += change.growth
-    return totals
-
-
-def _totals_json(changes: Sequence[Difference]) -> dict[str, object]:
-    return {
-        what: {"count": total.count, "bytes": total.bytes}
-        for what, total in _totals(changes).items()
-    }
+    return Totals.of(change for one in found for change in one.changes)
 
 
 # --- text -----------------------------------------------------------------------------------
@@ -140,7 +93,7 @@ def _show(screen: Screen, repo: Repo, found: Sequence[TargetDiff], *, stat: bool
         state = " (new target)" if one.old is None else " (target removed)" if not one.new else ""
         name = screen.style(printable(repo.shown(one.target)), "bold")
         if stat:
-            screen.line(f"{name}{state}: {_totals_text(one.differences)}")
+            screen.line(f"{name}{state}: {_totals_text(one.totals)}")
             continue
         screen.line(f"{name}{state}")
         for line in _lines(screen, repo, one):
@@ -148,12 +101,11 @@ def _show(screen: Screen, repo: Repo, found: Sequence[TargetDiff], *, stat: bool
     if not found:
         screen.line("no difference")
     elif len(found) > 1 or not stat:
-        changes = [change for one in found for change in one.differences]
-        screen.line(f"total: {_totals_text(changes)}")
+        screen.line(f"total: {_totals_text(_totals(found))}")
 
 
 def _lines(screen: Screen, repo: Repo, one: TargetDiff) -> Iterator[str]:
-    for change in one.differences:
+    for change in one.changes:
         mark, colour = _MARKS[change.change]
         name = _name(repo, one.target, change.path)
         if change.source is not None:
@@ -174,9 +126,10 @@ def _only_mode(change: Difference) -> bool:
     return bool(old and new and old.is_file and old.blake3 == new.blake3 and old.exec != new.exec)
 
 
-def _totals_text(changes: Sequence[Difference]) -> str:
+def _totals_text(totals: Totals) -> str:
     parts = []
-    for what, total in _totals(changes).items():
+    for what in _MARKS:
+        total: Total = getattr(totals, what)
         if total.count:
             size = "" if what == "renamed" else f" ({growth_text(total.bytes)})"
             parts.append(f"{total.count:,} {what}{size}")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import Screen
+from dvtool.cli.output import Screen, documents
 from dvtool.errors import DvError, printable, size_text
 from dvtool.verbs.doctor import Check, check_examined, check_machine, failed
+
+if TYPE_CHECKING:
+    from dvtool.remotes.transports.base import Features
 
 TEXT_WIDTH = 74
 _LABELS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "failed": ("FAIL", "red")}
@@ -25,13 +28,7 @@ _LABELS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "failed": ("FAI
         "dv doctor --remote backup --json",
     ),
     fails="failed; or a check failed",
-    json_keys=(
-        '{"ok", "checks": [{"name", "state", "detail", "hint", "bytes"}]}; state is ok, '
-        "warning or failed, hint is null or the next step, bytes is null or what detail is about. "
-        'With --remote also "features": {"conditional_put", "ranged_get", "content_md5", '
-        '"md5_etag", "list_allowed", "delete_allowed", "latency_s", "down_bytes_per_s", '
-        '"up_bytes_per_s"}, each null if not known; null as a whole if there is no answer.'
-    ),
+    answers_json=True,
 )
 @click.option(
     "--remote",
@@ -47,10 +44,13 @@ def doctor(frame: Frame, remote: str | None, as_json: bool) -> None:
     store supports, what the credentials allow, how fast it is. Up to 8 MiB are read; an object of
     4 MiB is written under probe/ and removed again, unless the bucket keeps versions or does not
     let it be removed.
+
+    For a report of a problem, repeat the command with DV_LOG=FILE and attach that file: it tells
+    what was asked of git and of the remote, and when. Credentials are left out.
     """
     screen = frame.screen
     found = []
-    features: dict[str, object] = {}
+    features: list[Features] = []
     checks_made = _checks(frame) if remote is None else _remote_checks(frame, remote, features)
     for check in checks_made:
         found.append(check)
@@ -58,12 +58,15 @@ def doctor(frame: Frame, remote: str | None, as_json: bool) -> None:
             _show(screen, check)
     healthy = all(check.state != "failed" for check in found)
     if as_json:
-        document = {"ok": healthy, "checks": [_as_json(check) for check in found]}
-        if remote is not None:
-            document["features"] = features or None
-        screen.json(document)
+        screen.json(
+            documents.DoctorDocument(healthy, found)
+            if remote is None
+            else documents.RemoteDoctorDocument(healthy, found, next(iter(features), None))
+        )
     elif healthy:
         screen.done("everything that dv needs works")
+    else:
+        screen.note("to ask for help: repeat what fails with DV_LOG=FILE, and attach that file")
     if not healthy:
         raise click.exceptions.Exit(1)
 
@@ -79,12 +82,12 @@ def _checks(frame: Frame) -> Iterator[Check]:
         yield Check("repository", "failed", f"cannot be opened: {error}", "install dvtool again")
 
 
-def _remote_checks(frame: Frame, name: str, features: dict[str, object]) -> Iterator[Check]:
+def _remote_checks(frame: Frame, name: str, features: list[Features]) -> Iterator[Check]:
     """Yield what trying a remote out finds; put the features that it shows into `features`."""
     try:
         with frame.repo(required=False) as repo:
             url, found = repo.examine_remote(name or None)
-            features.update(asdict(found.features))
+            features.append(found.features)
             yield from check_examined(url, found)
             repo.config.keep_features(name or None, found.features)
     except DvError as error:
@@ -104,13 +107,3 @@ def _wrapped(text: str) -> list[str]:
     """Return the lines of a text that is foreign in part, each short enough to be read."""
     lines = [textwrap.wrap(printable(line), TEXT_WIDTH) for line in text.split("\n")]
     return [part for parts in lines for part in parts]
-
-
-def _as_json(check: Check) -> dict[str, object]:
-    return {
-        "name": check.name,
-        "state": check.state,
-        "detail": check.detail,
-        "bytes": check.bytes,
-        "hint": check.hint,
-    }

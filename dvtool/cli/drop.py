@@ -19,11 +19,7 @@ from dvtool.errors import printable, size_text
         "dv drop --store data/images   # the stored copy only, the files stay",
     ),
     exits=(4, 5, 6, 7, 8, 9),
-    json_keys=(
-        '{"remote", "targets": [{"target", "files", "bytes"}], "workspace_bytes", '
-        '"store_bytes", "freed_bytes"}; files and bytes left the workspace, store_bytes is what '
-        "the local store became smaller by."
-    ),
+    answers_json=True,
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
 @click.option("--store", "store_only", is_flag=True, help="Free the local store; the files stay.")
@@ -42,26 +38,14 @@ def drop(
     with frame.repo() as repo:
         dropped = repo.drop(paths, remote=remote, workspace=not store_only)
         frame.set_up_git(repo)
-        freed = dropped.workspace_bytes + dropped.store_bytes
         if as_json:
-            rows = [
-                {"target": one.target, "files": one.files, "bytes": one.bytes}
-                for one in dropped.targets
-            ]
-            screen.json(
-                {
-                    "remote": dropped.remote,
-                    "targets": rows,
-                    "workspace_bytes": dropped.workspace_bytes,
-                    "store_bytes": dropped.store_bytes,
-                    "freed_bytes": freed,
-                }
-            )
+            screen.json(dropped)
             return
         for one in dropped.targets:
             if not store_only:
                 name = printable(repo.shown(one.target))
                 screen.done(f"{name}  {files_text(one.files, one.bytes)} removed")
+        freed = size_text(dropped.freed_bytes)
         store = f"{size_text(dropped.store_bytes)} of it in the local store"
-        screen.done(f"freed {size_text(freed)}, {store}; {printable(dropped.remote)} has it all")
+        screen.done(f"freed {freed}, {store}; {printable(dropped.remote)} has it all")
     screen.note("to get it back: dv pull")

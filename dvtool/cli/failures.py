@@ -14,12 +14,15 @@ from dataclasses import dataclass
 import click
 
 from dvtool.cli import INTERRUPTED
-from dvtool.cli.output import Screen
+from dvtool.cli.output import Answered, Screen
 from dvtool.errors import DvError, UsageError, printable
+from dvtool.system.logs import Log
 
 READER_GONE = 141
 """As of a process that SIGPIPE ended, which is how other programs end in `… | head`."""
 TRACEBACK_VARIABLE = "DV_TRACEBACK"
+TRACEBACK_LENGTH_MAX = 1_800
+_LOG = Log("cli")
 
 _FULL_HINT = "free some space, then repeat the command: it goes on where it was"
 _OS_SENTENCES = {
@@ -35,15 +38,23 @@ _OS_SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What to tell of an error: a message (of one line or several), a hint, an exit code."""
+    """What to tell of an error."""
 
     message: str
+    """What was wrong, in one line or several."""
     hint: str | None
+    """What to do next; null if nobody knows."""
     exit_code: int
+    """What the command ends with."""
 
 
-def report(error: BaseException) -> int:
-    """Print what is to be said of an error to standard error; return the exit code."""
+def report(error: BaseException, *, as_json: bool = False) -> int:
+    """Print what is to be said of an error to standard error; return the exit code.
+
+    With `as_json`, standard output gets it as a JSON document, unless the answer is there already.
+    """
+    if isinstance(error, Answered) and error.__cause__ is not None:
+        error, as_json = error.__cause__, False
     if os.environ.get(TRACEBACK_VARIABLE, "0") not in ("", "0"):
         traceback.print_exception(error)
     if not _flushed() or isinstance(error, BrokenPipeError):
@@ -55,8 +66,20 @@ def report(error: BaseException) -> int:
         screen.error("interrupted")
         return INTERRUPTED
     failure = describe(error)
+    if _LOG.on:
+        _LOG.note("fails: %s", "".join(traceback.format_exception(error))[-TRACEBACK_LENGTH_MAX:])
+    if as_json:
+        screen.json(ErrorDocument(failure))
     screen.error(failure.message, hint=failure.hint)
     return failure.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDocument:
+    """What any command prints with --json if it fails before it has an answer."""
+
+    error: Failure
+    """What was wrong; standard error says the same in words."""
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

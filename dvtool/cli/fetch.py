@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dvtool.cli.checkout import fetched_json, fetched_text, warn_fetched
+from dvtool.cli.checkout import fetched_text, warn_fetched
 from dvtool.cli.frame import Frame, command, remote_option, revisions_and_paths
 from dvtool.cli.output import Screen
-from dvtool.cli.plans import JSON_KEYS, files_sentence, plan_json, plan_option, show_plan
+from dvtool.cli.plans import files_sentence, plan_document, plan_option, show_plan
 
 if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
         "dv fetch --plan                      # how much that is; nothing is fetched",
     ),
     exits=(4, 6, 7),
-    json_keys=(
-        '{"remote", "files", "bytes", "transferred_bytes", "found", "warnings"}: what is here now '
-        f"and was not; found files were here. With --plan: {JSON_KEYS}."
-    ),
+    answers_json=True,
     splits=True,
 )
 @click.argument("arguments", metavar="[REV]... [--] [PATH]...", nargs=-1, type=click.Path())
@@ -52,7 +49,7 @@ def fetch(
             return
         fetched = repo.fetch(remote=remote, revs=revisions, paths=paths)
         if as_json:
-            screen.json(fetched_json(fetched))
+            screen.json(fetched)
             return
         warn_fetched(screen, fetched)
         screen.done(fetched_text(fetched))
@@ -61,7 +58,7 @@ def fetch(
 def show_fetch_plan(screen: Screen, would: Fetched, estimate: Estimate, *, as_json: bool) -> None:
     """Print what a fetch or a pull would take."""
     if as_json:
-        screen.json(plan_json(would.remote, would.files, estimate))
+        screen.json(plan_document(would.remote, would.files, estimate))
         return
     sentence = "the local store has it all"
     if estimate.requests.total:

@@ -33,6 +33,7 @@ EXIT_CODES = {
 }
 """All exit codes. 141 besides: the reader of the output went away, as in `dv ls | head`."""
 ALWAYS = (0, 1, 2, 3, 130)
+LOG_VERBOSITY = 2
 _BEHIND_DASHES = "dvtool.behind_dashes"
 
 Function: TypeAlias = Callable[..., Any]
@@ -44,7 +45,21 @@ class Frame:
 
     folder: str = "."
     quiet: bool = False
-    verbose: bool = False
+    verbosity: int = 0
+    """How often -v was given."""
+
+    @property
+    def verbose(self) -> bool:
+        """Whether to say more."""
+        return self.verbosity > 0
+
+    def say_more(self, times: int) -> None:
+        """Take -v, so many times: from the second on, notes go to standard error."""
+        self.verbosity += times
+        if self.verbosity >= LOG_VERBOSITY:
+            from dvtool.cli.logs import begin_on_stderr
+
+            begin_on_stderr()
 
     @property
     def screen(self) -> Screen:
@@ -78,7 +93,12 @@ class Frame:
             self.screen.warn(f"the git hooks could not be installed: {error}")
 
     def _progress(self) -> Progress:
-        if self.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        if (
+            self.quiet
+            or self.verbosity >= LOG_VERBOSITY
+            or not sys.stderr.isatty()
+            or os.environ.get("TERM") == "dumb"
+        ):
             return SILENT
         from dvtool.cli.bars import Bars
 
@@ -97,14 +117,14 @@ class Command(click.Command):
         *args: Any,
         examples: Sequence[str],
         exits: Mapping[int, str],
-        json_keys: str | None,
+        answers_json: bool,
         splits: bool,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.examples = examples
         self.exits = exits
-        self.json_keys = json_keys
+        self.answers_json = answers_json
         self._splits = splits
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -120,9 +140,12 @@ class Command(click.Command):
         with formatter.section("Examples"):
             for example in self.examples:
                 formatter.write(f"{'':{formatter.current_indent}}{example}\n")
-        if self.json_keys is not None:
+        if self.answers_json:
+            from dvtool.cli.json_keys import JSON_KEYS
+
             with formatter.section("JSON"):
-                formatter.write_text(self.json_keys)
+                for text in JSON_KEYS[ctx.command_path.partition(" ")[2]]:
+                    formatter.write_text(text)
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), text) for code, text in sorted(self.exits.items())])
 
@@ -133,13 +156,13 @@ def command(
     examples: Sequence[str],
     exits: Sequence[int] = (),
     fails: str | None = None,
-    json_keys: str | None = None,
+    answers_json: bool = False,
     splits: bool = False,
 ) -> Callable[[Function], Command]:
     """Make a function a command; it gets the `Frame` first.
 
     `exits` are the exit codes it can end with besides those that every command has; `fails` says
-    what 1 means here. With `json_keys` it has --json, and these words in its help.
+    what 1 means here. One that `answers_json` has --json, and is listed in `documents.ANSWERS`.
     """
     meanings = {code: EXIT_CODES[code] for code in (*ALWAYS, *exits)}
     if fails is not None:
@@ -147,7 +170,7 @@ def command(
 
     def wrap(function: Function) -> Command:
         callback = click.pass_obj(function)
-        if json_keys is not None:
+        if answers_json:
             callback = _json_option(callback)
         for option in (_verbose_option, _quiet_option):
             callback = option(callback)
@@ -156,7 +179,7 @@ def command(
             cls=Command,
             examples=examples,
             exits=meanings,
-            json_keys=json_keys,
+            answers_json=answers_json,
             splits=splits,
         )(callback)
 
@@ -169,10 +192,10 @@ def _set_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         frame.quiet = True
 
 
-def _set_verbose(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+def _set_verbose(ctx: click.Context, _: click.Parameter, value: int) -> None:
     frame = ctx.find_object(Frame)
     if frame is not None and value:
-        frame.verbose = True
+        frame.say_more(value)
 
 
 _quiet_option = click.option(
@@ -184,7 +207,12 @@ _quiet_option = click.option(
     help="Only warnings, errors and what was asked for.",
 )
 _verbose_option = click.option(
-    "-v", "--verbose", is_flag=True, expose_value=False, callback=_set_verbose, help="Say more."
+    "-v",
+    "--verbose",
+    count=True,
+    expose_value=False,
+    callback=_set_verbose,
+    help="Say more; -vv also writes a log to standard error.",
 )
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 

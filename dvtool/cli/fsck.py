@@ -6,8 +6,7 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,8 +17,8 @@ from dvtool.errors import UsageError, printable, size_text
 if TYPE_CHECKING:
     from dvtool.verbs.fsck.findings import (
         Damage,
+        FsckReport,
         RemoteCounts,
-        Report,
         Sample,
         StoreCounts,
         WorkspaceCounts,
@@ -41,12 +40,7 @@ _PERCENT = re.compile(r"(\d+(?:\.\d+)?)%?")
         "dv fsck --repair                # mend what is damaged",
     ),
     exits=(4, 5, 6, 7, 9),
-    json_keys=(
-        '{"clean", "damage": [{"place", "kind", "name", "problem", "missing", "repaired", '
-        '"failed", "targets", "files": [{"path", "blake3", "bytes", "copies"}], "commits", '
-        '"commits_shown": [{"commit", "subject"}]}], "store", "workspace", "remote", "done"}; '
-        "the last but one are counts, or null if that was not checked."
-    ),
+    answers_json=True,
 )
 @click.option("--workspace", is_flag=True, help="Read the tracked files too, whatever their stat.")
 @click.option(
@@ -98,7 +92,7 @@ def fsck(
             workspace=workspace, remote=remote, deep=depth, repair=repair, rebuild=rebuild
         )
         if as_json:
-            screen.json(_as_json(report))
+            screen.json(report)
         else:
             _show(screen, report, deep=deep)
     if report.exit_code:
@@ -117,7 +111,7 @@ def _sample(text: str, seed: int | None) -> Sample:
 # --- for people -----------------------------------------------------------------------------
 
 
-def _show(screen: Screen, report: Report, *, deep: bool) -> None:
+def _show(screen: Screen, report: FsckReport, *, deep: bool) -> None:
     for one in report.damage:
         _show_damage(screen, one)
     screen.done(f"local store: {_store_text(report.store)}")
@@ -145,7 +139,7 @@ def _show(screen: Screen, report: Report, *, deep: bool) -> None:
         screen.line(screen.style(_verdict(report), "red", "bold"))
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: FsckReport) -> str:
     missing = sum(one.missing for one in report.remaining)
     damaged = len(report.remaining) - missing
     parts = [f"{damaged:,} damaged"] if damaged else []
@@ -180,7 +174,7 @@ def _touched(one: Damage) -> Iterator[str]:
         counts += [f"nowhere known {without:,}"] if without else []
         yield f"… {count_text(len(one.files), 'file')} in all; good copies: {', '.join(counts)}"
     if one.commits:
-        shown = "; ".join(f"{c.id[:10]} {printable(c.subject)}" for c in one.commits_shown)
+        shown = "; ".join(f"{c.commit[:10]} {printable(c.subject)}" for c in one.commits_shown)
         more = " …" if one.commits > len(one.commits_shown) else ""
         yield f"in {count_text(one.commits, 'commit')}: {shown}{more}"
 
@@ -244,32 +238,3 @@ def _remote_text(counts: RemoteCounts) -> str:
     if counts.seed is not None:
         text += f" (--seed {counts.seed})"
     return text
-
-
-# --- for programs ---------------------------------------------------------------------------
-
-
-def _as_json(report: Report) -> dict[str, Any]:
-    return {
-        "clean": report.clean,
-        "damage": [_damage_json(one) for one in report.damage],
-        "store": asdict(report.store),
-        "workspace": asdict(report.workspace) if report.workspace else None,
-        "remote": asdict(report.remote) if report.remote else None,
-        "done": report.done,
-    }
-
-
-def _damage_json(one: Damage) -> dict[str, Any]:
-    return {
-        **{name: getattr(one, name) for name in ("place", "kind", "name", "problem", "missing")},
-        "repaired": one.repaired or None,
-        "failed": one.failed or None,
-        "targets": list(one.targets),
-        "files": [
-            {"path": f.path, "blake3": f.digest.hex(), "bytes": f.size, "copies": list(f.copies)}
-            for f in one.files
-        ],
-        "commits": one.commits,
-        "commits_shown": [{"commit": c.id, "subject": c.subject} for c in one.commits_shown],
-    }

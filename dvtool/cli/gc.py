@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import Screen, count_text
+from dvtool.cli.output import Screen, count_text, documents
 from dvtool.errors import UsageError, printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo
-    from dvtool.verbs.gc.local import Collected
-    from dvtool.verbs.gc.remote import Collected as RemoteCollected
+    from dvtool.verbs.gc.local import GcResult
+    from dvtool.verbs.gc.remote import RemoteGcResult
 
 _AGE = re.compile(r"(\d+)(d|h|m|s|)")
 _UNITS_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "": 86_400}
@@ -53,14 +53,7 @@ def _grace_s(_context: click.Context, _option: click.Parameter, value: str) -> f
         "dv gc --remote --undo     # take back what was buried there",
     ),
     exits=(4, 6, 7, 9),
-    json_keys=(
-        '{"remote", "dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", '
-        '"freed_bytes", "kept_unpushed_bytes", "losing", "unread", "asked", "warnings"}; with '
-        '--remote: {"remote", "dry_run", "dead", "dead_bytes", "moved_packs", "moved_bytes", '
-        '"roots_replaced", "expired": [{"target", "manifest"}], '
-        '"removed", "removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}; with '
-        '--undo: {"undone"}.'
-    ),
+    answers_json=True,
 )
 @click.option(
     "--remote",
@@ -111,7 +104,7 @@ def gc(
         if remote is None:
             done = repo.gc(unpushed=unpushed, dry_run=dry_run, grace_s=grace_s)
             if as_json:
-                frame.screen.json(_local_json(done, dry_run=dry_run))
+                frame.screen.json(done)
             else:
                 _show_local(frame.screen, done, dry_run=dry_run, unpushed=unpushed)
         elif undo:
@@ -138,14 +131,14 @@ def _refuse_mixture(
 def _undo(screen: Screen, repo: Repo, remote: str | None, *, as_json: bool) -> None:
     count = repo.gc_undo(remote)
     if as_json:
-        screen.json({"undone": count})
+        screen.json(documents.UndoneDocument(count))
     elif count:
         screen.done(f"took back {count_text(count, 'tombstone')}; nothing there is buried now")
     else:
         screen.done("nothing was buried there")
 
 
-def _show_local(screen: Screen, done: Collected, *, dry_run: bool, unpushed: bool) -> None:
+def _show_local(screen: Screen, done: GcResult, *, dry_run: bool, unpushed: bool) -> None:
     plan = done.plan
     for text in done.warnings:
         screen.warn(text)
@@ -163,7 +156,7 @@ def _show_local(screen: Screen, done: Collected, *, dry_run: bool, unpushed: boo
         screen.done("nothing to free")
     else:
         screen.done(
-            f"freed {size_text(done.freed_bytes + done.temp_bytes)}; "
+            f"freed {size_text(done.freed_bytes)}; "
             f"{count_text(done.packs, 'pack')} removed or written anew"
         )
     if done.kept_unpushed_bytes:
@@ -198,27 +191,10 @@ def _names(commits: Sequence[str]) -> str:
     return names + more
 
 
-def _local_json(done: Collected, *, dry_run: bool) -> dict[str, Any]:
-    return {
-        "remote": None,
-        "dry_run": dry_run,
-        "chunks": len(done.plan.chunks),
-        "chunk_bytes": done.plan.bytes,
-        "packs_rewritten": sum(map(len, done.plan.groups)),
-        "packs_merged": done.plan.merged,
-        "freed_bytes": done.freed_bytes + done.temp_bytes,
-        "kept_unpushed_bytes": done.kept_unpushed_bytes,
-        "losing": list(done.losing),
-        "unread": list(done.unread),
-        "asked": list(done.remotes),
-        "warnings": done.warnings,
-    }
-
-
-def _show_remote(screen: Screen, done: RemoteCollected, *, dry_run: bool, as_json: bool) -> None:
+def _show_remote(screen: Screen, done: RemoteGcResult, *, dry_run: bool, as_json: bool) -> None:
     plan = done.plan
     if as_json:
-        screen.json(_remote_json(done, dry_run=dry_run))
+        screen.json(done)
         return
     for text in done.warnings:
         screen.warn(text)
@@ -249,37 +225,12 @@ def _show_remote(screen: Screen, done: RemoteCollected, *, dry_run: bool, as_jso
     _show_waiting(screen, done)
 
 
-def _show_waiting(screen: Screen, done: RemoteCollected) -> None:
+def _show_waiting(screen: Screen, done: RemoteGcResult) -> None:
     for grave in done.waiting:
-        count = len(grave.tombstone.keys) + len(grave.tombstone.roots)
-        screen.line(f"waiting: {count_text(count, 'object')}, due {_due(grave.due_in_s)}")
+        screen.line(f"waiting: {count_text(grave.keys, 'object')}, due {_due(grave.due_in_s)}")
     if done.waiting or not done.plan.empty:
         screen.note("to take it back: dv gc --remote --undo")
 
 
 def _due(due_in_s: float) -> str:
     return "now" if due_in_s <= 0 else f"in {age_text(due_in_s)}"
-
-
-def _remote_json(done: RemoteCollected, *, dry_run: bool) -> dict[str, Any]:
-    plan = done.plan
-    return {
-        "remote": done.remote,
-        "dry_run": dry_run,
-        "dead": len(plan.dead),
-        "dead_bytes": plan.dead_bytes,
-        "moved_packs": len(plan.move),
-        "moved_bytes": plan.move_bytes,
-        "roots_replaced": len(plan.replace),
-        "expired": [{"target": one.target, "manifest": one.manifest} for one in plan.expired],
-        "removed": sum(one.removed for one in done.swept),
-        "removed_bytes": done.removed_bytes,
-        "waiting": [
-            {
-                "keys": len(grave.tombstone.keys) + len(grave.tombstone.roots),
-                "due_in_s": round(grave.due_in_s),
-            }
-            for grave in done.waiting
-        ],
-        "warnings": done.warnings,
-    }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import Screen, count_text, shell_word
+from dvtool.cli.output import Screen, count_text, documents, shell_word
 from dvtool.errors import DvError, UsageError, listing, printable, size_text
 
 if TYPE_CHECKING:
@@ -122,11 +122,7 @@ _STATES = {
     "status",
     examples=("dv hooks status", "dv hooks status --json"),
     fails="failed; or not all hooks are in place",
-    json_keys=(
-        '{"folder", "complete", "drivers", "hooks": [{"name", "state", "kept"}]}; state is '
-        "installed, outdated, absent, other (than ours), replaced (ours, by another) or called "
-        "(by another); kept says that a hook from before runs first."
-    ),
+    answers_json=True,
 )
 def status(frame: Frame, as_json: bool) -> None:
     """Show which git hooks are in place. Ends with 1 unless all are."""
@@ -135,17 +131,7 @@ def status(frame: Frame, as_json: bool) -> None:
         drivers = repo.hooks.drivers_installed()
         screen = frame.screen
         if as_json:
-            screen.json(
-                {
-                    "folder": found.folder,
-                    "complete": found.complete,
-                    "drivers": drivers,
-                    "hooks": [
-                        {"name": one.name, "state": one.state, "kept": one.kept}
-                        for one in found.hooks
-                    ],
-                }
-            )
+            screen.json(documents.HooksDocument(found.folder, found.complete, drivers, found.hooks))
         else:
             screen.line(f"hooks in {_folder(found.folder)}:")
             for one in found.hooks:

@@ -15,7 +15,7 @@ from dvtool.errors import printable
         "dv mv data/images/cats data/images/felines   # inside a target",
     ),
     exits=(4, 6, 8, 9),
-    json_keys='{"source", "destination"}: paths from the top of the worktree.',
+    answers_json=True,
 )
 @click.argument("source", metavar="SOURCE", type=click.Path())
 @click.argument("destination", metavar="DESTINATION", type=click.Path())
@@ -29,7 +29,7 @@ def mv(frame: Frame, source: str, destination: str, as_json: bool) -> None:
         moved = repo.mv(source, destination)
         frame.set_up_git(repo)
         if as_json:
-            screen.json({"source": moved.source, "destination": moved.destination})
+            screen.json(moved)
             return
         names = (printable(repo.shown(path)) for path in (moved.source, moved.destination))
         screen.done(" -> ".join(names))

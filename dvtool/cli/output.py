@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TextIO
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TextIO
 
 from dvtool.errors import printable
 from dvtool.errors import size_text as size_text
+from dvtool.system.lazy import later
 
+if TYPE_CHECKING:
+    from dvtool.cli import documents as documents
+else:
+    documents = later("dvtool.cli.documents")
+
+SCHEMA = 1
+"""The version of all JSON: the next one once a key goes or means something else."""
 STYLES = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "bold": 1, "dim": 2}
 _NOT_PLAIN = re.compile(r"[^ -~\n]")
 _SHELL_SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
@@ -50,6 +59,10 @@ def _ansi_c(byte: int) -> str:
     if char in "\\'":
         return "\\" + char
     return char if " " <= char <= "~" else f"\\x{byte:02x}"
+
+
+class Answered(Exception):
+    """Says that JSON on standard output tells of the error already that is its cause."""
 
 
 class Screen:
@@ -105,15 +118,27 @@ class Screen:
         for line in (hint or "").splitlines():
             self._labelled("hint", "cyan", line)
 
-    def json(self, value: object) -> None:
-        """Print one JSON document."""
-        self.line(_json_text(value, indent=1))
+    def json(self, answer: object) -> None:
+        """Print a result, or a document of `dvtool.cli.documents`, as one JSON document."""
+        self.line(_json_text({"schema": SCHEMA, **as_json(answer)}, indent=1))
 
-    def json_rows(self, key: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Print ``{key: [rows…]}``, a row a line, without holding all rows in memory."""
-        self._out.write(f'{{"{key}": [')
-        for text in _separated(rows):
-            self._out.write(text)
+    def json_rows(self, key: str, rows: Iterable[object]) -> None:
+        """Print ``{key: [rows…]}``, a row a line, without holding all rows in memory.
+
+        An error while rows are made ends the document, with the key ``error``; Answered is raised.
+        """
+        texts = map(_json_text, map(as_json, rows))
+        first = next(texts, None)  # what fails at once prints nothing
+        self._out.write(f'{{"schema": {SCHEMA}, "{key}": [')
+        try:
+            for number, text in enumerate(texts if first is None else chain([first], texts)):
+                self._out.write(",\n " if number else "\n ")
+                self._out.write(text)
+        except Exception as error:
+            from dvtool.cli.failures import describe
+
+            self._out.write(f'\n], "error": {_json_text(as_json(describe(error)))}}}\n')
+            raise Answered from error
         self._out.write("\n]}\n")
 
     def _labelled(self, label: str, colour: str, text: str) -> None:
@@ -132,11 +157,33 @@ def _styled(text: str, styles: Iterable[str]) -> str:
     return f"\x1b[{codes}m{text}\x1b[0m"
 
 
-def _separated(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    before = "\n "
-    for row in rows:
-        yield before + _json_text(row)
-        before = ",\n "
+def as_json(value: Any) -> Any:
+    """Return a result as JSON has it: of an object the keys that its class names, or its fields.
+
+    A class names them in `json_keys`; `json_value` of an object is shown in its place.
+    """
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if hasattr(value, "json_value"):
+        value = value.json_value
+    names = json_keys(type(value))
+    if names is not None:
+        optional = getattr(getattr(value, "__struct_config__", None), "omit_defaults", False)
+        pairs = ((name, as_json(getattr(value, name))) for name in names)
+        return {name: shown for name, shown in pairs if shown is not None or not optional}
+    if isinstance(value, Mapping):
+        return {name: as_json(shown) for name, shown in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(shown) for shown in value]
+    raise TypeError(f"no JSON for {type(value)}")
+
+
+def json_keys(kind: type) -> tuple[str, ...] | None:
+    """Return the keys of the JSON of a class in their order; None if it is no class of results."""
+    for name in ("json_keys", "__struct_fields__", "__dataclass_fields__", "_fields"):
+        if hasattr(kind, name):
+            return tuple(getattr(kind, name))
+    return None
 
 
 def _json_text(value: object, *, indent: int | None = None) -> str:

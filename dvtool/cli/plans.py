@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dvtool.cli.output import Screen, count_text
+from dvtool.cli.output import Screen, count_text, documents
 from dvtool.errors import printable, size_text
 from dvtool.remotes.transports.registry import prices_of
 
 if TYPE_CHECKING:
+    from dvtool.cli.documents import TransferPlan
     from dvtool.remotes.estimate import Estimate
 
-JSON_KEYS = (
-    '{"remote", "files", "objects", "bytes", "requests": {"put", "list", "get", "head"}, '
-    '"request_cost_usd", "seconds"}'
-)
 CENT_USD = 0.01
 
 plan_option = click.option(
@@ -56,23 +53,17 @@ def _cost_text(usd: float, basis: str) -> str:
     return f"{amount} USD for the requests, at {basis}; traffic is extra"
 
 
-def plan_json(remote: str, files: int, estimate: Estimate) -> dict[str, object]:
+def plan_document(remote: str, files: int, estimate: Estimate) -> TransferPlan:
     """Return an estimate as JSON shows it."""
-    requests = estimate.requests
-    return {
-        "remote": remote,
-        "files": files,
-        "objects": estimate.objects,
-        "bytes": estimate.bytes,
-        "requests": {
-            "put": requests.put,
-            "list": requests.list,
-            "get": requests.get,
-            "head": requests.head,
-        },
-        "request_cost_usd": round(requests.cost_usd(prices_of(remote)), 6),
-        "seconds": None if estimate.seconds is None else round(estimate.seconds, 1),
-    }
+    return documents.TransferPlan(
+        remote=remote,
+        files=files,
+        objects=estimate.objects,
+        bytes=estimate.bytes,
+        requests=estimate.requests,
+        request_cost_usd=round(estimate.requests.cost_usd(prices_of(remote)), 6),
+        seconds=None if estimate.seconds is None else round(estimate.seconds, 1),
+    )
 
 
 def files_sentence(verb: str, remote: str, files: int, size: int | None = None) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import click
 
-from dvtool.cli.checkout import JSON_KEYS, show_restored
+from dvtool.cli.checkout import show_restored
 from dvtool.cli.fetch import show_fetch_plan
 from dvtool.cli.frame import Frame, command, remote_option, revisions_and_paths
-from dvtool.cli.plans import JSON_KEYS as PLAN_KEYS
 from dvtool.cli.plans import plan_option
 
 
@@ -22,7 +21,7 @@ from dvtool.cli.plans import plan_option
         "dv pull --plan                   # how much that is; nothing is fetched",
     ),
     exits=(4, 5, 6, 7, 8, 9),
-    json_keys=f"{JSON_KEYS} With --plan: {PLAN_KEYS}.",
+    answers_json=True,
     splits=True,
 )
 @click.argument("arguments", metavar="[REV] [--] [PATH]...", nargs=-1, type=click.Path())

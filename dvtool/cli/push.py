@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from dvtool.cli.frame import Frame, command, revisions_and_paths
-from dvtool.cli.output import count_text
-from dvtool.cli.plans import JSON_KEYS, files_sentence, plan_json, plan_option, show_plan
+from dvtool.cli.output import Answered, count_text, documents
+from dvtool.cli.plans import files_sentence, plan_document, plan_option, show_plan
 from dvtool.errors import DvError, UsageError, listing, printable, size_text
 
 if TYPE_CHECKING:
@@ -28,12 +28,7 @@ if TYPE_CHECKING:
         "dv push -- data/images         # one target only",
     ),
     exits=(4, 6, 7, 9),
-    json_keys=(
-        '{"pushes": [{"remote", "manifests", "files", "packs", "bytes", "resumed_packs", '
-        '"resumed_bytes", "warnings"}], "uncommitted"}; packs and bytes were uploaded, files are '
-        "proven to be there, uncommitted lists the targets whose manifests are not in HEAD. With "
-        f'--plan: {{"plans": [{JSON_KEYS}], "uncommitted"}}.'
-    ),
+    answers_json=True,
     splits=True,
 )
 @click.argument("arguments", metavar="[REV]... [--] [PATH]...", nargs=-1, type=click.Path())
@@ -93,11 +88,13 @@ def _push_all(
     screen = frame.screen
     reports: list[PushReport] = []
     errors: list[DvError] = []
+    failed = []
     for name in names:
         try:
             report = push_one(name)
         except DvError as error:
             errors.append(error)
+            failed.append(documents.FailedPush(name, str(error), error.hint, error.exit_code))
             continue
         reports.append(report)
         for warning in report.warnings:
@@ -105,32 +102,16 @@ def _push_all(
         if not as_json:
             screen.done(_summary(report))
     if reports and as_json:
-        screen.json(_as_json(reports))
+        pushes = [one.pushed for one in reports]
+        screen.json(documents.PushDocument(pushes, failed, reports[-1].uncommitted))
     elif reports:
         _warn_uncommitted(frame, repo, reports[-1].uncommitted)
     for other in errors[1:]:
         screen.warn(str(other))
+    if errors and reports and as_json:
+        raise Answered from errors[0]
     if errors:
         raise errors[0]
-
-
-def _as_json(reports: Sequence[PushReport]) -> dict[str, object]:
-    return {
-        "pushes": [
-            {
-                "remote": one.pushed.remote,
-                "manifests": one.pushed.manifests,
-                "files": one.pushed.files,
-                "packs": one.pushed.packs,
-                "bytes": one.pushed.bytes,
-                "resumed_packs": one.pushed.resumed_packs,
-                "resumed_bytes": one.pushed.resumed_bytes,
-                "warnings": list(one.warnings),
-            }
-            for one in reports
-        ],
-        "uncommitted": list(reports[-1].uncommitted),
-    }
 
 
 def _summary(report: PushReport) -> str:
@@ -161,8 +142,8 @@ def _show_plans(frame: Frame, repo: Repo, plans: Sequence[PushPlan], *, as_json:
         for warning in plan.warnings:
             screen.warn(warning)
     if as_json:
-        documents = [plan_json(one.would.remote, one.would.files, one.estimate) for one in plans]
-        screen.json({"plans": documents, "uncommitted": list(uncommitted)})
+        rows = [plan_document(one.would.remote, one.would.files, one.estimate) for one in plans]
+        screen.json(documents.PushPlanDocument(rows, uncommitted))
         return
     for one in plans:
         sentence = files_sentence("everything is on URL:", one.would.remote, one.would.files)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import os
 from collections.abc import Mapping
@@ -11,16 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import Screen, count_text, shell_word
-from dvtool.cli.plans import JSON_KEYS, plan_json, plan_option, show_plan
+from dvtool.cli.output import Screen, count_text, documents, shell_word
+from dvtool.cli.plans import plan_document, plan_option, show_plan
 from dvtool.cli.remote_options import remote_options
 from dvtool.errors import UsageError, printable, size_text
 from dvtool.project.keys import REMOTE_OPTIONS
 
 if TYPE_CHECKING:
-    from dvtool.project.config import RemoteConfig
     from dvtool.repo import Repo
-    from dvtool.verbs.gc.remote import RepoThere
 
 
 TARGETS_SHOWN_MAX = 20
@@ -140,11 +137,7 @@ def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
 @command(
     "list",
     examples=("dv remote list", "dv remote list --json"),
-    json_keys=(
-        '{"remotes": [{"name", "url", "default", "source", '
-        + ", ".join(f'"{option.name}"' for option in REMOTE_OPTIONS)
-        + "}]}; source is .dvconfig, .git/config or environment."
-    ),
+    answers_json=True,
 )
 def list_remotes(frame: Frame, as_json: bool) -> None:
     """List the remotes; the default one is marked with a star."""
@@ -153,7 +146,8 @@ def list_remotes(frame: Frame, as_json: bool) -> None:
         remotes = list(repo.config.remotes().values())
         default = _default_name(repo)
         if as_json:
-            screen.json({"remotes": [_as_json(one, default) for one in remotes]})
+            rows = [documents.RemoteRow.of(one, default) for one in remotes]
+            screen.json(documents.RemotesDocument(rows))
             return
         width = max((len(one.name) for one in remotes), default=0)
         for one in remotes:
@@ -170,16 +164,6 @@ def _default_name(repo: Repo) -> str | None:
     if name is None and len(repo.config.remotes()) == 1:
         return next(iter(repo.config.remotes()))
     return name
-
-
-def _as_json(one: RemoteConfig, default: str | None) -> dict[str, object]:
-    return {
-        "name": one.name,
-        "url": one.url,
-        "default": one.name == default,
-        "source": one.source,
-        **one.shown_options(),
-    }
 
 
 @command("remove", examples=("dv remote remove backup",), exits=(9,))
@@ -199,10 +183,7 @@ def remove_remote(frame: Frame, name: str) -> None:
         "dv remote copy --all /mnt/old origin   # what every repository pushed there",
     ),
     exits=(4, 6, 7, 9),
-    json_keys=(
-        '{"source", "destination", "manifests", "objects", "bytes", "there"}; objects and bytes '
-        f"were copied, there counts objects that were there already. With --plan: {JSON_KEYS}."
-    ),
+    answers_json=True,
 )
 @click.argument("source", metavar="FROM")
 @click.argument("destination", metavar="TO")
@@ -222,7 +203,7 @@ def copy_remote(
         if plan_only:
             would, estimate = repo.plan_copy(source, destination, every=every)
             if as_json:
-                screen.json(plan_json(would.destination, would.manifests, estimate))
+                screen.json(plan_document(would.destination, would.manifests, estimate))
                 return
             sentence = f"everything is on {printable(would.destination)}"
             if estimate.requests.total:
@@ -232,7 +213,7 @@ def copy_remote(
             return
         copied = repo.copy_remote(source, destination, every=every)
         if as_json:
-            screen.json(dataclasses.asdict(copied))
+            screen.json(copied)
             return
         objects = f"{count_text(copied.objects, 'object')}, {size_text(copied.bytes)}"
         there = f"; {copied.there:,} were there already" if copied.there else ""
@@ -248,11 +229,7 @@ def copy_remote(
         "dv remote roots --retire REPO-ID   # that one is gone for good",
     ),
     exits=(4, 6, 7, 9),
-    json_keys=(
-        '{"remote", "repositories": [{"repo", "this", "roots", "manifests", "bytes", '
-        '"pushed", "retired", "damaged", "targets"}]}; pushed is a time or null. With --retire: '
-        '{"repo", "dead", "dead_bytes"}.'
-    ),
+    answers_json=True,
 )
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--retire", metavar="REPO-ID", help="Bury all that this repository has there.")
@@ -268,14 +245,13 @@ def roots(frame: Frame, name: str | None, retire: str | None, as_json: bool) -> 
         if retire is not None:
             _retire(screen, repo, name, retire, as_json=as_json)
             return
-        own = repo.config.repo_id
         found = repo.roots(name)
         if as_json:
             url = printable(repo.config.open_remote(name).url)
-            screen.json({"remote": url, "repositories": [_root_json(one, own) for one in found]})
+            screen.json(documents.RootsDocument(url, found))
             return
         for one in found:
-            mark = "*" if one.repo == own else " "
+            mark = "*" if one.this else " "
             also = ", damaged" if one.damaged else ""
             also += ", retired" if one.retired else ""
             screen.line(
@@ -297,27 +273,13 @@ def _retire(screen: Screen, repo: Repo, name: str | None, repo_id: str, *, as_js
         )
     plan = repo.retire(repo_id, name)
     if as_json:
-        screen.json({"repo": repo_id, "dead": len(plan.dead), "dead_bytes": plan.dead_bytes})
+        screen.json(documents.RetiredDocument(repo_id, len(plan.dead), plan.dead_bytes))
         return
     screen.done(
         f"retired {printable(repo_id)}: buried {count_text(len(plan.dead), 'object')}, "
         f"{size_text(plan.dead_bytes)}"
     )
     screen.note("dv gc --remote removes that after the grace period; dv gc --remote --undo undoes")
-
-
-def _root_json(one: RepoThere, own: str | None) -> dict[str, object]:
-    return {
-        "repo": one.repo,
-        "this": one.repo == own,
-        "roots": one.roots,
-        "manifests": one.manifests,
-        "bytes": one.bytes,
-        "pushed": _time_text(one.pushed_s),
-        "retired": one.retired,
-        "damaged": one.damaged,
-        "targets": list(one.targets),
-    }
 
 
 def _time_text(time_s: float | None) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from dvtool.cli.frame import Frame, command, paths_argument
-from dvtool.cli.output import Screen, count_text, shell_word
+from dvtool.cli.output import Screen, count_text, documents, shell_word
 from dvtool.errors import UsageError, listing, printable, size_text
 
 if TYPE_CHECKING:
@@ -27,12 +27,7 @@ if TYPE_CHECKING:
     ),
     exits=(4, 5, 6, 7, 8, 9),
     fails="failed; or conflicts are left",
-    json_keys=(
-        '{"targets": [{"target", "settled", "left", "kept", "written", "written_bytes", '
-        '"removed", "unsaved", "missing", "missing_bytes"}]}; settled and left are paths in the '
-        "target, kept is the target made of the other side or null, and unsaved and missing "
-        "name files, from the top of the worktree, that were left as they are."
-    ),
+    answers_json=True,
 )
 @paths_argument
 @click.option("--ours", is_flag=True, help="Settle for our side.")
@@ -58,7 +53,7 @@ def resolve(
     with frame.repo() as repo:
         done = repo.resolve(paths, side=cast("Side", sides[0]) if sides else None)
         if as_json:
-            screen.json({"targets": [_as_json(one) for one in done]})
+            screen.json(documents.ResolveDocument(done))
         else:
             for one in done:
                 _show(screen, repo, one)
@@ -68,21 +63,6 @@ def resolve(
                 screen.note("next: git commit, or git rebase --continue and the like")
     if any(one.resolved.left for one in done):
         raise click.exceptions.Exit(1)
-
-
-def _as_json(one: Settled) -> dict[str, object]:
-    return {
-        "target": one.resolved.target,
-        "settled": one.resolved.settled,
-        "left": one.resolved.left,
-        "kept": one.resolved.kept,
-        "written": sum(step.written for step in one.stepped),
-        "written_bytes": sum(step.written_bytes for step in one.stepped),
-        "removed": sum(step.removed for step in one.stepped),
-        "unsaved": [path for step in one.stepped for path in step.unsaved],
-        "missing": [path for step in one.stepped for path in step.missing],
-        "missing_bytes": sum(step.missing_bytes for step in one.stepped),
-    }
 
 
 def _show(screen: Screen, repo: Repo, one: Settled) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import count_text
+from dvtool.cli.output import count_text, documents
 from dvtool.errors import UsageError, printable
 
 
@@ -18,10 +18,7 @@ from dvtool.errors import UsageError, printable
         "dv rm --data data/images/bad   # take entries out and remove the files",
     ),
     exits=(4, 5, 6, 8, 9),
-    json_keys=(
-        '{"targets": [{"target", "whole", "entries", "files"}]}; whole says that the target '
-        "itself is gone, files counts those removed from the workspace."
-    ),
+    answers_json=True,
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
 @click.option("--data", is_flag=True, help="Remove the files from the workspace too.")
@@ -39,11 +36,7 @@ def rm(frame: Frame, paths: Sequence[str], data: bool, force: bool, as_json: boo
         removed = repo.rm(paths, data=data, force=force)
         frame.set_up_git(repo)
         if as_json:
-            rows = [
-                {"target": r.target, "whole": r.whole, "entries": r.entries, "files": r.files}
-                for r in removed
-            ]
-            screen.json({"targets": rows})
+            screen.json(documents.RmDocument(removed))
             return
         for one in removed:
             name = printable(repo.shown(one.target))

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dvtool.cli.diff import entry_json
 from dvtool.cli.frame import Frame, command, paths_argument
-from dvtool.cli.output import Screen, count_text, files_text, shell_word
+from dvtool.cli.output import Screen, count_text, documents, files_text, shell_word
 from dvtool.errors import printable
 
 if TYPE_CHECKING:
@@ -31,14 +30,7 @@ _INDENT = " " * 4
     ),
     exits=(4, 6, 8),
     fails="failed; or, with --exit-code, something is not clean",
-    json_keys=(
-        '{"clean", "targets": [{"target", "manifest", "blake3", "files", "bytes", "clean", '
-        '"added", "modified", "deleted", "absent", "absent_bytes", "faults": [{"path", '
-        '"problem"}], "conflicts": [{"path", "base", "ours", "theirs"}]}]}; manifest is '
-        "committed, modified, new, deleted or conflicted, blake3 the manifest hash, and the four "
-        "lists hold paths in the target ('.' for a target that is one file); the sides of a "
-        "conflict are null (removed) or entries as in dv diff --json."
-    ),
+    answers_json=True,
 )
 @paths_argument
 @click.option("--exit-code", is_flag=True, help="End with 1 unless everything is clean.")
@@ -54,37 +46,11 @@ def status(frame: Frame, paths: Sequence[str], exit_code: bool, as_json: bool) -
         found = repo.status(paths)
         if as_json:
             clean = all(one.clean for one in found)
-            screen.json({"clean": clean, "targets": [_as_json(one) for one in found]})
+            screen.json(documents.StatusDocument(clean, found))
         else:
             _Report(frame, screen, repo, found).show()
     if exit_code and not all(one.clean for one in found):
         raise click.exceptions.Exit(1)
-
-
-def _as_json(one: TargetStatus) -> dict[str, object]:
-    return {
-        "target": one.target,
-        "manifest": one.manifest,
-        "blake3": one.digest,
-        "files": one.files,
-        "bytes": one.bytes,
-        "clean": one.clean,
-        "added": one.added,
-        "modified": one.modified,
-        "deleted": one.deleted,
-        "absent": one.absent,
-        "absent_bytes": one.absent_bytes,
-        "faults": [{"path": path, "problem": problem} for path, problem in one.faults],
-        "conflicts": [
-            {
-                "path": conflict.path,
-                "base": entry_json(conflict.base),
-                "ours": entry_json(conflict.ours),
-                "theirs": entry_json(conflict.theirs),
-            }
-            for conflict in one.conflicts
-        ],
-    }
 
 
 def _conflict_kind(conflict: Conflict) -> str:
@@ -143,7 +109,7 @@ class _Report:
         for one in changed:
             colour = _COLOURS.get(one.manifest, "green")
             label = self._screen.style(f"{one.manifest + ':':<10}", colour)
-            total = f"  {files_text(one.files, one.bytes)}" if one.digest else ""
+            total = f"  {files_text(one.files, one.bytes)}" if one.blake3 else ""
             yield f"{_INDENT}{label} {self._name(one.target)}{total}"
             yield from self._hash(one)
 
@@ -191,8 +157,8 @@ class _Report:
                 yield from self._hash(one)
 
     def _hash(self, one: TargetStatus) -> Iterator[str]:
-        if self._frame.verbose and one.digest:
-            yield f"{_INDENT}  {self._screen.style(one.digest, 'dim')}"
+        if self._frame.verbose and one.blake3:
+            yield f"{_INDENT}  {self._screen.style(one.blake3, 'dim')}"
 
     def _name(self, target: str, path: str = ".") -> str:
         return printable(self._repo.shown_in(target, path))

@@ -18,7 +18,7 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 NORMALIZATION: Literal[2] = 2
-"""How strongly sizes are drawn to the average: an edit then stores 10 % less anew than at 1."""
+"""How strongly sizes are drawn to the average: an edit stores 10 % less than at level 1."""
 SINGLE_CHUNK_SIZE_MAX_BYTES = 64 * KIB
 """Files up to this size are one chunk, whose hash is then the file's own."""
 

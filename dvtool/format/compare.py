@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -15,11 +15,22 @@ Change: TypeAlias = Literal["added", "removed", "modified", "renamed"]
 class Difference(msgspec.Struct, frozen=True):
     """One changed path. `source` is the old path of a rename; a missing side is None."""
 
+    json_keys: ClassVar = ("change", "path", "old_path", "old", "new")
+
     change: Change
+    """added, modified, removed or renamed."""
     path: str
+    """The path in the target now, or, of a removed entry, as it was."""
     old: Entry | None
+    """What it was; null if it is new."""
     new: Entry | None
+    """What it is now; null if it is gone."""
     source: str | None = None
+
+    @property
+    def old_path(self) -> str | None:
+        """The path before, which is another for a rename; null if the entry is new."""
+        return self.source or (self.path if self.old else None)
 
     @property
     def growth(self) -> int:
@@ -36,7 +47,7 @@ def differing(
 
 
 def unshared_shards(old: Manifest | None, new: Manifest | None) -> list[ShardRef]:
-    """Return the shards that only one of the two has: those which a comparison loads."""
+    """Return the shards that only one of the two has, which a comparison loads."""
     shared = shard_hashes(old) & shard_hashes(new)
     refs = [*(old.shards if old else ()), *(new.shards if new else ())]
     return [ref for ref in refs if ref.blake3 not in shared]
@@ -69,7 +80,7 @@ def differences(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> list[Diff
     """
     removed = {path: entry for path, entry in old.items() if path not in new}
     added = {path: entry for path, entry in new.items() if path not in old}
-    found = [
+    changes = [
         Difference("modified", path, old[path], entry)
         for path, entry in new.items()
         if path in old and old[path] != entry
@@ -82,8 +93,8 @@ def differences(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> list[Diff
         candidates = sources.get(entry.blake3) if entry.size > 0 else None
         if candidates:
             source = candidates.pop()
-            found.append(Difference("renamed", path, removed.pop(source), entry, source))
+            changes.append(Difference("renamed", path, removed.pop(source), entry, source))
         else:
-            found.append(Difference("added", path, None, entry))
-    found.extend(Difference("removed", path, entry, None) for path, entry in removed.items())
-    return sorted(found, key=lambda difference: difference.path)
+            changes.append(Difference("added", path, None, entry))
+    changes.extend(Difference("removed", path, entry, None) for path, entry in removed.items())
+    return sorted(changes, key=lambda difference: difference.path)

@@ -40,7 +40,7 @@ def parse_hex(text: str) -> Digest:
 
 
 def split_digests(joined: bytes) -> tuple[Digest, ...]:
-    """Take digests that were joined end to end apart again."""
+    """Split bytes of digests joined end to end."""
     step = DIGEST_SIZE_BYTES
     return tuple(joined[at : at + step] for at in range(0, len(joined), step))
 

@@ -1,4 +1,4 @@
-"""Shard objects: the entries of a shard (which its hash covers) and where their content lies.
+"""Shard objects: the entries of a shard (which its hash covers) and where their content is.
 
 ::
 
@@ -14,10 +14,10 @@
               u32 chunk count × files         (one file per distinct non-empty content, in the
                                                order in which the entries first name it)
               u32 pack number, u32 frame offset, u32 frame size, u32 start, u32 size: each × chunks
-              32 bytes BLAKE3 × named chunks  (of the files with several chunks, in order; the one
-                                               chunk of the others has the file's own hash)
+              32 bytes BLAKE3 × named chunks  (of the files with several chunks, in order; a file's
+                                               only chunk has the file's own hash)
 
-Locations are a hint: who reads them checks every chunk and file by its hash. gc may replace them.
+Locations are a hint: the reader checks every chunk and file by its hash. gc may replace them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ OBJECT_SIZE_MAX_BYTES = 64 << 20
 """A shard object larger than this is refused before it is read."""
 PART_RAW_SIZE_MAX_BYTES = 256 << 20
 WINDOW_MAX_BYTES = 8 << 20
-"""What zstd may look back; every decoder must manage this, and level 3 uses 2 MiB."""
+"""How far back zstd may refer; every decoder must manage this, and level 3 uses 2 MiB."""
 BLOCK_SIZE_BYTES = 1 << 20
 
 
@@ -77,11 +77,11 @@ class ShardObject(msgspec.Struct, frozen=True):
 
 def contents_of(entries: Entries) -> dict[Digest, int]:
     """Return digest -> size of the distinct, non-empty file contents, in the order of entries."""
-    found: dict[Digest, int] = {}
+    contents: dict[Digest, int] = {}
     for entry in entries.values():
         if entry.size > 0:
-            found.setdefault(bytes.fromhex(entry.blake3), entry.size)
-    return found
+            contents.setdefault(bytes.fromhex(entry.blake3), entry.size)
+    return contents
 
 
 def encode_object(
@@ -115,16 +115,16 @@ def encode_locations(locations: Mapping[Digest, Iterable[Located]]) -> bytes:
     for chunks in locations.values():
         before = len(numbers)
         for chunk in chunks:
-            pack, place = chunk.pack, chunk.placement
+            pack, placement = chunk.pack, chunk.placement
             number = packs.setdefault(pack.digest, len(packs))
             if number == len(pack_sizes):
                 pack_sizes.append(pack.size)
             numbers.append(number)
-            offsets.append(place.frame_offset)
-            sizes.append(place.frame_size)
-            starts.append(place.start)
-            raws.append(place.size)
-            named.append(place.digest)
+            offsets.append(placement.frame_offset)
+            sizes.append(placement.frame_size)
+            starts.append(placement.start)
+            raws.append(placement.size)
+            named.append(placement.digest)
         counts.append(len(numbers) - before)
         if counts[-1] == 1:
             named.pop()
@@ -139,7 +139,7 @@ def encode_locations(locations: Mapping[Digest, Iterable[Located]]) -> bytes:
 
 
 class _Parts(msgspec.Struct, frozen=True):
-    """The stored parts of a shard object, and to how many bytes each claims to unpack."""
+    """The stored parts of a shard object, and the size that each claims to unpack to."""
 
     text: bytes
     text_raw_size: int
@@ -157,9 +157,9 @@ def split_object(data: bytes, name: str) -> tuple[bytes, bytes]:
 def decode_object(data: bytes, ref: ShardRef | Digest, name: str) -> tuple[Entries, ShardObject]:
     """Return the entries and the locations of a shard object from elsewhere, checked.
 
-    `ref` is how a manifest refers to the shard, or only its hash. Neither part is unpacked into
-    memory before it is known to be what it should be, or to be no larger than that. CorruptError,
-    naming `name` or the shard's hash, if something is wrong.
+    `ref` is how a manifest refers to the shard, or only its hash. The text is unpacked into memory
+    only once its hash is right, the locations only once their size is within what the entries
+    allow. CorruptError, naming `name` or the shard's hash, if something is wrong.
     """
     parts = _parts(data, name)
     digest = ref.digest if isinstance(ref, ShardRef) else ref
@@ -182,7 +182,7 @@ def _parts(data: bytes, name: str) -> _Parts:
             hint="if a newer dvtool wrote it, install that: pip install --upgrade dvtool",
         )
     if len(data) != HEADER.size + text_size + size:
-        raise CorruptError(f"{name}: has {len(data):,} bytes, not what its header says")
+        raise CorruptError(f"{name}: has {len(data):,} bytes, not the size that its header says")
     stored_text = data[HEADER.size : HEADER.size + text_size]
     stored = data[HEADER.size + text_size :]
     if guard_of(stored) != guard:
@@ -191,7 +191,7 @@ def _parts(data: bytes, name: str) -> _Parts:
 
 
 def _check_text(parts: _Parts, digest: Digest, name: str) -> None:
-    """See that the text has its hash, without ever holding more than a block of it."""
+    """Raise CorruptError unless the text has its hash; only a block of it is held at a time."""
     whole = hasher()
     left = min(parts.text_raw_size, PART_RAW_SIZE_MAX_BYTES)
     unpacking = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX_BYTES)
@@ -207,7 +207,7 @@ def _check_text(parts: _Parts, digest: Digest, name: str) -> None:
 
 
 def _locations_size_max(entries: Entries) -> int:
-    """Return how many bytes the locations of these entries can have, were every chunk minimal."""
+    """Return how large the locations of these entries can be, if every chunk is minimal."""
     chunks = [1 + size // SMALL.minimum for size in contents_of(entries).values()]
     # Each chunk in a pack of its own, with a name of its own.
     per_chunk = 5 * 4 + 2 * DIGEST_SIZE_BYTES + 4
@@ -254,7 +254,7 @@ def _by_file(
 ) -> dict[Digest, list[Located]]:
     rows = zip(*places, strict=True)
     names_left = iter(names)
-    found: dict[Digest, list[Located]] = {}
+    located: dict[Digest, list[Located]] = {}
     for (digest, file_size), count in zip(contents.items(), counts, strict=True):
         chunks = []
         total = 0
@@ -265,8 +265,8 @@ def _by_file(
             total += size
         if total != file_size:
             raise CorruptError(f"{name}: the chunks of {digest.hex()} are not of the file's size")
-        found[digest] = chunks
-    return found
+        located[digest] = chunks
+    return located
 
 
 def _check_places(places: list[array[int]], pack_sizes: array[int], name: str) -> None:

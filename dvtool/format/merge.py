@@ -23,16 +23,20 @@ Pair: TypeAlias = tuple[Entries, Entries]
 
 
 class Conflict(msgspec.Struct, frozen=True):
-    """One entry that both sides changed, to different things (None: removed it)."""
+    """One entry that both sides changed differently (None: the side removed it)."""
 
     path: str
+    """The path in the target; '.' for a target that is one file."""
     base: Entry | None
+    """What both sides come from; null if both added it."""
     ours: Entry | None
+    """Our side; null if we removed it."""
     theirs: Entry | None
+    """The other side; null if they removed it."""
 
 
 class Merged(msgspec.Struct):
-    """What a merge comes to: changes to our manifest, and what it could not decide."""
+    """The result of a merge: changes to our manifest, and the conflicts."""
 
     changes: Changes = msgspec.field(default_factory=dict)
     conflicts: list[Conflict] = msgspec.field(default_factory=list)
@@ -56,17 +60,17 @@ def merge(
             loaded[ref.blake3] = load_shard(ref)
         return loaded[ref.blake3]
 
-    in_base, in_ours, in_theirs = (shard_hashes(one) for one in (base, ours, theirs))
-    # What both sides have is the same change; entries of the base that it replaced count as
-    # removed by both, which is no change to ours either.
-    mine = (entries_but(base, in_ours, load), entries_but(ours, in_base | in_theirs, load))
-    others = (entries_but(base, in_theirs, load), entries_but(theirs, in_base | in_ours, load))
-    merged = merge_changes(mine, others)
+    in_base, in_ours, in_theirs = (shard_hashes(manifest) for manifest in (base, ours, theirs))
+    # A shard that both sides have is the same change on both. Entries of the base that the shard
+    # replaced count as removed by both, which changes nothing in ours either.
+    our_pair = (entries_but(base, in_ours, load), entries_but(ours, in_base | in_theirs, load))
+    their_pair = (entries_but(base, in_theirs, load), entries_but(theirs, in_base | in_ours, load))
+    merged = merge_changes(our_pair, their_pair)
     return update(ours, merged.changes, load), merged.conflicts
 
 
 def shards_needed(base: Manifest | None, ours: Manifest, theirs: Manifest) -> list[ShardRef]:
-    """Return the shards that a merge will load, but for the odd neighbour: to fetch at once."""
+    """Return the shards that a merge will load, to be fetched at once; a few more may follow."""
     in_ours, in_theirs = shard_hashes(ours), shard_hashes(theirs)
     refs = [
         *(ref for ref in (base.shards if base else ()) if ref.blake3 not in in_ours & in_theirs),
@@ -85,35 +89,35 @@ def merge_changes(ours: Pair, theirs: Pair) -> Merged:
     A rename on one side carries the other side's change of the file to the new name, and a new
     executable bit goes with new content.
     """
-    mine, others = _changes(*ours), _changes(*theirs)
-    moved, moved_there = _renames(*ours), _renames(*theirs)
+    our_changes, their_changes = _changes(*ours), _changes(*theirs)
+    our_renames, their_renames = _renames(*ours), _renames(*theirs)
     merged = Merged()
     sources: dict[str, str] = {}
-    for path, entry in others.items():
-        if path not in mine:
+    for path, entry in their_changes.items():
+        if path not in our_changes:
             merged.changes.setdefault(path, entry)
             continue
-        if mine[path] == entry:
+        if our_changes[path] == entry:
             continue
         base = ours[0].get(path) or theirs[0].get(path)
-        here, there = moved.get(path), moved_there.get(path)
-        if here is not None and here not in others:
-            carried = _combined(base, mine[here], entry)
+        our_name, their_name = our_renames.get(path), their_renames.get(path)
+        if our_name is not None and our_name not in their_changes:
+            carried = _combined(base, our_changes[our_name], entry)
             if carried is not None:
-                merged.changes[here] = carried
+                merged.changes[our_name] = carried
                 continue
-        if there is not None and there not in mine:
-            carried = _combined(base, mine[path], others[there])
+        if their_name is not None and their_name not in our_changes:
+            carried = _combined(base, our_changes[path], their_changes[their_name])
             if carried is not None:
-                merged.changes |= {there: carried, path: None}
-                sources[there] = path
+                merged.changes |= {their_name: carried, path: None}
+                sources[their_name] = path
                 continue
-        both = _combined(base, mine[path], entry)
+        both = _combined(base, our_changes[path], entry)
         if both is not None:
             merged.changes[path] = both
         else:
-            merged.conflicts.append(Conflict(path, base, mine[path], entry))
-    _Nesting(merged, mine, others, ours[0] | theirs[0], sources).settle()
+            merged.conflicts.append(Conflict(path, base, our_changes[path], entry))
+    _Nesting(merged, our_changes, their_changes, ours[0] | theirs[0], sources).settle()
     merged.conflicts.sort(key=lambda conflict: conflict.path)
     return merged
 
@@ -130,43 +134,43 @@ def _renames(old: Entries, new: Entries) -> dict[str, str]:
     }
 
 
-def _combined(base: Entry | None, one: Entry | None, other: Entry | None) -> Entry | None:
+def _combined(base: Entry | None, ours: Entry | None, theirs: Entry | None) -> Entry | None:
     """Return a file with the content that one changed and the executable bit that either did."""
-    if not (base and one and other and base.is_file and one.is_file and other.is_file):
+    if not (base and ours and theirs and base.is_file and ours.is_file and theirs.is_file):
         return None
-    if one.blake3 != other.blake3 and base.blake3 not in (one.blake3, other.blake3):
+    if ours.blake3 != theirs.blake3 and base.blake3 not in (ours.blake3, theirs.blake3):
         return None
-    content = other if one.blake3 == base.blake3 else one
-    executable = one.exec if one.exec == other.exec else not base.exec
+    content = theirs if ours.blake3 == base.blake3 else ours
+    executable = ours.exec if ours.exec == theirs.exec else not base.exec
     return Entry(blake3=content.blake3, size=content.size, exec=executable)
 
 
 class _Nesting:
-    """Where one side has a file and the other something below that name: that is a conflict.
+    """Finds conflicts in which one side has a file and the other side entries below that name.
 
-    An empty folder on one side simply is no longer empty.
+    An empty folder on one side, with entries below it on the other, is no conflict: it goes.
     """
 
     def __init__(
         self,
         merged: Merged,
-        mine: Changes,
-        others: Changes,
+        our_changes: Changes,
+        their_changes: Changes,
         base: Entries,
         sources: dict[str, str],
     ) -> None:
         self._merged = merged
-        self._mine = mine
-        self._others = others
+        self._ours = our_changes
+        self._theirs = their_changes
         self._base = base
         self._sources = sources
         """New name -> old name of files that they moved and we changed."""
-        every = mine | merged.changes
-        self._present = {path: entry for path, entry in every.items() if entry is not None}
+        present = our_changes | merged.changes
+        self._present = {path: entry for path, entry in present.items() if entry is not None}
 
     def settle(self) -> None:
-        """Go through what is there until nothing lies below a file."""
-        # Each round but the last gives up changes of theirs, so this ends.
+        """Go through all entries until none is below a file."""
+        # Each round but the last gives up some of their changes, so the loop ends.
         again = True
         while again:
             again = False
@@ -184,7 +188,7 @@ class _Nesting:
                 changes[parent] = None
                 del self._present[parent]
             else:
-                ours_above = self._mine.get(parent) is not None
+                ours_above = self._ours.get(parent) is not None
                 loser = (
                     path if path in changes and (ours_above or parent not in changes) else parent
                 )
@@ -198,13 +202,13 @@ class _Nesting:
         source = self._sources.pop(path, None)
         if source is not None:
             del self._merged.changes[source]
-            theirs = self._others[path]
+            theirs = self._theirs[path]
             self._conflict(source, None)
         self._conflict(path, theirs)
 
     def _conflict(self, path: str, theirs: Entry | None) -> None:
         base = self._base.get(path)
-        ours = self._mine.get(path, base)
+        ours = self._ours.get(path, base)
         if ours is None:
             self._present.pop(path, None)
         else:

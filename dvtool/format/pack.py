@@ -43,14 +43,14 @@ VERSION = 1
 MAGIC = b"\x89dvpack\n"
 PACK_SIZE_MAX_BYTES = 64 * MIB
 PACK_SIZE_AIM_BYTES = 32 * MIB
-"""Half of what is allowed: several packs fit side by side into what may be under way."""
+"""Half of the limit: several packs fit side by side into the budget of transfers under way."""
 GROUPED_SIZE_MAX_BYTES = 32 * KIB
 """Chunks below this share a frame with their neighbours."""
 FRAME_RAW_SIZE_BYTES = 128 * KIB
 FRAME_RAW_SIZE_MAX_BYTES = CHUNK_SIZE_MAX_BYTES
 """No frame unpacks to more than this: a reader can refuse a decompression bomb unread."""
 FRAME_STORED_SIZE_MAX_BYTES = FRAME_RAW_SIZE_MAX_BYTES + 1
-"""Raw with its codec byte; compressed ones are smaller."""
+"""The size of a raw frame with its codec byte; compressed frames are smaller."""
 ZSTD_LEVEL = 3
 SAVING_MIN = 0.03
 
@@ -71,7 +71,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
 
 class Placement(msgspec.Struct, frozen=True, gc=False):
-    """Where a chunk lies: its frame's range in the pack, its own in the unpacked frame."""
+    """Where a chunk is: its frame's range in the pack, its own range in the unpacked frame."""
 
     digest: Digest
     frame_offset: int
@@ -81,7 +81,7 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
 
 
 class PackIndex(msgspec.Struct):
-    """What one pack holds, as columns; see the module's docstring."""
+    """The contents of one pack, as columns; see the module's docstring."""
 
     frame_sizes: array[int] = msgspec.field(default_factory=lambda: array("I"))
     frame_guards: array[int] = msgspec.field(default_factory=lambda: array("Q"))
@@ -95,7 +95,7 @@ class PackIndex(msgspec.Struct):
         return list(accumulate(self.frame_sizes, initial=0))[:-1]
 
     def placements(self) -> Iterator[Placement]:
-        """Yield where each chunk lies, in the order of the pack."""
+        """Yield the placement of each chunk, in the order of the pack."""
         offsets = self.frame_offsets()
         frame_before, start = -1, 0
         for digest, size, frame in zip(
@@ -139,10 +139,10 @@ class PackWriter:
 
     @property
     def size_bound(self) -> int:
-        """At most this many bytes would the pack have if it were finished now."""
-        # A raw frame is a byte longer than its chunks; the codec byte counts with the frame.
+        """The size that the pack would have at most, in bytes, if it were finished now."""
+        # A raw frame is a byte longer than its chunks: the codec byte is part of the frame.
         index_size = self._index_size + INDEX_BYTES_PER_FRAME
-        # What zstd may add to bytes that it cannot compress: ZSTD_compressBound.
+        # zstd may add so much to bytes that it cannot compress: ZSTD_compressBound.
         index_growth = (index_size >> 8) + 64
         return self._data_size + index_size + index_growth + self._group_size + 1
 
@@ -195,12 +195,12 @@ class PackWriter:
             self._index_size += INDEX_BYTES_PER_CHUNK * len(chunks)
 
     def add_recipe(self, recipe: Recipe) -> None:
-        """Record how a file is put together; its chunks may lie in earlier packs too."""
+        """Record how a file is put together; its chunks may be in earlier packs too."""
         self._index.recipes.append(recipe)
         self._index_size += INDEX_BYTES_PER_RECIPE + DIGEST_SIZE_BYTES * len(recipe.chunks)
 
     def finish(self) -> PackInfo:
-        """Write what is held back, the index and the trailer; return the finished pack."""
+        """Write the chunks held back, the index and the trailer; return the finished pack."""
         self._flush_group()
         raw = encode_index(self._index)
         stored = self._compressor.compress(raw)
@@ -362,13 +362,13 @@ def read_index(file: BinaryIO, *, size: int, where: str) -> PackIndex:
 
 
 def verify_pack(file: BinaryIO, index: PackIndex, *, where: str) -> None:
-    """Read every frame of a pack and check every chunk by its name; CorruptError if one lies.
+    """Read every frame of a pack and check every chunk by its name; CorruptError if one is wrong.
 
-    Recipes are not checked: their chunks may lie in other packs.
+    Recipes are not checked: their chunks may be in other packs.
     """
     file.seek(0)
-    places = index.placements()
-    place = next(places, None)
+    placements = index.placements()
+    placement = next(placements, None)
     offset = 0
     for size, guard in zip(index.frame_sizes, index.frame_guards, strict=True):
         stored = file.read(size)
@@ -376,17 +376,17 @@ def verify_pack(file: BinaryIO, index: PackIndex, *, where: str) -> None:
             raise CorruptError(f"{where}: the frame at {offset:,} is damaged")
         raw = unpack_frame(stored, where=where)
         filled = 0
-        while place is not None and place.frame_offset == offset:
-            chunk_in(raw, place.start, place.size, place.digest, where=where)
-            filled = place.start + place.size
-            place = next(places, None)
+        while placement is not None and placement.frame_offset == offset:
+            chunk_in(raw, placement.start, placement.size, placement.digest, where=where)
+            filled = placement.start + placement.size
+            placement = next(placements, None)
         if filled != len(raw):
             raise CorruptError(f"{where}: the frame at {offset:,} holds more than its chunks")
         offset += size
 
 
 def _check_zeros(raw: bytes, frames: int, chunks: int, *, where: str) -> None:
-    """Refuse frames and chunks of no bytes, of which a few bytes could claim to hold millions."""
+    """Refuse empty frames and chunks: a few bytes of index could claim millions of them."""
     if 0 in Columns(raw, COUNTS.size).numbers("I", frames):
         raise CorruptError(f"{where}: the index has a frame without bytes")
     sizes_at = COUNTS.size + INDEX_BYTES_PER_FRAME * frames + DIGEST_SIZE_BYTES * chunks

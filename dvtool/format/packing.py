@@ -1,6 +1,6 @@
 """The one loop that fills packs: a pack that is full is finished before the next one is begun.
 
-A pack grows under a temporary path, which its taker moves into place, uploads or removes.
+A pack grows under a temporary path. The caller moves the file into place, uploads or removes it.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class RollingPacks:
         """Remove the open pack, if there is one."""
         unfinished, self._open = self._open, None
         if unfinished is not None:
-            # On a full disk closing fails too: it writes out what is buffered.
+            # On a full disk closing fails too: it writes the buffered bytes.
             with contextlib.suppress(OSError):
                 unfinished.file.close()
             with contextlib.suppress(OSError):
@@ -111,10 +111,9 @@ class RollingPacks:
 def write_packs(
     temp_path: Callable[[], str], chunks: Iterable[Chunk], recipes: Iterable[Recipe] = ()
 ) -> Iterator[FinishedPack]:
-    """Yield new packs of chunks, then recipes, flushed to the disk. None if there is nothing.
+    """Yield new packs of chunks, then recipes, flushed to the disk; no pack for no chunks.
 
-    If making one fails, or the caller stops, the packs before are removed too, unless they were
-    moved.
+    If making a pack fails, or the caller stops, earlier packs that were not moved are removed too.
     """
     made: list[FinishedPack] = []
     try:
@@ -131,7 +130,7 @@ def write_packs(
 
 
 def discard_packs(packs: Iterable[FinishedPack]) -> None:
-    """Remove packs that nobody took; one that was moved or removed is passed over."""
+    """Remove packs that the caller did not take; a pack that is gone is passed over."""
     for path, _ in packs:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dvtool.errors import ManifestError, printable
 
 SUFFIX = ".dv.json"
-"""What the name of a manifest has after its target's."""
+"""The suffix of a manifest's name, after the name of its target."""
 SELF = "."
 """The path of the one entry of a target that is a single file: the target itself."""
 # A path with none of these is plain; only the others are looked at one component at a time.
@@ -24,12 +24,12 @@ _HFS_IGNORED = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
 
 def folder_of(path: str) -> str:
-    """Return the folder in which a path lies."""
+    """Return the folder that a path is in."""
     return path.rpartition("/")[0]
 
 
 def folders_above(paths: Iterable[str]) -> set[str]:
-    """Return all folders in which the paths lie, up to the top."""
+    """Return all folders that the paths are in, up to the top."""
     folders: set[str] = set()
     before = ""
     for path in paths:
@@ -44,7 +44,7 @@ def folders_above(paths: Iterable[str]) -> set[str]:
 
 
 def joined(folder: str, name: str) -> str:
-    """Return the path of what a folder has under a name; either may be "", which adds nothing."""
+    """Return the path of a name in a folder; either may be "", which adds nothing."""
     return f"{folder}/{name}" if folder and name else folder or name
 
 
@@ -67,9 +67,9 @@ def workspace_path(target: str, entry_path: str) -> str:
 
 def path_faults(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield the paths that cannot be entries, each with the reason; see `path_fault`."""
-    every = list(paths)
-    if _SUSPECT.search("\n".join(every)):
-        for path in every:
+    all_paths = list(paths)
+    if _SUSPECT.search("\n".join(all_paths)):
+        for path in all_paths:
             fault = path_fault(path)
             if fault:
                 yield path, fault
@@ -78,9 +78,9 @@ def path_faults(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
 def path_fault(path: str) -> str | None:
     """Say why a path cannot be an entry ('is absolute', …); None if it can.
 
-    What is refused is refused on every system, so that a manifest made on one can be checked out
-    on all: absolute paths, empty, ``.`` and ``..`` components, NUL, and every spelling that some
-    filesystem takes for ``.git`` (as git itself refuses them in its trees).
+    These are refused on every system, so that a manifest made on one can be checked out on all:
+    absolute paths, empty, ``.`` and ``..`` components, NUL, and every spelling that some
+    filesystem takes for ``.git`` (git itself refuses them in its trees).
     """
     if path.startswith("/"):
         return "is absolute"
@@ -91,7 +91,7 @@ def path_fault(path: str) -> str | None:
     for component in re.split(r"[/\\]", path):
         if component in ("", ".", ".."):
             return "has an empty, '.' or '..' component"
-        # NTFS takes what follows a colon for a stream of the file, and drops dots and spaces.
+        # NTFS takes the text after a colon for a stream of the file, and drops dots and spaces.
         plain = _HFS_IGNORED.sub("", component).lower().partition(":")[0].rstrip(" .")
         if plain in (".git", "git~1"):
             return "has a component that stands for git's own folder"
@@ -101,7 +101,7 @@ def path_fault(path: str) -> str | None:
 def target_fault(target: str) -> str | None:
     """Say why a path cannot name a target ('is absolute', …); None if it can.
 
-    The manifest's own name says which target it is of, so `...dv.json` would be that of `..`.
+    A manifest's name is that of its target and a suffix, so `...dv.json` would be that of `..`.
     """
     if not target.isascii() and not is_utf8(target):
         return "has a name that is not valid UTF-8"
@@ -115,14 +115,14 @@ def target_fault(target: str) -> str | None:
 def link_fault(path: str, target: str) -> str | None:
     """Say why the symlink at `path` may not point at `target` ('is absolute', …), None if it may.
 
-    A link is kept only if it stays within its dvtool target, read as text: what lies there is
-    never followed.
+    A link is kept only if its text stays within its dvtool target. Links on the way are not
+    followed.
     """
     if target.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", target):
         return f"is absolute (-> {printable(target)})"
     if "\x00" in target:
         return "has a NUL in it"
-    # Read as Windows would, too: there a backslash parts folders.
+    # The link is read as Windows would, too: there a backslash separates folders.
     target = target.replace("\\", "/")
     resolved = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     if resolved == ".." or resolved.startswith("../"):

@@ -12,11 +12,11 @@ from dvtool.format.pack import Placement, chunk_in, unpack_frame
 
 @dataclass(frozen=True, slots=True)
 class RangeLimits:
-    """Up to where frames are read as one range.
+    """How far frames are joined into one range.
 
     `gap_bytes`: frames this close are joined, as the gap costs less than another request.
-    `size_bytes`: no range of several frames is longer. `raw_bytes`, if given, is what the chunks
-    of a range may amount to: zeros of a megabyte lie in a frame of a few bytes.
+    `size_bytes`: no range of several frames is longer. `raw_bytes`, if given, bounds the size of
+    all chunks of a range: a frame of a few bytes may unpack to a megabyte of zeros.
     """
 
     gap_bytes: int = 128 << 10
@@ -35,8 +35,8 @@ class PackRange:
 
     @property
     def memory_bytes(self) -> int:
-        """What reading the range takes: its bytes and its chunks; one frame comes on top."""
-        return self.size + sum(place.size for place in self.places)
+        """Memory for reading the range: its bytes and its chunks; add one unpacked frame."""
+        return self.size + sum(placement.size for placement in self.places)
 
 
 def join(
@@ -63,12 +63,14 @@ def join(
 
 
 def join_ranges(
-    pack: RemotePack, places: Iterable[Placement], limits: RangeLimits
+    pack: RemotePack, placements: Iterable[Placement], limits: RangeLimits
 ) -> Iterator[PackRange]:
     """Yield the ranges of a pack to read for these chunks of it, each chunk in one of them."""
-    order = sorted(places, key=lambda place: (place.frame_offset, place.start))
+    order = sorted(placements, key=lambda placement: (placement.frame_offset, placement.start))
     at = 0
-    stretches = ((place.frame_offset, place.frame_size, place.size) for place in order)
+    stretches = (
+        (placement.frame_offset, placement.frame_size, placement.size) for placement in order
+    )
     for begin, end, count in join(stretches, limits):
         yield PackRange(pack, begin, end - begin, tuple(order[at : at + count]))
         at += count
@@ -83,10 +85,10 @@ def chunks_in_range(
     name says.
     """
     frame_offset, raw = -1, memoryview(b"")
-    for place in span.places:
-        if place.frame_offset != frame_offset:
-            frame_offset = place.frame_offset
+    for placement in span.places:
+        if placement.frame_offset != frame_offset:
+            frame_offset = placement.frame_offset
             start = frame_offset - span.offset
-            raw = memoryview(unpack_frame(data[start : start + place.frame_size], where=where))
-        chunk = chunk_in(raw, place.start, place.size, place.digest, where=where)
-        yield place.digest, bytes(chunk)
+            raw = memoryview(unpack_frame(data[start : start + placement.frame_size], where=where))
+        chunk = chunk_in(raw, placement.start, placement.size, placement.digest, where=where)
+        yield placement.digest, bytes(chunk)

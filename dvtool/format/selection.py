@@ -1,4 +1,4 @@
-"""What a path or glob on the command line means: which targets, and what within them."""
+"""The meaning of a path or glob on the command line: which targets, and which paths in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from dvtool.format.paths import SELF
 
 AFTER_SLASH = "0"
-"""The character after ``/``: what is below ``a`` sorts between ``a/`` and ``a0``."""
+"""The character after ``/``: all paths below ``a`` sort between ``a/`` and ``a0``."""
 _GLOB = re.compile(r"[*?\[]")
 _ONE_OF = re.compile(r"\[(?P<not>[!^]?)(?P<members>\]?[^\]]*)\]")
 
@@ -47,7 +47,7 @@ class Selection(msgspec.Struct, frozen=True):
         for pattern in self.patterns:
             glob = _GLOB.search(pattern)
             if glob is None:
-                # Itself, or what lies below it; not every name that begins alike.
+                # The path itself and all below it match; other names that begin alike do not.
                 at = first <= pattern and (end is None or pattern < end)
                 if at or (first < pattern + AFTER_SLASH and (end is None or pattern + "/" < end)):
                     return True
@@ -60,7 +60,7 @@ class Selection(msgspec.Struct, frozen=True):
 
     @property
     def folder(self) -> str:
-        """The deepest path within the target that all selected lies at or below; "" for it all."""
+        """The deepest folder of the target that holds the whole selection; "" for the top."""
         parts: list[str] | None = None
         for pattern in self.patterns:
             plain = pattern.split("/")
@@ -70,11 +70,11 @@ class Selection(msgspec.Struct, frozen=True):
         return "/".join(parts or ())
 
 
-def _shared(one: list[str], other: list[str]) -> list[str]:
+def _shared(first: list[str], second: list[str]) -> list[str]:
     count = 0
-    while count < min(len(one), len(other)) and one[count] == other[count]:
+    while count < min(len(first), len(second)) and first[count] == second[count]:
         count += 1
-    return one[:count]
+    return first[:count]
 
 
 def select(targets: Sequence[str], paths: Iterable[str]) -> tuple[list[Selection], list[str]]:
@@ -102,7 +102,7 @@ def select(targets: Sequence[str], paths: Iterable[str]) -> tuple[list[Selection
 
 
 def _within(target: str, path: str) -> set[str]:
-    """Return what `path` means inside `target`: "" for all of it; nothing if it means none."""
+    """Return what `path` selects inside `target`: "" for all of it; nothing if it names none."""
     if path in ("", ".") or path == target or target.startswith(path + "/"):
         return {""}
     if path.startswith(target + "/"):
@@ -113,7 +113,7 @@ def _within(target: str, path: str) -> set[str]:
 
 
 def _rest_of_glob(glob: Sequence[str], target: Sequence[str]) -> set[str]:
-    """Return what is left of a glob once its first components have named the target's.
+    """Return the rest of a glob once its first components have named the target's.
 
     ``data/*/cats/*.jpg`` leaves ``cats/*.jpg`` in the target ``data/images``. As ``**`` may name
     any number of folders, several rests are possible.
@@ -123,13 +123,13 @@ def _rest_of_glob(glob: Sequence[str], target: Sequence[str]) -> set[str]:
     first, rest = glob[0], glob[1:]
     if first == "**":
         return _rest_of_glob(rest, target) | _rest_of_glob(glob, target[1:])
-    found: set[str] = set()
+    rests: set[str] = set()
     if first == target[0] or _matches_glob(first, target[0]):
-        found |= _rest_of_glob(rest, target[1:])
+        rests |= _rest_of_glob(rest, target[1:])
     before, stars, after = first.partition("**")
     if stars and _matches_glob(before + "*", target[0]):
-        found |= _rest_of_glob(["**" + after, *rest], target[1:])
-    return found
+        rests |= _rest_of_glob(["**" + after, *rest], target[1:])
+    return rests
 
 
 def _matches_glob(pattern: str, path: str) -> bool:
@@ -169,9 +169,9 @@ def _one_of_expression(negation: str, members: str) -> str:
     """Return the expression for ``[members]``, which like ``*`` and ``?`` does not match ``/``."""
     parts = re.findall(r"(.)-(.)|(.)", members, re.DOTALL)
     escaped = "".join(
-        re.escape(one) if one else f"{re.escape(low)}-{re.escape(high)}"
-        for low, high, one in parts
-        if one or low <= high
+        re.escape(member) if member else f"{re.escape(low)}-{re.escape(high)}"
+        for low, high, member in parts
+        if member or low <= high
     )
     if not escaped:  # only ranges like z-a, in which nothing is
         return "[^/]" if negation else r"(?!)"

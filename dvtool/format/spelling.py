@@ -1,7 +1,7 @@
-"""Names that some filesystems take for one and the same: by case, or by the form of Unicode.
+"""Names that some filesystems take for the same: they differ in case or Unicode form only.
 
-On Linux they are different files as a rule. macOS and Windows, and some disks under Linux, keep
-only one of them: there the second would replace the first.
+On Linux such names are different files as a rule. macOS and Windows, and some disks under Linux,
+keep only one of them: the second file would replace the first.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ NAME_SIZE_MAX_BYTES = 255
 
 
 def folded(path: str) -> str:
-    """Return one spelling for all that a folding filesystem takes for the same."""
+    """Return the one spelling of all names that a folding filesystem takes for the same."""
     if path.isascii():
         return path.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def distinct_folded(paths: Sequence[str]) -> bool:
-    """Whether it is plain, at little cost, that no two of the paths are folded to the same."""
+    """Whether a cheap look proves that no two of the paths are folded to the same."""
     text = "\0".join(paths)
     return text.isascii() and len(set(text.lower().split("\0"))) == len(paths)
 

@@ -92,9 +92,9 @@ class Index(Revisions):
     def restore(self, commit: str, paths: Sequence[str]) -> None:
         """Put a commit's version of files in the index and on disk, as ``git checkout REV --``.
 
-        What was there is overwritten; UsageError if the commit does not have a path.
+        Files on disk are overwritten; UsageError if the commit does not have a path.
         """
-        # Without hooks: ours on post-checkout would start the command that called this.
+        # Without hooks: dvtool's post-checkout hook would start the calling command again.
         args = ["-c", f"core.hooksPath={os.devnull}", "checkout", "-q", "--no-recurse-submodules"]
         self._change([*args, self._commit_id(commit)], paths)
 

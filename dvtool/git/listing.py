@@ -1,4 +1,4 @@
-"""Taking apart what git prints, and putting together what it reads. No git runs here."""
+"""Parsing git's output and composing its input. No git runs here."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Overview(msgspec.Struct, frozen=True):
     """The manifests of a repository, as `status` needs them: one look at all of them."""
 
     worktree: tuple[str, ...]
-    """The paths of those in the working tree; see `Git.manifest_paths`."""
+    """The paths of the manifests in the working tree; see `Git.manifest_paths`."""
     committed: Mapping[str, str]
-    """Path and blob id of those of HEAD."""
+    """Path and blob id of the manifests of HEAD."""
     conflicts: Mapping[str, Mapping[int, str]]
     """See `Git.conflicts_in_index`."""
 
@@ -110,10 +110,10 @@ def new_side(change: bytes) -> tuple[bytes, str]:
 
 
 def is_manifest(path: str, *, strict: bool = False) -> bool:
-    """Tell whether a file of this path is a manifest, which a name for no target cannot be.
+    """Tell whether a file of this path is a manifest; its name must be that of a possible target.
 
-    With `strict` such a name is a ManifestError. Without, the file is passed over: it can be in a
-    history that nobody can change any more, and must not be acted on there either.
+    With `strict` another name is a ManifestError. Without, the file is passed over: history that
+    nobody can change any more may have such a file.
     """
     target = path.removesuffix(SUFFIX)
     if target == path or not target or target.endswith("/"):
@@ -150,7 +150,7 @@ def commit_named(rev: str) -> str:
 
 
 def tree_of(commit: bytes) -> str:
-    """Return the id of the tree of a commit, given as git stores it; CorruptError if it is none."""
+    """Return the id of the tree of a commit, given as git stores it; CorruptError for others."""
     word, _, tree = commit.partition(b"\n")[0].decode("ascii", "replace").partition(" ")
     if word != "tree" or not OBJECT_ID.fullmatch(tree):
         raise CorruptError("a commit in git does not begin as one", hint="run: git fsck")
@@ -158,9 +158,9 @@ def tree_of(commit: bytes) -> str:
 
 
 def tree_entries(tree: bytes, id_bytes: int) -> Iterator[tuple[int, str, str]]:
-    """Yield mode, name and object id of what is in a tree, given as git stores it.
+    """Yield mode, name and object id of each entry of a tree, given as git stores it.
 
-    CorruptError if it is none. `id_bytes` is the length of ids there.
+    CorruptError if the bytes are no tree. `id_bytes` is the length of ids there.
     """
     at = 0
     while at < len(tree):
@@ -173,7 +173,7 @@ def tree_entries(tree: bytes, id_bytes: int) -> Iterator[tuple[int, str, str]]:
 
 
 def nul_list(paths: Iterable[str]) -> bytes:
-    """Return paths as git reads them with ``-z``; UsageError for what can be no path."""
+    """Return paths as git reads them with ``-z``; UsageError for a text that can be no path."""
     names = [os.fsencode(path) for path in paths]
     for name in names:
         if not name or b"\0" in name:

@@ -51,7 +51,7 @@ class Manifests(Objects):
     def manifests_at(self, commit: str, *, strict: bool = False) -> dict[str, str]:
         """Return path and blob id of each manifest in the tree of a commit.
 
-        A file whose name no target can have is none; with `strict` it is a ManifestError.
+        A file whose name no target can have is no manifest; with `strict` it is a ManifestError.
         """
         commit = self._commit_id(commit)
         listed_last = self._manifests_of
@@ -79,10 +79,10 @@ class Manifests(Objects):
         """
         blobs: dict[str, set[str]] = {}
         env = {} if self._worktree else {"GIT_WORK_TREE": self._git_dir}
-        # In a hook git may be told of another index than the worktree's own: both are read.
+        # In a hook GIT_INDEX_FILE may name another index than the worktree's own: both are read.
         for index in sorted({self._index_path(), os.path.join(self._git_dir, "index")}):
-            for which in ("-s", "--resolve-undo"):
-                entries = self._index_manifests(which, env | {"GIT_INDEX_FILE": index})
+            for option in ("-s", "--resolve-undo"):
+                entries = self._index_manifests(option, env | {"GIT_INDEX_FILE": index})
                 for path, _stage, blob in entries:
                     blobs.setdefault(path, set()).add(blob)
         return blobs
@@ -140,23 +140,27 @@ class Manifests(Objects):
     ) -> dict[str, set[str]]:
         """Return for each path the blob ids of every manifest in the history of `revs`.
 
-        History that `exclude` reaches is left out, and with it what those commits already had.
+        History that `exclude` reaches is left out, with all manifests that those commits had.
         """
         lines = self._range_lines(revs, exclude)
         return {} if lines is None else self._history_manifests("--stdin", stdin=lines)
 
-    def manifest_blobs_everywhere(self, besides: Iterable[str] = ()) -> dict[str, set[str]]:
+    def manifest_blobs_everywhere(
+        self, besides: Iterable[str] = (), *, exclude: Sequence[str] = ()
+    ) -> dict[str, set[str]]:
         """Return path and blob ids of every manifest that git can still bring back.
 
         That is the history of all refs, of HEAD in every worktree and of all reflogs (stashes and
         commits that were amended or reset away included). Staged manifests are not in it.
 
-        `besides` names more objects, such as those of `ids_of_refs` and `ids_in_state` of each
-        worktree: the history of commits, the manifests in trees, and blobs, under their own id for
-        a path. An object that is not here is passed over.
+        `besides` names more objects, such as those of `object_of_each_ref` and `ids_in_state` of
+        each worktree: the history of commits, the manifests in trees, and blobs, under their own id
+        for a path. An object that is not here is passed over. History that `exclude` reaches is
+        left out.
         """
         kinds = self.kinds_of(besides)
         commits = "".join(f"{name}\n" for name, kind in kinds.items() if kind == "commit")
+        commits += "".join(f"^{commit}\n" for commit in self.commits_among(exclude))
         stdin = commits.encode("ascii")
         blobs = self._history_manifests("--all", "--reflog", "--stdin", stdin=stdin)
         for name, kind in kinds.items():
@@ -204,7 +208,7 @@ class Manifests(Objects):
         check = ("cat-file", "--batch-check=%(objectname)")
         answer = self._run(*check, stdin=os.fsencode(lines)).stdout.split(b"\n")[:-1]
         for (commit, path), line in zip(asked, answer, strict=True):
-            blob = line.decode("ascii", "replace")  # what is not there is answered at length
+            blob = line.decode("ascii", "replace")  # longer if the object is not there
             if blob in blobs[path]:
                 commits_of.setdefault((path, blob), []).append(commit)
         return commits_of
@@ -232,21 +236,21 @@ class Manifests(Objects):
         return blobs
 
     def _index_manifests(
-        self, which: str = "-s", env: Mapping[str, str] | None = None
+        self, option: str = "-s", env: Mapping[str, str] | None = None
     ) -> Iterator[tuple[str, int, str]]:
         if env is None:
             self._require_worktree()
-        listing = self._run("ls-files", "-z", which, "--", _MANIFESTS, env=env).stdout
+        listing = self._run("ls-files", "-z", option, "--", _MANIFESTS, env=env).stdout
         for entry in listing.split(b"\0")[:-1]:
             head, _, name = entry.partition(b"\t")
             mode, blob_id, stage = head.decode("ascii").split(" ")
             path = os.fsdecode(name)
-            # What `git add -N` announces has no content yet: the id is that of an empty file.
+            # A file of `git add -N` has no content yet: the id is that of an empty file.
             if mode.encode() in FILE_MODES and is_manifest(path) and blob_id not in _EMPTY_BLOBS:
                 yield path, int(stage), blob_id
 
     def _learn_trees(self, tree: str, blobs_of: dict[str, frozenset[str]]) -> None:
-        """Add a tree, and all below it, to those of which the manifests' blobs are known."""
+        """Look up the manifests of a tree, and of all below it, unless they are known already."""
         waiting = [tree]
         parts: dict[str, tuple[set[str], set[str]]] = {}
         while waiting:
@@ -262,7 +266,7 @@ class Manifests(Objects):
             waiting.pop()
 
     def _parts_of_tree(self, tree: str) -> tuple[set[str], set[str]]:
-        """Return the ids of the folders that lie in a tree, and of its manifests."""
+        """Return the ids of the folders in a tree, and of its manifests."""
         folders: set[str] = set()
         blobs: set[str] = set()
         data = self._read_object(tree, TREE_SIZE_MAX_BYTES, "tree")

@@ -1,4 +1,4 @@
-"""Reading what git stores, by the id of an object or by a commit and a path."""
+"""Reading git's objects, by their id or by a commit and a path."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Objects(Revisions):
             except MissingError:
                 raise
             except BaseException:
-                # An answer half read would be taken for the next one.
+                # The rest of a half-read answer would be taken for the next answer.
                 self._close_blobs()
                 raise
 
@@ -145,9 +145,9 @@ class BlobReader:
             )
         kind_here, size = answer[1].decode("ascii"), int(answer[2])
         if kind_here != kind or size > size_max:
-            what = "manifest" if kind == "blob" else f"{kind} to be read"
+            expected = "manifest" if kind == "blob" else f"{kind} to be read"
             raise CorruptError(
-                f"git object {blob_id} is no {what}: a {kind_here} of {size:,} bytes"
+                f"git object {blob_id} is no {expected}: a {kind_here} of {size:,} bytes"
             )
         data = self._out.read(int(answer[2]) + 1)
         if len(data) != int(answer[2]) + 1:
@@ -155,7 +155,7 @@ class BlobReader:
         return data[:-1]
 
     def _drain_errors(self) -> None:
-        """Take what git said of a damaged object: it would wait for ever once the pipe is full."""
+        """Read git's messages of damaged objects: git would wait for ever once the pipe is full."""
         if not hasattr(os, "set_blocking"):
             return  # Windows, before Python 3.12: there only hundreds of damaged objects fill it
         os.set_blocking(self._err.fileno(), False)
@@ -164,12 +164,12 @@ class BlobReader:
 
     def close(self) -> None:
         """End the process."""
-        # Terminated, not left to find the end of its input: a worker process that was forked from
-        # this one may hold that pipe open.
+        # Closing git's input does not suffice: a worker process that was forked from this one may
+        # hold that pipe open.
         if self._process.returncode is not None:
             return
         self._process.terminate()
-        with contextlib.suppress(BrokenPipeError):  # of a question that git did not live to read
+        with contextlib.suppress(BrokenPipeError):  # git ended before it read a question
             self._process.communicate()
 
     def __del__(self) -> None:

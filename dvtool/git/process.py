@@ -1,8 +1,8 @@
 """Running the git program, in any folder or pinned to one repository.
 
-The only module that imports GitPython, which runs what takes its time: clones, fetches, questions
-to git's remotes, checkouts of whole trees. Loading it takes longer than most commands do, so all
-else is run without it (decision 015).
+The only module that imports GitPython, which runs the long commands: clones, fetches, questions
+to git's remotes, checkouts of whole trees. Loading GitPython takes longer than most commands do,
+so all other commands run without it (decision 015).
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from dvtool.errors import (
     UsageError,
     printable,
 )
+from dvtool.system.logs import Log, Watch
 
 INSTALL_HINT = "install git 2.31 or newer and see that it is on the PATH"
 
+_LOG = Log("git")
 _SEPARATOR = "--dv-separator"  # `git rev-parse` prints an option that it does not know as it is
 
 _FIXED = {
@@ -37,7 +39,7 @@ _FIXED = {
     "GIT_NOGLOB_PATHSPECS": "0",
     "GIT_ICASE_PATHSPECS": "0",
 }
-"""What git is given besides the environment of this process; its messages are in English then."""
+"""Variables that git gets besides the environment of this process; its messages are in English."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -52,7 +54,7 @@ class Runner:
     """Runs git for one repository, which the variables in `env` name, in the folder `cwd`."""
 
     def __init__(self, cwd: str, env: Mapping[str, str]) -> None:
-        """Take the folder and what is added to the environment."""
+        """Take the folder and the variables to add to the environment."""
         self.cwd = cwd
         self._env = dict(env)
 
@@ -74,14 +76,15 @@ class Runner:
         return checked(args, execute(args, cwd=self.cwd, env=env, stdin=stdin), codes)
 
     def run_long(self, *args: str, codes: Sequence[int] | None = (0,)) -> Result:
-        """As `run`, for what may take long; see `execute_long`."""
+        """As `run`, for commands that may take long; see `execute_long`."""
         return checked(args, execute_long(args, cwd=self.cwd, env=self._env), codes)
 
     def run_together(self, *commands: Sequence[str]) -> list[Result]:
         """Run git several times at once, whatever the exit statuses."""
+        watch = Watch()
         processes = [_start(args, self.cwd, self._env, stdin=False) for args in commands]
         try:
-            return [_end(process) for process in processes]
+            return [_end(process, watch) for process in processes]
         finally:
             for process in processes:
                 if process.returncode is None:
@@ -90,6 +93,7 @@ class Runner:
 
     def start(self, *args: str) -> subprocess.Popen[bytes]:
         """Start git and return the process, with pipes."""
+        _LOG.note("git %s: begins, to answer questions", " ".join(args))
         return _start(args, self.cwd, self._env, stdin=True)
 
 
@@ -185,14 +189,15 @@ def execute(
     stdin: bytes | None = None,
 ) -> Result:
     """Run git to its end, whatever its exit status. `env` is added to the environment."""
-    return _end(_start(args, cwd, env or {}, stdin=stdin is not None), stdin)
+    watch = Watch()
+    return _end(_start(args, cwd, env or {}, stdin=stdin is not None), watch, stdin)
 
 
 def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Result:
-    """As `execute`, for what waits for a network or writes whole trees, through GitPython.
+    """As `execute`, for commands that wait for a network or write whole trees, through GitPython.
 
-    GitPython notes each command, without passwords, in the log ``git.cmd``, and lets no git live
-    on that this process began.
+    GitPython notes each command, without passwords, in the log ``git.cmd``, and ends every git
+    that this process began together with it.
     """
     try:
         from git.cmd import Git as Command
@@ -201,6 +206,7 @@ def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None
         raise
     except ImportError as error:  # GitPython runs `git version` when it is imported
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
+    watch = Watch()
     try:
         watched = Command(cwd).execute(
             ["git", *args], env=_FIXED | dict(env or {}), as_process=True
@@ -208,8 +214,8 @@ def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None
     except (GitCommandNotFound, PermissionError) as error:
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
     process = watched.proc
-    assert process is not None  # it is let go when `watched` is
-    return _end(process)
+    assert process is not None  # its process is let go together with `watched`
+    return _end(process, watch)
 
 
 def _start(
@@ -229,14 +235,20 @@ def _start(
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
 
 
-def _end(process: subprocess.Popen[bytes], stdin: bytes | None = None) -> Result:
+def _end(process: subprocess.Popen[bytes], watch: Watch, stdin: bytes | None = None) -> Result:
     try:
         stdout, stderr = process.communicate(stdin)
     except BaseException:
         process.terminate()  # not killed: git takes its lock files away
         process.communicate()
         raise
-    return Result(process.returncode, stdout, os.fsdecode(stderr))
+    result = Result(process.returncode, stdout, os.fsdecode(stderr))
+    if _LOG.on:
+        assert isinstance(process.args, list)
+        said = f", says: {result.stderr.strip()}" if result.status and result.stderr else ""
+        words = " ".join(map(str, process.args))
+        _LOG.note("%s: exit %d in %s, %d bytes%s", words, result.status, watch, len(stdout), said)
+    return result
 
 
 def checked(args: Sequence[str], result: Result, codes: Sequence[int] | None) -> Result:
@@ -259,7 +271,7 @@ def raise_not_found(result: Result) -> NoReturn:
 
 
 def raise_failure(verb: str, result: Result) -> NoReturn:
-    """Raise the error of ours that fits what git says of a failed command."""
+    """Raise the DvError that fits git's message about a failed command."""
     words = words_of(result.stderr) or f"exit status {result.status}"
     message = f"git {verb} failed: {words}"
     if re.search(r"\.lock': File exists|could not lock config file .*: File exists", words):
@@ -276,7 +288,7 @@ def raise_failure(verb: str, result: Result) -> NoReturn:
 
 
 def words_of(stderr: str) -> str:
-    """Return what git says is wrong, as it may be printed, without its markers and advice."""
+    """Return git's message, fit for a terminal, without its markers and advice."""
     lines = [line for line in stderr.splitlines() if line and not line.startswith("hint:")]
     return "\n".join(
         printable(re.sub(r"^(fatal|error|warning): ", "", line).replace("\t", " ").rstrip())

@@ -10,7 +10,7 @@ from dvtool.errors import SetupError, UsageError, printable
 from dvtool.git.listing import OBJECT_ID, Commit, commit_named, parse_log
 from dvtool.git.process import Pinned
 
-# What a user may have configured for `git log` must not change what is parsed here.
+# A user's configuration of `git log` must not change the output that is parsed here.
 PLAIN_LOG = (
     "-z",
     "--raw",
@@ -71,14 +71,24 @@ class Revisions(Pinned):
         refs |= {name: commit for name, commit in peeled if commit is not None}
         return dict(sorted(refs.items()))
 
-    def ids_of_refs(self) -> set[str]:
-        """Return the ids of the objects that HEAD and all refs name, of whatever kind; no reflogs.
+    def object_of_each_ref(self) -> dict[str, str]:
+        """Return every ref of this worktree and the object that it names, of whatever kind."""
+        listing = self._run("for-each-ref", "--format=%(refname) %(objectname)").stdout
+        lines = (line.rpartition(" ") for line in os.fsdecode(listing).split("\n")[:-1])
+        return {name: object_id for name, _, object_id in lines}
 
-        Refs that belong to this worktree alone (``refs/bisect``) are among them.
-        """
-        listing = self._run("for-each-ref", "--format=%(objectname)").stdout.decode("ascii")
-        head = self.head()
-        return {*listing.split(), *([head] if head else [])}
+    def stashes(self) -> list[str]:
+        """Return the commits of all stashes; the reflog of refs/stash alone has the older ones."""
+        walk = ("rev-list", "--walk-reflogs", "--ignore-missing", "refs/stash", "--")
+        return self._run(*walk, codes=(0, 128)).stdout.decode("ascii").split()
+
+    def blobs_of_notes(self) -> set[str]:
+        """Return the blobs that the notes of all notes refs are, or once were."""
+        listing = self._run(
+            *("rev-list", "--objects", "--no-object-names", "--ignore-missing"),
+            "--glob=refs/notes/*",
+        ).stdout.decode("ascii")
+        return {name for name, kind in self.kinds_of(listing.split()).items() if kind == "blob"}
 
     def refs_of_remotes(self) -> dict[str, str]:
         """Ask git's remotes, now, for their branches and tags: ``REMOTE REF`` -> object id."""
@@ -117,7 +127,7 @@ class Revisions(Pinned):
         return {commit: subject for commit, _, subject in (line.partition(" ") for line in lines)}
 
     def commits_among(self, object_ids: Sequence[str]) -> list[str]:
-        """Return the commits that these ids name, tags peeled; what is not here is left out."""
+        """Return the commits that these ids name, tags peeled; objects not here are left out."""
         return list(dict.fromkeys(commit for commit in self._commits_of(object_ids) if commit))
 
     def kinds_of(self, names: Iterable[str]) -> dict[str, str]:
@@ -151,7 +161,7 @@ class Revisions(Pinned):
         )
 
     def parents_of_next(self) -> list[str]:
-        """Return the commits that the next one starts from: HEAD, and what is merged or picked.
+        """Return the commits that the next one starts from: HEAD, and those merged or picked.
 
         Of a commit that is being reverted it is the parent. The first is HEAD, if there is one.
         """
@@ -167,7 +177,7 @@ class Revisions(Pinned):
         return list(dict.fromkeys(commit for commit in commits if commit))
 
     def commits_in_between(self) -> list[str]:
-        """Return what the files of the worktree may follow still: ORIG_HEAD, a rebase's base."""
+        """Return commits that the files may still follow: ORIG_HEAD, the base of a rebase."""
         names = ["ORIG_HEAD"]
         for folder in ("rebase-merge", "rebase-apply"):
             with contextlib.suppress(OSError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""One repository, seen from one of its worktrees: what it holds, and changes to it."""
+"""One repository, seen from one of its worktrees: its objects, files and settings."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Git(Manifests, Index, Worktrees):
     ) -> None:
         """Open a repository whose folders are known (all absolute); see `discover`.
 
-        With `as_stored` objects are those stored under their ids, whatever ``git replace`` says:
-        so git itself looks for the objects that it must keep.
+        With `as_stored` objects are those stored under their ids, whatever ``git replace`` says;
+        git's own gc reads them in this way.
         """
         super().__init__(Folders(worktree, git_dir, common_dir), as_stored=as_stored)
         self.config = GitConfig(self._runner)
@@ -76,7 +76,7 @@ class Git(Manifests, Index, Worktrees):
         try:
             commit = self.resolve(rev)
         except UsageError:
-            # What no branch reaches may still be had by its id, if the server allows it.
+            # A server may allow to fetch a commit that no branch reaches by its id.
             fetch = ("fetch", "-q", "origin", rev)
             if not OBJECT_ID.fullmatch(rev) or self._run_long(*fetch, codes=None).status:
                 self._run_long("checkout", "-q", codes=None)

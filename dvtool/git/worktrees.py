@@ -1,4 +1,4 @@
-"""The worktrees of a repository, also those whose folder is gone, and work under way there."""
+"""The worktrees of a repository, including those whose folder is gone, and work under way there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from dvtool.git.refs import Revisions
 
 _ID = re.compile(rb"\b(?:[0-9a-f]{64}|[0-9a-f]{40})\b")
 _ID_OR_SHORT_ID = re.compile(rb"\b[0-9a-f]{4,64}\b")
-_ID_LENGTH_MAX = 64
+_PATCHED_BLOBS = re.compile(rb"^index ([0-9a-f]{4,64})\.\.([0-9a-f]{4,64})", re.MULTILINE)
+"""The line of a patch, as `git am` keeps it, that names the file before and after, in short."""
+_MATCH_LENGTH_MAX = len("index ..") + 2 * 64
 _STATE_FILE = re.compile("[A-Z_]+")
 _STATE_FOLDERS = ("rebase-merge", "rebase-apply", "sequencer")
 _LISTS_OF_STEPS = frozenset({"todo", "done", "git-rebase-todo", "git-rebase-todo.backup"})
@@ -73,7 +75,7 @@ class Worktrees(Revisions):
 
     def _main_top(self) -> str | None:
         if self._git_dir == self._common_dir and self._worktree is not None:
-            return None  # `worktree_git_dirs` puts its own in
+            return None  # `worktree_git_dirs` adds this entry itself
         top = self._configured_top()
         if top is None:
             args = ("worktree", "list", "--porcelain")
@@ -87,9 +89,9 @@ class Worktrees(Revisions):
         return top if os.path.isdir(top) else None
 
     def _configured_top(self) -> str | None:
-        """Return where the files of a submodule are, of which ``git worktree list`` says nothing.
+        """Return where the files of a submodule are, which ``git worktree list`` does not know.
 
-        None if the configuration says nothing either.
+        None if the configuration does not know either.
         """
         for name in ("config.worktree", "config"):
             path = os.path.join(self._common_dir, name)
@@ -133,7 +135,7 @@ def _refuse(error: OSError) -> None:
 def _names_in(path: str) -> Iterator[str]:
     """Yield what may be ids in a file, if it is an ordinary one, of any size."""
     pattern = _ID_OR_SHORT_ID if os.path.basename(path) in _LISTS_OF_STEPS else _ID
-    # Git may end its work at any moment, and take its files away.
+    # Git may end its work at any moment, and remove its state files.
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return
@@ -142,4 +144,6 @@ def _names_in(path: str) -> Iterator[str]:
             while block := file.read(_BLOCK_BYTES):
                 block = end + block
                 yield from (name.decode("ascii") for name in pattern.findall(block))
-                end = block[-_ID_LENGTH_MAX:]
+                for names in _PATCHED_BLOBS.findall(block):
+                    yield from (name.decode("ascii") for name in names)
+                end = block[-_MATCH_LENGTH_MAX:]

@@ -30,11 +30,15 @@ HOOK_SIZE_MAX_BYTES = 1 << 20
 
 
 class Hook(msgspec.Struct, frozen=True):
-    """One of git's hooks as it is; `kept` says that a hook from before is beside it."""
+    """One of git's hooks as it is."""
 
     name: str
+    """Its name, such as pre-push."""
     state: HookState
+    """installed, outdated (of another version), absent, other (than ours), replaced (ours, by
+    another) or called (ours, by another)."""
     kept: bool
+    """Whether a hook from before runs first."""
 
 
 class HookStatus(msgspec.Struct, frozen=True):

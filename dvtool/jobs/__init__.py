@@ -1,1 +1,1 @@
-"""Batches of work, and what runs them: files into packs, packs into files."""
+"""Batches of work, and the engines that run them: files into packs, packs into files."""

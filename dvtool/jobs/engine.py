@@ -1,7 +1,7 @@
-"""Engines: who works on batches. The verbs know the protocol; the local pool is one of those.
+"""Engines, which work on batches. The verbs know the protocol; the local pool is one engine.
 
-A batch is a value that pickles. It names what it reads and where its results go by absolute paths,
-so that a worker that sees the same disk can open both, whatever it is and wherever it runs.
+A batch is a value that pickles. It names its input and the place of its results by absolute paths,
+so that any worker that sees the same disk can open both.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dvtool.system import workers
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
-    import concurrent.futures as futures
     import queue
+    from concurrent import futures
 
     Submit: TypeAlias = Callable[..., futures.Future[Any]]
 else:
@@ -29,16 +29,16 @@ PARALLEL_MIN_BYTES = 32 << 20
 PARALLEL_MIN_FILES = 2_000
 
 Begin: TypeAlias = Literal["quick", "anew", "copied"]
-"""How workers of this machine should begin: however it is quick; without a copy of what this
-process holds in memory; or only in milliseconds, else the work is better done here."""
+"""How workers of this machine should begin: in whatever way is quick; without a copy of this
+process's memory; or only by such a copy, in milliseconds, else the work is better done here."""
 
 
 class SizedBatch(Protocol):
-    """A picklable value that says what is to be done."""
+    """A picklable value that describes a piece of work."""
 
     @property
     def size_bytes(self) -> int:
-        """How much it is, for whoever watches the progress."""
+        """The size of the work, for the progress."""
 
 
 B = TypeVar("B", bound=SizedBatch)
@@ -71,8 +71,8 @@ class Engine(Protocol):
 
         `batches` is read as workers become free. `tell` is called with the bytes done. `close` the
         generator (`contextlib.closing`) to cancel: no further batch is begun, and `undo` is called
-        with each result that came and was not taken, the one taken last among them, so it must
-        allow for what is undone or taken already. The first error of a batch cancels all others,
+        with each result that was not taken, and with the one taken last, so it must allow for
+        results that are undone or taken already. The first error of a batch cancels all others,
         and is raised.
         """
 
@@ -101,7 +101,7 @@ class InProcess:
 
 
 class ExecutorEngine:
-    """Works by an executor as of `concurrent.futures`, which stays its owner's."""
+    """Works by an executor as of `concurrent.futures`, which its owner closes."""
 
     def __init__(self, executor: futures.Executor, workers: int) -> None:
         self._executor = executor
@@ -127,7 +127,7 @@ class LocalPool:
     """
 
     def __init__(self, jobs: int | None = None) -> None:
-        """Work with at most so many processes; without a number, with one a core."""
+        """Work with at most so many processes; without a number, with one per core."""
         self._jobs = jobs
 
     def map(
@@ -142,22 +142,22 @@ class LocalPool:
         """See `Engine.map`."""
         left = iter(batches)
         first = list(islice(left, self._jobs or os.cpu_count() or 1))
-        every = chain(first, left)
+        all_batches = chain(first, left)
         copied = workers.can_fork() and not (begin == "anew" and workers.can_begin_anew())
-        here = not copied and (begin == "copied" or not workers.can_begin_anew())
-        if len(first) <= 1 or here:
-            yield from InProcess().map(work, every, tell=tell, undo=undo)
+        in_process = not copied and (begin == "copied" or not workers.can_begin_anew())
+        if len(first) <= 1 or in_process:
+            yield from InProcess().map(work, all_batches, tell=tell, undo=undo)
             return
         with _submitting(len(first), anew=not copied) as submit:
-            yield from _in_order(submit, len(first), work, every, tell, undo)
+            yield from _in_order(submit, len(first), work, all_batches, tell, undo)
 
 
 LOCAL_POOL = LocalPool()
-"""A process a core."""
+"""One process per core."""
 
 
 def engine_for(engine: Engine, *, files: int, size_bytes: int) -> Engine:
-    """Return the engine if that is much work, else one that begins no workers for it."""
+    """Return the engine if there is much work, else one that begins no workers."""
     large = size_bytes >= PARALLEL_MIN_BYTES or files >= PARALLEL_MIN_FILES
     return engine if large else InProcess()
 
@@ -174,15 +174,15 @@ def _in_order(
     left = iter(batches)
     underway: deque[tuple[futures.Future[R], int]] = deque()
 
-    def begin(some: Iterable[B]) -> None:
-        with workers.uninterrupted():  # or the future of a batch that was begun could be lost
-            for batch in some:
+    def begin(next_batches: Iterable[B]) -> None:
+        with workers.uninterrupted():  # else the future of a batch that was begun could be lost
+            for batch in next_batches:
                 underway.append((submit(work, batch), batch.size_bytes))
 
     try:
         begin(islice(left, 2 * count))
         while underway:
-            # The results that were taken are let go of: those of a million files are many.
+            # Results that were taken are let go: a million files have many.
             yield underway[0][0].result()
             size = underway.popleft()[1]
             if tell is not None:

@@ -31,9 +31,9 @@ from dvtool.workspace.opener import READ_FLAGS, Opener, reason
 from dvtool.workspace.statcache import now_ns
 
 if TYPE_CHECKING:
-    import concurrent.futures as futures_of
+    from concurrent import futures
 else:
-    futures_of = later("concurrent.futures")
+    futures = later("concurrent.futures")
 
 BATCH_SIZE_MIN_BYTES = 16 * MIB
 BATCH_SIZE_MAX_BYTES = 30 * MIB
@@ -42,7 +42,7 @@ BATCHES_AIM = 8
 HASHED_AT_ONCE_BYTES = 1 << 20
 PENDING_SIZE_MAX_BYTES = 8 * MIB
 LARGE_SIZE_MIN_BYTES = 32 * MIB
-"""A file of this size is worth several threads."""
+"""Several threads are worth their start for a file of this size."""
 
 
 class FileSource(NamedTuple):
@@ -63,12 +63,12 @@ class IngestBatch:
 
     @property
     def size_bytes(self) -> int:
-        """What the files had together when the walk saw them."""
+        """The size of all files together when the walk saw them."""
         return sum(source.size for source in self.sources)
 
 
 class Ingested(NamedTuple):
-    """One file as it was read. `stat` was taken when the last byte had been."""
+    """One file as it was read. `stat` was taken after the last byte."""
 
     path: str
     digest: Digest
@@ -78,24 +78,24 @@ class Ingested(NamedTuple):
 
 @dataclass(slots=True)
 class ReadFiles:
-    """Files as they were read, by columns: those travel between processes at little cost."""
+    """Files as they were read, in columns, which travel between processes at little cost."""
 
     paths: list[str] = field(default_factory=list)
     digests: bytearray = field(default_factory=bytearray)
     numbers: array[int] = field(default_factory=lambda: array("Q"))
-    """Of each file mode, inode, size, mtime and ctime in ns, and when reading it began."""
+    """Mode, inode, size, mtime and ctime in ns of each file, and the time when reading began."""
 
-    def append(self, path: str, digest: Digest, found: os.stat_result, read_at_ns: int) -> None:
+    def append(self, path: str, digest: Digest, stats: os.stat_result, read_at_ns: int) -> None:
         """Add a file."""
         self.paths.append(path)
         self.digests += digest
         self.numbers.extend(
             (
-                found.st_mode,
-                found.st_ino & _U64,
-                found.st_size,
-                found.st_mtime_ns & _U64,
-                found.st_ctime_ns & _U64,
+                stats.st_mode,
+                stats.st_ino & _U64,
+                stats.st_size,
+                stats.st_mtime_ns & _U64,
+                stats.st_ctime_ns & _U64,
                 read_at_ns,
             )
         )
@@ -122,7 +122,7 @@ def _signed(number: int) -> int:
 
 @dataclass(slots=True)
 class IngestResult:
-    """What a batch made: the files' digests, and packs under temporary paths in the store."""
+    """The result of a batch: the files' digests, and packs under temporary paths in the store."""
 
     files: ReadFiles = field(default_factory=ReadFiles)
     packs: list[tuple[str, PackInfo]] = field(default_factory=list)
@@ -138,7 +138,7 @@ def ingest_batches(
 ) -> Iterator[IngestBatch]:
     """Cut files, in order, into batches that make about one pack each.
 
-    With `total_bytes`, what the files have together, they are taken as batches are asked for.
+    With `total_bytes`, the size of all files, they are taken as batches are asked for.
     """
     if total_bytes is None:
         sources = list(sources)
@@ -160,7 +160,7 @@ def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> Ing
     """Read a batch's files, cut them and write what the store lacks into packs.
 
     `tell`, if given, is called with the number of bytes read since the last call.
-    The packs are flushed to the disk, not yet in place. On any error none is left behind.
+    The packs are flushed to the disk, not yet in place. On any error no pack is left behind.
     """
     store = LocalStore(batch.store)
     large = any(source.size >= LARGE_SIZE_MIN_BYTES for source in batch.sources)
@@ -192,7 +192,7 @@ def _ingest_file(
     except OSError as error:
         raise InputError(
             f"{name} cannot be read: {reason(error)}; nothing was changed",
-            hint="mend that, or list it in .dvignore, then repeat the command",
+            hint="make it readable, or list it in .dvignore, then repeat the command",
         ) from error
     try:
         before = os.fstat(fd)
@@ -217,8 +217,8 @@ def _ingest_file(
     done.append(source.path, digest, after, started)
 
 
-def _stamp(found: os.stat_result) -> tuple[int, int, int]:
-    return found.st_mtime_ns, found.st_size, found.st_ctime_ns
+def _stamp(stats: os.stat_result) -> tuple[int, int, int]:
+    return stats.st_mtime_ns, stats.st_size, stats.st_ctime_ns
 
 
 def _read_small(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
@@ -251,12 +251,12 @@ def _read_large(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
 class _Hashing:
     """The hash of a whole file, taken in a thread, if there is one, while more of it is read."""
 
-    def __init__(self, pool: futures_of.ThreadPoolExecutor | None) -> None:
+    def __init__(self, pool: futures.ThreadPoolExecutor | None) -> None:
         self._pool = pool
         self._hash = hasher()
         self._parts: list[bytes] = []
         self._size = 0
-        self._underway: futures_of.Future[object] | None = None
+        self._underway: futures.Future[object] | None = None
 
     def __enter__(self) -> _Hashing:
         return self
@@ -292,8 +292,8 @@ class _Hashing:
 class _Packs:
     """Writes the chunks that the store lacks into packs.
 
-    With several `threads`, chunks are compressed in those, and written while more are read; what
-    is written, and in which order, stays the same.
+    With several `threads`, chunks are compressed in threads, and written while more are read. The
+    packs are the same for any number of threads.
     """
 
     def __init__(
@@ -305,19 +305,19 @@ class _Packs:
         self._done: list[tuple[str, PackInfo]] = []
         self._taken: set[Digest] = set()
         self._fresh: set[Digest] = set()
-        """The taken chunks that the store had not."""
+        """The chunks taken that the store lacks."""
         self._pending: dict[Digest, bytes] = {}
         self._pending_size = 0
         self._recipes: list[Recipe] = []
         self._recipes_taken: set[Digest] = set()
-        self._framing = futures_of.ThreadPoolExecutor(threads) if threads > 1 else None
-        self._writing = futures_of.ThreadPoolExecutor(1) if threads > 1 else None
-        self._hashing = futures_of.ThreadPoolExecutor(1) if threads > 1 else None
-        self._underway: futures_of.Future[None] | None = None
+        self._framing = futures.ThreadPoolExecutor(threads) if threads > 1 else None
+        self._writing = futures.ThreadPoolExecutor(1) if threads > 1 else None
+        self._hashing = futures.ThreadPoolExecutor(1) if threads > 1 else None
+        self._underway: futures.Future[None] | None = None
         self._own = threading.local()
 
     def put(self, digest: Digest, data: bytes) -> None:
-        """Take a chunk; whether the store has it already is asked for many at a time."""
+        """Take a chunk; the store is asked for many at a time whether it has them."""
         if self._tell is not None:
             self._tell(len(data))
         if digest in self._taken:
@@ -347,15 +347,15 @@ class _Packs:
         return self._done
 
     def abandon(self) -> None:
-        """Remove what was written."""
-        with contextlib.suppress(Exception):  # another error is being told of
+        """Remove the packs written so far."""
+        with contextlib.suppress(Exception):  # another error is being raised
             self._wait()
         self._end_threads()
         self._packs.abandon()
         discard_packs(self._done)
 
     def _drain(self) -> None:
-        """Have what is pending written; that before has to be done by then."""
+        """Begin to write the pending chunks, once the ones before are written."""
         chunks, self._pending = self._pending, {}
         recipes, self._recipes = self._recipes, []
         self._pending_size = 0
@@ -383,7 +383,7 @@ class _Packs:
         self._done.extend(self._packs.fill(framed))
         self._fresh.update(digest for digest, _ in fresh)
         known = self._db.recipes(recipe.digest for recipe in recipes)
-        # A known recipe may have been in a pack that is gone, with some of its file's chunks.
+        # A recipe in the index may have been in a pack that is gone, with some of its chunks.
         needed = (
             recipe
             for recipe in recipes
@@ -392,7 +392,7 @@ class _Packs:
         self._done.extend(self._packs.fill((), needed))
 
     def _frames(self, chunks: Sequence[tuple[Digest, bytes]]) -> Iterable[bytes | None]:
-        """Return the frames of chunks that have one of their own, where they are made ahead."""
+        """Return the frames, where made ahead, of chunks that have a frame of their own."""
         if self._framing is None:
             return [None] * len(chunks)
         return self._framing.map(self._frame, (data for _, data in chunks))

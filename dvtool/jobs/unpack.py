@@ -1,7 +1,7 @@
-"""Batches the other way round: contents out of the store, into new files of the workspace.
+"""Batches of checkout: contents out of the store, into new files of the workspace.
 
-Only files that were not there go this way, and nothing is ever replaced, so it does not matter in
-which order, or by which worker, they are written.
+Batches write only files that were not there, and replace nothing. So the order of the files, and
+the worker that writes each, do not matter.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from dvtool.workspace.files import NewFile, Workspace
 UNPACK_FILES_MAX = 512
 UNPACK_SIZE_MAX_BYTES = 8 << 20
 WORKER_FILE_MAX_BYTES = 64 << 20
-"""Larger files are not for workers: who interrupts a command does not wait for their end."""
+"""Larger files are not for workers: an interrupted command does not wait for their end."""
 
 
 class Piece(NamedTuple):
-    """A file to write: its place from the top of the worktree, and what is to be in it."""
+    """A file to write: its path from the top of the worktree, and its content."""
 
     place: str
     digest: Digest
@@ -35,12 +35,12 @@ class Piece(NamedTuple):
 
 
 Stamps: TypeAlias = list[tuple[int, int, int, int] | None]
-"""The fields of each file's `Stamp`; None for one that could not be put there so."""
+"""The fields of each file's `Stamp`; None for a file that could not be written in this way."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnpackBatch:
-    """Files to write below `root`, and where in which store their contents lie. Picklable."""
+    """Files to write below `root`, and where in which store their contents are. Picklable."""
 
     root: str
     store: str
@@ -49,7 +49,7 @@ class UnpackBatch:
 
     @property
     def size_bytes(self) -> int:
-        """What the files have together."""
+        """The size of all files together."""
         return sum(piece.size for piece in self.pieces)
 
 
@@ -82,7 +82,7 @@ def _folder_of(piece: Piece) -> str:
 
 
 def cut_pieces(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ...]]:
-    """Cut files, in the order in which their contents lie in packs, into batches."""
+    """Cut files, in the order of their contents in packs, into batches."""
     batch: list[Piece] = []
     size = 0
     for piece in pieces:
@@ -99,21 +99,21 @@ def cut_pieces(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ...]]:
 def write_pieces(
     engine: Engine, root: str, store: LocalStore, reader: ContentReader, pieces: Sequence[Piece]
 ) -> Iterator[tuple[Sequence[Piece], list[Stamp | None]]]:
-    """Write files where nothing is; yield each batch with what its files are now.
+    """Write files where nothing is; yield each batch with the stamps of its files.
 
-    None stands for a file that was not written: something is in its place by now, or this
-    filesystem has no files without names. The engine does it where that is worth its start; the
-    `reader` has the contents prepared.
+    A file that was not written has None: something is in its place by now, or this filesystem has
+    no files without names. The engine begins workers where there is much to do; the `reader` has
+    prepared the contents.
     """
     cut = list(cut_pieces(pieces))
     batches = (
-        UnpackBatch(root, store.path, some, reader.whereabouts(piece.digest for piece in some))
-        for some in cut
+        UnpackBatch(root, store.path, batch, reader.whereabouts(piece.digest for piece in batch))
+        for batch in cut
     )
     size = sum(piece.size for piece in pieces)
     results = engine_for(engine, files=len(pieces), size_bytes=size).map(
         unpack, batches, begin="copied"
     )
     with closing(results):
-        for some, stamps in zip(cut, results, strict=True):
-            yield some, [None if stamp is None else Stamp._make(stamp) for stamp in stamps]
+        for batch, stamps in zip(cut, results, strict=True):
+            yield batch, [None if stamp is None else Stamp._make(stamp) for stamp in stamps]

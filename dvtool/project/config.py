@@ -35,11 +35,14 @@ SECRET = "(secret)"
 
 
 class Setting(NamedTuple):
-    """One line of a listing: a key, its value and where the value comes from."""
+    """One line of a listing."""
 
     key: str
+    """The setting."""
     value: Value
+    """Its value in force; null if it has none."""
     source: Source
+    """Where the value comes from: default, .dvconfig, .git/config or environment."""
 
 
 class RemoteConfig(msgspec.Struct, frozen=True):

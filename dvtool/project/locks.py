@@ -1,4 +1,4 @@
-"""The lock of a worktree: one dv command at a time changes its targets."""
+"""Locks of worktrees: one dv command at a time changes the targets of each."""
 
 from __future__ import annotations
 
@@ -27,15 +27,35 @@ def worktree_lock(git: Git) -> Iterator[None]:
 
     BusyError if another one does for longer than `LOCK_WAIT_S`.
     """
-    path = os.path.join(git.git_dir, "dv", "worktree.lock")
+    message = f"another dv command has been changing this worktree for {LOCK_WAIT_S} s"
+    with _locked(git.git_dir, message):
+        hide_unfinished(git.common_dir)
+        yield
+
+
+@contextlib.contextmanager
+def all_worktrees_locked(git: Git) -> Iterator[None]:
+    """Keep every command that relies on the store's content from running meanwhile.
+
+    They write a manifest for it only at their end, so nobody could tell that they need it.
+    """
+    with contextlib.ExitStack() as stack:
+        for git_dir in sorted(git.worktree_git_dirs()):
+            message = f"another dv command has been changing a worktree for {LOCK_WAIT_S} s"
+            stack.enter_context(_locked(git_dir, f"{message} ({git_dir})"))
+        hide_unfinished(git.common_dir)
+        yield
+
+
+@contextlib.contextmanager
+def _locked(git_dir: str, message: str) -> Iterator[None]:
+    path = os.path.join(git_dir, "dv", "worktree.lock")
     atomic.make_folders(os.path.dirname(path))
-    try:
-        with filelock.FileLock(path, timeout=LOCK_WAIT_S):
-            atomic.share(path)
-            hide_unfinished(git.common_dir)
-            yield
-    except filelock.Timeout as error:
-        raise BusyError(
-            f"another dv command has been changing this worktree for {LOCK_WAIT_S} s",
-            hint="wait for it to end, then repeat the command",
-        ) from error
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(filelock.FileLock(path, timeout=LOCK_WAIT_S))
+        except filelock.Timeout as error:
+            hint = "wait for it to end, then repeat the command"
+            raise BusyError(message, hint=hint) from error
+        atomic.share(path)
+        yield

@@ -28,7 +28,9 @@ class Saved(msgspec.Struct, frozen=True):
     """Content that `--force` brought into the store before replacing it."""
 
     path: str
+    """Where the file was, from the top of the worktree."""
     blake3: str
+    """BLAKE3 of its content, in hex: `dv cat --hash` writes it."""
 
 
 def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:

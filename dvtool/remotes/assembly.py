@@ -1,10 +1,9 @@
-"""Puts the files of a remote together as its shards say, and tells which come out as others.
+"""Puts the files of a remote together as its shards say, and names the files that come out wrong.
 
-Every pack is read whole once, for a check of its own, and files are hashed on the way: many at a
-time, each as far as the packs of the moment go. What a file needs of a pack that is gone by again
-is read in ranges: only of packs that were found sound, since a wrong hash of a file is to say that
-its places are wrong. A few packs lie on the disk at a time; in memory there are only places, of a
-bounded number of files.
+Every pack is read whole once, for a check of its own. Files are hashed on the way, many at a time,
+each as far as the packs at hand go. Chunks of a pack that is no longer at hand are read in ranges,
+and only from sound packs: a wrong hash of a file then means that its locations are wrong. A few
+packs are on the disk at a time; the memory holds only placements, of a bounded number of files.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from dvtool.store.packcheck import PackCheck
 from dvtool.system.parallel import run_bounded
 
 PLACES_MAX = 2_000_000
-"""Of so many chunks the places are held at a time: 20 bytes each."""
+"""The placements of so many chunks are held at a time: 20 bytes each."""
 FILES_MAX = 20_000
-"""Of so many files the hashes may be half done at a time, of 2 KiB each."""
+"""The hashes of so many files may be half done at a time: 2 KiB each."""
 SEEN_MAX = 500_000
-"""So many files are remembered, lest a file of many versions is hashed again for each."""
+"""So many files are remembered, so that a file of many versions is hashed once."""
 WINDOW_MAX_BYTES = 256 << 20
 WINDOW_MAX_PACKS = 64
-"""What lies on the disk at a time."""
+"""The bytes of packs on the disk at a time."""
 
 Judge = Callable[[Digest, PackCheck], None]
 
@@ -44,7 +43,7 @@ Judge = Callable[[Digest, PackCheck], None]
 class _Kept:
     """A pack, or ranges of it at their offsets, in a temporary file.
 
-    `frames` are those that are there, offset -> stored size; None for all.
+    `frames` are those in the file, offset -> stored size; None for all.
     """
 
     path: str
@@ -65,9 +64,9 @@ class _Kept:
 
 @dataclass(slots=True)
 class _Batch:
-    """Files whose chunks are being looked up; the places of all of them, end to end, in columns.
+    """Files whose chunks are being looked up, and the placements of all chunks in columns.
 
-    A run is what a file has in one pack before it goes on in another.
+    A run is a stretch of a file whose chunks are all in one pack.
     """
 
     offsets: array[int] = field(default_factory=lambda: array("I"))
@@ -80,27 +79,27 @@ class _Batch:
     """Run -> its first place."""
     contents: list[Digest] = field(default_factory=list)
     shards: list[list[Digest]] = field(default_factory=list)
-    """File -> the shards that say so."""
+    """File -> the shards that name it."""
     next: array[int] = field(default_factory=lambda: array("Q"))
     """File -> the first of its runs that was not hashed yet."""
     ends: array[int] = field(default_factory=lambda: array("Q"))
     names: list[bytes] = field(default_factory=list)
     numbers: dict[bytes, int] = field(default_factory=dict)
-    """What was said of a file -> its number."""
+    """The statement about a file -> the file's number."""
 
     def places(self, run: int) -> range:
         end = self.begins[run + 1] if run + 1 < len(self.begins) else len(self.offsets)
         return range(self.begins[run], end)
 
     def cut(self, places: int, runs: int) -> None:
-        """Take back what was added beyond so many places and runs."""
+        """Remove the rows beyond so many places and runs."""
         for column in (self.offsets, self.sizes, self.starts, self.raws):
             del column[places:]
         del self.packs[runs:]
         del self.begins[runs:]
 
     def name(self, content: Digest, places: int, runs: int) -> bytes:
-        """Return what stands for a file and its places; foreign, so no weaker hash will do."""
+        """Return a hash of a file and its places; they are foreign, so no weaker hash will do."""
         whole = hasher(content)
         for column in (self.offsets, self.sizes, self.starts, self.raws):
             whole.update(column[places:].tobytes())
@@ -111,10 +110,10 @@ class _Batch:
 
 
 class Assembly:
-    """Give it every shard, then `finish`. Packs in `whole` are read and handed to `judge`, once.
+    """Takes every shard, then `finish`. Packs in `whole` are read and handed to `judge`, once.
 
-    `sizes` are those that the packs in `whole` have there. Files with a chunk in another pack, or
-    in one that turns out to be damaged, are passed over: a wrong hash would not tell what is wrong.
+    `sizes` are the sizes of the packs in `whole` on the remote. Files with a chunk in another
+    pack, or in a damaged one, are passed over: a wrong hash would not tell what is wrong.
     """
 
     def __init__(
@@ -145,15 +144,15 @@ class Assembly:
         self._hashes: dict[int, hasher] = {}
         self._frame: tuple[int, int, memoryview] = (-1, -1, memoryview(b""))
         self.wrong: dict[Digest, set[Digest]] = {}
-        """Shard -> the contents that its places do not make."""
+        """Shard -> the contents that its locations do not make."""
         self.files = 0
         """How many files were put together and hashed."""
         self.bytes_again = 0
-        """How much was read in ranges, of packs that were read whole before."""
+        """How many bytes were read in ranges, from packs that were read whole before."""
 
     def add(self, shard: Digest, fetched: FetchedShard) -> None:
         """Take the files of several chunks that a shard names; one chunk has the file's hash."""
-        files = [one for one in fetched.locations.items() if len(one[1]) > 1]
+        files = [item for item in fetched.locations.items() if len(item[1]) > 1]
         for content, chunks in files:
             if all(chunk.pack.digest in self._whole for chunk in chunks):
                 self._add(shard, content, chunks)
@@ -161,7 +160,7 @@ class Assembly:
             self._run()
 
     def finish(self) -> None:
-        """Put together what is left, then read the packs that no such file needed."""
+        """Put the remaining files together, then read the packs that no such file needed."""
         self._run()
         left, self._left = list(self._left), {}
         for digest, check in run_bounded(
@@ -177,14 +176,14 @@ class Assembly:
         batch = self._batch
         places, runs = len(batch.offsets), len(batch.packs)
         for chunk in chunks:
-            pack, place = self._number(chunk.pack.digest), chunk.placement
+            pack, placement = self._number(chunk.pack.digest), chunk.placement
             if len(batch.packs) == runs or batch.packs[-1] != pack:
                 batch.packs.append(pack)
                 batch.begins.append(len(batch.offsets))
-            batch.offsets.append(place.frame_offset)
-            batch.sizes.append(place.frame_size)
-            batch.starts.append(place.start)
-            batch.raws.append(place.size)
+            batch.offsets.append(placement.frame_offset)
+            batch.sizes.append(placement.frame_size)
+            batch.starts.append(placement.start)
+            batch.raws.append(placement.size)
         name = batch.name(content, places, runs)
         known = batch.numbers.get(name)
         if known is None and name not in self._right and name not in self._wrong:
@@ -237,24 +236,26 @@ class Assembly:
     def _window(self) -> dict[int, dict[int, int]]:
         """Choose packs to read next, each once all the files that go through it have come to it.
 
-        Returns with each the frames that are needed of it: offset -> stored size. If files wait
-        for each other, the pack is taken for which the fewest are still to come.
+        Returns pack -> its needed frames, as offset -> stored size. If files wait for each other,
+        the pack with the fewest files still to come is taken.
         """
         coming = {pack: self._visits[pack] - len(files) for pack, files in self._waiting.items()}
-        todo = sorted(pack for pack, count in coming.items() if count == 0)
-        todo = todo or [min(coming, key=lambda pack: (coming[pack], pack))]
-        arrived = {pack: [(f, self._batch.next[f]) for f in self._waiting[pack]] for pack in todo}
+        packs_left = sorted(pack for pack, count in coming.items() if count == 0)
+        packs_left = packs_left or [min(coming, key=lambda pack: (coming[pack], pack))]
+        arrived = {
+            pack: [(f, self._batch.next[f]) for f in self._waiting[pack]] for pack in packs_left
+        }
         window: dict[int, dict[int, int]] = {}
         room = WINDOW_MAX_BYTES
-        while todo:
-            pack = todo.pop(0)
+        while packs_left:
+            pack = packs_left.pop(0)
             size = self._sizes[self._digests[pack]]
             if window and (size > room or len(window) == WINDOW_MAX_PACKS):
                 break
             room -= size
             window[pack] = {}
             for file, run in arrived[pack]:
-                todo.extend(self._follow(file, run, window, coming, arrived))
+                packs_left.extend(self._follow(file, run, window, coming, arrived))
         return window
 
     def _follow(
@@ -286,14 +287,14 @@ class Assembly:
                     yield pack
                 return
             frames = window[pack]
-            for place in batch.places(at):
-                frames[batch.offsets[place]] = batch.sizes[place]
+            for row in batch.places(at):
+                frames[batch.offsets[row]] = batch.sizes[row]
 
     def _get(self, window: Mapping[int, dict[int, int]]) -> None:
         """Read packs whole where that is still to be done, else the ranges with these frames."""
         for pack, frames in window.items():
-            some = None if self._digests[pack] in self._left else frames
-            self._kept[pack] = _Kept(self._store.temp_path(), some)
+            wanted_frames = None if self._digests[pack] in self._left else frames
+            self._kept[pack] = _Kept(self._store.temp_path(), wanted_frames)
         checks = run_bounded(
             self._read, window, size_of=lambda pack: self._sizes[self._digests[pack]]
         )
@@ -308,7 +309,7 @@ class Assembly:
                 self._judge(digest, check)
 
     def _read(self, pack: int) -> PackCheck | int:
-        """Read a pack whole and return what was found in it, or ranges and return their bytes."""
+        """Read a pack whole and return its check, or read ranges and return their bytes."""
         digest, kept = self._digests[pack], self._kept[pack]
         if kept.frames is None:
             return download_check(
@@ -356,7 +357,7 @@ class Assembly:
         )
 
     def _unpacked(self, kept: _Kept, pack: int, offset: int, size: int) -> memoryview:
-        """Return a frame as it is in the pack; nothing if that is none."""
+        """Return a frame as it is in the pack; no bytes if there is no such frame."""
         if self._frame[:2] != (pack, offset):
             raw = memoryview(b"")
             with contextlib.suppress(CorruptError):

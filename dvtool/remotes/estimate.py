@@ -1,4 +1,4 @@
-"""What a transfer will take: objects, bytes, requests, and from those time and money."""
+"""The estimate of a transfer: objects, bytes, requests, and from these time and money."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from dvtool.remotes.transports.declaration import RequestPrices
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """How many requests of each kind."""
+    """The number of requests of each kind."""
 
     put: int = 0
+    """Objects to write."""
     list: int = 0
+    """Pages of listings."""
     get: int = 0
+    """Objects, or ranges of objects, to read."""
     head: int = 0
+    """Objects to ask about."""
 
     def __add__(self, other: Requests) -> Requests:
         return Requests(
@@ -26,11 +30,11 @@ class Requests:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The number of all requests."""
         return self.put + self.list + self.get + self.head
 
     def cost_usd(self, prices: RequestPrices | None) -> float:
-        """Return what they cost; nothing without prices."""
+        """Return their cost; 0 without prices."""
         if prices is None:
             return 0.0
         return (self.put + self.list) * prices.write_usd + (self.get + self.head) * prices.read_usd
@@ -38,7 +42,7 @@ class Requests:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """About what a transfer will take. `objects` and `bytes` move; `requests` include the proof.
+    """The estimate of a transfer. `objects` and `bytes` move; `requests` include the proof.
 
     `seconds` is None as long as the link was not measured.
     """
@@ -51,7 +55,7 @@ class Estimate:
     def timed(
         self, *, bytes_per_s: float | None, latency_s: float | None, side_by_side: int
     ) -> Estimate:
-        """Return it with about how long it takes, if the link was measured.
+        """Return the estimate with its `seconds`, if the link was measured.
 
         Requests go `side_by_side` at a time, and the bytes all through the same link.
         """

@@ -1,7 +1,7 @@
-"""What one store can do and lets us do, tried out on the spot: for `dv doctor --remote`.
+"""Tries out what one store can do and what it permits: for `dv doctor --remote`.
 
-Nothing of a remote's own is changed. Where writing is tried, it is an object of random name under
-``probe/``, removed again; nothing is written where it could not be removed, nor beside the objects
+No object of the remote is changed. To try writing, an object of random name is written under
+``probe/`` and removed again; none is written where it could not be removed, nor beside the objects
 of others. Each operation is one attempt, so give a backend without `Retry`.
 """
 
@@ -30,7 +30,7 @@ Deed: TypeAlias = Literal["list", "write", "read", "delete"]
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was found. `done` are the deeds that worked, `refused` those that did not, and why.
+    """The result. `done` are the operations that worked, `refused` the others, and why.
 
     `stranger` is the key of an object of somebody else, in a place without a dv.json.
     """
@@ -44,12 +44,12 @@ class Examination:
 
 
 def examine(backend: Backend) -> Examination:
-    """Try a store out; the error of the first request if that fails: it cannot be reached."""
+    """Try a store out; if the first request fails, its error: the store cannot be reached."""
     return _Trial(backend).run()
 
 
 class _Trial:
-    """One examination, as it goes on."""
+    """One examination under way."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -90,7 +90,7 @@ class _Trial:
 
     @contextmanager
     def _deed(self, deed: Deed) -> Iterator[None]:
-        """Take down whether what is done in here works."""
+        """Record whether the operation in the block works."""
         try:
             yield
         except DvError as error:
@@ -125,7 +125,7 @@ class _Trial:
     def _write(self, facts: StoreFacts) -> None:
         key = f"{PROBES}{secrets.token_hex(16)}"
         with self._deed("delete"):
-            self._backend.delete(key)  # nothing is there, and that is no error
+            self._backend.delete(key)  # an absent object is no error
         if "delete" not in self._done or facts.object_lock:
             return
         try:
@@ -135,7 +135,7 @@ class _Trial:
             if "write" in self._done:
                 with self._deed("read"):
                     self._backend.read_into(key, _Nowhere(), offset=1, size=NOTE_SIZE_BYTES // 2)
-                if not facts.versioning:  # or each run would leave an old version behind
+                if not facts.versioning:  # else each run would leave an old version behind
                     self._upload(key)
         finally:
             with self._deed("delete"):

@@ -1,4 +1,4 @@
-"""What a remote is believed to hold: hints in store.db, confirmed by the remote before use."""
+"""The hints in store.db about a remote's objects, which the remote confirms before use."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Known:
         self._number = db.remotes.number(remote_id)
 
     def objects(self, keys: Iterable[str]) -> list[ObjectInfo]:
-        """Return what is known of objects: their size, and MD5 if the remote states it."""
+        """Return the size of known objects, and their MD5 if the remote states it."""
         return [ObjectInfo(*row) for row in self._facts.objects(self._number, keys)]
 
     def add_objects(self, objects: Iterable[ObjectInfo]) -> None:
-        """Remember the size and MD5 of objects that are there, whatever they are."""
+        """Remember the size and MD5 of objects of any kind."""
         rows = [(info.key, info.size, info.md5) for info in objects]
         self._facts.add_objects(self._number, rows)
 
     def shards(self, digests: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
-        """Return shard -> the packs it points into."""
+        """Return shard -> the packs that its locations point into."""
         return self._facts.shards(self._number, digests)
 
     def add_shards(self, shards: Mapping[Digest, Iterable[Digest]]) -> None:
-        """Remember where shard objects point that were proven to be there."""
+        """Remember the packs of shard objects that were proven to be there."""
         self._facts.add_shards(self._number, shards)
 
     def roots(self, manifests: Iterable[Digest]) -> dict[Digest, str]:
@@ -54,15 +54,15 @@ class Known:
         return self._facts.manifests_of_root(self._number, root)
 
     def commits(self) -> list[str]:
-        """Return commits that, with all before them, were pushed from here."""
+        """Return commits that were pushed from here, with all commits before them."""
         return self._facts.pushed_commits(self._number)
 
     def add_commits(self, commits: Iterable[str]) -> None:
-        """Remember commits of which every manifest, and all before, was proven to be there."""
+        """Remember commits whose manifests, with those of all commits before, were proven there."""
         self._facts.add_pushed_commits(self._number, commits)
 
     def located(self, chunks: Iterable[Digest]) -> dict[Digest, Located]:
-        """Return chunk -> where it should be."""
+        """Return chunk -> its presumed location."""
         return self._db.located(self._number, chunks)
 
     def chunk_lists(self, files: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
@@ -84,8 +84,8 @@ class Known:
     ) -> None:
         """Remember packs that are about to be fetched whole, and files that chunks there make.
 
-        The index lists such a pack before the files in it, which are tried first. If that is cut
-        off, this tells content that the next fetch will list from content that the index lost.
+        The index lists such a pack before its files, which are tried first. After an interruption
+        these hints show that the next fetch will list the files: the index did not lose them.
         """
         keyed = [(pack, pack_key(pack.digest)) for pack in packs]
         self._facts.add_layout(self._number, keyed, recipes)
@@ -99,11 +99,11 @@ class Known:
         return self._facts.pending_packs(self._number)
 
     def set_pending(self, packs: Iterable[Digest], *, pending: bool) -> None:
-        """Remember of packs whether the push that brought them is still under way."""
+        """Remember whether the push that uploaded these packs is still under way."""
         self._facts.set_pending(self._number, packs, pending=pending)
 
     def forget_packs(self, packs: Iterable[Digest]) -> None:
-        """Forget packs that are not there, with all that was believed to lie in them."""
+        """Forget packs that are not there, with all chunks believed to be in them."""
         self._facts.forget_packs(self._number, packs)
 
     def learn(
@@ -113,10 +113,10 @@ class Known:
         *,
         held: Collection[Digest] = (),
     ) -> None:
-        """Take over where shards from the remote say their content lies.
+        """Take over the locations of shards from the remote.
 
-        Only packs in `sound` count. Of packs in `held`, which the local store has byte for byte,
-        the places need not be kept.
+        Only packs in `sound` count. Placements in packs in `held`, which the local store has byte
+        for byte, need not be kept.
         """
         places: dict[RemotePack, set[Placement]] = {pack: set() for pack in sound}
         recipes: dict[Digest, list[Digest]] = {}
@@ -128,8 +128,8 @@ class Known:
                     if chunk.pack in places and chunk.pack.digest not in held:
                         places[chunk.pack].add(chunk.placement)
         known = self._facts.packs(self._number)
-        for pack, some in places.items():
-            self._facts.add_pack(self._number, pack, some)
+        for pack, placements in places.items():
+            self._facts.add_pack(self._number, pack, placements)
             if pack.digest not in known:
                 self.add_objects([ObjectInfo(pack_key(pack.digest), pack.size)])
         self._facts.add_recipes(self._number, recipes)

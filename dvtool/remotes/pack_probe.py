@@ -1,4 +1,4 @@
-"""Downloads a pack of a remote, which is not believed, and says what is good of it."""
+"""Downloads a pack of a remote, which is not trusted, and reports its good chunks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def download_check(
     known: tuple[Placement, ...] = (),
     keep: Callable[[str, PackCheck], None] | None = None,
 ) -> PackCheck:
-    """Download a pack of `size` bytes to a temporary file, check it, let `keep` have it there."""
+    """Download a pack of `size` bytes to a temporary file, check it, and hand it to `keep`."""
     temp = store.temp_path()
     try:
         with open(temp, "xb") as file, contextlib.suppress(ObjectMissing):

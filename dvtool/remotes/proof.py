@@ -18,7 +18,7 @@ from dvtool.system.parallel import run_bounded
 
 SHARDS_AT_ONCE = 64
 LEARNED_AT_ONCE = 32
-"""Shards of 4,096 files take 3 MB each with their locations, as long as they are looked at."""
+"""So many shards are held at a time: one of 4,096 files takes 3 MB with its locations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """What a remote was seen to hold: whole shards, sound roots by key, and all else it said."""
+    """Objects that a remote was seen to hold: whole shards, sound roots by key, all it listed."""
 
     shards: frozenset[Digest] = frozenset()
     roots: frozenset[str] = frozenset()
@@ -39,24 +39,24 @@ class Proven:
 
 
 def confirm(
-    remote: RemoteStore, known: Known, keys: Collection[str], there: Mapping[str, ObjectInfo]
+    remote: RemoteStore, known: Known, keys: Collection[str], seen: Mapping[str, ObjectInfo]
 ) -> set[str]:
-    """Return the keys whose objects are whole by the remote's own word, `there`.
+    """Return the keys whose objects are whole by the remote's own word, `seen`.
 
-    What it says otherwise than it is remembered here is forgotten, or remembered anew.
+    Where the remote contradicts what is remembered here, its word replaces that.
     """
     expected = {info.key: info for info in known.objects(keys)}
-    sound = remote.confirmed(expected.values(), there)
+    sound = remote.confirmed(expected.values(), seen)
     known.add_objects(info for key, info in sound.items() if info != expected[key])
     return set(sound)
 
 
 def confirm_packs(
-    remote: RemoteStore, known: Known, packs: Iterable[Digest], there: Mapping[str, ObjectInfo]
+    remote: RemoteStore, known: Known, packs: Iterable[Digest], seen: Mapping[str, ObjectInfo]
 ) -> set[Digest]:
     """Return the packs that are whole by the remote's own word; the others are forgotten."""
     by_key = {pack_key(pack): pack for pack in packs}
-    sound = confirm(remote, known, by_key, there)
+    sound = confirm(remote, known, by_key, seen)
     known.forget_packs(pack for key, pack in by_key.items() if key not in sound)
     return {by_key[key] for key in sound}
 
@@ -65,18 +65,18 @@ def believable_packs(
     remote: RemoteStore,
     known: Known,
     packs: Iterable[RemotePack],
-    there: Mapping[str, ObjectInfo],
+    seen: Mapping[str, ObjectInfo],
 ) -> set[RemotePack]:
-    """Return the packs that others say are there, as far as nothing is known against it.
+    """Return the packs, named by others, that the remote holds and nothing is known against.
 
-    The remote must say the size that they say; and the MD5, where we know it.
+    The remote must state the size that the others state; and the MD5, where it is known here.
     """
     by_key = {pack_key(pack.digest): pack for pack in packs}
     expected = {key: ObjectInfo(key, pack.size) for key, pack in by_key.items()}
     for info in known.objects(by_key):
         if info.size == by_key[info.key].size:
             expected[info.key] = info
-    return {by_key[key] for key in remote.confirmed(expected.values(), there)}
+    return {by_key[key] for key in remote.confirmed(expected.values(), seen)}
 
 
 def prove_shards(
@@ -90,46 +90,46 @@ def prove_shards(
     """Ask the remote for shards, for the packs that they point into, and for roots by their keys.
 
     A shard is whole if the remote has it with every pack that it points into, each with its right
-    size (and MD5). What is known of it is believed only as far as the remote says the same now.
-    The objects `also` are noted if they come by.
+    size (and MD5). Hints about it are believed only as far as the remote says the same now.
+    The objects `also` are noted if a listing shows them.
     """
     believed = known.shards(shards)
     packs = {pack for pointed in believed.values() for pack in pointed}
     keys = {shard_key(digest) for digest in shards} | {pack_key(pack) for pack in packs}
-    there = remote.look(keys.union(roots), also=also)
-    sound_packs = confirm_packs(remote, known, packs, there)
-    sound = confirm(remote, known, [*map(shard_key, believed), *roots], there)
+    seen = remote.look(keys.union(roots), also=also)
+    sound_packs = confirm_packs(remote, known, packs, seen)
+    sound = confirm(remote, known, [*map(shard_key, believed), *roots], seen)
     proven = {
         digest
         for digest, pointed in believed.items()
         if shard_key(digest) in sound and sound_packs.issuperset(pointed)
     }
     foreign = [
-        ref for digest, ref in shards.items() if digest not in proven and shard_key(digest) in there
+        ref for digest, ref in shards.items() if digest not in proven and shard_key(digest) in seen
     ]
     proven |= learn_shards(remote, known, foreign)
-    return Proven(frozenset(proven), frozenset(sound.intersection(roots)), there)
+    return Proven(frozenset(proven), frozenset(sound.intersection(roots)), seen)
 
 
 def learn_shards(remote: RemoteStore, known: Known, refs: Iterable[ShardRef]) -> set[Digest]:
-    """Read what shards on the remote say; return those whose packs are all there.
+    """Read shards on the remote; return those whose packs are all there.
 
-    Where their content lies is remembered, as far as the packs are there.
+    Their locations are remembered, as far as the packs are there.
     """
     whole: set[Digest] = set()
     asked: set[RemotePack] = set()
     sound: set[RemotePack] = set()
     left = iter(refs)
-    while some := list(islice(left, LEARNED_AT_ONCE)):
+    while batch := list(islice(left, LEARNED_AT_ONCE)):
         fetched = {
             ref.digest: shard
-            for ref, shard in run_bounded(lambda ref: _get_or_none(remote, ref), some)
+            for ref, shard in run_bounded(lambda ref: _get_or_none(remote, ref), batch)
             if shard is not None
         }
         packs = {pack for shard in fetched.values() for pack in shard.packs()}
         if fresh := packs - asked:
-            there = remote.look([pack_key(pack.digest) for pack in fresh])
-            sound |= believable_packs(remote, known, fresh, there)
+            seen = remote.look([pack_key(pack.digest) for pack in fresh])
+            sound |= believable_packs(remote, known, fresh, seen)
             asked |= fresh
         known.learn(fetched, sound & packs)
         whole.update(
@@ -141,7 +141,7 @@ def learn_shards(remote: RemoteStore, known: Known, refs: Iterable[ShardRef]) ->
 
 
 def _get_or_none(remote: RemoteStore, ref: ShardRef) -> FetchedShard | None:
-    """Return a shard object as it is there; a damaged one is as good as none."""
+    """Return a shard object from the remote, None if it is absent or damaged."""
     try:
         return remote.get_shard(ref)
     except (CorruptError, MissingError):
@@ -151,18 +151,18 @@ def _get_or_none(remote: RemoteStore, ref: ShardRef) -> FetchedShard | None:
 def located_now(
     remote: RemoteStore, known: Known, chunks: Iterable[Digest]
 ) -> dict[Digest, Located]:
-    """Return where the remote has chunks, in packs that it said just now that it has."""
+    """Return the locations of chunks in packs that the remote confirmed just now."""
     wanted = list(chunks)
-    found: dict[Digest, Located] = {}
+    proven: dict[Digest, Located] = {}
     while wanted:
         # A pack that is not there is forgotten; the chunk may then turn up in another.
         located = known.located(wanted)
         packs = {chunk.pack.digest for chunk in located.values()}
-        there = remote.look([pack_key(pack) for pack in packs])
-        sound = confirm_packs(remote, known, packs, there)
-        found.update({d: chunk for d, chunk in located.items() if chunk.pack.digest in sound})
-        wanted = [digest for digest in located if digest not in found]
-    return found
+        seen = remote.look([pack_key(pack) for pack in packs])
+        sound = confirm_packs(remote, known, packs, seen)
+        proven.update({d: chunk for d, chunk in located.items() if chunk.pack.digest in sound})
+        wanted = [digest for digest in located if digest not in proven]
+    return proven
 
 
 def prove_roots(
@@ -189,19 +189,19 @@ def prove_roots(
     try:
         names = {n for n in remote.root_names(repo_id) if root_key(repo_id, n) not in doomed}
     except RemoteForbidden:
-        return rooted  # what others pushed cannot be known; to push it again does no harm
-    for name, found in run_bounded(
+        return rooted  # roots of others cannot be known; to push their content again does no harm
+    for name, answer in run_bounded(
         lambda name: _root_or_none(remote, repo_id, name), sorted(names - known.root_names())
     ):
-        if found is not None:
-            root, info = found
+        if answer is not None:
+            root, info = answer
             known.add_objects([info])
-            known.add_root(name, [bytes.fromhex(one.manifest) for one in root.manifests])
+            known.add_root(name, [bytes.fromhex(manifest.manifest) for manifest in root.manifests])
     return {manifest for manifest, name in known.roots(manifests).items() if name in names}
 
 
 def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> tuple[Root, ObjectInfo] | None:
-    """Return a root; one that is damaged or gone by now proves nothing."""
+    """Return a root, None if it is damaged or gone by now, which proves nothing."""
     try:
         return remote.get_root(repo_id, name)
     except (CorruptError, MissingError):
@@ -211,9 +211,9 @@ def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> tuple[Root, O
 def kept_chunks(
     remote: RemoteStore, known: Known, repo_id: str, chunks: Collection[Digest]
 ) -> tuple[set[Digest], Kept]:
-    """Return those of the chunks that a remote holds and will keep, and what it keeps besides.
+    """Return the chunks that a remote holds and will keep, and the manifests that it keeps.
 
-    That is what the shards say that roots of this repository name, in packs that are there now.
+    Shards that roots of this repository name locate them, in packs that are there now.
     """
     tombstones = Tombstones(remote)
     doomed = tombstones.doomed_roots(tombstones.look())
@@ -222,13 +222,13 @@ def kept_chunks(
         lambda name: _root_or_none(remote, repo_id, name),
         [n for n in remote.root_names(repo_id) if root_key(repo_id, n) not in doomed],
     ):
-        for one in read[0].manifests if read is not None else ():
-            kept.manifests.add(bytes.fromhex(one.manifest))
-            kept.shards.update(bytes.fromhex(name) for name in one.shards)
+        for manifest in read[0].manifests if read is not None else ():
+            kept.manifests.add(bytes.fromhex(manifest.manifest))
+            kept.shards.update(bytes.fromhex(name) for name in manifest.shards)
     wanted = set(chunks)
-    found: dict[Digest, RemotePack] = {}
+    packs_of: dict[Digest, RemotePack] = {}
     for digests in _batches(sorted(kept.shards)):
-        if wanted.issubset(found):
+        if wanted.issubset(packs_of):
             break
         fetched = {
             digest: shard
@@ -239,12 +239,12 @@ def kept_chunks(
             for located in shard.locations.values():
                 for chunk in located:
                     if chunk.placement.digest in wanted:
-                        found[chunk.placement.digest] = chunk.pack
+                        packs_of[chunk.placement.digest] = chunk.pack
         known.learn(fetched, {pack for shard in fetched.values() for pack in shard.packs()})
-    packs = set(found.values())
-    there = remote.look([pack_key(pack.digest) for pack in packs])
-    sound = believable_packs(remote, known, packs, there)
-    return {digest for digest, pack in found.items() if pack in sound}, kept
+    packs = set(packs_of.values())
+    seen = remote.look([pack_key(pack.digest) for pack in packs])
+    sound = believable_packs(remote, known, packs, seen)
+    return {digest for digest, pack in packs_of.items() if pack in sound}, kept
 
 
 def _named_or_none(remote: RemoteStore, digest: Digest) -> FetchedShard | None:

@@ -33,22 +33,24 @@ from dvtool.format.locations import (
 )
 from dvtool.format.manifest import Entries, ShardRef
 from dvtool.remotes.transports.base import Backend, Copying, ObjectInfo, Sink
+from dvtool.system.logs import Log
 from dvtool.system.parallel import check_stopped, run_bounded
 
 FORMAT = 1
 MARK = "dv.json"
 PROBES = "probe/"
-"""Below this lies what an examination of the place wrote; removed again, unless it was cut off."""
+"""The prefix of objects that an examination writes, and removes unless it is cut off."""
 MARK_SIZE_MAX_BYTES = 1 << 20
 ROOT_SIZE_MAX_BYTES = 256 << 20
 HEADS_MAX = 2
 """Up to this many keys are asked for by HEAD; a listing of up to 1,000 is one request as well."""
 LISTED_MAX = 20_000
 READS_MAX = 3
-"""So often in all is an object read that arrives damaged: mostly the way is to blame."""
+"""How often an object that arrives damaged is read: mostly the transfer is to blame."""
 _ROOT_KEY = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
 
 T = TypeVar("T")
+_LOG = Log("remotes")
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -68,7 +70,7 @@ class RootManifest(msgspec.Struct, frozen=True):
 
 
 class Root(msgspec.Struct, frozen=True):
-    """What one push needs to be kept. Its id is the BLAKE3 of its bytes.
+    """The manifests that one push needs to be kept. Its id is the BLAKE3 of its bytes.
 
     `nonce` is random: a root that gc takes away never comes back under the same key.
     """
@@ -104,9 +106,9 @@ def _fresh_mark() -> bytes:
 
 
 def read_checked(read: Callable[[], T], damage: type[DvError] = CorruptError) -> T:
-    """Return what `read` gets from a remote and checks, tried again if it raises `damage`.
+    """Return the result of `read`, which is tried again if it raises `damage`.
 
-    Damage on the way passes all checks of the transfer where only a hash can tell.
+    Damage in transfer may pass all checks but that of a hash.
     """
     for _ in range(READS_MAX - 1):
         with contextlib.suppress(damage):
@@ -219,18 +221,18 @@ class RemoteStore:
         return mark
 
     def _first(self) -> ObjectInfo | None:
-        """Return the first object of the place; None where there is none or none may be seen."""
+        """Return the first object of the place; None if there is none or listing is refused."""
         try:
-            every = self.backend.list("")
-            return next((info for info in every if not info.key.startswith(PROBES)), None)
+            objects = self.backend.list("")
+            return next((info for info in objects if not info.key.startswith(PROBES)), None)
         except RemoteForbidden:
             self._may_list = False
             return None
 
     def initialise(self) -> Mark:
-        """Make a place that has no dv.json a remote; return the dv.json that stands there then.
+        """Make a place that has no dv.json a remote; return the dv.json that is there then.
 
-        A place that holds something else is refused: mixing two tools' objects helps neither.
+        A place that holds other objects is refused: two tools must not mix their objects.
         """
         other = self._first()
         if other is not None and other.key != MARK:
@@ -239,7 +241,7 @@ class RemoteStore:
                 hint="choose an empty bucket, prefix or folder",
             )
         self.backend.put_if_absent(MARK, _fresh_mark())
-        # Two first pushes at once: whichever dv.json stands now is the remote's.
+        # If two first pushes met, the dv.json that is there now counts for both.
         return self.required_mark()
 
     def renew_mark(self) -> Mark:
@@ -281,7 +283,7 @@ class RemoteStore:
         return FetchedShard(entries, shard.text, shard.locations, len(data))
 
     def read_shard(self, digest: Digest) -> FetchedShard:
-        """Return a shard that only its hash is known of, checked as `get_shard` does."""
+        """Return a shard of which only the hash is known, checked as `get_shard` does."""
         return self.read_shard_object(digest)[0]
 
     def read_shard_object(self, digest: Digest) -> tuple[FetchedShard, bytes]:
@@ -305,12 +307,12 @@ class RemoteStore:
 
     def repositories(self) -> dict[str, list[str]]:
         """Return id -> the ids of its roots, for every repository that pushed here."""
-        found: dict[str, list[str]] = {}
+        names: dict[str, list[str]] = {}
         for info in self.backend.list("roots/"):
             match = _ROOT_KEY.fullmatch(info.key)
             if match:
-                found.setdefault(match[1], []).append(match[2])
-        return found
+                names.setdefault(match[1], []).append(match[2])
+        return names
 
     def root_names(self, repo_id: str) -> list[str]:
         """Return the ids of a repository's roots, as the remote lists them now."""
@@ -332,51 +334,57 @@ class RemoteStore:
     # --- the remote's own word ------------------------------------------------------------
 
     def look(self, keys: Collection[str], *, also: Collection[str] = ()) -> dict[str, ObjectInfo]:
-        """Return key -> what the remote says now of those of `keys` that it has.
+        """Return key -> the remote's word, at this moment, on those of `keys` that it has.
 
-        Few keys are asked for one by one, many are looked up in listings, and so are all where
-        listing is not permitted. The keys `also` cost no request of their own: they are answered
-        for as far as a listing comes by them.
+        Few keys are asked for one by one, as are all where listing is not permitted; many are
+        looked up in listings. The keys `also` cost no request of their own: they are in the result
+        if a listing shows them.
         """
         if len(keys) <= HEADS_MAX or not self._may_list:
             return self._heads(keys)
-        wanted, found = set(keys), dict[str, ObjectInfo]()
+        wanted, seen = set(keys), dict[str, ObjectInfo]()
         missing = len(wanted)
         try:
             for count, info in enumerate(self.backend.list("")):
                 if info.key in wanted:
-                    missing -= info.key not in found
-                    found[info.key] = info
+                    missing -= info.key not in seen
+                    seen[info.key] = info
                 elif info.key in also:
-                    found[info.key] = info
+                    seen[info.key] = info
                 if not missing:
                     break
                 if count >= LISTED_MAX:
-                    # So large a remote that asking for each of ours costs less than reading on.
-                    return found | self._heads({key for key in wanted if key > info.key})
+                    # The remote is so large that asking for each key costs less than listing on.
+                    return seen | self._heads({key for key in wanted if key > info.key})
         except RemoteForbidden:
             self._may_list = False
             return self._heads(wanted)
-        return found
+        return seen
 
     def confirmed(
-        self, expected: Iterable[ObjectInfo], there: Mapping[str, ObjectInfo]
+        self, expected: Iterable[ObjectInfo], seen: Mapping[str, ObjectInfo]
     ) -> dict[str, ObjectInfo]:
-        """Return those of the expected objects that are `there` with their size and MD5.
+        """Return those of the expected objects that are `seen` with their size and MD5.
 
         An MD5 counts where both sides know it. One that differs is asked for again by itself,
         since a listing does not tell an MD5 from what stores that encrypt put in its place.
         """
         sound: dict[str, ObjectInfo] = {}
         doubtful: dict[str, ObjectInfo] = {}
-        for one in expected:
-            found = there.get(one.key)
-            if found is not None and found.size == one.size:
-                differs = None not in (one.md5, found.md5) and one.md5 != found.md5
-                (doubtful if differs else sound)[one.key] = one
-        for key, found in self._heads(doubtful).items():
-            if found.size == doubtful[key].size and found.md5 in (None, doubtful[key].md5):
-                sound[key] = ObjectInfo(key, found.size, found.md5)
+        for info in expected:
+            answer = seen.get(info.key)
+            if answer is not None and answer.size == info.size:
+                differs = None not in (info.md5, answer.md5) and info.md5 != answer.md5
+                (doubtful if differs else sound)[info.key] = info
+        for key, answer in self._heads(doubtful).items():
+            if answer.size == doubtful[key].size and answer.md5 in (None, doubtful[key].md5):
+                sound[key] = ObjectInfo(key, answer.size, answer.md5)
+        with_md5 = sum(info.md5 is not None for info in sound.values())
+        _LOG.note(
+            "proven by its own word: %d objects with their size, %d of them with their MD5; "
+            "%d were asked for again by themselves",
+            *(len(sound), with_md5, len(doubtful)),
+        )
         return sound
 
     def _heads(self, keys: Collection[str]) -> dict[str, ObjectInfo]:

@@ -1,4 +1,4 @@
-"""Moving content between packs of a remote: what is live goes into new packs, shards follow.
+"""Moving content between packs of a remote: live content goes into new packs, shards follow.
 
 Content is downloaded in ranges, checked by its hash, packed, uploaded and proven before a shard
 object points to it. The old packs are left alone: a gc buries them later.
@@ -25,7 +25,7 @@ from dvtool.system.parallel import run_bounded
 from dvtool.system.progress import SILENT, Progress
 
 CHUNKS_AT_ONCE = 200_000
-"""Of so many chunks the old and the new places are held at a time, some 700 bytes each."""
+"""The old and new places of so many chunks are held at a time, some 700 bytes each."""
 SHARDS_AT_ONCE = 32
 LIMITS = RangeLimits()
 
@@ -34,7 +34,7 @@ Shards = dict[Digest, FetchedShard]
 
 @dataclass(slots=True)
 class Moved:
-    """What was written anew: `packs` of `bytes`, and `shards` that point there now."""
+    """The objects written anew: `packs` of `bytes`, and `shards` that point there now."""
 
     packs: int = 0
     bytes: int = 0
@@ -43,7 +43,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class GcSide:
-    """The local side of a gc: fresh paths for files in the making, and who is told of it."""
+    """The local side of a gc: fresh paths for files in the making, and its progress."""
 
     temp_path: Callable[[], str]
     progress: Progress = SILENT
@@ -59,14 +59,14 @@ class MovingContent:
 
     @classmethod
     def of(cls, shards: Iterable[FetchedShard], packs: Collection[Digest]) -> Self:
-        """Return what some shards have in the packs; of a chunk that is in several, one place."""
+        """Return the content of shards in the packs; a chunk in several packs counts once."""
         content = cls()
         for shard in shards:
             content.take(shard, packs)
         return content
 
     def take(self, shard: FetchedShard, packs: Collection[Digest]) -> None:
-        """Add what a shard has in the packs."""
+        """Add the content of a shard that is in the packs."""
         sizes: dict[Digest, int] | None = None
         for file, chunks in shard.locations.items():
             inside = [chunk for chunk in chunks if chunk.pack.digest in packs]
@@ -86,15 +86,15 @@ def move_out(
     tombstones: Tombstones,
     survey: Survey,
     packs: Collection[Digest],
-    here: GcSide,
+    side: GcSide,
 ) -> Moved:
-    """Write what shards in use have in these packs into new ones; the survey learns of it.
+    """Move the content of shards in use out of these packs into new ones; update the survey.
 
-    So many packs at a time that what their shards say of them fits into the memory.
+    Packs are taken in groups whose chunks fit into the memory.
     """
     result = Moved()
-    for some in _groups(survey, packs):
-        moved = _move_group(remote, tombstones, survey, some, here)
+    for group in _groups(survey, packs):
+        moved = _move_group(remote, tombstones, survey, group, side)
         result.packs += moved.packs
         result.bytes += moved.bytes
         result.shards += moved.shards
@@ -102,7 +102,7 @@ def move_out(
 
 
 def _groups(survey: Survey, packs: Collection[Digest]) -> Iterator[set[Digest]]:
-    """Yield the packs, so many at a time that they have a bounded number of chunks in use."""
+    """Yield the packs in groups with a bounded number of chunks in use."""
     group: set[Digest] = set()
     total = 0
     for pack, count in _chunks_at_most(survey, packs).items():
@@ -118,9 +118,9 @@ def _groups(survey: Survey, packs: Collection[Digest]) -> Iterator[set[Digest]]:
 def _chunks_at_most(survey: Survey, packs: Collection[Digest]) -> dict[Digest, int]:
     """Return, for each pack, how many chunks of it are in use at most.
 
-    One bound is what all shards have in it, added up. Those of a hundred versions name the same
-    chunk a hundred times, and by that alone no small pack would be moved together with another; so
-    the other bound is what can be in the pack's index, where each chunk's hash takes its bytes.
+    One bound is the sum over all shards. The shards of a hundred versions name the same chunk a
+    hundred times, and by this bound alone no small pack would be moved together with another. So
+    the other bound is what the pack's index can hold, where each chunk's hash takes its bytes.
     """
     named = dict.fromkeys(sorted(packs), 0)
     sizes: dict[Digest, int] = {}
@@ -143,7 +143,7 @@ def _move_group(
     tombstones: Tombstones,
     survey: Survey,
     packs: Collection[Digest],
-    here: GcSide,
+    side: GcSide,
 ) -> Moved:
     concerned = [
         bytes.fromhex(name)
@@ -154,18 +154,18 @@ def _move_group(
     for _, shard in run_bounded(remote.read_shard, concerned):
         content.take(shard, packs)
     spans = ranges_of(content.places)
-    here.progress.start("moving", total_bytes=sum(span.size for span in spans))
-    with RollingPacks(here.temp_path, durable=False) as rolling:
+    side.progress.start("moving", total_bytes=sum(span.size for span in spans))
+    with RollingPacks(side.temp_path, durable=False) as rolling:
         moved = _MovedPacks(remote, rolling)
         for span, chunks in run_bounded(
             lambda span: read_range(remote, span), spans, size_of=lambda span: span.size
         ):
             moved.add(chunks)
-            here.progress.advance(span.size)
+            side.progress.advance(span.size)
         moved.close(content.recipes.values())
-    here.progress.finish()
+    side.progress.finish()
     for at in range(0, len(concerned), SHARDS_AT_ONCE):
-        # Read again: somebody may have written one of them while the content was on its way.
+        # Shards are read again: another client may have written one meanwhile.
         now = dict(run_bounded(remote.read_shard, concerned[at : at + SHARDS_AT_ONCE]))
         pointed = {
             digest: repointed(shard, packs, moved.locations) for digest, shard in now.items()
@@ -179,7 +179,7 @@ def _move_group(
 def repointed(
     shard: FetchedShard, packs: Collection[Digest], moved: Mapping[Digest, Located]
 ) -> FetchedShard:
-    """Return a shard whose chunks in `packs` are read from where they were moved to."""
+    """Return a shard whose locations in `packs` are replaced by the new ones."""
     locations = {
         file: [
             moved.get(chunk.placement.digest, chunk) if chunk.pack.digest in packs else chunk
@@ -191,7 +191,7 @@ def repointed(
 
 
 def put_shards(remote: RemoteStore, tombstones: Tombstones, shards: Shards) -> None:
-    """Write shard objects, having claimed and seen all that they point to."""
+    """Write shard objects, once all that they point to is claimed and seen."""
     packs = {pack for shard in shards.values() for pack in shard.packs()}
     expected: dict[str, int | None] = {pack_key(pack.digest): pack.size for pack in packs}
     with tombstones.claimed(shards=shards.keys(), packs={pack.digest for pack in packs}):
@@ -205,13 +205,13 @@ def put_shards(remote: RemoteStore, tombstones: Tombstones, shards: Shards) -> N
 def require(remote: RemoteStore, expected: Mapping[str, int | None]) -> None:
     """Raise a RemoteError unless the remote says that it has these keys with these sizes.
 
-    None stands for any size.
+    A size of None matches any.
     """
-    there = remote.look(expected)
+    seen = remote.look(expected)
     lost = [
         key
         for key, size in expected.items()
-        if key not in there or (size is not None and there[key].size != size)
+        if key not in seen or (size is not None and seen[key].size != size)
     ]
     if lost:
         raise RemoteError(
@@ -221,7 +221,7 @@ def require(remote: RemoteStore, expected: Mapping[str, int | None]) -> None:
 
 
 def ranges_of(moving: Mapping[RemotePack, Mapping[Digest, Placement]]) -> list[PackRange]:
-    """Return what to read of packs to get all these chunks of theirs."""
+    """Return the ranges of packs to read for all these chunks."""
     return [
         span
         for pack, places in sorted(moving.items(), key=lambda item: item[0].digest)
@@ -244,7 +244,7 @@ class _MovedPacks:
         self._upload(self._packs.fill(chunks))
 
     def close(self, recipes: Iterable[Recipe]) -> None:
-        """Put the recipes into the last packs, and upload what is left."""
+        """Put the recipes into the last packs, and upload these."""
         self._upload(self._packs.fill((), recipes))
         self._upload(self._packs.finish())
 
@@ -256,7 +256,7 @@ class _MovedPacks:
             finally:
                 os.unlink(path)
             pack = RemotePack(info.digest, info.size)
-            for place in info.index.placements():
-                self.locations[place.digest] = Located(pack, place)
+            for placement in info.index.placements():
+                self.locations[placement.digest] = Located(pack, placement)
             self.result.packs += 1
             self.result.bytes += info.size

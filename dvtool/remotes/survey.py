@@ -1,7 +1,7 @@
-"""What a remote holds and what the roots of all repositories there name, read for gc.
+"""A survey of a remote for gc: its objects, and those that the roots of all repositories need.
 
-Nothing of this clone's own knowledge goes into it. The order in which things are read is part of
-the protocol: claims before roots, roots before shards; see `dvtool.remotes.tombstones`.
+It uses no knowledge of this clone. The order of reading is part of the protocol: claims before
+roots, roots before shards; see `dvtool.remotes.tombstones`.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class ShardUse:
-    """What one shard needs: pack -> the frames, each as `frame_number` has it, and packs' sizes.
+    """The needs of one shard: pack -> its frames, each as a `frame_number`, and packs' sizes.
 
-    A remote has millions of frames: so a frame takes eight bytes here.
+    A remote has millions of frames, so a frame takes eight bytes here.
     """
 
     frames: Mapping[Digest, array[int]]
     sizes: Mapping[Digest, int]
     bytes: int
     chunks: Mapping[Digest, int] = field(default_factory=dict)
-    """Pack -> how many chunks the shard has in it, those counted again that it has again."""
+    """Pack -> how many chunks the shard has in it; a chunk that it names twice counts twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class RootThere:
-    """A root as it lies on the remote."""
+    """A root as it is on the remote."""
 
     key: str
     info: ObjectInfo
@@ -61,12 +61,12 @@ class RootThere:
     @property
     def manifests(self) -> set[str]:
         """The hashes of the manifests that it names."""
-        return {one.manifest for one in self.root.manifests}
+        return {manifest.manifest for manifest in self.root.manifests}
 
     @property
     def shards(self) -> set[str]:
-        """The hashes of the shards that those need."""
-        return {name for one in self.root.manifests for name in one.shards}
+        """The hashes of the shards that these manifests need."""
+        return {name for manifest in self.root.manifests for name in manifest.shards}
 
 
 @dataclass(slots=True)
@@ -77,11 +77,11 @@ class Survey:
     roots: dict[str, RootThere] = field(default_factory=dict)
     shards: dict[str, ShardUse] = field(default_factory=dict)
     claimed: set[str] = field(default_factory=set)
-    """Keys that somebody who is at work relies on."""
+    """Keys that a client at work relies on."""
     data_bytes: dict[str, int] = field(default_factory=dict)
-    """Bytes of all frames of the packs of which less than half may be needed."""
+    """Bytes of all frames of the packs that may be needed by less than half."""
     faults: list[str] = field(default_factory=list)
-    """What is missing or damaged, each as a sentence."""
+    """The objects that are missing or damaged, each as a sentence."""
     broken: set[str] = field(default_factory=set)
     """The keys of roots that cannot be read, or that name what is not there."""
 
@@ -106,15 +106,15 @@ def survey(
     besides: Collection[str] = (),
     progress: Progress = SILENT,
 ) -> Survey:
-    """Return what `look_over` does, if all of it is sound.
+    """Return the survey of `look_over`, if all of it is sound.
 
-    CorruptError, naming them, if roots, shards or packs that are needed are damaged or gone: what
-    they would have named cannot be known, so nothing may be called dead.
+    CorruptError, naming them, if roots, shards or packs that are needed are damaged or gone: the
+    objects that they named cannot be known, so nothing may be called dead.
     """
     result = look_over(remote, claims, besides=besides, progress=progress)
     if result.faults:
         raise CorruptError(
-            f"{remote.url} is not whole, so what is dead there cannot be told; "
+            f"{remote.url} is not whole, so the dead objects there cannot be known; "
             f"nothing was removed:\n{listing(result.faults)}",
             hint="repeat `dv push` in clones that have the data, or retire a repository that "
             "nobody needs: dv remote roots",
@@ -131,11 +131,11 @@ def look_over(
 ) -> Survey:
     """Read all roots and the shards that they and the claims name; then list the objects.
 
-    The roots `besides` (keys) are not read and count for nothing. What is damaged or missing
-    stands in `faults`.
+    The roots `besides` (keys) are not read and count for nothing. Damaged and missing objects are
+    named in `faults`.
     """
     result = Survey()
-    progress.start("reading lists", total_bytes=None)
+    progress.start("reading shards", total_bytes=None)
     _read_roots(remote, result, besides)
     needed = sorted({name for root in result.roots.values() for name in root.shards})
     faulty = _read_shards(remote, result, needed, progress)
@@ -149,7 +149,7 @@ def look_over(
     faulty |= _absent(remote, result, needed)
     result.faults.extend(dict.fromkeys(faulty.values()))
     result.broken |= {
-        k for k, one in result.roots.items() if not faulty.keys().isdisjoint(one.shards)
+        k for k, root in result.roots.items() if not faulty.keys().isdisjoint(root.shards)
     }
     if not result.faults:
         _measure(remote, result, needed)
@@ -187,7 +187,7 @@ def _read_roots(remote: RemoteStore, result: Survey, besides: Collection[str]) -
 
 
 def _root_or_fault(remote: RemoteStore, key: str) -> Root | str | None:
-    """Return a root, or what is wrong with it; None if it was removed since it was listed."""
+    """Return a root, or the fault of it; None if it was removed since it was listed."""
     _, repo_id, name = key.removesuffix(".json").split("/")
     try:
         root, _ = remote.get_root(repo_id, name)
@@ -195,16 +195,16 @@ def _root_or_fault(remote: RemoteStore, key: str) -> Root | str | None:
         return None
     except CorruptError as error:
         return str(error)
-    names = [name for one in root.manifests for name in (one.manifest, *one.shards)]
+    names = [name for manifest in root.manifests for name in (manifest.manifest, *manifest.shards)]
     if not all(_HEX.fullmatch(name) for name in names):
-        return f"{remote.url}: {key} names what is no hash"
+        return f"{remote.url}: {key} names something that is no hash"
     return root
 
 
 def _read_shards(
     remote: RemoteStore, result: Survey, names: Collection[str], progress: Progress = SILENT
 ) -> dict[str, str]:
-    """Learn what shards need; return name -> what is wrong for those that cannot be read."""
+    """Learn the needs of shards; return name -> fault for those that cannot be read."""
 
     def read(name: str) -> tuple[ShardUse, int] | str:
         try:
@@ -216,11 +216,11 @@ def _read_shards(
         return shard_use(shard), shard.size
 
     faulty: dict[str, str] = {}
-    for name, found in run_bounded(read, names):
-        if isinstance(found, str):
-            faulty[name] = found
+    for name, answer in run_bounded(read, names):
+        if isinstance(answer, str):
+            faulty[name] = answer
         else:
-            result.shards[name], size = found
+            result.shards[name], size = answer
             progress.advance(size)
     return faulty
 
@@ -233,13 +233,13 @@ def shard_use(shard: FetchedShard) -> ShardUse:
     total = 0
     for chunks in shard.locations.values():
         for chunk in chunks:
-            place = chunk.placement
-            frame = frame_number(place.frame_offset, place.frame_size)
+            placement = chunk.placement
+            frame = frame_number(placement.frame_offset, placement.frame_size)
             frames.setdefault(chunk.pack.digest, set()).add(frame)
             sizes[chunk.pack.digest] = chunk.pack.size
             counts[chunk.pack.digest] += 1
-            total += place.size
-    numbers = {pack: array("Q", some) for pack, some in frames.items()}
+            total += placement.size
+    numbers = {pack: array("Q", pack_frames) for pack, pack_frames in frames.items()}
     return ShardUse(numbers, sizes, total, dict(counts))
 
 
@@ -249,7 +249,7 @@ def frame_number(offset: int, size: int) -> int:
 
 
 def _absent(remote: RemoteStore, result: Survey, needed: Iterable[str]) -> dict[str, str]:
-    """Return shard -> what is missing of what the shards `needed` point to, looked at twice.
+    """Return shard -> fault for each of `needed` that points to an absent object, seen twice.
 
     A gc elsewhere may have moved content after a shard was read here.
     """
@@ -267,21 +267,21 @@ def _absent(remote: RemoteStore, result: Survey, needed: Iterable[str]) -> dict[
     return faulty
 
 
-def live_bytes(there: Survey, shards: Iterable[str]) -> dict[str, int]:
+def live_bytes(survey: Survey, shards: Iterable[str]) -> dict[str, int]:
     """Return key of a pack -> bytes of the frames in it that these shards need."""
     frames: dict[Digest, list[array[int]]] = {}
     for name in shards:
-        for pack, some in there.shards[name].frames.items():
-            frames.setdefault(pack, []).append(some)
-    # Of one pack after the other, so that only of one a frame takes more than its eight bytes.
+        for pack, pack_frames in survey.shards[name].frames.items():
+            frames.setdefault(pack, []).append(pack_frames)
+    # One pack after another: frames in a set take more memory than in an array.
     return {
-        pack_key(pack): sum(frame & _SIZE_MASK for frame in set().union(*some))
-        for pack, some in frames.items()
+        pack_key(pack): sum(frame & _SIZE_MASK for frame in set().union(*pack_frames))
+        for pack, pack_frames in frames.items()
     }
 
 
 def _measure(remote: RemoteStore, result: Survey, needed: Iterable[str]) -> None:
-    """Learn how much data is in the packs that may be mostly dead: their index does not count."""
+    """Learn the size of the frames of packs that may be mostly dead, without their indexes."""
     live = live_bytes(result, (name for name in needed if name in result.shards))
     doubtful = [
         result.objects[key]

@@ -1,13 +1,13 @@
-"""What lies below `gc/` on a remote: how gc and pushes keep out of each other's way.
+"""The objects below `gc/` on a remote, by which gc and pushes keep out of each other's way.
 
-Three kinds of small objects. A *tombstone* names what looks dead; its keys may be removed once it
-is old enough. A *sweep mark* stands while somebody removes what a tombstone names. A *claim* names
-what a push, or a gc that moves content, is about to rely on. The rules, which the proof in
-docs/decisions/010 rests on:
+There are three kinds of small objects. A *tombstone* names objects that look dead; they may be
+removed once it is old enough. A *sweep mark* is there while a gc removes the objects that a
+tombstone names. A *claim* names the objects that a push, or a gc that moves content, is about to
+rely on. The rules, which the proof in docs/decisions/010 rests on:
 
-- Who writes a shard object or a root first writes a claim for all that it will name, then looks:
-  if nothing that it needs is being swept, it sees that all of it is there, and only then writes.
-- Who sweeps first writes its mark, then reads the claims, then the roots and shards, and spares
+- The writer of a shard object or a root first writes a claim for all that it will name, then
+  looks: if none of these is being swept, it sees that all are there, and only then writes.
+- The sweeper first writes its mark, then reads the claims, then the roots and shards, and spares
   whatever these need.
 - Claims and marks of processes that died are believed for some time only. Their owners act on
   them for a much shorter time, so that they never act on one that others believe no more.
@@ -54,10 +54,10 @@ T = TypeVar("T", "Tombstone", "Claim")
 
 
 class Tombstone(msgspec.Struct, frozen=True):
-    """What a gc found dead. `keys` are packs and shard objects, `roots` keys of roots.
+    """The objects that a gc found dead. `keys` are packs and shard objects, `roots` keys of roots.
 
     `repo` is the repository whose roots these are, None if there are none. They were replaced by
-    one that names the same manifests but for `expired`; or, if `retired`, by none.
+    one root that names the same manifests but for `expired`; or, if `retired`, by none.
     """
 
     dv: int
@@ -70,12 +70,12 @@ class Tombstone(msgspec.Struct, frozen=True):
 
     @property
     def lets_go(self) -> bool:
-        """Whether some manifests will be named by no root any more."""
+        """Whether no root will name some manifests any more."""
         return self.retired or bool(self.expired)
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """What its writer relies on: shard objects, where they are there, and packs, by their hex."""
+    """The objects that its writer relies on: shard objects and packs, by their hex."""
 
     dv: int
     created: str
@@ -85,15 +85,15 @@ class Claim(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What lay below `gc/` at one moment: id -> object; sweep marks by the tombstone's id."""
+    """The objects below `gc/` at one moment: id -> object; sweep marks by the tombstone's id."""
 
     tombstones: Mapping[str, ObjectInfo]
     claims: Mapping[str, ObjectInfo]
     sweeps: Mapping[str, Mapping[str, ObjectInfo]]
 
     def now_s(self, written: str) -> float:
-        """Return the time by the store's own clock: that of a key below `gc/` just written."""
-        marks = (info for some in self.sweeps.values() for info in some.values())
+        """Return the store's own time, which is that of a key below `gc/` just written."""
+        marks = (info for sweep in self.sweeps.values() for info in sweep.values())
         for info in (*self.claims.values(), *marks):
             if info.key == written and info.modified_s is not None:
                 return info.modified_s
@@ -116,7 +116,7 @@ class Tombstones:
     def look(self) -> Look:
         """List what is there, in one request where it is not thousands of objects.
 
-        Where listing is not permitted nothing is seen: see docs/gc.md.
+        Where listing is not permitted the look is empty: see docs/gc.md.
         """
         tombstones: dict[str, ObjectInfo] = {}
         claims: dict[str, ObjectInfo] = {}
@@ -150,17 +150,17 @@ class Tombstones:
 
     def standing(self, look: Look) -> dict[str, Tombstone]:
         """Return the tombstones seen in a look, without those that are gone by now."""
-        found: dict[str, Tombstone] = {}
+        standing: dict[str, Tombstone] = {}
         for name in look.tombstones:
             try:
-                found[name] = self.tombstone(name)
+                standing[name] = self.tombstone(name)
             except ObjectMissing:
                 continue
-        return found
+        return standing
 
     def doomed_roots(self, look: Look) -> set[str]:
         """Return the keys of roots that are to go: they prove nothing any more."""
-        return {root for one in self.standing(look).values() for root in one.roots}
+        return {root for tombstone in self.standing(look).values() for root in tombstone.roots}
 
     def put(self, tombstone: Tombstone) -> str:
         """Write a tombstone; return its id."""
@@ -169,7 +169,7 @@ class Tombstones:
         return name
 
     def remove(self, name: str) -> None:
-        """Remove a tombstone; what it names is then not dead any more, or gone."""
+        """Remove a tombstone; the objects that it names are then live again, or gone."""
         self.remote.backend.delete(f"{TOMBSTONES}{name}.json")
 
     # --- claims ---------------------------------------------------------------------------
@@ -182,19 +182,19 @@ class Tombstones:
         return name
 
     def release(self, name: str) -> None:
-        """Take a claim back. One that cannot be removed is believed for some days, no longer."""
+        """Remove a claim. If that fails, others believe the claim for some days."""
         try:
             self.remote.backend.delete(f"{CLAIMS}{name}.json")
         except RemoteError:
             return
 
     def claims(self, look: Look, now_s: float) -> list[Claim]:
-        """Return the claims to believe. One that is gone by now was followed by its root."""
+        """Return the claims to believe. A claim that is gone by now was followed by its root."""
         fresh = [
             name for name, info in look.claims.items() if not _older(info, CLAIM_BELIEVED_S, now_s)
         ]
-        found = [claim for _, claim in run_bounded(self._claim_or_none, fresh)]
-        return [claim for claim in found if claim is not None]
+        claims = [claim for _, claim in run_bounded(self._claim_or_none, fresh)]
+        return [claim for claim in claims if claim is not None]
 
     def _claim_or_none(self, name: str) -> Claim | None:
         key = f"{CLAIMS}{name}.json"
@@ -205,7 +205,7 @@ class Tombstones:
         return _decode(text, Claim, f"{self.remote.url}: {key}")
 
     def clock(self) -> tuple[Look, float]:
-        """Return a look at what is there, and the time by the store's own clock."""
+        """Return a look at the objects there, and the time by the store's own clock."""
         claim = self.claim(shards=(), packs=())
         try:
             look = self.look()
@@ -223,7 +223,7 @@ class Tombstones:
     # --- sweeps ---------------------------------------------------------------------------
 
     def begin_sweep(self, tombstone: str) -> str:
-        """Write a mark that what a tombstone names is being removed; return its key."""
+        """Write a mark that the objects of a tombstone are being removed; return its key."""
         key = f"{SWEEPS}{tombstone}/{secrets.token_hex(16)}"
         self.remote.backend.put(key, now_text().encode() + b"\n")
         return key
@@ -236,7 +236,7 @@ class Tombstones:
     def claimed(self, *, shards: Collection[Digest], packs: Collection[Digest]) -> Iterator[None]:
         """Claim shard objects and packs, and go on only when none of them is being removed.
 
-        What is then seen to be there stays there, until a root was written or the claim is let go.
+        Objects that are seen afterwards stay until the root is written or the claim removed.
         """
         claim = self.claim(shards=map(bytes.hex, shards), packs=map(bytes.hex, packs))
         try:
@@ -249,13 +249,13 @@ class Tombstones:
     def wait_until_clear(self, needed: Collection[str], claim: str) -> None:
         """Return once nothing of `needed` (keys) is being removed; BusyError if that lasts.
 
-        To be called when the claim for it was written, and before it is proven to be there.
+        To be called after the claim for it was written, and before it is proven to be there.
         """
         waited_s = 0.0
         while self._in_the_way(self.look(), needed, claim):
             if waited_s >= WAIT_S:
                 raise BusyError(
-                    f"a gc is removing from {self.remote.url} what this needs there",
+                    f"a gc is removing objects from {self.remote.url} that this command needs",
                     hint="repeat the command when it is done; if it was interrupted, "
                     f"that takes up to {SWEEP_BELIEVED_S // HOUR_S} hours",
                 )
@@ -270,14 +270,14 @@ class Tombstones:
             try:
                 doomed = self.tombstone(name).keys
             except ObjectMissing:
-                return True  # it was taken back in that moment; what it named is not known
+                return True  # removed just now: the objects that it named are not known
             if not set(needed).isdisjoint(doomed):
                 return True
         return False
 
 
 def age_s(info: ObjectInfo, created: str, now_s: float) -> float:
-    """Return how old an object is: the lesser of what it says itself and what the store says."""
+    """Return the age of an object: the lesser of its own statement and the store's."""
     try:
         written = datetime.datetime.fromisoformat(created).timestamp()
     except (ValueError, OverflowError):

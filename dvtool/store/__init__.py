@@ -1,1 +1,1 @@
-"""Where packs and shards are: locally (`local`, indexed by `database`) and elsewhere (`remote`)."""
+"""The packs and shards on this disk (`local`), and their index (`database`)."""

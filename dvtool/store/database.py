@@ -45,7 +45,7 @@ INSERT INTO main.chunks
 class Database:
     """One connection to store.db. Values in, values out; every write is one transaction.
 
-    `remotes` is the half of it that is about remotes.
+    `remotes` has the tables about remotes.
     """
 
     def __init__(self, path: str) -> None:
@@ -61,7 +61,7 @@ class Database:
     def complete(self) -> bool:
         """Whether all packs that were there when the file was made have been indexed.
 
-        A process that was killed meanwhile left it incomplete; whoever comes next begins again.
+        A process that was killed meanwhile left it incomplete; the next process begins again.
         """
         return bool(self._db.execute("PRAGMA application_id").fetchone()[0] == COMPLETE)
 
@@ -73,7 +73,7 @@ class Database:
     # --- local content --------------------------------------------------------------------
 
     def add_packs(self, packs: Iterable[PackInfo]) -> None:
-        """Index packs that are in place. What is known already stays as it is."""
+        """Index packs that are in place. Rows that are there already stay as they are."""
         with self._db:
             for info in packs:
                 number = self._pack_number(info)
@@ -91,7 +91,7 @@ class Database:
         return {row[0] for row in self._select("SELECT digest FROM chunks WHERE digest", digests)}
 
     def places(self, digests: Iterable[Digest]) -> dict[Digest, tuple[int, Placement]]:
-        """Return chunk -> (number of its pack, place) for the chunks that a local pack has."""
+        """Return chunk -> (number of its pack, placement) for the chunks that a local pack has."""
         rows = self._select(
             "SELECT pack, digest, frame_offset, frame_size, start, size FROM chunks WHERE digest",
             digests,
@@ -108,15 +108,15 @@ class Database:
         return int(row[0]) if row else 0
 
     def held_shards(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Return those of the shards all of whose contents were found here, and are here still."""
+        """Return the shards, of those given, whose contents were all found here and still are."""
         rows = self._select("SELECT digest, removals FROM held_shards WHERE digest", digests)
         now = self.removals()
         return {digest for digest, then in rows if then == now}
 
     def add_held_shards(self, digests: Iterable[Digest], removals: int) -> None:
-        """Remember shards all of whose contents are here, seen since there were so many removals.
+        """Remember shards whose contents are all here, as seen after so many removals.
 
-        Removed chunks, of whatever shard, make all of this forgotten.
+        A removal of chunks, of whatever shard, makes the index forget all such shards.
         """
         rows = sorted((digest, removals) for digest in digests)
         with self._db:
@@ -156,10 +156,10 @@ class Database:
     def replace_packs(
         self, olds: Mapping[Digest, Sequence[Placement]], packs: Iterable[PackInfo]
     ) -> None:
-        """Forget local packs; what of their chunks is in `packs`, all in place, is read from those.
+        """Forget local packs; their chunks that are in `packs`, all in place, are read from these.
 
-        `olds` gives all the chunks of each pack that goes. For remotes that have the same pack
-        they are written down now, as they cannot be looked up in it any more.
+        `olds` gives all the chunks of each pack that goes. They are written down now for remotes
+        that have the same pack, as they cannot be looked up in it any more.
         """
         with self._db:
             self._count_removal()
@@ -169,14 +169,14 @@ class Database:
                 rows = place_rows(self._pack_number(info), info.index.placements())
                 self._db.executemany("INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
 
-    def _forget_pack(self, digest: Digest, places: Sequence[Placement]) -> None:
+    def _forget_pack(self, digest: Digest, placements: Sequence[Placement]) -> None:
         row = self._db.execute("SELECT id FROM packs WHERE digest = ?", (digest,)).fetchone()
         if row is None:
             return
-        self.remotes.keep_places(digest, places)
+        self.remotes.keep_places(digest, placements)
         self._db.executemany(
             "DELETE FROM chunks WHERE digest = ? AND pack = ?",
-            [(digest, row[0]) for digest in sorted(place.digest for place in places)],
+            [(digest, row[0]) for digest in sorted(placement.digest for placement in placements)],
         )
         self._db.execute("DELETE FROM packs WHERE id = ?", row)
 
@@ -193,9 +193,9 @@ class Database:
     # --- looking for damage ---------------------------------------------------------------
 
     def faults(self) -> list[str]:
-        """Return what is wrong with the file itself; nothing if all of it can be read.
+        """Return the faults of the file itself; none if all of it can be read.
 
-        Columns are looked at too: a flipped bit can make a text or a number of a digest.
+        The types of columns are checked too: a flipped bit can make a text or a number of a digest.
         """
         try:
             rows = self._db.execute("PRAGMA integrity_check(10)").fetchall()
@@ -209,7 +209,7 @@ class Database:
         return wrong
 
     def stray_chunks(self) -> list[Digest]:
-        """Return the chunks that are said to be in a pack which is not known."""
+        """Return the chunks whose row names a pack that is not in the index."""
         rows = self._db.execute(
             "SELECT digest FROM chunks WHERE pack NOT IN (SELECT id FROM packs)"
         )
@@ -233,18 +233,18 @@ class Database:
         return self.chunks_in(row[0]) if row else []
 
     def copy_to(self, path: str) -> None:
-        """Write all of it, as it is at one moment, to a file that is not there yet."""
+        """Write the whole database, as it is at one moment, to a new file."""
         self._db.execute("VACUUM INTO ?", (path,))
 
     def take_over(
         self, fresh: str, before: str, late: Callable[[set[Digest]], Iterable[PackInfo]]
     ) -> None:
-        """Replace what is listed of packs by what the index at `fresh` lists, in one transaction.
+        """Replace the rows of packs by those of the index at `fresh`, in one transaction.
 
-        Who has it open goes on with the same numbers of packs. `before` is a copy from before
-        `fresh` was begun. What others have listed since stays: recipes, and of packs what `late`
-        returns for the packs that `fresh` has. What is known of remotes stays too, and how files
-        are made that no pack here makes any more: they are on a remote, if anywhere.
+        Packs keep their numbers, by which other processes go. `before` is a copy from before
+        `fresh` was begun. Rows that others have added since stay: recipes, and the packs that
+        `late` returns for those that `fresh` has. The rows about remotes stay too; recipes of files
+        that no local pack makes any more move there, as the files are on a remote, if anywhere.
         """
         self._db.execute("ATTACH ? AS fresh", (fresh,))
         self._db.execute("ATTACH ? AS before", (before,))
@@ -266,10 +266,12 @@ class Database:
             self._db.execute("DETACH fresh")
 
     def forget_chunks(self, chunks: Iterable[Digest]) -> None:
-        """Forget where chunks lie."""
+        """Forget where chunks are."""
         with self._db:
             self._count_removal()
-            self._db.executemany("DELETE FROM chunks WHERE digest = ?", [(one,) for one in chunks])
+            self._db.executemany(
+                "DELETE FROM chunks WHERE digest = ?", [(digest,) for digest in chunks]
+            )
 
     # --- with what is known of remotes ----------------------------------------------------
 

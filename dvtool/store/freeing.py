@@ -1,4 +1,4 @@
-"""Gives space of the local store back: chunks out of packs, and unfinished files."""
+"""Frees space of the local store: takes chunks out of packs and removes unfinished files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STALE_TEMP_S = 2 * 24 * 3600
 def drop_chunks(store: LocalStore, chunks: Collection[Digest]) -> int:
     """Give up chunks; return by how many bytes the packs became smaller.
 
-    See `rewrite_packs`: each pack that has any of them is written anew without.
+    Each pack that has any of them is written anew without them: see `rewrite_packs`.
     """
     with drop_lock(store.path):
         finish_drops(store)
@@ -31,7 +31,7 @@ def drop_chunks(store: LocalStore, chunks: Collection[Digest]) -> int:
 
 
 def finish_drops(store: LocalStore) -> None:
-    """Remove the packs that an interrupted drop or gc had already taken off the index."""
+    """Remove the packs that an interrupted drop or gc had already removed from the index."""
     folder = os.path.join(store.path, DOOMED)
     if not os.path.isdir(folder) or not os.listdir(folder):
         return
@@ -45,11 +45,11 @@ def finish_drops(store: LocalStore) -> None:
 
 
 def rewrite_packs(store: LocalStore, numbers: Iterable[int], gone: Collection[Digest]) -> int:
-    """Put what some packs have, without the chunks `gone`, into new packs in their place.
+    """Replace packs by new ones with the same chunks, without the chunks `gone`.
 
-    Return by how many bytes that is less. Hold the `drop_lock`. It goes in steps (what is
-    kept, durable and indexed; a marker; the index; the files), so that a crash loses no chunk
-    that was to stay; `finish_drops` then frees what it left.
+    Return how many bytes that frees. Hold the `drop_lock`. The steps are: new packs, durable and
+    indexed; a marker; the index; the old files. So a crash loses no chunk that was to stay;
+    `finish_drops` then frees what the crash left.
     """
     packs = store.db.packs()
     olds = {packs[number].digest: packs[number].size for number in numbers}
@@ -66,7 +66,7 @@ def rewrite_packs(store: LocalStore, numbers: Iterable[int], gone: Collection[Di
     written_s = max((os.path.getmtime(store.pack_path(digest)) for digest in olds), default=0)
     fresh = _rewritten(store, list(kept), recipes.values())
     for temp, _ in fresh:
-        os.utime(temp, (written_s, written_s))  # what it holds did not become any younger
+        os.utime(temp, (written_s, written_s))  # the chunks did not become any younger
     store.adopt(fresh)
     infos = [info for _, info in fresh]
     names = {info.digest for info in infos}
@@ -82,7 +82,7 @@ def _kept_of(
     gone: Collection[Digest],
 ) -> dict[Digest, None]:
     """Return, in order, the chunks that are read from this pack and are to stay."""
-    order = [place.digest for place in places]
+    order = [placement.digest for placement in places]
     owners = store.db.places(order)
     return {
         digest: None
@@ -107,9 +107,9 @@ def _recipes_kept(
     store: LocalStore, recipes: Iterable[Recipe], gone: Collection[Digest]
 ) -> list[Recipe]:
     """Return the recipes of files that stay here whole."""
-    every = list(recipes)
-    held = store.db.held_chunks(chunk for recipe in every for chunk in recipe.chunks)
-    return [recipe for recipe in every if (held - set(gone)).issuperset(recipe.chunks)]
+    all_recipes = list(recipes)
+    held = store.db.held_chunks(chunk for recipe in all_recipes for chunk in recipe.chunks)
+    return [recipe for recipe in all_recipes if (held - set(gone)).issuperset(recipe.chunks)]
 
 
 def _rewritten(
@@ -117,7 +117,7 @@ def _rewritten(
 ) -> list[FinishedPack]:
     """Write chunks and recipes into new packs under temporary paths, flushed.
 
-    On an error none is left behind.
+    On an error no file is left behind.
     """
     with store.reader() as reader:
         reader.prepare_chunks(chunks)
@@ -126,7 +126,7 @@ def _rewritten(
 
 
 def sweep_temp(store: LocalStore) -> None:
-    """Remove what interrupted commands left unfinished some days ago."""
+    """Remove files that interrupted commands left unfinished some days ago."""
     folder = os.path.join(store.path, TEMP)
     names = os.listdir(folder) if os.path.isdir(folder) else ()
     remove_unfinished(os.path.join(folder, name) for name in names)

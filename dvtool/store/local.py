@@ -19,19 +19,17 @@ from dvtool.system.lazy import later
 from dvtool.system.stat import Stamp
 
 if TYPE_CHECKING:
-    from dvtool.format import locations as shard_format
-    from dvtool.format import pack as pack_format
+    from dvtool.format import locations, pack
     from dvtool.format.pack import PackInfo, Recipe
     from dvtool.format.packing import FinishedPack
-    from dvtool.store import database as databases
-    from dvtool.store import reader as readers
+    from dvtool.store import database, reader
     from dvtool.store.database import Database
     from dvtool.store.reader import ContentReader
 else:
-    pack_format = later("dvtool.format.pack")
-    shard_format = later("dvtool.format.locations")
-    databases = later("dvtool.store.database")
-    readers = later("dvtool.store.reader")
+    pack = later("dvtool.format.pack")
+    locations = later("dvtool.format.locations")
+    database = later("dvtool.store.database")
+    reader = later("dvtool.store.reader")
 
 PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"
 LOST = ".lost"
@@ -69,38 +67,38 @@ class LocalStore:
             for name in (PACKS, SHARDS, TEMP):
                 make_folders(os.path.join(self.path, name))
             if fresh:
-                sync_folder(os.path.dirname(self.path))  # a lock may have made ours before
-            self._database = databases.Database(self.database_path)
+                sync_folder(os.path.dirname(self.path))  # a lock may have made the folder before
+            self._database = database.Database(self.database_path)
             if not self._database.complete:
                 self.reindex()
             self._forget_lost_packs(self._database)
         return self._database
 
-    def _forget_lost_packs(self, database: Database) -> None:
-        """Forget packs that are gone or cut short: what only they had must count as missing.
+    def _forget_lost_packs(self, db: Database) -> None:
+        """Forget packs that are gone or cut short: chunks that only they had must count as missing.
 
-        Otherwise an add would rely on them, and a fetch would not bring their content back. What
-        another pack has as well is found again by looking into every pack that is left.
+        Otherwise an add would rely on them, and a fetch would not get their content again. Chunks
+        that another pack has too are found again by indexing every pack that is left.
         """
         lost = [
-            pack.digest
-            for pack in database.packs().values()
-            if not _has_size(self.pack_path(pack.digest), pack.size)
+            info.digest
+            for info in db.packs().values()
+            if not _has_size(self.pack_path(info.digest), info.size)
         ]
         if lost:
             for digest in lost:
                 with contextlib.suppress(OSError):
-                    self.note_lost(digest, [row.digest for row in database.rows_of(digest)])
-            database.forget_packs(lost)
+                    self.note_lost(digest, [row.digest for row in db.rows_of(digest)])
+            db.forget_packs(lost)
             with contextlib.suppress(CorruptError):
                 self.reindex()
 
-    def note_lost(self, pack: Digest, chunks: Collection[Digest]) -> None:
-        """Remember chunks that were lost with a pack, so that later checks still tell of them."""
+    def note_lost(self, digest: Digest, chunks: Collection[Digest]) -> None:
+        """Remember chunks that were lost with a pack, so that later checks still report them."""
         if chunks:
             folder = os.path.join(self.path, ASIDE)
             make_folders(folder)
-            write_bytes(os.path.join(folder, pack.hex() + LOST), b"".join(sorted(chunks)))
+            write_bytes(os.path.join(folder, digest.hex() + LOST), b"".join(sorted(chunks)))
 
     @property
     def database_path(self) -> str:
@@ -115,7 +113,7 @@ class LocalStore:
         return os.path.join(self.path, PACKS, name[:2], name)
 
     def doomed_path(self, digest: Digest) -> str:
-        """Return where a marker says that this pack goes: see `dvtool.store.freeing`."""
+        """Return the path of the marker that this pack is to go: see `dvtool.store.freeing`."""
         return os.path.join(self.path, DOOMED, digest.hex())
 
     def temp_path(self) -> str:
@@ -131,14 +129,14 @@ class LocalStore:
     def adopt(self, packs: Iterable[FinishedPack]) -> None:
         """Take finished packs, flushed to the disk under temporary paths, into the store.
 
-        On an error those that are not in place are removed.
+        On an error the packs that are not in place are removed.
         """
         infos = []
         folders = set()
-        every = list(packs)
+        all_packs = list(packs)
         with _removing_on_error() as made:
-            made.extend(temp for temp, _ in every)
-            for temp, info in every:
+            made.extend(temp for temp, _ in all_packs)
+            for temp, info in all_packs:
                 path = self.pack_path(info.digest)
                 make_folders(os.path.dirname(path))
                 with contextlib.suppress(FileNotFoundError):
@@ -152,7 +150,7 @@ class LocalStore:
         self.db.add_packs(infos)
 
     def reindex(self) -> int:
-        """Index every pack that lies in the store; return how many there are.
+        """Index every pack in the store; return how many there are.
 
         CorruptError, once all others are indexed, if a pack is damaged.
         A pack may have come from elsewhere: its recipes are believed only once they were tried.
@@ -164,13 +162,13 @@ class LocalStore:
             size = os.path.getsize(path)
             try:
                 with open(path, "rb") as file:
-                    index = pack_format.read_index(file, size=size, where=path)
+                    index = pack.read_index(file, size=size, where=path)
             except CorruptError as error:
                 damage = error
                 continue
             recipes.extend(index.recipes)
             index.recipes = []
-            self.db.add_packs([pack_format.PackInfo(digest, size, index)])
+            self.db.add_packs([pack.PackInfo(digest, size, index)])
             count += 1
         self.add_tried(recipes)
         self.db.set_complete()
@@ -179,9 +177,9 @@ class LocalStore:
         return count
 
     def make_index(self, path: str) -> None:
-        """Make an index at `path` of the packs that can be read; ours stays closed."""
+        """Make an index at `path` of the packs that can be read; store.db stays closed."""
         self.close()
-        self._database = databases.Database(path)
+        self._database = database.Database(path)
         try:
             with contextlib.suppress(CorruptError):
                 self.reindex()
@@ -189,27 +187,27 @@ class LocalStore:
             self.close()
 
     def packs_besides(self, known: Collection[Digest]) -> Iterator[PackInfo]:
-        """Yield the packs that lie here, can be read and are not known, without their recipes."""
+        """Yield the packs here that can be read and are not known, without their recipes."""
         for path, digest in self.files(PACKS):
             if digest not in known:
                 size = os.path.getsize(path)
                 with contextlib.suppress(CorruptError), open(path, "rb") as file:
-                    index = pack_format.read_index(file, size=size, where=path)
+                    index = pack.read_index(file, size=size, where=path)
                     index.recipes = []
-                    yield pack_format.PackInfo(digest, size, index)
+                    yield pack.PackInfo(digest, size, index)
 
     def add_tried(self, recipes: Iterable[Recipe]) -> set[Digest]:
-        """Remember the recipes that do make their file; return the files they make.
+        """Remember the recipes that do make their file; return these files.
 
-        Recipes whose chunks are not all here are passed over; one that makes another file than
-        it says is not believed.
+        Recipes whose chunks are not all here are passed over, as are recipes that make another
+        file than they say.
         """
         proven: list[Recipe] = []
-        with self.reader() as reader:
+        with self.reader() as contents:
             for recipe in recipes:
                 with contextlib.suppress(MissingError, CorruptError):
-                    reader.prepare_recipe(recipe)
-                    if sum(map(len, reader.read(recipe.digest))) == recipe.size:
+                    contents.prepare_recipe(recipe)
+                    if sum(map(len, contents.read(recipe.digest))) == recipe.size:
                         proven.append(recipe)
         self.db.add_recipes(proven)
         return {recipe.digest for recipe in proven}
@@ -219,7 +217,7 @@ class LocalStore:
         yield from self.files(SHARDS)
 
     def files(self, kind: str) -> Iterator[tuple[str, Digest]]:
-        """Yield path and name of every pack (`PACKS`) or shard (`SHARDS`) that lies here."""
+        """Yield path and name of every pack (`PACKS`) or shard (`SHARDS`) here."""
         top = os.path.join(self.path, kind)
         for folder in sorted(os.listdir(top)) if os.path.isdir(top) else ():
             for name in sorted(os.listdir(os.path.join(top, folder))):
@@ -254,7 +252,7 @@ class LocalStore:
 
     def reader(self) -> ContentReader:
         """Return a reader of file contents; use it as a context manager."""
-        return readers.ContentReader(self)
+        return reader.ContentReader(self)
 
     # --- shards ---------------------------------------------------------------------------
 
@@ -277,7 +275,7 @@ class LocalStore:
                 return
         path = self.shard_path(digest)
         make_folders(os.path.dirname(path))
-        write_bytes(path, shard_format.encode_object(text, None))
+        write_bytes(path, locations.encode_object(text, None))
         sync_folder(os.path.join(self.path, SHARDS))
 
     def has_shard(self, digest: Digest) -> bool:
@@ -295,12 +293,12 @@ class LocalStore:
                 f"the list of files {digest.hex()[:12]}… (a shard of a large manifest) is not here",
                 hint="run: dv fetch",
             ) from error
-        return shard_format.split_object(data, path)[0]
+        return locations.split_object(data, path)[0]
 
     def load_shard(self, ref: ShardRef) -> Entries:
         """Return the entries of a shard, checked, and keep them; MissingError if it is not here.
 
-        They are shared by all who ask, so nobody changes them.
+        All callers share them, so nobody changes them.
         """
         stamp = self._shard_stamp(ref)
         kept = self._shards_kept.get(ref)
@@ -312,23 +310,23 @@ class LocalStore:
     def keep_shard(self, ref: ShardRef, entries: Entries) -> None:
         """Keep the checked entries of a shard, which is here, in memory for the next `load_shard`.
 
-        They are shared by all who ask, so nobody changes them. Of large targets the last ones stay.
+        All callers share them, so nobody changes them. The least recently used ones go first.
         """
         self._keep_shard(ref, self._shard_stamp(ref), entries)
 
     def _keep_shard(self, ref: ShardRef, stamp: Stamp | None, entries: Entries) -> None:
         self._shards_kept.pop(ref, None)
         self._shards_kept[ref] = (stamp, entries)
-        while sum(one.files for one in self._shards_kept) > KEPT_ENTRIES_MAX:
+        while sum(kept.files for kept in self._shards_kept) > KEPT_ENTRIES_MAX:
             self._shards_kept.pop(next(iter(self._shards_kept)))
 
     def _shard_stamp(self, ref: ShardRef) -> Stamp | None:
-        """Return what tells whether a shard's file was changed, so that its damage is noticed."""
+        """Return the stamp of a shard's file, by which a later change or damage is noticed."""
         try:
-            found = os.stat(self.shard_path(ref.digest))
+            stats = os.stat(self.shard_path(ref.digest))
         except OSError:
             return None
-        return Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
+        return Stamp(stats.st_mtime_ns, stats.st_ctime_ns, stats.st_size, stats.st_ino)
 
     def held_shard(self, ref: ShardRef) -> Entries:
         """Return the entries of a shard, checked; MissingError, at once, if it is not here."""

@@ -21,9 +21,9 @@ LOCK_WAIT_S = 30
 
 @contextlib.contextmanager
 def drop_lock(store_path: str) -> Iterator[None]:
-    """Keep a second drop or gc, from another worktree, out of the packs of the store there.
+    """Keep a second drop or gc, from another worktree, out of the packs of this store.
 
-    BusyError if another one holds the lock for too long.
+    BusyError if another process holds the lock for too long.
     """
     make_folders(store_path)
     try:

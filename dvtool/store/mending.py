@@ -1,7 +1,7 @@
-"""Repairs inside the local store: keeps what is good of damaged packs, makes store.db again.
+"""Repairs inside the local store: keeps the good chunks of damaged packs, makes store.db again.
 
 Nothing is deleted. A damaged file gets a second name below `aside/` first; only then may the store
-give it up. Each step can be repeated: what an interruption leaves is found by the next check.
+give it up. Each step can be repeated: the next check finds the files that an interruption leaves.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ def set_aside(store: LocalStore, path: str) -> str:
     """Give a file a second name below `aside/`, or a copy where there are no links; return it."""
     folder = os.path.join(store.path, ASIDE)
     make_folders(folder)
-    place = os.path.join(folder, os.path.basename(path))
+    name_aside = os.path.join(folder, os.path.basename(path))
     number = 1
-    while os.path.lexists(place):
-        if os.path.samefile(place, path):
-            return place
+    while os.path.lexists(name_aside):
+        if os.path.samefile(name_aside, path):
+            return name_aside
         number += 1
-        place = os.path.join(folder, f"{os.path.basename(path)}.{number}")
+        name_aside = os.path.join(folder, f"{os.path.basename(path)}.{number}")
     try:
-        os.link(path, place)
+        os.link(path, name_aside)
     except OSError:
         temp = os.path.join(folder, temp_name())
         with open(path, "rb") as source, unfinished(temp) as file:
             shutil.copyfileobj(source, file)
             share(temp)
-        os.replace(temp, place)
+        os.replace(temp, name_aside)
     sync_folder(folder)
-    return place
+    return name_aside
 
 
 def set_packs_aside(store: LocalStore, checks: Iterable[PackCheck]) -> dict[Digest, str]:
@@ -71,15 +71,15 @@ def keep_good_chunks(
 ) -> int:
     """Put the good chunks of a damaged pack into sound packs and the index; return their number.
 
-    `aside` is where its file is now, if there is one. `lost` are the chunks that no pack here has
-    any more; they are noted.
+    `aside` is where the damaged file is now, if there is one. `lost` are the chunks that no local
+    pack has any more; they are noted.
     """
     store.note_lost(check.digest, lost)
     fresh: list[tuple[str, PackInfo]] = []
     if aside is not None and check.misnamed and check.found is not None:
         fresh = [_copied(store, aside, check)]
     elif aside is not None:
-        good = [place for place in check.places if place.digest not in check.bad]
+        good = [placement for placement in check.places if placement.digest not in check.bad]
         recipes = check.index.recipes if check.index is not None else []
         fresh = list(packs_of(store, read_chunks(aside, good), recipes))
     recipes = [recipe for _, info in fresh for recipe in info.index.recipes]
@@ -89,7 +89,7 @@ def keep_good_chunks(
         store.adopt(fresh)
     rows = store.db.rows_of(check.digest)
     known = check.places if check.index is not None and not check.misnamed else tuple(rows)
-    store.db.forget_chunks({row.digest for row in rows} - {place.digest for place in known})
+    store.db.forget_chunks({row.digest for row in rows} - {placement.digest for placement in known})
     store.db.replace_packs({check.digest: known}, [info for _, info in fresh])
     store.add_tried(recipes)
     return sum(len(info.index.chunk_digests) for _, info in fresh)
@@ -142,8 +142,8 @@ def index_packs(store: LocalStore, packs: Mapping[Digest, int]) -> None:
 def rebuild(store: LocalStore, *, usable: bool) -> str | None:
     """Make store.db again from the packs; return where a copy of the old one is now.
 
-    Whether that one is `usable`: then others may go on using it meanwhile, and what it knows of
-    remotes stays. Otherwise nobody should: hold the locks of all worktrees.
+    If the old one is `usable`, others may go on using it meanwhile, and its rows about remotes
+    stay. Otherwise nobody should use it: hold the locks of all worktrees.
     """
     with drop_lock(store.path):
         if not os.path.exists(store.database_path):
@@ -181,7 +181,7 @@ def _index_aside(store: LocalStore, *, usable: bool) -> str:
     store.close()
     folder = os.path.join(store.path, ASIDE)
     make_folders(folder)
-    place = os.path.join(folder, f"store-{time.time_ns()}.db")
+    name_aside = os.path.join(folder, f"store-{time.time_ns()}.db")
     temp = os.path.join(folder, temp_name())
     try:
         if usable:
@@ -192,21 +192,21 @@ def _index_aside(store: LocalStore, *, usable: bool) -> str:
         with open(temp, "rb+") as file:
             flush_to_disk(file.fileno())
         share(temp)
-        os.replace(temp, place)
+        os.replace(temp, name_aside)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temp)
         raise
     for suffix in () if usable else BESIDE_INDEX:
-        # A log that is left would be taken for that of the index that comes in its place.
+        # A log that stays would be taken for the log of the new index.
         with contextlib.suppress(FileNotFoundError):
-            os.replace(store.database_path + suffix, place + suffix)
+            os.replace(store.database_path + suffix, name_aside + suffix)
     sync_folder(folder)
-    return place
+    return name_aside
 
 
 def open_index(store: LocalStore) -> None:
-    """Open store.db. Where it has to be made from packs, damaged ones are no error."""
+    """Open store.db. Where it has to be made from packs, damaged packs are no error."""
     with contextlib.suppress(CorruptError):
         store.db.packs()
 
@@ -220,9 +220,9 @@ def noted_lost(store: LocalStore) -> set[Digest]:
 
 
 def take_from_aside(store: LocalStore) -> None:
-    """Bring chunks back that were lost and are good in what was set aside.
+    """Put lost chunks back into packs that are good in the files set aside.
 
-    A repair that was interrupted may have left them there only.
+    An interrupted repair may have left them only there.
     """
     lost = noted_lost(store)
     lost -= store.db.held_chunks(lost)
@@ -231,8 +231,8 @@ def take_from_aside(store: LocalStore) -> None:
         path = os.path.join(folder, name)
         with contextlib.suppress(CorruptError), open(path, "rb") as file:
             index = read_index(file, size=os.path.getsize(path), where=path)
-            places = [place for place in index.placements() if place.digest in lost]
-            fresh = list(packs_of(store, read_chunks(path, places)))
+            placements = [placement for placement in index.placements() if placement.digest in lost]
+            fresh = list(packs_of(store, read_chunks(path, placements)))
             if fresh:
                 store.adopt(fresh)
             store.add_tried(index.recipes)

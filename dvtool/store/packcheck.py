@@ -1,4 +1,4 @@
-"""Reads one pack from its first byte to its last and says what in it is damaged.
+"""Reads one pack from its first byte to its last and reports its damage.
 
 Every part is read on its own, so that one bad sector or bit costs one frame, not the pack: the
 chunks that still have the hash of their name are as good as ever.
@@ -27,15 +27,15 @@ from dvtool.format.pack import (
 
 READ_SIZE_BYTES = 1 << 20
 FAULTS_MAX = 20
-"""So many faults of one pack are told apart; what is lost is counted in chunks anyway."""
+"""So many faults of one pack are named; the loss is counted in chunks anyway."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackCheck:
-    """What is in the file of one pack. Sound if there are no `faults`.
+    """The state of the file of one pack. Sound if there are no `faults`.
 
     `places` are the chunks that should be there, by the pack's own index or, where that cannot be
-    read, by whoever asked; `bad` those of which no place has the right bytes.
+    read, by the caller; `bad` are those of which no place has the right bytes.
     """
 
     digest: Digest
@@ -45,13 +45,13 @@ class PackCheck:
     places: tuple[Placement, ...]
     bad: frozenset[Digest]
     found: Digest | None
-    """The BLAKE3 of the bytes that are there; None if not all of them can be read."""
+    """The BLAKE3 of the file's bytes; None if not all of them can be read."""
     newer: bool = False
-    """Whether it is of a later format, which this version cannot judge."""
+    """Whether the pack is of a later format, which this version cannot judge."""
 
     @property
     def sound(self) -> bool:
-        """Whether every byte is what it should be."""
+        """Whether every byte is right."""
         return not self.faults
 
     @property
@@ -71,7 +71,7 @@ def check_pack(
         file = open(path, "rb", buffering=0)
     except OSError as error:
         why = "is gone" if isinstance(error, FileNotFoundError) else f"{error.strerror}"
-        bad = frozenset(place.digest for place in known)
+        bad = frozenset(placement.digest for placement in known)
         return PackCheck(digest, 0, (why,), None, tuple(known), bad, None)
     with file:
         return _Check(file, digest, size, known).run()
@@ -94,14 +94,16 @@ class _Check:
         if self.expected is not None and self.size != self.expected:
             self._fault(f"has {self.size:,} bytes, not {self.expected:,}")
         index = self._read_index()
-        places = tuple(self.known if index is None else index.placements())
-        found = self._read_unindexed(places) if index is None else self._read_frames(index)
-        if found is not None and found != self.digest:
+        placements = tuple(self.known if index is None else index.placements())
+        actual = self._read_unindexed(placements) if index is None else self._read_frames(index)
+        if actual is not None and actual != self.digest:
             self._fault("its bytes are not what its name says")
-        bad = frozenset(place.digest for place in places if place.digest not in self.good)
+        bad = frozenset(
+            placement.digest for placement in placements if placement.digest not in self.good
+        )
         faults = tuple(self.faults)
-        newer = index is None and found == self.digest and self._is_newer()
-        return PackCheck(self.digest, self.size, faults, index, places, bad, found, newer)
+        newer = index is None and actual == self.digest and self._is_newer()
+        return PackCheck(self.digest, self.size, faults, index, placements, bad, actual, newer)
 
     def _fault(self, text: str) -> None:
         if len(self.faults) < FAULTS_MAX:
@@ -142,7 +144,7 @@ class _Check:
         """Check every frame of the index; return the hash of the whole file."""
         whole = hasher()
         offset = 0
-        groups = groupby(index.placements(), key=lambda place: place.frame_offset)
+        groups = groupby(index.placements(), key=lambda placement: placement.frame_offset)
         chunks = {frame: list(places) for frame, places in groups}
         for size, guard in zip(index.frame_sizes, index.frame_guards, strict=True):
             stored = self._read(offset, size)
@@ -161,45 +163,49 @@ class _Check:
         return whole.digest() if self.readable else None
 
     def _read_unindexed(self, places: Sequence[Placement]) -> Digest | None:
-        by_frame = sorted(places, key=lambda place: (place.frame_offset, place.start))
-        for (offset, size), some in groupby(by_frame, key=lambda p: (p.frame_offset, p.frame_size)):
+        by_frame = sorted(places, key=lambda placement: (placement.frame_offset, placement.start))
+        for (offset, size), in_frame in groupby(
+            by_frame, key=lambda placement: (placement.frame_offset, placement.frame_size)
+        ):
             stored = self._read(offset, size)
             if stored:
-                self._take_chunks(stored, offset, list(some))
+                self._take_chunks(stored, offset, list(in_frame))
         return self._hash_from(hasher(), 0)
 
-    def _take_chunks(self, stored: bytes, offset: int, places: Sequence[Placement]) -> None:
-        """Note which chunks of a frame have the bytes of their name, whatever its guard says."""
+    def _take_chunks(self, stored: bytes, offset: int, placements: Sequence[Placement]) -> None:
+        """Note which chunks of a frame have the hash of their name, whatever the guard says."""
         try:
             raw = memoryview(unpack_frame(stored, where=""))
         except CorruptError as error:
             self._fault(f"at {offset:,}: {str(error).removeprefix(': ')}")
             return
         end = 0
-        for place in places:
-            end = place.start + place.size
-            if end <= len(raw) and digest_of(raw[place.start : end]) == place.digest:
-                self.good.add(place.digest)
+        for placement in placements:
+            end = placement.start + placement.size
+            if end <= len(raw) and digest_of(raw[placement.start : end]) == placement.digest:
+                self.good.add(placement.digest)
             else:
-                self._fault(f"chunk {place.digest.hex()[:12]}… at {offset:,} has other bytes")
+                self._fault(f"chunk {placement.digest.hex()[:12]}… at {offset:,} has other bytes")
         if end != len(raw):
             self._fault(f"the frame at {offset:,} holds other than its chunks")
 
 
 def read_chunks(path: str, places: Iterable[Placement]) -> Iterator[tuple[Digest, bytes]]:
-    """Yield the chunks of a pack, perhaps a damaged one, that have the bytes of their name."""
-    by_frame = sorted(places, key=lambda place: (place.frame_offset, place.start))
+    """Yield the chunks of a pack, perhaps a damaged one, that have the hash of their name."""
+    by_frame = sorted(places, key=lambda placement: (placement.frame_offset, placement.start))
     with open(path, "rb", buffering=0) as file:
-        for (offset, size), some in groupby(by_frame, key=lambda p: (p.frame_offset, p.frame_size)):
+        for (offset, size), in_frame in groupby(
+            by_frame, key=lambda placement: (placement.frame_offset, placement.frame_size)
+        ):
             try:
                 file.seek(offset)
                 raw = memoryview(unpack_frame(file.read(size), where=path))
             except (CorruptError, OSError):
                 continue
-            for place in some:
-                data = raw[place.start : place.start + place.size]
-                if len(data) == place.size and digest_of(data) == place.digest:
-                    yield place.digest, bytes(data)
+            for placement in in_frame:
+                data = raw[placement.start : placement.start + placement.size]
+                if len(data) == placement.size and digest_of(data) == placement.digest:
+                    yield placement.digest, bytes(data)
 
 
 def digest_of_parts(parts: Iterable[tuple[str, Placement]]) -> Digest:
@@ -210,17 +216,17 @@ def digest_of_parts(parts: Iterable[tuple[str, Placement]]) -> Digest:
     whole = hasher()
     at: tuple[str, int] = ("", -1)
     raw = memoryview(b"")
-    for path, place in parts:
-        if at != (path, place.frame_offset):
+    for path, placement in parts:
+        if at != (path, placement.frame_offset):
             with open(path, "rb", buffering=0) as file:
-                file.seek(place.frame_offset)
-                raw = memoryview(unpack_frame(file.read(place.frame_size), where=path))
-            at = (path, place.frame_offset)
-        whole.update(raw[place.start : place.start + place.size])
+                file.seek(placement.frame_offset)
+                raw = memoryview(unpack_frame(file.read(placement.frame_size), where=path))
+            at = (path, placement.frame_offset)
+        whole.update(raw[placement.start : placement.start + placement.size])
     return whole.digest()
 
 
-def fingerprint(place: Placement) -> int:
-    """Return 64 bits that stand for a place: to compare many of them in little memory."""
-    numbers = (place.frame_offset, place.frame_size, place.start, place.size)
-    return guard_of(place.digest + b"".join(number.to_bytes(4, "little") for number in numbers))
+def fingerprint(placement: Placement) -> int:
+    """Return a placement as 64 bits, so that many can be compared in little memory."""
+    numbers = (placement.frame_offset, placement.frame_size, placement.start, placement.size)
+    return guard_of(placement.digest + b"".join(number.to_bytes(4, "little") for number in numbers))

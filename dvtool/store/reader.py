@@ -9,26 +9,25 @@ from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, TypeAlias
 
 from dvtool.errors import CorruptError, MissingError
-from dvtool.format import pack as pack_format
 from dvtool.format.digest import EMPTY, Digest, hasher
 from dvtool.format.locations import RemotePack
-from dvtool.format.pack import Placement, Recipe
+from dvtool.format.pack import Placement, Recipe, chunk_in, unpack_frame
 from dvtool.store.database import Database
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
-    import concurrent.futures as futures_of
+    from concurrent import futures
 
-    _Frame: TypeAlias = futures_of.Future[bytes | memoryview]
+    _Frame: TypeAlias = futures.Future[bytes | memoryview]
 else:
-    futures_of = later("concurrent.futures")
+    futures = later("concurrent.futures")
 
 OPEN_PACKS_MAX = 32
 AHEAD_MIN_BYTES = 16 << 20
 AHEAD_CHUNKS = 6
 PACKED_SHARE_MAX = 0.95
-"""Files from this size on that became this small are unpacked ahead. With others there is too
-little to do in a thread for what it costs."""
+"""Files of `AHEAD_MIN_BYTES`, compressed to at most this share, are unpacked ahead. For others a
+thread costs more than it saves."""
 
 
 class IndexedPacks(Protocol):
@@ -43,9 +42,9 @@ class IndexedPacks(Protocol):
 
 
 class Whereabouts(NamedTuple):
-    """Where contents are in a store: packs by number, the place of each chunk, chunks by content.
+    """Where contents are in a store: packs by number, chunks by content, each chunk's placement.
 
-    It pickles. A pack that was written anew since is looked up in the index.
+    It pickles. A chunk whose pack was written anew since is looked up in the index.
     """
 
     packs: dict[int, RemotePack]
@@ -54,7 +53,7 @@ class Whereabouts(NamedTuple):
 
 
 class ContentReader:
-    """Reads file contents out of packs; what it yields was checked against the file's hash."""
+    """Reads file contents out of packs, and checks them against the file's hash."""
 
     def __init__(self, store: IndexedPacks) -> None:
         self._store = store
@@ -66,7 +65,7 @@ class ContentReader:
         self._places: dict[Digest, tuple[int, Placement]] = {}
         self._chunks: dict[Digest, tuple[Digest, ...]] = {}
         self._ahead: tuple[tuple[int, int], _Frame] | None = None
-        """Which frame was last begun to be read in a thread."""
+        """The frame that a thread began to read last."""
 
     def __enter__(self) -> ContentReader:
         return self
@@ -81,9 +80,9 @@ class ContentReader:
         self._files.clear()
 
     def prepare(self, digests: Iterable[Digest]) -> list[Digest]:
-        """Look up many contents at once; return them in the order in which they lie on the disk.
+        """Look up many contents at once; return them in the order of their places on the disk.
 
-        MissingError if one is not here.
+        MissingError if one of them is not here.
         """
         wanted = set(digests) - {EMPTY}
         db = self._store.db
@@ -109,7 +108,7 @@ class ContentReader:
         return Whereabouts(packs, places, chunks)
 
     def know(self, whereabouts: Whereabouts) -> None:
-        """Take contents as prepared, as another reader of this store did; no index is asked."""
+        """Take over contents that another reader of this store prepared; no index is asked."""
         self._packs, self._places, self._chunks = whereabouts
 
     def prepare_recipe(self, recipe: Recipe) -> None:
@@ -122,7 +121,7 @@ class ContentReader:
             raise _missing(recipe.digest)
 
     def prepare_chunks(self, chunks: Iterable[Digest]) -> None:
-        """Look up chunks that `chunk` will then return; MissingError if one is not here."""
+        """Look up chunks, for `chunk` to return; MissingError if one of them is not here."""
         wanted = set(chunks)
         self._places.update(self._store.db.places(wanted))
         for digest in wanted:
@@ -130,15 +129,15 @@ class ContentReader:
                 raise _missing(digest)
 
     def _position(self, digest: Digest) -> tuple[int, int, int]:
-        pack, place = self._places[self._chunks[digest][0]]
-        return pack, place.frame_offset, place.start
+        pack, placement = self._places[self._chunks[digest][0]]
+        return pack, placement.frame_offset, placement.start
 
     def size(self, digest: Digest) -> int:
         """Return the size of a prepared file as the index has it, in bytes."""
         return sum(self._places[chunk][1].size for chunk in self._chunks.get(digest, ()))
 
     def read(self, digest: Digest) -> Iterator[memoryview]:
-        """Yield the bytes of a prepared file. The last comes only when the whole was verified.
+        """Yield the bytes of a prepared file, the last of them only once the whole is verified.
 
         CorruptError, naming the pack, if the bytes do not have the hash.
         """
@@ -150,10 +149,10 @@ class ContentReader:
             return
         whole = hasher()
         previous: memoryview | None = None
-        for raw, place in self._in_order(chunks):
+        for raw, placement in self._in_order(chunks):
             if previous is not None:
                 yield previous
-            previous = memoryview(raw)[place.start :][: place.size]
+            previous = memoryview(raw)[placement.start :][: placement.size]
             whole.update(previous)
         if whole.digest() != digest:
             self._name_damage(digest)
@@ -161,14 +160,14 @@ class ContentReader:
             yield previous
 
     def _in_order(self, chunks: Sequence[Digest]) -> Iterator[tuple[bytes | memoryview, Placement]]:
-        """Yield the unpacked frame that each chunk is in, and its place there.
+        """Yield the unpacked frame of each chunk, and the chunk's placement.
 
-        Those of a large file that was compressed are unpacked in a thread, ahead of the caller.
+        The frames of a large compressed file are unpacked in a thread, ahead of the caller.
         """
         size = sum(self._places[chunk][1].size for chunk in chunks)
         stored = {
-            (pack, place.frame_offset): place.frame_size
-            for pack, place in (self._places[chunk] for chunk in chunks)
+            (pack, placement.frame_offset): placement.frame_size
+            for pack, placement in (self._places[chunk] for chunk in chunks)
         }
         packed = sum(stored.values()) < PACKED_SHARE_MAX * size
         if size < AHEAD_MIN_BYTES or not packed or not hasattr(os, "pread"):
@@ -177,47 +176,47 @@ class ContentReader:
             return
         left = iter(chunks)
         self._ahead = None
-        with futures_of.ThreadPoolExecutor(1) as pool:
+        with futures.ThreadPoolExecutor(1) as pool:
             ahead = deque(self._begin_all(pool, islice(left, AHEAD_CHUNKS)))
             while ahead:
-                chunk, place, frame = ahead.popleft()
+                chunk, placement, frame = ahead.popleft()
                 ahead.extend(self._begin_all(pool, islice(left, 1)))
-                yield self._found(chunk)[:2] if frame is None else (frame.result(), place)
+                yield self._found(chunk)[:2] if frame is None else (frame.result(), placement)
 
     def _begin_all(
-        self, pool: futures_of.ThreadPoolExecutor, chunks: Iterable[Digest]
+        self, pool: futures.ThreadPoolExecutor, chunks: Iterable[Digest]
     ) -> Iterator[tuple[Digest, Placement, _Frame | None]]:
-        """Begin to read the frames of chunks; None for one whose pack is gone."""
+        """Begin to read the frames of chunks; None for a frame whose pack is gone."""
         for chunk in chunks:
-            pack, place = self._places[chunk]
+            pack, placement = self._places[chunk]
             try:
                 path = self._store.pack_path(self._pack(pack).digest)
                 file = self._open(pack, path)
             except MissingError:
-                yield chunk, place, None
+                yield chunk, placement, None
                 continue
-            where = (pack, place.frame_offset)
+            where = (pack, placement.frame_offset)
             if self._ahead is None or self._ahead[0] != where:
-                self._ahead = where, pool.submit(_read_frame, file, path, place)
-            yield chunk, place, self._ahead[1]
+                self._ahead = where, pool.submit(_read_frame, file, path, placement)
+            yield chunk, placement, self._ahead[1]
 
     def chunk(self, digest: Digest) -> memoryview:
         """Return one prepared chunk, verified."""
-        raw, place, _ = self._found(digest)
-        return pack_format.chunk_in(raw, place.start, place.size, digest, where=self._where)
+        raw, placement, _ = self._found(digest)
+        return chunk_in(raw, placement.start, placement.size, digest, where=self._where)
 
     def _found(self, digest: Digest) -> tuple[bytes | memoryview, Placement, int]:
-        """Return the unpacked frame that a chunk is in, its place there, and the pack's number."""
-        pack, place = self._places[digest]
+        """Return the unpacked frame of a chunk, its placement, and the pack's number."""
+        pack, placement = self._places[digest]
         try:
-            return self._unpacked(pack, place), place, pack
+            return self._unpacked(pack, placement), placement, pack
         except MissingError:
-            # A gc or drop may have put it into another pack since it was looked up.
+            # A gc or drop may have moved the chunk into another pack since it was looked up.
             now = self._store.db.places([digest])
             if digest not in now or now[digest][0] == pack:
                 raise
-            self._places[digest] = pack, place = now[digest]
-            return self._unpacked(pack, place), place, pack
+            self._places[digest] = pack, placement = now[digest]
+            return self._unpacked(pack, placement), placement, pack
 
     def _name_damage(self, digest: Digest) -> None:
         for chunk in self._chunks[digest]:
@@ -227,12 +226,12 @@ class ContentReader:
             hint="run: dv fetch",
         )
 
-    def _unpacked(self, pack: int, place: Placement) -> bytes | memoryview:
-        if self._frame != (pack, place.frame_offset):
+    def _unpacked(self, pack: int, placement: Placement) -> bytes | memoryview:
+        if self._frame != (pack, placement.frame_offset):
             digest = self._pack(pack).digest
             path = self._store.pack_path(digest)
-            self._raw = _read_frame(self._open(pack, path), path, place)
-            self._frame = (pack, place.frame_offset)
+            self._raw = _read_frame(self._open(pack, path), path, placement)
+            self._frame = (pack, placement.frame_offset)
             self._where = f"pack {digest.hex()}"
         return self._raw
 
@@ -246,29 +245,31 @@ class ContentReader:
                 file = open(path, "rb", buffering=0)
             except FileNotFoundError as error:
                 raise MissingError(
-                    f"{path} is gone, which the index still names", hint="run: dv fetch"
+                    f"{path} is gone, but the index still names it", hint="run: dv fetch"
                 ) from error
-        self._files[pack] = file  # last, so that it is closed after those not used for longer
+        self._files[pack] = file  # put last: the pack not used for longest is closed first
         return file
 
     def _pack(self, number: int) -> RemotePack:
         if self._packs is None or number not in self._packs:
             self._packs = self._store.db.packs()
         if number not in self._packs:
-            raise MissingError("a pack went while it was being read", hint="repeat the command")
+            raise MissingError(
+                "a pack was removed while it was being read", hint="repeat the command"
+            )
         return self._packs[number]
 
 
-def _read_frame(file: BinaryIO, path: str, place: Placement) -> bytes | memoryview:
-    stored = _read_at(file, place.frame_offset, place.frame_size)
-    if len(stored) != place.frame_size:
+def _read_frame(file: BinaryIO, path: str, placement: Placement) -> bytes | memoryview:
+    stored = _read_at(file, placement.frame_offset, placement.frame_size)
+    if len(stored) != placement.frame_size:
         raise CorruptError(f"{path} is shorter than the index says")
-    return pack_format.unpack_frame(stored, where=path)
+    return unpack_frame(stored, where=path)
 
 
 def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
     if hasattr(os, "pread"):
-        # One call in place of two, and no position that forked processes would share.
+        # pread is one call, not two, and has no position that forked processes would share.
         return os.pread(file.fileno(), size, offset)
     file.seek(offset)
     return file.read(size)

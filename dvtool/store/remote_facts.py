@@ -24,7 +24,7 @@ class RemoteFacts:
         self._path = path
 
     def numbers(self) -> list[int]:
-        """Return the numbers of the remotes that something is known of."""
+        """Return the numbers of all remotes in the tables."""
         return [row[0] for row in self._db.execute("SELECT id FROM remotes ORDER BY id")]
 
     def number(self, name: str) -> int:
@@ -45,7 +45,7 @@ class RemoteFacts:
             self._db.executemany("INSERT OR REPLACE INTO remote_chunks VALUES (?,?,?,?,?,?)", rows)
 
     def set_pending(self, remote: int, packs: Iterable[Digest], *, pending: bool) -> None:
-        """Remember of packs whether the push that brought them is still under way."""
+        """Remember whether the push that uploaded these packs is still under way."""
         rows = [(pending, remote, digest) for digest in packs]
         with self._db:
             self._db.executemany(
@@ -53,7 +53,7 @@ class RemoteFacts:
             )
 
     def pending_packs(self, remote: int) -> set[Digest]:
-        """Return the packs that pushes brought which did not come to their end."""
+        """Return the packs of pushes that were interrupted."""
         rows = self._db.execute(
             "SELECT digest FROM remote_packs WHERE remote = ? AND pending", (remote,)
         )
@@ -65,7 +65,7 @@ class RemoteFacts:
         return dict(rows.fetchall())
 
     def forget_packs(self, remote: int, packs: Iterable[Digest]) -> None:
-        """Forget packs that a remote turned out not to have, and all that relied on them."""
+        """Forget packs that a remote turned out not to have, and all rows that rely on them."""
         gone = list(packs)
         with self._db:
             for digest in gone:
@@ -77,7 +77,7 @@ class RemoteFacts:
                     self._db.execute("DELETE FROM remote_packs WHERE id = ?", row)
 
     def listed(self, remote: int, digests: Iterable[Digest]) -> dict[Digest, Located]:
-        """Return chunk -> where it is in a pack of the remote, of the chunks written down here."""
+        """Return chunk -> its location on the remote, for the chunks written down here."""
         # Joined here rather than in SQL, where a wrong guess at the order costs minutes.
         rows = self._db.execute(
             "SELECT id, digest, size FROM remote_packs WHERE remote = ?", (remote,)
@@ -85,17 +85,17 @@ class RemoteFacts:
         packs = {number: RemotePack(digest, size) for number, digest, size in rows}
         columns = "remote_pack, digest, frame_offset, frame_size, start, size"
         return {
-            place[0]: Located(packs[number], Placement(*place))
-            for number, *place in self._select(
+            placement[0]: Located(packs[number], Placement(*placement))
+            for number, *placement in self._select(
                 f"SELECT {columns} FROM remote_chunks WHERE digest", digests
             )
             if number in packs
         }
 
     def keep_places(self, pack: Digest, places: Iterable[Placement]) -> None:
-        """Write down, within a transaction, where chunks lie in a pack that goes here.
+        """Write down, within a transaction, where chunks are in a pack that leaves this store.
 
-        For remotes that have the same pack: the chunks cannot be looked up in it any more.
+        Remotes that have the same pack need it: the local pack can no longer be asked.
         """
         rows = self._db.execute("SELECT id FROM remote_packs WHERE digest = ?", (pack,))
         for (number,) in rows.fetchall():
@@ -111,7 +111,7 @@ class RemoteFacts:
             self._db.executemany("INSERT OR REPLACE INTO remote_objects VALUES (?,?,?,?)", rows)
 
     def objects(self, remote: int, keys: Iterable[str]) -> list[ObjectRow]:
-        """Return key, size and MD5 of those of the objects that are known."""
+        """Return key, size and MD5 of the objects that are known."""
         return list(
             self._select(
                 f"SELECT key, size, md5 FROM remote_objects WHERE remote = {remote:d} AND key", keys
@@ -144,7 +144,7 @@ class RemoteFacts:
         return {row[0] for row in rows}
 
     def manifests_of_root(self, remote: int, root: str) -> set[Digest]:
-        """Return the manifests for which a root is the one that is remembered."""
+        """Return the manifests for which this root is remembered."""
         rows = self._db.execute(
             "SELECT manifest FROM remote_roots WHERE remote = ? AND root = ?", (remote, root)
         )
@@ -160,12 +160,12 @@ class RemoteFacts:
         )
 
     def add_recipes(self, remote: int, recipes: Mapping[Digest, Iterable[Digest]]) -> None:
-        """Remember how a remote says that files are put together, which nothing here verified."""
+        """Remember recipes as a remote states them; nothing here has verified them."""
         with self._db:
             self._add_recipes(remote, recipes)
 
     def recipes(self, remote: int, digests: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
-        """Return file -> chunks as the remote says."""
+        """Return file -> chunks as the remote states them."""
         rows = self._select(
             f"SELECT digest, chunks FROM remote_recipes WHERE remote = {remote:d} AND digest",
             digests,
@@ -180,7 +180,7 @@ class RemoteFacts:
     ) -> None:
         """Remember packs, each with its key, and recipes as a remote has them, in one go.
 
-        What is known of a pack already stays.
+        Facts about a pack that is known already stay.
         """
         with self._db:
             for pack, key in packs:
@@ -204,18 +204,18 @@ class RemoteFacts:
         rows = self._db.execute("SELECT id FROM remote_commits WHERE remote = ?", (remote,))
         return [row[0] for row in rows]
 
-    def features(self, place: str) -> str | None:
-        """Return what was kept of the store at a place (a URL and endpoint), as text."""
-        row = self._db.execute("SELECT text FROM remote_features WHERE place = ?", (place,))
-        found = row.fetchone()
-        return str(found[0]) if found else None
+    def features(self, address: str) -> str | None:
+        """Return the features kept of the store at an address (URL and endpoint), as text."""
+        rows = self._db.execute("SELECT text FROM remote_features WHERE place = ?", (address,))
+        row = rows.fetchone()
+        return str(row[0]) if row else None
 
-    def set_features(self, place: str, text: str) -> None:
-        """Keep what was found out about the store at a place, unless the disk is full or the like.
+    def set_features(self, address: str, text: str) -> None:
+        """Keep the features found of the store at an address, unless the disk is full or the like.
 
-        It is no more than a hint, and no reason for a command to fail that has done its work.
+        They are a hint, and no reason for a command to fail that has done its work.
         """
-        row = (place, text)
+        row = (address, text)
         with contextlib.suppress(sqlite3.OperationalError), self._db:
             self._db.execute("INSERT OR REPLACE INTO remote_features VALUES (?,?)", row)
 

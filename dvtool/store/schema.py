@@ -1,4 +1,4 @@
-"""The tables of store.db, opening the file, and what both halves of it have in common."""
+"""The tables of store.db, opening the file, and queries that both halves of it share."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ LATER_TABLES = (
     "(digest BLOB PRIMARY KEY, removals INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS removals (id INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
 )
-"""Apart, since an index that was made before there were these tables gets them when opened."""
+"""Tables that came later: an older index gets them when it is opened."""
 
 _PLACE_TEST = " AND ".join(
     f"typeof({column}) = 'integer' AND {column} BETWEEN 0 AND 4294967295"
@@ -93,7 +93,7 @@ ROW_TESTS = {
     "remote_recipes": "typeof(digest) = 'blob' AND typeof(chunks) = 'blob'",
     "remote_commits": "typeof(id) = 'text'",
 }
-"""Table -> what each row must be; a flipped bit can make a text or a number of a digest."""
+"""Table -> a test of each row; a flipped bit can make a text or a number of a digest."""
 
 
 def connect(path: str) -> sqlite3.Connection:
@@ -123,7 +123,7 @@ def connect(path: str) -> sqlite3.Connection:
         for statement in LATER_TABLES:
             db.execute(statement)
     except sqlite3.OperationalError as error:
-        # Locked, read-only, a full disk: the content of the file is not in question.
+        # The file is locked or read-only, or the disk is full: its content is not in question.
         db.close()
         kind = BusyError if _is_busy(error) else SetupError
         raise kind(f"cannot open the store's index {path}: {error}") from error
@@ -137,11 +137,11 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 def damaged(path: str, error: Exception) -> CorruptError:
-    """Return what to raise for a store.db that cannot be read."""
-    # sqlite3 cannot even say what is wrong if the damaged part stands in its message.
-    what = "" if isinstance(error, UnicodeDecodeError) else f": {error}"
+    """Return the error for a store.db that cannot be read."""
+    # sqlite3 fails to name the fault if the damaged bytes are in its message.
+    detail = "" if isinstance(error, UnicodeDecodeError) else f": {error}"
     return CorruptError(
-        f"the store's index {path} is damaged{what}",
+        f"the store's index {path} is damaged{detail}",
         hint="make it again from the packs: dv fsck --rebuild",
     )
 
@@ -180,7 +180,7 @@ def _create(db: sqlite3.Connection) -> None:
 def select_in(db: sqlite3.Connection, path: str, head: str, keys: Iterable[K]) -> Iterator[Row]:
     """Yield the rows of `head IN (keys)`, some keys at a time; `path` is the file's.
 
-    CorruptError if a text in it is none.
+    CorruptError if a text in the table is not UTF-8.
     """
     for batch in _batches(keys):
         marks = ",".join("?" * len(batch))
@@ -191,12 +191,12 @@ def select_in(db: sqlite3.Connection, path: str, head: str, keys: Iterable[K]) -
 
 
 def _batches(keys: Iterable[K]) -> Iterator[Sequence[K]]:
-    # Sorted, neighbouring keys lie on the same pages of the index.
+    # Neighbours in sorted order are on the same pages of the index.
     left = iter(sorted(set(keys)))
     while batch := list(islice(left, QUERY_BATCH)):
         yield batch
 
 
 def place_rows(number: int, places: Iterable[Placement]) -> list[Row]:
-    """Return what `chunks` and `remote_chunks` keep of places in the pack of this number."""
+    """Return the rows of `chunks` or `remote_chunks` for placements in the pack of this number."""
     return sorted((p.digest, number, p.frame_offset, p.frame_size, p.start, p.size) for p in places)

@@ -18,7 +18,7 @@ except ModuleNotFoundError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 TEMP_PREFIX = ".dv-tmp-"
-"""Names with this prefix are ours and unfinished: walks pass over them, fsck and gc sweep them."""
+"""Prefix of dvtool's unfinished files: walks pass over them, fsck and gc remove them."""
 
 
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
@@ -63,10 +63,10 @@ def parse_aside(name: str) -> Aside | None:
 
 
 def flush_to_disk(fd: int) -> None:
-    """Return once a power cut would not take what was written to `fd`, or is in that folder.
+    """Return once the bytes of `fd`, a file or folder, would survive a power cut.
 
-    On macOS fsync(2) ends when the drive has the bytes, which may be in its cache only; F_FULLFSYNC
-    waits for the drive to be done, where the filesystem knows it.
+    On macOS fsync(2) ends when the drive has the bytes, perhaps only in its cache; F_FULLFSYNC
+    waits until the drive has written them, where the filesystem supports it.
     """
     if _FULL_SYNC is not None:
         with contextlib.suppress(OSError):
@@ -76,11 +76,11 @@ def flush_to_disk(fd: int) -> None:
 
 
 def share(path: str) -> None:
-    """Give a new file or folder to the group, where the folder it is in is shared with it.
+    """Give a new file or folder to the group, where its parent folder is shared with the group.
 
-    A folder is if it is group-writable and passes its group on (setgid), as `git init --shared`
-    and people who set up a common folder leave it. Whatever umask a user has, the others of the
-    group can then use what that user adds.
+    A folder is shared if it is group-writable and passes its group on (setgid), as
+    `git init --shared` leaves it. All users of the group can then use the file, whatever the
+    umask of its writer.
     """
     above = os.stat(os.path.dirname(path) or ".").st_mode
     if above & _SHARED != _SHARED:
@@ -91,7 +91,7 @@ def share(path: str) -> None:
     else:
         wanted = mode | stat.S_IRGRP | stat.S_IWGRP | (above & stat.S_IROTH)
     if wanted != mode:
-        with contextlib.suppress(PermissionError):  # another user's, who has done this
+        with contextlib.suppress(PermissionError):  # another user's file, shared already
             os.chmod(path, stat.S_IMODE(wanted))
 
 

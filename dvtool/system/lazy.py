@@ -12,14 +12,14 @@ from typing import Any
 
 
 class Later(ModuleType):
-    """Stands for the module of this name, and imports it when an attribute is asked for."""
+    """A placeholder for the module of this name, imported when an attribute is asked for."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # what looks at modules from outside must not load them
+        if name.startswith("__"):  # tools that look at modules from outside must not load them
             raise AttributeError(name)
         return getattr(importlib.import_module(self.__name__), name)
 
 
 def later(name: str) -> Any:
-    """Return what stands for a module; tell the type checker under TYPE_CHECKING which it is."""
+    """Return a placeholder for a module; import the module itself under TYPE_CHECKING."""
     return Later(name)

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 TRANSFERS_MAX = 16
 """Threads for transfers; how many requests a remote gets at once, its `Pace` decides."""
 IN_FLIGHT_MAX_BYTES = 128 << 20
-"""What transfers under way may amount to: so much an interruption costs at most."""
+"""Bound on the bytes of all transfers under way, and so on the bytes lost by an interruption."""
 FAREWELL_S = 2.0
 """How long an interrupted caller waits for transfers that were told to stop."""
 
@@ -35,10 +35,10 @@ def run_bounded(
     """Yield (item, result) as the calls end, at most `workers` under way.
 
     With `size_of`, which gives the bytes of an item, those under way and those whose result was
-    not yet taken stay within `budget_bytes` together; an item larger than that goes alone.
-    `items` is read by the caller's thread, at most one ahead of what was begun. At the first error
-    no further item is begun, those under way are told to stop (see `check_stopped`), what ends
-    well in spite of it is still yielded, and the error is raised.
+    not yet taken stay within `budget_bytes` together; a larger item goes alone.
+    `items` is read by the caller's thread, at most one item ahead of the calls. At the first error
+    no further call begins, calls under way are asked to stop (see `check_stopped`), the results
+    of calls that end well all the same are yielded, and the error is raised.
     """
     left = iter(items)
     ahead = next(left, _NOTHING)
@@ -49,7 +49,7 @@ def run_bounded(
     )
 
     def begin(held_bytes: int) -> None:
-        """Begin what fits beside what is under way and the result that is being taken."""
+        """Begin calls as far as they fit beside those under way and the result being taken."""
         nonlocal ahead
         while ahead is not _NOTHING and len(running) < workers:
             item = cast(T, ahead)
@@ -72,7 +72,7 @@ def run_bounded(
                 try:
                     result = future.result()
                 except Exception as error:
-                    # What else has ended well by now is handed over before the error is raised.
+                    # Results of calls that have ended well are yielded before the error is raised.
                     failed = failed or error
                     stop.set()
                     ahead = _NOTHING

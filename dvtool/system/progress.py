@@ -1,10 +1,10 @@
-"""How long work tells that it goes on. The library never prints; the CLI draws the bars."""
+"""Progress of long work. The library never prints; the CLI draws the bars."""
 
 from __future__ import annotations
 
 
 class Progress:
-    """Takes what is done, and does nothing with it; the CLI has one that draws bars.
+    """Takes notes of progress and ignores them; the CLI has a subclass that draws bars.
 
     Called from the main thread only.
     """

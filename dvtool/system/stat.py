@@ -1,4 +1,4 @@
-"""What of a file's stat tells its kind, and one state of it from another."""
+"""The part of a file's stat that tells its kind, and one state of the file from another."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import NamedTuple
 import msgspec
 
 _modes: dict[int, int] = {}
-"""The few there are, each held once for all files: as an int of its own one takes 32 bytes."""
+"""Each mode is held once for all files: an int of its own takes 32 bytes."""
 
 
 class Stat(msgspec.Struct, frozen=True, gc=False):
-    """What of a file's stat tells its kind and whether it changed; a third of an os.stat_result."""
+    """The kind of a file and what shows a change of it; a third of an os.stat_result in size."""
 
     st_mode: int
     st_ino: int
@@ -23,7 +23,7 @@ class Stat(msgspec.Struct, frozen=True, gc=False):
 
 
 class Stamp(NamedTuple):
-    """Of an lstat, what tells one state of a file from another; the fields are named alike."""
+    """The fields of an lstat that tell one state of a file from another, under their own names."""
 
     st_mtime_ns: int
     st_ctime_ns: int
@@ -31,19 +31,19 @@ class Stamp(NamedTuple):
     st_ino: int
 
 
-def stat_of(found: os.stat_result) -> Stat:
-    """Return the part of a stat that counts."""
-    mode = _modes.setdefault(found.st_mode, found.st_mode)
-    return Stat(mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+def stat_of(stats: os.stat_result) -> Stat:
+    """Return the part of a stat that `Stat` keeps."""
+    mode = _modes.setdefault(stats.st_mode, stats.st_mode)
+    return Stat(mode, stats.st_ino, stats.st_size, stats.st_mtime_ns, stats.st_ctime_ns)
 
 
-def is_executable(found: Stat | os.stat_result) -> bool:
+def is_executable(stats: Stat | os.stat_result) -> bool:
     """Whether the owner may execute the file, which is the bit that manifests keep."""
-    return bool(found.st_mode & stat.S_IXUSR)
+    return bool(stats.st_mode & stat.S_IXUSR)
 
 
 def kind_name(mode: int) -> str:
-    """Say what something is that is no file, folder or link ('a socket', …)."""
+    """Name a kind that is no file, folder or link ('a socket', …)."""
     kinds = {
         stat.S_IFSOCK: "a socket",
         stat.S_IFIFO: "a named pipe",

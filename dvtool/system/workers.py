@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from dvtool.errors import DvError
 from dvtool.system.lazy import later
+from dvtool.system.logs import Log
 
 if TYPE_CHECKING:
     import pickle
@@ -30,6 +31,7 @@ else:
     subprocess = later("subprocess")
     traceback = later("traceback")
 
+_LOG = Log("workers")
 PARENT_CHECK_S = 0.5
 LENGTH_SIZE_BYTES = 8
 PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -41,9 +43,9 @@ BEGIN_ANEW = (
 
 
 def can_fork() -> bool:
-    """Whether a worker may begin as a copy of this process: in milliseconds, with all it holds.
+    """Whether a worker may begin as a copy of this process, which takes milliseconds.
 
-    A copy has the locks that other threads may hold just then, so there must be none.
+    A copy would keep the locks that other threads hold at that moment, so there must be none.
     """
     return sys.platform == "linux" and threading.active_count() == 1
 
@@ -70,7 +72,7 @@ class Worker:
         pid = os.fork()
         if pid == 0:
             with _ending_here():
-                # A pipe has its end when nobody can write to it, so no other worker may.
+                # A reader sees the end of a pipe only when no process can write to it.
                 for worker in others:
                     worker._forget()
                 os.close(call_write)
@@ -83,11 +85,11 @@ class Worker:
 
     @classmethod
     def anew(cls) -> Worker:
-        """Begin with nothing of what this process holds."""
+        """Begin anew, with nothing of this process's memory."""
         flags = ["-I", "-X", f"utf8={sys.flags.utf8_mode}"]
         if sys.dont_write_bytecode:
             flags.append("-B")
-        # What is found in the isolated path comes first; a package that is only here, last.
+        # The isolated path comes first; packages that only this process has come last.
         more = [path for path in sys.path if os.path.isabs(path) and not _is_current(path)]
         process = subprocess.Popen(
             [sys.executable, *flags, "-c", BEGIN_ANEW, str(os.getpid()), PACKAGE_FOLDER, *more],
@@ -120,7 +122,7 @@ class Worker:
     def close(self) -> None:
         """Let the worker end, and wait until it has."""
         self._forget()
-        with contextlib.suppress(ChildProcessError):  # somebody else waited for it
+        with contextlib.suppress(ChildProcessError):  # waited for elsewhere
             self._wait()
 
     def _forget(self) -> None:
@@ -134,6 +136,8 @@ def begun(count: int, *, anew: bool) -> Iterator[list[Worker]]:
     """Yield workers, which have ended when the block has; no call may be under way then."""
     workers: list[Worker] = []
     try:
+        how = "anew" if anew else "as copies of this process"
+        _LOG.note("begins %d worker processes %s", count, how)
         with uninterrupted():
             for _ in range(count):
                 workers.append(Worker.anew() if anew else Worker.copied(workers))
@@ -149,7 +153,7 @@ def serve_anew(parent: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # text that a library prints is no answer
     _serve(parent, calls, answers)
 
 
@@ -170,7 +174,7 @@ def _answer(call: bytes) -> bytes:
 
 
 def _as_answer(error: BaseException) -> bytes:
-    """Return an error for the parent; without its type, if that does not travel."""
+    """Return an error for the parent; without its type, if the type does not pickle."""
     if not isinstance(error, DvError):
         error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
     try:
@@ -212,16 +216,16 @@ def _is_current(path: str) -> bool:
 
 @contextlib.contextmanager
 def beside(work: Callable[[], bytes]) -> Iterator[BinaryIO]:
-    """Let a copy of this process do some work meanwhile; yield where to read its bytes.
+    """Let a copy of this process do some work meanwhile; yield a file with the bytes it writes.
 
-    They are cut short if that process was killed. See `can_fork`.
+    The bytes are cut short if the copy was killed. See `can_fork`.
     """
     read, write = os.pipe()
     with uninterrupted():
         child = os.fork()
         if child == 0:
             with _ending_here():
-                os.close(read)  # or it would wait for itself to read, had this process been killed
+                os.close(read)  # else a write could block for ever once the parent is killed
                 _write_result(work, write)
     try:
         os.close(write)
@@ -279,8 +283,8 @@ def uninterrupted() -> Iterator[None]:
 
 
 def _end_with(parent: int) -> None:
-    # A parent that is killed closes no pipe that a worker waits for: forked ones hold both ends,
-    # and hold its locks, so that every later command would wait for nobody.
+    # A killed parent does not end its forked workers: they hold both ends of their pipes. They
+    # hold its locks too, so every later command would wait in vain.
     while os.getppid() == parent:
         time.sleep(PARENT_CHECK_S)
     os.kill(os.getpid(), signal.SIGTERM)

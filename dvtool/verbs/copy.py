@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from dvtool.errors import (
     CorruptError,
@@ -23,8 +24,10 @@ from dvtool.errors import (
     UsageError,
     listing,
 )
-from dvtool.format.digest import Digest, HashingSink, parse_hex
+from dvtool.format.digest import Digest, hasher, parse_hex
 from dvtool.format.locations import RemotePack
+from dvtool.project.parts import Project
+from dvtool.project.settings import Settings
 from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.remote import RemoteStore, Root, pack_key, root_key, shard_key
 from dvtool.remotes.tombstones import CLAIM_USED_S, Tombstones
@@ -37,14 +40,20 @@ SHARDS_SIZE_MAX_BYTES = 64 << 20
 
 @dataclass(slots=True)
 class Copied:
-    """What a copy did: objects and bytes that went, and objects that were there already."""
+    """What a copy did."""
 
     source: str
+    """URL of the remote copied from."""
     destination: str
+    """URL of the remote copied to."""
     manifests: int = 0
+    """How many manifests are proven to be whole on the destination."""
     objects: int = 0
+    """How many objects were copied."""
     bytes: int = 0
+    """Bytes of these objects."""
     there: int = 0
+    """How many objects were there already."""
 
 
 @dataclass(slots=True)
@@ -64,34 +73,39 @@ class _Plan:
     there: int = 0
 
 
-def copy(
-    source: RemoteStore,
-    destination: RemoteStore,
-    *,
-    repo_id: str | None,
-    progress: Progress,
-    folder: str | None = None,
+def copy_remote(
+    project: Project, settings: Settings, source: str, destination: str, *, every: bool
 ) -> Copied:
-    """Copy what a repository's roots name, or (without `repo_id`) all of them; prove it is there.
+    """Copy what this repository's roots name, or those of `every` one; prove that it is there.
 
-    Packs pass through temporary files in `folder`. MissingError and CorruptError name what the
-    source lacks or has damaged: all else is copied by then, but no root that needs it.
+    Remotes are given by name, URL or path. Packs pass through temporary files of the local store.
+    MissingError and CorruptError name what the source lacks or has damaged: all else is copied by
+    then, but no root that needs it.
     """
-    work = _Copy(source, destination, repo_id, progress, folder)
+    work = _open_copy(project, settings, source, destination, every=every)
     work.run()
     return work.result
 
 
-def estimate(
-    source: RemoteStore, destination: RemoteStore, *, repo_id: str | None, progress: Progress
+def plan_copy(
+    project: Project, settings: Settings, source: str, destination: str, *, every: bool
 ) -> tuple[Copied, Estimate]:
     """Return what a copy would do and what that takes; nothing is written."""
-    work = _Copy(source, destination, repo_id, progress, None)
+    work = _open_copy(project, settings, source, destination, every=every)
     plan = work.plan()
     size = sum(pack.size for pack in plan.packs) + sum(info.size for info in plan.shards)
     count = len(plan.packs) + len(plan.shards)
     requests = Requests(get=count, put=count + len(plan.roots), list=3 * bool(count))
     return work.result, Estimate(count + len(plan.roots), size, requests)
+
+
+def _open_copy(
+    project: Project, settings: Settings, source: str, destination: str, *, every: bool
+) -> _Copy:
+    settings.require_init()
+    repo_id = None if every else project.config.text("core.repoid") or ""
+    remotes = settings.open_place(source), settings.open_place(destination)
+    return _Copy(*remotes, repo_id, project.progress, project.store.temp_folder)
 
 
 class _Copy:
@@ -101,7 +115,7 @@ class _Copy:
         destination: RemoteStore,
         repo_id: str | None,
         progress: Progress,
-        folder: str | None,
+        folder: Callable[[], str],
     ) -> None:
         self.source = source
         self.destination = destination
@@ -229,13 +243,13 @@ class _Copy:
         return lost
 
     def _copy_pack(self, pack: RemotePack) -> ObjectInfo | DvError:
-        with tempfile.TemporaryFile(dir=self.folder) as file:
-            sink = HashingSink(file)
+        with tempfile.TemporaryFile(dir=self.folder()) as file:
+            sink = _HashingSink(file)
             try:
                 self.source.read_pack(pack.digest, sink, offset=0, size=pack.size)
             except (MissingError, CorruptError) as error:
                 return error
-            if sink.digest() != pack.digest:
+            if sink.hash.digest() != pack.digest:
                 where = f"{self.source.url}: {pack_key(pack.digest)}"
                 return CorruptError(f"{where}: its bytes are not what its name says")
             file.flush()
@@ -332,3 +346,15 @@ def _is_there(there: Mapping[str, ObjectInfo], wanted: ObjectInfo) -> bool:
     if found is None or found.size != wanted.size:
         return False
     return None in (found.md5, wanted.md5) or found.md5 == wanted.md5
+
+
+class _HashingSink:
+    """Writes to a file and hashes what it wrote."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.hash = hasher()
+
+    def write(self, data: bytes, /) -> int:
+        self.hash.update(data)
+        return self._file.write(data)

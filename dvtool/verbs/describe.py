@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from dvtool.format.manifest import Manifest, manifest_digest
 from dvtool.project.parts import Project
@@ -14,21 +15,36 @@ class TargetDescription:
     """A target as a commit or the worktree names it."""
 
     target: str
-    digest: str
+    """The target, as a path from the top of the worktree."""
+    blake3: str
+    """The manifest hash, in hex."""
     files: int
+    """How many entries it has."""
     bytes: int
+    """Bytes of all its files together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
     """What fixes code and data: a git commit and the hash of every manifest, and one id of all."""
 
+    json_keys: ClassVar = (
+        *("commit", "branch", "dirty", "code_dirty", "data_dirty"),
+        *("data_id", "targets"),
+    )
+
     commit: str | None
+    """The commit, in hex; null before the first one."""
     branch: str | None
+    """The branch that is checked out; null if none is, or for a revision."""
     code_dirty: bool
+    """Whether files that git tracks differ from the commit."""
     data_dirty: bool
+    """Whether data or manifests differ from the commit."""
     data_id: str
+    """One hash over all targets, in hex."""
     targets: tuple[TargetDescription, ...]
+    """The targets, sorted."""
 
     @property
     def dirty(self) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from dvtool.format.compare import Difference, differences, differing, unshared_shards
 from dvtool.format.manifest import Entries, Entry, Manifest, decode
@@ -17,13 +18,56 @@ from dvtool.workspace.scan import Scan, content_of, file_entry, find_left_out, s
 
 
 @dataclass(slots=True)
+class Total:
+    """How many entries changed in one way, and by how many bytes that changed the data."""
+
+    count: int = 0
+    """How many entries."""
+    bytes: int = 0
+    """By how many bytes the data grew; negative if it became less."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """What changed, added up."""
+
+    added: Total = field(default_factory=Total)
+    """Entries that are new."""
+    modified: Total = field(default_factory=Total)
+    """Entries with other content, or another mode."""
+    removed: Total = field(default_factory=Total)
+    """Entries that are gone."""
+    renamed: Total = field(default_factory=Total)
+    """Files that have another path now, and the same content."""
+
+    @classmethod
+    def of(cls, changes: Iterable[Difference]) -> Totals:
+        """Add changes up."""
+        totals = cls()
+        for change in changes:
+            total: Total = getattr(totals, change.change)
+            total.count += 1
+            total.bytes += change.growth
+        return totals
+
+
+@dataclass(slots=True)
 class TargetDiff:
     """What changed in one target. A side without the target has no manifest."""
 
+    json_keys: ClassVar = ("target", "totals", "changes")
+
     target: str
+    """The target, as a path from the top of the worktree."""
     old: Manifest | None
     new: Manifest | None
-    differences: list[Difference] = field(default_factory=list)
+    changes: list[Difference] = field(default_factory=list)
+    """Each changed path, sorted."""
+
+    @property
+    def totals(self) -> Totals:
+        """The changes, added up."""
+        return Totals.of(self.changes)
 
 
 def diff(
@@ -57,9 +101,9 @@ def _diff_target(
         project.shards.need(unshared_shards(before, after))
         sides = differing(before, after, project.shards.load)
         result = TargetDiff(selection.target, before, after, differences(*sides))
-    result.differences = [
+    result.changes = [
         change
-        for change in result.differences
+        for change in result.changes
         if selection.matches(change.path)
         or (change.source is not None and selection.matches(change.source))
     ]

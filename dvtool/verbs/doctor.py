@@ -40,16 +40,18 @@ CLOCK_OFF_MAX_S = 900
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at: its state, what was found, and what to do about it.
-
-    `bytes` is the size that `detail` is about, if it is about one, and stands before it.
-    """
+    """One thing that was looked at."""
 
     name: str
+    """What was looked at."""
     state: State
+    """ok, warning or failed."""
     detail: str
+    """What was found, in words."""
     hint: str | None = None
+    """What to do about it; null if that is nothing."""
     bytes: int | None = None
+    """The size in bytes that `detail` is about, shown before it; null if it is about none."""
 
 
 def failed(name: str, error: DvError) -> Check:

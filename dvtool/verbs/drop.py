@@ -8,8 +8,9 @@ the workspace, last the store. Whatever ends it in between, `dv pull` brings the
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from dvtool.errors import UnsavedError, listing
 from dvtool.format.digest import Digest
@@ -17,18 +18,21 @@ from dvtool.format.locations import contents_of
 from dvtool.format.manifest import Entries, Manifest, ShardRef, manifest_digest, manifest_shards
 from dvtool.format.paths import folders_above, workspace_path
 from dvtool.format.selection import Selection
+from dvtool.project.history import for_drop, versions
 from dvtool.project.parts import Project
+from dvtool.project.settings import Settings
 from dvtool.remotes.known import Known
 from dvtool.remotes.proof import learn_shards, located_now, prove_roots, prove_shards
 from dvtool.remotes.remote import RemoteStore, root_key
 from dvtool.remotes.tombstones import Tombstones
+from dvtool.store.freeing import drop_chunks
 from dvtool.workspace.hashing import hash_files
 from dvtool.workspace.remembered import save_seen
 from dvtool.workspace.scan import Scan, content_of, file_entry, find_left_out, scan_selected
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PartToDrop:
     """What to drop: a target's manifest, as far as selected."""
 
     manifest: Manifest
@@ -40,26 +44,39 @@ class DroppedTarget:
     """What left the workspace of one target."""
 
     target: str
+    """The target, as a path from the top of the worktree."""
     files: int
+    """How many files left the workspace."""
     bytes: int
+    """Bytes of these files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What a drop freed: `store_bytes` is what the packs became smaller by."""
+    """What a drop freed."""
+
+    json_keys: ClassVar = ("remote", "targets", "workspace_bytes", "store_bytes", "freed_bytes")
 
     remote: str
+    """URL of the remote that provably holds all of it."""
     targets: tuple[DroppedTarget, ...]
+    """What left the workspace, by target."""
     store_bytes: int
+    """Bytes that the local store became smaller by."""
 
     @property
     def workspace_bytes(self) -> int:
         """Bytes of the files removed from the workspace."""
-        return sum(one.bytes for one in self.targets)
+        return sum(target.bytes for target in self.targets)
+
+    @property
+    def freed_bytes(self) -> int:
+        """Bytes freed in workspace and local store together."""
+        return self.workspace_bytes + self.store_bytes
 
 
 @dataclass(slots=True)
-class Plan:
+class DropPlan:
     """What dropping from one target will remove. Paths are relative to the target."""
 
     target: str
@@ -69,14 +86,62 @@ class Plan:
     remove: list[str] = field(default_factory=list)
 
 
-def plan(project: Project, wanted: Iterable[Wanted], *, workspace: bool) -> list[Plan]:
+def drop(
+    project: Project,
+    settings: Settings,
+    select: Callable[[Sequence[str]], list[Selection]],
+    *,
+    remote: str | None,
+    workspace: bool,
+) -> Dropped:
+    """Free the store, and with `workspace` that too, of what a remote provably holds.
+
+    `select` chooses what of the targets is to go. UnsavedError for files that were changed, or that
+    the remote does not say it holds; nothing is gone then.
+    """
+    settings.require_init()
+    with project.lock():
+        parts = [PartToDrop(project.manifest(s.target), s) for s in select(project.targets())]
+        plans = plan_drop(project, parts, workspace=workspace)
+        store = settings.open_remote(remote)
+        known = Known(project.store.db, store.required_mark().id)
+        _prove(store, known, project.config.text("core.repoid") or "", parts, plans)
+        needed = _needed_besides(project, parts, known)
+        chunks = _droppable(project, store, known, plans, needed)
+        targets = tuple(_clear(project, plan) for plan in plans)
+        return Dropped(store.url, targets, drop_chunks(project.store, chunks))
+
+
+def _needed_besides(project: Project, dropped: Sequence[PartToDrop], known: Known) -> set[Digest]:
+    """Return the contents that the rest of the worktree, or what was not pushed, name."""
+    selected = {part.selection.target: part.selection for part in dropped}
+    manifests = {target: project.manifest(target) for target in project.targets()}
+    needed: set[Digest] = set()
+    for target, manifest in manifests.items():
+        selection = selected.get(target)
+        for path, entry in project.held_entries(manifest).items():
+            if entry.size > 0 and (selection is None or not selection.matches(path)):
+                needed.add(entry.digest)
+    done = {manifest_digest(manifest) for manifest in manifests.values()}
+    refs = project.git.all_refs()
+    published = [commit for ref, commit in refs.items() if ref.startswith("refs/remotes/")]
+    for version in versions(project, for_drop([*known.commits(), *published])):
+        digest = manifest_digest(version.manifest)
+        if digest not in done:
+            done.add(digest)
+            entries = project.held_entries(version.manifest).values()
+            needed.update(entry.digest for entry in entries if entry.size > 0)
+    return needed
+
+
+def plan_drop(project: Project, parts: Iterable[PartToDrop], *, workspace: bool) -> list[DropPlan]:
     """Say what is to go, with `workspace` from there too; UnsavedError if files were changed."""
-    plans = [_plan(project, one, workspace=workspace) for one in wanted]
+    plans = [_plan(project, part, workspace=workspace) for part in parts]
     changed = [
-        workspace_path(one.target, path)
-        for one in plans
-        if one.scan is not None
-        for path in _changed(one.scan, one.entries)
+        workspace_path(plan.target, path)
+        for plan in plans
+        if plan.scan is not None
+        for path in _changed(plan.scan, plan.entries)
     ]
     if changed:
         raise UnsavedError(
@@ -87,15 +152,15 @@ def plan(project: Project, wanted: Iterable[Wanted], *, workspace: bool) -> list
     return plans
 
 
-def _plan(project: Project, one: Wanted, *, workspace: bool) -> Plan:
-    entries = project.entries(one.manifest, one.selection)
-    if one.manifest.entries is None:
-        shards = project.selected_shards(one.manifest, one.selection)
+def _plan(project: Project, part: PartToDrop, *, workspace: bool) -> DropPlan:
+    entries = project.entries(part.manifest, part.selection)
+    if part.manifest.entries is None:
+        shards = project.selected_shards(part.manifest, part.selection)
     else:
-        shards = manifest_shards(one.manifest)
-    result = Plan(one.selection.target, entries, shards, scan=None)
+        shards = manifest_shards(part.manifest)
+    result = DropPlan(part.selection.target, entries, shards, scan=None)
     if workspace:
-        scan = scan_selected(project, one.selection, content_at=content_of(entries))
+        scan = scan_selected(project, part.selection, content_at=content_of(entries))
         find_left_out(project, scan, entries)
         sized = [path for path, e in entries.items() if _size(scan, path) == e.size >= 0]
         hash_files(project, scan, sized)
@@ -124,32 +189,32 @@ def _changed(scan: Scan, entries: Entries) -> Iterator[str]:
 # --- proof ----------------------------------------------------------------------------------
 
 
-def prove(
+def _prove(
     remote: RemoteStore,
     known: Known,
     repo_id: str,
-    wanted: Sequence[Wanted],
-    plans: Sequence[Plan],
+    parts: Sequence[PartToDrop],
+    plans: Sequence[DropPlan],
 ) -> None:
     """See that the remote holds, and will keep, all that the plans name.
 
     UnsavedError, naming the files, for what it does not say so of.
     """
-    shards = {ref.digest: ref for one in plans for ref in one.shards}
-    manifests = {manifest_digest(one.manifest): one for one in wanted}
+    shards = {ref.digest: ref for plan in plans for ref in plan.shards}
+    manifests = {manifest_digest(part.manifest): part for part in parts}
     roots = [root_key(repo_id, name) for name in known.roots(manifests).values()]
     tombstones = Tombstones(remote)
     doomed = tombstones.doomed_roots(tombstones.look())
     proven = prove_shards(remote, known, shards, roots=roots)
     rooted = prove_roots(remote, known, repo_id, manifests, sound=proven.roots, doomed=doomed)
     lost: list[str] = []
-    for one, todo in zip(wanted, plans, strict=True):
-        kept = manifest_digest(one.manifest) in rooted
-        firsts = [ref.first for ref in todo.shards]
-        for path in todo.entries:
-            shard = todo.shards[bisect_right(firsts, path) - 1]
+    for part, plan in zip(parts, plans, strict=True):
+        kept = manifest_digest(part.manifest) in rooted
+        firsts = [ref.first for ref in plan.shards]
+        for path in plan.entries:
+            shard = plan.shards[bisect_right(firsts, path) - 1]
             if not kept or shard.digest not in proven.shards:
-                lost.append(workspace_path(todo.target, path))
+                lost.append(workspace_path(plan.target, path))
     if lost:
         raise UnsavedError(
             f"{remote.url} does not say that it holds these; nothing was dropped:\n{listing(lost)}",
@@ -157,18 +222,18 @@ def prove(
         )
 
 
-def droppable(
+def _droppable(
     project: Project,
     remote: RemoteStore,
     known: Known,
-    plans: Sequence[Plan],
+    plans: Sequence[DropPlan],
     needed: Collection[Digest],
 ) -> set[Digest]:
-    """Return the chunks that may leave the store, once `prove` has passed.
+    """Return the chunks that may leave the store, once `_prove` has passed.
 
     Each is in a pack that the remote says it has, and none is of the contents `needed`.
     """
-    contents = {digest for one in plans for digest in contents_of(one.entries)}
+    contents = {digest for plan in plans for digest in contents_of(plan.entries)}
     lists = project.store.chunk_lists([*contents, *needed])
     kept = {chunk for digest in needed for chunk in lists.get(digest, ())}
     chunks = {chunk for digest in contents for chunk in lists.get(digest, ())} - kept
@@ -183,15 +248,15 @@ def droppable(
 
 
 def _shards_with(
-    project: Project, plans: Sequence[Plan], chunks: Collection[Digest]
+    project: Project, plans: Sequence[DropPlan], chunks: Collection[Digest]
 ) -> list[ShardRef]:
     refs: dict[Digest, ShardRef] = {}
-    for one in plans:
-        firsts = [ref.first for ref in one.shards]
-        lists = project.store.chunk_lists(contents_of(one.entries))
-        for path, entry in one.entries.items():
+    for plan in plans:
+        firsts = [ref.first for ref in plan.shards]
+        lists = project.store.chunk_lists(contents_of(plan.entries))
+        for path, entry in plan.entries.items():
             if entry.size > 0 and not set(lists.get(entry.digest, ())).isdisjoint(chunks):
-                ref = one.shards[bisect_right(firsts, path) - 1]
+                ref = plan.shards[bisect_right(firsts, path) - 1]
                 refs[ref.digest] = ref
     return list(refs.values())
 
@@ -199,20 +264,20 @@ def _shards_with(
 # --- doing it -------------------------------------------------------------------------------
 
 
-def clear(project: Project, todo: Plan) -> DroppedTarget:
+def _clear(project: Project, plan: DropPlan) -> DroppedTarget:
     """Remove a target's files from the workspace; they are then absent, not deleted."""
-    if todo.scan is None:
-        return DroppedTarget(todo.target, 0, 0)
+    if plan.scan is None:
+        return DroppedTarget(plan.target, 0, 0)
     # Forgotten before they go: what ends it in between must not make them look deleted.
-    save_seen(project, todo.target, dict.fromkeys(todo.entries))
+    save_seen(project, plan.target, dict.fromkeys(plan.entries))
     size = 0
-    for path in todo.remove:
+    for path in plan.remove:
         project.workspace.remove(
-            workspace_path(todo.target, path), believed=todo.scan.believed(path)
+            workspace_path(plan.target, path), believed=plan.scan.believed(path)
         )
-        size += todo.entries[path].bytes
-    folders = folders_above(todo.entries) | {p for p, e in todo.entries.items() if e.dir}
-    for folder in sorted(folders & todo.scan.folders, key=len, reverse=True):
-        project.workspace.remove_empty_folder(workspace_path(todo.target, folder))
-    project.workspace.remove_empty_folder(todo.target)
-    return DroppedTarget(todo.target, len(todo.remove), size)
+        size += plan.entries[path].bytes
+    folders = folders_above(plan.entries) | {p for p, e in plan.entries.items() if e.dir}
+    for folder in sorted(folders & plan.scan.folders, key=len, reverse=True):
+        project.workspace.remove_empty_folder(workspace_path(plan.target, folder))
+    project.workspace.remove_empty_folder(plan.target)
+    return DroppedTarget(plan.target, len(plan.remove), size)

@@ -33,12 +33,16 @@ from dvtool.workspace.statcache import Seen, now_ns, seen_file
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What `rm` did: `entries` taken out of the manifest, `files` removed from the workspace."""
+    """What `rm` did."""
 
     target: str
+    """The target, as a path from the top of the worktree."""
     whole: bool
+    """Whether the target itself is gone."""
     entries: int
+    """How many entries were taken out of the manifest."""
     files: int
+    """How many files were removed from the workspace."""
 
 
 def rm(
@@ -170,7 +174,9 @@ class Renamed:
     """What `mv` did, as paths from the top of the worktree."""
 
     source: str
+    """Where it was."""
     destination: str
+    """Where it is now."""
 
 
 def mv(

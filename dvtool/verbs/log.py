@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dvtool.errors import MissingError, SetupError, UsageError, printable
 from dvtool.format.compare import differences, differing
@@ -17,19 +18,31 @@ from dvtool.project.parts import Project
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """A commit that changed a target. The counts are None where a shard is not here to compare."""
+    """A commit that changed a target. `author` and `subject` are foreign text: escape to print."""
 
-    commit: Commit
-    manifest: Manifest | None
+    commit: str
+    """The commit, in hex."""
+    author: str
+    """Who wrote the commit."""
+    date: str
+    """When that was, in ISO 8601 with its offset."""
+    subject: str
+    """The first line of the commit's message."""
+    blake3: str | None
+    """The manifest hash, in hex; null where the commit removed the target."""
+    files: int
+    """How many entries the manifest has."""
+    bytes: int
+    """Bytes of all its files together."""
     added: int | None = None
+    """How many entries are new since the commit before; null where the lists of files to compare
+    are not here, as of the next three (`dv fetch COMMIT` gets them)."""
     modified: int | None = None
+    """How many entries changed."""
     removed: int | None = None
+    """How many entries went."""
     renamed: int | None = None
-
-    @property
-    def digest(self) -> str | None:
-        """The manifest hash in hex; None where the commit removed the target."""
-        return manifest_digest(self.manifest).hex() if self.manifest else None
+    """How many files got another path."""
 
 
 def log(
@@ -92,11 +105,24 @@ def _manifest_of(project: Project, target: str, commit: Commit) -> Manifest | No
 def _log_entry(
     project: Project, commit: Commit, old: Manifest | None, new: Manifest | None
 ) -> LogEntry:
+    entry = LogEntry(
+        commit=commit.id,
+        author=commit.author,
+        date=commit.date_iso,
+        subject=commit.subject,
+        blake3=manifest_digest(new).hex() if new else None,
+        files=new.files if new else 0,
+        bytes=new.bytes if new else 0,
+    )
     try:
         changes = differences(*differing(old, new, project.store.held_shard))
     except MissingError:
-        return LogEntry(commit, new)
-    counts = dict.fromkeys(("added", "modified", "removed", "renamed"), 0)
-    for change in changes:
-        counts[change.change] += 1
-    return LogEntry(commit, new, **counts)
+        return entry
+    counts = Counter(change.change for change in changes)
+    return replace(
+        entry,
+        added=counts["added"],
+        modified=counts["modified"],
+        removed=counts["removed"],
+        renamed=counts["renamed"],
+    )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
 from dvtool.errors import UsageError, printable
 from dvtool.format.digest import Digest, parse_hex
-from dvtool.format.manifest import Entry
 from dvtool.format.paths import workspace_path
 from dvtool.format.selection import Selection
+from dvtool.format.shown import ShownEntry
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
@@ -26,12 +26,15 @@ else:
     fetch_requests = later("dvtool.verbs.fetch.request")
 
 
-class Listed(msgspec.Struct, frozen=True):
-    """One entry of a listing: its path from the top of the worktree, and what it is."""
+class Listed(ShownEntry, frozen=True, omit_defaults=True, kw_only=True):
+    """One entry of a listing."""
+
+    json_keys: ClassVar = ("path", "target", "type", "size", "blake3", "exec", "symlink")
 
     path: str
+    """Its path from the top of the worktree."""
     target: str
-    entry: Entry
+    """The target that it is in, from the top of the worktree."""
 
 
 def ls(
@@ -41,7 +44,10 @@ def ls(
     manifests = project.manifests_of(rev)
     for selection in arguments.selections(sorted(manifests), paths):
         for path, entry in project.entries(manifests[selection.target], selection).items():
-            yield Listed(workspace_path(selection.target, path), selection.target, entry)
+            target, shown = selection.target, entry.json_value
+            yield Listed(
+                path=workspace_path(target, path), target=target, **msgspec.structs.asdict(shown)
+            )
 
 
 def cat(
@@ -57,7 +63,7 @@ def cat(
     listed = [
         one
         for one in ls(project, arguments, path, rev=rev)
-        if one.entry.is_file and one.path == inner
+        if one.type == "file" and one.path == inner
     ]
     if len(listed) != 1:
         raise UsageError(
@@ -65,13 +71,14 @@ def cat(
             hint="see what there is: dv ls",
         )
     file = listed[0]
-    if project.store.lacking([file.entry.digest]):
+    digest = parse_hex(file.blake3 or "")
+    if project.store.lacking([digest]):
         inside = file.path[len(file.target) + 1 :]
         selection = Selection(file.target, (inside,) if inside else ())
         manifest = project.manifests_of(rev)[file.target]
         request = fetch_requests.fetch_request(project, manifest, selection)
         download.fetch(project, settings.open_remotes(), [request])
-    return _content(project, file.entry.digest)
+    return _content(project, digest)
 
 
 def cat_content(project: Project, blake3: str) -> Iterator[memoryview]:

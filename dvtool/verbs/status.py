@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from dvtool.errors import ManifestError
 from dvtool.format.manifest import Entries, Entry, Manifest, manifest_digest
@@ -21,27 +21,49 @@ from dvtool.workspace.scan import Scan, content_of, file_entry, find_left_out, s
 ManifestState: TypeAlias = Literal["committed", "modified", "new", "deleted", "conflicted"]
 
 
+class Fault(NamedTuple):
+    """Something in the workspace that cannot be versioned."""
+
+    path: str
+    """Where it is, as a path in the target."""
+    problem: str
+    """What is wrong with it, in words."""
+
+
 @dataclass(slots=True)
 class TargetStatus:
-    """One target. Paths are relative to it.
+    """One target. Paths are relative to it; '.' is a target that is one file."""
 
-    `manifest` compares the manifest in the worktree with HEAD's: `new` is not in HEAD, `deleted`
-    is only there, `conflicted` was left unmerged. `absent` paths were never put into the
-    workspace, which is no error.
-    """
+    json_keys: ClassVar = (
+        *("target", "manifest", "blake3", "files", "bytes", "clean", "added", "modified"),
+        *("deleted", "absent", "absent_bytes", "faults", "conflicts"),
+    )
 
     target: str
+    """The target, as a path from the top of the worktree."""
     manifest: ManifestState
-    digest: str | None = None
+    """The manifest in the worktree against HEAD's: committed, modified, new (not in HEAD), deleted
+    (only there) or conflicted (left unmerged)."""
+    blake3: str | None = None
+    """The manifest hash, in hex; null where there is no manifest to read."""
     files: int = 0
+    """How many entries the manifest has."""
     bytes: int = 0
+    """Bytes of all its files together."""
     added: list[str] = field(default_factory=list)
+    """Paths that the workspace has and the manifest has not."""
     modified: list[str] = field(default_factory=list)
+    """Paths that are another in the workspace."""
     deleted: list[str] = field(default_factory=list)
+    """Paths that are gone from the workspace."""
     absent: list[str] = field(default_factory=list)
+    """Paths that were never put into the workspace, which is no change."""
     absent_bytes: int = 0
-    faults: list[tuple[str, str]] = field(default_factory=list)
+    """Bytes of the files among them."""
+    faults: list[Fault] = field(default_factory=list)
+    """What in the workspace cannot be versioned."""
     conflicts: list[Conflict] = field(default_factory=list)
+    """What a merge left open."""
 
     @property
     def changed(self) -> bool:
@@ -99,7 +121,7 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
     result = TargetStatus(
         selection.target,
         state,
-        digest=manifest_digest(manifest).hex(),
+        blake3=manifest_digest(manifest).hex(),
         files=manifest.files,
         bytes=manifest.bytes,
     )
@@ -111,7 +133,7 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
     find_left_out(project, scan, wanted)
     scan.leave_unfilled(wanted)
     compare(project, scan, wanted, result)
-    result.faults = [fault for fault in scan.faults if selection.matches(fault[0])]
+    result.faults = [Fault(*fault) for fault in scan.faults if selection.matches(fault[0])]
     result.added = sorted(
         path
         for path in (*scan.files, *scan.links, *_new_folders(scan, manifest))
@@ -139,7 +161,7 @@ def _compare_large(project: Project, manifest: Manifest, result: TargetStatus) -
         for folder, more in entries_by_folder(some, manifest).items():
             counts.setdefault(folder, Counter()).update(more)
         doubtful.extend(path for path, entry in some.items() if entry.dir and path not in empty)
-    result.faults = list(scan.faults)
+    result.faults = [Fault(*fault) for fault in scan.faults]
     result.added = sorted(extra - known.empty)
     doubtful += (*extra, *result.modified, *result.deleted, *result.absent)
     doubtful += (path for path, _ in scan.faults)

@@ -1,8 +1,8 @@
 """Which folders of a large target are as its manifest says, without a look at their entries.
 
-Whoever finds that a folder has exactly what the manifest has there, remembers a glance of it: what
-the folder looked like, and how many entries each shard has in it. As long as the folder looks the
-same and the manifest has the same shards, its entries need not be known. A shard all of whose
+Whoever finds that a folder has exactly what the manifest has there, remembers the folder's state
+and how many entries each shard has in it. As long as the folder has that state and the manifest
+has the same shards, the folder's entries need not be known. A shard all of whose
 entries lie in such folders is not loaded.
 """
 
@@ -18,10 +18,17 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from dvtool.format.manifest import Built, Entries, Manifest, ShardRef
-from dvtool.format.paths import check_nesting, folder_of, folders_above, nested, workspace_path
-from dvtool.workspace.folder_state import looks_at
+from dvtool.format.paths import (
+    check_nesting,
+    folder_of,
+    folders_above,
+    joined,
+    nested,
+    workspace_path,
+)
+from dvtool.workspace.folder_state import states_of
 from dvtool.workspace.scan import ContentAt, Scan, content_of, scan_rest
-from dvtool.workspace.statcache import Glance
+from dvtool.workspace.statcache import AgreedFolder
 from dvtool.workspace.worktree import ShardStore, StoredWorktree
 
 KEY_SIZE_BYTES = 16
@@ -34,7 +41,7 @@ class Agreement:
     target: str
     manifest: Manifest
     store: ShardStore
-    same: dict[str, Glance] = field(default_factory=dict)
+    same: dict[str, AgreedFolder] = field(default_factory=dict)
     """The folders whose own entries are as the manifest says."""
     partial: dict[bytes, ShardRef] = field(default_factory=dict)
     """The shards that have entries elsewhere too, by `key_of`. They are in the store."""
@@ -77,16 +84,14 @@ class Agreement:
     def empty(self) -> set[str]:
         """The entries that are empty folders, in folders known to be the same."""
         return {
-            f"{folder}/{name}" if folder else name
-            for folder, glance in self.same.items()
-            for name in glance.empty
+            joined(folder, name) for folder, agreed in self.same.items() for name in agreed.empty
         }
 
     def check_nesting(self, worktree: StoredWorktree) -> None:
         """Raise a ManifestError for a path below another entry, be either known to be the same."""
         check_nesting(self.wanted, self.target)
         above = folders_above(self.wanted)
-        inside = [folder for folder, glance in self.same.items() if glance.entries]
+        inside = [folder for folder, agreed in self.same.items() if agreed.entries]
         alone = (folders_above(inside) | set(inside)) & self.wanted.keys() | above & self.empty
         for folder in above - self.same.keys():
             here = self.same.get(folder_of(folder))
@@ -102,7 +107,7 @@ class Agreement:
     def scan_rest(self, worktree: StoredWorktree, content_at: ContentAt | None) -> Scan:
         """Look at all that is not in folders known to be the same."""
         filled = self._filled()
-        for folder in [one for one, glance in self.same.items() if one and not glance.entries]:
+        for folder in [one for one, agreed in self.same.items() if one and not agreed.entries]:
             # It may be an entry itself, and not, or only by ignore rules of now, be empty.
             if folder not in filled:
                 del self.same[folder]
@@ -121,8 +126,8 @@ class Agreement:
     def _filled(self) -> set[str]:
         """Return the folders above those known to be the same that have entries."""
         filled: set[str] = set()
-        for folder, glance in self.same.items():
-            while folder and glance.entries:
+        for folder, agreed in self.same.items():
+            while folder and agreed.entries:
                 folder = folder_of(folder)
                 filled.add(folder)
         return filled
@@ -153,23 +158,27 @@ def agree(
     """
     shards = _keys(manifest)
     others = _keys(before) if before is not None else shards
-    glances = worktree.statcache.glances(target)
+    agreed_folders = worktree.statcache.agreed_folders(target)
     known = {
-        folder[len(target) + 1 :]: glance
-        for folder, glance in glances.items()
-        if (shards >= glance.entries.keys() or others >= glance.entries.keys())
-        and (glance.tracked or not tracked)
+        folder[len(target) + 1 :]: agreed
+        for folder, agreed in agreed_folders.items()
+        if (shards >= agreed.entries.keys() or others >= agreed.entries.keys())
+        and (agreed.tracked or not tracked)
     }
     folders = sorted(known)
-    places = [f"{target}/{folder}" if folder else target for folder in folders]
-    sizes = [sum(known[one].entries.values()) + len(known[one].folders) + 1 for one in folders]
-    looks = looks_at(worktree.root, places, sizes)
+    paths = [joined(target, folder) for folder in folders]
+    sizes = [
+        sum(known[folder].entries.values()) + len(known[folder].folders) + 1 for folder in folders
+    ]
+    states = states_of(worktree.root, paths, sizes)
     found = Agreement(target, manifest, worktree.store)
     found.same = {
-        one: known[one] for one, look in zip(folders, looks, strict=True) if look == known[one].look
+        folder: known[folder]
+        for folder, state in zip(folders, states, strict=True)
+        if state == known[folder].state
     }
-    unseen = [place for place, look in zip(places, looks, strict=True) if look is None]
-    _forget_gone(worktree, [*unseen, *(glances.keys() - set(places))])
+    unseen = [path for path, state in zip(paths, states, strict=True) if state is None]
+    _forget_gone(worktree, [*unseen, *(agreed_folders.keys() - set(paths))])
     if before is not None:
         _turn(worktree, found, before)
     _settle(worktree, found)
@@ -189,12 +198,12 @@ def _turn(worktree: StoredWorktree, found: Agreement, before: Manifest) -> None:
     new = _by_folder(worktree.store, come)
     turned = {}
     for folder in moved:
-        glance = found.same.pop(folder)
+        agreed = found.same.pop(folder)
         entries = new.get(folder, {})
         if old.get(folder, {}) == entries:
-            counts = {key: count for key, count in glance.entries.items() if key in keys}
+            counts = {key: count for key, count in agreed.entries.items() if key in keys}
             counts |= entries_by_folder(entries, found.manifest).get(folder, {})
-            turned[folder] = structs.replace(glance, entries=counts)
+            turned[folder] = structs.replace(agreed, entries=counts)
     found.same |= turned
     _save(worktree, found.target, turned)
 
@@ -217,14 +226,14 @@ def agreeing(
     return known if known.same else None
 
 
-def _forget_gone(worktree: StoredWorktree, places: Iterable[str]) -> None:
+def _forget_gone(worktree: StoredWorktree, paths: Iterable[str]) -> None:
     """Forget those of the folders that are there no more: each new name would add to what is kept.
 
     Others, as of another branch, may come to be of use again.
     """
-    gone = [place for place in places if not os.path.isdir(worktree.absolute(place))]
+    gone = [path for path in paths if not os.path.isdir(worktree.absolute(path))]
     if gone:
-        worktree.statcache.forget_glances(gone)
+        worktree.statcache.forget_agreed(gone)
 
 
 def _settle(worktree: StoredWorktree, found: Agreement) -> None:
@@ -232,8 +241,8 @@ def _settle(worktree: StoredWorktree, found: Agreement) -> None:
     shards = {key_of(ref): ref for ref in found.manifest.shards}
     while True:
         inside: Counter[bytes] = Counter()
-        for glance in found.same.values():
-            inside.update(glance.entries)
+        for agreed in found.same.values():
+            inside.update(agreed.entries)
         short = {
             key: ref
             for key, ref in shards.items()
@@ -273,7 +282,7 @@ def remember(
     What is `stored` has just become so, and tracked, whatever the scan has that was seen of it.
     """
     out = {folder_of(path) for path in doubtful}
-    tracked = dict.fromkeys(scan.looks, True)
+    tracked = dict.fromkeys(scan.states, True)
     for path, found in scan.files.items():
         seen = scan.seen.get(path)
         if seen is None:
@@ -294,10 +303,10 @@ def remember(
         worktree,
         scan.target,
         {
-            folder: Glance(
-                look, dict(counts.get(folder, {})), names, empty.get(folder, []), tracked[folder]
+            folder: AgreedFolder(
+                state, dict(counts.get(folder, {})), names, empty.get(folder, []), tracked[folder]
             )
-            for folder, (look, names) in scan.looks.items()
+            for folder, (state, names) in scan.states.items()
             if folder not in out
         },
     )
@@ -314,30 +323,32 @@ def carry_over(
     manifest = built.manifest
     keys = _keys(manifest)
     moved = {
-        folder: glance
-        for folder, glance in found.same.items()
-        if folder not in changed and not keys.issuperset(glance.entries)
+        folder: agreed
+        for folder, agreed in found.same.items()
+        if folder not in changed and not keys.issuperset(agreed.entries)
     }
     if not moved:
         return
     paths = [path for shard in built.shards for path in worktree.shards.load(shard.ref)]
     counts = entries_by_folder([path for path in paths if folder_of(path) in moved], manifest)
-    glances = {
+    agreed_folders = {
         folder: structs.replace(
-            glance,
-            entries={key: count for key, count in glance.entries.items() if key in keys}
+            agreed,
+            entries={key: count for key, count in agreed.entries.items() if key in keys}
             | counts.get(folder, {}),
         )
-        for folder, glance in moved.items()
+        for folder, agreed in moved.items()
     }
-    _save(worktree, found.target, glances)
+    _save(worktree, found.target, agreed_folders)
 
 
-def _save(worktree: StoredWorktree, target: str, glances: Mapping[str, Glance]) -> None:
+def _save(
+    worktree: StoredWorktree, target: str, agreed_folders: Mapping[str, AgreedFolder]
+) -> None:
     """Remember folders of a target, given by their paths in it."""
-    if glances:
-        worktree.statcache.save_glances(
-            {f"{target}/{folder}" if folder else target: one for folder, one in glances.items()}
+    if agreed_folders:
+        worktree.statcache.save_agreed(
+            {joined(target, folder): agreed for folder, agreed in agreed_folders.items()}
         )
 
 
@@ -357,5 +368,5 @@ def _keys(manifest: Manifest) -> set[bytes]:
 
 
 def key_of(ref: ShardRef) -> bytes:
-    """Return what stands for a shard in a glance."""
+    """Return what stands for a shard in an `AgreedFolder`."""
     return ref.digest[:KEY_SIZE_BYTES]

@@ -1,6 +1,6 @@
-"""One look at a folder: what lies in it, by names and stats, as one digest. Nothing is read.
+"""The state of a folder: the names and stats of what is in it, as one digest. Nothing is read.
 
-Two equal looks mean that every file of the folder still has the stat it had. Many folders are
+Two equal states mean that every file of the folder still has the stat it had. Many folders are
 looked at by two processes, since Python does so with one core only.
 """
 
@@ -29,8 +29,8 @@ _COLUMNS = (
 """What `Seen.matches` compares. A symlink's own stat stands for where it points: that is fixed."""
 
 
-def look_of(entries: Sequence[os.DirEntry[str]]) -> Digest:
-    """Return the digest of a folder's entries, in the order in which the system lists them.
+def state_of(entries: Sequence[os.DirEntry[str]]) -> Digest:
+    """Return the state of a folder with these entries, in the order in which the system lists them.
 
     Folders in it count by their names alone. OSError if a file cannot be looked at.
     """
@@ -47,8 +47,8 @@ def look_of(entries: Sequence[os.DirEntry[str]]) -> Digest:
     return whole.digest()
 
 
-def looks_at(root: str, folders: Sequence[str], sizes: Sequence[int]) -> list[Digest | None]:
-    """Look at folders (paths below `root`, best sorted); None for one that cannot be looked at.
+def states_of(root: str, folders: Sequence[str], sizes: Sequence[int]) -> list[Digest | None]:
+    """Return the states of folders (paths below `root`, best sorted), None for an unreadable one.
 
     `sizes` says about how many names each has. No link is followed on the way.
     """
@@ -70,11 +70,11 @@ def _each(root: str, folders: Sequence[str]) -> Iterator[Digest | None]:
             try:
                 with os.scandir(opener.folder(folder)) as found:
                     entries = list(found)
-                look = look_of(entries)
+                state = state_of(entries)
             except (OSError, OverflowError):
                 yield None
             else:
-                yield look
+                yield state
 
 
 def _half(sizes: Sequence[int]) -> int:
@@ -92,4 +92,4 @@ def _may_fork() -> bool:
 
 
 def _packed(root: str, folders: Sequence[str]) -> bytes:
-    return b"".join([look or _NOTHING for look in _each(root, folders)])
+    return b"".join([state or _NOTHING for state in _each(root, folders)])

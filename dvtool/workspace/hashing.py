@@ -13,6 +13,7 @@ from dvtool.errors import DvError, InputError, printable
 from dvtool.format.digest import Digest, hasher
 from dvtool.format.paths import workspace_path
 from dvtool.system.lazy import later
+from dvtool.system.logs import NAMES_NOTED_MAX, Log
 from dvtool.system.stat import Stat, stat_of
 from dvtool.workspace.opener import READ_FLAGS, Opener, reason
 from dvtool.workspace.remembered import remember_files
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 else:
     futures_of = later("concurrent.futures")
 
+_LOG = Log("workspace")
 READ_SIZE_BYTES = 1 << 20
 HASH_THREADS_MIN_BYTES = 4 << 20
 HASH_RUN_FILES = 64
@@ -43,6 +45,11 @@ def hash_files(
     if not unread:
         return
     total = sum(scan.files[path].st_size for path in unread)
+    _LOG.note(
+        "reads %d files, %d bytes, of %s: size or times are not those of when they were last read, "
+        "or they were never read: %s",
+        *(len(unread), total, scan.target, ", ".join(unread[:NAMES_NOTED_MAX])),
+    )
     worktree.progress.start("hashing", total_bytes=total)
     fresh: dict[str, tuple[Stat, int]] = {}
 

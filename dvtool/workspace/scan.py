@@ -43,8 +43,8 @@ class Scan:
     """Files that an interrupted command left; see `sweep`."""
     seen: dict[str, Seen] = field(default_factory=dict)
     """What the statcache remembers, of paths on the disk and of vanished ones."""
-    looks: dict[str, tuple[Digest, list[str]]] = field(default_factory=dict)
-    """What each folder ("" is the target) looked like, where that says all, and those in it."""
+    states: dict[str, tuple[Digest, list[str]]] = field(default_factory=dict)
+    """The state of each folder ("" is the target), where that says all, and the folders in it."""
     digests: dict[str, Digest] = field(default_factory=dict)
     """Of the files whose digest is known: from the statcache, or once `hash_files` has run."""
 
@@ -313,8 +313,8 @@ def _walk(
             scan.files[prefix + name] = found
         for name, link in folder.links.items():
             scan.links[prefix + name] = link
-        if folder.look is not None:
-            scan.looks[path] = (folder.look, folder.folders)
+        if folder.state is not None:
+            scan.states[path] = (folder.state, folder.folders)
         scan.faults.extend((outer + fault, why) for fault, why in folder.faults)
         scan.left_out = scan.left_out or folder.left_out
         scan.unfinished.extend(prefix + name for name in folder.unfinished)

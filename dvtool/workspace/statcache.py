@@ -23,7 +23,7 @@ from dvtool.system.stat import Stamp, Stat
 VERSION = 1
 QUERY_BATCH = 900
 """Below SQLite's oldest limit on the parameters of one statement, 999."""
-GLANCES = "CREATE TABLE IF NOT EXISTS glances (path TEXT PRIMARY KEY, glance BLOB) WITHOUT ROWID"
+AGREED = "CREATE TABLE IF NOT EXISTS agreed (path TEXT PRIMARY KEY, folder BLOB) WITHOUT ROWID"
 """Apart, since a cache that was made before there was this table gets it when it is opened."""
 TICK_NS = 10_000_000
 """Kernels stamp files from a clock that moves in ticks of up to 10 ms."""
@@ -58,14 +58,14 @@ class Seen(msgspec.Struct, array_like=True, frozen=True, gc=False):
         )
 
 
-class Glance(msgspec.Struct, array_like=True, frozen=True, gc=False):
+class AgreedFolder(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A folder that was seen to be as a manifest says: what `folder_state` showed of it then.
 
     It stays true whatever happens later: a shard never changes, and a file whose stat is the same
-    has the same content. Only `tracked` may cease to be: the glance goes with what it was said of.
+    has the same content. Only `tracked` may cease to be: it goes with the names it was said of.
     """
 
-    look: Digest
+    state: Digest
     entries: dict[bytes, int]
     """The first half of a shard's hash -> how many entries of that shard lie in the folder
     itself."""
@@ -81,7 +81,7 @@ SeenFolder: TypeAlias = dict[str, Seen]
 """Name -> what was seen of it."""
 
 _decoder = msgspec.msgpack.Decoder(SeenFolder)
-_glance_decoder = msgspec.msgpack.Decoder(Glance)
+_agreed_decoder = msgspec.msgpack.Decoder(AgreedFolder)
 _UNREADABLE = (sqlite3.Error, OSError, msgspec.MsgspecError, TypeError, UnicodeDecodeError)
 """What a damaged file raises; one flipped bit makes a text of a blob, or garbles a message."""
 
@@ -205,34 +205,36 @@ class StatCache:
             return {}
         return found
 
-    def glances(self, path: str) -> dict[str, Glance]:
+    def agreed_folders(self, path: str) -> dict[str, AgreedFolder]:
         """Return what is remembered of the folders at and below `path`."""
         try:
             rows = self._connection().execute(
-                f"SELECT path, glance FROM glances WHERE {_BELOW}", _below(path)
+                f"SELECT path, folder FROM agreed WHERE {_BELOW}", _below(path)
             )
-            return {name: _glance_decoder.decode(glance) for name, glance in rows}
+            return {name: _agreed_decoder.decode(folder) for name, folder in rows}
         except _UNREADABLE:
             return {}
 
-    def save_glances(self, glances: Mapping[str, Glance]) -> None:
+    def save_agreed(self, folders: Mapping[str, AgreedFolder]) -> None:
         """Remember these folders as they were seen to agree with a manifest."""
         with contextlib.suppress(*_UNREADABLE):
             db = self._connection()
             with db:
                 db.executemany(
-                    "INSERT OR REPLACE INTO glances VALUES (?, ?)",
-                    sorted((path, msgspec.msgpack.encode(one)) for path, one in glances.items()),
+                    "INSERT OR REPLACE INTO agreed VALUES (?, ?)",
+                    sorted(
+                        (path, msgspec.msgpack.encode(folder)) for path, folder in folders.items()
+                    ),
                 )
 
-    def forget_glances(self, paths: Iterable[str]) -> None:
+    def forget_agreed(self, paths: Iterable[str]) -> None:
         """Forget how these folders agreed with a manifest."""
         self._write([], [], paths)
 
     def save(self, folders: Mapping[str, SeenFolder], *, lost: Collection[str] = ()) -> None:
         """Replace what is known of these folders; an empty one is forgotten.
 
-        Those of them that have `lost` a name, and the empty ones, lose their glances as well.
+        Those of them that have `lost` a name, and the empty ones, no longer count as agreed.
         """
         gone = [path for path, seen in folders.items() if not seen]
         self._write(
@@ -246,11 +248,11 @@ class StatCache:
         with contextlib.suppress(*_UNREADABLE):
             db = self._connection()
             with db:
-                for table in ("folders", "glances"):
+                for table in ("folders", "agreed"):
                     db.execute(f"DELETE FROM {table} WHERE {_BELOW}", _below(path))
 
     def _write(
-        self, rows: list[tuple[str, bytes]], gone: Iterable[str], glances_gone: Iterable[str]
+        self, rows: list[tuple[str, bytes]], gone: Iterable[str], agreed_gone: Iterable[str]
     ) -> None:
         with contextlib.suppress(*_UNREADABLE):
             db = self._connection()
@@ -258,7 +260,7 @@ class StatCache:
                 db.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?)", rows)
                 db.executemany("DELETE FROM folders WHERE path = ?", [(path,) for path in gone])
                 db.executemany(
-                    "DELETE FROM glances WHERE path = ?", [(path,) for path in glances_gone]
+                    "DELETE FROM agreed WHERE path = ?", [(path,) for path in agreed_gone]
                 )
 
     def _connection(self) -> sqlite3.Connection:
@@ -285,12 +287,12 @@ class StatCache:
             if version != VERSION:
                 with db:
                     db.execute("DROP TABLE IF EXISTS folders")
-                    db.execute("DROP TABLE IF EXISTS glances")
+                    db.execute("DROP TABLE IF EXISTS agreed")
                     db.execute(
                         "CREATE TABLE folders (path TEXT PRIMARY KEY, seen BLOB) WITHOUT ROWID"
                     )
                     db.execute(f"PRAGMA user_version = {VERSION}")
-            db.execute(GLANCES)
+            db.execute(AGREED)
         except BaseException:
             db.close()
             raise

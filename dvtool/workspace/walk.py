@@ -16,7 +16,7 @@ from dvtool.format.digest import Digest
 from dvtool.format.paths import is_utf8, joined
 from dvtool.system.atomic import is_temp_name
 from dvtool.system.stat import Stat, kind_name, stat_of
-from dvtool.workspace.folder_state import look_of
+from dvtool.workspace.folder_state import state_of
 from dvtool.workspace.opener import FOLDER_FLAGS, HAS_DIR_FD, NOFOLLOW, Opener, Place, reason
 from dvtool.workspace.rules import IGNORE_FILE, Ignore
 
@@ -38,8 +38,8 @@ class Folder(msgspec.Struct):
     """Files that an interrupted write left; they count for nothing else."""
     faults: list[tuple[str, str]] = msgspec.field(default_factory=list)
     """(path, what is wrong) of what cannot be versioned: sockets, undecodable names, …"""
-    look: Digest | None = None
-    """What `folder_state` makes of it; None if there is more in it than counts, or nothing."""
+    state: Digest | None = None
+    """See `folder_state`; None if there is more in it than counts, or nothing."""
 
     @property
     def empty(self) -> bool:
@@ -163,7 +163,7 @@ def _scan(opened: Place, inner: str, rules: Ignore, follow: Follow | None) -> Fo
         plain = follow is None or not any(entry.is_symlink() for entry in entries)
         if plain or len(folder.links) == sum(entry.is_symlink() for entry in entries):
             with contextlib.suppress(OSError, OverflowError):
-                folder.look = look_of(entries)
+                folder.state = state_of(entries)
     return folder
 
 

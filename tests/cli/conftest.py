@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from dvtool import cli
+from tests import json_reference
 
 ODD_NAMES = (
     "with space",
@@ -90,6 +91,7 @@ class Work:
             got = cli.run([str(arg) for arg in args])
         ran = Ran(got, out.taken(), err.taken().decode())
         assert code in (got, None), f"dv {args}: exit code {got}\n{ran.out}\n{ran.err}"
+        json_reference.check(list(map(str, args)), ran.raw)
         return ran
 
     def process(
@@ -106,6 +108,8 @@ class Work:
         )
         ran = Ran(done.returncode, done.stdout, done.stderr.decode())
         assert code in (done.returncode, None), f"dv {args}\n{ran.out}\n{ran.err}"
+        if ran.code >= 0:
+            json_reference.check(args, ran.raw)
         return ran
 
     def git(self, *args: str) -> str:

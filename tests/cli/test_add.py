@@ -312,12 +312,12 @@ def test_add_of_many_files_begins_workers_anew(work: Work) -> None:
 
 _PLAIN_SCRIPT = """
 import threading, time
-from dvtool.repo import Repo
+from dvtool import Repo
 
 print("the script runs")
 threading.Thread(target=time.sleep, args=(3,), daemon=True).start()
-with Repo.open(".") as repo:
-    (added,) = repo.add(["data"])
+with Repo.open() as repo:
+    (added,) = repo.add("data")
 print(added.files, "files", added.bytes, "bytes")
 """
 SCRIPT_FILES = 6

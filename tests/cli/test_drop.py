@@ -150,6 +150,24 @@ def test_drop_keeps_what_commits_need_that_were_not_pushed(pushed: Work) -> None
     assert clone.read("data/images/b.txt") == b"content of b.txt"
 
 
+@pytest.mark.parametrize(("harm", "code"), [("lost", 4), ("later", 6)])
+def test_drop_frees_nothing_beside_a_manifest_that_is_not_known(
+    pushed: Work, harm: str, code: int
+) -> None:
+    """It is in a commit that was not pushed, so that it may need what is to go."""
+    pushed.git("switch", "-q", "-c", "side")
+    pushed.write("later.dv.json", '{"dv": 2, "kind": "dir", "trees": {"a": [1]}}\n')
+    pushed.commit()
+    blob = pushed.git("rev-parse", "HEAD:later.dv.json")
+    pushed.git("switch", "-q", "-")
+    if harm == "lost":
+        (pushed.root / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    before = _packs(pushed)
+    pushed.dv("drop", "data", code=code)
+    assert _packs(pushed) == before
+    assert pushed.read("data/table.csv") == b"x,y\n1,2\n"
+
+
 def test_push_after_drop_needs_nothing_back(large: Work) -> None:
     large.dv("drop", "data")
     large.write("data/big/new.bin", b"new")

@@ -14,12 +14,12 @@ import pytest
 
 from dvtool.format.digest import digest_of
 from dvtool.format.pack import TRAILER, PackIndex, Recipe, read_index
+from dvtool.project import locks
 from dvtool.remotes.remote import pack_key
 from dvtool.repo import Repo
 from dvtool.store import mending
 from dvtool.store.database import Database
 from dvtool.store.local import LocalStore
-from dvtool.verbs.gc import collecting
 from tests.cli.conftest import Ran, Work, command
 from tests.scenario import noise
 
@@ -665,7 +665,7 @@ def test_an_add_and_a_fetch_at_any_moment_of_a_rebuild(
 
 def test_a_rebuild_waits_for_other_worktrees(stored: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     stored.git("worktree", "add", "-q", str(stored.root.parent / "tree"))
-    monkeypatch.setattr(collecting, "LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(locks, "LOCK_WAIT_S", 0.05)
     with Repo.open(str(stored.root.parent / "tree")) as repo, repo._project.lock():
         ran = stored.dv("fsck", "--rebuild", code=9)
     assert "another dv command has been changing a worktree" in ran.err

@@ -557,8 +557,7 @@ def test_an_add_at_any_moment_of_a_gc_loses_nothing(
     """The add relies on content that the gc has planned to remove, and that is nowhere else."""
     from dvtool.store.database import Database
     from dvtool.store.local import LocalStore
-    from dvtool.verbs.gc import collecting
-    from dvtool.verbs.gc import local as gc_ops
+    from dvtool.verbs.gc import local as store_gc
 
     unreachable_but_for(work, "reflog")
     forget(work)
@@ -569,12 +568,12 @@ def test_an_add_at_any_moment_of_a_gc_loses_nothing(
     work.write("again/b.bin", noise(100_000, 2))
     started: list[subprocess.Popen[bytes]] = []
     owner, name = {
-        "plan": (gc_ops, "candidates"),
-        "locks": (collecting, "all_worktrees_locked"),
-        "apply": (gc_ops, "apply"),
+        "plan": (store_gc, "candidates"),
+        "locks": (store_gc, "all_worktrees_locked"),
+        "apply": (store_gc, "apply_gc"),
         "adopt": (LocalStore, "adopt"),
         "replace_packs": (Database, "replace_packs"),
-        "finish": (gc_ops, "sweep_unfinished"),
+        "finish": (store_gc, "sweep_unfinished"),
     }[point]
     real = getattr(owner, name)
 

@@ -48,7 +48,7 @@ def test_ls_json(data: Work) -> None:
 
 
 def test_ls_json_of_nothing(work: Work) -> None:
-    assert work.dv("ls", "--json").json == {"entries": []}
+    assert work.dv("ls", "--json").json == {"schema": 1, "entries": []}
 
 
 def test_ls_rev(data: Work) -> None:

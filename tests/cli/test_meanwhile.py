@@ -124,7 +124,7 @@ def test_what_a_user_puts_in_its_place_before_it_is_removed_stays(
         gone(mine)
         mine.write("data/x", USER)
 
-    module, name = (edit, "keep_uncommitted") if verb == "rm" else (drop, "clear")
+    module, name = (edit, "keep_uncommitted") if verb == "rm" else (drop, "_clear")
     just_before(monkeypatch, module, name, meddle)
     with mine.repo() as repo, pytest.raises(UnsavedError, match="data/x changed"):
         repo.rm(["data"], data=True) if verb == "rm" else repo.drop(["data"])
@@ -201,7 +201,7 @@ def test_an_add_of_what_a_pull_changed_too_is_refused_and_goes_on_when_repeated(
     monkeypatch.undo()
     with mine.repo() as repo:
         (added,) = repo.add(["data"])
-        assert added.stored == 0, "the content was stored before"
+        assert added.stored_bytes == 0, "the content was stored before"
     assert entries(mine) == {"data/x", "data/y"}
 
 

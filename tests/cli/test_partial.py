@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dvtool import Listed
 from dvtool.format import manifest
-from dvtool.format.manifest import Entries, Entry, build, encode, in_order
+from dvtool.format.manifest import Entries, build, encode, in_order
 from dvtool.remotes.remote import RemoteStore
 from dvtool.repo import Repo
 from dvtool.store.local import LocalStore
@@ -85,9 +86,9 @@ def clone(origin: Work, tmp_path: Path) -> Work:
     return work
 
 
-def _entry(work: Work, path: str) -> Entry | None:
+def _entry(work: Work, path: str) -> Listed | None:
     with Repo.open(str(work.root)) as repo:
-        found = [one.entry for one in repo.ls([str(work.root / path)])]
+        found = list(repo.ls([str(work.root / path)]))
         return found[0] if found else None
 
 

@@ -22,8 +22,10 @@ from dvtool.remotes.pack_ranges import read_range
 from dvtool.remotes.remote import RemoteStore
 from dvtool.repo import Repo
 from dvtool.system import parallel
-from dvtool.verbs.gc import remote as remotegc
-from dvtool.verbs.push import upload as push_ops
+from dvtool.verbs.gc.bury import Expiry
+from dvtool.verbs.gc.remote import collect_remote
+from dvtool.verbs.push.plan import ManifestToPush
+from dvtool.verbs.push.upload import upload
 from tests.model.scheduler import Memory, Schedule, Turns
 from tests.scenario import Clone, noise
 
@@ -68,16 +70,16 @@ def place(tmp_path: Path) -> Callable[..., Place]:
 
 def push(backend: object, path: Path, repo_id: str = REPO_ID) -> str:
     with Repo.open(str(path)) as repo:
-        wanted = [push_ops.Wanted("data", repo._project.manifest("data"))]
-        push_ops.push(repo._project, RemoteStore(backend), repo_id, wanted)  # type: ignore[arg-type]
+        wanted = [ManifestToPush("data", repo._project.manifest("data"))]
+        upload(repo._project, RemoteStore(backend), repo_id, wanted)  # type: ignore[arg-type]
     return "done"
 
 
 def collect(backend: object, scratch: Path, expire: frozenset[str] | None = None) -> str:
     """Run a gc without any grace; `expire`: the manifests that are needed, others may go."""
     scratch.mkdir(exist_ok=True)
-    expiry = None if expire is None else remotegc.Expiry(REPO_ID, expire, 0)
-    remotegc.collect(
+    expiry = None if expire is None else Expiry(REPO_ID, expire, 0)
+    collect_remote(
         RemoteStore(backend),  # type: ignore[arg-type]
         repo=REPO_ID,
         expiry=expiry,

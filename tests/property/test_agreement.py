@@ -1,4 +1,4 @@
-"""What is known to agree is never wrong: `status` and `add` say what they say without glances.
+"""What is known to agree is never wrong: `status` and `add` say the same without agreed folders.
 
 Manifests of many small shards, so that few files make many; random changes by the user, by git and
 by dv between the looks.
@@ -31,12 +31,13 @@ from dvtool.verbs import diff
 from dvtool.verbs import status as status_ops
 from dvtool.verbs.add import publish
 from dvtool.verbs.add.publish import Added
-from dvtool.verbs.status import TargetStatus
+from dvtool.verbs.status import Fault, TargetStatus
 from dvtool.workspace import statcache
 from dvtool.workspace.files import Workspace
 from dvtool.workspace.rules import IGNORE_FILE
 from dvtool.workspace.scan import content_of, find_left_out, scan_target
 from dvtool.workspace.statcache import StatCache
+from dvtool.workspace.walk import _Walk
 
 FILES = 60
 STEPS = 25
@@ -314,27 +315,27 @@ def compared_by(root: Path) -> list[tuple[str, str, str | None]]:
         return sorted(
             (change.change, change.path, change.source)
             for one in repo.diff()
-            for change in one.differences
+            for change in one.changes
         )
 
 
 @contextlib.contextmanager
-def without_glances() -> Iterator[None]:
+def without_agreed_folders() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StatCache, "glances", lambda *_: {})
-        patch.setattr(StatCache, "save_glances", lambda *_: None)
+        patch.setattr(StatCache, "agreed_folders", lambda *_: {})
+        patch.setattr(StatCache, "save_agreed", lambda *_: None)
         yield
 
 
-def seen_without_glances(root: Path) -> list[dict[str, object]]:
-    with without_glances():
+def seen_without_agreed_folders(root: Path) -> list[dict[str, object]]:
+    with without_agreed_folders():
         return seen_by(root)
 
 
 @contextlib.contextmanager
 def plainly() -> Iterator[None]:
     """Let large targets be looked at as small ones are."""
-    with without_glances(), pytest.MonkeyPatch.context() as patch:
+    with without_agreed_folders(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(publish, "_agreement", lambda *_: None)
         patch.setattr(status_ops, "_compare_large", _compare_plainly)
         patch.setattr(diff, "_differing_workspace", _differing_plainly)
@@ -347,7 +348,7 @@ def _compare_plainly(project: Project, manifest: Manifest, result: TargetStatus)
     find_left_out(project, scan, wanted)
     scan.leave_unfilled(wanted)
     status_ops.compare(project, scan, wanted, result)
-    result.faults = list(scan.faults)
+    result.faults = [Fault(*fault) for fault in scan.faults]
     result.added = sorted({*scan.files, *scan.links, *scan.empty_folders} - wanted.keys())
 
 
@@ -359,7 +360,7 @@ def _differing_plainly(
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_status_diff_and_add_are_as_without_glances(tmp_path: Path, seed: int) -> None:
+def test_status_diff_and_add_are_as_without_agreed_folders(tmp_path: Path, seed: int) -> None:
     root = tmp_path / "work"
     root.mkdir()
     model = Model(root, seed)
@@ -367,7 +368,7 @@ def test_status_diff_and_add_are_as_without_glances(tmp_path: Path, seed: int) -
     for _ in range(STEPS):
         done.append(model.step())
         first, differences = seen_by(root), compared_by(root)
-        assert first == seen_without_glances(root), done
+        assert first == seen_without_agreed_folders(root), done
         with plainly():
             assert differences == compared_by(root), done
             assert [sorted_by(one) for one in first] == [sorted_by(o) for o in seen_by(root)], done
@@ -415,7 +416,7 @@ def went_to(root: Path, how: str) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("how", ["checkout", "force", "follow"])
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_checkout_does_as_without_glances(tmp_path: Path, how: str, seed: int) -> None:
+def test_checkout_does_as_without_agreed_folders(tmp_path: Path, how: str, seed: int) -> None:
     model = Model(tmp_path / "one", seed)
     done: list[str] = []
     for _ in range(STEPS // 3):
@@ -424,12 +425,13 @@ def test_checkout_does_as_without_glances(tmp_path: Path, how: str, seed: int) -
             model.commit()
         twin = tmp_path / "twin"
         shutil.copytree(model.root, twin, symlinks=True)
-        assert seen_by(model.root) == seen_by(twin), done  # which makes glances, in the one
+        # The one remembers agreed folders then.
+        assert seen_by(model.root) == seen_by(twin), done
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(StatCache, "glances", lambda *_: {})
+            patch.setattr(StatCache, "agreed_folders", lambda *_: {})
             expected = went_to(twin, how)
         assert went_to(model.root, how) == expected, done
-        assert seen_by(model.root) == seen_without_glances(model.root), done
+        assert seen_by(model.root) == seen_without_agreed_folders(model.root), done
         shutil.rmtree(twin)
         model.git("checkout", "-qf", "main")
 
@@ -478,18 +480,18 @@ def test_a_switch_costs_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     model.git("tag", "after")
     read: list[ShardRef] = []
     walked: list[str] = []
-    held_shard, walk_one = LocalStore.held_shard, Workspace._walk_one
+    held_shard, walk_one = LocalStore.held_shard, _Walk.folder
 
     def reading(store, ref):  # type: ignore[no-untyped-def]
         read.append(ref)
         return held_shard(store, ref)
 
-    def walking(workspace, path, at, *others):  # type: ignore[no-untyped-def]
-        walked.append(f"{path}/{at.inner}".rstrip("/"))
-        return walk_one(workspace, path, at, *others)
+    def walking(walk, at):  # type: ignore[no-untyped-def]
+        walked.append(f"{walk.path}/{at.inner}".rstrip("/"))
+        return walk_one(walk, at)
 
     monkeypatch.setattr(LocalStore, "held_shard", reading)
-    monkeypatch.setattr(Workspace, "_walk_one", walking)
+    monkeypatch.setattr(_Walk, "folder", walking)
     for rev, old in (("before", text), ("after", bytes(model.size)), ("before", text)):
         read.clear()
         walked.clear()
@@ -569,23 +571,20 @@ def test_a_folder_of_another_spelling_is_refused(
 def test_a_look_by_two_processes_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dvtool.workspace import folder_state as look
+    from dvtool.workspace import folder_state
 
     model = Model(tmp_path, 2)
     folders = ["data", *sorted(str(one.relative_to(tmp_path)) for one in model.data.rglob("?"))]
-    alone = look.looks_at(str(tmp_path), folders, [3] * len(folders))
-    monkeypatch.setattr(look, "PARALLEL_MIN_NAMES", 1)
-    monkeypatch.setattr(look, "_may_fork", lambda: True)
-    assert look.looks_at(str(tmp_path), folders, [3] * len(folders)) == alone
+    alone = folder_state.states_of(str(tmp_path), folders, [3] * len(folders))
+    monkeypatch.setattr(folder_state, "PARALLEL_MIN_NAMES", 1)
+    monkeypatch.setattr(folder_state, "_may_fork", lambda: True)
+    assert folder_state.states_of(str(tmp_path), folders, [3] * len(folders)) == alone
     assert None not in alone
-    assert look.looks_at(str(tmp_path), [*folders, "gone", "x"], [3] * (len(folders) + 2)) == [
-        *alone,
-        None,
-        None,
-    ]
+    more = [*folders, "gone", "x"]
+    assert folder_state.states_of(str(tmp_path), more, [3] * len(more)) == [*alone, None, None]
     # A process that was killed leaves the rest to us.
     monkeypatch.setattr("dvtool.system.workers._write_result", lambda *_: os._exit(1))
-    assert look.looks_at(str(tmp_path), folders, [3] * len(folders)) == alone
+    assert folder_state.states_of(str(tmp_path), folders, [3] * len(folders)) == alone
 
 
 def test_content_that_the_store_lost_is_stored_again(tmp_path: Path) -> None:
@@ -651,7 +650,7 @@ def test_a_folder_that_comes_to_be_ignored_is_no_entry(tmp_path: Path) -> None:
     (tmp_path / ".dvignore").write_text("q\n*.tmp\n")
     (model.data / "new.tmp").write_text("no entry")
     model.git("add", ".dvignore")
-    seen_without_glances(tmp_path)
+    seen_without_agreed_folders(tmp_path)
     assert (model.data / "a").is_dir()
     with Repo.open(str(tmp_path)) as repo:
         for path in ("data", "data/a", "data/a/q", "data/a/q/f", "data/new.tmp"):
@@ -663,21 +662,21 @@ def test_a_folder_that_comes_to_be_ignored_is_no_entry(tmp_path: Path) -> None:
 
 def test_of_folders_that_are_gone_nothing_is_kept(tmp_path: Path) -> None:
     model = Model(tmp_path, 9)
-    # A folder of no files has a glance that suits every manifest.
+    # A folder of no files agrees with every manifest.
     model.put(model.data / "only" / "folders" / "f")
     model.put(model.data / "more" / "f")
     model.add()
     with StatCache(str(tmp_path / ".git/dv/statcache.db")) as cache:
-        before = cache.glances("data").keys()
+        before = cache.agreed_folders("data").keys()
         assert {"data/only", "data/only/folders", "data/more"} <= before
         # As of another branch, which has other shards.
-        (one,) = cache.glances("data/more").values()
-        cache.save_glances({"data/more": structs.replace(one, entries={bytes(16): 1})})
+        (one,) = cache.agreed_folders("data/more").values()
+        cache.save_agreed({"data/more": structs.replace(one, entries={bytes(16): 1})})
     shutil.rmtree(model.data / "only")
     shutil.rmtree(model.data / "more")
     seen_by(tmp_path)
     with StatCache(str(tmp_path / ".git/dv/statcache.db")) as cache:
-        assert cache.glances("data").keys() == before - {
+        assert cache.agreed_folders("data").keys() == before - {
             *("data/only", "data/only/folders", "data/more")
         }
 
@@ -691,7 +690,7 @@ def test_a_folder_all_of_which_is_left_out_is_not_empty(tmp_path: Path) -> None:
     assert (one["added"], one["modified"], one["deleted"]) == ([], [], [])
     with Repo.open(str(tmp_path)) as repo:
         assert not repo.add(["data"])[0].changed
-        assert repo.diff()[0].differences == []
+        assert repo.diff()[0].changes == []
 
 
 def test_a_tracked_empty_folder_that_is_filled_is_a_difference(tmp_path: Path) -> None:

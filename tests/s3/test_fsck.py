@@ -25,7 +25,7 @@ from dvtool.remotes.remote import FORMAT, now_text, root_key
 from dvtool.remotes.tombstones import Tombstone, Tombstones
 from dvtool.remotes.transports.base import Backend
 from dvtool.repo import Repo
-from dvtool.verbs.fsck.findings import Report, Sample
+from dvtool.verbs.fsck.findings import FsckReport, Sample
 from tests.scenario import Clone, Remote, noise
 
 LIMIT = 1 << 30
@@ -210,14 +210,14 @@ HARMS: list[Harm] = [
 ]
 
 
-def describe(report: Report) -> str:
+def describe(report: FsckReport) -> str:
     return "\n".join(
         f"{one.place} {one.name}: {one.problem} | {one.repaired} | {one.failed}"
         for one in report.damage
     )
 
 
-def check(work: Clone, *, deep: bool = False, repair: bool = False) -> Report:
+def check(work: Clone, *, deep: bool = False, repair: bool = False) -> FsckReport:
     with work.repo() as repo:
         return repo.fsck(remote="origin", deep=deep, repair=repair)
 

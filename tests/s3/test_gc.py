@@ -16,7 +16,7 @@ from dvtool.remotes import repack as moving
 from dvtool.remotes.remote import RemoteStore, pack_key, shard_key
 from dvtool.remotes.tombstones import Tombstones
 from dvtool.system.progress import Progress
-from dvtool.verbs.gc import remote as remotegc
+from dvtool.verbs.gc.remote import RemoteGcResult
 from tests.scenario import Clone, Remote, noise
 
 
@@ -41,7 +41,7 @@ def keys(clone: Clone, top: str = "") -> set[str]:
         return {info.key for info in repo.config.open_remote().backend.list(top)}
 
 
-def gc(clone: Clone, grace_s: float = 0, **options: bool) -> remotegc.Collected:
+def gc(clone: Clone, grace_s: float = 0, **options: bool) -> RemoteGcResult:
     with clone.repo() as repo:
         return repo.gc_remote(grace_s=grace_s, **options)
 
@@ -168,9 +168,9 @@ def test_packs_are_moved_in_groups_that_fit_into_the_memory(
         assert done.moved.packs == len([one for one in told.phases if one[0] == "moving"])
         assert 2 < done.moved.packs <= 6, "merged, however many versions name the same"
         repo.gc_remote(grace_s=0)
-    assert {one[0] for one in told.phases} == {"reading lists", "moving", "removing"}
-    assert all(total == size for what, total, size in told.phases if what != "reading lists")
-    assert all(size for what, _, size in told.phases if what == "reading lists")
+    assert {one[0] for one in told.phases} == {"reading shards", "moving", "removing"}
+    assert all(total == size for what, total, size in told.phases if what != "reading shards")
+    assert all(size for what, _, size in told.phases if what == "reading shards")
     assert len(keys(mine, "packs/")) == done.moved.packs
     for number in (0, 5, 11):
         got = pulled(mine, remote, tmp_path / f"theirs {number}", commits[number])

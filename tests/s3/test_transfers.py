@@ -92,7 +92,7 @@ class TestPlans:
             assert fetched is not None
             assert (would.files, would.bytes) == (fetched.files, fetched.bytes) == (40, 8_000_000)
             assert estimate.requests.get == proxy.counts["GET"] == proxy.total
-            assert estimate.bytes == fetched.transferred
+            assert estimate.bytes == fetched.transferred_bytes
 
 
 class TestProof:

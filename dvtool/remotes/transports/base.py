@@ -1,4 +1,4 @@
-"""What a remote must be able to do, and nothing more.
+"""The operations that a remote must offer, and nothing more.
 
 Plain S3 is enough: GET with Range, PUT, LIST v2, HEAD, DELETE. A backend moves bytes under keys.
 It knows nothing of packs or manifests, verifies no hashes and prints nothing. Keys are ASCII,
@@ -20,28 +20,34 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What a store was seen to do; None is not known yet. A hint: stores change, and so does this.
+    """The features that a store was seen to have; None is not known yet. A hint: stores change.
 
-    `conditional_put`: If-None-Match is honoured (False: refused, or passed over). `ranged_get`: a
-    range is answered with that range (False: with the whole object). `content_md5`: a PUT may
-    state its Content-MD5. `md5_etag`: the ETag of an object is its MD5. `list_allowed` and
-    `delete_allowed`: what these credentials may do. The rates are measured by `dv doctor`.
+    The rates are measured by `dv doctor`.
     """
 
     conditional_put: bool | None = None
+    """Whether If-None-Match is honoured, rather than refused or passed over."""
     ranged_get: bool | None = None
+    """Whether a range is answered with that range, rather than with the whole object."""
     content_md5: bool | None = None
+    """Whether a PUT may state its Content-MD5."""
     md5_etag: bool | None = None
+    """Whether the ETag of an object is its MD5."""
     list_allowed: bool | None = None
+    """Whether these credentials may list."""
     delete_allowed: bool | None = None
+    """Whether these credentials may delete."""
     latency_s: float | None = None
+    """Seconds until a small request is answered."""
     down_bytes_per_s: float | None = None
+    """Bytes a second when reading."""
     up_bytes_per_s: float | None = None
+    """Bytes a second when writing."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreFacts:
-    """What a store says of itself when asked; None where it does not say or may not be asked.
+    """A store's statements about itself; None where it makes none or may not be asked.
 
     `clock_ahead_s` is by how much this machine's clock is ahead of the store's.
     """
@@ -69,7 +75,7 @@ class ObjectInfo:
 
 
 class Sink(Protocol):
-    """Where downloaded bytes go: any writable binary file."""
+    """The destination of downloaded bytes: any writable binary file."""
 
     def write(self, data: bytes, /) -> object:
         """Take the next bytes."""
@@ -86,7 +92,7 @@ class Backend(Protocol):
 
     @property
     def features(self) -> Features:
-        """What is known of the store by now: what was remembered, and what answers have shown."""
+        """The known features of the store: those remembered, and those that answers have shown."""
         ...
 
     def read_into(self, key: str, sink: Sink, *, offset: int = 0, size: int | None = None) -> int:
@@ -156,8 +162,8 @@ class Copying(Protocol):
 
 @runtime_checkable
 class Sweeping(Protocol):
-    """A backend where writing that was cut off leaves something behind."""
+    """A backend where an interrupted write leaves a file behind."""
 
     def sweep_unfinished(self, *, older_than_s: float) -> int:
-        """Remove what was never finished, of that age; return how many bytes it had."""
+        """Remove unfinished files of at least that age; return how many bytes they had."""
         ...

@@ -1,4 +1,4 @@
-"""How many requests at once a remote is asked: fewer as soon as it says that it is too many.
+"""How many requests a remote gets at once: fewer as soon as it says that it is busy.
 
 The number grows by one for each round of successes and is halved when the remote is busy
 (additive increase, multiplicative decrease), as TCP finds its share of a link that it does not
@@ -13,15 +13,17 @@ import time
 from collections.abc import Callable, Iterator
 
 from dvtool.errors import RemoteBusy, RemoteStalled
+from dvtool.system.logs import Log
 from dvtool.system.parallel import check_stopped
 
+_LOG = Log("remotes")
 REQUESTS_START = 8
 REQUESTS_MAX = 16
 PAUSE_S = 0.5
-"""How long no request begins after the remote said that it is busy, unless it says how long."""
+"""The pause after the remote said that it is busy, unless it names a time."""
 
 WAIT_S = 0.5
-"""How often those who wait for a turn look whether anybody still waits for them."""
+"""How often a waiting request looks whether its caller still waits for it."""
 
 
 class Pace:
@@ -94,15 +96,16 @@ class Pace:
         with self._changed:
             now_s = self.clock()
             self._resumes_s = max(self._resumes_s, now_s + pause_s)
-            # What was under way when the pace was last halved says nothing about the new pace.
+            # A request that was under way when the pace was halved says nothing about the new pace.
             if began_s > self._slowed_s:
                 self._slowed_s = now_s
                 self._limit = max(1, self._limit // 2)
+                _LOG.note("at most %d requests at once from now on: it is too busy", self._limit)
                 self._successes = 0
 
     def _speed_up(self) -> None:
         with self._changed:
-            # Only a pace that is made use of has shown that the remote bears it.
+            # A pace counts as borne by the remote only if it was fully used.
             if self._under_way < self._limit or self._limit == self._most:
                 return
             self._successes += 1

@@ -1,4 +1,4 @@
-"""Trying again what fails for a moment: one wrapper for every backend.
+"""Retries of requests that fail for a moment: one wrapper for every backend.
 
 The backends say what is worth another attempt (`RemoteTransient`); here it is decided how often
 and how late. Waiting grows exponentially with full jitter, so that many clients that were turned
@@ -19,6 +19,7 @@ from typing import BinaryIO, TypeVar
 from dvtool.errors import ObjectMissing, RemoteBusy, RemoteError, RemoteTransient
 from dvtool.remotes.transports.base import Backend, Features, ObjectInfo, Sink
 from dvtool.remotes.transports.pace import Pace
+from dvtool.system.logs import Log, Watch
 from dvtool.system.parallel import pause
 
 ATTEMPTS = 5
@@ -28,13 +29,14 @@ DEADLINE_S = 900.0
 PAUSE_FIRST_S = 0.5
 PAUSE_MAX_S = 20.0
 PROGRESS_MIN_BYTES = 64 << 10
-"""An attempt that brought so much renews the attempts."""
+"""An attempt that received so many bytes renews the number of attempts."""
 PROGRESS_BYTES_PER_S = 2 << 10
-"""What was received puts off the deadline as if it had come this slowly; less is a stall."""
+"""Received bytes put off the deadline as if they had come at this rate; less is a stall."""
 ASK_FIRST_MIN_BYTES = 256 << 10
 """Before a body of this size is sent again, the remote is asked whether it arrived after all."""
 
 T = TypeVar("T")
+_LOG = Log("remotes")
 
 
 class Retry:
@@ -73,7 +75,7 @@ class Retry:
 
     @property
     def features(self) -> Features:
-        """What is known of the store by now."""
+        """The known features of the store."""
         return self._backend.features
 
     def read_into(self, key: str, sink: Sink, *, offset: int = 0, size: int | None = None) -> int:
@@ -90,12 +92,12 @@ class Retry:
                 return
             self._backend.read_into(key, counted, offset=offset + counted.written, size=rest)
 
-        self._repeat(attempt, progress=lambda: counted.written)
+        self._repeat(f"read {key}", attempt, progress=lambda: counted.written)
         return counted.written
 
     def get(self, key: str, *, size_max: int) -> bytes:
         """Return a whole small object, read in one attempt from its first byte to its last."""
-        return self._repeat(lambda: self._backend.get(key, size_max=size_max))
+        return self._repeat(f"get {key}", lambda: self._backend.get(key, size_max=size_max))
 
     def put(self, key: str, body: bytes | BinaryIO) -> ObjectInfo:
         """Store a whole object; a file body is rewound for each attempt.
@@ -107,9 +109,9 @@ class Retry:
 
         def attempt() -> ObjectInfo:
             nonlocal lost
-            there = self._arrived(key, body) if lost else None
-            if there is not None:
-                return there
+            arrived = self._arrived(key, body) if lost else None
+            if arrived is not None:
+                return arrived
             if not isinstance(body, bytes):
                 body.seek(0)
             try:
@@ -120,7 +122,7 @@ class Retry:
                 lost = True
                 raise
 
-        return self._repeat(attempt)
+        return self._repeat(f"put {key}", attempt)
 
     def put_if_absent(self, key: str, body: bytes) -> bool:
         """Store a small object unless the key exists.
@@ -140,11 +142,11 @@ class Retry:
                 failed = True
                 raise
 
-        return self._repeat(attempt)
+        return self._repeat(f"put {key} if it is absent", attempt)
 
     def head(self, key: str) -> ObjectInfo | None:
         """Return what the remote says of one key, None if it is not there."""
-        return self._repeat(lambda: self._backend.head(key))
+        return self._repeat(f"head {key}", lambda: self._backend.head(key))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects whose key starts with `prefix`, in order of key, each once.
@@ -152,14 +154,14 @@ class Retry:
         A listing that breaks off is begun again and what was yielded is passed over; each object
         further renews the attempts, since a long listing is many requests.
         """
-        last = ""
-        budget = self._budget()
+        last, request = "", f"list {prefix}"
+        budget = self._budget(request)
         while True:
             try:
                 for info in self._paced(self._backend.list(prefix)):
                     if info.key > last:
                         last = info.key
-                        budget = self._budget()
+                        budget = self._budget(request)
                         yield info
                 return
             except RemoteTransient as error:
@@ -167,7 +169,7 @@ class Retry:
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is not an error."""
-        self._repeat(lambda: self._backend.delete(key))
+        self._repeat(f"delete {key}", lambda: self._backend.delete(key))
 
     def _arrived(self, key: str, body: bytes | BinaryIO) -> ObjectInfo | None:
         """Return what the remote says of `key` if that can be nothing but `body`."""
@@ -175,46 +177,51 @@ class Retry:
         if size < ASK_FIRST_MIN_BYTES:
             return None
         try:
-            found = self._backend.head(key)
+            info = self._backend.head(key)
         except RemoteTransient:
             raise
         except RemoteError:
-            return None  # one who may not ask can still send
-        if found is None or found.md5 is None or found.size != size:
+            return None  # these credentials may not ask, but may write
+        if info is None or info.md5 is None or info.size != size:
             return None
-        return found if found.md5 == _md5_of(body) else None
+        return info if info.md5 == _md5_of(body) else None
 
     def _is(self, key: str, body: bytes) -> bool:
-        found = self._backend.head(key)
-        if found is None or found.size != len(body):
+        info = self._backend.head(key)
+        if info is None or info.size != len(body):
             return False
         try:
             return self._backend.get(key, size_max=len(body)) == body
         except ObjectMissing:
             return False
 
-    def _repeat(self, call: Callable[[], T], *, progress: Callable[[], int] = lambda: 0) -> T:
-        budget = self._budget()
+    def _repeat(
+        self, request: str, call: Callable[[], T], *, progress: Callable[[], int] = lambda: 0
+    ) -> T:
+        budget, watch = self._budget(request), Watch()
         while True:
             try:
                 with self.pace.turn():
-                    return call()
+                    result = call()
+                _LOG.note("%s: done in %s", request, watch)
+                return result
             except RemoteTransient as error:
                 budget.wait_or_give_up(error, received=progress())
 
     def _paced(self, listing: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
         """Yield what `listing` yields; a turn is taken for reading on, not while it is used."""
         while True:
-            # Most of what comes was in the same answer as what came before.
+            # Most objects were in the same answer as the one before.
             with self.pace.turn(counts=False):
                 info = next(listing, None)
             if info is None:
                 return
             yield info
 
-    def _budget(self) -> _Budget:
+    def _budget(self, request: str) -> _Budget:
         deadline_s = self.pace.clock() + self._deadline_s
-        return _Budget(self._attempts, deadline_s, self._sleep, self._rng, self.pace.clock)
+        clock = self.pace.clock
+        return _Budget(request, self._attempts, deadline_s, self._sleep, self._rng, clock)
 
 
 class _Budget:
@@ -222,12 +229,14 @@ class _Budget:
 
     def __init__(
         self,
+        request: str,
         attempts: int,
         deadline_s: float,
         sleep: Callable[[float], object],
         rng: Callable[[float, float], float],
         clock: Callable[[], float],
     ) -> None:
+        self._request = request
         self._attempts = attempts
         self._deadline_s = deadline_s
         self._sleep = sleep
@@ -257,10 +266,12 @@ class _Budget:
         spent = self._failed >= self._attempts or self._busy >= BUSY_ATTEMPTS
         if spent or self._clock() + pause_s > latest_s:
             times = "1 attempt" if self._count == 1 else f"{self._count} attempts"
+            _LOG.note("%s: given up after %s: %s", self._request, times, error)
             raise RemoteError(
                 f"{error} (gave up after {times})",
                 hint=error.hint or "check the network and the remote, then run the command again",
             ) from error
+        _LOG.note("%s: waits %.1f s and tries again, since %s", self._request, pause_s, error)
         self._sleep(pause_s)
 
 

@@ -40,16 +40,24 @@ from dvtool.workspace.statcache import Seen
 
 @dataclass(slots=True)
 class Added:
-    """What `add` did to one target; `stored` is what the packs grew by, in bytes."""
+    """What `add` did to one target."""
 
     target: str
+    """The target, as a path from the top of the worktree."""
     files: int = 0
+    """How many entries its manifest has now."""
     bytes: int = 0
+    """Bytes of all its files together."""
     added: int = 0
+    """How many entries are new in the manifest."""
     modified: int = 0
+    """How many entries changed."""
     removed: int = 0
-    stored: int = 0
+    """How many entries went."""
+    stored_bytes: int = 0
+    """Bytes that the local store grew by."""
     warnings: list[str] = field(default_factory=list)
+    """Sentences for people, such as what git tracks besides."""
 
     @property
     def changed(self) -> bool:
@@ -93,7 +101,7 @@ def add(
     sweep(project, scan)
     result = Added(request.target, warnings=ambiguity_warnings(scan))
     stored = store_files(project, scan, engine, dereference=dereference)
-    result.stored = stored.size_bytes
+    result.stored_bytes = stored.size_bytes
     if before is None:
         after = first_manifest(project, kind, scan)
     else:

@@ -13,12 +13,15 @@ from dvtool.jobs.engine import Engine, engine_for
 from dvtool.jobs.ingest import FileSource, IngestResult, ingest, ingest_batches
 from dvtool.project.parts import Project
 from dvtool.store.freeing import sweep_temp
+from dvtool.system.logs import NAMES_NOTED_MAX, Log
 from dvtool.system.stat import is_executable
 from dvtool.workspace.scan import Scan
 from dvtool.workspace.statcache import Seen, seen_file
 
 ANEW_MIN_FILES = 200_000
 """From here on a worker that begins anew costs less than a copy of what is known of the files."""
+
+_LOG = Log("workspace")
 
 
 @dataclass(slots=True)
@@ -65,6 +68,10 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
     stored.paths.sort()
     sweep_temp(project.store)
     total = sum(scan.files[path].st_size for path in stored.paths)
+    _LOG.note(
+        "stores %d files, %d bytes, of %s: they are new, changed, or not in the store: %s",
+        *(len(stored.paths), total, scan.target, ", ".join(stored.paths[:NAMES_NOTED_MAX])),
+    )
     project.progress.start("adding", total_bytes=total)
     every = ingest_batches(
         project.root,

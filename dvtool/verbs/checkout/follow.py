@@ -206,19 +206,22 @@ def apply_follow(
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What was done to a target in the workspace; paths are from the top of the worktree.
-
-    `unsaved` are local changes, left as they are; `missing` could not be written for want of
-    content.
-    """
+    """What was done to a target in the workspace; paths are from the top of the worktree."""
 
     target: str
+    """The target, as a path from the top of the worktree."""
     written: int = 0
+    """How many files were written."""
     written_bytes: int = 0
+    """Bytes of these files."""
     removed: int = 0
+    """How many files were removed."""
     unsaved: tuple[str, ...] = ()
+    """Files with changes that are saved nowhere; they are as they were."""
     missing: tuple[str, ...] = ()
+    """Files whose content is not here, so that they could not be written."""
     missing_bytes: int = 0
+    """Bytes of the content that is not here."""
 
 
 def follow(

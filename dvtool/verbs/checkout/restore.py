@@ -60,8 +60,11 @@ class Restored(msgspec.Struct, frozen=True):
     """What a checkout or pull did."""
 
     targets: tuple[CheckedOut, ...]
+    """What was done to each target."""
     saved: tuple[Saved, ...] = ()
+    """What --force brought into the store before it was replaced."""
     fetched: Fetched | None = None
+    """What had to be fetched; null if nothing was asked of a remote."""
 
 
 class _Part(msgspec.Struct, frozen=True):

@@ -38,9 +38,13 @@ class CheckedOut:
     """What was done to one target."""
 
     target: str
+    """The target, as a path from the top of the worktree."""
     written: int
+    """How many files, links and folders were written."""
     written_bytes: int
+    """Bytes of the files that were written."""
     removed: int
+    """How many files, links and folders were removed."""
 
 
 def apply_checkout(
@@ -220,7 +224,7 @@ def _prune(project: Project, plan: CheckoutPlan) -> None:
 def _remember_same(project: Project, plan: CheckoutPlan) -> None:
     """Remember the folders in which all was as the manifest says, and still is."""
     scan = plan.scan
-    if plan.manifest is None or not scan.looks:
+    if plan.manifest is None or not scan.states:
         return
     empty = set(scan.empty_folders)
     doubtful = {*plan.write, *plan.chmod, *plan.remove}

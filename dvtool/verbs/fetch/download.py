@@ -219,7 +219,7 @@ class _Download:
         return failed
 
     def _count(self, size: int) -> None:
-        self.result.transferred += size
+        self.result.transferred_bytes += size
         self.progress.advance(size)
 
     def _get_pack(self, pack: RemotePack) -> FinishedPack | DvError:

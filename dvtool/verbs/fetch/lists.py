@@ -95,7 +95,7 @@ class FetchLists:
                 self._store.keep_shard(ref, shard.entries)
                 self._shards[ref.digest] = shard
                 self.sizes[ref.digest] = shard.size
-                self._result.transferred += shard.size
+                self._result.transferred_bytes += shard.size
         except ObjectMissing as error:
             raise MissingError(
                 f"{self._remote.url} does not have what this manifest lists ({error.key})",

@@ -21,10 +21,12 @@ from dvtool.remotes.proof import located_now
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transports.pace import REQUESTS_START
 from dvtool.store.local import LocalStore
+from dvtool.system.logs import Log
 from dvtool.verbs.fetch import lists
 from dvtool.verbs.fetch.lists import FetchLists
 from dvtool.verbs.fetch.request import Fetched, FetchRequest
 
+_LOG = Log("fetch")
 WHOLE_PACK_SHARE_MIN = 0.6
 """From this share of a pack's bytes on, the whole pack is fetched and kept as it is."""
 RANGE_LIMITS = RangeLimits(raw_bytes=16 << 20)
@@ -113,11 +115,18 @@ def plan_reads(located: Mapping[Digest, Sequence[Located]], held: set[Digest]) -
     reads = []
     for pack, places in by_pack.items():
         frames = {place.frame_offset: place.frame_size for place in places.values()}
-        if sum(frames.values()) >= WHOLE_PACK_SHARE_MIN * pack.size:
+        needed = sum(frames.values())
+        if needed >= WHOLE_PACK_SHARE_MIN * pack.size:
             reads.append(PackRead(pack, whole=True))
+            how = "whole"
         else:
             ranges = list(join_ranges(pack, places.values(), RANGE_LIMITS))
             reads.append(PackRead(pack, whole=False, ranges=ranges))
+            how = f"in {len(ranges)} ranges"
+        _LOG.note(
+            "pack %s is read %s: %d of its %d bytes are needed",
+            *(pack.digest.hex()[:16], how, needed, pack.size),
+        )
     return reads
 
 

@@ -37,18 +37,20 @@ class FetchRequest:
 
 @dataclass(slots=True)
 class Fetched:
-    """What a fetch did: `files` and `bytes` now here that were not before.
-
-    `found` files were wanted too and here already, as by an earlier fetch that was interrupted.
-    `warnings` say what a remote lacked that another one had.
-    """
+    """What a fetch did."""
 
     remote: str
+    """URL of the remote that was asked first."""
     files: int = 0
+    """How many files are here now that were not before."""
     bytes: int = 0
-    transferred: int = 0
+    """Bytes of these files together."""
+    transferred_bytes: int = 0
+    """Bytes that came from remotes."""
     found: int = 0
+    """How many files were wanted too and here already, as by a fetch that was interrupted."""
     warnings: tuple[str, ...] = ()
+    """Sentences for people: what a remote lacked that another one had."""
 
 
 def fetch_request(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from dvtool.format.digest import Digest
 from dvtool.store.packcheck import PackCheck
@@ -26,50 +26,76 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A tracked file that damage touches: its path from the top of the worktree, its content.
+    """A tracked file that damage touches."""
 
-    `copies` are the places that have, or by what is known should have, its content whole.
-    """
+    json_keys: ClassVar = ("path", "blake3", "bytes", "copies")
 
     path: str
+    """Its path from the top of the worktree."""
     digest: Digest
     size: int
     copies: tuple[str, ...] = ()
+    """The places that have, or by what is known should have, its content whole."""
+
+    @property
+    def blake3(self) -> str:
+        """BLAKE3 of its content, in hex."""
+        return self.digest.hex()
+
+    @property
+    def bytes(self) -> int:
+        """Its size in bytes."""
+        return self.size
 
 
 @dataclass(frozen=True, slots=True)
 class CommitNote:
     """A commit as it is named in a report. `subject` is foreign text."""
 
-    id: str
+    commit: str
+    """The commit, in hex."""
     subject: str
+    """The first line of its message."""
 
 
 @dataclass(slots=True)
 class Damage:
     """One thing that is not as it should be.
 
-    `place` is `LOCAL`, `WORKSPACE` or a remote's URL; `name` a path or key there. `missing` says
-    that it is not there at all, rather than wrong. `contents` and `shards` are what it is, or was,
-    needed for; from these come the targets, files and commits that it touches.
+    `contents` and `shards` are what it is, or was, needed for; from these come the targets, files
+    and commits that it touches.
     """
 
+    json_keys: ClassVar = (
+        *("place", "kind", "name", "problem", "missing", "repaired", "failed", "targets"),
+        *("files", "commits", "commits_shown"),
+    )
+
     place: str
+    """Where it is: `local store`, `workspace` or the URL of a remote."""
     kind: Kind
+    """pack, index, recipe, shard, manifest, saved, content, file, root or mark."""
     name: str
+    """Its path or key there."""
     problem: str
+    """What is wrong with it, in words."""
     missing: bool = False
+    """Whether it is not there at all, rather than wrong."""
     contents: frozenset[Digest] = frozenset()
     """Needed contents that are not whole because of it."""
     shards: frozenset[Digest] = frozenset()
     targets: tuple[str, ...] = ()
+    """Targets that it touches, as paths from the top of the worktree."""
     files: tuple[File, ...] = ()
+    """Files that it touches."""
     commits: int = 0
+    """How many commits it touches."""
     commits_shown: tuple[CommitNote, ...] = ()
-    repaired: str = ""
-    """What was done about it; nothing was if it is empty."""
-    failed: str = ""
-    """Why it could not be repaired, if that was tried."""
+    """Some of these commits."""
+    repaired: str | None = None
+    """What was done about it, in words; null if nothing was."""
+    failed: str | None = None
+    """Why it could not be repaired, in words; null if that was not tried or did not fail."""
 
 
 @dataclass(slots=True)
@@ -77,70 +103,100 @@ class StoreCounts:
     """What was looked at in the local store, and what is there but harmless."""
 
     packs: int = 0
+    """Packs that were read."""
     bytes: int = 0
+    """Bytes of these packs."""
     shards: int = 0
+    """Lists of files that were read."""
     recipes: int = 0
+    """Recipes of large files that were read."""
     contents: int = 0
     """Distinct contents that manifests of any commit, worktree or index need."""
     not_here: int = 0
+    """How many of these contents are not here, which is no damage."""
     not_here_bytes: int = 0
+    """Bytes of the contents that are not here."""
     nowhere_known: int = 0
     """Of those that are not here: how many no remote is known to have."""
     lists_not_here: int = 0
+    """Lists of files that are not here, so that nobody looked into them."""
     unindexed_packs: int = 0
+    """Packs that the index does not list; harmless."""
     to_list: int = 0
     """Needed contents that packs here have whole and the index does not list, as an interrupted
     command leaves it: repeating that lists them, and so does a repair."""
     unlisted_chunks: int = 0
+    """Chunks in packs here that the index does not list; harmless."""
     temporary_files: int = 0
+    """Unfinished files; harmless."""
     unfinished_drops: int = 0
+    """Drops that were interrupted; harmless."""
     set_aside: int = 0
+    """Files that repairs set aside."""
     unread_manifests: int = 0
     """Versions in history that are no manifests, or that git does not have here."""
 
 
 @dataclass(slots=True)
 class WorkspaceCounts:
-    """What was looked at in the workspace; `changed` files differ as files that were edited do."""
+    """What was looked at in the workspace."""
 
     files: int = 0
+    """Files that were read."""
     bytes: int = 0
+    """Bytes of these files."""
     changed: int = 0
+    """Files that differ as files that were edited do."""
     unreadable: int = 0
+    """Files that cannot be read."""
 
 
 @dataclass(slots=True)
 class RemoteCounts:
-    """What was looked at on a remote. `packs_read` of the packs were downloaded and verified.
-
-    `bytes_read` is what was downloaded of packs, also what was read a second time for large files.
-    """
+    """What was looked at on a remote."""
 
     url: str
+    """URL of the remote."""
     packs: int = 0
+    """Packs that lists of files there point into."""
     bytes: int = 0
+    """Bytes of these packs."""
     md5_equal: int = 0
+    """Packs with the MD5 of the same pack here."""
     packs_read: int = 0
+    """Packs that were downloaded and verified."""
     bytes_read: int = 0
+    """Bytes that were downloaded, some of them twice for large files."""
     files_made: int = 0
     """Files of several chunks that were put together; of others, the one chunk was checked."""
     shards: int = 0
+    """Lists of files that were read."""
     locations: int = 0
+    """Places of contents that they state."""
     roots: int = 0
+    """Roots that were read."""
     manifests: int = 0
+    """Manifests that these roots name."""
     not_pushed: tuple[str, ...] = ()
     """Targets with manifests in refs here that no root there names."""
     seed: int | None = None
+    """With --sample: what makes the same choice again; null otherwise."""
 
 
 @dataclass(slots=True)
-class Report:
+class FsckReport:
     """All that a check found."""
 
+    json_keys: ClassVar = ("clean", "damage", "store", "workspace", "remote", "done")
+
     damage: list[Damage] = field(default_factory=list)
+    """Each thing that is damaged or missing, or was before the repair."""
     store: StoreCounts = field(default_factory=StoreCounts)
+    """What was looked at in the local store."""
     workspace: WorkspaceCounts | None = None
+    """What was looked at in the workspace; null without --workspace."""
     remote: RemoteCounts | None = None
+    """What was looked at on the remote; null without --remote."""
     done: list[str] = field(default_factory=list)
     """What was repaired, beyond what `damage` says of itself."""
 

@@ -1,4 +1,4 @@
-"""What fsck does in a repository: checks in their order, and what damage means to its user.
+"""What damage means to the user of a repository.
 
 The checks tell damage by packs, shards and contents; here it is told by targets, files, commits,
 and where a good copy is.
@@ -8,146 +8,45 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from itertools import islice
 
-from dvtool.errors import DvError, UsageError
+from dvtool.errors import DvError
 from dvtool.format.digest import Digest
 from dvtool.format.locations import contents_of
-from dvtool.format.manifest import Entries, ShardRef, decode, manifest_digest, shard_refs
+from dvtool.format.manifest import Entries, ShardRef, shard_refs
 from dvtool.format.paths import SUFFIX, workspace_path
-from dvtool.project.history import Needed, Version, held_runs, needed, versions
+from dvtool.project.history import FOR_NAMING, Version, held_runs, versions
 from dvtool.project.parts import Project
-from dvtool.project.settings import Settings
-from dvtool.verbs.fsck import remote as remote_ops
-from dvtool.verbs.fsck import store as store_ops
-from dvtool.verbs.fsck.findings import (
-    LOCAL,
-    WORKSPACE,
-    CommitNote,
-    Damage,
-    File,
-    RemoteCheck,
-    Report,
-    Sample,
-)
+from dvtool.verbs.fsck.findings import LOCAL, WORKSPACE, CommitNote, Damage, File, RemoteCheck
+from dvtool.verbs.fsck.store import StoreCheck, known_of_remotes
 from dvtool.workspace.hashing import read_digest
 
 COMMITS_SHOWN_MAX = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What to check besides the local store. `remote`: a name, "" for the default one, or None."""
-
-    workspace: bool = False
-    remote: str | None = None
-    depth: Sample | None = None
-
-
-def asked(workspace: bool, remote: str | None, deep: bool | Sample) -> Asked:
-    """Return what these arguments ask for; UsageError if they do not fit together."""
-    if deep and remote is None:
-        raise UsageError(
-            "only a remote is checked more or less deeply", hint="dv fsck --remote --deep"
-        )
-    if isinstance(deep, Sample) and not 0 < deep.share <= 1:
-        raise UsageError(
-            f"a sample of {deep.share:.2%} is none", hint="dv fsck --remote --sample 5%"
-        )
-    depth = deep if isinstance(deep, Sample) else Sample(1, 0) if deep else None
-    return Asked(workspace, remote, depth)
-
-
-def check(project: Project, settings: Settings, asked: Asked) -> Report:
-    """Check the local store and what else was asked for; change nothing."""
-    return Checking(project, settings, asked).run()
-
-
-class Checking:
-    """One check of a repository; what its parts found stays for repair."""
-
-    def __init__(self, project: Project, settings: Settings, asked: Asked) -> None:
-        self.project = project
-        self.settings = settings
-        self.asked = asked
-        self.need = Needed()
-        self.report = Report()
-        self.store = store_ops.StoreCheck()
-        self.remote: RemoteCheck | None = None
-
-    def run(self) -> Report:
-        """Do the checks, in the order of how far away things are."""
-        self.need = needed(self.project)
-        self.store = store_ops.check_store(self.project, self.need)
-        self.report.store = self.store.counts
-        self.report.damage = list(self.store.damage)
-        if self.asked.workspace:
-            self.report.workspace, rotten = store_ops.check_workspace(self.project)
-            self.report.damage.extend(rotten)
-        if self.asked.remote is not None:
-            self._check_remote(self.asked.remote)
-        _Meaning(self).run()
-        return self.report
-
-    def _check_remote(self, name: str) -> None:
-        self.settings.require_init()
-        remote = self.settings.open_remote(name or None)
-        sought = {content for one in self.report.damage for content in one.contents}
-        sought |= self.store.lacking
-        found = remote_ops.check_remote(
-            self.project,
-            remote,
-            self.project.config.text("core.repoid") or "",
-            self.asked.depth,
-            remote_ops.Here(self.store.sound, sought, self._md5s),
-        )
-        self.remote = found
-        self._name_lost(found)
-        found.counts.not_pushed = tuple(self._not_pushed(found.rooted))
-        self.report.remote = found.counts
-        self.report.damage.extend(found.damage)
-
-    def _md5s(self, remote_id: str, keys: Collection[str]) -> Mapping[str, bytes]:
-        if not self.store.usable:
-            return {}
-        return store_ops.md5s_proven(self.project, remote_id, keys)
-
-    def _name_lost(self, found: RemoteCheck) -> None:
-        """Name what is neither here nor there, nor known to be on another remote."""
-        lost = self.store.lacking - self.store.unlisted - found.held
-        if lost and len(self.project.config.remotes()) > 1 and self.store.usable:
-            lost -= store_ops.known_of_remotes(self.project, lost)
-        if lost:
-            problem = f"is neither here nor on {found.counts.url}"
-            self.report.damage.append(
-                Damage(LOCAL, "content", "", problem, missing=True, contents=frozenset(lost))
-            )
-
-    def _not_pushed(self, rooted: Collection[Digest]) -> list[str]:
-        """Return the targets of which a ref, or HEAD, has a manifest that no root there names."""
-        git = self.project.git
-        head = git.head()
-        blobs: set[tuple[str, str]] = set()
-        for tip in {*git.all_refs().values(), *([head] if head else [])}:
-            blobs.update(git.manifests_at(tip).items())
-        found = set()
-        for path, blob in blobs:
-            with contextlib.suppress(DvError):
-                if manifest_digest(decode(git.read_blob(blob), path)) not in rooted:
-                    found.add(path.removesuffix(SUFFIX))
-        return sorted(found)
+def explain(
+    project: Project, damage: Sequence[Damage], store: StoreCheck, remote: RemoteCheck | None
+) -> None:
+    """Fill in which targets, files and commits each damage touches, and where good copies are."""
+    _Meaning(project, damage, store, remote).run()
 
 
 class _Meaning:
     """Works out which targets, files and commits each damage touches, and where good copies are."""
 
-    def __init__(self, checking: Checking) -> None:
-        self.project = checking.project
-        self.damage = checking.report.damage
-        self.store = checking.store
-        self.remote = checking.remote
+    def __init__(
+        self,
+        project: Project,
+        damage: Sequence[Damage],
+        store: StoreCheck,
+        remote: RemoteCheck | None,
+    ) -> None:
+        self.project = project
+        self.damage = damage
+        self.store = store
+        self.remote = remote
         self.by_content: dict[Digest, list[int]] = defaultdict(list)
         self.by_shard: dict[Digest, list[int]] = defaultdict(list)
         self.files: dict[int, dict[tuple[str, Digest], File]] = defaultdict(dict)
@@ -161,7 +60,7 @@ class _Meaning:
             for digest in one.shards:
                 self.by_shard[digest].append(number)
         if self.by_content or self.by_shard:
-            for version in versions(self.project):
+            for version in versions(self.project, FOR_NAMING):
                 self._look_at(version)
         copies = self._copies()
         for number, one in enumerate(self.damage):
@@ -245,7 +144,7 @@ class _Meaning:
             urls = [url for url in urls if url != self.remote.counts.url]
         if urls and self.store.usable:
             name = urls[0] if len(urls) == 1 else "one of the remotes"
-            for digest in store_ops.known_of_remotes(self.project, contents - seen):
+            for digest in known_of_remotes(self.project, contents - seen):
                 yield digest, f"{name} (not asked)"
 
     # --- commits --------------------------------------------------------------------------

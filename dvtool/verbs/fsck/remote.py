@@ -48,7 +48,7 @@ KINDS = ("dir", "file")
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
+class LocalEvidence:
     """What is known on this side.
 
     `packs` are those, with their sizes in bytes, that the local store was just seen to have sound;
@@ -61,8 +61,8 @@ class Here:
     md5s: Callable[[str, Collection[str]], Mapping[str, bytes]]
 
 
-def check_remote(
-    project: Project, remote: RemoteStore, repo_id: str, depth: Sample | None, here: Here
+def fsck_remote(
+    project: Project, remote: RemoteStore, repo_id: str, depth: Sample | None, here: LocalEvidence
 ) -> RemoteCheck:
     """Check what the roots of this repository need there."""
     return _RemoteCheck(project, remote, depth, here).run(repo_id)
@@ -70,7 +70,7 @@ def check_remote(
 
 class _RemoteCheck:
     def __init__(
-        self, project: Project, remote: RemoteStore, depth: Sample | None, here: Here
+        self, project: Project, remote: RemoteStore, depth: Sample | None, here: LocalEvidence
     ) -> None:
         self.project = project
         self.remote = remote

@@ -14,41 +14,33 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing, RemoteError
+from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing
 from dvtool.format.digest import Digest, digest_of, hasher
 from dvtool.format.locations import Located, RemotePack, contents_of, encode_object
 from dvtool.format.manifest import (
     Entries,
     decode_any_shard,
-    manifest_digest,
-    manifest_shards,
     shard_refs,
 )
 from dvtool.format.pack import PACK_SIZE_MAX_BYTES, Placement
-from dvtool.project.history import versions
+from dvtool.project.history import FOR_NAMING, versions
 from dvtool.project.parts import Project
-from dvtool.remotes.known import Known
 from dvtool.remotes.pack_probe import download_check
 from dvtool.remotes.proof import located_now
 from dvtool.remotes.remote import (
     MARK,
     FetchedShard,
     RemoteStore,
-    RootManifest,
     pack_key,
-    root_key,
     shard_key,
 )
 from dvtool.remotes.repack import require
-from dvtool.remotes.tombstones import Tombstones
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store import mending
 from dvtool.store.packcheck import PackCheck, read_chunks
+from dvtool.verbs.fsck.damaged import READ_SIZE_BYTES, DamagedRemote
 from dvtool.verbs.fsck.findings import RemoteCheck
-
-ASIDE = "aside/"
-ASIDE_SIZE_MAX_BYTES = 512 << 20
-READ_SIZE_BYTES = 1 << 20
+from dvtool.verbs.fsck.repair_roots import mend_roots
 
 Bring = Callable[[Collection[Digest]], None]
 """Sees to it that the local store has contents, as far as good copies can be reached."""
@@ -71,27 +63,18 @@ def mend_remote(
     project: Project, remote: RemoteStore, repo_id: str, found: RemoteCheck, bring: Bring
 ) -> None:
     """Mend what a check found on a remote, as far as good copies can be reached; say so there."""
-    _Mend(project, remote, repo_id, found, bring).run()
+    _Mend(DamagedRemote(project, remote, repo_id, found), bring).run()
 
 
 class _Mend:
-    def __init__(
-        self,
-        project: Project,
-        remote: RemoteStore,
-        repo_id: str,
-        found: RemoteCheck,
-        bring: Bring,
-    ) -> None:
-        self.project = project
-        self.store = project.store
-        self.remote = remote
-        self.repo_id = repo_id
-        self.found = found
+    def __init__(self, at: DamagedRemote, bring: Bring) -> None:
+        self.at = at
+        self.store = at.store
+        self.remote = at.remote
+        self.found = at.found
         self.bring = bring
-        self.tombstones = Tombstones(remote)
-        self.damaged = {one.name: one for one in found.damage}
-        self.left = dict(found.bad_packs)
+        self.tombstones = at.tombstones
+        self.left = dict(at.found.bad_packs)
         """Packs that are not sound there yet."""
         self.places: dict[Digest, Located] = {}
         """Chunk -> where the remote has it for certain."""
@@ -99,61 +82,18 @@ class _Mend:
     def run(self) -> None:
         if self.found.mark_lost:
             self._mend_mark()
-        self.known = Known(self.store.db, self.remote.required_mark().id)
+        self.known = self.at.known
         self._put_packs_again()
         self._keep_good_chunks()
         self._mend_shards()
-        self._mend_roots()
+        mend_roots(self.at)
         self._judge_packs()
         self.known.forget_packs(self.left)  # no later push shall count on those
 
-    def _repaired(self, key: str, text: str) -> None:
-        for one in self.found.damage:
-            if one.name == key:
-                one.repaired = text
-
-    def _failed(self, key: str, text: str) -> None:
-        for one in self.found.damage:
-            if one.name == key:
-                one.failed = text
-
-    # --- objects --------------------------------------------------------------------------
-
-    def _set_aside(self, key: str) -> None:
-        """Copy an object, if there is one, below `aside/`; its own hash makes that repeatable."""
-        temp = self.store.temp_path()
-        try:
-            with open(temp, "xb+") as file, contextlib.suppress(ObjectMissing):
-                info = self.remote.backend.head(key)
-                if info is None:
-                    return
-                if info.size > ASIDE_SIZE_MAX_BYTES:
-                    raise RemoteError(f"{self.remote.url}: {key} is too large to be set aside")
-                self.remote.backend.read_into(key, file, size=info.size)
-                file.seek(0)
-                whole = hasher()
-                while data := file.read(READ_SIZE_BYTES):
-                    whole.update(data)
-                place = f"{ASIDE}{key}.{whole.hexdigest()[:16]}"
-                held = self.remote.backend.head(place)
-                if held is None or held.size != info.size:
-                    self.remote.backend.put(place, file)
-        finally:
-            os.unlink(temp)
-
-    def _prove(self, expected: Mapping[str, int]) -> None:
-        there = self.remote.look(list(expected))
-        lost = [k for k, size in expected.items() if k not in there or there[k].size != size]
-        if lost:
-            raise RemoteError(
-                f"{self.remote.url} took {lost[0]} without an error but does not have it",
-                hint="repeat the command; if this stays, the store loses data: use another",
-            )
-
     def _mend_mark(self) -> None:
-        self._set_aside(MARK)
+        self.at.set_aside(MARK)
         self.remote.renew_mark()
-        self._repaired(MARK, "a new one is there, with a new id")
+        self.at.repaired(MARK, "a new one is there, with a new id")
 
     # --- packs ----------------------------------------------------------------------------
 
@@ -164,14 +104,14 @@ class _Mend:
             if not _is_pack(path, digest):
                 continue
             key = pack_key(digest)
-            self._set_aside(key)
+            self.at.set_aside(key)
             with open(path, "rb") as file:
                 self.remote.put_pack(digest, file)
             size = os.path.getsize(path)
-            self._prove({key: size})
+            self.at.prove({key: size})
             self.known.add_pack(RemotePack(digest, size), ())
             del self.left[digest]
-            self._repaired(key, "the same pack, which is here, was uploaded again")
+            self.at.repaired(key, "the same pack, which is here, was uploaded again")
 
     def _keep_good_chunks(self) -> None:
         """Take what is still good of damaged packs into the local store."""
@@ -218,7 +158,7 @@ class _Mend:
             try:
                 self._mend_shard(digest, texts.get(digest))
             except DvError as error:
-                self._failed(shard_key(digest), str(error).partition("\n")[0])
+                self.at.failed(shard_key(digest), str(error).partition("\n")[0])
 
     def _find_certain(self) -> None:
         """Note where the remote has chunks by packs that are here too, byte for byte."""
@@ -233,7 +173,7 @@ class _Mend:
     def _texts_here(self, digests: Set[Digest]) -> dict[Digest, bytes]:
         """Return the texts of shards by what git and the local store have."""
         texts: dict[Digest, bytes] = {}
-        for version in versions(self.project):
+        for version in versions(self.at.project, FOR_NAMING):
             if version.manifest.entries is not None:
                 for cut in shard_refs(version.manifest.entries):
                     if cut.ref.digest in digests:
@@ -260,7 +200,7 @@ class _Mend:
         locations, lost = self._locations(shard, contents, bad=bad)
         if shard.old is not None and locations == shard.old.locations:
             if bad:
-                self._failed(shard_key(digest), _no_copy(lost))
+                self.at.failed(shard_key(digest), _no_copy(lost))
             return
         if len(locations) < len(contents):
             raise MissingError(_no_copy(len(contents) - len(locations)))
@@ -268,9 +208,9 @@ class _Mend:
         # What was learned from the shard as it was is to mislead nobody any more.
         self.known.expect((), {c: shard.chunks[c] for c in shard.doubted if c in shard.chunks})
         if lost:
-            self._failed(shard_key(digest), _no_copy(lost))
+            self.at.failed(shard_key(digest), _no_copy(lost))
         else:
-            self._repaired(shard_key(digest), "it was written anew; all of its content is there")
+            self.at.repaired(shard_key(digest), "it was written anew; all of its content is there")
 
     def _shard(self, digest: Digest, text: bytes | None) -> _Shard:
         old = None
@@ -315,15 +255,15 @@ class _Mend:
                 again = info.digest in self.left
                 try:
                     if again:  # the damaged pack had the same content, and so the same name
-                        self._set_aside(key)
+                        self.at.set_aside(key)
                     with open(temp, "rb") as file:
                         self.remote.put_pack(info.digest, file)
                 finally:
                     os.unlink(temp)
-                self._prove({key: info.size})
+                self.at.prove({key: info.size})
                 if again:
                     del self.left[info.digest]
-                    self._repaired(key, "the same pack was made again and uploaded")
+                    self.at.repaired(key, "the same pack was made again and uploaded")
                 pack, places = RemotePack(info.digest, info.size), list(info.index.placements())
                 self.known.add_pack(pack, places)
                 self.places.update({place.digest: Located(pack, place) for place in places})
@@ -374,9 +314,9 @@ class _Mend:
         with self.tombstones.claimed(shards=[digest], packs=packs):
             # What is damaged is pointed to still where there is nothing better.
             require(self.remote, {pack_key(p.digest): p.size for p in every - self._left(every)})
-            self._set_aside(shard_key(digest))
+            self.at.set_aside(shard_key(digest))
             self.remote.put_shard(digest, data)
-            self._prove({shard_key(digest): len(data)})
+            self.at.prove({shard_key(digest): len(data)})
         self.known.add_objects([ObjectInfo(shard_key(digest), len(data))])
         self.known.add_shards({digest: packs})
         for pack in self.left:
@@ -389,102 +329,9 @@ class _Mend:
     def _judge_packs(self) -> None:
         for pack in self.left:
             if self.found.pointing.get(pack):
-                self._failed(pack_key(pack), "not all of what is in it was found elsewhere")
+                self.at.failed(pack_key(pack), "not all of what is in it was found elsewhere")
             else:
-                self._repaired(pack_key(pack), "its content is in other packs now")
-
-    # --- roots ----------------------------------------------------------------------------
-
-    def _mend_roots(self) -> None:
-        """Name by a new root what is known here; drop a damaged one that is covered with that.
-
-        Its own bytes cannot be made again: a part of them is random.
-        """
-        names = sorted(self.found.bad_roots)
-        if not names:
-            return
-        named_by = {name: self.known.named_by_root(name) for name in names}
-        rooted = self._rooted()
-        added = self._add_root(
-            [one for digest, one in self._manifests_here().items() if digest not in rooted]
-        )
-        rooted = self._rooted()
-        for name in names:
-            key = root_key(self.repo_id, name)
-            named = named_by[name]
-            if named and named <= rooted:
-                self._set_aside(key)
-                self.remote.backend.delete(key)
-                self._repaired(key, "other roots name all that it named; it is in aside/")
-            elif named:
-                self._failed(key, "not all that it named is whole there: run dv push, then repeat")
-            else:
-                self._failed(
-                    key, "it may name manifests of other clones; repeat this in the one that pushed"
-                )
-        # Not before: it takes the place of what is known of the damaged ones, which a repetition
-        # of this needs, should it be interrupted.
-        for info, name, manifests in added:
-            self.known.add_objects([info])
-            self.known.add_root(name, manifests)
-
-    def _rooted(self) -> set[Digest]:
-        """Return the manifests that sound roots name, without roots that a gc is to remove."""
-        doomed = self.tombstones.doomed_roots(self.tombstones.look())
-        rooted: set[Digest] = set()
-        for name in self.remote.root_names(self.repo_id):
-            if root_key(self.repo_id, name) not in doomed:
-                with contextlib.suppress(CorruptError, ObjectMissing):
-                    root, _ = self.remote.get_root(self.repo_id, name)
-                    rooted.update(bytes.fromhex(one.manifest) for one in root.manifests)
-        return rooted
-
-    def _add_root(
-        self, wanted: Sequence[RootManifest]
-    ) -> list[tuple[ObjectInfo, str, list[Digest]]]:
-        """Add a root for those of the manifests of which the remote has everything.
-
-        Return it, its id and the manifests; nothing if there are none.
-        """
-        pointed = self._pointed({bytes.fromhex(shard) for one in wanted for shard in one.shards})
-        whole = [one for one in wanted if all(bytes.fromhex(s) in pointed for s in one.shards)]
-        shards = {bytes.fromhex(shard) for one in whole for shard in one.shards}
-        packs = {pack for shard in shards for pack in pointed[shard]}
-        if not whole:
-            return []
-        with self.tombstones.claimed(shards=shards, packs={pack.digest for pack in packs}):
-            expected: dict[str, int | None] = dict.fromkeys(map(shard_key, shards))
-            require(self.remote, expected | {pack_key(pack.digest): pack.size for pack in packs})
-            name, info = self.remote.put_root(self.repo_id, whole)
-            self._prove({info.key: info.size})
-        return [(info, name, [bytes.fromhex(one.manifest) for one in whole])]
-
-    def _pointed(self, shards: Collection[Digest]) -> dict[Digest, set[RemotePack]]:
-        """Return shard -> the packs it points to, for shards that are whole there, packs too."""
-        found: dict[Digest, set[RemotePack]] = {}
-        for digest in sorted(shards):
-            with contextlib.suppress(CorruptError, ObjectMissing):
-                shard = self.remote.read_shard(digest)
-                if shard.complete:
-                    found[digest] = set(shard.packs())
-        every = {pack for packs in found.values() for pack in packs}
-        there = self.remote.look([pack_key(pack.digest) for pack in every])
-        gone = {
-            pack
-            for pack in every
-            if (info := there.get(pack_key(pack.digest))) is None or info.size != pack.size
-        }
-        return {digest: packs for digest, packs in found.items() if packs.isdisjoint(gone)}
-
-    def _manifests_here(self) -> dict[Digest, RootManifest]:
-        """Return every manifest of this clone as a root names it, in the order of a push."""
-        found: dict[Digest, RootManifest] = {}
-        for version in versions(self.project):
-            if version.target and version.blob:
-                digest = manifest_digest(version.manifest)
-                shards = [ref.blake3 for ref in manifest_shards(version.manifest)]
-                found.setdefault(digest, RootManifest(version.target, digest.hex(), shards))
-        return found
+                self.at.repaired(pack_key(pack), "its content is in other packs now")
 
 
 def _is_pack(path: str, digest: Digest) -> bool:

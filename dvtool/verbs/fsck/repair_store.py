@@ -1,4 +1,4 @@
-"""What `fsck --repair` does: brings back what a check found damaged, from wherever it is good.
+"""fsck's repair of the local store, from wherever content is good.
 
 The order is: what is still good here, then the workspace, then remotes. What was damaged is set
 aside, never deleted. Each damage that is mended says so; a check that is repeated finds it gone.
@@ -9,96 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Collection, Iterator
-from functools import partial
+from collections.abc import Collection
 
 from dvtool.errors import DvError, size_text
 from dvtool.format.digest import Digest
-from dvtool.format.locations import contents_of
-from dvtool.format.manifest import Entry, Manifest, ShardRef, in_order, shard_refs
-from dvtool.format.pack import PACK_SIZE_MAX_BYTES, PackInfo
-from dvtool.format.paths import SELF, workspace_path
-from dvtool.format.selection import Selection
-from dvtool.jobs.ingest import FileSource, ingest, ingest_batches
-from dvtool.project.history import Version, held_runs, versions
+from dvtool.format.manifest import Entry, ShardRef, in_order, shard_refs
 from dvtool.project.parts import Project
-from dvtool.project.settings import Settings
-from dvtool.remotes.remote import RemoteStore, pack_key
 from dvtool.store import mending
 from dvtool.store.freeing import drop_chunks
 from dvtool.store.local import SHARDS, LocalStore
-from dvtool.store.packcheck import check_pack
-from dvtool.system.atomic import flush_to_disk
 from dvtool.verbs.fetch import download as fetch_ops
-from dvtool.verbs.fetch.request import FetchRequest
-from dvtool.verbs.fsck import repair_remote as mend_ops
-from dvtool.verbs.fsck import store as store_ops
-from dvtool.verbs.fsck.findings import LOCAL, WORKSPACE, Damage, Report
-from dvtool.verbs.fsck.meaning import Asked, Checking, file_has
+from dvtool.verbs.fsck.check import Checking
+from dvtool.verbs.fsck.copies import Copies
+from dvtool.verbs.fsck.findings import LOCAL, Damage
 from dvtool.workspace.hashing import hash_files
-from dvtool.workspace.remembered import save_seen
 from dvtool.workspace.scan import file_entry, scan_target
-
-
-def fsck(
-    project: Project, settings: Settings, asked: Asked, *, repair: bool, rebuild: bool
-) -> Report:
-    """Check; with `rebuild` after store.db was made again, with `repair` mend what can be."""
-    checking = Checking(project, settings, asked)
-    aside = None
-    if rebuild:
-        usable = store_ops.index_is_usable(project)
-        aside = mending.rebuild(project.store, usable=usable)
-    report = checking.run()
-    if aside is not None:
-        report.done.append(_rebuilt(project.store, aside))
-    if repair:
-        repair_store(checking)
-        if checking.remote is not None and checking.remote.damage:
-            repair_remote(checking)
-    return report
-
-
-def repair_remote(checking: Checking) -> None:
-    """Mend what the check found on the remote; content comes from here and other remotes."""
-    found = checking.remote
-    assert found is not None
-    remote = checking.settings.open_remote(checking.asked.remote or None)
-    copies = _Copies(checking)
-
-    def bring(contents: Collection[Digest]) -> None:
-        copies.bring(contents, but=remote.url)
-
-    repo_id = checking.project.config.text("core.repoid") or ""
-    mend_ops.mend_remote(checking.project, remote, repo_id, found, bring)
-    for one in found.damage:
-        if one.failed:
-            one.failed = "; ".join([one.failed, *copies.failures])
-
-
-def restorable(project: Project, report: Report) -> Iterator[Damage]:
-    """Yield the rotten files that a checkout can bring back; the others get to know why not.
-
-    The statcache is made to forget them, so that the checkout sees what they are now.
-    """
-    for one in report.damage:
-        if one.kind != "file":
-            continue
-        target = next(t for t in project.targets() if f"{one.name}/".startswith(f"{t}/"))
-        path = one.name[len(target) + 1 :] or SELF
-        save_seen(project, target, {path: None})
-        entry = project.entries_near(project.manifest(target), [path]).get(path)
-        if entry is None or entry.digest not in one.contents:
-            one.failed = "its good content was never added, so that nothing else has it"
-        elif any(char in one.name for char in "*?["):
-            one.failed = "its name is a glob; put it back with dv checkout --force"
-        else:
-            yield one
-
-
-def _rebuilt(store: LocalStore, aside: str) -> str:
-    name = os.path.relpath(aside, store.path)
-    return f"store.db was made again from the packs; the old one is {name}"
 
 
 def repair_store(checking: Checking) -> None:
@@ -106,135 +31,10 @@ def repair_store(checking: Checking) -> None:
     _StoreRepair(checking).run()
 
 
-class _Copies:
-    """Brings content into the local store: from the workspace, then from remotes."""
-
-    def __init__(self, checking: Checking) -> None:
-        self.checking = checking
-        self.project: Project = checking.project
-        self.store = checking.project.store
-        self.failures: list[str] = []
-        """Why remotes could not help, a line each."""
-
-    def bring(self, wanted: Collection[Digest], *, but: str = "") -> set[Digest]:
-        """See that the store has contents; return those that are good nowhere.
-
-        The remote with the URL `but` is asked last.
-        """
-        left = self.store.lacking(wanted)
-        if left:
-            self.from_workspace(left)
-            left = self.store.lacking(left)
-        remotes = self.remotes() if left else ()
-        for remote in sorted(remotes, key=lambda one: one.url == but):
-            self._from_remote(remote, left)
-            left = self.store.lacking(left)
-            if not left:
-                break
-        return left
-
-    def from_workspace(self, wanted: Collection[Digest]) -> None:
-        """Take in the files of the workspace that have wanted content, by reading them."""
-        files = {
-            file.path: (file.digest, file.size)
-            for one in self.checking.report.damage
-            for file in one.files
-            if file.digest in wanted and WORKSPACE in file.copies
-        }
-        for target in () if self.project.git.worktree is None else self.project.targets():
-            with contextlib.suppress(DvError):
-                for path, entry in self.project.held_entries(self.project.manifest(target)).items():
-                    if entry.size > 0 and entry.digest in wanted:
-                        files[workspace_path(target, path)] = (entry.digest, entry.size)
-        sources = [
-            FileSource(path, size)
-            for path, (digest, size) in sorted(files.items())
-            if file_has(self.project, path, digest)
-        ]
-        for batch in ingest_batches(self.project.root, self.store.path, sources):
-            self.store.adopt(ingest(batch).packs)
-
-    def _from_remote(self, remote: RemoteStore, wanted: Collection[Digest]) -> None:
-        """Fetch contents from a remote, as many of them as it has sound."""
-        with self.noting():
-            fetch_ops.fetch(self.project, [remote], list(self._wanted(wanted)))
-
-    def _wanted(self, contents: Collection[Digest]) -> Iterator[FetchRequest]:
-        """Yield manifests that name the contents, of each content one that git has newest.
-
-        That one need not be pushed: the others that name the same content follow as its past.
-        """
-        left = set(contents)
-        for version, named in self._naming(contents):
-            names = frozenset(named & left)
-            if names:
-                left -= names
-                yield FetchRequest(
-                    version.manifest,
-                    Selection(version.target),
-                    only=names,
-                    past=partial(self._others, names),
-                )
-            if not left:
-                return
-
-    def _naming(self, contents: Collection[Digest]) -> Iterator[tuple[Version, set[Digest]]]:
-        """Yield the versions that name some of the contents, by the lists that are here."""
-        for version in versions(self.project):
-            names: set[Digest] = set()
-            for _, entries in held_runs(self.project, version.manifest):
-                names |= contents_of(entries or {}).keys() & contents
-            if names and version.target:
-                yield version, names
-
-    def _others(self, contents: Collection[Digest]) -> Iterator[Manifest]:
-        for version, _ in self._naming(contents):
-            yield version.manifest
-
-    def remotes(self) -> Iterator[RemoteStore]:
-        """Yield the configured remotes, the default one first; what cannot be opened is noted."""
-        config = self.project.config
-        default = config.default_remote()
-        first = [default.name] if default else []
-        for name in dict.fromkeys([*first, *sorted(config.remotes())]):
-            try:
-                yield self.checking.settings.open_remote(name)
-            except DvError as error:
-                self._note(f"{name}: {error}")
-
-    @contextlib.contextmanager
-    def noting(self) -> Iterator[None]:
-        try:
-            yield
-        except DvError as error:
-            self._note(str(error))
-
-    def _note(self, text: str) -> None:
-        line = text.partition("\n")[0]
-        if line not in self.failures:
-            self.failures.append(line)
-
-    def get_pack(self, remote: RemoteStore, digest: Digest) -> bool:
-        """Fetch a whole pack by its id; return False if the remote has no such sound pack."""
-        info = remote.backend.head(pack_key(digest))
-        if info is None or info.size > PACK_SIZE_MAX_BYTES:
-            return False
-        temp = self.store.temp_path()
-        try:
-            with open(temp, "xb") as file:
-                remote.read_pack(digest, file, offset=0, size=info.size)
-                file.flush()
-                flush_to_disk(file.fileno())
-            check = check_pack(temp, digest)
-            if not check.sound or check.index is None:
-                return False
-            recipes, check.index.recipes = check.index.recipes, []
-            self.store.adopt([(temp, PackInfo(digest, check.size, check.index))])
-            self.store.add_tried(recipes)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temp)
-        return True
+def rebuilt_note(store: LocalStore, aside: str) -> str:
+    """Say that store.db was made again, and where the old one is."""
+    name = os.path.relpath(aside, store.path)
+    return f"store.db was made again from the packs; the old one is {name}"
 
 
 class _StoreRepair:
@@ -245,7 +45,7 @@ class _StoreRepair:
         self.found = checking.store
         self.report = checking.report
         self.mine = [one for one in self.report.damage if one.place == LOCAL]
-        self.copies = _Copies(checking)
+        self.copies = Copies(checking)
         self.unknown: set[Digest] = set()
         """Packs of which it could not be found out what they held."""
         self.lists_lost: set[Digest] = set()
@@ -268,7 +68,7 @@ class _StoreRepair:
     def _rebuild(self) -> None:
         aside = mending.rebuild(self.store, usable=self.found.usable)
         if aside is not None:
-            self.report.done.append(_rebuilt(self.store, aside))
+            self.report.done.append(rebuilt_note(self.store, aside))
 
     def _mend_packs(self) -> None:
         checks = [c for c in self.found.packs.values() if c.places and not c.newer]

@@ -1,4 +1,4 @@
-"""fsck: read all that the local store has, and the workspace, and say what is not as it should be.
+"""fsck of the local store: read all that it has, and say what is not as it should be.
 
 Nothing is changed here, not even what opening the store would tidy up: `store.db` is read as it
 is. What is damaged is told by chunk, so that repair and report know what is lost and what is not.
@@ -17,22 +17,18 @@ from dvtool.format.digest import Digest, digest_of
 from dvtool.format.locations import RemotePack, split_object
 from dvtool.format.manifest import decode_any_shard
 from dvtool.format.pack import Placement, Recipe, read_index
-from dvtool.format.paths import workspace_path
-from dvtool.project.history import Needed
+from dvtool.project.history import NeededContent
 from dvtool.project.parts import Project
 from dvtool.store.database import Database
 from dvtool.store.local import ASIDE, DOOMED, LOST, PACKS, SHARDS, TEMP
 from dvtool.store.mending import noted_lost
 from dvtool.store.packcheck import PackCheck, check_pack, digest_of_parts
 from dvtool.system.parallel import run_bounded
-from dvtool.verbs.fsck.findings import LOCAL, WORKSPACE, Damage, StoreCounts, WorkspaceCounts
-from dvtool.workspace.hashing import read_digest
-from dvtool.workspace.scan import Scan, content_of, find_left_out, scan_target
+from dvtool.verbs.fsck.findings import LOCAL, WORKSPACE, Damage, StoreCounts
 
 CHECK_WORKERS = min(4, os.cpu_count() or 1)
 CHECK_BUDGET_BYTES = 1 << 30
 """Packs and files are read in pieces: so much may be under way without filling the memory."""
-NAMES_MAX = 20
 
 
 @dataclass(slots=True)
@@ -67,13 +63,13 @@ class StoreCheck:
     """Whether store.db must be made again."""
 
 
-def check_store(project: Project, need: Needed) -> StoreCheck:
+def fsck_store(project: Project, need: NeededContent) -> StoreCheck:
     """Check all packs, shards, the index and what else lies in the local store."""
     return _StoreCheck(project, need).run()
 
 
 class _StoreCheck:
-    def __init__(self, project: Project, need: Needed) -> None:
+    def __init__(self, project: Project, need: NeededContent) -> None:
         self.project = project
         self.store = project.store
         self.need = need
@@ -92,7 +88,7 @@ class _StoreCheck:
 
     def run(self) -> StoreCheck:
         self.counts.contents = len(self.need.contents)
-        self.counts.unread_manifests = self.need.passed_over
+        self.counts.unread_manifests = self.need.unread.passed_over
         self.counts.lists_not_here = len(self.need.lists_not_here)
         try:
             self._open_index()
@@ -408,7 +404,7 @@ class _StoreCheck:
                 self._add(Damage(LOCAL, "shard", name, problem, shards=frozenset([digest])))
 
     def _check_manifests(self) -> None:
-        for path, problem in self.need.faults:
+        for path, problem in self.need.unread.faults:
             saved = path.startswith(self.store.path)
             top = self.store.path if saved else self.project.root
             name = os.path.relpath(path, top)
@@ -465,59 +461,3 @@ def _known_of_remotes(db: Database, contents: Collection[Digest]) -> set[Digest]
 
 def _count_files(folder: str, *, but: str = "\0") -> int:
     return sum(not name.endswith(but) for _, _, names in os.walk(folder) for name in names)
-
-
-# --- workspace ------------------------------------------------------------------------------
-
-
-def check_workspace(project: Project) -> tuple[WorkspaceCounts, list[Damage]]:
-    """Read every tracked file here; name those that changed while their stat says they did not.
-
-    A file that is not what the manifest says and looks it was edited; that is counted, no damage.
-    """
-    counts = WorkspaceCounts()
-    damage: list[Damage] = []
-    for target in project.targets():
-        try:
-            entries = project.held_entries(project.manifest(target))
-        except DvError:
-            continue  # named among the manifests
-        scan = scan_target(project, target, content_at=content_of(entries))
-        find_left_out(project, scan, entries)
-        paths = sorted(path for path, e in entries.items() if e.is_file and path in scan.files)
-        total = sum(scan.files[path].st_size for path in paths)
-        project.progress.start("reading files", total_bytes=total)
-        read = run_bounded(
-            partial(_digest_now, project, scan),
-            paths,
-            workers=CHECK_WORKERS,
-        )
-        for path, digest in read:
-            size = scan.files[path].st_size
-            project.progress.advance(size)
-            counts.files += 1
-            counts.bytes += size
-            if digest is None:
-                counts.unreadable += 1
-            elif path in scan.digests and digest != scan.digests[path]:
-                damage.append(_rotten(target, path, scan.digests[path], digest))
-            elif digest != entries[path].digest:
-                counts.changed += 1
-        project.progress.finish()
-    return counts, sorted(damage, key=lambda one: one.name)
-
-
-def _digest_now(project: Project, scan: Scan, path: str) -> Digest | None:
-    with contextlib.suppress(DvError, OSError):
-        place = workspace_path(scan.target, path)
-        return read_digest(project, place, follow=scan.behind_link(path))
-    return None
-
-
-def _rotten(target: str, path: str, expected: Digest, found: Digest) -> Damage:
-    problem = (
-        f"has other bytes ({found.hex()[:12]}…) than when it was last read or written "
-        f"({expected.hex()[:12]}…), though its size and times say that nothing changed it"
-    )
-    name = workspace_path(target, path)
-    return Damage(WORKSPACE, "file", name, problem, contents=frozenset([expected]))

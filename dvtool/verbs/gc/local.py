@@ -11,16 +11,26 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+from dvtool.errors import CorruptError, DvError, ManifestNewer, SetupError, UsageError
 from dvtool.format.digest import Digest
 from dvtool.format.locations import contents_of
-from dvtool.format.manifest import Entries, Manifest, ShardRef, manifest_digest
+from dvtool.format.manifest import Entries, Manifest, ShardRef, decode, manifest_digest
 from dvtool.format.pack import read_index
+from dvtool.git import Git
+from dvtool.project.history import FOR_GC, FOR_GC_UNPUSHED, versions
+from dvtool.project.locks import all_worktrees_locked
 from dvtool.project.parts import Project
-from dvtool.remotes.proof import Kept
+from dvtool.project.settings import Settings
+from dvtool.remotes.known import Known
+from dvtool.remotes.proof import Kept, kept_chunks
 from dvtool.store.freeing import finish_drops, rewrite_packs, sweep_unfinished
 from dvtool.store.local import LocalStore
 from dvtool.store.lock import drop_lock
+from dvtool.verbs.gc.bury import GRACE_S
+from dvtool.workspace.files import Workspace
+from dvtool.workspace.gitignore import UNFINISHED
 
 DEAD_SHARE_MIN = 0.5
 """A pack of whose data more is dead is written anew."""
@@ -31,7 +41,7 @@ GROUP_MAX_BYTES = 60 << 20
 
 
 @dataclass(slots=True)
-class Needed:
+class NeededChunks:
     """What manifests here name: their hashes, their shards, and the chunks of their contents."""
 
     manifests: dict[Digest, Manifest] = field(default_factory=dict)
@@ -40,7 +50,7 @@ class Needed:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldRemotely:
     """What remotes provably hold: chunks of this store, and the manifests that roots name."""
 
     chunks: Collection[Digest] = ()
@@ -48,7 +58,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class GcRule:
     """What may go. `unpushed`: also what no remote has, if nothing needs it and it is old.
 
     `used`: also what is needed, where a remote holds it (the setting store.keep).
@@ -56,11 +66,11 @@ class Rule:
 
     unpushed: bool = False
     used: bool = False
-    grace_s: float = 14 * 24 * 3600
+    grace_s: float = GRACE_S
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class GcPlan:
     """What a gc will do: chunks to give up, packs to write anew in groups, shards to remove."""
 
     chunks: frozenset[Digest] = frozenset()
@@ -81,29 +91,68 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Collected:
-    """What a gc did, or with `dry_run` would do. `freed_bytes` is what the store became less by."""
+class GcResult:
+    """What a gc did, or with `dry_run` would do."""
 
-    plan: Plan
-    freed_bytes: int = 0
+    json_keys: ClassVar = (
+        *("dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", "freed_bytes"),
+        *("kept_unpushed_bytes", "losing", "unread", "asked", "warnings"),
+    )
+
+    plan: GcPlan
+    dry_run: bool = False
+    """Whether this says only what would be done."""
     packs: int = 0
+    """Packs removed or written anew."""
+    store_bytes: int = 0
+    """Bytes that packs and lists of files became smaller by."""
     temp_bytes: int = 0
-    remotes: tuple[str, ...] = ()
+    """Bytes of unfinished files that were removed."""
+    asked: tuple[str, ...] = ()
+    """Names of the remotes that were asked what they hold."""
     warnings: list[str] = field(default_factory=list)
+    """Sentences for people, such as which remote could not be asked."""
     kept_unpushed_bytes: int = 0
     """Bytes that nothing here needs and that no remote was seen to hold; they stay."""
     losing: Sequence[str] = ()
-    """With `dry_run`: the commits that name content which would go and which no remote has."""
+    """With --dry-run: the commits that name content which would go and which no remote has."""
     unread: Sequence[str] = ()
-    """With `dry_run`: the commits that cannot be read in full, so that this is not known."""
+    """With --dry-run: the commits that cannot be read in full, so that this is not known."""
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks go."""
+        return len(self.plan.chunks)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of these chunks, not compressed."""
+        return self.plan.bytes
+
+    @property
+    def packs_rewritten(self) -> int:
+        """How many packs are removed or written anew."""
+        return sum(map(len, self.plan.groups))
+
+    @property
+    def packs_merged(self) -> int:
+        """How many of them only because they are small."""
+        return self.plan.merged
+
+    @property
+    def freed_bytes(self) -> int:
+        """Bytes that the local store became smaller by; 0 with --dry-run."""
+        return self.store_bytes + self.temp_bytes
 
 
-def needed_by(project: Project, manifests: Iterable[Manifest], *, complete: bool) -> Needed:
+def chunks_needed_by(
+    project: Project, manifests: Iterable[Manifest], *, complete: bool
+) -> NeededChunks:
     """Return what manifests need. With `complete`, lists of files that are not here are fetched.
 
     MissingError if that is not possible.
     """
-    result = Needed()
+    result = NeededChunks()
     contents: set[Digest] = set()
     seen: set[Digest] = set()
     for manifest in manifests:
@@ -140,19 +189,21 @@ def chunks_of(store: LocalStore, contents: Collection[Digest]) -> set[Digest]:
     return {chunk for chunks in lists.values() for chunk in chunks}
 
 
-def candidates(project: Project, needed: Needed, rule: Rule) -> set[Digest]:
+def candidates(project: Project, needed: NeededChunks, rule: GcRule) -> set[Digest]:
     """Return the chunks here of which remotes are to be asked."""
     every = {digest for digest, _, _ in project.store.db.every_chunk()}
     return every if rule.used else every - needed.chunks
 
 
-def plan(project: Project, needed: Needed, held: Held, rule: Rule, now_s: float) -> Plan:
+def plan_gc(
+    project: Project, needed: NeededChunks, held: HeldRemotely, rule: GcRule, now_s: float
+) -> GcPlan:
     """Say what to free and which packs to write anew. Changes nothing."""
     store = project.store
     kept = needed.chunks
     if rule.used:
         unsafe = [m for d, m in needed.manifests.items() if d not in held.kept.manifests]
-        kept = needed_by(project, unsafe, complete=False).chunks
+        kept = chunks_needed_by(project, unsafe, complete=False).chunks
     young = _young_packs(store, now_s - rule.grace_s)
     total: dict[int, int] = {}
     dead: dict[int, dict[Digest, int]] = {}
@@ -165,7 +216,7 @@ def plan(project: Project, needed: Needed, held: Held, rule: Rule, now_s: float)
     sparse, small = _packs_to_write(store, total, dead)
     chosen = {pack: dead.get(pack, {}) for pack in (*sparse, *small)}
     packs = store.db.packs()
-    return Plan(
+    return GcPlan(
         chunks=frozenset(digest for some in chosen.values() for digest in some),
         bytes=sum(size for some in chosen.values() for size in some.values()),
         groups=tuple(_groups({number: packs[number].size for number in chosen})),
@@ -226,7 +277,7 @@ def _groups(sizes: Mapping[int, int]) -> Iterator[tuple[int, ...]]:
 
 
 def _dead_shards(
-    store: LocalStore, needed: Needed, held: Held, rule: Rule, now_s: float
+    store: LocalStore, needed: NeededChunks, held: HeldRemotely, rule: GcRule, now_s: float
 ) -> Iterator[str]:
     """Yield the paths of lists of files that no manifest names, and that may go."""
     for path, digest in store.shards_there():
@@ -237,35 +288,35 @@ def _dead_shards(
             yield path
 
 
-def apply(project: Project, todo: Plan, needed: Needed) -> Collected:
+def apply_gc(project: Project, plan: GcPlan, needed: NeededChunks) -> GcResult:
     """Do what was planned, but for what is `needed` since. Hold the locks of all worktrees.
 
     A chunk is given up only once what stays of its pack is durable in another.
     """
     store = project.store
-    result = Collected(todo)
-    gone = todo.chunks - needed.chunks
+    result = GcResult(plan)
+    gone = plan.chunks - needed.chunks
     with drop_lock(store.path):
         finish_drops(store)
         before = {pack.digest for pack in store.db.packs().values()}
-        project.progress.start("rewriting packs", total_bytes=todo.pack_bytes)
-        for group in todo.groups:
+        project.progress.start("rewriting packs", total_bytes=plan.pack_bytes)
+        for group in plan.groups:
             there = store.db.packs()
             numbers = [number for number in group if number in there]
-            result.freed_bytes += rewrite_packs(store, numbers, gone)
+            result.store_bytes += rewrite_packs(store, numbers, gone)
             project.progress.advance(sum(there[number].size for number in numbers))
         project.progress.finish()
         result.packs = len(before - {pack.digest for pack in store.db.packs().values()})
-        for path in todo.shards:
+        for path in plan.shards:
             if bytes.fromhex(os.path.basename(path)) not in needed.shards:
-                result.freed_bytes += os.path.getsize(path)
+                result.store_bytes += os.path.getsize(path)
                 os.unlink(path)
     result.temp_bytes = sweep_unfinished(store)
     return result
 
 
 def unheld_bytes(
-    project: Project, needed: Needed, held: Held, going: Set[Digest] = frozenset()
+    project: Project, needed: NeededChunks, held: HeldRemotely, going: Set[Digest] = frozenset()
 ) -> int:
     """Return the raw bytes of what nothing needs, no remote was seen to hold, and stays.
 
@@ -279,6 +330,136 @@ def unheld_bytes(
     )
 
 
-def now_s() -> float:
-    """Return the time by which the age of files is judged."""
-    return time.time()
+# --- the whole ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GcRequest:
+    """What the user wants of a gc of the local store."""
+
+    unpushed: bool = False
+    dry_run: bool = False
+    grace_s: float = GRACE_S
+
+
+def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResult:
+    """Free the local store of what nothing here needs and a remote holds.
+
+    With `unpushed` also of what no remote holds, if it is older than the grace.
+    """
+    _refuse_shared(project, request)
+    rule = GcRule(
+        unpushed=request.unpushed,
+        used=project.config.text("store.keep") == "unpushed",
+        grace_s=request.grace_s,
+    )
+    scope = FOR_GC_UNPUSHED if request.unpushed else FOR_GC
+    manifests = (version.manifest for version in versions(project, scope))
+    needed = chunks_needed_by(project, manifests, complete=request.unpushed)
+    asked = candidates(project, needed, rule)
+    held, remotes, warnings = _held(project, settings, asked)
+    plan = plan_gc(project, needed, held, rule, time.time())
+    result = GcResult(plan, dry_run=request.dry_run)
+    if request.dry_run:
+        result.losing, result.unread = _losing(project, plan.chunks.difference(held.chunks))
+    else:
+        with all_worktrees_locked(project.git):
+            fresh = [
+                version.manifest
+                for version in versions(project, scope)
+                if manifest_digest(version.manifest) not in needed.manifests
+            ]
+            since = chunks_needed_by(project, fresh, complete=False)
+            result = apply_gc(project, plan, since)
+            result.temp_bytes += _sweep_worktrees(project.git)
+    result.asked, result.warnings = tuple(remotes), warnings
+    going = plan.chunks if request.dry_run else frozenset()
+    result.kept_unpushed_bytes = unheld_bytes(project, needed, held, going)
+    return result
+
+
+def _losing(project: Project, chunks: Collection[bytes]) -> tuple[list[str], list[str]]:
+    """Return the commits that name any of these chunks, and those of which that is not known.
+
+    All of them are commits that nothing refers to: what others name is needed, and does not go.
+    """
+    losing: list[str] = []
+    unread: list[str] = []
+    verdicts: dict[str, bool | None] = {}
+    git = project.git
+    for commit, blobs in git.manifest_blobs_of_each(git.commits_beside_refs() if chunks else ()):
+        for blob in (blobs or frozenset()) - verdicts.keys():
+            verdicts[blob] = _names_any(project, blob, chunks)
+        found = {None} if blobs is None else {verdicts[blob] for blob in blobs}
+        if True in found:
+            losing.append(commit)
+        elif None in found:
+            unread.append(commit)
+    return losing, unread
+
+
+def _names_any(project: Project, blob: str, chunks: Collection[bytes]) -> bool | None:
+    """Tell whether a manifest names any of the chunks; None if it cannot be read."""
+    try:
+        manifest = decode(project.git.read_blob(blob), blob)
+    except ManifestNewer:
+        return None
+    except CorruptError:  # it is no manifest, and names nothing
+        return False
+    except SetupError:
+        raise
+    except DvError:
+        return None
+    return not chunks_needed_by(project, [manifest], complete=False).chunks.isdisjoint(chunks)
+
+
+def _refuse_shared(project: Project, request: GcRequest) -> None:
+    own = os.path.join(project.git.common_dir, "dv")
+    if request.unpushed and os.path.realpath(project.store.path) != os.path.realpath(own):
+        raise UsageError(
+            f"the store {project.store.path} may serve other repositories too (store.path), and "
+            "what they need is not known here",
+            hint="leave --unpushed out, which frees what a remote holds: dv push, then dv gc; or, "
+            "if no other repository uses this store, move it to .git/dv and unset store.path",
+        )
+
+
+def _held(
+    project: Project, settings: Settings, asked: set[bytes]
+) -> tuple[HeldRemotely, list[str], list[str]]:
+    """Ask every remote what it holds; return that, the remotes that answered, and warnings."""
+    repo_id = project.config.text("core.repoid") or ""
+    chunks: set[bytes] = set()
+    kept = Kept(set(), set())
+    answered: list[str] = []
+    warnings: list[str] = []
+    for name in sorted(settings.remotes()) if asked and repo_id else ():
+        try:
+            remote = settings.open_remote(name)
+            mark = remote.mark()
+            if mark is None:
+                continue
+            known = Known(project.store.db, mark.id)
+            found, there = kept_chunks(remote, known, repo_id, asked - chunks)
+        except DvError as error:
+            warnings.append(
+                f"remote {name} was not asked, what it has counts as not there: {error}"
+            )
+            continue
+        chunks |= found
+        kept.manifests.update(there.manifests)
+        kept.shards.update(there.shards)
+        answered.append(name)
+    return HeldRemotely(chunks, kept), answered, warnings
+
+
+def _sweep_worktrees(git: Git) -> int:
+    """Remove the unfinished files that crashes left in any worktree; return their bytes.
+
+    Hold the locks of all worktrees.
+    """
+    size = 0
+    for top in git.worktrees():
+        with contextlib.suppress(DvError), Git.discover(top) as tree, Workspace(top) as workspace:
+            size += workspace.sweep(tree.untracked(UNFINISHED))
+    return size

@@ -10,35 +10,59 @@ from typing import TypeVar
 from dvtool.errors import ManifestError, MissingError, SetupError
 from dvtool.format.manifest import decode, manifest_digest
 from dvtool.format.paths import SUFFIX
-from dvtool.project.history import versions_behind
+from dvtool.project.history import versions_anywhere
 from dvtool.project.parts import Project
+from dvtool.project.settings import Settings
 from dvtool.remotes.estimate import Estimate
 from dvtool.remotes.known import Known
 from dvtool.remotes.proof import prove_roots
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.tombstones import Tombstone, Tombstones
-from dvtool.verbs.push import upload as push_ops
+from dvtool.verbs.push.plan import ManifestToPush, Pushed
+from dvtool.verbs.push.upload import estimate_upload, upload
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PushRequest:
+    """What the user wants to push: HEAD without `revs`, all refs with `every`.
+
+    `select` chooses among the targets of these commits; None takes all.
+    """
+
+    remote: str | None = None
+    revs: Sequence[str] = ()
+    every: bool = False
+    select: Callable[[Sequence[str]], Collection[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PushReport:
     """What a push did, and what it left out on purpose."""
 
-    pushed: push_ops.Pushed
+    pushed: Pushed
     uncommitted: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    """Targets whose manifests are not in HEAD; they were not pushed."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for people."""
+        return self.pushed.warnings
 
 
 @dataclass(frozen=True, slots=True)
 class PushPlan:
     """What a push would do: `would` holds its numbers, `estimate` what they take."""
 
-    would: push_ops.Pushed
+    would: Pushed
     estimate: Estimate
     uncommitted: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for people."""
+        return self.would.warnings
 
 
 def tips_of(project: Project, revs: Sequence[str], *, every: bool) -> list[str]:
@@ -57,9 +81,21 @@ def tips_of(project: Project, revs: Sequence[str], *, every: bool) -> list[str]:
     return [head]
 
 
-def to_push(
+def commits_with_data(project: Project, new: Sequence[str], old: Sequence[str]) -> list[str]:
+    """Return the commits among `new`, objects that git is about to push; none if they need nothing.
+
+    `old` are the objects that they replace there. What is no commit, or not here, needs nothing.
+    """
+    git = project.git
+    tips, before = git.commits_among(new), git.commits_among(old)
+    if any(git.manifests_at(tip) for tip in tips) or git.manifest_blobs_in(tips, exclude=before):
+        return tips
+    return []
+
+
+def manifests_to_push(
     project: Project, tips: Sequence[str], past: Sequence[str]
-) -> tuple[list[push_ops.Wanted], list[push_ops.Wanted], list[str]]:
+) -> tuple[list[ManifestToPush], list[ManifestToPush], list[str]]:
     """Return the distinct manifests of the tips, those only behind them, and warnings."""
     git = project.git
     blobs: dict[tuple[str, str], bool] = {}
@@ -67,8 +103,8 @@ def to_push(
         blobs.update({(path, blob): False for blob in ids})
     for tip in tips:
         blobs.update(dict.fromkeys(git.manifests_at(tip).items(), True))
-    wanted: list[push_ops.Wanted] = []
-    behind: list[push_ops.Wanted] = []
+    at_tips: list[ManifestToPush] = []
+    behind: list[ManifestToPush] = []
     warnings = []
     for (path, blob), at_tip in sorted(blobs.items()):
         try:
@@ -79,9 +115,9 @@ def to_push(
             warnings.append(f"passed over in an earlier commit: {error}")
             continue
         target = path.removesuffix(SUFFIX)
-        one = push_ops.Wanted(target, manifest, partial(versions_behind, project, target))
-        (wanted if at_tip else behind).append(one)
-    return wanted, behind, warnings
+        earlier = partial(versions_anywhere, project, target)
+        (at_tips if at_tip else behind).append(ManifestToPush(target, manifest, earlier))
+    return at_tips, behind, warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +128,8 @@ class Taken:
     about to take away.
     """
 
-    wanted: list[push_ops.Wanted]
-    behind: list[push_ops.Wanted]
+    at_tips: list[ManifestToPush]
+    behind: list[ManifestToPush]
     warnings: tuple[str, ...]
     whole: bool
     doomed: frozenset[str] = frozenset()
@@ -119,19 +155,19 @@ def take(
     void = any(one.repo == repo_id_of(project) and one.lets_go for one in buried)
     doomed = frozenset(root for one in buried for root in one.roots)
     past = [] if every or void or known is None else known.commits()
-    wanted, behind, warnings = to_push(project, tips, past)
+    at_tips, behind, warnings = manifests_to_push(project, tips, past)
     if void:
         warnings.append(
             f"a gc is about to let go, on {store.url}, what it found no commit for; to keep what "
             "commits in this clone need: dv push --all"
         )
     if select is not None:
-        targets = select(sorted({one.target for one in wanted}))
-        wanted = [one for one in wanted if one.target in targets]
+        targets = select(sorted({one.target for one in at_tips}))
+        at_tips = [one for one in at_tips if one.target in targets]
         behind = [one for one in behind if one.target in targets]
     if not every:
         behind = _unproven(project, store, known, behind, doomed)
-    return Taken(wanted, behind, tuple(warnings), whole=select is None, doomed=doomed)
+    return Taken(at_tips, behind, tuple(warnings), whole=select is None, doomed=doomed)
 
 
 def _buried(store: RemoteStore) -> list[Tombstone]:
@@ -143,9 +179,9 @@ def _unproven(
     project: Project,
     store: RemoteStore,
     known: Known | None,
-    behind: Sequence[push_ops.Wanted],
+    behind: Sequence[ManifestToPush],
     doomed: frozenset[str],
-) -> list[push_ops.Wanted]:
+) -> list[ManifestToPush]:
     """Return the manifests that no root there names: roots are written after the proof."""
     if known is None or not behind:
         return list(behind)
@@ -154,11 +190,15 @@ def _unproven(
     return [one for one in behind if manifest_digest(one.manifest) not in rooted]
 
 
-def push(project: Project, store: RemoteStore, tips: Sequence[str], taken: Taken) -> PushReport:
-    """Push what was taken; where history has gaps that nobody here can fill, say so."""
+def push(project: Project, settings: Settings, request: PushRequest) -> PushReport:
+    """Upload what commits need, and prove that it is there.
+
+    Where history has gaps that nobody here can fill, the report says so.
+    """
+    store, tips, taken = _open(project, settings, request)
     pushed, gaps = _with_history(
-        lambda wanted: push_ops.push(
-            project, store, repo_id_of(project), wanted, doomed=taken.doomed
+        lambda manifests: upload(
+            project, store, repo_id_of(project), manifests, doomed=taken.doomed
         ),
         store.url,
         taken,
@@ -166,36 +206,43 @@ def push(project: Project, store: RemoteStore, tips: Sequence[str], taken: Taken
     mark = store.mark()
     if mark is not None and taken.whole and not (gaps or project.git.is_shallow()):
         Known(project.store.db, mark.id).add_commits(tips)
-    return PushReport(pushed, tuple(uncommitted(project)), (*taken.warnings, *gaps))
+    pushed.warnings = (*taken.warnings, *gaps)
+    return PushReport(pushed, tuple(uncommitted(project)))
 
 
-def plan(project: Project, store: RemoteStore, taken: Taken) -> PushPlan:
+def plan_push(project: Project, settings: Settings, request: PushRequest) -> PushPlan:
     """Say what `push` would do, as far as that can be known before; nothing is uploaded."""
+    store, _, taken = _open(project, settings, request)
     (pushed, estimate), gaps = _with_history(
-        lambda wanted: push_ops.estimate(
-            project, store, repo_id_of(project), wanted, doomed=taken.doomed
+        lambda manifests: estimate_upload(
+            project, store, repo_id_of(project), manifests, doomed=taken.doomed
         ),
         store.url,
         taken,
     )
-    return PushPlan(
-        pushed,
-        estimate,
-        uncommitted=tuple(uncommitted(project)),
-        warnings=(*taken.warnings, *gaps),
-    )
+    pushed.warnings = (*taken.warnings, *gaps)
+    return PushPlan(pushed, estimate, uncommitted=tuple(uncommitted(project)))
+
+
+def _open(
+    project: Project, settings: Settings, request: PushRequest
+) -> tuple[RemoteStore, list[str], Taken]:
+    settings.require_init()
+    tips = tips_of(project, request.revs, every=request.every)
+    store = settings.open_remote(request.remote)
+    return store, tips, take(project, store, tips, every=request.every, select=request.select)
 
 
 def _with_history(
-    work: Callable[[Sequence[push_ops.Wanted]], T], url: str, taken: Taken
+    work: Callable[[Sequence[ManifestToPush]], T], url: str, taken: Taken
 ) -> tuple[T, list[str]]:
     gap = ""
     if taken.behind:
         try:
-            return work([*taken.wanted, *taken.behind]), []
+            return work([*taken.at_tips, *taken.behind]), []
         except MissingError as error:
             gap = str(error)
-    done = work(taken.wanted)
+    done = work(taken.at_tips)
     return done, [f"the data of earlier commits is not all on {url}: {gap}"] if gap else []
 
 

@@ -11,99 +11,28 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NoReturn
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from dvtool.errors import BusyError, CorruptError, MissingError, RemoteError, listing
+from dvtool.errors import BusyError, CorruptError, RemoteError, listing
 from dvtool.format.digest import Digest, hasher
-from dvtool.format.locations import RemotePack, contents_of, encode_locations, encode_object
-from dvtool.format.manifest import (
-    Entries,
-    Manifest,
-    ShardRef,
-    decode_shard,
-    manifest_digest,
-    manifest_shards,
-    shard_refs,
-)
-from dvtool.format.paths import workspace_path
+from dvtool.format.locations import encode_locations, encode_object
 from dvtool.project.parts import Project
-from dvtool.remotes.estimate import Estimate, Requests
-from dvtool.remotes.known import Known
-from dvtool.remotes.proof import (
-    Proven,
-    believable_packs,
-    confirm,
-    confirm_packs,
-    learn_shards,
-    prove_roots,
-    prove_shards,
-)
-from dvtool.remotes.remote import (
-    HEADS_MAX,
-    RemoteStore,
-    RootManifest,
-    pack_key,
-    root_key,
-    shard_key,
-)
-from dvtool.remotes.tombstones import CLAIM_USED_S, Tombstones
+from dvtool.remotes.estimate import Estimate
+from dvtool.remotes.proof import confirm, confirm_packs
+from dvtool.remotes.remote import RemoteStore, RootManifest, pack_key, shard_key
+from dvtool.remotes.tombstones import CLAIM_USED_S
 from dvtool.remotes.transports.base import ObjectInfo
-from dvtool.remotes.transports.pace import REQUESTS_START
 from dvtool.system.parallel import run_bounded
 from dvtool.verbs.push import packs as outgoing
-from dvtool.verbs.push.packs import Contents, Outgoing, Upload
+from dvtool.verbs.push.packs import Contents, Upload
+from dvtool.verbs.push.plan import ManifestToPush, Pushed, PushPlanning, UploadPlan
 
 HASH_READ_BYTES = 1 << 20
 ROUNDS_MAX = 4
 """How often a push begins anew because a gc took away what it relied on."""
-SHARD_BYTES_PER_ENTRY, SHARD_BYTES_PER_CHUNK = 45, 12
-"""About what shard objects take; seen on 20,000 files of 8 KiB."""
 SHARDS_SIZE_MAX_BYTES = 64 << 20
 """Shard objects under way: each is made when its turn comes, and stays in memory meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A manifest to push, and the target it belongs to.
-
-    `past` gives earlier versions of it, newest first: what is not here may be there by those.
-    """
-
-    target: str
-    manifest: Manifest
-    past: Callable[[], Iterator[Manifest]] | None = None
-
-
-@dataclass(slots=True)
-class Pushed:
-    """What a push did. `bytes` and `packs` were uploaded; `files` are now proven there.
-
-    `resumed_packs` were brought by earlier pushes that were interrupted, and did not go again.
-    """
-
-    remote: str
-    manifests: int = 0
-    files: int = 0
-    packs: int = 0
-    bytes: int = 0
-    resumed_packs: int = 0
-    resumed_bytes: int = 0
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything had to be uploaded."""
-        return self.bytes > 0
-
-
-@dataclass(slots=True)
-class _Shard:
-    """A shard to be on the remote, and a target to name in messages."""
-
-    ref: ShardRef
-    target: str
-    text: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +43,11 @@ class _Places:
     packs: frozenset[Digest]
 
 
-@dataclass(slots=True)
-class Plan:
-    """What a push will upload, after the remote was asked what it has."""
-
-    lacking: list[_Shard] = field(default_factory=list)
-    contents: Contents = field(default_factory=Contents)
-    outgoing: Outgoing = field(default_factory=Outgoing)
-    proven: Proven = field(default_factory=Proven)
-    root: bool = False
-    """Whether a root must be added."""
-
-
-def push(
+def upload(
     project: Project,
     remote: RemoteStore,
     repo_id: str,
-    wanted: Sequence[Wanted],
+    manifests: Sequence[ManifestToPush],
     *,
     doomed: Collection[str] | None = None,
 ) -> Pushed:
@@ -140,10 +57,11 @@ def push(
     MissingError if content is neither here nor there; RemoteError if the remote does not confirm;
     BusyError if a gc takes away what is needed, again and again.
     """
-    work = _Push(project, remote, repo_id, wanted)
+    planning = PushPlanning(project, remote, repo_id, manifests)
+    work = _Uploading(planning)
     for _ in range(ROUNDS_MAX):
-        if work.apply(work.plan(doomed)):
-            return work.result
+        if work.apply(planning.plan(doomed)):
+            return planning.result
         doomed = None
     raise BusyError(
         f"a gc removed from {remote.url} what this push relies on, {ROUNDS_MAX} times in a row",
@@ -151,245 +69,31 @@ def push(
     )
 
 
-def estimate(
+def estimate_upload(
     project: Project,
     remote: RemoteStore,
     repo_id: str,
-    wanted: Sequence[Wanted],
+    manifests: Sequence[ManifestToPush],
     *,
     doomed: Collection[str] | None = None,
 ) -> tuple[Pushed, Estimate]:
     """Return what a push would do, and what that takes; nothing is uploaded."""
-    work = _Push(project, remote, repo_id, wanted)
-    plan = work.plan(doomed)
-    work.result.packs = plan.outgoing.packs
-    return work.result, work.estimate(plan)
+    planning = PushPlanning(project, remote, repo_id, manifests)
+    plan = planning.plan(doomed)
+    planning.result.packs = plan.outgoing.packs
+    return planning.result, planning.estimate(plan)
 
 
-class _Push:
-    def __init__(
-        self, project: Project, remote: RemoteStore, repo_id: str, wanted: Sequence[Wanted]
-    ) -> None:
-        self.project = project
-        self.store = project.store
-        self.remote = remote
-        self.repo_id = repo_id
-        self.manifests = {manifest_digest(one.manifest): one for one in wanted}
-        self.shards: dict[Digest, _Shard] = {}
-        self.shard_names: dict[Digest, list[str]] = {}
-        self.result = Pushed(remote.url, manifests=len(self.manifests))
-        self.tombstones = Tombstones(remote)
-        self._known: Known | None = None
+class _Uploading:
+    def __init__(self, planning: PushPlanning) -> None:
+        self.planning = planning
+        self.project = planning.project
+        self.store = planning.store
+        self.remote = planning.remote
+        self.tombstones = planning.tombstones
+        self.result = planning.result
 
-    @property
-    def known(self) -> Known:
-        """What is known of the remote, which must have its dv.json by now."""
-        if self._known is None:
-            self._known = Known(self.store.db, self.remote.initialise().id)
-        return self._known
-
-    # --- what there is to do --------------------------------------------------------------
-
-    def plan(self, doomed: Collection[str] | None = None) -> Plan:
-        """Ask the remote what it has, and say what is to be uploaded.
-
-        Of the roots there, the `doomed` ones do not count; which these are is asked if not given.
-        """
-        self._collect()
-        mark = self.remote.mark()
-        if mark is not None:
-            self._known = Known(self.store.db, mark.id)
-            if doomed is None:
-                doomed = self.tombstones.doomed_roots(self.tombstones.look())
-        plan = Plan(proven=self._without_doomed(self._proven(), doomed or ()))
-        plan.lacking = [s for digest, s in self.shards.items() if digest not in plan.proven.shards]
-        plan.root = bool(self._unrooted(plan.proven.roots))
-        if not plan.lacking:
-            return plan
-        self.project.shards.need(shard.ref for shard in plan.lacking if shard.text is None)
-        for shard in plan.lacking:
-            plan.contents.take(shard.ref.digest, contents_of(self._entries(shard)))
-        self._look_back(plan.contents)
-        self._list_chunks(plan)
-        plan.outgoing = outgoing.plan_packs(self.store, self._missing(plan))
-        absent = plan.outgoing.absent
-        if absent:
-            self._refuse_missing(
-                plan, lambda file: not absent.isdisjoint(plan.contents.chunks(file))
-            )
-        return plan
-
-    def _collect(self) -> None:
-        """Gather the distinct shards of all manifests; small manifests are cut here."""
-        for digest, one in self.manifests.items():
-            if one.manifest.entries is None:
-                cuts = [_Shard(ref, one.target) for ref in one.manifest.shards]
-            else:
-                texts = shard_refs(one.manifest.entries)
-                cuts = [_Shard(text.ref, one.target, text.text) for text in texts]
-            for shard in cuts:
-                self.shards.setdefault(shard.ref.digest, shard)
-            self.shard_names[digest] = [shard.ref.blake3 for shard in cuts]
-        self.result.files = sum(shard.ref.files for shard in self.shards.values())
-
-    def _proven(self) -> Proven:
-        """Return what the remote says that it has."""
-        if self._known is None:
-            return Proven()
-        roots = self._known.roots(self.manifests)
-        keys = [root_key(self.repo_id, root) for root in roots.values()]
-        refs = {digest: shard.ref for digest, shard in self.shards.items()}
-        # Local packs may be there though it is not known here: by an upload that was cut off.
-        local = {pack_key(pack.digest) for pack in self.store.db.packs().values()}
-        return prove_shards(self.remote, self._known, refs, roots=keys, also=local)
-
-    def _without_doomed(self, proven: Proven, doomed: Collection[str]) -> Proven:
-        """Leave out the roots that do not count; where that leaves a gap, look for others."""
-        sound = proven.roots.difference(doomed)
-        before = self._known.roots(self.manifests) if self._known else {}
-        keys = {manifest: root_key(self.repo_id, name) for manifest, name in before.items()}
-        gaps = {manifest: key for manifest, key in keys.items() if key not in sound}
-        if gaps and self._known is not None:
-            # A gc may have gathered roots into one. Those that are damaged do not count either.
-            void = {*doomed, *gaps.values()}
-            found = prove_roots(self.remote, self._known, self.repo_id, gaps, doomed=void)
-            names = self._known.roots(found).values()
-            sound |= {root_key(self.repo_id, name) for name in names}
-        return replace(proven, roots=sound)
-
-    def _unrooted(self, sound: Collection[str]) -> list[RootManifest]:
-        """Return the manifests that none of the `sound` roots, by their keys, names yet."""
-        roots = self._known.roots(self.manifests) if self._known else {}
-        return [
-            RootManifest(one.target, digest.hex(), self.shard_names[digest])
-            for digest, one in self.manifests.items()
-            if digest not in roots or root_key(self.repo_id, roots[digest]) not in sound
-        ]
-
-    def _entries(self, shard: _Shard) -> Entries:
-        if shard.text is None:
-            return self.project.shards.load(shard.ref)
-        return decode_shard(shard.text, shard.ref)
-
-    def _look_back(self, contents: Contents) -> None:
-        """Learn from earlier versions where content lies that is neither here nor known of.
-
-        In a clone that never fetched it, what a change left as it was is such content.
-        """
-        if self._known is None:
-            return
-        unknown: set[Digest] = set()
-        for run in contents.runs():
-            lacking = self.store.lacking(file for shard in run for file in contents.of(shard))
-            unknown |= lacking - self._known.chunk_lists(lacking).keys()
-        seen = set(self.shards)
-        for one in self.manifests.values() if unknown else ():
-            for manifest in one.past() if one.past is not None else ():
-                for some in outgoing.runs(sorted(unknown)):
-                    unknown.difference_update(self._known.chunk_lists(some))
-                if not unknown:
-                    return
-                refs = {ref.digest: ref for ref in manifest_shards(manifest)}
-                fresh = refs.keys() - seen
-                learn_shards(self.remote, self._known, [refs[digest] for digest in fresh])
-                seen |= fresh
-
-    def _list_chunks(self, plan: Plan) -> None:
-        """Find out of which chunks the contents are made."""
-        contents = plan.contents
-        unlisted: set[Digest] = set()
-        for run in contents.runs():
-            sizes = {
-                file: size
-                for shard in run
-                for file, size in zip(contents.of(shard), contents.sizes[shard], strict=True)
-            }
-            lists = self.store.chunk_lists(sizes)
-            left = sizes.keys() - lists.keys()
-            if left and self._known is not None:
-                lists |= self._known.chunk_lists(left)
-                left -= lists.keys()
-            unlisted |= left
-            for file, chunks in lists.items():
-                if len(chunks) > 1:
-                    contents.several[file] = sizes[file], b"".join(chunks)
-        if unlisted:
-            self._refuse_missing(plan, unlisted.__contains__)
-
-    def _missing(self, plan: Plan) -> dict[Digest, None]:
-        """Return the chunks, in order, that lie in no pack that the remote said just now it has."""
-        contents, missing = plan.contents, dict[Digest, None]()
-        if self._known is not None:
-            self._notice_local_packs(plan.proven)
-        sound: set[Digest] = set()
-        while True:
-            packs: set[RemotePack] = set()
-            missing.clear()
-            for run in contents.runs():
-                chunks = contents.chunks_of(run)
-                located = self._known.located(chunks) if self._known is not None else {}
-                packs.update(chunk.pack for chunk in located.values())
-                missing.update((chunk, None) for chunk in chunks if chunk not in located)
-            fresh = {pack.digest for pack in packs} - sound
-            if fresh and self._known is not None:
-                there = self.remote.look([pack_key(pack) for pack in fresh])
-                sound |= confirm_packs(self.remote, self._known, fresh, there)
-            if sound.issuperset(fresh):
-                break
-            # A pack that is not there is forgotten; the chunk may then turn up in another.
-        pending = self._known.pending() if self._known is not None else set()
-        resumed = [pack for pack in packs if pack.digest in pending]
-        self.result.resumed_packs = len(resumed)
-        self.result.resumed_bytes = sum(pack.size for pack in resumed)
-        return missing
-
-    def _notice_local_packs(self, proven: Proven) -> None:
-        """Remember local packs that came by in the remote's listing and are whole there."""
-        known = self.known
-        before = known.packs()
-        fresh = [pack for pack in self.store.db.packs().values() if pack.digest not in before]
-        for pack in believable_packs(self.remote, known, fresh, proven.there):
-            known.add_pack(pack, ())
-            known.set_pending([pack.digest], pending=True)
-
-    def _refuse_missing(self, plan: Plan, is_missing: Callable[[Digest], bool]) -> NoReturn:
-        """Name the files whose content cannot be pushed, each content once."""
-        names: dict[Digest, str] = {}
-        for shard in plan.lacking:
-            for path, entry in self._entries(shard).items():
-                if entry.size > 0 and entry.digest not in names and is_missing(entry.digest):
-                    names[entry.digest] = workspace_path(shard.target, path)
-        raise _neither_here_nor_there(list(names.values()))
-
-    def estimate(self, plan: Plan) -> Estimate:
-        """Return what applying a plan takes, about."""
-        if not plan.lacking and not plan.root:
-            return Estimate()
-        shards, packs = len(plan.lacking), plan.outgoing.packs
-        looks = [packs, shards, 1]
-        listings = sum(count > HEADS_MAX for count in looks)
-        heads = sum(count for count in looks if count <= HEADS_MAX)
-        puts = packs + shards + 1
-        # Besides: a claim, a look at what a gc does, another at what was claimed.
-        requests = Requests(put=puts + 1, list=listings + 2, head=heads)
-        if self._known is None:
-            # dv.json: is there anything else, is it there by now, put it, read what stands there.
-            # A store of which it is not known whether it heeds conditions is tried out once.
-            tried = self.remote.backend.features.conditional_put is None
-            requests += Requests(put=1 + tried, get=1, list=1, head=1)
-        # Half of a shard's text are digits of hashes; zstd packs two of them into a byte.
-        texts = sum(shard.ref.files for shard in plan.lacking) * SHARD_BYTES_PER_ENTRY
-        places = plan.contents.chunk_count * SHARD_BYTES_PER_CHUNK
-        features = self.remote.backend.features
-        return Estimate(puts, plan.outgoing.bytes + texts + places, requests).timed(
-            bytes_per_s=features.up_bytes_per_s,
-            latency_s=features.latency_s,
-            side_by_side=REQUESTS_START,
-        )
-
-    # --- doing it -------------------------------------------------------------------------
-
-    def apply(self, plan: Plan) -> bool:
+    def apply(self, plan: UploadPlan) -> bool:
         """Upload what is planned, in the order of the module's docstring.
 
         Return False if something that was there is gone by then: a gc took it away. Make another
@@ -397,14 +101,14 @@ class _Push:
         """
         if not plan.lacking and not plan.root:
             return True
-        known = self.known  # which makes the remote one, if it is none yet
+        known = self.planning.known  # which makes the remote one, if it is none yet
         if plan.outgoing.packs:
             self._upload(plan)
         located = self._located(plan.contents)
         packs = {pack for places in located.values() for pack in places.packs}
         whole = known.shards(plan.proven.shards)
         packs.update(pack for pointed in whole.values() for pack in pointed)
-        with self.tombstones.claimed(shards=self.shards.keys(), packs=packs):
+        with self.tombstones.claimed(shards=self.planning.shards.keys(), packs=packs):
             started = time.monotonic()
             if not self._still_there(packs, whole):
                 return False
@@ -412,7 +116,7 @@ class _Push:
                 self._publish_shards(plan, located)
             if time.monotonic() - started > CLAIM_USED_S:
                 return False
-            self._publish_root(self._unrooted(plan.proven.roots))
+            self._publish_root(self.planning.unrooted(plan.proven.roots))
         known.set_pending(known.pending(), pending=False)
         return True
 
@@ -423,13 +127,14 @@ class _Push:
         """
         keys = [shard_key(digest) for digest in shards]
         there = self.remote.look([*keys, *map(pack_key, packs)])
-        sound = confirm_packs(self.remote, self.known, packs, there)
-        return sound.issuperset(packs) and confirm(self.remote, self.known, keys, there).issuperset(
-            keys
-        )
+        sound = confirm_packs(self.remote, self.planning.known, packs, there)
+        if not sound.issuperset(packs):
+            return False
+        return confirm(self.remote, self.planning.known, keys, there).issuperset(keys)
 
-    def _upload(self, plan: Plan) -> None:
+    def _upload(self, plan: UploadPlan) -> None:
         """Upload packs side by side; each is remembered as soon as it is there, then all proven."""
+        known = self.planning.known
         packs: list[Digest] = []
         unfinished: set[str] = set()
         self.project.progress.start("uploading", total_bytes=plan.outgoing.bytes)
@@ -437,8 +142,8 @@ class _Push:
             for upload, info in run_bounded(
                 self._upload_one, self._uploads(plan, unfinished), size_of=_size_of
             ):
-                self.known.add_pack(upload.pack, upload.places(), md5=info.md5)
-                self.known.set_pending([upload.pack.digest], pending=True)
+                known.add_pack(upload.pack, upload.places(), md5=info.md5)
+                known.set_pending([upload.pack.digest], pending=True)
                 self._remove(upload, unfinished)
                 packs.append(upload.pack.digest)
                 self.result.packs += 1
@@ -451,10 +156,10 @@ class _Push:
                     os.unlink(path)
         keys = [pack_key(digest) for digest in packs]
         there = self.remote.look(keys)
-        lost = set(packs) - confirm_packs(self.remote, self.known, packs, there)
+        lost = set(packs) - confirm_packs(self.remote, known, packs, there)
         self._refuse_lost([pack_key(digest) for digest in packs if digest in lost])
 
-    def _uploads(self, plan: Plan, unfinished: set[str]) -> Iterator[Upload]:
+    def _uploads(self, plan: UploadPlan, unfinished: set[str]) -> Iterator[Upload]:
         """Yield the packs to upload; new ones are written as their turn comes."""
         yield from plan.outgoing.whole
         for upload in outgoing.assembled(self.store, plan.outgoing.rest, plan.contents):
@@ -484,7 +189,7 @@ class _Push:
         """Return shard -> where its content should be on the remote, all of it."""
         found: dict[Digest, _Places] = {}
         for run in contents.runs():
-            located = self.known.located(contents.chunks_of(run))
+            located = self.planning.known.located(contents.chunks_of(run))
             for shard in run:
                 places = {
                     file: [located[chunk] for chunk in contents.chunks(file)]
@@ -494,7 +199,7 @@ class _Push:
                 found[shard] = _Places(encode_locations(places), packs)
         return found
 
-    def _publish_shards(self, plan: Plan, located: Mapping[Digest, _Places]) -> None:
+    def _publish_shards(self, plan: UploadPlan, located: Mapping[Digest, _Places]) -> None:
         def objects() -> Iterator[tuple[Digest, bytes]]:
             for shard in plan.lacking:
                 digest = shard.ref.digest
@@ -511,18 +216,18 @@ class _Push:
             infos.append(info)
             self.result.bytes += len(data)
         self._prove(infos)
-        self.known.add_objects(infos)
-        self.known.add_shards({digest: places.packs for digest, places in located.items()})
+        self.planning.known.add_objects(infos)
+        self.planning.known.add_shards({digest: places.packs for digest, places in located.items()})
 
     def _publish_root(self, unrooted: list[RootManifest]) -> None:
         """Add a root for the manifests that no root, seen there just now, names yet."""
         if not unrooted:
             return
-        name, info = self.remote.put_root(self.repo_id, unrooted)
+        name, info = self.remote.put_root(self.planning.repo_id, unrooted)
         self._prove([info])
         self.result.bytes += info.size
-        self.known.add_objects([info])
-        self.known.add_root(name, [bytes.fromhex(one.manifest) for one in unrooted])
+        self.planning.known.add_objects([info])
+        self.planning.known.add_root(name, [bytes.fromhex(one.manifest) for one in unrooted])
 
     def _prove(self, expected: Collection[ObjectInfo]) -> None:
         """See that the remote itself says of every object that it is there, whole."""
@@ -542,11 +247,3 @@ class _Push:
 
 def _size_of(upload: Upload) -> int:
     return upload.pack.size
-
-
-def _neither_here_nor_there(names: Sequence[str]) -> MissingError:
-    return MissingError(
-        f"the content of {len(names):,} files is neither here nor on the remote; "
-        f"nothing was published:\n{listing(names)}",
-        hint="push from the clone where they were added, or `dv add` them again",
-    )

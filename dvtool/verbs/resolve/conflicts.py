@@ -22,7 +22,7 @@ from dvtool.format.paths import SELF, SUFFIX
 from dvtool.format.selection import Selection
 from dvtool.project.parts import Project
 from dvtool.system.atomic import write_bytes
-from dvtool.verbs.status import TargetStatus, status
+from dvtool.verbs.status import Fault, TargetStatus, status
 
 Select: TypeAlias = Callable[[Sequence[str]], list[Selection]]
 """Returns what a command selects of these targets."""
@@ -204,7 +204,7 @@ def _status(project: Project, select: Select, *, mismerged: bool) -> list[Target
     results = status(project, selections, seen.committed, found)
     for result in results:
         if result.target in problems:
-            result.faults.append((".", problems[result.target]))
+            result.faults.append(Fault(".", problems[result.target]))
     return results
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -56,8 +56,63 @@ class Resolved(msgspec.Struct, frozen=True):
 class Settled(msgspec.Struct, frozen=True):
     """What `resolve` did to one target, and to its files."""
 
+    json_keys: ClassVar = (
+        *("target", "settled", "left", "kept", "written", "written_bytes", "removed"),
+        *("unsaved", "missing", "missing_bytes"),
+    )
+
     resolved: Resolved
     stepped: tuple[Followed, ...]
+
+    @property
+    def target(self) -> str:
+        """The target, as a path from the top of the worktree."""
+        return self.resolved.target
+
+    @property
+    def settled(self) -> tuple[str, ...]:
+        """Entries that are settled now, as paths in the target."""
+        return self.resolved.settled
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Entries that are still in conflict, as paths in the target."""
+        return self.resolved.left
+
+    @property
+    def kept(self) -> str | None:
+        """The target made to keep the other side of a whole one; null if there was no need."""
+        return self.resolved.kept
+
+    @property
+    def written(self) -> int:
+        """How many files were written."""
+        return sum(one.written for one in self.stepped)
+
+    @property
+    def written_bytes(self) -> int:
+        """Bytes of these files."""
+        return sum(one.written_bytes for one in self.stepped)
+
+    @property
+    def removed(self) -> int:
+        """How many files were removed."""
+        return sum(one.removed for one in self.stepped)
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """Files with changes that are saved nowhere, left as they are; from the worktree's top."""
+        return tuple(path for one in self.stepped for path in one.unsaved)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Files whose content is not here, left as they are; from the worktree's top."""
+        return tuple(path for one in self.stepped for path in one.missing)
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes of the content that is not here."""
+        return sum(one.missing_bytes for one in self.stepped)
 
 
 def resolve(project: Project, select: Select, side: Side | None) -> list[Settled]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -225,11 +226,16 @@ def test_manifest_blobs_of_a_tree_that_is_damaged(git: Git, top: Path) -> None:
 def test_manifest_blobs_of_a_tree_that_unfolds_without_bound(git: Git, top: Path) -> None:
     commit(top, {"a.dv.json": "1"})
     tree = run(top, "rev-parse", "HEAD^{tree}")
+    trees = []
     for _ in range(1_500):  # deeper than Python calls functions
-        entries = "".join(f"040000 tree {tree}\t{name}\n" for name in ("left", "right"))
-        tree = run(top, "mktree", stdin=entries.encode())
-    one = run(top, "commit-tree", "-m", "bomb", tree)
-    ((_, blobs),) = git.manifest_blobs_of_each([one])
+        trees.append("".join(f"040000 tree {tree}\t{name}\n" for name in ("left", "right")))
+        body = b"".join(
+            f"40000 {name}\0".encode() + bytes.fromhex(tree) for name in ("left", "right")
+        )
+        tree = hashlib.sha1(b"tree %d\0" % len(body) + body).hexdigest()
+    run(top, "mktree", "--batch", "--missing", stdin="\n".join(trees).encode())
+    bomb = run(top, "commit-tree", "-m", "bomb", tree)
+    ((_, blobs),) = git.manifest_blobs_of_each([bomb])
     assert blobs is not None
     assert list(git.read_blobs(blobs)) == [b"1"]
 

@@ -79,7 +79,7 @@ def named_everywhere(top: Path) -> dict[str, list[str]]:
         for git_dir, tree_top in git.worktree_git_dirs().items():
             folders = {"worktree": tree_top, "git_dir": git_dir, "common_dir": git.common_dir}
             with Git(**folders) as tree:  # type: ignore[arg-type]
-                names |= tree.ids_of_refs() | tree.ids_in_state()
+                names |= set(tree.object_of_each_ref().values()) | tree.ids_in_state()
                 for path, staged in tree.manifest_blobs_in_index().items():
                     blobs.setdefault(path, set()).update(staged)
         folders = {"worktree": None, "git_dir": git.git_dir, "common_dir": git.common_dir}
@@ -130,7 +130,7 @@ def test_ids_in_state_of_a_sha256_repository(tmp_path: Path) -> None:
     write(tmp_path / "repo", ".git/sequencer/todo", f"pick {first[:9]} change\n")
     with Git.discover(str(tmp_path / "repo")) as git:
         assert git.ids_in_state() == {first}
-        assert git.ids_of_refs() == {first}
+        assert set(git.object_of_each_ref().values()) == {first}
 
 
 def test_kinds_of(git: Git, top: Path) -> None:

@@ -37,7 +37,7 @@ def test_every_verb_takes_one_path(tmp_path: Path) -> None:
         assert b"".join(repo.cat(Path("data/a"))) == b"one"
         mine.commit("Data")
         assert [one.target for one in repo.diff(paths="data")] == ["data"]
-        assert [one.manifest is None for one in repo.log(Path("data"))] == [False]
+        assert [one.blake3 is None for one in repo.log(Path("data"))] == [False]
         repo.push(paths="data")
         (mine.path / "data/a").unlink()
         assert [one.written for one in repo.checkout(paths=Path("data/a")).targets] == [1]

@@ -15,7 +15,7 @@ from dvtool.format.digest import digest_of
 from dvtool.workspace.statcache import (
     TICK_NS,
     WHOLE_SECOND_NS,
-    Glance,
+    AgreedFolder,
     Seen,
     SeenFolder,
     StatCache,
@@ -184,21 +184,21 @@ def test_folders_below_are_those_and_no_namesakes(place: Path, place_asked: str)
             assert cache.folder(folder) == everything[folder]
 
 
-def glance(*names: str) -> Glance:
-    return Glance(DIGEST, {DIGEST[:16]: 2}, list(names), [], True)
+def agreed(*names: str) -> AgreedFolder:
+    return AgreedFolder(DIGEST, {DIGEST[:16]: 2}, list(names), [], True)
 
 
-def test_a_glance_goes_with_what_it_was_said_of(place: Path) -> None:
+def test_an_agreed_folder_goes_with_what_it_was_said_of(place: Path) -> None:
     both: SeenFolder = {"a": seen("a"), "b": seen("b")}
     with StatCache(str(place)) as cache:
         cache.save({"data": both, "data/x": both, "data/y": both, "data/z": both})
-        cache.save_glances({f"data/{name}" if name else "data": glance() for name in ("", *"xyz")})
+        cache.save_agreed({f"data/{name}" if name else "data": agreed() for name in ("", *"xyz")})
         cache.save({"data": both | {"c": seen("c")}, "data/x": {"a": seen("a")}}, lost={"data/x"})
-        assert cache.glances("data").keys() == {"data", "data/y", "data/z"}
+        assert cache.agreed_folders("data").keys() == {"data", "data/y", "data/z"}
         cache.save({"data/y": {}})
-        assert cache.glances("data").keys() == {"data", "data/z"}
+        assert cache.agreed_folders("data").keys() == {"data", "data/z"}
         cache.forget_below("data/z")
-        assert cache.glances("data") == {"data": glance()}
+        assert cache.agreed_folders("data") == {"data": agreed()}
 
 
 # --- damage ---------------------------------------------------------------------------------
@@ -260,13 +260,13 @@ def test_a_row_that_cannot_be_read_is_not_known(place: Path) -> None:
 def test_another_version_is_not_believed(place: Path) -> None:
     filled(place)
     with StatCache(str(place)) as cache:
-        cache.save_glances({"data/7": glance()})
+        cache.save_agreed({"data/7": agreed()})
     with sqlite3.connect(place) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
     with StatCache(str(place)) as cache:
         assert cache.folders_below("data") == {}
-        assert cache.glances("data") == {}
+        assert cache.agreed_folders("data") == {}
     assert works(place)
 
 

@@ -40,8 +40,8 @@ _NO_HARD_LINKS = frozenset(
 def _copy(source: int, to: int, size: int, *, each: Callable[[], object] = lambda: None) -> int:
     """Have the system copy bytes between the starts of two files; return how many it did.
 
-    Where files can share what they have in common (btrfs, xfs) nothing is written. The rest, if
-    the system cannot or something fails, is to be read and written: then it is known what fails.
+    Where files can share blocks (btrfs, xfs) nothing is written. If the system copies only a part,
+    the caller reads and writes the rest, and so learns which of the two fails.
     """
     copied = 0
     while hasattr(os, "copy_file_range") and copied < size:
@@ -68,7 +68,7 @@ class LocalBackend:
     ) -> None:
         self._root = path
         self._url = path if url is None else url
-        # Only what was measured can be news about a folder.
+        # Only the measured rates differ between folders.
         self._features = replace(
             features or Features(),
             conditional_put=True,
@@ -85,7 +85,7 @@ class LocalBackend:
 
     @property
     def features(self) -> Features:
-        """What is known of every folder, with what was measured of this one."""
+        """The features of every folder, with the rates measured of this one."""
         return self._features
 
     def create(self) -> None:
@@ -118,17 +118,17 @@ class LocalBackend:
 
     def get(self, key: str, *, size_max: int) -> bytes:
         """Return a whole small object."""
-        found = self.head(key)
-        if found is None:
+        info = self.head(key)
+        if info is None:
             raise ObjectMissing(key, self._url)
-        if found.size > size_max:
+        if info.size > size_max:
             raise RemoteError(
-                f"{self._url}: object {printable(key)} has {found.size:,} bytes,"
+                f"{self._url}: object {printable(key)} has {info.size:,} bytes,"
                 f" at most {size_max:,} make sense"
             )
         sink = io.BytesIO()
         # A file that grew in between stays bounded: exactly the size that was checked is read.
-        self.read_into(key, sink, size=found.size)
+        self.read_into(key, sink, size=info.size)
         return sink.getvalue()
 
     def put(self, key: str, body: bytes | BinaryIO) -> ObjectInfo:
@@ -151,7 +151,7 @@ class LocalBackend:
             except OSError as error:
                 if error.errno not in _NO_HARD_LINKS:
                     raise
-                # FAT and some network filesystems: what the protocol allows, look and then write.
+                # FAT and some network filesystems: look, then write, as the protocol allows.
                 os.replace(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
             flush_to_disk(folder)
         return True
@@ -161,9 +161,9 @@ class LocalBackend:
         *folders, name = self._parts(key)
         with contextlib.suppress(ObjectMissing), self._folder(key, folders) as folder:
             with self._errors(key):
-                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if stat.S_ISREG(found.st_mode):
-                return ObjectInfo(key, found.st_size)
+                stats = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISREG(stats.st_mode):
+                return ObjectInfo(key, stats.st_size)
         return None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -187,19 +187,19 @@ class LocalBackend:
             os.unlink(name, dir_fd=folder)
 
     def sweep_unfinished(self, *, older_than_s: float) -> int:
-        """Remove files that were never finished, of that age; return how many bytes they had."""
+        """Remove unfinished files of at least that age; return how many bytes they had."""
         size = 0
         for folder, _, names in os.walk(self._root):
             for path in (os.path.join(folder, name) for name in names if is_temp_name(name)):
                 with contextlib.suppress(OSError):
-                    found = os.lstat(path)
-                    if found.st_mtime < time.time() - older_than_s:
+                    stats = os.lstat(path)
+                    if stats.st_mtime < time.time() - older_than_s:
                         os.unlink(path)
-                        size += found.st_size
+                        size += stats.st_size
         return size
 
     def _walk(self, folder: int, above: str, prefix: str) -> Iterator[ObjectInfo]:
-        """Yield what lies in an open folder whose keys start with `above`, in order of key."""
+        """Yield the objects in an open folder whose keys start with `above`, in order of key."""
         for name in self._names(folder, above, prefix):
             key = above + name
             try:
@@ -211,10 +211,10 @@ class LocalBackend:
                         os.close(below)
                     continue
                 with self._errors(key):
-                    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                    stats = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except ObjectMissing:
                 continue  # removed by somebody else since the folder was read
-            yield ObjectInfo(key, found.st_size, modified_s=found.st_mtime)
+            yield ObjectInfo(key, stats.st_size, modified_s=stats.st_mtime)
 
     def _names(self, folder: int, above: str, prefix: str) -> Sequence[str]:
         """Return the names in a folder that can lead to `prefix`, folders with a slash after them.
@@ -251,8 +251,8 @@ class LocalBackend:
 
     def _open_regular(self, key: str, folder: int, name: str) -> int:
         with self._errors(key):
-            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if not stat.S_ISREG(found.st_mode):
+            stats = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if not stat.S_ISREG(stats.st_mode):
                 raise ObjectMissing(key, self._url)
             return os.open(name, _READ_FLAGS, dir_fd=folder)
 
@@ -274,14 +274,14 @@ class LocalBackend:
                     os.close(fd)
                 yield folder, temp, name
             finally:
-                # Should this fail too, the name says what it is, and gc sweeps it.
+                # Should this fail too, gc removes the file, which its name marks as unfinished.
                 with contextlib.suppress(OSError):
                     os.unlink(temp, dir_fd=folder)
 
     def copy_into(self, key: str, file: BinaryIO, *, size: int) -> bool:
         """Have the system copy the first `size` bytes of an object to the start of an empty file.
 
-        False, with the file as it was, if it cannot; `read_into` can.
+        False, with the file as it was, if the system cannot; use `read_into` then.
         """
         with self._object(key) as (fd, size_stored):
             if size > size_stored:
@@ -359,8 +359,8 @@ class LocalBackend:
             except OSError as error:
                 if error.errno not in _NO_FOLDER:
                     raise
-                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if not stat.S_ISLNK(found.st_mode):
+                stats = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISLNK(stats.st_mode):
             raise ObjectMissing(key, self._url)
         raise RemoteError(
             f"{printable(self._url)}: {name!r} on the way to {printable(key)} is a symbolic link",
@@ -387,18 +387,18 @@ class LocalBackend:
             raise self._failed(key, error) from error
 
     def _failed(self, key: str, error: OSError) -> RemoteError:
-        what = f"{printable(self._url)}: {printable(key)}"
+        subject = f"{printable(self._url)}: {printable(key)}"
         if error.errno in _FORBIDDEN:
             return RemoteForbidden(
-                f"{what}: {error.strerror}",
+                f"{subject}: {error.strerror}",
                 hint="ask the owner of the remote directory for read and write permission",
             )
         if error.errno in _FULL:
             return RemoteError(
-                f"{what}: the remote's disk is full ({error.strerror})",
+                f"{subject}: the remote's disk is full ({error.strerror})",
                 hint="make room there, then run the command again",
             )
-        return RemoteError(f"{what}: {error.strerror or error}")
+        return RemoteError(f"{subject}: {error.strerror or error}")
 
     def _short(self, key: str, size: int) -> RemoteTransient:
         return RemoteTransient(

@@ -48,8 +48,8 @@ class AnswerReader:
 
     def objects_of(self, page: ListObjectsV2OutputTypeDef, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects of a page; RemoteError for a key that nobody should use."""
-        for found in page.get("Contents", ()):
-            name, size = found.get("Key"), found.get("Size", -1)
+        for row in page.get("Contents", ()):
+            name, size = row.get("Key"), row.get("Size", -1)
             if name is None or size < 0:
                 raise RemoteError(
                     f"{self.url}: the store lists {printable(name or 'an object')!r} without"
@@ -62,11 +62,11 @@ class AnswerReader:
                     hint="remove it, or use a prefix of its own for dvtool",
                 )
             key = name.removeprefix(self.key_prefix)
-            # A store that is loose about prefixes, or a folder marker: not an object of ours.
+            # Not an object of ours: a folder marker, or a store that is loose about prefixes.
             if name.startswith(self.key_prefix + prefix) and key and not key.endswith("/"):
-                written = found.get("LastModified")
+                written = row.get("LastModified")
                 written_s = None if written is None else written.timestamp()
-                yield ObjectInfo(key, size, md5_of_etag(found.get("ETag")), modified_s=written_s)
+                yield ObjectInfo(key, size, md5_of_etag(row.get("ETag")), modified_s=written_s)
 
     def check_encoding(self, key: str, answer: GetObjectOutputTypeDef) -> None:
         """RemoteError for a body that would have to be unpacked."""
@@ -156,7 +156,7 @@ class _Enough(Exception):
 
 
 class _Window:
-    """Of what is written, passes `size` bytes from `offset` on to `sink`, then raises _Enough."""
+    """Passes the `size` bytes from `offset` of its input on to `sink`, then raises _Enough."""
 
     def __init__(self, sink: Sink, offset: int, size: int) -> None:
         self._sink = sink

@@ -1,7 +1,7 @@
 """A remote in S3, or in anything that speaks its plain subset: GET, PUT, LIST v2, HEAD, DELETE.
 
-What boto3, botocore and the network can raise is translated by `errors` into the errors of
-`dvtool.errors`; nothing of theirs leaves this folder.
+`errors` translates all that boto3, botocore and the network can raise into the errors of
+`dvtool.errors`; none of their errors leaves this folder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from botocore import exceptions as aws
+from botocore import exceptions
 
 from dvtool.errors import ObjectMissing, RemoteError, RemoteTransient, printable
 from dvtool.remotes.transports.base import Features, ObjectInfo, Sink, StoreFacts
@@ -102,7 +102,7 @@ class S3Backend:
 
     @property
     def features(self) -> Features:
-        """What was remembered of the store, and what its answers have shown since."""
+        """The features of the store: those remembered, and those that answers have shown since."""
         return self._features
 
     # --- reading --------------------------------------------------------------------------
@@ -117,8 +117,8 @@ class S3Backend:
         try:
             answer = self._get(key, offset, size)
         except RangeBeyondEnd:
-            found = self.head(key)
-            if found is not None and found.size == offset and size is None:
+            info = self.head(key)
+            if info is not None and info.size == offset and size is None:
                 return 0
             raise
         with contextlib.closing(answer["Body"]):
@@ -176,8 +176,8 @@ class S3Backend:
         last, token, idle = "", None, 0
         while True:
             page = self._page(prefix, token)
-            found = sorted(self._answers.objects_of(page, prefix), key=lambda info: info.key)
-            for info in found:
+            infos = sorted(self._answers.objects_of(page, prefix), key=lambda info: info.key)
+            for info in infos:
                 if info.key <= last:
                     raise RemoteError(
                         f"{self.url}: the store lists {printable(info.key)} twice or out of order",
@@ -187,7 +187,7 @@ class S3Backend:
                 yield info
             if not page["IsTruncated"]:
                 return
-            idle = 0 if found else idle + 1
+            idle = 0 if infos else idle + 1
             before, token = token, page.get("NextContinuationToken")
             if not token or token == before or idle >= IDLE_PAGES_MAX:
                 raise RemoteError(
@@ -222,7 +222,7 @@ class S3Backend:
         with self._errors.about(""):
             try:
                 answer: Any = self._client().head_bucket(Bucket=self._bucket)
-            except aws.ClientError as error:
+            except exceptions.ClientError as error:
                 answer = error.response
         headers: Mapping[str, str] = answer["ResponseMetadata"]["HTTPHeaders"]
         return headers
@@ -243,11 +243,11 @@ class S3Backend:
             self._put(key, body, None, size)
             self._learn(content_md5=False)
             return ObjectInfo(key, size)
-        found = None if is_encrypted(answer) else md5_of_etag(answer.get("ETag"))
-        stated = found == md5
+        etag_md5 = None if is_encrypted(answer) else md5_of_etag(answer.get("ETag"))
+        stated = etag_md5 == md5
         if self._features.content_md5 is None:
             self._learn(content_md5=True)
-        if found is not None and not stated and self._features.md5_etag:
+        if etag_md5 is not None and not stated and self._features.md5_etag:
             raise RemoteTransient(
                 f"{self._errors.what(key)}: the store took other bytes than were sent, by its ETag",
                 hint="if the store makes its ETags otherwise since lately: dv doctor --remote",
@@ -280,7 +280,7 @@ class S3Backend:
             self._learn(conditional_put=False)
             return True
         except Conflict:
-            # Another write or a delete was under way. If it was a write, it has won.
+            # Another write or a delete was under way. If it was a write, the object is there now.
             if self.head(key) is None:
                 raise
             return False
@@ -318,7 +318,7 @@ class S3Backend:
             )
 
     def _heeds_conditions(self, key: str, body: bytes, md5: bytes) -> bool | None:
-        """PUT what is there once more, on condition that nothing is there; harmless if done."""
+        """PUT the same object again, on condition that it is absent; harmless if it is done."""
         try:
             self._put(key, body, md5, len(body), IfNoneMatch="*")
         except AlreadyThere:
@@ -347,14 +347,14 @@ class S3Backend:
             raise
 
     def _is_absent(self, key: str) -> bool:
-        """Tell whether a key that may not be read is just not there, as far as one can know."""
+        """Tell whether a key that may not be read is just not there, as far as can be known."""
         if self._list_refused:
             return True
         try:
             page = self._page(key, keys_max=1)
         except Denied:
             return True
-        return all(found.key != key for found in self._answers.objects_of(page, key))
+        return all(info.key != key for info in self._answers.objects_of(page, key))
 
     def _page(
         self, prefix: str, token: str | None = None, *, keys_max: int | None = None
@@ -374,7 +374,7 @@ class S3Backend:
             self._learn(list_allowed=False)
             raise
         if "IsTruncated" not in page:
-            # A body that was cut to nothing reads like an empty listing; it is none.
+            # An empty body would read like an empty listing.
             raise RemoteTransient(
                 f"{self._errors.place()} answered with no listing", hint=HINT_ENDPOINT
             )
@@ -385,19 +385,19 @@ class S3Backend:
 
 def _at_rest(options: S3Options, size: int) -> dict[str, Any]:
     """Return the arguments of a PUT that say how the store is to keep the object."""
-    found: dict[str, Any] = {}
+    headers: dict[str, Any] = {}
     if options.storage_class and size >= STORAGE_CLASS_MIN_BYTES:
-        found["StorageClass"] = options.storage_class
+        headers["StorageClass"] = options.storage_class
     if options.sse:
-        found["ServerSideEncryption"] = options.sse
+        headers["ServerSideEncryption"] = options.sse
     if options.sse_kms_key_id:
-        found["SSEKMSKeyId"] = options.sse_kms_key_id
-    return found
+        headers["SSEKMSKeyId"] = options.sse_kms_key_id
+    return headers
 
 
 def _asked(ask: Callable[[], Any]) -> Any:
     """Return the answer, or the code of a refusal."""
     try:
         return ask()
-    except aws.ClientError as error:
+    except exceptions.ClientError as error:
         return str(error.response.get("Error", {}).get("Code", ""))

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import botocore
-from botocore import UNSIGNED
-from botocore import exceptions as aws
+from botocore import UNSIGNED, exceptions
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 CONNECTIONS_MAX = 64
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
-"""Without progress for so long, in either direction, a connection is given up."""
+"""A connection without progress for so long, in either direction, is closed."""
 
 
 class ClientSource:
@@ -76,11 +75,11 @@ class ClientSource:
         )
 
     def _identity(self, session: boto3.session.Session) -> object:
-        """Return what tells credentials apart; None for those that renew themselves."""
-        found = None if self._options.anonymous else session.get_credentials()
-        if found is None or isinstance(found, RefreshableCredentials):
+        """Return a value that tells credentials apart; None for those that renew themselves."""
+        credentials = None if self._options.anonymous else session.get_credentials()
+        if credentials is None or isinstance(credentials, RefreshableCredentials):
             return None
-        return found.access_key, found.secret_key, found.token
+        return credentials.access_key, credentials.secret_key, credentials.token
 
     def renew(self) -> bool:
         """Read credentials anew; tell whether they are others than this thread was refused with.
@@ -93,7 +92,7 @@ class ClientSource:
                 return True  # another thread was here first
             try:
                 identity = self._identity(self._session())
-            except (aws.BotoCoreError, ValueError):
+            except (exceptions.BotoCoreError, ValueError):
                 return False
             if identity is None or identity == self._signed_as:
                 return False

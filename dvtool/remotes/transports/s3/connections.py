@@ -22,7 +22,7 @@ from urllib3.connection import HTTPConnection
 
 RATE_MIN_BYTES_PER_S = 2 << 10
 SEND_SIZE_BYTES = 64 << 10
-"""What of a body is handed to the socket at a time: so much must go within `stall_s`."""
+"""A body is handed to the socket in pieces of this size: each must go within `stall_s`."""
 UNSENT_MAX_BYTES = 128 << 10
 EXPECT_MIN_BYTES = 1 << 20
 
@@ -47,7 +47,7 @@ def watch(pools: MutableMapping[str, Any], stall_s: float) -> None:
 
 
 class _WatchedConnection(HTTPConnection):
-    """Comes before botocore's connection class, which see for what is called when."""
+    """Comes before botocore's connection class, which says when each method is called."""
 
     stall_s: float
 
@@ -64,7 +64,7 @@ class _WatchedConnection(HTTPConnection):
                 self.sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT_MAX_BYTES)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        # Of a connection that was used before, this is still the timeout for connecting.
+        # A connection that was used before still has the timeout for connecting.
         if self.sock is not None:
             self.timeout = self.stall_s
         super().request(*args, **kwargs)
@@ -80,7 +80,7 @@ class _WatchedConnection(HTTPConnection):
             self.response_class = plain
 
     def _handle_expect_response(self, message_body: Any) -> None:
-        """Read what came instead of, or before, the answer to Expect: 100-continue."""
+        """Read the answers that came instead of, or before, the answer to Expect: 100-continue."""
         sock, late = self.sock, threading.Event()
 
         def hang_up() -> None:

@@ -1,7 +1,7 @@
-"""What boto3, botocore and the network can raise, as the errors of `dvtool.errors`.
+"""Translates all that boto3, botocore and the network can raise into the errors of `dvtool.errors`.
 
-Every answer that is not success, and every way in which none comes, gets its meaning here: worth
-another attempt, refused, missing, or wrong for good; with what to do about it.
+Every answer that is not success, and every way in which no answer comes, gets its meaning here:
+worth another attempt, refused, missing, or wrong for good; with the next step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import urllib3.exceptions
-from botocore import exceptions as aws
+from botocore import exceptions
 from botocore.parsers import ResponseParserError
 
 from dvtool.errors import (
@@ -71,7 +71,7 @@ _UNSUPPORTED_CODES = frozenset(
         "UnsupportedOperation",
     }
 )
-"""How stores refuse a header that they do not know; some of it has other reasons too."""
+"""How stores refuse a header that they do not know; some of these codes have other reasons too."""
 _DENIED_CODES = frozenset({"401", "403", "AccessDenied", "Forbidden", "Unauthorized"})
 _CREDENTIALS_CODES = frozenset(
     {
@@ -96,26 +96,26 @@ _ADDRESSING_CODES = frozenset({"PathStyleDomainForbidden", "SecondLevelDomainFor
 _OTHER_PERMISSION = re.compile(r"s3:GetObject|\bkms\b", re.IGNORECASE)
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _NO_CREDENTIALS = (
-    aws.NoCredentialsError,
-    aws.PartialCredentialsError,
-    aws.CredentialRetrievalError,
-    aws.NoAuthTokenError,
-    aws.TokenRetrievalError,
-    aws.SSOError,
-    aws.ProfileNotFound,
-    aws.ConfigParseError,
-    aws.ConfigNotFound,
+    exceptions.NoCredentialsError,
+    exceptions.PartialCredentialsError,
+    exceptions.CredentialRetrievalError,
+    exceptions.NoAuthTokenError,
+    exceptions.TokenRetrievalError,
+    exceptions.SSOError,
+    exceptions.ProfileNotFound,
+    exceptions.ConfigParseError,
+    exceptions.ConfigNotFound,
 )
 _NETWORK = (
-    aws.ConnectionError,
-    aws.HTTPClientError,
-    aws.IncompleteReadError,
+    exceptions.ConnectionError,
+    exceptions.HTTPClientError,
+    exceptions.IncompleteReadError,
     urllib3.exceptions.HTTPError,
 )
 _TIMEOUTS = (
     TimeoutError,
-    aws.ConnectTimeoutError,
-    aws.ReadTimeoutError,
+    exceptions.ConnectTimeoutError,
+    exceptions.ReadTimeoutError,
     urllib3.exceptions.TimeoutError,
 )
 
@@ -160,9 +160,9 @@ class RangeBeyondEnd(RemoteTransient):
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """Turns what is raised about one remote into our errors.
+    """Turns errors of boto3 and the network about one remote into ours.
 
-    `renew` reads credentials anew, and tells whether there are others than those refused.
+    `renew` reads credentials anew, and tells whether they differ from the refused ones.
     """
 
     url: str
@@ -175,7 +175,7 @@ class Translation:
         """Turn whatever boto3 raises about `key` into one of our errors."""
         try:
             yield
-        except aws.ClientError as error:
+        except exceptions.ClientError as error:
             raise self._from_answer(key, error) from error
         except Refused as error:
             raise RemoteError(f"{self.what(key)}: {text_of(error)}", hint=HINT_ENDPOINT) from error
@@ -189,17 +189,17 @@ class Translation:
             ) from error
         except _NETWORK as error:
             raise self._from_network(error) from error
-        except (aws.BotoCoreError, ValueError) as error:
+        except (exceptions.BotoCoreError, ValueError) as error:
             # ValueError: what botocore raises for an endpoint url that it cannot use.
             raise RemoteError(f"{self.what(key)}: {text_of(error)}", hint=HINT_ENDPOINT) from error
 
-    def _from_answer(self, key: str, error: aws.ClientError) -> RemoteError | ObjectMissing:
+    def _from_answer(self, key: str, error: exceptions.ClientError) -> RemoteError | ObjectMissing:
         """Return the error for an answer of the store that is not success."""
         answer = error.response.get("Error", {})
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         code = str(answer.get("Code", status))
         said = text_of(f"{code}: {answer['Message']}" if answer.get("Message") else code)
-        what = self.what(key)
+        subject = self.what(key)
         if code == "NoSuchBucket":
             return RemoteError(
                 f"there is no bucket {self.bucket!r} at {self.place()}", hint=HINT_BUCKET
@@ -207,25 +207,25 @@ class Translation:
         if code in _MISSING_CODES:
             return ObjectMissing(key, self.url)
         if code in _EXISTS_CODES:
-            return AlreadyThere(f"{what}: {said}")
+            return AlreadyThere(f"{subject}: {said}")
         if code in _UNSUPPORTED_CODES:
-            return Unsupported(f"{what}: {said}")
+            return Unsupported(f"{subject}: {said}")
         if code == "ConditionalRequestConflict":
-            return Conflict(f"{what}: {said}")
+            return Conflict(f"{subject}: {said}")
         if status == 416:
-            return RangeBeyondEnd(f"{what} ends before the range that was asked for ({said})")
+            return RangeBeyondEnd(f"{subject} ends before the range that was asked for ({said})")
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         if _is_busy(status, code, headers):
-            return RemoteBusy(f"{what}: {said}", retry_after_s=_retry_after_s(headers))
+            return RemoteBusy(f"{subject}: {said}", retry_after_s=_retry_after_s(headers))
         if code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS:
-            return RemoteTransient(f"{what}: {said}")
+            return RemoteTransient(f"{subject}: {said}")
         if code in _CREDENTIALS_CODES:
             return self._refused_credentials(said)
         if code in _REGION_CODES:
-            return RemoteError(f"{what}: {said}", hint=_region_hint(error))
+            return RemoteError(f"{subject}: {said}", hint=_region_hint(error))
         if code == "RequestTimeTooSkewed":
-            return RemoteForbidden(f"{what}: {said}", hint=_clock_hint(error))
-        return self._refusal(what, code, said, status)
+            return RemoteForbidden(f"{subject}: {said}", hint=_clock_hint(error))
+        return self._refusal(subject, code, said, status)
 
     def _refused_credentials(self, said: str) -> RemoteError:
         if self.renew():
@@ -237,24 +237,24 @@ class Translation:
             f"{self.place()} refuses the credentials ({said})", hint=HINT_CREDENTIALS
         )
 
-    def _refusal(self, what: str, code: str, said: str, status: int) -> RemoteError:
+    def _refusal(self, subject: str, code: str, said: str, status: int) -> RemoteError:
         if code in _ADDRESSING_CODES:
-            return RemoteError(f"{what}: {said}", hint=HINT_ADDRESSING)
+            return RemoteError(f"{subject}: {said}", hint=HINT_ADDRESSING)
         if code == "InvalidObjectState":
-            return RemoteError(f"{what}: {said}", hint="restore it from the archive tier first")
+            return RemoteError(f"{subject}: {said}", hint="restore it from the archive tier first")
         if status in (401, 403):
             plain = code in _DENIED_CODES and not _OTHER_PERMISSION.search(said)
             kind = Denied if plain else RemoteForbidden
-            return kind(f"{what}: access refused ({said})", hint=HINT_PERMISSIONS)
+            return kind(f"{subject}: access refused ({said})", hint=HINT_PERMISSIONS)
         if code == "400":
-            return Unexplained(f"{what}: {said}")
-        return RemoteError(f"{what}: {said}")
+            return Unexplained(f"{subject}: {said}")
+        return RemoteError(f"{subject}: {said}")
 
     def _from_network(self, error: Exception) -> RemoteError:
         """Return the error for a request that got no answer, or part of one."""
         causes = _chain(error)
         text = text_of(causes[-1])
-        if any(isinstance(cause, aws.SSLError) for cause in causes) and (
+        if any(isinstance(cause, exceptions.SSLError) for cause in causes) and (
             "CERTIFICATE_VERIFY_FAILED" in text or "WRONG_VERSION_NUMBER" in text
         ):
             return RemoteError(f"no trusted connection to {self.place()}: {text}", hint=HINT_TLS)
@@ -306,12 +306,12 @@ def clock_ahead_s(headers: Mapping[str, str], now_s: float) -> float | None:
         return None
 
 
-def _headers_of(error: aws.ClientError) -> Mapping[str, str]:
+def _headers_of(error: exceptions.ClientError) -> Mapping[str, str]:
     headers: Mapping[str, str] = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers
 
 
-def _clock_hint(error: aws.ClientError) -> str:
+def _clock_hint(error: exceptions.ClientError) -> str:
     ahead_s = clock_ahead_s(_headers_of(error), time.time())
     if ahead_s is None:
         return "set this machine's clock"
@@ -319,7 +319,7 @@ def _clock_hint(error: aws.ClientError) -> str:
     return f"set this machine's clock: it is {abs(ahead_s):,.0f} s {side} the store's"
 
 
-def _region_hint(error: aws.ClientError) -> str:
+def _region_hint(error: exceptions.ClientError) -> str:
     answer: Mapping[str, Any] = error.response.get("Error", {})
     region = _headers_of(error).get("x-amz-bucket-region") or str(answer.get("Region", ""))
     if not _REGION.fullmatch(region):
@@ -341,6 +341,6 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def text_of(error: object) -> str:
-    """Return what an error or a store says, on one line, short and fit for a terminal."""
+    """Return the text of an error or a store, on one line, short and fit for a terminal."""
     text = " ".join(str(error).split()) or type(error).__name__
     return printable(text[:MESSAGE_LENGTH_MAX])

@@ -1,4 +1,4 @@
-"""What passes between botocore and the wire: no request to a foreign host, no endless answer.
+"""A guard between botocore and the wire: no request to a foreign host, no endless answer.
 
 botocore reads an answer that is XML into memory, however long it is, and parses it. A store is
 foreign, and so is whoever can answer in its place: answers are bounded before botocore sees them.
@@ -12,6 +12,10 @@ from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from botocore.awsrequest import AWSResponse
+
+from dvtool.system.logs import Log, Watch
+
+_LOG = Log("remotes.s3")
 
 ANSWER_SIZE_MAX_BYTES = 4 << 20
 """A page of a listing, the longest answer there is: 1,000 keys of up to 1,024 bytes, escaped."""
@@ -28,10 +32,10 @@ class Refused(Exception):
 
 
 class Session(Protocol):
-    """What botocore sends requests through."""
+    """The interface through which botocore sends requests."""
 
     def send(self, request: Any) -> AWSResponse:
-        """Send a request; return its answer, of which a body that is streamed is not read yet."""
+        """Send a request; return its answer. A body that is streamed is not read yet."""
         ...
 
     def close(self) -> None:
@@ -52,7 +56,15 @@ class GuardedSession:
             raise Refused(f"a request to {_host(request.url)} was held back")
         streamed = request.stream_output
         request.stream_output = True  # so that `send` leaves the body to us
-        raw = self._session.send(request)
+        watch = Watch()
+        try:
+            raw = self._session.send(request)
+        except Exception as error:
+            _LOG.note("%s %s: %s after %s", request.method, request.url, error, watch)
+            raise
+        size = raw.headers.get("content-length", "?")
+        status = raw.status_code
+        _LOG.note("%s %s: %s in %s, %s bytes", request.method, request.url, status, watch, size)
         target = raw.headers.get("location")
         if 300 <= raw.status_code < 400 and target:
             try:
@@ -103,7 +115,7 @@ class _Answer(AWSResponse):
             fault = _fault(text)
             if fault is not None and not failed:
                 raise Refused(fault)
-            # Of an error the status then has to say it all.
+            # The status alone then says what the error is.
             self._content = b"" if fault is not None or text is None else text
         return self._content
 

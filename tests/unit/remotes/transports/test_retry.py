@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 
 import pytest
@@ -234,3 +235,18 @@ class Once:
 
     def write(self, data: bytes, /) -> None:
         self.blocks.append(bytes(data))
+
+
+def test_a_log_tells_of_waits_and_of_giving_up(
+    local: LocalBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "dvtool")
+    backend = Retry(Faulty(local, on="head", times=1), sleep=no_sleep, rng=lambda low, high: high)
+    backend.head("k")
+    backend = Retry(Faulty(local, on="head", times=None), attempts=2, sleep=no_sleep)
+    with pytest.raises(RemoteError):
+        backend.head("k")
+    waits, done, _, ends = caplog.messages
+    assert waits == "head k: waits 0.5 s and tries again, since injected"
+    assert re.fullmatch(r"head k: done in [\d,]+ ms", done)
+    assert ends == "head k: given up after 2 attempts: injected"

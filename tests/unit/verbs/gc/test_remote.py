@@ -1,166 +1,21 @@
-"""gc of a remote in its parts: the plan, whose clock counts, and what it may not do."""
+"""gc of a remote over a real folder: whose clock counts, and what it may not do."""
 
 from __future__ import annotations
 
-import datetime
 import os
-import time
-from array import array
 from pathlib import Path
 
 import pytest
 
 from dvtool.errors import BusyError, CorruptError, RemoteForbidden
-from dvtool.format.digest import Digest, digest_of
-from dvtool.remotes import repack as moving
-from dvtool.remotes.remote import RemoteStore, Root, RootManifest, pack_key, root_key, shard_key
-from dvtool.remotes.survey import RootThere, ShardUse, Survey, frame_number
+from dvtool.remotes import repack
+from dvtool.remotes.remote import RemoteStore, RootManifest, pack_key, root_key
 from dvtool.remotes.tombstones import Tombstone, Tombstones
-from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.remotes.transports.local.backend import LocalBackend
-from dvtool.verbs.gc import remote as remotegc
+from dvtool.verbs.gc.remote import RemoteGcResult, collect_remote, undo_gc
+from dvtool.verbs.gc.roots import retire
 from tests.faulty import Faulty
-
-REPO, OTHER = "0" * 31 + "1", "0" * 31 + "2"
-NOW_S = time.time()
-MIB = 1 << 20
-
-
-def named(text: str) -> Digest:
-    return digest_of(text.encode())
-
-
-def there(
-    roots: dict[str, tuple[str, dict[str, list[str]]]],
-    shards: dict[str, dict[str, int]],
-    packs: dict[str, int],
-) -> Survey:
-    """Make a survey: roots (repo, manifest -> shards), shards (pack -> bytes), packs (size)."""
-    result = Survey()
-    for name, (repo, manifests) in roots.items():
-        key = root_key(repo, named(name).hex())
-        root = Root(
-            1,
-            [
-                RootManifest("data", named(m).hex(), [named(s).hex() for s in some])
-                for m, some in manifests.items()
-            ],
-            datetime.datetime.fromtimestamp(NOW_S - 3600, datetime.UTC).isoformat(),
-        )
-        info = ObjectInfo(key, 100, modified_s=NOW_S - 3600)
-        result.roots[key] = RootThere(key, info, root)
-    for name, pointed in shards.items():
-        frames = {
-            named(pack): array("Q", [frame_number(0, size)]) for pack, size in pointed.items()
-        }
-        sizes = {named(pack): packs.get(pack, 1) for pack in pointed}
-        result.shards[named(name).hex()] = ShardUse(frames, sizes, 1)
-        key = shard_key(named(name))
-        result.objects[key] = ObjectInfo(key, 10)
-    for name, size in packs.items():
-        key = pack_key(named(name))
-        result.objects[key] = ObjectInfo(key, size)
-        result.data_bytes[key] = size
-    return result
-
-
-def keys(found: tuple[ObjectInfo, ...]) -> set[str]:
-    return {info.key for info in found}
-
-
-def test_what_any_repository_names_is_live() -> None:
-    survey = there(
-        {"r1": (REPO, {"m1": ["s1"]}), "r2": (OTHER, {"m2": ["s2"]})},
-        {"s1": {"p1": 60 * MIB}, "s2": {"p2": 60 * MIB}, "s3": {"p3": 60 * MIB}},
-        {"p1": 64 * MIB, "p2": 64 * MIB, "p3": 64 * MIB, "p4": 1},
-    )
-    plan = remotegc.plan(survey, [], repo=REPO, now_s=NOW_S)
-    dead = {shard_key(named("s3")), pack_key(named("p3")), pack_key(named("p4"))}
-    assert keys(plan.dead) == dead
-    assert not (plan.move or plan.replace or plan.expired)
-    survey.claimed = {pack_key(named("p3"))}
-    assert keys(remotegc.plan(survey, [], repo=REPO, now_s=NOW_S).dead) == dead - survey.claimed
-    buried = Tombstone(1, "", sorted(dead))
-    assert remotegc.plan(survey, [buried], repo=REPO, now_s=NOW_S).empty
-
-
-def test_packs_that_are_mostly_dead_are_moved_and_small_ones_only_if_many() -> None:
-    packs = {"half": 20 * MIB, "less": 20 * MIB, **{f"small{n}": 1 * MIB for n in range(8)}}
-    needed = {"half": 10 * MIB, "less": 10 * MIB - 1, **{f"small{n}": MIB for n in range(8)}}
-    survey = there({"r1": (REPO, {"m1": ["s1"]})}, {"s1": needed}, packs)
-    plan = remotegc.plan(survey, [], repo=REPO, now_s=NOW_S)
-    assert keys(plan.move) == {pack_key(named("less"))}
-    assert plan.freed_bytes == 10 * MIB + 1
-    packs["small8"] = needed["small8"] = MIB
-    survey = there({"r1": (REPO, {"m1": ["s1"]})}, {"s1": needed}, packs)
-    assert len(remotegc.plan(survey, [], repo=REPO, now_s=NOW_S).move) == 10
-
-
-def test_many_roots_are_gathered_but_only_our_own() -> None:
-    roots = {f"r{n}": (REPO, {f"m{n}": ["s1"], "same": ["s1"]}) for n in range(9)}
-    roots |= {f"o{n}": (OTHER, {f"m{n}": ["s1"]}) for n in range(20)}
-    survey = there(roots, {"s1": {"p1": 60 * MIB}}, {"p1": 64 * MIB})
-    plan = remotegc.plan(survey, [], repo=REPO, now_s=NOW_S)
-    assert {one.repo for one in plan.replace} == {REPO}
-    assert (len(plan.replace), len(plan.keep), len(plan.dead)) == (9, 10, 0)
-    going = Tombstone(1, "", [], [one.key for one in plan.replace], REPO)
-    assert remotegc.plan(survey, [going], repo=REPO, now_s=NOW_S).empty
-
-
-def test_expiry_takes_what_is_neither_needed_nor_young() -> None:
-    survey = there(
-        {"r1": (REPO, {"old": ["s1"], "kept": ["s2"]}), "r2": (REPO, {"young": ["s3"]})},
-        {"s1": {"p1": 60 * MIB}, "s2": {"p2": 60 * MIB}, "s3": {"p3": 60 * MIB}},
-        {"p1": 64 * MIB, "p2": 64 * MIB, "p3": 64 * MIB},
-    )
-    key = root_key(REPO, named("r2").hex())
-    old = survey.roots[key]
-    survey.roots[key] = RootThere(key, ObjectInfo(key, 1, modified_s=NOW_S), old.root)
-    expiry = remotegc.Expiry(REPO, frozenset({named("kept").hex()}), 600)
-    plan = remotegc.plan(survey, [], repo=REPO, expiry=expiry, now_s=NOW_S)
-    assert [one.manifest for one in plan.expired] == [named("old").hex()]
-    expiry = remotegc.Expiry(REPO, frozenset({named("kept").hex()}), 0)
-    plan = remotegc.plan(survey, [], repo=REPO, expiry=expiry, now_s=NOW_S)
-    assert {one.manifest for one in plan.expired} == {named("old").hex(), named("young").hex()}
-    assert keys(plan.dead) == {
-        key(named(name)) for key, names in ((shard_key, ("s1", "s3")), (pack_key, ("p1", "p3")))
-        for name in names
-    }  # fmt: skip
-
-
-def test_a_sweep_recomputes_what_is_dead() -> None:
-    survey = there(
-        {"r1": (REPO, {"m1": ["s1"]}), "r2": (REPO, {"m1": ["s1"], "m2": ["s2"]})},
-        {"s1": {"p1": 1}, "s2": {"p2": 1}},
-        {"p1": 1, "p2": 1},
-    )
-    r1, r2 = (root_key(REPO, named(name).hex()) for name in ("r1", "r2"))
-    every = sorted(survey.objects)
-    gathered = Tombstone(1, "", every, [r1], REPO)
-    assert remotegc.to_remove(survey, gathered, None) == ([[r1], [], []], 4)
-    lost = Tombstone(1, "", every, [r1, r2], REPO)
-    # Nothing else names them, and they were not given up: a root that should be there is not.
-    assert remotegc.to_remove(survey, lost, None) == ([[], [], []], 6)
-    given_up = Tombstone(1, "", every, [r2], REPO, [named("m2").hex()])
-    batches, spared = remotegc.to_remove(survey, given_up, None)
-    assert batches == [[r2], [shard_key(named("s2"))], [pack_key(named("p2"))]]
-    assert spared == 2
-    needed = remotegc.Expiry(REPO, frozenset({named("m2").hex()}), 0)
-    assert remotegc.to_remove(survey, given_up, needed)[0] == [[], [], []]
-
-
-# --- over a real folder ---------------------------------------------------------------------
-
-
-def test_a_sweep_spares_what_another_repository_names() -> None:
-    survey = there(
-        {"r1": (REPO, {"m1": ["s1"]}), "r2": (OTHER, {"m2": ["s2"]})},
-        {"s1": {"p1": 1}, "s2": {"p2": 1}},
-        {"p1": 1, "p2": 1, "p3": 1},
-    )
-    for repo in (REPO, None):
-        grave = Tombstone(1, "", sorted(survey.objects), [], repo)
-        assert remotegc.to_remove(survey, grave, None) == ([[], [], [pack_key(named("p3"))]], 4)
+from tests.unit.verbs.gc.surveys import MIB, NOW_S, OTHER, REPO, named
 
 
 @pytest.fixture
@@ -172,8 +27,8 @@ def remote(tmp_path: Path) -> RemoteStore:
     return remote
 
 
-def collect(remote: RemoteStore, grace_s: float) -> remotegc.Collected:
-    return remotegc.collect(remote, repo=REPO, grace_s=grace_s, here=moving.GcSide(lambda: ""))
+def collect(remote: RemoteStore, grace_s: float) -> RemoteGcResult:
+    return collect_remote(remote, repo=REPO, grace_s=grace_s, here=repack.GcSide(lambda: ""))
 
 
 def test_without_permission_to_remove_nothing_is_written(remote: RemoteStore) -> None:
@@ -182,8 +37,8 @@ def test_without_permission_to_remove_nothing_is_written(remote: RemoteStore) ->
     )
     for work in (
         lambda: collect(RemoteStore(refusing), 0),
-        lambda: remotegc.undo(RemoteStore(refusing)),
-        lambda: remotegc.retire(RemoteStore(refusing), REPO),
+        lambda: undo_gc(RemoteStore(refusing)),
+        lambda: retire(RemoteStore(refusing), REPO),
     ):
         with pytest.raises(RemoteForbidden, match="may not remove"):
             work()
@@ -246,7 +101,7 @@ def test_a_damaged_tombstone_stops_everything_but_undo(remote: RemoteStore) -> N
     remote.backend.put("gc/tombstones/" + "ab" * 16 + ".json", b'{"dv":1}')
     with pytest.raises(CorruptError, match="abab"):
         collect(remote, 0)
-    assert remotegc.undo(remote) == 1
+    assert undo_gc(remote) == 1
     assert collect(remote, 3600).plan.dead
 
 

@@ -1,0 +1,277 @@
+"""What commands print with --json, where that is not one result alone; and a list of all of it.
+
+`python -m tests.json_reference` makes docs/reference/ and the keys in the help texts from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from dvtool.cli.failures import Failure
+    from dvtool.hooks.install import Hook
+    from dvtool.project.config import RemoteConfig, Setting
+    from dvtool.remotes.estimate import Requests
+    from dvtool.remotes.transports.base import Features
+    from dvtool.remotes.transports.declaration import Value
+    from dvtool.verbs.add.publish import Added
+    from dvtool.verbs.diff import TargetDiff, Totals
+    from dvtool.verbs.doctor import Check
+    from dvtool.verbs.edit import Removed
+    from dvtool.verbs.gc.roots import RepoThere
+    from dvtool.verbs.log import LogEntry
+    from dvtool.verbs.push.plan import Pushed
+    from dvtool.verbs.read import Listed
+    from dvtool.verbs.resolve.settle import Settled
+    from dvtool.verbs.status import TargetStatus
+
+
+class AddDocument(msgspec.Struct):
+    """What `dv add` did."""
+
+    targets: Sequence[Added]
+    """Each target that was named, or that a path lies in."""
+
+
+class StatusDocument(msgspec.Struct):
+    """What differs between workspace, manifests and HEAD."""
+
+    clean: bool
+    """Whether nothing differs in any target."""
+    targets: Sequence[TargetStatus]
+    """The targets, sorted."""
+
+
+class RmDocument(msgspec.Struct):
+    """What `dv rm` did."""
+
+    targets: Sequence[Removed]
+    """What was done to each target."""
+
+
+class ResolveDocument(msgspec.Struct):
+    """What `dv resolve` did."""
+
+    targets: Sequence[Settled]
+    """What was done to each target that was in conflict."""
+
+
+class DiffDocument(msgspec.Struct):
+    """Which files changed."""
+
+    targets: Sequence[TargetDiff]
+    """The targets in which something changed, sorted."""
+    totals: Totals
+    """The changes of all targets, added up."""
+
+
+class TargetTotals(msgspec.Struct):
+    """How much changed in one target."""
+
+    target: str
+    """The target, as a path from the top of the worktree."""
+    totals: Totals
+    """Its changes, added up."""
+
+
+class DiffStatDocument(msgspec.Struct):
+    """How much changed."""
+
+    targets: Sequence[TargetTotals]
+    """The targets in which something changed, sorted."""
+    totals: Totals
+    """The changes of all targets, added up."""
+
+
+class LogDocument(msgspec.Struct):
+    """The commits that changed a target."""
+
+    commits: Sequence[LogEntry]
+    """The commits, newest first."""
+
+
+class LsDocument(msgspec.Struct, omit_defaults=True):
+    """Tracked files. This document is written an entry a line."""
+
+    entries: Sequence[Listed]
+    """The entries, by target and path."""
+    error: Failure | None = None
+    """Why the list breaks off, if it does."""
+
+
+class TransferPlan(msgspec.Struct):
+    """About what a transfer would take."""
+
+    remote: str
+    """URL of the remote."""
+    files: int
+    """How many files (of a copy: manifests) it is about."""
+    objects: int
+    """How many objects would move."""
+    bytes: int
+    """Bytes of these objects."""
+    requests: Requests
+    """How many requests that takes, with those of the proof."""
+    request_cost_usd: float
+    """What the requests cost by the provider's list prices, in US dollars; traffic is extra."""
+    seconds: float | None
+    """How long it takes, in seconds; null as long as the link was not measured."""
+
+
+class FailedPush(msgspec.Struct):
+    """A remote that could not be pushed to."""
+
+    remote: str | None
+    """Its name; null for the default remote."""
+    message: str
+    """What was wrong."""
+    hint: str | None
+    """What to do next; null if nobody knows."""
+    exit_code: int
+    """What `dv push` to it alone would end with."""
+
+
+class PushDocument(msgspec.Struct):
+    """What `dv push` did. It is printed if one of the remotes was pushed to."""
+
+    pushes: Sequence[Pushed]
+    """What was done for each remote that was pushed to."""
+    failed: Sequence[FailedPush]
+    """The remotes that could not be pushed to."""
+    uncommitted: Sequence[str]
+    """Targets whose manifests are not in HEAD; they were not pushed."""
+
+
+class PushPlanDocument(msgspec.Struct):
+    """What `dv push` would do."""
+
+    plans: Sequence[TransferPlan]
+    """What it takes, for each remote."""
+    uncommitted: Sequence[str]
+    """Targets whose manifests are not in HEAD; they would not be pushed."""
+
+
+class UndoneDocument(msgspec.Struct):
+    """What `dv gc --remote --undo` did."""
+
+    undone: int
+    """How many tombstones were taken back."""
+
+
+class DoctorDocument(msgspec.Struct):
+    """Whether everything that dv needs is there and works."""
+
+    ok: bool
+    """Whether no check failed."""
+    checks: Sequence[Check]
+    """What was looked at."""
+
+
+class RemoteDoctorDocument(msgspec.Struct):
+    """What trying a remote out showed."""
+
+    ok: bool
+    """Whether no check failed."""
+    checks: Sequence[Check]
+    """What was looked at."""
+    features: Features | None
+    """What the store can do; null if there is no answer."""
+
+
+class ConfigDocument(msgspec.Struct):
+    """Settings: all of them, or the one that was asked for or changed, as it is in force now."""
+
+    settings: Sequence[Setting]
+    """The settings."""
+
+
+class RemoteRow(msgspec.Struct):
+    """One remote."""
+
+    name: str
+    """Its name."""
+    url: str
+    """Its URL, or the path of a folder."""
+    default: bool
+    """Whether it is the default remote."""
+    source: str
+    """Where its URL comes from: .dvconfig, .git/config or environment."""
+    options: Mapping[str, Value]
+    """Its other settings by name, null where nothing is set; the value of a secret is not told."""
+
+    @classmethod
+    def of(cls, remote: RemoteConfig, default: str | None) -> RemoteRow:
+        """Return a remote as it is shown; `default` is the name of the default one."""
+        url, source = remote.url, remote.source
+        return cls(remote.name, url, remote.name == default, source, remote.shown_options())
+
+
+class RemotesDocument(msgspec.Struct):
+    """The remotes."""
+
+    remotes: Sequence[RemoteRow]
+    """The remotes, sorted by name."""
+
+
+class RootsDocument(msgspec.Struct):
+    """The repositories that keep data on a remote."""
+
+    remote: str
+    """URL of the remote."""
+    repositories: Sequence[RepoThere]
+    """The repositories, sorted by id."""
+
+
+class RetiredDocument(msgspec.Struct):
+    """What was buried of a repository that is gone for good."""
+
+    repo: str
+    """Its id."""
+    dead: int
+    """How many objects were buried."""
+    dead_bytes: int
+    """Bytes of these objects."""
+
+
+class HooksDocument(msgspec.Struct):
+    """Which git hooks are in place."""
+
+    folder: str
+    """The folder where git looks for hooks."""
+    complete: bool
+    """Whether every hook of ours runs, in this version."""
+    drivers: bool
+    """Whether the merge and diff drivers are in place."""
+    hooks: Sequence[Hook]
+    """The hooks."""
+
+
+ANSWERS: dict[str, dict[str, str]] = {
+    "add": {"": "AddDocument"},
+    "status": {"": "StatusDocument"},
+    "checkout": {"": "Restored"},
+    "rm": {"": "RmDocument"},
+    "mv": {"": "Renamed"},
+    "resolve": {"": "ResolveDocument"},
+    "push": {"": "PushDocument", "--plan": "PushPlanDocument"},
+    "fetch": {"": "Fetched", "--plan": "TransferPlan"},
+    "pull": {"": "Restored", "--plan": "TransferPlan"},
+    "clone": {"": "Restored"},
+    "drop": {"": "Dropped"},
+    "gc": {"": "GcResult", "--remote": "RemoteGcResult", "--undo": "UndoneDocument"},
+    "fsck": {"": "FsckReport"},
+    "diff": {"": "DiffDocument", "--stat": "DiffStatDocument"},
+    "log": {"": "LogDocument"},
+    "ls": {"": "LsDocument"},
+    "describe": {"": "Description"},
+    "doctor": {"": "DoctorDocument", "--remote": "RemoteDoctorDocument"},
+    "config": {"": "ConfigDocument"},
+    "remote list": {"": "RemotesDocument"},
+    "remote copy": {"": "Copied", "--plan": "TransferPlan"},
+    "remote roots": {"": "RootsDocument", "--retire": "RetiredDocument"},
+    "hooks status": {"": "HooksDocument"},
+}
+"""Command -> option -> the class of its document, one of these or a public name of dvtool."""

@@ -1,0 +1,149 @@
+"""The keys of the JSON that commands print, for their help.
+
+Made by `python -m tests.json_reference` from the classes of results: change those.
+"""
+
+JSON_KEYS = {
+    "add": (
+        '{"schema", "targets": [{"target", "files", "bytes", "added", "modified", "removed", '
+        '"stored_bytes", "warnings"}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "status": (
+        '{"schema", "clean", "targets": [{"target", "manifest", "blake3", "files", "bytes", '
+        '"clean", "added", "modified", "deleted", "absent", "absent_bytes", "faults": '
+        '[{"path", "problem"}], "conflicts": [{"path", "base": null or {"type", "size", '
+        '"blake3", "exec", "symlink"}, "ours": null or {…}, "theirs": null or {…}}]}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "checkout": (
+        '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
+        '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
+        '"transferred_bytes", "found", "warnings"}}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "rm": (
+        '{"schema", "targets": [{"target", "whole", "entries", "files"}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "mv": (
+        '{"schema", "source", "destination"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "resolve": (
+        '{"schema", "targets": [{"target", "settled", "left", "kept", "written", '
+        '"written_bytes", "removed", "unsaved", "missing", "missing_bytes"}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "push": (
+        '{"schema", "pushes": [{"remote", "manifests", "files", "packs", "bytes", '
+        '"resumed_packs", "resumed_bytes", "warnings"}], "failed": [{"remote", "message", '
+        '"hint", "exit_code"}], "uncommitted"}',
+        'With --plan: {"schema", "plans": [{"remote", "files", "objects", "bytes", '
+        '"requests": {"put", "list", "get", "head"}, "request_cost_usd", "seconds"}], '
+        '"uncommitted"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "fetch": (
+        '{"schema", "remote", "files", "bytes", "transferred_bytes", "found", "warnings"}',
+        'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
+        '"list", "get", "head"}, "request_cost_usd", "seconds"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "pull": (
+        '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
+        '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
+        '"transferred_bytes", "found", "warnings"}}',
+        'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
+        '"list", "get", "head"}, "request_cost_usd", "seconds"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "clone": (
+        '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
+        '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
+        '"transferred_bytes", "found", "warnings"}}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "drop": (
+        '{"schema", "remote", "targets": [{"target", "files", "bytes"}], "workspace_bytes", '
+        '"store_bytes", "freed_bytes"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "gc": (
+        '{"schema", "dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", '
+        '"freed_bytes", "kept_unpushed_bytes", "losing", "unread", "asked", "warnings"}',
+        'With --remote: {"schema", "remote", "dry_run", "dead", "dead_bytes", "moved_packs", '
+        '"moved_bytes", "roots_replaced", "expired": [{"target", "manifest"}], "removed", '
+        '"removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}',
+        'With --undo: {"schema", "undone"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "fsck": (
+        '{"schema", "clean", "damage": [{"place", "kind", "name", "problem", "missing", '
+        '"repaired", "failed", "targets", "files": [{"path", "blake3", "bytes", "copies"}], '
+        '"commits", "commits_shown": [{"commit", "subject"}]}], "store": {"packs", "bytes", '
+        '"shards", "recipes", "contents", "not_here", "not_here_bytes", "nowhere_known", '
+        '"lists_not_here", "unindexed_packs", "to_list", "unlisted_chunks", '
+        '"temporary_files", "unfinished_drops", "set_aside", "unread_manifests"}, '
+        '"workspace": null or {"files", "bytes", "changed", "unreadable"}, "remote": null or '
+        '{"url", "packs", "bytes", "md5_equal", "packs_read", "bytes_read", "files_made", '
+        '"shards", "locations", "roots", "manifests", "not_pushed", "seed"}, "done"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "diff": (
+        '{"schema", "targets": [{"target", "totals": {"added": {"count", "bytes"}, '
+        '"modified": {…}, "removed": {…}, "renamed": {…}}, "changes": [{"change", "path", '
+        '"old_path", "old": null or {"type", "size", "blake3", "exec", "symlink"}, "new": '
+        'null or {…}}]}], "totals": {…}}',
+        'With --stat: {"schema", "targets": [{"target", "totals": {"added": {"count", '
+        '"bytes"}, "modified": {…}, "removed": {…}, "renamed": {…}}}], "totals": {…}}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "log": (
+        '{"schema", "commits": [{"commit", "author", "date", "subject", "blake3", "files", '
+        '"bytes", "added", "modified", "removed", "renamed"}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "ls": (
+        '{"schema", "entries": [{"path", "target", "type", "size", "blake3", "exec", '
+        '"symlink"}], "error": null or {"message", "hint", "exit_code"}}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "describe": (
+        '{"schema", "commit", "branch", "dirty", "code_dirty", "data_dirty", "data_id", '
+        '"targets": [{"target", "blake3", "files", "bytes"}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "doctor": (
+        '{"schema", "ok", "checks": [{"name", "state", "detail", "hint", "bytes"}]}',
+        'With --remote: {"schema", "ok", "checks": [{"name", "state", "detail", "hint", '
+        '"bytes"}], "features": null or {"conditional_put", "ranged_get", "content_md5", '
+        '"md5_etag", "list_allowed", "delete_allowed", "latency_s", "down_bytes_per_s", '
+        '"up_bytes_per_s"}}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "config": (
+        '{"schema", "settings": [{"key", "value", "source"}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "remote list": (
+        '{"schema", "remotes": [{"name", "url", "default", "source", "options"}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "remote copy": (
+        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there"}',
+        'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
+        '"list", "get", "head"}, "request_cost_usd", "seconds"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "remote roots": (
+        '{"schema", "remote", "repositories": [{"repo", "this", "roots", "manifests", '
+        '"bytes", "pushed", "retired", "damaged", "targets"}]}',
+        'With --retire: {"schema", "repo", "dead", "dead_bytes"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "hooks status": (
+        '{"schema", "folder", "complete", "drivers", "hooks": [{"name", "state", "kept"}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+}

@@ -1,0 +1,125 @@
+"""The checks of fsck in their order: the local store, the workspace, a remote."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from dvtool.errors import DvError, UsageError
+from dvtool.format.digest import Digest
+from dvtool.format.manifest import decode, manifest_digest
+from dvtool.format.paths import SUFFIX
+from dvtool.project.history import FOR_FSCK, NeededContent, needed_content
+from dvtool.project.parts import Project
+from dvtool.project.settings import Settings
+from dvtool.verbs.fsck.findings import LOCAL, Damage, FsckReport, RemoteCheck, Sample
+from dvtool.verbs.fsck.meaning import explain
+from dvtool.verbs.fsck.remote import LocalEvidence, fsck_remote
+from dvtool.verbs.fsck.store import StoreCheck, fsck_store, known_of_remotes, md5s_proven
+from dvtool.verbs.fsck.workspace import fsck_workspace
+
+
+@dataclass(frozen=True, slots=True)
+class FsckRequest:
+    """What to check besides the local store. `remote`: a name, "" for the default one, or None.
+
+    With `rebuild` store.db is made again before, with `repair` what is damaged is mended after.
+    """
+
+    workspace: bool = False
+    remote: str | None = None
+    depth: Sample | None = None
+    repair: bool = False
+    rebuild: bool = False
+
+
+def fsck_request(
+    *, workspace: bool, remote: str | None, deep: bool | Sample, repair: bool, rebuild: bool
+) -> FsckRequest:
+    """Return what these arguments ask for; UsageError if they do not fit together."""
+    if deep and remote is None:
+        raise UsageError(
+            "only a remote is checked more or less deeply", hint="dv fsck --remote --deep"
+        )
+    if isinstance(deep, Sample) and not 0 < deep.share <= 1:
+        raise UsageError(
+            f"a sample of {deep.share:.2%} is none", hint="dv fsck --remote --sample 5%"
+        )
+    depth = deep if isinstance(deep, Sample) else Sample(1, 0) if deep else None
+    return FsckRequest(workspace, remote, depth, repair, rebuild)
+
+
+class Checking:
+    """One check of a repository; what its parts found stays for repair."""
+
+    def __init__(self, project: Project, settings: Settings, request: FsckRequest) -> None:
+        self.project = project
+        self.settings = settings
+        self.request = request
+        self.need = NeededContent()
+        self.report = FsckReport()
+        self.store = StoreCheck()
+        self.remote: RemoteCheck | None = None
+
+    def run(self) -> FsckReport:
+        """Do the checks, in the order of how far away things are."""
+        self.need = needed_content(self.project, FOR_FSCK)
+        self.store = fsck_store(self.project, self.need)
+        self.report.store = self.store.counts
+        self.report.damage = list(self.store.damage)
+        if self.request.workspace:
+            self.report.workspace, rotten = fsck_workspace(self.project)
+            self.report.damage.extend(rotten)
+        if self.request.remote is not None:
+            self._check_remote(self.request.remote)
+        explain(self.project, self.report.damage, self.store, self.remote)
+        return self.report
+
+    def _check_remote(self, name: str) -> None:
+        self.settings.require_init()
+        remote = self.settings.open_remote(name or None)
+        sought = {content for one in self.report.damage for content in one.contents}
+        sought |= self.store.lacking
+        found = fsck_remote(
+            self.project,
+            remote,
+            self.project.config.text("core.repoid") or "",
+            self.request.depth,
+            LocalEvidence(self.store.sound, sought, self._md5s),
+        )
+        self.remote = found
+        self._name_lost(found)
+        found.counts.not_pushed = tuple(self._not_pushed(found.rooted))
+        self.report.remote = found.counts
+        self.report.damage.extend(found.damage)
+
+    def _md5s(self, remote_id: str, keys: Collection[str]) -> Mapping[str, bytes]:
+        if not self.store.usable:
+            return {}
+        return md5s_proven(self.project, remote_id, keys)
+
+    def _name_lost(self, found: RemoteCheck) -> None:
+        """Name what is neither here nor there, nor known to be on another remote."""
+        lost = self.store.lacking - self.store.unlisted - found.held
+        if lost and len(self.project.config.remotes()) > 1 and self.store.usable:
+            lost -= known_of_remotes(self.project, lost)
+        if lost:
+            problem = f"is neither here nor on {found.counts.url}"
+            self.report.damage.append(
+                Damage(LOCAL, "content", "", problem, missing=True, contents=frozenset(lost))
+            )
+
+    def _not_pushed(self, rooted: Collection[Digest]) -> list[str]:
+        """Return the targets of which a ref, or HEAD, has a manifest that no root there names."""
+        git = self.project.git
+        head = git.head()
+        blobs: set[tuple[str, str]] = set()
+        for tip in {*git.all_refs().values(), *([head] if head else [])}:
+            blobs.update(git.manifests_at(tip).items())
+        found = set()
+        for path, blob in blobs:
+            with contextlib.suppress(DvError):
+                if manifest_digest(decode(git.read_blob(blob), path)) not in rooted:
+                    found.add(path.removesuffix(SUFFIX))
+        return sorted(found)

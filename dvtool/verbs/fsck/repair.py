@@ -1,0 +1,101 @@
+"""The whole of fsck: the check, and with `--rebuild` and `--repair` what comes before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from dvtool.errors import DvError
+from dvtool.format.digest import Digest
+from dvtool.format.paths import SELF
+from dvtool.project.locks import all_worktrees_locked
+from dvtool.project.parts import Project
+from dvtool.project.preserve import Saved
+from dvtool.project.settings import Settings
+from dvtool.store import mending
+from dvtool.verbs.fsck.check import Checking, FsckRequest
+from dvtool.verbs.fsck.copies import Copies
+from dvtool.verbs.fsck.findings import Damage, FsckReport
+from dvtool.verbs.fsck.repair_remote import mend_remote
+from dvtool.verbs.fsck.repair_store import rebuilt_note, repair_store
+from dvtool.verbs.fsck.store import index_is_usable
+from dvtool.workspace.remembered import save_seen
+
+Restore = Callable[[str], Sequence[Saved]]
+"""Writes a file (by its path from the top of the worktree) as its manifest says.
+
+Returns what was in its place and is saved now.
+"""
+
+
+def fsck(
+    project: Project, settings: Settings, request: FsckRequest, restore: Restore
+) -> FsckReport:
+    """Check what the request asks for; rebuild and repair only if it says so.
+
+    `restore` writes files anew that rotted.
+    """
+    checking = Checking(project, settings, request)
+    if not (request.repair or request.rebuild):
+        return checking.run()
+    with all_worktrees_locked(project.git):
+        aside = None
+        if request.rebuild:
+            aside = mending.rebuild(project.store, usable=index_is_usable(project))
+        report = checking.run()
+        if aside is not None:
+            report.done.append(rebuilt_note(project.store, aside))
+        if request.repair:
+            repair_store(checking)
+            if checking.remote is not None and checking.remote.damage:
+                _repair_remote(checking)
+            _restore_rotten(project, report, restore)
+        return report
+
+
+def _repair_remote(checking: Checking) -> None:
+    """Mend what the check found on the remote; content comes from here and other remotes."""
+    found = checking.remote
+    assert found is not None
+    remote = checking.settings.open_remote(checking.request.remote or None)
+    copies = Copies(checking)
+
+    def bring(contents: Collection[Digest]) -> None:
+        copies.bring(contents, but=remote.url)
+
+    repo_id = checking.project.config.text("core.repoid") or ""
+    mend_remote(checking.project, remote, repo_id, found, bring)
+    for one in found.damage:
+        if one.failed:
+            one.failed = "; ".join([one.failed, *copies.failures])
+
+
+def _restore_rotten(project: Project, report: FsckReport, restore: Restore) -> None:
+    """Write files that rotted anew; what is in their place is saved first."""
+    for damage in _restorable(project, report):
+        try:
+            saved = restore(damage.name)
+        except DvError as error:
+            damage.failed = str(error)
+        else:
+            was = "".join(f"; what was there is saved: {file.blake3}" for file in saved)
+            damage.repaired = f"it was written anew{was}"
+
+
+def _restorable(project: Project, report: FsckReport) -> Iterator[Damage]:
+    """Yield the rotten files that a checkout can bring back; the others get to know why not.
+
+    The statcache is made to forget them, so that the checkout sees what they are now.
+    """
+    for one in report.damage:
+        if one.kind != "file":
+            continue
+        target = next(t for t in project.targets() if f"{one.name}/".startswith(f"{t}/"))
+        path = one.name[len(target) + 1 :] or SELF
+        save_seen(project, target, {path: None})
+        entry = project.entries_near(project.manifest(target), [path]).get(path)
+        if entry is None or entry.digest not in one.contents:
+            one.failed = "its good content was never added, so that nothing else has it"
+        elif any(char in one.name for char in "*?["):
+            one.failed = "its name is a glob; put it back with dv checkout --force"
+        else:
+            yield one

@@ -1,0 +1,203 @@
+"""The first step of a gc of a remote: plan what is dead, move what lives on, write a tombstone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from dvtool.format.digest import Digest
+from dvtool.remotes.remote import (
+    FORMAT,
+    RemoteStore,
+    RootManifest,
+    now_text,
+    pack_key,
+    root_key,
+    shard_key,
+)
+from dvtool.remotes.repack import GcSide, Moved, move_out, require
+from dvtool.remotes.survey import LIVE_SHARE_MIN, RootThere, Survey, live_bytes
+from dvtool.remotes.tombstones import Tombstone, Tombstones, age_s
+from dvtool.remotes.transports.base import ObjectInfo
+
+GRACE_S = 14 * 24 * 3600
+SMALL_PACK_BYTES = 8 << 20
+SMALL_PACKS_MAX = 8
+"""More small packs than this are merged, and more roots of one repository."""
+ROOTS_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """What may go from the roots of one repository: manifests that are not `needed` (hex)."""
+
+    repo: str
+    needed: frozenset[str]
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteGcPlan:
+    """What a gc is about to bury, and what it writes anew first."""
+
+    dead: tuple[ObjectInfo, ...] = ()
+    move: tuple[ObjectInfo, ...] = ()
+    """Packs whose live part goes into new packs; they are then dead."""
+    move_bytes: int = 0
+    replace: tuple[RootThere, ...] = ()
+    """Roots that one new root takes the place of."""
+    keep: tuple[RootManifest, ...] = ()
+    """The manifests that the new root names."""
+    expired: tuple[RootManifest, ...] = ()
+
+    @property
+    def dead_bytes(self) -> int:
+        """Bytes of what is dead now."""
+        return sum(info.size for info in self.dead)
+
+    @property
+    def freed_bytes(self) -> int:
+        """By how many bytes the remote will be smaller in the end, nearly."""
+        return self.dead_bytes + sum(info.size for info in self.move) - self.move_bytes
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.dead or self.move or self.replace)
+
+
+# --- planning -------------------------------------------------------------------------------
+
+
+def plan_remote_gc(
+    there: Survey,
+    buried: Collection[Tombstone],
+    *,
+    repo: str | None = None,
+    expiry: Expiry | None = None,
+    now_s: float,
+) -> RemoteGcPlan:
+    """Say what is dead, what to move and which roots of `repo` to replace. Changes nothing.
+
+    What stands in a tombstone already is passed over.
+    """
+    doomed = {key for one in buried for key in (*one.keys, *one.roots)}
+    own = [one for one in there.roots.values() if one.repo == repo and one.key not in doomed]
+    expired = list(_expired(own, expiry, now_s)) if expiry is not None else []
+    gone = {one.manifest for one in expired}
+    replaced = own if gone or len(own) > ROOTS_MAX else []
+    keep = {
+        one.manifest: one for root in replaced for one in root.root.manifests
+        if one.manifest not in gone
+    }  # fmt: skip
+    stay = [one for one in there.roots.values() if one not in replaced]
+    shards = {name for one in stay for name in one.shards}
+    shards |= {name for one in keep.values() for name in one.shards}
+    live = there.live(shards)
+    dead = [info for key, info in there.objects.items() if key not in live and key not in doomed]
+    move, move_bytes = _to_move(there, shards, doomed)
+    return RemoteGcPlan(
+        dead=tuple(dead),
+        move=tuple(move),
+        move_bytes=move_bytes,
+        replace=tuple(replaced),
+        keep=tuple(keep.values()),
+        expired=tuple(expired),
+    )
+
+
+def _expired(own: Sequence[RootThere], expiry: Expiry, now_s: float) -> Iterator[RootManifest]:
+    """Yield, once each, the manifests that are not needed and that no young root names."""
+    young = {
+        name
+        for root in own
+        if age_s(root.info, root.root.created, now_s) < expiry.grace_s
+        for name in root.manifests
+    }
+    seen: set[str] = set()
+    for root in own:
+        for one in root.root.manifests:
+            if one.manifest not in expiry.needed | young | seen:
+                seen.add(one.manifest)
+                yield one
+
+
+def _to_move(
+    there: Survey, shards: Collection[str], doomed: Collection[str]
+) -> tuple[list[ObjectInfo], int]:
+    """Return packs that are mostly dead, and small ones if they are many; and their live bytes."""
+    live = live_bytes(there, shards)
+    sparse: list[ObjectInfo] = []
+    small: list[ObjectInfo] = []
+    for key, size in live.items():
+        if key in doomed or key in there.claimed or key not in there.objects:
+            continue
+        info = there.objects[key]
+        if size < LIVE_SHARE_MIN * there.data_bytes.get(key, size):
+            sparse.append(info)
+        elif info.size < SMALL_PACK_BYTES:
+            small.append(info)
+    move = sparse + (small if len(small) > SMALL_PACKS_MAX else [])
+    return move, sum(live[info.key] for info in move)
+
+
+def pack_of(key: str) -> Digest:
+    """Return the id of the pack that has this key."""
+    return bytes.fromhex(key.rpartition("/")[2])
+
+
+# --- burying -------------------------------------------------------------------------------
+
+
+def bury(
+    remote: RemoteStore,
+    tombstones: Tombstones,
+    there: Survey,
+    plan: RemoteGcPlan,
+    repo: str | None,
+    here: GcSide,
+) -> Moved:
+    """Move content and replace roots as planned, then write a tombstone for what is dead."""
+    moved = Moved()
+    if plan.move:
+        packs = {pack_of(info.key) for info in plan.move}
+        moved = move_out(remote, tombstones, there, packs, here)
+    if plan.replace:
+        assert repo is not None
+        if plan.keep:
+            _put_root(remote, tombstones, there, repo, plan.keep)
+    stay = [one for one in there.roots.values() if one not in plan.replace]
+    shards = {name for one in stay for name in one.shards}
+    shards |= {name for one in plan.keep for name in one.shards}
+    live = there.live(shards)
+    keys = [info.key for info in (*plan.dead, *plan.move) if info.key not in live]
+    if keys or plan.replace:
+        tombstones.put(
+            Tombstone(
+                FORMAT,
+                now_text(),
+                keys,
+                [one.key for one in plan.replace],
+                repo if plan.replace else None,
+                [one.manifest for one in plan.expired],
+            )
+        )
+    return moved
+
+
+def _put_root(
+    remote: RemoteStore,
+    tombstones: Tombstones,
+    there: Survey,
+    repo: str,
+    manifests: Sequence[RootManifest],
+) -> None:
+    """Write a root for manifests that other roots name, as a push does."""
+    names = {name for one in manifests for name in one.shards}
+    shards = {bytes.fromhex(name) for name in names}
+    sizes = {pack: size for name in names for pack, size in there.shards[name].sizes.items()}
+    expected = {pack_key(pack): size for pack, size in sizes.items()}
+    with tombstones.claimed(shards=shards, packs=sizes.keys()):
+        require(remote, {**expected, **dict.fromkeys(map(shard_key, shards))})
+        name, info = remote.put_root(repo, list(manifests))
+        require(remote, {root_key(repo, name): info.size})

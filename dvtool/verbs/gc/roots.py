@@ -1,0 +1,127 @@
+"""The repositories that keep data on a remote, and letting go of one that is gone for good."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dvtool.errors import UsageError
+from dvtool.remotes.remote import FORMAT, RemoteStore, now_text
+from dvtool.remotes.survey import Survey, list_roots, look_over
+from dvtool.remotes.tombstones import Tombstone, Tombstones
+from dvtool.verbs.gc.bury import RemoteGcPlan
+from dvtool.verbs.gc.remote import refuse_without_delete
+
+
+@dataclass(frozen=True, slots=True)
+class RepoThere:
+    """One repository on a remote."""
+
+    json_keys: ClassVar = (
+        *("repo", "this", "roots", "manifests", "bytes", "pushed", "retired", "damaged"),
+        "targets",
+    )
+
+    repo: str
+    """Its id, as in its .dvconfig."""
+    this: bool
+    """Whether it is the repository of this clone."""
+    roots: int
+    """How many roots it has there."""
+    manifests: int
+    """How many manifests they name."""
+    bytes: int
+    """Bytes of its packs and lists of files there."""
+    pushed_s: float | None
+    """When a push last wrote a root, in seconds since 1970."""
+    retired: bool
+    """Whether it was retired, so that gc removes its data."""
+    damaged: bool
+    """Whether something that its roots name is missing or damaged there."""
+    targets: tuple[str, ...]
+    """The targets of these manifests, sorted."""
+
+    @property
+    def pushed(self) -> str | None:
+        """When a push last wrote a root, in ISO 8601 (UTC); null if the remote does not tell."""
+        if self.pushed_s is None:
+            return None
+        time = datetime.datetime.fromtimestamp(int(self.pushed_s), datetime.UTC)
+        return time.isoformat().replace("+00:00", "Z")
+
+
+def repositories(remote: RemoteStore, own: str | None = None) -> list[RepoThere]:
+    """Return the repositories that have roots on a remote; `own` is the id of this one."""
+    remote.required_mark()
+    tombstones = Tombstones(remote)
+    look = tombstones.look()
+    there = look_over(remote, ())
+    retired = {
+        root for one in tombstones.standing(look).values() if one.retired for root in one.roots
+    }
+    by_repo: dict[str, list[str]] = {}
+    for key in sorted({*there.roots, *there.broken}):
+        by_repo.setdefault(key.split("/")[1], []).append(key)
+    return [
+        _described(there, repo, keys, own=own, retired=retired.issuperset(keys))
+        for repo, keys in by_repo.items()
+    ]
+
+
+def _described(
+    there: Survey, repo: str, keys: Sequence[str], *, own: str | None, retired: bool
+) -> RepoThere:
+    roots = [there.roots[key] for key in keys if key in there.roots]
+    needed = there.keys_of({name for root in roots for name in root.shards})
+    times = [one.info.modified_s for one in roots if one.info.modified_s is not None]
+    manifests = {one.manifest: one.target for root in roots for one in root.root.manifests}
+    return RepoThere(
+        repo=repo,
+        this=repo == own,
+        roots=len(keys),
+        manifests=len(manifests),
+        bytes=sum(there.objects[key].size for key in needed if key in there.objects),
+        pushed_s=max(times, default=None),
+        retired=retired,
+        damaged=not there.broken.isdisjoint(keys),
+        targets=tuple(sorted(set(manifests.values()))),
+    )
+
+
+def retire(remote: RemoteStore, repo: str) -> RemoteGcPlan:
+    """Bury all roots of a repository and what only they need; return what that is.
+
+    UsageError if it has none there. What was damaged there stands in nobody's way any more.
+    """
+    remote.required_mark()
+    tombstones = Tombstones(remote)
+    refuse_without_delete(remote)
+    look = tombstones.look()
+    standing = tombstones.standing(look).values()
+    doomed = {key for one in standing for key in (*one.keys, *one.roots)}
+    roots = list_roots(remote, repo)
+    going = [key for key in roots if key not in doomed]
+    if not going:
+        raise UsageError(
+            f"{remote.url} has no roots of a repository {repo}"
+            + (" that are not going already" if roots else ""),
+            hint="see which there are: dv remote roots",
+        )
+    # What others have damaged hides no more than a sweep will see: that asks for all to be whole.
+    there = look_over(remote, tombstones.claims(look, time.time()), besides=going)
+    live = there.live({name for one in there.roots.values() for name in one.shards})
+    dead = tuple(i for key, i in there.objects.items() if key not in live and key not in doomed)
+    tombstones.put(
+        Tombstone(
+            FORMAT,
+            now_text(),
+            [info.key for info in dead],
+            going,
+            repo,
+            retired=True,
+        )
+    )
+    return RemoteGcPlan(dead=dead)

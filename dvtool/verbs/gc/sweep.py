@@ -1,0 +1,175 @@
+"""The second step of a gc of a remote: remove what a tombstone named a grace period ago."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dvtool.errors import BusyError
+from dvtool.remotes.remote import RemoteStore
+from dvtool.remotes.survey import PACKS, RootThere, Survey, is_root, list_roots, survey
+from dvtool.remotes.tombstones import SWEEP_USED_S, Claim, Look, Tombstone, Tombstones, age_s
+from dvtool.system.parallel import run_bounded
+from dvtool.system.progress import Progress
+from dvtool.verbs.gc.bury import Expiry
+
+REMOVED_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What became of one tombstone: keys removed, of so many bytes, and spared as needed again."""
+
+    removed: int = 0
+    bytes: int = 0
+    spared: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grave:
+    """A tombstone that stands."""
+
+    json_keys: ClassVar = ("keys", "due_in_s")
+
+    name: str
+    tombstone: Tombstone
+    due_in_s: float
+    """In how many seconds the next gc may remove them; negative once it may."""
+
+    @property
+    def keys(self) -> int:
+        """How many objects are buried under it."""
+        return len(self.tombstone.keys) + len(self.tombstone.roots)
+
+
+def graves(tombstones: Tombstones, look: Look, grace_s: float) -> list[Grave]:
+    """Return the tombstones that stand, oldest first."""
+    found = [
+        Grave(name, one, grace_s - age_s(look.tombstones[name], one.created, time.time()))
+        for name, one in tombstones.standing(look).items()
+    ]
+    return sorted(found, key=lambda grave: grave.due_in_s)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRule:
+    """How to sweep: `expiry` says which manifests the repository of a tombstone needs by now.
+
+    `due` are all tombstones whose time has come.
+    """
+
+    grace_s: float
+    expiry: Expiry | None
+    due: tuple[Tombstone, ...]
+    progress: Progress
+
+
+def sweep_grave(
+    remote: RemoteStore, tombstones: Tombstones, grave: Grave, rule: SweepRule
+) -> Swept | None:
+    """Remove what a tombstone names and nobody needs again; None if it is not its time yet."""
+    total = Swept()
+    done = False
+    while not done:
+        started = time.monotonic()
+        mark = tombstones.begin_sweep(grave.name)
+        try:
+            look = tombstones.look()
+            now_s = look.now_s(mark)
+            info = look.tombstones.get(grave.name)
+            if info is None or age_s(info, grave.tombstone.created, now_s) < rule.grace_s:
+                return None
+            there = _survey_for(remote, tombstones.claims(look, now_s), grave.tombstone, rule)
+            batches, spared = to_remove(there, grave.tombstone, rule.expiry)
+            done, count, size = _remove(remote, there, batches, started, rule.progress)
+        finally:
+            tombstones.end_sweep(mark)
+        total = Swept(total.removed + count, total.bytes + size, spared)
+        if not done and not count:
+            raise BusyError(
+                f"reading what {remote.url} holds took so long that it may not be true any more",
+                hint="run it nearer to the store",
+            )
+    if not tombstones.look().sweeping(grave.name, now_s):
+        tombstones.remove(grave.name)
+    return total
+
+
+def _survey_for(
+    remote: RemoteStore, claims: Sequence[Claim], grave: Tombstone, rule: SweepRule
+) -> Survey:
+    """Survey a remote for a sweep; the roots of repositories whose time is up may be damaged."""
+    besides = {
+        root
+        for one in (grave, *rule.due)
+        if one.retired and not _is_alive(list_roots(remote, one.repo), one)
+        for root in one.roots
+    }
+    return survey(remote, claims, besides=besides, progress=rule.progress)
+
+
+def _is_alive(roots: Iterable[str], grave: Tombstone) -> bool:
+    """Whether a retired repository has other roots: then somebody has pushed since."""
+    return not grave.roots or not set(grave.roots).issuperset(roots)
+
+
+def to_remove(
+    there: Survey, grave: Tombstone, expiry: Expiry | None
+) -> tuple[list[list[str]], int]:
+    """Return the keys to remove, those that refer to others first; and how many are spared."""
+    spared = {
+        key
+        for key in grave.roots
+        if key in there.roots and _is_needed(there, there.roots[key], grave, expiry)
+    }
+    # A tombstone is foreign: it can name nothing but objects of its kind.
+    roots = [key for key in grave.roots if is_root(key, grave.repo) and key not in spared]
+    stay = [one for key, one in there.roots.items() if key not in roots]
+    live = there.live({name for one in stay for name in one.shards})
+    every = [key for key in grave.keys if key in there.objects]
+    dead = [key for key in every if key not in live]
+    packs = [key for key in dead if key.startswith(PACKS)]
+    shards = [key for key in dead if not key.startswith(PACKS)]
+    return [roots, shards, packs], len(spared) + len(every) - len(dead)
+
+
+def _is_needed(there: Survey, root: RootThere, grave: Tombstone, expiry: Expiry | None) -> bool:
+    """Whether a root names what no root that stays names, and what was not given up."""
+    others = [
+        one for one in there.roots.values() if one.repo == root.repo and one.key not in grave.roots
+    ]
+    if grave.retired:
+        return bool(others)
+    given_up = set(grave.expired)
+    if expiry is not None:
+        given_up -= expiry.needed
+    named = {name for one in others for name in one.manifests}
+    return not root.manifests <= named | given_up
+
+
+def _remove(
+    remote: RemoteStore,
+    there: Survey,
+    batches: Sequence[Sequence[str]],
+    started: float,
+    progress: Progress,
+) -> tuple[bool, int, int]:
+    """Remove keys while the sweep's mark may be relied on.
+
+    Returns whether that was all, and how many objects of how many bytes are gone.
+    """
+    count = size = 0
+    sizes = {k: there.objects[k].size for some in batches for k in some if k in there.objects}
+    progress.start("removing", total_bytes=sum(sizes.values()))
+    for batch in batches:
+        for at in range(0, len(batch), REMOVED_AT_ONCE):
+            if time.monotonic() - started > SWEEP_USED_S:
+                return False, count, size
+            for key, _ in run_bounded(remote.backend.delete, batch[at : at + REMOVED_AT_ONCE]):
+                count += 1
+                size += sizes.get(key, 0)
+                progress.advance(sizes.get(key, 0))
+    progress.finish()
+    return True, count, size

@@ -1,0 +1,130 @@
+"""What `import dvtool` gives: the names that users may rely on, lightly and with their types."""
+
+from __future__ import annotations
+
+import ast
+import importlib.resources
+import inspect
+import json
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+
+import dvtool
+from dvtool import errors
+from tests.layers import PROJECT
+
+LIBRARY = PROJECT / "docs" / "library.md"
+FOR_GITS_DRIVERS = {"merge", "entries_here"}
+"""Methods of `Repo` that serve the commands which git runs on single manifests."""
+LIGHT = """
+import json, sys
+before = set(sys.modules)
+import dvtool
+names = dir(dvtool)
+json.dump([sorted(set(sys.modules) - before), names], sys.stdout)
+"""
+
+
+def test_importing_dvtool_imports_nothing_else() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    loaded, names = json.loads(done.stdout)
+    assert [name for name in loaded if name.startswith("dvtool")] == ["dvtool"]
+    assert not set(loaded) & {"msgspec", "git", "boto3", "blake3", "click", "importlib.metadata"}
+    assert names == sorted(dvtool.__all__)
+
+
+@pytest.mark.parametrize("name", dvtool.__all__)
+def test_a_public_name_is_there(name: str) -> None:
+    assert getattr(dvtool, name) is not None
+
+
+def test_other_names_are_not_there() -> None:
+    with pytest.raises(AttributeError, match="'dvtool' has no attribute 'Backend'"):
+        getattr(dvtool, "Backend")  # noqa: B009 a type checker knows that it is not there
+
+
+def test_type_checkers_see_the_names_from_the_same_places() -> None:
+    tree = ast.parse(Path(dvtool.__file__).read_text(encoding="utf-8"))
+    imported = {
+        alias.name: node.module
+        for block in tree.body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported == dvtool._HOMES
+    assert {*imported, "__version__"} == set(dvtool.__all__)
+
+
+def test_every_error_is_public() -> None:
+    kinds = {
+        name
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and issubclass(value, errors.DvError)
+    }
+    assert kinds <= set(dvtool.__all__)
+
+
+def _names_in(annotation: ast.expr) -> set[str]:
+    """Return the classes that an annotation names, `Added` for `list[publish.Added]`."""
+    return {
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for node in ast.walk(annotation)
+        if isinstance(node, (ast.Attribute, ast.Name))
+    } - set(dir(typing))
+
+
+def test_what_the_methods_of_a_repository_return_is_public() -> None:
+    tree = ast.parse((Path(dvtool.__file__).parent / "repo.py").read_text(encoding="utf-8"))
+    (repo,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Repo")
+    private = {
+        f"{method.name}: {name}"
+        for method in repo.body
+        if isinstance(method, ast.FunctionDef) and not method.name.startswith("_")
+        if method.name not in {*FOR_GITS_DRIVERS, "hooks"} and method.returns is not None
+        for name in _names_in(method.returns)
+        if name[0].isupper() and name not in dvtool.__all__
+    }
+    assert not private
+
+
+def test_the_package_says_that_it_has_types() -> None:
+    assert importlib.resources.files(dvtool).joinpath("py.typed").is_file()
+
+
+def test_the_documentation_names_every_public_name() -> None:
+    text = LIBRARY.read_text(encoding="utf-8")
+    missing = [name for name in dvtool.__all__ if f"`{name}`" not in text]
+    assert not missing
+
+
+USER = """
+from pathlib import Path
+import dvtool
+
+def newest(folder: Path) -> str | None:
+    try:
+        with dvtool.Repo.open(folder) as repo:
+            added: list[dvtool.Added] = repo.add(folder / "data")
+            return added[0].target if added else None
+    except dvtool.SetupError as error:
+        return error.hint
+"""
+
+
+def test_a_type_checker_takes_a_users_program(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    for text, code in ((USER, 0), (USER.replace("added[0].target", "added[0].size"), 1)):
+        program.write_text(text)
+        done = subprocess.run(
+            [sys.executable, "-m", "mypy", "--strict", "--config-file=", str(program)],
+            capture_output=True,
+            text=True,
+            cwd=PROJECT,
+        )
+        assert done.returncode == code, done.stdout
