@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from dvtool.errors import UnsavedError, UsageError, listing, printable
 from dvtool.format.manifest import Built, Entries, Entry, Manifest, decode, update
 from dvtool.format.paths import SUFFIX, folders_above, link_fault, path_fault, workspace_path
@@ -15,7 +17,6 @@ from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project, refuse_place
 from dvtool.project.preserve import keep_uncommitted, save_files
 from dvtool.system import atomic
-from dvtool.system.stat import is_executable
 from dvtool.workspace.gitignore import ignore_file, ignore_target, refuse_unusable, unignore_target
 from dvtool.workspace.hashing import hash_files
 from dvtool.workspace.last_look import changed
@@ -28,7 +29,7 @@ from dvtool.workspace.scan import (
     scan_selected,
     scan_target,
 )
-from dvtool.workspace.statcache import Seen, now_ns, seen_file
+from dvtool.workspace.statcache import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,11 +347,7 @@ def _finish_entries(
     built = _renamed(project, manifest, entries, moved)
     project.write_manifest(target, built.manifest, instead_of=text)
     rows: dict[str, Seen | None] = dict.fromkeys(entries)
-    for path, found in scan.files.items():
-        digest, executable = scan.digests[path], is_executable(found)
-        rows[path] = seen_file(
-            found, digest, executable=executable, read_at_ns=now_ns(), tracked=True
-        )
+    rows |= {path: structs.replace(scan.seen[path], tracked=True) for path in scan.files}
     save_seen(project, target, rows)
     if stage:
         project.git.stage([target + SUFFIX])

@@ -289,7 +289,7 @@ def test_a_file_that_workspace_has_just_made_is_all_that_it_removes_itself() -> 
     assert set(removed) == {"os.unlink(temp, dir_fd=folder)"}
 
 
-@pytest.mark.parametrize("method", ["write_file", "write_link", "write_bytes", "remove"])
+@pytest.mark.parametrize("method", ["write_data", "write_link", "write_bytes", "remove"])
 def test_who_replaces_or_removes_says_what_it_believes_to_be_there(method: str) -> None:
     calls = 0
     for name in below_cli():
