@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from dvtool.format.manifest import Manifest, ShardRef
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.opening import close_project, open_project
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
 from dvtool.project.shards import ShardSource
-from dvtool.system.lazy import later
+from dvtool.system.lazy import later, later_in
 from dvtool.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -33,10 +32,10 @@ if TYPE_CHECKING:
     from dvtool.project.preserve import Saved
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
+    from dvtool.remotes.evidence import Announce
     from dvtool.remotes.examine import Examination
     from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read
-    from dvtool.verbs.add import plan as add_plan
-    from dvtool.verbs.add import publish as add_publish
+    from dvtool.verbs.add import plan as add_plan, publish as add_publish
     from dvtool.verbs.add.publish import Added
     from dvtool.verbs.checkout import restore
     from dvtool.verbs.checkout.restore import Restored
@@ -46,15 +45,11 @@ if TYPE_CHECKING:
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.drop import Dropped
     from dvtool.verbs.edit import Removed, Renamed
-    from dvtool.verbs.fetch import download, request
-    from dvtool.verbs.fetch import plan as fetch_plan
+    from dvtool.verbs.fetch import download, plan as fetch_plan, request
     from dvtool.verbs.fetch.request import Fetched
-    from dvtool.verbs.fsck import check
-    from dvtool.verbs.fsck import repair as repair_verb
+    from dvtool.verbs.fsck import check, repair as repair_verb
     from dvtool.verbs.fsck.findings import FsckReport, Sample
-    from dvtool.verbs.gc import bury, roots
-    from dvtool.verbs.gc import local as gc_local
-    from dvtool.verbs.gc import remote as gc_remote
+    from dvtool.verbs.gc import bury, local as gc_local, remote as gc_remote, roots
     from dvtool.verbs.gc.bury import RemoteGcPlan
     from dvtool.verbs.gc.local import GcResult
     from dvtool.verbs.gc.remote import RemoteGcResult
@@ -67,36 +62,22 @@ if TYPE_CHECKING:
     from dvtool.verbs.resolve.settle import Settled, Side
     from dvtool.verbs.status import TargetStatus
 else:
-    clone = later("dvtool.verbs.clone")
-    commit_check = later("dvtool.hooks.commit_check")
-    conflicts = later("dvtool.verbs.resolve.conflicts")
-    copy = later("dvtool.verbs.copy")
-    describe = later("dvtool.verbs.describe")
-    diff = later("dvtool.verbs.diff")
-    doctor = later("dvtool.verbs.doctor")
-    download = later("dvtool.verbs.fetch.download")
-    edit = later("dvtool.verbs.edit")
-    events = later("dvtool.hooks.events")
-    examine = later("dvtool.remotes.examine")
-    install = later("dvtool.hooks.install")
-    log = later("dvtool.verbs.log")
-    preserve = later("dvtool.project.preserve")
-    read = later("dvtool.verbs.read")
-    request = later("dvtool.verbs.fetch.request")
-    restore = later("dvtool.verbs.checkout.restore")
-    settle = later("dvtool.verbs.resolve.settle")
     engines = later("dvtool.jobs.engine")
-    bury = later("dvtool.verbs.gc.bury")
-    check = later("dvtool.verbs.fsck.check")
+    preserve = later("dvtool.project.preserve")
+    examine = later("dvtool.remotes.examine")
+    clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
+    doctor, drop, edit = later_in("dvtool.verbs", "doctor", "drop", "edit")
+    log, read = later_in("dvtool.verbs", "log", "read")
+    add_plan, add_publish = later_in("dvtool.verbs.add", "plan", "publish")
+    restore = later("dvtool.verbs.checkout.restore")
+    download, fetch_plan, request = later_in("dvtool.verbs.fetch", "download", "plan", "request")
+    check, repair_verb = later_in("dvtool.verbs.fsck", "check", "repair")
+    bury, gc_local, gc_remote, roots = later_in(
+        "dvtool.verbs.gc", "bury", "local", "remote", "roots"
+    )
     commits = later("dvtool.verbs.push.commits")
-    drop = later("dvtool.verbs.drop")
-    gc_local = later("dvtool.verbs.gc.local")
-    gc_remote = later("dvtool.verbs.gc.remote")
-    repair_verb = later("dvtool.verbs.fsck.repair")
-    roots = later("dvtool.verbs.gc.roots")
-    add_plan = later("dvtool.verbs.add.plan")
-    add_publish = later("dvtool.verbs.add.publish")
-    fetch_plan = later("dvtool.verbs.fetch.plan")
+    conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
+    commit_check, events, install = later_in("dvtool.hooks", "commit_check", "events", "install")
 
 
 class Repo:
@@ -209,6 +190,7 @@ class Repo:
         untrack: bool = False,
         stage: bool = True,
         dereference: bool = False,
+        ours: bool = False,
         jobs: int | None = None,
         engine: Engine | None = None,
     ) -> list[Added]:
@@ -231,6 +213,7 @@ class Repo:
                     untrack=untrack,
                     stage=stage,
                     dereference=dereference,
+                    ours=ours,
                     engine=engine,
                 )
                 for request in to_add
@@ -258,13 +241,21 @@ class Repo:
         self._project.store.put_shards(built.shards)
         return built, left
 
-    def checkout(
+    def record_conflicts(
         self,
-        rev: str | None = None,
-        paths: Paths = (),
-        *,
-        force: bool = False,
-        fetch: bool = True,
+        path: str,
+        sides: Mapping[str, bytes],
+        manifest: Manifest,
+        left: Sequence[Conflict],
+    ) -> None:
+        """Record the conflicts that a merge of the manifest at `path` left in it.
+
+        `sides` has the texts of ``base`` (or nothing), ``ours`` and ``theirs``.
+        """
+        conflicts.record_conflicts(self._project, path, sides, manifest, left)
+
+    def checkout(
+        self, rev: str | None = None, paths: Paths = (), *, force: bool = False, fetch: bool = True
     ) -> Restored:
         """Give the workspace the content of the manifests, or of a commit's, which then go there.
 
@@ -281,14 +272,28 @@ class Repo:
         """Rename a target or entries in one."""
         return edit.mv(self._project, self._arguments, source, destination)
 
-    def drop(self, paths: Paths, *, remote: str | None = None, workspace: bool = True) -> Dropped:
-        """Free workspace and store, or the store alone, of what a remote provably holds."""
+    def drop(
+        self,
+        paths: Paths,
+        *,
+        remote: str | None = None,
+        workspace: bool = True,
+        plan_only: bool = False,
+        announce: Announce | None = None,
+    ) -> Dropped:
+        """Free workspace and store, or the store alone, of what a remote provably holds.
+
+        `plan_only` says what would go. `announce` is told what has to be read back from the remote
+        first, where it does not state what it holds.
+        """
         return drop.drop(
             self._project,
             self.config,
             partial(self._arguments.selections, paths=paths),
             remote=remote,
             workspace=workspace,
+            plan_only=plan_only,
+            announce=announce,
         )
 
     # --- verbs on remotes -----------------------------------------------------------------
@@ -300,13 +305,27 @@ class Repo:
         revs: Sequence[str] = (),
         every: bool = False,
         paths: Paths = (),
+        anew: bool = False,
     ) -> PushReport:
         """Upload what commits need, and prove that it is there.
 
         Without `revs` that is HEAD; `every` takes all refs. What the commits behind them need is
-        uploaded too, unless a push, from here or from another clone, proved that before.
+        uploaded too, unless a push, from here or from another clone, proved that before. A place
+        that was another remote when it was used last is refused, but for `anew`.
         """
-        request = self._push_request(remote, revs, every=every, paths=paths)
+        self.config.trust_first_use()
+        return self._push(remote, revs, every=every, paths=paths, anew=anew)
+
+    def _push(
+        self,
+        remote: str | None,
+        revs: Sequence[str],
+        *,
+        every: bool = False,
+        paths: Paths = (),
+        anew: bool = False,
+    ) -> PushReport:
+        request = self._push_request(remote, revs, every=every, paths=paths, anew=anew)
         return commits.push(self._pushing(remote), self.config, request)
 
     def plan_push(
@@ -318,6 +337,7 @@ class Repo:
         paths: Paths = (),
     ) -> PushPlan:
         """Say what `push` would upload, and what that takes; the remote is only asked."""
+        self.config.trust_first_use()
         request = self._push_request(remote, revs, every=every, paths=paths)
         return commits.plan_push(self._pushing(remote), self.config, request)
 
@@ -328,12 +348,18 @@ class Repo:
         )
 
     def _push_request(
-        self, remote: str | None, revs: Sequence[str], *, every: bool, paths: Paths
+        self,
+        remote: str | None,
+        revs: Sequence[str],
+        *,
+        every: bool,
+        paths: Paths,
+        anew: bool = False,
     ) -> PushRequest:
         def select(targets: Sequence[str]) -> set[str]:
             return {selection.target for selection in self._arguments.selections(targets, paths)}
 
-        return commits.PushRequest(remote, revs, every, select if paths else None)
+        return commits.PushRequest(remote, revs, every, select if paths else None, anew)
 
     def fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
@@ -342,6 +368,7 @@ class Repo:
 
         What the default remote lacks is taken from the others; a named one is asked alone.
         """
+        self.config.trust_first_use()
         wanted = request.fetch_requests(self._project, self._arguments, revs, paths)
         return download.fetch(self._project, self.config.open_remotes(remote), wanted)
 
@@ -349,6 +376,7 @@ class Repo:
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
     ) -> tuple[Fetched, Estimate]:
         """Say what `fetch` would bring, and what that takes; only lists of files are fetched."""
+        self.config.trust_first_use()
         wanted = request.fetch_requests(self._project, self._arguments, revs, paths)
         return fetch_plan.plan_fetch(self._project, self.config.open_remote(remote), wanted)
 
@@ -361,6 +389,7 @@ class Repo:
         force: bool = False,
     ) -> Restored:
         """Fetch what the workspace lacks, then check it out."""
+        self.config.trust_first_use()
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
         return restore.checkout(self._project, self.config, self._arguments, request)
 
@@ -373,6 +402,7 @@ class Repo:
         force: bool = False,
     ) -> tuple[Fetched, Estimate]:
         """Say what `pull` would download, and what that takes; the workspace stays as it is."""
+        self.config.trust_first_use()
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
         return restore.estimate_pull(self._project, self.config, self._arguments, request)
 
@@ -397,13 +427,14 @@ class Repo:
         unpushed: bool = False,
         dry_run: bool = False,
         grace_s: float | None = None,
+        announce: Announce | None = None,
     ) -> GcResult:
         """Free the local store of what nothing here needs and a remote holds.
 
         `unpushed` frees also what no remote holds, if nothing here needs it and it is older than
-        `grace_s` seconds.
+        `grace_s` seconds. `announce` is told what has to be read back from a remote first.
         """
-        request = gc_local.GcRequest(unpushed, dry_run, _grace_s(grace_s))
+        request = gc_local.GcRequest(unpushed, dry_run, _grace_s(grace_s), announce)
         return gc_local.gc_local(self._project, self.config, request)
 
     def gc_remote(
@@ -436,12 +467,12 @@ class Repo:
 
     # --- following git --------------------------------------------------------------------
 
-    def sync(self, *olds: str, rewritten: bool = False) -> Synced:
+    def sync(self, *, fresh: bool = False) -> Synced:
         """Bring the workspace in step with the manifests that git put into the worktree.
 
-        `olds` are commits that the files may still follow; `rewritten` says that a rebase ended.
+        `fresh` says that git has just made this worktree.
         """
-        return events.sync(self._project, self.config, olds, rewritten=rewritten)
+        return events.sync(self._project, self.config, fresh=fresh)
 
     def check_commit(self) -> CommitCheck:
         """Check what is staged for the next commit."""
@@ -453,7 +484,7 @@ class Repo:
         `old` are those that they replace there. What is no commit, or not here, needs nothing.
         """
         tips = commits.commits_with_data(self._project, new, old)
-        return self.push(revs=tips) if tips else None
+        return self._push(None, tips) if tips else None
 
     # --- trust ----------------------------------------------------------------------------
 
@@ -514,11 +545,9 @@ class Repo:
 
     def describe(self, rev: str | None = None) -> Description:
         """Return what to write into an experiment's record; see `Description`."""
-
-        def is_clean() -> bool:
-            return all(one.clean for one in self.status())
-
-        return describe.describe(self._project, rev, is_clean=is_clean)
+        return describe.describe(
+            self._project, rev, is_clean=lambda: all(status.clean for status in self.status())
+        )
 
 
 def _grace_s(given: float | None) -> float:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import Screen, documents, files_text
-from dvtool.errors import printable, size_text
+from dvtool.cli.output import Screen, count_text, documents, files_text, shell_word
+from dvtool.errors import listing, printable, size_text
 
 if TYPE_CHECKING:
+    from dvtool.repo import Repo
     from dvtool.verbs.add.publish import Added
 
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--no-stage", is_flag=True, help="Leave it to you to stage manifests for git.")
 @click.option("--untrack", is_flag=True, help="Take what git tracks out of git's index.")
 @click.option("--dereference", is_flag=True, help="Keep what symlinks point to, not the links.")
+@click.option("--ours", is_flag=True, help="Record files here over newer entries, too.")
 @click.option(
     "-j",
     "--jobs",
@@ -43,6 +45,7 @@ def add(
     no_stage: bool,
     untrack: bool,
     dereference: bool,
+    ours: bool,
     jobs: int | None,
     as_json: bool,
 ) -> None:
@@ -51,22 +54,44 @@ def add(
     Each PATH becomes a target with a manifest PATH.dv.json beside it, which is staged for git
     with the line in .gitignore that keeps the data itself out of git. A PATH inside a target
     updates only that part of it. What .dvignore names is left out.
+
+    A file that did not change here, while git brought a newer entry for it, is outdated: its entry
+    is left, and named. If both changed, nothing is added. --ours records the file in either case.
     """
     screen = frame.screen
     with frame.repo() as repo:
         frame.set_up_git(repo)
         results = repo.add(
-            paths, untrack=untrack, stage=not no_stage, dereference=dereference, jobs=jobs
+            paths,
+            untrack=untrack,
+            stage=not no_stage,
+            dereference=dereference,
+            ours=ours,
+            jobs=jobs,
         )
         for result in results:
             for warning in result.warnings:
                 screen.warn(warning)
+            _warn_outdated(screen, repo, result)
         if as_json:
             screen.json(documents.AddDocument(results))
             return
         for result in results:
             screen.done(f"{printable(repo.shown(result.target))}  {_summary(result)}")
     _next_step(screen, results, staged=not no_stage)
+
+
+def _warn_outdated(screen: Screen, repo: Repo, result: Added) -> None:
+    if not result.outdated:
+        return
+    count = count_text(len(result.outdated), "file")
+    is_or_are = "is" if len(result.outdated) == 1 else "are"
+    names = listing(repo.shown_in(result.target, path) for path in result.outdated)
+    screen.warn(
+        f"{count} {is_or_are} older than the manifest, which keeps the newer entries:\n{names}"
+    )
+    word = shell_word(repo.shown(result.target))
+    screen.note(f"to get those: dv pull {word}; to record the files here: dv add --ours {word}")
 
 
 def _summary(result: Added) -> str:

@@ -70,6 +70,7 @@ def _pull(
                 return
             if remote is not None:
                 repo.config.clone_remote(remote, cwd=cwd)
+            inside.trust_first_use(repo, falls_back=True)
             inside.set_up_git(repo)
             restored = repo.pull(paths=paths)
             show_restored(inside, repo, restored, as_json=as_json)

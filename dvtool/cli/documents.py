@@ -199,14 +199,16 @@ class RemoteRow(msgspec.Struct):
     """Whether it is the default remote."""
     source: str
     """Where its URL comes from: .dvconfig, .git/config or environment."""
+    trusted: bool
+    """Whether requests may go there from this clone."""
     options: Mapping[str, Value]
     """Its other settings by name, null where nothing is set; the value of a secret is not told."""
 
     @classmethod
-    def of(cls, remote: RemoteConfig, default: str | None) -> RemoteRow:
+    def of(cls, remote: RemoteConfig, default: str | None, *, trusted: bool) -> RemoteRow:
         """Return a remote as it is shown; `default` is the name of the default one."""
-        url, source = remote.url, remote.source
-        return cls(remote.name, url, remote.name == default, source, remote.shown_options())
+        is_default, options = remote.name == default, remote.shown_options()
+        return cls(remote.name, remote.url, is_default, remote.source, trusted, options)
 
 
 class RemotesDocument(msgspec.Struct):

@@ -8,6 +8,7 @@ import click
 
 from dvtool.cli.frame import Frame, command, remote_option
 from dvtool.cli.output import files_text
+from dvtool.cli.plans import reading_text, say_reading
 from dvtool.errors import printable, size_text
 
 
@@ -17,29 +18,53 @@ from dvtool.errors import printable, size_text
         "dv drop data/images           # files and stored copy; dv pull undoes it",
         "dv drop 'data/images/raw/**'  # a part of a target",
         "dv drop --store data/images   # the stored copy only, the files stay",
+        "dv drop --plan data/images    # say what would go; drop nothing",
     ),
     exits=(4, 5, 6, 7, 8, 9),
     answers_json=True,
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
 @click.option("--store", "store_only", is_flag=True, help="Free the local store; the files stay.")
+@click.option(
+    "--plan", "plan_only", is_flag=True, help="Say what would go and be read back; drop nothing."
+)
 @remote_option
 def drop(
-    frame: Frame, paths: Sequence[str], store_only: bool, remote: str | None, as_json: bool
+    frame: Frame,
+    paths: Sequence[str],
+    store_only: bool,
+    plan_only: bool,
+    remote: str | None,
+    as_json: bool,
 ) -> None:
     """Free workspace and local store of data that the remote provably holds.
 
-    The remote is asked, now, for every object that the files need; if one is missing, or a file
-    was changed, nothing is dropped and the files are named. Manifests stay as they are: dropped
-    files are absent, not deleted. What other targets or commits that were not pushed need stays
-    in the store.
+    The remote is asked, now, for every object that the files need; if one is missing or damaged,
+    or a file was changed, nothing is dropped and the files are named. A remote that does not state
+    what it holds, such as a folder, is read back; --plan says how much that is. Manifests stay as
+    they are: dropped files are absent, not deleted. What other targets or commits that were not
+    pushed need stays in the store.
     """
     screen = frame.screen
     with frame.repo() as repo:
-        dropped = repo.drop(paths, remote=remote, workspace=not store_only)
-        frame.set_up_git(repo)
+        dropped = repo.drop(
+            paths,
+            remote=remote,
+            workspace=not store_only,
+            plan_only=plan_only,
+            announce=lambda read: say_reading(screen, read),
+        )
+        if not plan_only:
+            frame.set_up_git(repo)
         if as_json:
             screen.json(dropped)
+            return
+        if plan_only:
+            for one in dropped.targets if not store_only else ():
+                name = printable(repo.shown(one.target))
+                screen.line(f"{name}  {files_text(one.files, one.bytes)} would be removed")
+            screen.line(f"{size_text(dropped.store_bytes)} would go from the local store")
+            screen.line(reading_text(dropped.read_back))
             return
         for one in dropped.targets:
             if not store_only:

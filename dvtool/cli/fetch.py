@@ -43,6 +43,7 @@ def fetch(
     screen = frame.screen
     with frame.repo() as repo:
         revisions, paths = revisions_and_paths(repo, arguments)
+        frame.trust_first_use(repo, falls_back=remote is None)
         if plan_only:
             would, estimate = repo.plan_fetch(remote=remote, revs=revisions, paths=paths)
             show_fetch_plan(screen, would, estimate, as_json=as_json)

@@ -92,6 +92,22 @@ class Frame:
             # The command itself can be done without them.
             self.screen.warn(f"the git hooks could not be installed: {error}")
 
+    def trust_first_use(self, repo: Repo, *, falls_back: bool) -> None:
+        """Trust the remotes of .dvconfig if this is the first command about them in this clone.
+
+        For commands that a person typed to transfer data; hooks never trust. One that `falls_back`
+        on remotes besides the default one names those that are not trusted.
+        """
+        trusted = repo.config.trust_first_use()
+        if trusted:
+            named = "; ".join(f"{name} ({repo.config.address_text(name)})" for name in trusted)
+            self.screen.note(f"from now on this clone trusts what .dvconfig says now: {named}")
+        others = repo.config.untrusted_others() if falls_back else []
+        for name in others:
+            self.screen.note(
+                f"remote {name} is not asked, since it is not trusted: dv remote trust {name}"
+            )
+
     def _progress(self) -> Progress:
         if (
             self.quiet

@@ -134,9 +134,17 @@ def _show(screen: Screen, report: FsckReport, *, deep: bool) -> None:
     for line in report.done:
         screen.done(line)
     if report.clean:
-        screen.done("all of it is whole" if not report.damage else "all damage was repaired")
+        screen.done("all damage was repaired" if report.damage else _clean_text(report))
     else:
         screen.line(screen.style(_verdict(report), "red", "bold"))
+
+
+def _clean_text(report: FsckReport) -> str:
+    """Say that all is whole only of what was looked at."""
+    unknown = report.store.nowhere_known + report.store.lists_not_here
+    if report.remote is not None or not unknown:
+        return "all of it is whole"
+    return "what is here is whole; nothing was asked about the rest: dv fsck --remote"
 
 
 def _verdict(report: FsckReport) -> str:
@@ -201,8 +209,9 @@ def _store_notes(counts: StoreCounts) -> Iterator[str]:
     if counts.to_list:
         verb = "is" if counts.to_list == 1 else "are"
         yield (
-            f"{count_text(counts.to_list, 'content')} {verb} in packs here, but not listed yet, as "
-            "an interrupted command leaves it: repeat that, or run dv fsck --repair"
+            f"{count_text(counts.to_list, 'content')} {verb} in packs here, but not listed yet: a "
+            "fetch of another version, or an interrupted command, leaves that; dv fetch or dv fsck "
+            "--repair lists them"
         )
     leftovers = {
         "pack that the index does not list": counts.unindexed_packs,

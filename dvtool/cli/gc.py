@@ -10,6 +10,7 @@ import click
 
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text, documents
+from dvtool.cli.plans import reading_text, say_reading
 from dvtool.errors import UsageError, printable, size_text
 
 if TYPE_CHECKING:
@@ -102,7 +103,12 @@ def gc(
     _refuse_mixture(remote, unpushed=unpushed, expire=expire, undo=undo, dry_run=dry_run)
     with frame.repo() as repo:
         if remote is None:
-            done = repo.gc(unpushed=unpushed, dry_run=dry_run, grace_s=grace_s)
+            done = repo.gc(
+                unpushed=unpushed,
+                dry_run=dry_run,
+                grace_s=grace_s,
+                announce=lambda read: say_reading(frame.screen, read),
+            )
             if as_json:
                 frame.screen.json(done)
             else:
@@ -151,6 +157,8 @@ def _show_local(screen: Screen, done: GcResult, *, dry_run: bool, unpushed: bool
                 f"would free {size_text(plan.bytes)} in {count_text(len(plan.chunks), 'chunk')}, "
                 f"and write {count_text(count, 'pack')} anew ({plan.merged:,} to merge small ones)"
             )
+        for read in done.read_back:
+            screen.line(reading_text(read))
         _show_losing(screen, done.losing, done.unread)
     elif plan.empty and not done.temp_bytes:
         screen.done("nothing to free")
@@ -214,6 +222,9 @@ def _show_remote(screen: Screen, done: RemoteGcResult, *, dry_run: bool, as_json
         say(f"{would} {names} in place of {count_text(len(plan.replace), 'root')}")
     for one in plan.expired:
         say(f"  expired: {printable(one.target)} {one.manifest[:12]}, which no commit names")
+    if plan.unseen:
+        some = count_text(plan.unseen, "manifest")
+        say(f"  {some} of this repository that no commit here ever had: left to whoever needs them")
     if plan.empty:
         say("nothing is dead" + (" that is not buried already" if done.waiting else ""))
     else:

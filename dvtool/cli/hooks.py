@@ -201,6 +201,11 @@ def _pre_commit(frame: Frame, _: Sequence[str]) -> None:
 def _show_check(screen: Screen, staged: CommitCheck) -> None:
     for message in staged.damaged:
         screen.error(message, hint="mend it: dv resolve, or dv add the target again")
+    if staged.conflicted:
+        screen.error(
+            f"a merge left conflicts in the manifests of:\n{listing(staged.conflicted)}",
+            hint="settle them: dv resolve (dv status lists them)",
+        )
     if staged.missing:
         screen.error(
             f"the content of {count_text(len(staged.missing), 'file')} to be committed is not in "
@@ -276,38 +281,30 @@ def parse_refs(lines: Iterable[str]) -> Refs:
     return Refs(tuple(dict.fromkeys(new)), tuple(dict.fromkeys(old)))
 
 
-def parse_rewritten(lines: Iterable[str]) -> list[str]:
-    """Read what git gives a post-rewrite hook: the ids of all commits, old ones and new."""
-    return list(dict.fromkeys(word for line in lines for word in line.split()[:2]))
-
-
 def _input_lines() -> list[str]:
     return sys.stdin.read().splitlines() if sys.stdin is not None else []
 
 
 def _post_checkout(frame: Frame, arguments: Sequence[str]) -> None:
-    _sync(frame, arguments[:1] or ["HEAD"])
+    old = arguments[0] if arguments else ""
+    _sync(frame, fresh=bool(old) and not old.strip("0"))
 
 
-def _post_commit(frame: Frame, _: Sequence[str]) -> None:
-    _sync(frame, ["HEAD^"])
-
-
-def _post_merge(frame: Frame, _: Sequence[str]) -> None:
-    _sync(frame, ["ORIG_HEAD"])
+def _post_event(frame: Frame, _: Sequence[str]) -> None:
+    _sync(frame)
 
 
 def _post_rewrite(frame: Frame, arguments: Sequence[str]) -> None:
     if list(arguments[:1]) != ["amend"]:
-        _sync(frame, parse_rewritten(_input_lines()), rewritten=True)
+        _sync(frame)
 
 
-def _sync(frame: Frame, olds: Sequence[str], *, rewritten: bool = False) -> None:
+def _sync(frame: Frame, *, fresh: bool = False) -> None:
     """Follow git, and report on standard error; what git has done cannot be stopped here."""
     screen = frame.screen
     try:
         with frame.repo(required=False) as repo:
-            _show_sync(screen, repo.sync(*olds, rewritten=rewritten))
+            _show_sync(screen, repo.sync(fresh=fresh))
     except DvError as error:
         screen.warn(f"the data was not brought in step: {error}")
         screen.note(f"then run: dv checkout{f' ({error.hint})' if error.hint else ''}")
@@ -345,9 +342,10 @@ _WORK = {
     "pre-commit": _pre_commit,
     "pre-push": _pre_push,
     "post-checkout": _post_checkout,
-    "post-commit": _post_commit,
-    "post-merge": _post_merge,
+    "post-commit": _post_event,
+    "post-merge": _post_event,
     "post-rewrite": _post_rewrite,
+    "post-index-change": _post_event,
 }
 
 for _one in (install, uninstall, status, run):

@@ -6,14 +6,15 @@ Made by `python -m tests.json_reference` from the classes of results: change tho
 JSON_KEYS = {
     "add": (
         '{"schema", "targets": [{"target", "files", "bytes", "added", "modified", "removed", '
-        '"stored_bytes", "warnings"}]}',
+        '"stored_bytes", "outdated", "warnings"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "status": (
         '{"schema", "clean", "targets": [{"target", "manifest", "blake3", "files", "bytes", '
-        '"clean", "added", "modified", "deleted", "absent", "absent_bytes", "faults": '
-        '[{"path", "problem"}], "conflicts": [{"path", "base": null or {"type", "size", '
-        '"blake3", "exec", "symlink"}, "ours": null or {…}, "theirs": null or {…}}]}]}',
+        '"clean", "added", "modified", "deleted", "outdated", "conflicting", "absent", '
+        '"absent_bytes", "faults": [{"path", "problem"}], "conflicts": [{"path", "base": null'
+        ' or {"type", "size", "blake3", "exec", "symlink"}, "ours": null or {…}, "theirs": '
+        "null or {…}}]}]}",
         "Each key is explained in docs/reference/json.md.",
     ),
     "checkout": (
@@ -37,8 +38,8 @@ JSON_KEYS = {
     ),
     "push": (
         '{"schema", "pushes": [{"remote", "manifests", "files", "packs", "bytes", '
-        '"resumed_packs", "resumed_bytes", "warnings"}], "failed": [{"remote", "message", '
-        '"hint", "exit_code"}], "uncommitted"}',
+        '"resumed_packs", "resumed_bytes", "warnings", "gone", "lost"}], "failed": '
+        '[{"remote", "message", "hint", "exit_code"}], "uncommitted"}',
         'With --plan: {"schema", "plans": [{"remote", "files", "objects", "bytes", '
         '"requests": {"put", "list", "get", "head"}, "request_cost_usd", "seconds"}], '
         '"uncommitted"}',
@@ -66,15 +67,16 @@ JSON_KEYS = {
     ),
     "drop": (
         '{"schema", "remote", "targets": [{"target", "files", "bytes"}], "workspace_bytes", '
-        '"store_bytes", "freed_bytes"}',
+        '"store_bytes", "freed_bytes", "read_back_bytes", "planned"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "gc": (
         '{"schema", "dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", '
-        '"freed_bytes", "kept_unpushed_bytes", "losing", "unread", "asked", "warnings"}',
+        '"freed_bytes", "kept_unpushed_bytes", "losing", "unread", "read_back_bytes", '
+        '"asked", "warnings"}',
         'With --remote: {"schema", "remote", "dry_run", "dead", "dead_bytes", "moved_packs", '
-        '"moved_bytes", "roots_replaced", "expired": [{"target", "manifest"}], "removed", '
-        '"removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}',
+        '"moved_bytes", "roots_replaced", "expired": [{"target", "manifest"}], "unseen", '
+        '"removed", "removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}',
         'With --undo: {"schema", "undone"}',
         "Each key is explained in docs/reference/json.md.",
     ),
@@ -127,7 +129,7 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "remote list": (
-        '{"schema", "remotes": [{"name", "url", "default", "source", "options"}]}',
+        '{"schema", "remotes": [{"name", "url", "default", "source", "trusted", "options"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "remote copy": (

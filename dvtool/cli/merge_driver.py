@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import count_text
-from dvtool.errors import ManifestError, printable
+from dvtool.errors import DvError, ManifestError, printable
 
 if TYPE_CHECKING:
     from dvtool.format.manifest import Built, Entries, Manifest
@@ -49,10 +51,23 @@ def merge_driver(frame: Frame, base: str, ours: str, theirs: str, path: str) -> 
     built, conflicts = _merge(frame, sides["base"], mine, other)
     write_bytes(ours, encode(built.manifest))
     if conflicts:
+        _record(frame, path, texts, built.manifest, conflicts)
         found = count_text(len(conflicts), "conflict")
         target = printable(path.removesuffix(SUFFIX))
         frame.screen.note(f"{found} in {target}: dv status lists them, dv resolve settles them")
         raise click.exceptions.Exit(1)
+
+
+def _record(
+    frame: Frame,
+    path: str,
+    texts: Mapping[str, bytes],
+    manifest: Manifest,
+    conflicts: Sequence[Conflict],
+) -> None:
+    """Record the conflicts, so that they outlive `git add -A`; git has them all the same."""
+    with contextlib.suppress(DvError, OSError), frame.repo(required=False) as repo:
+        repo.record_conflicts(path, texts, manifest, conflicts)
 
 
 def _read(path: str) -> bytes:

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dvtool.errors import printable
-from dvtool.errors import size_text as size_text
+from dvtool.errors import printable, size_text as size_text
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:

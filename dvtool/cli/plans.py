@@ -13,6 +13,7 @@ from dvtool.remotes.transports.registry import prices_of
 if TYPE_CHECKING:
     from dvtool.cli.documents import TransferPlan
     from dvtool.remotes.estimate import Estimate
+    from dvtool.remotes.evidence import ReadBack
 
 CENT_USD = 0.01
 
@@ -70,3 +71,21 @@ def files_sentence(verb: str, remote: str, files: int, size: int | None = None) 
     """Return the sentence over a plan: ``a pull from s3://… would bring 12 files, 3.1 MiB``."""
     sized = f", {size_text(size)}" if size is not None else ""
     return f"{verb.replace('URL', printable(remote))} {count_text(files, 'file')}{sized}"
+
+
+def say_reading(screen: Screen, read: ReadBack) -> None:
+    """Say, before it begins, how much is read back from a remote."""
+    screen.note(
+        f"reading {size_text(read.bytes)} back from {printable(read.remote)}, which does not state "
+        "what it holds"
+    )
+
+
+def reading_text(read: ReadBack) -> str:
+    """Return what has to be read back from a remote before anything may be freed."""
+    if not read.requests:
+        return f"nothing has to be read back: {printable(read.remote)} states what it holds"
+    return (
+        f"{size_text(read.bytes)} would be read back from {printable(read.remote)} first, in about "
+        f"{count_text(read.requests, 'request')}"
+    )

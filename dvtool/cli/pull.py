@@ -44,6 +44,7 @@ def pull(
     with frame.repo() as repo:
         revisions, paths = revisions_and_paths(repo, arguments, revisions_max=1)
         rev = revisions[0] if revisions else None
+        frame.trust_first_use(repo, falls_back=remote is None)
         if plan_only:
             would, estimate = repo.plan_pull(remote=remote, rev=rev, paths=paths, force=force)
             show_fetch_plan(frame.screen, would, estimate, as_json=as_json)

@@ -40,12 +40,18 @@ if TYPE_CHECKING:
     help="The remote to use instead of the default one; may be repeated.",
 )
 @click.option("--all", "every", is_flag=True, help="All refs of git, with their whole history.")
+@click.option(
+    "--new-remote",
+    is_flag=True,
+    help="Begin anew if the place was another remote the last time, or has none any more.",
+)
 @plan_option
 def push(
     frame: Frame,
     arguments: Sequence[str],
     remotes: Sequence[str],
     every: bool,
+    new_remote: bool,
     plan_only: bool,
     as_json: bool,
 ) -> None:
@@ -56,16 +62,20 @@ def push(
     was seen to hold everything that HEAD, or REV, needs; a gap in the history behind it is a
     warning. What is not committed is not pushed. A PATH selects the targets that it lies in.
 
+    A remote that lost something which was proven is named, and all that this clone pushed is
+    proven anew. A folder or bucket that is not the remote which it was the last time is refused.
+
     With several remotes each is pushed to, whatever becomes of the others.
     """
     with frame.repo() as repo:
         revisions, paths = revisions_and_paths(repo, arguments)
         if every and revisions:
             raise UsageError("--all takes every revision; name none with it")
+        frame.trust_first_use(repo, falls_back=False)
         names: Sequence[str | None] = list(dict.fromkeys(remotes)) or [None]
 
         def push_one(name: str | None) -> PushReport:
-            return repo.push(remote=name, revs=revisions, every=every, paths=paths)
+            return repo.push(remote=name, revs=revisions, every=every, paths=paths, anew=new_remote)
 
         def plan_one(name: str | None) -> PushPlan:
             return repo.plan_push(remote=name, revs=revisions, every=every, paths=paths)

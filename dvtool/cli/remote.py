@@ -127,11 +127,16 @@ def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
         screen.note("it stands in .dvconfig, for every clone; next: git commit")
         if repo.config.remote(name).exposed():
             screen.warn(
-                "the endpoint is not encrypted: each other clone is asked to confirm it before "
-                "it is used"
+                "the endpoint is not encrypted: each other clone has to trust it before it is "
+                f"used (dv remote trust {name})"
             )
     else:
         screen.note("it stands in .git/config, for this clone only")
+    if not repo.config.trusts(name):
+        screen.warn(
+            f".dvconfig says more of its address, which is not trusted in this clone: "
+            f"{repo.config.address_text(name)}; if it is right: dv remote trust {name}"
+        )
 
 
 @command(
@@ -146,13 +151,17 @@ def list_remotes(frame: Frame, as_json: bool) -> None:
         remotes = list(repo.config.remotes().values())
         default = _default_name(repo)
         if as_json:
-            rows = [documents.RemoteRow.of(one, default) for one in remotes]
+            rows = [
+                documents.RemoteRow.of(remote, default, trusted=repo.config.trusts(remote.name))
+                for remote in remotes
+            ]
             screen.json(documents.RemotesDocument(rows))
             return
         width = max((len(one.name) for one in remotes), default=0)
         for one in remotes:
             mark = "*" if one.name == default else " "
-            place = screen.style(f"({one.source})", "dim")
+            source = one.source if repo.config.trusts(one.name) else f"{one.source}, not trusted"
+            place = screen.style(f"({source})", "dim")
             screen.line(f"{mark} {one.name:<{width}}  {printable(one.url)}  {place}")
         if not remotes:
             screen.note("no remotes yet: dv remote add origin s3://BUCKET/PREFIX (or a folder)")
@@ -164,6 +173,38 @@ def _default_name(repo: Repo) -> str | None:
     if name is None and len(repo.config.remotes()) == 1:
         return next(iter(repo.config.remotes()))
     return name
+
+
+@command(
+    "trust",
+    examples=(
+        "dv remote trust             # every remote of .dvconfig, as it is now",
+        "dv remote trust origin",
+        "dv remote trust --dry-run   # only show what is trusted, and what would be",
+    ),
+)
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option("-n", "--dry-run", is_flag=True, help="Change nothing, only show the addresses.")
+def trust_remote(frame: Frame, name: str | None, dry_run: bool) -> None:
+    """Trust the address that .dvconfig gives a remote, in this clone.
+
+    .dvconfig comes with git, so anybody whose branch you check out can change it. The first dv
+    clone, pull, fetch or push of a clone trusts what it says then; an address that is new or was
+    changed later is refused until you trust it. Look where it came from: git log -p .dvconfig
+    """
+    with frame.repo(required=False) as repo:
+        names = [name] if name else list(repo.config.remotes())
+        new = [each for each in names if not repo.config.trusts(each)]
+        for each in new:
+            before = repo.config.trusted_before(each)
+            frame.screen.line(f"remote {printable(each)}")
+            frame.screen.line(f"  trusted before: {before or 'no address'}")
+            frame.screen.line(f"  .dvconfig says: {repo.config.address_text(each)}")
+        if new and not dry_run:
+            repo.config.trust(new)
+        said = "would be trusted" if dry_run else "trusted from now on"
+        names_text = ", ".join(map(printable, new))
+        frame.screen.done(f"{said}: {names_text}" if new else "every remote is trusted already")
 
 
 @command("remove", examples=("dv remote remove backup",), exits=(9,))
@@ -288,5 +329,13 @@ def _time_text(time_s: float | None) -> str | None:
     return datetime.datetime.fromtimestamp(time_s, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-for _command in (add_remote, list_remotes, set_remote, remove_remote, copy_remote, roots):
+for _command in (
+    add_remote,
+    list_remotes,
+    set_remote,
+    trust_remote,
+    remove_remote,
+    copy_remote,
+    roots,
+):
     remote.add_command(_command)

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from dvtool.verbs.status import TargetStatus
 
 NAMES_SHOWN_MAX = 20
-_COLOURS = {"added": "green", "modified": "yellow", "deleted": "red"}
+_COLOURS = {
+    "added": "green",
+    "modified": "yellow",
+    "deleted": "red",
+    "outdated": "yellow",
+    "conflict": "red",
+}
 _INDENT = " " * 4
 
 
@@ -76,7 +82,8 @@ class _Report:
         sections = [
             self._conflicts(),
             self._manifests(),
-            *(self._changes(one) for one in self._found if one.changed),
+            *(self._outdated(one) for one in self._found if one.outdated),
+            *(self._changes(one) for one in self._found if one.edited),
             self._absent(),
             self._clean(),
         ]
@@ -113,6 +120,13 @@ class _Report:
             yield f"{_INDENT}{label} {self._name(one.target)}{total}"
             yield from self._hash(one)
 
+    def _outdated(self, one: TargetStatus) -> Iterator[str]:
+        word = shell_word(self._repo.shown(one.target))
+        count = count_text(len(one.outdated), "file")
+        yield f"Outdated in {self._name(one.target)}: {count} as before the manifest changed"
+        yield f"  (dv pull {word} gets what the manifest has; dv checkout -- {word} what is here):"
+        yield from self._names(one, "outdated", one.outdated)
+
     def _changes(self, one: TargetStatus) -> Iterator[str]:
         word = shell_word(self._repo.shown(one.target))
         if one.manifest == "conflicted":
@@ -123,6 +137,10 @@ class _Report:
         yield from self._names(one, "added", one.added)
         yield from self._names(one, "modified", one.modified)
         yield from self._names(one, "deleted", one.deleted)
+        if one.conflicting:
+            yield from self._names(one, "conflict", one.conflicting)
+            yield f"{_INDENT}(changed here and in the manifest: dv add --ours PATH keeps yours,"
+            yield f"{_INDENT} dv checkout --force -- PATH takes the manifest's and saves yours)"
         for path, problem in one.faults:
             label = self._screen.style("problem: ", "red")
             yield f"{_INDENT}{label}  {self._name(one.target, path)} {printable(problem)}"

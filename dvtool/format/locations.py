@@ -43,15 +43,15 @@ from dvtool.format.pack import (
     unzstd,
 )
 
-MAGIC = b"\x89dvshrd\n"
+SHARD_MAGIC = b"\x89dvshrd\n"
 HEADER = struct.Struct("<8sIIIIQ")
-COUNTS = struct.Struct("<IIII")
+LOCATION_COUNTS = struct.Struct("<IIII")
 OBJECT_SIZE_MAX_BYTES = 64 << 20
 """A shard object larger than this is refused before it is read."""
 PART_RAW_SIZE_MAX_BYTES = 256 << 20
-WINDOW_MAX_BYTES = 8 << 20
+ZSTD_WINDOW_MAX_BYTES = 8 << 20
 """How far back zstd may refer; every decoder must manage this, and level 3 uses 2 MiB."""
-BLOCK_SIZE_BYTES = 1 << 20
+UNPACK_BLOCK_BYTES = 1 << 20
 
 
 class RemotePack(msgspec.Struct, frozen=True):
@@ -100,7 +100,7 @@ def encode_object(
     stored_text = compressor.compress(text)
     stored = compressor.compress(raw) if raw else b""
     header = HEADER.pack(
-        MAGIC, len(stored_text), len(text), len(stored), len(raw), guard_of(stored)
+        SHARD_MAGIC, len(stored_text), len(text), len(stored), len(raw), guard_of(stored)
     )
     return header + stored_text + stored
 
@@ -130,7 +130,7 @@ def encode_locations(locations: Mapping[Digest, Iterable[Located]]) -> bytes:
             named.pop()
     return b"".join(
         [
-            COUNTS.pack(len(packs), len(counts), len(numbers), len(named)),
+            LOCATION_COUNTS.pack(len(packs), len(counts), len(numbers), len(named)),
             *packs,
             *map(little_endian, (pack_sizes, counts, numbers, offsets, sizes, starts, raws)),
             *named,
@@ -176,7 +176,7 @@ def _parts(data: bytes, name: str) -> _Parts:
     if len(data) < HEADER.size:
         raise CorruptError(f"{name}: {len(data)} bytes are too few for a shard")
     magic, text_size, text_raw, size, raw, guard = HEADER.unpack_from(data)
-    if magic != MAGIC:
+    if magic != SHARD_MAGIC:
         raise CorruptError(
             f"{name}: is not a shard of format 1",
             hint="if a newer dvtool wrote it, install that: pip install --upgrade dvtool",
@@ -194,10 +194,10 @@ def _check_text(parts: _Parts, digest: Digest, name: str) -> None:
     """Raise CorruptError unless the text has its hash; only a block of it is held at a time."""
     whole = hasher()
     left = min(parts.text_raw_size, PART_RAW_SIZE_MAX_BYTES)
-    unpacking = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX_BYTES)
+    unpacking = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_MAX_BYTES)
     try:
         with unpacking.stream_reader(parts.text) as stream:
-            while left > 0 and (block := stream.read(min(left, BLOCK_SIZE_BYTES))):
+            while left > 0 and (block := stream.read(min(left, UNPACK_BLOCK_BYTES))):
                 whole.update(block)
                 left -= len(block)
     except zstandard.ZstdError as error:
@@ -211,7 +211,7 @@ def _locations_size_max(entries: Entries) -> int:
     chunks = [1 + size // SMALL.minimum for size in contents_of(entries).values()]
     # Each chunk in a pack of its own, with a name of its own.
     per_chunk = 5 * 4 + 2 * DIGEST_SIZE_BYTES + 4
-    return COUNTS.size + 4 * len(chunks) + per_chunk * sum(chunks)
+    return LOCATION_COUNTS.size + 4 * len(chunks) + per_chunk * sum(chunks)
 
 
 def decode_locations(raw: bytes, entries: Entries, name: str) -> dict[Digest, list[Located]]:
@@ -222,16 +222,16 @@ def decode_locations(raw: bytes, entries: Entries, name: str) -> dict[Digest, li
     if not raw:
         return {}
     contents = contents_of(entries)
-    if len(raw) < COUNTS.size:
+    if len(raw) < LOCATION_COUNTS.size:
         raise CorruptError(f"{name}: its locations are cut short")
-    packs, files, chunks, named = COUNTS.unpack_from(raw)
+    packs, files, chunks, named = LOCATION_COUNTS.unpack_from(raw)
     expected = (
-        COUNTS.size + (DIGEST_SIZE_BYTES + 4) * packs + 4 * files + 20 * chunks
+        LOCATION_COUNTS.size + (DIGEST_SIZE_BYTES + 4) * packs + 4 * files + 20 * chunks
         + DIGEST_SIZE_BYTES * named
     )  # fmt: skip
     if len(raw) != expected or files != len(contents):
         raise CorruptError(f"{name}: its locations do not fit its entries")
-    columns = Columns(raw, COUNTS.size)
+    columns = Columns(raw, LOCATION_COUNTS.size)
     digests = columns.digests(packs)
     sizes = columns.numbers("I", packs)
     table = [RemotePack(d, s) for d, s in zip(digests, sizes, strict=True)]

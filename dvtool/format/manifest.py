@@ -25,14 +25,14 @@ from dvtool.format.digest import EMPTY, Digest, digest_of, hasher, parse_hex
 from dvtool.format.paths import SELF, check_nesting, link_fault, path_fault, path_faults
 from dvtool.format.shown import ShownEntry, shown_entry
 
-VERSION = 1
+MANIFEST_VERSION = 1
 INLINE_ENTRIES_MAX = 1_000
 SHARD_ENTRIES_AVERAGE = 4_096
 SHARD_ENTRIES_MAX = 16_384
 SHARD_CHUNKS_MAX = 1 << 18
 """A shard object has a location for each chunk, so large files fill a shard sooner."""
 MANIFEST_SIZE_MAX_BYTES = 64 << 20
-SIZE_MAX_BYTES = (1 << 63) - 1
+ENTRY_SIZE_MAX_BYTES = (1 << 63) - 1
 """The largest size that a file, or a shard's files together, can have on any system."""
 EMPTY_HEX = EMPTY.hex()
 
@@ -268,17 +268,17 @@ def update(manifest: Manifest, changes: Mapping[str, Entry | None], load_shard: 
     Of a sharded manifest only the shards that change are loaded and cut again.
     """
     if manifest.entries is not None:
-        return build(manifest.kind, _changed(manifest.entries, changes))
+        return build(manifest.kind, _with_changes(manifest.entries, changes))
     kept: list[ShardRef] = []
     fresh: list[ShardText] = []
-    for group, group_changes in _groups(manifest.shards, changes):
+    for group, group_changes in _shard_groups(manifest.shards, changes):
         if not group_changes:
             kept.extend(group)
             continue
         entries: Entries = {}
         for ref in group:
             entries.update(load_shard(ref))
-        texts = list(shard_refs(in_order(_changed(entries, group_changes))))
+        texts = list(shard_refs(in_order(_with_changes(entries, group_changes))))
         kept.extend(text.ref for text in texts)
         fresh.extend(texts)
     if sum(ref.files for ref in kept) > INLINE_ENTRIES_MAX:
@@ -291,7 +291,7 @@ def update(manifest: Manifest, changes: Mapping[str, Entry | None], load_shard: 
     return build(manifest.kind, few)
 
 
-def _changed(entries: Entries, changes: Mapping[str, Entry | None]) -> Entries:
+def _with_changes(entries: Entries, changes: Mapping[str, Entry | None]) -> Entries:
     merged = dict(entries)
     for path, entry in changes.items():
         if entry is None:
@@ -301,7 +301,7 @@ def _changed(entries: Entries, changes: Mapping[str, Entry | None]) -> Entries:
     return merged
 
 
-def _groups(
+def _shard_groups(
     shards: tuple[ShardRef, ...], changes: Mapping[str, Entry | None]
 ) -> Iterator[tuple[list[ShardRef], dict[str, Entry | None]]]:
     """Yield runs of shards that must be cut together, with the changes that fall into each.
@@ -329,7 +329,7 @@ def _groups(
 
 def encode(manifest: Manifest) -> bytes:
     """Return the text that git holds."""
-    head = f'{{\n "dv": {VERSION},\n "kind": "{manifest.kind}",\n'
+    head = f'{{\n "dv": {MANIFEST_VERSION},\n "kind": "{manifest.kind}",\n'
     if manifest.entries is not None:
         body = b' "entries": ' + encode_entries(manifest.entries, indent="  ")
         return head.encode() + body + b"\n}\n"
@@ -373,9 +373,9 @@ def decode(text: bytes, name: str) -> Manifest:
         )
     try:
         version = _envelope_decoder.decode(text).dv
-        if version > VERSION:
+        if version > MANIFEST_VERSION:
             raise ManifestNewer(
-                f"{name}: is of format {version}, this dvtool reads format {VERSION}",
+                f"{name}: is of format {version}, this dvtool reads format {MANIFEST_VERSION}",
                 hint="install a newer dvtool: pip install --upgrade dvtool",
             )
         document = _document_decoder.decode(text)
@@ -384,8 +384,8 @@ def decode(text: bytes, name: str) -> Manifest:
             f"{name}: is not a manifest ({printable(str(error))})",
             hint=f"see what changed it: git log -p -- {printable(name)}",
         ) from error
-    if document.dv != VERSION or (document.entries is None) == (document.shards is None):
-        raise ManifestError(f"{name}: is not a manifest of format {VERSION}")
+    if document.dv != MANIFEST_VERSION or (document.entries is None) == (document.shards is None):
+        raise ManifestError(f"{name}: is not a manifest of format {MANIFEST_VERSION}")
     entries = None if document.entries is None else in_order(document.entries)
     manifest = Manifest(document.kind, entries, tuple(document.shards or ()))
     if encode(manifest) != text:
@@ -409,7 +409,7 @@ def _check_shards(manifest: Manifest, name: str) -> None:
             parse_hex(ref.blake3)
         except ValueError as error:
             raise ManifestError(f"{name}: {error}") from error
-        if not 0 < ref.files <= SHARD_ENTRIES_MAX or not 0 <= ref.bytes <= SIZE_MAX_BYTES:
+        if not 0 < ref.files <= SHARD_ENTRIES_MAX or not 0 <= ref.bytes <= ENTRY_SIZE_MAX_BYTES:
             raise ManifestError(f"{name}: shard {ref.blake3} has impossible counts")
         reason = path_fault(ref.first)
         if reason:
@@ -460,7 +460,7 @@ def manifest_digest(manifest: Manifest) -> Digest:
 
     It is the same whether the entries are in the manifest or in shards.
     """
-    root = hasher(f"dv manifest {VERSION} {manifest.kind}\n".encode())
+    root = hasher(f"dv manifest {MANIFEST_VERSION} {manifest.kind}\n".encode())
     if manifest.entries is None:
         for ref in manifest.shards:
             root.update(ref.digest)
@@ -483,7 +483,7 @@ def check_entries(entries: Mapping[str, Entry], name: str) -> None:
     for path, entry in entries.items():
         if entry.blake3:
             sound = (
-                0 <= entry.size <= SIZE_MAX_BYTES
+                0 <= entry.size <= ENTRY_SIZE_MAX_BYTES
                 and (entry.size == 0) == (entry.blake3 == EMPTY_HEX)
                 and not (entry.dir or entry.symlink)
                 and _HEX_DIGEST.fullmatch(entry.blake3) is not None

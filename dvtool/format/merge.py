@@ -89,7 +89,7 @@ def merge_changes(ours: Pair, theirs: Pair) -> Merged:
     A rename on one side carries the other side's change of the file to the new name, and a new
     executable bit goes with new content.
     """
-    our_changes, their_changes = _changes(*ours), _changes(*theirs)
+    our_changes, their_changes = _changes_of(*ours), _changes_of(*theirs)
     our_renames, their_renames = _renames(*ours), _renames(*theirs)
     merged = Merged()
     sources: dict[str, str] = {}
@@ -122,7 +122,7 @@ def merge_changes(ours: Pair, theirs: Pair) -> Merged:
     return merged
 
 
-def _changes(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> Changes:
+def _changes_of(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> Changes:
     return {path: new.get(path) for path in sorted({*old, *new}) if old.get(path) != new.get(path)}
 
 

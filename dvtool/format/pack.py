@@ -39,8 +39,8 @@ from dvtool.format.chunker import CHUNK_SIZE_MAX_BYTES, KIB, MIB
 from dvtool.format.columns import Columns, little_endian
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, digest_of, guard_of, hasher
 
-VERSION = 1
-MAGIC = b"\x89dvpack\n"
+PACK_VERSION = 1
+PACK_MAGIC = b"\x89dvpack\n"
 PACK_SIZE_MAX_BYTES = 64 * MIB
 PACK_SIZE_AIM_BYTES = 32 * MIB
 """Half of the limit: several packs fit side by side into the budget of transfers under way."""
@@ -205,7 +205,9 @@ class PackWriter:
         raw = encode_index(self._index)
         stored = self._compressor.compress(raw)
         self._write(stored)
-        self._write(TRAILER.pack(len(stored), len(raw), guard_of(stored), VERSION, 0, MAGIC))
+        self._write(
+            TRAILER.pack(len(stored), len(raw), guard_of(stored), PACK_VERSION, 0, PACK_MAGIC)
+        )
         size = self._data_size + len(stored) + TRAILER.size
         return PackInfo(self._hasher.digest(), size, self._index)
 
@@ -338,11 +340,11 @@ def read_index(file: BinaryIO, *, size: int, where: str) -> PackIndex:
         raise CorruptError(f"{where}: {size:,} bytes are too few or too many for a pack")
     file.seek(size - TRAILER.size)
     stored_size, raw_size, guard, version, zero, magic = TRAILER.unpack(file.read(TRAILER.size))
-    if magic != MAGIC:
+    if magic != PACK_MAGIC:
         raise CorruptError(f"{where}: not a pack (its trailer is not one)")
-    if version != VERSION:
+    if version != PACK_VERSION:
         raise CorruptError(
-            f"{where}: pack format {version}, this dvtool reads {VERSION}",
+            f"{where}: pack format {version}, this dvtool reads {PACK_VERSION}",
             hint=f"use a version of dvtool that reads format {version}",
         )
     data_size = size - TRAILER.size - stored_size

@@ -16,6 +16,8 @@ from dvtool.format.paths import SUFFIX, target_fault
 FILE_MODES = frozenset({b"100644", b"100755"})
 OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 SHORT_ID_LENGTH = 10
+SPARSE_TAG = b"S"
+"""How ``ls-files -t`` marks what sparse checkout leaves out."""
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -50,6 +52,8 @@ class Overview(msgspec.Struct, frozen=True):
     """Path and blob id of the manifests of HEAD."""
     conflicts: Mapping[str, Mapping[int, str]]
     """See `Git.conflicts_in_index`."""
+    left_out: frozenset[str] = frozenset()
+    """The paths of those that sparse checkout leaves out of the working tree."""
 
 
 def parse_log(output: bytes, path: bytes) -> Iterator[Commit]:
@@ -92,6 +96,17 @@ def listed(listing: bytes) -> Iterator[tuple[str, int | None, str]]:
         head, _, name = rest.partition(b"\t")
         mode, blob, stage = head.split(b" ")
         yield os.fsdecode(name), int(stage) if mode in FILE_MODES else None, blob.decode("ascii")
+
+
+def left_out_of(listing: bytes) -> Iterator[tuple[str, str]]:
+    """Yield path and blob of the files that sparse checkout leaves out, of ``ls-files -t -s``."""
+    for entry in listing.split(b"\0")[:-1]:
+        tag, _, rest = entry.partition(b" ")
+        if tag == SPARSE_TAG:
+            head, _, name = rest.partition(b"\t")
+            mode, blob, stage = head.split(b" ")
+            if mode in FILE_MODES and stage == b"0":
+                yield os.fsdecode(name), blob.decode("ascii")
 
 
 def old_sides(listing: bytes) -> Iterator[tuple[str, str | None]]:

@@ -10,9 +10,11 @@ from dvtool.errors import DvError, SetupError
 from dvtool.format.paths import SUFFIX
 from dvtool.git.listing import (
     FILE_MODES,
+    SPARSE_TAG,
     Overview,
     is_file_inside,
     is_manifest,
+    left_out_of,
     listed,
     old_sides,
     paths_in,
@@ -62,6 +64,28 @@ class Manifests(Objects):
     def manifests_in_index(self) -> dict[str, str]:
         """Return path and blob id of each manifest that is staged; conflicted ones are left out."""
         return {path: blob for path, stage, blob in self._index_manifests() if stage == 0}
+
+    def manifests_in_worktree(self) -> set[str]:
+        """Return the paths of the manifests that the index has and the worktree should have.
+
+        One that sparse checkout leaves out is none of them.
+        """
+        self._require_worktree()
+        listing = self._run("ls-files", "-z", "-t", "-c", "--", _MANIFESTS).stdout
+        tagged = (entry.partition(b" ") for entry in listing.split(b"\0")[:-1])
+        return {os.fsdecode(path) for tag, _, path in tagged if tag != SPARSE_TAG}
+
+    def sparse_manifests(self) -> dict[str, str]:
+        """Return path and blob id of each manifest that sparse checkout leaves out of here."""
+        top = self._require_worktree()
+        if not os.path.exists(os.path.join(self._git_dir, "info", "sparse-checkout")):
+            return {}
+        listing = self._run("ls-files", "-z", "-t", "-s", "--", _MANIFESTS).stdout
+        return {
+            path: blob
+            for path, blob in left_out_of(listing)
+            if is_manifest(path) and not os.path.lexists(os.path.join(top, path))
+        }
 
     def conflicts_in_index(self) -> dict[str, dict[int, str]]:
         """Return each conflicted manifest with its blobs: 1 the base, 2 ours, 3 theirs."""
@@ -119,6 +143,7 @@ class Manifests(Objects):
         worktree: set[str] = set()
         conflicts: dict[str, dict[int, str]] = {}
         committed: dict[str, str] = {}
+        left_out = frozenset(path for path, _ in left_out_of(listing.stdout))
         for path, stage, blob in listed(listing.stdout):
             if is_manifest(path, strict=True) and is_file_inside(top, path, links):
                 worktree.add(path)
@@ -131,7 +156,7 @@ class Manifests(Objects):
             committed.pop(path, None)
             if before is not None and is_manifest(path):
                 committed[path] = before
-        return Overview(tuple(sorted(worktree)), committed, conflicts)
+        return Overview(tuple(sorted(worktree)), committed, conflicts, left_out - worktree)
 
     # Of history
 

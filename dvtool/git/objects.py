@@ -78,6 +78,10 @@ class Objects(Revisions):
                 blobs[path_of[name]] = head.split(b" ")[2].decode("ascii")
         return blobs
 
+    def blob_id(self, data: bytes) -> str:
+        """Return the id that git gives a blob of these bytes."""
+        return self._run("hash-object", "--stdin", stdin=data).stdout.decode("ascii").strip()
+
     @staticmethod
     def is_blob(blob_id: str, data: bytes) -> bool:
         """Tell whether git would name these bytes so."""

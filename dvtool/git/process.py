@@ -34,6 +34,7 @@ _FIXED = {
     "LANGUAGE": "C",
     "LC_ALL": "C",
     "GIT_OPTIONAL_LOCKS": "0",
+    "DVTOOL_INSIDE": "1",  # our hooks have nothing to do then
     "GIT_LITERAL_PATHSPECS": "0",
     "GIT_GLOB_PATHSPECS": "0",
     "GIT_NOGLOB_PATHSPECS": "0",

@@ -186,6 +186,15 @@ class Revisions(Pinned):
                     names.append(file.read().strip())
         return self.commits_among(names)
 
+    def other_sides(self) -> list[str]:
+        """Return the commits that are being merged, picked, rebased or (parents) reverted."""
+        head = self.head()
+        return [
+            commit
+            for commit in (*self.parents_of_next(), self._verify("REBASE_HEAD"))
+            if commit is not None and commit != head
+        ]
+
     def merge_sides(self) -> tuple[str | None, str, str] | None:
         """Return base, ours and theirs of the merge under way, else of the merge that HEAD is."""
         theirs = self._verify("MERGE_HEAD")

@@ -13,6 +13,7 @@ from dvtool.format.paths import SUFFIX, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.git import Staged
 from dvtool.project.parts import Project
+from dvtool.verbs.resolve.conflicts import open_conflicts
 from dvtool.verbs.status import status
 
 
@@ -26,6 +27,8 @@ class CommitCheck(msgspec.Struct):
     """Manifests that cannot be read, with what is wrong with each."""
     large: list[tuple[str, int]] = msgspec.field(default_factory=list)
     """Files and sizes above hooks.maxfilesize."""
+    conflicted: list[str] = msgspec.field(default_factory=list)
+    """Targets with conflicts that a merge left and nobody settled, though they were staged."""
     size_max_bytes: int = 0
     """The value of hooks.maxfilesize, 0 for no limit."""
     changed: list[str] = msgspec.field(default_factory=list)
@@ -34,7 +37,7 @@ class CommitCheck(msgspec.Struct):
     @property
     def refused(self) -> bool:
         """Whether the commit must not be made."""
-        return bool(self.missing or self.damaged or self.large)
+        return bool(self.missing or self.damaged or self.large or self.conflicted)
 
 
 def check_commit(project: Project) -> CommitCheck:
@@ -46,6 +49,7 @@ def check_commit(project: Project) -> CommitCheck:
     manifests name, which in a partial clone, or after a merge, need not be here.
     """
     result = CommitCheck(size_max_bytes=project.config.number("hooks.maxfilesize") or 0)
+    result.conflicted = open_conflicts(project)
     staged = project.git.staged()
     parents = project.git.parents_of_next()
     manifests = [one for one in staged if one.path.endswith(SUFFIX)]
@@ -68,7 +72,7 @@ def _changed_since(project: Project, targets: Sequence[str]) -> list[str]:
     present = set(project.targets())
     selections = [Selection(target) for target in targets if target in present]
     try:
-        return [one.target for one in status(project, selections, {}) if one.changed]
+        return [one.target for one in status(project, selections, {}) if one.edited]
     except DvError:
         return []  # a warning is not worth a failure
 

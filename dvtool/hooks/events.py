@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from dvtool.errors import BusyError, DvError, ManifestError, MissingError
-from dvtool.format.manifest import Manifest, ShardRef, decode
+from dvtool.errors import BusyError, DvError, MissingError
+from dvtool.format.manifest import Manifest, ShardRef
 from dvtool.format.paths import SUFFIX, workspace_path
 from dvtool.format.selection import Selection
+from dvtool.project.base import based_targets, forget_base, is_settled, read_base
+from dvtool.project.history import versions_behind
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
-from dvtool.system import atomic
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
@@ -24,12 +23,15 @@ if TYPE_CHECKING:
     from dvtool.verbs.checkout.write import CheckedOut
     from dvtool.verbs.fetch import download, request
     from dvtool.verbs.fetch.request import Fetched
+    from dvtool.verbs.resolve import conflicts
 else:
+    conflicts = later("dvtool.verbs.resolve.conflicts")
     follow = later("dvtool.verbs.checkout.follow")
     download = later("dvtool.verbs.fetch.download")
     request = later("dvtool.verbs.fetch.request")
 
-_BLOB_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+VERSIONS_FOLLOWED_MAX = 20
+"""So many earlier versions of a manifest count where it is not recorded which its files follow."""
 
 
 class Synced(msgspec.Struct):
@@ -44,7 +46,8 @@ class Synced(msgspec.Struct):
     unlisted_files: int = 0
     """Files in changed lists that are not here: some of them changed, which is not known yet."""
     failed: list[tuple[str, str]] = msgspec.field(default_factory=list)
-    """Targets that were left as they are, and why; without a name, why nothing was fetched."""
+    """Targets or files that were left as they are, and why; without a name, why nothing was
+    fetched."""
     fetched: Fetched | None = None
 
     @property
@@ -59,84 +62,83 @@ class Synced(msgspec.Struct):
 
 
 class _Step(msgspec.Struct, frozen=True):
-    """A target whose manifest git changed."""
+    """A target whose manifest is not the one that its files follow.
+
+    `recorded` says that `olds` is its base; without a record these are earlier versions.
+    """
 
     target: str
     wanted: Manifest | None
     olds: tuple[Manifest, ...]
+    recorded: bool
 
 
-def sync(
-    project: Project, settings: Settings, olds: Sequence[str], *, rewritten: bool = False
-) -> Synced:
+def sync(project: Project, settings: Settings, *, fresh: bool = False) -> Synced:
     """Bring the workspace in step with the manifests that git put into the worktree.
 
-    `olds` are commits, of which the files may still follow any; unknown ones are passed over, and
-    without one all targets are new. After a rewrite, the commits that were checked out on the way
-    count too. Local changes are left as they are.
+    Each target goes from its recorded base to its manifest. With `fresh`, of a worktree that git
+    has just made, targets without a record are new. Local changes are left as they are.
     """
-    if rewritten:
-        olds = [*project.git.commits_in_between(), *olds]
-    return _Sync(project, settings).run(olds)
+    return _Sync(project, settings, fresh=fresh).run()
 
 
 class _Sync:
     """One bringing in step, as it goes on."""
 
-    def __init__(self, project: Project, settings: Settings) -> None:
+    def __init__(self, project: Project, settings: Settings, *, fresh: bool) -> None:
         self._project = project
         self._settings = settings
+        self._fresh = fresh
         self._result = Synced()
 
-    def run(self, olds: Sequence[str]) -> Synced:
+    def run(self) -> Synced:
         """Plan each target anew, fetch if that is wanted, and write."""
         with self._project.lock():
-            steps = list(self._steps(self._project.git.commits_among(olds)))
+            steps = list(self._steps())
             if self._project.config.flag("hooks.autofetch"):
                 self._fetch_lists(steps)
             plans = [(step, plan) for step in steps if (plan := self._plan(step))]
             if self._project.config.flag("hooks.autofetch"):
                 plans = self._fetch(plans)
-            for _, plan in plans:
-                self._follow(plan)
-            _note_in_step(self._project, self._followed([plan for _, plan in plans]))
+            for step, plan in plans:
+                self._follow(step, plan)
         return self._result
 
-    def _followed(self, plans: Iterable[follow.FollowPlan]) -> dict[str, str]:
-        """Return the manifests that were followed and that HEAD does not have."""
-        git = self._project.git
-        paths = {plan.checkout.target + SUFFIX for plan in plans}
-        head = git.head()
-        if head is None or not paths:
-            return {}
-        committed, staged = git.manifests_at(head), git.manifests_in_index()
-        return {
-            path: staged[path]
-            for path in sorted(paths & staged.keys())
-            if committed.get(path) != staged[path]
-            and git.read_blob(staged[path]) == self._project.manifest_text(path[: -len(SUFFIX)])
-        }
-
-    def _steps(self, commits: Sequence[str]) -> Iterator[_Step]:
-        """Yield the targets whose manifest differs between one of the commits and the worktree."""
-        git = self._project.git
-        before = [git.manifests_at(commit) for commit in commits]
-        followed = _followed_before(self._project)
-        paths = {path for blobs in before for path in blobs}
-        paths |= {target + SUFFIX for target in self._project.targets()}
-        for path in sorted(paths):
-            target = path.removesuffix(SUFFIX)
+    def _steps(self) -> Iterator[_Step]:
+        """Yield the targets whose manifest is another than their base, or went with git."""
+        project = self._project
+        targets = project.targets()
+        unmerged = project.git.conflicts_in_index()
+        conflicts.note_unmerged_targets(project)
+        for target in targets:
+            path = target + SUFFIX
+            if path in unmerged or is_settled(project, target):
+                continue
             try:
-                text = self._project.manifest_text(target)
-                texts = [git.read_blob(blobs[path]) if path in blobs else None for blobs in before]
-                texts += [git.read_blob(followed[path])] if path in followed else []
-                if texts and all(one == text for one in texts):
-                    continue
-                wanted = decode(text, path) if text is not None else None
+                yield self._step(target)
             except DvError as error:
                 self._result.failed.append((target, str(error)))
-                continue
-            yield _Step(target, wanted, tuple(_readable(texts, path)))
+        kept_by_git = project.git.manifests_in_worktree()
+        for target in based_targets(project.git.git_dir):
+            path = target + SUFFIX
+            if target in targets or path in kept_by_git or path in unmerged:
+                continue  # deleted by hand, as far as git knows
+            base = read_base(project, target)
+            if base is None:
+                forget_base(project, target)
+            else:
+                yield _Step(target, None, (base,), True)
+
+    def _step(self, target: str) -> _Step:
+        project = self._project
+        wanted = project.manifest(target)
+        base = read_base(project, target)
+        if base is not None:
+            return _Step(target, wanted, (base,), True)
+        if self._fresh:
+            return _Step(target, wanted, (), False)
+        olds = islice(versions_behind(project, target), VERSIONS_FOLLOWED_MAX)
+        return _Step(target, wanted, tuple(olds), False)
 
     def _plan(self, step: _Step) -> follow.FollowPlan | None:
         try:
@@ -192,48 +194,23 @@ class _Sync:
             return list(plans)
         return [(step, new) for step, _ in plans if (new := self._plan(step))]
 
-    def _follow(self, plan: follow.FollowPlan) -> None:
-        target = plan.checkout.target
-        self._result.kept.extend(workspace_path(target, path) for path in plan.kept)
-        self._result.missing_files += len(plan.missing)
-        self._result.missing_bytes += sum(entry.bytes for entry in plan.missing.values())
+    def _follow(self, step: _Step, plan: follow.FollowPlan) -> None:
         try:
-            self._result.targets.append(follow.apply_follow(self._project, plan))
+            done = follow.apply_follow(self._project, plan)
         except BusyError:
             raise
-        except DvError as error:
-            self._result.failed.append((target, str(error)))
-
-
-def _readable(texts: Iterable[bytes | None], path: str) -> Iterator[Manifest]:
-    for text in dict.fromkeys(texts):
-        if text is not None:
-            with contextlib.suppress(ManifestError):
-                yield decode(text, path)
-
-
-def _note_in_step(project: Project, followed: Mapping[str, str]) -> None:
-    """Leave the time for the scripts, which compare manifests with it.
-
-    `followed` are the paths and blobs of manifests that the workspace now follows though HEAD has
-    others: after ``git checkout REV -- PATH``.
-    """
-    path = _in_step_path(project)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    lines = [f"{blob} {name}\n" for name, blob in followed.items() if "\n" not in name]
-    atomic.write_bytes(path, os.fsencode("".join(lines)), durable=False)
-
-
-def _followed_before(project: Project) -> dict[str, str]:
-    """Return what `_note_in_step` was given the last time."""
-    try:
-        with open(_in_step_path(project), "rb") as file:
-            lines = os.fsdecode(file.read()).split("\n")
-    except OSError:
-        return {}
-    pairs = (line.partition(" ") for line in lines)
-    return {path: blob for blob, _, path in pairs if path and _BLOB_ID.fullmatch(blob)}
-
-
-def _in_step_path(project: Project) -> str:
-    return os.path.join(project.git.git_dir, "dv", "in-step")
+        except (DvError, OSError):
+            # A file that is busy or cannot be replaced keeps itself back, not its target.
+            again = self._plan(step)
+            if again is None:
+                return
+            plan, done = again, follow.apply_each(self._project, again)
+        target = step.target
+        self._result.targets.append(done)
+        failed = {path for path, _ in plan.failed}
+        kept = [path for path in plan.kept if path not in failed]
+        self._result.kept.extend(workspace_path(target, path) for path in kept)
+        self._result.missing_files += len(plan.missing)
+        self._result.missing_bytes += sum(entry.bytes for entry in plan.missing.values())
+        self._result.failed.extend((workspace_path(target, p), why) for p, why in plan.failed)
+        follow.record_followed(self._project, plan, step.wanted, recorded=step.recorded)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 
-VERSION = 1
+VERSION = 2
 """Goes up with every change of the scripts, so that `install` replaces older ones."""
 KEPT_SUFFIX = ".dv-kept"
 MARK = "# dvtool hook, version "
@@ -21,6 +21,7 @@ NAMES = (
     "post-commit",
     "post-merge",
     "post-rewrite",
+    "post-index-change",
 )
 
 _HEAD = """\
@@ -103,11 +104,20 @@ any_large() {
             END { exit !found }'
 }
 
+# Whether a merge left conflicts, which a commit may hold without a change of their manifests.
+any_conflict() {
+    folder=$(git rev-parse --absolute-git-dir) || return 1
+    for record in "$folder"/dv/conflicts/*.json; do
+        [ ! -e "$record" ] || return 0
+    done
+    return 1
+}
+
 changes=$(git diff --cached --raw --no-abbrev --no-renames --diff-filter=AMT)
 case $changes in
-'') exit 0 ;;
+'') any_conflict || exit 0 ;;
 *.dv.json*) ;;
-*) [ -f .dvconfig ] && any_large || exit 0 ;;
+*) [ -f .dvconfig ] && any_large || any_conflict || exit 0 ;;
 esac
 
 run_dv "$@"
@@ -158,61 +168,68 @@ fi
 """
 
 _AFTER = """
-# Whether a manifest in the worktree may have been written since the data was last in step.
-any_newer() {
-    folder=$(git rev-parse --git-dir) || return 1
-    git ls-files -- '*.dv.json' | {
-        while read -r path; do
-            [ "$folder/dv/in-step" -nt "$path" ] || exit 0
-        done
-        exit 1
-    }
+# Whether git put a manifest into the worktree, or took one away, that the files do not follow yet:
+# whether a manifest is as old as the record of what they follow, or older, or the same.
+# The git commands that dv runs are its own business, and so is an index that is not the worktree's.
+out_of_step() {
+    [ -z "$DVTOOL_INSIDE" ] || return 1
+    folder=$(git rev-parse --absolute-git-dir) && top=$(git rev-parse --show-toplevel) || return 1
+    case ${GIT_INDEX_FILE:-index} in
+    index | .git/index | "$folder/index") ;;
+    *) return 1 ;;
+    esac
+    (
+        cd "$top" || exit 1
+        git -c core.quotePath=false ls-files -t -s -- '*.dv.json' | {
+            while read -r tag _ _ stage path; do
+                record="$folder/dv/base/$path"
+                case $tag$stage$path in
+                *\\"*) exit 0 ;;
+                S*) [ ! -e "$record" ] || exit 0 ;;
+                H0*)
+                    if [ -e "$path" ] && ! [ "$record" -nt "$path" ]; then
+                        cmp -s -- "$record" "$path" || exit 0
+                    fi
+                    ;;
+                *) [ -n "$(find "$folder/dv/conflicts" -name '*.json' 2>/dev/null)" ] || exit 0 ;;
+                esac
+            done
+            exit 1
+        } || any_gone
+    )
 }
 
-# Whether manifests differ between two commits; git cannot say if one of them is unknown.
-differ() {
-    git diff --quiet "$@" -- '*.dv.json' 2>/dev/null
-    case $? in
-    0) return 1 ;;
-    1) return 0 ;;
-    esac
-    [ -n "$(git ls-files -- '*.dv.json')" ]
+# Whether a manifest that has a record is neither in the worktree nor in git's index.
+any_gone() {
+    [ -e "$folder/dv/followed" ] || return 1
+    while read -r path; do
+        [ -e "$path" ] || [ -n "$(git --literal-pathspecs ls-files -- "$path")" ] || return 0
+    done <"$folder/dv/followed"
+    return 1
 }
 """
 
+# Commits with which git begins a worktree, and their data, are told by an id of zeros.
 _POST_CHECKOUT = """
 run_kept "$@"
 status=$?
-if [ "$1" = "$2" ]; then
-    any_newer || exit "$status"
-else
-    differ "$1" "$2" || exit "$status"
-fi
-run_dv "$@"
-exit "$status"
-"""
-
-# Commits that `git commit` makes of what is in the worktree are in step with it. Those that
-# cherry-pick, revert, rebase and merge make, with manifests of others, need not be.
-_POST_COMMIT = """
-run_kept "$@"
-status=$?
-case $(git log -g -1 --no-show-signature --format=%gs HEAD 2>/dev/null) in
-'' | 'commit: '* | 'commit (initial)'* | 'commit (amend)'*) exit "$status" ;;
+case $1 in
+*[!0]*) out_of_step || exit "$status" ;;
+*) [ -n "$(git ls-files -- '*.dv.json')" ] || exit "$status" ;;
 esac
-differ HEAD^ HEAD || exit "$status"
 run_dv "$@"
 exit "$status"
 """
 
-_POST_MERGE = """
+_POST_EVENT = """
 run_kept "$@"
 status=$?
-differ ORIG_HEAD || exit "$status"
+out_of_step || exit "$status"
 run_dv "$@"
 exit "$status"
 """
 
+# An amended commit holds what is in the worktree already.
 _POST_REWRITE = """
 rewritten=$(cat)
 if [ -z "$rewritten" ]; then
@@ -221,10 +238,30 @@ else
     printf '%s\\n' "$rewritten" | run_kept "$@"
 fi
 status=$?
-# An amended commit holds what is in the worktree already.
 [ "$1" != amend ] || exit "$status"
-[ -n "$(git ls-files -- '*.dv.json')" ] || differ ORIG_HEAD || exit "$status"
-printf '%s\\n' "$rewritten" | run_dv "$@"
+out_of_step || exit "$status"
+run_dv "$@"
+exit "$status"
+"""
+
+# git runs this each time that it writes its index: also for `git status` and `git add`. Then, and
+# where nothing of dv was put into this worktree, only what the shell can do by itself is done.
+_POST_INDEX_CHANGE = """
+run_kept "$@"
+status=$?
+[ -z "$DVTOOL_INSIDE" ] || exit "$status"
+folder=${GIT_DIR:-.git}
+[ -d "$folder" ] || folder=$(git rev-parse --absolute-git-dir) || exit "$status"
+[ -e "$folder/dv/followed" ] || exit "$status"
+if [ "$1" != 1 ]; then
+    quiet=yes
+    while read -r path; do
+        [ -e "$path" ] && [ "$folder/dv/base/$path" -nt "$path" ] || quiet=
+    done <"$folder/dv/followed"
+    [ -z "$quiet" ] || exit "$status"
+fi
+out_of_step || exit "$status"
+run_dv "$@"
 exit "$status"
 """
 
@@ -232,9 +269,10 @@ _BODIES = {
     "pre-commit": _PRE_COMMIT,
     "pre-push": _PRE_PUSH,
     "post-checkout": _AFTER + _POST_CHECKOUT,
-    "post-commit": _AFTER + _POST_COMMIT,
-    "post-merge": _AFTER + _POST_MERGE,
+    "post-commit": _AFTER + _POST_EVENT,
+    "post-merge": _AFTER + _POST_EVENT,
     "post-rewrite": _AFTER + _POST_REWRITE,
+    "post-index-change": _AFTER + _POST_INDEX_CHANGE,
 }
 
 

@@ -28,7 +28,7 @@ WORKER_FILE_MAX_BYTES = 64 << 20
 class Piece(NamedTuple):
     """A file to write: its path from the top of the worktree, and its content."""
 
-    place: str
+    path: str
     digest: Digest
     size: int
     executable: bool
@@ -74,11 +74,11 @@ def unpack(batch: UnpackBatch, tell: Callable[[int], None] | None = None) -> Sta
 
 def _files(reader: ContentReader, pieces: Iterable[Piece]) -> Iterator[NewFile]:
     for piece in pieces:
-        yield piece.place, piece.executable, reader.read(piece.digest)
+        yield piece.path, piece.executable, reader.read(piece.digest)
 
 
 def _folder_of(piece: Piece) -> str:
-    return piece.place.rpartition("/")[0]
+    return piece.path.rpartition("/")[0]
 
 
 def cut_pieces(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ...]]:

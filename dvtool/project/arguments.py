@@ -76,7 +76,9 @@ class Arguments:
             return False
         if os.path.lexists(os.path.join(self.project.root, path)):
             return True
-        return bool(select(self.project.targets(), [path])[0])
+        if select(self.project.targets(), [path])[0]:
+            return True
+        return bool(select(list(self.project.manifests_left_out()), [path])[0])
 
     def all_relative(self, paths: Paths) -> list[str]:
         """Return paths as typed, each as `relative` does."""

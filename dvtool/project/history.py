@@ -291,7 +291,7 @@ class _Reading:
 
     def saved(self) -> Iterator[Version]:
         """Yield the manifests of what forced checkouts saved."""
-        folder = os.path.join(self.project.store.path, preserve.FOLDER)
+        folder = os.path.join(self.project.store.path, preserve.SAVED_FOLDER)
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
             path = os.path.join(folder, name)
             if not name.endswith(SUFFIX):

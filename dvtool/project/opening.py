@@ -15,6 +15,8 @@ from dvtool.workspace.files import Workspace
 from dvtool.workspace.statcache import StatCache
 
 NO_WORKTREE = "no-worktree"
+STORE_NOTE = "store-path"
+"""The file, in git's folder, that says where `store.path` led when the store was used last."""
 
 
 def open_project(cwd: str, environ: Mapping[str, str], progress: Progress) -> tuple[Project, str]:
@@ -29,8 +31,12 @@ def open_project(cwd: str, environ: Mapping[str, str], progress: Progress) -> tu
             # Paths still need a top to be relative to: one that has no files, and gets none.
             root = cwd = os.path.join(git.git_dir, "dv", NO_WORKTREE)
         config = load_config(git, root, environ)
-        folder = config.text("store.path") or os.path.join(git.common_dir, "dv")
-        store = LocalStore(os.path.join(root, os.path.expanduser(folder)))
+        folder, note = config.text("store.path"), None
+        if folder is None:
+            folder = os.path.join(git.common_dir, "dv")
+        else:
+            note = os.path.join(git.common_dir, "dv", STORE_NOTE)
+        store = LocalStore(os.path.join(root, os.path.expanduser(folder)), note=note)
         project = Project(
             git=git,
             config=config,

@@ -6,6 +6,7 @@ A target is named by its path from the top of the worktree; its manifest lies be
 from __future__ import annotations
 
 import contextlib
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -55,6 +56,11 @@ class Project(msgspec.Struct):
     def root(self) -> str:
         """The top of the worktree."""
         return self.workspace.root
+
+    @property
+    def clone_name(self) -> str:
+        """The name of this clone among those that use its store: the path of its git folder."""
+        return os.path.realpath(self.git.common_dir)
 
     def absolute(self, path: str) -> str:
         """Return a path from the top of the worktree as an absolute one."""
@@ -116,6 +122,29 @@ class Project(msgspec.Struct):
                 f"{printable(target + SUFFIX)} cannot be read: {reason(error)}"
             ) from error
 
+    def manifests_here(self) -> dict[str, Manifest]:
+        """Return target -> manifest of the targets that the worktree has."""
+        return {target: self.manifest(target) for target in self.targets()}
+
+    def manifests_left_out(self) -> dict[str, Manifest]:
+        """Return target -> manifest of the targets that sparse checkout leaves out of here."""
+        blobs = self.git.sparse_manifests() if self.git.worktree is not None else {}
+        return {
+            path.removesuffix(SUFFIX): decode(self.git.read_blob(blob), path)
+            for path, blob in sorted(blobs.items())
+        }
+
+    def refuse_left_out(self, paths: Iterable[str]) -> None:
+        """Raise a UsageError for paths of targets that sparse checkout leaves out of here."""
+        left_out = [path.removesuffix(SUFFIX) for path in self.git.sparse_manifests()]
+        for path in paths if left_out else ():
+            selections, _ = select(left_out, [path])
+            if selections:
+                raise UsageError(
+                    f"{printable(path)}: sparse checkout leaves this target out of the worktree",
+                    hint="to have it: git sparse-checkout add FOLDER",
+                )
+
     def write_manifest(self, target: str, manifest: Manifest, *, instead_of: bytes | None) -> bool:
         """Put a manifest into the worktree, durably; return whether it changed anything.
 
@@ -155,9 +184,12 @@ class Project(msgspec.Struct):
         return None if text is None else decode(text, f"{commit[:10]}:{target + SUFFIX}")
 
     def manifests_of(self, rev: str | None) -> dict[str, Manifest]:
-        """Return target -> manifest of a revision, or (None) of the worktree."""
+        """Return target -> manifest of a revision, or (None) of the worktree.
+
+        The worktree's are with those that sparse checkout leaves out of it, from git's index.
+        """
         if rev is None:
-            return {target: self.manifest(target) for target in self.targets()}
+            return self.manifests_here() | self.manifests_left_out()
         return self.manifests_at(self.git.resolve(rev))
 
     # --- entries --------------------------------------------------------------------------

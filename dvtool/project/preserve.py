@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     ingest = later("dvtool.jobs.ingest")
 
-FOLDER = "saved"
+SAVED_FOLDER = "saved"
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -71,4 +71,4 @@ def keep_uncommitted(project: Project, target: str) -> None:
 
 def saved_folder(project: Project) -> str:
     """Return the folder of the manifests that are kept."""
-    return os.path.join(project.store.path, FOLDER)
+    return os.path.join(project.store.path, SAVED_FOLDER)

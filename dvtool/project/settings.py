@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from dvtool.errors import DvError, SetupError, UsageError, printable
+from dvtool.errors import DvError, SetupError, UsageError
 from dvtool.git import Git
+from dvtool.project import approvals
 from dvtool.project.config import Config, RemoteConfig
-from dvtool.project.keys import REMOTE_OPTIONS, validate_key, validate_remote_name
+from dvtool.project.keys import REMOTE_OPTIONS, remote_of, validate_key, validate_remote_name
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.sources import COMMITTED_FILE, Source, may_be_committed, validate_setting
 from dvtool.remotes.transports import registry
-from dvtool.remotes.transports.declaration import Option, Value
+from dvtool.remotes.transports.declaration import Value
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ else:
 
 CONFIG_FILE = COMMITTED_FILE
 _OPTIONS = {option.name: option for option in REMOTE_OPTIONS}
+_NAME_OF_FIELD = {option.field: option.name for option in REMOTE_OPTIONS}
 
 
 def load_config(git: Git, root: str, environ: Mapping[str, str]) -> Config:
@@ -51,7 +52,8 @@ class Settings:
         self.project = project
         self._cwd = cwd
         self._environ = environ
-        self._opened: list[tuple[str, Backend, Features]] = []
+        self._opened: list[tuple[str, RemoteStore, Features]] = []
+        self._approvals = approvals.Approvals(os.path.join(project.git.common_dir, "dv"))
 
     @property
     def initialised(self) -> bool:
@@ -103,7 +105,8 @@ class Settings:
             validate_setting(name, value, committed=True)
         except SetupError:
             local = True
-        (self._set_local if local else self._set_committed)(name, value)
+        with self._typed(remote_of(name), name.rpartition(".")[2]):
+            (self._set_local if local else self._set_committed)(name, value)
         return ".git/config" if local else ".dvconfig"
 
     def unset(self, key: str, *, local: bool = False) -> Source:
@@ -117,10 +120,12 @@ class Settings:
         if git.config.unset(None, "dv." + name):
             self._reload()
             return ".git/config"
-        if not local and git.worktree and git.config.unset(path, name):
-            git.stage([CONFIG_FILE])
-            self._reload()
-            return ".dvconfig"
+        if not local and git.worktree:
+            with self._typed(remote_of(name), name.rpartition(".")[2]):
+                if git.config.unset(path, name):
+                    git.stage([CONFIG_FILE])
+                    self._reload()
+                    return ".dvconfig"
         raise UsageError(
             f"{name} is not set in {'.git/config' if local else 'any file'}",
             hint="see what is set: dv config",
@@ -159,41 +164,46 @@ class Settings:
 
         `options` are those of `REMOTE_OPTIONS`, as text; None leaves one as it is. UsageError for
         one that is not of the URL's transport. A folder on this machine means nothing elsewhere
-        and is kept in `.git/config`; so are the options that a committed file must not hold. An
-        endpoint that is not encrypted is kept in both, so that it holds for this clone (see
-        `open_remote`). The first remote becomes the default.
+        and is kept in `.git/config`; so are the options that a committed file must not hold. This
+        clone trusts what is set here. The first remote becomes the default.
         """
         self.require_init()
         validate_remote_name(name)
         url = self.remote_url(url, options)
         shared = registry.committed_url_allowed(url, self.project.root) and not local
-        values = {f"remote.{name}.url": url}
-        exposable: dict[str, Callable[[str], bool]] = {}
-        for option_name, value in options.items():
-            if value is not None:
-                option = _OPTIONS[option_name]
-                key = f"remote.{name}.{option.field}"
-                values[key] = value
-                if option.exposed is not None:
-                    exposable[key] = option.exposed
+        values = {f"remote.{name}.url": url} | {
+            f"remote.{name}.{_OPTIONS[option].field}": value
+            for option, value in options.items()
+            if value is not None
+        }
         # All that can be wrong comes before the first change.
         for key, value in values.items():
             validate_setting(key, value, committed=shared and may_be_committed(key))
-        first = not self.project.config.remotes()
-        for key, value in values.items():
-            if not (shared and may_be_committed(key)):
-                self._set_local(key, value)
-                continue
-            self._set_committed(key, value)
-            if key in exposable and exposable[key](value):
-                self._set_local(key, value)
-            else:
+        remotes = self.project.config.remotes()
+        first = not remotes
+        typed = {key.rpartition(".")[2] for key in values}
+        if name in remotes and remotes[name].url == url:
+            typed.remove(approvals.URL)  # it was there before
+        with self._typed(name, *typed):
+            for key, value in values.items():
+                if not (shared and may_be_committed(key)):
+                    self._set_local(key, value)
+                    continue
+                self._set_committed(key, value)
                 # An older value for this clone only would go on hiding the new one.
                 self.project.git.config.unset(None, "dv." + key)
-        self._reload()
+            self._reload()
+            self._forget_id(name)
         if first and shared:
             self._set_committed("core.remote", name)
         return shared
+
+    def _forget_id(self, name: str) -> None:
+        """Forget which remote was where this one is: whoever sets it means what is there."""
+        with contextlib.suppress(DvError):
+            address = _store_address(*self._address(self.remote(name)))
+            if self._id_at(address) is not None:
+                self.project.store.db.remotes.set_id_at(address, None)
 
     def clone_remote(self, url: str, *, cwd: str) -> None:
         """Set where a fresh clone finds its data, for this clone only, as the default remote.
@@ -229,10 +239,76 @@ class Settings:
                 git.config.unset(path, "core.remote")
             git.stage([CONFIG_FILE])
         git.config.remove_section(None, f"dv.remote.{name}")
+        self._approvals.forget(name)
         self._reload()
         if self.project.config.text("core.remote") == name:
             git.config.unset(None, "dv.core.remote")
             self._reload()
+
+    # --- which remotes this clone trusts --------------------------------------------------
+
+    def trusts(self, name: str) -> bool:
+        """Whether requests may go to a remote: see `dvtool.project.approvals`."""
+        return self._approvals.trusts(self.remote(name))
+
+    def untrusted_others(self) -> list[str]:
+        """Return the remotes besides the default one that are not trusted."""
+        default = self.project.config.default_remote()
+        others = [remote for remote in self.remotes().values() if remote != default]
+        return [remote.name for remote in others if not self._approvals.trusts(remote)]
+
+    def trusted_before(self, name: str) -> str | None:
+        """Return the address of a remote that was trusted last, for messages; None if none was."""
+        before = self._approvals.last(name)
+        return None if before is None else approvals.address_text(before.parts)
+
+    def address_text(self, name: str) -> str:
+        """Return what `.dvconfig` says of a remote's address, for messages."""
+        address = approvals.address_of(self.remote(name))
+        return "" if address is None else approvals.address_text(address.parts)
+
+    def trust(self, names: Iterable[str]) -> None:
+        """Trust remotes, as `.dvconfig` has them now, from now on."""
+        self._approvals.trust([self.remote(name) for name in names])
+
+    def trust_first_use(self) -> list[str]:
+        """Trust the remotes of `.dvconfig` if nothing was ever trusted here; return their names.
+
+        For verbs that a person asked for and that are about remotes, never for hooks. Where the
+        clone has a remote of its own it is not the first use. An endpoint in the clear is left out.
+        """
+        remotes = self.remotes().values()
+        committed = [one for one in remotes if approvals.address_of(one) is not None]
+        if self._approvals.begun or len(committed) < len(remotes):
+            return []
+        first = [one for one in committed if not approvals.is_in_the_clear(one)]
+        if first:
+            self._approvals.trust(first)
+        return [one.name for one in first]
+
+    @contextlib.contextmanager
+    def _typed(self, name: str, *fields: str) -> Iterator[None]:
+        """Trust what is set of a remote in the block, unless something stays that was not trusted.
+
+        `fields` are what a person typed.
+        """
+        before = self.remotes().get(name)
+        trusted = before is not None and self._approvals.trusts(before)
+        yield
+        now = self.remotes().get(name)
+        if now is None or self._approvals.trusts(now):
+            return
+        sources = {approvals.URL: now.source} | dict(now.option_sources)
+        typed = {_NAME_OF_FIELD.get(field, field) for field in fields}
+        stays = {
+            part
+            for part in (approvals.URL, *approvals.ADDRESS_OPTIONS)
+            if sources[part] == CONFIG_FILE and part not in typed
+        }
+        if trusted or not stays:
+            self._approvals.trust([now])
+
+    # --- opening remotes ------------------------------------------------------------------
 
     def remotes(self) -> dict[str, RemoteConfig]:
         """Return the configured remotes by name."""
@@ -242,13 +318,17 @@ class Settings:
         """Return a configured remote; UsageError if there is none of this name."""
         return self.project.config.remote(name)
 
-    def open_remote(self, name: str | None = None) -> RemoteStore:
+    def open_remote(self, name: str | None = None, *, anew: bool = False) -> RemoteStore:
         """Open a remote, or the default one; SetupError if there is none.
 
         What is remembered of the store's features goes along; what is learned is kept when
-        `remember_features` is called.
+        `remember_features` is called. With `anew` any remote may be there, also none; otherwise
+        its first use fails unless it is the one that was there the last time.
         """
-        return self._open(self._chosen(name))
+        opened = self._open(self._chosen(name))
+        if anew:
+            opened.expected_id = None
+        return opened
 
     def open_remotes(self, name: str | None = None) -> list[RemoteStore]:
         """Open the default remote and those to fall back on, in order of name; or one by name."""
@@ -278,8 +358,15 @@ class Settings:
         address = _store_address(url, options)
         features = self._remembered(address) or base.Features()
         backend = registry.open_backend(url, options, features=features)
-        self._opened.append((address, backend, features))
-        return remote.RemoteStore(backend)
+        opened = remote.RemoteStore(backend, expected_id=self._id_at(address))
+        self._opened.append((address, opened, features))
+        return opened
+
+    def _id_at(self, address: str) -> str | None:
+        try:
+            return self.project.store.db.remotes.id_at(address)
+        except DvError:
+            return None  # a broken index is for others to report
 
     def open_plain(self, name: str | None = None) -> Backend:
         """Open the backend of a remote for measuring it: nothing is tried twice or remembered."""
@@ -290,12 +377,14 @@ class Settings:
         self._keep(_store_address(*self._address(self._chosen(name))), features)
 
     def remember_features(self) -> None:
-        """Keep what the remotes that were opened have shown of their stores since."""
+        """Keep what the remotes that were opened have shown of themselves since."""
         opened, self._opened = self._opened, []
-        for address, backend, before in opened:
-            if backend.features != before:
-                with contextlib.suppress(DvError):  # a broken index is for others to report
-                    self._keep(address, backend.features)
+        for address, store, before in opened:
+            with contextlib.suppress(DvError):  # a broken index is for others to report
+                if store.backend.features != before:
+                    self._keep(address, store.backend.features)
+                if store.seen_id not in (None, self._id_at(address)):
+                    self.project.store.db.remotes.set_id_at(address, store.seen_id)
 
     def _keep(self, address: str, features: Features) -> None:
         before = self._remembered(address) or base.Features()
@@ -326,9 +415,9 @@ class Settings:
     def _address(self, chosen_remote: RemoteConfig) -> tuple[str, dict[str, Value]]:
         """Return URL and options of a remote; SetupError for what `.dvconfig` must not say."""
         url = chosen_remote.url
-        for option in chosen_remote.exposed():
-            if chosen_remote.option_sources[option.name] == CONFIG_FILE:
-                raise _unconfirmed(chosen_remote, option)
+        if not self._approvals.trusts(chosen_remote):
+            before = self._approvals.last(chosen_remote.name)
+            raise approvals.not_trusted(chosen_remote, before)
         if chosen_remote.source == CONFIG_FILE and not registry.committed_url_allowed(
             url, self.project.root
         ):
@@ -342,17 +431,6 @@ class Settings:
                 value = os.path.expanduser(value)
             values[option.name] = value
         return url, values
-
-
-def _unconfirmed(chosen_remote: RemoteConfig, option: Option) -> SetupError:
-    name, value = chosen_remote.name, str(chosen_remote.options[option.name])
-    return SetupError(
-        f"{CONFIG_FILE} names an endpoint for remote {name} that is not encrypted:"
-        f" {printable(value)}; whoever can change that file or listens on the way"
-        " would learn your session's token and your data",
-        hint=f"if you trust it and the network: dv config --local "
-        f"remote.{name}.{option.field} {shlex.quote(value)}",
-    )
 
 
 def _store_address(url: str, options: Mapping[str, Value]) -> str:

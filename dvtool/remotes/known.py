@@ -29,6 +29,14 @@ class Known:
         rows = [(info.key, info.size, info.md5) for info in objects]
         self._facts.add_objects(self._number, rows)
 
+    def keys_until(self, until: str) -> set[str]:
+        """Return the keys, up to this one, of the objects that are known."""
+        return self._facts.keys_until(self._number, until) if until else set()
+
+    def forget_objects(self, keys: Iterable[str]) -> None:
+        """Forget objects that are not there any more."""
+        self._facts.forget_objects(self._number, keys)
+
     def shards(self, digests: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
         """Return shard -> the packs that its locations point into."""
         return self._facts.shards(self._number, digests)
@@ -60,6 +68,10 @@ class Known:
     def add_commits(self, commits: Iterable[str]) -> None:
         """Remember commits whose manifests, with those of all commits before, were proven there."""
         self._facts.add_pushed_commits(self._number, commits)
+
+    def forget_commits(self) -> None:
+        """Forget which commits were pushed, since the remote lost something that was proven."""
+        self._facts.forget_pushed_commits(self._number)
 
     def located(self, chunks: Iterable[Digest]) -> dict[Digest, Located]:
         """Return chunk -> its presumed location."""
@@ -138,7 +150,9 @@ class Known:
             for digest, shard in shards.items()
             if shard.complete and shard.packs() <= set(sound)
         }
-        self.add_objects(ObjectInfo(shard_key(d), shard.size) for d, shard in whole.items())
+        self.add_objects(
+            ObjectInfo(shard_key(d), shard.size, shard.md5) for d, shard in whole.items()
+        )
         self.add_shards(
             {digest: {pack.digest for pack in shard.packs()} for digest, shard in whole.items()}
         )

@@ -16,7 +16,7 @@ from dvtool.remotes.tombstones import Tombstones
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded
 
-SHARDS_AT_ONCE = 64
+SHARDS_HELD_MAX = 64
 LEARNED_AT_ONCE = 32
 """So many shards are held at a time: one of 4,096 files takes 3 MB with its locations."""
 
@@ -31,11 +31,17 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """Objects that a remote was seen to hold: whole shards, sound roots by key, all it listed."""
+    """What a remote was seen to hold: whole shards, sound roots by key, and all else it said.
+
+    `gone` are the keys of objects that it was known to have and has no more, as far as it was
+    looked at; `lost` those of shards among them, or that point to such packs.
+    """
 
     shards: frozenset[Digest] = frozenset()
     roots: frozenset[str] = frozenset()
     there: Mapping[str, ObjectInfo] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
 
 
 def confirm(
@@ -85,30 +91,33 @@ def prove_shards(
     shards: Mapping[Digest, ShardRef],
     *,
     roots: Collection[str] = (),
-    also: Collection[str] = (),
 ) -> Proven:
     """Ask the remote for shards, for the packs that they point into, and for roots by their keys.
 
     A shard is whole if the remote has it with every pack that it points into, each with its right
-    size (and MD5). Hints about it are believed only as far as the remote says the same now.
-    The objects `also` are noted if a listing shows them.
+    size (and MD5). What is known of it is believed only as far as the remote says the same now.
     """
     believed = known.shards(shards)
     packs = {pack for pointed in believed.values() for pack in pointed}
     keys = {shard_key(digest) for digest in shards} | {pack_key(pack) for pack in packs}
-    seen = remote.look(keys.union(roots), also=also)
-    sound_packs = confirm_packs(remote, known, packs, seen)
-    sound = confirm(remote, known, [*map(shard_key, believed), *roots], seen)
+    seen = remote.look_around(keys.union(roots))
+    there = seen.there
+    gone = known.keys_until(seen.until) - there.keys()
+    gone |= {info.key for info in known.objects(keys.union(roots)) if info.key not in there}
+    sound_packs = confirm_packs(remote, known, packs, there)
+    sound = confirm(remote, known, [*map(shard_key, believed), *roots], there)
     proven = {
         digest
         for digest, pointed in believed.items()
         if shard_key(digest) in sound and sound_packs.issuperset(pointed)
     }
     foreign = [
-        ref for digest, ref in shards.items() if digest not in proven and shard_key(digest) in seen
+        ref for digest, ref in shards.items() if digest not in proven and shard_key(digest) in there
     ]
     proven |= learn_shards(remote, known, foreign)
-    return Proven(frozenset(proven), frozenset(sound.intersection(roots)), seen)
+    lost = frozenset(shard_key(digest) for digest in believed if digest not in proven)
+    sound_roots = frozenset(sound.intersection(roots))
+    return Proven(frozenset(proven), sound_roots, there, frozenset(gone), lost)
 
 
 def learn_shards(remote: RemoteStore, known: Known, refs: Iterable[ShardRef]) -> set[Digest]:
@@ -210,10 +219,11 @@ def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> tuple[Root, O
 
 def kept_chunks(
     remote: RemoteStore, known: Known, repo_id: str, chunks: Collection[Digest]
-) -> tuple[set[Digest], Kept]:
-    """Return the chunks that a remote holds and will keep, and the manifests that it keeps.
+) -> tuple[dict[Digest, Located], Kept]:
+    """Return where a remote holds, and will keep, those of the chunks that it does.
 
-    Shards that roots of this repository name locate them, in packs that are there now.
+    That is what the shards say that roots of this repository name, in packs that are there now,
+    each with its size; and what the remote keeps besides.
     """
     tombstones = Tombstones(remote)
     doomed = tombstones.doomed_roots(tombstones.look())
@@ -226,9 +236,9 @@ def kept_chunks(
             kept.manifests.add(bytes.fromhex(manifest.manifest))
             kept.shards.update(bytes.fromhex(name) for name in manifest.shards)
     wanted = set(chunks)
-    packs_of: dict[Digest, RemotePack] = {}
-    for digests in _batches(sorted(kept.shards)):
-        if wanted.issubset(packs_of):
+    located: dict[Digest, Located] = {}
+    for digests in _shard_batches(sorted(kept.shards)):
+        if wanted.issubset(located):
             break
         fetched = {
             digest: shard
@@ -236,15 +246,15 @@ def kept_chunks(
             if shard is not None
         }
         for shard in fetched.values():
-            for located in shard.locations.values():
-                for chunk in located:
+            for chunks_of_content in shard.locations.values():
+                for chunk in chunks_of_content:
                     if chunk.placement.digest in wanted:
-                        packs_of[chunk.placement.digest] = chunk.pack
+                        located[chunk.placement.digest] = chunk
         known.learn(fetched, {pack for shard in fetched.values() for pack in shard.packs()})
-    packs = set(packs_of.values())
+    packs = {chunk.pack for chunk in located.values()}
     seen = remote.look([pack_key(pack.digest) for pack in packs])
     sound = believable_packs(remote, known, packs, seen)
-    return {digest for digest, pack in packs_of.items() if pack in sound}, kept
+    return {digest: chunk for digest, chunk in located.items() if chunk.pack in sound}, kept
 
 
 def _named_or_none(remote: RemoteStore, digest: Digest) -> FetchedShard | None:
@@ -254,6 +264,6 @@ def _named_or_none(remote: RemoteStore, digest: Digest) -> FetchedShard | None:
         return None
 
 
-def _batches(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
-    for at in range(0, len(digests), SHARDS_AT_ONCE):
-        yield digests[at : at + SHARDS_AT_ONCE]
+def _shard_batches(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
+    for at in range(0, len(digests), SHARDS_HELD_MAX):
+        yield digests[at : at + SHARDS_HELD_MAX]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -45,8 +46,12 @@ ROOT_SIZE_MAX_BYTES = 256 << 20
 HEADS_MAX = 2
 """Up to this many keys are asked for by HEAD; a listing of up to 1,000 is one request as well."""
 LISTED_MAX = 20_000
+PAGE_KEYS = 1000
+"""So many keys a request lists, on every store."""
 READS_MAX = 3
 """How often an object that arrives damaged is read: mostly the transfer is to blame."""
+_LAST_KEY = "\x7f"
+"""Greater than every key."""
 _ROOT_KEY = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
 
 T = TypeVar("T")
@@ -83,12 +88,16 @@ class Root(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class FetchedShard:
-    """A shard as a remote has it, entries checked; `size` of the object in bytes."""
+    """A shard as a remote has it, entries checked; `size` and `md5` are the object's.
+
+    `md5` is None where the store was not seen to state the MD5 of what it holds.
+    """
 
     entries: Entries
     text: bytes
     locations: dict[Digest, list[Located]]
     size: int
+    md5: bytes | None = None
 
     @property
     def complete(self) -> bool:
@@ -133,14 +142,14 @@ def root_key(repo_id: str, root: str) -> str:
     return f"roots/{repo_id}/{root}.json"
 
 
-class _Envelope(msgspec.Struct):
+class _FormatEnvelope(msgspec.Struct):
     dv: int
 
 
 def decode_mark(text: bytes, url: str) -> Mark:
     """Return the dv.json of a remote; SetupError if it is none, or of another version."""
     try:
-        version = msgspec.json.decode(text, type=_Envelope).dv
+        version = msgspec.json.decode(text, type=_FormatEnvelope).dv
         if version <= FORMAT:
             mark = msgspec.json.decode(text, type=Mark)
             parse_hex(mark.id * 2)
@@ -157,7 +166,7 @@ def decode_mark(text: bytes, url: str) -> Mark:
 def decode_root(text: bytes, name: str) -> Root:
     """Return a root whose bytes were checked; CorruptError if it is none."""
     try:
-        version = msgspec.json.decode(text, type=_Envelope).dv
+        version = msgspec.json.decode(text, type=_FormatEnvelope).dv
         if version <= FORMAT:
             root = msgspec.json.decode(text, type=Root)
             for manifest in root.manifests:
@@ -177,16 +186,38 @@ def _other_version(name: str, version: int) -> SetupError:
     )
 
 
+def _mark_lost(url: str) -> SetupError:
+    return SetupError(
+        f"{url} is a remote that has lost its {MARK}, without which nothing uses it",
+        hint="put a new one in its place: dv fsck --remote --repair",
+    )
+
+
 def now_text() -> str:
     """Return the time of this machine as objects record it."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-class RemoteStore:
-    """A remote store. Methods that only move bytes may be called from several threads."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The objects that a remote said it has, by key.
 
-    def __init__(self, backend: Backend) -> None:
+    Of the keys up to `until` these are all that there are; "" where no listing says so.
+    """
+
+    there: Mapping[str, ObjectInfo]
+    until: str = ""
+
+
+class RemoteStore:
+    """A remote store. Methods that only move bytes may be called from several threads.
+
+    `expected_id` is the id that the dv.json at this place had when it was used last from here.
+    """
+
+    def __init__(self, backend: Backend, *, expected_id: str | None = None) -> None:
         self.backend = backend
+        self.expected_id = expected_id
         self._mark: Mark | None = None
         self._may_list = backend.features.list_allowed is not False
 
@@ -198,10 +229,32 @@ class RemoteStore:
     # --- dv.json --------------------------------------------------------------------------
 
     def mark(self) -> Mark | None:
-        """Return the remote's dv.json, None if it has none; SetupError if it is not for us."""
+        """Return the remote's dv.json, None if it has none; SetupError if it is not for us.
+
+        Nor is a place for us that was another remote when it was used last.
+        """
         if self._mark is None:
-            self._mark = read_checked(self._read_mark, SetupError)
+            mark = read_checked(self._read_mark, SetupError)
+            if self.expected_id not in (None, mark.id if mark else None):
+                raise self._other_remote(mark)
+            self._mark = mark
         return self._mark
+
+    def _other_remote(self, mark: Mark | None) -> SetupError:
+        if mark is None and self._lost_mark():
+            return _mark_lost(self.url)
+        have = f"another remote (id {mark.id})" if mark else "no remote"
+        return SetupError(
+            f"{self.url} was a remote with the id {self.expected_id} when this clone used it "
+            f"last; now there is {have}",
+            hint="mount the disk that belongs there; or, if the remote is elsewhere: "
+            "dv remote set NAME URL; or, to begin anew with this one: dv push --new-remote",
+        )
+
+    @property
+    def seen_id(self) -> str | None:
+        """The id of the remote, as far as its dv.json was read."""
+        return self._mark.id if self._mark is not None else None
 
     def _read_mark(self) -> Mark | None:
         try:
@@ -213,7 +266,16 @@ class RemoteStore:
     def required_mark(self) -> Mark:
         """Return the remote's dv.json; SetupError if nothing was pushed there yet."""
         mark = self.mark()
+        if mark is None and self.backend.features.list_allowed is False:
+            # Who may not list is told of nothing that it is absent, only that it is refused.
+            raise SetupError(
+                f"{self.url}: there is no {MARK} that these credentials may read",
+                hint="nothing was pushed there yet (`dv push` where the data is), or the right to"
+                " read is missing (s3:GetObject); with s3:ListBucket the two can be told apart",
+            )
         if mark is None:
+            if self._lost_mark():
+                raise _mark_lost(self.url)
             raise SetupError(
                 f"{self.url} is not a dvtool remote yet: it has no {MARK}",
                 hint="run `dv push` where the data is; or check the URL: dv remote list",
@@ -236,18 +298,50 @@ class RemoteStore:
         """
         other = self._first()
         if other is not None and other.key != MARK:
+            if self._lost_mark():
+                raise _mark_lost(self.url)
             raise SetupError(
                 f"{self.url} holds other things (such as {other.key!r}) and no {MARK}",
                 hint="choose an empty bucket, prefix or folder",
             )
+        if not self._may_list:
+            self._see_that_reading_is_allowed()
         self.backend.put_if_absent(MARK, _fresh_mark())
         # If two first pushes met, the dv.json that is there now counts for both.
         return self.required_mark()
 
+    def _lost_mark(self) -> bool:
+        """Whether there are roots, as only a remote has them."""
+        with contextlib.suppress(RemoteForbidden):
+            return any(_ROOT_KEY.fullmatch(info.key) for info in self.backend.list("roots/"))
+        return False
+
+    def _see_that_reading_is_allowed(self) -> None:
+        """RemoteForbidden if these credentials may write but not read.
+
+        Who may not list is refused what is not there, as who may not read is refused everything.
+        Only an object of our own tells them apart; a dv.json that cannot be seen is not replaced.
+        """
+        key = f"{PROBES}{secrets.token_hex(16)}"
+        note = secrets.token_bytes(16)
+        self.backend.put(key, note)
+        try:
+            self.backend.get(key, size_max=len(note))
+        except (ObjectMissing, RemoteForbidden) as error:
+            raise RemoteForbidden(
+                f"{self.url}: these credentials may write there but not read, so whether there is a"
+                f" {MARK}, and what a push brought, cannot be seen",
+                hint="push with credentials that may also read (s3:GetObject) and, better, list"
+                " (s3:ListBucket)",
+            ) from error
+        finally:
+            with contextlib.suppress(RemoteForbidden):
+                self.backend.delete(key)
+
     def renew_mark(self) -> Mark:
         """Put a new dv.json, with a new id, in the place of one that is lost or damaged."""
         self.backend.put(MARK, _fresh_mark())
-        self._mark = None
+        self._mark = self.expected_id = None
         return self.required_mark()
 
     # --- packs ----------------------------------------------------------------------------
@@ -280,7 +374,8 @@ class RemoteStore:
         key = shard_key(ref.digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
         entries, shard = decode_object(data, ref, f"{self.url}: {key}")
-        return FetchedShard(entries, shard.text, shard.locations, len(data))
+        md5 = self.md5_to_note([data])
+        return FetchedShard(entries, shard.text, shard.locations, len(data), md5)
 
     def read_shard(self, digest: Digest) -> FetchedShard:
         """Return a shard of which only the hash is known, checked as `get_shard` does."""
@@ -294,7 +389,8 @@ class RemoteStore:
         key = shard_key(digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
         entries, shard = decode_object(data, digest, f"{self.url}: {key}")
-        return FetchedShard(entries, shard.text, shard.locations, len(data)), data
+        md5 = self.md5_to_note([data])
+        return FetchedShard(entries, shard.text, shard.locations, len(data), md5), data
 
     # --- roots ----------------------------------------------------------------------------
 
@@ -333,33 +429,35 @@ class RemoteStore:
 
     # --- the remote's own word ------------------------------------------------------------
 
-    def look(self, keys: Collection[str], *, also: Collection[str] = ()) -> dict[str, ObjectInfo]:
-        """Return key -> the remote's word, at this moment, on those of `keys` that it has.
+    def look(self, keys: Collection[str]) -> Mapping[str, ObjectInfo]:
+        """Return key -> what the remote says now of those of `keys` that it has.
 
-        Few keys are asked for one by one, as are all where listing is not permitted; many are
-        looked up in listings. The keys `also` cost no request of their own: they are in the result
-        if a listing shows them.
+        Few keys are asked for one by one, many are looked up in listings, and so are all where
+        listing is not permitted.
         """
+        there = self.look_around(keys).there
+        return {key: there[key] for key in keys if key in there}
+
+    def look_around(self, keys: Collection[str]) -> Seen:
+        """Return what `look` does, and all else that came by, at the cost of no request more."""
         if len(keys) <= HEADS_MAX or not self._may_list:
-            return self._heads(keys)
-        wanted, seen = set(keys), dict[str, ObjectInfo]()
-        missing = len(wanted)
+            return Seen(self._heads(keys))
+        missing, found = set(keys), dict[str, ObjectInfo]()
         try:
-            for count, info in enumerate(self.backend.list("")):
-                if info.key in wanted:
-                    missing -= info.key not in seen
-                    seen[info.key] = info
-                elif info.key in also:
-                    seen[info.key] = info
-                if not missing:
-                    break
-                if count >= LISTED_MAX:
-                    # The remote is so large that asking for each key costs less than listing on.
-                    return seen | self._heads({key for key in wanted if key > info.key})
+            for count, info in enumerate(self.backend.list(""), 1):
+                found[info.key] = info
+                missing.discard(info.key)
+                # A page that was asked for is read to its end.
+                if not missing and count % PAGE_KEYS == 0:
+                    return Seen(found, info.key)
+                if count > LISTED_MAX:
+                    # So large a remote that asking for each of ours costs less than reading on.
+                    rest = self._heads({key for key in missing if key > info.key})
+                    return Seen(found | rest, info.key)
         except RemoteForbidden:
             self._may_list = False
-            return self._heads(wanted)
-        return seen
+            return Seen(self._heads(keys))
+        return Seen(found, _LAST_KEY)
 
     def confirmed(
         self, expected: Iterable[ObjectInfo], seen: Mapping[str, ObjectInfo]
@@ -386,6 +484,19 @@ class RemoteStore:
             *(len(sound), with_md5, len(doubtful)),
         )
         return sound
+
+    def md5_to_note(self, blocks: Iterable[bytes]) -> bytes | None:
+        """Return the MD5 of an object that was read whole and checked.
+
+        None where the store was not seen to state MD5s: one that makes its ETags otherwise would
+        seem to hold something else.
+        """
+        if not self.backend.features.md5_etag:
+            return None
+        md5 = hashlib.md5(usedforsecurity=False)
+        for block in blocks:
+            md5.update(block)
+        return md5.digest()
 
     def _heads(self, keys: Collection[str]) -> dict[str, ObjectInfo]:
         infos = run_bounded(self.backend.head, keys)

@@ -29,7 +29,7 @@ CHUNKS_AT_ONCE = 200_000
 SHARDS_AT_ONCE = 32
 LIMITS = RangeLimits()
 
-Shards = dict[Digest, FetchedShard]
+FetchedShards = dict[Digest, FetchedShard]
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ def move_out(
     Packs are taken in groups whose chunks fit into the memory.
     """
     result = Moved()
-    for group in _groups(survey, packs):
+    for group in _pack_groups(survey, packs):
         moved = _move_group(remote, tombstones, survey, group, side)
         result.packs += moved.packs
         result.bytes += moved.bytes
@@ -101,7 +101,7 @@ def move_out(
     return result
 
 
-def _groups(survey: Survey, packs: Collection[Digest]) -> Iterator[set[Digest]]:
+def _pack_groups(survey: Survey, packs: Collection[Digest]) -> Iterator[set[Digest]]:
     """Yield the packs in groups with a bounded number of chunks in use."""
     group: set[Digest] = set()
     total = 0
@@ -165,7 +165,7 @@ def _move_group(
         moved.close(content.recipes.values())
     side.progress.finish()
     for at in range(0, len(concerned), SHARDS_AT_ONCE):
-        # Shards are read again: another client may have written one meanwhile.
+        # FetchedShards are read again: another client may have written one meanwhile.
         now = dict(run_bounded(remote.read_shard, concerned[at : at + SHARDS_AT_ONCE]))
         pointed = {
             digest: repointed(shard, packs, moved.locations) for digest, shard in now.items()
@@ -190,7 +190,7 @@ def repointed(
     return replace(shard, locations=locations)
 
 
-def put_shards(remote: RemoteStore, tombstones: Tombstones, shards: Shards) -> None:
+def put_shards(remote: RemoteStore, tombstones: Tombstones, shards: FetchedShards) -> None:
     """Write shard objects, once all that they point to is claimed and seen."""
     packs = {pack for shard in shards.values() for pack in shard.packs()}
     expected: dict[str, int | None] = {pack_key(pack.digest): pack.size for pack in packs}

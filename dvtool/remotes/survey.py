@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from dvtool.errors import CorruptError, MissingError, ObjectMissing, listing
 from dvtool.format.digest import Digest
-from dvtool.format.pack import MAGIC, TRAILER
+from dvtool.format.pack import PACK_MAGIC, TRAILER
 from dvtool.remotes.remote import FetchedShard, RemoteStore, Root, pack_key, shard_key
 from dvtool.remotes.tombstones import Claim
 from dvtool.remotes.transports.base import ObjectInfo
@@ -297,7 +297,7 @@ def _data_bytes(remote: RemoteStore, info: ObjectInfo) -> int:
     offset = info.size - TRAILER.size
     remote.backend.read_into(info.key, buffer, offset=offset, size=TRAILER.size)
     index_size, *_, magic = TRAILER.unpack(buffer.getvalue())
-    if magic != MAGIC or index_size > offset:
+    if magic != PACK_MAGIC or index_size > offset:
         raise CorruptError(
             f"{remote.url}: {info.key} is not a pack; nothing was removed", hint="dv fsck --remote"
         )

@@ -40,7 +40,7 @@ from dvtool.system.parallel import run_bounded
 
 TOP = "gc/"
 TOMBSTONES, SWEEPS, CLAIMS = "gc/tombstones/", "gc/sweeps/", "gc/claims/"
-SIZE_MAX_BYTES = 256 << 20
+GC_OBJECT_MAX_BYTES = 256 << 20
 HOUR_S = 3600
 CLAIM_USED_S = 1 * HOUR_S
 CLAIM_BELIEVED_S = 7 * 24 * HOUR_S
@@ -144,7 +144,7 @@ class Tombstones:
         """Return a tombstone; ObjectMissing if it is gone, CorruptError if it is not one."""
         if name not in self._read:
             key = f"{TOMBSTONES}{name}.json"
-            text = self.remote.backend.get(key, size_max=SIZE_MAX_BYTES)
+            text = self.remote.backend.get(key, size_max=GC_OBJECT_MAX_BYTES)
             self._read[name] = _decode(text, Tombstone, f"{self.remote.url}: {key}")
         return self._read[name]
 
@@ -199,7 +199,7 @@ class Tombstones:
     def _claim_or_none(self, name: str) -> Claim | None:
         key = f"{CLAIMS}{name}.json"
         try:
-            text = self.remote.backend.get(key, size_max=SIZE_MAX_BYTES)
+            text = self.remote.backend.get(key, size_max=GC_OBJECT_MAX_BYTES)
         except ObjectMissing:
             return None
         return _decode(text, Claim, f"{self.remote.url}: {key}")

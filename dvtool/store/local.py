@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from dvtool.errors import CorruptError, MissingError
+from dvtool.errors import CorruptError, MissingError, SetupError, printable
 from dvtool.format.digest import EMPTY, Digest, digest_of
 from dvtool.format.manifest import Entries, ShardRef, ShardText, decode_shard
 from dvtool.system.atomic import make_folders, share, sync_folder, temp_name, write_bytes
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from dvtool.format import locations, pack
     from dvtool.format.pack import PackInfo, Recipe
     from dvtool.format.packing import FinishedPack
-    from dvtool.store import database, reader
+    from dvtool.store import database, reader, schema
     from dvtool.store.database import Database
     from dvtool.store.reader import ContentReader
 else:
@@ -30,6 +31,7 @@ else:
     locations = later("dvtool.format.locations")
     database = later("dvtool.store.database")
     reader = later("dvtool.store.reader")
+    schema = later("dvtool.store.schema")
 
 PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"
 LOST = ".lost"
@@ -39,10 +41,15 @@ KEPT_ENTRIES_MAX = 32_768
 
 
 class LocalStore:
-    """Packs, shards and their index under one folder. Not shared between threads."""
+    """Packs, shards and their index under one folder. Not shared between threads.
 
-    def __init__(self, path: str) -> None:
+    `note`, if given, is a file that says where a store was in use before: one that is there no
+    more is refused, since its disk may be away, and not made again empty.
+    """
+
+    def __init__(self, path: str, *, note: str | None = None) -> None:
         self.path = path
+        self._note = note
         self._database: Database | None = None
         self._shards_kept: dict[ShardRef, tuple[Stamp | None, Entries]] = {}
         """Ordered from least to most recently used."""
@@ -63,33 +70,67 @@ class LocalStore:
     def db(self) -> Database:
         """The index, opened when it is first needed."""
         if self._database is None:
-            fresh = not os.path.exists(self.database_path)
-            for name in (PACKS, SHARDS, TEMP):
-                make_folders(os.path.join(self.path, name))
-            if fresh:
-                sync_folder(os.path.dirname(self.path))  # a lock may have made the folder before
+            self.refuse_if_away()
+            if not schema.is_read_only(self.path):
+                self._make_folders()
             self._database = database.Database(self.database_path)
             if not self._database.complete:
                 self.reindex()
             self._forget_lost_packs(self._database)
+            self._note_place()
         return self._database
 
-    def _forget_lost_packs(self, db: Database) -> None:
-        """Forget packs that are gone or cut short: chunks that only they had must count as missing.
+    def refuse_if_away(self) -> None:
+        """Raise a SetupError if the store was here and nothing of it is."""
+        if self._noted_place() != os.fsencode(self.path) or os.path.exists(self.database_path):
+            return
+        packs = os.path.join(self.path, PACKS)
+        if not os.path.isdir(packs):
+            raise SetupError(
+                f"store.path: the local store was in {printable(self.path)}, where nothing is now",
+                hint="mount the disk that it is on; or set another place: dv config --local "
+                f"store.path DIR; or begin an empty store: mkdir -p {shlex.quote(packs)}",
+            )
+
+    def _noted_place(self) -> bytes | None:
+        if self._note is None:
+            return None
+        try:
+            with open(self._note, "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def _note_place(self) -> None:
+        """Note that the store is in use here; a repository that cannot be written needs no note."""
+        if self._note is not None and self._noted_place() != os.fsencode(self.path):
+            with contextlib.suppress(OSError):
+                make_folders(os.path.dirname(self._note))
+                write_bytes(self._note, os.fsencode(self.path))
+
+    def _make_folders(self) -> None:
+        fresh = not os.path.exists(self.database_path)
+        for name in (PACKS, SHARDS, TEMP):
+            make_folders(os.path.join(self.path, name))
+        if fresh:
+            sync_folder(os.path.dirname(self.path))  # a lock may have made ours before
+
+    def _forget_lost_packs(self, database: Database) -> None:
+        """Forget packs that are gone or cut short: what only they had must count as missing.
 
         Otherwise an add would rely on them, and a fetch would not get their content again. Chunks
         that another pack has too are found again by indexing every pack that is left.
         """
         lost = [
             info.digest
-            for info in db.packs().values()
+            for info in database.packs().values()
             if not _has_size(self.pack_path(info.digest), info.size)
         ]
         if lost:
             for digest in lost:
                 with contextlib.suppress(OSError):
-                    self.note_lost(digest, [row.digest for row in db.rows_of(digest)])
-            db.forget_packs(lost)
+                    self.note_lost(digest, [row.digest for row in database.rows_of(digest)])
+            database.forget_packs(lost)
             with contextlib.suppress(CorruptError):
                 self.reindex()
 

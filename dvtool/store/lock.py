@@ -5,18 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from dvtool.errors import BusyError
-from dvtool.system.atomic import make_folders, share
-from dvtool.system.lazy import later
+from dvtool.system.atomic import make_folders
+from dvtool.system.locking import locked
 
-if TYPE_CHECKING:
-    import filelock
-else:
-    filelock = later("filelock")
-
-LOCK_WAIT_S = 30
+STORE_LOCK_WAIT_S = 30
 
 
 @contextlib.contextmanager
@@ -26,13 +19,7 @@ def drop_lock(store_path: str) -> Iterator[None]:
     BusyError if another process holds the lock for too long.
     """
     make_folders(store_path)
-    try:
-        path = os.path.join(store_path, "drop.lock")
-        with filelock.FileLock(path, timeout=LOCK_WAIT_S):
-            share(path)
-            yield
-    except filelock.Timeout as error:
-        raise BusyError(
-            f"another dv drop or dv gc has been at work in this store for {LOCK_WAIT_S} s",
-            hint="wait for it to end, then repeat the command",
-        ) from error
+    path = os.path.join(store_path, "drop.lock")
+    busy = f"another dv drop or dv gc has been at work in this store for {STORE_LOCK_WAIT_S} s"
+    with locked(path, wait_s=STORE_LOCK_WAIT_S, busy=busy):
+        yield

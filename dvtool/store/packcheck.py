@@ -15,10 +15,10 @@ from typing import BinaryIO
 from dvtool.errors import CorruptError
 from dvtool.format.digest import Digest, digest_of, guard_of, hasher
 from dvtool.format.pack import (
-    MAGIC,
+    PACK_MAGIC,
     PACK_SIZE_MAX_BYTES,
+    PACK_VERSION,
     TRAILER,
-    VERSION,
     PackIndex,
     Placement,
     read_index,
@@ -124,7 +124,7 @@ class _Check:
         *_, version, _, magic = TRAILER.unpack(
             self._read(self.size - TRAILER.size, TRAILER.size) or bytes(TRAILER.size)
         )
-        return bool(magic == MAGIC and version > VERSION)
+        return bool(magic == PACK_MAGIC and version > PACK_VERSION)
 
     def _read(self, offset: int, size: int) -> bytes | None:
         """Return up to `size` bytes; None, with a fault, where the disk does not give them."""

@@ -118,6 +118,19 @@ class RemoteFacts:
             )
         )
 
+    def keys_until(self, remote: int, until: str) -> set[str]:
+        """Return the keys of the objects of a remote that are known, up to this key."""
+        rows = self._db.execute(
+            "SELECT key FROM remote_objects WHERE remote = ? AND key <= ?", (remote, until)
+        )
+        return {row[0] for row in rows}
+
+    def forget_objects(self, remote: int, keys: Iterable[str]) -> None:
+        """Forget the objects of a remote with these keys."""
+        rows = [(remote, key) for key in keys]
+        with self._db:
+            self._db.executemany("DELETE FROM remote_objects WHERE remote = ? AND key = ?", rows)
+
     def add_shards(self, remote: int, shards: Mapping[Digest, Iterable[Digest]]) -> None:
         """Remember shards that a remote has: hash -> the packs it points into."""
         rows = [(remote, digest, b"".join(packs)) for digest, packs in shards.items()]
@@ -203,6 +216,25 @@ class RemoteFacts:
         """Return the commits that were pushed to a remote from here."""
         rows = self._db.execute("SELECT id FROM remote_commits WHERE remote = ?", (remote,))
         return [row[0] for row in rows]
+
+    def forget_pushed_commits(self, remote: int) -> None:
+        """Forget which commits were pushed to a remote."""
+        with self._db:
+            self._db.execute("DELETE FROM remote_commits WHERE remote = ?", (remote,))
+
+    def id_at(self, place: str) -> str | None:
+        """Return the id of the remote that was at a place (a URL and endpoint) the last time."""
+        row = self._db.execute("SELECT id FROM remote_ids WHERE place = ?", (place,)).fetchone()
+        return str(row[0]) if row else None
+
+    def set_id_at(self, place: str, remote_id: str | None) -> None:
+        """Note, or with None forget, which remote is at a place; as `set_features`, if it can."""
+        with contextlib.suppress(sqlite3.OperationalError), self._db:
+            if remote_id is None:
+                self._db.execute("DELETE FROM remote_ids WHERE place = ?", (place,))
+            else:
+                row = (place, remote_id)
+                self._db.execute("INSERT OR REPLACE INTO remote_ids VALUES (?,?)", row)
 
     def features(self, address: str) -> str | None:
         """Return the features kept of the store at an address (URL and endpoint), as text."""

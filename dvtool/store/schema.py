@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
@@ -13,7 +14,7 @@ from dvtool.errors import BusyError, CorruptError, SetupError
 from dvtool.format.pack import Placement
 from dvtool.system.atomic import make_folders, share
 
-VERSION = 1
+SCHEMA_VERSION = 1
 QUERY_BATCH = 900
 """Below SQLite's oldest limit on the parameters of one statement, 999."""
 BUSY_TIMEOUT_S = 60
@@ -67,9 +68,13 @@ CREATE TABLE remote_commits (
 LATER_TABLES = (
     "CREATE TABLE IF NOT EXISTS remote_features "
     "(place TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS remote_ids "
+    "(place TEXT PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS held_shards "
     "(digest BLOB PRIMARY KEY, removals INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS removals (id INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS seen_manifests "
+    "(clone TEXT NOT NULL, manifest BLOB NOT NULL, PRIMARY KEY (clone, manifest)) WITHOUT ROWID",
 )
 """Tables that came later: an older index gets them when it is opened."""
 
@@ -99,25 +104,35 @@ ROW_TESTS = {
 def connect(path: str) -> sqlite3.Connection:
     """Open store.db, made with its tables if it is not there.
 
-    SetupError or BusyError if it cannot be opened, CorruptError if it is damaged.
+    Where it may only be read, the connection is to a copy that goes with it: what a command that
+    only reads notes on its way stays there. SetupError or BusyError if it cannot be opened,
+    CorruptError if it is damaged.
     """
-    make_folders(os.path.dirname(path))
+    fixed = is_read_only(os.path.dirname(path))
+    if not fixed:
+        make_folders(os.path.dirname(path))
     try:
-        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        # An empty name is that of a file without a name, which SQLite keeps in memory if it can.
+        db = sqlite3.connect("" if fixed else path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
     except sqlite3.Error as error:
         raise SetupError(f"cannot open the store's index {path}: {error}") from error
     try:
-        _use_write_ahead_log(db)
+        if fixed:
+            _copy_into(db, path)
+        else:
+            _use_write_ahead_log(db)
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA fullfsync = ON")  # macOS: see `atomic.flush_to_disk`; nothing elsewhere
         db.execute("PRAGMA checkpoint_fullfsync = ON")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
-            share(path)
+            if not fixed:
+                share(path)
             _create(db)
-        elif version != VERSION:
+        elif version != SCHEMA_VERSION:
             raise SetupError(
-                f"the store's index {path} is of version {version}, this dvtool uses {VERSION}",
+                f"the store's index {path} is of version {version}, this dvtool uses "
+                f"{SCHEMA_VERSION}",
                 hint="use a newer dvtool, or move the file away to have it made again",
             )
         for statement in LATER_TABLES:
@@ -134,6 +149,28 @@ def connect(path: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def is_read_only(folder: str) -> bool:
+    """Whether a folder, or the nearest one above it that is there, may not be written in."""
+    while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    return not os.access(folder, os.W_OK | os.X_OK)
+
+
+def _copy_into(db: sqlite3.Connection, path: str) -> None:
+    """Copy a store.db that may only be read, if there is one, with what its log has besides."""
+    if not os.path.exists(path):
+        return
+    name = urllib.parse.quote(os.fsencode(path))
+    log = f"{path}-wal"
+    # With nothing in the log the file is whole by itself. Else SQLite needs its shared memory.
+    logged = os.path.exists(log) and os.path.getsize(log) > 0
+    source = sqlite3.connect(f"file:{name}?mode=ro{'' if logged else '&immutable=1'}", uri=True)
+    try:
+        source.backup(db)
+    finally:
+        source.close()
 
 
 def damaged(path: str, error: Exception) -> CorruptError:
@@ -170,7 +207,7 @@ def _create(db: sqlite3.Connection) -> None:
         if db.execute("PRAGMA user_version").fetchone()[0] == 0:
             for statement in SCHEMA.split(";"):
                 db.execute(statement)
-            db.execute(f"PRAGMA user_version = {VERSION}")
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute("COMMIT")
     except BaseException:
         db.execute("ROLLBACK")

@@ -23,3 +23,8 @@ class Later(ModuleType):
 def later(name: str) -> Any:
     """Return a placeholder for a module; import the module itself under TYPE_CHECKING."""
     return Later(name)
+
+
+def later_in(package: str, *names: str) -> tuple[Any, ...]:
+    """Return a placeholder for each of these modules of a package, in order."""
+    return tuple(later(f"{package}.{name}") for name in names)

@@ -16,7 +16,7 @@ FAREWELL_S = 2.0
 
 T = TypeVar("T")
 R = TypeVar("R")
-_NOTHING = object()
+_NO_ITEM = object()
 _thread = threading.local()
 
 
@@ -41,7 +41,7 @@ def run_bounded(
     of calls that end well all the same are yielded, and the error is raised.
     """
     left = iter(items)
-    ahead = next(left, _NOTHING)
+    ahead = next(left, _NO_ITEM)
     running: dict[concurrent.futures.Future[R], tuple[T, int]] = {}
     stop = threading.Event()
     pool = concurrent.futures.ThreadPoolExecutor(
@@ -51,14 +51,14 @@ def run_bounded(
     def begin(held_bytes: int) -> None:
         """Begin calls as far as they fit beside those under way and the result being taken."""
         nonlocal ahead
-        while ahead is not _NOTHING and len(running) < workers:
+        while ahead is not _NO_ITEM and len(running) < workers:
             item = cast(T, ahead)
             size = size_of(item) if size_of else 0
             used = held_bytes + sum(each for _, each in running.values())
             if used and used + size > budget_bytes:
                 return
             running[pool.submit(work, item)] = (item, size)
-            ahead = next(left, _NOTHING)
+            ahead = next(left, _NO_ITEM)
 
     failed: Exception | None = None
     try:
@@ -75,7 +75,7 @@ def run_bounded(
                     # Results of calls that have ended well are yielded before the error is raised.
                     failed = failed or error
                     stop.set()
-                    ahead = _NOTHING
+                    ahead = _NO_ITEM
                     continue
                 begin(size)
                 yield item, result

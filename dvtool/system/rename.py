@@ -53,12 +53,12 @@ def rename_new(old: str, new: str, *, folder: int | None, into: int | None) -> N
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
 
 
-def exchange(one: str, other: str, *, folder: int | None) -> bool:
+def exchange(first: str, second: str, *, folder: int | None) -> bool:
     """Let two names of a folder change places; False, and nothing done, where that is impossible.
 
     FileNotFoundError if nothing has one of the names.
     """
-    return _rename(one, other, folder, folder, _EXCHANGE)
+    return _rename(first, second, folder, folder, _EXCHANGE)
 
 
 def _rename(old: str, new: str, folder: int | None, into: int | None, flag: int) -> bool:
@@ -78,11 +78,11 @@ def _call() -> _Call | None:
     """Return the system's call, None if it has none."""
     name = {"linux": "renameat2", "darwin": "renameatx_np"}.get(sys.platform)
     try:
-        found = getattr(ctypes.CDLL(None, use_errno=True), name) if name else None
+        call = getattr(ctypes.CDLL(None, use_errno=True), name) if name else None
     except (OSError, AttributeError):
         return None
-    if found is not None:
+    if call is not None:
         path = ctypes.c_char_p
-        found.argtypes = (ctypes.c_int, path, ctypes.c_int, path, ctypes.c_uint)
-        found.restype = ctypes.c_int
-    return found
+        call.argtypes = (ctypes.c_int, path, ctypes.c_int, path, ctypes.c_uint)
+        call.restype = ctypes.c_int
+    return call

@@ -90,7 +90,7 @@ class Worker:
         if sys.dont_write_bytecode:
             flags.append("-B")
         # The isolated path comes first; packages that only this process has come last.
-        more = [path for path in sys.path if os.path.isabs(path) and not _is_current(path)]
+        more = [path for path in sys.path if os.path.isabs(path) and not _is_current_folder(path)]
         process = subprocess.Popen(
             [sys.executable, *flags, "-c", BEGIN_ANEW, str(os.getpid()), PACKAGE_FOLDER, *more],
             stdin=subprocess.PIPE,
@@ -204,7 +204,7 @@ def _exactly(pipe: IO[bytes], size: int) -> bytes:
     return data
 
 
-def _is_current(path: str) -> bool:
+def _is_current_folder(path: str) -> bool:
     try:
         return os.path.samefile(path, os.curdir)
     except OSError:

@@ -8,6 +8,7 @@ when repeated.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import time
@@ -124,6 +125,10 @@ class _Copy:
         self.folder = folder
         self.result = Copied(source.url, destination.url)
         self.shard_packs: dict[Digest, frozenset[RemotePack]] = {}
+        """Shard -> the packs that it points into on the source, of all that are sound there."""
+        self.shard_md5s: dict[Digest, bytes] = {}
+        self.proven: dict[Digest, frozenset[RemotePack]] = {}
+        """Shard -> the packs that it points into on the destination, which has all of them."""
         self.broken: dict[Digest, DvError] = {}
 
     # --- what there is to do --------------------------------------------------------------
@@ -143,17 +148,40 @@ class _Copy:
             if key not in infos:
                 self.broken[digest] = MissingError(f"{self.source.url} does not have {key}")
         self._read_shards(digest for key, digest in keys.items() if key in infos)
-        packs = {pack for pointed in self.shard_packs.values() for pack in pointed}
+        self._find_proven(digests, there)
+        lacking = self.shard_packs.keys() - self.proven.keys()
+        packs = {pack for digest in lacking for pack in self.shard_packs[digest]}
         plan = _Plan()
         plan.packs = [p for p in sorted(packs, key=_name) if not _is_there(there, _pack_info(p))]
-        # A shard object of the destination's own may point elsewhere; this one's packs come along.
-        plan.shards = [i for key, i in infos.items() if not _is_there(there, i)]
+        plan.shards = [infos[shard_key(digest)] for digest in self.shard_packs if digest in lacking]
         rooted = {} if other is None else self._rooted({one.repo_id for one in roots})
         plan.roots = [r for r in roots if not _manifests_of(r) <= rooted.get(r.repo_id, set())]
-        plan.there = len(packs) + len(infos) + len(roots)
+        packs |= {pack for pointed in self.proven.values() for pack in pointed}
+        plan.there = len(packs) + len(self.proven.keys() | lacking) + len(roots)
         plan.there -= len(plan.packs) + len(plan.shards) + len(plan.roots)
         self.result.there = plan.there
         return plan
+
+    def _find_proven(self, digests: Collection[Digest], there: Mapping[str, ObjectInfo]) -> None:
+        """Note the shards that the destination has whole: the object, and every pack it points to.
+
+        That may be others than the source's: what a gc there moved stays where it is.
+        """
+        held = [digest for digest in digests if shard_key(digest) in there]
+        for digest, packs in run_bounded(lambda one: self._packs_there(one, there), held):
+            if packs is not None and all(_is_there(there, _pack_info(pack)) for pack in packs):
+                self.proven[digest] = packs
+                self.broken.pop(digest, None)
+
+    def _packs_there(
+        self, digest: Digest, there: Mapping[str, ObjectInfo]
+    ) -> frozenset[RemotePack] | None:
+        """Return the packs of the destination's own shard object, None if it is not sound."""
+        md5 = there[shard_key(digest)].md5
+        if md5 is not None and md5 == self.shard_md5s.get(digest):
+            return self.shard_packs[digest]
+        found = _packs_of(self.destination, digest)
+        return None if isinstance(found, DvError) else found[0]
 
     def _roots(self) -> Iterator[_Root]:
         repositories = self.source.repositories()
@@ -182,29 +210,21 @@ class _Copy:
             if root_key(repo, name) not in doomed
         ]
         found: dict[str, set[str]] = {}
-        for (repo, _), (root, _info) in run_bounded(
-            lambda one: self.destination.get_root(*one), names
+        for (repo, _), root in run_bounded(
+            lambda one: _root_or_none(self.destination, *one), names
         ):
-            found.setdefault(repo, set()).update(one.manifest for one in root.manifests)
+            if root is not None:
+                found.setdefault(repo, set()).update(one.manifest for one in root.manifests)
         return found
 
     def _read_shards(self, digests: Iterable[Digest]) -> None:
         self.progress.start("reading lists")
-        for digest, packs in run_bounded(self._packs_of, digests):
-            if isinstance(packs, DvError):
-                self.broken[digest] = packs
+        for digest, found in run_bounded(lambda one: _packs_of(self.source, one), digests):
+            if isinstance(found, DvError):
+                self.broken[digest] = found
             else:
-                self.shard_packs[digest] = packs
+                self.shard_packs[digest], self.shard_md5s[digest] = found
         self.progress.finish()
-
-    def _packs_of(self, digest: Digest) -> frozenset[RemotePack] | DvError:
-        try:
-            shard = self.source.read_shard(digest)
-        except (MissingError, CorruptError) as error:
-            return error
-        if not shard.complete:
-            return CorruptError(f"{self.source.url}: {shard_key(digest)} lacks locations")
-        return frozenset(shard.packs())
 
     # --- doing it -------------------------------------------------------------------------
 
@@ -215,7 +235,7 @@ class _Copy:
         lost = self._copy_packs(plan.packs)
         for digest, packs in self.shard_packs.items():
             gone = [lost[pack] for pack in packs if pack in lost]
-            if gone:
+            if gone and digest not in self.proven:
                 self.broken.setdefault(digest, gone[0])
         if plan.shards or plan.roots:
             self._publish(plan)
@@ -259,6 +279,7 @@ class _Copy:
     def _publish(self, plan: _Plan) -> None:
         """Copy shards and roots, as a gc there asks: see `dvtool.remotes.tombstones`."""
         whole = {d: packs for d, packs in self.shard_packs.items() if d not in self.broken}
+        whole |= self.proven
         packs = {pack for pointed in whole.values() for pack in pointed}
         expected = [_pack_info(pack) for pack in packs]
         with Tombstones(self.destination).claimed(
@@ -321,6 +342,25 @@ class _Copy:
                 f"{listing(lost)}",
                 hint="repeat the command; if this stays, the store loses data: use another",
             )
+
+
+def _packs_of(remote: RemoteStore, digest: Digest) -> tuple[frozenset[RemotePack], bytes] | DvError:
+    """Return the packs that a shard object points into, and its MD5; or what is wrong with it."""
+    try:
+        shard, data = remote.read_shard_object(digest)
+    except (MissingError, CorruptError) as error:
+        return error
+    if not shard.complete:
+        return CorruptError(f"{remote.url}: {shard_key(digest)} lacks locations")
+    return frozenset(shard.packs()), hashlib.md5(data, usedforsecurity=False).digest()
+
+
+def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> Root | None:
+    """Return a root; one that is damaged or gone by now names nothing."""
+    try:
+        return remote.get_root(repo_id, name)[0]
+    except (CorruptError, MissingError):
+        return None
 
 
 def _shards_of(roots: Iterable[_Root]) -> Iterator[Digest]:

@@ -180,4 +180,8 @@ def _targets_at(project: Project, commits: Sequence[str | None]) -> list[str]:
             found.update(project.targets())
         else:
             found.update(path.removesuffix(SUFFIX) for path in project.git.manifests_at(commit))
+    if None in commits and project.git.worktree is not None:
+        found.difference_update(
+            path.removesuffix(SUFFIX) for path in project.git.sparse_manifests()
+        )
     return sorted(found)

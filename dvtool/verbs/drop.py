@@ -2,13 +2,14 @@
 
 First the proof, at that moment: of every shard concerned the remote itself says that it has it
 and every pack it points into, and a root there names the manifest, so that gc keeps them. Then
-the workspace, last the store. Whatever ends it in between, `dv pull` brings the files back.
+the evidence that these are the right bytes: the remote states their MD5, or they are read back.
+Then the workspace, last the store. Whatever ends it in between, `dv pull` brings the files back.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -21,10 +22,12 @@ from dvtool.format.selection import Selection
 from dvtool.project.history import for_drop, versions
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
+from dvtool.remotes.evidence import Announce, Inspection, ReadBack, read_roots, stated
 from dvtool.remotes.known import Known
 from dvtool.remotes.proof import learn_shards, located_now, prove_roots, prove_shards
 from dvtool.remotes.remote import RemoteStore, root_key
 from dvtool.remotes.tombstones import Tombstones
+from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store.freeing import drop_chunks
 from dvtool.workspace.hashing import hash_files
 from dvtool.workspace.remembered import save_seen
@@ -53,16 +56,28 @@ class DroppedTarget:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What a drop freed."""
+    """What a drop freed, or with `planned` would free."""
 
-    json_keys: ClassVar = ("remote", "targets", "workspace_bytes", "store_bytes", "freed_bytes")
+    json_keys: ClassVar = (
+        *("remote", "targets", "workspace_bytes", "store_bytes", "freed_bytes"),
+        *("read_back_bytes", "planned"),
+    )
 
     remote: str
     """URL of the remote that provably holds all of it."""
     targets: tuple[DroppedTarget, ...]
     """What left the workspace, by target."""
     store_bytes: int
-    """Bytes that the local store became smaller by."""
+    """Bytes that the local store became smaller by; of a plan, before compression."""
+    read_back: ReadBack
+    """What has to be read from the remote before anything is freed."""
+    planned: bool = False
+    """Whether this says only what would be done."""
+
+    @property
+    def read_back_bytes(self) -> int:
+        """Bytes that have to be read from the remote before anything is freed."""
+        return self.read_back.bytes
 
     @property
     def workspace_bytes(self) -> int:
@@ -93,11 +108,14 @@ def drop(
     *,
     remote: str | None,
     workspace: bool,
+    plan_only: bool = False,
+    announce: Announce | None = None,
 ) -> Dropped:
     """Free the store, and with `workspace` that too, of what a remote provably holds.
 
     `select` chooses what of the targets is to go. UnsavedError for files that were changed, or that
-    the remote does not say it holds; nothing is gone then.
+    the remote does not say it holds, or holds otherwise; nothing is gone then. With `plan_only`
+    nothing is read back and nothing goes. `announce` is told what is read back before that begins.
     """
     settings.require_init()
     with project.lock():
@@ -105,11 +123,27 @@ def drop(
         plans = plan_drop(project, parts, workspace=workspace)
         store = settings.open_remote(remote)
         known = Known(project.store.db, store.required_mark().id)
-        _prove(store, known, project.config.text("core.repoid") or "", parts, plans)
+        repo_id = project.config.text("core.repoid") or ""
+        there = _prove(store, known, repo_id, parts, plans)
+        inspection = Inspection(store, known, _contents_by_shard(plans), there)
+        read = inspection.reading()
+        _refuse_lost(store, plans, inspection.lost)
+        if not plan_only and read.requests:
+            if announce is not None:
+                announce(read)
+            project.progress.start("reading back", total_bytes=read.bytes)
+            inspection.read(project.progress)
+            project.progress.finish()
+            _refuse_lost(store, plans, inspection.lost)
         needed = _needed_besides(project, parts, known)
         chunks = _droppable(project, store, known, plans, needed)
+        if plan_only:
+            places = project.store.db.places(chunks).values()
+            targets = tuple(_planned(plan) for plan in plans)
+            size = sum(place.size for _, place in places)
+            return Dropped(store.url, targets, size, read, planned=True)
         targets = tuple(_clear(project, plan) for plan in plans)
-        return Dropped(store.url, targets, drop_chunks(project.store, chunks))
+        return Dropped(store.url, targets, drop_chunks(project.store, chunks), read)
 
 
 def _needed_besides(project: Project, dropped: Sequence[PartToDrop], known: Known) -> set[Digest]:
@@ -195,10 +229,10 @@ def _prove(
     repo_id: str,
     parts: Sequence[PartToDrop],
     plans: Sequence[DropPlan],
-) -> None:
-    """See that the remote holds, and will keep, all that the plans name.
+) -> Mapping[str, ObjectInfo]:
+    """See that the remote has objects for, and will keep, all that the plans name.
 
-    UnsavedError, naming the files, for what it does not say so of.
+    Return what it said of them. UnsavedError, naming the files, for what it does not say so of.
     """
     shards = {ref.digest: ref for plan in plans for ref in plan.shards}
     manifests = {manifest_digest(part.manifest): part for part in parts}
@@ -207,6 +241,8 @@ def _prove(
     doomed = tombstones.doomed_roots(tombstones.look())
     proven = prove_shards(remote, known, shards, roots=roots)
     rooted = prove_roots(remote, known, repo_id, manifests, sound=proven.roots, doomed=doomed)
+    named = {digest: name for digest, name in known.roots(rooted).items() if digest in rooted}
+    rooted = read_roots(remote, repo_id, named, stated(known, proven.there))
     lost: list[str] = []
     for part, plan in zip(parts, plans, strict=True):
         kept = manifest_digest(part.manifest) in rooted
@@ -219,6 +255,35 @@ def _prove(
         raise UnsavedError(
             f"{remote.url} does not say that it holds these; nothing was dropped:\n{listing(lost)}",
             hint="git commit the manifests if they are not, then run: dv push",
+        )
+    return proven.there
+
+
+def _contents_by_shard(plans: Sequence[DropPlan]) -> dict[ShardRef, set[Digest]]:
+    """Return which contents are to go of each shard that has any."""
+    found: dict[ShardRef, set[Digest]] = {}
+    for plan in plans:
+        firsts = [ref.first for ref in plan.shards]
+        for path, entry in plan.entries.items():
+            if entry.size > 0:
+                ref = plan.shards[bisect_right(firsts, path) - 1]
+                found.setdefault(ref, set()).add(entry.digest)
+    return found
+
+
+def _refuse_lost(remote: RemoteStore, plans: Sequence[DropPlan], lost: Collection[Digest]) -> None:
+    """Raise an UnsavedError, naming the files, if the remote holds other bytes than it should."""
+    paths = [
+        workspace_path(plan.target, path)
+        for plan in plans
+        for path, entry in plan.entries.items()
+        if entry.size > 0 and entry.digest in lost
+    ]
+    if paths:
+        raise UnsavedError(
+            f"{remote.url} holds damaged objects in place of what these need; "
+            f"nothing was dropped:\n{listing(paths)}",
+            hint="see what is damaged and repair it from here: dv fsck --remote --deep --repair",
         )
 
 
@@ -262,6 +327,15 @@ def _shards_with(
 
 
 # --- doing it -------------------------------------------------------------------------------
+
+
+def _planned(plan: DropPlan) -> DroppedTarget:
+    """Return what `_clear` would remove."""
+    return DroppedTarget(plan.target, len(plan.remove), _bytes_of(plan))
+
+
+def _bytes_of(plan: DropPlan) -> int:
+    return sum(plan.entries[path].bytes for path in plan.remove)
 
 
 def _clear(project: Project, plan: DropPlan) -> DroppedTarget:

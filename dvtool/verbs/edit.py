@@ -14,6 +14,7 @@ from dvtool.format.manifest import Built, Entries, Entry, Manifest, decode, upda
 from dvtool.format.paths import SUFFIX, folders_above, link_fault, path_fault, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
+from dvtool.project.base import drift_of, forget_base, move_base, record_part
 from dvtool.project.parts import Project, refuse_place
 from dvtool.project.preserve import keep_uncommitted, save_files
 from dvtool.system import atomic
@@ -87,11 +88,13 @@ def remove(
         _remove_empty(project, scan, scan.folders if selection.whole else _folders_of(entries))
     if selection.whole:
         _remove_manifest(project, selection.target, text, stage=stage)
+        forget_base(project, selection.target)
     else:
         changes: dict[str, Entry | None] = dict.fromkeys(entries)
         built = update(manifest, changes, project.shards.load)
         project.store.put_shards(built.shards)
         project.write_manifest(selection.target, built.manifest, instead_of=text)
+        record_part(project, selection.target, built.manifest, selection.matches)
         if stage:
             project.git.stage([selection.target + SUFFIX])
     save_seen(project, selection.target, dict.fromkeys(entries))
@@ -261,6 +264,7 @@ def _finish_move(project: Project, source: str, destination: str, *, stage: bool
     if project.workspace.stat(source) is not None:
         _rename(project, source, destination)
         _move_seen(project, source, destination)
+    move_base(project, source, destination)
     unignore_target(project.workspace, source)
     if stage:
         _stage_with_removals(
@@ -346,6 +350,7 @@ def _finish_entries(
     _refuse_misplaced(project, target, manifest, moved)
     built = _renamed(project, manifest, entries, moved)
     project.write_manifest(target, built.manifest, instead_of=text)
+    _record_moved(project, target, built.manifest, entries, moved)
     rows: dict[str, Seen | None] = dict.fromkeys(entries)
     rows |= {path: structs.replace(scan.seen[path], tracked=True) for path in scan.files}
     save_seen(project, target, rows)
@@ -381,6 +386,25 @@ def _renamed(project: Project, manifest: Manifest, entries: Entries, moved: Entr
     return built
 
 
+def _refuse_outdated(project: Project, target: str, manifest: Manifest, entries: Entries) -> None:
+    """Refuse to move entries that the manifest changed since their files were put there."""
+    drift = drift_of(project, target, manifest)
+    outdated = sorted(entries.keys() & drift.paths)
+    if outdated:
+        raise UsageError(
+            "the manifest changed these since they were put here:\n"
+            + listing(workspace_path(target, path) for path in outdated),
+            hint=f"run first: dv checkout -- {printable(target)}",
+        )
+
+
+def _record_moved(
+    project: Project, target: str, manifest: Manifest, entries: Entries, moved: Entries
+) -> None:
+    """Let the base follow a move within a target."""
+    record_part(project, target, manifest, lambda path: path in entries or path in moved)
+
+
 def _move_entries(
     project: Project, target: str, source: str, destination: str, *, stage: bool
 ) -> Renamed:
@@ -394,12 +418,14 @@ def _move_entries(
         raise UsageError(f"{printable(destination)} exists already", hint="choose another name")
     moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}
     _refuse_misplaced(project, target, manifest, moved)
+    _refuse_outdated(project, target, manifest, entries)
     built = _renamed(project, manifest, entries, moved)
     scan = scan_target(project, target, inner=inner)
     if project.workspace.stat(source) is not None:
         project.refuse_changed(target, text)
         _rename(project, source, destination)
     project.write_manifest(target, built.manifest, instead_of=text)
+    _record_moved(project, target, built.manifest, entries, moved)
     seen = {path: scan.seen[path] for path in entries if path in scan.seen}
     save_seen(
         project,

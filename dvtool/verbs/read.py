@@ -19,8 +19,7 @@ from dvtool.project.settings import Settings
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
-    from dvtool.verbs.fetch import download
-    from dvtool.verbs.fetch import request as fetch_requests
+    from dvtool.verbs.fetch import download, request as fetch_requests
 else:
     download = later("dvtool.verbs.fetch.download")
     fetch_requests = later("dvtool.verbs.fetch.request")

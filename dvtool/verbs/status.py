@@ -13,10 +13,19 @@ from dvtool.format.manifest import Entries, Entry, Manifest, manifest_digest
 from dvtool.format.merge import Conflict
 from dvtool.format.paths import SUFFIX
 from dvtool.format.selection import Selection
+from dvtool.project.base import Drift, drift_of, standings
 from dvtool.project.parts import Project
 from dvtool.workspace.agreement import agree, entries_by_folder, remember
 from dvtool.workspace.hashing import hash_files
-from dvtool.workspace.scan import Scan, content_of, file_entry, find_left_out, scan_selected
+from dvtool.workspace.scan import (
+    Scan,
+    content_of,
+    entry_now,
+    file_entry,
+    find_left_out,
+    is_known,
+    scan_selected,
+)
 
 ManifestState: TypeAlias = Literal["committed", "modified", "new", "deleted", "conflicted"]
 
@@ -36,7 +45,7 @@ class TargetStatus:
 
     json_keys: ClassVar = (
         *("target", "manifest", "blake3", "files", "bytes", "clean", "added", "modified"),
-        *("deleted", "absent", "absent_bytes", "faults", "conflicts"),
+        *("deleted", "outdated", "conflicting", "absent", "absent_bytes", "faults", "conflicts"),
     )
 
     target: str
@@ -56,6 +65,10 @@ class TargetStatus:
     """Paths that are another in the workspace."""
     deleted: list[str] = field(default_factory=list)
     """Paths that are gone from the workspace."""
+    outdated: list[str] = field(default_factory=list)
+    """Paths that are as the manifest had them before it changed."""
+    conflicting: list[str] = field(default_factory=list)
+    """Paths that were changed here and in the manifest, to different things."""
     absent: list[str] = field(default_factory=list)
     """Paths that were never put into the workspace, which is no change."""
     absent_bytes: int = 0
@@ -66,9 +79,14 @@ class TargetStatus:
     """What a merge left open."""
 
     @property
+    def edited(self) -> bool:
+        """Whether the workspace was changed, or cannot be compared."""
+        return bool(self.added or self.modified or self.deleted or self.conflicting or self.faults)
+
+    @property
     def changed(self) -> bool:
         """Whether the workspace differs from the manifest."""
-        return bool(self.added or self.modified or self.deleted or self.faults)
+        return self.edited or bool(self.outdated)
 
     @property
     def clean(self) -> bool:
@@ -139,6 +157,7 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
         for path in (*scan.files, *scan.links, *_new_folders(scan, manifest))
         if path not in wanted and selection.matches(path)
     )
+    judge(project, drift_of(project, result.target, manifest), scan, result)
     return result
 
 
@@ -166,6 +185,28 @@ def _compare_large(project: Project, manifest: Manifest, result: TargetStatus) -
     doubtful += (*extra, *result.modified, *result.deleted, *result.absent)
     doubtful += (path for path, _ in scan.faults)
     remember(project, scan, counts, doubtful)
+    judge(project, drift_of(project, result.target, manifest), scan, result)
+
+
+def judge(project: Project, drift: Drift, scan: Scan, result: TargetStatus) -> None:
+    """Tell what the manifest changed from what was changed here.
+
+    Only files are read that the manifest changed, or, without a record of the base, that differ.
+    """
+    differing = [*result.added, *result.modified, *result.deleted]
+    if drift.none or not differing:
+        return
+    if drift.recorded:
+        moved = drift.paths
+        differing = [path for path in differing if path in moved]
+    hash_files(project, scan, differing, tolerant=True)
+    files = {path: entry_now(scan, path) for path in differing if is_known(scan, path)}
+    found = standings(project, drift, files)
+    for name, paths in (("outdated", result.outdated), ("conflicting", result.conflicting)):
+        paths.extend(sorted(path for path, standing in found.items() if standing == name))
+    moved = {*result.outdated, *result.conflicting}
+    for paths in (result.added, result.modified, result.deleted):
+        paths[:] = [path for path in paths if path not in moved]
 
 
 def _new_folders(scan: Scan, manifest: Manifest) -> list[str]:

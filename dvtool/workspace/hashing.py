@@ -138,7 +138,7 @@ def _hash_run(
                 digest, found = _hash_open(fd, place)
             except FileNotFoundError:
                 done.append(_Hashed(path))
-            except (OSError, InputError) as error:
+            except (OSError, DvError) as error:
                 if not tolerant:
                     raise _unreadable(place, error) from error
                 done.append(_Hashed(path, fault=True))
@@ -147,8 +147,8 @@ def _hash_run(
     return done
 
 
-def _unreadable(place: str, error: OSError | InputError) -> InputError:
-    if isinstance(error, InputError):
+def _unreadable(place: str, error: OSError | DvError) -> DvError:
+    if isinstance(error, DvError):
         return error
     return InputError(f"{printable(place)} cannot be read: {reason(error)}")
 

@@ -359,6 +359,20 @@ def sweep(worktree: Worktree, scan: Scan) -> None:
     )
 
 
+def is_known(scan: Scan, path: str) -> bool:
+    """Whether it is known what lies at a path: a file must have been read."""
+    return path not in scan.files or path in scan.digests
+
+
+def entry_now(scan: Scan, path: str) -> Entry | None:
+    """Return the entry that a path would have now, None for nothing; see `is_known`."""
+    if path in scan.files:
+        return file_entry(scan, path)
+    if path in scan.links:
+        return Entry(symlink=scan.links[path])
+    return Entry(dir=True) if path in scan.folders else None
+
+
 def file_entry(scan: Scan, path: str) -> Entry:
     """Return the entry that a file has now; its digest must be known."""
     found = scan.files[path]

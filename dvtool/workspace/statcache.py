@@ -19,8 +19,8 @@ from dvtool.format.digest import Digest, digest_of
 from dvtool.system.atomic import make_folders
 from dvtool.system.stat import Stamp, Stat
 
-VERSION = 1
-QUERY_BATCH = 900
+STATCACHE_VERSION = 1
+KEYS_PER_QUERY = 900
 """Below SQLite's oldest limit on the parameters of one statement, 999."""
 AGREED = "CREATE TABLE IF NOT EXISTS agreed (path TEXT PRIMARY KEY, folder BLOB) WITHOUT ROWID"
 """Apart, since a cache that was made before there was this table gets it when it is opened."""
@@ -28,7 +28,7 @@ TICK_NS = 10_000_000
 """Kernels stamp files from a clock that moves in ticks of up to 10 ms."""
 WHOLE_SECOND_NS = 1_000_000_000
 _BELOW = "path = ? OR (path > ? AND path < ?)"
-"""Whether a path is at or below another; see `_below`."""
+"""Whether a path is at or below another; see `_rows_below`."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -137,7 +137,7 @@ def link_digest(link: str) -> Digest:
     return digest_of(link.encode("utf-8", "surrogateescape"))
 
 
-def _below(path: str) -> tuple[str, str, str]:
+def _rows_below(path: str) -> tuple[str, str, str]:
     return path, path + "/", path + "0"  # "0" is the character after "/"
 
 
@@ -180,7 +180,7 @@ class StatCache:
         """Yield the known folders at and below `path`, one at a time."""
         try:
             rows = self._connection().execute(
-                f"SELECT path, seen FROM folders WHERE {_BELOW}", _below(path)
+                f"SELECT path, seen FROM folders WHERE {_BELOW}", _rows_below(path)
             )
             for name, seen in rows:
                 yield name, _decoder.decode(seen)
@@ -203,7 +203,7 @@ class StatCache:
         found: dict[str, SeenFolder] = {}
         left = iter(sorted(set(paths)))
         try:
-            while batch := list(islice(left, QUERY_BATCH)):
+            while batch := list(islice(left, KEYS_PER_QUERY)):
                 marks = ",".join("?" * len(batch))
                 rows = self._connection().execute(
                     f"SELECT path, seen FROM folders WHERE path IN ({marks})", batch
@@ -217,7 +217,7 @@ class StatCache:
         """Return what is remembered of the folders at and below `path`."""
         try:
             rows = self._connection().execute(
-                f"SELECT path, folder FROM agreed WHERE {_BELOW}", _below(path)
+                f"SELECT path, folder FROM agreed WHERE {_BELOW}", _rows_below(path)
             )
             return {name: _agreed_decoder.decode(folder) for name, folder in rows}
         except _UNREADABLE:
@@ -257,7 +257,7 @@ class StatCache:
             db = self._connection()
             with db:
                 for table in ("folders", "agreed"):
-                    db.execute(f"DELETE FROM {table} WHERE {_BELOW}", _below(path))
+                    db.execute(f"DELETE FROM {table} WHERE {_BELOW}", _rows_below(path))
 
     def _write(
         self, rows: list[tuple[str, bytes]], gone: Iterable[str], agreed_gone: Iterable[str]
@@ -292,14 +292,14 @@ class StatCache:
             # It may be lost in a power cut, so no write waits for the disk.
             db.execute("PRAGMA synchronous = OFF")
             version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version != VERSION:
+            if version != STATCACHE_VERSION:
                 with db:
                     db.execute("DROP TABLE IF EXISTS folders")
                     db.execute("DROP TABLE IF EXISTS agreed")
                     db.execute(
                         "CREATE TABLE folders (path TEXT PRIMARY KEY, seen BLOB) WITHOUT ROWID"
                     )
-                    db.execute(f"PRAGMA user_version = {VERSION}")
+                    db.execute(f"PRAGMA user_version = {STATCACHE_VERSION}")
             db.execute(AGREED)
         except BaseException:
             db.close()

@@ -95,3 +95,22 @@ def test_a_bad_dvconfig_is_named(work: Work, text: str) -> None:
     ran = work.dv("status", code=3)
     assert ".dvconfig" in ran.err
     assert "hint: " in ran.err
+
+
+def test_a_store_whose_disk_is_away_is_refused(data: Work) -> None:
+    disk = data.root.parent / "disk"
+    data.dv("config", "--local", "store.path", disk / "store")
+    data.write("data/images/new.txt", "new")
+    data.dv("add", "data/images")
+    data.dv("status")
+    disk.rename(data.root.parent / "away")
+    for command in (["add", "data/images"], ["fsck"], ["checkout"], ["push"], ["gc"]):
+        data.write("data/images/new.txt", "newer")
+        ran = data.dv(*command, code=3)
+        assert "store.path: the local store was in" in ran.err
+        assert "mount the disk" in ran.err
+    assert not (disk / "store" / "packs").exists()
+    (data.root.parent / "away").rename(disk)
+    data.dv("add", "data/images")
+    data.dv("config", "--local", "store.path", data.root.parent / "other")
+    data.dv("status")

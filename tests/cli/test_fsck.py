@@ -269,9 +269,41 @@ def test_files_that_a_fetch_did_not_come_to_list_are_no_damage(
     clone = Work(again)
     clone.dv("fsck", "--repair")
     assert clone.dv("fsck", "--json").json["store"]["to_list"] == 0
-    # The same rows of an index in which nothing says that a fetch was under way.
-    _sql(clone, "DELETE FROM recipes", "DELETE FROM remote_recipes")
+    # The same rows of an index by which no remote has such a pack.
+    _sql(
+        clone,
+        *(f"DELETE FROM {table}" for table in ("recipes", "remote_recipes", "remote_packs")),
+    )
     assert kinds(clone.dv("fsck", "--json", code=6)) == [("index", False)]
+
+
+def test_an_older_version_in_a_pack_that_was_fetched_is_no_damage(work: Work) -> None:
+    first = noise(9 << 20)
+    for data in (first, first[:4_000_000] + noise(1000, 1) + first[4_000_000:]):
+        work.write("data/big.bin", data)
+        work.dv("add", "data")
+        work.commit()
+        work.dv("push")
+    clone = work.clone()
+    clone.dv("pull")
+    found = clone.dv("fsck", "--json").json
+    assert (found["clean"], found["store"]["to_list"]) == (True, 1)
+    clone.dv("fsck", "--repair")
+    assert clone.dv("fsck", "--json").json["store"]["to_list"] == 0
+
+
+def test_what_is_not_here_is_not_called_whole(stored: Work) -> None:
+    clone = stored.clone()
+    last = clone.dv("fsck").lines[-1]
+    assert last == "what is here is whole; nothing was asked about the rest: dv fsck --remote"
+    stored.write("other", "pushed, so that there is a remote")
+    stored.dv("add", "other")
+    stored.commit("other")
+    stored.dv("push", "--", "other")
+    ran = clone.dv("fsck", "--remote", code=4)
+    assert "lists of files is neither here nor on" in ran.out
+    stored.dv("push")
+    assert clone.dv("fsck", "--remote").lines[-1] == "all of it is whole"
 
 
 def _interrupted(_store: LocalStore, recipes: list[Recipe]) -> None:

@@ -63,6 +63,47 @@ def test_gc_keeps_what_the_reflog_has(abandoned: Work) -> None:
     assert packs(abandoned) == before
 
 
+@pytest.mark.parametrize("keep", ["all", "unpushed"])
+def test_gc_frees_nothing_that_rotted_on_the_remote(abandoned: Work, keep: str) -> None:
+    """Every pack there has its size; the copies here are the last good ones."""
+    forget(abandoned)
+    if keep == "unpushed":
+        abandoned.dv("config", "store.keep", "unpushed")
+    before = packs(abandoned)
+    for name in there(abandoned, "packs"):
+        path = abandoned.root.parent / "remote/packs" / name[:2] / name
+        rotten = bytearray(path.read_bytes())
+        rotten[len(rotten) // 3] ^= 1
+        path.write_bytes(rotten)
+    dry = abandoned.dv("gc", "--dry-run", "--json").json
+    assert dry["read_back_bytes"] > 390_000
+    ran = abandoned.dv("gc")
+    assert "back from" in ran.err
+    assert "holds damaged objects" in ran.err
+    assert "dv fsck --remote origin --deep --repair" in ran.err
+    assert packs(abandoned) == before
+
+
+def test_gc_frees_no_list_that_rotted_on_the_remote(work: Work) -> None:
+    for number in range(1_050):
+        work.write(f"data/{number:04}", b"%d" % number)
+    work.dv("add", "data")
+    work.commit()
+    work.dv("push")
+    work.git("checkout", "-q", "--orphan", "new")
+    work.git("rm", "-qf", "data.dv.json")
+    work.git("commit", "-q", "-m", "without")
+    work.git("branch", "-q", "-D", "main")
+    forget(work)
+    lists = {path.name for path in (work.root / ".git/dv/shards").rglob("*") if path.is_file()}
+    victim = sorted(lists & there(work, "shards"))[0]
+    path = work.root.parent / "remote/shards" / victim[:2] / victim
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    work.dv("gc")
+    left = {path.name for path in (work.root / ".git/dv/shards").rglob("*") if path.is_file()}
+    assert victim in left
+
+
 def test_gc_frees_what_the_remote_has_and_nothing_needs(abandoned: Work) -> None:
     forget(abandoned)
     before = sum(packs(abandoned).values())
@@ -647,3 +688,90 @@ def test_gc_interrupted_anywhere_and_repeated(work: Work, monkeypatch: pytest.Mo
         shutil.rmtree(copy.root)
         points += 1
     assert points > 10
+
+
+@pytest.fixture
+def fork(work: Work) -> Work:
+    """A fork of a repository, with its id, that has not heard of the newer version upstream."""
+    upstream = work.root.parent / "upstream.git"
+    work.git("init", "-q", "--bare", str(upstream))
+    work.git("remote", "add", "origin", str(upstream))
+    work.write("data/a.bin", noise(50_000, 1))
+    work.dv("add", "data")
+    work.commit()
+    work.dv("push")
+    work.git("push", "-q", "origin", "HEAD:refs/heads/main")
+    work.git("clone", "-q", "--bare", str(upstream), str(work.root.parent / "fork.git"))
+    forked = Work(work.root.parent / "fork")
+    work.git("clone", "-q", "-b", "main", str(work.root.parent / "fork.git"), str(forked.root))
+    forked.dv("init", "--remote", str(work.root.parent / "remote"))
+    forked.dv("pull")
+    work.write("data/a.bin", noise(50_000, 2))
+    work.dv("add", "data")
+    work.commit()
+    work.dv("push")
+    return forked
+
+
+def test_expire_in_a_fork_leaves_what_upstream_pushed(work: Work, fork: Work) -> None:
+    before = there(work, "packs")
+    assert (
+        "1 manifest of this repository that no commit here ever had"
+        in fork.dv("gc", "--remote", "--expire", "--grace", "0d", "--dry-run").out
+    )
+    for _ in range(3):
+        ran = fork.dv("gc", "--remote", "--expire", "--grace", "0d", "--json").json
+        assert (ran["unseen"], ran["expired"], ran["removed"]) == (1, [], 0)
+    assert there(work, "packs") >= before
+    clone = work.clone()
+    clone.dv("pull")
+    assert clone.read("data/a.bin") == noise(50_000, 2)
+
+
+def test_expire_gives_up_what_was_pushed_from_here_though_git_forgot_it(work: Work) -> None:
+    """Git has no commit any more that had it; the push remembered it."""
+    work.write("data/a.bin", noise(50_000, 1))
+    work.dv("add", "data")
+    work.commit()
+    work.dv("push")
+    work.write("data/a.bin", noise(50_000, 2))
+    work.dv("add", "data")
+    work.git("add", "-A")
+    work.git("commit", "-q", "--amend", "-m", "again")
+    work.dv("push")
+    forget(work)
+    ran = work.dv("gc", "--remote", "--expire", "--grace", "0d", "--json").json
+    assert (len(ran["expired"]), ran["unseen"]) == (1, 0)
+
+
+def test_what_another_clone_gave_up_is_removed_only_where_it_was_seen(
+    work: Work, fork: Work
+) -> None:
+    work.git("reset", "-q", "--hard", "HEAD~1")
+    work.dv("checkout", "--force")
+    forget(work)
+    args = ("gc", "--remote", "--expire", "--grace", "0d")
+    assert len(work.dv(*args, "--json").json["expired"]) == 1
+    ran = fork.dv(*args)
+    assert "another clone gave up 1 manifest that" in ran.err
+    assert "waiting" in ran.out
+    assert work.dv(*args, "--json").json["removed"] > 0
+
+
+def test_objects_that_git_still_has_show_what_this_clone_saw(work: Work) -> None:
+    """Whatever was remembered is lost, and no ref leads to the commit; git has it still."""
+    work.write("data/a.bin", noise(50_000, 1))
+    work.dv("add", "data")
+    first = work.commit()
+    work.write("data/a.bin", noise(50_000, 2))
+    work.dv("add", "data")
+    work.commit()
+    work.dv("push")
+    for name in ("store.db", "store.db-wal", "store.db-shm"):
+        (work.root / ".git/dv" / name).unlink(missing_ok=True)
+    work.git("reset", "-q", "--hard", "HEAD~1")
+    work.git("reflog", "expire", "--expire=now", "--all")
+    (work.root / ".git/ORIG_HEAD").unlink(missing_ok=True)
+    assert first == work.git("rev-parse", "HEAD")
+    ran = work.dv("gc", "--remote", "--expire", "--grace", "0d", "--json").json
+    assert (len(ran["expired"]), ran["unseen"]) == (1, 0)

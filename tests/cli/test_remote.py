@@ -25,6 +25,7 @@ def test_remote_add_a_bucket(bare: Work) -> None:
         "url": "s3://bucket/prefix",
         "default": True,
         "source": ".dvconfig",
+        "trusted": True,
         "endpoint_url": "https://s3.example.org",
         "region": "eu-central-1",
         "profile": "work",
@@ -219,19 +220,6 @@ def test_an_option_can_be_taken_back_from_a_folder(work: Work) -> None:
     work.dv("remote", "set", "origin", "--profile", "")
     (remote,) = work.dv("remote", "list", "--json").json["remotes"]
     assert remote["profile"] is None
-
-
-def test_an_endpoint_in_the_clear_must_be_confirmed_in_each_clone(data: Work) -> None:
-    endpoint = "http://minio.example.org:9000"
-    ran = data.dv("remote", "set", "origin", "s3://bucket", "--endpoint-url", endpoint)
-    assert "not encrypted" in ran.err
-    assert endpoint in data.read(".dvconfig").decode()
-    assert endpoint in data.read(".git/config").decode()
-    data.git("config", "--unset", "dv.remote.origin.endpointurl")
-    for verb in ("push", "fetch"):
-        ran = data.dv(verb, code=3)
-        assert "not encrypted" in ran.err
-        assert f"dv config --local remote.origin.endpointurl {endpoint}" in ran.err
 
 
 def test_a_committed_file_chooses_no_credentials(

@@ -50,7 +50,17 @@ def test_status_json(data: Work) -> None:
     assert table["clean"] is True
     assert set(images) == {
         *("target", "manifest", "blake3", "files", "bytes", "clean"),
-        *("added", "modified", "deleted", "absent", "absent_bytes", "faults", "conflicts"),
+        *(
+            "added",
+            "modified",
+            "deleted",
+            "outdated",
+            "conflicting",
+            "absent",
+            "absent_bytes",
+            "faults",
+            "conflicts",
+        ),
     }
 
 

@@ -238,6 +238,13 @@ def hooked_push(world: World) -> None:
     with_hooks(clone)
 
 
+def untrusted(world: World) -> None:
+    """Leave a remote in .dvconfig, as a pull brings it, that this clone does not trust."""
+    clone = committed(world)
+    clone.git("config", "--file", ".dvconfig", "remote.mirror.url", "s3://bucket/data")
+    clone.git("commit", "-q", "--message", "a remote", "--", ".dvconfig")
+
+
 def index_lost(world: World) -> None:
     clone = two_commits(world)
     for name in ("store.db", "store.db-wal", "store.db-shm"):
@@ -430,6 +437,7 @@ SCENARIOS = (
     Scenario("gc-remote-bury", collectable, GC_NOW, again=GC_LATER, frees=True),
     Scenario("gc-remote-sweep", to_sweep, GC_NOW, again=GC_LATER, frees=True),
     Scenario("gc-remote-undo", to_sweep, ("dv", "gc", "--remote", "--undo")),
+    Scenario("remote-trust", untrusted, ("dv", "remote", "trust")),
     Scenario("remote-copy", to_copy, ("dv", "remote", "copy", "origin", BACKUP)),
     Scenario(
         "fsck-repair",

@@ -27,8 +27,7 @@ from dvtool.repo import Repo
 from dvtool.store.freeing import drop_chunks
 from dvtool.store.local import PACKS, LocalStore
 from dvtool.store.mending import rebuild
-from dvtool.verbs import diff
-from dvtool.verbs import status as status_ops
+from dvtool.verbs import diff, status as status_ops
 from dvtool.verbs.add import publish
 from dvtool.verbs.add.publish import Added
 from dvtool.verbs.status import Fault, TargetStatus
@@ -401,10 +400,9 @@ def went_to(root: Path, how: str) -> tuple[object, ...]:
         git = repo._project.git
         try:
             if how == "follow":
-                head = git.resolve("HEAD")
                 target = "HEAD~1" if git.has_commit("HEAD~1") else "HEAD"
                 subprocess.run(["git", "checkout", "-qf", target], cwd=root, check=True)
-                said = str(repo.sync(head))
+                said = str(repo.sync())
             elif git.has_commit("HEAD~1"):
                 said = str(repo.checkout("HEAD~1", force=how == "force").targets)
             else:

@@ -19,8 +19,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from dvtool.errors import CorruptError, DvError, ManifestError, SetupError, UsageError
 from dvtool.format.digest import digest_of, guard_of

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from dvtool.format.paths import path_fault
 from dvtool.jobs import engine, ingest

@@ -12,10 +12,8 @@ import zstandard
 
 from dvtool.format.columns import Columns
 from dvtool.format.digest import Digest, digest_of, guard_of
-from dvtool.format.locations import COUNTS, HEADER, MAGIC, split_object
-from dvtool.format.pack import MAGIC as PACK_MAGIC
-from dvtool.format.pack import TRAILER, PackIndex, encode_index
-from dvtool.format.pack import VERSION as PACK_VERSION
+from dvtool.format.locations import HEADER, LOCATION_COUNTS, SHARD_MAGIC, split_object
+from dvtool.format.pack import PACK_MAGIC, PACK_VERSION, TRAILER, PackIndex, encode_index
 
 U32_MAX = (1 << 32) - 1
 
@@ -34,8 +32,8 @@ class Locations:
 
     @classmethod
     def parse(cls, raw: bytes) -> Locations:
-        packs, files, chunks, named = COUNTS.unpack_from(raw)
-        columns = Columns(raw, COUNTS.size)
+        packs, files, chunks, named = LOCATION_COUNTS.unpack_from(raw)
+        columns = Columns(raw, LOCATION_COUNTS.size)
         digests = columns.digests(packs)
         sizes = columns.numbers("I", packs)
         counts = columns.numbers("I", files)
@@ -54,7 +52,7 @@ class Locations:
         ]
         return b"".join(
             [
-                COUNTS.pack(*head),
+                LOCATION_COUNTS.pack(*head),
                 *[digest for digest, _ in self.packs],
                 *[column.tobytes() for column in numbers],
                 *self.names,
@@ -92,7 +90,7 @@ def shard_object(
     packed_text = zstandard.compress(text) if stored_text is None else stored_text
     packed = zstandard.compress(raw) if stored is None else stored
     header = HEADER.pack(
-        MAGIC,
+        SHARD_MAGIC,
         len(packed_text),
         len(text) if text_raw is None else text_raw,
         len(packed),

@@ -151,3 +151,45 @@ def test_mistakes(source: Clone, tmp_path: Path) -> None:
         with pytest.raises(RemoteError, match="does not exist"):
             repo.copy_remote("origin", str(tmp_path / "none"))
     assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["thing"]
+
+
+def test_what_the_destination_lost_is_copied_again(source: Clone, tmp_path: Path) -> None:
+    with with_second(source, Remote(str(tmp_path / "b"))) as repo:
+        repo.copy_remote("origin", "b")
+        for kind in ("packs", "shards", "roots"):
+            lost = next(
+                path for path in sorted((tmp_path / "b" / kind).rglob("*")) if path.is_file()
+            )
+            data = lost.read_bytes()
+            lost.unlink()
+            assert repo.copy_remote("origin", "b").objects > 0
+            if kind != "roots":  # a root is named anew
+                assert lost.read_bytes() == data
+        assert repo.copy_remote("origin", "b").objects == 0
+        assert repo.fsck(remote="b").clean
+
+
+def test_a_shard_of_the_destinations_own_counts_with_its_packs_alone(
+    source: Clone, tmp_path: Path
+) -> None:
+    with with_second(source, Remote(str(tmp_path / "b"))) as repo:
+        repo.push(remote="b")  # its shards point into packs of its own
+        packs = sorted(path for path in (tmp_path / "b" / "packs").rglob("*") if path.is_file())
+        repo.copy_remote("origin", "b")
+        for path in packs:
+            path.unlink()
+        copied = repo.copy_remote("origin", "b")
+        assert copied.objects > 0
+        assert repo.fsck(remote="b", deep=True).clean
+
+
+def test_a_shard_with_other_bytes_of_the_same_length_is_copied_again(
+    source: Clone, tmp_path: Path
+) -> None:
+    with with_second(source, Remote(str(tmp_path / "b"))) as repo:
+        repo.copy_remote("origin", "b")
+        shard = next(path for path in (tmp_path / "b" / "shards").rglob("*") if path.is_file())
+        data = shard.read_bytes()
+        shard.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        repo.copy_remote("origin", "b")
+        assert shard.read_bytes() == data

@@ -69,3 +69,26 @@ def test_reading_in_a_bare_clone(work: Clone, remote: Remote, tmp_path: Path) ->
         assert [one.path for one in repo.ls(["data/sub"])] == ["data/sub/small.txt"]
         assert b"".join(repo.cat("data/2.bin")) == noise(200_000, 2)
         assert repo.fetch().files == 3
+
+
+def test_a_clone_that_fetched_a_pack_whole_knows_what_the_store_should_state(
+    work: Clone, remote: Remote, tmp_path: Path
+) -> None:
+    """Where the store states MD5s nothing is read back, and a pack that rotted frees nothing."""
+    clone = Clone(Path(Repo.clone(str(work.path), "other", cwd=str(tmp_path))))
+    with clone.repo() as repo:
+        repo.config.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url)
+        repo.pull()
+        plan = repo.drop(["data"], plan_only=True)
+        assert (plan.read_back.bytes == 0) is remote.url.startswith("s3://")
+        backend = repo.config.open_remote().backend
+        keys = [info.key for info in backend.list("packs/")]
+        for key in keys:
+            pack = bytearray(backend.get(key, size_max=1 << 30))
+            pack[len(pack) // 3] ^= 1
+            backend.put(key, bytes(pack))
+        before = clone.tree("data")
+        with pytest.raises(UnsavedError, match=r"0\.bin"):
+            repo.drop(["data"])
+        assert clone.tree("data") == before
+        assert repo._project.store.db.packs()

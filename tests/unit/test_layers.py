@@ -243,6 +243,7 @@ DESTROYING = {
 """Calls by which a file or folder goes, or loses what it has."""
 DESTROYS = {
     "system.atomic": "temporary files of its own, and what its callers may replace",
+    "system.locking": "locks beside the store and in git's folder",
     "system.rename": "renames that replace nothing, for those below",
     "format.packing": "unfinished packs",
     "store": "packs, shards and index of the store",
@@ -251,7 +252,8 @@ DESTROYS = {
     "verbs.push": "packs in the store's own folder",
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
-    "verbs.resolve.conflicts": "records in git's folder",
+    "verbs.resolve.records": "records in git's folder",
+    "project.base": "records in git's folder",
     "hooks.install": "hooks in git's folder, each looked at before",
     "workspace.statcache": "the cache in git's folder",
     "workspace.last_look": "the user's files: whoever wants one gone or replaced says what it is",

@@ -35,8 +35,9 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     `committed` says whether `.dvconfig` may set it; a `secret` never stands there and is left out
     of listings. `no_value` is the choice that says the same as nothing. `check` raises ValueError,
     whose text is a predicate without the value. A value that is `exposed` would be used over a
-    network unencrypted, so each clone has to confirm it. With `locates`, it tells two stores of
-    the same URL apart. A `path` is of a file of this machine. `at_init`: `dv init` takes it, too.
+    network unencrypted. With `locates`, it tells two stores of the same URL apart. With
+    `addresses`, it says who gets the requests or in whose name, so that each clone trusts it
+    together with the URL. A `path` is of a file of this machine. `at_init`: `dv init` takes it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     no_value: str | None = None
     secret: bool = False
     locates: bool = False
+    addresses: bool = False
     at_init: bool = False
     check: Callable[[str], None] | None = None
     exposed: Callable[[str], bool] | None = None

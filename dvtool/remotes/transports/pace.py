@@ -22,7 +22,7 @@ REQUESTS_MAX = 16
 PAUSE_S = 0.5
 """The pause after the remote said that it is busy, unless it names a time."""
 
-WAIT_S = 0.5
+LOOK_EVERY_S = 0.5
 """How often a waiting request looks whether its caller still waits for it."""
 
 
@@ -90,7 +90,7 @@ class Pace:
                     self._under_way += 1
                     return now_s
                 check_stopped()
-                self._changed.wait(min(wait_s, WAIT_S) if wait_s > 0 else WAIT_S)
+                self._changed.wait(min(wait_s, LOOK_EVERY_S) if wait_s > 0 else LOOK_EVERY_S)
 
     def _slow_down(self, began_s: float, pause_s: float) -> None:
         with self._changed:

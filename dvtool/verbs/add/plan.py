@@ -25,6 +25,7 @@ class AddRequest:
 def plan_add(project: Project, paths: Sequence[str]) -> list[AddRequest]:
     """Say what adding these paths (from the top of the worktree) means; UsageError if nothing."""
     targets = project.targets()
+    project.refuse_left_out(paths)
     requests = []
     for path in paths:
         refuse_place(path)

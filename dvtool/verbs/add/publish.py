@@ -14,6 +14,7 @@ from dvtool.format.manifest import Built, Manifest, decode
 from dvtool.format.paths import SELF, SUFFIX, folder_of, workspace_path
 from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.project.parts import Project
+from dvtool.verbs.add.base import find_standings, leave, record_added
 from dvtool.verbs.add.manifest import first_manifest, merge_meanwhile, next_manifest
 from dvtool.verbs.add.plan import (
     AddRequest,
@@ -56,6 +57,8 @@ class Added:
     """How many entries went."""
     stored_bytes: int = 0
     """Bytes that the local store grew by."""
+    outdated: list[str] = field(default_factory=list)
+    """Paths that the manifest changed since they were put here; their entries stay."""
     warnings: list[str] = field(default_factory=list)
     """Sentences for people, such as what git tracks besides."""
 
@@ -72,9 +75,13 @@ def add(
     untrack: bool = False,
     stage: bool = True,
     dereference: bool = False,
+    ours: bool = False,
     engine: Engine = LOCAL_POOL,
 ) -> Added:
     """Bring a target's manifest in step with the workspace; what it names is then in the store.
+
+    Files that did not change since the manifest did keep its entries, unless `ours` says that the
+    files here count.
 
     Errors leave manifest and git's index as they were. Content read so far may stay in the store,
     where the next `add` finds it.
@@ -98,8 +105,12 @@ def add(
     find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
     kind = target_kind(project, scan, before, request)
     refuse_unversionable(scan, request)
+    found = find_standings(project, request, before, scan, ours=ours) if before else None
     sweep(project, scan)
     result = Added(request.target, warnings=ambiguity_warnings(scan))
+    if found is not None:
+        result.outdated = sorted(found.outdated)
+        leave(scan, result.outdated)
     stored = store_files(project, scan, engine, dereference=dereference)
     result.stored_bytes = stored.size_bytes
     if before is None:
@@ -110,22 +121,26 @@ def add(
     built = after.built
     published = _publish(project, request, built, text, untrack=untrack, stage=stage)
     if published != built.manifest:
-        result.warnings.append(
-            f"{printable(request.target + SUFFIX)} changed while dvtool was at work; "
-            "it has those changes and these"
-        )
+        result.warnings.append(_merged_warning(request.target))
     # The workspace has what was built; what came into the manifest meanwhile is not there yet.
     racy = _remember(project, scan, stored, after.removed)
     if built.manifest.shards and not request.inner:
-        _agree(project, scan, built.manifest, [*after.left, *racy])
+        _agree(project, scan, built.manifest, [*after.left, *racy, *result.outdated])
         if known is not None:
             carry_over(project, known, after.changed, built)
         # Without `known`, what never was here is not among what was `left`.
-        if not after.left and (known is not None or before is None):
+        complete = not after.left and not result.outdated
+        if complete and (known is not None or before is None):
             held = (ref.digest for ref in built.manifest.shards)
             project.store.db.add_held_shards(held, removals)
+    record_added(project, request, built.manifest, found)
     result.files, result.bytes = published.files, published.bytes
     return result
+
+
+def _merged_warning(target: str) -> str:
+    name = printable(target + SUFFIX)
+    return f"{name} changed while dvtool was at work; it has those changes and these"
 
 
 def _anywhere(_: str) -> bool:

@@ -9,16 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dvtool.errors import BusyError, DvError
 from dvtool.format.compare import differing, unshared_shards
 from dvtool.format.manifest import Entries, Entry, Manifest
+from dvtool.format.merge import parents
 from dvtool.format.paths import SELF, check_nesting, folder_of, folders_above, workspace_path
 from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.project.base import forget_base, read_base, record_base
 from dvtool.project.parts import Project
 from dvtool.verbs.checkout.plan import CheckoutPlan, find_unsaved, plan_entry, refuse_unwritable
 from dvtool.verbs.checkout.write import CheckedOut, apply_checkout
 from dvtool.workspace.agreement import Agreement, agreeing
 from dvtool.workspace.hashing import hash_files
-from dvtool.workspace.scan import Scan, content_of, find_left_out, scan_target
+from dvtool.workspace.scan import Scan, content_of, find_left_out, is_known, scan_target
+
+EACH_MAX_FILES = 10_000
+"""Up to here a plan that failed is tried again path by path."""
 
 
 @dataclass(slots=True)
@@ -36,6 +42,10 @@ class FollowPlan:
     """Those of a target of which nothing is in the workspace: nobody asked for them yet."""
     gone: bool = False
     """Whether the target is no longer one, so that its emptied folders go too."""
+    known: dict[str, list[Entry]] = field(default_factory=dict)
+    """The entries that `olds` have at each path that differs."""
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    """Paths that were left since something went wrong there, and what."""
 
 
 def plan_follow(
@@ -66,14 +76,20 @@ def plan_follow(
             # Whether a folder is empty does not show in a look at the one above it.
             if folder_of(path) not in same.same or (entry is None and path in scan.folders)
         }
-    hash_files(project, scan, [path for path in scan.files if path in want])
+    hash_files(project, scan, [path for path in scan.files if path in want], tolerant=True)
     checkout = CheckoutPlan(target, scan, keep_folders=folders_above(new))
-    result = FollowPlan(checkout, gone=wanted is None)
+    result = FollowPlan(checkout, gone=wanted is None, known=known)
+    if want:
+        result.failed.extend(scan.faults)
     if same is not None:
         checkout.same = frozenset(same.same)
         checkout.keep_folders |= same.empty
+    hidden = {path for path, _ in scan.faults}
     for path in sorted(want):
-        _follow_one(result, path, want[path], known[path])
+        if is_known(scan, path) and hidden.isdisjoint((path, *parents(path))):
+            _follow_one(result, path, want[path], known[path])
+        else:
+            _hold_busy(result, path, want[path])
     refuse_unwritable(project, checkout, new)
     _keep_unsaved(project, result)
     _hold_missing(project, result, known)
@@ -129,6 +145,13 @@ def _follow_one(result: FollowPlan, path: str, entry: Entry | None, known: Seque
         plan.write[path] = entry
     elif probe.write:
         result.kept.append(path)
+
+
+def _hold_busy(result: FollowPlan, path: str, entry: Entry | None) -> None:
+    """Leave a file as it is that could not be read: its scan has a fault that says so."""
+    result.kept.append(path)
+    if entry is not None:
+        result.checkout.keep_folders.update(folders_above([path]))
 
 
 def _keep_unsaved(project: Project, result: FollowPlan) -> None:
@@ -204,6 +227,31 @@ def apply_follow(
     return done
 
 
+def apply_each(project: Project, follow_plan: FollowPlan) -> CheckedOut:
+    """Carry out a plan path by path: where something goes wrong, only that is left, and noted."""
+    plan = follow_plan.checkout
+    if len(plan.write) + len(plan.remove) + len(plan.chmod) > EACH_MAX_FILES:
+        return apply_follow(project, follow_plan)
+    steps = [(path, CheckoutPlan(plan.target, plan.scan, remove=[path])) for path in plan.remove]
+    for path, entry in plan.write.items():
+        steps.append((path, CheckoutPlan(plan.target, plan.scan, write={path: entry})))
+    for path, entry in plan.chmod.items():
+        steps.append((path, CheckoutPlan(plan.target, plan.scan, chmod={path: entry})))
+    written = size = removed = 0
+    for path, step in steps:
+        step.keep_folders = plan.keep_folders
+        try:
+            done = apply_checkout(project, step)
+        except BusyError:
+            raise
+        except (DvError, OSError) as error:
+            follow_plan.failed.append((path, str(error)))
+            continue
+        written, removed = written + done.written, removed + done.removed
+        size += done.written_bytes
+    return CheckedOut(plan.target, written, size, removed)
+
+
 @dataclass(frozen=True, slots=True)
 class Followed:
     """What was done to a target in the workspace; paths are from the top of the worktree."""
@@ -227,18 +275,27 @@ class Followed:
 def follow(
     project: Project, target: str, before: Manifest | None, after: Manifest | None
 ) -> Followed:
-    """Give the workspace what `after` has and `before` had not; None: the target is not there.
+    """Give the workspace what `after` has and its base had not; None: the target is not there.
 
-    What `before` had and the workspace never got stays absent, in its new form too.
+    `before` is taken for the base where none is recorded. What the base had and the workspace
+    never got stays absent, in its new form too.
     """
-    if before == after:
+    base = read_base(project, target) or before
+    if base == after:
         return Followed(target)
-    if before is not None and after is not None and before.kind != after.kind:
-        gone = follow(project, target, before, None)
-        return gone if gone.unsaved else follow(project, target, None, after)
-    project.shards.need(unshared_shards(before, after))
-    plan = plan_follow(project, target, after, [before] if before else [])
+    if base is not None and after is not None and base.kind != after.kind:
+        gone = _follow(project, target, base, None)
+        return gone if gone.unsaved else _follow(project, target, None, after)
+    return _follow(project, target, base, after)
+
+
+def _follow(
+    project: Project, target: str, base: Manifest | None, after: Manifest | None
+) -> Followed:
+    project.shards.need(unshared_shards(base, after))
+    plan = plan_follow(project, target, after, [base] if base else [])
     done = apply_follow(project, plan)
+    record_followed(project, plan, after, recorded=base is not None)
     return Followed(
         target,
         done.written,
@@ -248,3 +305,22 @@ def follow(
         tuple(sorted(workspace_path(target, path) for path in plan.missing)),
         sum(entry.bytes for entry in plan.missing.values()),
     )
+
+
+def record_followed(
+    project: Project, plan: FollowPlan, wanted: Manifest | None, *, recorded: bool
+) -> None:
+    """Record what the files of a target follow now: those left as they were still follow theirs.
+
+    Without a record before, what was never here counts as new in the manifest, not as missed.
+    """
+    if wanted is None:
+        forget_base(project, plan.checkout.target)
+        return
+    scan = plan.checkout.scan
+    left = {*plan.kept, *plan.missing, *(path for path, _ in plan.failed)}
+    kept: dict[str, Entry | None] = {}
+    for path in left & plan.known.keys():
+        if recorded or not _is_absent(scan, path):
+            kept[path] = next(iter(plan.known[path]), None)
+    record_base(project, plan.checkout.target, wanted, kept)

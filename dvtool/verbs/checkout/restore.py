@@ -16,6 +16,7 @@ from dvtool.format.manifest import Entry, Manifest, decode, update
 from dvtool.format.paths import SUFFIX, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
+from dvtool.project.base import read_base, record_base, record_part
 from dvtool.project.parts import Project, refuse_overlap
 from dvtool.project.preserve import Saved, keep_uncommitted
 from dvtool.project.settings import Settings
@@ -32,9 +33,7 @@ from dvtool.verbs.checkout.write import CheckedOut, apply_checkout
 from dvtool.workspace.gitignore import ignore_target
 
 if TYPE_CHECKING:
-    from dvtool.verbs.fetch import download
-    from dvtool.verbs.fetch import plan as fetch_plan
-    from dvtool.verbs.fetch import request as fetch_requests
+    from dvtool.verbs.fetch import download, plan as fetch_plan, request as fetch_requests
     from dvtool.verbs.fetch.request import Fetched, FetchRequest
 else:
     download = later("dvtool.verbs.fetch.download")
@@ -111,6 +110,7 @@ def restore(
         targets.append(apply_checkout(project, part.plan))
         if commit is not None:
             _put_manifest(project, commit, part)
+        _record_base(project, part)
     return Restored(tuple(targets), tuple(saved), fetched)
 
 
@@ -119,15 +119,18 @@ def _plan_parts(
 ) -> tuple[str | None, list[_Part]]:
     """Return the commit and what to do for each target; raise what forbids to do it."""
     commit = project.git.resolve(request.rev) if request.rev else None
-    manifests = project.manifests_at(commit) if commit else project.manifests_of(None)
+    project.refuse_left_out(arguments.all_relative(request.paths))
+    manifests = project.manifests_at(commit) if commit else project.manifests_here()
+    for path in project.git.sparse_manifests():
+        manifests.pop(path.removesuffix(SUFFIX), None)
     selections = arguments.selections(sorted(manifests), request.paths)
     refuse_overlap([*project.targets(), *(selection.target for selection in selections)])
     parts = []
     for selection in selections:
         manifest = manifests[selection.target]
         text = project.manifest_text(selection.target)
-        before = None
-        if commit is not None and text is not None:
+        before = read_base(project, selection.target)
+        if before is None and commit is not None and text is not None:
             before = decode(text, selection.target + SUFFIX)
         checkout_plan = plan_checkout(project, selection, manifest, before=before)
         parts.append(_Part(manifest, selection, checkout_plan, text))
@@ -171,6 +174,16 @@ def _missing_files(project: Project, parts: Sequence[_Part]) -> dict[str, int]:
             path = needed[digest]
             missing[workspace_path(part.plan.target, path)] = part.plan.write[path].size
     return missing
+
+
+def _record_base(project: Project, part: _Part) -> None:
+    """Record that what was selected follows the manifest now."""
+    selection = part.selection
+    if selection.whole:
+        record_base(project, selection.target, part.manifest)
+    else:
+        now = project.manifest(selection.target)
+        record_part(project, selection.target, now, selection.matches)
 
 
 def _put_manifest(project: Project, commit: str, part: _Part) -> None:

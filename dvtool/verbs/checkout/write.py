@@ -123,6 +123,7 @@ def _apply(
             project.workspace.write_link(place, entry.symlink, believed=believed)
         elif entry.dir:
             if believed is not There.FOLDER:
+                # A file or link that became an empty folder: its content was seen to be saved.
                 project.workspace.remove(place, believed=believed)
             project.workspace.make_folder(place)
     changed: _Written = {}
@@ -192,7 +193,7 @@ def _write_new(
     for batch, stamps in write_pieces(engine, project.root, project.store, reader, pieces):
         size = 0
         for piece, stamp in zip(batch, stamps, strict=True):
-            path = piece.place[skip:] or SELF
+            path = piece.path[skip:] or SELF
             if stamp is None:
                 yield path, plan.write[path]
             else:

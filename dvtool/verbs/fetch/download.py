@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, Self
 
 from dvtool.errors import (
@@ -28,6 +28,7 @@ from dvtool.project.parts import Project
 from dvtool.remotes.known import Known
 from dvtool.remotes.pack_ranges import read_range
 from dvtool.remotes.remote import RemoteStore, pack_key, read_checked
+from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import flush_to_disk
 from dvtool.system.parallel import run_bounded
@@ -141,6 +142,7 @@ class _Fetch:
             if whole:
                 known.expect(whole, {recipe.digest: recipe.chunks for recipe in recipes})
             failed += self.download.run(portion.reads, recipes)
+            known.add_objects(self.download.take_noted())
             self.store.add_tried(recipes)
             self.lists.learn(known, portion.later)
             unknown |= portion.sizes.keys() - portion.located.keys()
@@ -176,6 +178,15 @@ class _Download:
         self.store = project.store
         self.remote = remote
         self.result = result
+        self.noted: list[ObjectInfo] = []
+
+    def take_noted(self) -> list[ObjectInfo]:
+        """Return, once, the packs that were read whole, with the MD5 that the remote states.
+
+        `drop` and `gc` compare: such a pack need not be read again to be known.
+        """
+        noted, self.noted = self.noted, []
+        return noted
 
     def run(self, reads: Sequence[PackRead], recipes: Sequence[Recipe]) -> list[DvError]:
         """Read what is planned; return an error for each pack that is gone or damaged.
@@ -250,10 +261,13 @@ class _Download:
                     raise CorruptError(f"{where}: its bytes are not what its name says")
                 index = read_index(file, size=pack.size, where=where)
                 verify_pack(file, index, where=where)
+                md5 = self.remote.md5_to_note(_blocks_of(file))
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temp)
             raise
+        if md5 is not None:
+            self.noted.append(ObjectInfo(pack_key(pack.digest), pack.size, md5))
         # Which file the chunks make is believed only after it was tried: see `_Fetch._round`.
         index.recipes = []
         return temp, PackInfo(pack.digest, pack.size, index)
@@ -268,9 +282,15 @@ class _Download:
 
 def _digest_of_file(file: BinaryIO) -> Digest:
     whole = hasher()
-    while data := file.read(HASH_READ_BYTES):
+    for data in _blocks_of(file):
         whole.update(data)
     return whole.digest()
+
+
+def _blocks_of(file: BinaryIO) -> Iterator[bytes]:
+    file.seek(0)
+    while data := file.read(HASH_READ_BYTES):
+        yield data
 
 
 class ReceivedChunks:

@@ -70,6 +70,6 @@ def fetch_requests(
     """Ask for what paths select in the manifests of revisions; without any, of the worktree."""
     return [
         fetch_request(project, manifests[selection.target], selection)
-        for manifests in map(project.manifests_of, revs or (None,))
+        for manifests in (map(project.manifests_of, revs) if revs else (project.manifests_here(),))
         for selection in arguments.selections(sorted(manifests), paths)
     ]

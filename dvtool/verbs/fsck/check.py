@@ -64,6 +64,7 @@ class Checking:
 
     def run(self) -> FsckReport:
         """Do the checks, in the order of how far away things are."""
+        self.project.store.refuse_if_away()
         self.need = needed_content(self.project, FOR_FSCK)
         self.store = fsck_store(self.project, self.need)
         self.report.store = self.store.counts
@@ -108,6 +109,13 @@ class Checking:
             problem = f"is neither here nor on {found.counts.url}"
             self.report.damage.append(
                 Damage(LOCAL, "content", "", problem, missing=True, contents=frozenset(lost))
+            )
+
+        lists = self.need.lists_not_here - (found.shards.keys() - found.bad_shards)
+        if lists and len(self.project.config.remotes()) <= 1:
+            problem = f"of {len(lists):,} lists of files is neither here nor on {found.counts.url}"
+            self.report.damage.append(
+                Damage(LOCAL, "content", "", problem, missing=True, shards=frozenset(lists))
             )
 
     def _not_pushed(self, rooted: Collection[Digest]) -> list[str]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from dvtool.errors import CorruptError, ObjectMissing, SetupError
 from dvtool.format.digest import Digest, hasher
 from dvtool.format.locations import Located, RemotePack
-from dvtool.format.manifest import VERSION as MANIFEST_VERSION
+from dvtool.format.manifest import MANIFEST_VERSION
 from dvtool.format.pack import (
     FRAME_RAW_SIZE_MAX_BYTES,
     PACK_SIZE_MAX_BYTES,

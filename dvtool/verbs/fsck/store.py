@@ -345,8 +345,9 @@ class _StoreCheck:
 
         A pack gets its name before the index names it, in one go with its chunks; so a pack that
         is not named at all is what an interrupted command leaves. A fetched pack is named before
-        the files in it, but after the remote they come from was noted. What the index lacks else,
-        of packs that it names, no interruption leaves: it was lost.
+        the files in it, but after the remote they come from was noted; only files that a fetch
+        asked for are listed. What the index lacks else, of packs that it names and no remote has,
+        no interruption leaves: it was lost.
         """
         tried = db.recipes(found)
         recipes = self.recipes | tried
@@ -355,8 +356,11 @@ class _StoreCheck:
         listed = db.held_chunks(chunks) | self.stray
         noted = tried.keys() | self.stray
         for number in db.remotes.numbers():
-            listed |= db.located(number, chunks - listed).keys()
+            there = db.located(number, chunks).keys()
+            listed |= there
             noted |= db.remotes.recipes(number, found).keys()
+            # A pack from there has recipes of versions that nobody fetched by their manifest.
+            noted |= {one for one, some in lists.items() if there >= set(some)}
         return {
             one
             for one, some in lists.items()

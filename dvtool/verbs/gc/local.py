@@ -19,16 +19,17 @@ from dvtool.format.locations import contents_of
 from dvtool.format.manifest import Entries, Manifest, ShardRef, decode, manifest_digest
 from dvtool.format.pack import read_index
 from dvtool.git import Git
+from dvtool.project.base import shards_of_bases
 from dvtool.project.history import FOR_GC, FOR_GC_UNPUSHED, versions
 from dvtool.project.locks import all_worktrees_locked
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
-from dvtool.remotes.known import Known
-from dvtool.remotes.proof import Kept, kept_chunks
+from dvtool.remotes.evidence import Announce, ReadBack
 from dvtool.store.freeing import finish_drops, rewrite_packs, sweep_unfinished
 from dvtool.store.local import LocalStore
 from dvtool.store.lock import drop_lock
 from dvtool.verbs.gc.bury import GRACE_S
+from dvtool.verbs.gc.held import HeldRemotely, ask_remotes
 from dvtool.workspace.files import Workspace
 from dvtool.workspace.gitignore import UNFINISHED
 
@@ -47,14 +48,6 @@ class NeededChunks:
     manifests: dict[Digest, Manifest] = field(default_factory=dict)
     shards: set[Digest] = field(default_factory=set)
     chunks: set[Digest] = field(default_factory=set)
-
-
-@dataclass(frozen=True, slots=True)
-class HeldRemotely:
-    """What remotes provably hold: chunks of this store, and the manifests that roots name."""
-
-    chunks: Collection[Digest] = ()
-    kept: Kept = field(default_factory=lambda: Kept(set(), set()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +89,7 @@ class GcResult:
 
     json_keys: ClassVar = (
         *("dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", "freed_bytes"),
-        *("kept_unpushed_bytes", "losing", "unread", "asked", "warnings"),
+        *("kept_unpushed_bytes", "losing", "unread", "read_back_bytes", "asked", "warnings"),
     )
 
     plan: GcPlan
@@ -118,6 +111,13 @@ class GcResult:
     """With --dry-run: the commits that name content which would go and which no remote has."""
     unread: Sequence[str] = ()
     """With --dry-run: the commits that cannot be read in full, so that this is not known."""
+    read_back: tuple[ReadBack, ...] = ()
+    """With --dry-run: what a gc would have to read back from remotes before it frees anything."""
+
+    @property
+    def read_back_bytes(self) -> int:
+        """With --dry-run: bytes that a gc would have to read back from remotes."""
+        return sum(read.bytes for read in self.read_back)
 
     @property
     def chunks(self) -> int:
@@ -163,6 +163,8 @@ def chunks_needed_by(
         for entries in _lists(project, manifest, seen, complete=complete):
             contents.update(contents_of(entries))
         result.shards.update(ref.digest for ref in manifest.shards)
+    bases = shards_of_bases(project.git.worktree_git_dirs())
+    result.shards.update(ref.digest for ref in bases)
     result.chunks = chunks_of(project.store, contents)
     return result
 
@@ -202,12 +204,13 @@ def plan_gc(
     store = project.store
     kept = needed.chunks
     if rule.used:
-        unsafe = [m for d, m in needed.manifests.items() if d not in held.kept.manifests]
+        safe = held.kept.manifests
+        unsafe = [m for d, m in needed.manifests.items() if d not in safe]
         kept = chunks_needed_by(project, unsafe, complete=False).chunks
     young = _young_packs(store, now_s - rule.grace_s)
     total: dict[int, int] = {}
     dead: dict[int, dict[Digest, int]] = {}
-    on_remote = set(held.chunks)
+    on_remote = held.chunks
     for digest, pack, size in store.db.every_chunk():
         total[pack] = total.get(pack, 0) + size
         alone = rule.unpushed and pack not in young and digest not in needed.chunks
@@ -280,11 +283,12 @@ def _dead_shards(
     store: LocalStore, needed: NeededChunks, held: HeldRemotely, rule: GcRule, now_s: float
 ) -> Iterator[str]:
     """Yield the paths of lists of files that no manifest names, and that may go."""
+    kept = held.kept.shards
     for path, digest in store.shards_there():
         if digest in needed.shards:
             continue
         old = os.path.getmtime(path) < now_s - rule.grace_s
-        if digest in held.kept.shards or (rule.unpushed and old):
+        if digest in kept or (rule.unpushed and old):
             yield path
 
 
@@ -322,7 +326,7 @@ def unheld_bytes(
 
     Chunks that are `going` are in the store still, and do not stay.
     """
-    on_remote = set(held.chunks)
+    on_remote = held.chunks
     return sum(
         size
         for digest, _, size in project.store.db.every_chunk()
@@ -340,6 +344,8 @@ class GcRequest:
     unpushed: bool = False
     dry_run: bool = False
     grace_s: float = GRACE_S
+    announce: Announce | None = None
+    """Is told what is read back from a remote before that begins."""
 
 
 def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResult:
@@ -357,12 +363,20 @@ def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResu
     manifests = (version.manifest for version in versions(project, scope))
     needed = chunks_needed_by(project, manifests, complete=request.unpushed)
     asked = candidates(project, needed, rule)
-    held, remotes, warnings = _held(project, settings, asked)
-    plan = plan_gc(project, needed, held, rule, time.time())
+    held = ask_remotes(project, settings, asked)
+    now_s = time.time()
+    plan = plan_gc(project, needed, held, rule, now_s)
     result = GcResult(plan, dry_run=request.dry_run)
     if request.dry_run:
+        result.read_back = tuple(held.reading(plan.chunks, plan.shards))
         result.losing, result.unread = _losing(project, plan.chunks.difference(held.chunks))
     else:
+        while held.doubtful(plan.chunks, plan.shards):
+            held.inspect(
+                plan.chunks, plan.shards, announce=request.announce, progress=project.progress
+            )
+            # Without what turned out to be damaged, other packs may be worth writing anew.
+            plan = plan_gc(project, needed, held, rule, now_s)
         with all_worktrees_locked(project.git):
             fresh = [
                 version.manifest
@@ -372,7 +386,8 @@ def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResu
             since = chunks_needed_by(project, fresh, complete=False)
             result = apply_gc(project, plan, since)
             result.temp_bytes += _sweep_worktrees(project.git)
-    result.asked, result.warnings = tuple(remotes), warnings
+    result.asked = tuple(one.name for one in held.remotes)
+    result.warnings = held.warnings
     going = plan.chunks if request.dry_run else frozenset()
     result.kept_unpushed_bytes = unheld_bytes(project, needed, held, going)
     return result
@@ -422,35 +437,6 @@ def _refuse_shared(project: Project, request: GcRequest) -> None:
             hint="leave --unpushed out, which frees what a remote holds: dv push, then dv gc; or, "
             "if no other repository uses this store, move it to .git/dv and unset store.path",
         )
-
-
-def _held(
-    project: Project, settings: Settings, asked: set[bytes]
-) -> tuple[HeldRemotely, list[str], list[str]]:
-    """Ask every remote what it holds; return that, the remotes that answered, and warnings."""
-    repo_id = project.config.text("core.repoid") or ""
-    chunks: set[bytes] = set()
-    kept = Kept(set(), set())
-    answered: list[str] = []
-    warnings: list[str] = []
-    for name in sorted(settings.remotes()) if asked and repo_id else ():
-        try:
-            remote = settings.open_remote(name)
-            mark = remote.mark()
-            if mark is None:
-                continue
-            known = Known(project.store.db, mark.id)
-            found, there = kept_chunks(remote, known, repo_id, asked - chunks)
-        except DvError as error:
-            warnings.append(
-                f"remote {name} was not asked, what it has counts as not there: {error}"
-            )
-            continue
-        chunks |= found
-        kept.manifests.update(there.manifests)
-        kept.shards.update(there.shards)
-        answered.append(name)
-    return HeldRemotely(chunks, kept), answered, warnings
 
 
 def _sweep_worktrees(git: Git) -> int:

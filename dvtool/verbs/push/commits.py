@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
-from dvtool.errors import ManifestError, MissingError, SetupError
-from dvtool.format.manifest import decode, manifest_digest
+from dvtool.errors import MissingError, SetupError
+from dvtool.format.manifest import manifest_digest
 from dvtool.format.paths import SUFFIX
-from dvtool.project.history import versions_anywhere
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.remotes.estimate import Estimate
@@ -18,6 +16,8 @@ from dvtool.remotes.known import Known
 from dvtool.remotes.proof import prove_roots
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.tombstones import Tombstone, Tombstones
+from dvtool.verbs.push.loss import lost_text, make_good
+from dvtool.verbs.push.manifests import manifests_to_push
 from dvtool.verbs.push.plan import ManifestToPush, Pushed
 from dvtool.verbs.push.upload import estimate_upload, upload
 
@@ -28,13 +28,15 @@ T = TypeVar("T")
 class PushRequest:
     """What the user wants to push: HEAD without `revs`, all refs with `every`.
 
-    `select` chooses among the targets of these commits; None takes all.
+    `select` chooses among the targets of these commits; None takes all. With `anew` the place is
+    taken as it is, whichever remote was there before.
     """
 
     remote: str | None = None
     revs: Sequence[str] = ()
     every: bool = False
     select: Callable[[Sequence[str]], Collection[str]] | None = None
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,33 +93,6 @@ def commits_with_data(project: Project, new: Sequence[str], old: Sequence[str]) 
     if any(git.manifests_at(tip) for tip in tips) or git.manifest_blobs_in(tips, exclude=before):
         return tips
     return []
-
-
-def manifests_to_push(
-    project: Project, tips: Sequence[str], past: Sequence[str]
-) -> tuple[list[ManifestToPush], list[ManifestToPush], list[str]]:
-    """Return the distinct manifests of the tips, those only behind them, and warnings."""
-    git = project.git
-    blobs: dict[tuple[str, str], bool] = {}
-    for path, ids in git.manifest_blobs_in(tips, exclude=past).items():
-        blobs.update({(path, blob): False for blob in ids})
-    for tip in tips:
-        blobs.update(dict.fromkeys(git.manifests_at(tip).items(), True))
-    at_tips: list[ManifestToPush] = []
-    behind: list[ManifestToPush] = []
-    warnings = []
-    for (path, blob), at_tip in sorted(blobs.items()):
-        try:
-            manifest = decode(git.read_blob(blob), path)
-        except ManifestError as error:
-            if at_tip:
-                raise
-            warnings.append(f"passed over in an earlier commit: {error}")
-            continue
-        target = path.removesuffix(SUFFIX)
-        earlier = partial(versions_anywhere, project, target)
-        (at_tips if at_tip else behind).append(ManifestToPush(target, manifest, earlier))
-    return at_tips, behind, warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +171,8 @@ def push(project: Project, settings: Settings, request: PushRequest) -> PushRepo
     Where history has gaps that nobody here can fill, the report says so.
     """
     store, tips, taken = _open(project, settings, request)
+    ours = [manifest_digest(one.manifest) for one in (*taken.at_tips, *taken.behind)]
+    project.store.db.add_seen(project.clone_name, ours)
     pushed, gaps = _with_history(
         lambda manifests: upload(
             project, store, repo_id_of(project), manifests, doomed=taken.doomed
@@ -203,6 +180,8 @@ def push(project: Project, settings: Settings, request: PushRequest) -> PushRepo
         store.url,
         taken,
     )
+    if pushed.gone or pushed.lost:
+        gaps = [*gaps, *make_good(project, store, repo_id_of(project), tips, pushed)]
     mark = store.mark()
     if mark is not None and taken.whole and not (gaps or project.git.is_shallow()):
         Known(project.store.db, mark.id).add_commits(tips)
@@ -220,6 +199,8 @@ def plan_push(project: Project, settings: Settings, request: PushRequest) -> Pus
         store.url,
         taken,
     )
+    if pushed.lost:
+        gaps = [*gaps, lost_text(store.url, pushed)]
     pushed.warnings = (*taken.warnings, *gaps)
     return PushPlan(pushed, estimate, uncommitted=tuple(uncommitted(project)))
 
@@ -229,7 +210,7 @@ def _open(
 ) -> tuple[RemoteStore, list[str], Taken]:
     settings.require_init()
     tips = tips_of(project, request.revs, every=request.every)
-    store = settings.open_remote(request.remote)
+    store = settings.open_remote(request.remote, anew=request.anew)
     return store, tips, take(project, store, tips, every=request.every, select=request.select)
 
 

@@ -72,6 +72,10 @@ class Pushed:
     """Bytes of these packs."""
     warnings: tuple[str, ...] = ()
     """Sentences for people, such as gaps in the history that no command can fill."""
+    gone: set[str] = field(default_factory=set)
+    """Keys of objects that were proven there once and are not there any more."""
+    lost: set[str] = field(default_factory=set)
+    """Keys of shards, needed by what is pushed, that were whole there once and are so no more."""
 
     @property
     def changed(self) -> bool:
@@ -139,7 +143,12 @@ class PushPlanning:
                 doomed = self.tombstones.doomed_roots(self.tombstones.look())
         plan = UploadPlan(proven=self._without_doomed(self._proven(), doomed or ()))
         plan.lacking = [s for digest, s in self.shards.items() if digest not in plan.proven.shards]
-        plan.root = bool(self.unrooted(plan.proven.roots))
+        unrooted = self.unrooted(plan.proven.roots)
+        if unrooted and not plan.lacking:
+            unrooted = self._unrooted_there(plan, unrooted, doomed or ())
+        plan.root = bool(unrooted)
+        self.result.gone |= plan.proven.gone
+        self.result.lost |= plan.proven.lost
         if not plan.lacking:
             return plan
         self.project.shards.need(shard.ref for shard in plan.lacking if shard.text is None)
@@ -175,9 +184,7 @@ class PushPlanning:
         roots = self._known.roots(self.manifests)
         keys = [root_key(self.repo_id, root) for root in roots.values()]
         refs = {digest: shard.ref for digest, shard in self.shards.items()}
-        # Local packs may be there though it is not known here: by an upload that was cut off.
-        local = {pack_key(pack.digest) for pack in self.store.db.packs().values()}
-        return prove_shards(self.remote, self._known, refs, roots=keys, also=local)
+        return prove_shards(self.remote, self._known, refs, roots=keys)
 
     def _without_doomed(self, proven: Proven, doomed: Collection[str]) -> Proven:
         """Leave out the roots that do not count; where that leaves a gap, look for others."""
@@ -192,6 +199,26 @@ class PushPlanning:
             names = self._known.roots(found).values()
             sound |= {root_key(self.repo_id, name) for name in names}
         return replace(proven, roots=sound)
+
+    def _unrooted_there(
+        self, plan: UploadPlan, unrooted: Sequence[RootManifest], doomed: Collection[str]
+    ) -> list[RootManifest]:
+        """Return the manifests that no root on the remote names, whoever wrote it.
+
+        A clone that pushes nothing new then leaves nothing there, and needs no right to write.
+        """
+        if self._known is None:
+            return list(unrooted)
+        names = [bytes.fromhex(one.manifest) for one in unrooted]
+        sound = plan.proven.roots
+        found = prove_roots(
+            self.remote, self._known, self.repo_id, names, sound=sound, doomed=doomed
+        )
+        roots = self._known.roots(found)
+        plan.proven = replace(
+            plan.proven, roots=sound | {root_key(self.repo_id, name) for name in roots.values()}
+        )
+        return self.unrooted(plan.proven.roots)
 
     def unrooted(self, sound: Collection[str]) -> list[RootManifest]:
         """Return the manifests that none of the `sound` roots, by their keys, names yet."""
@@ -280,7 +307,10 @@ class PushPlanning:
         return missing
 
     def _notice_local_packs(self, proven: Proven) -> None:
-        """Remember local packs that came by in the remote's listing and are whole there."""
+        """Remember local packs that came by in the remote's listing and are whole there.
+
+        They may be there though it is not known here: by an upload that was cut off.
+        """
         known = self.known
         before = known.packs()
         fresh = [pack for pack in self.store.db.packs().values() if pack.digest not in before]

@@ -2,26 +2,33 @@
 
 git keeps an unmerged manifest with all three versions in its index. From those the conflicts are
 worked out whenever they are asked for, so a merge made without the driver is settled in the same
-way. What was settled while others stay open is recorded below the git folder.
+way. That there are some, and what was settled of them, is recorded; see `records`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
 
 from dvtool.errors import DvError, ManifestError, UsageError, listing
-from dvtool.format.digest import digest_of
 from dvtool.format.manifest import Built, Entry, Manifest, decode, encode
 from dvtool.format.merge import Conflict, merge, shards_needed
 from dvtool.format.paths import SELF, SUFFIX
 from dvtool.format.selection import Selection
 from dvtool.project.parts import Project
-from dvtool.system.atomic import write_bytes
+from dvtool.verbs.resolve.records import (
+    OpenConflicts,
+    find_record,
+    forget_other_records,
+    is_any_recorded,
+    is_recorded,
+    keep_record,
+    note_unmerged,
+    records_in_force,
+)
 from dvtool.verbs.status import Fault, TargetStatus, status
 
 Select: TypeAlias = Callable[[Sequence[str]], list[Selection]]
@@ -83,9 +90,55 @@ def unmerged_targets(
         texts = {stage: project.git.read_blob(blob) for stage, blob in blobs.items()}
         stages = tuple(f"{stage}:{blob}" for stage, blob in sorted(blobs.items()))
         left[target] = _unmerged(target, texts, stages)
-    if mismerged or _any_recorded(project):
+    if is_any_recorded(project):
+        for record in records_in_force(project):
+            left.setdefault(record.target, _recorded(project, record))
+    if mismerged or is_any_recorded(project):
         left |= {one.target: one for one in _mismerged(project) if one.target not in left}
     return left
+
+
+def _recorded(project: Project, record: OpenConflicts) -> Unmerged:
+    """Return what a merge left that somebody has staged since, or committed."""
+    pairs = (stage.partition(":") for stage in record.stages)
+    texts = {int(number): project.git.read_blob(blob) for number, _, blob in pairs}
+    return _unmerged(record.target, texts, tuple(record.stages))
+
+
+def note_unmerged_targets(project: Project) -> dict[str, Unmerged]:
+    """Record which manifests a merge left open; return them, and those recorded before."""
+    left = unmerged_targets(project, project.git.conflicts_in_index(), mismerged=False)
+    for one in left.values():
+        note_unmerged(project, one.target, one.stages)
+    forget_other_records(project, left)
+    return left
+
+
+def record_conflicts(
+    project: Project,
+    path: str,
+    sides: Mapping[str, bytes],
+    manifest: Manifest,
+    left: Sequence[Conflict],
+) -> None:
+    """Record the conflicts that git's merge of a manifest left, while git merges.
+
+    `sides` has the texts of ``base`` (or nothing), ``ours`` and ``theirs``.
+    """
+    numbers = ((BASE, "base"), (OURS, "ours"), (THEIRS, "theirs"))
+    texts = {number: sides[name] for number, name in numbers if sides[name]}
+    stages = [f"{number}:{project.git.blob_id(text)}" for number, text in texts.items()]
+    keep_record(project, path.removesuffix(SUFFIX), stages, encode(manifest), left)
+
+
+def open_conflicts(project: Project) -> list[str]:
+    """Return the targets with conflicts that are recorded and not settled, though staged."""
+    found = []
+    for record in records_in_force(project):
+        with contextlib.suppress(DvError):
+            if conflicts(project, _recorded(project, record)):
+                found.append(record.target)
+    return found
 
 
 def _mismerged(project: Project) -> list[Unmerged]:
@@ -94,7 +147,7 @@ def _mismerged(project: Project) -> list[Unmerged]:
     Of the merge that is under way, or that HEAD is; with those that were settled in part since.
     """
     damaged = {target for target in project.targets() if not _sound(project, target)}
-    in_part = {target for target in project.targets() if _is_recorded(project, target)}
+    in_part = {target for target in project.targets() if is_recorded(project, target)}
     sides = project.git.merge_sides() if damaged or in_part else None
     found = []
     for target in sorted(damaged | in_part) if sides else ():
@@ -104,7 +157,7 @@ def _mismerged(project: Project) -> list[Unmerged]:
             if commit and (text := project.git.blob_at(commit, target + SUFFIX)) is not None
         }
         one = _unmerged(target, texts, tuple(side or "" for side in sides or ()))
-        ours = target in damaged or find_record(project, one) is not None
+        ours = target in damaged or find_record(project, target, one.stages) is not None
         if ours and one.ours is not None and one.theirs is not None:
             found.append(one)
     return found
@@ -122,8 +175,8 @@ def conflicts(project: Project, one: Unmerged) -> list[Conflict]:
     """Return the entries of an unmerged manifest that are still to be settled."""
     if one.ours is None or one.theirs is None or one.whole:
         return whole_conflict(one)
-    record = find_record(project, one)
-    if record is not None:
+    record = find_record(project, one.target, one.stages)
+    if record is not None and record.conflicts is not None:
         return record.conflicts
     return merged(project, one.base, one.ours, one.theirs)[1]
 
@@ -165,7 +218,8 @@ def merged(
 def refuse_conflicted(project: Project, targets: Sequence[str]) -> None:
     """Raise a UsageError for targets that a merge left open: staging them would settle it."""
     unmerged = project.git.conflicts_in_index()
-    left = {path.removesuffix(SUFFIX) for path in unmerged}.intersection(targets)
+    every = {path.removesuffix(SUFFIX) for path in unmerged} | set(open_conflicts(project))
+    left = every.intersection(targets)
     if left:
         raise UsageError(
             f"a merge left conflicts in the manifests of:\n{listing(sorted(left))}",
@@ -188,8 +242,11 @@ def status_with_conflicts(project: Project, select: Select) -> list[TargetStatus
 def _status(project: Project, select: Select, *, mismerged: bool) -> list[TargetStatus]:
     seen = project.git.overview()
     left = unmerged_targets(project, seen.conflicts, mismerged=mismerged)
+    if seen.conflicts:
+        note_unmerged_targets(project)
     # A manifest that was deleted and is in HEAD shows in status, too.
-    known = {path.removesuffix(SUFFIX) for path in (*seen.worktree, *seen.committed)}
+    paths = {*seen.worktree, *seen.committed} - seen.left_out
+    known = {path.removesuffix(SUFFIX) for path in paths}
     selections = select(sorted({*known, *left}))
     found: dict[str, list[Conflict]] = {}
     problems: dict[str, str] = {}
@@ -206,71 +263,3 @@ def _status(project: Project, select: Select, *, mismerged: bool) -> list[Target
         if result.target in problems:
             result.faults.append(Fault(".", problems[result.target]))
     return results
-
-
-# --- what is recorded -----------------------------------------------------------------------
-
-
-class OpenConflicts(msgspec.Struct):
-    """The conflicts still open in one manifest, of the text with this BLAKE3."""
-
-    target: str
-    stages: list[str]
-    manifest: str
-    conflicts: list[Conflict]
-
-
-def keep_record(
-    project: Project, one: Unmerged, manifest: Manifest, left: Collection[Conflict]
-) -> None:
-    """Record which conflicts are left in a manifest; nothing if none is."""
-    if left:
-        path = _record_path(project, one.target)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        text = digest_of(encode(manifest)).hex()
-        open_now = OpenConflicts(one.target, list(one.stages), text, list(left))
-        write_bytes(path, msgspec.json.encode(open_now))
-
-
-def forget_record(project: Project, target: str) -> None:
-    """Drop what is recorded of a target."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(_record_path(project, target))
-
-
-def forget_other_records(project: Project, targets: Collection[str]) -> None:
-    """Drop what is recorded of merges that are over: of all but these targets."""
-    kept = {os.path.basename(_record_path(project, target)) for target in targets}
-    folder = os.path.dirname(_record_path(project, ""))
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(folder):
-            if name not in kept:
-                os.unlink(os.path.join(folder, name))
-
-
-def _any_recorded(project: Project) -> bool:
-    """Whether conflicts of any target are recorded as left open."""
-    with contextlib.suppress(FileNotFoundError):
-        return bool(os.listdir(os.path.dirname(_record_path(project, ""))))
-    return False
-
-
-def _is_recorded(project: Project, target: str) -> bool:
-    return os.path.exists(_record_path(project, target))
-
-
-def _record_path(project: Project, target: str) -> str:
-    name = digest_of(target.encode("utf-8", "surrogateescape")).hex()[:32]
-    return os.path.join(project.git.git_dir, "dv", "conflicts", name + ".json")
-
-
-def find_record(project: Project, one: Unmerged) -> OpenConflicts | None:
-    """Return what is recorded of this very merge and of the manifest as it is, else None."""
-    try:
-        with open(_record_path(project, one.target), "rb") as file:
-            record = msgspec.json.decode(file.read(), type=OpenConflicts)
-    except (FileNotFoundError, msgspec.MsgspecError):
-        return None
-    text = project.manifest_text(one.target)
-    same = text is not None and digest_of(text).hex() == record.manifest
-    return record if same and record.stages == list(one.stages) else None

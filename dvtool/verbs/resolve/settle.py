@@ -19,13 +19,15 @@ from dvtool.verbs.resolve.conflicts import (
     Select,
     Unmerged,
     decided,
+    merged,
+    unmerged_targets,
+    whole_conflict,
+)
+from dvtool.verbs.resolve.records import (
     find_record,
     forget_other_records,
     forget_record,
     keep_record,
-    merged,
-    unmerged_targets,
-    whole_conflict,
 )
 from dvtool.workspace.gitignore import ignore_target
 
@@ -159,8 +161,8 @@ def _resolve_target(
     text = project.manifest_text(one.target)
     if one.ours is None or one.theirs is None or one.whole:
         return _resolve_whole(project, one, side)
-    before = find_record(project, one)
-    if before is not None:
+    before = find_record(project, one.target, one.stages)
+    if before is not None and before.conflicts is not None:
         manifest, open_before = project.manifest(one.target), before.conflicts
     else:
         built, open_before = merged(project, one.base, one.ours, one.theirs)
@@ -178,7 +180,8 @@ def _resolve_target(
     project.store.put_shards(built.shards)
     project.write_manifest(one.target, built.manifest, instead_of=text)
     left = [conflict for conflict in open_before if conflict not in chosen]
-    keep_record(project, one, built.manifest, left)
+    # Also if none is left: until it is staged, the next one to look must not begin anew.
+    keep_record(project, one.target, one.stages, encode(built.manifest), left)
     return Resolved(
         one.target,
         tuple(conflict.path for conflict in chosen),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dvtool.cli.hooks import parse_refs, parse_rewritten
+from dvtool.cli.hooks import parse_refs
 from dvtool.errors import DvError
 
 ZEROS, A, B, C = "0" * 40, "a" * 40, "b" * 40, "c" * 40
@@ -25,7 +25,3 @@ def test_refs_to_push() -> None:
     assert parse_refs([]).new == ()
     with pytest.raises(DvError, match="means nothing"):
         parse_refs(["what is this"])
-
-
-def test_rewritten_commits() -> None:
-    assert parse_rewritten([f"{A} {B}", f"{B} {C} extra"]) == [A, B, C]

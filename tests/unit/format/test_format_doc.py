@@ -291,8 +291,7 @@ class Remote:
 
 # ruff: noqa: E402
 from dvtool.errors import ManifestError
-from dvtool.format import chunker, manifest, pack, paths
-from dvtool.format import locations as shard
+from dvtool.format import chunker, locations as shard, manifest, pack, paths
 from dvtool.format.manifest import Entry
 from dvtool.remotes.remote import Mark, Root, RootManifest
 from dvtool.remotes.tombstones import Claim, Tombstone

@@ -8,14 +8,13 @@ from array import array
 
 import pytest
 import zstandard
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dvtool.errors import CorruptError
 from dvtool.format.digest import EMPTY, Digest, digest_of, guard_of
 from dvtool.format.locations import (
-    COUNTS,
     HEADER,
+    LOCATION_COUNTS,
     PART_RAW_SIZE_MAX_BYTES,
     Located,
     RemotePack,
@@ -86,10 +85,10 @@ class Columns:
         entries, locations = sample()
         self.entries = entries
         _, raw = split_object(encode_object(text_of(entries).text, locations), NAME)
-        self.counts = list(COUNTS.unpack_from(raw))
+        self.counts = list(LOCATION_COUNTS.unpack_from(raw))
         packs, files, chunks, named = self.counts
-        at = COUNTS.size + 32 * packs
-        self.digests = raw[COUNTS.size : at]
+        at = LOCATION_COUNTS.size + 32 * packs
+        self.digests = raw[LOCATION_COUNTS.size : at]
         numbers = array("I", raw[at : at + 4 * (packs + files + 5 * chunks)])
         self.pack_sizes = list(numbers[:packs])
         self.file_chunks = list(numbers[packs : packs + files])
@@ -100,7 +99,7 @@ class Columns:
     def encoded(self) -> bytes:
         numbers = [self.pack_sizes, self.file_chunks, *self.columns]
         middle = b"".join(array("I", column).tobytes() for column in numbers)
-        return COUNTS.pack(*self.counts) + self.digests + middle + self.names
+        return LOCATION_COUNTS.pack(*self.counts) + self.digests + middle + self.names
 
     def refusal(self) -> str:
         with pytest.raises(CorruptError) as caught:

@@ -10,15 +10,14 @@ from collections.abc import Callable, Sequence
 import pytest
 import zstandard
 from blake3 import blake3
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dvtool.errors import CorruptError
 from dvtool.format.digest import Digest, digest_of, guard_of
 from dvtool.format.pack import (
     COUNTS,
     FRAME_RAW_SIZE_MAX_BYTES,
-    MAGIC,
+    PACK_MAGIC,
     PACK_SIZE_AIM_BYTES,
     PACK_SIZE_MAX_BYTES,
     RAW,
@@ -79,7 +78,7 @@ def with_index(frames: bytes, index: bytes, **trailer: int) -> bytes:
     fields = {"stored": len(stored), "raw": len(index), "guard": guard_of(stored), "version": 1}
     fields |= trailer
     tail = TRAILER.pack(
-        fields["stored"], fields["raw"], fields["guard"], fields["version"], 0, MAGIC
+        fields["stored"], fields["raw"], fields["guard"], fields["version"], 0, PACK_MAGIC
     )
     return frames + stored + tail
 
@@ -463,4 +462,4 @@ def test_any_bytes_as_a_frame_give_bytes_or_a_corrupt_error(stored: bytes) -> No
 @given(st.binary(max_size=200))
 def test_any_bytes_as_a_pack_are_refused(data: bytes) -> None:
     refusal(data)
-    refusal(data + TRAILER.pack(len(data), 100, guard_of(data), 1, 0, MAGIC))
+    refusal(data + TRAILER.pack(len(data), 100, guard_of(data), 1, 0, PACK_MAGIC))

@@ -15,8 +15,7 @@ import pytest
 
 from dvtool.errors import InputError
 from dvtool.format.pack import read_index
-from dvtool.jobs import engine as engines
-from dvtool.jobs import ingest, unpack
+from dvtool.jobs import engine as engines, ingest, unpack
 from dvtool.jobs.engine import Begin, Engine, ExecutorEngine, InProcess, LocalPool
 from dvtool.repo import Repo
 from tests.scenario import Clone, Remote, noise

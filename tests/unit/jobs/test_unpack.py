@@ -82,8 +82,8 @@ def test_what_is_written_is_what_was_stored(
         assert len(done) >= 9
     for batch, stamps in done:
         for piece, stamp in zip(batch, stamps, strict=True):
-            found = os.lstat(os.path.join(workspace.root, piece.place))
-            assert read(workspace.root, piece.place) == contents[piece.place]
+            found = os.lstat(os.path.join(workspace.root, piece.path))
+            assert read(workspace.root, piece.path) == contents[piece.path]
             assert bool(found.st_mode & stat.S_IXUSR) == piece.executable
             assert stamp == (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
     assert len(store.db.packs()) >= 1  # the index is still this process's
@@ -159,7 +159,7 @@ def test_no_place_is_written_that_is_not_the_users(
     (piece,) = stored(store, tmp_path / "source", {"x": b"x"})
     with store.reader() as reader, pytest.raises(InputError):
         reader.prepare([piece.digest])
-        list(write_pieces(LOCAL_POOL, workspace.root, store, reader, [piece._replace(place=place)]))
+        list(write_pieces(LOCAL_POOL, workspace.root, store, reader, [piece._replace(path=place)]))
     assert not [name for _, _, names in os.walk(workspace.root) for name in names]
 
 
@@ -172,8 +172,6 @@ def test_a_link_on_the_way_is_not_followed(
     with store.reader() as reader, pytest.raises(UnsavedError, match="link"):
         reader.prepare([piece.digest])
         list(
-            write_pieces(
-                LOCAL_POOL, workspace.root, store, reader, [piece._replace(place="link/x")]
-            )
+            write_pieces(LOCAL_POOL, workspace.root, store, reader, [piece._replace(path="link/x")])
         )
     assert os.listdir(tmp_path / "outside") == []

@@ -105,7 +105,7 @@ def test_two_drops_at_once_wait(store: LocalStore, monkeypatch: pytest.MonkeyPat
     import filelock
 
     put_pack(store, A)
-    monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(lock, "STORE_LOCK_WAIT_S", 0.05)
     with filelock.FileLock(Path(store.path, "drop.lock")), pytest.raises(BusyError):
         drop_chunks(store, {digest_of(A)})
     assert read(store, digest_of(A)) == A

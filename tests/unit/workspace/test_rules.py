@@ -7,8 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from dvtool.errors import DvError, InputError
 from dvtool.workspace.rules import IGNORE_SIZE_MAX_BYTES

@@ -37,7 +37,9 @@ _NO_HARD_LINKS = frozenset(
 )
 
 
-def _copy(source: int, to: int, size: int, *, each: Callable[[], object] = lambda: None) -> int:
+def _copy_by_system(
+    source: int, to: int, size: int, *, each: Callable[[], object] = lambda: None
+) -> int:
     """Have the system copy bytes between the starts of two files; return how many it did.
 
     Where files can share blocks (btrfs, xfs) nothing is written. If the system copies only a part,
@@ -286,7 +288,7 @@ class LocalBackend:
         with self._object(key) as (fd, size_stored):
             if size > size_stored:
                 raise self._short(key, size_stored)
-            copied = _copy(fd, file.fileno(), size)
+            copied = _copy_by_system(fd, file.fileno(), size)
         if copied == size:
             return True
         os.ftruncate(file.fileno(), 0)
@@ -299,7 +301,9 @@ class LocalBackend:
         with contextlib.suppress(io.UnsupportedOperation, AttributeError):
             number = source.fileno()
             # An empty read raises if nobody waits for this any more.
-            source.seek(_copy(number, fd, os.fstat(number).st_size, each=lambda: source.read(0)))
+            source.seek(
+                _copy_by_system(number, fd, os.fstat(number).st_size, each=lambda: source.read(0))
+            )
         # Reading is outside of the `with`: an unreadable body is not the remote's fault.
         while data := source.read(BLOCK_SIZE_BYTES):
             view = memoryview(data)

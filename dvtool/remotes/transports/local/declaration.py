@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -36,19 +37,42 @@ def path_of(url: str) -> str:
     return path
 
 
-def _open(url: str, values: Mapping[str, Value], features: Features | None) -> backend.LocalBackend:
+def _open_folder(
+    url: str, values: Mapping[str, Value], features: Features | None
+) -> backend.LocalBackend:
     return backend.LocalBackend(path_of(url), url=url, features=features)
 
 
-def _resolve(url: str, folder: str) -> str:
-    return path_of(url) if "://" in url else os.path.normpath(os.path.join(folder, url))
+def _resolve_folder(url: str, folder: str) -> str:
+    if "://" in url:
+        return path_of(url)
+    path = os.path.normpath(os.path.join(folder, url))
+    if not os.path.isdir(path):
+        _refuse_half_url(url)
+    return path
 
 
-def _create(url: str) -> None:
+def _refuse_half_url(url: str) -> None:
+    """UsageError for what may be a URL mistyped: a folder of that name would be made silently."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", url)
+    if scheme:
+        rest = url[scheme.end() :].lstrip("/")
+        raise UsageError(
+            f"{url} is neither a url nor the path of a folder that is there",
+            hint=f"write two slashes, {scheme[1]}://{rest}; or, for a folder, ./{url}",
+        )
+    if re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*/", url):
+        raise UsageError(
+            f"{url} may be a bucket or a folder, and there is no such folder",
+            hint=f"write s3://{url}; or, for a folder, ./{url}",
+        )
+
+
+def _create_folder(url: str) -> None:
     backend.LocalBackend(path_of(url)).create()
 
 
-def _may_be_committed(url: str, root: str | None) -> bool:
+def _folder_may_be_committed(url: str, root: str | None) -> bool:
     """Tell whether a URL is a folder inside the repository."""
     parts = [part for part in url.split("/") if part not in {"", "."}]
     # A colon in the first part makes it a scheme or a drive, "~" somebody's home.
@@ -76,10 +100,10 @@ FOLDER = Transport(
     schemes=("", "file"),
     url_form="a directory (/path or file:///path)",
     committed_form="a folder inside the repository",
-    open=_open,
-    resolve=_resolve,
-    create=_create,
+    open=_open_folder,
+    resolve=_resolve_folder,
+    create=_create_folder,
     check_setting=refuse_credentials,
-    may_be_committed=_may_be_committed,
+    may_be_committed=_folder_may_be_committed,
     remote=False,
 )

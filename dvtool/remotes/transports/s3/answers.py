@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         ListObjectsV2OutputTypeDef,
     )
 
-BLOCK_SIZE_BYTES = 1 << 20
+BODY_BLOCK_BYTES = 1 << 20
 KEY_SIZE_MAX_BYTES = 1024
 """The longest key that S3 allows."""
 _RANGE = re.compile(r"bytes (\d+)-")
@@ -135,7 +135,7 @@ class AnswerReader:
         while True:
             # The sink is written outside: its errors are the local disk's, not the remote's.
             with self.errors.about(key):
-                data = body.read(BLOCK_SIZE_BYTES)
+                data = body.read(BODY_BLOCK_BYTES)
             if not data:
                 break
             if written + len(data) > expected:
@@ -190,7 +190,7 @@ def md5_and_size(body: bytes | BinaryIO) -> tuple[bytes, int]:
         return md5.digest(), len(body)
     size = 0
     body.seek(0)
-    while block := body.read(BLOCK_SIZE_BYTES):
+    while block := body.read(BODY_BLOCK_BYTES):
         md5.update(block)
         size += len(block)
     return md5.digest(), size

