@@ -73,8 +73,9 @@ def remove(
     scan = scan_selected(project, selection)
     find_left_out(project, scan, entries)
     doomed = [path for path in (*scan.files, *scan.links) if path in entries] if data else []
-    if doomed:
+    if data:
         refuse_unreadable(scan, entries)
+    if doomed:
         _save_or_refuse(project, scan, entries, doomed, force=force)
     if stage:
         project.git.refuse_if_index_is_locked()
