@@ -34,7 +34,8 @@ ROOMS = (
     Room(
         "system",
         "What the standard library lacks: durable files, bounded threads, worker processes, "
-        "progress, lazy imports, notes for a log, stats of files, renames that replace nothing.",
+        "progress, lazy imports, notes for a log, stats of files, renames that replace "
+        "nothing, writes through mappings.",
         ("errors",),
     ),
     Room(

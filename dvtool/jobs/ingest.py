@@ -36,8 +36,8 @@ from dvtool.store.database import Database
 from dvtool.store.local import LocalStore
 from dvtool.system.lazy import later
 from dvtool.system.stat import Stat
+from dvtool.system.writeback import start_writeback
 from dvtool.workspace.opener import READ_FLAGS, Opener, reason
-from dvtool.workspace.statcache import now_ns
 
 if TYPE_CHECKING:
     from concurrent import futures
@@ -93,7 +93,6 @@ class Ingested(NamedTuple):
     path: str
     digest: Digest
     stat: Stat
-    read_at_ns: int
 
 
 @dataclass(slots=True)
@@ -103,9 +102,9 @@ class ReadFiles:
     paths: list[str] = field(default_factory=list)
     digests: bytearray = field(default_factory=bytearray)
     numbers: array[int] = field(default_factory=lambda: array("Q"))
-    """Mode, inode, size, mtime and ctime in ns of each file, and the time when reading began."""
+    """Mode, inode, size, mtime and ctime in ns of each file."""
 
-    def append(self, path: str, digest: Digest, stats: os.stat_result, read_at_ns: int) -> None:
+    def append(self, path: str, digest: Digest, stats: os.stat_result) -> None:
         """Add a file."""
         self.paths.append(path)
         self.digests += digest
@@ -116,7 +115,6 @@ class ReadFiles:
                 stats.st_size,
                 stats.st_mtime_ns & _U64,
                 stats.st_ctime_ns & _U64,
-                read_at_ns,
             )
         )
 
@@ -125,12 +123,12 @@ class ReadFiles:
 
     def __iter__(self) -> Iterator[Ingested]:
         digests, step = bytes(self.digests), DIGEST_SIZE_BYTES
-        rows = zip(*[iter(self.numbers)] * 6, strict=True)
+        rows = zip(*[iter(self.numbers)] * 5, strict=True)
         for number, (path, row) in enumerate(zip(self.paths, rows, strict=True)):
-            mode, inode, size, mtime_ns, ctime_ns, read_at_ns = row
+            mode, inode, size, mtime_ns, ctime_ns = row
             stat = Stat(mode, inode, size, _signed(mtime_ns), _signed(ctime_ns))
             digest = digests[number * step : number * step + step]
-            yield Ingested(path, digest, stat, read_at_ns)
+            yield Ingested(path, digest, stat)
 
 
 _U64 = (1 << 64) - 1
@@ -203,7 +201,6 @@ def _ingest_file(
     batch: IngestBatch, source: FileSource, opener: Opener, writer: _Packs, done: ReadFiles
 ) -> None:
     name = printable(source.path)
-    started = now_ns()
     try:
         if batch.follow_links:
             fd = os.open(os.path.join(batch.root, source.path), READ_FLAGS)
@@ -220,6 +217,7 @@ def _ingest_file(
             raise InputError(f"{name} is not a file any more")
         if before.st_size > FILE_SIZE_MAX_BYTES:
             raise InputError(f"{name} is larger than the 1 TiB that a file may have")
+        start_writeback(fd)
         if before.st_size <= SINGLE_CHUNK_SIZE_MAX_BYTES:
             digest, size = _read_small(fd, before.st_size, writer)
         else:
@@ -235,7 +233,7 @@ def _ingest_file(
             f"{name} changed while it was read; nothing was changed",
             hint="wait until nothing writes to it, then repeat the command",
         )
-    done.append(source.path, digest, after, started)
+    done.append(source.path, digest, after)
 
 
 def _stamp(stats: os.stat_result) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from dvtool.project.parts import Project
 from dvtool.system import atomic
 from dvtool.system.lazy import later
 from dvtool.system.stat import is_executable
-from dvtool.workspace.statcache import now_ns
 
 if TYPE_CHECKING:
     from dvtool.jobs import ingest
@@ -58,7 +58,7 @@ def keep_manifest(project: Project, text: bytes) -> None:
     """Keep the text of a manifest."""
     folder = saved_folder(project)
     atomic.make_folders(folder)
-    atomic.write_bytes(os.path.join(folder, f"{now_ns()}{SUFFIX}"), text)
+    atomic.write_bytes(os.path.join(folder, f"{time.time_ns()}{SUFFIX}"), text)
 
 
 def keep_uncommitted(project: Project, target: str) -> None:

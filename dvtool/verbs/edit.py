@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from dvtool.errors import UnsavedError, UsageError, listing, printable
 from dvtool.format.manifest import Built, Entries, Entry, Manifest, decode, update
 from dvtool.format.paths import SUFFIX, folders_above, link_fault, path_fault, workspace_path
@@ -28,7 +30,7 @@ from dvtool.workspace.scan import (
     scan_selected,
     scan_target,
 )
-from dvtool.workspace.statcache import Seen, now_ns, seen_file
+from dvtool.workspace.statcache import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,9 @@ def remove(
     scan = scan_selected(project, selection)
     find_left_out(project, scan, entries)
     doomed = [path for path in (*scan.files, *scan.links) if path in entries] if data else []
-    if doomed:
+    if data:
         refuse_unreadable(scan, entries)
+    if doomed:
         _save_or_refuse(project, scan, entries, doomed, force=force)
     if stage:
         project.git.refuse_if_index_is_locked()
@@ -361,11 +364,7 @@ def _finish_entries(
     project.write_manifest(target, built.manifest, instead_of=text)
     _record_moved(project, target, built.manifest, entries, moved)
     rows: dict[str, Seen | None] = dict.fromkeys(entries)
-    for path, found in scan.files.items():
-        digest, executable = scan.digests[path], scan.executable(path)
-        rows[path] = seen_file(
-            found, digest, executable=executable, read_at_ns=now_ns(), tracked=True
-        )
+    rows |= {path: structs.replace(scan.seen[path], tracked=True) for path in scan.files}
     save_seen(project, target, rows)
     if stage:
         project.git.stage([target + SUFFIX])

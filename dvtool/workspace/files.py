@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from dvtool.errors import UnsavedError
+from dvtool.format.digest import EMPTY
 from dvtool.format.paths import joined
 from dvtool.system.atomic import flush_to_disk, is_temp_name, parse_aside, temp_name
 from dvtool.system.rename import rename_new
@@ -35,18 +36,21 @@ from dvtool.workspace.last_look import (
     temp_for,
 )
 from dvtool.workspace.opener import CLOEXEC, FILE_FLAGS, HAS_DIR_FD, NOFOLLOW, Opener
+from dvtool.workspace.sparse import write_sparse
 
 COPY_SIZE_BYTES = 1 << 20
-HOLE_SIZE_MIN_BYTES = 64 << 10
-"""Blocks of zeros of this size become holes, so that a sparse file takes no more room again."""
-_ZEROS = bytes(HOLE_SIZE_MIN_BYTES)
 UNNAMED_FLAGS = os.O_WRONLY | getattr(os, "O_TMPFILE", 0) | CLOEXEC
 DESCRIPTORS = "/proc/self/fd"
 UNFINISHED_STALE_S = 3600
 """No write of ours rests so long: an unfinished file of this age is one that a crash left."""
+UNKNOWN_SIZE = -1
+"""In the stamp of a file that has to be read again: no file has this size."""
+COARSEST_NS = 2_000_000_000
+"""FAT stamps files with every second second."""
 KEPT = "dv-kept"
 """The name of what a crash left aside and what may be nowhere else."""
 _PROBE = "a\u00e9"
+_EMPTY_FILE = FileThere(None, EMPTY)
 _PROBE_OTHERS = ("A\u00e9", "ae\u0301")
 _BINARY = getattr(os, "O_BINARY", 0)
 _NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS})
@@ -154,6 +158,51 @@ class Workspace:
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             return found if same_content(complete, found) else complete
 
+    def write_data(
+        self,
+        path: str,
+        fill: Callable[[int], None],
+        *,
+        executable: bool,
+        believed: Believed | None = None,
+    ) -> Stamp:
+        """Do as `write_file` for a file of a target; the stamp can be believed, see `_settled`."""
+        settled = False
+
+        def fill_and_settle(fd: int) -> None:
+            nonlocal settled
+            fill(fd)
+            settled = _settled(fd) is not None
+
+        found = self.write_file(path, fill_and_settle, executable=executable, believed=believed)
+        size = found.st_size if settled else UNKNOWN_SIZE
+        return Stamp(found.st_mtime_ns, found.st_ctime_ns, size, found.st_ino)
+
+    def clock_ns(self, path: str) -> int:
+        """Return what a file that is made now is stamped with where a path is.
+
+        Only that can be compared with other stamps there: a disk has a clock of its own, that of
+        another machine perhaps, and counts in whole seconds or pairs of them. Where nothing can be
+        made it is guessed, late enough for the coarsest.
+        """
+        folder = path
+        while folder and ((found := self.stat(folder)) is None or not stat.S_ISDIR(found.st_mode)):
+            folder = folder.rpartition("/")[0]
+        try:
+            with self._owned(joined(folder, temp_name())) as (temp, at):
+                fd = -1 if at is None else self._open_unnamed(at, False)
+                named = fd < 0
+                if named:
+                    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=at)
+                try:
+                    return os.fstat(fd).st_mtime_ns
+                finally:
+                    os.close(fd)
+                    if named:
+                        take(temp, at, found_at(temp, at), path)
+        except (OSError, UnsavedError):
+            return time.time_ns() - COARSEST_NS
+
     @contextlib.contextmanager
     def _owned(self, path: str, *, create: bool = False) -> Iterator[At]:
         """Yield a path's name and its folder, which stays open whatever is opened meanwhile."""
@@ -168,6 +217,7 @@ class Workspace:
     def write_new(self, folder: str, files: Iterable[NewFile]) -> list[Stamp | None]:
         """Put files of one folder, made if need be, where nothing is; return what each is then.
 
+        What each file is can be believed, see `_settled`.
         Nothing is ever replaced, and whatever interrupts it leaves no unfinished file: a file gets
         its name, which must be free, once its last byte is there. None stands for one that was not
         put there: something has its name by now, or such files cannot be had here. Whoever gets
@@ -184,8 +234,11 @@ class Workspace:
                 continue
             try:
                 write_sparse(fd, parts)
-                complete = os.fstat(fd)
-                stamps.append(self._named(fd, name, at, complete))
+                settled = _settled(fd)
+                stamp = self._named(fd, name, at, settled or os.fstat(fd))
+                if stamp is not None and settled is None:
+                    stamp = stamp._replace(st_size=UNKNOWN_SIZE)
+                stamps.append(stamp)
             finally:
                 os.close(fd)
         return stamps
@@ -335,7 +388,7 @@ class Workspace:
         try:
             return any(self.stat(f"{top}/{name}") is not None for name in _PROBE_OTHERS)
         finally:
-            self.remove(f"{top}/{_PROBE}")
+            self.remove(f"{top}/{_PROBE}", believed=_EMPTY_FILE)
             self.remove_empty_folder(top)
 
     def sweep(self, paths: Iterable[str]) -> int:
@@ -355,7 +408,7 @@ class Workspace:
                 if parse_aside(name) is not None:
                     size += self._sweep_aside(path, found, oldest)
                 elif stat.S_ISDIR(found.st_mode):  # as `folds_names` makes
-                    self.remove(f"{path}/{_PROBE}")
+                    self.remove(f"{path}/{_PROBE}", believed=_EMPTY_FILE)
                     self.remove_empty_folder(path)
                 else:
                     self.remove(path)
@@ -408,45 +461,26 @@ def _write_at(
     return complete
 
 
+def _settled(fd: int) -> os.stat_result | None:
+    """Set a new file's time to just before now as the disk counts; return its stat then.
+
+    Whatever is written to it from now on, in this very tick or second, moves that. None if the
+    disk does not take such a time: then the stamp proves nothing.
+    """
+    if os.utime not in os.supports_fd:
+        return None
+    found = os.fstat(fd)
+    try:
+        os.utime(fd, ns=(found.st_atime_ns, found.st_mtime_ns - 1))
+    except OSError:
+        return None
+    settled = os.fstat(fd)
+    return settled if settled.st_mtime_ns < found.st_mtime_ns else None
+
+
 def _copy(source: int, to: int, mode: int) -> None:
     os.lseek(source, 0, os.SEEK_SET)
     while data := memoryview(os.read(source, COPY_SIZE_BYTES)):
         while data:
             data = data[os.write(to, data) :]
     os.fchmod(to, mode)
-
-
-def write_sparse(fd: int, parts: Iterable[memoryview]) -> int:
-    """Write a new file from its start, with holes for long runs of zeros; return its size."""
-    size = end = 0  # `end` is of what was written: beyond it is a hole
-    for data in parts:
-        first = 0
-        for hole in _holes(data):
-            end = _write_from(fd, data[first:hole], size + first, end)
-            first = hole + HOLE_SIZE_MIN_BYTES
-        end = _write_from(fd, data[first:], size + first, end)
-        size += len(data)
-    if size != end:
-        os.ftruncate(fd, size)
-    return size
-
-
-def _holes(data: memoryview) -> Iterator[int]:
-    """Yield where blocks begin that are zeros from end to end."""
-    for at in range(0, len(data) - HOLE_SIZE_MIN_BYTES + 1, HOLE_SIZE_MIN_BYTES):
-        last = at + HOLE_SIZE_MIN_BYTES
-        # Both ends first: nearly every block differs there. bytes compare fast, memoryviews do not.
-        if not data[at] and not data[last - 1] and bytes(data[at:last]) == _ZEROS:
-            yield at
-
-
-def _write_from(fd: int, data: memoryview, at: int, end: int) -> int:
-    """Write data at an offset, where `end` is the file's; return where the file then ends."""
-    if not data:
-        return end
-    if at != end:
-        os.lseek(fd, at, os.SEEK_SET)
-    last = at + len(data)
-    while data:
-        data = data[os.write(fd, data) :]
-    return last

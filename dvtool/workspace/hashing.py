@@ -15,10 +15,11 @@ from dvtool.format.paths import workspace_path
 from dvtool.system.lazy import later
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
 from dvtool.system.stat import Stat, stat_of
+from dvtool.system.writeback import start_writeback
+from dvtool.workspace.files import COARSEST_NS
 from dvtool.workspace.opener import READ_FLAGS, Opener, reason
 from dvtool.workspace.remembered import remember_files
 from dvtool.workspace.scan import Scan
-from dvtool.workspace.statcache import now_ns
 from dvtool.workspace.worktree import Worktree
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def hash_files(
         *(len(unread), total, scan.target, ", ".join(unread[:NAMES_NOTED_MAX])),
     )
     worktree.progress.start("hashing", total_bytes=total)
-    fresh: dict[str, tuple[Stat, int]] = {}
+    fresh: dict[str, Stat] = {}
+    read_at_ns = clock_ns(worktree, scan)
 
     def take(done: Sequence[_Hashed]) -> None:
         for one in done:
@@ -58,7 +60,7 @@ def hash_files(
             if one.stat is not None:
                 scan.digests[one.path] = one.digest
                 scan.files[one.path] = one.stat
-                fresh[one.path] = (one.stat, one.started_ns)
+                fresh[one.path] = one.stat
             elif one.fault:
                 scan.faults.append((one.path, "cannot be read"))
             else:
@@ -72,7 +74,16 @@ def hash_files(
             for done in pool.map(hash_run, _runs(scan, unread)):
                 take(done)
     worktree.progress.finish()
-    remember_files(worktree, scan, fresh)
+    remember_files(worktree, scan, fresh, read_at_ns)
+
+
+def clock_ns(worktree: Worktree, scan: Scan) -> int:
+    """Return the time, as the disk of a target counts, from which on its files are read.
+
+    What is behind links may be on another disk: then it is the time before which none is stamped.
+    """
+    now = worktree.workspace.clock_ns(scan.target)
+    return now - COARSEST_NS if scan.followed else now
 
 
 def read_digest(worktree: Worktree, place: str, *, follow: bool = False) -> Digest:
@@ -91,7 +102,6 @@ class _Hashed:
     """A file as it was read; without `stat` it is gone or, with `fault`, cannot be read."""
 
     path: str
-    started_ns: int
     digest: Digest = b""
     stat: Stat | None = None
     fault: bool = False
@@ -118,7 +128,6 @@ def _hash_run(
     done = []
     with Opener(worktree.root) as opener:
         for path in paths:
-            started = now_ns()
             place = workspace_path(scan.target, path)
             try:
                 if scan.behind_link(path):
@@ -127,13 +136,13 @@ def _hash_run(
                     fd = opener.file(place)
                 digest, found = _hash_open(fd, place)
             except FileNotFoundError:
-                done.append(_Hashed(path, started))
+                done.append(_Hashed(path))
             except (OSError, DvError) as error:
                 if not tolerant:
                     raise _unreadable(place, error) from error
-                done.append(_Hashed(path, started, fault=True))
+                done.append(_Hashed(path, fault=True))
             else:
-                done.append(_Hashed(path, started, digest, found))
+                done.append(_Hashed(path, digest, found))
     return done
 
 
@@ -149,6 +158,7 @@ def _hash_open(fd: int, place: str) -> tuple[Digest, Stat]:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
             raise InputError(f"{printable(place)} is not a file any more")
+        start_writeback(fd)
         whole = hasher()
         while data := os.read(fd, READ_SIZE_BYTES):
             whole.update(data)

@@ -224,15 +224,21 @@ def _beside(name: str, other: str) -> str:
 def _is_there(
     name: str, folder: int | None, believed: FileThere | LinkThere | There, *, content: bool
 ) -> bool:
-    """Whether a name has what is believed; a file's stat alone says so without `content`."""
+    """Whether a name has what is believed.
+
+    A file's stat says so, or with `content` its bytes: some disks give a file another inode, or
+    another time, with another name.
+    """
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if isinstance(believed, LinkThere):
         return stat.S_ISLNK(found.st_mode) and os.readlink(name, dir_fd=folder) == believed.target
     if not isinstance(believed, FileThere) or not stat.S_ISREG(found.st_mode):
         return False
-    if believed.stat is not None and not same_content(believed.stat, found):
-        return False
-    return not (content and believed.digest) or _digest_at(name, folder) == believed.digest
+    if content and believed.digest:
+        return _digest_at(name, folder) == believed.digest
+    if believed.stat is None:
+        return True
+    return same_content(believed.stat, found)
 
 
 def _digest_at(name: str, folder: int | None) -> Digest:

@@ -14,16 +14,16 @@ from dvtool.workspace.worktree import Worktree
 SAVED_AT_ONCE = 50_000
 
 
-def remember_files(worktree: Worktree, scan: Scan, fresh: dict[str, tuple[Stat, int]]) -> None:
-    """Put digests just taken into the statcache; what is tracked stays tracked."""
+def remember_files(worktree: Worktree, scan: Scan, fresh: dict[str, Stat], read_at_ns: int) -> None:
+    """Put digests taken since `read_at_ns` into the statcache; what is tracked stays tracked."""
     changes: dict[str, Seen] = {}
-    for path, (found, started) in fresh.items():
+    for path, found in fresh.items():
         before = scan.seen.get(path)
         changes[path] = seen_file(
             found,
             scan.digests[path],
             executable=scan.executable(path),
-            read_at_ns=started,
+            read_at_ns=read_at_ns,
             tracked=before is not None and before.tracked,
         )
     scan.seen.update(changes)

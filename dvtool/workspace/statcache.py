@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TypeAlias
@@ -94,9 +93,10 @@ def seen_file(
     read_at_ns: int,
     tracked: bool,
 ) -> Seen:
-    """Return what to remember of a file whose bytes had `digest` at `read_at_ns` (wall clock).
+    """Return what to remember of a file whose bytes had `digest` at `read_at_ns` or later.
 
-    A file stamped in the very tick in which it was read could change again without its stamp
+    That is a time by the disk's own clock: `Workspace.clock_ns`, asked before the file was read. A
+    file stamped in the very tick in which it was read could change again without its stamp
     changing: it is remembered with no size that could match, and so read again ("racy", as git
     calls it).
     """
@@ -114,6 +114,19 @@ def seen_file(
     )
 
 
+def seen_written(stamp: Stamp, digest: Digest, *, executable: bool) -> Seen:
+    """Return what to remember of a file as `Workspace` has written it, for a target."""
+    return Seen(
+        stamp.st_mtime_ns,
+        stamp.st_ctime_ns,
+        stamp.st_size,
+        stamp.st_ino,
+        executable,
+        digest,
+        True,
+    )
+
+
 def seen_other(link: str = "", *, tracked: bool) -> Seen:
     """Return what to remember of a symlink (where it points) or of an empty folder."""
     return Seen(0, 0, -1, 0, False, link_digest(link) if link else b"", tracked)
@@ -126,11 +139,6 @@ def link_digest(link: str) -> Digest:
 
 def _rows_below(path: str) -> tuple[str, str, str]:
     return path, path + "/", path + "0"  # "0" is the character after "/"
-
-
-def now_ns() -> int:
-    """Return the wall clock that file stamps are compared with."""
-    return time.time_ns()
 
 
 class StatCache:

@@ -213,16 +213,22 @@ def test_a_workspace_that_cannot_be_written(pushed: Work, tmp_path: Path) -> Non
 # --- coarse and wrong clocks ----------------------------------------------------------------
 
 
-def test_a_change_within_one_second_is_seen_on_a_disk_that_keeps_seconds(tmp_path: Path) -> None:
+@contextmanager
+def whole_seconds(tmp_path: Path) -> Iterator[Path]:
+    """Mount a disk that keeps no parts of a second: inodes of 128 bytes have no room for them."""
     image = tmp_path / "image"
     image.write_bytes(b"")
     os.truncate(image, 32 << 20)
     mkfs = shutil.which("mkfs.ext4") or "/usr/sbin/mkfs.ext4"
     if not os.path.exists(mkfs):
         pytest.skip("needs mkfs.ext4")
-    # Inodes of 128 bytes have no room for parts of a second.
     subprocess.run([mkfs, "-q", "-I", "128", str(image)], check=True, capture_output=True)
     with mounted(tmp_path / "coarse", "-o", "loop", str(image)) as place:
+        yield place
+
+
+def test_a_change_within_one_second_is_seen_on_a_disk_that_keeps_seconds(tmp_path: Path) -> None:
+    with whole_seconds(tmp_path) as place:
         work = repository(place / "work", tmp_path / "remote")
         work.write("d/f", "0000")
         assert (work.root / "d/f").stat().st_mtime_ns % 1_000_000_000 == 0
@@ -234,6 +240,27 @@ def test_a_change_within_one_second_is_seen_on_a_disk_that_keeps_seconds(tmp_pat
             (state,) = work.dv("status", "--json").json["targets"]
             assert state["modified"] == ["f"], number
             work.dv("add", "d")
+
+
+def test_a_file_edited_in_the_second_in_which_checkout_wrote_it_is_seen(tmp_path: Path) -> None:
+    """However long the checkout goes on after that; on such a disk the edit moves no clock."""
+    with whole_seconds(tmp_path) as place:
+        work = repository(place / "work", tmp_path / "remote")
+        work.write("d/f", "AAAA")
+        work.write("d/g", "B" * 100)
+        work.dv("add", "d")
+        (work.root / "d/f").unlink()
+        before = time.time_ns()
+        work.dv("checkout")
+        written = (work.root / "d/f").stat()
+        assert written.st_mtime_ns < before // 10**9 * 10**9, "older than any edit from now on"
+        with open(work.root / "d/f", "r+b") as file:
+            file.write(b"USER")
+        os.utime(work.root / "d/g", ns=(0, 0))  # so that nothing is left out for being racy
+        (state,) = work.dv("status", "--json").json["targets"]
+        assert state["modified"] == ["f"]
+        assert "d/f" in work.dv("checkout", code=5).err
+        assert (work.root / "d/f").read_text() == "USER"
 
 
 @pytest.mark.parametrize("jump_s", [-3600, 3600, 10 * 365 * 86400])

@@ -124,7 +124,7 @@ def test_what_a_user_puts_in_its_place_before_it_is_removed_stays(
         gone(mine)
         mine.write("data/x", USER)
 
-    module, name = (edit, "keep_uncommitted") if verb == "rm" else (drop, "clear")
+    module, name = (edit, "keep_uncommitted") if verb == "rm" else (drop, "_clear")
     just_before(monkeypatch, module, name, meddle)
     with mine.repo() as repo, pytest.raises(UnsavedError, match="data/x changed"):
         repo.rm(["data"], data=True) if verb == "rm" else repo.drop(["data"])
@@ -200,8 +200,8 @@ def test_an_add_of_what_a_pull_changed_too_is_refused_and_goes_on_when_repeated(
     assert (mine.path / "data.dv.json").read_bytes() == theirs
     monkeypatch.undo()
     with mine.repo() as repo:
-        (added,) = repo.add(["data"])
-        assert added.stored == 0, "the content was stored before"
+        (added,) = repo.add(["data"], ours=True)
+        assert added.stored_bytes == 0, "the content was stored before"
     assert entries(mine) == {"data/x", "data/y"}
 
 
@@ -262,10 +262,14 @@ def test_no_writer_of_a_manifest_undoes_what_a_pull_brought_meanwhile(
     if writer == "resolve":
         mine.git("branch", "side", "HEAD~1")
         mine.git("checkout", "-q", "side")
+        with mine.repo() as repo:
+            repo.checkout()
         mine.write("data/x", b"side")
         mine.add("data")
         mine.commit("side")
         mine.git("checkout", "-q", "main")
+        with mine.repo() as repo:
+            repo.checkout()
         subprocess.run(["git", "merge", "side"], cwd=mine.path, capture_output=True)
     module, name, run = WRITERS[writer]
     manifest = mine.path / "data.dv.json"

@@ -106,6 +106,33 @@ def two_commits(world: World) -> Clone:
     return clone
 
 
+def of_other_kinds(world: World) -> None:
+    """Leave two commits: each of file, link, empty folder and nothing became each of the others."""
+    clone = world.new()
+    kinds = ("file", "link", "folder", "nothing")
+    for number in range(2):
+        clone.write("data/stays", b"stays")
+        for before in kinds:
+            for after in kinds:
+                _put(clone, f"data/{before}-{after}", (before, after)[number], number)
+        clone.add("data")
+        clone.commit(f"{number}")
+
+
+def _put(clone: Clone, path: str, kind: str, number: int) -> None:
+    place = clone.path / path
+    if place.is_dir() and not place.is_symlink():
+        place.rmdir()
+    else:
+        place.unlink(missing_ok=True)
+    if kind == "file":
+        clone.write(path, b"%s, version %d" % (path.encode(), number))
+    elif kind == "link":
+        clone.link(path, f"to-{number}")
+    elif kind == "folder":
+        place.mkdir()
+
+
 def pushed(world: World) -> Clone:
     clone = two_commits(world)
     with clone.repo() as repo:
@@ -463,6 +490,8 @@ SCENARIOS = (
     Scenario("checkout-unignored", unignored, ("dv", "checkout")),
     Scenario("checkout-rev", two_commits, ("dv", "checkout", "HEAD~1")),
     Scenario("checkout-part", two_commits, ("dv", "checkout", "HEAD~1", "--", "data/sub")),
+    Scenario("checkout-kinds", of_other_kinds, ("dv", "checkout", "HEAD~1")),
+    Scenario("rm-kinds", of_other_kinds, ("dv", "rm", "--data", "data"), fine=(0, 2)),
     Scenario("checkout-force", unsaved, ("dv", "checkout", "--force", "HEAD~1")),
     Scenario("checkout-workers", gone_for_workers, ("dv", "checkout"), slow=True),
     Scenario("checkout-sharded", sharded_two, ("dv", "checkout", "HEAD~1"), slow=True),

@@ -249,6 +249,7 @@ DESTROYING = {
 """Calls by which a file or folder goes, or loses what it has."""
 DESTROYS = {
     "system.atomic": "temporary files of its own, and what its callers may replace",
+    "system.locking": "locks beside the store and in git's folder",
     "system.rename": "renames that replace nothing, for those below",
     "format.packing": "unfinished packs",
     "store": "packs, shards and index of the store",
@@ -297,7 +298,7 @@ def test_a_file_that_workspace_has_just_made_is_all_that_it_removes_itself() -> 
     assert set(removed) == {"os.unlink(temp, dir_fd=folder)"}
 
 
-@pytest.mark.parametrize("method", ["write_file", "write_link", "write_bytes", "remove"])
+@pytest.mark.parametrize("method", ["write_data", "write_link", "write_bytes", "remove"])
 def test_who_replaces_or_removes_says_what_it_believes_to_be_there(method: str) -> None:
     calls = 0
     for name in below_cli():

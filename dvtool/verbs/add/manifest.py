@@ -110,7 +110,8 @@ def merge_meanwhile(
             f"{name} changed while dvtool was at work, in entries that it would change too; "
             "it was left as it is:\n"
             + listing(workspace_path(target, conflict.path) for conflict in conflicts),
-            hint="the contents are stored already; to record them all the same, repeat the command",
+            hint="the contents are stored already; keep yours: dv add --ours PATH; take the "
+            "manifest's: dv checkout --force -- PATH (which saves yours first)",
         )
     return merged
 

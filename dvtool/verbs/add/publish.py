@@ -121,10 +121,7 @@ def add(
     built = after.built
     published = _publish(project, request, built, text, untrack=untrack, stage=stage)
     if published != built.manifest:
-        result.warnings.append(
-            f"{printable(request.target + SUFFIX)} changed while dvtool was at work; "
-            "it has those changes and these"
-        )
+        result.warnings.append(_merged_warning(request.target))
     # The workspace has what was built; what came into the manifest meanwhile is not there yet.
     racy = _remember(project, scan, stored, after.removed)
     if built.manifest.shards and not request.inner:
@@ -148,6 +145,11 @@ def _refuse_ignored(project: Project, request: AddRequest) -> None:
             f"{IGNORE_FILE} says to leave out {printable(path)}",
             hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
         )
+
+
+def _merged_warning(target: str) -> str:
+    name = printable(target + SUFFIX)
+    return f"{name} changed while dvtool was at work; it has those changes and these"
 
 
 def _anywhere(_: str) -> bool:

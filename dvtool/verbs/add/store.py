@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dvtool.format.packing import discard_packs
 from dvtool.format.paths import workspace_path
@@ -14,6 +13,7 @@ from dvtool.jobs.ingest import FileSource, IngestResult, ingest, ingest_batches,
 from dvtool.project.parts import Project
 from dvtool.store.freeing import sweep_temp
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
+from dvtool.workspace.hashing import clock_ns
 from dvtool.workspace.scan import Scan
 from dvtool.workspace.statcache import Seen, seen_file
 
@@ -31,12 +31,12 @@ class StoredFiles:
     """
 
     paths: list[str]
-    read_at_ns: array[int] = field(default_factory=lambda: array("q"))
+    read_at_ns: int
     size_bytes: int = 0
 
     def seen(self, scan: Scan) -> Iterator[tuple[str, Seen]]:
         """Yield what to remember of each, as tracked."""
-        for path, read_at_ns in zip(self.paths, self.read_at_ns, strict=True):
+        for path in self.paths:
             found = scan.files[path]
             yield (
                 path,
@@ -44,7 +44,7 @@ class StoredFiles:
                     found,
                     scan.digests[path],
                     executable=scan.executable(path),
-                    read_at_ns=read_at_ns,
+                    read_at_ns=self.read_at_ns,
                     tracked=True,
                 ),
             )
@@ -67,8 +67,9 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
     """
     lacking = project.store.lacking(scan.digests.values())
     digests = scan.digests
-    stored = StoredFiles([p for p in scan.files if p not in digests or digests[p] in lacking])
-    if not stored.paths:
+    paths = [p for p in scan.files if p not in digests or digests[p] in lacking]
+    stored = StoredFiles(paths, clock_ns(project, scan) if paths else 0)
+    if not paths:
         return stored
     stored.paths.sort()
     sweep_temp(project.store)
@@ -85,7 +86,7 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
         follow_links=dereference,
         total_bytes=total,
     )
-    paths = iter(stored.paths)
+    left = iter(stored.paths)
     results = engine_for(engine, files=len(stored.paths), size_bytes=total).map(
         ingest,
         every,
@@ -98,10 +99,9 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
             project.store.adopt(result.packs)
             stored.size_bytes += sum(info.size for _, info in result.packs)
             # The results come in the order of the batches.
-            for file, path in zip(result.files, paths, strict=False):
+            for file, path in zip(result.files, left, strict=False):
                 scan.digests[path] = file.digest
                 scan.files[path] = file.stat
                 scan.seen.pop(path, None)
-                stored.read_at_ns.append(file.read_at_ns)
     project.progress.finish()
     return stored

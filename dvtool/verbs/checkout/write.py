@@ -5,11 +5,12 @@ Who changes something meanwhile keeps it: only what was planned with is replaced
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TypeAlias
+
+from msgspec import structs
 
 from dvtool.errors import ManifestError, printable
 from dvtool.format.digest import EMPTY, Digest
@@ -23,13 +24,14 @@ from dvtool.store.reader import ContentReader
 from dvtool.system.stat import Stamp
 from dvtool.verbs.checkout.plan import CheckoutPlan, FilesByContent, content_runs
 from dvtool.workspace.agreement import entries_by_folder, remember
-from dvtool.workspace.files import write_sparse
+from dvtool.workspace.files import UNKNOWN_SIZE
 from dvtool.workspace.last_look import There, same_content
 from dvtool.workspace.remembered import save_each_seen
 from dvtool.workspace.scan import sweep
-from dvtool.workspace.statcache import Seen, now_ns, seen_file, seen_other
+from dvtool.workspace.sparse import write_sparse
+from dvtool.workspace.statcache import Seen, seen_other, seen_written
 
-_Written: TypeAlias = dict[str, os.stat_result | Stamp]
+_Written: TypeAlias = dict[str, Stamp]
 """The state of the files that were written, by path."""
 _ToWrite: TypeAlias = Sequence[tuple[Digest, Sequence[tuple[str, Entry]]]]
 """Contents in the order in which they are best read, each with the files that have it."""
@@ -112,12 +114,10 @@ def _apply(
     if plan.make_target:
         project.workspace.make_folder(plan.target)
     project.progress.start("writing", total_bytes=plan.write_bytes)
-    written: _Written = {}
     for files in runs:
-        before, written = written, {}
+        written: _Written = {}
         _write_files(project, plan, reader, files, written, engine)
-        # Not at once: what is as young as the clock's last tick would have to be read again.
-        save_each_seen(project, plan.target, _seen_written(plan, before))
+        save_each_seen(project, plan.target, _seen_written(plan, written))
     project.progress.finish()
     for path, entry in plan.write.items():
         place = workspace_path(plan.target, path)
@@ -129,14 +129,19 @@ def _apply(
                 # A file or link that became an empty folder: its content was seen to be saved.
                 project.workspace.remove(place, believed=believed)
             project.workspace.make_folder(place)
+    changed: _Written = {}
     for path, entry in plan.chmod.items():
         place = workspace_path(plan.target, path)
         found = project.workspace.set_executable(
             place, entry.exec, believed=plan.scan.believed(path)
         )
-        if same_content(plan.scan.files[path], found):
-            written[path] = found
-    seen = chain(_seen_written(plan, written), _seen_besides(plan, written))
+        known = plan.scan.seen.get(path)
+        if same_content(plan.scan.files[path], found) and known is not None:
+            # The bits moved the ctime; what its other stamps prove, they prove still.
+            sure = known.matches(plan.scan.files[path])
+            size = found.st_size if sure else UNKNOWN_SIZE
+            changed[path] = Stamp(found.st_mtime_ns, found.st_ctime_ns, size, found.st_ino)
+    seen = chain(_seen_written(plan, changed), _seen_besides(plan, changed))
     save_each_seen(project, plan.target, seen)
     _remember_same(project, plan)
     return CheckedOut(
@@ -156,7 +161,7 @@ def _write_files(
     left = list(_write_new(project, plan, reader, files, written, engine))
     for path, entry in left:
         place = workspace_path(plan.target, path)
-        written[path] = project.workspace.write_file(
+        written[path] = project.workspace.write_data(
             place,
             _filler(reader, place, entry),
             executable=entry.exec,
@@ -238,34 +243,21 @@ def _remember_same(project: Project, plan: CheckoutPlan) -> None:
 
 def _seen_written(plan: CheckoutPlan, written: _Written) -> Iterator[tuple[str, Seen]]:
     """Yield what to remember of files that were written, or made executable, by now."""
-    finished = now_ns()
-    for path, found in sorted(written.items()):
+    for path, stamp in sorted(written.items()):
         entry = plan.write.get(path) or plan.chmod[path]
-        yield (
-            path,
-            seen_file(
-                found, entry.digest, executable=entry.exec, read_at_ns=finished, tracked=True
-            ),
-        )
+        yield path, seen_written(stamp, entry.digest, executable=entry.exec)
 
 
-def _seen_besides(plan: CheckoutPlan, written: _Written) -> Iterator[tuple[str, Seen | None]]:
+def _seen_besides(plan: CheckoutPlan, changed: _Written) -> Iterator[tuple[str, Seen | None]]:
     """Yield what to remember of all that no file was written for, and what to forget."""
     for path in plan.remove:
         yield path, None
-    finished = now_ns()
     others = ((path, entry) for path, entry in plan.write.items() if not entry.is_file)
     for path, entry in chain(others, plan.chmod.items(), plan.settled.items()):
         known = plan.scan.seen.get(path)
-        if path in written or (known is not None and known.tracked):
+        if path in changed or (known is not None and known.tracked):
             continue
-        found = plan.scan.files.get(path)
-        if entry.is_file and found is not None:
-            yield (
-                path,
-                seen_file(
-                    found, entry.digest, executable=entry.exec, read_at_ns=finished, tracked=True
-                ),
-            )
+        if known is not None and entry.is_file and path in plan.scan.files:
+            yield path, structs.replace(known, tracked=True)
         else:
             yield path, seen_other(entry.symlink, tracked=True)

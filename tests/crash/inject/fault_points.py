@@ -198,6 +198,7 @@ class Injector:
         for name, kind in (("fsync", "fsync"), ("ftruncate", "write"), ("fchmod", "chmod")):
             self._put(name, self._descriptor(name, kind))
         builtins.open = io.open = self._open_file  # type: ignore[assignment]
+        self._wrap_renames()
         self._wrap_sqlite()
         self._wrap_processes()
         self._wrap_sockets()
@@ -232,6 +233,25 @@ class Injector:
             return self.at(kind, full, lambda: real(src, dst, **options), source=source)
 
         return wrapper
+
+    def _wrap_renames(self) -> None:
+        """Wrap the renames that dvtool asks of the system itself."""
+        try:
+            from dvtool.system import rename
+        except ImportError:
+            return  # a Python of somebody else
+        real = rename._rename
+
+        def wrapper(src: str, dst: str, folder: int | None, into: int | None, flag: int) -> Any:
+            def act() -> bool:
+                return real(src, dst, folder, into, flag)
+
+            source, full = self.inside(src, folder), self.inside(dst, into)
+            if full is None or source is None or not os.path.lexists(source):
+                return act()
+            return self.at("rename", full, act, source=source)
+
+        rename._rename = wrapper
 
     def _symlink(self, src: Any, dst: Any, *args: Any, dir_fd: int | None = None) -> Any:
         full = self.inside(dst, dir_fd)

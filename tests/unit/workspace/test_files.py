@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import pytest
 
 from dvtool.errors import InputError, UnsavedError
 from dvtool.system.atomic import TEMP_PREFIX, temp_name
-from dvtool.workspace.files import Workspace, write_sparse
+from dvtool.workspace.files import Workspace
 from dvtool.workspace.held_folders import OPEN_FOLDERS_MAX
+from dvtool.workspace.sparse import write_sparse
+from dvtool.workspace.statcache import seen_written
 from dvtool.workspace.walk import walk
 
 
@@ -376,3 +379,59 @@ def test_a_sparse_file_takes_no_more_room_than_it_did(tmp_path: Path) -> None:
     finally:
         os.close(fd)
     assert path.stat().st_blocks * 512 < 1 << 20
+
+
+# --- stamps that can be believed ------------------------------------------------------------
+
+
+def test_a_file_of_a_target_is_older_than_any_edit_of_it(workspace: Workspace, root: Path) -> None:
+    """Also one in the same tick of the clock, by which the edit has the same stamp as the file."""
+    for number in range(50):
+        written = workspace.write_data(f"{number}", bytes_of("dv's"), executable=False)
+        (new,) = workspace.write_new("", [(f"new{number}", False, [memoryview(b"dv's")])])
+        for name, stamp in ((f"{number}", written), (f"new{number}", new)):
+            assert stamp is not None
+            seen = seen_written(stamp, b"", executable=False)
+            assert seen.matches((root / name).stat())
+            with open(root / name, "r+b") as file:
+                file.write(b"USER")
+            assert not seen.matches((root / name).stat())
+
+
+def test_a_stamp_proves_nothing_where_a_disk_takes_no_time(
+    workspace: Workspace, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "utime", lambda *_, **__: None)
+    monkeypatch.setattr(os, "supports_fd", os.supports_fd | {os.utime})
+    stamp = workspace.write_data("x", bytes_of("text"), executable=False)
+    assert not seen_written(stamp, b"", executable=False).matches((root / "x").stat())
+    (new,) = workspace.write_new("", [("y", False, [memoryview(b"text")])])
+    assert new is not None
+    assert not seen_written(new, b"", executable=False).matches((root / "y").stat())
+
+
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_the_clock_is_the_disks_own(
+    workspace: Workspace, root: Path, monkeypatch: pytest.MonkeyPatch, unnamed: bool
+) -> None:
+    workspace._has_unnamed = workspace._has_unnamed and unnamed
+    (root / "a").mkdir()
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    for place in ("a", "a/none/there", ""):
+        (root / "before").write_text("x")
+        now = workspace.clock_ns(place)
+        (root / "after").write_text("x")
+        before, after = (root / "before").stat(), (root / "after").stat()
+        assert before.st_mtime_ns <= now <= after.st_mtime_ns
+    assert sorted(os.listdir(root)) == ["a", "after", "before"]
+    assert os.listdir(root / "a") == []
+
+
+def test_a_clock_that_cannot_be_asked_is_guessed_late(
+    workspace: Workspace, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "open", full)
+    assert workspace.clock_ns("") <= time.time_ns() - 2 * 10**9

@@ -18,7 +18,6 @@ from dvtool.workspace.statcache import (
     Seen,
     SeenFolder,
     StatCache,
-    now_ns,
     seen_file,
     seen_other,
 )
@@ -64,7 +63,7 @@ def test_every_kind_of_change_is_seen(tmp_path: Path) -> None:
     def fresh() -> Seen:
         path.unlink(missing_ok=True)
         path.write_bytes(b"content")
-        return remembered(stat_of(path, OLD_NS), now_ns() + 5 * WHOLE_SECOND_NS)
+        return remembered(stat_of(path, OLD_NS), time.time_ns() + 5 * WHOLE_SECOND_NS)
 
     what = fresh()
     assert what.matches(path.stat())
