@@ -7,34 +7,34 @@ JSON_KEYS = {
     "add": (
         '{"schema", "targets": [{"target", "files", "bytes", "added", "modified", "removed", '
         '"stored_bytes", "outdated", "warnings"}]}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "status": (
         '{"schema", "clean", "targets": [{"target", "manifest", "blake3", "files", "bytes", '
         '"clean", "added", "modified", "deleted", "outdated", "conflicting", "absent", '
         '"absent_bytes", "faults": [{"path", "problem"}], "conflicts": [{"path", "base": null'
         ' or {"type", "size", "blake3", "exec", "symlink"}, "ours": null or {…}, "theirs": '
-        'null or {…}}]}]}',
-        'Each key is explained in docs/reference/json.md.',
+        "null or {…}}]}]}",
+        "Each key is explained in docs/reference/json.md.",
     ),
     "checkout": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
         '"transferred_bytes", "found", "warnings"}}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "rm": (
         '{"schema", "targets": [{"target", "whole", "entries", "files"}]}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "mv": (
         '{"schema", "source", "destination"}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "resolve": (
         '{"schema", "targets": [{"target", "settled", "left", "kept", "written", '
         '"written_bytes", "removed", "unsaved", "missing", "missing_bytes"}]}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "push": (
         '{"schema", "pushes": [{"remote", "manifests", "files", "packs", "bytes", '
@@ -43,13 +43,13 @@ JSON_KEYS = {
         'With --plan: {"schema", "plans": [{"remote", "files", "objects", "bytes", '
         '"requests": {"put", "list", "get", "head"}, "request_cost_usd", "seconds"}], '
         '"uncommitted"}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "fetch": (
         '{"schema", "remote", "files", "bytes", "transferred_bytes", "found", "warnings"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "pull": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
@@ -57,18 +57,18 @@ JSON_KEYS = {
         '"transferred_bytes", "found", "warnings"}}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "clone": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
         '"transferred_bytes", "found", "warnings"}}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "drop": (
         '{"schema", "remote", "targets": [{"target", "files", "bytes"}], "workspace_bytes", '
         '"store_bytes", "freed_bytes", "read_back_bytes", "planned"}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "gc": (
         '{"schema", "dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", '
@@ -78,7 +78,7 @@ JSON_KEYS = {
         '"moved_bytes", "roots_replaced", "expired": [{"target", "manifest"}], "removed", '
         '"removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}',
         'With --undo: {"schema", "undone"}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "fsck": (
         '{"schema", "clean", "damage": [{"place", "kind", "name", "problem", "missing", '
@@ -90,7 +90,7 @@ JSON_KEYS = {
         '"workspace": null or {"files", "bytes", "changed", "unreadable"}, "remote": null or '
         '{"url", "packs", "bytes", "md5_equal", "packs_read", "bytes_read", "files_made", '
         '"shards", "locations", "roots", "manifests", "not_pushed", "seed"}, "done"}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "diff": (
         '{"schema", "targets": [{"target", "totals": {"added": {"count", "bytes"}, '
@@ -99,22 +99,22 @@ JSON_KEYS = {
         'null or {…}}]}], "totals": {…}}',
         'With --stat: {"schema", "targets": [{"target", "totals": {"added": {"count", '
         '"bytes"}, "modified": {…}, "removed": {…}, "renamed": {…}}}], "totals": {…}}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "log": (
         '{"schema", "commits": [{"commit", "author", "date", "subject", "blake3", "files", '
         '"bytes", "added", "modified", "removed", "renamed"}]}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "ls": (
         '{"schema", "entries": [{"path", "target", "type", "size", "blake3", "exec", '
         '"symlink"}], "error": null or {"message", "hint", "exit_code"}}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "describe": (
         '{"schema", "commit", "branch", "dirty", "code_dirty", "data_dirty", "data_id", '
         '"targets": [{"target", "blake3", "files", "bytes"}]}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "doctor": (
         '{"schema", "ok", "checks": [{"name", "state", "detail", "hint", "bytes"}]}',
@@ -122,31 +122,30 @@ JSON_KEYS = {
         '"bytes"}], "features": null or {"conditional_put", "ranged_get", "content_md5", '
         '"md5_etag", "list_allowed", "delete_allowed", "latency_s", "down_bytes_per_s", '
         '"up_bytes_per_s"}}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "config": (
         '{"schema", "settings": [{"key", "value", "source"}]}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "remote list": (
         '{"schema", "remotes": [{"name", "url", "default", "source", "trusted", "options"}]}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "remote copy": (
-        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there", '
-        '"lost"}',
+        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there", "lost"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "remote roots": (
         '{"schema", "remote", "repositories": [{"repo", "this", "roots", "manifests", '
         '"bytes", "pushed", "retired", "damaged", "targets"}]}',
         'With --retire: {"schema", "repo", "dead", "dead_bytes"}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
     "hooks status": (
         '{"schema", "folder", "complete", "drivers", "hooks": [{"name", "state", "kept"}]}',
-        'Each key is explained in docs/reference/json.md.',
+        "Each key is explained in docs/reference/json.md.",
     ),
 }
