@@ -23,8 +23,6 @@ _EXPORTS = {
     "dvtool.format.manifest": ("Entry", "Manifest"),
     "dvtool.format.merge": ("Conflict",),
     "dvtool.format.shown": ("ShownEntry",),
-    "dvtool.hooks.commit_check": ("CommitCheck",),
-    "dvtool.hooks.events": ("Synced",),
     "dvtool.project.preserve": ("Saved",),
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
@@ -81,8 +79,6 @@ if TYPE_CHECKING:
     from dvtool.format.manifest import Entry, Manifest
     from dvtool.format.merge import Conflict
     from dvtool.format.shown import ShownEntry
-    from dvtool.hooks.commit_check import CommitCheck
-    from dvtool.hooks.events import Synced
     from dvtool.project.preserve import Saved
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
@@ -117,7 +113,6 @@ __all__ = [
     "BusyError",
     "Check",
     "CheckedOut",
-    "CommitCheck",
     "Conflict",
     "Copied",
     "CorruptError",
@@ -166,7 +161,6 @@ __all__ = [
     "Settled",
     "SetupError",
     "ShownEntry",
-    "Synced",
     "TargetDescription",
     "TargetDiff",
     "TargetStatus",

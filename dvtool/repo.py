@@ -20,12 +20,8 @@ from dvtool.system.lazy import later, later_in
 from dvtool.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from dvtool.format.manifest import Built, Entries, Manifest, ShardRef
-    from dvtool.format.merge import Conflict
-    from dvtool.hooks import commit_check, events, install
-    from dvtool.hooks.commit_check import CommitCheck
-    from dvtool.hooks.events import Synced
-    from dvtool.hooks.install import Hooks
+    from dvtool.format.manifest import ShardRef
+    from dvtool.hooks import install, service
     from dvtool.jobs import engine as engines
     from dvtool.jobs.engine import Engine
     from dvtool.project import preserve
@@ -77,7 +73,7 @@ else:
     )
     commits = later("dvtool.verbs.push.commits")
     conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
-    commit_check, events, install = later_in("dvtool.hooks", "commit_check", "events", "install")
+    install, service = later_in("dvtool.hooks", "install", "service")
 
 
 class Repo:
@@ -94,9 +90,14 @@ class Repo:
         project.shards = ShardSource(project.store, self._fetch_shards)
 
     @cached_property
-    def hooks(self) -> Hooks:
+    def hooks(self) -> install.Hooks:
         """The git hooks and drivers, and putting them in place and out."""
         return install.Hooks(self._project, self.config)
+
+    @property
+    def for_git(self) -> service.GitService:
+        """What git's hooks and drivers ask for."""
+        return service.GitService(self._project, self.config)
 
     @classmethod
     def open(
@@ -111,8 +112,7 @@ class Repo:
         Settings `DV_*` are taken from `environ`; without it, from the environment of this process,
         as the command does. With `environ={}` there are none.
         """
-        if environ is None:
-            environ = os.environ
+        environ = os.environ if environ is None else environ
         project, cwd = open_project(os.path.abspath(path), environ, progress)
         return cls(project, cwd, environ=environ)
 
@@ -235,27 +235,6 @@ class Repo:
         select = partial(self._arguments.selections, paths=paths)
         return settle.resolve(self._project, select, side)
 
-    def merge(
-        self, base: Manifest | None, ours: Manifest, theirs: Manifest
-    ) -> tuple[Built, list[Conflict]]:
-        """Merge versions of a manifest by entry; the shards of the result are in the store."""
-        built, left = conflicts.merged(self._project, base, ours, theirs)
-        self._project.store.put_shards(built.shards)
-        return built, left
-
-    def record_conflicts(
-        self,
-        path: str,
-        sides: Mapping[str, bytes],
-        manifest: Manifest,
-        left: Sequence[Conflict],
-    ) -> None:
-        """Record the conflicts that a merge of the manifest at `path` left in it.
-
-        `sides` has the texts of ``base`` (or nothing), ``ours`` and ``theirs``.
-        """
-        conflicts.record_conflicts(self._project, path, sides, manifest, left)
-
     def checkout(
         self, rev: str | None = None, paths: Paths = (), *, force: bool = False, fetch: bool = True
     ) -> Restored:
@@ -316,19 +295,7 @@ class Repo:
         that was another remote when it was used last is refused, but for `anew`.
         """
         self.config.trust_first_use()
-        return self._push(remote, revs, every=every, paths=paths, anew=anew)
-
-    def _push(
-        self,
-        remote: str | None,
-        revs: Sequence[str],
-        *,
-        every: bool = False,
-        paths: Paths = (),
-        anew: bool = False,
-    ) -> PushReport:
-        request = self._push_request(remote, revs, every=every, paths=paths, anew=anew)
-        return commits.push(self._pushing(remote), self.config, request)
+        return commits.push(*self._pushing(remote, revs, paths, every=every, anew=anew))
 
     def plan_push(
         self,
@@ -340,28 +307,25 @@ class Repo:
     ) -> PushPlan:
         """Say what `push` would upload, and what that takes; the remote is only asked."""
         self.config.trust_first_use()
-        request = self._push_request(remote, revs, every=every, paths=paths)
-        return commits.plan_push(self._pushing(remote), self.config, request)
+        return commits.plan_push(*self._pushing(remote, revs, paths, every=every))
 
-    def _pushing(self, remote: str | None) -> Project:
-        """Return the project whose missing shards come from the default remote, if there is one."""
-        return self._project.with_shards_from(
-            None if self._project.config.default_remote() else remote
-        )
-
-    def _push_request(
+    def _pushing(
         self,
         remote: str | None,
         revs: Sequence[str],
+        paths: Paths = (),
         *,
-        every: bool,
-        paths: Paths,
+        every: bool = False,
         anew: bool = False,
-    ) -> PushRequest:
+    ) -> tuple[Project, Settings, PushRequest]:
+        """Return what to push; missing shards come from it only if there is no default remote."""
+
         def select(targets: Sequence[str]) -> set[str]:
             return {selection.target for selection in self._arguments.selections(targets, paths)}
 
-        return commits.PushRequest(remote, revs, every, select if paths else None, anew)
+        source = None if self._project.config.default_remote() else remote
+        request = commits.PushRequest(remote, revs, every, select if paths else None, anew)
+        return self._project.with_shards_from(source), self.config, request
 
     def fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
@@ -377,7 +341,7 @@ class Repo:
     def plan_fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
     ) -> tuple[Fetched, Estimate]:
-        """Say what `fetch` would bring, and what that takes; only lists of files are fetched."""
+        """Say what `fetch` would bring, and what that takes; only shards are fetched."""
         self.config.trust_first_use()
         wanted = request.fetch_requests(self._project, self._arguments, revs, paths)
         return fetch_plan.plan_fetch(self._project, self.config.open_remote(remote), wanted)
@@ -436,7 +400,8 @@ class Repo:
         `unpushed` frees also what no remote holds, if nothing here needs it and it is older than
         `grace_s` seconds. `announce` is told what has to be read back from a remote first.
         """
-        request = gc_local.GcRequest(unpushed, dry_run, _grace_s(grace_s), announce)
+        grace_s = bury.GRACE_S if grace_s is None else grace_s
+        request = gc_local.GcRequest(unpushed, dry_run, grace_s, announce)
         return gc_local.gc_local(self._project, self.config, request)
 
     def gc_remote(
@@ -449,10 +414,10 @@ class Repo:
     ) -> RemoteGcResult:
         """Bury what no root on a remote names, and remove what was buried `grace_s` seconds ago.
 
-        `expire` lets go, too, what earlier pushes of this repository needed and nobody can ask
-        for any more.
+        `expire` lets go, too, what earlier pushes needed and nobody can ask for any more.
         """
-        request = gc_remote.RemoteGcRequest(remote, expire, dry_run, _grace_s(grace_s))
+        grace_s = bury.GRACE_S if grace_s is None else grace_s
+        request = gc_remote.RemoteGcRequest(remote, expire, dry_run, grace_s)
         return gc_remote.gc_remote(self._project, self.config, request)
 
     def gc_undo(self, remote: str | None = None) -> int:
@@ -467,26 +432,13 @@ class Repo:
         """Bury, on a remote, all that a repository which is gone for good has there."""
         return roots.retire(self.config.open_remote(remote), repo_id)
 
-    # --- following git --------------------------------------------------------------------
-
-    def sync(self, *, fresh: bool = False) -> Synced:
-        """Bring the workspace in step with the manifests that git put into the worktree.
-
-        `fresh` says that git has just made this worktree.
-        """
-        return events.sync(self._project, self.config, fresh=fresh)
-
-    def check_commit(self) -> CommitCheck:
-        """Check what is staged for the next commit."""
-        return commit_check.check_commit(self._project)
-
     def push_refs(self, new: Sequence[str], old: Sequence[str]) -> PushReport | None:
         """Push what the objects `new`, about to be pushed by git, need; None if that is nothing.
 
         `old` are those that they replace there. What is no commit, or not here, needs nothing.
         """
         tips = commits.commits_with_data(self._project, new, old)
-        return self._push(None, tips) if tips else None
+        return commits.push(*self._pushing(None, tips)) if tips else None
 
     # --- trust ----------------------------------------------------------------------------
 
@@ -541,16 +493,8 @@ class Repo:
         """Yield the bytes of content in the local store, by its BLAKE3 in hex."""
         return read.cat_content(self._project, blake3)
 
-    def entries_here(self, ref: ShardRef) -> Entries:
-        """Return the entries of a shard from the disk; MissingError if it is not here."""
-        return self._project.store.load_shard(ref)
-
     def describe(self, rev: str | None = None) -> Description:
         """Return what to write into an experiment's record; see `Description`."""
         return describe.describe(
             self._project, rev, is_clean=lambda: all(status.clean for status in self.status())
         )
-
-
-def _grace_s(given: float | None) -> float:
-    return bury.GRACE_S if given is None else given

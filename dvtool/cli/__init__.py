@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from dvtool import __version__
+from dvtool.system.programs import absolute_folders
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -89,6 +90,8 @@ def main() -> None:
     """Run `dv` with the arguments of this process, and end the process."""
     _read_names_as_utf8()
     gc.set_threshold(GARBAGE_THRESHOLD)
+    # What libraries start, such as a program for credentials, is none of the current folder's.
+    os.environ["PATH"] = absolute_folders(os.environ.get("PATH", os.defpath))
     code = run(sys.argv[1:])
     # What there was to do is done: Ctrl-C while Python clears up would only print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -119,7 +122,7 @@ def run(arguments: Sequence[str]) -> int:
         if os.environ.get(LOG_VARIABLE):
             from dvtool.cli.logs import begin_in_file
 
-            begin_in_file(os.environ[LOG_VARIABLE])
+            begin_in_file(os.environ[LOG_VARIABLE], arguments)
         code = _run(arguments)
         sys.stdout.flush()
     except SystemExit:

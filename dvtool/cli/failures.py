@@ -30,7 +30,18 @@ _OS_SENTENCES = {
     errno.EDQUOT: ("your disk quota is used up", _FULL_HINT),
     errno.EACCES: ("permission denied", "check who owns it, and its permissions"),
     errno.EPERM: ("not permitted", "check who owns it, and its permissions"),
-    errno.EROFS: ("the filesystem is read-only", None),
+    errno.EROFS: (
+        "the filesystem is read-only",
+        "mount it so that it can be written, or work in a clone elsewhere: git clone",
+    ),
+    errno.ENOSYS: (
+        "this filesystem does not know that operation",
+        "keep the repository, and the store (dv config store.path), on a local disk",
+    ),
+    errno.EOPNOTSUPP: (
+        "this filesystem does not support that operation",
+        "keep the repository, and the store (dv config store.path), on a local disk",
+    ),
     errno.EMFILE: ("too many open files", "raise the limit: ulimit -n 4096"),
     errno.EIO: ("the disk reported an error", "check the disk before trusting it further"),
 }

@@ -69,7 +69,7 @@ class Frame:
         if self.verbosity >= LOG_VERBOSITY:
             from dvtool.cli.logs import begin_on_stderr
 
-            begin_on_stderr()
+            begin_on_stderr(sys.argv[1:])
 
     @property
     def screen(self) -> Screen:

@@ -74,7 +74,7 @@ def fsck(
 ) -> None:
     """Check that stored data is whole; say what is damaged, what that touches and where it is good.
 
-    Every byte of the local store is read. Of a remote, the lists of files are read in full, and
+    Every byte of the local store is read. Of a remote, the shards are read in full, and
     for packs the remote is asked whether it has them, with the right size and MD5. Content that
     was never fetched is not damage.
 
@@ -190,7 +190,7 @@ def _touched(one: Damage) -> Iterator[str]:
 def _store_text(counts: StoreCounts) -> str:
     packs = f"{count_text(counts.packs, 'pack')}, {size_text(counts.bytes)}"
     return (
-        f"{packs}, {count_text(counts.shards, 'list')} of files and "
+        f"{packs}, {count_text(counts.shards, 'shard')} and "
         f"{count_text(counts.recipes, 'recipe')} read; {count_text(counts.contents, 'content')} "
         "needed"
     )
@@ -203,7 +203,7 @@ def _store_notes(counts: StoreCounts) -> Iterator[str]:
             text += f", {counts.nowhere_known:,} not known to be on a remote: dv fsck --remote asks"
         yield text
     if counts.lists_not_here:
-        yield f"{count_text(counts.lists_not_here, 'list')} of files not here, nor looked into"
+        yield f"{count_text(counts.lists_not_here, 'shard')} not here, nor looked into"
     if counts.unread_manifests:
         yield f"{count_text(counts.unread_manifests, 'manifest')} in history cannot be read"
     if counts.to_list:
@@ -236,7 +236,7 @@ def _workspace_text(counts: WorkspaceCounts) -> str:
 def _remote_text(counts: RemoteCounts) -> str:
     text = (
         f"{count_text(counts.manifests, 'manifest')} in {count_text(counts.roots, 'root')}, "
-        f"{count_text(counts.shards, 'list')} of files with {counts.locations:,} places, "
+        f"{count_text(counts.shards, 'shard')} with {counts.locations:,} places, "
         f"{count_text(counts.packs, 'pack')}, {size_text(counts.bytes)}"
     )
     if counts.md5_equal:

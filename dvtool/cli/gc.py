@@ -222,6 +222,9 @@ def _show_remote(screen: Screen, done: RemoteGcResult, *, dry_run: bool, as_json
         say(f"{would} {names} in place of {count_text(len(plan.replace), 'root')}")
     for one in plan.expired:
         say(f"  expired: {printable(one.target)} {one.manifest[:12]}, which no commit names")
+    if plan.unseen:
+        some = count_text(plan.unseen, "manifest")
+        say(f"  {some} of this repository that no commit here ever had: left to whoever needs them")
     if plan.empty:
         say("nothing is dead" + (" that is not buried already" if done.waiting else ""))
     else:

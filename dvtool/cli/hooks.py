@@ -193,7 +193,7 @@ def _pre_commit(frame: Frame, _: Sequence[str]) -> None:
     screen = frame.screen
     try:
         with frame.repo(required=False) as repo:
-            checked = repo.check_commit()
+            checked = repo.for_git.check_commit()
             _show_check(screen, checked)
     except DvError as error:
         # What is wrong with the repository is for other commands to say: git commit goes on, and
@@ -331,7 +331,7 @@ def _sync(frame: Frame, *, fresh: bool = False) -> None:
     screen = frame.screen
     try:
         with frame.repo(required=False) as repo:
-            _show_sync(screen, repo.sync(fresh=fresh))
+            _show_sync(screen, repo.for_git.sync(fresh=fresh))
     except DvError as error:
         screen.warn(f"the data was not brought in step: {error}")
         screen.note(f"then run: dv checkout{f' ({error.hint})' if error.hint else ''}")
@@ -350,7 +350,9 @@ def _show_sync(screen: Screen, synced: Synced) -> None:
             f"{count_text(len(synced.kept), 'file')} changed here and in the manifests; yours "
             f"{'is' if len(synced.kept) == 1 else 'are'} kept:\n{listing(sorted(synced.kept))}"
         )
-        screen.note("to keep it: dv add PATH; to replace it (a copy is saved): dv checkout --force")
+        screen.note(
+            "yours: dv add --ours PATH; the manifest's (yours is saved): dv checkout --force"
+        )
     if synced.missing_files:
         screen.warn(
             f"{count_text(synced.missing_files, 'file')} ({size_text(synced.missing_bytes)}) "
@@ -358,7 +360,7 @@ def _show_sync(screen: Screen, synced: Synced) -> None:
         )
     if synced.unlisted_files:
         screen.warn(
-            f"some of {count_text(synced.unlisted_files, 'file')} changed, whose list is not "
+            f"some of {count_text(synced.unlisted_files, 'file')} changed, whose shard is not "
             "here yet; to get it and them: dv pull"
         )
     for target, why in synced.failed:

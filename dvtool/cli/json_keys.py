@@ -75,8 +75,8 @@ JSON_KEYS = {
         '"freed_bytes", "kept_unpushed_bytes", "losing", "unread", "read_back_bytes", '
         '"asked", "warnings"}',
         'With --remote: {"schema", "remote", "dry_run", "dead", "dead_bytes", "moved_packs", '
-        '"moved_bytes", "roots_replaced", "expired": [{"target", "manifest"}], "removed", '
-        '"removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}',
+        '"moved_bytes", "roots_replaced", "expired": [{"target", "manifest"}], "unseen", '
+        '"removed", "removed_bytes", "waiting": [{"keys", "due_in_s"}], "warnings"}',
         'With --undo: {"schema", "undone"}',
         "Each key is explained in docs/reference/json.md.",
     ),

@@ -16,10 +16,13 @@ from collections.abc import Mapping, Sequence
 from dvtool import __version__
 from dvtool.cli import LOG_VARIABLE
 from dvtool.errors import UsageError, printable
+from dvtool.project.keys import REMOTE_OPTIONS
 from dvtool.system.logs import HIDDEN, Log, without_secrets
 
 SECRET_LENGTH_MIN = 6
 _SECRET_NAMES = ("SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL", "ACCESS_KEY")
+_FLAGS = frozenset(option.flag for option in REMOTE_OPTIONS if option.secret)
+_FIELDS = frozenset(option.field for option in REMOTE_OPTIONS if option.secret)
 _LOG = Log("cli")
 _LOGGER = logging.getLogger("dvtool")
 _HANDLERS: list[logging.Handler] = []
@@ -52,8 +55,11 @@ def _secrets(environ: Mapping[str, str]) -> list[str]:
     return sorted(values, key=len, reverse=True)
 
 
-def begin_in_file(path: str) -> None:
-    """Append notes to a file, which only its owner may read if it is new; children do so, too."""
+def begin_in_file(path: str, arguments: Sequence[str]) -> None:
+    """Append notes on a run of `dv` with these arguments to a file, as its children then do.
+
+    A new file is for its owner alone. UsageError if it cannot be written.
+    """
     path = os.path.abspath(path)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -65,13 +71,14 @@ def begin_in_file(path: str) -> None:
         ) from error
     # Git and its hooks may run this command again, in another folder.
     os.environ[LOG_VARIABLE] = path
-    _begin(logging.StreamHandler(open(descriptor, "a", encoding="utf-8", errors="replace")))
+    stream = open(descriptor, "a", encoding="utf-8", errors="replace")
+    _begin(logging.StreamHandler(stream), arguments)
 
 
-def begin_on_stderr() -> None:
+def begin_on_stderr(arguments: Sequence[str]) -> None:
     """Write notes to standard error."""
     if not any(isinstance(one, _ToStderr) for one in _HANDLERS):
-        _begin(_ToStderr())
+        _begin(_ToStderr(), arguments)
 
 
 class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
@@ -79,7 +86,22 @@ class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
         super().__init__(sys.stderr)
 
 
-def _begin(handler: logging.Handler) -> None:
+def _noted(arguments: Sequence[str]) -> list[str]:
+    """Return a command line without the values of options and settings that are secrets."""
+    words: list[str] = []
+    for word in arguments:
+        before = words[-1] if words else ""
+        name, _, value = word.partition("=")
+        if before in _FLAGS or before.rpartition(".")[2] in _FIELDS:
+            words.append(HIDDEN)
+        elif value and name in _FLAGS:
+            words.append(f"{name}={HIDDEN}")
+        else:
+            words.append(word)
+    return words
+
+
+def _begin(handler: logging.Handler, arguments: Sequence[str]) -> None:
     handler.setFormatter(_Line(_secrets(os.environ)))
     _HANDLERS.append(handler)
     _LOGGER.addHandler(handler)
@@ -90,7 +112,7 @@ def _begin(handler: logging.Handler) -> None:
         platform.python_version(),
         platform.platform(),
         os.getcwd(),
-        shlex.join(sys.argv[1:]),
+        shlex.join(_noted(arguments)),
     )
 
 

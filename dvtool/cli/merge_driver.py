@@ -82,7 +82,7 @@ def _record(
 ) -> None:
     """Record the conflicts, so that they outlive `git add -A`; git has them all the same."""
     with contextlib.suppress(DvError, OSError), frame.repo(required=False) as repo:
-        repo.record_conflicts(path, texts, manifest, conflicts)
+        repo.for_git.record_conflicts(path, texts, manifest, conflicts)
 
 
 def _read(path: str) -> bytes:
@@ -106,4 +106,4 @@ def _merge(
         if not built.shards:
             return built, conflicts
     with frame.repo(required=False) as repo:
-        return repo.merge(base, ours, theirs)
+        return repo.for_git.merge(base, ours, theirs)

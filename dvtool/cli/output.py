@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -23,6 +23,7 @@ SCHEMA = 1
 """The version of all JSON: the next one once a key goes or means something else."""
 STYLES = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "bold": 1, "dim": 2}
 _NOT_PLAIN = re.compile(r"[^ -~\n]")
+_UNUSUAL = r"\x1b\[(?:0|[0-9]{1,2}(?:;[0-9]{1,2})?)m|[^ -~]"
 _SHELL_SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 
 
@@ -68,7 +69,8 @@ class Screen:
     """Standard output and standard error, as one command uses them.
 
     `line` is for what was asked for, `done` for what an action did, `note` for the next step.
-    Quiet drops the last two. The texts given are shown as they are: escape names in them.
+    Quiet drops the last two. Control characters of the texts given are escaped; a name that may
+    hold line breaks is to be escaped by who puts it into a text.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class Screen:
 
     def line(self, text: str = "") -> None:
         """Print a line of what was asked for."""
-        self._out.write(text + "\n")
+        self._out.write(_safe(text, coloured=self._out_coloured) + "\n")
 
     def done(self, text: str) -> None:
         """Say what an action did."""
@@ -146,9 +148,23 @@ class Screen:
         self._to_err(f"{shown} {safe}")
 
     def _to_err(self, text: str, *styles: str) -> None:
+        text = _safe(text, coloured=self._err_coloured)
         coloured = self._err_coloured and styles
         self._err.write((_styled(text, styles) if coloured else text) + "\n")
         self._err.flush()
+
+
+def _safe(text: str, *, coloured: bool) -> str:
+    """Return a text as it may be written to a terminal; colours stay where they are wanted."""
+    if text.isprintable():
+        return text
+
+    def escaped(match: re.Match[str]) -> str:
+        part = match[0]
+        ours = part in ("\n", "\t") or (coloured and len(part) > 1)
+        return part if ours else printable(part)
+
+    return re.sub(_UNUSUAL, escaped, text)
 
 
 def _styled(text: str, styles: Iterable[str]) -> str:
@@ -174,6 +190,8 @@ def as_json(value: Any) -> Any:
         return {name: as_json(shown) for name, shown in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_json(shown) for shown in value]
+    if isinstance(value, Set):
+        return sorted(map(as_json, value))
     raise TypeError(f"no JSON for {type(value)}")
 
 

@@ -62,7 +62,7 @@ def _lines(frame: Frame, manifest: Manifest) -> Iterator[str]:
 
 def _shard_lines(repo: Repo, ref: ShardRef) -> Iterator[str]:
     try:
-        entries = repo.entries_here(ref)  # a diff is not worth a download
+        entries = repo.for_git.entries_here(ref)  # a diff is not worth a download
     except DvError:
         yield _ref_line(ref)
         return
@@ -82,5 +82,5 @@ def _line(path: str, entry: Entry) -> str:
 
 def _ref_line(ref: ShardRef) -> str:
     total = files_text(ref.files, ref.bytes)
-    note = "its list of files is not here (dv fetch)"
+    note = "its shard is not here (dv fetch)"
     return f"{printable(ref.first)} …  {total}  {ref.blake3[:HASH_SHOWN]}  {note}"

@@ -46,16 +46,33 @@ def sizes_for(file_size_bytes: int) -> ChunkSizes:
     return MEDIUM if file_size_bytes < 16 * GIB else LARGE
 
 
-def cut(file: BinaryIO, *, file_size_bytes: int) -> Iterator[memoryview]:
+def sizes_after(file_size_bytes: int, chunk_size_max_bytes: int) -> ChunkSizes:
+    """Return the chunk bounds for a file whose earlier version has chunks of up to this size.
+
+    They stay what they were where that is one class below what the size asks for, so that a file
+    that grows past a bound stores what it grew by. More than four times as many chunks as the size
+    asks for, or more than 2^20, would outgrow what one pack or shard may hold.
+    """
+    usual = sizes_for(file_size_bytes)
+    for smaller, larger, below_bytes in ((SMALL, MEDIUM, 16 * GIB), (MEDIUM, LARGE, 256 * GIB)):
+        if usual == larger and chunk_size_max_bytes <= smaller.maximum:
+            return smaller if file_size_bytes < below_bytes else usual
+    return usual
+
+
+def cut(
+    file: BinaryIO, *, file_size_bytes: int, sizes: ChunkSizes | None = None
+) -> Iterator[memoryview]:
     """Yield the chunks of `file`, read from its position to its end, in order.
 
-    Each view is valid only until the next one is asked for. `file_size_bytes` picks the bounds;
-    if the file turns out longer or shorter, the caller will see it by adding up the chunks.
+    Each view is valid only until the next one is asked for. `file_size_bytes` picks the bounds,
+    unless `sizes` are given; if the file turns out longer or shorter, the caller will see it by
+    adding up the chunks.
     """
     # Imported here: commands that cut nothing should not pay for loading it.
     from pyfastcdc import FastCDC
 
-    sizes = sizes_for(file_size_bytes)
+    sizes = sizes or sizes_for(file_size_bytes)
     cutter = FastCDC(
         sizes.average,
         min_size=sizes.minimum,

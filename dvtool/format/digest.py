@@ -18,6 +18,9 @@ DIGEST_SIZE_BYTES = 32
 HEX_LENGTH = 2 * DIGEST_SIZE_BYTES
 EMPTY: Digest = blake3(b"").digest()
 
+READ_SIZE_BYTES = 1 << 20
+"""How much of a file is read at a time to be hashed."""
+
 hasher = blake3
 """An incremental BLAKE3: ``h = hasher(); h.update(data); h.digest()``."""
 

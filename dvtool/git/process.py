@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
@@ -23,13 +24,16 @@ from dvtool.errors import (
     UsageError,
     printable,
 )
-from dvtool.system.logs import Log, Watch
+from dvtool.system.logs import HIDDEN, Log, Watch
+from dvtool.system.programs import absolute_folders, find_program
 
 INSTALL_HINT = "install git 2.31 or newer and see that it is on the PATH"
 
 _LOG = Log("git")
 _SEPARATOR = "--dv-separator"  # `git rev-parse` prints an option that it does not know as it is
 
+_GITPYTHON_PROGRAM = "GIT_PYTHON_GIT_EXECUTABLE"
+"""What GitPython runs as `git version` when it is imported; by default a name on the PATH."""
 _FIXED = {
     "LANGUAGE": "C",
     "LC_ALL": "C",
@@ -175,11 +179,28 @@ def find_folders(cwd: str) -> Folders:
         raise SetupError("this git is too old for dvtool", hint=INSTALL_HINT)
     if len(fields) != 4 or (result.status and fields[3]):
         raise_not_found(result)
+    if fields[0].startswith("true") and "GIT_DIR" not in os.environ:
+        _refuse_embedded(fields[1].removesuffix("\n"))
     return Folders(
         worktree=fields[3].removesuffix("\n") or None,
         git_dir=fields[1].removesuffix("\n"),
         common_dir=fields[2].removesuffix("\n"),
     )
+
+
+def _refuse_embedded(bare: str) -> None:
+    """Raise a SetupError for a bare repository that is among the files of a worktree.
+
+    It may be files that somebody committed, and its configuration names programs for git to run.
+    """
+    around = execute(["rev-parse", "--show-toplevel"], cwd=os.path.dirname(bare))
+    if around.status == 0:
+        raise SetupError(
+            f"{printable(bare)} is a bare repository among the files of another one, "
+            f"{printable(os.fsdecode(around.stdout).strip())}, so its settings may be anybody's",
+            hint="leave that folder; or, if the repository is yours: "
+            f"GIT_DIR={shlex.quote(printable(bare))} dv …",
+        )
 
 
 def execute(
@@ -200,17 +221,24 @@ def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None
     GitPython notes each command, without passwords, in the log ``git.cmd``, and ends every git
     that this process began together with it.
     """
+    program = _git_program()
+    before = os.environ.get(_GITPYTHON_PROGRAM)
     try:
+        os.environ[_GITPYTHON_PROGRAM] = program
         from git.cmd import Git as Command
         from git.exc import GitCommandNotFound
     except ModuleNotFoundError:
         raise
-    except ImportError as error:  # GitPython runs `git version` when it is imported
+    except ImportError as error:
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
+    finally:
+        os.environ.pop(_GITPYTHON_PROGRAM)
+        if before is not None:
+            os.environ[_GITPYTHON_PROGRAM] = before
     watch = Watch()
     try:
         watched = Command(cwd).execute(
-            ["git", *args], env=_FIXED | dict(env or {}), as_process=True
+            [program, *args], env=_environment() | dict(env or {}), as_process=True
         )
     except (GitCommandNotFound, PermissionError) as error:
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
@@ -225,15 +253,28 @@ def _start(
     """Start git and return the process, with pipes; SetupError if it cannot be run."""
     try:
         return subprocess.Popen(
-            ["git", *args],
+            [_git_program(), *args],
             cwd=cwd if os.access(cwd, os.X_OK) else None,  # a worktree may be gone; see GIT_DIR
-            env=dict(os.environ) | _FIXED | dict(env),
+            env=dict(os.environ) | _environment() | dict(env),
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
+
+
+def _git_program() -> str:
+    """Return the git to run, which is never one of the current folder."""
+    try:
+        return find_program("git", os.environ.get("PATH", os.defpath))
+    except FileNotFoundError as error:
+        raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
+
+
+def _environment() -> dict[str, str]:
+    """Return what git is given besides the environment of this process."""
+    return _FIXED | {"PATH": absolute_folders(os.environ.get("PATH", os.defpath))}
 
 
 def _end(process: subprocess.Popen[bytes], watch: Watch, stdin: bytes | None = None) -> Result:
@@ -247,9 +288,14 @@ def _end(process: subprocess.Popen[bytes], watch: Watch, stdin: bytes | None = N
     if _LOG.on:
         assert isinstance(process.args, list)
         said = f", says: {result.stderr.strip()}" if result.status and result.stderr else ""
-        words = " ".join(map(str, process.args))
+        words = " ".join(_noted(process.args))
         _LOG.note("%s: exit %d in %s, %d bytes%s", words, result.status, watch, len(stdout), said)
     return result
+
+
+def _noted(args: Sequence[str]) -> Sequence[str]:
+    """Return the words of a command for a log: what a setting is set to may be a secret."""
+    return [*args[:-1], HIDDEN] if "config" in args[:3] and "--replace-all" in args else args
 
 
 def checked(args: Sequence[str], result: Result, codes: Sequence[int] | None) -> Result:

@@ -167,7 +167,7 @@ def _own_entries(
 ) -> Entries:
     """Return the entries that no parent has in the same place.
 
-    ManifestError for a list of files that is neither in the store nor in a parent.
+    ManifestError for a shard that is neither in the store nor in a parent.
     """
     shared = {ref.blake3 for parent in parents for ref in parent.shards}
     entries = dict(manifest.entries or {})
@@ -177,7 +177,7 @@ def _own_entries(
                 entries.update(project.store.held_shard(ref))
             except MissingError as error:
                 raise ManifestError(
-                    f"{target + SUFFIX}: a list of {ref.files:,} of its files is not in the store"
+                    f"{target + SUFFIX}: a shard of {ref.files:,} files is not in the store"
                 ) from error
     for parent in parents:
         known = _held_entries(project, parent)

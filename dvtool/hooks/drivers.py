@@ -9,13 +9,14 @@ target has a line.
 
 from __future__ import annotations
 
+import re
 import shlex
-import sys
 from collections.abc import Collection, Sequence
 
 from dvtool.errors import SetupError, printable
 from dvtool.format.paths import SUFFIX
 from dvtool.git import Git
+from dvtool.hooks.interpreter import Interpreter, this_interpreter
 from dvtool.project.parts import Project
 from dvtool.workspace.last_look import text_there
 from dvtool.workspace.opener import reason
@@ -35,13 +36,15 @@ CHANGING = ("filter", "ident", "working-tree-encoding")
 """Attributes by which git changes files on their way to and from the disk."""
 SIZE_MAX_BYTES = 64 << 20
 NAME = "merge dvtool manifests by entry"
+_ANOTHER_DV = "PYTHONPATH= PYTHONHOME="
+"""Before a `dv` of the PATH, whose Python is not isolated; one that is not absolute is not run."""
 _MISSING = "dvtool is not installed here: pip install dvtool, then dv resolve"
 
 
 def install(project: Project) -> bool:
     """Set the drivers up; return whether that changed anything. Safe to repeat."""
     changed = _add_lines(project)
-    for key, value in _settings().items():
+    for key, value in _settings(project).items():
         if project.git.config.get(key) != value:
             project.git.config.set(None, key, value)
             changed = True
@@ -64,7 +67,8 @@ def uninstall(project: Project) -> bool:
 
 def installed(project: Project) -> bool:
     """Whether git uses the drivers, and with the interpreter that runs this."""
-    here = all(project.git.config.get(key) == value for key, value in _settings().items())
+    settings = _settings(project).items()
+    here = all(_program(project.git.config.get(key)) == _program(value) for key, value in settings)
     return here and _has_lines(_read(project))
 
 
@@ -86,41 +90,48 @@ def overriding(project: Project, manifests: Sequence[str]) -> list[str]:
     return found
 
 
-def _settings() -> dict[str, str]:
+def _program(setting: str | None) -> str | None:
+    """Return a setting without the folders that Python searches, which differ by environment."""
+    return None if setting is None else re.sub(r"sys\.path \+= \[.*\]\n", "", setting)
+
+
+def _settings(project: Project) -> dict[str, str]:
+    python = this_interpreter(project.root)
     return {
         "merge.dv.name": NAME,
-        "merge.dv.driver": merge_command(sys.executable),
-        "diff.dv.textconv": textconv_command(sys.executable),
+        "merge.dv.driver": merge_command(python),
+        "diff.dv.textconv": textconv_command(python),
         # Kept from what older settings said: what shards show depends on whether they are here.
         "diff.dv.cachetextconv": "false",
     }
 
 
-def merge_command(python: str) -> str:
-    """Return the shell command that git runs to merge; `python` is the interpreter to run it.
-
-    ``-P`` keeps a folder `dvtool` in the repository from being run in place of this package.
-    """
+def merge_command(python: Interpreter) -> str:
+    """Return the shell command that git runs to merge; `python` is the interpreter to run it."""
     files = "%O %A %B %P"
     # git replaces %O and its like; a percent sign of ours is doubled.
-    quoted = shlex.quote(python).replace("%", "%%")
+    path, start = (text.replace("%", "%%") for text in (shlex.quote(python.path), _start(python)))
     return (
-        f"if test -x {quoted}; then {quoted} -P -m dvtool merge-driver {files}; "
-        f"elif command -v dv >/dev/null; then dv merge-driver {files}; "
-        f"else echo '{_MISSING}' >&2; exit 127; fi"
+        f"if test -x {path}; then {start} merge-driver {files}; "
+        f'else dv=$(command -v dv); case $dv in /*) {_ANOTHER_DV} "$dv" merge-driver {files};; '
+        f"*) echo '{_MISSING}' >&2; exit 127;; esac; fi"
     )
 
 
-def textconv_command(python: str) -> str:
+def textconv_command(python: Interpreter) -> str:
     """Return the shell command that git runs, with a file's name behind it, to show a manifest.
 
     It ends well in any case, with the manifest as it is if need be: else there is no diff at all.
     """
-    quoted = shlex.quote(python)
     return (
-        f'f() {{ if test -x {quoted}; then {quoted} -P -m dvtool textconv "$1"; '
-        'else dv textconv "$1"; fi 2>/dev/null || cat "$1"; }; f'
+        f'f() {{ if test -x {shlex.quote(python.path)}; then {_start(python)} textconv "$1"; '
+        f'else dv=$(command -v dv); case $dv in /*) {_ANOTHER_DV} "$dv" textconv "$1";; '
+        '*) false;; esac; fi 2>/dev/null || cat "$1"; }; f'
     )
+
+
+def _start(python: Interpreter) -> str:
+    return f"{shlex.quote(python.path)} {python.flags} -c {shlex.quote(python.code)}"
 
 
 # --- the line -------------------------------------------------------------------------------

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
 from dvtool.errors import SetupError, printable
+from dvtool.hooks.interpreter import Interpreter, this_interpreter
 from dvtool.hooks.scripts import KEPT_SUFFIX, NAMES, VERSION, script, version_of
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
@@ -82,7 +82,7 @@ class Hooks:
     def __init__(self, project: Project, settings: Settings) -> None:
         self._project = project
         self._settings = settings
-        self._python = sys.executable or ""
+        self._python = this_interpreter(project.root)
 
     def status(self) -> HookStatus:
         """Return which hooks are in place, and where."""
@@ -209,7 +209,7 @@ def _plan_uninstall(project: Project) -> HookPlan:
 _OURS: tuple[HookState, ...] = ("installed", "outdated")
 
 
-def _apply(plan: HookPlan, python: str) -> None:
+def _apply(plan: HookPlan, python: Interpreter) -> None:
     """Carry out a plan. At every instant each hook is the old one or the new one."""
     if plan.write:
         _make_folder(plan.folder)

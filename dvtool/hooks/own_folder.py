@@ -15,13 +15,13 @@ from dvtool.hooks.scripts import KEPT_SUFFIX, NAMES, version_of
 from dvtool.system import atomic
 
 KEY = "core.hooksPath"
-FOLDER = "githooks"
+OWN_FOLDER = "githooks"
 HOOK_SIZE_MAX_BYTES = 1 << 20
 
 
 def path_of(git: Git) -> str:
     """Return the folder for this repository alone."""
-    return os.path.join(git.common_dir, "dv", FOLDER)
+    return os.path.join(git.common_dir, "dv", OWN_FOLDER)
 
 
 def in_use(git: Git) -> bool:

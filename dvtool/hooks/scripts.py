@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import shlex
 
+from dvtool.hooks.interpreter import Interpreter
+
 VERSION = 3
 """Goes up with every change of the scripts, so that `install` replaces older ones."""
 KEPT_SUFFIX = ".dv-kept"
@@ -31,6 +33,7 @@ _HEAD = """\
 # as {name}{suffix} and runs first.
 name={name}
 python={python}
+start={start}
 kept="${{0%/*}}/{name}{suffix}"
 """
 
@@ -50,31 +53,32 @@ run_kept() {
 }
 """
 
-# -P: the worktree is no place to import Python modules from. 125: dvtool is gone from there.
+# -I: no module comes from the worktree or the environment. 125: dvtool is gone from there; then a
+# `dv` of the PATH does it, unless that is the worktree's.
 _RUN = """
-start='import sys
-try:
-    from dvtool import cli
-except ImportError:
-    sys.exit(125)
-cli.main()'
-
 run_dv() {
     ended=125
     if [ -x "$python" ]; then
-        "$python" -P -c "$start" hooks run "$name" "$@"
+        "$python" -I -c "$start" hooks run "$name" "$@"
         ended=$?
     fi
     [ "$ended" -eq 125 ] || return "$ended"
-    case $(dv --version 2>/dev/null) in
-    "dv "[0-9]*)
-        dv hooks run "$name" "$@"
+    dv=$(command -v dv)
+    case $dv:$(case $dv in /*) PYTHONPATH='' PYTHONHOME='' "$dv" --version 2>/dev/null ;; esac) in
+    /*:"dv "[0-9]*)
+        PYTHONPATH='' PYTHONHOME='' "$dv" hooks run "$name" "$@"
         return
         ;;
     esac
     echo "dv: this repository keeps data with dvtool, which is not installed here" >&2
     echo "dv: install it (pip install dvtool), then run: dv hooks install" >&2
     return 125
+}
+
+# Git's folder of this worktree, at whose top hooks run: most often without asking git.
+find_folder() {
+    folder=${GIT_DIR:-.git}
+    [ -d "$folder" ] || folder=$(git rev-parse --absolute-git-dir)
 }
 
 unset GIT_LITERAL_PATHSPECS GIT_GLOB_PATHSPECS GIT_NOGLOB_PATHSPECS GIT_ICASE_PATHSPECS
@@ -106,7 +110,7 @@ any_large() {
 
 # Whether a merge left conflicts, which a commit may hold without a change of their manifests.
 any_conflict() {
-    folder=$(git rev-parse --absolute-git-dir) || return 1
+    find_folder || return 1
     for record in "$folder"/dv/conflicts/*.json; do
         [ ! -e "$record" ] || return 0
     done
@@ -214,12 +218,24 @@ fi
 """
 
 _AFTER = """
+newline='
+'
+
+# Whether a manifest that has a record is newer than that, or gone: by builtins of the shell alone.
+any_newer() {
+    while read -r path; do
+        [ -e "$path" ] && [ "$folder/dv/base/$path" -nt "$path" ] || return 0
+    done <"$folder/dv/followed"
+    return 1
+}
+
 # Whether git put a manifest into the worktree, or took one away, that the files do not follow yet:
 # whether a manifest is as old as the record of what they follow, or older, or the same.
 # The git commands that dv runs are its own business, and so is an index that is not the worktree's.
 out_of_step() {
     [ -z "$DVTOOL_INSIDE" ] || return 1
-    folder=$(git rev-parse --absolute-git-dir) && top=$(git rev-parse --show-toplevel) || return 1
+    places=$(git rev-parse --absolute-git-dir --show-toplevel) || return 1
+    folder=${places%%"$newline"*} top=${places#*"$newline"}
     case ${GIT_INDEX_FILE:-index} in
     index | .git/index | "$folder/index") ;;
     *) return 1 ;;
@@ -267,7 +283,18 @@ run_dv "$@"
 exit "$status"
 """
 
-_POST_EVENT = """
+# What a commit left in the worktree is in step, but where git picked, reverted or merged.
+_POST_COMMIT = """
+run_kept "$@"
+status=$?
+find_folder || exit "$status"
+[ ! -e "$folder/dv/followed" ] || any_newer || exit "$status"
+out_of_step || exit "$status"
+run_dv "$@"
+exit "$status"
+"""
+
+_POST_MERGE = """
 run_kept "$@"
 status=$?
 out_of_step || exit "$status"
@@ -296,16 +323,9 @@ _POST_INDEX_CHANGE = """
 run_kept "$@"
 status=$?
 [ -z "$DVTOOL_INSIDE" ] || exit "$status"
-folder=${GIT_DIR:-.git}
-[ -d "$folder" ] || folder=$(git rev-parse --absolute-git-dir) || exit "$status"
+find_folder || exit "$status"
 [ -e "$folder/dv/followed" ] || exit "$status"
-if [ "$1" != 1 ]; then
-    quiet=yes
-    while read -r path; do
-        [ -e "$path" ] && [ "$folder/dv/base/$path" -nt "$path" ] || quiet=
-    done <"$folder/dv/followed"
-    [ -z "$quiet" ] || exit "$status"
-fi
+[ "$1" = 1 ] || any_newer || exit "$status"
 out_of_step || exit "$status"
 run_dv "$@"
 exit "$status"
@@ -315,17 +335,22 @@ _BODIES = {
     "pre-commit": _PRE_COMMIT,
     "pre-push": _PRE_PUSH,
     "post-checkout": _AFTER + _POST_CHECKOUT,
-    "post-commit": _AFTER + _POST_EVENT,
-    "post-merge": _AFTER + _POST_EVENT,
+    "post-commit": _AFTER + _POST_COMMIT,
+    "post-merge": _AFTER + _POST_MERGE,
     "post-rewrite": _AFTER + _POST_REWRITE,
     "post-index-change": _AFTER + _POST_INDEX_CHANGE,
 }
 
 
-def script(name: str, python: str) -> bytes:
-    """Return the script of a hook, which prefers to run the interpreter at the path `python`."""
+def script(name: str, python: Interpreter) -> bytes:
+    """Return the script of a hook, which prefers to run the interpreter `python`."""
     head = _HEAD.format(
-        mark=MARK, version=VERSION, name=name, suffix=KEPT_SUFFIX, python=shlex.quote(python)
+        mark=MARK,
+        version=VERSION,
+        name=name,
+        suffix=KEPT_SUFFIX,
+        python=shlex.quote(python.path),
+        start=shlex.quote(python.code),
     )
     return (head + _KEPT + _RUN + _BODIES[name]).encode("utf-8", "surrogateescape")
 

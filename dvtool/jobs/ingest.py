@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import zstandard
 
 from dvtool.errors import DvError, InputError, printable
-from dvtool.format.chunker import FILE_SIZE_MAX_BYTES, MIB, SINGLE_CHUNK_SIZE_MAX_BYTES, cut
+from dvtool.format.chunker import (
+    FILE_SIZE_MAX_BYTES,
+    MIB,
+    SINGLE_CHUNK_SIZE_MAX_BYTES,
+    SMALL,
+    ChunkSizes,
+    cut,
+    sizes_after,
+    sizes_for,
+)
 from dvtool.format.digest import DIGEST_SIZE_BYTES, EMPTY, Digest, digest_of, hasher
 from dvtool.format.pack import GROUPED_SIZE_MAX_BYTES, ZSTD_LEVEL, PackInfo, Recipe, pack_frame
 from dvtool.format.packing import RollingPacks, discard_packs
@@ -44,12 +53,23 @@ PENDING_SIZE_MAX_BYTES = 8 * MIB
 LARGE_SIZE_MIN_BYTES = 32 * MIB
 """Several threads are worth their start for a file of this size."""
 
+CHUNKS_SAMPLED = 256
+
+
+def keeps_class(size: int) -> bool:
+    """Whether it matters for a file of this size how its earlier version was cut."""
+    return sizes_for(size) != SMALL
+
 
 class FileSource(NamedTuple):
-    """One file to read: its path within the workspace and its size when the walk saw it."""
+    """One file to read: its path within the workspace and its size when the walk saw it.
+
+    `earlier` is the content that was last seen there, if it is to be cut as that was.
+    """
 
     path: str
     size: int
+    earlier: Digest = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +223,8 @@ def _ingest_file(
         if before.st_size <= SINGLE_CHUNK_SIZE_MAX_BYTES:
             digest, size = _read_small(fd, before.st_size, writer)
         else:
-            digest, size = _read_large(fd, before.st_size, writer)
+            sizes = writer.sizes_for(before.st_size, source.earlier)
+            digest, size = _read_large(fd, before.st_size, writer, sizes)
         after = os.fstat(fd)
     except OSError as error:
         raise DvError(f"{name}: {error.strerror or error}") from error
@@ -231,11 +252,11 @@ def _read_small(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
     return digest, len(data)
 
 
-def _read_large(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
+def _read_large(fd: int, size: int, writer: _Packs, sizes: ChunkSizes) -> tuple[Digest, int]:
     chunks: list[Digest] = []
     total = 0
     with writer.hashing() as whole, open(fd, "rb", buffering=0, closefd=False) as file:
-        for view in cut(file, file_size_bytes=size):
+        for view in cut(file, file_size_bytes=size, sizes=sizes):
             data = bytes(view)
             whole.update(data)
             digest = digest_of(data)
@@ -327,6 +348,18 @@ class _Packs:
         self._pending_size += len(data)
         if self._pending_size >= PENDING_SIZE_MAX_BYTES:
             self._drain()
+
+    def sizes_for(self, size: int, earlier: Digest) -> ChunkSizes:
+        """Return the bounds of the chunks of a file, as those of its earlier version were."""
+        recipe = self._db.recipes([earlier]).get(earlier) if earlier else None
+        if recipe is None:
+            return sizes_for(size)
+        # Of a class with larger chunks, a sample without any large one is as good as impossible.
+        step = len(recipe.chunks) // CHUNKS_SAMPLED + 1
+        places = self._db.places(recipe.chunks[::step])
+        if not places:
+            return sizes_for(size)
+        return sizes_after(size, max(placement.size for _, placement in places.values()))
 
     def hashing(self) -> _Hashing:
         """Begin the hash of a whole file."""

@@ -33,7 +33,7 @@ from dvtool.project.history import versions_behind
 from dvtool.project.parts import Project
 from dvtool.system.atomic import is_temp_name, write_bytes
 
-FOLDER = "base"
+BASE_FOLDER = "base"
 LIST = "followed"
 """The file that names the manifests which have a base, a line each, for the hooks' scripts."""
 VERSIONS_ASKED_MAX = 1_000
@@ -64,7 +64,7 @@ class Drift(msgspec.Struct):
 
 def base_path(git_dir: str, target: str) -> str:
     """Return where the base of a target is recorded."""
-    return os.path.join(git_dir, "dv", FOLDER, target + SUFFIX)
+    return os.path.join(git_dir, "dv", BASE_FOLDER, target + SUFFIX)
 
 
 def read_base(project: Project, target: str) -> Manifest | None:
@@ -79,7 +79,7 @@ def read_base(project: Project, target: str) -> Manifest | None:
 
 
 def drift_of(project: Project, target: str, manifest: Manifest) -> Drift:
-    """Return what a manifest changed since the target's base. No list of files is fetched."""
+    """Return what a manifest changed since the target's base. No shard is fetched."""
     text = _read(base_path(project.git.git_dir, target))
     if text is not None and text == encode(manifest):
         return Drift(target, True)
@@ -89,7 +89,7 @@ def drift_of(project: Project, target: str, manifest: Manifest) -> Drift:
     try:
         old, new = differing(base, manifest, project.store.load_shard)
     except DvError:
-        return Drift(target, False)  # a list of files of the base is not here
+        return Drift(target, False)  # a shard of the base is not here
     paths = {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
     return Drift(
         target,
@@ -200,7 +200,7 @@ def forget_base(project: Project, target: str) -> None:
     with contextlib.suppress(OSError):
         os.unlink(path)
         _list_bases(project)
-        folder, top = os.path.dirname(path), os.path.join(project.git.git_dir, "dv", FOLDER)
+        folder, top = os.path.dirname(path), os.path.join(project.git.git_dir, "dv", BASE_FOLDER)
         while folder != top:
             os.rmdir(folder)
             folder = os.path.dirname(folder)
@@ -216,7 +216,7 @@ def move_base(project: Project, target: str, destination: str) -> None:
 
 def based_targets(git_dir: str) -> list[str]:
     """Return the targets that have a record in a worktree's git folder, sorted."""
-    top = os.path.join(git_dir, "dv", FOLDER)
+    top = os.path.join(git_dir, "dv", BASE_FOLDER)
     return sorted(
         os.path.relpath(os.path.join(folder, name), top).removesuffix(SUFFIX)
         for folder, _, names in os.walk(top)

@@ -66,6 +66,8 @@ FOR_GC = Scope()
 """gc frees only what a remote provably holds: a manifest that git has lost must not stop it."""
 FOR_GC_UNPUSHED = Scope(complete=True)
 """gc frees what is nowhere else, or lets go of it on a remote: every manifest must be known."""
+FOR_NEIGHBOURS = Scope(complete=True)
+"""What another clone that uses the store needs is nowhere else, as far as is known here."""
 FOR_FSCK = Scope(reflogs=False, tolerant=True)
 """fsck reports what is missing: what only a reflog names, others may have given up with reason."""
 FOR_NAMING = Scope(tolerant=True)
@@ -314,7 +316,7 @@ class _Reading:
 
 @dataclass(slots=True)
 class NeededContent:
-    """What manifests need. Lists of files (shards) that are not here name nothing yet."""
+    """What manifests need. Shards (shards) that are not here name nothing yet."""
 
     contents: dict[Digest, int] = field(default_factory=dict)
     """Content -> its size in bytes."""

@@ -5,18 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from dvtool.errors import BusyError
 from dvtool.git import Git
 from dvtool.system import atomic
-from dvtool.system.lazy import later
+from dvtool.system.locking import locked
 from dvtool.workspace.gitignore import hide_unfinished
-
-if TYPE_CHECKING:
-    import filelock
-else:
-    filelock = later("filelock")
 
 LOCK_WAIT_S = 30
 
@@ -51,11 +44,5 @@ def all_worktrees_locked(git: Git) -> Iterator[None]:
 def _locked(git_dir: str, message: str) -> Iterator[None]:
     path = os.path.join(git_dir, "dv", "worktree.lock")
     atomic.make_folders(os.path.dirname(path))
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(filelock.FileLock(path, timeout=LOCK_WAIT_S))
-        except filelock.Timeout as error:
-            hint = "wait for it to end, then repeat the command"
-            raise BusyError(message, hint=hint) from error
-        atomic.share(path)
+    with locked(path, wait_s=LOCK_WAIT_S, busy=message):
         yield

@@ -34,16 +34,16 @@ def open_project(cwd: str, environ: Mapping[str, str], progress: Progress) -> tu
             # Paths still need a top to be relative to: one that has no files, and gets none.
             root = cwd = os.path.join(git.git_dir, "dv", NO_WORKTREE)
         config = load_config(git, root, environ)
-        folder, note = config.text("store.path"), None
-        if folder is None:
-            folder = os.path.join(git.common_dir, "dv")
-        else:
-            note = os.path.join(git.common_dir, "dv", STORE_NOTE)
-        store = LocalStore(os.path.join(root, os.path.expanduser(folder)), note=note)
+        own = os.path.join(git.common_dir, "dv")
+        folder = os.path.join(root, os.path.expanduser(config.text("store.path") or own))
+        elsewhere = os.path.realpath(folder) != os.path.realpath(own)
+        clone = os.path.realpath(git.common_dir) if elsewhere else None
+        note = os.path.join(own, STORE_NOTE) if config.text("store.path") is not None else None
+        store = LocalStore(folder, note=note, clone=clone)
         project = Project(
             git=git,
             config=config,
-            workspace=Workspace(root),
+            workspace=Workspace(root, modes=config.modes),
             store=store,
             statcache=StatCache(os.path.join(git.git_dir, "dv", "statcache.db")),
             shards=ShardSource(store),

@@ -6,6 +6,7 @@ A target is named by its path from the top of the worktree; its manifest lies be
 from __future__ import annotations
 
 import contextlib
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -40,7 +41,7 @@ from dvtool.workspace.statcache import StatCache
 class Project(msgspec.Struct):
     """Everything that a verb works with. `root` is the top of the worktree.
 
-    Lists of files that the store may lack are asked of `shards`.
+    Shards that the store may lack are asked of `shards`.
     """
 
     git: Git
@@ -56,6 +57,11 @@ class Project(msgspec.Struct):
         """The top of the worktree."""
         return self.workspace.root
 
+    @property
+    def clone_name(self) -> str:
+        """The name of this clone among those that use its store: the path of its git folder."""
+        return os.path.realpath(self.git.common_dir)
+
     def absolute(self, path: str) -> str:
         """Return a path from the top of the worktree as an absolute one."""
         return self.workspace.absolute(path)
@@ -69,13 +75,17 @@ class Project(msgspec.Struct):
         return structs.replace(self, shards=source)
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *, store: bool = True) -> Iterator[None]:
         """Keep other dvtool processes from changing this worktree's targets meanwhile.
 
-        SetupError in a bare repository, which has nothing to change.
+        With `store` also those of other clones that use the store from freeing in it. SetupError
+        in a bare repository, which has nothing to change.
         """
         require_worktree(self.git)
-        with worktree_lock(self.git):
+        with (
+            worktree_lock(self.git),
+            self.store.used() if store else contextlib.nullcontext(),
+        ):
             yield
 
     # --- manifests in the worktree --------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Where lists of files (shards) come from that the local store may lack.
+"""Where shards come from that the local store may lack.
 
 The store answers from its disk alone. A verb that needs a shard asks the project's `ShardSource`,
 which has the missing ones fetched: from the default remote, from a named one, or not at all.
@@ -58,8 +58,8 @@ class ShardSource:
             self.fetcher(self.remote, list(absent.values()))
         except (SetupError, MissingError, RemoteError) as error:
             raise MissingError(
-                f"{len(absent):,} of the lists of files of large manifests are not here, and they "
-                f"cannot be fetched: {error}",
+                f"shards of large manifests that are not here ({len(absent):,}) cannot be fetched: "
+                f"{error}",
                 hint=error.hint or "see that the remote can be reached, then repeat the command",
             ) from error
 

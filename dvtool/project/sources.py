@@ -128,7 +128,7 @@ def from_environment(environ: Mapping[str, str], known_keys: Iterable[str]) -> I
     keys += [f"remote.{remote}.{field}" for remote in remotes for field in _REMOTE_FIELDS]
     by_variable: dict[str, list[str]] = {}
     for key in keys:
-        by_variable.setdefault(_variable(key), []).append(key)
+        by_variable.setdefault(_environment_variable(key), []).append(key)
     for variable, text in sorted(environ.items()):
         found = by_variable.get(variable, [])
         if not found and variable.startswith(_REMOTE_VARIABLE_PREFIX):
@@ -143,7 +143,7 @@ def from_environment(environ: Mapping[str, str], known_keys: Iterable[str]) -> I
             yield Given(found[0], text, "environment", variable)
 
 
-def _variable(key: str) -> str:
+def _environment_variable(key: str) -> str:
     return "DV_" + re.sub(r"[^A-Za-z0-9]", "_", key).upper()
 
 

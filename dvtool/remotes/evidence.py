@@ -21,15 +21,18 @@ from dvtool.format.pack import Placement
 from dvtool.format.ranges import PackRange
 from dvtool.remotes.known import Known
 from dvtool.remotes.pack_ranges import read_range
-from dvtool.remotes.remote import RemoteStore, pack_key, read_checked, root_key, shard_key
+from dvtool.remotes.remote import RemoteStore, pack_key, root_key, shard_key
 from dvtool.remotes.repack import ranges_of
+from dvtool.remotes.transfers import read_checked
 from dvtool.remotes.transports.base import ObjectInfo
+from dvtool.system.logs import Log
 from dvtool.system.parallel import run_bounded
 from dvtool.system.progress import SILENT, Progress
 
+_LOG = Log("remotes")
 BATCH_RAW_BYTES = 64 << 20
 """What is read back at a time, before compression; twice that is held in memory at most."""
-SHARDS_AT_ONCE = 32
+SHARDS_READ_AT_ONCE = 32
 
 Places: TypeAlias = Mapping[Digest, Sequence[Located]]
 """Content -> its chunks on a remote, in order. A chunk is a content of one chunk."""
@@ -48,13 +51,13 @@ Announce: TypeAlias = Callable[[ReadBack], object]
 """Is told, before it begins, what will be read back."""
 
 
-def stated(known: Known, there: Mapping[str, ObjectInfo]) -> set[str]:
+def stated(known: Known, seen: Mapping[str, ObjectInfo]) -> set[str]:
     """Return the keys of the objects of which the remote states the MD5 that is known here."""
     return {
         info.key
-        for info in known.objects(there)
+        for info in known.objects(seen)
         if info.md5 is not None
-        and (info.size, info.md5) == (there[info.key].size, there[info.key].md5)
+        and (info.size, info.md5) == (seen[info.key].size, seen[info.key].md5)
     }
 
 
@@ -69,7 +72,7 @@ def not_stated(places: Places, keys: Collection[str]) -> dict[Digest, Sequence[L
 
 def reading_of(remote: RemoteStore, places: Places) -> ReadBack:
     """Return what `read_back` of these places takes."""
-    spans = [span for batch in _batches(places) for span in _spans(batch)]
+    spans = [span for batch in _pack_batches(places) for span in _spans(batch)]
     return ReadBack(remote.url, sum(span.size for span in spans), len(spans))
 
 
@@ -80,7 +83,7 @@ def read_back(remote: RemoteStore, places: Places, progress: Progress = SILENT) 
     """
     good: set[Digest] = set()
     whole, broken = hasher(), False
-    for batch in _batches(places):
+    for batch in _pack_batches(places):
         arrived: dict[tuple[Digest, Digest], bytes] = {}
         for span, chunks in run_bounded(
             lambda span: _range_or_none(remote, span), _spans(batch), size_of=_memory_of
@@ -96,6 +99,10 @@ def read_back(remote: RemoteStore, places: Places, progress: Progress = SILENT) 
                 if not broken and whole.digest() == part.content:
                     good.add(part.content)
                 whole, broken = hasher(), False
+    _LOG.note(
+        "read back from %s: %d contents, of which %d are what their names say",
+        *(remote.url, len(places), len(good)),
+    )
     return good
 
 
@@ -109,11 +116,11 @@ def read_roots(
     doubtful = {name for name in names.values() if root_key(repo_id, name) not in sure}
     wrong: set[str] = set()
     named: dict[str, set[Digest]] = {}
-    for name, root in run_bounded(lambda name: _root_or_none(remote, repo_id, name), doubtful):
-        if root is None:
+    for name, read in run_bounded(lambda name: remote.sound_root(repo_id, name), doubtful):
+        if read is None:
             wrong.add(name)
         else:
-            named[name] = root
+            named[name] = {bytes.fromhex(manifest.manifest) for manifest in read[0].manifests}
     return {
         manifest
         for manifest, name in names.items()
@@ -167,9 +174,9 @@ class Inspection:
     def _unstated(self) -> Iterator[dict[Digest, Sequence[Located]]]:
         """Yield contents that the remote says nothing certain of, some shards at a time."""
         left = iter(self._doubtful())
-        while some := list(islice(left, SHARDS_AT_ONCE)):
+        while batch := list(islice(left, SHARDS_READ_AT_ONCE)):
             places: dict[Digest, Sequence[Located]] = {}
-            for ref, locations in run_bounded(lambda ref: self._locations_of(ref), some):
+            for ref, locations in run_bounded(lambda ref: self._locations_of(ref), batch):
                 contents = self.wanted[ref]
                 places.update({c: locations[c] for c in contents if c in locations})
                 self.lost.update(c for c in contents if c not in locations)
@@ -204,7 +211,7 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _ContentPart:
     """Some chunks of a content, in order, and whether they are the last ones."""
 
     content: Digest
@@ -212,16 +219,16 @@ class _Part:
     last: bool
 
 
-def _batches(places: Places) -> Iterator[list[_Part]]:
+def _pack_batches(places: Places) -> Iterator[list[_ContentPart]]:
     """Yield the contents as they lie in packs, so much at a time as one reads at once."""
-    run: list[_Part] = []
+    run: list[_ContentPart] = []
     size = 0
     for content, chunks in sorted(places.items(), key=lambda item: _first_place(item[1])):
         begin = 0
         for end, chunk in enumerate(chunks, 1):
             size += chunk.placement.size
             if size >= BATCH_RAW_BYTES or end == len(chunks):
-                run.append(_Part(content, chunks[begin:end], end == len(chunks)))
+                run.append(_ContentPart(content, chunks[begin:end], end == len(chunks)))
                 begin = end
             if size >= BATCH_RAW_BYTES:
                 yield run
@@ -235,7 +242,7 @@ def _first_place(chunks: Sequence[Located]) -> tuple[Digest, int, int]:
     return first.pack.digest, first.placement.frame_offset, first.placement.start
 
 
-def _spans(batch: Iterable[_Part]) -> list[PackRange]:
+def _spans(batch: Iterable[_ContentPart]) -> list[PackRange]:
     places: dict[RemotePack, dict[Digest, Placement]] = {}
     for part in batch:
         for chunk in part.chunks:
@@ -253,11 +260,3 @@ def _range_or_none(remote: RemoteStore, span: PackRange) -> list[tuple[Digest, b
         return read_checked(lambda: read_range(remote, span))
     except (CorruptError, MissingError):
         return None
-
-
-def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> set[Digest] | None:
-    try:
-        root, _ = remote.get_root(repo_id, name)
-    except (CorruptError, MissingError):
-        return None
-    return {bytes.fromhex(one.manifest) for one in root.manifests}

@@ -11,7 +11,7 @@ from dvtool.format.digest import Digest
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.manifest import ShardRef
 from dvtool.remotes.known import Known
-from dvtool.remotes.remote import FetchedShard, RemoteStore, Root, pack_key, root_key, shard_key
+from dvtool.remotes.remote import FetchedShard, RemoteStore, pack_key, root_key, shard_key
 from dvtool.remotes.tombstones import Tombstones
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded
@@ -101,23 +101,25 @@ def prove_shards(
     packs = {pack for pointed in believed.values() for pack in pointed}
     keys = {shard_key(digest) for digest in shards} | {pack_key(pack) for pack in packs}
     seen = remote.look_around(keys.union(roots))
-    there = seen.there
-    gone = known.keys_until(seen.until) - there.keys()
-    gone |= {info.key for info in known.objects(keys.union(roots)) if info.key not in there}
-    sound_packs = confirm_packs(remote, known, packs, there)
-    sound = confirm(remote, known, [*map(shard_key, believed), *roots], there)
+    objects = seen.there
+    gone = known.keys_until(seen.until) - objects.keys()
+    gone |= {info.key for info in known.objects(keys.union(roots)) if info.key not in objects}
+    sound_packs = confirm_packs(remote, known, packs, objects)
+    sound = confirm(remote, known, [*map(shard_key, believed), *roots], objects)
     proven = {
         digest
         for digest, pointed in believed.items()
         if shard_key(digest) in sound and sound_packs.issuperset(pointed)
     }
     foreign = [
-        ref for digest, ref in shards.items() if digest not in proven and shard_key(digest) in there
+        ref
+        for digest, ref in shards.items()
+        if digest not in proven and shard_key(digest) in objects
     ]
     proven |= learn_shards(remote, known, foreign)
     lost = frozenset(shard_key(digest) for digest in believed if digest not in proven)
     sound_roots = frozenset(sound.intersection(roots))
-    return Proven(frozenset(proven), sound_roots, there, frozenset(gone), lost)
+    return Proven(frozenset(proven), sound_roots, objects, frozenset(gone), lost)
 
 
 def learn_shards(remote: RemoteStore, known: Known, refs: Iterable[ShardRef]) -> set[Digest]:
@@ -200,21 +202,13 @@ def prove_roots(
     except RemoteForbidden:
         return rooted  # roots of others cannot be known; to push their content again does no harm
     for name, answer in run_bounded(
-        lambda name: _root_or_none(remote, repo_id, name), sorted(names - known.root_names())
+        lambda name: remote.sound_root(repo_id, name), sorted(names - known.root_names())
     ):
         if answer is not None:
             root, info = answer
             known.add_objects([info])
             known.add_root(name, [bytes.fromhex(manifest.manifest) for manifest in root.manifests])
     return {manifest for manifest, name in known.roots(manifests).items() if name in names}
-
-
-def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> tuple[Root, ObjectInfo] | None:
-    """Return a root, None if it is damaged or gone by now, which proves nothing."""
-    try:
-        return remote.get_root(repo_id, name)
-    except (CorruptError, MissingError):
-        return None
 
 
 def kept_chunks(
@@ -229,7 +223,7 @@ def kept_chunks(
     doomed = tombstones.doomed_roots(tombstones.look())
     kept = Kept(set(), set())
     for _, read in run_bounded(
-        lambda name: _root_or_none(remote, repo_id, name),
+        lambda name: remote.sound_root(repo_id, name),
         [n for n in remote.root_names(repo_id) if root_key(repo_id, n) not in doomed],
     ):
         for manifest in read[0].manifests if read is not None else ():

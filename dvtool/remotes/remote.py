@@ -10,15 +10,15 @@ import datetime
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import BinaryIO, cast
 
 import msgspec
 
 from dvtool.errors import (
     CorruptError,
-    DvError,
+    MissingError,
     ObjectMissing,
     RemoteForbidden,
     SetupError,
@@ -33,9 +33,10 @@ from dvtool.format.locations import (
     decode_object,
 )
 from dvtool.format.manifest import Entries, ShardRef
+from dvtool.remotes.transfers import StoppableFile, StoppableSink, read_checked
 from dvtool.remotes.transports.base import Backend, Copying, ObjectInfo, Sink
 from dvtool.system.logs import Log
-from dvtool.system.parallel import check_stopped, run_bounded
+from dvtool.system.parallel import run_bounded
 
 FORMAT = 1
 MARK = "dv.json"
@@ -48,13 +49,10 @@ HEADS_MAX = 2
 LISTED_MAX = 20_000
 PAGE_KEYS = 1000
 """So many keys a request lists, on every store."""
-READS_MAX = 3
-"""How often an object that arrives damaged is read: mostly the transfer is to blame."""
 _LAST_KEY = "\x7f"
 """Greater than every key."""
 _ROOT_KEY = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
 
-T = TypeVar("T")
 _LOG = Log("remotes")
 
 
@@ -112,17 +110,6 @@ class FetchedShard:
 def _fresh_mark() -> bytes:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return msgspec.json.encode(Mark(FORMAT, secrets.token_hex(16), now)) + b"\n"
-
-
-def read_checked(read: Callable[[], T], damage: type[DvError] = CorruptError) -> T:
-    """Return the result of `read`, which is tried again if it raises `damage`.
-
-    Damage in transfer may pass all checks but that of a hash.
-    """
-    for _ in range(READS_MAX - 1):
-        with contextlib.suppress(damage):
-            return read()
-    return read()
 
 
 def pack_key(digest: Digest) -> str:
@@ -266,6 +253,13 @@ class RemoteStore:
     def required_mark(self) -> Mark:
         """Return the remote's dv.json; SetupError if nothing was pushed there yet."""
         mark = self.mark()
+        if mark is None and self.backend.features.list_allowed is False:
+            # Who may not list is told of nothing that it is absent, only that it is refused.
+            raise SetupError(
+                f"{self.url}: there is no {MARK} that these credentials may read",
+                hint="nothing was pushed there yet (`dv push` where the data is), or the right to"
+                " read is missing (s3:GetObject); with s3:ListBucket the two can be told apart",
+            )
         if mark is None:
             if self._lost_mark():
                 raise _mark_lost(self.url)
@@ -297,6 +291,8 @@ class RemoteStore:
                 f"{self.url} holds other things (such as {other.key!r}) and no {MARK}",
                 hint="choose an empty bucket, prefix or folder",
             )
+        if not self._may_list:
+            self._see_that_reading_is_allowed()
         self.backend.put_if_absent(MARK, _fresh_mark())
         # If two first pushes met, the dv.json that is there now counts for both.
         return self.required_mark()
@@ -306,6 +302,28 @@ class RemoteStore:
         with contextlib.suppress(RemoteForbidden):
             return any(_ROOT_KEY.fullmatch(info.key) for info in self.backend.list("roots/"))
         return False
+
+    def _see_that_reading_is_allowed(self) -> None:
+        """RemoteForbidden if these credentials may write but not read.
+
+        Who may not list is refused what is not there, as who may not read is refused everything.
+        Only an object of our own tells them apart; a dv.json that cannot be seen is not replaced.
+        """
+        key = f"{PROBES}{secrets.token_hex(16)}"
+        note = secrets.token_bytes(16)
+        self.backend.put(key, note)
+        try:
+            self.backend.get(key, size_max=len(note))
+        except (ObjectMissing, RemoteForbidden) as error:
+            raise RemoteForbidden(
+                f"{self.url}: these credentials may write there but not read, so whether there is a"
+                f" {MARK}, and what a push brought, cannot be seen",
+                hint="push with credentials that may also read (s3:GetObject) and, better, list"
+                " (s3:ListBucket)",
+            ) from error
+        finally:
+            with contextlib.suppress(RemoteForbidden):
+                self.backend.delete(key)
 
     def renew_mark(self) -> Mark:
         """Put a new dv.json, with a new id, in the place of one that is lost or damaged."""
@@ -317,11 +335,11 @@ class RemoteStore:
 
     def put_pack(self, digest: Digest, file: BinaryIO) -> ObjectInfo:
         """Upload a pack, read from the start of `file`."""
-        return self.backend.put(pack_key(digest), cast(BinaryIO, _StoppableFile(file)))
+        return self.backend.put(pack_key(digest), cast(BinaryIO, StoppableFile(file)))
 
     def read_pack(self, digest: Digest, sink: Sink, *, offset: int, size: int) -> None:
         """Write `size` bytes of a pack to `sink`, unchecked."""
-        self.backend.read_into(pack_key(digest), _StoppableSink(sink), offset=offset, size=size)
+        self.backend.read_into(pack_key(digest), StoppableSink(sink), offset=offset, size=size)
 
     def copy_pack(self, digest: Digest, file: BinaryIO, *, size: int) -> bool:
         """Have the system copy a pack, unchecked, to an empty file; False if it cannot."""
@@ -396,6 +414,13 @@ class RemoteStore:
             raise CorruptError(f"{self.url}: {key} has other bytes than its name says")
         return decode_root(text, f"{self.url}: {key}"), ObjectInfo(key, len(text))
 
+    def sound_root(self, repo_id: str, name: str) -> tuple[Root, ObjectInfo] | None:
+        """Return a root as `get_root` does; None if it is damaged or gone by now."""
+        try:
+            return self.get_root(repo_id, name)
+        except (CorruptError, MissingError):
+            return None
+
     # --- the remote's own word ------------------------------------------------------------
 
     def look(self, keys: Collection[str]) -> Mapping[str, ObjectInfo]:
@@ -404,29 +429,29 @@ class RemoteStore:
         Few keys are asked for one by one, many are looked up in listings, and so are all where
         listing is not permitted.
         """
-        there = self.look_around(keys).there
-        return {key: there[key] for key in keys if key in there}
+        seen = self.look_around(keys).there
+        return {key: seen[key] for key in keys if key in seen}
 
     def look_around(self, keys: Collection[str]) -> Seen:
         """Return what `look` does, and all else that came by, at the cost of no request more."""
         if len(keys) <= HEADS_MAX or not self._may_list:
             return Seen(self._heads(keys))
-        missing, found = set(keys), dict[str, ObjectInfo]()
+        missing, infos = set(keys), dict[str, ObjectInfo]()
         try:
             for count, info in enumerate(self.backend.list(""), 1):
-                found[info.key] = info
+                infos[info.key] = info
                 missing.discard(info.key)
                 # A page that was asked for is read to its end.
                 if not missing and count % PAGE_KEYS == 0:
-                    return Seen(found, info.key)
+                    return Seen(infos, info.key)
                 if count > LISTED_MAX:
                     # So large a remote that asking for each of ours costs less than reading on.
                     rest = self._heads({key for key in missing if key > info.key})
-                    return Seen(found | rest, info.key)
+                    return Seen(infos | rest, info.key)
         except RemoteForbidden:
             self._may_list = False
             return Seen(self._heads(keys))
-        return Seen(found, _LAST_KEY)
+        return Seen(infos, _LAST_KEY)
 
     def confirmed(
         self, expected: Iterable[ObjectInfo], seen: Mapping[str, ObjectInfo]
@@ -470,28 +495,3 @@ class RemoteStore:
     def _heads(self, keys: Collection[str]) -> dict[str, ObjectInfo]:
         infos = run_bounded(self.backend.head, keys)
         return {key: info for key, info in infos if info is not None}
-
-
-class _StoppableFile:
-    """A file to upload, which cannot be read on once nobody waits for the transfer."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def read(self, size: int = -1, /) -> bytes:
-        check_stopped()
-        return self._file.read(size)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
-class _StoppableSink:
-    """A sink that takes nothing more once nobody waits for the transfer."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-
-    def write(self, data: bytes, /) -> object:
-        check_stopped()
-        return self._sink.write(data)

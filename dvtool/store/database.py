@@ -6,6 +6,7 @@ The first two can be made again from the packs; the last is a hint that every pu
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -272,6 +273,22 @@ class Database:
             self._db.executemany(
                 "DELETE FROM chunks WHERE digest = ?", [(digest,) for digest in chunks]
             )
+
+    # --- what clones saw ------------------------------------------------------------------
+
+    def add_seen(self, clone: str, manifests: Iterable[Digest]) -> None:
+        """Remember manifests that a clone (its git folder) had in a commit of its own.
+
+        Only what is remembered may be given up on a remote; so a disk that is full does no harm.
+        """
+        rows = [(clone, digest) for digest in sorted(set(manifests))]
+        with contextlib.suppress(sqlite3.OperationalError), self._db:
+            self._db.executemany("INSERT OR IGNORE INTO seen_manifests VALUES (?,?)", rows)
+
+    def seen(self, clone: str) -> set[Digest]:
+        """Return the manifests that a clone is known to have had in a commit."""
+        rows = self._db.execute("SELECT manifest FROM seen_manifests WHERE clone = ?", (clone,))
+        return {row[0] for row in rows}
 
     # --- with what is known of remotes ----------------------------------------------------
 

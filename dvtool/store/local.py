@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dvtool.format import locations, pack
     from dvtool.format.pack import PackInfo, Recipe
     from dvtool.format.packing import FinishedPack
-    from dvtool.store import database, reader
+    from dvtool.store import clones, database, lock, reader, schema
     from dvtool.store.database import Database
     from dvtool.store.reader import ContentReader
 else:
@@ -31,6 +31,9 @@ else:
     locations = later("dvtool.format.locations")
     database = later("dvtool.store.database")
     reader = later("dvtool.store.reader")
+    schema = later("dvtool.store.schema")
+    clones = later("dvtool.store.clones")
+    lock = later("dvtool.store.lock")
 
 PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"
 LOST = ".lost"
@@ -43,12 +46,14 @@ class LocalStore:
     """Packs, shards and their index under one folder. Not shared between threads.
 
     `note`, if given, is a file that says where a store was in use before: one that is there no
-    more is refused, since its disk may be away, and not made again empty.
+    more is refused, since its disk may be away, and not made again empty. `clone` is the git folder
+    of the clone that uses the store, if the store is not in that git folder.
     """
 
-    def __init__(self, path: str, *, note: str | None = None) -> None:
+    def __init__(self, path: str, *, note: str | None = None, clone: str | None = None) -> None:
         self.path = path
         self._note = note
+        self._clone = clone
         self._database: Database | None = None
         self._shards_kept: dict[ShardRef, tuple[Stamp | None, Entries]] = {}
         """Ordered from least to most recently used."""
@@ -70,11 +75,10 @@ class LocalStore:
         """The index, opened when it is first needed."""
         if self._database is None:
             self.refuse_if_away()
-            fresh = not os.path.exists(self.database_path)
-            for name in (PACKS, SHARDS, TEMP):
-                make_folders(os.path.join(self.path, name))
-            if fresh:
-                sync_folder(os.path.dirname(self.path))  # a lock may have made the folder before
+            if not schema.is_read_only(self.path):
+                self._make_folders()
+                if self._clone is not None:
+                    clones.register(self.path, self._clone)
             self._database = database.Database(self.database_path)
             if not self._database.complete:
                 self.reindex()
@@ -109,6 +113,21 @@ class LocalStore:
             with contextlib.suppress(OSError):
                 make_folders(os.path.dirname(self._note))
                 write_bytes(self._note, os.fsencode(self.path))
+
+    def _make_folders(self) -> None:
+        fresh = not os.path.exists(self.database_path)
+        for name in (PACKS, SHARDS, TEMP):
+            make_folders(os.path.join(self.path, name))
+        if fresh:
+            sync_folder(os.path.dirname(self.path))  # a lock may have made ours before
+
+    def used(self, *, alone: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Work in the store as `lock.used` says, if it is not one clone's alone."""
+        if self._clone is not None:
+            clones.register(self.path, self._clone)
+        elif not clones.is_shared(self.path):
+            return contextlib.nullcontext()
+        return lock.used(self.path, alone=alone)
 
     def _forget_lost_packs(self, database: Database) -> None:
         """Forget packs that are gone or cut short: what only they had must count as missing.
@@ -326,7 +345,7 @@ class LocalStore:
                 data = file.read()
         except FileNotFoundError as error:
             raise MissingError(
-                f"the list of files {digest.hex()[:12]}… (a shard of a large manifest) is not here",
+                f"shard {digest.hex()[:12]}… of a large manifest is not here",
                 hint="run: dv fetch",
             ) from error
         return locations.split_object(data, path)[0]

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import BinaryIO
 
 from dvtool.errors import CorruptError
-from dvtool.format.digest import Digest, digest_of, guard_of, hasher
+from dvtool.format.digest import READ_SIZE_BYTES, Digest, digest_of, guard_of, hasher
 from dvtool.format.pack import (
     PACK_MAGIC,
     PACK_SIZE_MAX_BYTES,
@@ -25,7 +25,6 @@ from dvtool.format.pack import (
     unpack_frame,
 )
 
-READ_SIZE_BYTES = 1 << 20
 FAULTS_MAX = 20
 """So many faults of one pack are named; the loss is counted in chunks anyway."""
 

@@ -227,18 +227,18 @@ class RemoteFacts:
         with self._db:
             self._db.execute("DELETE FROM remote_commits WHERE remote = ?", (remote,))
 
-    def id_at(self, place: str) -> str | None:
+    def id_at(self, address: str) -> str | None:
         """Return the id of the remote that was at a place (a URL and endpoint) the last time."""
-        row = self._db.execute("SELECT id FROM remote_ids WHERE place = ?", (place,)).fetchone()
+        row = self._db.execute("SELECT id FROM remote_ids WHERE place = ?", (address,)).fetchone()
         return str(row[0]) if row else None
 
-    def set_id_at(self, place: str, remote_id: str | None) -> None:
+    def set_id_at(self, address: str, remote_id: str | None) -> None:
         """Note, or with None forget, which remote is at a place; as `set_features`, if it can."""
         with contextlib.suppress(sqlite3.OperationalError), self._db:
             if remote_id is None:
-                self._db.execute("DELETE FROM remote_ids WHERE place = ?", (place,))
+                self._db.execute("DELETE FROM remote_ids WHERE place = ?", (address,))
             else:
-                row = (place, remote_id)
+                row = (address, remote_id)
                 self._db.execute("INSERT OR REPLACE INTO remote_ids VALUES (?,?)", row)
 
     def features(self, address: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
@@ -72,6 +73,8 @@ LATER_TABLES = (
     "CREATE TABLE IF NOT EXISTS held_shards "
     "(digest BLOB PRIMARY KEY, removals INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS removals (id INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS seen_manifests "
+    "(clone TEXT NOT NULL, manifest BLOB NOT NULL, PRIMARY KEY (clone, manifest)) WITHOUT ROWID",
 )
 """Tables that came later: an older index gets them when it is opened."""
 
@@ -101,21 +104,30 @@ ROW_TESTS = {
 def connect(path: str) -> sqlite3.Connection:
     """Open store.db, made with its tables if it is not there.
 
-    SetupError or BusyError if it cannot be opened, CorruptError if it is damaged.
+    Where it may only be read, the connection is to a copy that goes with it: what a command that
+    only reads notes on its way stays there. SetupError or BusyError if it cannot be opened,
+    CorruptError if it is damaged.
     """
-    make_folders(os.path.dirname(path))
+    fixed = is_read_only(os.path.dirname(path))
+    if not fixed:
+        make_folders(os.path.dirname(path))
     try:
-        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        # An empty name is that of a file without a name, which SQLite keeps in memory if it can.
+        db = sqlite3.connect("" if fixed else path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
     except sqlite3.Error as error:
         raise SetupError(f"cannot open the store's index {path}: {error}") from error
     try:
-        _use_write_ahead_log(db)
+        if fixed:
+            _copy_into(db, path)
+        else:
+            _use_write_ahead_log(db)
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA fullfsync = ON")  # macOS: see `atomic.flush_to_disk`; nothing elsewhere
         db.execute("PRAGMA checkpoint_fullfsync = ON")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
-            share(path)
+            if not fixed:
+                share(path)
             _create(db)
         elif version != SCHEMA_VERSION:
             raise SetupError(
@@ -137,6 +149,28 @@ def connect(path: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def is_read_only(folder: str) -> bool:
+    """Whether a folder, or the nearest one above it that is there, may not be written in."""
+    while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    return not os.access(folder, os.W_OK | os.X_OK)
+
+
+def _copy_into(db: sqlite3.Connection, path: str) -> None:
+    """Copy a store.db that may only be read, if there is one, with what its log has besides."""
+    if not os.path.exists(path):
+        return
+    name = urllib.parse.quote(os.fsencode(path))
+    log = f"{path}-wal"
+    # With nothing in the log the file is whole by itself. Else SQLite needs its shared memory.
+    logged = os.path.exists(log) and os.path.getsize(log) > 0
+    source = sqlite3.connect(f"file:{name}?mode=ro{'' if logged else '&immutable=1'}", uri=True)
+    try:
+        source.backup(db)
+    finally:
+        source.close()
 
 
 def damaged(path: str, error: Exception) -> CorruptError:

@@ -6,6 +6,7 @@ A new file gets a temporary name in the same folder, is flushed to the disk, the
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -23,6 +24,12 @@ TEMP_PREFIX = ".dv-tmp-"
 
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _SHARED = stat.S_ISGID | stat.S_IWGRP
+_OPEN_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+)
 _TEMP_NAME = re.compile(
     re.escape(TEMP_PREFIX) + r"[0-9]+-(?:([0-9a-f]{16})-([0-9a-f]{0,32})-)?[0-9a-f]{12}"
 )
@@ -85,14 +92,36 @@ def share(path: str) -> None:
     above = os.stat(os.path.dirname(path) or ".").st_mode
     if above & _SHARED != _SHARED:
         return
-    mode = os.stat(path).st_mode
+    try:
+        # Who may write to the folder can put a link here: what that leads to keeps its mode.
+        fd = os.open(path, _OPEN_FLAGS)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EACCES, errno.EPERM):
+            return  # a link, or another user's
+        raise
+    try:
+        share_open(fd, above)
+    finally:
+        os.close(fd)
+
+
+def share_open(fd: int, above: int) -> None:
+    """Do as `share` does to an open file or folder; `above` is the mode of the folder it is in.
+
+    What another user made is left to that user.
+    """
+    if above & _SHARED != _SHARED:
+        return
+    found = os.fstat(fd)
+    if found.st_uid != os.geteuid():
+        return
+    mode = found.st_mode
     if stat.S_ISDIR(mode):
         wanted = mode | _SHARED | stat.S_IRWXG | (above & stat.S_IRWXO)
     else:
         wanted = mode | stat.S_IRGRP | stat.S_IWGRP | (above & stat.S_IROTH)
     if wanted != mode:
-        with contextlib.suppress(PermissionError):  # another user's file, shared already
-            os.chmod(path, stat.S_IMODE(wanted))
+        os.fchmod(fd, stat.S_IMODE(wanted))
 
 
 def sync_folder(path: str) -> None:

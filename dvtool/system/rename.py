@@ -35,7 +35,7 @@ def rename_new(old: str, new: str, *, folder: int | None, into: int | None) -> N
     `folder` and `into` are the descriptors of the folders of the names. Where the system has no
     such call, a second name of the file takes its place; where there are no links either, a look.
     """
-    if _rename(old, new, folder, into, _NO_REPLACE):
+    if _rename_by_call(old, new, folder, into, _NO_REPLACE):
         return
     try:
         os.link(old, new, src_dir_fd=folder, dst_dir_fd=into, follow_symlinks=False)
@@ -58,10 +58,10 @@ def exchange(first: str, second: str, *, folder: int | None) -> bool:
 
     FileNotFoundError if nothing has one of the names.
     """
-    return _rename(first, second, folder, folder, _EXCHANGE)
+    return _rename_by_call(first, second, folder, folder, _EXCHANGE)
 
 
-def _rename(old: str, new: str, folder: int | None, into: int | None, flag: int) -> bool:
+def _rename_by_call(old: str, new: str, folder: int | None, into: int | None, flag: int) -> bool:
     call = _call()
     if call is None or folder is None or into is None:
         return False

@@ -220,15 +220,14 @@ class _Copy:
             if root_key(repo, name) not in doomed
         ]
         found: dict[str, set[str]] = {}
-        for (repo, _), root in run_bounded(
-            lambda one: _root_or_none(self.destination, *one), names
-        ):
-            if root is not None:
-                found.setdefault(repo, set()).update(one.manifest for one in root.manifests)
+        for (repo, _), read in run_bounded(lambda name: self.destination.sound_root(*name), names):
+            if read is not None:
+                named = {manifest.manifest for manifest in read[0].manifests}
+                found.setdefault(repo, set()).update(named)
         return found
 
     def _read_shards(self, digests: Iterable[Digest]) -> None:
-        self.progress.start("reading lists")
+        self.progress.start("reading shards")
         for digest, found in run_bounded(lambda one: _packs_of(self.source, one), digests):
             if isinstance(found, DvError):
                 self.broken[digest] = found
@@ -363,14 +362,6 @@ def _packs_of(remote: RemoteStore, digest: Digest) -> tuple[frozenset[RemotePack
     if not shard.complete:
         return CorruptError(f"{remote.url}: {shard_key(digest)} lacks locations")
     return frozenset(shard.packs()), hashlib.md5(data, usedforsecurity=False).digest()
-
-
-def _root_or_none(remote: RemoteStore, repo_id: str, name: str) -> Root | None:
-    """Return a root; one that is damaged or gone by now names nothing."""
-    try:
-        return remote.get_root(repo_id, name)[0]
-    except (CorruptError, MissingError):
-        return None
 
 
 def _shards_of(roots: Iterable[_Root]) -> Iterator[Digest]:

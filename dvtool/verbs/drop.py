@@ -19,7 +19,8 @@ from dvtool.format.locations import contents_of
 from dvtool.format.manifest import Entries, Manifest, ShardRef, manifest_digest, manifest_shards
 from dvtool.format.paths import folders_above, workspace_path
 from dvtool.format.selection import Selection
-from dvtool.project.history import for_drop, versions
+from dvtool.project.history import for_drop, held_runs, versions
+from dvtool.project.neighbours import versions_of_neighbours
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.remotes.evidence import Announce, Inspection, ReadBack, read_roots, stated
@@ -118,7 +119,7 @@ def drop(
     nothing is read back and nothing goes. `announce` is told what is read back before that begins.
     """
     settings.require_init()
-    with project.lock():
+    with project.lock(store=False):
         parts = [PartToDrop(project.manifest(s.target), s) for s in select(project.targets())]
         plans = plan_drop(project, parts, workspace=workspace)
         store = settings.open_remote(remote)
@@ -135,22 +136,24 @@ def drop(
             inspection.read(project.progress)
             project.progress.finish()
             _refuse_lost(store, plans, inspection.lost)
-        needed = _needed_besides(project, parts, known)
-        chunks = _droppable(project, store, known, plans, needed)
-        if plan_only:
-            places = project.store.db.places(chunks).values()
-            targets = tuple(_planned(plan) for plan in plans)
-            size = sum(place.size for _, place in places)
-            return Dropped(store.url, targets, size, read, planned=True)
-        targets = tuple(_clear(project, plan) for plan in plans)
-        return Dropped(store.url, targets, drop_chunks(project.store, chunks), read)
+        with project.store.used(alone=not plan_only):
+            needed = _needed_besides(project, parts, known)
+            chunks = _droppable(project, store, known, plans, needed)
+            if plan_only:
+                places = project.store.db.places(chunks).values()
+                targets = tuple(_planned(plan) for plan in plans)
+                size = sum(place.size for _, place in places)
+                return Dropped(store.url, targets, size, read, planned=True)
+            targets = tuple(_clear(project, plan) for plan in plans)
+            return Dropped(store.url, targets, drop_chunks(project.store, chunks), read)
 
 
 def _needed_besides(project: Project, dropped: Sequence[PartToDrop], known: Known) -> set[Digest]:
-    """Return the contents that the rest of the worktree, or what was not pushed, name."""
+    """Return the contents that the rest of the worktree, what was not pushed, or others name."""
     selected = {part.selection.target: part.selection for part in dropped}
     manifests = {target: project.manifest(target) for target in project.targets()}
     needed: set[Digest] = set()
+    lists: set[Digest] = set()
     for target, manifest in manifests.items():
         selection = selected.get(target)
         for path, entry in project.held_entries(manifest).items():
@@ -165,6 +168,10 @@ def _needed_besides(project: Project, dropped: Sequence[PartToDrop], known: Know
             done.add(digest)
             entries = project.held_entries(version.manifest).values()
             needed.update(entry.digest for entry in entries if entry.size > 0)
+    # What another clone needs may be on no remote, or on one that it cannot reach.
+    for version in versions_of_neighbours(project):
+        for _, run in held_runs(project, version.manifest, done=lists):
+            needed.update(contents_of(run or {}))
     return needed
 
 

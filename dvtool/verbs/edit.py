@@ -16,7 +16,6 @@ from dvtool.project.base import drift_of, forget_base, move_base, record_part
 from dvtool.project.parts import Project, refuse_place
 from dvtool.project.preserve import keep_uncommitted, save_files
 from dvtool.system import atomic
-from dvtool.system.stat import is_executable
 from dvtool.workspace.gitignore import ignore_file, ignore_target, refuse_unusable, unignore_target
 from dvtool.workspace.hashing import hash_files
 from dvtool.workspace.last_look import changed
@@ -86,8 +85,9 @@ def remove(
     if data:
         _remove_empty(project, scan, scan.folders if selection.whole else _folders_of(entries))
     if selection.whole:
-        _remove_manifest(project, selection.target, text, stage=stage)
+        # First: a record without a manifest would be taken for a target that git took away.
         forget_base(project, selection.target)
+        _remove_manifest(project, selection.target, text, stage=stage)
     else:
         changes: dict[str, Entry | None] = dict.fromkeys(entries)
         built = update(manifest, changes, project.shards.load)
@@ -105,6 +105,8 @@ def _finish_removal(project: Project, selection: Selection) -> bool:
     staged = _staged_manifest(project, selection.target)
     if staged is None or not project.entries(staged, selection):
         return False
+    now = project.manifest(selection.target)
+    record_part(project, selection.target, now, selection.matches)
     project.git.stage([selection.target + SUFFIX])
     return True
 
@@ -190,7 +192,9 @@ def mv(
 ) -> Renamed:
     """Rename a target or entries in one, given as typed; see `move`."""
     with project.lock():
-        return move(project, arguments.relative(source), arguments.relative(destination))
+        old, new = arguments.relative(source), arguments.relative(destination)
+        # The top of the repository is a folder that takes the source into it, like any other.
+        return move(project, old, new or old.rpartition("/")[2])
 
 
 def move(project: Project, source: str, destination: str, *, stage: bool = True) -> Renamed:
@@ -325,6 +329,10 @@ def _refuse_misplaced(project: Project, target: str, manifest: Manifest, moved: 
             raise UsageError(f"{printable(workspace_path(target, parent))} is not a folder")
 
 
+def _is_at_or_below(path: str, places: Sequence[str]) -> bool:
+    return any(path == place or path.startswith(place + "/") for place in places)
+
+
 def _finish_entries(
     project: Project, target: str, source: str, destination: str, stage: bool
 ) -> bool:
@@ -338,6 +346,8 @@ def _finish_entries(
     manifest, text = project.read_manifest(target)
     taken = _at_or_below(project, target, manifest, new)
     if taken:
+        places = (inner, new)
+        record_part(project, target, manifest, lambda path: _is_at_or_below(path, places))
         return stage and _finish_staging(project, target, inner, taken, new)
     entries = _at_or_below(project, target, manifest, inner)
     moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}
@@ -352,7 +362,7 @@ def _finish_entries(
     _record_moved(project, target, built.manifest, entries, moved)
     rows: dict[str, Seen | None] = dict.fromkeys(entries)
     for path, found in scan.files.items():
-        digest, executable = scan.digests[path], is_executable(found)
+        digest, executable = scan.digests[path], scan.executable(path)
         rows[path] = seen_file(
             found, digest, executable=executable, read_at_ns=now_ns(), tracked=True
         )

@@ -35,7 +35,7 @@ class LogEntry:
     bytes: int
     """Bytes of all its files together."""
     added: int | None = None
-    """How many entries are new since the commit before; null where the lists of files to compare
+    """How many entries are new since the commit before; null where the shards to compare
     are not here, as of the next three (`dv fetch COMMIT` gets them)."""
     modified: int | None = None
     """How many entries changed."""

@@ -37,6 +37,9 @@ from dvtool.workspace.last_look import (
 from dvtool.workspace.opener import CLOEXEC, FILE_FLAGS, HAS_DIR_FD, NOFOLLOW, Opener
 
 COPY_SIZE_BYTES = 1 << 20
+HOLE_SIZE_MIN_BYTES = 64 << 10
+"""Blocks of zeros of this size become holes, so that a sparse file takes no more room again."""
+_ZEROS = bytes(HOLE_SIZE_MIN_BYTES)
 UNNAMED_FLAGS = os.O_WRONLY | getattr(os, "O_TMPFILE", 0) | CLOEXEC
 DESCRIPTORS = "/proc/self/fd"
 UNFINISHED_STALE_S = 3600
@@ -60,11 +63,13 @@ class Workspace:
 
     Whatever replaces or removes takes what the caller `believed` to be at the path, and raises
     UnsavedError, with nothing lost, if it was something else when the moment came. The default is
-    what is there when the method is called.
+    what is there when the method is called. `modes` tells whether the executable bits of the files
+    mean anything.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, modes: bool = True) -> None:
         self.root = root
+        self.modes = modes
         self._folders = HeldFolders(root)
         self._has_unnamed = hasattr(os, "O_TMPFILE") and os.path.isdir(DESCRIPTORS)
 
@@ -178,9 +183,7 @@ class Workspace:
                 stamps.append(None)
                 continue
             try:
-                for data in parts:
-                    while data:
-                        data = data[os.write(fd, data) :]
+                write_sparse(fd, parts)
                 complete = os.fstat(fd)
                 stamps.append(self._named(fd, name, at, complete))
             finally:
@@ -411,3 +414,39 @@ def _copy(source: int, to: int, mode: int) -> None:
         while data:
             data = data[os.write(to, data) :]
     os.fchmod(to, mode)
+
+
+def write_sparse(fd: int, parts: Iterable[memoryview]) -> int:
+    """Write a new file from its start, with holes for long runs of zeros; return its size."""
+    size = end = 0  # `end` is of what was written: beyond it is a hole
+    for data in parts:
+        first = 0
+        for hole in _holes(data):
+            end = _write_from(fd, data[first:hole], size + first, end)
+            first = hole + HOLE_SIZE_MIN_BYTES
+        end = _write_from(fd, data[first:], size + first, end)
+        size += len(data)
+    if size != end:
+        os.ftruncate(fd, size)
+    return size
+
+
+def _holes(data: memoryview) -> Iterator[int]:
+    """Yield where blocks begin that are zeros from end to end."""
+    for at in range(0, len(data) - HOLE_SIZE_MIN_BYTES + 1, HOLE_SIZE_MIN_BYTES):
+        last = at + HOLE_SIZE_MIN_BYTES
+        # Both ends first: nearly every block differs there. bytes compare fast, memoryviews do not.
+        if not data[at] and not data[last - 1] and bytes(data[at:last]) == _ZEROS:
+            yield at
+
+
+def _write_from(fd: int, data: memoryview, at: int, end: int) -> int:
+    """Write data at an offset, where `end` is the file's; return where the file then ends."""
+    if not data:
+        return end
+    if at != end:
+        os.lseek(fd, at, os.SEEK_SET)
+    last = at + len(data)
+    while data:
+        data = data[os.write(fd, data) :]
+    return last

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dvtool.errors import DvError, InputError, printable
-from dvtool.format.digest import Digest, hasher
+from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
 from dvtool.format.paths import workspace_path
 from dvtool.system.lazy import later
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
@@ -27,7 +27,6 @@ else:
     futures_of = later("concurrent.futures")
 
 _LOG = Log("workspace")
-READ_SIZE_BYTES = 1 << 20
 HASH_THREADS_MIN_BYTES = 4 << 20
 HASH_RUN_FILES = 64
 HASH_RUN_BYTES = 4 << 20

@@ -15,15 +15,14 @@ import stat
 from typing import NamedTuple, TypeAlias
 
 from dvtool.errors import UnsavedError, printable
-from dvtool.format.digest import Digest, digest_of, hasher
+from dvtool.format.digest import READ_SIZE_BYTES, Digest, digest_of, hasher
+from dvtool.format.spelling import NAME_SIZE_MAX_BYTES
 from dvtool.system.atomic import aside_name, parse_aside, temp_name
 from dvtool.system.rename import exchange, rename_new
 from dvtool.system.stat import Stamp, Stat
 from dvtool.workspace.opener import FILE_FLAGS, reason
 from dvtool.workspace.statcache import link_digest
 
-READ_SIZE_BYTES = 1 << 20
-NAME_SIZE_MAX_BYTES = 255
 NO_MARK = bytes(8)
 _NOT_EMPTY = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY})
 

@@ -56,6 +56,7 @@ def test_checkout_takes_everything_behind_dashes_as_a_path(data: Work) -> None:
 def test_checkout_json(data: Work) -> None:
     (data.root / "data/images/a.txt").unlink()
     assert data.dv("checkout", "data/images", "--json").json == {
+        "schema": 1,
         "targets": [
             {"target": "data/images", "written": 1, "written_bytes": 16, "removed": 0},
         ],

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dvtool.cli import failures
+from dvtool.system.locking import locked
 from tests.cli.conftest import Patch, Work, command
 
 
@@ -149,10 +150,8 @@ def test_closed_output(data: Work) -> None:
 
 
 def test_a_lock_held_by_another_process(data: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    import filelock
-
     monkeypatch.setattr("dvtool.project.locks.LOCK_WAIT_S", 0.1)
-    with filelock.FileLock(data.root / ".git/dv/worktree.lock"):
+    with locked(str(data.root / ".git/dv/worktree.lock"), wait_s=0, busy=""):
         ran = data.dv("add", "data/images", code=9)
     assert "another dv command" in ran.err
     assert "hint: wait" in ran.err

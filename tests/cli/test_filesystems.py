@@ -281,13 +281,20 @@ GROUP = 4242
 
 AS_USER = """
 import os, sys
+import concurrent.futures
 import pyfastcdc
 from dvtool import cli
+from dvtool.store import clones, lock
 scratch, user, group, umask, *args = sys.argv[1:]
 # Other users may not be allowed to read this Python: what the commands import is imported first.
 os.chdir(scratch)
 for command in (["init"], ["config", "core.jobs", "1"], ["add", "d"], ["checkout", "--force"]):
     cli.run(command)
+if args[0] in ("push", "pull"):
+    for command in (["init", "--remote", scratch + "-remote"], ["push"], ["fsck", "--remote"]):
+        cli.run(command)
+    os.system("rm -rf .git/dv/packs .git/dv/store.db* d")
+    cli.run(["pull"])
 os.chdir(os.environ["HOME"] + "/work")
 os.umask(int(umask))
 os.setgroups([int(group)])
@@ -304,7 +311,11 @@ def as_user(user: int, home: Path, *args: str, umask: int) -> str:
     if not scratch.exists():
         (scratch / "d").mkdir(parents=True)
         (scratch / "d/f").write_bytes(os.urandom(100_000))
-        subprocess.run(["git", "init", "-q"], cwd=scratch, check=True)
+        for git in (["init", "-q"], ["commit", "-qm", "one", "--allow-empty"]):
+            subprocess.run(["git", *git], cwd=scratch, check=True)
+    if args[0] in ("push", "pull"):
+        subprocess.run(["git", "add", "-A"], cwd=scratch, check=True)
+        subprocess.run(["git", "commit", "-qm", "x", "--allow-empty"], cwd=scratch, check=True)
     done = subprocess.run(
         [sys.executable, "-c", AS_USER, str(scratch), str(user), str(GROUP), str(umask), *args],
         env={**os.environ, "HOME": str(home), "GIT_CONFIG_GLOBAL": str(home / "gitconfig")},
@@ -357,6 +368,47 @@ def test_two_users_work_with_one_store(open_place: Path, umask: int) -> None:
     for path in found:
         mode = path.stat().st_mode
         wanted = 0o2070 if path.is_dir() else 0o060
+        assert mode & wanted == wanted, path
+        assert not mode & 0o002, path
+        assert path.stat().st_gid == GROUP, path
+
+
+@pytest.mark.skipif(not ROOT, reason="only root becomes other users")
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_two_users_push_to_one_folder(open_place: Path, umask: int) -> None:
+    remote = open_place / "remote"
+    remote.mkdir()
+    os.chown(remote, -1, GROUP)
+    remote.chmod(0o2770)
+    works = {}
+    for user in (4301, 4302):
+        home = open_place / str(user)
+        works[user] = work = home / "work"
+        home.mkdir()
+        shutil.copy(os.environ["GIT_CONFIG_GLOBAL"], home / "gitconfig")
+        if user == 4301:
+            subprocess.run(["git", "init", "-q", str(work)], check=True)
+        else:
+            subprocess.run(["chown", "-R", "root", str(works[4301])], check=True)
+            subprocess.run(["git", "clone", "-q", str(works[4301]), str(work)], check=True)
+        (work / "d").mkdir(exist_ok=True)
+        (work / f"d/{user}").write_bytes(os.urandom(100_000))
+        subprocess.run(["chown", "-R", f"{user}:{user}", str(home)], check=True)
+        as_user(user, home, "init", "--remote", str(remote), umask=umask)
+        if user == 4302:
+            as_user(user, home, "pull", umask=umask)
+        as_user(user, home, "add", "d", umask=umask)
+        safe = ["git", "-c", f"safe.directory={work}"]
+        subprocess.run([*safe, "add", "-A"], cwd=work, check=True)
+        subprocess.run([*safe, "commit", "-qm", "data"], cwd=work, check=True)
+        subprocess.run(["chown", "-R", f"{user}:{user}", str(home)], check=True)
+        as_user(user, home, "push", umask=umask)
+    assert (works[4302] / "d/4301").read_bytes() == (works[4301] / "d/4301").read_bytes()
+    found = list(remote.rglob("*"))
+    assert {path.stat().st_uid for path in found} == {4301, 4302}
+    for path in found:
+        mode = path.stat().st_mode
+        wanted = 0o2070 if path.is_dir() else 0o040
         assert mode & wanted == wanted, path
         assert not mode & 0o002, path
         assert path.stat().st_gid == GROUP, path

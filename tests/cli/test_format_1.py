@@ -167,7 +167,7 @@ def test_a_newer_manifest_is_refused_with_its_version(golden: Work) -> None:
 def test_a_newer_remote_is_refused_and_left_alone(golden: Work) -> None:
     mark = golden.root.parent / "remote/dv.json"
     mark.write_bytes(newer(mark.read_bytes()))
-    # Of a large manifest pull gets the list of files first, which then is what is missing.
+    # Of a large manifest pull gets the shard first, which then is what is missing.
     for verb, code in (("pull", 4), ("pull data/images", 3), ("push", 3)):
         ran = golden.dv(*verb.split(), code=code)
         assert "is of format 2; this dvtool knows format 1" in ran.err

@@ -26,7 +26,7 @@ from tests.scenario import noise
 
 @pytest.fixture
 def stored(work: Work) -> Work:
-    """Two targets in two packs, committed and not pushed; `many` has a list of files."""
+    """Two targets in two packs, committed and not pushed; `many` has a shard."""
     for number in range(3):
         work.write(f"data/big/{number}.bin", noise(200_000, number))
     work.write("data/big/small.txt", "small")
@@ -301,7 +301,7 @@ def test_what_is_not_here_is_not_called_whole(stored: Work) -> None:
     stored.commit("other")
     stored.dv("push", "--", "other")
     ran = clone.dv("fsck", "--remote", code=4)
-    assert "lists of files is neither here nor on" in ran.out
+    assert "shards is neither here nor on" in ran.out
     stored.dv("push")
     assert clone.dv("fsck", "--remote").lines[-1] == "all of it is whole"
 

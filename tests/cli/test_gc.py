@@ -539,13 +539,6 @@ def test_gc_believes_no_damaged_remote(abandoned: Work) -> None:
     assert packs(abandoned) == before
 
 
-def test_gc_with_a_shared_store_keeps_what_no_remote_has(work: Work) -> None:
-    work.dv("config", "store.path", str(work.root.parent / "store"))
-    ran = work.dv("gc", "--unpushed", code=2)
-    assert "other repositories" in ran.err
-    work.dv("gc")
-
-
 def test_gc_remote_by_the_command_line(pushed: Work) -> None:
     remote = pushed.root.parent / "remote"
     (remote / "shards/07").mkdir()
@@ -688,3 +681,90 @@ def test_gc_interrupted_anywhere_and_repeated(work: Work, monkeypatch: pytest.Mo
         shutil.rmtree(copy.root)
         points += 1
     assert points > 10
+
+
+@pytest.fixture
+def fork(work: Work) -> Work:
+    """A fork of a repository, with its id, that has not heard of the newer version upstream."""
+    upstream = work.root.parent / "upstream.git"
+    work.git("init", "-q", "--bare", str(upstream))
+    work.git("remote", "add", "origin", str(upstream))
+    work.write("data/a.bin", noise(50_000, 1))
+    work.dv("add", "data")
+    work.commit()
+    work.dv("push")
+    work.git("push", "-q", "origin", "HEAD:refs/heads/main")
+    work.git("clone", "-q", "--bare", str(upstream), str(work.root.parent / "fork.git"))
+    forked = Work(work.root.parent / "fork")
+    work.git("clone", "-q", "-b", "main", str(work.root.parent / "fork.git"), str(forked.root))
+    forked.dv("init", "--remote", str(work.root.parent / "remote"))
+    forked.dv("pull")
+    work.write("data/a.bin", noise(50_000, 2))
+    work.dv("add", "data")
+    work.commit()
+    work.dv("push")
+    return forked
+
+
+def test_expire_in_a_fork_leaves_what_upstream_pushed(work: Work, fork: Work) -> None:
+    before = there(work, "packs")
+    assert (
+        "1 manifest of this repository that no commit here ever had"
+        in fork.dv("gc", "--remote", "--expire", "--grace", "0d", "--dry-run").out
+    )
+    for _ in range(3):
+        ran = fork.dv("gc", "--remote", "--expire", "--grace", "0d", "--json").json
+        assert (ran["unseen"], ran["expired"], ran["removed"]) == (1, [], 0)
+    assert there(work, "packs") >= before
+    clone = work.clone()
+    clone.dv("pull")
+    assert clone.read("data/a.bin") == noise(50_000, 2)
+
+
+def test_expire_gives_up_what_was_pushed_from_here_though_git_forgot_it(work: Work) -> None:
+    """Git has no commit any more that had it; the push remembered it."""
+    work.write("data/a.bin", noise(50_000, 1))
+    work.dv("add", "data")
+    work.commit()
+    work.dv("push")
+    work.write("data/a.bin", noise(50_000, 2))
+    work.dv("add", "data")
+    work.git("add", "-A")
+    work.git("commit", "-q", "--amend", "-m", "again")
+    work.dv("push")
+    forget(work)
+    ran = work.dv("gc", "--remote", "--expire", "--grace", "0d", "--json").json
+    assert (len(ran["expired"]), ran["unseen"]) == (1, 0)
+
+
+def test_what_another_clone_gave_up_is_removed_only_where_it_was_seen(
+    work: Work, fork: Work
+) -> None:
+    work.git("reset", "-q", "--hard", "HEAD~1")
+    work.dv("checkout", "--force")
+    forget(work)
+    args = ("gc", "--remote", "--expire", "--grace", "0d")
+    assert len(work.dv(*args, "--json").json["expired"]) == 1
+    ran = fork.dv(*args)
+    assert "another clone gave up 1 manifest that" in ran.err
+    assert "waiting" in ran.out
+    assert work.dv(*args, "--json").json["removed"] > 0
+
+
+def test_objects_that_git_still_has_show_what_this_clone_saw(work: Work) -> None:
+    """Whatever was remembered is lost, and no ref leads to the commit; git has it still."""
+    work.write("data/a.bin", noise(50_000, 1))
+    work.dv("add", "data")
+    first = work.commit()
+    work.write("data/a.bin", noise(50_000, 2))
+    work.dv("add", "data")
+    work.commit()
+    work.dv("push")
+    for name in ("store.db", "store.db-wal", "store.db-shm"):
+        (work.root / ".git/dv" / name).unlink(missing_ok=True)
+    work.git("reset", "-q", "--hard", "HEAD~1")
+    work.git("reflog", "expire", "--expire=now", "--all")
+    (work.root / ".git/ORIG_HEAD").unlink(missing_ok=True)
+    assert first == work.git("rev-parse", "HEAD")
+    ran = work.dv("gc", "--remote", "--expire", "--grace", "0d", "--json").json
+    assert (len(ran["expired"]), ran["unseen"]) == (1, 0)

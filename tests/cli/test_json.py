@@ -63,18 +63,18 @@ def test_a_list_that_breaks_off_says_so_in_its_document(
     def breaking(*args: object, **options: object) -> object:
         for number, one in enumerate(whole(*args, **options)):  # type: ignore[arg-type]
             if number == 2:
-                raise CorruptError("a list of files is damaged", hint="dv fsck")
+                raise CorruptError("a shard is damaged", hint="dv fsck")
             yield one
 
     monkeypatch.setattr(read, "ls", breaking)
     ran = data.dv("ls", "--json", code=6)
     assert len(ran.json["entries"]) == 2
     assert ran.json["error"] == {
-        "message": "a list of files is damaged",
+        "message": "a shard is damaged",
         "hint": "dv fsck",
         "exit_code": 6,
     }
-    assert ran.err == "error: a list of files is damaged\nhint: dv fsck\n"
+    assert ran.err == "error: a shard is damaged\nhint: dv fsck\n"
 
 
 def test_a_push_to_several_remotes_says_which_failed(data: Work, tmp_path: Path) -> None:

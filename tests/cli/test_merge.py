@@ -13,6 +13,7 @@ import pytest
 from dvtool.format.digest import digest_of
 from dvtool.format.manifest import Entries, Entry, decode
 from dvtool.hooks import drivers
+from dvtool.hooks.interpreter import Interpreter
 from dvtool.repo import Repo
 from tests.cli.conftest import ODD_NAMES, Work
 from tests.cli.merging import (
@@ -190,7 +191,7 @@ def _large(tmp_path_factory: pytest.TempPathFactory, _isolated_session: None) ->
 
 @pytest.fixture
 def large(_large: Path, tmp_path: Path) -> Work:
-    """A clone with none of the data in its workspace; its lists of files come from the remote."""
+    """A clone with none of the data in its workspace; its shards come from the remote."""
     upstream = Work(_large / "work")
     upstream.git("clone", "-q", "--bare", str(upstream.root), str(tmp_path / "up.git"))
     return clone(tmp_path, "one", _large / "remote")
@@ -422,7 +423,7 @@ def test_a_link_in_the_place_of_gitattributes_is_not_followed(work: Work, tmp_pa
 def test_the_drivers_work_without_the_interpreter_that_installed_them(
     driven: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = str(tmp_path / "it's gone" / "100%" / "python")
+    gone = Interpreter(str(tmp_path / "it's gone" / "100%" / "python"))
     driven.git("config", "merge.dv.driver", drivers.merge_command(gone))
     driven.git("config", "diff.dv.textconv", drivers.textconv_command(gone))
     branches(driven, {"a.txt": "ours"}, {"b.txt": "theirs"})
@@ -440,7 +441,9 @@ def test_the_drivers_work_without_the_interpreter_that_installed_them(
 def test_without_any_dvtool_ours_is_left_in_place_and_the_merge_can_be_settled(
     driven: Work, tmp_path: Path
 ) -> None:
-    command = drivers.merge_command(str(tmp_path / "gone")).replace("command -v dv", "false")
+    command = drivers.merge_command(Interpreter(str(tmp_path / "gone"))).replace(
+        "command -v dv", "false"
+    )
     driven.git("config", "merge.dv.driver", command)
     branches(driven, {"a.txt": "ours"}, {"b.txt": "theirs"})
     assert "dvtool is not installed here" in run(driven, "merge", "other", code=1)

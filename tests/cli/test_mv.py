@@ -23,6 +23,7 @@ def test_mv_entries_from_a_subfolder(data: Work) -> None:
 
 def test_mv_json(data: Work) -> None:
     assert data.dv("mv", "--json", "data/table.csv", "table.csv").json == {
+        "schema": 1,
         "source": "data/table.csv",
         "destination": "table.csv",
     }

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 import json
+import re
 
 import pytest
 
-from dvtool.cli.output import count_text, growth_text, shell_word
+from dvtool.cli.output import Screen, as_json, count_text, growth_text, shell_word
 from dvtool.errors import size_text
 from tests.cli.conftest import Work
 
@@ -81,3 +83,37 @@ def test_a_terminal_that_lacks_a_letter(work: Work) -> None:
     work.dv("add", "data")
     ran = work.process("ls", env={"PYTHONIOENCODING": "ascii"})
     assert ran.out == "data/\\u56f3\n"
+
+
+@pytest.mark.parametrize("coloured", [False, True])
+@pytest.mark.parametrize("say", ["line", "done", "note", "warn", "error"])
+def test_no_control_character_of_a_text_reaches_a_terminal(say: str, coloured: bool) -> None:
+    """Whatever a command forgets to escape: titles, moves of the cursor, directions, C1."""
+    out, err = Terminal(coloured), Terminal(coloured)
+    screen = Screen(environ={}, out=out, err=err)
+    foreign = "\x1b]0;title\x07 \x1b[2J \x1b[10;10H \x9b31m \u202eback \r \x08 \x7f"
+    getattr(screen, say)(screen.style("ours", "red") + foreign)
+    written = out.getvalue() + err.getvalue()
+    assert re.sub(r"\x1b\[[0-9;]{1,4}m", "", written).removesuffix("\n").isprintable()
+    assert "\\x1b]0;title\\x07" in written
+    assert ("\x1b[31m" in written) is (coloured and say not in ("warn", "error"))
+
+
+class Terminal(io.StringIO):
+    """A stream that may say that it is a terminal."""
+
+    def __init__(self, is_terminal: bool) -> None:
+        super().__init__()
+        self._is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+
+def test_json_of_values_has_one_form() -> None:
+    assert as_json({"of": {"b", "a"}, "rows": (1, None, True)}) == {
+        "of": ["a", "b"],
+        "rows": [1, None, True],
+    }
+    with pytest.raises(TypeError, match="no JSON for <class 'bytes'>"):
+        as_json([b"\xff"])

@@ -185,7 +185,7 @@ def test_offline_says_what_is_missing(clone: Work, tmp_path: Path) -> None:
     clone.write("data/x/07/new.txt", "new")
     for args in (("add", "data/x/07/new.txt"), ("ls",), ("status",), ("rm", "data/x/07")):
         ran = clone.dv(*args, code=4)
-        assert "lists of files" in ran.err
+        assert "shards of large manifests" in ran.err
         assert "unplugged" in ran.err
     assert clone.git("status", "--porcelain") == ""
     clone.dv("remote", "remove", "origin")

@@ -26,17 +26,19 @@ def test_remote_add_a_bucket(bare: Work) -> None:
         "default": True,
         "source": ".dvconfig",
         "trusted": True,
-        "endpoint_url": "https://s3.example.org",
-        "region": "eu-central-1",
-        "profile": "work",
-        "addressing": "auto",
-        "storage_class": None,
-        "sse": None,
-        "sse_kms_key_id": None,
-        "anonymous": False,
-        "requester_pays": False,
-        "ca_bundle": None,
-        "proxy": None,
+        "options": {
+            "endpoint_url": "https://s3.example.org",
+            "region": "eu-central-1",
+            "profile": "work",
+            "addressing": "auto",
+            "storage_class": None,
+            "sse": None,
+            "sse_kms_key_id": None,
+            "anonymous": False,
+            "requester_pays": False,
+            "ca_bundle": None,
+            "proxy": None,
+        },
     }
 
 
@@ -72,7 +74,7 @@ def test_remote_set_moves_a_folder_to_a_bucket(work: Work) -> None:
     assert (remote["url"], remote["source"]) == ("s3://bucket", ".dvconfig")
     work.dv("remote", "set", "origin", "--region", "eu-central-1")
     (remote,) = work.dv("remote", "list", "--json").json["remotes"]
-    assert remote["region"] == "eu-central-1"
+    assert remote["options"]["region"] == "eu-central-1"
     work.dv("remote", "set", "origin", "../folder")
     (remote,) = work.dv("remote", "list", "--json").json["remotes"]
     assert remote["source"] == ".git/config"
@@ -123,7 +125,7 @@ def test_remote_none(bare: Work) -> None:
     ran = bare.dv("remote")
     assert ran.out == ""
     assert "dv remote add" in ran.err
-    assert bare.dv("remote", "list", "--json").json == {"remotes": []}
+    assert bare.dv("remote", "list", "--json").json == {"schema": 1, "remotes": []}
 
 
 def test_a_committed_folder_outside_is_refused(data: Work) -> None:
@@ -150,12 +152,14 @@ def test_remote_options(bare: Work) -> None:
         assert text not in committed
         assert text in local
     (remote,) = bare.dv("remote", "list", "--json").json["remotes"]
-    assert remote["sse_kms_key_id"] == "key-1"
-    assert remote["requester_pays"] is True
-    assert remote["ca_bundle"] == str(bundle)
+    options = remote["options"]
+    assert options["sse_kms_key_id"] == "key-1"
+    assert options["requester_pays"] is True
+    assert options["ca_bundle"] == str(bundle)
     bare.dv("remote", "set", "origin", "--proxy", "", "--requester-pays", "false")
     (remote,) = bare.dv("remote", "list", "--json").json["remotes"]
-    assert (remote["proxy"], remote["requester_pays"]) == (None, False)
+    options = remote["options"]
+    assert (options["proxy"], options["requester_pays"]) == (None, False)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +223,7 @@ def test_an_option_can_be_taken_back_from_a_folder(work: Work) -> None:
     work.dv("config", "--local", "remote.origin.profile", "work")
     work.dv("remote", "set", "origin", "--profile", "")
     (remote,) = work.dv("remote", "list", "--json").json["remotes"]
-    assert remote["profile"] is None
+    assert remote["options"]["profile"] is None
 
 
 def test_a_committed_file_chooses_no_credentials(

@@ -33,10 +33,11 @@ def test_rm_a_part(data: Work) -> None:
 
 def test_rm_json(data: Work) -> None:
     assert data.dv("rm", "--json", "data/images/*.txt", "data/table.csv").json == {
+        "schema": 1,
         "targets": [
             {"target": "data/images", "whole": False, "entries": 2, "files": 0},
             {"target": "data/table.csv", "whole": True, "entries": 1, "files": 0},
-        ]
+        ],
     }
 
 

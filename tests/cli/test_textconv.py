@@ -92,7 +92,7 @@ def test_shards_that_are_not_here_show_as_lines(driven: Work) -> None:
     assert len(lines) == 1 + len(refs)
     assert lines[1] == (
         f"n00000 …  {refs[0].files:,} files, {size_text(refs[0].bytes)}  "
-        f"{refs[0].blake3[:12]}  its list of files is not here (dv fetch)"
+        f"{refs[0].blake3[:12]}  its shard is not here (dv fetch)"
     )
 
 

@@ -49,13 +49,13 @@ dv("doctor --remote desk")
 """
 
 
-def ran(work: Work, script: str) -> subprocess.CompletedProcess[str]:
+def ran(work: Work, script: str, **env: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-c", REGISTERED + script],
         cwd=work.root,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        env={**os.environ, "PYTHONPATH": str(PROJECT), **env},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -72,6 +72,23 @@ def test_its_options_are_settings_and_options_of_the_command_line(work: Work) ->
     assert "memory://other is in memory, where region means nothing" in done.stderr
     assert "/tmp/third is a folder, where shelf means nothing" in done.stderr
     assert "remote.desk.shelf is not a shelf" in done.stderr
+
+
+SECRETS = """
+dv("remote add desk memory://desk --pass-word hush")
+dv("remote set desk --pass-word=hush")
+dv("config remote.desk.password hush")
+dv("config --list")
+"""
+
+
+def test_a_secret_option_is_in_no_log(work: Work) -> None:
+    log = work.root.parent / "log"
+    ran(work, SECRETS, DV_LOG=str(log))
+    text = log.read_text()
+    assert "dv remote add desk memory://desk --pass-word" in text
+    assert "--replace-all --end-of-options dv.remote.desk.password (hidden)" in text
+    assert "hush" not in text
 
 
 def test_data_goes_there_and_comes_back(data: Work) -> None:

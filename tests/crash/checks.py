@@ -80,7 +80,8 @@ def check_repository(work: Path, remote: Objects) -> Report:
 
 def store_of(work: Path) -> Path:
     """Return the store that a worktree shares with the others of its repository."""
-    return work / git(work, "rev-parse", "--git-common-dir").rstrip("\n") / "dv"
+    own = work / git(work, "rev-parse", "--git-common-dir").rstrip("\n") / "dv"
+    return Path(git(work, "config", "--default", str(own), "dv.store.path").rstrip("\n"))
 
 
 def check_remote(report: Report, name: str, remote: Objects) -> None:
@@ -351,8 +352,8 @@ def state(work: Path, remote: Objects, backup: Objects) -> State:
         files[".dvconfig"] = re.sub("[0-9a-f]{32}", "ID", text)
         index = re.sub("[0-9a-f]{40}( 0\t.dvconfig\n)", r"BLOB\1", index)
     held: set[Digest] = set()
-    if (work / ".git/dv/store.db").exists():
-        with LocalStore(str(work / ".git/dv")) as local:
+    if (store_of(work) / "store.db").exists():
+        with LocalStore(str(store_of(work))) as local:
             held = held_contents(local)
     return State(
         files,

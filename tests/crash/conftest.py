@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+os.environ["DVTEST_PYTHON"] = sys.executable  # see inject/python
 MEMORY = Path("/dev/shm")
 SPACE_MIN_BYTES = 2 << 30
 

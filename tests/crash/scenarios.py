@@ -5,7 +5,9 @@ To add one, write what prepares it and put a `Scenario` into `SCENARIOS`.
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 from dvtool.remotes.transports.base import Backend
 from dvtool.store.freeing import rewrite_packs
 from dvtool.store.lock import drop_lock
-from tests.crash.world import BACKUP, World
+from tests.crash.world import BACKUP, INJECT, World
 from tests.scenario import Clone, noise
 
 Command = tuple[str, ...]
@@ -84,6 +86,12 @@ def committed(world: World) -> Clone:
     clone.add("data")
     clone.commit("one")
     return clone
+
+
+def store_elsewhere(world: World) -> None:
+    clone = world.new()
+    clone.git("config", "dv.store.path", str(world.live / "shared/dv"))
+    _data(clone)
 
 
 def changed(world: World) -> None:
@@ -226,6 +234,16 @@ def conflicted(world: World) -> None:
 def with_hooks(clone: Clone) -> None:
     with clone.repo() as repo:
         repo.hooks.install()
+    injected = shlex.quote(str(INJECT / "python"))
+    own = shlex.quote(sys.executable)
+    for hook in (clone.path / ".git/hooks").iterdir():
+        text = hook.read_text()
+        assert f"python={own}\n" in text
+        hook.write_text(text.replace(f"python={own}\n", f"python={injected}\n"))
+    for key in ("merge.dv.driver", "diff.dv.textconv"):
+        command = clone.git("config", key)
+        assert f"{own} -I -c " in command
+        clone.git("config", key, command.replace(own, injected))
     clone.git("add", ".gitattributes")
     clone.git("commit", "-q", "--no-verify", "--message", "hooks", "--", ".gitattributes")
 
@@ -244,6 +262,30 @@ def hooked_commit(world: World) -> None:
 
 def hooked_switch(world: World) -> None:
     with_hooks(forked(world))
+
+
+def outdated(world: World) -> Clone:
+    """Leave version two in the workspace, with an edit, and version one in the manifest."""
+    clone = two_commits(world)
+    clone.git("reset", "-q", "--hard", "HEAD~1")
+    clone.write("data/run.sh", b"edited", executable=True)
+    return clone
+
+
+def left_outdated(world: World) -> None:
+    outdated(world)
+
+
+def hooked_reset(world: World) -> None:
+    with_hooks(two_commits(world))
+
+
+def hooked_conflict(world: World) -> None:
+    """Leave a conflict that somebody staged."""
+    clone = forked(world)
+    with_hooks(clone)
+    subprocess.run(["git", "merge", "-q", "side"], cwd=clone.path, capture_output=True)
+    clone.git("add", "-A")
 
 
 def hooked_push(world: World) -> None:
@@ -410,6 +452,7 @@ GC_LATER = (GC_NOW, A_MONTH_PASSES, GC_NOW, GC_NOW, GC_NOW)
 SCENARIOS = (
     Scenario("init", only_git, ("dv", "init", "--remote", "../remote")),
     Scenario("add-first", new_repository, ("dv", "add", "data")),
+    Scenario("add-shared-store", store_elsewhere, ("dv", "add", "data")),
     Scenario("add-again", changed, ("dv", "add", "data")),
     Scenario("add-part", changed, ("dv", "add", "data/big", "data/new")),
     Scenario("add-untrack", in_git, ("dv", "add", "--untrack", "table")),
@@ -423,6 +466,7 @@ SCENARIOS = (
     Scenario("checkout-force", unsaved, ("dv", "checkout", "--force", "HEAD~1")),
     Scenario("checkout-workers", gone_for_workers, ("dv", "checkout"), slow=True),
     Scenario("checkout-sharded", sharded_two, ("dv", "checkout", "HEAD~1"), slow=True),
+    Scenario("add-outdated", left_outdated, ("dv", "add", "data")),
     Scenario("push", two_commits, ("dv", "push")),
     Scenario("push-again", pushed_once, ("dv", "push")),
     Scenario("push-rolled-back", rolled_back, ("dv", "push"), damaged=True),
@@ -481,6 +525,14 @@ SCENARIOS = (
         again=(("git", "switch", "-q", "side"), ("dv", "checkout")),
         by_git=True,
     ),
+    Scenario(
+        "hook-reset",
+        hooked_reset,
+        ("git", "reset", "-q", "--hard", "HEAD~2"),
+        again=(("dv", "checkout"),),
+        by_git=True,
+    ),
+    Scenario("resolve-staged", hooked_conflict, ("dv", "resolve", "--theirs")),
     Scenario(
         "hook-push",
         hooked_push,

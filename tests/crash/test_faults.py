@@ -76,6 +76,7 @@ def prepare(scenario: Scenario, world: World) -> Prepared:
     damaged = frozenset(d for top in stores(world) for d in checks.damaged_packs(top))
     run = world.run(scenario.command, point=0)
     points = world.trace()
+    assert points, "no process of the command has fault points"
     assert run.code in (0, 1) if scenario.by_git else run.code == 0, run.err
     assert not run.hit
     finish(scenario, world)

@@ -22,7 +22,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,6 +31,7 @@ from hypothesis import HealthCheck, Phase, seed, settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
+    invariant,
     rule,
     run_state_machine_as_test,
 )
@@ -71,6 +72,26 @@ ELSEWHERE = "elsewhere/there"
 """Where the target moves, and comes back from."""
 MEANWHILE = ("nothing", "gc", "fsck", "crash", "abort")
 """What happens before a merge that conflicts is settled, or in place of that."""
+MOVES = {
+    "reset": "git reset -q --hard HEAD~1",
+    "reset --keep": "git reset -q --keep HEAD~1",
+    "checkout FILE": f"git checkout -q HEAD~1 -- {MANIFEST}",
+    "restore": f"git restore --source HEAD~1 --staged --worktree {MANIFEST}",
+    "revert -n": "git revert -n HEAD && git revert --quit",
+    "revert": "git revert --no-edit HEAD || git revert --skip",
+    "cherry-pick -n": "id=$(git rev-parse HEAD); git reset -q --hard HEAD~1;"
+    " git cherry-pick -n $id",
+    "read-tree": "git read-tree -u -m HEAD HEAD~1",
+    "rebase --exec": "git rebase -q --exec true HEAD~1",
+    "rebase --root": "git rebase -q --root",
+    "am": "git format-patch -q -1 -o ../patches; git reset -q --hard HEAD~1;"
+    " git am -q ../patches/*; rm -r ../patches",
+    "apply --index": "git diff --no-textconv HEAD~1 HEAD >../patch; git reset -q --hard HEAD~1;"
+    " [ ! -s ../patch ] || git apply --index ../patch",
+    "bisect": "git bisect start HEAD HEAD~1; git bisect reset",
+    "stash": f"git checkout -q HEAD~1 -- {MANIFEST}; git stash -q; git stash pop -q || true",
+}
+"""How git moves the manifest, besides in rules of their own."""
 ROTS = ("flip", "zeros", "cut", "empty", "gone")
 CRASHES = {
     "add": ("add", TARGET),
@@ -99,10 +120,35 @@ class Model:
     files: Files
     manifest: Files
     branch: str = "main"
+    base: Files = field(default_factory=dict)
+    """What was last put there, or added from there."""
 
     def __post_init__(self) -> None:
+        self.base = dict(self.manifest)
         self.git_dir = Path(self.clone.git("rev-parse", "--absolute-git-dir"))
         self.store = checks.store_of(self.clone.path)
+
+    def standings(self) -> dict[str, str]:
+        """Say how each file that is there stands to the manifest; see docs/decisions/022."""
+        found = {}
+        for path, file in self.files.items():
+            entry, before = self.manifest.get(path), self.base.get(path)
+            if file == entry:
+                continue
+            if file == before:
+                found[path] = "outdated"
+            else:
+                found[path] = "edited" if before == entry else "conflicting"
+        return found
+
+    def follow(self) -> None:
+        """Note what the files follow after they followed the manifest as far as they could."""
+        every = self.base.keys() | self.manifest.keys()
+        left = {path for path in self.standings() if self.base.get(path) != self.manifest.get(path)}
+        after = {
+            path: self.base.get(path) if path in left else self.manifest.get(path) for path in every
+        }
+        self.base = {path: file for path, file in after.items() if file is not None}
 
     @property
     def known(self) -> set[str]:
@@ -285,10 +331,27 @@ class Team(RuleBasedStateMachine):
             for path, file in model.manifest.items()
             if path not in known and path not in model.files
         }
-        with self._nothing_lost():
-            model.clone.add(TARGET)
-        self.done["add"] += model.manifest != absent | model.files
-        model.manifest = absent | model.files
+        standings = model.standings()
+        gone = [path for path in model.manifest if path in known and path not in model.files]
+        deleted = {p: model.base.get(p) for p in gone if model.base.get(p) != model.manifest[p]}
+        outdated = {path for path, standing in standings.items() if standing == "outdated"}
+        outdated.update(path for path, before in deleted.items() if before is None)
+        both = "conflicting" in standings.values() or any(deleted.values())
+        if both:
+            with pytest.raises(UsageError), model.clone.repo() as repo:
+                repo.add([TARGET])
+            self._check_manifest(model)
+            self.done["refused a conflict"] += 1
+            outdated = set()
+        kept = {path: model.manifest[path] for path in outdated if path in model.manifest}
+        with self._nothing_lost(), model.clone.repo() as repo:
+            repo.add([TARGET], ours=both)
+        files = {path: file for path, file in model.files.items() if path not in outdated}
+        self.done["add"] += model.manifest != absent | files | kept
+        self.done["left outdated"] += bool(outdated)
+        before = {path: model.base[path] for path in outdated if path in model.base}
+        model.manifest = absent | files | kept
+        model.base = {p: f for p, f in model.manifest.items() if p not in outdated} | before
         self._check_manifest(model)
 
     @rule(number=clones)
@@ -327,6 +390,7 @@ class Team(RuleBasedStateMachine):
         self.done["restored"] += model.files != after
         model.files = after
         model.manifest = dict(wanted)
+        model.base = dict(wanted)
         assert files_in(model.clone) == model.files
         self._check_manifest(model)
 
@@ -354,11 +418,13 @@ class Team(RuleBasedStateMachine):
             try:
                 repo.mv(f"{TARGET}/{old}", f"{TARGET}/{new}")
             except UsageError:
-                assert entry is None or not free
+                assert entry is None or not free or model.base.get(old) != entry
             else:
                 assert entry is not None and free
                 self.done["renamed"] += 1
                 model.manifest[new] = model.manifest.pop(old)
+                model.base.pop(old, None)
+                model.base[new] = model.manifest[new]
                 if old in model.files:
                     model.files[new] = model.files.pop(old)
         self._check_unchanged(model)
@@ -392,6 +458,7 @@ class Team(RuleBasedStateMachine):
                 assert not unsaved
                 self.done["removed"] += 1
                 del model.manifest[name]
+                model.base.pop(name, None)
                 if files:
                     model.files.pop(name, None)
         self._check_unchanged(model)
@@ -408,6 +475,7 @@ class Team(RuleBasedStateMachine):
             assert files_in(model.clone) == model.files
             repo.add([TARGET])
         model.manifest = dict(model.files)
+        model.base = dict(model.files)
         self._check_unchanged(model)
 
     # --- git --------------------------------------------------------------------------------
@@ -444,8 +512,10 @@ class Team(RuleBasedStateMachine):
         bases = git("merge-base", "--all", ours, theirs).split()
         if theirs in bases:
             return
+        settled = False
         with self._nothing_lost():
             if not _try_git(model.clone, "merge", "-q", "--no-edit", other):
+                settled = True
                 if not self._settle(model, side, meanwhile):
                     git("merge", "--abort")
                     self._at_head(model)
@@ -463,7 +533,9 @@ class Team(RuleBasedStateMachine):
         self.snapshots[commit] = snapshot
         self._at_head(model)
         # Resolving gave the workspace what it could, and nothing was lost: see what that is.
-        model.files = files_in(model.clone)
+        if settled:
+            model.files = files_in(model.clone)
+            model.follow()
 
     def _settle(self, model: Model, side: Side, meanwhile: str) -> bool:
         """Resolve what git left in conflict, with something in between; False: give it up."""
@@ -515,15 +587,55 @@ class Team(RuleBasedStateMachine):
         base, ours = git("rev-parse", "stash@{0}^1"), git("rev-parse", "HEAD")
         text = git("show", f"stash@{{0}}:{MANIFEST}").encode()
         theirs = _files_of(decode(text, MANIFEST))
+        settled = False
         with self._nothing_lost():
             if not _try_git(model.clone, "stash", "pop", "-q"):
+                settled = True
                 self._settle(model, side, "nothing")
                 git("stash", "drop", "-q")
         git("add", "-u")
         expected = merged(self.snapshots[base], self.snapshots[ours], theirs, side=side)
         model.manifest = self._read_manifest(model) if expected is None else expected
         self._check_manifest(model)
-        model.files = files_in(model.clone)
+        if settled:
+            model.files = files_in(model.clone)
+            model.follow()
+
+    @rule(number=clones, how=st.sampled_from(tuple(MOVES)), hooked=st.booleans())
+    def move(self, number: int, how: str, hooked: bool) -> None:
+        """Let git move the manifest in another way; `hooked`: the files follow, as by hooks."""
+        model = self.models[number]
+        git = model.clone.git
+        linear = not git("rev-list", "--merges", "--max-count=1", "HEAD")
+        parents = int(git("rev-list", "--count", "HEAD")) > 1
+        if self._dirty(model) or not (linear and parents):
+            return
+        branch = git("rev-parse", "--abbrev-ref", "HEAD")
+        with self._nothing_lost():
+            line = ["bash", "-ec", MOVES[how]]
+            subprocess.run(line, cwd=model.clone.path, check=True, capture_output=True)
+            assert git("rev-parse", "--abbrev-ref", "HEAD") == branch
+            model.manifest = self._read_manifest(model)
+            text = git("show", f"HEAD:{MANIFEST}").encode()
+            self.snapshots[git("rev-parse", "HEAD")] = _files_of(decode(text, MANIFEST))
+            assert files_in(model.clone) == model.files
+            if hooked:
+                self._sync(model)
+        self.done[f"moved by {how}"] += 1
+
+    def _sync(self, model: Model) -> None:
+        """Do as the hooks: what was not edited gets in step, or is in no store and stays."""
+        standings = model.standings()
+        with model.clone.repo() as repo:
+            repo.sync()
+        now = files_in(model.clone)
+        for path, file in model.files.items():
+            if standings.get(path) in ("edited", "conflicting") or now.get(
+                path
+            ) != model.manifest.get(path):
+                assert now[path] == file
+        model.files = now
+        model.follow()
 
     def _at_head(self, model: Model) -> None:
         model.manifest = dict(self.snapshots[model.clone.git("rev-parse", "HEAD")])
@@ -614,13 +726,20 @@ class Team(RuleBasedStateMachine):
                 again = self.world.run(("dv", *words))
             assert again.code in (0, 2, 5), again.err
             self._look_again(model)
+            for path in {name, "renamed"} & (model.base.keys() | model.manifest.keys()):
+                if model.manifest.get(path) is not None:
+                    model.base[path] = model.manifest[path]
+                elif verb == "rm" or path == name:
+                    model.base.pop(path, None)
         if verb == "mv":
             assert Counter(model.manifest.values()) == entries
             if f"{TARGET}/renamed" not in model.manifest and name not in model.manifest:
                 assert "renamed" in model.manifest
             with self._nothing_lost(), model.clone.repo() as repo:
+                repo.checkout(force=True)
                 repo.mv(f"{TARGET}/renamed", f"{TARGET}/{name}")
             self._look_again(model)
+            model.base = dict(model.manifest)
         elif verb == "fsck":
             self._mended(model, damaged)
         elif verb == "gc_remote":
@@ -835,6 +954,19 @@ class Team(RuleBasedStateMachine):
         """Return the files that the manifest in the worktree names, by their known contents."""
         return _files_of(decode((model.clone.path / MANIFEST).read_bytes(), MANIFEST))
 
+    @invariant()
+    def nothing_is_silently_another_version(self) -> None:
+        """Hold status against what was put there, what was edited, and what the manifest says."""
+        for model in getattr(self, "models", ()):
+            with model.clone.repo() as repo:
+                one = next(one for one in repo.status() if one.target == TARGET)
+            told = dict.fromkeys((*one.added, *one.modified), "edited")
+            told |= dict.fromkeys(one.outdated, "outdated")
+            told |= dict.fromkeys(one.conflicting, "conflicting")
+            told = {path: what for path, what in told.items() if path in model.files}
+            assert told == model.standings()
+            self.done["told"] += bool(told)
+
     def _check_manifest(self, model: Model) -> None:
         assert _short(self._read_manifest(model)) == _short(model.manifest)
 
@@ -905,6 +1037,11 @@ _DAYS = (
     ("write", "add", "stash", "gc", "unstash", "commit"),
     ("write", "add", "stash", "forget", "merge", "unstash"),
     ("rot",),
+    ("move",),
+    ("move", "write", "add"),
+    ("write", "move", "add", "commit"),
+    ("move", "add", "checkout"),
+    ("move", "write", "move", "add", "commit"),
     ("push", "rot", "fsck"),
     ("write", "add", "commit", "switch", "merge", "push"),
 )
@@ -927,7 +1064,8 @@ def _steps(dice: random.Random) -> Iterator[tuple[str, dict[str, object]]]:
             "side": dice.choice(("ours", "theirs")),
             "meanwhile": dice.choice(MEANWHILE),
             "files": dice.random() < 0.5,
-            "how": dice.choice(ROTS),
+            "how": dice.choice(list(MOVES) if name == "move" else ROTS),
+            "hooked": dice.random() < 0.5,
             "verb": dice.choice(list(CRASHES)),
             "at": dice.randrange(1, 35) if name == "crash" else dice.randrange(1_000_000),
             "data": _Choice(dice),
@@ -951,6 +1089,7 @@ def test_a_team_at_random(fast_folder: Path) -> None:
                 for name, given in _steps(dice):
                     steps.append((name, given))
                     getattr(team, name)(**given)
+                    team.nothing_is_silently_another_version()
         except Exception as error:
             told = "\n".join(f"{name} {given}"[:200] for name, given in steps)
             raise AssertionError(f"example {example} of seed {SEED}:\n{told}") from error

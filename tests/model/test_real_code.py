@@ -21,7 +21,6 @@ from dvtool.remotes.pack_ranges import read_range
 from dvtool.remotes.remote import RemoteStore
 from dvtool.repo import Repo
 from dvtool.system import parallel
-from dvtool.verbs.gc.bury import Expiry
 from dvtool.verbs.gc.remote import collect_remote
 from dvtool.verbs.push.plan import ManifestToPush
 from dvtool.verbs.push.upload import upload
@@ -74,14 +73,12 @@ def push(backend: object, path: Path, repo_id: str = REPO_ID) -> str:
     return "done"
 
 
-def collect(backend: object, scratch: Path, expire: frozenset[str] | None = None) -> str:
-    """Run a gc without any grace; `expire`: the manifests that are needed, others may go."""
+def collect(backend: object, scratch: Path) -> str:
+    """Run a gc without any grace."""
     scratch.mkdir(exist_ok=True)
-    expiry = None if expire is None else Expiry(REPO_ID, expire, 0)
     collect_remote(
         RemoteStore(backend),  # type: ignore[arg-type]
         repo=REPO_ID,
-        expiry=expiry,
         grace_s=0,
         here=moving.GcSide(lambda: str(scratch / os.urandom(8).hex())),
     )

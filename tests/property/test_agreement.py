@@ -402,7 +402,7 @@ def went_to(root: Path, how: str) -> tuple[object, ...]:
             if how == "follow":
                 target = "HEAD~1" if git.has_commit("HEAD~1") else "HEAD"
                 subprocess.run(["git", "checkout", "-qf", target], cwd=root, check=True)
-                said = str(repo.sync())
+                said = str(repo.for_git.sync())
             elif git.has_commit("HEAD~1"):
                 said = str(repo.checkout("HEAD~1", force=how == "force").targets)
             else:

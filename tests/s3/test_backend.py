@@ -262,6 +262,7 @@ def test_timeouts_of_the_store_are_transient(
 
 def test_access_denied(proxied: S3Backend, proxy: CountingProxy) -> None:
     proxied.put("k", b"what is there and refused is not missing")
+    proxied.head("k")  # so that it is known that HEAD itself is granted
     for kind, attempt in every_request(proxied):
         proxy.inject(Fault(kind, status=403, code="AccessDenied"))
         with pytest.raises(RemoteForbidden, match="refused") as caught:

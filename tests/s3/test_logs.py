@@ -27,7 +27,7 @@ def test_a_log_tells_of_requests_and_not_of_credentials(
     remote = Remote(f"s3://{s3_env.new_bucket()}/some/prefix", s3_env.endpoint_url)
     monkeypatch.delenv("DV_LOG", raising=False)
     caplog.set_level(logging.DEBUG, "dvtool")
-    logs.begin_in_file(str(tmp_path / "log"))
+    logs.begin_in_file(str(tmp_path / "log"), [])
     try:
         mine = Clone.new(tmp_path / "mine", remote)
         mine.write("data/one.bin", noise(300_000))

@@ -74,7 +74,8 @@ def test_a_role_that_may_not_list(s3_env: S3Server) -> None:
     ):
         assert s3.head("k") is None
         assert s3.features.list_allowed is False
-        assert proxy.counts == {"HEAD": 1, "LIST": 1}
+        # Whether HEAD itself is granted is not known yet, so that GET is tried too.
+        assert proxy.counts == {"HEAD": 1, "LIST": 1, "GET": 1}
         assert s3.put_if_absent("dv.json", b"first") is True
         assert s3.put_if_absent("dv.json", b"second") is False
         s3.put("k", BODY)

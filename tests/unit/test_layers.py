@@ -24,6 +24,7 @@ ONLY_IN = {
     "botocore": {
         "remotes.transports.s3.backend",
         "remotes.transports.s3.client",
+        "remotes.transports.s3.configuration",
         "remotes.transports.s3.errors",
         "remotes.transports.s3.guard",
     },
@@ -122,17 +123,19 @@ MAY_IMPORT = {
     "cli.config": {"project.config", "project.keys", "remotes.transports.declaration"},
     "cli.doctor": {"verbs.doctor"},
     "cli.fsck": {"verbs.fsck.findings"},
+    "cli.logs": {"project.keys"},
     "cli.merge_driver": {
         *("format.manifest", "format.merge", "format.paths", "system.atomic"),
         "hooks.config_merge",
     },
     "cli.plans": {"remotes.transports.registry"},
     "cli.remote": {"project.keys"},
+    "cli": {"system.programs"},
     "cli.remote_options": {"project.keys", "remotes.transports.declaration"},
     "cli.textconv": {"format.manifest", "format.paths"},
 }
 """The names and kinds of settings; values that a command makes; and what has to work without a
-repository: doctor, where a package is missing, and what git runs on single files."""
+repository: doctor, where a package is missing, what git runs on single files, and the PATH."""
 
 
 def imports_when_run(name: str) -> set[str]:
@@ -254,7 +257,8 @@ DESTROYS = {
     "verbs.push": "packs in the store's own folder",
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
-    "verbs.resolve.conflicts": "records in git's folder",
+    "project.base": "records in git's folder",
+    "verbs.resolve.records": "records in git's folder",
     "hooks.install": "hooks in git's folder, each looked at before",
     "hooks.own_folder": "the folder of hooks that it made in git's folder",
     "workspace.statcache": "the cache in git's folder",

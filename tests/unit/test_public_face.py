@@ -18,8 +18,8 @@ from dvtool import errors
 from tests.layers import PROJECT
 
 LIBRARY = PROJECT / "docs" / "library.md"
-FOR_GITS_DRIVERS = {"merge", "entries_here"}
-"""Methods of `Repo` that serve the commands which git runs on single manifests."""
+PRIVATE_PARTS = {"hooks", "for_git"}
+"""What of `Repo` serves the commands that git runs, and dv hooks."""
 LIGHT = """
 import json, sys
 before = set(sys.modules)
@@ -86,7 +86,7 @@ def test_what_the_methods_of_a_repository_return_is_public() -> None:
         f"{method.name}: {name}"
         for method in repo.body
         if isinstance(method, ast.FunctionDef) and not method.name.startswith("_")
-        if method.name not in {*FOR_GITS_DRIVERS, "hooks"} and method.returns is not None
+        if method.name not in PRIVATE_PARTS and method.returns is not None
         for name in _names_in(method.returns)
         if name[0].isupper() and name not in dvtool.__all__
     }

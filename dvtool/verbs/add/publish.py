@@ -1,6 +1,6 @@
 """add: snapshot files and folders into the store and write their manifests.
 
-What is referred to comes first: contents, then lists of files, the manifest, and git's index.
+What is referred to comes first: contents, then shards, the manifest, and git's index.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dvtool.errors import UsageError, printable
 from dvtool.format.manifest import Built, Manifest, decode
 from dvtool.format.paths import SELF, SUFFIX, folder_of, workspace_path
 from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.project.ignoring import needs_line
 from dvtool.project.parts import Project
 from dvtool.verbs.add.base import find_standings, leave, record_added
 from dvtool.verbs.add.manifest import first_manifest, merge_meanwhile, next_manifest
@@ -88,12 +89,7 @@ def add(
     Errors leave manifest and git's index as they were. Content read so far may stay in the store,
     where the next `add` finds it.
     """
-    place = workspace_path(request.target, request.inner or SELF)
-    if Ignore(project.root, place).excluded:
-        raise UsageError(
-            f"{IGNORE_FILE} says to leave out {printable(place)}",
-            hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
-        )
+    _refuse_ignored(project, request)
     text = project.manifest_text(request.target)
     before = None if text is None else decode(text, request.target + SUFFIX)
     removals = project.store.db.removals()
@@ -143,6 +139,15 @@ def add(
     record_added(project, request, built.manifest, found)
     result.files, result.bytes = published.files, published.bytes
     return result
+
+
+def _refuse_ignored(project: Project, request: AddRequest) -> None:
+    path = workspace_path(request.target, request.inner or SELF)
+    if Ignore(project.root, path).excluded:
+        raise UsageError(
+            f"{IGNORE_FILE} says to leave out {printable(path)}",
+            hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
+        )
 
 
 def _anywhere(_: str) -> bool:
@@ -200,12 +205,13 @@ def _publish(
     if stage or untrack:
         project.git.refuse_if_index_is_locked()
     refuse_unusable(project.workspace, target)
+    own_line = not stage or needs_line(project, target, is_new=read is None)
     project.store.put_shards(built.shards)
     now = project.manifest_text(target)
     merged = built if now == read else merge_meanwhile(project, target, read, built, now)
     project.store.put_shards(merged.shards)
     project.write_manifest(target, merged.manifest, instead_of=now)
-    ignore = ignore_target(project.workspace, target)
+    ignore = ignore_target(project.workspace, target) if own_line else []
     if untrack:
         project.git.untrack([workspace_path(target, request.inner or SELF)])
     if stage:

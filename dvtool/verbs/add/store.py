@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from dvtool.format.packing import discard_packs
 from dvtool.format.paths import workspace_path
 from dvtool.jobs.engine import Engine, engine_for
-from dvtool.jobs.ingest import FileSource, IngestResult, ingest, ingest_batches
+from dvtool.jobs.ingest import FileSource, IngestResult, ingest, ingest_batches, keeps_class
 from dvtool.project.parts import Project
 from dvtool.store.freeing import sweep_temp
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
-from dvtool.system.stat import is_executable
 from dvtool.workspace.scan import Scan
 from dvtool.workspace.statcache import Seen, seen_file
 
@@ -44,11 +43,17 @@ class StoredFiles:
                 seen_file(
                     found,
                     scan.digests[path],
-                    executable=is_executable(found),
+                    executable=scan.executable(path),
                     read_at_ns=read_at_ns,
                     tracked=True,
                 ),
             )
+
+
+def _source(scan: Scan, path: str) -> FileSource:
+    size, seen = scan.files[path].st_size, scan.seen.get(path)
+    earlier = seen.digest if seen is not None and keeps_class(size) else b""
+    return FileSource(workspace_path(scan.target, path), size, earlier)
 
 
 def _discard(result: IngestResult) -> None:
@@ -76,7 +81,7 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
     every = ingest_batches(
         project.root,
         project.store.path,
-        (FileSource(workspace_path(scan.target, p), scan.files[p].st_size) for p in stored.paths),
+        (_source(scan, path) for path in stored.paths),
         follow_links=dereference,
         total_bytes=total,
     )

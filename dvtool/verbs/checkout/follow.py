@@ -116,7 +116,7 @@ def _differing_entries(
 def _held_agreement(
     project: Project, target: str, wanted: Manifest | None, before: Manifest | None
 ) -> Agreement | None:
-    """Return what agrees already, unless it takes lists of files that are not here to say so."""
+    """Return what agrees already, unless it takes shards that are not here to say so."""
     if wanted is None or not all(project.store.has_shard(ref.digest) for ref in wanted.shards):
         return None
     return agreeing(project, target, wanted, before)

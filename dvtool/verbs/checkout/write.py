@@ -23,6 +23,7 @@ from dvtool.store.reader import ContentReader
 from dvtool.system.stat import Stamp
 from dvtool.verbs.checkout.plan import CheckoutPlan, FilesByContent, content_runs
 from dvtool.workspace.agreement import entries_by_folder, remember
+from dvtool.workspace.files import write_sparse
 from dvtool.workspace.last_look import There, same_content
 from dvtool.workspace.remembered import save_each_seen
 from dvtool.workspace.scan import sweep
@@ -125,6 +126,7 @@ def _apply(
             project.workspace.write_link(place, entry.symlink, believed=believed)
         elif entry.dir:
             if believed is not There.FOLDER:
+                # A file or link that became an empty folder: its content was seen to be saved.
                 project.workspace.remove(place, believed=believed)
             project.workspace.make_folder(place)
     for path, entry in plan.chmod.items():
@@ -200,11 +202,7 @@ def _write_new(
 
 def _filler(reader: ContentReader, place: str, entry: Entry) -> Callable[[int], None]:
     def fill(fd: int) -> None:
-        size = 0
-        for data in reader.read(entry.digest):
-            size += len(data)
-            while data:
-                data = data[os.write(fd, data) :]
+        size = write_sparse(fd, reader.read(entry.digest))
         if size != entry.size:
             raise ManifestError(
                 f"{printable(place)}: the manifest says {entry.size:,} bytes, "

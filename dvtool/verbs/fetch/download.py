@@ -18,7 +18,7 @@ from dvtool.errors import (
     SetupError,
     listing,
 )
-from dvtool.format.digest import Digest, HashingSink, hasher
+from dvtool.format.digest import READ_SIZE_BYTES, Digest, HashingSink, hasher
 from dvtool.format.locations import RemotePack
 from dvtool.format.manifest import ShardRef
 from dvtool.format.pack import PackInfo, Recipe, read_index, verify_pack
@@ -27,7 +27,8 @@ from dvtool.format.ranges import PackRange
 from dvtool.project.parts import Project
 from dvtool.remotes.known import Known
 from dvtool.remotes.pack_ranges import read_range
-from dvtool.remotes.remote import RemoteStore, pack_key, read_checked
+from dvtool.remotes.remote import RemoteStore, pack_key
+from dvtool.remotes.transfers import read_checked
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import flush_to_disk
@@ -44,7 +45,6 @@ from dvtool.verbs.fetch.request import Fetched, FetchRequest
 
 RANGES_MEMORY_MAX_BYTES = 64 << 20
 """What all ranges under way may take of memory together."""
-HASH_READ_BYTES = 1 << 20
 ROUNDS = 2
 """A second round is for packs that were replaced while the first was under way."""
 
@@ -289,7 +289,7 @@ def _digest_of_file(file: BinaryIO) -> Digest:
 
 def _blocks_of(file: BinaryIO) -> Iterator[bytes]:
     file.seek(0)
-    while data := file.read(HASH_READ_BYTES):
+    while data := file.read(READ_SIZE_BYTES):
         yield data
 
 

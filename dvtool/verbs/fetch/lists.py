@@ -1,4 +1,4 @@
-"""Lists of files (shards) that a fetch needs: they name contents, and say where these lie."""
+"""Shards (shards) that a fetch needs: they name contents, and say where these lie."""
 
 from __future__ import annotations
 

@@ -280,7 +280,7 @@ class FetchPlanner:
 def plan_fetch(
     project: Project, remote: RemoteStore, requests: Sequence[FetchRequest]
 ) -> tuple[Fetched, Estimate]:
-    """Return what a fetch would bring, and what that takes. Only lists of files are fetched."""
+    """Return what a fetch would bring, and what that takes. Only shards are fetched."""
     result = Fetched(remote.url)
     fetch_lists = FetchLists(project, remote, result)
     fetch_lists.get_entries(requests)

@@ -118,7 +118,7 @@ class Checking:
 
         lists = self.need.lists_not_here - (found.shards.keys() - found.bad_shards)
         if lists and len(self.project.config.remotes()) <= 1:
-            problem = f"of {len(lists):,} lists of files is neither here nor on {found.counts.url}"
+            problem = f"of {len(lists):,} shards is neither here nor on {found.counts.url}"
             self.report.damage.append(
                 Damage(LOCAL, "content", "", problem, missing=True, shards=frozenset(lists))
             )

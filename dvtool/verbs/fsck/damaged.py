@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from dvtool.errors import ObjectMissing, RemoteError
-from dvtool.format.digest import hasher
+from dvtool.format.digest import READ_SIZE_BYTES, hasher
 from dvtool.project.parts import Project
 from dvtool.remotes.known import Known
 from dvtool.remotes.remote import RemoteStore
@@ -17,7 +17,6 @@ from dvtool.verbs.fsck.findings import RemoteCheck
 
 ASIDE = "aside/"
 ASIDE_SIZE_MAX_BYTES = 512 << 20
-READ_SIZE_BYTES = 1 << 20
 
 
 class DamagedRemote:

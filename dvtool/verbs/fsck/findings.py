@@ -107,7 +107,7 @@ class StoreCounts:
     bytes: int = 0
     """Bytes of these packs."""
     shards: int = 0
-    """Lists of files that were read."""
+    """Shards that were read."""
     recipes: int = 0
     """Recipes of large files that were read."""
     contents: int = 0
@@ -119,7 +119,7 @@ class StoreCounts:
     nowhere_known: int = 0
     """Of those that are not here: how many no remote is known to have."""
     lists_not_here: int = 0
-    """Lists of files that are not here, so that nobody looked into them."""
+    """Shards that are not here, so that nobody looked into them."""
     unindexed_packs: int = 0
     """Packs that the index does not list; harmless."""
     to_list: int = 0
@@ -158,7 +158,7 @@ class RemoteCounts:
     url: str
     """URL of the remote."""
     packs: int = 0
-    """Packs that lists of files there point into."""
+    """Packs that shards there point into."""
     bytes: int = 0
     """Bytes of these packs."""
     md5_equal: int = 0
@@ -170,7 +170,7 @@ class RemoteCounts:
     files_made: int = 0
     """Files of several chunks that were put together; of others, the one chunk was checked."""
     shards: int = 0
-    """Lists of files that were read."""
+    """Shards that were read."""
     locations: int = 0
     """Places of contents that they state."""
     roots: int = 0

@@ -90,7 +90,9 @@ class _Meaning:
         self, version: Version, ref: ShardRef | None, entries: Entries | None
     ) -> None:
         """Match shards; those of a small manifest, which a remote has too, are cut for that."""
-        cuts = [(ref.digest, entries or {})] if ref is not None else list(_runs(entries or {}))
+        cuts = (
+            [(ref.digest, entries or {})] if ref is not None else list(_content_runs(entries or {}))
+        )
         for digest, some in cuts:
             for number in self.by_shard.get(digest, ()):
                 self._touch(number, version)
@@ -177,7 +179,7 @@ def file_has(project: Project, path: str, digest: Digest) -> bool:
     return False
 
 
-def _runs(entries: Entries) -> Iterator[tuple[Digest, Entries]]:
+def _content_runs(entries: Entries) -> Iterator[tuple[Digest, Entries]]:
     """Yield the shards that the entries of a small manifest make: hash, and the entries of it."""
     left = iter(entries.items())
     for text in shard_refs(entries):

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from dvtool.errors import CorruptError, ObjectMissing, SetupError
-from dvtool.format.digest import Digest, hasher
+from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.manifest import MANIFEST_VERSION
 from dvtool.format.pack import (
@@ -43,7 +43,6 @@ from dvtool.store.packcheck import PackCheck, fingerprint
 from dvtool.system.parallel import run_bounded
 from dvtool.verbs.fsck.findings import Damage, RemoteCheck, RemoteCounts, Sample
 
-HASH_READ_BYTES = 1 << 20
 KINDS = ("dir", "file")
 
 
@@ -145,7 +144,7 @@ class _RemoteCheck:
     # --- shards ---------------------------------------------------------------------------
 
     def _check_shards(self, shards: Iterable[Digest]) -> None:
-        self.project.progress.start("reading lists", total_bytes=None)
+        self.project.progress.start("reading shards", total_bytes=None)
         for digest, shard in run_bounded(self._shard, shards):
             self.counts.shards += 1
             if isinstance(shard, str):
@@ -250,7 +249,7 @@ class _RemoteCheck:
             return self.md5s.get(pack_key(digest))
         md5 = hashlib.md5(usedforsecurity=False)
         with open(self.project.store.pack_path(digest), "rb") as file:
-            while data := file.read(HASH_READ_BYTES):
+            while data := file.read(READ_SIZE_BYTES):
                 md5.update(data)
         return md5.digest()
 

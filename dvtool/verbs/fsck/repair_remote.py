@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 
 from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing
-from dvtool.format.digest import Digest, digest_of, hasher
+from dvtool.format.digest import READ_SIZE_BYTES, Digest, digest_of, hasher
 from dvtool.format.locations import Located, RemotePack, contents_of, encode_object
 from dvtool.format.manifest import (
     Entries,
@@ -38,7 +38,7 @@ from dvtool.remotes.repack import require
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store import mending
 from dvtool.store.packcheck import PackCheck, read_chunks
-from dvtool.verbs.fsck.damaged import READ_SIZE_BYTES, DamagedRemote
+from dvtool.verbs.fsck.damaged import DamagedRemote
 from dvtool.verbs.fsck.findings import RemoteCheck
 from dvtool.verbs.fsck.repair_roots import mend_roots
 
@@ -220,7 +220,7 @@ class _Mend:
             doubted = frozenset(self.found.misplaced.get(digest, ()))
             return _Shard(old.text, old.entries, old, doubted=doubted)
         if text is None:
-            raise MissingError("the list of files is not here either")
+            raise MissingError("the shard is not here either")
         return _Shard(text, decode_any_shard(text, digest), None)
 
     def _learn_chunks(self, shard: _Shard, contents: Collection[Digest]) -> None:

@@ -126,7 +126,7 @@ class _StoreRepair:
         for digest in unknown:
             mending.give_up_file(self.store, digest)
 
-    # --- lists of files -------------------------------------------------------------------
+    # --- shards ---------------------------------------------------------------------------
 
     def _mend_shards(self) -> None:
         bad = {digest for one in self.mine if one.kind == "shard" for digest in one.shards}
@@ -196,7 +196,7 @@ class _StoreRepair:
             size = sum(self.checking.need.contents.get(content, 0) for content in lost)
             parts.append(f"no good copy of {len(lost):,} contents ({size_text(size)}) was found")
         if absent:
-            parts.append("the list of files was found nowhere")
+            parts.append("the shard was found nowhere")
         return "; ".join([*parts, *self.copies.failures])
 
 

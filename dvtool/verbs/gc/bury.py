@@ -29,11 +29,16 @@ ROOTS_MAX = 8
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """What may go from the roots of one repository: manifests that are not `needed` (hex)."""
+    """What may go from the roots of one repository: manifests (hex) `seen` and not `needed`.
+
+    `seen` are those that this clone had in a commit. Forks have the same repository id, so that
+    a root may name what no commit of this clone ever had, and somebody else's has.
+    """
 
     repo: str
     needed: frozenset[str]
     grace_s: float
+    seen: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ class RemoteGcPlan:
     keep: tuple[RootManifest, ...] = ()
     """The manifests that the new root names."""
     expired: tuple[RootManifest, ...] = ()
+    unseen: int = 0
+    """How many manifests are not needed here, and stay since no commit here ever had them."""
 
     @property
     def dead_bytes(self) -> int:
@@ -83,7 +90,8 @@ def plan_remote_gc(
     """
     doomed = {key for one in buried for key in (*one.keys, *one.roots)}
     own = [one for one in there.roots.values() if one.repo == repo and one.key not in doomed]
-    expired = list(_expired(own, expiry, now_s)) if expiry is not None else []
+    old = list(_not_needed(own, expiry, now_s)) if expiry is not None else []
+    expired = [one for one in old if expiry is not None and one.manifest in expiry.seen]
     gone = {one.manifest for one in expired}
     replaced = own if gone or len(own) > ROOTS_MAX else []
     keep = {
@@ -103,10 +111,11 @@ def plan_remote_gc(
         replace=tuple(replaced),
         keep=tuple(keep.values()),
         expired=tuple(expired),
+        unseen=len(old) - len(expired),
     )
 
 
-def _expired(own: Sequence[RootThere], expiry: Expiry, now_s: float) -> Iterator[RootManifest]:
+def _not_needed(own: Sequence[RootThere], expiry: Expiry, now_s: float) -> Iterator[RootManifest]:
     """Yield, once each, the manifests that are not needed and that no young root names."""
     young = {
         name

@@ -112,7 +112,7 @@ class HeldRemotely:
             if any(bad):
                 self.warnings.append(
                     f"remote {one.name} ({one.store.url}) holds damaged objects: {bad[0]:,} chunks "
-                    f"and {bad[1]:,} lists of files that gc would have freed stay here. Repair it "
+                    f"and {bad[1]:,} shards that gc would have freed stay here. Repair it "
                     f"from here: dv fsck --remote {one.name} --deep --repair"
                 )
         progress.finish()

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, S
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from dvtool.errors import CorruptError, DvError, ManifestNewer, SetupError, UsageError
+from dvtool.errors import CorruptError, DvError, ManifestNewer, SetupError
 from dvtool.format.digest import Digest
 from dvtool.format.locations import contents_of
 from dvtool.format.manifest import Entries, Manifest, ShardRef, decode, manifest_digest
@@ -22,21 +22,20 @@ from dvtool.git import Git
 from dvtool.project.base import shards_of_bases
 from dvtool.project.history import FOR_GC, FOR_GC_UNPUSHED, versions
 from dvtool.project.locks import all_worktrees_locked
+from dvtool.project.neighbours import versions_of_neighbours
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.remotes.evidence import Announce, ReadBack
 from dvtool.store.freeing import finish_drops, rewrite_packs, sweep_unfinished
 from dvtool.store.local import LocalStore
 from dvtool.store.lock import drop_lock
-from dvtool.verbs.gc.bury import GRACE_S
+from dvtool.verbs.gc.bury import GRACE_S, SMALL_PACK_BYTES, SMALL_PACKS_MAX
 from dvtool.verbs.gc.held import HeldRemotely, ask_remotes
 from dvtool.workspace.files import Workspace
 from dvtool.workspace.gitignore import UNFINISHED
 
 DEAD_SHARE_MIN = 0.5
 """A pack of whose data more is dead is written anew."""
-SMALL_PACK_BYTES = 8 << 20
-SMALL_PACKS_MAX = 8
 """More small packs than this are merged."""
 GROUP_MAX_BYTES = 60 << 20
 
@@ -48,6 +47,14 @@ class NeededChunks:
     manifests: dict[Digest, Manifest] = field(default_factory=dict)
     shards: set[Digest] = field(default_factory=set)
     chunks: set[Digest] = field(default_factory=set)
+    elsewhere: set[Digest] = field(default_factory=set)
+    """Those of the chunks that other clones need, whose remotes are not asked."""
+
+    def add(self, theirs: NeededChunks) -> None:
+        """Add what other clones need, which no remote of this one makes up for."""
+        self.shards |= theirs.shards
+        self.chunks |= theirs.chunks
+        self.elsewhere |= theirs.chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,7 @@ class GcResult:
     packs: int = 0
     """Packs removed or written anew."""
     store_bytes: int = 0
-    """Bytes that packs and lists of files became smaller by."""
+    """Bytes that packs and shards became smaller by."""
     temp_bytes: int = 0
     """Bytes of unfinished files that were removed."""
     asked: tuple[str, ...] = ()
@@ -148,7 +155,7 @@ class GcResult:
 def chunks_needed_by(
     project: Project, manifests: Iterable[Manifest], *, complete: bool
 ) -> NeededChunks:
-    """Return what manifests need. With `complete`, lists of files that are not here are fetched.
+    """Return what manifests need. With `complete`, shards that are not here are fetched.
 
     MissingError if that is not possible.
     """
@@ -206,7 +213,7 @@ def plan_gc(
     if rule.used:
         safe = held.kept.manifests
         unsafe = [m for d, m in needed.manifests.items() if d not in safe]
-        kept = chunks_needed_by(project, unsafe, complete=False).chunks
+        kept = chunks_needed_by(project, unsafe, complete=False).chunks | needed.elsewhere
     young = _young_packs(store, now_s - rule.grace_s)
     total: dict[int, int] = {}
     dead: dict[int, dict[Digest, int]] = {}
@@ -282,7 +289,7 @@ def _groups(sizes: Mapping[int, int]) -> Iterator[tuple[int, ...]]:
 def _dead_shards(
     store: LocalStore, needed: NeededChunks, held: HeldRemotely, rule: GcRule, now_s: float
 ) -> Iterator[str]:
-    """Yield the paths of lists of files that no manifest names, and that may go."""
+    """Yield the paths of shards that no manifest names, and that may go."""
     kept = held.kept.shards
     for path, digest in store.shards_there():
         if digest in needed.shards:
@@ -353,7 +360,6 @@ def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResu
 
     With `unpushed` also of what no remote holds, if it is older than the grace.
     """
-    _refuse_shared(project, request)
     rule = GcRule(
         unpushed=request.unpushed,
         used=project.config.text("store.keep") == "unpushed",
@@ -362,6 +368,7 @@ def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResu
     scope = FOR_GC_UNPUSHED if request.unpushed else FOR_GC
     manifests = (version.manifest for version in versions(project, scope))
     needed = chunks_needed_by(project, manifests, complete=request.unpushed)
+    needed.add(_needed_elsewhere(project, request))
     asked = candidates(project, needed, rule)
     held = ask_remotes(project, settings, asked)
     now_s = time.time()
@@ -377,13 +384,14 @@ def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResu
             )
             # Without what turned out to be damaged, other packs may be worth writing anew.
             plan = plan_gc(project, needed, held, rule, now_s)
-        with all_worktrees_locked(project.git):
+        with all_worktrees_locked(project.git), project.store.used(alone=True):
             fresh = [
                 version.manifest
                 for version in versions(project, scope)
                 if manifest_digest(version.manifest) not in needed.manifests
             ]
             since = chunks_needed_by(project, fresh, complete=False)
+            since.add(_needed_elsewhere(project, request))
             result = apply_gc(project, plan, since)
             result.temp_bytes += _sweep_worktrees(project.git)
     result.asked = tuple(one.name for one in held.remotes)
@@ -428,15 +436,16 @@ def _names_any(project: Project, blob: str, chunks: Collection[bytes]) -> bool |
     return not chunks_needed_by(project, [manifest], complete=False).chunks.isdisjoint(chunks)
 
 
-def _refuse_shared(project: Project, request: GcRequest) -> None:
-    own = os.path.join(project.git.common_dir, "dv")
-    if request.unpushed and os.path.realpath(project.store.path) != os.path.realpath(own):
-        raise UsageError(
-            f"the store {project.store.path} may serve other repositories too (store.path), and "
-            "what they need is not known here",
-            hint="leave --unpushed out, which frees what a remote holds: dv push, then dv gc; or, "
-            "if no other repository uses this store, move it to .git/dv and unset store.path",
-        )
+def _needed_elsewhere(project: Project, request: GcRequest) -> NeededChunks:
+    """Return what the other clones that use this store need.
+
+    SetupError, naming it, if one cannot be read.
+    """
+    manifests = (version.manifest for version in versions_of_neighbours(project))
+    # No remote of ours need have their lists; without --unpushed those that are here are enough,
+    # since whoever adds content writes its lists here before the manifest.
+    here = project.with_shards_from(None, fetch=False)
+    return chunks_needed_by(here, manifests, complete=request.unpushed)
 
 
 def _sweep_worktrees(git: Git) -> int:

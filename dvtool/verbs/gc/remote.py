@@ -6,13 +6,21 @@ rules that make it safe beside pushes, and beside another gc, are in `dvtool.rem
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from dvtool.errors import BusyError, RemoteForbidden, SetupError, listing
-from dvtool.format.manifest import manifest_digest
+from dvtool.errors import (
+    BusyError,
+    CorruptError,
+    MissingError,
+    RemoteForbidden,
+    SetupError,
+    listing,
+)
+from dvtool.format.manifest import decode, manifest_digest
 from dvtool.project.history import for_expiry, versions
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
@@ -53,7 +61,7 @@ class RemoteGcResult:
 
     json_keys: ClassVar = (
         *("remote", "dry_run", "dead", "dead_bytes", "moved_packs", "moved_bytes"),
-        *("roots_replaced", "expired", "removed", "removed_bytes", "waiting", "warnings"),
+        *("roots_replaced", "expired", "unseen", "removed", "removed_bytes", "waiting", "warnings"),
     )
 
     remote: str
@@ -101,6 +109,11 @@ class RemoteGcResult:
         return tuple(ExpiredManifest(one.target, one.manifest) for one in self.plan.expired)
 
     @property
+    def unseen(self) -> int:
+        """With --expire: how many manifests stay since no commit of this clone ever had them."""
+        return self.plan.unseen
+
+    @property
     def removed(self) -> int:
         """How many objects are gone now, of those that were buried before."""
         return sum(one.removed for one in self.swept)
@@ -118,7 +131,10 @@ def gc_remote(project: Project, settings: Settings, request: RemoteGcRequest) ->
     repo_id = project.config.text("core.repoid") or ""
     expiry = None
     if request.expire:
-        expiry = Expiry(repo_id, _needed_hashes(project), request.grace_s)
+        needed = _needed_hashes(project)
+        if not request.dry_run:
+            project.store.db.add_seen(project.clone_name, map(bytes.fromhex, needed))
+        expiry = Expiry(repo_id, needed, request.grace_s, _seen_hashes(project))
     return collect_remote(
         remote,
         repo=repo_id,
@@ -176,8 +192,17 @@ def collect_remote(
 def _may_sweep(grave: Grave, expiry: Expiry | None, result: RemoteGcResult) -> bool:
     """Whether this clone can tell if what was given up is needed again; warn if it cannot."""
     one = grave.tombstone
-    if not one.expired or (expiry is not None and expiry.repo == one.repo):
+    if not one.expired:
         return True
+    if expiry is not None and expiry.repo == one.repo:
+        foreign = set(one.expired) - expiry.seen - expiry.needed
+        if foreign:
+            some = f"{len(foreign):,} manifest{'s' * (len(foreign) != 1)}"
+            result.warnings.append(
+                f"another clone gave up {some} that no commit here ever had; run "
+                "dv gc --remote --expire in that clone, or take it back: dv gc --remote --undo"
+            )
+        return not foreign
     result.warnings.append(
         f"what repository {one.repo} gave up is removed only from a clone of it: "
         "dv gc --remote --expire"
@@ -245,3 +270,20 @@ def _needed_hashes(project: Project) -> frozenset[str]:
     return frozenset(
         manifest_digest(version.manifest).hex() for version in versions(project, scope)
     )
+
+
+def _seen_hashes(project: Project) -> frozenset[str]:
+    """Return the hashes of the manifests that a commit here had which nothing refers to any more.
+
+    Git has some of these commits still. Of others it is remembered that their manifests were pushed
+    from here, or needed when a gc asked before.
+    """
+    seen = project.store.db.seen(project.clone_name)
+    git = project.git
+    blobs: set[str] = set()
+    for _, some in git.manifest_blobs_of_each(git.commits_beside_refs()):
+        blobs |= some or set()
+    for blob in sorted(blobs):
+        with contextlib.suppress(CorruptError, MissingError):
+            seen.add(manifest_digest(decode(git.read_blob(blob), blob)))
+    return frozenset(digest.hex() for digest in seen)

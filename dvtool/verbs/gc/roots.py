@@ -34,7 +34,7 @@ class RepoThere:
     manifests: int
     """How many manifests they name."""
     bytes: int
-    """Bytes of its packs and lists of files there."""
+    """Bytes of its packs and shards there."""
     pushed_s: float | None
     """When a push last wrote a root, in seconds since 1970."""
     retired: bool

@@ -144,7 +144,7 @@ def _is_needed(there: Survey, root: RootThere, grave: Tombstone, expiry: Expiry 
         return bool(others)
     given_up = set(grave.expired)
     if expiry is not None:
-        given_up -= expiry.needed
+        given_up = (given_up & expiry.seen) - expiry.needed
     named = {name for one in others for name in one.manifests}
     return not root.manifests <= named | given_up
 

@@ -171,6 +171,8 @@ def push(project: Project, settings: Settings, request: PushRequest) -> PushRepo
     Where history has gaps that nobody here can fill, the report says so.
     """
     store, tips, taken = _open(project, settings, request)
+    ours = [manifest_digest(one.manifest) for one in (*taken.at_tips, *taken.behind)]
+    project.store.db.add_seen(project.clone_name, ours)
     pushed, gaps = _with_history(
         lambda manifests: upload(
             project, store, repo_id_of(project), manifests, doomed=taken.doomed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from dvtool.errors import ManifestError
+from dvtool.errors import CorruptError, MissingError
 from dvtool.format.manifest import decode
 from dvtool.format.paths import SUFFIX
 from dvtool.project.history import versions_anywhere
@@ -32,10 +32,10 @@ def manifests_to_push(
     for (path, blob), at_tip in sorted(blobs.items()):
         try:
             manifest = decode(git.read_blob(blob), path)
-        except ManifestError as error:
+        except (CorruptError, MissingError) as error:  # damaged, far too large, or lost to git
             if at_tip:
                 raise
-            warnings.append(f"passed over in an earlier commit: {error}")
+            warnings.append(f"{path} of an earlier commit was passed over: {error}")
             continue
         target = path.removesuffix(SUFFIX)
         earlier = partial(versions_anywhere, project, target)

@@ -65,7 +65,7 @@ class Pushed:
     packs: int = 0
     """How many packs were uploaded."""
     bytes: int = 0
-    """Bytes that were uploaded, of packs, lists of files and roots."""
+    """Bytes that were uploaded, of packs, shards and roots."""
     resumed_packs: int = 0
     """How many packs were there from earlier pushes that were interrupted."""
     resumed_bytes: int = 0
@@ -143,7 +143,10 @@ class PushPlanning:
                 doomed = self.tombstones.doomed_roots(self.tombstones.look())
         plan = UploadPlan(proven=self._without_doomed(self._proven(), doomed or ()))
         plan.lacking = [s for digest, s in self.shards.items() if digest not in plan.proven.shards]
-        plan.root = bool(self.unrooted(plan.proven.roots))
+        unrooted = self.unrooted(plan.proven.roots)
+        if unrooted and not plan.lacking:
+            unrooted = self._unrooted_there(plan, unrooted, doomed or ())
+        plan.root = bool(unrooted)
         self.result.gone |= plan.proven.gone
         self.result.lost |= plan.proven.lost
         if not plan.lacking:
@@ -196,6 +199,26 @@ class PushPlanning:
             names = self._known.roots(found).values()
             sound |= {root_key(self.repo_id, name) for name in names}
         return replace(proven, roots=sound)
+
+    def _unrooted_there(
+        self, plan: UploadPlan, unrooted: Sequence[RootManifest], doomed: Collection[str]
+    ) -> list[RootManifest]:
+        """Return the manifests that no root on the remote names, whoever wrote it.
+
+        A clone that pushes nothing new then leaves nothing there, and needs no right to write.
+        """
+        if self._known is None:
+            return list(unrooted)
+        names = [bytes.fromhex(one.manifest) for one in unrooted]
+        sound = plan.proven.roots
+        found = prove_roots(
+            self.remote, self._known, self.repo_id, names, sound=sound, doomed=doomed
+        )
+        roots = self._known.roots(found)
+        plan.proven = replace(
+            plan.proven, roots=sound | {root_key(self.repo_id, name) for name in roots.values()}
+        )
+        return self.unrooted(plan.proven.roots)
 
     def unrooted(self, sound: Collection[str]) -> list[RootManifest]:
         """Return the manifests that none of the `sound` roots, by their keys, names yet."""

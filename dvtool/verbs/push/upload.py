@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dvtool.errors import BusyError, CorruptError, RemoteError, listing
-from dvtool.format.digest import Digest, hasher
+from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
 from dvtool.format.locations import encode_locations, encode_object
 from dvtool.project.parts import Project
 from dvtool.remotes.estimate import Estimate
@@ -28,7 +28,6 @@ from dvtool.verbs.push import packs as outgoing
 from dvtool.verbs.push.packs import Contents, Upload
 from dvtool.verbs.push.plan import ManifestToPush, Pushed, PushPlanning, UploadPlan
 
-HASH_READ_BYTES = 1 << 20
 ROUNDS_MAX = 4
 """How often a push begins anew because a gc took away what it relied on."""
 SHARDS_SIZE_MAX_BYTES = 64 << 20
@@ -174,7 +173,7 @@ class _Uploading:
     def _upload_one(self, upload: Upload) -> ObjectInfo:
         with open(upload.path, "rb") as file:
             whole = hasher()
-            while data := file.read(HASH_READ_BYTES):
+            while data := file.read(READ_SIZE_BYTES):
                 whole.update(data)
             if whole.digest() != upload.pack.digest:
                 raise CorruptError(

@@ -254,7 +254,7 @@ def _status(project: Project, select: Select, *, mismerged: bool) -> list[Target
         found[target] = []
         try:
             found[target] = conflicts(project, left[target])
-        except DvError as error:  # a list of files that is neither here nor to be had
+        except DvError as error:  # a shard that is neither here nor to be had
             problems[target] = f"cannot be compared: {error}"
         if left[target].damage is not None:
             problems[target] = f"cannot be compared: {left[target].damage}"

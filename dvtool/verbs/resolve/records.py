@@ -13,6 +13,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
+from msgspec import structs
 
 from dvtool.format.digest import digest_of
 from dvtool.format.merge import Conflict
@@ -27,7 +28,8 @@ class OpenConflicts(msgspec.Struct):
     """The conflicts still open in one manifest, of the text with this BLAKE3 ("": there is none).
 
     `stages` are git's, as ``number:blob``. `conflicts` is None until they were worked out, and
-    `head` the commit that was checked out.
+    `head` the commit that was checked out. `before` is what was recorded of the text before, until
+    the manifest is written: so that a crash in between leaves one of the two.
     """
 
     target: str
@@ -35,6 +37,7 @@ class OpenConflicts(msgspec.Struct):
     manifest: str
     conflicts: list[Conflict] | None
     head: str | None = None
+    before: OpenConflicts | None = None
 
 
 def keep_record(
@@ -45,33 +48,49 @@ def keep_record(
     conflicts: Collection[Conflict] | None,
 ) -> None:
     """Record which conflicts are left in the manifest of this text; None: not worked out yet."""
-    path = _record_path(project, target)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    text = digest_of(manifest).hex() if manifest is not None else ""
-    left = None if conflicts is None else list(conflicts)
-    record = OpenConflicts(target, list(stages), text, left, project.git.head())
-    write_bytes(path, msgspec.json.encode(record), durable=False)
+    _write_record(project, _record(project, target, stages, manifest, conflicts), durable=False)
+
+
+def keep_settled(
+    project: Project,
+    target: str,
+    stages: Sequence[str],
+    manifest: bytes,
+    conflicts: Collection[Conflict],
+) -> None:
+    """As `keep_record`, durably and before the manifest of this text is written.
+
+    Until then, what was recorded of the one that is there counts.
+    """
+    before = find_record(project, target, stages)
+    if before is None:
+        before = _record(project, target, stages, project.manifest_text(target), None)
+    record = _record(project, target, stages, manifest, conflicts)
+    # A commit made of both sides keeps the commit that they were merged on.
+    head = before.head or record.head
+    _write_record(project, structs.replace(record, head=head, before=before), durable=True)
 
 
 def note_unmerged(project: Project, target: str, stages: Sequence[str]) -> None:
     """Record that git has a manifest as unmerged, unless that is recorded."""
-    record = _read(_record_path(project, target))
+    record = _read_record(_record_path(project, target))
     if record is None or record.stages != list(stages):
         keep_record(project, target, stages, project.manifest_text(target), None)
 
 
 def find_record(project: Project, target: str, stages: Sequence[str]) -> OpenConflicts | None:
     """Return what is recorded of this very merge and of the manifest as it is, else None."""
-    record = _read(_record_path(project, target))
-    if record is None or record.stages != list(stages) or not _is_as_left(project, record):
+    record = _read_record(_record_path(project, target))
+    if record is None or record.stages != list(stages):
         return None
-    return record
+    return _as_left(project, record)
 
 
 def records_in_force(project: Project) -> Iterator[OpenConflicts]:
     """Yield what is recorded of merges that are under way, or that HEAD is, and not settled."""
-    for record in _every(project):
-        if _is_as_left(project, record) and _is_of_now(project, record):
+    for every in _every(project):
+        record = _as_left(project, every)
+        if record is not None and _is_of_now(project, record):
             yield record
 
 
@@ -101,9 +120,32 @@ def forget_other_records(project: Project, targets: Collection[str]) -> None:
                 os.unlink(os.path.join(folder, name))
 
 
-def _is_as_left(project: Project, record: OpenConflicts) -> bool:
-    text = project.manifest_text(record.target)
-    return record.manifest == (digest_of(text).hex() if text is not None else "")
+def _as_left(project: Project, record: OpenConflicts) -> OpenConflicts | None:
+    """Return what the record says of the manifest as it is; None: it is of another text."""
+    text = _digest_text(project.manifest_text(record.target))
+    both = (record, record.before)
+    return next((one for one in both if one is not None and one.manifest == text), None)
+
+
+def _digest_text(manifest: bytes | None) -> str:
+    return "" if manifest is None else digest_of(manifest).hex()
+
+
+def _record(
+    project: Project,
+    target: str,
+    stages: Sequence[str],
+    manifest: bytes | None,
+    conflicts: Collection[Conflict] | None,
+) -> OpenConflicts:
+    left = None if conflicts is None else list(conflicts)
+    return OpenConflicts(target, list(stages), _digest_text(manifest), left, project.git.head())
+
+
+def _write_record(project: Project, record: OpenConflicts, *, durable: bool) -> None:
+    path = _record_path(project, record.target)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    write_bytes(path, msgspec.json.encode(record), durable=durable)
 
 
 def _is_of_now(project: Project, record: OpenConflicts) -> bool:
@@ -126,12 +168,12 @@ def _is_of_now(project: Project, record: OpenConflicts) -> bool:
 def _every(project: Project) -> Iterator[OpenConflicts]:
     folder = _folder(project)
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-        record = _read(os.path.join(folder, name))
+        record = _read_record(os.path.join(folder, name))
         if record is not None:
             yield record
 
 
-def _read(path: str) -> OpenConflicts | None:
+def _read_record(path: str) -> OpenConflicts | None:
     try:
         with open(path, "rb") as file:
             return msgspec.json.decode(file.read(), type=OpenConflicts)

@@ -27,7 +27,7 @@ from dvtool.verbs.resolve.records import (
     find_record,
     forget_other_records,
     forget_record,
-    keep_record,
+    keep_settled,
 )
 from dvtool.workspace.gitignore import ignore_target
 
@@ -178,10 +178,10 @@ def _resolve_target(
         _settle(project, manifest, changes, conflict, side)
     built = update(manifest, changes, project.shards.load)
     project.store.put_shards(built.shards)
-    project.write_manifest(one.target, built.manifest, instead_of=text)
     left = [conflict for conflict in open_before if conflict not in chosen]
     # Also if none is left: until it is staged, the next one to look must not begin anew.
-    keep_record(project, one.target, one.stages, encode(built.manifest), left)
+    keep_settled(project, one.target, one.stages, encode(built.manifest), left)
+    project.write_manifest(one.target, built.manifest, instead_of=text)
     return Resolved(
         one.target,
         tuple(conflict.path for conflict in chosen),

@@ -18,6 +18,7 @@ from dvtool.format.chunker import (
     SMALL,
     ChunkSizes,
     cut,
+    sizes_after,
     sizes_for,
 )
 from dvtool.format.digest import digest_of
@@ -173,3 +174,25 @@ def test_an_edit_moves_only_the_boundaries_near_it() -> None:
         accumulate(lengths(edits["insert"]))
     )
     assert {end for end in ends if end > middle + 4 * SMALL.maximum} <= shifted
+
+
+@pytest.mark.parametrize(
+    ("size", "earlier", "sizes"),
+    [
+        (GIB - 1, SMALL, SMALL),
+        (GIB - 1, MEDIUM, SMALL),
+        (GIB, SMALL, SMALL),
+        (GIB, MEDIUM, MEDIUM),
+        (16 * GIB - 1, SMALL, SMALL),
+        (16 * GIB, SMALL, MEDIUM),
+        (16 * GIB, MEDIUM, MEDIUM),
+        (256 * GIB - 1, MEDIUM, MEDIUM),
+        (256 * GIB, MEDIUM, LARGE),
+        (16 * GIB, LARGE, LARGE),
+    ],
+)
+def test_a_file_keeps_the_class_of_its_earlier_version(
+    size: int, earlier: ChunkSizes, sizes: ChunkSizes
+) -> None:
+    assert sizes_after(size, earlier.maximum) == sizes
+    assert size // sizes.average <= max(1 << 20, 4 * (size // sizes_for(size).average))

@@ -6,13 +6,14 @@ import subprocess
 
 import pytest
 
+from dvtool.hooks.interpreter import Interpreter
 from dvtool.hooks.scripts import NAMES, VERSION, script, version_of
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("python", ["/usr/bin/python3", '/it\'s "a" $(folder)/python', ""])
 def test_a_script_is_a_shell_script_of_this_version(name: str, python: str) -> None:
-    text = script(name, python)
+    text = script(name, Interpreter(python, ('/it\'s a "folder"', "/$(x)")))
     assert text.startswith(b"#!/bin/sh\n")
     assert version_of(text) == VERSION
     subprocess.run(["sh", "-n"], input=text, check=True)

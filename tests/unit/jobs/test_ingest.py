@@ -16,6 +16,7 @@ import pytest
 from blake3 import blake3
 
 from dvtool.errors import InputError
+from dvtool.format import chunker
 from dvtool.format.digest import EMPTY, digest_of
 from dvtool.format.pack import PACK_SIZE_AIM_BYTES, verify_pack
 from dvtool.format.packing import discard_packs
@@ -325,3 +326,23 @@ def test_an_interrupted_batch_leaves_no_temporary_files(
     with pytest.raises(KeyboardInterrupt):
         run(root, store, sources)
     assert temp_files(store) == []
+
+
+def test_a_file_that_grows_past_a_bound_stores_what_it_grew_by(
+    root: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunker, "GIB", 2 * MIB)
+    data = noise("log", 2 * MIB - 50_000)
+    first = run(root, store, write(root, {"log": data}))
+    store.adopt(first.packs)
+    (before,) = first.files
+    for grown in (100_000, 200_000):
+        (source,) = write(root, {"log": data + noise("more", grown)})
+        result = run(root, store, [source._replace(earlier=before.digest)])
+        assert sum(info.size for _, info in result.packs) < grown + 600 * KIB
+        store.adopt(result.packs)
+        (before,) = result.files
+    (source,) = write(root, {"log": data + noise("more", 300_000)})
+    anew = run(root, store, [source])  # of a file whose earlier version nobody knows
+    assert sum(info.size for _, info in anew.packs) > MIB
+    discard_packs(anew.packs)

@@ -15,6 +15,7 @@ from dvtool.store import lock
 from dvtool.store.freeing import drop_chunks, finish_drops, rewrite_packs, sweep_temp
 from dvtool.store.local import LocalStore
 from dvtool.store.lock import drop_lock
+from dvtool.system.locking import locked
 from tests.unit.store.packs import new_pack, noise
 
 
@@ -102,11 +103,9 @@ def test_leftovers_are_removed_only_if_not_indexed(store: LocalStore) -> None:
 
 
 def test_two_drops_at_once_wait(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    import filelock
-
     put_pack(store, A)
     monkeypatch.setattr(lock, "STORE_LOCK_WAIT_S", 0.05)
-    with filelock.FileLock(Path(store.path, "drop.lock")), pytest.raises(BusyError):
+    with locked(f"{store.path}/drop.lock", wait_s=0, busy=""), pytest.raises(BusyError):
         drop_chunks(store, {digest_of(A)})
     assert read(store, digest_of(A)) == A
 

@@ -38,3 +38,20 @@ def test_a_block_that_raises_leaves_the_old_file_and_no_other(tmp_path: Path) ->
         raise ZeroDivisionError
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_no_mode_is_changed_beyond_a_link(tmp_path: Path) -> None:
+    """Whoever may write to a shared folder can put a link into it."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o2770)
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"")
+    outside.chmod(0o600)
+    (shared / "link").symlink_to(outside)
+    (shared / "file").write_bytes(b"")
+    (shared / "file").chmod(0o600)
+    for name in ("link", "file"):
+        atomic.share(str(shared / name))
+    assert outside.stat().st_mode & 0o777 == 0o600
+    assert (shared / "file").stat().st_mode & 0o777 == 0o660

@@ -13,7 +13,7 @@ import pytest
 
 from dvtool.errors import InputError, UnsavedError
 from dvtool.system.atomic import TEMP_PREFIX, temp_name
-from dvtool.workspace.files import Workspace
+from dvtool.workspace.files import Workspace, write_sparse
 from dvtool.workspace.held_folders import OPEN_FOLDERS_MAX
 from dvtool.workspace.walk import walk
 
@@ -335,3 +335,44 @@ def test_a_rename_follows_no_link(workspace: Workspace, root: Path, outside: Pat
     workspace.rename("b", "d")
     assert content(root / "d") == {"c/f": "ours"}
     assert content(outside) == {"file": "theirs", "sub/file": "theirs"}
+
+
+HOLE = 64 << 10
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b""],
+        [bytes(3 * HOLE)],
+        [b"a" + bytes(4 * HOLE) + b"z"],
+        [bytes(HOLE), b"x" * HOLE, bytes(2 * HOLE)],
+        [bytes(HOLE - 1), b"end"],
+        [b"\0" + b"x" * (HOLE - 2) + b"\0", bytes(HOLE + 7)],
+        [bytes(5), bytes(HOLE), b"y", bytes(HOLE)],
+    ],
+)
+def test_long_runs_of_zeros_are_written_as_holes(tmp_path: Path, parts: list[bytes]) -> None:
+    whole = b"".join(parts)
+    path = tmp_path / "file"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        assert write_sparse(fd, map(memoryview, parts)) == len(whole)
+    finally:
+        os.close(fd)
+    assert path.read_bytes() == whole
+    written = sum(
+        HOLE for part in parts for at in range(0, len(part), HOLE) if any(part[at : at + HOLE])
+    )
+    assert path.stat().st_blocks * 512 <= written + 3 * HOLE
+
+
+def test_a_sparse_file_takes_no_more_room_than_it_did(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        parts = [memoryview(bytes(256 << 10))] * 400 + [memoryview(b"abc")]
+        assert write_sparse(fd, parts) == (100 << 20) + 3
+    finally:
+        os.close(fd)
+    assert path.stat().st_blocks * 512 < 1 << 20

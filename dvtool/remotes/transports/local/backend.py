@@ -2,7 +2,8 @@
 
 Every object is one file under the directory. The path of a key is opened component by component,
 relative to the folder above it and without following symbolic links: who may write to a shared
-remote must not be able to point our reads and writes at files outside of it.
+remote must not be able to point our reads and writes at files outside of it. In a folder that a
+group shares (setgid and group-writable) all that is made becomes the group's, whatever the umask.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from typing import BinaryIO
 
 from dvtool.errors import ObjectMissing, RemoteError, RemoteForbidden, RemoteTransient, printable
 from dvtool.remotes.transports.base import Features, ObjectInfo, Sink
-from dvtool.system.atomic import TEMP_PREFIX, flush_to_disk, is_temp_name, sync_folder, temp_name
+from dvtool.system.atomic import (
+    TEMP_PREFIX,
+    flush_to_disk,
+    is_temp_name,
+    make_folders,
+    share_open,
+    temp_name,
+)
 
 BLOCK_SIZE_BYTES = 1 << 20
 COPY_STEP_BYTES = 16 << 20
@@ -95,8 +103,7 @@ class LocalBackend:
         if os.path.isdir(self._root):
             return
         with self._errors(self._root):
-            os.makedirs(self._root, exist_ok=True)
-            sync_folder(os.path.dirname(os.path.abspath(self._root)))
+            make_folders(os.path.abspath(self._root))
 
     def read_into(self, key: str, sink: Sink, *, offset: int = 0, size: int | None = None) -> int:
         """Write an object, or a range of it, to `sink`; a `size` of 0 opens nothing."""
@@ -271,6 +278,8 @@ class LocalBackend:
                 fd = os.open(temp, _CREATE_FLAGS, 0o666, dir_fd=folder)
             try:
                 try:
+                    with self._errors(key, writing=True):
+                        share_open(fd, os.fstat(folder).st_mode)
                     self._fill(key, fd, body)
                 finally:
                     os.close(fd)
@@ -349,11 +358,19 @@ class LocalBackend:
             # The name of a new folder must be durable before an object in it counts as stored.
             flush_to_disk(folder)
         try:
-            return self._enter(key, folder, name)
+            below = self._enter(key, folder, name)
         except ObjectMissing as error:
             raise RemoteError(
                 f"{printable(self._url)}: {name!r} on the way to {printable(key)} is not a folder"
             ) from error
+        try:
+            # Also if it was there: what made it may have been killed before it was shared.
+            with self._errors(key, writing=True):
+                share_open(below, os.fstat(folder).st_mode)
+        except BaseException:
+            os.close(below)
+            raise
+        return below
 
     def _enter(self, key: str, folder: int, name: str) -> int:
         """Open a folder in a folder; below a file there is simply nothing, a link is an error."""
@@ -395,7 +412,8 @@ class LocalBackend:
         if error.errno in _FORBIDDEN:
             return RemoteForbidden(
                 f"{subject}: {error.strerror}",
-                hint="ask the owner of the remote directory for read and write permission",
+                hint="ask the owner of the remote directory for read and write permission; for a "
+                "group: chgrp -R GROUP, then chmod -R g+rwX, and chmod g+s on the folders",
             )
         if error.errno in _FULL:
             return RemoteError(

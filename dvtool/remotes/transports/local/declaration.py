@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ else:
     urls = later("urllib.parse")
 
 
-def path_of(url: str) -> str:
+def folder_path(url: str) -> str:
     """Return the path that a folder's URL names; UsageError if it names none or a relative one."""
     path = url
     if "://" in url:
@@ -39,15 +40,36 @@ def path_of(url: str) -> str:
 def _open_folder(
     url: str, values: Mapping[str, Value], features: Features | None
 ) -> backend.LocalBackend:
-    return backend.LocalBackend(path_of(url), url=url, features=features)
+    return backend.LocalBackend(folder_path(url), url=url, features=features)
 
 
 def _resolve_folder(url: str, folder: str) -> str:
-    return path_of(url) if "://" in url else os.path.normpath(os.path.join(folder, url))
+    if "://" in url:
+        return folder_path(url)
+    path = os.path.normpath(os.path.join(folder, url))
+    if not os.path.isdir(path):
+        _refuse_half_url(url)
+    return path
+
+
+def _refuse_half_url(url: str) -> None:
+    """UsageError for what may be a URL mistyped: a folder of that name would be made silently."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", url)
+    if scheme:
+        rest = url[scheme.end() :].lstrip("/")
+        raise UsageError(
+            f"{url} is neither a url nor the path of a folder that is there",
+            hint=f"write two slashes, {scheme[1]}://{rest}; or, for a folder, ./{url}",
+        )
+    if re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*/", url):
+        raise UsageError(
+            f"{url} may be a bucket or a folder, and there is no such folder",
+            hint=f"write s3://{url}; or, for a folder, ./{url}",
+        )
 
 
 def _create_folder(url: str) -> None:
-    backend.LocalBackend(path_of(url)).create()
+    backend.LocalBackend(folder_path(url)).create()
 
 
 def _folder_may_be_committed(url: str, root: str | None) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from botocore import exceptions
 
-from dvtool.errors import ObjectMissing, RemoteError, RemoteTransient, printable
+from dvtool.errors import (
+    ObjectMissing,
+    RemoteError,
+    RemoteForbidden,
+    RemoteTransient,
+    printable,
+)
 from dvtool.remotes.transports.base import Features, ObjectInfo, Sink, StoreFacts
 from dvtool.remotes.transports.s3.answers import (
     AnswerReader,
@@ -29,8 +36,12 @@ from dvtool.remotes.transports.s3.answers import (
 from dvtool.remotes.transports.s3.client import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ClientSource
 from dvtool.remotes.transports.s3.errors import (
     HINT_ENDPOINT,
+    HINT_LISTING,
+    HINT_PAGE,
     AlreadyThere,
     Denied,
+    NoListing,
+    NotAllowed,
     RangeBeyondEnd,
     Translation,
     Unexplained,
@@ -86,7 +97,10 @@ class S3Backend:
             {"RequestPayer": "requester"} if options.requester_pays else {}
         )
         self._source = ClientSource(
-            options, connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s
+            options,
+            url=self.url,
+            connect_timeout_s=connect_timeout_s,
+            read_timeout_s=read_timeout_s,
         )
         self._client = self._source.client
         self._errors = Translation(self.url, bucket, options.endpoint_url, self._source.renew)
@@ -94,6 +108,8 @@ class S3Backend:
         self._lock = threading.Lock()
         self._features = features or Features()
         self._list_refused = False
+        self._heads_answered: bool | None = None
+        """Whether HEAD is granted (True), or GET has to stand in for it (False)."""
 
     @property
     def url(self) -> str:
@@ -150,7 +166,12 @@ class S3Backend:
         return body
 
     def head(self, key: str) -> ObjectInfo | None:
-        """Return the size of one object, None if it is not there (or the bucket is not)."""
+        """Return the size of one object, None if it is not there (or the bucket is not).
+
+        Where HEAD is not known or refused, the first byte of the object is asked for in its place.
+        """
+        if self._heads_answered is False:
+            return self._peek(key)
         try:
             with self._errors.about(key):
                 answer = self._client().head_object(
@@ -158,15 +179,43 @@ class S3Backend:
                 )
         except ObjectMissing:
             return None
-        except (Denied, Unexplained) as error:
-            if self._is_absent(key) and isinstance(error, Denied):
-                return None
+        except (NotAllowed, Unsupported):
+            info = self._peek(key)
+            self._heads_answered = False
+            return info
+        except Denied as error:
+            return self._behind_refusal(key, error)
+        except Unexplained:
+            self._is_absent(key)  # its answer has a body, which says what is wrong
             raise
-        if is_encrypted(answer):
-            return ObjectInfo(key, self._answers.announced(key, answer))
-        return ObjectInfo(
-            key, self._answers.announced(key, answer), md5_of_etag(answer.get("ETag"))
-        )
+        self._heads_answered = True
+        return _info(key, self._answers.announced(key, answer), answer)
+
+    def _behind_refusal(self, key: str, refusal: Denied) -> ObjectInfo | None:
+        """Return what HEAD would have said of a key; the refusal if that cannot be found out."""
+        absent = self._is_absent(key)
+        # Without the right to list, what is not there is refused too; then HEAD may be granted.
+        if self._heads_answered is None and (self._list_refused or not absent):
+            info = self._peek(key)
+            if info is not None:
+                self._heads_answered = False
+                return info
+        if not absent:
+            raise refusal
+        return None
+
+    def _peek(self, key: str) -> ObjectInfo | None:
+        """Return what a GET of its first byte says of an object, None if it is not there."""
+        try:
+            answer = self._get(key, 0, 1)
+        except ObjectMissing:
+            return None
+        except RangeBeyondEnd:
+            return ObjectInfo(key, 0)
+        with contextlib.closing(answer["Body"]):
+            total = re.search(r"/(\d+)$", answer.get("ContentRange", ""))
+            size = int(total[1]) if total else self._answers.announced(key, answer)
+        return _info(key, size, answer)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects whose key starts with `prefix`, a request for each thousand.
@@ -275,7 +324,7 @@ class S3Backend:
         except AlreadyThere:
             self._learn(conditional_put=True)
             return False
-        except Unsupported:
+        except (NotAllowed, Unsupported):
             self.put(key, body)
             self._learn(conditional_put=False)
             return True
@@ -298,6 +347,12 @@ class S3Backend:
         except Denied:
             self._learn(delete_allowed=False)
             raise
+        except (NotAllowed, Unsupported) as error:
+            self._learn(delete_allowed=False)
+            raise RemoteForbidden(
+                f"{self.url}: {self._errors.place()} does not remove objects ({error})",
+                hint="dv push and dv pull work without that; only dv gc --remote needs it",
+            ) from error
         self._learn(delete_allowed=True)
 
     def close(self) -> None:
@@ -312,10 +367,17 @@ class S3Backend:
         extra = {**self._payer, **_at_rest(self._options, size), **condition}
         if md5 is not None and self._features.content_md5 is not False:
             extra["ContentMD5"] = base64.b64encode(md5).decode("ascii")
-        with self._errors.about(key):
-            return self._client().put_object(
-                Bucket=self._bucket, Key=self._prefix + key, Body=body, **extra
-            )
+        try:
+            with self._errors.about(key):
+                return self._client().put_object(
+                    Bucket=self._bucket, Key=self._prefix + key, Body=body, **extra
+                )
+        except ObjectMissing as error:
+            raise RemoteError(
+                f"{self._errors.what(key)}: {self._errors.place()} answers 404 to an upload, as no"
+                " store does",
+                hint=HINT_PAGE,
+            ) from error
 
     def _heeds_conditions(self, key: str, body: bytes, md5: bytes) -> bool | None:
         """PUT the same object again, on condition that it is absent; harmless if it is done."""
@@ -373,6 +435,14 @@ class S3Backend:
             self._list_refused = True
             self._learn(list_allowed=False)
             raise
+        except (NotAllowed, ObjectMissing, Unsupported) as error:
+            self._list_refused = True
+            self._learn(list_allowed=False)
+            raise NoListing(
+                f"{self.url}: {self._errors.place()} does not list objects as S3's LIST v2 does"
+                f" ({error})",
+                hint=HINT_LISTING,
+            ) from error
         if "IsTruncated" not in page:
             # An empty body would read like an empty listing.
             raise RemoteTransient(
@@ -381,6 +451,11 @@ class S3Backend:
         if not self._features.list_allowed:
             self._learn(list_allowed=True)
         return page
+
+
+def _info(key: str, size: int, answer: Mapping[str, Any]) -> ObjectInfo:
+    """Return what an answer says of an object; an MD5 where its ETag can be one."""
+    return ObjectInfo(key, size, None if is_encrypted(answer) else md5_of_etag(answer.get("ETag")))
 
 
 def _at_rest(options: S3Options, size: int) -> dict[str, Any]:

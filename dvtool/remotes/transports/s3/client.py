@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import botocore
-from botocore import UNSIGNED, exceptions
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 
 from dvtool import __version__
-from dvtool.errors import RemoteError
+from dvtool.errors import DvError, RemoteError
+from dvtool.remotes.transports.s3.configuration import AwsConfiguration, check_bundle, resolving
 from dvtool.remotes.transports.s3.connections import expect_only_for_large, watch
 from dvtool.remotes.transports.s3.guard import GuardedSession
 from dvtool.remotes.transports.s3.options import S3Options
@@ -33,17 +34,19 @@ READ_TIMEOUT_S = 30.0
 class ClientSource:
     """Makes the client for one store when it is first asked for, and anew with new credentials.
 
-    Methods may be called from several threads.
+    `url` names the remote in messages. Methods may be called from several threads.
     """
 
     def __init__(
         self,
         options: S3Options,
         *,
+        url: str = "the remote",
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         self._options = options
+        self._configuration = AwsConfiguration(url, options.profile)
         self._read_timeout_s = read_timeout_s
         self._config = _config(options, connect_timeout_s, read_timeout_s)
         self._lock = threading.Lock()
@@ -53,21 +56,31 @@ class ClientSource:
         self._of_thread = threading.local()
 
     def client(self) -> S3Client:
-        """Return the client to use now."""
+        """Return the client to use now; RemoteError if the AWS configuration does not give one."""
         # Using a client from several threads is safe, making one is not.
         with self._lock:
             if self._made is None:
-                session = self._session()
-                made = session.client(
-                    "s3",
-                    endpoint_url=self._options.endpoint_url,
-                    config=self._config,
-                    verify=self._options.ca_bundle,
-                )
-                _harden(made, self._read_timeout_s)
-                self._made, self._signed_as = made, self._identity(session)
+                self._made, self._signed_as = self._make()
             self._of_thread.client = self._made
             return self._made
+
+    def _make(self) -> tuple[S3Client, object]:
+        """Return a new client, and whose credentials it signs with."""
+        with self._configuration.explained():
+            session = self._session()
+            made = session.client(
+                "s3",
+                endpoint_url=self._options.endpoint_url,
+                config=self._config,
+                verify=self._options.ca_bundle,
+            )
+            _harden(made, self._read_timeout_s)
+            credentials = None if self._options.anonymous else session.get_credentials()
+            if credentials is not None:
+                made.meta.events.register_first(
+                    "before-sign.s3", resolving(self._configuration, credentials)
+                )
+            return made, self._identity(session)
 
     def _session(self) -> boto3.session.Session:
         return boto3.session.Session(
@@ -91,8 +104,9 @@ class ClientSource:
             if self._made is None or self._made is not self._of_thread.client:
                 return True  # another thread was here first
             try:
-                identity = self._identity(self._session())
-            except (exceptions.BotoCoreError, ValueError):
+                with self._configuration.explained():
+                    identity = self._identity(self._session())
+            except DvError:
                 return False
             if identity is None or identity == self._signed_as:
                 return False
@@ -142,6 +156,8 @@ def _harden(client: S3Client, stall_s: float) -> None:
         # botocore has no public place for these; tests/s3 hold that this one is right.
         wire = cast(Any, client)._endpoint
         watch(wire.http_session._pool_classes_by_scheme, stall_s)
+        if client.meta.endpoint_url.startswith("https:"):
+            check_bundle(wire.http_session._verify)
         wire.http_session = GuardedSession(wire.http_session, client.meta.endpoint_url)
     except AttributeError as error:
         raise RemoteError(

@@ -61,9 +61,12 @@ def bucket_and_prefix(url: str) -> tuple[str, str]:
     return bucket, prefix
 
 
-def _open(url: str, values: Mapping[str, Value], features: Features | None) -> backend.S3Backend:
+def _open_bucket(
+    url: str, values: Mapping[str, Value], features: Features | None
+) -> backend.S3Backend:
     bucket, prefix = bucket_and_prefix(url)
     checked = options.checked_options(values)
+    options.check_bucket_once(bucket, checked)
     return backend.S3Backend(bucket, prefix, checked, features=features)
 
 
@@ -207,7 +210,7 @@ S3 = Transport(
     url_form="S3 (s3://bucket/prefix)",
     committed_form="an s3:// URL",
     options=OPTIONS,
-    open=_open,
+    open=_open_bucket,
     resolve=_resolve,
     check_setting=_check_setting,
     may_be_committed=_may_be_committed,

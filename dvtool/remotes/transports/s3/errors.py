@@ -30,7 +30,7 @@ from dvtool.errors import (
     RemoteTransient,
     printable,
 )
-from dvtool.remotes.transports.s3.guard import Refused
+from dvtool.remotes.transports.s3.guard import PAGE_CODE, Refused
 
 RETRY_AFTER_MAX_S = 60.0
 MESSAGE_LENGTH_MAX = 300
@@ -92,6 +92,24 @@ _REGION_CODES = frozenset(
         "TemporaryRedirect",
     }
 )
+_FULL_CODES = frozenset(
+    {
+        "InsufficientCapacity",
+        "InsufficientStorage",
+        "QuotaExceeded",
+        "QuotaExceededException",
+        "StorageQuotaExceeded",
+        "XMinioAdminBucketQuotaExceeded",
+        "XMinioStorageFull",
+    }
+)
+_RIGHTS = {
+    "GetObject": "read (s3:GetObject)",
+    "HeadObject": "read (s3:GetObject)",
+    "ListObjectsV2": "list (s3:ListBucket)",
+    "PutObject": "write (s3:PutObject)",
+    "DeleteObject": "delete (s3:DeleteObject)",
+}
 _ADDRESSING_CODES = frozenset({"PathStyleDomainForbidden", "SecondLevelDomainForbidden"})
 _OTHER_PERMISSION = re.compile(r"s3:GetObject|\bkms\b", re.IGNORECASE)
 _REGION_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -124,6 +142,23 @@ HINT_PERMISSIONS = (
     "check the credentials, and that they may list, read and write there"
     " (without s3:ListBucket, S3 refuses to say that an object is absent)"
 )
+HINT_PAGE = (
+    "a web server, proxy or firewall seems to have answered in the store's place: check host, port"
+    " and path of the remote's endpoint, and what is between"
+)
+HINT_LISTING = (
+    "check the remote's endpoint; dv push and dv pull work without listing, dv gc --remote and"
+    " dv fsck --remote do not"
+)
+HINT_TOO_LARGE = (
+    "a proxy in front of the store refuses bodies of this size: let it take 64 MiB and more"
+    " (nginx: client_max_body_size), or use an endpoint without it"
+)
+HINT_FULL = "free space there or have the quota raised, then repeat the command: it goes on"
+HINT_PROXY = (
+    "check HTTPS_PROXY, HTTP_PROXY and the remote's proxy (dv remote set NAME --proxy URL);"
+    " NO_PROXY names hosts that need none"
+)
 HINT_BUCKET = "create the bucket, or correct the remote's url or endpoint"
 HINT_ENDPOINT = "check the remote's endpoint"
 HINT_ADDRESSING = "set the remote's addressing to virtual: dv remote set NAME --addressing virtual"
@@ -144,6 +179,14 @@ class WriteConflict(RemoteTransient):
 
 class Unsupported(RemoteError):
     """The store may not know a header that went along, and says so."""
+
+
+class NotAllowed(RemoteError):
+    """405: the server does not know this kind of request."""
+
+
+class NoListing(RemoteForbidden):
+    """The store does not list objects as LIST v2 does, whoever asks."""
 
 
 class Denied(RemoteForbidden):
@@ -199,6 +242,10 @@ class Translation:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         code = str(answer.get("Code", status))
         said = text_of(f"{code}: {answer['Message']}" if answer.get("Message") else code)
+        is_page = code == PAGE_CODE
+        if is_page:
+            code = str(status)
+            said = f"{status}, with a page that is not S3's: {text_of(answer.get('Message', ''))}"
         subject = self.what(key)
         if code == "NoSuchBucket":
             return RemoteError(
@@ -215,8 +262,14 @@ class Translation:
         if status == 416:
             return RangeBeyondEnd(f"{subject} ends before the range that was asked for ({said})")
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        if _asks_for_less(status, code, headers):
+        # An answer to HEAD has no body, so that it cannot say SlowDown.
+        slow_head = status == 503 and error.operation_name == "HeadObject"
+        if slow_head or _asks_for_less(status, code, headers):
             return RemoteBusy(f"{subject}: {said}", retry_after_s=_retry_after_s(headers))
+        if code in _FULL_CODES or status == 507:
+            return RemoteError(
+                f"{subject}: the store is full or a quota used up ({said})", hint=HINT_FULL
+            )
         if code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS:
             return RemoteTransient(f"{subject}: {said}")
         if code in _CREDENTIALS_CODES:
@@ -225,7 +278,9 @@ class Translation:
             return RemoteError(f"{subject}: {said}", hint=_region_hint(error))
         if code == "RequestTimeTooSkewed":
             return RemoteForbidden(f"{subject}: {said}", hint=_clock_hint(error))
-        return self._refusal(subject, code, said, status)
+        if is_page:
+            return _refused_by_page(subject, said, status)
+        return self._refusal(subject, code, said, status, error.operation_name)
 
     def _refused_credentials(self, said: str) -> RemoteError:
         if self.renew():
@@ -237,7 +292,9 @@ class Translation:
             f"{self.place()} refuses the credentials ({said})", hint=HINT_CREDENTIALS
         )
 
-    def _refusal(self, subject: str, code: str, said: str, status: int) -> RemoteError:
+    def _refusal(
+        self, subject: str, code: str, said: str, status: int, operation: str
+    ) -> RemoteError:
         if code in _ADDRESSING_CODES:
             return RemoteError(f"{subject}: {said}", hint=HINT_ADDRESSING)
         if code == "InvalidObjectState":
@@ -245,7 +302,11 @@ class Translation:
         if status in (401, 403):
             plain = code in _DENIED_CODES and not _OTHER_PERMISSION.search(said)
             kind = Denied if plain else RemoteForbidden
-            return kind(f"{subject}: access refused ({said})", hint=HINT_PERMISSIONS)
+            return kind(f"{subject}: access refused ({said})", hint=_permission_hint(operation))
+        if status == 405:
+            return NotAllowed(f"{subject}: the server refuses this kind of request ({said})")
+        if status == 413:
+            return RemoteError(f"{subject}: {said}", hint=HINT_TOO_LARGE)
         if code == "400":
             return Unexplained(f"{subject}: {said}")
         return RemoteError(f"{subject}: {said}")
@@ -254,6 +315,9 @@ class Translation:
         """Return the error for a request that got no answer, or part of one."""
         causes = _chain(error)
         text = text_of(causes[-1])
+        through = _proxy_fault(causes)
+        if through is not None:
+            return RemoteError(f"{through}; {self.place()} was not reached", hint=HINT_PROXY)
         if any(isinstance(cause, exceptions.SSLError) for cause in causes) and (
             "CERTIFICATE_VERIFY_FAILED" in text or "WRONG_VERSION_NUMBER" in text
         ):
@@ -274,6 +338,38 @@ class Translation:
     def place(self) -> str:
         """Return how a message names the service."""
         return printable(self.endpoint_url) if self.endpoint_url else f"AWS ({self.url})"
+
+
+def _refused_by_page(subject: str, said: str, status: int) -> RemoteError:
+    """Return the error for a refusal that some server in front of the store wrote."""
+    if status in (401, 403):
+        # Not `Denied`: no object is taken for missing because a firewall hides it.
+        return RemoteForbidden(f"{subject}: access refused ({said})", hint=HINT_PAGE)
+    if status == 405:
+        return NotAllowed(
+            f"{subject}: the server refuses this kind of request ({said})", hint=HINT_PAGE
+        )
+    if status == 413:
+        return RemoteError(f"{subject}: {said}", hint=HINT_TOO_LARGE)
+    return RemoteError(f"{subject}: {said}", hint=HINT_PAGE)
+
+
+def _permission_hint(operation: str) -> str:
+    right = _RIGHTS.get(operation)
+    return f"these credentials may not {right}; {HINT_PERMISSIONS}" if right else HINT_PERMISSIONS
+
+
+def _proxy_fault(causes: list[BaseException]) -> str | None:
+    """Say subject is wrong with the proxy on the way, None if it is not to blame."""
+    for cause in causes:
+        if isinstance(cause, exceptions.ProxyConnectionError):
+            proxy = text_of(cause.kwargs.get("proxy_url", "a proxy"))
+            return f"the proxy {proxy} does not answer ({text_of(causes[-1])})"
+        if isinstance(cause, urllib3.exceptions.ProxySchemeUnknown):
+            return f"the proxy cannot be used: {text_of(cause)}"
+        if isinstance(cause, exceptions.InvalidProxiesConfigError):
+            return f"the proxy cannot be used: {text_of(cause)}"
+    return None
 
 
 def _asks_for_less(status: int, code: str, headers: Mapping[str, str]) -> bool:

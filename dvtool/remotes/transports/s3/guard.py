@@ -6,10 +6,12 @@ foreign, and so is whoever can answer in its place: answers are bounded before b
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
+from xml.sax.saxutils import escape
 
 from botocore.awsrequest import AWSResponse
 
@@ -24,7 +26,13 @@ TAGS_MAX = 100_000
 ERROR_SIZE_MAX_BYTES = 64 << 10
 ANSWER_TIME_MAX_S = 120.0
 ANSWER_BLOCK_BYTES = 64 << 10
+PAGE_CODE = "NotAnAnswerOfS3"
+"""The code that an error gets whose body is a page of some web server, or plain text."""
+PAGE_WORDS_MAX = 100
 AWS_SUFFIXES = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
+
+_S3_ERROR = re.compile(rb"\s*(?:\xef\xbb\xbf)?(?:<\?xml[^>]*>\s*)?<(?:\w+:)?Error(?:Response)?\b")
+_TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
 
 class Refused(Exception):
@@ -115,9 +123,24 @@ class _Answer(AWSResponse):
             fault = _fault(text)
             if fault is not None and not failed:
                 raise Refused(fault)
-            # The status alone then says what the error is.
-            self._content = b"" if fault is not None or text is None else text
+            # Of an error the status then has to say it all.
+            whole = b"" if fault is not None or text is None else text
+            self._content = as_s3_error(whole) if failed else whole
         return self._content
+
+
+def as_s3_error(text: bytes) -> bytes:
+    """Return the body of an error as S3 would write it; what S3 writes itself is left as it is.
+
+    botocore makes nothing of a page of HTML or of plain text, or calls it "str".
+    """
+    if not text.strip() or _S3_ERROR.match(text):
+        return text
+    title = _TITLE.search(text)
+    words = title[1] if title else re.sub(rb"<[^>]*>", b" ", text)
+    said = " ".join(words.decode("utf-8", "replace").split())[:PAGE_WORDS_MAX]
+    said = "".join(letter for letter in said if letter.isprintable())
+    return f"<Error><Code>{PAGE_CODE}</Code><Message>{escape(said)}</Message></Error>".encode()
 
 
 def _read(raw: Any, size_max: int) -> bytes | None:

@@ -48,6 +48,18 @@ def checked_options(values: Mapping[str, Any]) -> S3Options:
     return options
 
 
+def check_bucket_once(bucket: str, options: S3Options) -> None:
+    """UsageError for an endpoint that names the bucket too, as consoles of stores show it."""
+    endpoint = (options.endpoint_url or "").rstrip("/")
+    if options.addressing != "virtual" and urlsplit(endpoint).path.endswith(f"/{bucket}"):
+        raise UsageError(
+            f"the endpoint {printable(endpoint)} names the bucket, which the url names already:"
+            f" objects would go to {bucket}/{bucket}",
+            hint="leave it out: dv remote set NAME --endpoint-url"
+            f" {printable(endpoint.removesuffix(f'/{bucket}'))}",
+        )
+
+
 def _check_options(options: S3Options) -> None:
     """Raise UsageError for options that make no sense, by themselves or together."""
     if options.endpoint_url is not None:

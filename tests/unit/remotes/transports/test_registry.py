@@ -14,7 +14,7 @@ from dvtool.errors import (
 )
 from dvtool.remotes.transports import registry
 from dvtool.remotes.transports.local.backend import LocalBackend
-from dvtool.remotes.transports.local.declaration import FOLDER, path_of
+from dvtool.remotes.transports.local.declaration import FOLDER, folder_path
 from dvtool.remotes.transports.registry import open_backend, open_plain, transport_of
 from dvtool.remotes.transports.retry import Retry
 from dvtool.remotes.transports.s3.declaration import S3, bucket_and_prefix
@@ -35,7 +35,7 @@ from tests.memory import MEMORY, OPENED
 )
 def test_directories(url: str, path: str) -> None:
     assert transport_of(url) is FOLDER
-    assert path_of(url) == path
+    assert folder_path(url) == path
     backend = open_backend(url)
     assert isinstance(backend, LocalBackend)
     assert backend.url == url

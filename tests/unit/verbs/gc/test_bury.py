@@ -58,13 +58,28 @@ def test_expiry_takes_what_is_neither_needed_nor_young() -> None:
     key = root_key(REPO, named("r2").hex())
     old = survey.roots[key]
     survey.roots[key] = RootThere(key, ObjectInfo(key, 1, modified_s=NOW_S), old.root)
-    expiry = Expiry(REPO, frozenset({named("kept").hex()}), 600)
+    seen = frozenset(named(name).hex() for name in ("old", "young"))
+    expiry = Expiry(REPO, frozenset({named("kept").hex()}), 600, seen)
     plan = plan_remote_gc(survey, [], repo=REPO, expiry=expiry, now_s=NOW_S)
     assert [one.manifest for one in plan.expired] == [named("old").hex()]
-    expiry = Expiry(REPO, frozenset({named("kept").hex()}), 0)
+    expiry = Expiry(REPO, frozenset({named("kept").hex()}), 0, seen)
     plan = plan_remote_gc(survey, [], repo=REPO, expiry=expiry, now_s=NOW_S)
     assert {one.manifest for one in plan.expired} == {named("old").hex(), named("young").hex()}
     assert keys(plan.dead) == {
         key(named(name)) for key, names in ((shard_key, ("s1", "s3")), (pack_key, ("p1", "p3")))
         for name in names
     }  # fmt: skip
+
+
+def test_expiry_leaves_what_this_clone_never_saw() -> None:
+    """A fork pushes under the same repository id."""
+    survey = there(
+        {"r1": (REPO, {"ours": ["s1"], "theirs": ["s2"]})},
+        {"s1": {"p1": 60 * MIB}, "s2": {"p2": 60 * MIB}},
+        {"p1": 64 * MIB, "p2": 64 * MIB},
+    )
+    expiry = Expiry(REPO, frozenset(), 0, frozenset({named("ours").hex()}))
+    plan = plan_remote_gc(survey, [], repo=REPO, expiry=expiry, now_s=NOW_S)
+    assert [one.manifest for one in plan.expired] == [named("ours").hex()]
+    assert (plan.unseen, [one.manifest for one in plan.keep]) == (1, [named("theirs").hex()])
+    assert keys(plan.dead) == {shard_key(named("s1")), pack_key(named("p1"))}

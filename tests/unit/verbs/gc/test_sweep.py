@@ -26,8 +26,11 @@ def test_a_sweep_recomputes_what_is_dead() -> None:
     batches, spared = to_remove(survey, given_up, None)
     assert batches == [[r2], [shard_key(named("s2"))], [pack_key(named("p2"))]]
     assert spared == 2
-    needed = Expiry(REPO, frozenset({named("m2").hex()}), 0)
-    assert to_remove(survey, given_up, needed)[0] == [[], [], []]
+    m2 = frozenset({named("m2").hex()})
+    assert to_remove(survey, given_up, Expiry(REPO, frozenset(), 0, m2))[0] == batches
+    assert to_remove(survey, given_up, Expiry(REPO, m2, 0, m2))[0] == [[], [], []]
+    unseen = Expiry(REPO, frozenset(), 0, frozenset())
+    assert to_remove(survey, given_up, unseen)[0] == [[], [], []]
 
 
 def test_a_sweep_spares_what_another_repository_names() -> None:

@@ -52,6 +52,56 @@ def test_create(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "remote" / "a" / "b").read_bytes() == b"x"
 
 
+@pytest.fixture
+def group_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that a group shares, and a umask that shares nothing."""
+    root = tmp_path / "remote"
+    root.mkdir()
+    root.chmod(0o2770)
+    before = os.umask(0o077)
+    yield root
+    os.umask(before)
+
+
+def test_what_is_put_into_a_groups_folder_is_the_groups(group_folder: Path) -> None:
+    backend = LocalBackend(str(group_folder))
+    backend.put("a/b/c", b"x")
+    assert backend.put_if_absent("a/d", b"y")
+    for path in group_folder.rglob("*"):
+        wanted = 0o2070 if path.is_dir() else 0o060
+        assert path.stat().st_mode & wanted == wanted, path
+        assert not path.stat().st_mode & 0o007, path
+    LocalBackend(str(group_folder / "below/remote")).create()
+    assert (group_folder / "below/remote").stat().st_mode & 0o2070 == 0o2070
+
+
+def test_a_folder_that_was_made_and_not_shared_is_shared_later(group_folder: Path) -> None:
+    """Whoever made it was killed in between, or was an earlier version."""
+    (group_folder / "a").mkdir()
+    assert not (group_folder / "a").stat().st_mode & stat.S_IWGRP
+    LocalBackend(str(group_folder)).put("a/b", b"x")
+    assert (group_folder / "a").stat().st_mode & 0o2070 == 0o2070
+
+
+def test_no_mode_is_changed_beyond_a_link(group_folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o700)
+    (group_folder / "a").symlink_to(outside)
+    with pytest.raises(RemoteError, match="symbolic link"):
+        LocalBackend(str(group_folder)).put("a/b", b"x")
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o700
+
+
+def test_a_folder_of_ones_own_stays_ones_own(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        LocalBackend(str(tmp_path)).put("a/b", b"x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "a/b").stat().st_mode) == 0o600
+
+
 def test_root_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     backend = LocalBackend(str(tmp_path / "file"))

@@ -1,0 +1,54 @@
+"""Transfers that stop once nobody waits for them, and reads repeated where damage arrived."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeVar
+
+from dvtool.errors import CorruptError, DvError
+from dvtool.remotes.transports.base import Sink
+from dvtool.system.parallel import check_stopped
+
+READS_MAX = 3
+"""How often an object that arrives damaged is read: mostly the transfer is to blame."""
+
+T = TypeVar("T")
+
+
+def read_checked(read: Callable[[], T], damage: type[DvError] = CorruptError) -> T:
+    """Return the result of `read`, which is tried again if it raises `damage`.
+
+    Damage in transfer may pass all checks but that of a hash.
+    """
+    for _ in range(READS_MAX - 1):
+        with contextlib.suppress(damage):
+            return read()
+    return read()
+
+
+class StoppableFile:
+    """A file to upload, which cannot be read on once nobody waits for the transfer."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read as the file does; `Stopped` if nobody waits for the transfer."""
+        check_stopped()
+        return self._file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class StoppableSink:
+    """A sink that takes nothing more once nobody waits for the transfer."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def write(self, data: bytes, /) -> object:
+        """Write as the sink does; `Stopped` if nobody waits for the transfer."""
+        check_stopped()
+        return self._sink.write(data)
