@@ -16,7 +16,10 @@ VERSIONS = 3
 
 @pytest.fixture
 def versions(work: Work) -> Work:
-    """Three versions of one file, each pushed; `backup` is the remote as of the first."""
+    """Three versions of one file, each pushed; `backup` is the remote as of the first.
+
+    `packs` names, a line each, the packs that came with the second.
+    """
     for number in range(VERSIONS):
         work.write("data/f", noise(100_000, number))
         work.dv("add", "data")
@@ -24,11 +27,19 @@ def versions(work: Work) -> Work:
         work.dv("push")
         if number == 0:
             shutil.copytree(_remote(work), work.root.parent / "backup")
+        if number == 1:
+            fresh = _packs(_remote(work)) - _packs(work.root.parent / "backup")
+            (work.root.parent / "packs").write_text("\n".join(sorted(fresh)))
     return work
 
 
 def _remote(work: Work) -> Path:
     return work.root.parent / "remote"
+
+
+def _packs(remote: Path) -> set[str]:
+    packs = remote / "packs"
+    return {str(path.relative_to(remote)) for path in packs.rglob("*") if path.is_file()}
 
 
 def _roll_back(work: Work) -> None:
@@ -58,14 +69,11 @@ def test_a_remote_that_was_rolled_back_gets_every_version_again(versions: Work) 
 
 
 def test_a_lost_pack_of_an_old_version_is_sent_again(versions: Work) -> None:
-    before = {path for path in (_remote(versions) / "packs").rglob("*") if path.is_file()}
-    backup = versions.root.parent / "backup"
-    first = {path for path in (backup / "packs").rglob("*") if path.is_file()}
-    kept = {path.name for path in first}
-    lost = sorted(path for path in before if path.name not in kept)[0]
+    key = (versions.root.parent / "packs").read_text().split("\n")[0]
+    lost = _remote(versions) / key
     lost.unlink()
     ran = versions.dv("push")
-    assert f"packs/{lost.parent.name}/{lost.name}" in ran.err
+    assert key in ran.err
     assert lost.is_file()
     assert versions.dv("push").err == ""
 
