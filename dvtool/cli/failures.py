@@ -15,11 +15,13 @@ import click
 
 from dvtool.cli import INTERRUPTED
 from dvtool.cli.output import Answered, Screen
-from dvtool.errors import DvError, UsageError, printable
+from dvtool.errors import DvError, UsageError, printable, size_text
 from dvtool.system.logs import Log
 
 READER_GONE = 141
 """As of a process that SIGPIPE ended, which is how other programs end in `… | head`."""
+NO_ROOM_BYTES = 1 << 20
+"""With less free, SQLite says "disk I/O error" when its log cannot grow."""
 TRACEBACK_VARIABLE = "DV_TRACEBACK"
 TRACEBACK_LENGTH_MAX = 1_800
 _LOG = Log("cli")
@@ -149,7 +151,38 @@ def _of_os(error: OSError) -> Failure:
     sentence, hint = _OS_SENTENCES.get(code, (error.strerror or str(error), None))
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if _is_name(name)]
     place = " -> ".join(printable(name) for name in names)
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        sentence += _room_text(names[0]) if names else _room_here()
     return Failure(f"{place}: {sentence}" if place else sentence, hint, 1)
+
+
+def _room_text(path: str) -> str:
+    """Say which disk a path is on, and what is free there; nothing if that cannot be told."""
+    path = os.path.abspath(path)
+    try:
+        while not os.path.lexists(path):
+            path = os.path.dirname(path)
+        room = os.statvfs(path)
+        while not os.path.ismount(path):
+            path = os.path.dirname(path)
+    except OSError:
+        return ""
+    free, whole = (blocks * room.f_frsize for blocks in (room.f_bavail, room.f_blocks))
+    return f" ({printable(path)}: {size_text(free)} of {size_text(whole)} free)"
+
+
+def _room_here() -> str:
+    """As `_room_text`, of the folder that a command runs in, if that disk is the full one."""
+    return _room_text(os.curdir) if _has_no_room() else ""
+
+
+def _has_no_room() -> bool:
+    """Whether the disk of the folder that a command runs in is full, as far as one can tell."""
+    try:
+        room = os.statvfs(os.curdir)
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize < NO_ROOM_BYTES
 
 
 def _is_name(name: object) -> bool:
@@ -158,8 +191,10 @@ def _is_name(name: object) -> bool:
 
 def _of_sqlite(error: BaseException) -> Failure:
     text = str(error)
-    if "full" in text:
-        return Failure("the local store's index cannot grow: the disk is full", _FULL_HINT, 1)
+    if "full" in text or ("I/O" in text and _has_no_room()):
+        return Failure(
+            f"the local store's index cannot grow: the disk is full{_room_here()}", _FULL_HINT, 1
+        )
     if "locked" in text or "busy" in text:
         return Failure(
             "the local store's index is locked by another process",

@@ -34,6 +34,7 @@ from dvtool.format.pack import GROUPED_SIZE_MAX_BYTES, ZSTD_LEVEL, PackInfo, Rec
 from dvtool.format.packing import RollingPacks, discard_packs
 from dvtool.store.database import Database
 from dvtool.store.local import LocalStore
+from dvtool.system.atomic import FULL, naming_full_disk
 from dvtool.system.lazy import later
 from dvtool.system.stat import Stat
 from dvtool.system.writeback import start_writeback
@@ -185,10 +186,10 @@ def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> Ing
     writer = _Packs(store, tell, threads=os.cpu_count() or 1 if large else 1)
     result = IngestResult()
     try:
-        with Opener(batch.root) as opener:
+        with naming_full_disk(batch.store), Opener(batch.root) as opener:
             for source in batch.sources:
                 _ingest_file(batch, source, opener, writer, result.files)
-        result.packs = writer.finish()
+            result.packs = writer.finish()
     except BaseException:
         writer.abandon()
         raise
@@ -225,6 +226,8 @@ def _ingest_file(
             digest, size = _read_large(fd, before.st_size, writer, sizes)
         after = os.fstat(fd)
     except OSError as error:
+        if error.errno in FULL:
+            raise  # reading needs no room: it is the store's disk, not that of the file
         raise DvError(f"{name}: {error.strerror or error}") from error
     finally:
         os.close(fd)

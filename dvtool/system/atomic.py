@@ -22,6 +22,7 @@ TEMP_PREFIX = ".dv-tmp-"
 """Prefix of dvtool's unfinished files: walks pass over them, fsck and gc remove them."""
 
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _SHARED = stat.S_ISGID | stat.S_IWGRP
 _OPEN_FLAGS = (
@@ -147,6 +148,17 @@ def make_folders(path: str) -> None:
         os.mkdir(path)
         share(path)
     sync_folder(above or ".")
+
+
+@contextlib.contextmanager
+def naming_full_disk(path: str) -> Iterator[None]:
+    """Say `path` of a disk that is found to be full in here, where the error names no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = path
+        raise
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -154,7 +155,10 @@ def test_a_store_on_a_full_disk(pushed: Work, tmp_path: Path, verb: str) -> None
             clone.write("new.bin", os.urandom(6 << 20))
         before = names(clone.root)
         ran = clone.process(verb, *(["new.bin"] if verb == "add" else []), code=1)
-        assert "full" in ran.err
+        assert "the disk is full" in ran.err
+        assert str(small) in ran.err
+        if verb == "add":
+            assert re.search(rf"\({small}: .* of 2\.0 MiB free\)", ran.err)
         assert "Traceback" not in ran.err
         assert names(clone.root) == before
         if os.path.isdir(small / "store/tmp"):
@@ -183,7 +187,7 @@ def test_a_workspace_on_a_full_disk_keeps_what_is_there(pushed: Work, tmp_path: 
         clone.dv("checkout", second)
         before = names(clone.root)
         ran = clone.process("checkout", third, code=1)
-        assert "full" in ran.err
+        assert f"{clone.root}: the disk is full ({small}: " in ran.err
         assert clone.read("data/images/big.bin") == old
         assert names(clone.root) == before
         clone.dv("checkout", first)

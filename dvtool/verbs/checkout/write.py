@@ -21,6 +21,7 @@ from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_pieces
 from dvtool.project.ignoring import keep_out
 from dvtool.project.parts import Project
 from dvtool.store.reader import ContentReader
+from dvtool.system.atomic import naming_full_disk
 from dvtool.system.stat import Stamp
 from dvtool.verbs.checkout.plan import CheckoutPlan, FilesByContent, content_runs
 from dvtool.workspace.agreement import entries_by_folder, remember
@@ -60,7 +61,7 @@ def apply_checkout(
     """
     if plan.write:
         keep_out(project, plan.target)  # before there is data that git could take
-    with project.store.reader() as reader:
+    with naming_full_disk(project.root), project.store.reader() as reader:
         files: _ToWrite = ()
         runs = 0
         for run in content_runs(plan):

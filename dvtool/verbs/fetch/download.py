@@ -31,7 +31,7 @@ from dvtool.remotes.remote import RemoteStore, pack_key
 from dvtool.remotes.transfers import read_checked
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store.local import LocalStore
-from dvtool.system.atomic import flush_to_disk
+from dvtool.system.atomic import flush_to_disk, naming_full_disk
 from dvtool.system.parallel import run_bounded
 from dvtool.verbs.fetch.lists import FetchLists
 from dvtool.verbs.fetch.plan import (
@@ -72,7 +72,10 @@ def fetch(
     else, RemoteError if it does not answer. What arrived sound before that stays.
     """
     result = Fetched(remotes[0].url)
-    errors = _from_first(remotes, lambda remote: _Fetch(project, remote, requests, result).run())
+    with naming_full_disk(project.store.path):
+        errors = _from_first(
+            remotes, lambda remote: _Fetch(project, remote, requests, result).run()
+        )
     result.warnings = tuple(f"taken from another remote, since {error}" for error in errors)
     return result
 
