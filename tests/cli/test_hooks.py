@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dvtool.hooks.interpreter import Interpreter
 from dvtool.hooks.scripts import NAMES, script
 from tests.cli.conftest import Work
 
@@ -702,7 +703,7 @@ def test_a_folder_of_hooks_for_all_repositories_is_left_alone(
 
 
 def test_hooks_in_a_folder_for_all_are_not_taken_out(bare: Work, shared_hooks: Path) -> None:
-    (shared_hooks / "pre-push").write_bytes(script("pre-push", sys.executable))
+    (shared_hooks / "pre-push").write_bytes(script("pre-push", Interpreter(sys.executable)))
     ran = bare.dv("hooks", "uninstall")
     assert "serve other repositories too" in ran.err
     assert (shared_hooks / "pre-push").exists()
