@@ -26,7 +26,7 @@ def test_push_json(data: Work) -> None:
     assert (pushed["files"], pushed["packs"], pushed["manifests"]) == (4, 2, 2)
     assert set(pushed) == {
         *("remote", "manifests", "files", "packs", "bytes"),
-        *("resumed_packs", "resumed_bytes", "warnings"),
+        *("resumed_packs", "resumed_bytes", "warnings", "gone", "lost"),
     }
 
 
