@@ -17,6 +17,7 @@ from dvtool.project.history import versions_behind
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.system.lazy import later
+from dvtool.verbs.resolve.records import is_any_recorded
 
 if TYPE_CHECKING:
     from dvtool.verbs.checkout import follow
@@ -109,7 +110,8 @@ class _Sync:
         project = self._project
         targets = project.targets()
         unmerged = project.git.conflicts_in_index()
-        conflicts.note_unmerged_targets(project)
+        if unmerged or is_any_recorded(project):
+            conflicts.note_unmerged_targets(project)
         for target in targets:
             path = target + SUFFIX
             if path in unmerged or is_settled(project, target):
@@ -118,10 +120,11 @@ class _Sync:
                 yield self._step(target)
             except DvError as error:
                 self._result.failed.append((target, str(error)))
-        kept_by_git = project.git.manifests_in_worktree()
-        for target in based_targets(project.git.git_dir):
+        gone = [one for one in based_targets(project.git.git_dir) if one not in targets]
+        kept_by_git = project.git.manifests_in_worktree() if gone else set()
+        for target in gone:
             path = target + SUFFIX
-            if target in targets or path in kept_by_git or path in unmerged:
+            if path in kept_by_git or path in unmerged:
                 continue  # deleted by hand, as far as git knows
             base = read_base(project, target)
             if base is None:

@@ -6,16 +6,16 @@ import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
 from dvtool.errors import ManifestError
 from dvtool.format.manifest import Entries, Entry, Manifest, manifest_digest
 from dvtool.format.merge import Conflict
 from dvtool.format.paths import SELF, SUFFIX
 from dvtool.format.selection import Selection
-from dvtool.project.base import Drift, drift_of, standings
 from dvtool.project.ignoring import NOT_KEPT_OUT, is_exposed
 from dvtool.project.parts import Project
+from dvtool.system.lazy import later
 from dvtool.workspace.agreement import agree, entries_by_folder, remember
 from dvtool.workspace.hashing import hash_files
 from dvtool.workspace.scan import (
@@ -27,6 +27,11 @@ from dvtool.workspace.scan import (
     is_known,
     scan_selected,
 )
+
+if TYPE_CHECKING:
+    from dvtool.project import base as bases
+else:
+    bases = later("dvtool.project.base")
 
 ManifestState: TypeAlias = Literal["committed", "modified", "new", "deleted", "conflicted"]
 
@@ -160,7 +165,7 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
         for path in (*scan.files, *scan.links, *_new_folders(scan, manifest))
         if path not in wanted and selection.matches(path)
     )
-    judge(project, drift_of(project, result.target, manifest), scan, result)
+    judge(project, manifest, scan, result)
     return result
 
 
@@ -188,23 +193,26 @@ def _compare_large(project: Project, manifest: Manifest, result: TargetStatus) -
     doubtful += (*extra, *result.modified, *result.deleted, *result.absent)
     doubtful += (path for path, _ in scan.faults)
     remember(project, scan, counts, doubtful)
-    judge(project, drift_of(project, result.target, manifest), scan, result)
+    judge(project, manifest, scan, result)
 
 
-def judge(project: Project, drift: Drift, scan: Scan, result: TargetStatus) -> None:
+def judge(project: Project, manifest: Manifest, scan: Scan, result: TargetStatus) -> None:
     """Tell what the manifest changed from what was changed here.
 
     Only files are read that the manifest changed, or, without a record of the base, that differ.
     """
     differing = [*result.added, *result.modified, *result.deleted]
-    if drift.none or not differing:
+    if not differing:
+        return
+    drift = bases.drift_of(project, result.target, manifest)
+    if drift.none:
         return
     if drift.recorded:
         moved = drift.paths
         differing = [path for path in differing if path in moved]
     hash_files(project, scan, differing, tolerant=True)
     files = {path: entry_now(scan, path) for path in differing if is_known(scan, path)}
-    found = standings(project, drift, files)
+    found = bases.standings(project, drift, files)
     for name, paths in (("outdated", result.outdated), ("conflicting", result.conflicting)):
         paths.extend(sorted(path for path, standing in found.items() if standing == name))
     moved = {*result.outdated, *result.conflicting}
