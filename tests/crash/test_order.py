@@ -80,6 +80,11 @@ def test_a_file_is_flushed_before_it_takes_its_name_and_its_folder_after(
         )
 
 
+def moved_away(points: Sequence[Point], path: str) -> int:
+    """Return when what has this path was moved aside, to be looked at and removed."""
+    return max(p.number for p in points if p.kind == "rename" and p.source.endswith(path))
+
+
 Rule = Callable[[Sequence[Point]], tuple[int, int]]
 
 ORDERS: dict[str, tuple[str, Rule]] = {
@@ -145,11 +150,11 @@ ORDERS: dict[str, tuple[str, Rule]] = {
     ),
     "git's index before the old manifest goes": (
         "mv",
-        lambda t: (last(t, "spawn", "git "), last(t, "unlink", "data.dv.json")),
+        lambda t: (last(t, "spawn", "git "), moved_away(t, "/work/data.dv.json")),
     ),
     "the files before the manifest that names them": (
         "rm-data",
-        lambda t: (last(t, "unlink", "/work/data/"), last(t, "unlink", "data.dv.json")),
+        lambda t: (last(t, "unlink", "/work/data/"), moved_away(t, "/work/data.dv.json")),
     ),
     "the files before git is told of a settled conflict": (
         "resolve",
