@@ -39,6 +39,23 @@ class Break:
 BREAKS = (
     # --- nothing is lost ------------------------------------------------------------------
     Break(
+        "a dv.json that cannot be seen is replaced",
+        1,
+        "dvtool/remotes/remote.py",
+        "        if not self._may_list:\n            self._see_that",
+        "        if False:\n            self._see_that",
+        ("tests/s3/test_incomplete.py::"
+         "test_who_may_only_write_is_told_which_right_is_missing",),
+    ),
+    Break(
+        "a disk without flock has no locks",
+        1,
+        "dvtool/system/locking.py",
+        "            with _marked(path + HELD_SUFFIX, deadline_s, busy):\n                yield\n",
+        "            yield\n",
+        ("tests/unit/system/test_locking.py::test_one_holds_it_and_the_other_waits",),
+    ),
+    Break(
         "a file takes its name before it is flushed",
         1,
         "dvtool/system/atomic.py",

@@ -230,6 +230,11 @@ class RemoteStore:
     def _other_remote(self, mark: Mark | None) -> SetupError:
         if mark is None and self._lost_mark():
             return _mark_lost(self.url)
+        if mark is None and self.backend.features.list_allowed is False:
+            return SetupError(
+                f"{self.url}: its {MARK}, which this clone used last, is gone or may not be read",
+                hint="use credentials that may read (s3:GetObject) and list (s3:ListBucket)",
+            )
         have = f"another remote (id {mark.id})" if mark else "no remote"
         return SetupError(
             f"{self.url} was a remote with the id {self.expected_id} when this clone used it "

@@ -131,15 +131,19 @@ def test_a_cell_of_the_table(
             assert documented()[name, deed] == "works"
 
 
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [("first push", "may write there but not read"), ("next push", "may not be read")],
+)
 def test_who_may_only_write_is_told_which_right_is_missing(
-    credentials: None, tmp_path: Path
+    credentials: None, tmp_path: Path, deed: str, said: str
 ) -> None:
     day = Day(tmp_path, set(), DENIES["a user who may only write"])
     with (
         hostile(lambda asked: day.answering(asked)) as server,  # type: ignore[arg-type,return-value]
-        pytest.raises(DvError, match="may write there but not read") as caught,
+        pytest.raises(DvError, match=said) as caught,
     ):
-        day.do("next push", server.url)
+        day.do(deed, server.url)
     assert "s3:GetObject" in (caught.value.hint or "")
 
 
