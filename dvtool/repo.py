@@ -112,8 +112,7 @@ class Repo:
         Settings `DV_*` are taken from `environ`; without it, from the environment of this process,
         as the command does. With `environ={}` there are none.
         """
-        if environ is None:
-            environ = os.environ
+        environ = os.environ if environ is None else environ
         project, cwd = open_project(os.path.abspath(path), environ, progress)
         return cls(project, cwd, environ=environ)
 
@@ -415,8 +414,7 @@ class Repo:
     ) -> RemoteGcResult:
         """Bury what no root on a remote names, and remove what was buried `grace_s` seconds ago.
 
-        `expire` lets go, too, what earlier pushes of this repository needed and nobody can ask
-        for any more.
+        `expire` lets go, too, what earlier pushes needed and nobody can ask for any more.
         """
         grace_s = bury.GRACE_S if grace_s is None else grace_s
         request = gc_remote.RemoteGcRequest(remote, expire, dry_run, grace_s)

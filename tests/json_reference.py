@@ -17,7 +17,7 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -158,7 +158,7 @@ def inner(hint: Any) -> Iterator[type]:
 
 def _is_list(hint: Any) -> bool:
     origin = get_origin(hint)
-    return isinstance(origin, type) and issubclass(origin, Sequence)
+    return isinstance(origin, type) and issubclass(origin, (Sequence, Set))
 
 
 # --- for people -----------------------------------------------------------------------------
@@ -177,6 +177,7 @@ def type_text(hint: Any) -> str:
         return f"list of {type_text(get_args(hint)[0])}"
     if isinstance(get_origin(hint), type) and issubclass(get_origin(hint), Mapping):
         return f"object of {type_text(get_args(hint)[1])}"
+    assert json_keys(hint) is not None, f"{hint} has no form in JSON"
     return f"[{hint.__name__}](#{hint.__name__.lower()})"
 
 

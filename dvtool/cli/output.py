@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -190,8 +190,8 @@ def as_json(value: Any) -> Any:
         return {name: as_json(shown) for name, shown in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_json(shown) for shown in value]
-    if isinstance(value, (set, frozenset)):
-        return [as_json(shown) for shown in sorted(value)]
+    if isinstance(value, Set):
+        return sorted(map(as_json, value))
     raise TypeError(f"no JSON for {type(value)}")
 
 

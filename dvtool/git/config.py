@@ -24,8 +24,9 @@ class GitConfig:
 
         With `file` (absolute, or relative to the worktree): all of that file, which need not
         exist, without what it includes. With None: the ``dv.*`` keys of the repository's and this
-        worktree's own configuration, and ``core.hookspath`` and ``core.ignorecase`` as git sees
-        them. A key without a value (``[a] b``) has the value ``true``, as in git.
+        worktree's own configuration, and ``core.hookspath``, ``core.ignorecase`` and
+        ``core.filemode`` as git sees them. A key without a value (``[a] b``) has the value
+        ``true``, as in git.
         """
         if file is None:
             return self._own()
@@ -75,7 +76,7 @@ class GitConfig:
     # Private
 
     def _own(self) -> list[tuple[str, str]]:
-        keys = r"^(dv\.|core\.(hookspath|ignorecase)$)"
+        keys = r"^(dv\.|core\.(hookspath|ignorecase|filemode)$)"
         result = self._run("config", "-z", "--show-scope", "--get-regexp", keys, codes=(0, 1))
         fields = texts_in(result.stdout)
         items: list[tuple[str, str]] = []

@@ -76,10 +76,14 @@ class RemoteConfig(msgspec.Struct, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True):
-    """All settings in force, checked. `unknown` names keys that this version does not know."""
+    """All settings in force, checked. `unknown` names keys that this version does not know.
+
+    `modes` is false where git found that the disk keeps no executable bits (core.fileMode).
+    """
 
     unknown: tuple[str, ...]
     _settings: Mapping[str, Setting]
+    modes: bool = True
 
     @classmethod
     def load(cls, committed: Items, local: Items, environ: Mapping[str, str]) -> Config:
@@ -102,7 +106,8 @@ class Config(msgspec.Struct, frozen=True):
                 unknown[each.name] = None
             else:
                 settings[each.key] = Setting(each.key, checked_value(each, key), each.source)
-        return cls(tuple(unknown), settings)
+        modes = dict(local).get("core.filemode", "true").lower() not in ("false", "no", "off", "0")
+        return cls(tuple(unknown), settings, modes)
 
     def get(self, key: str) -> Value:
         """Return the value in force; None where nothing is set and there is no default."""

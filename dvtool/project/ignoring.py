@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from dvtool.errors import SetupError, printable
+from dvtool.format.paths import SUFFIX
 from dvtool.project.parts import Project
-from dvtool.workspace.gitignore import ignore_target, names_target
+from dvtool.workspace.gitignore import ignore_file, ignore_target, names_target
 
 NOT_KEPT_OUT = "is not kept out of git: no line in .gitignore names it (dv add writes one)"
 
@@ -30,3 +32,30 @@ def is_exposed(project: Project, target: str) -> bool:
     """Whether ``git add`` would take the data of a target that is in the workspace."""
     there = os.path.lexists(project.absolute(target))
     return there and not is_kept_out(project, target)
+
+
+def needs_line(project: Project, target: str, *, is_new: bool) -> bool:
+    """Whether a target needs a line of its own in the `.gitignore` beside it.
+
+    It does not where git's rules ignore the data already and that file besides, as where a team
+    lets nothing but manifests in. SetupError, before anything is written, where the manifest or
+    the line could not be committed.
+    """
+    if not is_new and names_target(project.workspace, target):
+        return True
+    manifest, file = target + SUFFIX, ignore_file(target)
+    ignored = project.git.ignored([manifest, file, target])
+    if manifest in ignored and not project.git.tracked_under(manifest):
+        raise _unseen(manifest)
+    if file not in ignored or project.git.tracked_under(file):
+        return True
+    if target not in ignored:
+        raise _unseen(file)
+    return False
+
+
+def _unseen(path: str) -> SetupError:
+    return SetupError(
+        f"git ignores {printable(path)}, so that it could not be committed; nothing was changed",
+        hint=f"see the rule: git check-ignore -v {printable(path)}; take it out, or add !/{path}",
+    )

@@ -43,7 +43,7 @@ def open_project(cwd: str, environ: Mapping[str, str], progress: Progress) -> tu
         project = Project(
             git=git,
             config=config,
-            workspace=Workspace(root),
+            workspace=Workspace(root, modes=config.modes),
             store=store,
             statcache=StatCache(os.path.join(git.git_dir, "dv", "statcache.db")),
             shards=ShardSource(store),

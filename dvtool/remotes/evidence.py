@@ -25,9 +25,11 @@ from dvtool.remotes.remote import RemoteStore, pack_key, root_key, shard_key
 from dvtool.remotes.repack import ranges_of
 from dvtool.remotes.transfers import read_checked
 from dvtool.remotes.transports.base import ObjectInfo
+from dvtool.system.logs import Log
 from dvtool.system.parallel import run_bounded
 from dvtool.system.progress import SILENT, Progress
 
+_LOG = Log("remotes")
 BATCH_RAW_BYTES = 64 << 20
 """What is read back at a time, before compression; twice that is held in memory at most."""
 SHARDS_READ_AT_ONCE = 32
@@ -97,6 +99,10 @@ def read_back(remote: RemoteStore, places: Places, progress: Progress = SILENT) 
                 if not broken and whole.digest() == part.content:
                     good.add(part.content)
                 whole, broken = hasher(), False
+    _LOG.note(
+        "read back from %s: %d contents, of which %d are what their names say",
+        *(remote.url, len(places), len(good)),
+    )
     return good
 
 

@@ -65,8 +65,8 @@ def note_path(store_path: str, git_dir: str) -> str | None:
 def clone_id(git_dir: str) -> str | None:
     """Return the id of a clone, None if it has none. OSError if it cannot be read."""
     try:
-        with open(os.path.join(git_dir, ID_FILE), encoding="ascii") as file:
-            return file.read().strip() or None
+        with open(os.path.join(git_dir, ID_FILE), "rb") as file:
+            return file.read().strip().decode("utf-8", "replace") or None
     except FileNotFoundError:
         return None
 

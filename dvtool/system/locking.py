@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from dvtool.errors import BusyError, SetupError, printable
 from dvtool.system.atomic import share
+from dvtool.system.logs import Log, Watch
 
 try:
     import fcntl
@@ -25,6 +26,7 @@ HELD_SUFFIX = ".held"
 POLL_S = 0.05
 HOLDER_SIZE_MAX_BYTES = 1024
 _BUSY = frozenset({errno.EACCES, errno.EAGAIN})
+_LOG = Log("locks")
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
 
@@ -34,15 +36,17 @@ def locked(path: str, *, wait_s: float, busy: str) -> Iterator[None]:
 
     BusyError, which says `busy`, if another process holds it for longer than `wait_s`.
     """
-    deadline_s = time.monotonic() + wait_s
+    deadline_s, watch = time.monotonic() + wait_s, Watch()
     fd = _open(path)
     try:
         share(path)
         if not _flocked(fd, deadline_s, busy):
             with _marked(path + HELD_SUFFIX, deadline_s, busy):
+                _LOG.note("has the lock %s, without flock, after %s", path, watch)
                 yield
             return
         try:
+            _LOG.note("has the lock %s after %s", path, watch)
             yield
         finally:
             # Not left to the close: a process that was forked meanwhile has the file open too.

@@ -16,7 +16,6 @@ from dvtool.project.base import drift_of, forget_base, move_base, record_part
 from dvtool.project.parts import Project, refuse_place
 from dvtool.project.preserve import keep_uncommitted, save_files
 from dvtool.system import atomic
-from dvtool.system.stat import is_executable
 from dvtool.workspace.gitignore import ignore_file, ignore_target, refuse_unusable, unignore_target
 from dvtool.workspace.hashing import hash_files
 from dvtool.workspace.last_look import changed
@@ -193,7 +192,9 @@ def mv(
 ) -> Renamed:
     """Rename a target or entries in one, given as typed; see `move`."""
     with project.lock():
-        return move(project, arguments.relative(source), arguments.relative(destination))
+        old, new = arguments.relative(source), arguments.relative(destination)
+        # The top of the repository is a folder that takes the source into it, like any other.
+        return move(project, old, new or old.rpartition("/")[2])
 
 
 def move(project: Project, source: str, destination: str, *, stage: bool = True) -> Renamed:
@@ -361,7 +362,7 @@ def _finish_entries(
     _record_moved(project, target, built.manifest, entries, moved)
     rows: dict[str, Seen | None] = dict.fromkeys(entries)
     for path, found in scan.files.items():
-        digest, executable = scan.digests[path], is_executable(found)
+        digest, executable = scan.digests[path], scan.executable(path)
         rows[path] = seen_file(
             found, digest, executable=executable, read_at_ns=now_ns(), tracked=True
         )

@@ -63,11 +63,13 @@ class Workspace:
 
     Whatever replaces or removes takes what the caller `believed` to be at the path, and raises
     UnsavedError, with nothing lost, if it was something else when the moment came. The default is
-    what is there when the method is called.
+    what is there when the method is called. `modes` tells whether the executable bits of the files
+    mean anything.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, modes: bool = True) -> None:
         self.root = root
+        self.modes = modes
         self._folders = HeldFolders(root)
         self._has_unnamed = hasattr(os, "O_TMPFILE") and os.path.isdir(DESCRIPTORS)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 
 from dvtool.format.paths import workspace_path
-from dvtool.system.stat import Stat, is_executable
+from dvtool.system.stat import Stat
 from dvtool.workspace.scan import Scan
 from dvtool.workspace.statcache import Seen, SeenFolder, seen_file, seen_other
 from dvtool.workspace.worktree import Worktree
@@ -22,7 +22,7 @@ def remember_files(worktree: Worktree, scan: Scan, fresh: dict[str, tuple[Stat, 
         changes[path] = seen_file(
             found,
             scan.digests[path],
-            executable=is_executable(found),
+            executable=scan.executable(path),
             read_at_ns=started,
             tracked=before is not None and before.tracked,
         )

@@ -48,6 +48,15 @@ class Scan:
     digests: dict[str, Digest] = field(default_factory=dict)
     """Of the files whose digest is known: from the statcache, or once `hash_files` has run."""
 
+    recorded: frozenset[str] | None = None
+    """The files last seen to be executable, where the disk itself does not tell; else None."""
+
+    def executable(self, path: str) -> bool:
+        """Whether a file counts as executable."""
+        if self.recorded is not None:
+            return path in self.recorded
+        return is_executable(self.files[path])
+
     def unread(self, paths: Iterable[str]) -> list[str]:
         """Return those of the files whose digest is not known yet."""
         return [path for path in paths if path in self.files and path not in self.digests]
@@ -99,6 +108,7 @@ def scan_target(
     scan = Scan(target)
     _look(worktree, scan, inner, content_at)
     _recall(worktree, scan, inner)
+    _recall_modes(worktree, scan)
     return scan
 
 
@@ -125,6 +135,7 @@ def scan_rest(
         if folder_of(path) in same:  # all else in there is as it was; that this was left is new
             _recall_alone(worktree, scan, workspace_path(target, path), path)
     _recall_alone(worktree, scan, target, SELF)
+    _recall_modes(worktree, scan)
     return scan
 
 
@@ -343,6 +354,12 @@ def _take_seen(scan: Scan, folders: Iterable[tuple[str, SeenFolder]]) -> None:
             _remember(scan, paths.get(path, path), what)
 
 
+def _recall_modes(worktree: Worktree, scan: Scan) -> None:
+    """Where the disk keeps no executable bits, go by those that were written or added last."""
+    if not worktree.workspace.modes:
+        scan.recorded = frozenset(path for path, seen in scan.seen.items() if seen.executable)
+
+
 def _remember(scan: Scan, path: str, seen: Seen) -> None:
     scan.seen[path] = seen
     found = scan.files.get(path)
@@ -376,4 +393,4 @@ def entry_now(scan: Scan, path: str) -> Entry | None:
 def file_entry(scan: Scan, path: str) -> Entry:
     """Return the entry that a file has now; its digest must be known."""
     found = scan.files[path]
-    return Entry(blake3=scan.digests[path].hex(), size=found.st_size, exec=is_executable(found))
+    return Entry(blake3=scan.digests[path].hex(), size=found.st_size, exec=scan.executable(path))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -124,6 +127,43 @@ def read_only(place: Path, command: str, cwd: Path, *more: str) -> subprocess.Co
     return done
 
 
+# Disks that keep no executable bits
+
+
+@contextmanager
+def all_executable(work: Work) -> Iterator[None]:
+    """Have every file of a target look executable, as on exFAT or a share; git noticed that."""
+    work.git("config", "core.filemode", "false")
+    for path in (work.root / "data").rglob("*"):
+        if path.is_file():
+            path.chmod(0o755)
+    yield
+
+
+def test_nothing_is_modified_for_bits_that_the_disk_does_not_keep(work: Work) -> None:
+    for name in ("plain", "script", "edited"):
+        work.write(f"data/{name}", name)
+    (work.root / "data/script").chmod(0o755)
+    work.dv("add", "data")
+    before = work.read("data.dv.json")
+    work.commit("one")
+    work.dv("push")
+    clone = work.clone()
+    clone.dv("pull")
+    with all_executable(clone):
+        assert clone.dv("status").out.startswith("Clean")
+        assert "nothing" in clone.dv("checkout").out or clone.dv("status").out.startswith("Clean")
+        clone.dv("add", "data")
+        assert clone.read("data.dv.json") == before
+        clone.write("data/edited", "again")
+        clone.write("data/new", "new")
+        (clone.root / "data/new").chmod(0o755)
+        clone.dv("add", "data")
+        listed = json.loads(clone.read("data.dv.json"))["entries"]
+    assert [path for path, entry in listed.items() if entry.get("exec")] == ["script"]
+    assert set(listed) == {"plain", "script", "edited", "new"}
+
+
 # Repositories that may only be read
 
 
@@ -198,3 +238,41 @@ def test_a_file_too_large_for_a_manifest_in_history_is_passed_over(work: Work) -
     ran = work.dv("push")
     assert "proven there" in ran.out
     assert "x.dv.json of an earlier commit was passed over" in ran.err
+
+
+# Places that git ignores
+
+
+def test_data_that_a_team_ignores_already_needs_no_line(work: Work) -> None:
+    rules = "/ds/*\n!/ds/labels/\n/ds/labels/*\n!/ds/labels/*.dv.json\n"
+    work.write(".gitignore", rules)
+    work.write("ds/labels/one/x", "1")
+    for content in ("1", "2"):
+        work.write("ds/labels/one/x", content)
+        work.dv("add", "ds/labels/one")
+        assert not (work.root / "ds/labels/.gitignore").exists()
+        assert work.read(".gitignore").decode() == rules
+    assert work.git("ls-files", "ds") == "ds/labels/one.dv.json"
+    work.git("commit", "-q", "-m", "one")
+    assert work.dv("status").out.startswith("Clean")
+
+
+@pytest.mark.parametrize("rule", ["out/", "*.dv.json", "/out/.gitignore"])
+def test_a_manifest_or_line_that_git_would_not_see_is_refused_before(work: Work, rule: str) -> None:
+    work.write(".gitignore", f"{rule}\n")
+    work.write("out/model.bin", "data")
+    before = set(all_of(work.root / "out"))
+    ran = work.dv("add", "out/model.bin", code=3)
+    assert "git ignores out/" in ran.err
+    assert "git check-ignore -v out/" in ran.err
+    assert set(all_of(work.root / "out")) == before
+    assert work.read(".gitignore").decode() == f"{rule}\n"
+
+
+def test_a_target_moves_to_the_top(work: Work) -> None:
+    work.write("sub/deep/file", "1")
+    work.dv("add", "sub/deep/file")
+    work.commit("one")
+    assert work.dv("mv", "sub/deep/file", ".").out == "sub/deep/file -> file\n"
+    assert work.read("file") == b"1"
+    work.dv("mv", "file", "..", cwd="sub", code=2)  # where it is already

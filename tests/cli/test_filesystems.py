@@ -281,8 +281,10 @@ GROUP = 4242
 
 AS_USER = """
 import os, sys
+import concurrent.futures
 import pyfastcdc
 from dvtool import cli
+from dvtool.store import clones, lock
 scratch, user, group, umask, *args = sys.argv[1:]
 # Other users may not be allowed to read this Python: what the commands import is imported first.
 os.chdir(scratch)

@@ -38,6 +38,7 @@ def test_a_log_says_why_files_are_read(data: Work, tmp_path: Path) -> None:
     assert re.search(r"dvtool\.workspace: reads 1 files, 16 bytes, of data/images: .*a\.txt", text)
     data.write("data/images/new.txt", "new")
     text = "\n".join(run(data, tmp_path / "log", "add", "data/images"))
+    assert re.search(r"dvtool\.locks: has the lock \S+/worktree\.lock after [\d,]+ ms", text)
     assert re.search(r"dvtool\.workspace: stores \d files, .* of data/images: .*new\.txt", text)
 
 

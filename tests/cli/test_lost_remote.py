@@ -209,6 +209,7 @@ def test_fsck_and_copy_say_that_a_remote_was_rolled_back(versions: Work) -> None
     ran = versions.dv("fsck", "--remote", code=4)
     assert "named 2 manifests more, as a push proved" in ran.out
     assert "targets: data" in ran.out
+    (versions.root.parent / "elsewhere").mkdir()
     ran = versions.dv("remote", "copy", "origin", "../elsewhere")
     assert "fewer versions than were pushed there" in ran.err
     versions.dv("push")

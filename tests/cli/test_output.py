@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from dvtool.cli.output import Screen, count_text, growth_text, shell_word
+from dvtool.cli.output import Screen, as_json, count_text, growth_text, shell_word
 from dvtool.errors import size_text
 from tests.cli.conftest import Work
 
@@ -108,3 +108,12 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return self._is_terminal
+
+
+def test_json_of_values_has_one_form() -> None:
+    assert as_json({"of": {"b", "a"}, "rows": (1, None, True)}) == {
+        "of": ["a", "b"],
+        "rows": [1, None, True],
+    }
+    with pytest.raises(TypeError, match="no JSON for <class 'bytes'>"):
+        as_json([b"\xff"])

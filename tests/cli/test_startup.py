@@ -49,7 +49,7 @@ def git_commands(work: Work, log: Path, *args: str) -> list[str]:
 @pytest.mark.parametrize(
     ("args", "verbs"),
     [
-        (("status",), {"status", "resolve", "resolve.conflicts"}),
+        (("status",), {"status", "resolve", "resolve.conflicts", "resolve.records"}),
         (("ls",), {"read"}),
         (("config",), set()),
         (("diff",), {"diff"}),

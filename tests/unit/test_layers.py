@@ -257,7 +257,6 @@ DESTROYS = {
     "verbs.push": "packs in the store's own folder",
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
-    "system.locking": "lock files that it has just tried out",
     "project.base": "records in git's folder",
     "verbs.resolve.records": "records in git's folder",
     "hooks.install": "hooks in git's folder, each looked at before",

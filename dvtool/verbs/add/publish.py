@@ -13,6 +13,7 @@ from dvtool.errors import UsageError, printable
 from dvtool.format.manifest import Built, Manifest, decode
 from dvtool.format.paths import SELF, SUFFIX, folder_of, workspace_path
 from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.project.ignoring import needs_line
 from dvtool.project.parts import Project
 from dvtool.verbs.add.base import find_standings, leave, record_added
 from dvtool.verbs.add.manifest import first_manifest, merge_meanwhile, next_manifest
@@ -204,12 +205,13 @@ def _publish(
     if stage or untrack:
         project.git.refuse_if_index_is_locked()
     refuse_unusable(project.workspace, target)
+    own_line = not stage or needs_line(project, target, is_new=read is None)
     project.store.put_shards(built.shards)
     now = project.manifest_text(target)
     merged = built if now == read else merge_meanwhile(project, target, read, built, now)
     project.store.put_shards(merged.shards)
     project.write_manifest(target, merged.manifest, instead_of=now)
-    ignore = ignore_target(project.workspace, target)
+    ignore = ignore_target(project.workspace, target) if own_line else []
     if untrack:
         project.git.untrack([workspace_path(target, request.inner or SELF)])
     if stage:

@@ -14,7 +14,6 @@ from dvtool.jobs.ingest import FileSource, IngestResult, ingest, ingest_batches,
 from dvtool.project.parts import Project
 from dvtool.store.freeing import sweep_temp
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
-from dvtool.system.stat import is_executable
 from dvtool.workspace.scan import Scan
 from dvtool.workspace.statcache import Seen, seen_file
 
@@ -44,7 +43,7 @@ class StoredFiles:
                 seen_file(
                     found,
                     scan.digests[path],
-                    executable=is_executable(found),
+                    executable=scan.executable(path),
                     read_at_ns=read_at_ns,
                     tracked=True,
                 ),

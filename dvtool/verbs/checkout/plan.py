@@ -18,7 +18,6 @@ from dvtool.format.selection import Selection
 from dvtool.format.spelling import collisions, too_long
 from dvtool.project.parts import Project
 from dvtool.project.preserve import Saved, save_files
-from dvtool.system.stat import is_executable
 from dvtool.workspace.agreement import Agreement, agreeing
 from dvtool.workspace.hashing import hash_files
 from dvtool.workspace.scan import Scan, content_of, find_left_out, refuse_unreadable, scan_target
@@ -195,10 +194,9 @@ def plan_entry(result: CheckoutPlan, scan: Scan, path: str, entry: Entry, old: E
     `old` are entries that the workspace followed so far: their symlinks may be replaced.
     """
     if path in scan.files:
-        found = scan.files[path]
         same = entry.is_file and scan.digests.get(path) == entry.digest
         # What a link leads to is not ours to chmod.
-        if same and (is_executable(found) == entry.exec or path in scan.followed):
+        if same and (scan.executable(path) == entry.exec or path in scan.followed):
             result.settled[path] = entry
         elif same:
             result.chmod[path] = entry

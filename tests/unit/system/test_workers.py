@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -114,6 +115,7 @@ def test_a_worker_that_begins_anew_imports_nothing_of_the_repository(
         (tmp_path / name / "__init__.py").write_text(hostile)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert pickle.dumps(None)  # this process has its own modules, which the worker has not
     monkeypatch.setattr(sys, "path", ["", str(tmp_path), *sys.path])
     with begun(1, anew=True) as (worker,):
         imports = "[__import__(name).__file__ for name in ('zstandard', 'concurrent.futures')]"
