@@ -132,7 +132,7 @@ def _find_changed(project: Project, result: CommitCheck) -> None:
 def _note_clean(project: Project, time_s: float) -> None:
     path = os.path.join(project.git.git_dir, "dv", CLEAN)
     with contextlib.suppress(OSError):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        atomic.make_folders(os.path.dirname(path))
         atomic.write_bytes(path, b"", durable=False)
         os.utime(path, (time_s, time_s))
 

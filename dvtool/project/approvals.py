@@ -122,7 +122,7 @@ class Approvals:
     def _write(self, record: _Record) -> None:
         self._read = record
         with contextlib.suppress(OSError):
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            atomic.make_folders(os.path.dirname(self._path))
             atomic.write_bytes(self._path, msgspec.json.format(msgspec.json.encode(record)))
 
 

@@ -31,7 +31,7 @@ from dvtool.format.paths import SUFFIX
 from dvtool.format.standing import Standing, standing
 from dvtool.project.history import versions_behind
 from dvtool.project.parts import Project
-from dvtool.system.atomic import is_temp_name, write_bytes
+from dvtool.system.atomic import is_temp_name, make_folders, write_bytes
 
 BASE_FOLDER = "base"
 LIST = "followed"
@@ -266,7 +266,7 @@ def _write(project: Project, target: str, text: bytes) -> None:
         os.utime(path)  # the scripts compare its time with the manifest's
         return
     fresh = not os.path.exists(path)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    make_folders(os.path.dirname(path))
     write_bytes(path, text, durable=False)
     if fresh:
         _list_bases(project)

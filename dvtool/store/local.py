@@ -123,6 +123,7 @@ class LocalStore:
 
     def used(self, *, alone: bool = False) -> contextlib.AbstractContextManager[None]:
         """Work in the store as `lock.used` says, if it is not one clone's alone."""
+        self.refuse_if_away()
         if self._clone is not None:
             clones.register(self.path, self._clone)
         elif not clones.is_shared(self.path):

@@ -96,7 +96,7 @@ def test_inside_the_git_folder(pushed: Work) -> None:
 
 
 def test_fsck(pushed: Work, mirror: Work) -> None:
-    assert mirror.dv("fsck", "--workspace").lines[-1] == "all of it is whole"
+    assert mirror.dv("fsck", "--workspace").lines[-1].startswith("what is here is whole; ")
     mirror.dv("fetch", "HEAD~1", "HEAD")
     assert mirror.dv("fsck", "--remote", "--deep").lines[-1] == "all of it is whole"
     pack = max((mirror.root / "dv/packs").glob("*/*"), key=lambda path: path.stat().st_size)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dvtool.hooks.interpreter import Interpreter
 from dvtool.hooks.scripts import script
 from tests.cli.conftest import Work
 from tests.cli.test_hooks import sh
@@ -280,7 +281,7 @@ def test_names_that_git_quotes(hooked: Work, shell: str) -> None:
 def test_commands_without_data_start_no_python(hooked: Work) -> None:
     for name in ("post-index-change", "post-checkout", "post-commit", "post-merge"):
         path = hooked.root / ".git/hooks" / name
-        path.write_bytes(script(name, "/nonexistent/python"))
+        path.write_bytes(script(name, Interpreter("/nonexistent/python")))
     for command in (
         "git status --short",
         "echo more >code && git add code",

@@ -134,6 +134,7 @@ def test_a_store_and_a_remote_on_a_disk_without_links(
     work.dv("gc")
     work.dv("gc", "--remote")
     shutil.rmtree(folding / "store")
+    (folding / "store/packs").mkdir(parents=True)  # as the refusal of a store that is away says
     (work.root / "d/f").unlink()
     work.dv("pull")
     assert work.read("d/f") == noise(100_000, 0)
@@ -312,7 +313,7 @@ GROUP = 4242
 
 AS_USER = """
 import os, sys
-import concurrent.futures
+import concurrent.futures, ctypes, difflib
 import pyfastcdc
 from dvtool import cli
 from dvtool.store import clones, lock

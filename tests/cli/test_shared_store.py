@@ -95,6 +95,7 @@ def test_what_another_clone_needs_stays(alice: Work, bob: Work, how: str) -> Non
     assert has_it(bob)
     bob.dv("push", "--all")
     shutil.rmtree(bob.root.parent / "shared")
+    (bob.root.parent / "shared/dv/packs").mkdir(parents=True)  # as the refusal of a store says
     bob.dv("fetch", "HEAD~1")
     assert has_it(bob)
 
@@ -176,7 +177,7 @@ def test_a_clone_at_work_keeps_others_from_freeing(
 ) -> None:
     """Its manifest comes last: until then nobody can know what it needs."""
     abandon(alice)
-    monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr(lock, "STORE_LOCK_WAIT_S", 0.1)
     with lock.used(str(store), alone=False):
         alice.dv("gc", code=9)
         bob.write("data/more", "more")

@@ -19,7 +19,7 @@ from dvtool.format.digest import digest_of
 from dvtool.format.merge import Conflict
 from dvtool.format.paths import SUFFIX
 from dvtool.project.parts import Project
-from dvtool.system.atomic import write_bytes
+from dvtool.system.atomic import make_folders, write_bytes
 
 THEIRS_PREFIX = "3:"
 
@@ -144,7 +144,7 @@ def _record(
 
 def _write_record(project: Project, record: OpenConflicts, *, durable: bool) -> None:
     path = _record_path(project, record.target)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    make_folders(os.path.dirname(path))
     write_bytes(path, msgspec.json.encode(record), durable=durable)
 
 
