@@ -16,8 +16,15 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "dvtool.errors": (
         *("BusyError", "CorruptError", "DvError", "InputError", "ManifestError", "ManifestNewer"),
-        *("MissingError", "ObjectMissing", "RemoteBusy", "RemoteError", "RemoteForbidden"),
-        *("RemoteStalled", "RemoteTransient", "SetupError", "UnsavedError", "UsageError"),
+        *("MarkMissing", "MissingError", "ObjectMissing", "RemoteBusy", "RemoteError"),
+        *(
+            "RemoteForbidden",
+            "RemoteStalled",
+            "RemoteTransient",
+            "SetupError",
+            "UnsavedError",
+            "UsageError",
+        ),
     ),
     "dvtool.format.compare": ("Difference",),
     "dvtool.format.manifest": ("Entry", "Manifest"),
@@ -64,6 +71,7 @@ if TYPE_CHECKING:
         InputError,
         ManifestError,
         ManifestNewer,
+        MarkMissing,
         MissingError,
         ObjectMissing,
         RemoteBusy,
@@ -136,6 +144,7 @@ __all__ = [
     "Manifest",
     "ManifestError",
     "ManifestNewer",
+    "MarkMissing",
     "MissingError",
     "ObjectMissing",
     "Progress",

@@ -56,6 +56,10 @@ class SetupError(DvError):
     exit_code = 3
 
 
+class MarkMissing(SetupError):
+    """A remote has lost the object that makes it one, its `dv.json`."""
+
+
 class MissingError(DvError):
     """Content that the command needs is not where it was looked for."""
 

@@ -110,7 +110,9 @@ def merge_command(python: Interpreter) -> str:
     """Return the shell command that git runs to merge; `python` is the interpreter to run it."""
     files = "%O %A %B %P"
     # git replaces %O and its like; a percent sign of ours is doubled.
-    path, start = (text.replace("%", "%%") for text in (shlex.quote(python.path), _start(python)))
+    path, start = (
+        text.replace("%", "%%") for text in (shlex.quote(python.path), _start_of(python))
+    )
     return (
         f"if test -x {path}; then {start} merge-driver {files}; "
         f'else dv=$(command -v dv); case $dv in /*) {_ANOTHER_DV} "$dv" merge-driver {files};; '
@@ -124,13 +126,13 @@ def textconv_command(python: Interpreter) -> str:
     It ends well in any case, with the manifest as it is if need be: else there is no diff at all.
     """
     return (
-        f'f() {{ if test -x {shlex.quote(python.path)}; then {_start(python)} textconv "$1"; '
+        f'f() {{ if test -x {shlex.quote(python.path)}; then {_start_of(python)} textconv "$1"; '
         f'else dv=$(command -v dv); case $dv in /*) {_ANOTHER_DV} "$dv" textconv "$1";; '
         '*) false;; esac; fi 2>/dev/null || cat "$1"; }; f'
     )
 
 
-def _start(python: Interpreter) -> str:
+def _start_of(python: Interpreter) -> str:
     return f"{shlex.quote(python.path)} {python.flags} -c {shlex.quote(python.code)}"
 
 

@@ -14,7 +14,7 @@ from dvtool.hooks.interpreter import Interpreter
 VERSION = 3
 """Goes up with every change of the scripts, so that `install` replaces older ones."""
 KEPT_SUFFIX = ".dv-kept"
-MARK = "# dvtool hook, version "
+SCRIPT_MARK = "# dvtool hook, version "
 
 NAMES = (
     "pre-commit",
@@ -345,7 +345,7 @@ _BODIES = {
 def script(name: str, python: Interpreter) -> bytes:
     """Return the script of a hook, which prefers to run the interpreter `python`."""
     head = _HEAD.format(
-        mark=MARK,
+        mark=SCRIPT_MARK,
         version=VERSION,
         name=name,
         suffix=KEPT_SUFFIX,
@@ -358,7 +358,7 @@ def script(name: str, python: Interpreter) -> bytes:
 def version_of(text: bytes) -> int | None:
     """Return the version of a script of ours, None if it is not one."""
     for line in text.split(b"\n", 3)[:3]:
-        if line.startswith(MARK.encode()):
-            number = line[len(MARK) :].partition(b":")[0]
+        if line.startswith(SCRIPT_MARK.encode()):
+            number = line[len(SCRIPT_MARK) :].partition(b":")[0]
             return int(number) if number.isdigit() else None
     return None

@@ -20,8 +20,9 @@ from dvtool.format.digest import Digest, hasher
 from dvtool.format.locations import Located
 from dvtool.format.pack import unpack_frame
 from dvtool.format.ranges import RangeLimits, join
+from dvtool.remotes.objects import FetchedShard
 from dvtool.remotes.pack_probe import download_check
-from dvtool.remotes.remote import FetchedShard, RemoteStore
+from dvtool.remotes.remote import RemoteStore
 from dvtool.store.local import LocalStore
 from dvtool.store.packcheck import PackCheck
 from dvtool.system.parallel import run_bounded

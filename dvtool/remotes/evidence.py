@@ -20,8 +20,9 @@ from dvtool.format.manifest import ShardRef
 from dvtool.format.pack import Placement
 from dvtool.format.ranges import PackRange
 from dvtool.remotes.known import Known
+from dvtool.remotes.objects import pack_key, root_key, shard_key
 from dvtool.remotes.pack_ranges import read_range
-from dvtool.remotes.remote import RemoteStore, pack_key, root_key, shard_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.repack import ranges_of
 from dvtool.remotes.transfers import read_checked
 from dvtool.remotes.transports.base import ObjectInfo

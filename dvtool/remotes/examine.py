@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from dvtool.errors import DvError
-from dvtool.remotes.remote import MARK, PROBES, Mark, RemoteStore
+from dvtool.remotes.objects import MARK, Mark
+from dvtool.remotes.remote import PROBES, RemoteStore
 from dvtool.remotes.transports.base import Backend, Features, SelfDescribing, StoreFacts
 
 HEADS = 5

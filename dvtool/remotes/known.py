@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dvtool.format.digest import Digest
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.pack import Placement
-from dvtool.remotes.remote import FetchedShard, pack_key, shard_key
+from dvtool.remotes.objects import FetchedShard, pack_key, shard_key
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store.database import Database
 

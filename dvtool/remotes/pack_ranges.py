@@ -6,7 +6,8 @@ import io
 
 from dvtool.format.digest import Digest
 from dvtool.format.ranges import PackRange, chunks_in_range
-from dvtool.remotes.remote import RemoteStore, pack_key
+from dvtool.remotes.objects import pack_key
+from dvtool.remotes.remote import RemoteStore
 
 
 def read_range(remote: RemoteStore, span: PackRange) -> list[tuple[Digest, bytes]]:

@@ -11,7 +11,8 @@ from dvtool.format.digest import Digest
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.manifest import ShardRef
 from dvtool.remotes.known import Known
-from dvtool.remotes.remote import FetchedShard, RemoteStore, pack_key, root_key, shard_key
+from dvtool.remotes.objects import FetchedShard, pack_key, root_key, shard_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.tombstones import Tombstones
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded

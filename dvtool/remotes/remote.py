@@ -6,7 +6,6 @@ The remote is foreign: what comes from it is checked here or by the caller, and 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
 import re
 import secrets
@@ -22,24 +21,34 @@ from dvtool.errors import (
     ObjectMissing,
     RemoteForbidden,
     SetupError,
-    printable,
 )
-from dvtool.format.digest import Digest, digest_of, parse_hex
+from dvtool.format.digest import Digest, digest_of
 from dvtool.format.locations import (
     OBJECT_SIZE_MAX_BYTES,
-    Located,
-    RemotePack,
-    contents_of,
     decode_object,
 )
-from dvtool.format.manifest import Entries, ShardRef
+from dvtool.format.manifest import ShardRef
+from dvtool.remotes.objects import (
+    FORMAT,
+    MARK,
+    FetchedShard,
+    Mark,
+    Root,
+    RootManifest,
+    decode_mark,
+    decode_root,
+    fresh_mark,
+    mark_missing,
+    now_text,
+    pack_key,
+    root_key,
+    shard_key,
+)
 from dvtool.remotes.transfers import StoppableFile, StoppableSink, read_checked
 from dvtool.remotes.transports.base import Backend, Copying, ObjectInfo, Sink
 from dvtool.system.logs import Log
 from dvtool.system.parallel import run_bounded
 
-FORMAT = 1
-MARK = "dv.json"
 PROBES = "probe/"
 """The prefix of objects that an examination writes, and removes unless it is cut off."""
 MARK_SIZE_MAX_BYTES = 1 << 20
@@ -54,135 +63,6 @@ _LAST_KEY = "\x7f"
 _ROOT_KEY = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
 
 _LOG = Log("remotes")
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """dv.json: what makes a place a remote. `id` tells one remote from another at the same URL."""
-
-    dv: int
-    id: str
-    created: str
-
-
-class RootManifest(msgspec.Struct, frozen=True):
-    """One manifest in a root: its target, its hash and the shards it needs."""
-
-    target: str
-    manifest: str
-    shards: list[str]
-
-
-class Root(msgspec.Struct, frozen=True):
-    """The manifests that one push needs to be kept. Its id is the BLAKE3 of its bytes.
-
-    `nonce` is random: a root that gc takes away never comes back under the same key.
-    """
-
-    dv: int
-    manifests: list[RootManifest]
-    created: str = ""
-    nonce: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FetchedShard:
-    """A shard as a remote has it, entries checked; `size` and `md5` are the object's.
-
-    `md5` is None where the store was not seen to state the MD5 of what it holds.
-    """
-
-    entries: Entries
-    text: bytes
-    locations: dict[Digest, list[Located]]
-    size: int
-    md5: bytes | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether the locations cover every content that the entries name."""
-        return len(self.locations) == len(contents_of(self.entries))
-
-    def packs(self) -> set[RemotePack]:
-        """Return the packs that the locations point into."""
-        return {chunk.pack for chunks in self.locations.values() for chunk in chunks}
-
-
-def _fresh_mark() -> bytes:
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return msgspec.json.encode(Mark(FORMAT, secrets.token_hex(16), now)) + b"\n"
-
-
-def pack_key(digest: Digest) -> str:
-    """Return the key of a pack."""
-    name = digest.hex()
-    return f"packs/{name[:2]}/{name}"
-
-
-def shard_key(digest: Digest) -> str:
-    """Return the key of a shard object."""
-    name = digest.hex()
-    return f"shards/{name[:2]}/{name}"
-
-
-def root_key(repo_id: str, root: str) -> str:
-    """Return the key of a root."""
-    return f"roots/{repo_id}/{root}.json"
-
-
-class _FormatEnvelope(msgspec.Struct):
-    dv: int
-
-
-def decode_mark(text: bytes, url: str) -> Mark:
-    """Return the dv.json of a remote; SetupError if it is none, or of another version."""
-    try:
-        version = msgspec.json.decode(text, type=_FormatEnvelope).dv
-        if version <= FORMAT:
-            mark = msgspec.json.decode(text, type=Mark)
-            parse_hex(mark.id * 2)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise SetupError(
-            f"{url}: its {MARK} is not one of dvtool's ({printable(str(error))})",
-            hint="use an empty bucket or prefix for dvtool",
-        ) from error
-    if version != FORMAT:
-        raise _other_version(url, version)
-    return mark
-
-
-def decode_root(text: bytes, name: str) -> Root:
-    """Return a root whose bytes were checked; CorruptError if it is none."""
-    try:
-        version = msgspec.json.decode(text, type=_FormatEnvelope).dv
-        if version <= FORMAT:
-            root = msgspec.json.decode(text, type=Root)
-            for manifest in root.manifests:
-                for digest in (manifest.manifest, *manifest.shards):
-                    parse_hex(digest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise CorruptError(f"{name} is not a root ({printable(str(error))})") from error
-    if version != FORMAT:
-        raise _other_version(name, version)
-    return root
-
-
-def _other_version(name: str, version: int) -> SetupError:
-    return SetupError(
-        f"{name} is of format {version}; this dvtool knows format {FORMAT}",
-        hint="install a newer dvtool: pip install --upgrade dvtool",
-    )
-
-
-def _mark_lost(url: str) -> SetupError:
-    return SetupError(
-        f"{url} is a remote that has lost its {MARK}, without which nothing uses it",
-        hint="put a new one in its place: dv fsck --remote --repair",
-    )
-
-
-def now_text() -> str:
-    """Return the time of this machine as objects record it."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +109,7 @@ class RemoteStore:
 
     def _other_remote(self, mark: Mark | None) -> SetupError:
         if mark is None and self._lost_mark():
-            return _mark_lost(self.url)
+            return mark_missing(self.url)
         if mark is None and self.backend.features.list_allowed is False:
             return SetupError(
                 f"{self.url}: its {MARK}, which this clone used last, is gone or may not be read",
@@ -267,7 +147,7 @@ class RemoteStore:
             )
         if mark is None:
             if self._lost_mark():
-                raise _mark_lost(self.url)
+                raise mark_missing(self.url)
             raise SetupError(
                 f"{self.url} is not a dvtool remote yet: it has no {MARK}",
                 hint="run `dv push` where the data is; or check the URL: dv remote list",
@@ -291,14 +171,14 @@ class RemoteStore:
         other = self._first()
         if other is not None and other.key != MARK:
             if self._lost_mark():
-                raise _mark_lost(self.url)
+                raise mark_missing(self.url)
             raise SetupError(
                 f"{self.url} holds other things (such as {other.key!r}) and no {MARK}",
                 hint="choose an empty bucket, prefix or folder",
             )
         if not self._may_list:
             self._see_that_reading_is_allowed()
-        self.backend.put_if_absent(MARK, _fresh_mark())
+        self.backend.put_if_absent(MARK, fresh_mark())
         # If two first pushes met, the dv.json that is there now counts for both.
         return self.required_mark()
 
@@ -332,7 +212,7 @@ class RemoteStore:
 
     def renew_mark(self) -> Mark:
         """Put a new dv.json, with a new id, in the place of one that is lost or damaged."""
-        self.backend.put(MARK, _fresh_mark())
+        self.backend.put(MARK, fresh_mark())
         self._mark = self.expected_id = None
         return self.required_mark()
 

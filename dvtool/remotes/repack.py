@@ -17,8 +17,9 @@ from dvtool.format.locations import Located, RemotePack, contents_of, encode_obj
 from dvtool.format.pack import Placement, Recipe
 from dvtool.format.packing import FinishedPack, RollingPacks
 from dvtool.format.ranges import PackRange, RangeLimits, join_ranges
+from dvtool.remotes.objects import FetchedShard, pack_key, shard_key
 from dvtool.remotes.pack_ranges import read_range
-from dvtool.remotes.remote import FetchedShard, RemoteStore, pack_key, shard_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.survey import Survey, live_bytes, shard_use
 from dvtool.remotes.tombstones import Tombstones
 from dvtool.system.parallel import run_bounded

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from dvtool.errors import CorruptError, MissingError, ObjectMissing, listing
 from dvtool.format.digest import Digest
 from dvtool.format.pack import PACK_MAGIC, TRAILER
-from dvtool.remotes.remote import FetchedShard, RemoteStore, Root, pack_key, shard_key
+from dvtool.remotes.objects import FetchedShard, Root, pack_key, shard_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.tombstones import Claim
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded

@@ -34,7 +34,8 @@ from dvtool.errors import (
     SetupError,
 )
 from dvtool.format.digest import Digest
-from dvtool.remotes.remote import FORMAT, RemoteStore, now_text, pack_key, shard_key
+from dvtool.remotes.objects import FORMAT, now_text, pack_key, shard_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded
 

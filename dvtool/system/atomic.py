@@ -113,10 +113,10 @@ def share_open(fd: int, above: int) -> None:
     """
     if above & _SHARED != _SHARED:
         return
-    found = os.fstat(fd)
-    if found.st_uid != os.geteuid():
+    status = os.fstat(fd)
+    if status.st_uid != os.geteuid():
         return
-    mode = found.st_mode
+    mode = status.st_mode
     if stat.S_ISDIR(mode):
         wanted = mode | _SHARED | stat.S_IRWXG | (above & stat.S_IRWXO)
     else:

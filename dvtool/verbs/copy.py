@@ -32,7 +32,8 @@ from dvtool.project.pushed import lost_targets
 from dvtool.project.settings import Settings
 from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.known import Known
-from dvtool.remotes.remote import RemoteStore, Root, pack_key, root_key, shard_key
+from dvtool.remotes.objects import Root, pack_key, root_key, shard_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.tombstones import CLAIM_USED_S, Tombstones
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded

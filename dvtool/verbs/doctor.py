@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from dvtool.project.config import Config
     from dvtool.project.parts import Project
     from dvtool.remotes.examine import Examination
-    from dvtool.remotes.remote import Mark, RemoteStore
+    from dvtool.remotes.objects import Mark
+    from dvtool.remotes.remote import RemoteStore
     from dvtool.remotes.transports.base import Features, StoreFacts
 
 State: TypeAlias = Literal["ok", "warning", "failed"]

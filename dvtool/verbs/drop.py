@@ -25,8 +25,9 @@ from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.remotes.evidence import Announce, Inspection, ReadBack, read_roots, stated
 from dvtool.remotes.known import Known
+from dvtool.remotes.objects import root_key
 from dvtool.remotes.proof import learn_shards, located_now, prove_roots, prove_shards
-from dvtool.remotes.remote import RemoteStore, root_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.tombstones import Tombstones
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store.freeing import drop_chunks

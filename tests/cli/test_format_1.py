@@ -23,7 +23,7 @@ from dvtool.format.digest import digest_of
 from dvtool.format.locations import split_object
 from dvtool.format.manifest import decode, encode, encode_entries, manifest_digest
 from dvtool.format.pack import TRAILER, encode_index, read_index, verify_pack
-from dvtool.remotes.remote import decode_mark, decode_root
+from dvtool.remotes.objects import decode_mark, decode_root
 from tests.cli.conftest import Work
 
 GOLDEN = Path(__file__).parent.parent / "data" / "format-1"

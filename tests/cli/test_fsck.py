@@ -15,7 +15,7 @@ import pytest
 from dvtool.format.digest import digest_of
 from dvtool.format.pack import TRAILER, PackIndex, Recipe, read_index
 from dvtool.project import locks
-from dvtool.remotes.remote import pack_key
+from dvtool.remotes.objects import pack_key
 from dvtool.repo import Repo
 from dvtool.store import mending
 from dvtool.store.database import Database

@@ -23,7 +23,7 @@ from dvtool.format.locations import split_object
 from dvtool.format.manifest import Entries, Manifest, decode, decode_shard
 from dvtool.format.pack import Recipe, chunk_in, read_index, unpack_frame
 from dvtool.format.paths import SUFFIX
-from dvtool.remotes.remote import Root
+from dvtool.remotes.objects import Root
 from dvtool.remotes.tombstones import TOMBSTONES
 from dvtool.repo import Repo
 from dvtool.store.local import LocalStore

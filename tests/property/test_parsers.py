@@ -59,7 +59,7 @@ from dvtool.format.pack import (
     verify_pack,
 )
 from dvtool.project.config import Config
-from dvtool.remotes.remote import decode_mark, decode_root
+from dvtool.remotes.objects import decode_mark, decode_root
 from dvtool.store.database import Database
 from dvtool.workspace.statcache import StatCache, seen_other
 

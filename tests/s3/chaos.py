@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dvtool.remotes.remote import MARK
+from dvtool.remotes.objects import MARK
 from dvtool.remotes.transfers import READS_MAX
 from tests.s3.proxy import Fault, Request
 

@@ -13,7 +13,8 @@ from dvtool.format.digest import Digest, digest_of, hasher
 from dvtool.format.locations import Located, contents_of, decode_locations, split_object
 from dvtool.format.manifest import Entry, ShardRef, decode_shard
 from dvtool.format.pack import chunk_in, read_index, unpack_frame, verify_pack
-from dvtool.remotes.remote import RemoteStore, pack_key, shard_key
+from dvtool.remotes.objects import pack_key, shard_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transports.base import Backend
 from dvtool.remotes.transports.registry import open_backend
 from tests.scenario import Remote

@@ -21,7 +21,7 @@ from dvtool.format.locations import (
 )
 from dvtool.format.manifest import decode_any_shard
 from dvtool.format.pack import PackWriter, Placement
-from dvtool.remotes.remote import FORMAT, now_text, root_key
+from dvtool.remotes.objects import FORMAT, now_text, root_key
 from dvtool.remotes.tombstones import Tombstone, Tombstones
 from dvtool.remotes.transports.base import Backend
 from dvtool.repo import Repo

@@ -13,7 +13,8 @@ from dvtool.format.locations import RemotePack
 from dvtool.format.pack import Placement
 from dvtool.format.ranges import PackRange
 from dvtool.remotes import repack as moving
-from dvtool.remotes.remote import RemoteStore, pack_key, shard_key
+from dvtool.remotes.objects import pack_key, shard_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.tombstones import Tombstones
 from dvtool.system.progress import Progress
 from dvtool.verbs.gc.remote import RemoteGcResult

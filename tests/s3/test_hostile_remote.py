@@ -19,7 +19,7 @@ from dvtool.errors import DvError
 from dvtool.format.digest import EMPTY, Digest, digest_of
 from dvtool.format.manifest import decode, manifest_shards
 from dvtool.format.pack import RAW, ZSTD
-from dvtool.remotes.remote import shard_key
+from dvtool.remotes.objects import shard_key
 from tests.s3.forgery import (
     U32_MAX,
     Locations,

@@ -26,8 +26,9 @@ from dvtool.format.packing import FinishedPack, RollingPacks
 from dvtool.format.ranges import PackRange
 from dvtool.project.parts import Project
 from dvtool.remotes.known import Known
+from dvtool.remotes.objects import pack_key
 from dvtool.remotes.pack_ranges import read_range
-from dvtool.remotes.remote import RemoteStore, pack_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store.local import LocalStore

@@ -10,7 +10,8 @@ from dvtool.format.locations import Located, contents_of
 from dvtool.format.manifest import Entries, ShardRef, shard_refs
 from dvtool.project.parts import Project
 from dvtool.remotes.known import Known
-from dvtool.remotes.remote import FetchedShard, RemoteStore
+from dvtool.remotes.objects import FetchedShard
+from dvtool.remotes.remote import RemoteStore
 from dvtool.system.parallel import run_bounded
 from dvtool.verbs.fetch.request import Fetched, FetchRequest
 

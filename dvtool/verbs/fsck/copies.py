@@ -17,7 +17,8 @@ from dvtool.format.selection import Selection
 from dvtool.jobs.ingest import FileSource, ingest, ingest_batches
 from dvtool.project.history import FOR_NAMING, Version, held_runs, versions
 from dvtool.project.parts import Project
-from dvtool.remotes.remote import RemoteStore, pack_key
+from dvtool.remotes.objects import pack_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.store.packcheck import check_pack
 from dvtool.system.atomic import flush_to_disk
 from dvtool.verbs.fetch.download import fetch

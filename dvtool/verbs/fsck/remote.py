@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 
-from dvtool.errors import CorruptError, ObjectMissing, SetupError
+from dvtool.errors import CorruptError, MarkMissing, ObjectMissing, SetupError
 from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.manifest import MANIFEST_VERSION
@@ -29,15 +29,8 @@ from dvtool.format.pack import (
 )
 from dvtool.project.parts import Project
 from dvtool.remotes.assembly import Assembly
-from dvtool.remotes.remote import (
-    MARK,
-    FetchedShard,
-    RemoteStore,
-    Root,
-    pack_key,
-    root_key,
-    shard_key,
-)
+from dvtool.remotes.objects import MARK, FetchedShard, Root, pack_key, root_key, shard_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store.packcheck import PackCheck, fingerprint
 from dvtool.system.parallel import run_bounded
@@ -100,18 +93,20 @@ class _RemoteCheck:
 
     def _check_mark(self, repo_id: str) -> None:
         """See that dv.json is there. A place that has no roots of ours either is no remote yet."""
-        problem = f"is gone, without which nothing uses {self.remote.url}"
+        problem, missing = f"is gone, without which nothing uses {self.remote.url}", True
         try:
             if self.remote.mark() is not None:
                 return
+        except MarkMissing:
+            pass
         except SetupError as error:
             if "format" in str(error):
                 raise
-            problem = str(error)
+            problem, missing = str(error), False
         if not any(True for _ in self.remote.backend.list(f"roots/{repo_id}/")):
             self.remote.required_mark()
         self.result.mark_lost = True
-        self._add(Damage(self.name, "mark", MARK, problem, missing="gone" in problem))
+        self._add(Damage(self.name, "mark", MARK, problem, missing=missing))
 
     def _check_roots(self, repo_id: str) -> None:
         names = self.remote.root_names(repo_id)

@@ -25,15 +25,10 @@ from dvtool.format.manifest import (
 from dvtool.format.pack import PACK_SIZE_MAX_BYTES, Placement
 from dvtool.project.history import FOR_NAMING, versions
 from dvtool.project.parts import Project
+from dvtool.remotes.objects import MARK, FetchedShard, pack_key, shard_key
 from dvtool.remotes.pack_probe import download_check
 from dvtool.remotes.proof import located_now
-from dvtool.remotes.remote import (
-    MARK,
-    FetchedShard,
-    RemoteStore,
-    pack_key,
-    shard_key,
-)
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.repack import require
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store import mending

@@ -10,7 +10,7 @@ from dvtool.format.digest import Digest
 from dvtool.format.locations import RemotePack
 from dvtool.format.manifest import manifest_digest, manifest_shards
 from dvtool.project.history import FOR_NAMING, versions
-from dvtool.remotes.remote import RootManifest, pack_key, root_key, shard_key
+from dvtool.remotes.objects import RootManifest, pack_key, root_key, shard_key
 from dvtool.remotes.repack import require
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.verbs.fsck.damaged import DamagedRemote

@@ -6,15 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from dvtool.format.digest import Digest
-from dvtool.remotes.remote import (
-    FORMAT,
-    RemoteStore,
-    RootManifest,
-    now_text,
-    pack_key,
-    root_key,
-    shard_key,
-)
+from dvtool.remotes.objects import FORMAT, RootManifest, now_text, pack_key, root_key, shard_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.repack import GcSide, Moved, move_out, require
 from dvtool.remotes.survey import LIVE_SHARE_MIN, RootThere, Survey, live_bytes
 from dvtool.remotes.tombstones import Tombstone, Tombstones, age_s

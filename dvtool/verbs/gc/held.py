@@ -21,8 +21,9 @@ from dvtool.remotes.evidence import (
     stated,
 )
 from dvtool.remotes.known import Known
+from dvtool.remotes.objects import pack_key
 from dvtool.remotes.proof import Kept, kept_chunks
-from dvtool.remotes.remote import RemoteStore, pack_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.system.progress import Progress
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dvtool.errors import UsageError
-from dvtool.remotes.remote import FORMAT, RemoteStore, now_text
+from dvtool.remotes.objects import FORMAT, now_text
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.survey import Survey, list_roots, look_over
 from dvtool.remotes.tombstones import Tombstone, Tombstones
 from dvtool.verbs.gc.bury import RemoteGcPlan

@@ -22,6 +22,7 @@ from dvtool.format.paths import workspace_path
 from dvtool.project.parts import Project
 from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.known import Known
+from dvtool.remotes.objects import RootManifest, pack_key, root_key
 from dvtool.remotes.proof import (
     Proven,
     believable_packs,
@@ -30,7 +31,7 @@ from dvtool.remotes.proof import (
     prove_roots,
     prove_shards,
 )
-from dvtool.remotes.remote import HEADS_MAX, RemoteStore, RootManifest, pack_key, root_key
+from dvtool.remotes.remote import HEADS_MAX, RemoteStore
 from dvtool.remotes.tombstones import Tombstones
 from dvtool.remotes.transports.pace import REQUESTS_START
 from dvtool.verbs.push import packs as outgoing

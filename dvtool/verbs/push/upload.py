@@ -19,8 +19,9 @@ from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
 from dvtool.format.locations import encode_locations, encode_object
 from dvtool.project.parts import Project
 from dvtool.remotes.estimate import Estimate
+from dvtool.remotes.objects import RootManifest, pack_key, shard_key
 from dvtool.remotes.proof import confirm, confirm_packs
-from dvtool.remotes.remote import RemoteStore, RootManifest, pack_key, shard_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.tombstones import CLAIM_USED_S
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded

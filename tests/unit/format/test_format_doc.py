@@ -293,7 +293,7 @@ class Remote:
 from dvtool.errors import ManifestError
 from dvtool.format import chunker, locations as shard, manifest, pack, paths
 from dvtool.format.manifest import Entry
-from dvtool.remotes.remote import Mark, Root, RootManifest
+from dvtool.remotes.objects import Mark, Root, RootManifest
 from dvtool.remotes.tombstones import Claim, Tombstone
 from dvtool.repo import Repo
 

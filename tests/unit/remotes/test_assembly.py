@@ -17,7 +17,8 @@ from dvtool.format.locations import Located, RemotePack
 from dvtool.format.pack import PackWriter
 from dvtool.remotes import assembly
 from dvtool.remotes.assembly import Assembly
-from dvtool.remotes.remote import FetchedShard, RemoteStore, pack_key
+from dvtool.remotes.objects import FetchedShard, pack_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transports.base import Backend, Sink
 from dvtool.remotes.transports.local.backend import LocalBackend
 from dvtool.store.local import LocalStore

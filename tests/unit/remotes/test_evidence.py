@@ -12,7 +12,8 @@ from dvtool.format.locations import Located, RemotePack
 from dvtool.format.pack import PackWriter
 from dvtool.remotes import evidence
 from dvtool.remotes.known import Known
-from dvtool.remotes.remote import RemoteStore, pack_key
+from dvtool.remotes.objects import pack_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.remotes.transports.local.backend import LocalBackend
 from dvtool.store.local import LocalStore

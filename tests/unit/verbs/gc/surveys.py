@@ -7,7 +7,7 @@ import time
 from array import array
 
 from dvtool.format.digest import Digest, digest_of
-from dvtool.remotes.remote import Root, RootManifest, pack_key, root_key, shard_key
+from dvtool.remotes.objects import Root, RootManifest, pack_key, root_key, shard_key
 from dvtool.remotes.survey import RootThere, ShardUse, Survey, frame_number
 from dvtool.remotes.transports.base import ObjectInfo
 

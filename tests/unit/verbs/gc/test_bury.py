@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dvtool.remotes.remote import pack_key, root_key, shard_key
+from dvtool.remotes.objects import pack_key, root_key, shard_key
 from dvtool.remotes.survey import RootThere
 from dvtool.remotes.tombstones import Tombstone
 from dvtool.remotes.transports.base import ObjectInfo

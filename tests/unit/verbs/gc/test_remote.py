@@ -9,7 +9,8 @@ import pytest
 
 from dvtool.errors import BusyError, CorruptError, RemoteForbidden
 from dvtool.remotes import repack
-from dvtool.remotes.remote import RemoteStore, RootManifest, pack_key, root_key
+from dvtool.remotes.objects import RootManifest, pack_key, root_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.tombstones import Tombstone, Tombstones
 from dvtool.remotes.transports.local.backend import LocalBackend
 from dvtool.verbs.gc.remote import RemoteGcResult, collect_remote, undo_gc

@@ -13,8 +13,9 @@ from dvtool.format.locations import Located, RemotePack, encode_object
 from dvtool.format.manifest import Entry, ShardRef, shard_refs
 from dvtool.format.pack import PackInfo, PackWriter, Recipe
 from dvtool.remotes.known import Known
+from dvtool.remotes.objects import RootManifest, pack_key, shard_key
 from dvtool.remotes.proof import located_now, prove_roots, prove_shards
-from dvtool.remotes.remote import RemoteStore, RootManifest, pack_key, shard_key
+from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transports.local.backend import LocalBackend
 from dvtool.store.freeing import drop_chunks
 from dvtool.store.local import LocalStore

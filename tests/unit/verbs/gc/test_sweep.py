@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dvtool.remotes.remote import pack_key, root_key, shard_key
+from dvtool.remotes.objects import pack_key, root_key, shard_key
 from dvtool.remotes.tombstones import Tombstone
 from dvtool.verbs.gc.bury import Expiry
 from dvtool.verbs.gc.sweep import to_remove
