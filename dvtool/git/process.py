@@ -295,7 +295,10 @@ def _end(process: subprocess.Popen[bytes], watch: Watch, stdin: bytes | None = N
 
 def _noted(args: Sequence[str]) -> Sequence[str]:
     """Return the words of a command for a log: what a setting is set to may be a secret."""
-    return [*args[:-1], HIDDEN] if "config" in args[:3] and "--replace-all" in args else args
+    words = ["git", *args[1:]]
+    if "config" in args[:3] and "--replace-all" in args:
+        words[-1] = HIDDEN
+    return words
 
 
 def checked(args: Sequence[str], result: Result, codes: Sequence[int] | None) -> Result:

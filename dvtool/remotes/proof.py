@@ -191,10 +191,12 @@ def prove_roots(
     `sound` are the keys of roots known to be there; others are listed and read if needed. The
     `doomed` ones, which a gc is about to take away, prove nothing.
     """
+    claimed = known.roots(manifests)
+    doubtful = {name for name in claimed.values() if root_key(repo_id, name) not in sound}
     rooted = {
         manifest
-        for manifest, name in known.roots(manifests).items()
-        if root_key(repo_id, name) in sound and root_key(repo_id, name) not in doomed
+        for manifest, name in claimed.items()
+        if name not in doubtful and root_key(repo_id, name) not in doomed
     }
     if rooted.issuperset(manifests):
         return rooted
@@ -202,13 +204,15 @@ def prove_roots(
         names = {n for n in remote.root_names(repo_id) if root_key(repo_id, n) not in doomed}
     except RemoteForbidden:
         return rooted  # roots of others cannot be known; to push their content again does no harm
-    for name, answer in run_bounded(
-        lambda name: remote.sound_root(repo_id, name), sorted(names - known.root_names())
-    ):
-        if answer is not None:
-            root, info = answer
-            known.add_objects([info])
-            known.add_root(name, [bytes.fromhex(manifest.manifest) for manifest in root.manifests])
+    # A root that is listed may still be damaged: those that would prove something are read.
+    unread = (names - known.root_names()) | (names & doubtful)
+    for name, answer in run_bounded(lambda name: remote.sound_root(repo_id, name), sorted(unread)):
+        if answer is None:
+            names.discard(name)
+            continue
+        root, info = answer
+        known.add_objects([info])
+        known.add_root(name, [bytes.fromhex(manifest.manifest) for manifest in root.manifests])
     return {manifest for manifest, name in known.roots(manifests).items() if name in names}
 
 
