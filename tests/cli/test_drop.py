@@ -248,7 +248,7 @@ def test_drop_when_the_remote_moved_its_content(large: Work) -> None:
     large.dv("drop", "data", code=7)
     (large.root.parent / "remote").mkdir()
     large.dv("drop", "data", code=3)
-    large.dv("push")
+    large.dv("push", "--new-remote")
     large.dv("drop", "data")
     large.dv("pull")
     assert large.read("data/big/0.bin") == noise(300_000, 0)

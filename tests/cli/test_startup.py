@@ -141,6 +141,9 @@ def test_a_commit_without_data_starts_no_python(data: Work, tmp_path: Path) -> N
         path = data.root / ".git/hooks" / name
         path.write_text(path.read_text().replace(sys.executable, str(counter)))
     data.write("code.py", "print(1)")
+    data.commit("A first look at the data")
+    (tmp_path / "started").unlink()
+    data.write("code.py", "print(2)")
     data.commit("Only code")
     assert not (tmp_path / "started").exists()
     data.write("data/images/a.txt", "other content")
