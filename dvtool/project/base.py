@@ -29,7 +29,7 @@ from dvtool.format.manifest import (
 )
 from dvtool.format.paths import SUFFIX
 from dvtool.format.standing import Standing, standing
-from dvtool.project.history import versions_behind
+from dvtool.project.history import versions_anywhere
 from dvtool.project.parts import Project
 from dvtool.system.atomic import is_temp_name, make_folders, write_bytes
 
@@ -119,14 +119,14 @@ def standings(
 
 
 def _as_earlier(project: Project, target: str, files: Mapping[str, Entry | None]) -> set[str]:
-    """Return the paths of the files that are as an earlier version of the manifest has them."""
+    """Return the paths of the files that are as another version of the manifest has them."""
     left = {path: file for path, file in files.items() if file is not None}
     matching: set[str] = set()
     loaded: dict[str, Entries] = {}
     if not left:
         return matching
     with contextlib.suppress(DvError):
-        for version in islice(versions_behind(project, target), VERSIONS_ASKED_MAX):
+        for version in islice(versions_anywhere(project, target), VERSIONS_ASKED_MAX):
             entries = _held_at(project, version, left.keys() - matching, loaded)
             matching.update(path for path, file in left.items() if entries.get(path) == file)
             if len(matching) == len(left):

@@ -240,7 +240,7 @@ class Injector:
             from dvtool.system import rename
         except ImportError:
             return  # a Python of somebody else
-        real = rename._rename
+        real = rename._rename_by_call
 
         def wrapper(src: str, dst: str, folder: int | None, into: int | None, flag: int) -> Any:
             def act() -> bool:
@@ -251,7 +251,7 @@ class Injector:
                 return act()
             return self.at("rename", full, act, source=source)
 
-        rename._rename = wrapper
+        rename._rename_by_call = wrapper
 
     def _symlink(self, src: Any, dst: Any, *args: Any, dir_fd: int | None = None) -> Any:
         full = self.inside(dst, dir_fd)
