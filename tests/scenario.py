@@ -37,8 +37,12 @@ class Clone:
         return cls(path, remote)
 
     def clone(self, path: Path, remote: Remote) -> Clone:
+        """Clone with git, and trust what .dvconfig says then, as `dv clone` does."""
         subprocess.run(["git", "clone", "--quiet", str(self.path), str(path)], check=True)
-        return Clone(path, remote)
+        clone = Clone(path, remote)
+        with clone.repo() as repo:
+            repo.config.trust_first_use()
+        return clone
 
     def repo(self, inner: str = "") -> Repo:
         return Repo.open(str(self.path / inner))

@@ -210,17 +210,17 @@ class Model:
         other = self.root.parent / f"{self.root.name}-as-plain"
         shutil.copytree(self.root, other, symlinks=True)
         with plainly(), Repo.open(str(other)) as repo:
-            (expected,) = repo.add(["data"])
+            (expected,) = repo.add(["data"], ours=True)
             text = encode(repo._project.manifest("data"))
             tracked = all_tracked(repo)
         with Repo.open(str(self.root)) as repo:
-            (added,) = repo.add(["data"])
+            (added,) = repo.add(["data"], ours=True)
             assert counts_of(added) == counts_of(expected)
             assert encode(repo._project.manifest("data")) == text
             assert all_tracked(repo) == tracked
             if not self.rules():
                 assert text == encode(self.plain_manifest(repo))
-            (again,) = repo.add(["data"])
+            (again,) = repo.add(["data"], ours=True)
             assert not again.changed
         shutil.rmtree(other)
 
