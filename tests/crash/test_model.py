@@ -627,7 +627,7 @@ class Team(RuleBasedStateMachine):
         """Do as the hooks: what was not edited gets in step, or is in no store and stays."""
         standings = model.standings()
         with model.clone.repo() as repo:
-            repo.sync()
+            repo.for_git.sync()
         now = files_in(model.clone)
         for path, file in model.files.items():
             if standings.get(path) in ("edited", "conflicting") or now.get(
