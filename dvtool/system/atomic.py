@@ -144,9 +144,12 @@ def make_folders(path: str) -> None:
     above = os.path.dirname(path)
     if above and above != path:
         make_folders(above)
-    with contextlib.suppress(FileExistsError):
+    try:
         os.mkdir(path)
         share(path)
+    except FileExistsError:
+        if not os.path.isdir(path):  # else another process was faster
+            raise
     sync_folder(above or ".")
 
 

@@ -327,6 +327,8 @@ def test_expire_needs_to_know_all_commits(mine: Clone, remote: Remote, tmp_path:
     gc(mine, expire=True)
     shallow = tmp_path / "shallow"
     mine.git("clone", "-q", "--depth", "1", f"file://{origin}", str(shallow))
+    with Clone(shallow, remote).repo() as repo:
+        repo.config.trust_first_use()
     with pytest.raises(SetupError, match="shallow"):
         gc(Clone(shallow, remote), expire=True)
 

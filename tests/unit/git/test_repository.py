@@ -50,7 +50,7 @@ def test_discover_a_bare_repository_and_its_worktree(top: Path, tmp_path: Path) 
         assert git.head() == first
         assert git.blob_at(first, "a.dv.json") == b"1"
         assert list(git.manifests_at(first)) == ["a.dv.json"]
-        assert git.config.items(None) == []
+        assert git.config.items(None) == [("core.filemode", "true")]
         for call in (git.manifest_paths, git.manifests_in_index, git.is_dirty):
             with pytest.raises(SetupError, match="no working tree"):
                 call()
