@@ -454,16 +454,18 @@ def test_a_damaged_repository_is_named_and_can_be_retired(
 def test_a_push_says_that_something_is_about_to_go(
     mine: Clone, remote: Remote, tmp_path: Path
 ) -> None:
-    """What one clone never pushed with git, another cannot know of; the first has time to act."""
+    """A clone gives up what it once had and no longer names; another that needs it can act."""
     version(mine, a=b"one")
     mine.git("branch", "-q", "public")
     side = version(mine, a=noise(50_000, 2))
     mine.git("switch", "-q", "-c", "side")
     mine.git("branch", "-q", "-f", "main", "public")
     other = tmp_path / "other"
-    mine.git("clone", "-q", "--single-branch", "--branch", "public", str(mine.path), str(other))
+    mine.git("clone", "-q", "--branch", "public", str(mine.path), str(other))
     clone = Clone(other, remote)
-    clone.git("remote", "remove", "origin")
+    with clone.repo() as repo:
+        repo.config.trust_first_use()
+    clone.git("remote", "remove", "origin")  # the commits of the other branches stay, unnamed
     assert len(gc(clone, expire=True).plan.expired) == 1
     mine.git("switch", "-q", "main")
     with mine.repo() as repo:
