@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
@@ -29,7 +30,9 @@ from dvtool.format.paths import (
 from dvtool.workspace.folder_state import states_of
 from dvtool.workspace.scan import ContentAt, Scan, content_of, scan_rest
 from dvtool.workspace.statcache import AgreedFolder
-from dvtool.workspace.worktree import ShardStore, StoredWorktree
+
+if TYPE_CHECKING:
+    from dvtool.workspace.worktree import ShardStore, StoredWorktree
 
 KEY_SIZE_BYTES = 16
 

@@ -20,10 +20,11 @@ from dvtool.workspace.files import COARSEST_NS
 from dvtool.workspace.opener import READ_FLAGS, Opener, reason
 from dvtool.workspace.remembered import remember_files
 from dvtool.workspace.scan import Scan
-from dvtool.workspace.worktree import Worktree
 
 if TYPE_CHECKING:
     import concurrent.futures as futures_of
+
+    from dvtool.workspace.worktree import Worktree
 else:
     futures_of = later("concurrent.futures")
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from dvtool.format.paths import workspace_path
 from dvtool.system.stat import Stat
 from dvtool.workspace.scan import Scan
 from dvtool.workspace.statcache import Seen, SeenFolder, seen_file, seen_other
-from dvtool.workspace.worktree import Worktree
+
+if TYPE_CHECKING:
+    from dvtool.workspace.worktree import Worktree
 
 SAVED_AT_ONCE = 50_000
 

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from dvtool.errors import InputError, listing
 from dvtool.format.digest import Digest
@@ -19,7 +19,9 @@ from dvtool.workspace.last_look import Believed, FileThere, LinkThere, There
 from dvtool.workspace.rules import Ignore
 from dvtool.workspace.statcache import Seen, SeenFolder
 from dvtool.workspace.walk import walk
-from dvtool.workspace.worktree import Worktree
+
+if TYPE_CHECKING:
+    from dvtool.workspace.worktree import Worktree
 
 ContentAt: TypeAlias = Callable[[str], bool]
 """Whether the content at a path within the target counts, also behind a link that leads out."""
