@@ -7,8 +7,10 @@ which has the missing ones fetched: from the default remote, from a named one, o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
+
+import msgspec
+from msgspec.structs import replace
 
 from dvtool.errors import MissingError, RemoteError, SetupError
 from dvtool.format.manifest import Entries, ShardRef
@@ -25,8 +27,7 @@ class ShardFetcher(Protocol):
         """Bring the shards."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShardSource:
+class ShardSource(msgspec.Struct, frozen=True):
     """The shards of a local store, and the remote that gives those which the store lacks.
 
     Without a `fetcher` there is no such remote, and a shard that is not in the store is missing.

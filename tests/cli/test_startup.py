@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -143,6 +144,7 @@ def test_a_commit_without_data_starts_no_python(data: Work, tmp_path: Path) -> N
     data.write("code.py", "print(1)")
     data.commit("A first look at the data")
     (tmp_path / "started").unlink()
+    os.utime(data.root / ".git/dv/clean")  # as if the data was not as young as the look at it
     data.write("code.py", "print(2)")
     data.commit("Only code")
     assert not (tmp_path / "started").exists()

@@ -555,7 +555,7 @@ def pushed(tmp_path: Path) -> tuple[Path, Path, dict[str, str]]:
         repo.add(["data", "many", "single.bin"])
         subprocess.run(["git", "-C", top, "commit", "-qm", "Add data"], check=True)
         repo.push()
-        hashes = {one.target: one.digest for one in repo.describe().targets}
+        hashes = {one.target: one.blake3 for one in repo.describe().targets}
     return top, remote, hashes
 
 
