@@ -87,6 +87,8 @@ def remove(
         )
     if data:
         _remove_empty(project, scan, scan.folders if selection.whole else _folders_of(entries))
+        if not selection.whole:
+            _flush_removals(project, selection.target, entries)
     if selection.whole:
         # First: a record without a manifest would be taken for a target that git took away.
         forget_base(project, selection.target)
@@ -175,6 +177,13 @@ def _remove_empty(project: Project, scan: Scan, folders: Iterable[str]) -> None:
     for folder in sorted(scan.folders.intersection(folders), key=len, reverse=True):
         project.workspace.remove_empty_folder(workspace_path(scan.target, folder))
     project.workspace.remove_empty_folder(scan.target)
+
+
+def _flush_removals(project: Project, target: str, entries: Entries) -> None:
+    """Make removals durable: what comes back after the manifest forgot it is nobody's to remove."""
+    for folder in {target, *(workspace_path(target, path) for path in folders_above(entries))}:
+        if os.path.isdir(project.absolute(folder)):
+            atomic.sync_folder(project.absolute(folder))
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,10 @@ class World:
         subprocess.run(
             ["git", "clone", "-q", "--template=", str(origin.path), str(place)], check=True
         )
-        return Clone(place, self.remote)
+        clone = Clone(place, self.remote)
+        with clone.repo() as repo:
+            repo.config.trust_first_use()
+        return clone
 
     # --- the same state again and again -----------------------------------------------------
 

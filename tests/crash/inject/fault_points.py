@@ -443,7 +443,12 @@ class Unflushed:
             if os.path.lexists(path):
                 self._bytes[_identity(path)] = path
         elif kind == "fsync" and os.path.isdir(path):
-            self._names = [one for one in self._names if one[0] != path]
+            # With the loss of a folder below it, all that was in that is lost for good, too.
+            self._names = [
+                one
+                for one in self._names
+                if one[0] != path and (os.path.isdir(one[0]) or not one[0].startswith(path + "/"))
+            ]
         elif kind == "fsync":
             self._bytes.pop(_identity(path), None)
         elif kind in ("rename", "unlink", "link", "create", "mkdir", "symlink"):
