@@ -383,8 +383,9 @@ class Settings:
             with contextlib.suppress(DvError):  # a broken index is for others to report
                 if store.backend.features != before:
                     self._keep(address, store.backend.features)
-                if store.seen_id not in (None, self._id_at(address)):
-                    self.project.store.db.remotes.set_id_at(address, store.seen_id)
+                remote_id = store.seen_id()
+                if remote_id not in (None, self._id_at(address)):
+                    self.project.store.db.remotes.set_id_at(address, remote_id)
 
     def _keep(self, address: str, features: Features) -> None:
         before = self._remembered(address) or base.Features()

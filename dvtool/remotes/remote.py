@@ -87,6 +87,7 @@ class RemoteStore:
         self.expected_id = expected_id
         self._mark: Mark | None = None
         self._may_list = backend.features.list_allowed is not False
+        self._initialised = False
 
     @property
     def url(self) -> str:
@@ -123,10 +124,14 @@ class RemoteStore:
             "dv remote set NAME URL; or, to begin anew with this one: dv push --new-remote",
         )
 
-    @property
     def seen_id(self) -> str | None:
-        """The id of the remote, as far as its dv.json was read."""
-        return self._mark.id if self._mark is not None else None
+        """Return the id of the remote, as far as its dv.json was read and stays.
+
+        Where first pushes may have met, another dv.json may still come: None until the next use.
+        """
+        if self._mark is None or (self._initialised and not self.backend.features.conditional_put):
+            return None
+        return self._mark.id
 
     def _read_mark(self) -> Mark | None:
         try:
@@ -179,6 +184,7 @@ class RemoteStore:
         if not self._may_list:
             self._see_that_reading_is_allowed()
         self.backend.put_if_absent(MARK, fresh_mark())
+        self._initialised = True
         # If two first pushes met, the dv.json that is there now counts for both.
         return self.required_mark()
 
