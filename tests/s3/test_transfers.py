@@ -44,8 +44,8 @@ def broken(clone: Clone, wrap: Callable[[RemoteStore], Faulty]) -> list[Faulty]:
     with clone.repo() as repo:
         open_remote = repo.config.open_remote
 
-        def faulty(name: str | None = None) -> RemoteStore:
-            made.append(wrap(open_remote(name)))
+        def faulty(name: str | None = None, *, anew: bool = False) -> RemoteStore:
+            made.append(wrap(open_remote(name, anew=anew)))
             return RemoteStore(made[0])
 
         repo.config.open_remote = faulty  # type: ignore[method-assign]
@@ -347,10 +347,10 @@ def test_a_role_that_may_not_list_can_push(tmp_path: Path, monkeypatch: pytest.M
     with clone.repo() as repo:
         open_remote = repo.config.open_remote
 
-        def no_listing(name: str | None = None) -> RemoteStore:
+        def no_listing(name: str | None = None, *, anew: bool = False) -> RemoteStore:
             return RemoteStore(
                 Faulty(
-                    open_remote(name).backend,
+                    open_remote(name, anew=anew).backend,
                     on="list",
                     times=None,
                     error=lambda: RemoteForbidden("access refused"),
