@@ -368,7 +368,9 @@ class Team(RuleBasedStateMachine):
 
     def _give(self, model: Model, wanted: Files, call: Callable[[Repo], object]) -> None:
         """Let a command put `wanted` into the workspace; or it refuses, and changes nothing."""
-        ours = model.known | set(model.manifest if wanted != model.manifest else ())
+        # What dv put there it takes away again, by the record of the base if nothing else knows.
+        ours = model.known | set(model.base)
+        ours |= set(model.manifest if wanted != model.manifest else ())
         lacking = self._lacking(model)
         unsaved = [
             path
