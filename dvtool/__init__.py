@@ -30,6 +30,7 @@ _EXPORTS = {
     "dvtool.format.manifest": ("Entry", "Manifest"),
     "dvtool.format.merge": ("Conflict",),
     "dvtool.format.shown": ("ShownEntry",),
+    "dvtool.format.source": ("DataSource",),
     "dvtool.project.preserve": ("Saved",),
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
@@ -52,6 +53,9 @@ _EXPORTS = {
     "dvtool.verbs.gc.local": ("GcResult",),
     "dvtool.verbs.gc.remote": ("RemoteGcResult",),
     "dvtool.verbs.gc.roots": ("RepoThere",),
+    "dvtool.verbs.imports.facade": ("Imports",),
+    "dvtool.verbs.imports.import_data": ("ImportRequest",),
+    "dvtool.verbs.imports.results": ("Imported", "SourceStatus"),
     "dvtool.verbs.log": ("LogEntry",),
     "dvtool.verbs.push.commits": ("PushPlan", "PushReport"),
     "dvtool.verbs.push.plan": ("Pushed",),
@@ -87,6 +91,7 @@ if TYPE_CHECKING:
     from dvtool.format.manifest import Entry, Manifest
     from dvtool.format.merge import Conflict
     from dvtool.format.shown import ShownEntry
+    from dvtool.format.source import DataSource
     from dvtool.project.preserve import Saved
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
@@ -109,6 +114,9 @@ if TYPE_CHECKING:
     from dvtool.verbs.gc.local import GcResult
     from dvtool.verbs.gc.remote import RemoteGcResult
     from dvtool.verbs.gc.roots import RepoThere
+    from dvtool.verbs.imports.facade import Imports
+    from dvtool.verbs.imports.import_data import ImportRequest
+    from dvtool.verbs.imports.results import Imported, SourceStatus
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push.commits import PushPlan, PushReport
     from dvtool.verbs.push.plan import Pushed
@@ -125,6 +133,7 @@ __all__ = [
     "Copied",
     "CorruptError",
     "Damage",
+    "DataSource",
     "Description",
     "Difference",
     "Dropped",
@@ -138,6 +147,9 @@ __all__ = [
     "Followed",
     "FsckReport",
     "GcResult",
+    "ImportRequest",
+    "Imported",
+    "Imports",
     "InputError",
     "Listed",
     "LogEntry",
@@ -170,6 +182,7 @@ __all__ = [
     "Settled",
     "SetupError",
     "ShownEntry",
+    "SourceStatus",
     "TargetDescription",
     "TargetDiff",
     "TargetStatus",

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.gc.local import GcResult
     from dvtool.verbs.gc.remote import RemoteGcResult
     from dvtool.verbs.gc.roots import RepoThere
+    from dvtool.verbs.imports import facade as import_facade
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push import commits
     from dvtool.verbs.push.commits import PushPlan, PushReport, PushRequest
@@ -71,6 +72,7 @@ else:
     bury, gc_local, gc_remote, roots = later_in(
         "dvtool.verbs.gc", "bury", "local", "remote", "roots"
     )
+    import_facade = later("dvtool.verbs.imports.facade")
     commits = later("dvtool.verbs.push.commits")
     conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
     install, service = later_in("dvtool.hooks", "install", "service")
@@ -98,6 +100,11 @@ class Repo:
     def for_git(self) -> service.GitService:
         """What git's hooks and drivers ask for."""
         return service.GitService(self._project, self.config)
+
+    @property
+    def imports(self) -> import_facade.Imports:
+        """Data from where it is, and what is new there: see `Imports`."""
+        return import_facade.Imports(self._project, self.config, self._arguments)
 
     @classmethod
     def open(
@@ -207,19 +214,10 @@ class Repo:
         to_add = add_plan.plan_add(project, self._arguments.all_relative(paths))
         with project.lock():
             conflicts.refuse_conflicted(project, [one.target for one in to_add])
-            return [
-                add_publish.add(
-                    project,
-                    request,
-                    untrack=untrack,
-                    stage=stage,
-                    dereference=dereference,
-                    as_is=as_is,
-                    ours=ours,
-                    engine=engine,
-                )
-                for request in to_add
-            ]
+            snapshot = partial(
+                add_publish.add, project, untrack=untrack, stage=stage, dereference=dereference
+            )
+            return [snapshot(one, as_is=as_is, ours=ours, engine=engine) for one in to_add]
 
     def status(self, paths: Paths = ()) -> list[TargetStatus]:
         """Compare workspace, manifests and HEAD."""

@@ -1,0 +1,280 @@
+"""import: the objects of a source as a target, and the record of where they came from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from msgspec import structs
+
+from dvtool.errors import MissingError, RemoteForbidden, UsageError, listing, printable
+from dvtool.format.manifest import Built, decode
+from dvtool.format.paths import SUFFIX
+from dvtool.format.source import DataSource
+from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.project.arguments import Arguments
+from dvtool.project.parts import Project, refuse_place
+from dvtool.project.settings import Settings
+from dvtool.project.source_approvals import SourceApprovals
+from dvtool.project.taken import Taken
+from dvtool.remotes.estimate import Estimate, Requests
+from dvtool.remotes.origins.base import Origin
+from dvtool.remotes.origins.registry import as_folder, name_for, open_origin, source_of
+from dvtool.verbs.checkout import restore
+from dvtool.verbs.imports.bring import (
+    TargetThere,
+    count_changes,
+    follow_plan,
+    is_unfinished,
+    merged_with,
+    plan_workspace,
+    publish,
+    refuse_unpublishable,
+)
+from dvtool.verbs.imports.content import manifest_of, recall_content, take_content
+from dvtool.verbs.imports.results import Imported
+from dvtool.verbs.imports.survey import Opened, Survey, survey
+from dvtool.verbs.resolve.conflicts import refuse_conflicted
+from dvtool.workspace.rules import IGNORE_FILE, Ignore
+
+READS_AT_ONCE = 16
+SAMPLE_SIZE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRequest:
+    """What to import, as typed. `options` are those of `ORIGIN_OPTIONS`, as text."""
+
+    source: str
+    out: str | None = None
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    limit: int = 0
+    checkout: bool = True
+    options: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def import_data(
+    project: Project,
+    settings: Settings,
+    arguments: Arguments,
+    request: ImportRequest,
+    engine: Engine = LOCAL_POOL,
+) -> Imported:
+    """Make a target of what a source has; where that was begun before, go on.
+
+    Errors leave manifest, index and workspace as they were; what was read stays in the store.
+    """
+    settings.require_init()
+    source, local = _source(request)
+    target = _target(arguments, request, source)
+    with project.lock():
+        refuse_conflicted(project, [target])
+        there = _there(project, target, source)
+        refuse_unpublishable(project, there)
+        opened = resolved(source, local)
+        with Taken(project.git.common_dir, opened.source) as taken:
+            found = survey(taken, opened, project.progress, to_disk=request.checkout)
+            _refuse_other(there, opened.source)
+            SourceApprovals(project.git.common_dir).approve(opened.source, local)
+            result = bring(project, there, found, taken, opened.origin, engine)
+        if request.checkout:
+            result.written += _checked_out(project, settings, arguments, target)
+    return result
+
+
+def plan_import(
+    project: Project, settings: Settings, arguments: Arguments, request: ImportRequest
+) -> tuple[Imported, Estimate]:
+    """Say what an import would read, and what that takes; nothing is written but a record."""
+    settings.require_init()
+    source, local = _source(request)
+    target = _target(arguments, request, source)
+    there = _there(project, target, source)
+    opened = resolved(source, local)
+    with Taken(project.git.common_dir, opened.source) as taken:
+        found = survey(taken, opened, project.progress, to_disk=request.checkout)
+        _refuse_other(there, opened.source)
+        recall_content(project, taken, there.manifest)
+        objects, size = taken.unknown_total()
+        result = Imported(target, found.source.url, found.source.state)
+        result.files, result.bytes = found.objects, found.bytes
+        result.read, result.warnings = objects, warnings_of(found)
+        estimate = Estimate(objects, size, Requests(list=found.pages, get=objects))
+        return result, _timed(estimate, taken, opened.origin)
+
+
+def _timed(estimate: Estimate, taken: Taken, origin: Origin) -> Estimate:
+    """Return an estimate with the time that the beginning of one object speaks for."""
+    described = next((one for _, one in taken.unknown()), None)
+    if described is None:
+        return estimate
+    began_s = time.monotonic()
+    size = 0
+    with origin.open(described) as body:
+        latency_s = time.monotonic() - began_s
+        while size < SAMPLE_SIZE_BYTES and (data := body.read(SAMPLE_SIZE_BYTES - size)):
+            size += len(data)
+    rate = max(size, 1) / max(time.monotonic() - began_s, 1e-6)
+    side_by_side = min(READS_AT_ONCE, max(estimate.objects, 1))
+    return estimate.timed(
+        bytes_per_s=rate * side_by_side, latency_s=latency_s, side_by_side=side_by_side
+    )
+
+
+def _source(request: ImportRequest) -> tuple[DataSource, dict[str, str]]:
+    source, local = source_of(request.source, request.options)
+    if not all((*request.include, *request.exclude)):
+        raise UsageError("a glob is empty", hint="quote it for the shell: --exclude '*.tmp'")
+    filters = {"include": tuple(request.include), "exclude": tuple(request.exclude)}
+    return structs.replace(source, **filters, limit=request.limit), local
+
+
+def _target(arguments: Arguments, request: ImportRequest, source: DataSource) -> str:
+    """Return the target that is meant; UsageError if it cannot be one."""
+    project = arguments.project
+    name = request.out if request.out is not None else name_for(source)
+    if not name:
+        raise UsageError(
+            f"what should be made of {printable(request.source)}?",
+            hint="name it: dv import SOURCE OUT",
+        )
+    target = arguments.relative(name)
+    refuse_place(target)
+    project.refuse_left_out([target])
+    targets = project.targets()
+    owner = next((other for other in targets if target.startswith(other + "/")), None)
+    if owner is not None:
+        raise UsageError(
+            f"{printable(target)} lies in the target {printable(owner)}",
+            hint="import it beside that",
+        )
+    inside = [other for other in targets if other.startswith(target + "/")]
+    if inside:
+        raise UsageError(f"{printable(target)} holds targets of its own:\n{listing(inside)}")
+    if Ignore(project.root, target).excluded:
+        raise UsageError(
+            f"{IGNORE_FILE} says to leave out {printable(target)}",
+            hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
+        )
+    return target
+
+
+def _there(project: Project, target: str, source: DataSource) -> TargetThere:
+    """Return what is at a target's place; UsageError unless nothing is, or an import of this."""
+    text = project.manifest_text(target)
+    if text is not None:
+        there = TargetThere(target, decode(text, target + SUFFIX), text)
+        if there.manifest is None or there.manifest.source is None:
+            raise UsageError(
+                f"{printable(target)} is a target that was not imported",
+                hint="import into another: dv import SOURCE OUT",
+            )
+        return there
+    if project.workspace.stat(target) is not None:
+        raise UsageError(
+            f"{printable(target)} is there already, and is no target",
+            hint="import into another place (dv import SOURCE OUT), or move it away",
+        )
+    return TargetThere(target, None, None)
+
+
+def _refuse_other(there: TargetThere, source: DataSource) -> None:
+    """Raise a UsageError if a target was imported from elsewhere, or with other filters."""
+    if there.manifest is None or there.manifest.source is None:
+        return
+    if there.manifest.source.request != source.request:
+        raise UsageError(
+            f"{printable(there.target)} was imported from {printable(there.manifest.source.url)}, "
+            "or with other options",
+            hint=f"for what is new there: dv update {printable(there.target)}; else import into "
+            "another place",
+        )
+
+
+def resolved(source: DataSource, local: Mapping[str, str]) -> Opened:
+    """Open a source as typed: a key with keys below it means those, another key one file."""
+    folder = as_folder(source)
+    refusal: RemoteForbidden | None = None
+    if folder is not None:
+        origin = open_origin(folder, local)
+        batches = origin.batches()
+        try:
+            first = next(batches)
+        except RemoteForbidden as error:
+            refusal, first = error, []  # who may not list may still be granted one key
+        if first:
+            return Opened(folder, origin, chain([first], batches))
+    origin = open_origin(source, local)
+    if folder is None:
+        return Opened(source, origin, origin.batches())
+    try:
+        first = next(origin.batches())
+    except RemoteForbidden as error:
+        raise refusal or error from error
+    if not first:
+        raise refusal or MissingError(
+            f"there is nothing at {printable(source.url)}, nor below it",
+            hint="check the address: an S3 prefix means the keys below PREFIX/, a key one file",
+        )
+    return Opened(source, origin, iter([first]))
+
+
+def bring(
+    project: Project,
+    there: TargetThere,
+    found: Survey,
+    taken: Taken,
+    origin: Origin,
+    engine: Engine,
+) -> Imported:
+    """Bring a target to the state that was found: store, manifest, index, files that are there."""
+    result = Imported(there.target, found.source.url, found.source.state)
+    result.warnings = warnings_of(found)
+    before = there.manifest
+    if before is not None and before.source is not None and _is_same(before.source, found.source):
+        if is_unfinished(project, there):
+            plan = plan_workspace(project, there, Built(before, ()))
+            result.written = follow_plan(project, plan, before)
+        project.git.stage([there.target + SUFFIX])  # by a run that ended before it could be
+        count_changes(project, result, before, before)
+        return result
+    recall_content(project, taken, before)
+    try:
+        result.read, result.stored_bytes = take_content(project, taken, origin, engine)
+    finally:
+        origin.close()
+    built = merged_with(project, there, manifest_of(project, taken, found.source))
+    plan = plan_workspace(project, there, built)
+    publish(project, there, built)
+    taken.keep_only_listed()
+    result.written = follow_plan(project, plan, built.manifest)
+    count_changes(project, result, before, built.manifest)
+    return result
+
+
+def _is_same(before: DataSource, found: DataSource) -> bool:
+    return before.request == found.request and before.state == found.state
+
+
+def warnings_of(found: Survey) -> list[str]:
+    """Return what a person should know of a listing."""
+    warnings = []
+    if found.more:
+        warnings.append(
+            f"only the first {found.source.limit:,} objects were taken (--limit): the source has "
+            "more, and the target is not all of it"
+        )
+    if found.markers:
+        count = "1 empty key" if found.markers == 1 else f"{found.markers:,} empty keys"
+        warnings.append(f"{count} ending in a slash, as consoles make for folders, passed over")
+    return warnings
+
+
+def _checked_out(project: Project, settings: Settings, arguments: Arguments, target: str) -> int:
+    """Write what of a target is not in the workspace; UnsavedError for what was edited there."""
+    request = restore.RestoreRequest(paths=project.absolute(target), fetch=False)
+    done = restore.restore(project, settings, arguments, request)
+    return sum(each.written for each in done.targets)
