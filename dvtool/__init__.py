@@ -55,6 +55,7 @@ _EXPORTS = {
     "dvtool.verbs.gc.roots": ("RepoThere",),
     "dvtool.verbs.imports.facade": ("Imports",),
     "dvtool.verbs.imports.import_data": ("ImportRequest",),
+    "dvtool.verbs.imports.import_sql": ("SqlRequest",),
     "dvtool.verbs.imports.results": ("Imported", "SourceStatus"),
     "dvtool.verbs.log": ("LogEntry",),
     "dvtool.verbs.push.commits": ("PushPlan", "PushReport"),
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.gc.roots import RepoThere
     from dvtool.verbs.imports.facade import Imports
     from dvtool.verbs.imports.import_data import ImportRequest
+    from dvtool.verbs.imports.import_sql import SqlRequest
     from dvtool.verbs.imports.results import Imported, SourceStatus
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push.commits import PushPlan, PushReport
@@ -183,6 +185,7 @@ __all__ = [
     "SetupError",
     "ShownEntry",
     "SourceStatus",
+    "SqlRequest",
     "TargetDescription",
     "TargetDiff",
     "TargetStatus",

@@ -42,6 +42,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Working with data": {
         "add": "Snapshot files and folders and write their manifests.",
         "import": "Make a target of data that is in a bucket or on the web.",
+        "import-sql": "Make a Parquet file of the rows of a database's query.",
         "update": "Bring imported data to what its source has now.",
         "status": "Show what differs between workspace, manifests and HEAD.",
         "checkout": "Put data into the workspace as the manifests or a commit have it.",

@@ -265,6 +265,7 @@ ANSWERS: dict[str, dict[str, str]] = {
     "add": {"": "AddDocument"},
     "status": {"": "StatusDocument"},
     "import": {"": "Imported", "--plan": "TransferPlan"},
+    "import-sql": {"": "Imported"},
     "update": {"": "UpdateDocument"},
     "checkout": {"": "Restored"},
     "rm": {"": "RmDocument"},

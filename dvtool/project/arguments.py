@@ -29,6 +29,11 @@ class Arguments:
         self.project = project
         self._cwd = cwd
 
+    @property
+    def folder(self) -> str:
+        """The folder that paths are relative to, absolute."""
+        return self._cwd
+
     def relative(self, path: str | os.PathLike[str]) -> str:
         """Return a path as typed, from the top of the worktree; UsageError if it is outside."""
         root = self.project.root

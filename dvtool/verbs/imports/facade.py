@@ -7,8 +7,9 @@ from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
 from dvtool.remotes.estimate import Estimate
-from dvtool.verbs.imports import import_data, update
+from dvtool.verbs.imports import import_data, import_sql, update
 from dvtool.verbs.imports.import_data import ImportRequest
+from dvtool.verbs.imports.import_sql import SqlRequest
 from dvtool.verbs.imports.results import Imported, SourceStatus
 
 
@@ -31,6 +32,11 @@ class Imports:
         """Say what `import_data` would read, and what that takes."""
         require_worktree(self._project.git)
         return import_data.plan_import(self._project, self._settings, self._arguments, request)
+
+    def import_sql(self, request: SqlRequest) -> Imported:
+        """Make a Parquet file of the rows of a query; the database is approved by that."""
+        require_worktree(self._project.git)
+        return import_sql.import_sql(self._project, self._settings, self._arguments, request)
 
     def update(self, paths: Paths = (), *, jobs: int | None = None) -> list[Imported]:
         """Bring imported targets to the state that their sources have now."""

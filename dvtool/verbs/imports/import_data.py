@@ -9,13 +9,12 @@ from itertools import chain
 
 from msgspec import structs
 
-from dvtool.errors import MissingError, RemoteForbidden, UsageError, listing, printable
-from dvtool.format.manifest import Built, decode
-from dvtool.format.paths import SUFFIX
+from dvtool.errors import MissingError, RemoteForbidden, UsageError, printable
+from dvtool.format.manifest import Built
 from dvtool.format.source import DataSource
 from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.project.arguments import Arguments
-from dvtool.project.parts import Project, refuse_place
+from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.project.source_approvals import SourceApprovals
 from dvtool.project.taken import Taken
@@ -36,8 +35,8 @@ from dvtool.verbs.imports.bring import (
 from dvtool.verbs.imports.content import manifest_of, recall_content, take_content
 from dvtool.verbs.imports.results import Imported
 from dvtool.verbs.imports.survey import Opened, Survey, survey
+from dvtool.verbs.imports.targets import new_target, target_there
 from dvtool.verbs.resolve.conflicts import refuse_conflicted
-from dvtool.workspace.rules import IGNORE_FILE, Ignore
 
 READS_AT_ONCE = 16
 SAMPLE_SIZE_BYTES = 1 << 20
@@ -72,7 +71,7 @@ def import_data(
     target = _target(arguments, request, source)
     with project.lock():
         refuse_conflicted(project, [target])
-        there = _there(project, target, source)
+        there = target_there(project, target)
         refuse_unpublishable(project, there)
         opened = resolved(source, local)
         with Taken(project.git.common_dir, opened.source) as taken:
@@ -92,7 +91,7 @@ def plan_import(
     settings.require_init()
     source, local = _source(request)
     target = _target(arguments, request, source)
-    there = _there(project, target, source)
+    there = target_there(project, target)
     opened = resolved(source, local)
     with Taken(project.git.common_dir, opened.source) as taken:
         found = survey(taken, opened, project.progress, to_disk=request.checkout)
@@ -133,52 +132,13 @@ def _source(request: ImportRequest) -> tuple[DataSource, dict[str, str]]:
 
 
 def _target(arguments: Arguments, request: ImportRequest, source: DataSource) -> str:
-    """Return the target that is meant; UsageError if it cannot be one."""
-    project = arguments.project
     name = request.out if request.out is not None else name_for(source)
     if not name:
         raise UsageError(
             f"what should be made of {printable(request.source)}?",
             hint="name it: dv import SOURCE OUT",
         )
-    target = arguments.relative(name)
-    refuse_place(target)
-    project.refuse_left_out([target])
-    targets = project.targets()
-    owner = next((other for other in targets if target.startswith(other + "/")), None)
-    if owner is not None:
-        raise UsageError(
-            f"{printable(target)} lies in the target {printable(owner)}",
-            hint="import it beside that",
-        )
-    inside = [other for other in targets if other.startswith(target + "/")]
-    if inside:
-        raise UsageError(f"{printable(target)} holds targets of its own:\n{listing(inside)}")
-    if Ignore(project.root, target).excluded:
-        raise UsageError(
-            f"{IGNORE_FILE} says to leave out {printable(target)}",
-            hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
-        )
-    return target
-
-
-def _there(project: Project, target: str, source: DataSource) -> TargetThere:
-    """Return what is at a target's place; UsageError unless nothing is, or an import of this."""
-    text = project.manifest_text(target)
-    if text is not None:
-        there = TargetThere(target, decode(text, target + SUFFIX), text)
-        if there.manifest is None or there.manifest.source is None:
-            raise UsageError(
-                f"{printable(target)} is a target that was not imported",
-                hint="import into another: dv import SOURCE OUT",
-            )
-        return there
-    if project.workspace.stat(target) is not None:
-        raise UsageError(
-            f"{printable(target)} is there already, and is no target",
-            hint="import into another place (dv import SOURCE OUT), or move it away",
-        )
-    return TargetThere(target, None, None)
+    return new_target(arguments, name)
 
 
 def _refuse_other(there: TargetThere, source: DataSource) -> None:
@@ -238,7 +198,7 @@ def bring(
         if is_unfinished(project, there):
             plan = plan_workspace(project, there, Built(before, ()))
             result.written = follow_plan(project, plan, before)
-        project.git.stage([there.target + SUFFIX])  # by a run that ended before it could be
+        publish(project, there, Built(before, ()))  # a run may have ended before it was staged
         count_changes(project, result, before, before)
         return result
     recall_content(project, taken, before)
