@@ -30,7 +30,7 @@ _BATCH_OPTION = "adbc.sqlite.query.batch_rows"
 SAMPLE_ROWS = 1_024
 GROUP_SIZE_BYTES = 4 << 20
 GROUP_ROWS_MIN = 256
-GROUP_ROWS_MAX = 1 << 14
+GROUP_ROWS_MAX = 1 << 15
 WRITER_SETTINGS: Mapping[str, Any] = {
     "version": "2.6",
     "data_page_version": "1.0",
@@ -39,7 +39,8 @@ WRITER_SETTINGS: Mapping[str, Any] = {
     "use_dictionary": False,
     "write_statistics": True,
     "store_schema": True,
-    "use_content_defined_chunking": True,
+    # Smaller than pyarrow's own: of an 8 MB file a deleted row then changes 5 %, not 12 %.
+    "use_content_defined_chunking": {"min_chunk_size": 32 << 10, "max_chunk_size": 128 << 10},
 }
 """All that decides about the bytes, besides the release of pyarrow, which the file names."""
 URL_FORM = "sqlite:///FILE, or postgresql://HOST/DATABASE"
