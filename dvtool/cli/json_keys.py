@@ -25,6 +25,11 @@ JSON_KEYS = {
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",
     ),
+    "import-sql": (
+        '{"schema", "target", "source", "state", "files", "bytes", "read", "stored_bytes", '
+        '"added", "modified", "removed", "written", "changed", "warnings"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
     "update": (
         '{"schema", "targets": [{"target", "source", "state", "files", "bytes", "read", '
         '"stored_bytes", "added", "modified", "removed", "written", "changed", "warnings"}]}',
@@ -146,7 +151,8 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "remote copy": (
-        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there", "lost"}',
+        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there", '
+        '"lost"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",
