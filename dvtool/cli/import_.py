@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         "dv import s3://b/x.csv                           # one key, one file",
         "dv import --exclude '*.tmp' --plan s3://b/scans  # what it would take",
         "dv import https://example.org/iris.csv data/iris.csv",
+        "dv import https://example.org/r.git//data/cats@v1  # of a repository with dv",
     ),
     exits=(4, 5, 6, 7, 8, 9),
     answers_json=True,
@@ -56,9 +57,10 @@ def import_(
 ) -> None:
     """Make a target OUT of data that is elsewhere, and record where it came from.
 
-    SOURCE is a bucket's prefix (s3://BUCKET/PREFIX: the keys below PREFIX/), one of its keys, or
-    a file of a web server (https://HOST/FILE). Every object is read once. The manifest says which
-    state was taken; dv update asks for what is new.
+    SOURCE is a bucket's prefix (s3://BUCKET/PREFIX: the keys below PREFIX/), one of its keys, a
+    file of a web server (https://HOST/FILE), or a path of another repository that uses dv, at a
+    revision (GIT-URL//PATH@REV). Every object is read once. The manifest says which state was
+    taken; dv update asks for what is new.
 
     A GLOB without a slash matches at any depth. Repeated after an interruption, the same command
     goes on. Credentials are those that the AWS tools use; profile, proxy, certificates and

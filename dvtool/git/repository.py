@@ -45,7 +45,15 @@ class Git(Manifests, Index, Worktrees):
         )
 
     @classmethod
-    def clone(cls, url: str, directory: str | None, *, cwd: str, checkout: bool = True) -> str:
+    def clone(
+        cls,
+        url: str,
+        directory: str | None,
+        *,
+        cwd: str,
+        checkout: bool = True,
+        bare: bool = False,
+    ) -> str:
         """Clone a repository with git, which asks for credentials itself; return the folder.
 
         Which protocols a URL may use is git's to say (``protocol.*.allow``).
@@ -54,7 +62,7 @@ class Git(Manifests, Index, Worktrees):
             raise UsageError(f"not the URL of a repository: {printable(url) or repr(url)}")
         if directory is not None and directory.startswith("-"):
             directory = f"./{directory}"
-        options = () if checkout else ("--no-checkout",)
+        options = ("--bare",) if bare else () if checkout else ("--no-checkout",)
         named = () if directory is None else (directory,)
         result = execute_long(["clone", *options, "--", url, *named], cwd=cwd)
         first, _, rest = result.stderr.partition("'...\n")
@@ -62,6 +70,12 @@ class Git(Manifests, Index, Worktrees):
         if result.status or not (directory or into):
             raise_failure("clone", structs.replace(result, stderr=rest or first))
         return os.path.normpath(os.path.join(cwd, directory or into))
+
+    def point_head(self, rev: str) -> str:
+        """Let HEAD of a bare clone be a revision, detached; return its commit."""
+        commit = self.resolve(rev)
+        self._run_long("update-ref", "--no-deref", "HEAD", commit)
+        return commit
 
     def switch_fresh(self, rev: str) -> None:
         """Check out a revision in a clone made without: a branch of its origin, else detached.

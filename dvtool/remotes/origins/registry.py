@@ -22,7 +22,7 @@ web = later("dvtool.remotes.origins.web")
 
 ORIGIN_OPTIONS: tuple[Option, ...] = tuple(each for each in OPTIONS if not each.of_writing)
 """The options of a bucket that is read."""
-FORMS = "s3://BUCKET/PREFIX, or https://HOST/FILE"
+FORMS = "s3://BUCKET/PREFIX, https://HOST/FILE, or GIT-URL//PATH@REV"
 _SIGNED = re.compile(
     r"[?&](X-Amz-(Signature|Credential|Security-Token)|Signature|sig|token|access_token|api_?key)=",
     re.IGNORECASE,
@@ -152,4 +152,6 @@ def name_for(source: DataSource) -> str:
     """Return what a target of a source is called, where nothing is said; "" if nobody knows."""
     if source.kind == "web":
         return str(web.name_of(source.url))
+    if source.path:
+        return source.path.rpartition("/")[2]
     return source.url.partition("://")[2].rstrip("/").rpartition("/")[2]

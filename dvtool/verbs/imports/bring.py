@@ -109,6 +109,22 @@ def plan_workspace(project: Project, there: TargetThere, built: Built) -> Follow
     return plan
 
 
+def put_in_place(project: Project, there: TargetThere, built: Built, result: Imported) -> None:
+    """Put what a source gave in place: merged with what was edited here, published, followed.
+
+    What the target has already is published again, as a run may have ended before it was staged.
+    """
+    before = there.manifest
+    if before is not None and built.manifest == before:
+        plan = plan_workspace(project, there, built) if is_unfinished(project, there) else None
+    else:
+        built = merged_with(project, there, built)
+        plan = plan_workspace(project, there, built)
+    publish(project, there, built)
+    result.written = follow_plan(project, plan, built.manifest)
+    count_changes(project, result, before, built.manifest)
+
+
 def is_unfinished(project: Project, there: TargetThere) -> bool:
     """Whether a run ended after it put the manifest in place and before the files followed."""
     base = read_base(project, there.target)

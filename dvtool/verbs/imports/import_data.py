@@ -22,17 +22,9 @@ from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.origins.base import Origin
 from dvtool.remotes.origins.registry import as_folder, name_for, open_origin, source_of
 from dvtool.verbs.checkout import restore
-from dvtool.verbs.imports.bring import (
-    TargetThere,
-    count_changes,
-    follow_plan,
-    is_unfinished,
-    merged_with,
-    plan_workspace,
-    publish,
-    refuse_unpublishable,
-)
+from dvtool.verbs.imports.bring import TargetThere, put_in_place, refuse_unpublishable
 from dvtool.verbs.imports.content import manifest_of, recall_content, take_content
+from dvtool.verbs.imports.import_repo import import_repo, repo_source
 from dvtool.verbs.imports.results import Imported
 from dvtool.verbs.imports.survey import Opened, Survey, survey
 from dvtool.verbs.imports.targets import new_target, target_there
@@ -67,12 +59,18 @@ def import_data(
     Errors leave manifest, index and workspace as they were; what was read stays in the store.
     """
     settings.require_init()
-    source, local = _source(request)
+    source, local = _source(request, arguments.folder)
     target = _target(arguments, request, source)
     with project.lock():
         refuse_conflicted(project, [target])
         there = target_there(project, target)
         refuse_unpublishable(project, there)
+        if source.kind == "dv":
+            _refuse_other(there, source)
+            result = import_repo(project, there, source, typed=True)
+            if request.checkout:
+                result.written += _checked_out(project, settings, arguments, target)
+            return result
         opened = resolved(source, local)
         with Taken(project.git.common_dir, opened.source) as taken:
             found = survey(taken, opened, project.progress, to_disk=request.checkout)
@@ -89,7 +87,12 @@ def plan_import(
 ) -> tuple[Imported, Estimate]:
     """Say what an import would read, and what that takes; nothing is written but a record."""
     settings.require_init()
-    source, local = _source(request)
+    source, local = _source(request, arguments.folder)
+    if source.kind == "dv":
+        raise UsageError(
+            "--plan is for buckets and files of web servers alone",
+            hint="in a clone of the other repository: dv fetch --plan",
+        )
     target = _target(arguments, request, source)
     there = target_there(project, target)
     opened = resolved(source, local)
@@ -123,7 +126,16 @@ def _timed(estimate: Estimate, taken: Taken, origin: Origin) -> Estimate:
     )
 
 
-def _source(request: ImportRequest) -> tuple[DataSource, dict[str, str]]:
+def _source(request: ImportRequest, folder: str) -> tuple[DataSource, dict[str, str]]:
+    repository = repo_source(request.source, folder)
+    if repository is not None:
+        given = [*request.include, *request.exclude, *filter(None, request.options.values())]
+        if given or request.limit:
+            raise UsageError(
+                f"{printable(request.source)} is a path in a repository, and taken whole",
+                hint="name a folder or file in it; leave filters, limit and options out",
+            )
+        return repository, {}
     source, local = source_of(request.source, request.options)
     if not all((*request.include, *request.exclude)):
         raise UsageError("a glob is empty", hint="quote it for the shell: --exclude '*.tmp'")
@@ -145,7 +157,10 @@ def _refuse_other(there: TargetThere, source: DataSource) -> None:
     """Raise a UsageError if a target was imported from elsewhere, or with other filters."""
     if there.manifest is None or there.manifest.source is None:
         return
-    if there.manifest.source.request != source.request:
+    before, now = there.manifest.source.request, source.request
+    if source.kind == "dv":  # the remote that the other repository names is not known yet
+        before = structs.replace(before, options={})
+    if before != now:
         raise UsageError(
             f"{printable(there.target)} was imported from {printable(there.manifest.source.url)}, "
             "or with other options",
@@ -195,23 +210,15 @@ def bring(
     result.warnings = warnings_of(found)
     before = there.manifest
     if before is not None and before.source is not None and _is_same(before.source, found.source):
-        if is_unfinished(project, there):
-            plan = plan_workspace(project, there, Built(before, ()))
-            result.written = follow_plan(project, plan, before)
-        publish(project, there, Built(before, ()))  # a run may have ended before it was staged
-        count_changes(project, result, before, before)
+        put_in_place(project, there, Built(before, ()), result)
         return result
     recall_content(project, taken, before)
     try:
         result.read, result.stored_bytes = take_content(project, taken, origin, engine)
     finally:
         origin.close()
-    built = merged_with(project, there, manifest_of(project, taken, found.source))
-    plan = plan_workspace(project, there, built)
-    publish(project, there, built)
+    put_in_place(project, there, manifest_of(project, taken, found.source), result)
     taken.keep_only_listed()
-    result.written = follow_plan(project, plan, built.manifest)
-    count_changes(project, result, before, built.manifest)
     return result
 
 

@@ -21,16 +21,7 @@ from dvtool.project.settings import Settings
 from dvtool.project.source_approvals import SourceApprovals
 from dvtool.remotes.origins.sql import Database, has_order, sql_source
 from dvtool.verbs.checkout import restore
-from dvtool.verbs.imports.bring import (
-    TargetThere,
-    count_changes,
-    follow_plan,
-    is_unfinished,
-    merged_with,
-    plan_workspace,
-    publish,
-    refuse_unpublishable,
-)
+from dvtool.verbs.imports.bring import TargetThere, put_in_place, refuse_unpublishable
 from dvtool.verbs.imports.results import Imported
 from dvtool.verbs.imports.targets import new_target, target_there
 from dvtool.verbs.resolve.conflicts import refuse_conflicted
@@ -120,13 +111,7 @@ def _bring_rows(
     built = build("file", {SELF: entry}, found)
     if before is not None and before.source == found:
         built = Built(before, ())
-        plan = plan_workspace(project, there, built) if is_unfinished(project, there) else None
-    else:
-        built = merged_with(project, there, built)
-        plan = plan_workspace(project, there, built)
-    publish(project, there, built)
-    result.written = follow_plan(project, plan, built.manifest)
-    count_changes(project, result, before, built.manifest)
+    put_in_place(project, there, built, result)
     return result
 
 

@@ -15,6 +15,7 @@ from dvtool.project.taken import Taken
 from dvtool.remotes.origins.registry import open_origin
 from dvtool.verbs.imports.bring import TargetThere, refuse_unpublishable
 from dvtool.verbs.imports.import_data import bring
+from dvtool.verbs.imports.import_repo import import_repo, is_behind
 from dvtool.verbs.imports.import_sql import ask_rows, update_sql
 from dvtool.verbs.imports.results import Imported, SourceStatus
 from dvtool.verbs.imports.survey import Opened, survey
@@ -45,6 +46,8 @@ def _update(project: Project, approvals: SourceApprovals, target: str, engine: E
     refuse_unpublishable(project, there)
     if source.kind == "sql":
         return update_sql(project, there, approvals.local_options(source))
+    if source.kind == "dv":
+        return import_repo(project, there, source.request, typed=False)
     origin = open_origin(source.request, approvals.local_options(source))
     to_disk = project.workspace.stat(target) is not None
     with Taken(project.git.common_dir, source) as taken:
@@ -92,6 +95,9 @@ def _status(
         if source.kind == "sql":
             now = ask_rows(project, source.request, approved.local)
             result.standing = "current" if now.state == source.state else "behind"
+            return result
+        if source.kind == "dv":
+            result.standing = "behind" if is_behind(project, manifest) else "current"
             return result
         origin = open_origin(source.request, approved.local)
         with Taken(project.git.common_dir, source) as taken:
