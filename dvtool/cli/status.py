@@ -86,6 +86,7 @@ def _show_sources(screen: Screen, repo: Repo, asked: Sequence[SourceStatus] | No
         text = {
             "current": "as the source has it",
             "behind": f"behind: {news}" if news else "behind",
+            "unknown": "the source does not say whether anything is new; dv update reads it",
             "unapproved": "not asked: approve it with dv update --trust",
             "failed": f"could not be asked: {one.problem}",
         }[one.standing]

@@ -23,6 +23,7 @@ from dvtool.format.digest import EMPTY, Digest, digest_of
 from dvtool.format.pack import PackInfo
 from dvtool.jobs.ingest import (
     BATCH_SIZE_MAX_BYTES,
+    BATCHES_AIM,
     LARGE_SIZE_MIN_BYTES,
     ChunkPacks,
     store_stream,
@@ -34,7 +35,9 @@ from dvtool.store.local import LocalStore
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.parallel import run_bounded
 
+BATCH_OBJECTS_MIN = 1_000
 BATCH_OBJECTS_MAX = 10_000
+BATCH_SIZE_MIN_BYTES = 8 * MIB
 HELD_SIZE_MAX_BYTES = 4 * MIB
 """Objects up to this size are read side by side, each whole; larger ones as a stream."""
 READS_AT_ONCE = 16
@@ -64,14 +67,19 @@ class TakeResult:
 
 
 def take_batches(
-    origin: Origin, store: str, objects: Iterable[OriginObject]
+    origin: Origin, store: str, objects: Iterable[OriginObject], *, count: int, total_bytes: int
 ) -> Iterator[TakeBatch]:
-    """Cut objects, in order, into batches that make about one pack each, as they are asked for."""
+    """Cut objects, in order, into batches that make about one pack each, as they are asked for.
+
+    There are `count` objects of `total_bytes`; of few, batches are small, so that all have work.
+    """
+    most = min(BATCH_OBJECTS_MAX, max(BATCH_OBJECTS_MIN, count // BATCHES_AIM))
+    limit = min(BATCH_SIZE_MAX_BYTES, max(BATCH_SIZE_MIN_BYTES, total_bytes // BATCHES_AIM))
     run: list[OriginObject] = []
     size = 0
     for described in objects:
         more = max(described.size, 0)
-        if run and (size + more > BATCH_SIZE_MAX_BYTES or len(run) >= BATCH_OBJECTS_MAX):
+        if run and (size + more > limit or len(run) >= most):
             yield TakeBatch(origin, store, tuple(run))
             run, size = [], 0
         run.append(described)

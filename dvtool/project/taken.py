@@ -100,16 +100,22 @@ class Taken:
         return row[0], int(row[1])
 
     def state(self) -> str:
-        """Return a hash over paths, sizes and tags of the listing, in hex."""
+        """Return a hash over paths, sizes and tags of the listing, in hex.
+
+        Where an object has no tag, its content stands for it; "" as long as that is not known.
+        """
         whole = hasher(b"dv listing 1\n")
         last = ""
         while rows := self._db.execute(
-            "SELECT path, size, tag FROM listed WHERE path > ? ORDER BY path LIMIT ?",
+            "SELECT path, size, tag, digest FROM listed WHERE path > ? ORDER BY path LIMIT ?",
             (last, ROWS_AT_ONCE),
         ).fetchall():
             last = rows[-1][0]
-            for path, size, tag in rows:
-                whole.update(f"{path}\0{size}\0{tag}\n".encode())
+            for path, size, tag, digest in rows:
+                if not tag and digest is None:
+                    return ""
+                named = tag or f"={digest.hex()}"
+                whole.update(f"{path}\0{size}\0{named}\n".encode())
         return whole.hexdigest()
 
     def one_for_another(self, most: int) -> list[tuple[str, str]]:

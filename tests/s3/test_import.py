@@ -223,19 +223,19 @@ def test_edited_files_are_refused_and_kept(moto: Bucket) -> None:
 
 
 def test_an_import_goes_on_where_it_ended(moto: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dvtool.verbs.imports import import_data
+    from dvtool.verbs.imports import bring
 
     moto.put(SMALL)
-    publish = import_data.publish
+    publish = bring.publish
 
     def ended(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(import_data, "publish", ended)
+    monkeypatch.setattr(bring, "publish", ended)
     moto.dv("import", moto.url, "out", code=130)
     assert not (moto.work.root / "out.dv.json").exists()
     assert not (moto.work.root / "out").exists()
-    monkeypatch.setattr(import_data, "publish", publish)
+    monkeypatch.setattr(bring, "publish", publish)
     done = moto.dv("import", moto.url, "out", "--json").json
     assert (done["read"], done["added"]) == (0, 5)
     assert files(moto.work.root / "out") == SMALL

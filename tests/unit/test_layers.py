@@ -31,6 +31,7 @@ ONLY_IN = {
     "git": {"git.process"},
     "gitdb": {"git.process"},
     "sqlite3": {
+        "project.taken",
         "store.database",
         "store.remote_facts",
         "store.schema",
@@ -259,6 +260,7 @@ DESTROYS = {
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
     "project.base": "records in git's folder",
+    "project.taken": "the record in git's folder",
     "verbs.resolve.records": "records in git's folder",
     "hooks.install": "hooks in git's folder, each looked at before",
     "hooks.own_folder": "the folder of hooks that it made in git's folder",

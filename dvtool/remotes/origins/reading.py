@@ -12,7 +12,8 @@ from dvtool.errors import RemoteTransient, printable
 from dvtool.remotes.origins.base import SIZE_UNKNOWN, Body, Origin, OriginObject
 from dvtool.remotes.transports.retry import Attempts
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 128 << 10
+"""What an answer breaks off in the middle of is asked for again."""
 T = TypeVar("T")
 
 
@@ -65,6 +66,8 @@ class ObjectReader(io.RawIOBase):
     def _attempt(self, size: int) -> bytes:
         expected = self._described.size
         if self._at == expected:
+            if self._body is not None and self._body.read(1):  # its end gives the connection back
+                raise self._broke_off(1)
             return b""
         if self._body is None:
             opening = self._origin.open(self._described, offset=self._at)
@@ -73,11 +76,14 @@ class ObjectReader(io.RawIOBase):
         if expected == SIZE_UNKNOWN:
             return data
         if not data or self._at + len(data) > expected:
-            raise RemoteTransient(
-                f"{self._origin.url}: {printable(self._described.key)} broke off after "
-                f"{self._at + len(data):,} of {expected:,} bytes"
-            )
+            raise self._broke_off(len(data))
         return data
+
+    def _broke_off(self, more: int) -> RemoteTransient:
+        return RemoteTransient(
+            f"{self._origin.url}: {printable(self._described.key)} ended after "
+            f"{self._at + more:,} of {self._described.size:,} bytes"
+        )
 
     def _drop(self) -> None:
         self._body = None

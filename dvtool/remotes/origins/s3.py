@@ -24,6 +24,7 @@ from dvtool.remotes.transports.s3.errors import (
     Translation,
 )
 from dvtool.remotes.transports.s3.options import S3Options
+from dvtool.remotes.transports.s3.quick_get import QuickGet
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
@@ -49,6 +50,7 @@ class S3Origin:
         self._source = ClientSource(options, url=self.url)
         self._errors = Translation(self.url, bucket, options.endpoint_url, self._source.renew)
         self._attempts = Attempts()
+        self._quick = QuickGet(bucket)
         self._payer: dict[str, Any] = (
             {"RequestPayer": "requester"} if options.requester_pays else {}
         )
@@ -101,28 +103,40 @@ class S3Origin:
         self, described: OriginObject, *, offset: int = 0, size: int | None = None
     ) -> Iterator[Body]:
         """Open an object, or a range of it; see `Origin.open`."""
-        extra = dict(self._payer)
-        if offset or size is not None:
-            extra["Range"] = f"bytes={offset}-{'' if size is None else offset + size - 1}"
-        key = described.key
+        key, tag = described.key, described.tag
+        span = f"bytes={offset}-{'' if size is None else offset + size - 1}"
+        whole = not offset and size is None
         try:
             with self._errors.about(key):
-                answer = self._source.client().get_object(
-                    Bucket=self._bucket, Key=key, IfMatch=f'"{described.tag}"', **extra
-                )
+                body, headers = self._get(key, tag, None if whole else span)
         except (AlreadyThere, ObjectMissing, RangeBeyondEnd) as error:
             raise ChangedAtSource(f"s3://{self._bucket}", key) from error
-        with contextlib.closing(answer["Body"]) as body:
+        with contextlib.closing(body):
             # A store may pass over If-Match; its answer says what it sends all the same.
-            if _bare(answer.get("ETag", described.tag)) != described.tag:
+            if _bare(headers.get("etag", tag)) != tag:
                 raise ChangedAtSource(f"s3://{self._bucket}", key)
-            if offset and not answer.get("ContentRange", "").startswith(f"bytes {offset}-"):
+            if offset and not headers.get("content-range", "").startswith(f"bytes {offset}-"):
                 raise RemoteError(
                     f"{self.url}: the store does not answer a request for a range of"
                     f" {printable(key)} with that range",
                     hint=HINT_ENDPOINT,
                 )
             yield _S3Body(body, self._errors, key)
+
+    def _get(self, key: str, tag: str, span: str | None) -> tuple[Any, Mapping[str, str]]:
+        """Return the body and the headers of the answer to a GET; quickly where that works."""
+        client = self._source.client()
+        if self._quick.knows(client):
+            headers = {"if-match": f'"{tag}"'} | ({} if span is None else {"range": span})
+            headers |= {"x-amz-request-payer": "requester"} if self._payer else {}
+            quick = self._quick.send(key, headers)
+            if quick is not None:
+                return quick.raw, quick.headers
+        else:
+            self._quick.learn(client, key)
+        extra = self._payer | ({} if span is None else {"Range": span})
+        answer = client.get_object(Bucket=self._bucket, Key=key, IfMatch=f'"{tag}"', **extra)
+        return answer["Body"], answer["ResponseMetadata"]["HTTPHeaders"]
 
     def close(self) -> None:
         """Close idle connections."""

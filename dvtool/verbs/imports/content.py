@@ -108,7 +108,7 @@ def take_content(project: Project, taken: Taken, origin: Origin, engine: Engine)
 
     results = engine_for(engine, files=objects, size_bytes=size).map(
         take,
-        take_batches(origin, project.store.path, wanted()),
+        take_batches(origin, project.store.path, wanted(), count=objects, total_bytes=size),
         tell=project.progress.advance,
         undo=_discard,
     )

@@ -217,7 +217,13 @@ def bring(
         result.read, result.stored_bytes = take_content(project, taken, origin, engine)
     finally:
         origin.close()
-    put_in_place(project, there, manifest_of(project, taken, found.source), result)
+    if not found.source.state:  # what has no tag is told by its content alone
+        found.source = structs.replace(found.source, state=taken.state())
+        result.state = found.source.state
+    built = manifest_of(project, taken, found.source)
+    if before is not None and before.source is not None and _is_same(before.source, found.source):
+        built = Built(before, ())
+    put_in_place(project, there, built, result)
     taken.keep_only_listed()
     return result
 

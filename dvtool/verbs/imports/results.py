@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Standing: TypeAlias = Literal["current", "behind", "unapproved", "failed"]
+Standing: TypeAlias = Literal["current", "behind", "unknown", "unapproved", "failed"]
 
 
 @dataclass(slots=True)
@@ -49,7 +49,8 @@ class SourceStatus:
     source: str
     """Where its data comes from."""
     standing: Standing
-    """current, behind, unapproved (this clone does not ask there) or failed (it did not answer)."""
+    """current, behind, unknown (the source does not tell its states apart, so dv update has to read
+    it), unapproved (this clone does not ask there) or failed (it did not answer)."""
     edited: bool = False
     """Whether the target was changed here since it was taken."""
     added: int = 0

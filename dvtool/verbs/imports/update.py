@@ -103,7 +103,9 @@ def _status(
         with Taken(project.git.common_dir, source) as taken:
             opened = Opened(source.request, origin, origin.batches())
             found = survey(taken, opened, project.progress, to_disk=False)
-            if found.source.state != source.state:
+            if not found.source.state:
+                result.standing = "unknown"
+            elif found.source.state != source.state:
                 result.standing = "behind"
                 result.added, result.modified, result.removed = taken.changes()
     except DvError as error:
