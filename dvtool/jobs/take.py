@@ -1,6 +1,6 @@
 """Batches of an origin's objects: read once, cut, and put into packs.
 
-`take` is a plain function of picklable values, as `dvtool.jobs.ingest` is.
+`take_objects` is a plain function of picklable values, as `dvtool.jobs.ingest` is.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from dvtool.system.parallel import run_bounded
 
 BATCH_OBJECTS_MIN = 1_000
 BATCH_OBJECTS_MAX = 10_000
-BATCH_SIZE_MIN_BYTES = 8 * MIB
+TAKEN_SIZE_MIN_BYTES = 8 * MIB
 HELD_SIZE_MAX_BYTES = 4 * MIB
 """Objects up to this size are read side by side, each whole; larger ones as a stream."""
-READS_AT_ONCE = 16
+OBJECTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def take_batches(
     There are `count` objects of `total_bytes`; of few, batches are small, so that all have work.
     """
     most = min(BATCH_OBJECTS_MAX, max(BATCH_OBJECTS_MIN, count // BATCHES_AIM))
-    limit = min(BATCH_SIZE_MAX_BYTES, max(BATCH_SIZE_MIN_BYTES, total_bytes // BATCHES_AIM))
+    limit = min(BATCH_SIZE_MAX_BYTES, max(TAKEN_SIZE_MIN_BYTES, total_bytes // BATCHES_AIM))
     run: list[OriginObject] = []
     size = 0
     for described in objects:
@@ -88,7 +88,7 @@ def take_batches(
         yield TakeBatch(origin, store, tuple(run))
 
 
-def take(batch: TakeBatch, tell: Callable[[int], None] | None = None) -> TakeResult:
+def take_objects(batch: TakeBatch, tell: Callable[[int], None] | None = None) -> TakeResult:
     """Read a batch's objects, one request each, and write what the store lacks into packs.
 
     `tell`, if given, is called with the number of bytes read since the last call. The packs are
@@ -118,12 +118,12 @@ def _stored(
     batch: TakeBatch, writer: ChunkPacks, attempts: Attempts, store: LocalStore
 ) -> Iterator[tuple[Digest, int]]:
     """Yield hash and size of each object in order, once its bytes are with the writer."""
-    small = [(number, one) for number, one in enumerate(batch.objects) if _is_held(one)]
+    small = [(number, each) for number, each in enumerate(batch.objects) if _is_held(each)]
     done: dict[int, tuple[Digest, int]] = {}
     reads = run_bounded(
         lambda numbered: read_whole(batch.origin, numbered[1], attempts),
         small,
-        workers=READS_AT_ONCE,
+        workers=OBJECTS_AT_ONCE,
         size_of=lambda numbered: numbered[1].size,
         budget_bytes=BATCH_SIZE_MAX_BYTES,
     )

@@ -14,10 +14,10 @@ import msgspec
 
 from dvtool.errors import SetupError, printable
 from dvtool.format.source import DataSource
-from dvtool.remotes.origins.registry import is_exposed
+from dvtool.remotes.origins.registry import is_unencrypted
 from dvtool.system import atomic
 
-_FILE_NAME = "trusted-sources.json"
+_RECORD_NAME = "trusted-sources.json"
 
 
 class ApprovedSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +49,7 @@ class SourceApprovals:
     """The record of one clone; `common_dir` is git's common folder."""
 
     def __init__(self, common_dir: str) -> None:
-        self._path = os.path.join(common_dir, "dv", _FILE_NAME)
+        self._path = os.path.join(common_dir, "dv", _RECORD_NAME)
 
     def find(self, source: DataSource) -> ApprovedSource | None:
         """Return the approval of a source, None if nobody approved it here."""
@@ -93,7 +93,7 @@ def source_text(source: DataSource) -> str:
 def not_approved(source: DataSource) -> SetupError:
     """Return the error that says why a source is not asked, and how to approve it."""
     message = f"nobody approved in this clone that {source_text(source)} is asked"
-    if is_exposed(source):
+    if is_unencrypted(source):
         message += "; it is not encrypted, so whoever listens on the way learns what is sent"
     return SetupError(
         message, hint="if the source is right (and not another's change): dv update --trust TARGET"

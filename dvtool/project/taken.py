@@ -44,7 +44,7 @@ class ListedFile(NamedTuple):
     size: int
 
 
-class Taken:
+class TakenObjects:
     """The record of one source, and the listing that is being worked on, both on disk."""
 
     def __init__(self, git_dir: str, source: DataSource) -> None:
@@ -71,7 +71,7 @@ class Taken:
             raise
         return db
 
-    def __enter__(self) -> Taken:
+    def __enter__(self) -> TakenObjects:
         return self
 
     def __exit__(self, *_: object) -> None:

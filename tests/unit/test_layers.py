@@ -27,6 +27,7 @@ ONLY_IN = {
         "remotes.transports.s3.configuration",
         "remotes.transports.s3.errors",
         "remotes.transports.s3.guard",
+        "remotes.transports.s3.quick_get",
     },
     "git": {"git.process"},
     "gitdb": {"git.process"},

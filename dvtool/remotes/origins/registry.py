@@ -123,7 +123,7 @@ def open_origin(source: DataSource, local: Mapping[str, str]) -> Origin:
     return bucket_origin
 
 
-def is_exposed(source: DataSource) -> bool:
+def is_unencrypted(source: DataSource) -> bool:
     """Whether requests would pass a network unencrypted."""
     if source.kind == "web":
         return _option("endpoint_url").exposed(source.url)  # type: ignore[misc]
@@ -141,7 +141,7 @@ def as_folder(source: DataSource) -> DataSource | None:
     return structs.replace(source, url=source.url + "/")
 
 
-def path_of(source: DataSource, key: str) -> str:
+def entry_path(source: DataSource, key: str) -> str:
     """Return the path in the target that an object of a source gets."""
     if source.kind != "s3" or not source.url.endswith("/"):
         return SELF

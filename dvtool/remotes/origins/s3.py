@@ -29,7 +29,7 @@ from dvtool.remotes.transports.s3.quick_get import QuickGet
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
 
-IDLE_PAGES_MAX = 100
+EMPTY_PAGES_MAX = 100
 """Pages without an object, one after the other, before a listing is given up."""
 
 
@@ -78,7 +78,7 @@ class S3Origin:
                 return
             idle = 0 if rows else idle + 1
             before, token = token, page.get("NextContinuationToken")
-            if not token or token == before or idle >= IDLE_PAGES_MAX:
+            if not token or token == before or idle >= EMPTY_PAGES_MAX:
                 raise RemoteError(
                     f"{self.url}: the store's listing does not end", hint=HINT_ENDPOINT
                 )

@@ -81,8 +81,8 @@ def sql_source(url: str, asked: str, root: str, folder: str) -> tuple[DataSource
             )
         full = os.path.normpath(os.path.join(folder, unquote(path[1:])))
         inside = full.startswith(root + os.sep)
-        place = os.path.relpath(full, root) if inside else full
-        return DataSource("sql", f"sqlite:///{quote(place)}", "", query=query), {}
+        where = os.path.relpath(full, root) if inside else full
+        return DataSource("sql", f"sqlite:///{quote(where)}", "", query=query), {}
     parts = urlsplit(url)
     extra = sorted(name for name, _ in parse_qsl(parts.query) if name not in _PARAMETERS)
     if extra:
@@ -90,8 +90,8 @@ def sql_source(url: str, asked: str, root: str, folder: str) -> tuple[DataSource
             f"the address sets {printable(extra[0])}, which is not for a manifest",
             hint=f"it may set {', '.join(sorted(_PARAMETERS))}; the rest goes to the environment",
         )
-    place = parts.netloc.rpartition("@")[2] + parts.path
-    clean = f"postgresql://{place}" + (f"?{parts.query}" if parts.query else "")
+    where = parts.netloc.rpartition("@")[2] + parts.path
+    clean = f"postgresql://{where}" + (f"?{parts.query}" if parts.query else "")
     user = unquote(parts.netloc.rpartition("@")[0])
     return DataSource("sql", clean, "", query=query), {"user": user} if user else {}
 
@@ -104,7 +104,7 @@ def has_order(query: str) -> bool:
     return re.search(r"\border\s+by\b", text, re.IGNORECASE) is not None
 
 
-class Database:
+class SqlSource:
     """A connection to the database of a source, read-only, in one transaction."""
 
     def __init__(self, source: DataSource, local: Mapping[str, str], root: str) -> None:
@@ -115,13 +115,13 @@ class Database:
         self._opened = contextlib.ExitStack()
         self._connection: Any = None
 
-    def __enter__(self) -> Database:
+    def __enter__(self) -> SqlSource:
         # The drivers' DB-API modules would load pandas and polars too, where these are installed.
         manager = _module("adbc_driver_manager")
         driver = _module(f"adbc_driver_{self._kind}")
         with self._explained("cannot be opened"):
-            self._opened.enter_context(database := driver.connect(self._address()))
-            connection = self._opened.enter_context(manager.AdbcConnection(database))
+            self._opened.enter_context(opened := driver.connect(self._address()))
+            connection = self._opened.enter_context(manager.AdbcConnection(opened))
             connection.set_autocommit(False)
             self._connection = connection
             if self._kind == "postgresql":
@@ -184,7 +184,7 @@ class Database:
         return rows, tuple(f"{field.name} {field.type}" for field in schema)
 
     @contextlib.contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
+    def _explained(self, trouble: str) -> Iterator[None]:
         manager, arrow = _module("adbc_driver_manager"), _module("pyarrow")
         try:
             yield
@@ -196,7 +196,7 @@ class Database:
             elif "password" in said or "authentication" in said:
                 hint = "the password comes from PGPASSWORD, ~/.pgpass or a service file"
             raise RemoteError(
-                f"{printable(self._source.url)} {what}: {said}; nothing was recorded", hint=hint
+                f"{printable(self._source.url)} {trouble}: {said}; nothing was recorded", hint=hint
             ) from error
 
 

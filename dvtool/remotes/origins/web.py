@@ -16,8 +16,8 @@ from dvtool.errors import ObjectMissing, RemoteError, RemoteForbidden, RemoteTra
 from dvtool.remotes.origins.base import SIZE_UNKNOWN, Body, ChangedAtSource, OriginObject
 from dvtool.remotes.transports.retry import Attempts
 
-CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 30.0
+WEB_CONNECT_TIMEOUT_S = 10.0
+WEB_READ_TIMEOUT_S = 30.0
 REDIRECTS_MAX = 5
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -138,7 +138,7 @@ def _pool_for(url: str) -> urllib3.PoolManager:
     parts = urlsplit(url)
     options: dict[str, Any] = {
         "headers": {"User-Agent": f"dvtool/{__version__}", "Accept-Encoding": "identity"},
-        "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
+        "timeout": urllib3.Timeout(connect=WEB_CONNECT_TIMEOUT_S, read=WEB_READ_TIMEOUT_S),
         "retries": False,
     }
     proxy = getproxies().get(parts.scheme)

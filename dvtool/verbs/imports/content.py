@@ -23,20 +23,20 @@ from dvtool.format.packing import discard_packs
 from dvtool.format.paths import SELF
 from dvtool.format.source import DataSource
 from dvtool.jobs.engine import Engine, engine_for
-from dvtool.jobs.take import TakeResult, take, take_batches
+from dvtool.jobs.take import TakeResult, take_batches, take_objects
 from dvtool.project.parts import Project
-from dvtool.project.taken import ListedFile, Taken
+from dvtool.project.taken import ListedFile, TakenObjects
 from dvtool.remotes.origins.base import Origin, OriginObject
 from dvtool.store.freeing import sweep_temp
 
 _MD5_TAG = r"[0-9a-f]{32}"
 
 
-def _discard(result: TakeResult) -> None:
+def _discard_taken(result: TakeResult) -> None:
     discard_packs(result.packs)
 
 
-def recall_content(project: Project, taken: Taken, before: Manifest | None) -> None:
+def recall_content(project: Project, taken: TakenObjects, before: Manifest | None) -> None:
     """Find in the listing what need not be read: taken before in this state, and in the store.
 
     Where this clone has no record of it, as after git clone, content that the manifest `before`
@@ -50,7 +50,7 @@ def recall_content(project: Project, taken: Taken, before: Manifest | None) -> N
         _recognise(project, taken, before)
 
 
-def _recognise(project: Project, taken: Taken, before: Manifest) -> None:
+def _recognise(project: Project, taken: TakenObjects, before: Manifest) -> None:
     run: list[tuple[str, OriginObject]] = []
     for pair in taken.unknown():
         run.append(pair)
@@ -87,7 +87,9 @@ def _recognised(
     return found
 
 
-def take_content(project: Project, taken: Taken, origin: Origin, engine: Engine) -> tuple[int, int]:
+def take_content(
+    project: Project, taken: TakenObjects, origin: Origin, engine: Engine
+) -> tuple[int, int]:
     """Bring the content of all that is listed into the store, reading only what is not known.
 
     Return how many objects were read, and by how many bytes the store grew. What was read by then
@@ -107,10 +109,10 @@ def take_content(project: Project, taken: Taken, origin: Origin, engine: Engine)
             yield described
 
     results = engine_for(engine, files=objects, size_bytes=size).map(
-        take,
+        take_objects,
         take_batches(origin, project.store.path, wanted(), count=objects, total_bytes=size),
         tell=project.progress.advance,
-        undo=_discard,
+        undo=_discard_taken,
     )
     stored = at = 0
     with closing(results):
@@ -129,7 +131,7 @@ def take_content(project: Project, taken: Taken, origin: Origin, engine: Engine)
     return objects, stored
 
 
-def manifest_of(project: Project, taken: Taken, source: DataSource) -> Built:
+def manifest_of(project: Project, taken: TakenObjects, source: DataSource) -> Built:
     """Make the manifest of what is listed; of a large one, each shard is stored as it is cut."""
     objects, _ = taken.total()
     entries = (

@@ -41,7 +41,7 @@ class Imports:
     def update(self, paths: Paths = (), *, jobs: int | None = None) -> list[Imported]:
         """Bring imported targets to the state that their sources have now."""
         require_worktree(self._project.git)
-        return update.update(self._project, self._arguments, paths, self._engine(jobs))
+        return update.update_targets(self._project, self._arguments, paths, self._engine(jobs))
 
     def trust(self, paths: Paths) -> list[str]:
         """Approve the sources that manifests name, from now on; return them as text."""

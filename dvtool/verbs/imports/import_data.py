@@ -17,7 +17,7 @@ from dvtool.project.arguments import Arguments
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.project.source_approvals import SourceApprovals
-from dvtool.project.taken import Taken
+from dvtool.project.taken import TakenObjects
 from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.origins.base import Origin
 from dvtool.remotes.origins.registry import as_folder, name_for, open_origin, source_of
@@ -25,12 +25,12 @@ from dvtool.verbs.checkout import restore
 from dvtool.verbs.imports.bring import TargetThere, put_in_place, refuse_unpublishable
 from dvtool.verbs.imports.content import manifest_of, recall_content, take_content
 from dvtool.verbs.imports.import_repo import import_repo, repo_source
+from dvtool.verbs.imports.listing import Listing, Opened, list_source
 from dvtool.verbs.imports.results import Imported
-from dvtool.verbs.imports.survey import Opened, Survey, survey
 from dvtool.verbs.imports.targets import new_target, target_there
 from dvtool.verbs.resolve.conflicts import refuse_conflicted
 
-READS_AT_ONCE = 16
+_SIDE_BY_SIDE = 16
 SAMPLE_SIZE_BYTES = 1 << 20
 
 
@@ -59,7 +59,7 @@ def import_data(
     Errors leave manifest, index and workspace as they were; what was read stays in the store.
     """
     settings.require_init()
-    source, local = _source(request, arguments.folder)
+    source, local = _typed_source(request, arguments.folder)
     target = _target(arguments, request, source)
     with project.lock():
         refuse_conflicted(project, [target])
@@ -72,8 +72,8 @@ def import_data(
                 result.written += _checked_out(project, settings, arguments, target)
             return result
         opened = resolved(source, local)
-        with Taken(project.git.common_dir, opened.source) as taken:
-            found = survey(taken, opened, project.progress, to_disk=request.checkout)
+        with TakenObjects(project.git.common_dir, opened.source) as taken:
+            found = list_source(taken, opened, project.progress, to_disk=request.checkout)
             _refuse_other(there, opened.source)
             SourceApprovals(project.git.common_dir).approve(opened.source, local)
             result = bring(project, there, found, taken, opened.origin, engine)
@@ -87,7 +87,7 @@ def plan_import(
 ) -> tuple[Imported, Estimate]:
     """Say what an import would read, and what that takes; nothing is written but a record."""
     settings.require_init()
-    source, local = _source(request, arguments.folder)
+    source, local = _typed_source(request, arguments.folder)
     if source.kind == "dv":
         raise UsageError(
             "--plan is for buckets and files of web servers alone",
@@ -96,8 +96,8 @@ def plan_import(
     target = _target(arguments, request, source)
     there = target_there(project, target)
     opened = resolved(source, local)
-    with Taken(project.git.common_dir, opened.source) as taken:
-        found = survey(taken, opened, project.progress, to_disk=request.checkout)
+    with TakenObjects(project.git.common_dir, opened.source) as taken:
+        found = list_source(taken, opened, project.progress, to_disk=request.checkout)
         _refuse_other(there, opened.source)
         recall_content(project, taken, there.manifest)
         objects, size = taken.unknown_total()
@@ -108,7 +108,7 @@ def plan_import(
         return result, _timed(estimate, taken, opened.origin)
 
 
-def _timed(estimate: Estimate, taken: Taken, origin: Origin) -> Estimate:
+def _timed(estimate: Estimate, taken: TakenObjects, origin: Origin) -> Estimate:
     """Return an estimate with the time that the beginning of one object speaks for."""
     described = next((one for _, one in taken.unknown()), None)
     if described is None:
@@ -120,13 +120,13 @@ def _timed(estimate: Estimate, taken: Taken, origin: Origin) -> Estimate:
         while size < SAMPLE_SIZE_BYTES and (data := body.read(SAMPLE_SIZE_BYTES - size)):
             size += len(data)
     rate = max(size, 1) / max(time.monotonic() - began_s, 1e-6)
-    side_by_side = min(READS_AT_ONCE, max(estimate.objects, 1))
+    side_by_side = min(_SIDE_BY_SIDE, max(estimate.objects, 1))
     return estimate.timed(
         bytes_per_s=rate * side_by_side, latency_s=latency_s, side_by_side=side_by_side
     )
 
 
-def _source(request: ImportRequest, folder: str) -> tuple[DataSource, dict[str, str]]:
+def _typed_source(request: ImportRequest, folder: str) -> tuple[DataSource, dict[str, str]]:
     repository = repo_source(request.source, folder)
     if repository is not None:
         given = [*request.include, *request.exclude, *filter(None, request.options.values())]
@@ -200,8 +200,8 @@ def resolved(source: DataSource, local: Mapping[str, str]) -> Opened:
 def bring(
     project: Project,
     there: TargetThere,
-    found: Survey,
-    taken: Taken,
+    found: Listing,
+    taken: TakenObjects,
     origin: Origin,
     engine: Engine,
 ) -> Imported:
@@ -232,7 +232,7 @@ def _is_same(before: DataSource, found: DataSource) -> bool:
     return before.request == found.request and before.state == found.state
 
 
-def warnings_of(found: Survey) -> list[str]:
+def warnings_of(found: Listing) -> list[str]:
     """Return what a person should know of a listing."""
     warnings = []
     if found.more:

@@ -19,7 +19,7 @@ from dvtool.project.arguments import Arguments
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.project.source_approvals import SourceApprovals
-from dvtool.remotes.origins.sql import Database, has_order, sql_source
+from dvtool.remotes.origins.sql import SqlSource, has_order, sql_source
 from dvtool.verbs.checkout import restore
 from dvtool.verbs.imports.bring import TargetThere, put_in_place, refuse_unpublishable
 from dvtool.verbs.imports.results import Imported
@@ -124,7 +124,7 @@ def _stored_rows(
     """
     path = os.path.join(folder, "rows")
     project.progress.start("asking the database")
-    with Database(source, local, project.root) as database:
+    with SqlSource(source, local, project.root) as database:
         query = database.full_query()
         rows, schema = database.write_parquet(query, path)
     project.progress.finish()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Standing: TypeAlias = Literal["current", "behind", "unknown", "unapproved", "failed"]
+SourceStanding: TypeAlias = Literal["current", "behind", "unknown", "unapproved", "failed"]
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class SourceStatus:
     """The target, as a path from the top of the worktree."""
     source: str
     """Where its data comes from."""
-    standing: Standing
+    standing: SourceStanding
     """current, behind, unknown (the source does not tell its states apart, so dv update has to read
     it), unapproved (this clone does not ask there) or failed (it did not answer)."""
     edited: bool = False

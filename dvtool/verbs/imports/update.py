@@ -11,18 +11,18 @@ from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project
 from dvtool.project.source_approvals import SourceApprovals, source_text
-from dvtool.project.taken import Taken
+from dvtool.project.taken import TakenObjects
 from dvtool.remotes.origins.registry import open_origin
 from dvtool.verbs.imports.bring import TargetThere, refuse_unpublishable
 from dvtool.verbs.imports.import_data import bring
 from dvtool.verbs.imports.import_repo import import_repo, is_behind
 from dvtool.verbs.imports.import_sql import ask_rows, update_sql
+from dvtool.verbs.imports.listing import Opened, list_source
 from dvtool.verbs.imports.results import Imported, SourceStatus
-from dvtool.verbs.imports.survey import Opened, survey
 from dvtool.verbs.resolve.conflicts import refuse_conflicted
 
 
-def update(
+def update_targets(
     project: Project, arguments: Arguments, paths: Paths = (), engine: Engine = LOCAL_POOL
 ) -> list[Imported]:
     """Bring imported targets to the state that their sources have now, each whole.
@@ -50,9 +50,9 @@ def _update(project: Project, approvals: SourceApprovals, target: str, engine: E
         return import_repo(project, there, source.request, typed=False)
     origin = open_origin(source.request, approvals.local_options(source))
     to_disk = project.workspace.stat(target) is not None
-    with Taken(project.git.common_dir, source) as taken:
+    with TakenObjects(project.git.common_dir, source) as taken:
         opened = Opened(source.request, origin, origin.batches())
-        found = survey(taken, opened, project.progress, to_disk=to_disk)
+        found = list_source(taken, opened, project.progress, to_disk=to_disk)
         return bring(project, there, found, taken, origin, engine)
 
 
@@ -76,13 +76,13 @@ def source_statuses(
     selections = arguments.selections(project.targets(), paths)
     targets = [selection.target for selection in selections]
     return [
-        _status(project, approvals, target, manifest)
+        _source_status(project, approvals, target, manifest)
         for target in targets
         if (manifest := project.manifest(target)).source is not None
     ]
 
 
-def _status(
+def _source_status(
     project: Project, approvals: SourceApprovals, target: str, manifest: Manifest
 ) -> SourceStatus:
     source = _source_of(manifest)
@@ -100,9 +100,9 @@ def _status(
             result.standing = "behind" if is_behind(project, manifest) else "current"
             return result
         origin = open_origin(source.request, approved.local)
-        with Taken(project.git.common_dir, source) as taken:
+        with TakenObjects(project.git.common_dir, source) as taken:
             opened = Opened(source.request, origin, origin.batches())
-            found = survey(taken, opened, project.progress, to_disk=False)
+            found = list_source(taken, opened, project.progress, to_disk=False)
             if not found.source.state:
                 result.standing = "unknown"
             elif found.source.state != source.state:

@@ -65,12 +65,12 @@ class QuickGet:
         base = self._base
         assert base is not None
         quoted = quote(key, safe="/~")
-        every = {name.lower(): value for name, value in headers.items()} | {"host": base.host}
+        all_headers = {name.lower(): value for name, value in headers.items()} | {"host": base.host}
         signer: Any = base.client._request_signer  # type: ignore[attr-defined]
         if signer._signature_version is not UNSIGNED and signer._credentials is not None:
             frozen = signer._credentials.get_frozen_credentials()
-            every |= _signature(frozen, signer._region_name, base.path + quoted, every)
-        request = AWSPreparedRequest("GET", base.url + quoted, cast(Any, every), None, True)
+            all_headers |= _signature(frozen, signer._region_name, base.path + quoted, all_headers)
+        request = AWSPreparedRequest("GET", base.url + quoted, cast(Any, all_headers), None, True)
         wire: Any = base.client._endpoint  # type: ignore[attr-defined]
         answer = wire.http_session.send(request)
         if answer.status_code in _SUCCESS:
@@ -88,9 +88,9 @@ def _signature(
     added = {"x-amz-content-sha256": _NO_BODY, "x-amz-date": now}
     if credentials.token:
         added["x-amz-security-token"] = credentials.token
-    every = sorted({**headers, **added}.items())
-    lines = "".join(f"{name}:{value}\n" for name, value in every)
-    names = ";".join(name for name, _ in every)
+    all_headers = sorted({**headers, **added}.items())
+    lines = "".join(f"{name}:{value}\n" for name, value in all_headers)
+    names = ";".join(name for name, _ in all_headers)
     canonical = f"GET\n{path}\n\n{lines}\n{names}\n{_NO_BODY}"
     scope = f"{now[:8]}/{region}/s3/aws4_request"
     hashed = hashlib.sha256(canonical.encode()).hexdigest()

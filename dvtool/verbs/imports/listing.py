@@ -17,16 +17,16 @@ from dvtool.format.paths import SELF, path_fault
 from dvtool.format.selection import Selection
 from dvtool.format.source import DataSource
 from dvtool.format.spelling import too_long
-from dvtool.project.taken import Taken
+from dvtool.project.taken import TakenObjects
 from dvtool.remotes.origins.base import Origin, OriginObject
-from dvtool.remotes.origins.registry import path_of
+from dvtool.remotes.origins.registry import entry_path
 from dvtool.system.progress import Progress
 
 NAMES_MAX = 10
 
 
 @dataclass(slots=True)
-class Survey:
+class Listing:
     """What a source has: `source` with the state that was found, and the totals."""
 
     source: DataSource
@@ -48,14 +48,16 @@ class Opened(NamedTuple):
     batches: Iterator[list[OriginObject]]
 
 
-def survey(taken: Taken, opened: Opened, progress: Progress, *, to_disk: bool) -> Survey:
+def list_source(
+    taken: TakenObjects, opened: Opened, progress: Progress, *, to_disk: bool
+) -> Listing:
     """List what a source has, filtered, into `taken`.
 
     MissingError if that is nothing. InputError, naming the keys, if something there can be no
     entry, or (`to_disk`) no file.
     """
     source = opened.source
-    found = Survey(source)
+    found = Listing(source)
     progress.start("listing")
     for batch in opened.batches:
         found.pages += 1
@@ -67,7 +69,7 @@ def survey(taken: Taken, opened: Opened, progress: Progress, *, to_disk: bool) -
         if found.more or len(found.faults) > NAMES_MAX:
             break
     progress.finish()
-    _refuse(taken, found)
+    _refuse_keys(taken, found)
     found.objects, found.bytes = taken.total()
     if not found.objects:
         raise MissingError(
@@ -80,11 +82,11 @@ def survey(taken: Taken, opened: Opened, progress: Progress, *, to_disk: bool) -
     return found
 
 
-def _chosen(found: Survey, batch: list[OriginObject]) -> Iterator[tuple[str, OriginObject]]:
+def _chosen(found: Listing, batch: list[OriginObject]) -> Iterator[tuple[str, OriginObject]]:
     """Yield the objects that the filters let pass, with their paths."""
     include, exclude = (_globs(globs) for globs in (found.source.include, found.source.exclude))
     for described in batch:
-        path = path_of(found.source, described.key)
+        path = entry_path(found.source, described.key)
         if described.key.endswith("/") and described.size == 0:
             found.markers += 1
         elif (include is None or include.matches(path)) and not (exclude and exclude.matches(path)):
@@ -98,7 +100,7 @@ def _globs(globs: tuple[str, ...]) -> Selection | None:
     return Selection("", tuple(one if "/" in one else f"**/{one}" for one in globs))
 
 
-def _is_sound(found: Survey, path: str, described: OriginObject, to_disk: bool) -> bool:
+def _is_sound(found: Listing, path: str, described: OriginObject, to_disk: bool) -> bool:
     fault = None if path == SELF else path_fault(path)
     if described.key.endswith("/"):
         fault = "ends in a slash and is not empty"
@@ -111,7 +113,7 @@ def _is_sound(found: Survey, path: str, described: OriginObject, to_disk: bool) 
     return fault is None
 
 
-def _refuse(taken: Taken, found: Survey) -> None:
+def _refuse_keys(taken: TakenObjects, found: Listing) -> None:
     """Raise an InputError for keys that can be no entries, alone or together."""
     if found.faults:
         raise InputError(
