@@ -653,7 +653,7 @@ BREAKS = (
         "an endpoint in the clear is trusted on first use",
         8,
         "dvtool/project/settings.py",
-        "        first = [one for one in committed if not approvals.is_in_the_clear(one)]\n",
+        "        first = [remote for remote in committed if not approvals.is_in_the_clear(remote)]\n",
         "        first = committed\n",
         ("tests/cli/test_trust.py::test_an_endpoint_in_the_clear_is_no_first_use",),
     ),

@@ -1,4 +1,4 @@
-"""What arguments mean: paths as typed, and revisions told from paths."""
+"""The meaning of arguments: paths as typed, and revisions told from paths."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Arguments:
                 return candidate[len(root) + 1 :].replace(os.sep, "/")
         raise UsageError(
             f"{printable(typed)} is outside of this repository ({printable(root)})",
-            hint="a target lies inside the repository whose commits version it",
+            hint="a target is inside the repository whose commits version it",
         )
 
     def shown(self, path: str) -> str:

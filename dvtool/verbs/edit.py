@@ -253,7 +253,7 @@ def _move_target(project: Project, source: str, destination: str, *, stage: bool
             raise UsageError(f"{printable(path)} exists already", hint="choose another name")
     holder = next((t for t in project.targets() if destination.startswith(t + "/")), None)
     if holder is not None:
-        raise UsageError(f"{printable(destination)} lies inside the target {printable(holder)}")
+        raise UsageError(f"{printable(destination)} is inside the target {printable(holder)}")
     refuse_unusable(project.workspace, destination)
     refuse_unusable(project.workspace, source)
     # New name first, old name last: a crash in between leaves two manifests, and all data.

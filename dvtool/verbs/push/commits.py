@@ -246,7 +246,7 @@ def _with_history(
 
 
 def repo_id_of(project: Project) -> str:
-    """Return what the repository is called on its remotes."""
+    """Return the name of the repository on its remotes."""
     return project.config.text("core.repoid") or ""
 
 
