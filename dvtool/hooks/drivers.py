@@ -78,16 +78,16 @@ def overriding(project: Project, manifests: Sequence[str]) -> list[str]:
     A line behind ours, or in a `.gitattributes` further down, can bring them back.
     """
     names = ("text", *CHANGING)
-    found = []
+    warnings = []
     for path, states in project.git.attributes(names, manifests).items():
         bad = [f"{name}={states[name]}" for name in CHANGING if states[name] not in HARMLESS]
         bad += [f"text={states['text']}"] if states["text"] not in HARMLESS else []
         if bad:
-            found.append(
+            warnings.append(
                 f"git changes {printable(path)} by its attributes ({', '.join(bad)}): see `git "
                 f"check-attr -a {printable(path)}`, and put `{LINE}` behind the line that does it"
             )
-    return found
+    return warnings
 
 
 def _program(setting: str | None) -> str | None:
@@ -154,8 +154,8 @@ def _add_lines(project: Project) -> bool:
     )
     if text and not text.endswith(b"\n"):
         text += end
-    there = set(_lines(text))
-    fresh = [line.encode() + end for line in LINES if line.encode() not in there]
+    present = set(_lines(text))
+    fresh = [line.encode() + end for line in LINES if line.encode() not in present]
     text += b"".join(fresh)
     project.workspace.write_bytes(ATTRIBUTES_FILE, text, believed=believed)
     _stage(project.git)

@@ -54,12 +54,12 @@ class Synced(msgspec.Struct):
     @property
     def written(self) -> int:
         """How many files and other entries were written."""
-        return sum(one.written for one in self.targets)
+        return sum(target.written for target in self.targets)
 
     @property
     def removed(self) -> int:
         """How many were removed."""
-        return sum(one.removed for one in self.targets)
+        return sum(target.removed for target in self.targets)
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -120,7 +120,8 @@ class _Sync:
                 yield self._step(target)
             except DvError as error:
                 self._result.failed.append((target, str(error)))
-        gone = [one for one in based_targets(project.git.git_dir) if one not in targets]
+        followed = based_targets(project.git.git_dir)
+        gone = [target for target in followed if target not in targets]
         kept_by_git = project.git.manifests_in_worktree() if gone else set()
         for target in gone:
             path = target + SUFFIX
@@ -158,17 +159,23 @@ class _Sync:
 
     def _lists(self, step: _Step) -> list[ShardRef]:
         """Return the shards that planning a step reads."""
-        every = [step.wanted, *step.olds]
-        refs = {ref.blake3: ref for one in every if one is not None for ref in one.shards}
+        manifests = [step.wanted, *step.olds]
+        refs = {
+            ref.blake3: ref
+            for manifest in manifests
+            if manifest is not None
+            for ref in manifest.shards
+        }
         common = [
-            {ref.blake3 for ref in one.shards} if one is not None else set[str]() for one in every
+            {ref.blake3 for ref in manifest.shards} if manifest is not None else set[str]()
+            for manifest in manifests
         ]
         shared = set.intersection(*common) if len(common) > 1 else set[str]()
         return [ref for name, ref in refs.items() if name not in shared]
 
     def _fetch_lists(self, steps: Iterable[_Step]) -> None:
-        every = {ref.digest: ref for step in steps for ref in self._lists(step)}
-        refs = [ref for digest, ref in every.items() if not self._has(digest)]
+        refs_by_digest = {ref.digest: ref for step in steps for ref in self._lists(step)}
+        refs = [ref for digest, ref in refs_by_digest.items() if not self._has(digest)]
         if refs:
             try:
                 download.fetch_shards(self._project, self._settings.open_remotes(), refs)

@@ -90,8 +90,8 @@ class Hooks:
 
     def states(self) -> tuple[str, dict[str, str]]:
         """Return the folder that git looks into, and the state of each hook by its name."""
-        found = self.status()
-        return found.folder, {hook.name: hook.state for hook in found.hooks}
+        status = self.status()
+        return status.folder, {hook.name: hook.state for hook in status.hooks}
 
     def drivers_installed(self) -> bool:
         """Whether git knows the merge and diff drivers for manifests."""
@@ -192,8 +192,8 @@ def _plan_uninstall(project: Project) -> HookPlan:
     """Plan to put back what was there before; what serves other repositories too stays."""
     now = _status(project)
     if own_folder.shared_folder(project.git):
-        found = [hook.name for hook in now.hooks if hook.state in _OURS]
-        return HookPlan(now.folder, shared=now.folder if found else "")
+        installed = [hook.name for hook in now.hooks if hook.state in _OURS]
+        return HookPlan(now.folder, shared=now.folder if installed else "")
     if own_folder.in_use(project.git):
         return HookPlan(now.folder, remove=tuple(hook.name for hook in now.hooks))
     ours = [hook for hook in now.hooks if hook.state in ("installed", "outdated")]

