@@ -30,7 +30,7 @@ RACY_S = 2.0
 
 
 class CommitCheck(msgspec.Struct):
-    """What a pre-commit hook found in what is staged. `targets` have a staged manifest."""
+    """The findings of a pre-commit hook in the index. `targets` have a staged manifest."""
 
     targets: list[str] = msgspec.field(default_factory=list)
     missing: list[str] = msgspec.field(default_factory=list)
@@ -68,8 +68,8 @@ def check_commit(project: Project) -> CommitCheck:
 
     If that is good, all targets whose files have changed since `dv add` are named too.
 
-    What a parent has already is not looked at: neither its large files nor the content that its
-    manifests name, which in a partial clone, or after a merge, need not be here.
+    Files that a parent commit has already are not looked at: neither large files nor the content
+    that its manifests name, which in a partial clone, or after a merge, need not be here.
     """
     result = CommitCheck(size_max_bytes=project.config.number("hooks.maxfilesize") or 0)
     result.conflicted = open_conflicts(project)

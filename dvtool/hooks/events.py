@@ -32,11 +32,11 @@ else:
     request = later("dvtool.verbs.fetch.request")
 
 VERSIONS_FOLLOWED_MAX = 20
-"""So many earlier versions of a manifest count where it is not recorded which its files follow."""
+"""How many earlier versions count where no record says which manifest the files follow."""
 
 
 class Synced(msgspec.Struct):
-    """What was done to follow git, by paths from the top of the worktree."""
+    """The changes made to follow git, by paths from the top of the worktree."""
 
     targets: list[CheckedOut] = msgspec.field(default_factory=list)
     kept: list[str] = msgspec.field(default_factory=list)
@@ -84,7 +84,7 @@ def sync(project: Project, settings: Settings, *, fresh: bool = False) -> Synced
 
 
 class _Sync:
-    """One bringing in step, as it goes on."""
+    """One run of `sync`."""
 
     def __init__(self, project: Project, settings: Settings, *, fresh: bool) -> None:
         self._project = project
@@ -185,7 +185,7 @@ class _Sync:
     def _fetch(
         self, plans: Sequence[tuple[_Step, follow.FollowPlan]]
     ) -> list[tuple[_Step, follow.FollowPlan]]:
-        """Get what the plans miss, except of targets that nobody asked for, and plan anew."""
+        """Fetch what the plans miss, except of targets that nobody asked for, and plan anew."""
         short: list[request.FetchRequest] = []
         for step, plan in plans:
             needed = frozenset(
