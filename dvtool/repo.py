@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
     from dvtool.remotes.examine import Examination
+    from dvtool.snapshots import reading
+    from dvtool.snapshots.listed import Listed
+    from dvtool.snapshots.snapshot import Snapshot
     from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read
     from dvtool.verbs.add import plan as add_plan, publish as add_publish
     from dvtool.verbs.add.publish import Added
@@ -53,7 +56,6 @@ if TYPE_CHECKING:
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push import commits
     from dvtool.verbs.push.commits import PushPlan, PushReport, PushRequest
-    from dvtool.verbs.read import Listed
     from dvtool.verbs.resolve import conflicts, settle
     from dvtool.verbs.resolve.settle import Settled, Side
     from dvtool.verbs.status import TargetStatus
@@ -61,6 +63,7 @@ else:
     engines = later("dvtool.jobs.engine")
     preserve = later("dvtool.project.preserve")
     examine = later("dvtool.remotes.examine")
+    reading = later("dvtool.snapshots.reading")
     clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
     doctor, drop, edit = later_in("dvtool.verbs", "doctor", "drop", "edit")
     log, read = later_in("dvtool.verbs", "log", "read")
@@ -87,6 +90,7 @@ class Repo:
         self.config = Settings(project, cwd, environ)
         self._project = project
         self._arguments = Arguments(project, cwd)
+        self._environ = environ
         project.shards = ShardSource(project.store, self._fetch_shards)
 
     @cached_property
@@ -480,6 +484,10 @@ class Repo:
     ) -> Iterator[LogEntry]:
         """Yield the commits that changed a target, newest first; UsageError if none did."""
         return log.log(self._project, self._arguments, path, rev=rev, limit=limit)
+
+    def snapshot(self, rev: str | None = None) -> Snapshot:
+        """Return the data of a revision (HEAD without one), to be read without a checkout."""
+        return reading.snapshot(rev, self._project.git.git_dir, environ=self._environ)
 
     def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""
