@@ -16,7 +16,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "dvtool.errors": (
         *("BusyError", "CorruptError", "DvError", "InputError", "ManifestError", "ManifestNewer"),
-        *("MarkMissing", "MissingError", "ObjectMissing", "RemoteBusy", "RemoteError"),
+        *("MarkMissing", "MissingError", "ObjectMissing", "PathIsFolder", "PathMissing"),
+        *("PathNotFolder", "RemoteBusy", "RemoteError"),
         *(
             "RemoteForbidden",
             "RemoteStalled",
@@ -34,6 +35,10 @@ _EXPORTS = {
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
     "dvtool.repo": ("Repo",),
+    "dvtool.snapshots.file": ("SnapshotFile",),
+    "dvtool.snapshots.listed": ("Listed",),
+    "dvtool.snapshots.reading": ("ls", "open", "read", "snapshot"),
+    "dvtool.snapshots.snapshot": ("Snapshot",),
     "dvtool.system.progress": ("Progress",),
     "dvtool.verbs.add.publish": ("Added",),
     "dvtool.verbs.checkout.follow": ("Followed",),
@@ -55,7 +60,6 @@ _EXPORTS = {
     "dvtool.verbs.log": ("LogEntry",),
     "dvtool.verbs.push.commits": ("PushPlan", "PushReport"),
     "dvtool.verbs.push.plan": ("Pushed",),
-    "dvtool.verbs.read": ("Listed",),
     "dvtool.verbs.resolve.settle": ("Resolved", "Settled"),
     "dvtool.verbs.status": ("Fault", "TargetStatus"),
 }
@@ -74,6 +78,9 @@ if TYPE_CHECKING:
         MarkMissing,
         MissingError,
         ObjectMissing,
+        PathIsFolder,
+        PathMissing,
+        PathNotFolder,
         RemoteBusy,
         RemoteError,
         RemoteForbidden,
@@ -91,6 +98,10 @@ if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
     from dvtool.repo import Repo
+    from dvtool.snapshots.file import SnapshotFile
+    from dvtool.snapshots.listed import Listed
+    from dvtool.snapshots.reading import ls, open, read, snapshot
+    from dvtool.snapshots.snapshot import Snapshot
     from dvtool.system.progress import Progress
     from dvtool.verbs.add.publish import Added
     from dvtool.verbs.checkout.follow import Followed
@@ -112,7 +123,6 @@ if TYPE_CHECKING:
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push.commits import PushPlan, PushReport
     from dvtool.verbs.push.plan import Pushed
-    from dvtool.verbs.read import Listed
     from dvtool.verbs.resolve.settle import Resolved, Settled
     from dvtool.verbs.status import Fault, TargetStatus
 
@@ -147,6 +157,9 @@ __all__ = [
     "MarkMissing",
     "MissingError",
     "ObjectMissing",
+    "PathIsFolder",
+    "PathMissing",
+    "PathNotFolder",
     "Progress",
     "PushPlan",
     "PushReport",
@@ -170,6 +183,8 @@ __all__ = [
     "Settled",
     "SetupError",
     "ShownEntry",
+    "Snapshot",
+    "SnapshotFile",
     "TargetDescription",
     "TargetDiff",
     "TargetStatus",
@@ -179,6 +194,10 @@ __all__ = [
     "UsageError",
     "__version__",
     "clone",
+    "ls",
+    "open",
+    "read",
+    "snapshot",
 ]
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dvtool.remotes.estimate import Requests
     from dvtool.remotes.transports.base import Features
     from dvtool.remotes.transports.declaration import Value
+    from dvtool.snapshots.listed import Listed
     from dvtool.verbs.add.publish import Added
     from dvtool.verbs.diff import TargetDiff, Totals
     from dvtool.verbs.doctor import Check
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from dvtool.verbs.gc.roots import RepoThere
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push.plan import Pushed
-    from dvtool.verbs.read import Listed
     from dvtool.verbs.resolve.settle import Settled
     from dvtool.verbs.status import TargetStatus
 

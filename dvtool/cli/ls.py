@@ -12,7 +12,7 @@ from dvtool.cli.output import Screen
 from dvtool.errors import printable, size_text
 
 if TYPE_CHECKING:
-    from dvtool.verbs.read import Listed
+    from dvtool.snapshots.listed import Listed
 
 HASH_SHOWN_LENGTH = 12
 _KINDS = {"symlink": "l", "folder": "d", "file": "-"}

@@ -236,9 +236,9 @@ def test_only_the_cli_and_opening_a_repository_read_the_environment() -> None:
         and isinstance(node.value, ast.Name)
         and node.value.id == "os"
     }
-    assert readers == {"git.process", "project.opening"}, (
-        "git.process hands it on to the git program, and reads nothing in it; "
-        "Repo.open reads settings there unless its caller hands them in"
+    assert readers == {"git.process", "project.opening", "snapshots.opened"}, (
+        "git.process hands it on to the git program, and reads nothing in it; Repo.open and "
+        "dvtool.snapshot read settings there unless their caller hands them in"
     )
 
 
