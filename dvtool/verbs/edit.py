@@ -35,7 +35,7 @@ from dvtool.workspace.statcache import Seen
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What `rm` did."""
+    """The result of `rm`."""
 
     target: str
     """The target, as a path from the top of the worktree."""
@@ -146,7 +146,7 @@ def _save_or_refuse(
     elif unsaved:
         raise UnsavedError(
             f"these have changes that are saved nowhere; nothing was changed:\n{listing(unsaved)}",
-            hint="keep them with `dv add`, or remove them all the same with --force",
+            hint="keep them with `dv add`, or remove them nevertheless with --force",
         )
 
 
@@ -188,7 +188,7 @@ def _flush_removals(project: Project, target: str, entries: Entries) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """What `mv` did, as paths from the top of the worktree."""
+    """The result of `mv`, as paths from the top of the worktree."""
 
     source: str
     """Where it was."""
@@ -367,7 +367,7 @@ def _finish_entries(
     find_left_out(project, scan, moved)
     hash_files(project, scan, scan.files)
     if not scan.files or any(moved.get(path) != file_entry(scan, path) for path in scan.files):
-        return False  # something else that stands there
+        return False  # something else is there
     _refuse_misplaced(project, target, manifest, moved)
     built = _renamed(project, manifest, entries, moved)
     project.write_manifest(target, built.manifest, instead_of=text)

@@ -41,7 +41,7 @@ Side: TypeAlias = Literal["ours", "theirs", "both"]
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """What `resolve` did to one target: entries settled now, and still open.
+    """The result of `resolve` for one target: entries settled now, and still open.
 
     `before` and `after` are our manifest before the merge and the one that is there now (None:
     the target is gone). `kept` is the target made to keep the other side of a whole one.
@@ -56,7 +56,7 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What `resolve` did to one target, and to its files."""
+    """The result of `resolve` for one target, and for its files."""
 
     json_keys: ClassVar = (
         *("target", "settled", "left", "kept", "written", "written_bytes", "removed"),
@@ -179,7 +179,8 @@ def _resolve_target(
     built = update(manifest, changes, project.shards.load)
     project.store.put_shards(built.shards)
     left = [conflict for conflict in open_before if conflict not in chosen]
-    # Also if none is left: until it is staged, the next one to look must not begin anew.
+    # Kept even if no conflict is left: until the manifest is staged, the next look must not begin
+    # anew.
     keep_settled(project, one.target, one.stages, encode(built.manifest), left)
     project.write_manifest(one.target, built.manifest, instead_of=text)
     return Resolved(
@@ -302,7 +303,7 @@ def name_for_other(path: str, taken: Callable[[str], bool]) -> str:
 def _normalised(project: Project, target: str) -> list[Settled]:
     """Give a manifest that git merged as text its one form, staged; return if it had another.
 
-    It may have too many entries to stand inline, or too few to be in shards.
+    The merged text may have too many entries to be inline, or too few to be in shards.
     """
     before, text = project.read_manifest(target)
     built = update(before, {}, project.shards.load)
