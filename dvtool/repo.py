@@ -338,7 +338,7 @@ class Repo(OpenRepository):
 
     def snapshot(self, rev: str | None = None) -> Snapshot:
         """Return the data of a revision (HEAD without one), to be read without a checkout."""
-        return reading.snapshot(rev, self._project.git.git_dir, environ=self._environ)
+        return reading.snapshot_of(self._project, rev, environ=self._environ)
 
     def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeAlias
 
 from dvtool.errors import UsageError, printable
-from dvtool.format.paths import workspace_path
+from dvtool.format.paths import SOURCE_PATH, workspace_path
 from dvtool.format.selection import Selection, select
 from dvtool.project.parts import Project, chosen
 
@@ -54,6 +54,8 @@ class Arguments:
 
     def shown_in(self, target: str, path: str) -> str:
         """Return the path of an entry of a target as the user would type it here."""
+        if path == SOURCE_PATH:
+            return f"{self.shown(target)} (where the data comes from)"
         return self.shown(workspace_path(target, path))
 
     def sort_arguments(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -66,6 +66,11 @@ def open_project(
     return project, cwd
 
 
+def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return where settings `DV_*` are taken from: as given, else the environment as it is now."""
+    return os.environ if environ is None else environ
+
+
 def _require_utf8_names() -> None:
     """SetupError where names of files are not read as UTF-8: manifests would have other names."""
     encoding = sys.getfilesystemencoding()
@@ -111,7 +116,7 @@ class OpenRepository:
         Settings `DV_*` are taken from `environ`; without it, from the environment of this process,
         as the command does. With `environ={}` there are none.
         """
-        environ = os.environ if environ is None else environ
+        environ = environment(environ)
         project, cwd = open_project(os.path.abspath(path), environ, progress)
         return cls(project, cwd, environ=environ)
 

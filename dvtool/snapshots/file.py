@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from dvtool.format.digest import hasher
-from dvtool.snapshots.contents import Contents, not_the_content
-from dvtool.snapshots.layouts import LOCAL, Layout, Piece
+from dvtool.snapshots.layouts import LOCAL, Layout, PlacedChunk
+from dvtool.snapshots.source import ContentSource, not_the_content
 from dvtool.snapshots.tree import Content
 
 AHEAD_BYTES = 8 << 20
@@ -27,7 +27,7 @@ class SnapshotFile(io.RawIOBase):
     may be used by several threads, one after the other.
     """
 
-    def __init__(self, contents: Callable[[], Contents], content: Content) -> None:
+    def __init__(self, contents: Callable[[], ContentSource], content: Content) -> None:
         super().__init__()
         self.name = content.path
         self.mode = "rb"
@@ -129,7 +129,7 @@ class SnapshotFile(io.RawIOBase):
         self._check(number)
         self._next = max(self._chunks) + 1
 
-    def _ahead(self, layout: Layout, number: int) -> tuple[Piece, ...]:
+    def _ahead(self, layout: Layout, number: int) -> tuple[PlacedChunk, ...]:
         """Return the pieces to read at once from this one on."""
         if layout.pieces[number].place == LOCAL or number != self._next:
             return layout.pieces[number : number + 1]

@@ -14,7 +14,7 @@ LOCAL = -1
 """The number of the local store among the places that chunks are read from."""
 
 
-class Piece(NamedTuple):
+class PlacedChunk(NamedTuple):
     """A chunk of a content: `place` is `LOCAL` or the number of a remote."""
 
     place: int
@@ -32,7 +32,7 @@ class Layout(NamedTuple):
     `proven` says that these chunks make the content: there is one, or they were tried.
     """
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[PlacedChunk, ...]
     ends: tuple[int, ...]
     proven: bool
 
@@ -50,7 +50,7 @@ class Layout(NamedTuple):
         return tuple(piece.chunk for piece in self.pieces)
 
 
-def layout_of(pieces: Sequence[Piece], *, proven: bool) -> Layout:
+def layout_of(pieces: Sequence[PlacedChunk], *, proven: bool) -> Layout:
     """Return the layout of a content with these chunks."""
     ends = tuple(accumulate(piece.located.placement.size for piece in pieces))
     return Layout(tuple(pieces), ends, proven or len(pieces) == 1)

@@ -14,7 +14,7 @@ from dvtool.format.digest import Digest
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.pack import Recipe, unpack_frame
 from dvtool.remotes.known import Known
-from dvtool.snapshots.layouts import LOCAL, Layout, Piece, layout_of
+from dvtool.snapshots.layouts import LOCAL, Layout, PlacedChunk, layout_of
 from dvtool.store.local import LocalStore
 
 OPEN_PACKS_MAX = 32
@@ -50,14 +50,14 @@ class LocalChunks:
             self._packs = {}
             self._open = {}
 
-    def pieces(self, chunks: Collection[Digest]) -> dict[Digest, Piece]:
+    def pieces(self, chunks: Collection[Digest]) -> dict[Digest, PlacedChunk]:
         """Return where chunks are, of those that are here."""
         with self._lock:
             places = self._store.db.places(chunks)
             if any(number not in self._packs for number, _ in places.values()):
                 self._packs = self._store.db.packs()
             return {
-                chunk: Piece(LOCAL, Located(self._packs[number], placement))
+                chunk: PlacedChunk(LOCAL, Located(self._packs[number], placement))
                 for chunk, (number, placement) in places.items()
                 if number in self._packs
             }
@@ -86,7 +86,7 @@ class LocalChunks:
 
     def _sound_pieces(
         self, chunks: Collection[Digest], without: Collection[Digest]
-    ) -> dict[Digest, Piece]:
+    ) -> dict[Digest, PlacedChunk]:
         if not without:
             return self.pieces(chunks)
         return self.pieces([chunk for chunk in chunks if chunk not in without])

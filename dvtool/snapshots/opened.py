@@ -7,24 +7,20 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from dvtool.errors import CorruptError, DvError, MissingError
 from dvtool.format.digest import Digest
 from dvtool.format.manifest import ShardRef
-from dvtool.project.opening import close_project, open_project
+from dvtool.project.opening import close_project, environment, open_project
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.remotes.remote import RemoteStore
 from dvtool.snapshots.columns import EntryColumns
-from dvtool.snapshots.contents import Contents
 from dvtool.snapshots.local import LocalChunks
 from dvtool.snapshots.remote import RemoteChunks
+from dvtool.snapshots.source import ContentSource
 from dvtool.system.progress import SILENT
-
-
-def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
-    """Return where settings `DV_*` are taken from: as given, else the environment as it is now."""
-    return os.environ if environ is None else environ
 
 
 class OpenedRepository:
@@ -33,20 +29,17 @@ class OpenedRepository:
     def __init__(self, project: Project, settings: Settings, commit: str, *, owned: bool) -> None:
         self.project = project
         self.pid = os.getpid()
-        self._settings = settings
         self._owned = owned
         local = LocalChunks(project.store)
-        self._remote = RemoteChunks(project.git, local, self._open_remotes, commit)
-        self.contents = Contents(local, self._remote)
+        open_remotes = partial(_open_remotes, settings)
+        self._remote = RemoteChunks(project.git, local, open_remotes, commit)
+        self.contents = ContentSource(local, self._remote)
 
     @classmethod
     def at(cls, folder: str, commit: str, environ: Mapping[str, str]) -> OpenedRepository:
         """Open the repository around a folder for reading."""
         project, cwd = open_project(folder, environ, SILENT, reading=True)
         return cls(project, Settings(project, cwd, environ), commit, owned=True)
-
-    def _open_remotes(self) -> Sequence[RemoteStore]:
-        return self._settings.open_remotes() if self._settings.remotes() else []
 
     def columns(self, refs: Sequence[ShardRef]) -> dict[Digest, EntryColumns]:
         """Return the entries of shards: from the local store, the rest from a remote."""
@@ -74,6 +67,10 @@ class OpenedRepository:
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
             self.close()
+
+
+def _open_remotes(settings: Settings) -> Sequence[RemoteStore]:
+    return settings.open_remotes() if settings.remotes() else []
 
 
 class Handle:

@@ -9,12 +9,13 @@ from typing import IO, Literal, overload
 
 from dvtool.git.listing import OBJECT_ID
 from dvtool.git.refs import head_unasked
-from dvtool.project.opening import close_project, open_project
+from dvtool.project.opening import close_project, environment, open_project
+from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.snapshots.file import SnapshotFile
 from dvtool.snapshots.listed import Listed
-from dvtool.snapshots.opened import Handle, OpenedRepository, environment
-from dvtool.snapshots.snapshot import Snapshot, SnapshotPath
+from dvtool.snapshots.opened import Handle, OpenedRepository
+from dvtool.snapshots.snapshot import Snapshot, SnapshotPath, read_manifests
 from dvtool.system.progress import SILENT
 
 
@@ -35,13 +36,20 @@ def snapshot(
     project, cwd = open_project(folder, used, SILENT, reading=True)
     try:
         commit = project.git.resolve("HEAD" if rev is None else rev)
-        manifests = project.manifests_at(commit)
+        manifests = read_manifests(project, commit)
     except BaseException:
         close_project(project)
         raise
     opened = OpenedRepository(project, Settings(project, cwd, used), commit, owned=True)
     top = project.git.worktree or project.git.git_dir
     return Snapshot(Handle(top, commit, environ, opened), manifests)
+
+
+def snapshot_of(
+    project: Project, rev: str | None = None, *, environ: Mapping[str, str] | None = None
+) -> Snapshot:
+    """Return the data of a revision of a repository that is open; it opens its own connections."""
+    return snapshot(rev, project.git.worktree or project.git.git_dir, environ=environ)
 
 
 def read(

@@ -33,7 +33,7 @@ from dvtool.remotes.objects import FetchedShard, pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
 from dvtool.snapshots.columns import EntryColumns
-from dvtool.snapshots.layouts import Piece
+from dvtool.snapshots.layouts import PlacedChunk
 from dvtool.snapshots.local import LocalChunks
 from dvtool.snapshots.tree import Content
 from dvtool.system.parallel import run_bounded
@@ -131,16 +131,16 @@ class RemoteChunks:
 
     # --- where contents are ---------------------------------------------------------------
 
-    def locate(self, contents: Sequence[Content]) -> dict[Digest, list[Piece]]:
+    def locate(self, contents: Sequence[Content]) -> dict[Digest, list[PlacedChunk]]:
         """Return the chunks of contents; MissingError, naming the files, if one is nowhere."""
-        located: dict[Digest, list[Piece]] = {}
+        located: dict[Digest, list[PlacedChunk]] = {}
 
         def get(remote: RemoteStore, number: int) -> None:
             for found in self._attempts(
                 remote, number, [c for c in contents if c.digest not in located]
             ):
                 for digest, chunks in found.items():
-                    located.setdefault(digest, [Piece(number, chunk) for chunk in chunks])
+                    located.setdefault(digest, [PlacedChunk(number, chunk) for chunk in chunks])
                 if all(content.digest in located for content in contents):
                     return
             lacking = [c.path for c in contents if c.digest not in located]
@@ -221,9 +221,12 @@ class RemoteChunks:
             if commit.blob is None:
                 continue
             try:
-                yield manifest_shards(decode(git.read_blob(commit.blob), target + SUFFIX))
+                text = git.read_blob(commit.blob)
+                yield manifest_shards(decode(text, target + SUFFIX))
             except (ManifestError, MissingError):
                 continue
+            finally:
+                git.close()
 
     def _from_first(self, work: Callable[[RemoteStore, int], None]) -> None:
         """Do the work with the first remote that can; else raise the error of the first."""
@@ -238,7 +241,7 @@ class RemoteChunks:
 
     # --- reading --------------------------------------------------------------------------
 
-    def read(self, pieces: Iterable[Piece]) -> Iterator[ReadFrame]:
+    def read(self, pieces: Iterable[PlacedChunk]) -> Iterator[ReadFrame]:
         """Yield the frames of chunks, in any order; neighbouring frames are one request.
 
         Every chunk is checked. ObjectMissing if a pack is gone, CorruptError if a chunk arrives
@@ -259,7 +262,7 @@ class RemoteChunks:
             yield from frames
 
 
-def _spans(pieces: Iterable[Piece]) -> Iterator[tuple[int, PackRange]]:
+def _spans(pieces: Iterable[PlacedChunk]) -> Iterator[tuple[int, PackRange]]:
     by_pack: dict[tuple[int, RemotePack], dict[Digest, Placement]] = {}
     for place, located in pieces:
         placements = by_pack.setdefault((place, located.pack), {})

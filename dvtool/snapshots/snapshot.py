@@ -12,10 +12,10 @@ from typing import IO, TYPE_CHECKING, Literal, TypeAlias, overload
 from dvtool.errors import printable, size_text
 from dvtool.format.manifest import Manifest
 from dvtool.project.parts import Project
-from dvtool.snapshots.contents import Contents, Slice
 from dvtool.snapshots.file import SnapshotFile, open_content
 from dvtool.snapshots.listed import Listed
 from dvtool.snapshots.opened import Handle
+from dvtool.snapshots.source import ContentSource, Slice
 from dvtool.snapshots.targets import TargetEntries
 from dvtool.snapshots.tree import Content, Tree
 
@@ -251,18 +251,19 @@ class Snapshot:
         return self._handle.opened.project
 
     @property
-    def _contents(self) -> Contents:
+    def _contents(self) -> ContentSource:
         return self._handle.opened.contents
 
     @property
     def _read_manifests(self) -> Mapping[str, Manifest]:
         if self._manifests is None:
-            self._manifests = self._project.manifests_at(self.commit)
+            self._manifests = read_manifests(self._project, self.commit)
         return self._manifests
 
     @cached_property
     def _tree(self) -> Tree:
-        load: LoadColumns = lambda refs: self._handle.opened.columns(refs)  # noqa: E731
+        handle = self._handle  # not `self`: a circle would put off the release of connections
+        load: LoadColumns = lambda refs: handle.opened.columns(refs)  # noqa: E731
         targets = {
             target: TargetEntries(target, manifest, load)
             for target, manifest in self._read_manifests.items()
@@ -271,6 +272,14 @@ class Snapshot:
 
     def _content(self, path: SnapshotPath) -> Content:
         return self._tree.content(os.fspath(path))
+
+
+def read_manifests(project: Project, commit: str) -> dict[str, Manifest]:
+    """Return target -> manifest of a commit; no git process stays."""
+    try:
+        return project.manifests_at(commit)
+    finally:
+        project.git.close()
 
 
 def _reopened(folder: str, commit: str) -> Snapshot:

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from dvtool.errors import UnsavedError, UsageError, listing, printable
 from dvtool.format.manifest import Built, Entries, Entry, Manifest, decode, update
+from dvtool.format.merge import edited
 from dvtool.format.paths import SUFFIX, folders_above, link_fault, path_fault, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
@@ -95,7 +96,7 @@ def remove(
         _remove_manifest(project, selection.target, text, stage=stage)
     else:
         changes: dict[str, Entry | None] = dict.fromkeys(entries)
-        built = update(manifest, changes, project.shards.load)
+        built = edited(update(manifest, changes, project.shards.load))
         project.store.put_shards(built.shards)
         project.write_manifest(selection.target, built.manifest, instead_of=text)
         record_part(project, selection.target, built.manifest, selection.matches)
@@ -402,7 +403,7 @@ def _renamed(project: Project, manifest: Manifest, entries: Entries, moved: Entr
     changes: dict[str, Entry | None] = dict.fromkeys(entries)
     changes.update(dict.fromkeys(path for path in folders if path in near and near[path].dir))
     changes.update(moved)
-    built = update(manifest, changes, project.shards.load)
+    built = edited(update(manifest, changes, project.shards.load))
     project.store.put_shards(built.shards)
     return built
 

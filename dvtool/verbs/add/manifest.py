@@ -21,7 +21,7 @@ from dvtool.format.manifest import (
     encode,
     update,
 )
-from dvtool.format.merge import merge, shards_needed
+from dvtool.format.merge import edited, merge, shards_needed
 from dvtool.format.paths import SUFFIX, folder_of, folders_above, workspace_path
 from dvtool.project.parts import Project
 from dvtool.verbs.add.plan import AddRequest
@@ -75,8 +75,9 @@ def next_manifest(
     changes, old = _changes(project, scan, before, request, known)
     new = sum(entry is not None and path not in old for path, entry in changes.items())
     removed = [path for path, entry in changes.items() if entry is None]
+    built = update(before, changes, project.shards.load)
     return NextManifest(
-        update(before, changes, project.shards.load),
+        edited(built) if changes else built,
         left=[path for path in old if path not in changes and not _is_there(scan, path)],
         added=new,
         modified=len(changes) - new - len(removed),

@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 import msgspec
 
 from dvtool.errors import ManifestError, UsageError, printable
-from dvtool.format.manifest import Entry, Manifest, encode, update
-from dvtool.format.merge import Changes, Conflict, parents
-from dvtool.format.paths import SELF, SUFFIX
+from dvtool.format.manifest import Built, Entry, Manifest, encode, update
+from dvtool.format.merge import (
+    Changes,
+    Conflict,
+    edited,
+    parents,
+    source_after,
+    with_source,
+)
+from dvtool.format.paths import SELF, SOURCE_PATH, SUFFIX
 from dvtool.format.selection import Selection
+from dvtool.format.source import same_but_edits
 from dvtool.project.parts import Project
 from dvtool.system.lazy import later
 from dvtool.verbs.resolve.conflicts import (
@@ -175,8 +183,14 @@ def _resolve_target(
         )
     changes: Changes = {}
     for conflict in chosen:
-        _settle(project, manifest, changes, conflict, side)
+        if conflict.path != SOURCE_PATH:
+            _settle(project, manifest, changes, conflict, side)
     built = update(manifest, changes, project.shards.load)
+    if any(conflict.path == SOURCE_PATH for conflict in chosen):
+        winner = one.theirs if side == "theirs" else one.ours
+        built = with_source(built, source_after(built.manifest, winner))
+    elif changes:
+        built = _edited_unless_a_sides(one, built)
     project.store.put_shards(built.shards)
     left = [conflict for conflict in open_before if conflict not in chosen]
     # Kept even if no conflict is left: until the manifest is staged, the next look must not begin
@@ -190,6 +204,16 @@ def _resolve_target(
         one.ours,
         built.manifest,
     )
+
+
+def _edited_unless_a_sides(one: Unmerged, built: Built) -> Built:
+    """Return a settled manifest with its source; edited, unless it is as a side has it."""
+    for side in (one.ours, one.theirs):
+        if side is not None and same_but_edits(side.source, built.manifest.source):
+            source = source_after(built.manifest, side)
+            if source == side.source:
+                return with_source(built, source)
+    return edited(built)
 
 
 def _stage(project: Project, done: Resolved) -> None:

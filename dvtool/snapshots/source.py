@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing, printable
 from dvtool.format.digest import Digest, digest_of
 from dvtool.format.pack import chunk_in
-from dvtool.snapshots.layouts import LOCAL, Layout, Piece, layout_of
+from dvtool.snapshots.layouts import LOCAL, Layout, PlacedChunk, layout_of
 from dvtool.snapshots.local import LocalChunks
 from dvtool.snapshots.remote import RemoteChunks
 from dvtool.snapshots.tree import Content
@@ -64,7 +64,7 @@ class _Part(NamedTuple):
     high: int
 
 
-class Contents:
+class ContentSource:
     """Reads contents; several threads of one process may."""
 
     def __init__(self, local: LocalChunks, remote: RemoteChunks) -> None:
@@ -133,7 +133,7 @@ class Contents:
         self, slices: Sequence[Slice], results: Sequence[memoryview], layouts: dict[Digest, Layout]
     ) -> None:
         parts: dict[Digest, list[_Part]] = {}
-        pieces: dict[Digest, Piece] = {}
+        pieces: dict[Digest, PlacedChunk] = {}
         for cut, result in zip(slices, results, strict=True):
             if cut.start < cut.end:
                 layout = layouts[cut.content.digest]
@@ -175,10 +175,10 @@ class Contents:
 
     # --- chunks ---------------------------------------------------------------------------
 
-    def chunks(self, pieces: Iterable[Piece], take: Take) -> None:
+    def chunks(self, pieces: Iterable[PlacedChunk], take: Take) -> None:
         """Hand the chunks, checked, to `take`, each once and in any order; see `trying`."""
-        remote: list[Piece] = []
-        local: list[Piece] = []
+        remote: list[PlacedChunk] = []
+        local: list[PlacedChunk] = []
         for piece in pieces:
             (local if piece.place == LOCAL else remote).append(piece)
         if len(local) > 1:
@@ -200,7 +200,7 @@ class Contents:
             for chunk in frame.placements:
                 take(chunk.digest, view[chunk.start : chunk.start + chunk.size])
 
-    def _local_chunk(self, piece: Piece) -> memoryview:
+    def _local_chunk(self, piece: PlacedChunk) -> memoryview:
         located = piece.located
         placement = located.placement
         key = (LOCAL, located.pack.digest, placement.frame_offset)
@@ -212,7 +212,7 @@ class Contents:
             raw, placement.start, placement.size, placement.digest, where=self._local.where(located)
         )
 
-    def _take_kept(self, piece: Piece, take: Take) -> bool:
+    def _take_kept(self, piece: PlacedChunk, take: Take) -> bool:
         located, placement = piece.located, piece.located.placement
         raw = self._frames.get((piece.place, located.pack.digest, placement.frame_offset))
         if raw is None:
@@ -312,6 +312,6 @@ def not_the_content(content: Content) -> CorruptError:
     )
 
 
-def _position(piece: Piece) -> tuple[Digest, int, int]:
+def _position(piece: PlacedChunk) -> tuple[Digest, int, int]:
     placement = piece.located.placement
     return piece.located.pack.digest, placement.frame_offset, placement.start
