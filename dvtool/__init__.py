@@ -53,6 +53,9 @@ _EXPORTS = {
     "dvtool.verbs.gc.remote": ("RemoteGcResult",),
     "dvtool.verbs.gc.roots": ("RepoThere",),
     "dvtool.verbs.log": ("LogEntry",),
+    "dvtool.verbs.overlap.check": (
+        *("OverlapReport", "PairOverlap", "SharedPlace", "Shared", "SharedPart", "SplitSize"),
+    ),
     "dvtool.verbs.push.commits": ("PushPlan", "PushReport"),
     "dvtool.verbs.push.plan": ("Pushed",),
     "dvtool.verbs.read": ("Listed",),
@@ -110,6 +113,14 @@ if TYPE_CHECKING:
     from dvtool.verbs.gc.remote import RemoteGcResult
     from dvtool.verbs.gc.roots import RepoThere
     from dvtool.verbs.log import LogEntry
+    from dvtool.verbs.overlap.check import (
+        OverlapReport,
+        PairOverlap,
+        Shared,
+        SharedPart,
+        SharedPlace,
+        SplitSize,
+    )
     from dvtool.verbs.push.commits import PushPlan, PushReport
     from dvtool.verbs.push.plan import Pushed
     from dvtool.verbs.read import Listed
@@ -147,6 +158,8 @@ __all__ = [
     "MarkMissing",
     "MissingError",
     "ObjectMissing",
+    "OverlapReport",
+    "PairOverlap",
     "Progress",
     "PushPlan",
     "PushReport",
@@ -169,7 +182,11 @@ __all__ = [
     "Saved",
     "Settled",
     "SetupError",
+    "Shared",
+    "SharedPart",
+    "SharedPlace",
     "ShownEntry",
+    "SplitSize",
     "TargetDescription",
     "TargetDiff",
     "TargetStatus",

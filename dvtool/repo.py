@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from dvtool.verbs.gc.remote import RemoteGcResult
     from dvtool.verbs.gc.roots import RepoThere
     from dvtool.verbs.log import LogEntry
+    from dvtool.verbs.overlap import check as overlap, rows as overlap_rows
+    from dvtool.verbs.overlap.check import OverlapReport
     from dvtool.verbs.push import commits
     from dvtool.verbs.push.commits import PushPlan, PushReport, PushRequest
     from dvtool.verbs.read import Listed
@@ -71,6 +73,7 @@ else:
     bury, gc_local, gc_remote, roots = later_in(
         "dvtool.verbs.gc", "bury", "local", "remote", "roots"
     )
+    overlap, overlap_rows = later_in("dvtool.verbs.overlap", "check", "rows")
     commits = later("dvtool.verbs.push.commits")
     conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
     install, service = later_in("dvtool.hooks", "install", "service")
@@ -466,6 +469,22 @@ class Repo:
         place = os.path.join(self._project.root, path)
         request = restore.RestoreRequest(paths=place, force=True)
         return restore.restore(self._project, self.config, self._arguments, request).saved
+
+    def check_overlap(
+        self,
+        splits: Sequence[str],
+        *,
+        rows: bool = False,
+        keys: Sequence[str] = (),
+        header: bool = True,
+    ) -> OverlapReport:
+        """Find what is in more than one split: paths (of what is staged), or `REV:PATH`.
+
+        With `rows`, or with `keys`, the columns by which to compare, rows of tables are compared.
+        """
+        query = overlap_rows.RowQuery(tuple(keys), header) if rows or keys else None
+        request = overlap.OverlapRequest(splits, query)
+        return overlap.check_overlap(self._project, self.config, self._arguments, request)
 
     # --- verbs that only look -------------------------------------------------------------
 

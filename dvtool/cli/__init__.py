@@ -55,6 +55,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Trust": {
         "fsck": "Check that stored data is whole, and repair what is not.",
+        "check-overlap": "Find files that are in more than one split.",
     },
     "Looking": {
         "diff": "Show which files changed between commits, or in the workspace.",

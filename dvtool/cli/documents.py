@@ -265,6 +265,7 @@ ANSWERS: dict[str, dict[str, str]] = {
     "drop": {"": "Dropped"},
     "gc": {"": "GcResult", "--remote": "RemoteGcResult", "--undo": "UndoneDocument"},
     "fsck": {"": "FsckReport"},
+    "check-overlap": {"": "OverlapReport"},
     "diff": {"": "DiffDocument", "--stat": "DiffStatDocument"},
     "log": {"": "LogDocument"},
     "ls": {"": "LsDocument"},

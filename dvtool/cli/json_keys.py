@@ -92,6 +92,12 @@ JSON_KEYS = {
         '"shards", "locations", "roots", "manifests", "not_pushed", "seed"}, "done"}',
         "Each key is explained in docs/reference/json.md.",
     ),
+    "check-overlap": (
+        '{"schema", "overlap", "shared", "splits": [{"split", "files", "rows", "keyless"}], '
+        '"pairs": [{"first", "second", "shared"}], "listed": [{"splits": [{"split", "count", '
+        '"places": [{"path", "row"}]}]}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
     "diff": (
         '{"schema", "targets": [{"target", "totals": {"added": {"count", "bytes"}, '
         '"modified": {…}, "removed": {…}, "renamed": {…}}, "changes": [{"change", "path", '
@@ -133,7 +139,8 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "remote copy": (
-        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there", "lost"}',
+        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there", '
+        '"lost"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",
