@@ -30,6 +30,7 @@ _EXPORTS = {
     "dvtool.format.manifest": ("Entry", "Manifest"),
     "dvtool.format.merge": ("Conflict",),
     "dvtool.format.shown": ("ShownEntry",),
+    "dvtool.format.split": ("split",),
     "dvtool.project.preserve": ("Saved",),
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from dvtool.format.manifest import Entry, Manifest
     from dvtool.format.merge import Conflict
     from dvtool.format.shown import ShownEntry
+    from dvtool.format.split import split
     from dvtool.project.preserve import Saved
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
@@ -196,6 +198,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "clone",
+    "split",
 ]
 
 

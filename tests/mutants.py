@@ -619,9 +619,10 @@ BREAKS = (
     Break(
         "a hook's push is a first use",
         8,
-        "dvtool/repo.py",
-        "        return commits.push(*self._pushing(None, tips)) if tips else None\n",
-        "        return self.push(revs=tips) if tips else None\n",
+        "dvtool/hooks/service.py",
+        "        return commits.push_refs(self._project, self._settings, new, old)\n",
+        "        self._settings.trust_first_use()\n"
+        "        return commits.push_refs(self._project, self._settings, new, old)\n",
         ("tests/cli/test_trust.py::test_a_hook_does_not_push_to_an_address_that_a_branch_chose",),
     ),
     Break(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import gc
 import importlib
@@ -9,6 +10,7 @@ import itertools
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -90,6 +92,7 @@ _EXIT_CODES = [
 def main() -> None:
     """Run `dv` with the arguments of this process, and end the process."""
     _read_names_as_utf8()
+    sys.unraisablehook = _interrupt_again
     gc.set_threshold(GARBAGE_THRESHOLD)
     # What libraries start, such as a program for credentials, is none of the current folder's.
     os.environ["PATH"] = absolute_folders(os.environ.get("PATH", os.defpath))
@@ -104,6 +107,22 @@ def main() -> None:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Send Ctrl-C once more where Python can only ignore it: in a destructor or a callback of C.
+
+    Sent at once, it would be raised in here, and ignored again.
+    """
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+
+    def send() -> None:
+        time.sleep(0.001)
+        _thread.interrupt_main()
+
+    _thread.start_new_thread(send, ())
 
 
 def _read_names_as_utf8() -> None:

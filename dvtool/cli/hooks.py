@@ -265,7 +265,7 @@ def _pre_push(frame: Frame, _: Sequence[str]) -> None:
     if not refs.new:
         return
     with frame.repo(required=False) as repo:
-        report = repo.push_refs(refs.new, refs.old)
+        report = repo.for_git.push_refs(refs.new, refs.old)
         if report is None:
             return
         for warning in report.warnings:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from dvtool.errors import UsageError, printable
@@ -11,7 +12,9 @@ from dvtool.format.paths import workspace_path
 from dvtool.format.selection import Selection, select
 from dvtool.project.parts import Project, chosen
 
-Paths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+OnePath: TypeAlias = str | os.PathLike[str]
+"""A path, as text or as a `Path`."""
+Paths: TypeAlias = OnePath | Sequence[OnePath]
 """One path or several, as text or as `Path`s."""
 
 
@@ -87,6 +90,10 @@ class Arguments:
     def selections(self, targets: Sequence[str], paths: Paths) -> list[Selection]:
         """Return what paths and globs, as typed, select of the targets; all of them without any."""
         return chosen(targets, self.all_relative(paths))
+
+    def selecting(self, paths: Paths) -> Callable[[Sequence[str]], list[Selection]]:
+        """Return `selections` for these paths, to be called once the targets are known."""
+        return partial(self.selections, paths=paths)
 
 
 def _real_parent(path: str) -> str:

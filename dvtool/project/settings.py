@@ -75,13 +75,18 @@ class Settings:
         validate_setting(key, value, committed=False)
 
     def init(self) -> bool:
-        """Make `.dvconfig` and stage it; return False if that was done before. Safe to repeat."""
+        """Make `.dvconfig`, staged, and the local store; return False if that was done before.
+
+        Safe to repeat.
+        """
         require_worktree(self.project.git)
-        if self.initialised:
+        fresh = not self.initialised
+        if fresh:
+            self._set_committed("core.repoid", os.urandom(16).hex())
+        else:
             self._finish_init()
-            return False
-        self._set_committed("core.repoid", os.urandom(16).hex())
-        return True
+        _ = self.project.store.db  # makes the local store
+        return fresh
 
     def _finish_init(self) -> None:
         """Stage a `.dvconfig` that git does not know: what made it ended before it could."""

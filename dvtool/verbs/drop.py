@@ -103,44 +103,53 @@ class DropPlan:
     remove: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class DropRequest:
+    """The remote that has to hold what goes, and whether files of the workspace go too.
+
+    With `plan_only` nothing is read back and nothing goes. `announce` is told what is read back
+    before that begins.
+    """
+
+    remote: str | None = None
+    workspace: bool = True
+    plan_only: bool = False
+    announce: Announce | None = None
+
+
 def drop(
     project: Project,
     settings: Settings,
     select: Callable[[Sequence[str]], list[Selection]],
-    *,
-    remote: str | None,
-    workspace: bool,
-    plan_only: bool = False,
-    announce: Announce | None = None,
+    request: DropRequest,
 ) -> Dropped:
-    """Free the store, and with `workspace` that too, of what a remote provably holds.
+    """Free the store, and the workspace if requested, of what a remote provably holds.
 
     `select` chooses what of the targets is to go. UnsavedError for files that were changed, or that
-    the remote does not say it holds, or holds otherwise; nothing is gone then. With `plan_only`
-    nothing is read back and nothing goes. `announce` is told what is read back before that begins.
+    the remote does not say it holds, or holds otherwise; nothing is gone then.
     """
     settings.require_init()
     with project.lock(store=False):
         parts = [PartToDrop(project.manifest(s.target), s) for s in select(project.targets())]
-        plans = plan_drop(project, parts, workspace=workspace)
-        store = settings.open_remote(remote)
+        plans = plan_drop(project, parts, workspace=request.workspace)
+        store = settings.open_remote(request.remote)
         known = Known(project.store.db, store.required_mark().id)
         repo_id = project.config.text("core.repoid") or ""
         there = _prove(store, known, repo_id, parts, plans)
         inspection = Inspection(store, known, _contents_by_shard(plans), there)
         read = inspection.reading()
         _refuse_lost(store, plans, inspection.lost)
-        if not plan_only and read.requests:
-            if announce is not None:
-                announce(read)
+        if not request.plan_only and read.requests:
+            if request.announce is not None:
+                request.announce(read)
             project.progress.start("reading back", total_bytes=read.bytes)
             inspection.read(project.progress)
             project.progress.finish()
             _refuse_lost(store, plans, inspection.lost)
-        with project.store.used(alone=not plan_only):
+        with project.store.used(alone=not request.plan_only):
             needed = _needed_besides(project, parts, known)
             chunks = _droppable(project, store, known, plans, needed)
-            if plan_only:
+            if request.plan_only:
                 places = project.store.db.places(chunks).values()
                 targets = tuple(_planned(plan) for plan in plans)
                 size = sum(place.size for _, place in places)

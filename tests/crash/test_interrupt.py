@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -38,6 +39,32 @@ def interrupt(world: World, command: Sequence[str], after_s: float) -> Run:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGINT)
     return world.finish(process)
+
+
+SWALLOWS = """
+import os, signal, time
+import dvtool.cli
+
+class Destroyed:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)  # Python raises KeyboardInterrupt in here, and ignores it
+
+def work(arguments):
+    value = Destroyed()
+    del value
+    time.sleep(60)
+    return 0
+
+dvtool.cli._run = work
+dvtool.cli.main()
+"""
+
+
+def test_ctrl_c_that_comes_in_a_destructor_ends_the_command() -> None:
+    ended = subprocess.run([sys.executable, "-c", SWALLOWS], capture_output=True, text=True)
+    assert ended.returncode == INTERRUPTED, ended.stderr
+    assert "Exception ignored" not in ended.stderr and "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -236,7 +236,7 @@ def test_only_the_cli_and_opening_a_repository_read_the_environment() -> None:
         and isinstance(node.value, ast.Name)
         and node.value.id == "os"
     }
-    assert readers == {"git.process", "repo"}, (
+    assert readers == {"git.process", "project.opening"}, (
         "git.process hands it on to the git program, and reads nothing in it; "
         "Repo.open reads settings there unless its caller hands them in"
     )

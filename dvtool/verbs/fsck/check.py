@@ -33,25 +33,25 @@ class FsckRequest:
 
     workspace: bool = False
     remote: str | None = None
-    depth: Sample | None = None
+    deep: bool | Sample = False
     repair: bool = False
     rebuild: bool = False
 
+    @property
+    def depth(self) -> Sample | None:
+        """The share of the remote's packs to read; None for none of them."""
+        return self.deep if isinstance(self.deep, Sample) else Sample(1, 0) if self.deep else None
 
-def fsck_request(
-    *, workspace: bool, remote: str | None, deep: bool | Sample, repair: bool, rebuild: bool
-) -> FsckRequest:
-    """Return what these arguments ask for; UsageError if they do not fit together."""
-    if deep and remote is None:
-        raise UsageError(
-            "only a remote is checked more or less deeply", hint="dv fsck --remote --deep"
-        )
-    if isinstance(deep, Sample) and not 0 < deep.share <= 1:
-        raise UsageError(
-            f"a sample of {deep.share:.2%} is none", hint="dv fsck --remote --sample 5%"
-        )
-    depth = deep if isinstance(deep, Sample) else Sample(1, 0) if deep else None
-    return FsckRequest(workspace, remote, depth, repair, rebuild)
+    def validate(self) -> None:
+        """Raise a UsageError if the parts of the request do not fit together."""
+        if self.deep and self.remote is None:
+            raise UsageError(
+                "only a remote is checked more or less deeply", hint="dv fsck --remote --deep"
+            )
+        if isinstance(self.deep, Sample) and not 0 < self.deep.share <= 1:
+            raise UsageError(
+                f"a sample of {self.deep.share:.2%} is none", hint="dv fsck --remote --sample 5%"
+            )
 
 
 class Checking:

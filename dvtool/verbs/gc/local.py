@@ -350,7 +350,8 @@ class GcRequest:
 
     unpushed: bool = False
     dry_run: bool = False
-    grace_s: float = GRACE_S
+    grace_s: float | None = None
+    """How old content that no remote holds must be; None for two weeks."""
     announce: Announce | None = None
     """Is told what is read back from a remote before that begins."""
 
@@ -363,7 +364,7 @@ def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResu
     rule = GcRule(
         unpushed=request.unpushed,
         used=project.config.text("store.keep") == "unpushed",
-        grace_s=request.grace_s,
+        grace_s=GRACE_S if request.grace_s is None else request.grace_s,
     )
     scope = FOR_GC_UNPUSHED if request.unpushed else FOR_GC
     manifests = (version.manifest for version in versions(project, scope))

@@ -42,7 +42,8 @@ class RemoteGcRequest:
     remote: str | None = None
     expire: bool = False
     dry_run: bool = False
-    grace_s: float = GRACE_S
+    grace_s: float | None = None
+    """How long ago what is removed was buried; None for two weeks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +130,18 @@ def gc_remote(project: Project, settings: Settings, request: RemoteGcRequest) ->
     settings.require_init()
     remote = settings.open_remote(request.remote)
     repo_id = project.config.text("core.repoid") or ""
+    grace_s = GRACE_S if request.grace_s is None else request.grace_s
     expiry = None
     if request.expire:
         needed = _needed_hashes(project)
         if not request.dry_run:
             project.store.db.add_seen(project.clone_name, map(bytes.fromhex, needed))
-        expiry = Expiry(repo_id, needed, request.grace_s, _seen_hashes(project))
+        expiry = Expiry(repo_id, needed, grace_s, _seen_hashes(project))
     return collect_remote(
         remote,
         repo=repo_id,
         expiry=expiry,
-        grace_s=request.grace_s,
+        grace_s=grace_s,
         dry_run=request.dry_run,
         here=GcSide(project.store.temp_path, project.progress),
     )

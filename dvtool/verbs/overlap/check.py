@@ -109,10 +109,18 @@ class OverlapReport:
 
 
 class OverlapRequest(NamedTuple):
-    """What to compare: the splits as they were typed; with a query, the rows of tables too."""
+    """What to compare: the splits as they were typed; with `rows` or `keys`, rows of tables."""
 
     names: Sequence[str]
-    query: RowQuery | None = None
+    rows: bool = False
+    keys: tuple[str, ...] = ()
+    header: bool = True
+    """Whether CSV files have one."""
+
+    @property
+    def query(self) -> RowQuery | None:
+        """What makes two rows the same; None where whole files are compared."""
+        return RowQuery(self.keys, self.header) if self.rows or self.keys else None
 
 
 def check_overlap(
@@ -126,12 +134,13 @@ def check_overlap(
     splits = find_splits(project, arguments, request.names)
     report = OverlapReport(splits=[SplitSize(split.name) for split in splits])
     with Sorter() as sorter:
-        if request.query is None:
+        query = request.query
+        if query is None:
             _add_files(project, splits, report, sorter)
         else:
             _fetch_tables(project, settings, splits)
             with project.store.reader() as reader:
-                _Rows(project, reader, request.query, report, sorter).add(splits)
+                _Rows(project, reader, query, report, sorter).add(splits)
         for size in report.splits:
             if not size.files:
                 raise UsageError(

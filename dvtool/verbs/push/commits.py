@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from dvtool.errors import MissingError, SetupError
 from dvtool.format.manifest import manifest_digest
 from dvtool.format.paths import SUFFIX
+from dvtool.format.selection import Selection
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.remotes.estimate import Estimate
@@ -35,7 +36,7 @@ class PushRequest:
     remote: str | None = None
     revs: Sequence[str] = ()
     every: bool = False
-    select: Callable[[Sequence[str]], Collection[str]] | None = None
+    select: Callable[[Sequence[str]], list[Selection]] | None = None
     anew: bool = False
 
 
@@ -116,7 +117,7 @@ def take(
     tips: Sequence[str],
     *,
     every: bool = False,
-    select: Callable[[Sequence[str]], Collection[str]] | None = None,
+    select: Callable[[Sequence[str]], list[Selection]] | None = None,
 ) -> Taken:
     """Return what a push of these commits takes, of the targets that `select` chooses.
 
@@ -137,7 +138,8 @@ def take(
             "commits in this clone need: dv push --all"
         )
     if select is not None:
-        targets = select(sorted({one.target for one in at_tips}))
+        selections = select(sorted({one.target for one in at_tips}))
+        targets = {selection.target for selection in selections}
         at_tips = [one for one in at_tips if one.target in targets]
         behind = [one for one in behind if one.target in targets]
     if not every:
@@ -170,7 +172,7 @@ def push(project: Project, settings: Settings, request: PushRequest) -> PushRepo
 
     Where history has gaps that nobody here can fill, the report says so.
     """
-    store, tips, taken = _open(project, settings, request)
+    project, store, tips, taken = _open(project, settings, request)
     ours = [manifest_digest(one.manifest) for one in (*taken.at_tips, *taken.behind)]
     project.store.db.add_seen(project.clone_name, ours)
     pushed, gaps = _with_history(
@@ -189,9 +191,21 @@ def push(project: Project, settings: Settings, request: PushRequest) -> PushRepo
     return PushReport(pushed, tuple(uncommitted(project)))
 
 
+def push_refs(
+    project: Project, settings: Settings, new: Sequence[str], old: Sequence[str]
+) -> PushReport | None:
+    """Push what the objects `new`, about to be pushed by git, need; None if that is nothing.
+
+    `old` are the objects that they replace there. An object that is no commit, or not here, needs
+    nothing.
+    """
+    tips = commits_with_data(project, new, old)
+    return push(project, settings, PushRequest(revs=tips)) if tips else None
+
+
 def plan_push(project: Project, settings: Settings, request: PushRequest) -> PushPlan:
     """Say what `push` would do, as far as that can be known before; nothing is uploaded."""
-    store, _, taken = _open(project, settings, request)
+    project, store, _, taken = _open(project, settings, request)
     (pushed, estimate), gaps = _with_history(
         lambda manifests: estimate_upload(
             project, store, repo_id_of(project), manifests, doomed=taken.doomed
@@ -207,11 +221,15 @@ def plan_push(project: Project, settings: Settings, request: PushRequest) -> Pus
 
 def _open(
     project: Project, settings: Settings, request: PushRequest
-) -> tuple[RemoteStore, list[str], Taken]:
+) -> tuple[Project, RemoteStore, list[str], Taken]:
+    """Open the remote; missing shards come from it only if there is no default remote."""
+    source = None if project.config.default_remote() else request.remote
+    project = project.with_shards_from(source)
     settings.require_init()
     tips = tips_of(project, request.revs, every=request.every)
     store = settings.open_remote(request.remote, anew=request.anew)
-    return store, tips, take(project, store, tips, every=request.every, select=request.select)
+    taken = take(project, store, tips, every=request.every, select=request.select)
+    return project, store, tips, taken
 
 
 def _with_history(

@@ -18,7 +18,7 @@ from dvtool.format.manifest import Built, Entry, Manifest, decode, encode
 from dvtool.format.merge import Conflict, merge, shards_needed
 from dvtool.format.paths import SELF, SUFFIX
 from dvtool.format.selection import Selection
-from dvtool.project.parts import Project
+from dvtool.project.parts import Project, require_worktree
 from dvtool.verbs.resolve.records import (
     OpenConflicts,
     find_record,
@@ -231,7 +231,11 @@ def refuse_conflicted(project: Project, targets: Sequence[str]) -> None:
 
 
 def status_with_conflicts(project: Project, select: Select) -> list[TargetStatus]:
-    """Return the state of the targets that `select` chooses, with their conflicts."""
+    """Return the state of the targets that `select` chooses, with their conflicts.
+
+    SetupError in a bare repository.
+    """
+    require_worktree(project.git)
     try:
         return _status(project, select, mismerged=False)
     except ManifestError:
