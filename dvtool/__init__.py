@@ -31,6 +31,7 @@ _EXPORTS = {
     "dvtool.format.merge": ("Conflict",),
     "dvtool.format.shown": ("ShownEntry",),
     "dvtool.format.split": ("split",),
+    "dvtool.project.ledger": ("ReadEntry",),
     "dvtool.project.preserve": ("Saved",),
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
@@ -60,6 +61,8 @@ _EXPORTS = {
     "dvtool.verbs.push.commits": ("PushPlan", "PushReport"),
     "dvtool.verbs.push.plan": ("Pushed",),
     "dvtool.verbs.read": ("Listed",),
+    "dvtool.verbs.record.records": ("Packages", "Reads", "RunList", "RunOutput", "RunRecord"),
+    "dvtool.verbs.record.reproduce": ("OutputComparison", "Reproduction"),
     "dvtool.verbs.resolve.settle": ("Resolved", "Settled"),
     "dvtool.verbs.status": ("Fault", "TargetStatus"),
 }
@@ -92,6 +95,7 @@ if TYPE_CHECKING:
     from dvtool.format.merge import Conflict
     from dvtool.format.shown import ShownEntry
     from dvtool.format.split import split
+    from dvtool.project.ledger import ReadEntry
     from dvtool.project.preserve import Saved
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
@@ -126,6 +130,8 @@ if TYPE_CHECKING:
     from dvtool.verbs.push.commits import PushPlan, PushReport
     from dvtool.verbs.push.plan import Pushed
     from dvtool.verbs.read import Listed
+    from dvtool.verbs.record.records import Packages, Reads, RunList, RunOutput, RunRecord
+    from dvtool.verbs.record.reproduce import OutputComparison, Reproduction
     from dvtool.verbs.resolve.settle import Resolved, Settled
     from dvtool.verbs.status import Fault, TargetStatus
 
@@ -160,12 +166,16 @@ __all__ = [
     "MarkMissing",
     "MissingError",
     "ObjectMissing",
+    "OutputComparison",
     "OverlapReport",
+    "Packages",
     "PairOverlap",
     "Progress",
     "PushPlan",
     "PushReport",
     "Pushed",
+    "ReadEntry",
+    "Reads",
     "RemoteBusy",
     "RemoteError",
     "RemoteForbidden",
@@ -177,9 +187,13 @@ __all__ = [
     "Renamed",
     "Repo",
     "RepoThere",
+    "Reproduction",
     "Requests",
     "Resolved",
     "Restored",
+    "RunList",
+    "RunOutput",
+    "RunRecord",
     "Sample",
     "Saved",
     "Settled",

@@ -55,6 +55,10 @@ COMMANDS: dict[str, dict[str, str]] = {
         "drop": "Free the space of data that the remote provably holds.",
         "gc": "Free what nothing needs any more, here or on a remote.",
     },
+    "Running": {
+        "run": "Run a command from committed code and data, and record it.",
+        "runs": "List recorded runs, show one, or run one again.",
+    },
     "Trust": {
         "fsck": "Check that stored data is whole, and repair what is not.",
         "check-overlap": "Find files that are in more than one split.",
@@ -89,12 +93,17 @@ _EXIT_CODES = [
 ]
 
 
+given: dict[str, str | None] = {}
+"""Variables of the environment as this process got them, where it has others now."""
+
+
 def main() -> None:
     """Run `dv` with the arguments of this process, and end the process."""
     _read_names_as_utf8()
     sys.unraisablehook = _interrupt_again
     gc.set_threshold(GARBAGE_THRESHOLD)
     # What libraries start, such as a program for credentials, is none of the current folder's.
+    given["PATH"] = os.environ.get("PATH")
     os.environ["PATH"] = absolute_folders(os.environ.get("PATH", os.defpath))
     code = run(sys.argv[1:])
     # What there was to do is done: Ctrl-C while Python clears up would only print a traceback.
