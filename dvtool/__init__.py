@@ -16,7 +16,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "dvtool.errors": (
         *("BusyError", "CorruptError", "DvError", "InputError", "ManifestError", "ManifestNewer"),
-        *("MarkMissing", "MissingError", "ObjectMissing", "RemoteBusy", "RemoteError"),
+        *("MarkMissing", "MissingError", "ObjectMissing", "PathIsFolder", "PathMissing"),
+        *("PathNotFolder", "RemoteBusy", "RemoteError"),
         *(
             "RemoteForbidden",
             "RemoteStalled",
@@ -36,6 +37,10 @@ _EXPORTS = {
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
     "dvtool.repo": ("Repo",),
+    "dvtool.snapshots.file": ("SnapshotFile",),
+    "dvtool.snapshots.listed": ("Listed",),
+    "dvtool.snapshots.reading": ("ls", "open", "read", "snapshot"),
+    "dvtool.snapshots.snapshot": ("Snapshot",),
     "dvtool.system.progress": ("Progress",),
     "dvtool.verbs.add.publish": ("Added",),
     "dvtool.verbs.checkout.follow": ("Followed",),
@@ -60,7 +65,6 @@ _EXPORTS = {
     ),
     "dvtool.verbs.push.commits": ("PushPlan", "PushReport"),
     "dvtool.verbs.push.plan": ("Pushed",),
-    "dvtool.verbs.read": ("Listed",),
     "dvtool.verbs.record.records": ("Packages", "Reads", "RunList", "RunOutput", "RunRecord"),
     "dvtool.verbs.record.reproduce": ("OutputComparison", "Reproduction"),
     "dvtool.verbs.resolve.settle": ("Resolved", "Settled"),
@@ -81,6 +85,9 @@ if TYPE_CHECKING:
         MarkMissing,
         MissingError,
         ObjectMissing,
+        PathIsFolder,
+        PathMissing,
+        PathNotFolder,
         RemoteBusy,
         RemoteError,
         RemoteForbidden,
@@ -100,6 +107,10 @@ if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
     from dvtool.repo import Repo
+    from dvtool.snapshots.file import SnapshotFile
+    from dvtool.snapshots.listed import Listed
+    from dvtool.snapshots.reading import ls, open, read, snapshot
+    from dvtool.snapshots.snapshot import Snapshot
     from dvtool.system.progress import Progress
     from dvtool.verbs.add.publish import Added
     from dvtool.verbs.checkout.follow import Followed
@@ -129,7 +140,6 @@ if TYPE_CHECKING:
     )
     from dvtool.verbs.push.commits import PushPlan, PushReport
     from dvtool.verbs.push.plan import Pushed
-    from dvtool.verbs.read import Listed
     from dvtool.verbs.record.records import Packages, Reads, RunList, RunOutput, RunRecord
     from dvtool.verbs.record.reproduce import OutputComparison, Reproduction
     from dvtool.verbs.resolve.settle import Resolved, Settled
@@ -170,6 +180,9 @@ __all__ = [
     "OverlapReport",
     "Packages",
     "PairOverlap",
+    "PathIsFolder",
+    "PathMissing",
+    "PathNotFolder",
     "Progress",
     "PushPlan",
     "PushReport",
@@ -202,6 +215,8 @@ __all__ = [
     "SharedPart",
     "SharedPlace",
     "ShownEntry",
+    "Snapshot",
+    "SnapshotFile",
     "SplitSize",
     "TargetDescription",
     "TargetDiff",
@@ -212,6 +227,10 @@ __all__ = [
     "UsageError",
     "__version__",
     "clone",
+    "ls",
+    "open",
+    "read",
+    "snapshot",
     "split",
 ]
 

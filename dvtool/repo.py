@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
+    from dvtool.snapshots import reading
+    from dvtool.snapshots.listed import Listed
+    from dvtool.snapshots.snapshot import Snapshot
     from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read
     from dvtool.verbs.add import publish
     from dvtool.verbs.checkout import restore
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 else:
     install, service = later_in("dvtool.hooks", "install", "service")
     examine = later("dvtool.remotes.examine")
+    reading = later("dvtool.snapshots.reading")
     clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
     doctor, drop, edit, log, read = later_in(
         "dvtool.verbs", "doctor", "drop", "edit", "log", "read"
@@ -395,7 +399,11 @@ class Repo(OpenRepository):
         """Yield the commits that changed a target, newest first; UsageError if none did."""
         return log.log(self._project, self._arguments, path, rev=rev, limit=limit)
 
-    def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[read.Listed]:
+    def snapshot(self, rev: str | None = None) -> Snapshot:
+        """Return the data of a revision (HEAD without one), to be read without a checkout."""
+        return reading.snapshot_of(self._project, rev, environ=self._environ)
+
+    def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""
         return read.ls(self._project, self._arguments, paths, rev=rev)
 

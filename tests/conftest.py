@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +45,17 @@ FOREIGN_PREFIXES = ("AWS_", "BOTO", "DV_", "GIT_", "RCLONE_", "XDG_")
 UNTIL_S = float(os.environ.get("DV_TEST_UNTIL", "inf"))
 """When, in seconds since 1970, tests begin no more. For scripts/soak."""
 
+
+# Otherwise each `dv` that a test starts compiles all of dvtool, and each worker all tests.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+MEMORY = "/dev/shm"
+MEMORY_MIN_BYTES = 2 << 30
+if os.path.isdir(MEMORY) and shutil.disk_usage(MEMORY).free >= MEMORY_MIN_BYTES:
+    # The tests flush files some hundred thousand times, for which a disk takes milliseconds each.
+    # Tests of the disk make file systems of their own: tests/cli/test_filesystems.py.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 
 # A shell that starts us in the background has SIGINT ignored, which all our processes inherit:
 # then neither dv nor git ends by Ctrl-C as it does for a user.

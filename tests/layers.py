@@ -26,7 +26,8 @@ class Room(NamedTuple):
 BASE = ("errors", "system")
 STORED = (*BASE, "format")
 OPENED = (*STORED, "git", "store", "workspace", "remotes.transports", "remotes", "jobs")
-VERBS = (*OPENED, "project")
+PROJECTS = (*OPENED, "project")
+VERBS = (*PROJECTS, "snapshots")
 FACES = (*VERBS, "verbs", "hooks")
 
 ROOMS = (
@@ -71,6 +72,11 @@ ROOMS = (
         "The parts of one opened repository: settings, locks, arguments, and which manifests "
         "anyone needs.",
         OPENED,
+    ),
+    Room(
+        "snapshots",
+        "The data of a commit, read without a checkout: its paths, and ranges of its contents.",
+        PROJECTS,
     ),
     Room("verbs", "What a user can do: one module or folder a verb.", VERBS),
     Room("hooks", "What git runs, and putting it in place.", (*VERBS, "verbs")),

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from dvtool.format.digest import Digest
+
 VARIABLE = "DV_LEDGER"
 """Names the file. Without it, and once the file is gone as the run has ended, nothing is noted."""
 NOTED_MAX = 16_384
@@ -59,7 +61,7 @@ _ledger: _Ledger | None = None
 _opening = threading.Lock()
 
 
-def note_read(path: str, blake3: str) -> None:
+def note_read(path: str, digest: Digest) -> None:
     """Note that an entry was read, if a run asks for it; OSError where that cannot be written."""
     name = os.environ.get(VARIABLE)
     if not name:
@@ -72,7 +74,7 @@ def note_read(path: str, blake3: str) -> None:
             if ledger is None or ledger.path != name:
                 # The file of another run stays open: a thread may be writing there.
                 ledger = _ledger = _Ledger(name)
-    ledger.note(ledger_line(ReadEntry(blake3, path)))
+    ledger.note(ledger_line(ReadEntry(digest.hex(), path)))
 
 
 def ledger_line(entry: ReadEntry) -> bytes:

@@ -29,10 +29,13 @@ STORE_NOTE = "store-path"
 """The file, in git's folder, that says where `store.path` led when the store was used last."""
 
 
-def open_project(cwd: str, environ: Mapping[str, str], progress: Progress) -> tuple[Project, str]:
+def open_project(
+    cwd: str, environ: Mapping[str, str], progress: Progress, *, reading: bool = False
+) -> tuple[Project, str]:
     """Open the repository around the folder `cwd`; return the folder that paths are relative to.
 
-    Settings `DV_*` are taken from `environ`. No remote is asked for shards that are missing.
+    Settings `DV_*` are taken from `environ`. No remote is asked for shards that are missing. With
+    `reading` the local store is only read, and nothing is made in it.
     """
     _require_utf8_names()
     git = Git.discover(cwd)
@@ -47,7 +50,7 @@ def open_project(cwd: str, environ: Mapping[str, str], progress: Progress) -> tu
         elsewhere = os.path.realpath(folder) != os.path.realpath(own)
         clone = os.path.realpath(git.common_dir) if elsewhere else None
         note = os.path.join(own, STORE_NOTE) if config.text("store.path") is not None else None
-        store = LocalStore(folder, note=note, clone=clone)
+        store = LocalStore(folder, note=note, clone=clone, reading=reading)
         project = Project(
             git=git,
             config=config,
@@ -61,6 +64,11 @@ def open_project(cwd: str, environ: Mapping[str, str], progress: Progress) -> tu
         git.close()
         raise
     return project, cwd
+
+
+def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return where settings `DV_*` are taken from: as given, else the environment as it is now."""
+    return os.environ if environ is None else environ
 
 
 def _require_utf8_names() -> None:
@@ -93,6 +101,7 @@ class OpenRepository:
         self.config = Settings(project, cwd, environ)
         self._project = project
         self._arguments = Arguments(project, cwd)
+        self._environ = environ
 
     @classmethod
     def open(
@@ -107,7 +116,7 @@ class OpenRepository:
         Settings `DV_*` are taken from `environ`; without it, from the environment of this process,
         as the command does. With `environ={}` there are none.
         """
-        environ = os.environ if environ is None else environ
+        environ = environment(environ)
         project, cwd = open_project(os.path.abspath(path), environ, progress)
         return cls(project, cwd, environ=environ)
 

@@ -1,4 +1,4 @@
-"""Keeping what a command is about to replace or remove and what may be in no commit."""
+"""Keeping content that a command is about to replace or remove and that no commit may have."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAVED_FOLDER = "saved"
 
 
 class Saved(msgspec.Struct, frozen=True):
-    """Content that `--force` brought into the store before replacing it."""
+    """Content that `--force` copied into the store before replacing it."""
 
     path: str
     """Where the file was, from the top of the worktree."""
@@ -34,9 +34,9 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:
-    """Bring the content of files (from the top of the worktree) into the store.
+    """Copy the content of files (from the top of the worktree) into the store.
 
-    A manifest that names it is kept beside the packs, so that it can be found later.
+    A manifest that names the content is kept beside the packs, so that it can be found later.
     """
     entries = store_contents(project, paths)
     if entries:
