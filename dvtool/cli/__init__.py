@@ -55,8 +55,13 @@ COMMANDS: dict[str, dict[str, str]] = {
         "drop": "Free the space of data that the remote provably holds.",
         "gc": "Free what nothing needs any more, here or on a remote.",
     },
+    "Running": {
+        "run": "Run a command from committed code and data, and record it.",
+        "runs": "List recorded runs, show one, or run one again.",
+    },
     "Trust": {
         "fsck": "Check that stored data is whole, and repair what is not.",
+        "check-overlap": "Find files that are in more than one split.",
     },
     "Looking": {
         "diff": "Show which files changed between commits, or in the workspace.",
@@ -88,11 +93,16 @@ _EXIT_CODES = [
 ]
 
 
+given: dict[str, str | None] = {}
+"""Variables of the environment as this process got them, where it has others now."""
+
+
 def main() -> None:
     """Run `dv` with the arguments of this process, and end the process."""
     _read_names_as_utf8()
     sys.unraisablehook = _interrupt_again
     gc.set_threshold(GARBAGE_THRESHOLD)
+    given["PATH"] = os.environ.get("PATH")
     # A program that a library starts, as for credentials, is never one of the current folder's.
     os.environ["PATH"] = absolute_folders(os.environ.get("PATH", os.defpath))
     code = run(sys.argv[1:])

@@ -76,6 +76,18 @@ class Frame:
         """Where the command prints."""
         return Screen(environ=os.environ, quiet=self.quiet)
 
+    def environ_given(self) -> dict[str, str]:
+        """Return the environment that a command of the user's is to have: that of dv itself."""
+        from dvtool import cli
+
+        environ = dict(os.environ)
+        for name, text in cli.given.items():
+            if text is None:
+                environ.pop(name, None)
+            else:
+                environ[name] = text
+        return environ
+
     @contextlib.contextmanager
     def repo(self, *, required: bool = True) -> Iterator[Repo]:
         """Open the repository; SetupError if it is `required` to be set up and is not."""

@@ -13,6 +13,8 @@ from dvtool.errors import ManifestError, printable
 
 SUFFIX = ".dv.json"
 """The suffix of a manifest's name, after the name of its target."""
+RUNS_FOLDER = ".dv-runs"
+"""The folder, at the top of a worktree, of the records of runs."""
 SELF = "."
 """The path of the one entry of a target that is a single file: the target itself."""
 SOURCE_PATH = "/source"

@@ -32,6 +32,11 @@ class Arguments:
         self.project = project
         self._cwd = cwd
 
+    @property
+    def cwd(self) -> str:
+        """The folder, absolute, that typed paths are relative to."""
+        return self._cwd
+
     def relative(self, path: str | os.PathLike[str]) -> str:
         """Return a path as typed, from the top of the worktree; UsageError if it is outside."""
         root = self.project.root

@@ -131,6 +131,11 @@ class OpenRepository:
         self.config.remember_features()
         close_project(self._project)
 
+    @staticmethod
+    def _environment(given: Mapping[str, str] | None) -> Mapping[str, str]:
+        """Return the environment of a program to start: as given, or that of this process."""
+        return os.environ if given is None else given
+
     @property
     def set_up(self) -> bool:
         """Whether `init` was run here or where this was cloned from, or there are targets."""

@@ -38,6 +38,19 @@ def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:
 
     A manifest that names the content is kept beside the packs, so that it can be found later.
     """
+    entries = store_contents(project, paths)
+    if entries:
+        built = build("dir", entries)
+        project.store.put_shards(built.shards)
+        keep_manifest(project, encode(built.manifest))
+    return [Saved(path, entry.blake3) for path, entry in entries.items()]
+
+
+def store_contents(project: Project, paths: Sequence[str]) -> Entries:
+    """Bring the content of files into the store; return their entries, by the same paths.
+
+    Who calls keeps a manifest that names it.
+    """
     entries: Entries = {}
     sources = [ingest.FileSource(path, 0) for path in paths]
     for batch in ingest.ingest_batches(project.root, project.store.path, sources):
@@ -47,11 +60,7 @@ def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:
             entries[file.path] = Entry(
                 blake3=file.digest.hex(), size=file.stat.st_size, exec=is_executable(file.stat)
             )
-    if entries:
-        built = build("dir", entries)
-        project.store.put_shards(built.shards)
-        keep_manifest(project, encode(built.manifest))
-    return [Saved(path, entry.blake3) for path, entry in entries.items()]
+    return entries
 
 
 def keep_manifest(project: Project, text: bytes) -> None:

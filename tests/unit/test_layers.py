@@ -236,9 +236,10 @@ def test_only_the_cli_and_opening_a_repository_read_the_environment() -> None:
         and isinstance(node.value, ast.Name)
         and node.value.id == "os"
     }
-    assert readers == {"git.process", "project.opening"}, (
-        "git.process hands it on to the git program, and reads nothing in it; Repo.open and "
-        "dvtool.snapshot read settings there unless their caller hands them in"
+    assert readers == {"project.ledger", "git.process", "project.opening"}, (
+        "git.process hands it on to the git program, and reads nothing in it; the ledger of a run "
+        "is named there for all processes of its command; Repo.open and dvtool.snapshot read "
+        "settings there unless their caller hands them in"
     )
 
 
@@ -259,6 +260,7 @@ DESTROYS = {
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
     "project.base": "records in git's folder",
+    "verbs.record": "ledgers in git's folder",
     "verbs.resolve.records": "records in git's folder",
     "hooks.install": "hooks in git's folder, each looked at before",
     "hooks.own_folder": "the folder of hooks that it made in git's folder",
