@@ -72,6 +72,9 @@ _EXPORTS = {
 }
 """Where each public name is; the same names are imported below for type checkers."""
 
+_PACKAGES = ("stream",)
+"""Packages that are public, with the names of their own `__all__`."""
+
 _HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
 
 if TYPE_CHECKING:
@@ -236,10 +239,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
