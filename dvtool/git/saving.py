@@ -18,9 +18,9 @@ _DURABLE = ("-c", "core.fsync=all")
 """By default git does not flush the objects that a ref of ours is about to name."""
 _NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 _IDENTITY = {
-    f"GIT_{who}_{what}": text
+    f"GIT_{who}_{field}": text
     for who in ("AUTHOR", "COMMITTER")
-    for what, text in (("NAME", "dv run"), ("EMAIL", "dv-run@localhost"))
+    for field, text in (("NAME", "dv run"), ("EMAIL", "dv-run@localhost"))
 }
 
 
