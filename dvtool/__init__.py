@@ -16,8 +16,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "dvtool.errors": (
         *("BusyError", "CorruptError", "DvError", "InputError", "ManifestError", "ManifestNewer"),
-        *("MarkMissing", "MissingError", "ObjectMissing", "PathIsFolder", "PathMissing"),
-        *("PathNotFolder", "RemoteBusy", "RemoteError"),
+        *("MarkMissing", "MissingError", "ObjectMissing", "PathFault", "PathIsFolder"),
+        *("PathMissing", "PathNotFolder", "RemoteBusy", "RemoteError"),
         *(
             "RemoteForbidden",
             "RemoteStalled",
@@ -78,6 +78,7 @@ if TYPE_CHECKING:
         MarkMissing,
         MissingError,
         ObjectMissing,
+        PathFault,
         PathIsFolder,
         PathMissing,
         PathNotFolder,
@@ -157,6 +158,7 @@ __all__ = [
     "MarkMissing",
     "MissingError",
     "ObjectMissing",
+    "PathFault",
     "PathIsFolder",
     "PathMissing",
     "PathNotFolder",
