@@ -31,6 +31,8 @@ _EXPORTS = {
     "dvtool.format.manifest": ("Entry", "Manifest"),
     "dvtool.format.merge": ("Conflict",),
     "dvtool.format.shown": ("ShownEntry",),
+    "dvtool.format.split": ("split",),
+    "dvtool.project.ledger": ("ReadEntry",),
     "dvtool.project.preserve": ("Saved",),
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
@@ -58,12 +60,20 @@ _EXPORTS = {
     "dvtool.verbs.gc.remote": ("RemoteGcResult",),
     "dvtool.verbs.gc.roots": ("RepoThere",),
     "dvtool.verbs.log": ("LogEntry",),
+    "dvtool.verbs.overlap.check": (
+        *("OverlapReport", "PairOverlap", "SharedPlace", "Shared", "SharedPart", "SplitSize"),
+    ),
     "dvtool.verbs.push.commits": ("PushPlan", "PushReport"),
     "dvtool.verbs.push.plan": ("Pushed",),
+    "dvtool.verbs.record.records": ("Packages", "Reads", "RunList", "RunOutput", "RunRecord"),
+    "dvtool.verbs.record.reproduce": ("OutputComparison", "Reproduction"),
     "dvtool.verbs.resolve.settle": ("Resolved", "Settled"),
     "dvtool.verbs.status": ("Fault", "TargetStatus"),
 }
 """Where each public name is; the same names are imported below for type checkers."""
+
+_PACKAGES = ("stream",)
+"""Packages that are public, with the names of their own `__all__`."""
 
 _HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
 
@@ -95,6 +105,8 @@ if TYPE_CHECKING:
     from dvtool.format.manifest import Entry, Manifest
     from dvtool.format.merge import Conflict
     from dvtool.format.shown import ShownEntry
+    from dvtool.format.split import split
+    from dvtool.project.ledger import ReadEntry
     from dvtool.project.preserve import Saved
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
@@ -122,8 +134,18 @@ if TYPE_CHECKING:
     from dvtool.verbs.gc.remote import RemoteGcResult
     from dvtool.verbs.gc.roots import RepoThere
     from dvtool.verbs.log import LogEntry
+    from dvtool.verbs.overlap.check import (
+        OverlapReport,
+        PairOverlap,
+        Shared,
+        SharedPart,
+        SharedPlace,
+        SplitSize,
+    )
     from dvtool.verbs.push.commits import PushPlan, PushReport
     from dvtool.verbs.push.plan import Pushed
+    from dvtool.verbs.record.records import Packages, Reads, RunList, RunOutput, RunRecord
+    from dvtool.verbs.record.reproduce import OutputComparison, Reproduction
     from dvtool.verbs.resolve.settle import Resolved, Settled
     from dvtool.verbs.status import Fault, TargetStatus
 
@@ -158,6 +180,10 @@ __all__ = [
     "MarkMissing",
     "MissingError",
     "ObjectMissing",
+    "OutputComparison",
+    "OverlapReport",
+    "Packages",
+    "PairOverlap",
     "PathFault",
     "PathIsFolder",
     "PathMissing",
@@ -166,6 +192,8 @@ __all__ = [
     "PushPlan",
     "PushReport",
     "Pushed",
+    "ReadEntry",
+    "Reads",
     "RemoteBusy",
     "RemoteError",
     "RemoteForbidden",
@@ -177,16 +205,24 @@ __all__ = [
     "Renamed",
     "Repo",
     "RepoThere",
+    "Reproduction",
     "Requests",
     "Resolved",
     "Restored",
+    "RunList",
+    "RunOutput",
+    "RunRecord",
     "Sample",
     "Saved",
     "Settled",
     "SetupError",
+    "Shared",
+    "SharedPart",
+    "SharedPlace",
     "ShownEntry",
     "Snapshot",
     "SnapshotFile",
+    "SplitSize",
     "TargetDescription",
     "TargetDiff",
     "TargetStatus",
@@ -200,14 +236,17 @@ __all__ = [
     "open",
     "read",
     "snapshot",
+    "split",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

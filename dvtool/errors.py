@@ -136,7 +136,7 @@ class ManifestNewer(ManifestError):
 
 
 class RemoteError(DvError):
-    """The remote failed in a way that another attempt will not mend."""
+    """The remote failed in a way that another attempt will not cure."""
 
     exit_code = 7
 

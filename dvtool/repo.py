@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from dvtool.project.arguments import OnePath, Paths
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from dvtool.verbs.fetch import download, plan as fetch_plan, request as fetch_request
     from dvtool.verbs.fsck import check as fsck_check, findings, repair as fsck_repair
     from dvtool.verbs.gc import bury, local as gc_local, remote as gc_remote, roots
+    from dvtool.verbs.overlap import check as overlap
     from dvtool.verbs.push import commits
+    from dvtool.verbs.record import records, reproduce, run
     from dvtool.verbs.resolve import conflicts, settle
     from dvtool.verbs.status import TargetStatus
 else:
@@ -48,7 +50,9 @@ else:
     fetch_plan, fetch_request = later_in("dvtool.verbs.fetch", "plan", "request")
     fsck_check, fsck_repair = later_in("dvtool.verbs.fsck", "check", "repair")
     gc_local, gc_remote, roots = later_in("dvtool.verbs.gc", "local", "remote", "roots")
+    overlap = later("dvtool.verbs.overlap.check")
     commits = later("dvtool.verbs.push.commits")
+    records, reproduce, run = later_in("dvtool.verbs.record", "records", "reproduce", "run")
     conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
 
 
@@ -61,7 +65,6 @@ class Repo(OpenRepository):
 
     def __init__(self, project: Project, cwd: str, *, environ: Mapping[str, str]) -> None:
         super().__init__(project, cwd, environ=environ)
-        self._environ = environ
         project.shards = ShardSource(project.store, self._fetch_shards)
 
     def _fetch_shards(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
@@ -322,6 +325,65 @@ class Repo(OpenRepository):
         """
         request = fsck_check.FsckRequest(workspace, remote, deep, repair, rebuild)
         return fsck_repair.fsck(self._project, self.config, self._arguments, request)
+
+    def check_overlap(
+        self,
+        splits: Sequence[str],
+        *,
+        rows: bool = False,
+        keys: Sequence[str] = (),
+        header: bool = True,
+    ) -> overlap.OverlapReport:
+        """Find what is in more than one split: paths (of what is staged), or `REV:PATH`.
+
+        With `rows`, or with `keys`, the columns by which to compare, rows of tables are compared.
+        """
+        request = overlap.OverlapRequest(splits, rows, tuple(keys), header)
+        return overlap.check_overlap(self._project, self.config, self._arguments, request)
+
+    # --- runs -----------------------------------------------------------------------------
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        out: Paths = (),
+        allow_dirty: bool = False,
+        record: OnePath | None = None,
+        environ: Mapping[str, str] | None = None,
+        stdout: int | None = None,
+        reproduces: str | None = None,
+    ) -> records.RunRecord:
+        """Run a command from committed code and data, and record what it read and wrote.
+
+        `environ` is its environment, that of this process unless given; `stdout` a descriptor.
+        """
+        environ = self._environment(environ)
+        request = run.RunRequest(command, out, allow_dirty, record, environ, stdout, reproduces)
+        verbs = run.WorktreeVerbs(self.status, self.add)
+        return run.run(self._project, self._arguments, verbs, request)
+
+    def runs(self) -> records.RunList:
+        """Return the runs that have a record in this worktree, newest first."""
+        return records.list_runs(self._project)
+
+    def show_run(self, run_id: str) -> records.RunRecord:
+        """Return a record, by id, beginning of an id, `last`, or path of the file."""
+        return records.find_run(self._project, run_id)
+
+    def reproduce_run(
+        self,
+        run_id: str,
+        *,
+        worktree: OnePath | None = None,
+        environ: Mapping[str, str] | None = None,
+        stdout: int | None = None,
+    ) -> reproduce.Reproduction:
+        """Run a run again, in a new worktree with its code and data, and say what differs."""
+        environ = self._environment(environ)
+        request = reproduce.ReproduceRequest(run_id, worktree, environ, stdout)
+        opened = partial(Repo.open, environ=environ, progress=self._project.progress)
+        return reproduce.reproduce(self._project, opened, request)
 
     # --- verbs that only look -------------------------------------------------------------
 

@@ -50,7 +50,7 @@ def ls(frame: Frame, paths: Sequence[str], rev: str | None, long: bool, as_json:
 
 
 def _columns(screen: Screen, one: Listed, whole: bool) -> str:
-    """Return kind, size and hash, as columns that stand in front of the name."""
+    """Return kind, size and hash, as columns in front of the name."""
     kind = "x" if one.exec else _KINDS[one.type]
     size = size_text(one.size) if one.size is not None else ""
     length = 64 if whole else HASH_SHOWN_LENGTH

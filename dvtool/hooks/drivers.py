@@ -1,10 +1,10 @@
 """drivers: what lets git merge manifests by entry, and show them as files and sizes.
 
-Lines in `.gitattributes`, for every clone, name the drivers; what they run stands in this
-clone's `.git/config`, since git takes no program from a committed file. Where that is not set up,
-git merges and shows manifests as text, which they are made for. The lines also keep git from
-changing manifests on their way to and from the disk, and let it merge the files in which each
-target has a line.
+Lines in `.gitattributes`, for every clone, name the drivers; the programs are in this clone's
+`.git/config`, since git takes none from a committed file. Where the programs are not set up, git
+merges and shows manifests as text, which they are made for. The lines also keep git from changing
+manifests on their way to and from the disk, and let it merge the files in which each target has a
+line.
 """
 
 from __future__ import annotations
@@ -75,19 +75,19 @@ def installed(project: Project) -> bool:
 def overriding(project: Project, manifests: Sequence[str]) -> list[str]:
     """Say, a sentence each, by which attributes git changes manifests (paths) on their way.
 
-    A line behind ours, or in a `.gitattributes` further down, can bring them back.
+    A line behind ours, or in a `.gitattributes` further down, can set them again.
     """
     names = ("text", *CHANGING)
-    found = []
+    warnings = []
     for path, states in project.git.attributes(names, manifests).items():
         bad = [f"{name}={states[name]}" for name in CHANGING if states[name] not in HARMLESS]
         bad += [f"text={states['text']}"] if states["text"] not in HARMLESS else []
         if bad:
-            found.append(
+            warnings.append(
                 f"git changes {printable(path)} by its attributes ({', '.join(bad)}): see `git "
                 f"check-attr -a {printable(path)}`, and put `{LINE}` behind the line that does it"
             )
-    return found
+    return warnings
 
 
 def _program(setting: str | None) -> str | None:
@@ -123,7 +123,8 @@ def merge_command(python: Interpreter) -> str:
 def textconv_command(python: Interpreter) -> str:
     """Return the shell command that git runs, with a file's name behind it, to show a manifest.
 
-    It ends well in any case, with the manifest as it is if need be: else there is no diff at all.
+    The command ends well in any case, with the manifest as it is if need be: else git shows no
+    diff.
     """
     return (
         f'f() {{ if test -x {shlex.quote(python.path)}; then {_start_of(python)} textconv "$1"; '
@@ -154,8 +155,8 @@ def _add_lines(project: Project) -> bool:
     )
     if text and not text.endswith(b"\n"):
         text += end
-    there = set(_lines(text))
-    fresh = [line.encode() + end for line in LINES if line.encode() not in there]
+    present = set(_lines(text))
+    fresh = [line.encode() + end for line in LINES if line.encode() not in present]
     text += b"".join(fresh)
     project.workspace.write_bytes(ATTRIBUTES_FILE, text, believed=believed)
     _stage(project.git)
@@ -195,7 +196,7 @@ def _remove_lines(project: Project, gone: Collection[bytes]) -> bool:
 
 
 def _stage(git: Git) -> None:
-    # Forced: whoever ignores dot files means others.
+    # Forced: a user who ignores dot files means other files.
     git.stage([ATTRIBUTES_FILE], force=True)
 
 

@@ -55,17 +55,17 @@ class HookStatus(msgspec.Struct, frozen=True):
 
 
 class HookPlan(msgspec.Struct, frozen=True):
-    """What installing or taking out will do; the lists hold names of hooks."""
+    """The plan of installing or uninstalling; the lists hold names of hooks."""
 
     folder: str
     write: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
-    """Of those to write: what is there now is kept and goes on running."""
+    """The hooks to write whose present file is kept and goes on running."""
     remove: tuple[str, ...] = ()
     restore: tuple[str, ...] = ()
-    """What was kept comes back."""
+    """The hooks whose kept file comes back."""
     left: tuple[str, ...] = ()
-    """Someone put a hook over ours: it is not touched."""
+    """The hooks that somebody put over ours: they are not touched."""
     shared: str = ""
     """The folder in which git looks for the hooks of all repositories of this user: it is not
     touched, and `folder` is one for this repository alone, whose hooks run those there first."""
@@ -90,8 +90,8 @@ class Hooks:
 
     def states(self) -> tuple[str, dict[str, str]]:
         """Return the folder that git looks into, and the state of each hook by its name."""
-        found = self.status()
-        return found.folder, {hook.name: hook.state for hook in found.hooks}
+        status = self.status()
+        return status.folder, {hook.name: hook.state for hook in status.hooks}
 
     def drivers_installed(self) -> bool:
         """Whether git knows the merge and diff drivers for manifests."""
@@ -158,7 +158,8 @@ def _look(folder: str, name: str) -> Hook:
 
 
 def _is_current(path: str, text: bytes) -> bool:
-    # Another interpreter is no reason to write it anew: the script copes with one that is gone.
+    # Another interpreter is no reason to write the hook anew: the script copes with one that is
+    # gone.
     return version_of(text) == VERSION and os.access(path, os.X_OK)
 
 
@@ -174,7 +175,7 @@ def _text(path: str) -> bytes | None:
 
 
 def _plan_install(project: Project) -> HookPlan:
-    """Plan to bring all hooks to this version."""
+    """Plan to put all hooks of this version in place."""
     shared = own_folder.shared_folder(project.git)
     if shared:
         return HookPlan(own_folder.path_of(project.git), write=NAMES, shared=shared)
@@ -192,8 +193,8 @@ def _plan_uninstall(project: Project) -> HookPlan:
     """Plan to put back what was there before; what serves other repositories too stays."""
     now = _status(project)
     if own_folder.shared_folder(project.git):
-        found = [hook.name for hook in now.hooks if hook.state in _OURS]
-        return HookPlan(now.folder, shared=now.folder if found else "")
+        installed = [hook.name for hook in now.hooks if hook.state in _OURS]
+        return HookPlan(now.folder, shared=now.folder if installed else "")
     if own_folder.in_use(project.git):
         return HookPlan(now.folder, remove=tuple(hook.name for hook in now.hooks))
     ours = [hook for hook in now.hooks if hook.state in ("installed", "outdated")]

@@ -1,4 +1,4 @@
-"""What git asks for, when it runs a hook or a driver of dvtool."""
+"""The requests of git, when it runs a hook or a driver of dvtool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What arguments mean: paths as typed, and revisions told from paths."""
+"""The meaning of arguments: paths as typed, and revisions told from paths."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeAlias
 
 from dvtool.errors import UsageError, printable
-from dvtool.format.paths import workspace_path
+from dvtool.format.paths import SOURCE_PATH, workspace_path
 from dvtool.format.selection import Selection, select
 from dvtool.project.parts import Project, chosen
 
@@ -32,6 +32,11 @@ class Arguments:
         self.project = project
         self._cwd = cwd
 
+    @property
+    def cwd(self) -> str:
+        """The folder, absolute, that typed paths are relative to."""
+        return self._cwd
+
     def relative(self, path: str | os.PathLike[str]) -> str:
         """Return a path as typed, from the top of the worktree; UsageError if it is outside."""
         root = self.project.root
@@ -44,7 +49,7 @@ class Arguments:
                 return candidate[len(root) + 1 :].replace(os.sep, "/")
         raise UsageError(
             f"{printable(typed)} is outside of this repository ({printable(root)})",
-            hint="a target lies inside the repository whose commits version it",
+            hint="a target is inside the repository whose commits version it",
         )
 
     def shown(self, path: str) -> str:
@@ -54,6 +59,8 @@ class Arguments:
 
     def shown_in(self, target: str, path: str) -> str:
         """Return the path of an entry of a target as the user would type it here."""
+        if path == SOURCE_PATH:
+            return f"{self.shown(target)} (where the data comes from)"
         return self.shown(workspace_path(target, path))
 
     def sort_arguments(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -1,8 +1,8 @@
 """The base of each target: the manifest that was last put into the workspace, or added from there.
 
-A record for each worktree and target lies below the git folder. It is a manifest, or a mixture of
-two where files were left as they were. A record that is lost, damaged or stale is no error: then
-the earlier versions of the manifest in git's history are asked instead (decision 022).
+A record for each worktree and target is below the git folder. The record is a manifest, or a
+mixture of two where files were left as they were. A record that is lost, damaged or stale is no
+error: then the earlier versions of the manifest in git's history are asked instead (decision 022).
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ BASE_FOLDER = "base"
 LIST = "followed"
 """The file that names the manifests which have a base, a line each, for the hooks' scripts."""
 VERSIONS_ASKED_MAX = 1_000
-"""So many earlier versions of a manifest are asked where no base is recorded."""
+"""The number of earlier versions of a manifest that are asked where no base is recorded."""
 
 
 class Drift(msgspec.Struct):
-    """What a target's manifest changed since its base: the entries of each that differ.
+    """The changes of a target's manifest since its base: the entries of each that differ.
 
     Without a record nothing is known of the base, and both are empty.
     """
@@ -163,7 +163,7 @@ def record_base(
     manifest: Manifest,
     kept: Mapping[str, Entry | None] | None = None,
 ) -> None:
-    """Record that a target's files follow a manifest, but for `kept`: what others still follow.
+    """Record that a target's files follow a manifest, but for the entries `kept`.
 
     The record is replaced as a whole and not flushed. If that fails, there is no record.
     """
@@ -184,7 +184,7 @@ def record_part(
     followed: Callable[[str], bool],
     kept: Mapping[str, Entry | None] | None = None,
 ) -> None:
-    """As `record_base`, if only some paths follow the manifest now, and others what they did.
+    """As `record_base`, if only some paths follow the manifest now, and others another one.
 
     Without a record of the others there is none of the target.
     """
@@ -226,7 +226,7 @@ def based_targets(git_dir: str) -> list[str]:
 
 
 def shards_of_bases(git_dirs: Iterable[str]) -> list[ShardRef]:
-    """Return the shards that the records of worktrees name; what cannot be read names none."""
+    """Return the shards that the records of worktrees name; an unreadable record names none."""
     refs: dict[str, ShardRef] = {}
     for git_dir in git_dirs:
         for target in based_targets(git_dir):

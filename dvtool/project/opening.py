@@ -101,6 +101,7 @@ class OpenRepository:
         self.config = Settings(project, cwd, environ)
         self._project = project
         self._arguments = Arguments(project, cwd)
+        self._environ = environ
 
     @classmethod
     def open(
@@ -129,6 +130,11 @@ class OpenRepository:
         """Keep what was learned of remotes; release files and processes."""
         self.config.remember_features()
         close_project(self._project)
+
+    @staticmethod
+    def _environment(given: Mapping[str, str] | None) -> Mapping[str, str]:
+        """Return the environment of a program to start: as given, or that of this process."""
+        return os.environ if given is None else given
 
     @property
     def set_up(self) -> bool:

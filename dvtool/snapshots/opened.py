@@ -38,7 +38,8 @@ class OpenedRepository:
     ) -> None:
         self.project = project
         self.pid = os.getpid()
-        self._owned = owned
+        # Called before anything that garbage consists of is told that it is garbage.
+        self._release = weakref.finalize(self, _close_here, project if owned else None, self.pid)
         local = LocalChunks(project.store)
         open_remotes = partial(_open_remotes, settings)
         self._remote = RemoteChunks(project.git, local, open_remotes, commit, cache)
@@ -71,12 +72,13 @@ class OpenedRepository:
 
     def close(self) -> None:
         """Release files and processes."""
-        if self._owned and self.pid == os.getpid():
-            close_project(self.project)
+        self._release()
 
-    def __del__(self) -> None:
+
+def _close_here(project: Project | None, pid: int) -> None:
+    if project is not None and pid == os.getpid():
         with contextlib.suppress(Exception):
-            self.close()
+            close_project(project)
 
 
 def cache_of(project: Project, environ: Mapping[str, str]) -> FrameCache | None:

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Literal, TypeAlias, overload
 
 from dvtool.errors import printable, size_text
 from dvtool.format.manifest import Manifest
+from dvtool.project.ledger import note_read
 from dvtool.project.parts import Project
 from dvtool.snapshots.file import SnapshotFile, open_content
 from dvtool.snapshots.listed import Listed
@@ -128,7 +129,9 @@ class Snapshot:
     def read(self, path: SnapshotPath) -> bytes:
         """Return the bytes of a file."""
         content = self._content(path)
-        return self._contents.read([Slice(content, 0, content.size)])[0]
+        (data,) = self._contents.read([Slice(content, 0, content.size)])
+        note_read(content.path, content.digest)
+        return data
 
     def read_ranges(
         self, ranges: Iterable[tuple[SnapshotPath, int | None, int | None]]
@@ -143,7 +146,10 @@ class Snapshot:
             content = self._content(path)
             low, high, _ = slice(start, end).indices(content.size)
             slices.append(Slice(content, low, max(low, high)))
-        return self._contents.read(slices)
+        parts = self._contents.read(slices)
+        for part in slices:
+            note_read(part.content.path, part.content.digest)
+        return parts
 
     @overload
     def open(
@@ -191,7 +197,9 @@ class Snapshot:
         A read costs the frames that it touches; `SnapshotFile` says what is in memory. With
         `buffering=0` the file itself is returned, without a buffer.
         """
-        raw = SnapshotFile(lambda: self._contents, self._content(path))
+        content = self._content(path)
+        note_read(content.path, content.digest)
+        raw = SnapshotFile(lambda: self._contents, content)
         return open_content(raw, mode, buffering, (encoding, errors, newline))
 
     def prefetch(self, paths: Iterable[SnapshotPath]) -> int:

@@ -1,6 +1,6 @@
-"""copy: bring what one remote holds to another, without a workspace and without a local copy.
+"""copy: copy the objects of one remote to another, without a workspace or a local copy.
 
-What is copied are objects: the roots of repositories, the shards they name, the packs those point
+The objects are the roots of repositories, the shards they name, and the packs the shards point
 into. Each is checked by its hash on its way. The order is that of a push: packs, proof, claim,
 proof, shards, proof, roots, so that a copy that was interrupted is no half dataset, and goes on
 when repeated.
@@ -44,7 +44,7 @@ SHARDS_SIZE_MAX_BYTES = 64 << 20
 
 @dataclass(slots=True)
 class Copied:
-    """What a copy did."""
+    """The result of a copy."""
 
     source: str
     """URL of the remote copied from."""
@@ -176,7 +176,7 @@ class _Copy:
     def _find_proven(self, digests: Collection[Digest], there: Mapping[str, ObjectInfo]) -> None:
         """Note the shards that the destination has whole: the object, and every pack it points to.
 
-        That may be others than the source's: what a gc there moved stays where it is.
+        These packs may be others than the source's: data that a gc there moved stays where it is.
         """
         held = [digest for digest in digests if shard_key(digest) in there]
         for digest, packs in run_bounded(lambda one: self._packs_there(one, there), held):

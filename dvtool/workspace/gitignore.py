@@ -14,11 +14,11 @@ from dvtool.workspace.opener import reason
 FILE = ".gitignore"
 SIZE_MAX_BYTES = 64 << 20
 UNFINISHED = f"{TEMP_PREFIX}[0-9]*-" + "[0-9a-f]" * 12
-"""What matches the names of unfinished files, for git."""
+"""The pattern of git that matches the names of unfinished files."""
 
 
 def ignore_file(target: str) -> str:
-    """Return the `.gitignore` in which a target stands."""
+    """Return the `.gitignore` that has the line of a target."""
     return _place(target)[0]
 
 
@@ -46,7 +46,8 @@ def refuse_unusable(workspace: Workspace, target: str) -> None:
 def hide_unfinished(git_dir: str) -> None:
     """See that git, whose common folder this is, passes over what a crash leaves in worktrees.
 
-    That stands in this clone's `info/exclude`. Where it cannot be written, git shows such files.
+    A line in this clone's `info/exclude` does it. Where that cannot be written, git shows such
+    files.
     """
     path = os.path.join(git_dir, "info", "exclude")
     line = UNFINISHED.encode()
@@ -94,8 +95,8 @@ def _same(line: str, other: str) -> bool:
 def _read(workspace: Workspace, path: str) -> bytes | None:
     """Return the bytes of a `.gitignore`, None if there is none.
 
-    It may come with the repository from anybody, and its lines are staged: were a symlink
-    followed, they could be those of any file of the user's.
+    The file may come with the repository from anybody, and its lines are staged: were a symlink
+    followed, the lines could be those of any file of the user's.
     """
     try:
         return workspace.read_bytes(path, size_max=SIZE_MAX_BYTES)

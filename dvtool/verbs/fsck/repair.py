@@ -1,4 +1,4 @@
-"""The whole of fsck: the check, and with `--rebuild` and `--repair` what comes before and after."""
+"""The whole of fsck: the check, before it `--rebuild`, and after it `--repair`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _repair_remote(checking: Checking) -> None:
 
 
 def _restore_rotten(checking: Checking, arguments: Arguments) -> None:
-    """Write files that rotted anew; what is in their place is saved first."""
+    """Write files that rotted anew; the files in their place are saved first."""
     project = checking.project
     for damage in _restorable(project, checking.report):
         path = os.path.join(project.root, damage.name)
@@ -85,7 +85,7 @@ def _restore_rotten(checking: Checking, arguments: Arguments) -> None:
 
 
 def _restorable(project: Project, report: FsckReport) -> Iterator[Damage]:
-    """Yield the rotten files that a checkout can bring back; the others get to know why not.
+    """Yield the rotten files that a checkout can write again; the others are noted as failed.
 
     The statcache is made to forget them, so that the checkout sees what they are now.
     """

@@ -1,4 +1,4 @@
-"""What remotes hold of the local store, and the evidence for what a gc is about to free."""
+"""The part of the local store that remotes hold, with evidence for all that a gc frees."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class AskedRemote:
 
 @dataclass(slots=True)
 class HeldRemotely:
-    """What remotes hold, each chunk and shard counted with the first remote that has it."""
+    """The data that remotes hold; each chunk and shard counts for the first remote that has it."""
 
     remotes: list[AskedRemote] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What a push takes: the manifests of commits and of the history behind them that is unproven."""
+"""The manifests that a push takes: of commits, and of the unproven history behind them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """What the user wants to push: HEAD without `revs`, all refs with `every`.
+    """A user's request to push: HEAD without `revs`, all refs with `every`.
 
-    `select` chooses among the targets of these commits; None takes all. With `anew` the place is
-    taken as it is, whichever remote was there before.
+    `select` chooses among the targets of these commits; None takes all. With `anew` the remote at
+    the address may be another one than before.
     """
 
     remote: str | None = None
@@ -42,7 +42,7 @@ class PushRequest:
 
 @dataclass(frozen=True, slots=True)
 class PushReport:
-    """What a push did, and what it left out on purpose."""
+    """The result of a push, and what it left out on purpose."""
 
     pushed: Pushed
     uncommitted: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class PushReport:
 
 @dataclass(frozen=True, slots=True)
 class PushPlan:
-    """What a push would do: `would` holds its numbers, `estimate` what they take."""
+    """The plan of a push: `would` holds its numbers, `estimate` their cost."""
 
     would: Pushed
     estimate: Estimate
@@ -87,7 +87,8 @@ def tips_of(project: Project, revs: Sequence[str], *, every: bool) -> list[str]:
 def commits_with_data(project: Project, new: Sequence[str], old: Sequence[str]) -> list[str]:
     """Return the commits among `new`, objects that git is about to push; none if they need nothing.
 
-    `old` are the objects that they replace there. What is no commit, or not here, needs nothing.
+    `old` are the objects that they replace there. An object that is no commit, or not here, needs
+    nothing.
     """
     git = project.git
     tips, before = git.commits_among(new), git.commits_among(old)
@@ -121,13 +122,13 @@ def take(
 ) -> Taken:
     """Return what a push of these commits takes, of the targets that `select` chooses.
 
-    What the commits behind them need comes too, unless a push, from here or from another clone,
-    proved that before; with `every` it comes all the same.
+    The history behind them is taken too, unless a push, from here or from another clone, proved it
+    before; with `every` it is taken in any case.
     """
     mark = store.mark()
     known = Known(project.store.db, mark.id) if mark else None
     buried = _buried(store) if known is not None else []
-    # What was proven once is void where a gc is about to let it go.
+    # Earlier proof is void where a gc is about to remove the roots.
     void = any(one.repo == repo_id_of(project) and one.lets_go for one in buried)
     doomed = frozenset(root for one in buried for root in one.roots)
     past = [] if every or void or known is None else known.commits()
@@ -246,7 +247,7 @@ def _with_history(
 
 
 def repo_id_of(project: Project) -> str:
-    """Return what the repository is called on its remotes."""
+    """Return the name of the repository on its remotes."""
     return project.config.text("core.repoid") or ""
 
 

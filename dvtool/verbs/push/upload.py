@@ -1,4 +1,4 @@
-"""push: bring what manifests need to a remote, and prove that it is there.
+"""push: upload what manifests need to a remote, and prove that it is there.
 
 The order is packs, proof, claim, proof, shards, proof, root: whatever is referred to is there
 before what refers to it, and a gc that runs meanwhile spares it: see `dvtool.remotes.tombstones`.
@@ -32,12 +32,12 @@ from dvtool.verbs.push.plan import ManifestToPush, Pushed, PushPlanning, UploadP
 ROUNDS_MAX = 4
 """How often a push begins anew because a gc took away what it relied on."""
 SHARDS_SIZE_MAX_BYTES = 64 << 20
-"""Shard objects under way: each is made when its turn comes, and stays in memory meanwhile."""
+"""How many shard objects are under way: each is made when its turn comes, and is in memory then."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """Where the content of a shard lies on the remote, as the shard's object says it."""
+    """The places of a shard's content on the remote, as the shard's object gives them."""
 
     columns: bytes
     packs: frozenset[Digest]
@@ -123,7 +123,7 @@ class _Uploading:
     def _still_there(self, packs: Collection[Digest], shards: Collection[Digest]) -> bool:
         """See that packs and shards which are relied on are there still, now that they are claimed.
 
-        Those that are not are forgotten.
+        The missing ones are forgotten.
         """
         keys = [shard_key(digest) for digest in shards]
         there = self.remote.look([*keys, *map(pack_key, packs)])

@@ -1,8 +1,8 @@
-"""What a merge left in manifests: the conflicts, worked out from git's index, and what is recorded.
+"""Conflicts that a merge left in manifests, worked out from git's index and from records.
 
-git keeps an unmerged manifest with all three versions in its index. From those the conflicts are
-worked out whenever they are asked for, so a merge made without the driver is settled in the same
-way. That there are some, and what was settled of them, is recorded; see `records`.
+git keeps an unmerged manifest with all three versions in its index. The conflicts are worked out
+from these versions whenever they are asked for, so a merge made without the driver is settled in
+the same way. Their existence, and which of them were settled, is recorded; see `records`.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ def status_with_conflicts(project: Project, select: Select) -> list[TargetStatus
     try:
         return _status(project, select, mismerged=False)
     except ManifestError:
-        # Rare, and dear to look for: what git merged as text need not be a manifest.
+        # Rare, and costly to look for: a manifest that git merged as text need not be one any more.
         return _status(project, select, mismerged=True)
 
 
