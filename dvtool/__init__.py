@@ -16,8 +16,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "dvtool.errors": (
         *("BusyError", "CorruptError", "DvError", "InputError", "ManifestError", "ManifestNewer"),
-        *("MarkMissing", "MissingError", "ObjectMissing", "PathIsFolder", "PathMissing"),
-        *("PathNotFolder", "RemoteBusy", "RemoteError"),
+        *("MarkMissing", "MissingError", "ObjectMissing", "PathFault", "PathIsFolder"),
+        *("PathMissing", "PathNotFolder", "RemoteBusy", "RemoteError"),
         *(
             "RemoteForbidden",
             "RemoteStalled",
@@ -88,6 +88,7 @@ if TYPE_CHECKING:
         MarkMissing,
         MissingError,
         ObjectMissing,
+        PathFault,
         PathIsFolder,
         PathMissing,
         PathNotFolder,
@@ -183,6 +184,7 @@ __all__ = [
     "OverlapReport",
     "Packages",
     "PairOverlap",
+    "PathFault",
     "PathIsFolder",
     "PathMissing",
     "PathNotFolder",
