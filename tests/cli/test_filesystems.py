@@ -70,7 +70,7 @@ def folding(tmp_path: Path) -> Iterator[Path]:
     environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     with subprocess.Popen(mount, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
-            give_up = time.monotonic() + 30
+            give_up = time.monotonic() + 120
             while not os.path.ismount(tmp_path / "mnt"):
                 if process.poll() is not None or time.monotonic() > give_up:
                     pytest.skip("rclone cannot mount here")
