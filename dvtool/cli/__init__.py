@@ -77,6 +77,8 @@ GARBAGE_THRESHOLD = 50_000
 looks some hundred times while a command is loaded, and finds nothing."""
 HIDDEN = ("merge-driver", "textconv")
 """Commands that only git runs: they are neither listed nor completed."""
+OTHER_MODULES = {"run": "run_command"}
+"""Modules of commands that are not called as the command is: `run` here is what runs `dv`."""
 _EXIT_CODES = [
     ("0", "done"),
     ("1", "failed; or the answer is no, where a command was asked to check"),
@@ -207,9 +209,9 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in (*self.list_commands(ctx), *HIDDEN):
             return None
-        name = cmd_name.replace("-", "_")
+        name = OTHER_MODULES.get(cmd_name, cmd_name.replace("-", "_"))
         module = importlib.import_module(f"dvtool.cli.{name}")
-        return cast(click.Command, getattr(module, name))
+        return cast(click.Command, getattr(module, cmd_name.replace("-", "_")))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
