@@ -16,8 +16,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "dvtool.errors": (
         *("BusyError", "CorruptError", "DvError", "InputError", "ManifestError", "ManifestNewer"),
-        *("MarkMissing", "MissingError", "ObjectMissing", "PathIsFolder", "PathMissing"),
-        *("PathNotFolder", "RemoteBusy", "RemoteError"),
+        *("MarkMissing", "MissingError", "ObjectMissing", "PathFault", "PathIsFolder"),
+        *("PathMissing", "PathNotFolder", "RemoteBusy", "RemoteError"),
         *(
             "RemoteForbidden",
             "RemoteStalled",
@@ -72,6 +72,9 @@ _EXPORTS = {
 }
 """Where each public name is; the same names are imported below for type checkers."""
 
+_PACKAGES = ("stream",)
+"""Packages that are public, with the names of their own `__all__`."""
+
 _HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
 
 if TYPE_CHECKING:
@@ -85,6 +88,7 @@ if TYPE_CHECKING:
         MarkMissing,
         MissingError,
         ObjectMissing,
+        PathFault,
         PathIsFolder,
         PathMissing,
         PathNotFolder,
@@ -180,6 +184,7 @@ __all__ = [
     "OverlapReport",
     "Packages",
     "PairOverlap",
+    "PathFault",
     "PathIsFolder",
     "PathMissing",
     "PathNotFolder",
@@ -236,10 +241,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

@@ -4,9 +4,10 @@
 
     DvError                     1  a command could not do its work
     ├── UsageError              2  the arguments make no sense (unknown revision, not a target)
-    │   ├── PathMissing            no file of a snapshot has this path; a FileNotFoundError too
-    │   ├── PathIsFolder           the path is a folder's; an IsADirectoryError too
-    │   └── PathNotFolder          the path is a file's; a NotADirectoryError too
+    │   └── PathFault              a path of a snapshot that cannot be read so; an OSError too
+    │       ├── PathMissing           nothing is there; a FileNotFoundError too
+    │       ├── PathIsFolder          it is a folder's; an IsADirectoryError too
+    │       └── PathNotFolder         it is a file's; a NotADirectoryError too
     ├── SetupError              3  no git repository, no commit, no remote, bad configuration
     ├── MissingError            4  content that is needed is neither here nor on the remote
     │   └── ObjectMissing          one object is not on the remote
@@ -54,7 +55,7 @@ class UsageError(DvError):
     exit_code = 2
 
 
-class _PathFault(UsageError, OSError):
+class PathFault(UsageError, OSError):
     """A fault of one path, which is an `OSError` too: `errno` and `filename` are as usual."""
 
     def __init__(self, message: str, *, hint: str | None = None, path: str | None = None) -> None:
@@ -68,23 +69,23 @@ class _PathFault(UsageError, OSError):
         return _path_fault, (type(self), self.args[0], self.hint, self.filename)
 
 
-def _path_fault(kind: type[_PathFault], message: str, hint: str | None, path: str) -> _PathFault:
+def _path_fault(kind: type[PathFault], message: str, hint: str | None, path: str) -> PathFault:
     return kind(message, hint=hint, path=path)
 
 
-class PathMissing(_PathFault, FileNotFoundError):
+class PathMissing(PathFault, FileNotFoundError):
     """A snapshot has nothing at this path."""
 
     errno = errno.ENOENT
 
 
-class PathIsFolder(_PathFault, IsADirectoryError):
+class PathIsFolder(PathFault, IsADirectoryError):
     """The path is that of a folder, where a file is needed."""
 
     errno = errno.EISDIR
 
 
-class PathNotFolder(_PathFault, NotADirectoryError):
+class PathNotFolder(PathFault, NotADirectoryError):
     """The path is that of a file, where a folder is needed."""
 
     errno = errno.ENOTDIR

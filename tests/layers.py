@@ -78,6 +78,11 @@ ROOMS = (
         "The data of a commit, read without a checkout: its paths, and ranges of its contents.",
         PROJECTS,
     ),
+    Room(
+        "stream",
+        "Samples of a commit for training, in an order that can be taken up anywhere.",
+        (*PROJECTS, "snapshots"),
+    ),
     Room("verbs", "What a user can do: one module or folder a verb.", VERBS),
     Room("hooks", "What git runs, and putting it in place.", (*VERBS, "verbs")),
     Room("repo", "The facade: one method a verb.", FACES),

@@ -77,8 +77,6 @@ GARBAGE_THRESHOLD = 50_000
 looks some hundred times while a command is loaded, and finds nothing."""
 HIDDEN = ("merge-driver", "textconv")
 """Commands that only git runs: they are neither listed nor completed."""
-OTHER_MODULES = {"run": "run_command"}
-"""Modules of commands that are not called as the command is: `run` here is what runs `dv`."""
 _EXIT_CODES = [
     ("0", "done"),
     ("1", "failed; or the answer is no, where a command was asked to check"),
@@ -107,7 +105,7 @@ def main() -> None:
     given["PATH"] = os.environ.get("PATH")
     # A program that a library starts, as for credentials, is never one of the current folder's.
     os.environ["PATH"] = absolute_folders(os.environ.get("PATH", os.defpath))
-    code = run(sys.argv[1:])
+    code = run_command(sys.argv[1:])
     # The work is done: Ctrl-C while Python clears up would only print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.getprofile() or sys.gettrace():
@@ -146,7 +144,7 @@ def _read_names_as_utf8() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def run(arguments: Sequence[str]) -> int:
+def run_command(arguments: Sequence[str]) -> int:
     """Run `dv` with these arguments; return its exit code."""
     try:
         _repair_streams()
@@ -209,9 +207,9 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in (*self.list_commands(ctx), *HIDDEN):
             return None
-        name = OTHER_MODULES.get(cmd_name, cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_")
         module = importlib.import_module(f"dvtool.cli.{name}")
-        return cast(click.Command, getattr(module, cmd_name.replace("-", "_")))
+        return cast(click.Command, getattr(module, name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -109,6 +109,14 @@ KEYS: tuple[Key, ...] = (
         ("all", "unpushed"),
     ),
     Key("store.path", "str", None, False, "Where the local store is, if not in the git folder."),
+    Key(
+        "cache.size",
+        "size",
+        10 << 30,
+        False,
+        "How much of what was read from remotes without a fetch stays on this machine; 0: nothing.",
+    ),
+    Key("cache.path", "str", None, False, "Where it stays, if not in the user's cache folder."),
 )
 _KEYS = {key.name: key for key in KEYS}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dvtool.format.digest import hasher
-from dvtool.snapshots.layouts import LOCAL, Layout, PlacedChunk
+from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk
 from dvtool.snapshots.source import ContentSource, not_the_content
 from dvtool.snapshots.tree import Content
 
@@ -131,7 +131,7 @@ class SnapshotFile(io.RawIOBase):
 
     def _ahead(self, layout: Layout, number: int) -> tuple[PlacedChunk, ...]:
         """Return the pieces to read at once from this one on."""
-        if layout.pieces[number].place == LOCAL or number != self._next:
+        if layout.pieces[number].place == IN_STORE or number != self._next:
             return layout.pieces[number : number + 1]
         limit = layout.begin(number) + AHEAD_BYTES
         end = number + 1

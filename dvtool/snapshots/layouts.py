@@ -10,12 +10,12 @@ from typing import NamedTuple
 from dvtool.format.digest import Digest
 from dvtool.format.locations import Located
 
-LOCAL = -1
+IN_STORE = -1
 """The number of the local store among the places that chunks are read from."""
 
 
 class PlacedChunk(NamedTuple):
-    """A chunk of a content: `place` is `LOCAL` or the number of a remote."""
+    """A chunk of a content: `place` is `IN_STORE` or the number of a remote."""
 
     place: int
     located: Located

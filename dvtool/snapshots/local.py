@@ -14,13 +14,13 @@ from dvtool.format.digest import Digest
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.pack import Recipe, unpack_frame
 from dvtool.remotes.known import Known
-from dvtool.snapshots.layouts import LOCAL, Layout, PlacedChunk, layout_of
+from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
 from dvtool.store.local import LocalStore
 
-OPEN_PACKS_MAX = 32
+PACK_FILES_MAX = 32
 
 
-class _OpenPack:
+class _PackFile:
     """A pack that is open for reading as long as somebody holds this."""
 
     def __init__(self, path: str) -> None:
@@ -42,7 +42,7 @@ class LocalChunks:
         self._store = store
         self._lock = threading.RLock()
         self._packs: dict[int, RemotePack] = {}
-        self._open: dict[Digest, _OpenPack] = {}
+        self._open: dict[Digest, _PackFile] = {}
 
     def forget(self) -> None:
         """Look up anew, from now on, which packs there are."""
@@ -57,7 +57,7 @@ class LocalChunks:
             if any(number not in self._packs for number, _ in places.values()):
                 self._packs = self._store.db.packs()
             return {
-                chunk: PlacedChunk(LOCAL, Located(self._packs[number], placement))
+                chunk: PlacedChunk(IN_STORE, Located(self._packs[number], placement))
                 for chunk, (number, placement) in places.items()
                 if number in self._packs
             }
@@ -121,14 +121,14 @@ class LocalChunks:
         """Return the path of a chunk's pack, for messages."""
         return self._store.pack_path(located.pack.digest)
 
-    def _opened(self, digest: Digest, path: str) -> _OpenPack:
+    def _opened(self, digest: Digest, path: str) -> _PackFile:
         with self._lock:
             pack = self._open.pop(digest, None)
             if pack is None:
-                while len(self._open) >= OPEN_PACKS_MAX:
+                while len(self._open) >= PACK_FILES_MAX:
                     self._open.pop(next(iter(self._open)))
                 try:
-                    pack = _OpenPack(path)
+                    pack = _PackFile(path)
                 except OSError as error:
                     raise MissingError(
                         f"{path} cannot be read ({error.strerror}), but the index names it",

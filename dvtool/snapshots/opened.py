@@ -16,6 +16,7 @@ from dvtool.project.opening import close_project, environment, open_project
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.remotes.remote import RemoteStore
+from dvtool.snapshots.cache import FrameCache, default_folder
 from dvtool.snapshots.columns import EntryColumns
 from dvtool.snapshots.local import LocalChunks
 from dvtool.snapshots.remote import RemoteChunks
@@ -26,20 +27,30 @@ from dvtool.system.progress import SILENT
 class OpenedRepository:
     """The parts of a repository that a snapshot reads with, in one process."""
 
-    def __init__(self, project: Project, settings: Settings, commit: str, *, owned: bool) -> None:
+    def __init__(
+        self,
+        project: Project,
+        settings: Settings,
+        commit: str,
+        *,
+        cache: FrameCache | None,
+        owned: bool,
+    ) -> None:
         self.project = project
         self.pid = os.getpid()
-        self._owned = owned
+        # Called before anything that garbage consists of is told that it is garbage.
+        self._release = weakref.finalize(self, _close_here, project if owned else None, self.pid)
         local = LocalChunks(project.store)
         open_remotes = partial(_open_remotes, settings)
-        self._remote = RemoteChunks(project.git, local, open_remotes, commit)
-        self.contents = ContentSource(local, self._remote)
+        self._remote = RemoteChunks(project.git, local, open_remotes, commit, cache)
+        self.contents = ContentSource(local, self._remote, cache)
 
     @classmethod
     def at(cls, folder: str, commit: str, environ: Mapping[str, str]) -> OpenedRepository:
         """Open the repository around a folder for reading."""
         project, cwd = open_project(folder, environ, SILENT, reading=True)
-        return cls(project, Settings(project, cwd, environ), commit, owned=True)
+        settings, cache = Settings(project, cwd, environ), cache_of(project, environ)
+        return cls(project, settings, commit, cache=cache, owned=True)
 
     def columns(self, refs: Sequence[ShardRef]) -> dict[Digest, EntryColumns]:
         """Return the entries of shards: from the local store, the rest from a remote."""
@@ -61,12 +72,21 @@ class OpenedRepository:
 
     def close(self) -> None:
         """Release files and processes."""
-        if self._owned and self.pid == os.getpid():
-            close_project(self.project)
+        self._release()
 
-    def __del__(self) -> None:
+
+def _close_here(project: Project | None, pid: int) -> None:
+    if project is not None and pid == os.getpid():
         with contextlib.suppress(Exception):
-            self.close()
+            close_project(project)
+
+
+def cache_of(project: Project, environ: Mapping[str, str]) -> FrameCache | None:
+    """Return the cache of what is read from remotes; None if its size is set to 0."""
+    size = project.config.number("cache.size")
+    given = project.config.text("cache.path")
+    folder = os.path.join(project.root, os.path.expanduser(given)) if given else None
+    return FrameCache(folder or default_folder(environ), size) if size else None
 
 
 def _open_remotes(settings: Settings) -> Sequence[RemoteStore]:

@@ -14,7 +14,7 @@ from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.snapshots.file import SnapshotFile
 from dvtool.snapshots.listed import Listed
-from dvtool.snapshots.opened import Handle, OpenedRepository
+from dvtool.snapshots.opened import Handle, OpenedRepository, cache_of
 from dvtool.snapshots.snapshot import Snapshot, SnapshotPath, read_manifests
 from dvtool.system.progress import SILENT
 
@@ -40,7 +40,8 @@ def snapshot(
     except BaseException:
         close_project(project)
         raise
-    opened = OpenedRepository(project, Settings(project, cwd, used), commit, owned=True)
+    settings, cache = Settings(project, cwd, used), cache_of(project, used)
+    opened = OpenedRepository(project, settings, commit, cache=cache, owned=True)
     top = project.git.worktree or project.git.git_dir
     return Snapshot(Handle(top, commit, environ, opened), manifests)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
@@ -23,8 +24,8 @@ from dvtool.errors import (
     listing,
 )
 from dvtool.format.digest import Digest
-from dvtool.format.locations import Located, RemotePack
-from dvtool.format.manifest import ShardRef, decode, manifest_shards
+from dvtool.format.locations import OBJECT_SIZE_MAX_BYTES, Located, RemotePack, decode_object
+from dvtool.format.manifest import ShardRef, decode, manifest_shards, ref_of
 from dvtool.format.pack import Placement, chunk_in, unpack_frame
 from dvtool.format.paths import SUFFIX
 from dvtool.format.ranges import PackRange, RangeLimits, join_ranges
@@ -32,14 +33,15 @@ from dvtool.git import Git
 from dvtool.remotes.objects import FetchedShard, pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
+from dvtool.snapshots.cache import FrameCache, shard_name
 from dvtool.snapshots.columns import EntryColumns
 from dvtool.snapshots.layouts import PlacedChunk
 from dvtool.snapshots.local import LocalChunks
 from dvtool.snapshots.tree import Content
 from dvtool.system.parallel import run_bounded
 
-RANGE_LIMITS = RangeLimits(raw_bytes=16 << 20)
-RANGES_MEMORY_MAX_BYTES = 64 << 20
+FRAME_RUN_LIMITS = RangeLimits(raw_bytes=16 << 20)
+RUNS_MEMORY_MAX_BYTES = 64 << 20
 """What all ranges under way may take of memory together."""
 NO_REMOTE_HINT = "set the remote: dv remote add origin s3://BUCKET/PREFIX (or a folder)"
 SHARDS_KEPT_FILES = 65_536
@@ -70,11 +72,15 @@ class RemoteChunks:
         local: LocalChunks,
         remotes: Callable[[], Sequence[RemoteStore]],
         commit: str,
+        cache: FrameCache | None,
     ) -> None:
         self._git = git
         self._local = local
         self._open = remotes
         self._commit = commit
+        self._cache = cache
+        self._anew = False
+        """Whether shards in the cache may be out of date: a gc there has moved content since."""
         self._lock = threading.RLock()
         self._opened: Sequence[RemoteStore] | None = None
         self._shards: dict[tuple[int, Digest], dict[Digest, list[Located]]] = {}
@@ -95,7 +101,7 @@ class RemoteChunks:
 
         def get(remote: RemoteStore, number: int) -> None:
             wanted = [ref for ref in refs if ref.digest not in found]
-            for ref, shard in run_bounded(remote.get_shard, wanted):
+            for ref, shard in run_bounded(partial(self._get_shard, remote), wanted):
                 found[ref.digest] = EntryColumns(shard.entries)
                 self._keep(number, ref.digest, shard)
 
@@ -115,6 +121,26 @@ class RemoteChunks:
             ) from error
         return found
 
+    def _get_shard(self, remote: RemoteStore, ref: ShardRef) -> FetchedShard:
+        """Return a shard as a remote has it, checked; from the cache if it is there."""
+        if self._cache is None:
+            return remote.get_shard(ref)
+        name = shard_name(remote.required_mark().id, ref.digest)
+        data = None
+        if not self._anew:
+            data = self._cache.get(name, size_max=OBJECT_SIZE_MAX_BYTES)
+        if data is not None:
+            try:
+                entries, shard = decode_object(data, ref, name)
+                return FetchedShard(entries, shard.text, shard.locations, len(data))
+            except CorruptError:
+                self._cache.drop(name)
+        fetched, data = remote.read_shard_object(ref.digest)
+        if ref_of(fetched.entries, ref.blake3) != ref:
+            raise ManifestError(f"shard {ref.blake3}: the manifest describes it wrongly")
+        self._cache.put(name, data)
+        return fetched
+
     def _keep(self, number: int, digest: Digest, shard: FetchedShard) -> None:
         with self._lock:
             self._shards.pop((number, digest), None)
@@ -127,6 +153,7 @@ class RemoteChunks:
     def forget(self) -> None:
         """Ask the remotes anew, from now on, where contents are: a gc may have moved them."""
         with self._lock:
+            self._anew = True
             self._shards.clear()
 
     # --- where contents are ---------------------------------------------------------------
@@ -196,7 +223,7 @@ class RemoteChunks:
 
         def get(ref: ShardRef) -> FetchedShard | None:
             try:
-                return remote.get_shard(ref)
+                return self._get_shard(remote, ref)
             except ObjectMissing:
                 return None
 
@@ -233,6 +260,7 @@ class RemoteChunks:
         errors: list[DvError] = []
         for number, remote in enumerate(self.remotes):
             try:
+                remote.required_mark()
                 work(remote, number)
                 return
             except (MissingError, CorruptError, RemoteError, SetupError) as error:
@@ -255,20 +283,20 @@ class RemoteChunks:
 
         for _, frames in run_bounded(
             get,
-            _spans(pieces),
+            _frame_runs(pieces),
             size_of=lambda span: span[1].memory_bytes,
-            budget_bytes=RANGES_MEMORY_MAX_BYTES,
+            budget_bytes=RUNS_MEMORY_MAX_BYTES,
         ):
             yield from frames
 
 
-def _spans(pieces: Iterable[PlacedChunk]) -> Iterator[tuple[int, PackRange]]:
+def _frame_runs(pieces: Iterable[PlacedChunk]) -> Iterator[tuple[int, PackRange]]:
     by_pack: dict[tuple[int, RemotePack], dict[Digest, Placement]] = {}
     for place, located in pieces:
         placements = by_pack.setdefault((place, located.pack), {})
         placements[located.placement.digest] = located.placement
     for (place, pack), placements in by_pack.items():
-        for span in join_ranges(pack, placements.values(), RANGE_LIMITS):
+        for span in join_ranges(pack, placements.values(), FRAME_RUN_LIMITS):
             yield place, span
 
 

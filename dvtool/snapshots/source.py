@@ -9,12 +9,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing, printable
 from dvtool.format.digest import Digest, digest_of
-from dvtool.format.pack import chunk_in
-from dvtool.snapshots.layouts import LOCAL, Layout, PlacedChunk, layout_of
+from dvtool.format.pack import chunk_in, unpack_frame
+from dvtool.snapshots.cache import FrameCache, frame_name
+from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
 from dvtool.snapshots.local import LocalChunks
 from dvtool.snapshots.remote import RemoteChunks
 from dvtool.snapshots.tree import Content
@@ -26,7 +28,7 @@ LAYOUTS_KEPT_CHUNKS = 65_536
 FRAMES_KEPT_BYTES = 16 << 20
 FRAME_KEPT_MAX_BYTES = 256 << 10
 """Unpacked frames of small files stay in memory, since their neighbours are often read next."""
-ATTEMPTS = 4
+LOOKS_MAX = 4
 """A pack may go between the look at the index and the read, and damage is looked for elsewhere."""
 
 Take: TypeAlias = Callable[[Digest, memoryview], None]
@@ -55,7 +57,7 @@ class ChunkFaults(Exception):
         self.errors = errors
 
 
-class _Part(NamedTuple):
+class _Stretch(NamedTuple):
     """Bytes `low` up to `high` of a chunk, which belong at `at` of a result."""
 
     result: memoryview
@@ -67,7 +69,8 @@ class _Part(NamedTuple):
 class ContentSource:
     """Reads contents; several threads of one process may."""
 
-    def __init__(self, local: LocalChunks, remote: RemoteChunks) -> None:
+    def __init__(self, local: LocalChunks, remote: RemoteChunks, cache: FrameCache | None) -> None:
+        self._cache = cache
         self._local = local
         self._remote = remote
         self._lock = threading.Lock()
@@ -100,7 +103,7 @@ class ContentSource:
         """
         without: set[Digest] = set()
         first: DvError | None = None
-        for attempt in range(ATTEMPTS):
+        for attempt in range(LOOKS_MAX):
             try:
                 work(self.layouts(contents, without))
                 return
@@ -117,7 +120,7 @@ class ContentSource:
                 )
                 self.forget(contents)
             except ObjectMissing as error:
-                if first is not None or attempt + 1 == ATTEMPTS:
+                if first is not None or attempt + 1 == LOOKS_MAX:
                     raise first or error from error
                 first = error
                 self.forget(contents)
@@ -132,7 +135,7 @@ class ContentSource:
     def _fill(
         self, slices: Sequence[Slice], results: Sequence[memoryview], layouts: dict[Digest, Layout]
     ) -> None:
-        parts: dict[Digest, list[_Part]] = {}
+        parts: dict[Digest, list[_Stretch]] = {}
         pieces: dict[Digest, PlacedChunk] = {}
         for cut, result in zip(slices, results, strict=True):
             if cut.start < cut.end:
@@ -143,7 +146,7 @@ class ContentSource:
                     high = min(cut.end - begin, piece.located.placement.size)
                     at = begin + low - cut.start
                     pieces[piece.chunk] = piece
-                    parts.setdefault(piece.chunk, []).append(_Part(result, at, low, high))
+                    parts.setdefault(piece.chunk, []).append(_Stretch(result, at, low, high))
 
         def take(chunk: Digest, data: memoryview) -> None:
             for result, at, low, high in parts[chunk]:
@@ -158,17 +161,23 @@ class ContentSource:
                 self.set_proven(cut.content.digest)
 
     def prefetch(self, contents: Sequence[Content]) -> int:
-        """Read what is on remotes only, for others to find it near; return how many bytes."""
-        sizes: dict[Digest, int] = {}
+        """Get what is on remotes only into the cache; return how many bytes came."""
+        if self._cache is None:
+            return 0
+        sizes: dict[tuple[Digest, int], int] = {}
 
         def read(layouts: dict[Digest, Layout]) -> None:
             pieces = {
                 piece.chunk: piece
                 for layout in layouts.values()
                 for piece in layout.pieces
-                if piece.place != LOCAL
+                if piece.place != IN_STORE and not self._is_cached(piece)
             }
-            self.chunks(pieces.values(), lambda chunk, data: sizes.update({chunk: len(data)}))
+            for frame in self._remote.read(pieces.values()):
+                sizes[frame.pack.digest, frame.offset] = len(frame.stored)
+                if self._cache is not None:
+                    name = frame_name(frame.pack.digest, frame.offset, len(frame.stored))
+                    self._cache.put(name, frame.stored)
 
         self.trying(contents, read)
         return sum(sizes.values())
@@ -180,7 +189,7 @@ class ContentSource:
         remote: list[PlacedChunk] = []
         local: list[PlacedChunk] = []
         for piece in pieces:
-            (local if piece.place == LOCAL else remote).append(piece)
+            (local if piece.place == IN_STORE else remote).append(piece)
         if len(local) > 1:
             local.sort(key=_position)
         faults: dict[Digest, DvError] = {}
@@ -193,17 +202,62 @@ class ContentSource:
             take(piece.chunk, data)
         if faults:
             raise ChunkFaults(faults)
-        absent = [piece for piece in remote if not self._take_kept(piece, take)]
+        absent: list[PlacedChunk] = []
+        for key, group in groupby(sorted(remote, key=_position), key=_frame_key):
+            chunks = list(group)
+            if not self._take_kept(key, chunks, take):
+                absent.extend(chunks)
         for frame in self._remote.read(absent) if absent else ():
-            self._keep_frame((frame.place, frame.pack.digest, frame.offset), frame.raw)
+            key = frame.place, frame.pack.digest, frame.offset
+            self._keep_frame(key, frame.raw)
+            if self._cache is not None:
+                name = frame_name(frame.pack.digest, frame.offset, len(frame.stored))
+                self._cache.put(name, frame.stored)
             view = memoryview(frame.raw)
             for chunk in frame.placements:
                 take(chunk.digest, view[chunk.start : chunk.start + chunk.size])
 
+    def _take_kept(self, key: _FrameKey, chunks: Sequence[PlacedChunk], take: Take) -> bool:
+        """Take chunks of one frame from memory or the cache; False if they are not sound there."""
+        raw = self._frames.get(key)
+        try:
+            if raw is None:
+                raw = self._cached_frame(chunks[0])
+                if raw is None:
+                    return False
+            taken = [
+                (chunk.chunk, chunk_in(raw, at.start, at.size, at.digest, where="the cache"))
+                for chunk in chunks
+                for at in [chunk.located.placement]
+            ]
+        except CorruptError:
+            if self._cache is not None:
+                self._cache.drop(_cache_name(chunks[0]))
+            return False
+        self._keep_frame(key, raw)
+        for chunk, data in taken:
+            take(chunk, data)
+        return True
+
+    def _is_cached(self, chunk: PlacedChunk) -> bool:
+        size = chunk.located.placement.frame_size
+        return self._cache is not None and self._cache.has(_cache_name(chunk), size)
+
+    def _cached_frame(self, chunk: PlacedChunk) -> bytes | memoryview | None:
+        if self._cache is None:
+            return None
+        size = chunk.located.placement.frame_size
+        stored = self._cache.get(_cache_name(chunk), size_max=size)
+        if stored is None:
+            return None
+        if len(stored) != size:
+            raise CorruptError("a frame in the cache is cut short")
+        return unpack_frame(stored, where="the cache")
+
     def _local_chunk(self, piece: PlacedChunk) -> memoryview:
         located = piece.located
         placement = located.placement
-        key = (LOCAL, located.pack.digest, placement.frame_offset)
+        key = (IN_STORE, located.pack.digest, placement.frame_offset)
         raw = self._frames.get(key)
         if raw is None:
             raw = self._local.frame(located)
@@ -211,20 +265,6 @@ class ContentSource:
         return chunk_in(
             raw, placement.start, placement.size, placement.digest, where=self._local.where(located)
         )
-
-    def _take_kept(self, piece: PlacedChunk, take: Take) -> bool:
-        located, placement = piece.located, piece.located.placement
-        raw = self._frames.get((piece.place, located.pack.digest, placement.frame_offset))
-        if raw is None:
-            return False
-        try:
-            data = chunk_in(
-                raw, placement.start, placement.size, placement.digest, where="a frame kept"
-            )
-        except CorruptError:
-            return False
-        take(placement.digest, data)
-        return True
 
     def _keep_frame(self, key: _FrameKey, raw: bytes | memoryview) -> None:
         if len(raw) > FRAME_KEPT_MAX_BYTES:
@@ -312,6 +352,15 @@ def not_the_content(content: Content) -> CorruptError:
     )
 
 
-def _position(piece: PlacedChunk) -> tuple[Digest, int, int]:
+def _position(piece: PlacedChunk) -> tuple[int, Digest, int, int]:
     placement = piece.located.placement
-    return piece.located.pack.digest, placement.frame_offset, placement.start
+    return piece.place, piece.located.pack.digest, placement.frame_offset, placement.start
+
+
+def _frame_key(piece: PlacedChunk) -> _FrameKey:
+    return piece.place, piece.located.pack.digest, piece.located.placement.frame_offset
+
+
+def _cache_name(piece: PlacedChunk) -> str:
+    placement = piece.located.placement
+    return frame_name(piece.located.pack.digest, placement.frame_offset, placement.frame_size)

@@ -165,7 +165,7 @@ class Tree:
         for selection in selections:
             target = self._targets[selection.target]
             for columns, low, high in target.runs(selection.folder):
-                found.extend(_matches(target, selection, columns.files_between(low, high)))
+                found.extend(_selected(target, selection, columns.files_between(low, high)))
         return sorted(found)
 
     def children(self, path: str) -> list[Listed]:
@@ -204,8 +204,8 @@ class Tree:
         while ahead:
             folder = ahead.pop()
             children = self.children(folder)
-            folders = [_name(child.path) for child in children if child.type == "folder"]
-            files = [_name(child.path) for child in children if child.type != "folder"]
+            folders = [_last_name(child.path) for child in children if child.type == "folder"]
+            files = [_last_name(child.path) for child in children if child.type != "folder"]
             yield folder, folders, files
             ahead.extend(joined(folder, name) for name in reversed(folders))
 
@@ -254,7 +254,7 @@ def normal_path(path: str) -> str:
     return path
 
 
-def _matches(target: TargetEntries, selection: Selection, paths: list[str]) -> list[str]:
+def _selected(target: TargetEntries, selection: Selection, paths: list[str]) -> list[str]:
     return [workspace_path(target.target, path) for path in paths if selection.matches(path)]
 
 
@@ -262,7 +262,7 @@ def _listed(path: str, target: TargetEntries, columns: EntryColumns, number: int
     return Listed(path=path, target=target.target, **asdict(columns.shown(number)))
 
 
-def _name(path: str) -> str:
+def _last_name(path: str) -> str:
     return path.rpartition("/")[2]
 
 

@@ -119,17 +119,25 @@ def _read_models_once() -> None:
 
     Each test makes clients of its own, and reading the tables is nine tenths of the work.
     """
-    from botocore.loaders import JSONFileLoader
+    from botocore.loaders import JSONFileLoader, Loader
 
-    read = JSONFileLoader.load_file
+    read, list_services = JSONFileLoader.load_file, Loader.list_available_services
     tables: dict[str, Any] = {}
+    services: dict[tuple[str, ...], Any] = {}
 
     def load_file(self: Any, file_path: str) -> Any:
         if file_path not in tables:
             tables[file_path] = read(self, file_path)
         return tables[file_path]
 
+    def list_available_services(self: Any, type_name: str) -> Any:
+        key = (type_name, *self.search_paths)
+        if key not in services:
+            services[key] = list_services(self, type_name)
+        return services[key]
+
     JSONFileLoader.load_file = load_file
+    Loader.list_available_services = list_available_services
 
 
 def _rclone_binary() -> str:

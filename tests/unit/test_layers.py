@@ -110,7 +110,12 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 
 def test_the_packages_themselves_are_free_of_imports() -> None:
     for name, path in modules().items():
-        if path.name == "__init__.py" and name not in ("git", "remotes.transports", "cli"):
+        if path.name == "__init__.py" and name not in (
+            "git",
+            "remotes.transports",
+            "stream",
+            "cli",
+        ):
             assert imports_when_run(name) <= {""}, name
 
 
@@ -236,10 +241,11 @@ def test_only_the_cli_and_opening_a_repository_read_the_environment() -> None:
         and isinstance(node.value, ast.Name)
         and node.value.id == "os"
     }
-    assert readers == {"project.ledger", "git.process", "project.opening"}, (
+    assert readers == {"project.ledger", "git.process", "project.opening", "stream.torch"}, (
         "git.process hands it on to the git program, and reads nothing in it; the ledger of a run "
         "is named there for all processes of its command; Repo.open and dvtool.snapshot read "
-        "settings there unless their caller hands them in"
+        "settings there unless their caller hands them in; the loader for PyTorch takes its rank "
+        "from RANK and WORLD_SIZE, which torchrun sets"
     )
 
 
@@ -260,6 +266,7 @@ DESTROYS = {
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
     "project.base": "records in git's folder",
+    "stream.index_cache": "indexes in git's folder, which are made again",
     "verbs.record": "ledgers in git's folder",
     "verbs.resolve.records": "records in git's folder",
     "hooks.install": "hooks in git's folder, each looked at before",
