@@ -266,6 +266,7 @@ DESTROYS = {
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
     "project.base": "records in git's folder",
+    "snapshots.cache": "frames that were read from remotes, which are read again",
     "stream.index_cache": "indexes in git's folder, which are made again",
     "verbs.record": "ledgers in git's folder",
     "verbs.resolve.records": "records in git's folder",
