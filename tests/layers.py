@@ -90,7 +90,7 @@ ROOMS = (
 )
 
 VERB_ORDER = (
-    ("diff", "log", "describe", "fetch"),
+    ("cache", "diff", "log", "describe", "fetch"),
     ("read", "add", "status", "checkout", "push", "drop", "edit", "copy", "export"),
     ("resolve", "imports", "gc", "fsck", "clone", "overlap", "doctor", "record"),
 )
