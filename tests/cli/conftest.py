@@ -161,15 +161,16 @@ def set_up(_isolated_session: None, tmp_path_factory: pytest.TempPathFactory) ->
     work.root.mkdir()
     work.git("init", "-q")
     work.dv("init", "--remote", work.root.parent / "remote")
-    return work.root
+    return work.root.parent
 
 
 @pytest.fixture
 def work(bare: Work, set_up: Path) -> Work:
     """A repository set up with a folder as remote, no data yet."""
-    shutil.copytree(set_up, bare.root, symlinks=True, dirs_exist_ok=True)
+    top = bare.root.parent
+    shutil.copytree(set_up, top, symlinks=True, dirs_exist_ok=True)
     config = bare.root / ".git/config"
-    config.write_text(config.read_text().replace(str(set_up.parent), str(bare.root.parent)))
+    config.write_text(config.read_text().replace(str(set_up), str(top)))
     return bare
 
 
