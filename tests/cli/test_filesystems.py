@@ -321,19 +321,19 @@ scratch, user, group, umask, *args = sys.argv[1:]
 # Other users may not be allowed to read this Python: what the commands import is imported first.
 os.chdir(scratch)
 for command in (["init"], ["config", "core.jobs", "1"], ["add", "d"], ["checkout", "--force"]):
-    cli.run(command)
+    cli.run_command(command)
 if args[0] in ("push", "pull"):
     for command in (["init", "--remote", scratch + "-remote"], ["push"], ["fsck", "--remote"]):
-        cli.run(command)
+        cli.run_command(command)
     os.system("rm -rf .git/dv/packs .git/dv/store.db* d")
-    cli.run(["pull"])
+    cli.run_command(["pull"])
 os.chdir(os.environ["HOME"] + "/work")
 os.umask(int(umask))
 os.setgroups([int(group)])
 os.setgid(int(user))
 os.setuid(int(user))
 print("READY", flush=True)
-sys.exit(cli.run(args))
+sys.exit(cli.run_command(args))
 """
 
 
