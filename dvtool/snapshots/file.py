@@ -6,14 +6,19 @@ import io
 import os
 import threading
 from collections.abc import Callable
-from concurrent import futures
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dvtool.format.digest import hasher
 from dvtool.snapshots.layouts import IN_STORE, Layout
 from dvtool.snapshots.source import ContentSource, not_the_content
 from dvtool.snapshots.tree import Content
+from dvtool.system.lazy import later
+
+if TYPE_CHECKING:
+    from concurrent import futures
+else:
+    futures = later("concurrent.futures")
 
 AHEAD_BYTES = 16 << 20
 """Of a file that is read in order so much comes from a remote at once, by several requests, while
