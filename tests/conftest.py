@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ GITCONFIG = """\
     email = test@example.org
 [init]
     defaultBranch = main
+[maintenance]
+    auto = false
 [protocol "file"]
     allow = always
 """
@@ -133,6 +136,13 @@ def _isolated(
 ) -> None:
     """Give each test a home of its own, git and AWS settings of the tests, and no others."""
     _isolate(monkeypatch, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def disk_path() -> Iterator[Path]:
+    """A folder like `tmp_path`, for what is seen only on a disk."""
+    with tempfile.TemporaryDirectory(prefix="dv-test-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

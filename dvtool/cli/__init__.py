@@ -106,7 +106,7 @@ def main() -> None:
     given["PATH"] = os.environ.get("PATH")
     # A program that a library starts, as for credentials, is never one of the current folder's.
     os.environ["PATH"] = absolute_folders(os.environ.get("PATH", os.defpath))
-    code = run(sys.argv[1:])
+    code = run_command(sys.argv[1:])
     # The work is done: Ctrl-C while Python clears up would only print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.getprofile() or sys.gettrace():
@@ -145,7 +145,7 @@ def _read_names_as_utf8() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def run(arguments: Sequence[str]) -> int:
+def run_command(arguments: Sequence[str]) -> int:
     """Run `dv` with these arguments; return its exit code."""
     try:
         _repair_streams()

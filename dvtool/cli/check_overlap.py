@@ -21,7 +21,7 @@ SHOWN_MAX = 10
     "check-overlap",
     examples=(
         "dv check-overlap data/train data/val data/test",
-        "dv check-overlap v1.0:data/test data/train   # the old test set, today's training",
+        "dv check-overlap v1.0:data/test data/train   # an older test set",
         "dv check-overlap 'data/train/**/*.jpg' 'data/val/**/*.jpg'",
         "dv check-overlap --rows --key id train.csv test.parquet",
     ),

@@ -67,7 +67,7 @@ def split(
                 f"group_by returned {key!r} for {printable(file)}, which is no text",
                 hint="return the name of the group: group_by=lambda path: path.split('/')[0]",
             )
-        splits[_split_at(_position(seed, kind, key), bounds)].append(file)
+        splits[_split_at(_split_position(seed, kind, key), bounds)].append(file)
     return splits
 
 
@@ -115,7 +115,7 @@ def stem_of(path: str) -> str:
     return posixpath.join(folder, name[:dots] + name[dots:].partition(".")[0])
 
 
-def _position(seed: int, kind: str, key: str) -> int:
+def _split_position(seed: int, kind: str, key: str) -> int:
     """Return a number below 2^64, uniform over keys: the first 8 bytes of a BLAKE3."""
     text = f"{_DOMAIN}\0{seed}\0{kind}\0{key}".encode("utf-8", "surrogateescape")
     return int.from_bytes(digest_of(text)[:8], "big")

@@ -18,13 +18,13 @@ _DURABLE = ("-c", "core.fsync=all")
 """By default git does not flush the objects that a ref of ours is about to name."""
 _NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 _IDENTITY = {
-    f"GIT_{who}_{what}": text
-    for who in ("AUTHOR", "COMMITTER")
-    for what, text in (("NAME", "dv run"), ("EMAIL", "dv-run@localhost"))
+    f"GIT_{role}_{field}": text
+    for role in ("AUTHOR", "COMMITTER")
+    for field, text in (("NAME", "dv run"), ("EMAIL", "dv-run@localhost"))
 }
 
 
-class Change(msgspec.Struct, frozen=True):
+class FileChange(msgspec.Struct, frozen=True):
     """A file in the worktree that is not as HEAD has it.
 
     A `submodule` has changes of its own; a `repository` is another one, untracked, in the worktree.
@@ -37,7 +37,7 @@ class Change(msgspec.Struct, frozen=True):
 class Saving(Index):
     """Keeping a worktree that nobody committed. Part of `Git`, by which it is used."""
 
-    def changes(self, *, exclude: Sequence[str] = ()) -> list[Change]:
+    def changes(self, *, exclude: Sequence[str] = ()) -> list[FileChange]:
         """Return the files that differ from HEAD, staged or not, and those untracked, sorted.
 
         What is ignored is none, nor what is in or below the paths to `exclude`.
@@ -97,11 +97,11 @@ class Saving(Index):
         return result.stdout.decode("ascii").strip()
 
 
-def _change_of(line: bytes) -> Change:
+def _change_of(line: bytes) -> FileChange:
     """Return what a line of ``git status --porcelain=v2 -z`` says."""
     if line.startswith(b"?"):
         path = os.fsdecode(line[2:])
-        return Change(path, "repository" if path.endswith("/") else "untracked")
+        return FileChange(path, "repository" if path.endswith("/") else "untracked")
     fields = 10 if line.startswith(b"u") else 8
     parts = line.split(b" ", fields)
     kind: ChangeKind = "tracked"
@@ -109,4 +109,4 @@ def _change_of(line: bytes) -> Change:
         kind = "conflicted"
     elif parts[2][2:] not in (b".", b"..") and parts[2].startswith(b"S"):
         kind = "submodule"
-    return Change(os.fsdecode(parts[-1]), kind)
+    return FileChange(os.fsdecode(parts[-1]), kind)

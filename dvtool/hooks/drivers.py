@@ -34,7 +34,7 @@ OLD_LINES = (f"*{SUFFIX} merge=dv diff=dv",)
 HARMLESS = ("unspecified", "unset")
 CHANGING = ("filter", "ident", "working-tree-encoding")
 """Attributes by which git changes files on their way to and from the disk."""
-SIZE_MAX_BYTES = 64 << 20
+ATTRIBUTES_SIZE_MAX_BYTES = 64 << 20
 NAME = "merge dvtool manifests by entry"
 _ANOTHER_DV = "PYTHONPATH= PYTHONHOME="
 """Before a `dv` of the PATH, whose Python is not isolated; one that is not absolute is not run."""
@@ -61,7 +61,7 @@ def uninstall(project: Project) -> bool:
         changed = project.git.config.remove_section(None, section) or changed
     head = project.git.head()
     committed = (project.git.blob_at(head, ATTRIBUTES_FILE) if head else None) or b""
-    gone = {line.encode() for line in LINES} - set(_lines(committed))
+    gone = {line.encode() for line in LINES} - set(_attribute_lines(committed))
     return _remove_lines(project, gone) or changed
 
 
@@ -69,7 +69,7 @@ def installed(project: Project) -> bool:
     """Whether git uses the drivers, and with the interpreter that runs this."""
     settings = _settings(project).items()
     here = all(_program(project.git.config.get(key)) == _program(value) for key, value in settings)
-    return here and _has_lines(_read(project))
+    return here and _has_lines(_read_attributes(project))
 
 
 def overriding(project: Project, manifests: Sequence[str]) -> list[str]:
@@ -141,12 +141,12 @@ def _start_of(python: Interpreter) -> str:
 
 
 def _add_lines(project: Project) -> bool:
-    text = _read(project)
+    text = _read_attributes(project)
     believed = text_there(text) if text else None
     if _has_lines(text):
         if project.git.tracked_under(ATTRIBUTES_FILE):
             return False
-        _stage(project.git)  # what made it ended before it could
+        _stage_attributes(project.git)  # what made it ended before it could
         return True
     end = b"\r\n" if b"\r\n" in text else b"\n"
     old = {line.encode() for line in OLD_LINES}
@@ -155,17 +155,17 @@ def _add_lines(project: Project) -> bool:
     )
     if text and not text.endswith(b"\n"):
         text += end
-    present = set(_lines(text))
+    present = set(_attribute_lines(text))
     fresh = [line.encode() + end for line in LINES if line.encode() not in present]
     text += b"".join(fresh)
     project.workspace.write_bytes(ATTRIBUTES_FILE, text, believed=believed)
-    _stage(project.git)
+    _stage_attributes(project.git)
     _restore_line_ends(project)
     return True
 
 
 def _has_lines(text: bytes) -> bool:
-    return {line.encode() for line in LINES} <= set(_lines(text))
+    return {line.encode() for line in LINES} <= set(_attribute_lines(text))
 
 
 def _restore_line_ends(project: Project) -> None:
@@ -181,28 +181,30 @@ def _restore_line_ends(project: Project) -> None:
 
 
 def _remove_lines(project: Project, gone: Collection[bytes]) -> bool:
-    text = _read(project)
+    text = _read_attributes(project)
     kept = [line for line in text.splitlines(keepends=True) if line.rstrip(b"\r\n") not in gone]
     rest = b"".join(kept)
     if rest == text:
         return False
     if rest:
         project.workspace.write_bytes(ATTRIBUTES_FILE, rest, believed=text_there(text))
-        _stage(project.git)
+        _stage_attributes(project.git)
     else:
         project.workspace.remove(ATTRIBUTES_FILE, believed=text_there(text))
         project.git.remove_staged([ATTRIBUTES_FILE])
     return True
 
 
-def _stage(git: Git) -> None:
+def _stage_attributes(git: Git) -> None:
     # Forced: a user who ignores dot files means other files.
     git.stage([ATTRIBUTES_FILE], force=True)
 
 
-def _read(project: Project) -> bytes:
+def _read_attributes(project: Project) -> bytes:
     try:
-        return project.workspace.read_bytes(ATTRIBUTES_FILE, size_max=SIZE_MAX_BYTES) or b""
+        return (
+            project.workspace.read_bytes(ATTRIBUTES_FILE, size_max=ATTRIBUTES_SIZE_MAX_BYTES) or b""
+        )
     except OSError as error:
         raise SetupError(
             f"{ATTRIBUTES_FILE} cannot be used: {reason(error)}",
@@ -210,5 +212,5 @@ def _read(project: Project) -> bytes:
         ) from error
 
 
-def _lines(text: bytes) -> list[bytes]:
+def _attribute_lines(text: bytes) -> list[bytes]:
     return [line.rstrip(b"\r") for line in text.split(b"\n")]

@@ -27,7 +27,6 @@ HookState: TypeAlias = Literal["absent", "installed", "outdated", "other", "repl
 `called`: as `replaced`, but it runs ours, which it has renamed."""
 LEGACY_SUFFIX = ".legacy"
 """How the pre-commit framework renames a hook that it then calls."""
-HOOK_SIZE_MAX_BYTES = 1 << 20
 
 
 class Hook(msgspec.Struct, frozen=True):
@@ -86,7 +85,7 @@ class Hooks:
 
     def status(self) -> HookStatus:
         """Return which hooks are in place, and where."""
-        return _status(self._project)
+        return _hook_status(self._project)
 
     def states(self) -> tuple[str, dict[str, str]]:
         """Return the folder that git looks into, and the state of each hook by its name."""
@@ -104,10 +103,10 @@ class Hooks:
             drivers.install(self._project)  # first: it may find .gitattributes unusable
             if plan.shared:
                 own_folder.make(plan.folder, plan.shared)
-            _apply(plan, self._python)
+            _apply_hooks(plan, self._python)
             if plan.shared:
                 self._project.git.config.set(None, own_folder.KEY, plan.folder)
-            _mark(self._project, installed=True)
+            _record_installed(self._project, installed=True)
             self._settings.allow_hooks()
         return plan
 
@@ -119,13 +118,13 @@ class Hooks:
             if own_folder.in_use(self._project.git):
                 own_folder.remove(self._project.git)
             else:
-                _apply(plan, self._python)
+                _apply_hooks(plan, self._python)
             self.refuse()
         return plan
 
     def refuse(self) -> None:
         """Remember in this clone that hooks are not wanted."""
-        _mark(self._project, installed=False)
+        _record_installed(self._project, installed=False)
         if self._project.config.flag("hooks.install"):
             self._settings.set("hooks.install", "false", local=True)
 
@@ -136,13 +135,13 @@ class Hooks:
         return self.install()
 
 
-def _status(project: Project) -> HookStatus:
+def _hook_status(project: Project) -> HookStatus:
     """Look at the hooks in the folder that git uses."""
     folder = project.git.hooks_folder()
-    return HookStatus(folder, tuple(_look(folder, name) for name in NAMES))
+    return HookStatus(folder, tuple(_look_at_hook(folder, name) for name in NAMES))
 
 
-def _look(folder: str, name: str) -> Hook:
+def _look_at_hook(folder: str, name: str) -> Hook:
     path = os.path.join(folder, name)
     kept = os.path.lexists(path + KEPT_SUFFIX)
     text = _text(path)
@@ -169,7 +168,7 @@ def _text(path: str) -> bytes | None:
         return None
     try:
         with open(path, "rb") as file:
-            return file.read(HOOK_SIZE_MAX_BYTES)
+            return file.read(own_folder.HOOK_SIZE_MAX_BYTES)
     except OSError:
         return b""
 
@@ -179,7 +178,7 @@ def _plan_install(project: Project) -> HookPlan:
     shared = own_folder.shared_folder(project.git)
     if shared:
         return HookPlan(own_folder.path_of(project.git), write=NAMES, shared=shared)
-    now = _status(project)
+    now = _hook_status(project)
     missing = [hook for hook in now.hooks if hook.state in ("absent", "outdated", "other")]
     return HookPlan(
         now.folder,
@@ -191,7 +190,7 @@ def _plan_install(project: Project) -> HookPlan:
 
 def _plan_uninstall(project: Project) -> HookPlan:
     """Plan to put back what was there before; what serves other repositories too stays."""
-    now = _status(project)
+    now = _hook_status(project)
     if own_folder.shared_folder(project.git):
         installed = [hook.name for hook in now.hooks if hook.state in _OURS]
         return HookPlan(now.folder, shared=now.folder if installed else "")
@@ -210,7 +209,7 @@ def _plan_uninstall(project: Project) -> HookPlan:
 _OURS: tuple[HookState, ...] = ("installed", "outdated")
 
 
-def _apply(plan: HookPlan, python: Interpreter) -> None:
+def _apply_hooks(plan: HookPlan, python: Interpreter) -> None:
     """Carry out a plan. At every instant each hook is the old one or the new one."""
     if plan.write:
         _make_folder(plan.folder)
@@ -257,7 +256,7 @@ def _is_marked(project: Project) -> bool:
         return False
 
 
-def _mark(project: Project, *, installed: bool) -> None:
+def _record_installed(project: Project, *, installed: bool) -> None:
     """Remember in this clone that the hooks are in place, or no longer."""
     path = _mark_path(project)
     if installed:

@@ -60,8 +60,8 @@ def _is_extra(folder: str, worktree: str) -> bool:
         return False
     of_python = (os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix))
     real = os.path.realpath(folder)
-    return not any(_is_below(real, top) for top in (worktree, *of_python))
+    return not any(_is_in_folder(real, top) for top in (worktree, *of_python))
 
 
-def _is_below(path: str, top: str) -> bool:
+def _is_in_folder(path: str, top: str) -> bool:
     return os.path.commonpath([path, top]) == top

@@ -49,7 +49,7 @@ def make(folder: str, shared: str) -> None:
     present = [entry.name for entry in os.scandir(shared)] if os.path.isdir(shared) else []
     for name in sorted({*NAMES, *present}):
         theirs = os.path.join(shared, name)
-        if name.endswith((KEPT_SUFFIX, ".sample")) or _is_ours(theirs):
+        if name.endswith((KEPT_SUFFIX, ".sample")) or _is_own_hook(theirs):
             continue
         quoted = shlex.quote(theirs)
         script = f'#!/bin/sh\n[ ! -x {quoted} ] || exec {quoted} "$@"\n'
@@ -59,7 +59,7 @@ def make(folder: str, shared: str) -> None:
             os.fchmod(file.fileno(), 0o755)
 
 
-def _is_ours(path: str) -> bool:
+def _is_own_hook(path: str) -> bool:
     """Whether a hook is one that an earlier version of dvtool put there."""
     try:
         with open(path, "rb") as file:

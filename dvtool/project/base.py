@@ -69,7 +69,7 @@ def base_path(git_dir: str, target: str) -> str:
 
 def read_base(project: Project, target: str) -> Manifest | None:
     """Return the base of a target; None if there is no record that can be read, shards and all."""
-    text = _read(base_path(project.git.git_dir, target))
+    text = _read_record(base_path(project.git.git_dir, target))
     if text is not None:
         with contextlib.suppress(ManifestError):
             manifest = decode(text, target + SUFFIX)
@@ -80,7 +80,7 @@ def read_base(project: Project, target: str) -> Manifest | None:
 
 def drift_of(project: Project, target: str, manifest: Manifest) -> Drift:
     """Return what a manifest changed since the target's base. No shard is fetched."""
-    text = _read(base_path(project.git.git_dir, target))
+    text = _read_record(base_path(project.git.git_dir, target))
     if text is not None and text == encode(manifest):
         return Drift(target, True)
     base = read_base(project, target)
@@ -172,7 +172,7 @@ def record_base(
             built = update(manifest, kept, project.shards.load)
             project.store.put_shards(built.shards)
             manifest = built.manifest
-        _write(project, target, encode(manifest))
+        _write_record(project, target, encode(manifest))
     except (DvError, OSError):
         forget_base(project, target)
 
@@ -230,7 +230,7 @@ def shards_of_bases(git_dirs: Iterable[str]) -> list[ShardRef]:
     refs: dict[str, ShardRef] = {}
     for git_dir in git_dirs:
         for target in based_targets(git_dir):
-            text = _read(base_path(git_dir, target))
+            text = _read_record(base_path(git_dir, target))
             with contextlib.suppress(ManifestError):
                 manifest = decode(text or b"", target + SUFFIX)
                 refs.update((ref.blake3, ref) for ref in manifest.shards)
@@ -247,11 +247,11 @@ def is_settled(project: Project, target: str) -> bool:
         written = os.stat(project.absolute(target + SUFFIX)).st_mtime_ns
         if os.stat(path).st_mtime_ns > written:
             return True
-        return _read(path) == project.manifest_text(target)
+        return _read_record(path) == project.manifest_text(target)
     return False
 
 
-def _read(path: str) -> bytes | None:
+def _read_record(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
             text = file.read(MANIFEST_SIZE_MAX_BYTES + 1)
@@ -260,9 +260,9 @@ def _read(path: str) -> bytes | None:
     return text
 
 
-def _write(project: Project, target: str, text: bytes) -> None:
+def _write_record(project: Project, target: str, text: bytes) -> None:
     path = base_path(project.git.git_dir, target)
-    if _read(path) == text:
+    if _read_record(path) == text:
         os.utime(path)  # the scripts compare its time with the manifest's
         return
     fresh = not os.path.exists(path)

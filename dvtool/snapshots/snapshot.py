@@ -69,6 +69,11 @@ class Snapshot:
         return self._handle.folder if url is None else foreign.without_password(url)
 
     @cached_property
+    def commit_time(self) -> int:
+        """When the commit was made, in seconds since 1970."""
+        return self._project.git.commit_time(self.commit)
+
+    @cached_property
     def data_id(self) -> str:
         """One hash over all targets, in hex; `dv describe` prints the same."""
         return self._project.describe_targets(dict(self._read_manifests)).hex()

@@ -189,7 +189,7 @@ def agree(
     _forget_gone(worktree, [*unseen, *(agreed_folders.keys() - set(paths))])
     if before is not None:
         _turn(worktree, agreement, before)
-    _settle(worktree, agreement)
+    _settle_folders(worktree, agreement)
     return agreement
 
 
@@ -248,7 +248,7 @@ def _forget_gone(worktree: StoredWorktree, paths: Iterable[str]) -> None:
         worktree.statcache.forget_agreed(gone)
 
 
-def _settle(worktree: StoredWorktree, agreement: Agreement) -> None:
+def _settle_folders(worktree: StoredWorktree, agreement: Agreement) -> None:
     """Find the shards that have entries elsewhere, until nothing contradicts what is the same."""
     shards = {key_of(ref): ref for ref in agreement.manifest.shards}
     while True:
@@ -276,7 +276,7 @@ def leave_out(worktree: StoredWorktree, agreement: Agreement, folders: Iterable[
     """Count folders as not the same, whatever they look like."""
     for folder in folders:
         agreement.same.pop(folder, None)
-    _settle(worktree, agreement)
+    _settle_folders(worktree, agreement)
 
 
 def remember(

@@ -64,7 +64,7 @@ def _differing(
         wanted = project.entries_near(before, paths)
     inside = [path for path in paths if not request.inner or _is_in(path, request.inner)]
     hash_files(project, scan, [path for path in inside if path in scan.files])
-    there = [path for path in inside if _is_there(scan, path) or scan.vanished(path)]
+    there = [path for path in inside if _is_in_workspace(scan, path) or scan.vanished(path)]
     now = {path: entry_now(scan, path) for path in there if is_known(scan, path)}
     return {path: entry for path, entry in now.items() if entry != wanted.get(path)}
 
@@ -73,7 +73,7 @@ def _is_in(path: str, inner: str) -> bool:
     return path == inner or path.startswith(inner + "/")
 
 
-def _is_there(scan: Scan, path: str) -> bool:
+def _is_in_workspace(scan: Scan, path: str) -> bool:
     return path in scan.files or path in scan.links or path in scan.empty_folders
 
 

@@ -156,7 +156,7 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
     if published != built.manifest:
         result.warnings.append(_merged_warning(request.target))
     # The workspace has the content that was built, and not yet what a merge added to the manifest.
-    racy = _remember(project, scan, stored, after.removed)
+    racy = _remember_added(project, scan, stored, after.removed)
     if built.manifest.shards and not request.inner:
         _agree(project, scan, built.manifest, [*after.left, *racy, *result.outdated])
         if known is not None:
@@ -252,7 +252,7 @@ def _publish(
     return merged.manifest
 
 
-def _remember(
+def _remember_added(
     project: Project, scan: Scan, stored: StoredFiles, removed: Iterable[str]
 ) -> list[str]:
     """Put the whole of what was added into the statcache as tracked.

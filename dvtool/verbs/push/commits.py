@@ -173,7 +173,7 @@ def push(project: Project, settings: Settings, request: PushRequest) -> PushRepo
 
     Where history has gaps that nobody here can fill, the report says so.
     """
-    project, store, tips, taken = _open(project, settings, request)
+    project, store, tips, taken = _open_push(project, settings, request)
     ours = [manifest_digest(one.manifest) for one in (*taken.at_tips, *taken.behind)]
     project.store.db.add_seen(project.clone_name, ours)
     pushed, gaps = _with_history(
@@ -206,7 +206,7 @@ def push_refs(
 
 def plan_push(project: Project, settings: Settings, request: PushRequest) -> PushPlan:
     """Say what `push` would do, as far as that can be known before; nothing is uploaded."""
-    project, store, _, taken = _open(project, settings, request)
+    project, store, _, taken = _open_push(project, settings, request)
     (pushed, estimate), gaps = _with_history(
         lambda manifests: estimate_upload(
             project, store, repo_id_of(project), manifests, doomed=taken.doomed
@@ -220,7 +220,7 @@ def plan_push(project: Project, settings: Settings, request: PushRequest) -> Pus
     return PushPlan(pushed, estimate, uncommitted=tuple(uncommitted(project)))
 
 
-def _open(
+def _open_push(
     project: Project, settings: Settings, request: PushRequest
 ) -> tuple[Project, RemoteStore, list[str], Taken]:
     """Open the remote; missing shards come from it only if there is no default remote."""

@@ -36,7 +36,7 @@ SHARDS_SIZE_MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
+class _ShardPlaces:
     """The places of a shard's content on the remote, as the shard's object gives them."""
 
     columns: bytes
@@ -185,9 +185,9 @@ class _Uploading:
 
     # --- shards and root ------------------------------------------------------------------
 
-    def _located(self, contents: Contents) -> dict[Digest, _Places]:
+    def _located(self, contents: Contents) -> dict[Digest, _ShardPlaces]:
         """Return shard -> where its content should be on the remote, all of it."""
-        found: dict[Digest, _Places] = {}
+        found: dict[Digest, _ShardPlaces] = {}
         for run in contents.runs():
             located = self.planning.known.located(contents.chunks_of(run))
             for shard in run:
@@ -196,10 +196,10 @@ class _Uploading:
                     for file in contents.of(shard)
                 }
                 packs = frozenset(c.pack.digest for chunks in places.values() for c in chunks)
-                found[shard] = _Places(encode_locations(places), packs)
+                found[shard] = _ShardPlaces(encode_locations(places), packs)
         return found
 
-    def _publish_shards(self, plan: UploadPlan, located: Mapping[Digest, _Places]) -> None:
+    def _publish_shards(self, plan: UploadPlan, located: Mapping[Digest, _ShardPlaces]) -> None:
         def objects() -> Iterator[tuple[Digest, bytes]]:
             for shard in plan.lacking:
                 digest = shard.ref.digest

@@ -134,7 +134,7 @@ def reproduce(
             project.git.remove_worktree(folder)
         raise
     inner = os.path.normpath(os.path.join(folder, record.folder))
-    with open_worktree(inner if _is_within(inner, folder) else folder) as worktree:
+    with open_worktree(inner if _is_inside(inner, folder) else folder) as worktree:
         again = worktree.run(
             record.command,
             out=[os.path.join(folder, path) for path in record.out],
@@ -145,7 +145,7 @@ def reproduce(
     return compare_runs(project, record, again, folder)
 
 
-def _is_within(path: str, folder: str) -> bool:
+def _is_inside(path: str, folder: str) -> bool:
     return (path + os.sep).startswith(folder + os.sep) and os.path.isdir(path)
 
 
@@ -157,7 +157,7 @@ def compare_runs(project: Project, before: RunRecord, now: RunRecord, folder: st
     for target in sorted(old.keys() | new.keys()):
         sides = old.get(target), new.get(target)
         then, again = (side.blake3 if side else None for side in sides)
-        changes = _changes(project, *sides) if then != again else []
+        changes = _file_changes(project, *sides) if then != again else []
         outputs.append(OutputComparison(target, then, again, changes))
     return Reproduction(
         before.id,
@@ -170,7 +170,9 @@ def compare_runs(project: Project, before: RunRecord, now: RunRecord, folder: st
     )
 
 
-def _changes(project: Project, before: RunOutput | None, now: RunOutput | None) -> list[Difference]:
+def _file_changes(
+    project: Project, before: RunOutput | None, now: RunOutput | None
+) -> list[Difference]:
     """Return what differs between two outputs whose manifests are known here."""
     if before is None or now is None:
         return []

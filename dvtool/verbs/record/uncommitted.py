@@ -9,7 +9,7 @@ from itertools import chain
 from dvtool.errors import DvError, InputError, UsageError, listing, printable, size_text
 from dvtool.format.manifest import Entry, Manifest, build, encode
 from dvtool.format.paths import RUNS_FOLDER, SUFFIX, workspace_path
-from dvtool.git.saving import Change
+from dvtool.git.saving import FileChange
 from dvtool.project import preserve
 from dvtool.project.ignoring import NOT_KEPT_OUT
 from dvtool.project.parts import Project
@@ -24,7 +24,7 @@ RUN_REFS = "refs/dv/runs/"
 class Uncommitted:
     """What is not as HEAD has it: files of git, and targets."""
 
-    code: list[Change]
+    code: list[FileChange]
     data: list[TargetStatus]
 
     def __bool__(self) -> bool:
@@ -44,13 +44,13 @@ def find_uncommitted(
             change
             for change in project.git.changes(exclude=[RUNS_FOLDER])
             if not change.path.endswith(SUFFIX)
-            and not (change.kind == "untracked" and _is_below(change.path, out))
+            and not (change.kind == "untracked" and _lies_below(change.path, out))
         ],
         [status for status in statuses if not status.clean],
     )
 
 
-def _is_below(path: str, tops: Iterable[str]) -> bool:
+def _lies_below(path: str, tops: Iterable[str]) -> bool:
     return any(path == top or path.startswith(top + "/") for top in tops)
 
 
@@ -66,7 +66,7 @@ def refused(uncommitted: Uncommitted) -> DvError:
     )
 
 
-def _is_new(change: Change) -> bool:
+def _is_new(change: FileChange) -> bool:
     return change.kind in ("untracked", "repository")
 
 

@@ -186,7 +186,7 @@ def whole_conflict(one: Unmerged) -> list[Conflict]:
     sides = (one.base, one.ours, one.theirs)
     if one.damage is None and decided(one) is not None:
         return []
-    base, ours, theirs = (_as_entry(side) for side in sides)
+    base, ours, theirs = (_decoded_entry(side) for side in sides)
     return [Conflict(SELF, base, ours, theirs)]
 
 
@@ -197,7 +197,7 @@ def decided(one: Unmerged) -> Manifest | None:
     return one.theirs if one.base == one.ours else None
 
 
-def _as_entry(manifest: Manifest | None) -> Entry | None:
+def _decoded_entry(manifest: Manifest | None) -> Entry | None:
     if manifest is None:
         return None
     return (manifest.entries or {}).get(SELF, Entry(dir=True))

@@ -155,7 +155,7 @@ def _settle_target(
     if resolved.kept is not None:
         kept = project.manifest(resolved.kept)
         stepped.append(follow.follow(project, resolved.kept, None, kept))
-    _stage(project, resolved)
+    _stage_manifest(project, resolved)
     return Settled(resolved, tuple(stepped))
 
 
@@ -216,7 +216,7 @@ def _edited_unless_a_sides(one: Unmerged, built: Built) -> Built:
     return edited(built)
 
 
-def _stage(project: Project, done: Resolved) -> None:
+def _stage_manifest(project: Project, done: Resolved) -> None:
     """Tell git that a target is settled, if it is; its files are in step by then.
 
     Until then git has all sides, so that what ended in between can be repeated.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 import dvtool
 from dvtool import UsageError
 from dvtool.format.split import stem_of
+from tests.scenario import Clone, Remote
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -131,3 +133,18 @@ def test_stems() -> None:
     assert [stem_of(path) for path in paths] == [
         *("a/0001", "a/0001", "a.b/0001", "0001", "a/.hidden", "..x"),
     ]
+
+
+def test_a_snapshot_is_split(tmp_path: Path) -> None:
+    clone = Clone.new(tmp_path / "repo", Remote(str(tmp_path / "remote")))
+    for number in range(30):
+        clone.write(f"data/{number}.txt", b"%d" % (number // 2))
+    clone.link("data/link", "1.txt")
+    clone.add("data")
+    clone.commit("one")
+    snapshot = dvtool.snapshot("HEAD", clone.path)
+    splits = dvtool.split(snapshot, {"train": 0.5, "test": 0.5})
+    assert sorted([*splits["train"], *splits["test"]]) == snapshot.find("data")
+    assert all(splits.values())
+    where = split_of(splits)
+    assert all(where[f"data/{n}.txt"] == where[f"data/{n + 1}.txt"] for n in range(0, 30, 2))
