@@ -28,7 +28,7 @@ and its frame."""
 BUFFER_BYTES = 128 << 10
 
 
-_Window: TypeAlias = tuple[Layout, dict[int, memoryview]]
+_NumberedChunks: TypeAlias = tuple[Layout, dict[int, memoryview]]
 """A layout, and chunks by their number in it."""
 
 
@@ -53,7 +53,7 @@ class SnapshotFile(io.RawIOBase):
         """Chunks at hand by their number in the layout."""
         self._next = 0
         """The chunk that comes next if the file is read in order."""
-        self._coming: tuple[int, int, futures.Future[_Window]] | None = None
+        self._coming: tuple[int, int, futures.Future[_NumberedChunks]] | None = None
         """The first chunk of what is read ahead, by which process, and the result."""
         self._pool: futures.ThreadPoolExecutor | None = None
         self._pid = 0
@@ -147,9 +147,9 @@ class SnapshotFile(io.RawIOBase):
         if in_order and self._next < len(self._layout.pieces):
             self._begin_ahead(self._next)
 
-    def _read(self, number: int, *, in_order: bool) -> _Window:
+    def _read(self, number: int, *, in_order: bool) -> _NumberedChunks:
         """Read the chunk of a number and, in order, those after it up to `AHEAD_BYTES`."""
-        contents, windows = self._contents(), list[_Window]()
+        contents, windows = self._contents(), list[_NumberedChunks]()
 
         def read(layouts: dict[bytes, Layout]) -> None:
             layout = layouts[self._content.digest]
@@ -174,7 +174,7 @@ class SnapshotFile(io.RawIOBase):
         work = partial(self._read, number, in_order=True)
         self._coming = number, self._pid, self._pool.submit(work)
 
-    def _taken_ahead(self, number: int) -> _Window | None:
+    def _taken_ahead(self, number: int) -> _NumberedChunks | None:
         coming, self._coming = self._coming, None
         if coming is None or coming[:2] != (number, os.getpid()):
             return None
