@@ -6,16 +6,22 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, strategies as st
 
 from dvtool.format.digest import digest_of
 from dvtool.project import ledger
-from dvtool.project.ledger import ReadEntry, entry_of, ledger_line, note_read
+from dvtool.project.ledger import ReadEntry, entry_of, ledger_line, note_reads
 from dvtool.verbs.record.reads import MerkleTree, collect_reads
 
 DIGEST = digest_of(b"content")
+
+
+class Content(NamedTuple):
+    path: str
+    digest: bytes = DIGEST
 
 
 def _root(texts: list[bytes]) -> bytes:
@@ -54,13 +60,16 @@ def noting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 CHILD = """
 import os, sys
-from dvtool.project.ledger import note_read
-digest = bytes.fromhex(sys.argv[1])
+from dvtool.project.ledger import note_reads
+class Content:
+    digest = bytes.fromhex(sys.argv[1])
+    def __init__(self, path):
+        self.path = path
 for number in range(300):
-    note_read(f"{sys.argv[2]}/{number}", digest)
+    note_reads([Content(f"{sys.argv[2]}/{number}")])
 pid = os.fork()
 for number in range(300, 400):
-    note_read(f"{sys.argv[2]}/{number}", digest)
+    note_reads([Content(f"{sys.argv[2]}/{number}")])
 os.kill(os.getpid(), 9) if pid == 0 else os.waitpid(pid, 0)
 """
 
@@ -71,7 +80,7 @@ def test_processes_threads_and_forks_lose_nothing(noting: Path) -> None:
 
     def note(name: str) -> None:
         for number in range(300):
-            note_read(f"{name}/{number}", DIGEST)
+            note_reads([Content(f"{name}/{number}")])
 
     threads = [threading.Thread(target=note, args=(f"thread-{n % 2}",)) for n in range(4)]
     for thread in threads:
@@ -111,4 +120,4 @@ def test_a_ledger_that_is_full_is_no_silent_loss(monkeypatch: pytest.MonkeyPatch
         pytest.skip("this system has no /dev/full")
     monkeypatch.setenv(ledger.VARIABLE, "/dev/full")
     with pytest.raises(OSError, match="No space"):
-        note_read("a", DIGEST)
+        note_reads([Content("a")])
