@@ -386,6 +386,12 @@ def test_ctrl_c_in_a_terminal_ends_the_command_and_is_recorded(counting: Work) -
     assert record(counting)["exit_status"] == 130
 
 
+def test_the_record_as_json_is_alone_on_standard_output(clean: Work) -> None:
+    ran = shell(clean, "echo said; exit 3", "--json", code=3)
+    assert ran.json == {"schema": 1, **record(clean)}
+    assert ran.err.startswith("said\n")
+
+
 def test_two_runs_at_once_do_not_collide(clean: Work) -> None:
     words = command("run", "--", "sh", "-c", "sleep 0.3")
     runs = [subprocess.Popen(words, cwd=clean.root, stderr=subprocess.DEVNULL) for _ in range(3)]
