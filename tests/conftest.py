@@ -24,6 +24,8 @@ GITCONFIG = """\
     email = test@example.org
 [init]
     defaultBranch = main
+[maintenance]
+    auto = false
 [protocol "file"]
     allow = always
 """
