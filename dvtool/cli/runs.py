@@ -9,7 +9,7 @@ import click
 
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text, files_text, shell_word, stderr_number
-from dvtool.errors import listing, printable
+from dvtool.errors import UsageError, listing, printable
 
 if TYPE_CHECKING:
     from dvtool.verbs.record.records import RunRecord
@@ -38,6 +38,9 @@ def runs(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand is None:
         context.invoke(list_runs, as_json=as_json)
+    elif as_json:
+        name = context.invoked_subcommand
+        raise UsageError("--json belongs behind the command", hint=f"dv runs {name} --json")
 
 
 @command("list", examples=("dv runs list", "dv runs list --json"), answers_json=True)

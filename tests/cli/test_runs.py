@@ -212,6 +212,26 @@ def test_a_commit_that_is_gone_or_data_that_is_gone_is_an_error(coded: Work) -> 
     assert "again" not in coded.git("worktree", "list")
 
 
+def test_a_record_that_others_wrote_is_not_trusted(coded: Work) -> None:
+    coded.dv("runs", "--json", "show", "last", code=2)
+    run(coded, "--", "sh", "-c", "echo $EVIL$PYTHONHASHSEED", env={"PYTHONHASHSEED": "5"})
+    (path,) = (coded.root / ".dv-runs").glob("*.json")
+    record = json.loads(path.read_text())
+    record["environment"]["EVIL"] = "evil"
+    path.write_text(json.dumps(record))
+    ran = coded.process("runs", "reproduce", "last")
+    assert ran.out.splitlines()[0] == "5"
+    record["folder"] = "../.."
+    path.write_text(json.dumps(record))
+    place = str(coded.root.parent / "again")
+    ran = coded.process("runs", "reproduce", "last", "--worktree", place, code=6)
+    assert "outside of the worktree" in ran.err
+    assert not os.path.exists(place)
+    record["folder"], record["command"] = "", ["\x1b[31mred"]
+    path.write_text(json.dumps(record))
+    assert "\x1b" not in coded.dv("runs").out + coded.dv("runs", "show", "last").out
+
+
 def test_the_library_shows_and_repeats(coded: Work) -> None:
     with Repo.open(coded.root) as repo:
         done = repo.run(["sh", "-c", "echo text > result"], out=["result"])

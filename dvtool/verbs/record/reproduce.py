@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Protocol, Self
 
-from dvtool.errors import DvError, MissingError, UsageError, printable
+from dvtool.errors import CorruptError, DvError, MissingError, UsageError, printable
 from dvtool.format.compare import Difference, differences
 from dvtool.format.manifest import Manifest, manifest_digest
 from dvtool.project.arguments import OnePath
 from dvtool.project.history import versions_anywhere
 from dvtool.project.parts import Project, require_worktree
 from dvtool.verbs.record.records import RunOutput, RunRecord, find_run
+from dvtool.verbs.record.run import KEPT_VARIABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ class OpenWorktree(Protocol):
     def __exit__(self, *_: object) -> None:
         """Release it."""
 
-    def pull(self) -> object:
-        """Put the data of the manifests into the workspace."""
+    def checkout(self) -> object:
+        """Put the data of the manifests into the workspace, fetched where it is not here."""
 
     def run(
         self,
@@ -125,28 +126,43 @@ def reproduce(
             f"{printable(folder)} is there already",
             hint="remove it (git worktree remove), or name another place: --worktree FOLDER",
         )
-    project.git.add_worktree(folder, record.commit)
+    _folder_within(folder, record)
+    project.git.add_worktree(folder, project.git.resolve(record.commit))
     try:
         with open_worktree(folder) as worktree:
-            worktree.pull()
+            worktree.checkout()
     except BaseException:
         with contextlib.suppress(DvError):
             project.git.remove_worktree(folder)
         raise
-    inner = os.path.normpath(os.path.join(folder, record.folder))
-    with open_worktree(inner if _is_inside(inner, folder) else folder) as worktree:
+    inner = _folder_within(folder, record)
+    os.makedirs(inner, exist_ok=True)  # of a folder that has ignored files alone, no commit knows
+    with open_worktree(inner) as worktree:
         again = worktree.run(
             record.command,
             out=[os.path.join(folder, path) for path in record.out],
-            environ={**request.environ, **record.environment},
+            environ={**request.environ, **_harmless(record.environment)},
             stdout=request.stdout,
             reproduces=record.id,
         )
     return compare_runs(project, record, again, folder)
 
 
-def _is_inside(path: str, folder: str) -> bool:
-    return (path + os.sep).startswith(folder + os.sep) and os.path.isdir(path)
+def _folder_within(worktree: str, record: RunRecord) -> str:
+    """Return the folder in which a run was started, in a worktree; records are foreign."""
+    inner = os.path.normpath(os.path.join(worktree, record.folder))
+    if not (inner + os.sep).startswith(worktree + os.sep):
+        raise CorruptError(
+            f"run {record.id} says that it was started outside of the worktree: "
+            f"{printable(record.folder)}",
+            hint="see what changed the record: git log -- .dv-runs",
+        )
+    return inner
+
+
+def _harmless(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that `dv run` records; a record may have been written by anybody."""
+    return {name: text for name, text in environment.items() if name in KEPT_VARIABLES}
 
 
 def compare_runs(project: Project, before: RunRecord, now: RunRecord, folder: str) -> Reproduction:
