@@ -161,6 +161,14 @@ JSON_KEYS = {
         '"targets": [{"target", "blake3", "files", "bytes"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
+    "cache show": (
+        '{"schema", "path", "limit_bytes", "frames", "frame_bytes", "clones", "clone_bytes"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "cache clean": (
+        '{"schema", "path", "limit_bytes", "frames", "frame_bytes", "clones", "clone_bytes"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
     "doctor": (
         '{"schema", "ok", "checks": [{"name", "state", "detail", "hint", "bytes"}]}',
         'With --remote: {"schema", "ok", "checks": [{"name", "state", "detail", "hint", '

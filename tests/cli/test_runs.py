@@ -35,6 +35,18 @@ with open("result", "w") as file:
 """
 
 
+STREAMED = """
+from dvtool.stream import Stream
+print(len(list(Stream("data/images").epoch(0))))
+"""
+THROUGH_FSSPEC = """
+import fsspec
+files = fsspec.filesystem("dv")
+for path in files.find("data/images"):
+    files.cat_file(path, 0, 3)
+"""
+
+
 @pytest.fixture
 def coded(data: Work) -> Work:
     data.write("read.py", READER)
@@ -111,6 +123,12 @@ def test_every_entry_that_was_read_is_recorded_once(coded: Work) -> None:
     assert len(reads["root"]) == 64
     again = run(coded, "--allow-dirty", "--", sys.executable, "read.py", "2")
     assert again["reads"]["root"] == reads["root"]
+    listed_paths = [one["path"] for one in reads["entries"]]
+    for code in (STREAMED, THROUGH_FSSPEC):
+        reads = run(coded, "--allow-dirty", "--", sys.executable, "-c", code)["reads"]
+        assert [one["path"] for one in reads["entries"]] == [
+            path for path in listed_paths if path.startswith("data/images/")
+        ]
     part = run(
         coded,
         *("--allow-dirty", "--", sys.executable, "-c"),
