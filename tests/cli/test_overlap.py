@@ -4,8 +4,10 @@ import gzip
 import io
 import json
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +236,8 @@ def test_the_hook_of_pre_commit_checks_what_is_staged(splits: Work) -> None:
     assert entry == "dv check-overlap"
     script = splits.root / ".git/hooks/pre-commit"
     script.parent.mkdir(exist_ok=True)
-    script.write_text(f"#!/bin/sh\nexec {entry} data/train data/test\n")
+    programs = shlex.quote(str(Path(sys.executable).parent))
+    script.write_text(f"#!/bin/sh\nPATH={programs}:$PATH exec {entry} data/train data/test\n")
     script.chmod(0o755)
     splits.git("commit", "-q", "--allow-empty", "-m", "apart")
     splits.write("data/test/leak.txt", "train a")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dvtool.format.digest import digest_of
 from dvtool.project import ledger
@@ -34,6 +34,7 @@ def _root(texts: list[bytes]) -> bytes:
     return digest_of(b"\1" + _root(texts[:half]) + _root(texts[half:]))
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=4), max_size=40))
 def test_the_root_is_that_of_rfc_6962(texts: list[bytes]) -> None:
     tree = MerkleTree()
@@ -42,6 +43,7 @@ def test_the_root_is_that_of_rfc_6962(texts: list[bytes]) -> None:
     assert tree.root == (_root(texts).hex() if texts else None)
 
 
+@settings(deadline=None)
 @given(st.text(), st.integers(1, 200))
 def test_a_line_that_was_cut_off_is_none(path: str, length: int) -> None:
     entry = ReadEntry(DIGEST.hex(), path)
