@@ -214,6 +214,15 @@ def test_a_run_in_a_folder_is_repeated_there(coded: Work) -> None:
     assert ran.out.splitlines()[0] == f"{place}/inner"
 
 
+def test_code_on_the_pythonpath_is_that_of_the_run(coded: Work) -> None:
+    coded.write("lib/version.py", "NAME = 'old'")
+    coded.commit()
+    env = {"PYTHONPATH": f"{coded.root}/lib", "PYTHONDONTWRITEBYTECODE": "1"}
+    run(coded, "--", sys.executable, "-c", "import version; print(version.NAME)", env=env)
+    coded.write("lib/version.py", "NAME = 'new'")
+    assert coded.process("runs", "reproduce", "last", env=env).out.splitlines()[0] == "old"
+
+
 def test_a_commit_that_is_gone_or_data_that_is_gone_is_an_error(coded: Work) -> None:
     record = run(coded, "--", "true")
     (path,) = (coded.root / ".dv-runs").glob("*.json")

@@ -17,6 +17,9 @@ from dvtool.project.parts import Project, require_worktree
 from dvtool.verbs.record.records import RunOutput, RunRecord, find_run
 from dvtool.verbs.record.run import KEPT_VARIABLES
 
+OF_THIS_PLACE = ("CONDA_", "PYTHONPATH", "SLURM_", "VIRTUAL_ENV")
+"""How variables begin that say where a Python, code or a job is."""
+
 
 @dataclass(frozen=True, slots=True)
 class OutputComparison:
@@ -141,7 +144,7 @@ def reproduce(
         again = worktree.run(
             record.command,
             out=[os.path.join(folder, path) for path in record.out],
-            environ={**request.environ, **_harmless(record.environment)},
+            environ=_environment_again(project.root, folder, request.environ, record),
             stdout=request.stdout,
             reproduces=record.id,
         )
@@ -160,9 +163,30 @@ def _folder_within(worktree: str, record: RunRecord) -> str:
     return inner
 
 
-def _harmless(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that `dv run` records; a record may have been written by anybody."""
-    return {name: text for name, text in environment.items() if name in KEPT_VARIABLES}
+def _environment_again(
+    root: str, worktree: str, environ: Mapping[str, str], record: RunRecord
+) -> dict[str, str]:
+    """Return the environment for running again: that of now, with the variables of the record.
+
+    Of these only such as `dv run` records, since anybody may have written the record, and none that
+    say where things are. What PYTHONPATH has of this worktree becomes the same of the new one:
+    else another version of the code would run.
+    """
+    recorded = {
+        name: text
+        for name, text in record.environment.items()
+        if name in KEPT_VARIABLES and not name.startswith(OF_THIS_PLACE)
+    }
+    again = {**environ, **recorded}
+    if again.get("PYTHONPATH"):
+        folders = again["PYTHONPATH"].split(os.pathsep)
+        again["PYTHONPATH"] = os.pathsep.join(
+            worktree + folder[len(root) :]
+            if folder == root or folder.startswith(root + os.sep)
+            else folder
+            for folder in folders
+        )
+    return again
 
 
 def compare_runs(project: Project, before: RunRecord, now: RunRecord, folder: str) -> Reproduction:
