@@ -159,7 +159,7 @@ def test_rows_by_key_columns(tables: Work) -> None:
     ran = tables.dv(*by_id, "t/val.parquet", "u/labels.csv", code=1)
     assert _rows(ran) == [[("t/val.parquet", 1), ("u/labels.csv", 1)]]
     ran = tables.dv("check-overlap", "--key", "id", "u/blank.csv", "u/blank-2.csv")
-    assert "u/blank.csv: 1 row without any value to compare by were passed over" in ran.err
+    assert "u/blank.csv: 1 row without any value to compare by was passed over" in ran.err
     for table in ("u/labels.csv", "t/val.parquet", "t/test.jsonl"):
         ran = tables.dv("check-overlap", "--key", "name", table, "u/blank.csv", code=2)
         assert f"{table}, row 1, has no column name" in ran.err
