@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from dvtool.errors import SetupError
 from dvtool.git import Git
+from dvtool.project.links import read_links
 from dvtool.project.parts import Project
 from dvtool.project.settings import load_config
 from dvtool.project.shards import ShardSource
@@ -43,7 +44,7 @@ def open_project(cwd: str, environ: Mapping[str, str], progress: Progress) -> tu
         project = Project(
             git=git,
             config=config,
-            workspace=Workspace(root, modes=config.modes),
+            workspace=Workspace(root, modes=config.modes, links=read_links(git.git_dir)),
             store=store,
             statcache=StatCache(os.path.join(git.git_dir, "dv", "statcache.db")),
             shards=ShardSource(store),

@@ -40,7 +40,8 @@ def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:
     """
     entries: Entries = {}
     sources = [ingest.FileSource(path, 0) for path in paths]
-    for batch in ingest.ingest_batches(project.root, project.store.path, sources):
+    root, links = project.root, project.workspace.links
+    for batch in ingest.ingest_batches(root, project.store.path, sources, links=links):
         result = ingest.ingest(batch)
         project.store.adopt(result.packs)
         for file in result.files:

@@ -15,6 +15,7 @@ from dvtool.format.paths import SUFFIX, folders_above, link_fault, path_fault, w
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.base import drift_of, forget_base, move_base, record_part
+from dvtool.project.links import forget_links, move_links, refuse_misled
 from dvtool.project.parts import Project, refuse_place
 from dvtool.project.preserve import keep_uncommitted, save_files
 from dvtool.system import atomic
@@ -92,6 +93,7 @@ def remove(
     if selection.whole:
         # First: a record without a manifest would be taken for a target that git took away.
         forget_base(project, selection.target)
+        forget_links(project, selection.target)
         _remove_manifest(project, selection.target, text, stage=stage)
     else:
         changes: dict[str, Entry | None] = dict.fromkeys(entries)
@@ -256,6 +258,7 @@ def _move_target(project: Project, source: str, destination: str, *, stage: bool
         raise UsageError(f"{printable(destination)} lies inside the target {printable(holder)}")
     refuse_unusable(project.workspace, destination)
     refuse_unusable(project.workspace, source)
+    refuse_misled(project, source, destination)
     # New name first, old name last: a crash in between leaves two manifests, and all data.
     project.write_manifest(destination, project.manifest(source), instead_of=None)
     return _finish_move(project, source, destination, stage=stage)
@@ -280,6 +283,7 @@ def _finish_move(project: Project, source: str, destination: str, *, stage: bool
         _rename(project, source, destination)
         _move_seen(project, source, destination)
     move_base(project, source, destination)
+    move_links(project, source, destination)
     unignore_target(project.workspace, source)
     if stage:
         _stage_with_removals(
@@ -440,6 +444,7 @@ def _move_entries(
     moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}
     _refuse_misplaced(project, target, manifest, moved)
     _refuse_outdated(project, target, manifest, entries)
+    refuse_misled(project, source, destination)
     built = _renamed(project, manifest, entries, moved)
     scan = scan_target(project, target, inner=inner)
     if project.workspace.stat(source) is not None:
@@ -447,6 +452,7 @@ def _move_entries(
         _rename(project, source, destination)
     project.write_manifest(target, built.manifest, instead_of=text)
     _record_moved(project, target, built.manifest, entries, moved)
+    move_links(project, source, destination)
     seen = {path: scan.seen[path] for path in entries if path in scan.seen}
     save_seen(
         project,

@@ -17,7 +17,7 @@ from dvtool.system.logs import NAMES_NOTED_MAX, Log
 from dvtool.system.stat import Stat, stat_of
 from dvtool.system.writeback import start_writeback
 from dvtool.workspace.files import COARSEST_NS
-from dvtool.workspace.opener import READ_FLAGS, Opener, reason
+from dvtool.workspace.opener import READ_FLAGS, reason
 from dvtool.workspace.remembered import remember_files
 from dvtool.workspace.scan import Scan
 
@@ -84,7 +84,8 @@ def clock_ns(worktree: Worktree, scan: Scan) -> int:
     What is behind links may be on another disk: then it is the time before which none is stamped.
     """
     now = worktree.workspace.clock_ns(scan.target)
-    return now - COARSEST_NS if scan.followed else now
+    inside = any(link.startswith(scan.target + "/") for link in worktree.workspace.links)
+    return now - COARSEST_NS if scan.followed or inside else now
 
 
 def read_digest(worktree: Worktree, place: str, *, follow: bool = False) -> Digest:
@@ -94,7 +95,7 @@ def read_digest(worktree: Worktree, place: str, *, follow: bool = False) -> Dige
     """
     if follow:
         return _hash_open(os.open(worktree.absolute(place), READ_FLAGS), place)[0]
-    with Opener(worktree.root) as opener:
+    with worktree.workspace.opener() as opener:
         return _hash_open(opener.file(place), place)[0]
 
 
@@ -127,7 +128,7 @@ def _hash_run(
 ) -> list[_Hashed]:
     """Read files one after another; for any thread."""
     done = []
-    with Opener(worktree.root) as opener:
+    with worktree.workspace.opener() as opener:
         for path in paths:
             place = workspace_path(scan.target, path)
             try:

@@ -18,7 +18,7 @@ from dvtool.system.stat import Stat, is_executable, stat_of
 from dvtool.workspace.last_look import Believed, FileThere, LinkThere, There
 from dvtool.workspace.rules import Ignore
 from dvtool.workspace.statcache import Seen, SeenFolder
-from dvtool.workspace.walk import walk
+from dvtool.workspace.walk import LED_ELSEWHERE, walk
 
 if TYPE_CHECKING:
     from dvtool.workspace.worktree import Worktree
@@ -91,6 +91,13 @@ class Scan:
             and not (path in self.files or path in self.links or path in self.folders)
         )
 
+    def hidden(self, path: str) -> bool:
+        """Whether something at a path, or above it, could not be looked at."""
+        if not self.faults:
+            return False
+        faults = {fault for fault, _ in self.faults}
+        return path in faults or not faults.isdisjoint(_above(path))
+
     def leave_unfilled(self, paths: Iterable[str]) -> None:
         """Let an empty folder count as no entry where one of the paths, absent, belongs into it."""
         empty = set(self.empty_folders)
@@ -158,6 +165,9 @@ def _look(
             found = os.stat(worktree.absolute(place))
     elif found is not None and stat.S_ISLNK(found.st_mode):
         link = worktree.workspace.read_link(place) or ""
+        if place in worktree.workspace.links:
+            scan.faults.append((path, LED_ELSEWHERE))
+            return
         if _follows(scan, path, link, content_at) and os.path.exists(worktree.absolute(place)):
             found = os.stat(worktree.absolute(place))
             via_link = True
@@ -167,13 +177,18 @@ def _look(
         return
     if stat.S_ISDIR(found.st_mode):
         _walk(worktree, scan, inner, content_at, via_link=via_link, same=same)
-    elif inner and not via_link and Ignore(worktree.root, place, is_folder=False).excluded:
+    elif inner and not via_link and _is_left_out(worktree, place):
         scan.left_out = True
         scan.links.pop(path, None)
     elif stat.S_ISREG(found.st_mode):
         scan.files[path] = stat_of(found)
     elif path not in scan.links:
         scan.faults.append((path, "is neither a file nor a folder"))
+
+
+def _is_left_out(worktree: Worktree, place: str) -> bool:
+    links = worktree.workspace.links
+    return Ignore(worktree.root, place, is_folder=False, links=links).excluded
 
 
 def link_above(worktree: Worktree, target: str, inner: str) -> str | None:
@@ -314,6 +329,7 @@ def _walk(
         follow=follow if content_at else None,
         via_link=via_link,
         skip=(lambda path: outer + path in same) if same else None,
+        links=worktree.workspace.links,
     )
     for folder in folders:
         path = "/".join(part for part in (inner, folder.path) if part)

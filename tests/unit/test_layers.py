@@ -259,12 +259,14 @@ DESTROYS = {
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
     "project.base": "records in git's folder",
+    "project.links": "a record in git's folder",
     "verbs.resolve.records": "records in git's folder",
     "hooks.install": "hooks in git's folder, each looked at before",
     "hooks.own_folder": "the folder of hooks that it made in git's folder",
     "workspace.statcache": "the cache in git's folder",
     "workspace.last_look": "the user's files: whoever wants one gone or replaced says what it is",
-    "workspace.files": "unfinished files that it has just made",
+    "workspace.files": "unfinished links that it has just made",
+    "workspace.new_file": "unfinished files that it has just made",
 }
 """The modules, or folders of them, that may, and what they do it to."""
 
@@ -285,10 +287,11 @@ def test_only_the_last_look_replaces_or_removes_the_users_files() -> None:
     assert found == DESTROYS.keys()
 
 
-def test_a_file_that_workspace_has_just_made_is_all_that_it_removes_itself() -> None:
+@pytest.mark.parametrize("module", ["workspace.files", "workspace.new_file"])
+def test_a_file_that_workspace_has_just_made_is_all_that_it_removes_itself(module: str) -> None:
     removed = [
         ast.unparse(node)
-        for node in ast.walk(tree_of("workspace.files"))
+        for node in ast.walk(tree_of(module))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and ast.unparse(node.func.value) == "os"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,8 @@ def plan_add(project: Project, paths: Sequence[str]) -> list[AddRequest]:
         refuse_place(path)
         _refuse_nested_repository(project, path)
         owner = next((t for t in targets if path == t or path.startswith(t + "/")), None)
+        if owner is None:
+            _refuse_behind_folder_link(project, path)
         inside = [t for t in targets if t.startswith(path + "/")]
         if owner is None and inside:
             raise UsageError(
@@ -62,6 +65,24 @@ def _refuse_nested_repository(project: Project, path: str) -> None:
         folder = folder.rpartition("/")[0]
 
 
+def _refuse_behind_folder_link(project: Project, path: str) -> None:
+    """Refuse a new target behind a symlink: git keeps nothing there, so no manifest either."""
+    parts = path.split("/")
+    for depth in range(1, len(parts)):
+        link = "/".join(parts[:depth])
+        if project.workspace.read_link(link) is None:
+            continue
+        real = os.path.realpath(project.absolute(path))
+        inside = os.path.relpath(real, os.path.realpath(project.root))
+        raise UsageError(
+            f"{printable(path)} is behind the symlink {printable(link)}: git keeps nothing there, "
+            "so no manifest either",
+            hint=f"add all that the link leads to: dv add --dereference {printable(link)}"
+            if inside.startswith("..")
+            else f"add it by its own path: dv add {printable(inside)}",
+        )
+
+
 def refuse_tracked(project: Project, request: AddRequest, *, untrack: bool) -> None:
     """Raise a UsageError for files that git tracks, unless it is to give them up."""
     tracked = project.git.tracked_under(workspace_path(request.target, request.inner or SELF))
@@ -81,7 +102,10 @@ def target_kind(project: Project, scan: Scan, before: Manifest | None, request: 
     if SELF in scan.links:
         raise InputError(
             f"{printable(place)} is a symlink",
-            hint="add what it points to, or repeat with --dereference to keep the content",
+            hint="to keep the content that it leads to, and read and write it there from now on: "
+            f"dv add --dereference {printable(place)}"
+            if os.path.isdir(project.absolute(place))
+            else "add what it points to, or repeat with --dereference to keep the content",
         )
     missing = project.workspace.stat(place) is None and not scan.behind_link(request.inner)
     if missing and not (request.inner and scan.seen):

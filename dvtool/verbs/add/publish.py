@@ -5,6 +5,7 @@ What is referred to comes first: contents, then shards, the manifest, and git's 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -14,6 +15,7 @@ from dvtool.format.manifest import Built, Manifest, decode
 from dvtool.format.paths import SELF, SUFFIX, folder_of, workspace_path
 from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.project.ignoring import needs_line
+from dvtool.project.links import follow_links, forget_led_elsewhere
 from dvtool.project.parts import Project
 from dvtool.verbs.add.base import find_standings, leave, record_added
 from dvtool.verbs.add.manifest import first_manifest, merge_meanwhile, next_manifest
@@ -95,6 +97,8 @@ def add(
     removals = project.store.db.removals()
     refuse_tracked(project, request, untrack=untrack)
     content_at = _anywhere if dereference else None
+    if dereference:
+        forget_led_elsewhere(project)
     known = _agreement(project, request, before)
     if known is not None:
         scan = known.scan_rest(project, content_at)
@@ -134,17 +138,33 @@ def add(
             held = (ref.digest for ref in built.manifest.shards)
             project.store.db.add_held_shards(held, removals)
     record_added(project, request, built.manifest, found)
+    _follow(project, scan, result)
     result.files, result.bytes = published.files, published.bytes
     return result
 
 
 def _refuse_ignored(project: Project, request: AddRequest) -> None:
     path = workspace_path(request.target, request.inner or SELF)
-    if Ignore(project.root, path).excluded:
+    if Ignore(project.root, path, links=project.workspace.links).excluded:
         raise UsageError(
             f"{IGNORE_FILE} says to leave out {printable(path)}",
             hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
         )
+
+
+def _follow(project: Project, scan: Scan, result: Added) -> None:
+    """Have the links to folders followed that this add read through, from now on."""
+    paths = [path for path in scan.followed if path not in scan.files]
+    places = {workspace_path(scan.target, path): path for path in paths}
+    folders = {place: os.path.realpath(project.absolute(place)) for place in places}
+    if folders.items() <= project.workspace.links.items():
+        return
+    follow_links(project, folders)
+    result.warnings.extend(
+        f"{printable(place)} is followed from now on: dvtool reads and writes the data in "
+        f"{printable(folder)}"
+        for place, folder in sorted(folders.items())
+    )
 
 
 def _merged_warning(target: str) -> str:

@@ -85,6 +85,7 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
         (_source(scan, path) for path in stored.paths),
         follow_links=dereference,
         total_bytes=total,
+        links=project.workspace.links,
     )
     left = iter(stored.paths)
     results = engine_for(engine, files=len(stored.paths), size_bytes=total).map(

@@ -194,7 +194,7 @@ def _write_new(
                 place = workspace_path(plan.target, path)
                 pieces.append(Piece(place, digest, entry.size, entry.exec))
     skip = len(plan.target) + 1
-    for batch, stamps in write_pieces(engine, project.root, project.store, reader, pieces):
+    for batch, stamps in write_pieces(engine, project.workspace, project.store, reader, pieces):
         size = 0
         for piece, stamp in zip(batch, stamps, strict=True):
             path = piece.path[skip:] or SELF
