@@ -239,7 +239,7 @@ BREAKS = (
         "the statcache is believed of files stamped as they were read",
         1,
         "dvtool/workspace/statcache.py",
-        "        -1 if racy else found.st_size,\n",
+        "        -1 if racy or not kept else found.st_size,\n",
         "        found.st_size,\n",
         ("tests/unit/workspace/test_statcache.py",),
     ),

@@ -29,7 +29,7 @@ LINKS = "links"
 def read_links(git_dir: str) -> Links:
     """Return the links that a worktree follows; none where the record cannot be read."""
     try:
-        with open(_path(git_dir), "rb") as file:
+        with open(_links_file(git_dir), "rb") as file:
             return msgspec.json.decode(file.read(), type=dict[str, str])
     except (OSError, msgspec.MsgspecError):
         return NO_LINKS
@@ -42,7 +42,7 @@ def follow_links(project: Project, paths: Mapping[str, str]) -> None:
     """
     links = {**project.workspace.links, **paths}
     targets = project.targets()
-    _save(project, {path: links[path] for path in links if _is_in(path, targets)})
+    _set_links(project, {path: links[path] for path in links if _lies_in(path, targets)})
 
 
 def forget_led_elsewhere(project: Project) -> None:
@@ -64,7 +64,7 @@ def refuse_misled(project: Project, source: str, destination: str) -> None:
     """Raise a UsageError for links that would lead elsewhere from where a move takes them."""
     for path, folder in project.workspace.links.items():
         new = project.absolute(destination + path[len(source) :])
-        if not _is_in(path, [source]) or not os.path.islink(project.absolute(path)):
+        if not _lies_in(path, [source]) or not os.path.islink(project.absolute(path)):
             continue
         leads_to = os.path.join(os.path.dirname(new), os.readlink(project.absolute(path)))
         if os.path.realpath(leads_to) != folder:
@@ -79,31 +79,31 @@ def move_links(project: Project, source: str, destination: str) -> None:
     """Let the links at and below a path go with it to another name."""
     links = project.workspace.links
     moved = {
-        destination + path[len(source) :] if _is_in(path, [source]) else path: folder
+        destination + path[len(source) :] if _lies_in(path, [source]) else path: folder
         for path, folder in links.items()
     }
     if moved.keys() != links.keys():
-        _save(project, moved)
+        _set_links(project, moved)
 
 
 def forget_links(project: Project, target: str) -> None:
     """Forget the links of a target that is a target no more."""
     links = project.workspace.links
-    left = {path: folder for path, folder in links.items() if not _is_in(path, [target])}
+    left = {path: folder for path, folder in links.items() if not _lies_in(path, [target])}
     if left != links:
-        _save(project, left)
+        _set_links(project, left)
 
 
-def _is_in(path: str, targets: list[str]) -> bool:
+def _lies_in(path: str, targets: list[str]) -> bool:
     return any(path == target or path.startswith(target + "/") for target in targets)
 
 
-def _path(git_dir: str) -> str:
+def _links_file(git_dir: str) -> str:
     return os.path.join(git_dir, "dv", LINKS)
 
 
-def _save(project: Project, links: Links) -> None:
-    path = _path(project.git.git_dir)
+def _set_links(project: Project, links: Links) -> None:
+    path = _links_file(project.git.git_dir)
     project.workspace.follow(links)
     if links:
         atomic.make_folders(os.path.dirname(path))

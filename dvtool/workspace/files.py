@@ -61,7 +61,9 @@ _EMPTY_FILE = FileThere(None, EMPTY)
 _PROBE_OTHERS = ("A\u00e9", "ae\u0301")
 _NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS})
 """How a filesystem, or an old kernel, says that it has no files without names."""
-_NO_LINK = frozenset({errno.ENOENT, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.EMLINK})
+_NO_LINK = frozenset(
+    {errno.ENOSYS, errno.ENOENT, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.EMLINK}
+)
 """Why such a file may get no name, though it could be made: no /proc, no links, a folder gone."""
 
 NewFile: TypeAlias = tuple[str, bool, Iterable[memoryview]]
@@ -229,12 +231,22 @@ class Workspace:
             return time.time_ns() - COARSEST_NS
 
     @contextlib.contextmanager
+    def _naming(self, path: str) -> Iterator[None]:
+        """Give an error the whole path: calls in an open folder know a name alone."""
+        try:
+            yield
+        except OSError as error:
+            error.filename, error.filename2 = self.absolute(path), None
+            raise
+
+    @contextlib.contextmanager
     def _owned(self, path: str, *, create: bool = False) -> Iterator[At]:
         """Yield a path's name and its folder, which stays open whatever is opened meanwhile."""
         name, held = self._folders.at(path, create=create)
         folder = None if held is None else os.dup(held)
         try:
-            yield name, folder
+            with self._naming(path):
+                yield name, folder
         finally:
             if folder is not None:
                 os.close(folder)
@@ -253,14 +265,16 @@ class Workspace:
         for path, executable, parts in files:
             name = path[len(folder) + 1 :] if folder else path
             refuse_name(name, path)
-            fd = self._open_unnamed(at, executable)
+            with self._naming(path):
+                fd = self._open_unnamed(at, executable)
             if fd < 0:
                 stamps.append(None)
                 continue
             try:
-                write_sparse(fd, parts)
-                settled = settled_time(fd)
-                stamp = self._named(fd, name, at, settled or os.fstat(fd))
+                with self._naming(path):
+                    write_sparse(fd, parts)
+                    settled = settled_time(fd)
+                    stamp = self._named(fd, name, at, settled or os.fstat(fd))
                 if stamp is not None and settled is None:
                     stamp = stamp._replace(st_size=UNKNOWN_SIZE)
                 stamps.append(stamp)

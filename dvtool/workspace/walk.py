@@ -65,6 +65,8 @@ class _Pending(NamedTuple):
     above: frozenset[tuple[int, int]]
 
 
+GIT_FOLDER = ".git"
+OWN_REPOSITORY = f"is git's own, of a clone in there: leave it out ({GIT_FOLDER} in .dvignore)"
 LED_ELSEWHERE = (
     "is a symlink that dvtool followed: it leads elsewhere now, or nothing is there; mount the "
     "disk, mend the link, or repeat dv add --dereference"
@@ -189,7 +191,9 @@ def _scan(
         if rules.active and rules.ignores(prefix + name, is_folder=is_folder):
             folder.left_out = True
             continue
-        if not is_utf8(name):
+        if name == GIT_FOLDER:
+            folder.faults.append((prefix + name, OWN_REPOSITORY))
+        elif not is_utf8(name):
             folder.faults.append((prefix + name, "has a name that is not valid UTF-8"))
         elif is_folder:
             folder.folders.append(name)

@@ -122,6 +122,7 @@ def test_the_design_shows_the_rooms() -> None:
 MAY_IMPORT = {
     "cli.config": {"project.config", "project.keys", "remotes.transports.declaration"},
     "cli.doctor": {"verbs.doctor"},
+    "cli.failures": {"system.room"},
     "cli.fsck": {"verbs.fsck.findings"},
     "cli.logs": {"project.keys"},
     "cli.merge_driver": {
@@ -260,6 +261,7 @@ DESTROYS = {
     "verbs.fsck": "packs and shards in the store",
     "project.base": "records in git's folder",
     "project.links": "a record in git's folder",
+    "project.relocation": "a record in git's folder",
     "verbs.resolve.records": "records in git's folder",
     "hooks.install": "hooks in git's folder, each looked at before",
     "hooks.own_folder": "the folder of hooks that it made in git's folder",

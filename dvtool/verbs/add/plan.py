@@ -11,6 +11,7 @@ from dvtool.format.manifest import Kind, Manifest
 from dvtool.format.paths import SELF, link_fault, path_faults, workspace_path
 from dvtool.format.spelling import distinct_folded, folded
 from dvtool.project.parts import Project, refuse_place
+from dvtool.workspace.rules import Ignore
 from dvtool.workspace.scan import Scan, link_above
 from dvtool.workspace.walk import refuse_faults
 
@@ -57,12 +58,24 @@ def _refuse_nested_repository(project: Project, path: str) -> None:
     folder = path
     while folder:
         if project.workspace.stat(f"{folder}/.git") is not None:
+            if folder == path and _leaves_out_git(project, path):
+                return
             rest = path[len(folder) + 1 :] or "PATH"
             raise UsageError(
                 f"{printable(path)} is in a git repository of its own, {printable(folder)}",
-                hint=f"add it there: dv -C {printable(folder)} add {printable(rest)}",
+                hint=f"add it there: dv -C {printable(folder)} add {printable(rest)}"
+                + (
+                    "; or as data here, without its history: echo .git >> .dvignore, then repeat "
+                    "the command"
+                    if folder == path
+                    else ""
+                ),
             )
         folder = folder.rpartition("/")[0]
+
+
+def _leaves_out_git(project: Project, path: str) -> bool:
+    return Ignore(project.root, f"{path}/.git", links=project.workspace.links).excluded
 
 
 def _refuse_behind_folder_link(project: Project, path: str) -> None:
@@ -108,6 +121,13 @@ def target_kind(project: Project, scan: Scan, before: Manifest | None, request: 
             else "add what it points to, or repeat with --dereference to keep the content",
         )
     missing = project.workspace.stat(place) is None and not scan.behind_link(request.inner)
+    if missing and request.inner and before is not None and before.kind == "file":
+        raise UsageError(
+            f"{printable(place)} would lie in the target {printable(request.target)}, which is one "
+            "file",
+            hint=f"to have a folder there instead: dv rm {printable(request.target)}, then move "
+            "the file away",
+        )
     if missing and not (request.inner and scan.seen):
         raise UsageError(
             f"there is nothing at {printable(place)}",

@@ -138,7 +138,7 @@ def add(
             held = (ref.digest for ref in built.manifest.shards)
             project.store.db.add_held_shards(held, removals)
     record_added(project, request, built.manifest, found)
-    _follow(project, scan, result)
+    _have_followed(project, scan, result)
     result.files, result.bytes = published.files, published.bytes
     return result
 
@@ -152,7 +152,7 @@ def _refuse_ignored(project: Project, request: AddRequest) -> None:
         )
 
 
-def _follow(project: Project, scan: Scan, result: Added) -> None:
+def _have_followed(project: Project, scan: Scan, result: Added) -> None:
     """Have the links to folders followed that this add read through, from now on."""
     paths = [path for path in scan.followed if path not in scan.files]
     places = {workspace_path(scan.target, path): path for path in paths}

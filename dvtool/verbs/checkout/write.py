@@ -61,7 +61,7 @@ def apply_checkout(
     """
     if plan.write:
         keep_out(project, plan.target)  # before there is data that git could take
-    with naming_full_disk(project.root), project.store.reader() as reader:
+    with naming_full_disk(project.root, plan.write_bytes), project.store.reader() as reader:
         files: _ToWrite = ()
         runs = 0
         for run in content_runs(plan):
