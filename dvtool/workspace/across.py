@@ -67,25 +67,25 @@ def _all_below(workspace: Workspace, source: str) -> Iterator[_Moved]:
         with workspace.opener() as opener:
             above, _, name = path.rpartition("/")
             folder = opener.folder(above)
-            place = os.path.join(folder, name) if isinstance(folder, str) else name
+            name_or_path = os.path.join(folder, name) if isinstance(folder, str) else name
             fd = None if isinstance(folder, str) else folder
-            found = os.stat(place, dir_fd=fd, follow_symlinks=False)
-            if stat.S_ISLNK(found.st_mode):
-                yield _Moved(inner, found, os.readlink(place, dir_fd=fd))
+            file_stat = os.stat(name_or_path, dir_fd=fd, follow_symlinks=False)
+            if stat.S_ISLNK(file_stat.st_mode):
+                yield _Moved(inner, file_stat, os.readlink(name_or_path, dir_fd=fd))
                 continue
-            if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            if not (stat.S_ISREG(file_stat.st_mode) or stat.S_ISDIR(file_stat.st_mode)):
                 raise InputError(
-                    f"{printable(path)} is {kind_name(found.st_mode)}, which cannot be moved to "
-                    "another disk",
+                    f"{printable(path)} is {kind_name(file_stat.st_mode)}, which no copy to another "
+                    "disk can have",
                     hint="move it away first",
                 )
-            yield _Moved(inner, found, None)
-            if stat.S_ISDIR(found.st_mode):
+            yield _Moved(inner, file_stat, None)
+            if stat.S_ISDIR(file_stat.st_mode):
                 names = os.listdir(opener.folder(path))
                 pending += [joined(inner, name) for name in sorted(names, reverse=True)]
 
 
-def _copy_file(workspace: Workspace, old: str, new: str, found: os.stat_result) -> FileThere:
+def _copy_file(workspace: Workspace, old: str, new: str, file_stat: os.stat_result) -> FileThere:
     """Copy a file, durably, with its times and mode; return what it is, with its digest.
 
     UnsavedError if another file has its name there already.
@@ -95,16 +95,16 @@ def _copy_file(workspace: Workspace, old: str, new: str, found: os.stat_result) 
     def fill(to: int) -> None:
         write_sparse(to, _hashed(fd, whole.update))
         if hasattr(os, "fchmod"):
-            os.fchmod(to, stat.S_IMODE(found.st_mode))
+            os.fchmod(to, stat.S_IMODE(file_stat.st_mode))
         with contextlib.suppress(OSError, OverflowError):
-            os.utime(to, ns=(found.st_atime_ns, found.st_mtime_ns))
+            os.utime(to, ns=(file_stat.st_atime_ns, file_stat.st_mtime_ns))
         flush_to_disk(to)
 
     fd = workspace.open_file(old)
     try:
         if workspace.stat(new) is None:
             workspace.write_file(new, fill, executable=False, believed=There.NOTHING)
-            return FileThere(found, whole.digest())
+            return FileThere(file_stat, whole.digest())
         for _ in _hashed(fd, whole.update):
             pass
     finally:
@@ -117,7 +117,7 @@ def _copy_file(workspace: Workspace, old: str, new: str, found: os.stat_result) 
         os.close(fd)
     if copy.digest() != whole.digest():
         raise changed(new)
-    return FileThere(found, whole.digest())
+    return FileThere(file_stat, whole.digest())
 
 
 def _hashed(fd: int, update: Callable[[bytes], object]) -> Iterator[memoryview]:

@@ -48,13 +48,13 @@ def settled_time(fd: int) -> os.stat_result | None:
     """
     if os.utime not in os.supports_fd:
         return None
-    found = os.fstat(fd)
+    file_stat = os.fstat(fd)
     try:
-        os.utime(fd, ns=(found.st_atime_ns, found.st_mtime_ns - 1))
+        os.utime(fd, ns=(file_stat.st_atime_ns, file_stat.st_mtime_ns - 1))
     except OSError:
         return None
     settled = os.fstat(fd)
-    return settled if settled.st_mtime_ns < found.st_mtime_ns else None
+    return settled if settled.st_mtime_ns < file_stat.st_mtime_ns else None
 
 
 def copy_bytes(source: int, to: int, mode: int) -> None:
