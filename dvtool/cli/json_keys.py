@@ -20,7 +20,7 @@ JSON_KEYS = {
     "checkout": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "rm": (
@@ -46,7 +46,8 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "fetch": (
-        '{"schema", "remote", "files", "bytes", "transferred_bytes", "found", "warnings"}',
+        '{"schema", "remote", "files", "bytes", "transferred_bytes", "found", "warnings", '
+        '"sources"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",
@@ -54,7 +55,7 @@ JSON_KEYS = {
     "pull": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",
@@ -62,7 +63,7 @@ JSON_KEYS = {
     "clone": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "drop": (
