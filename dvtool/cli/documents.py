@@ -273,6 +273,8 @@ ANSWERS: dict[str, dict[str, str]] = {
     "diff": {"": "DiffDocument", "--stat": "DiffStatDocument"},
     "log": {"": "LogDocument"},
     "ls": {"": "LsDocument"},
+    "export": {"": "Exported"},
+    "get": {"": "Exported"},
     "describe": {"": "Description"},
     "cache show": {"": "CacheStatus"},
     "cache clean": {"": "CacheStatus"},

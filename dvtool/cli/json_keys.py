@@ -157,6 +157,14 @@ JSON_KEYS = {
         '"symlink"}], "error": null or {"message", "hint", "exit_code"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
+    "export": (
+        '{"schema", "commit", "files", "bytes", "kept", "left_out"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "get": (
+        '{"schema", "commit", "files", "bytes", "kept", "left_out"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
     "describe": (
         '{"schema", "commit", "branch", "dirty", "code_dirty", "data_dirty", "data_id", '
         '"targets": [{"target", "blake3", "files", "bytes"}]}',

@@ -78,6 +78,11 @@ class Snapshot:
         """One hash over all targets, in hex; `dv describe` prints the same."""
         return self._project.describe_targets(dict(self._read_manifests)).hex()
 
+    @property
+    def manifests(self) -> Mapping[str, Manifest]:
+        """The manifest of each target."""
+        return self._read_manifests
+
     @cached_property
     def targets(self) -> tuple[str, ...]:
         """The targets, sorted."""
