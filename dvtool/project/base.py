@@ -28,6 +28,7 @@ from dvtool.format.manifest import (
     update,
 )
 from dvtool.format.paths import SUFFIX
+from dvtool.format.selection import Selection
 from dvtool.format.standing import Standing, standing
 from dvtool.project.history import versions_anywhere
 from dvtool.project.parts import Project
@@ -116,6 +117,33 @@ def standings(
         }
     earlier = _as_earlier(project, drift.target, files)
     return {path: "outdated" if path in earlier else "modified" for path in files}
+
+
+def put_here(project: Project, target: str, files: Mapping[str, Entry]) -> set[str]:
+    """Return the paths of files that dvtool put there, or that were added: nobody's edits.
+
+    They are as the base or the manifest has them; without a record, as any earlier version has.
+    """
+    base = read_base(project, target)
+    now = None
+    with contextlib.suppress(DvError):
+        now = project.manifest(target)
+    ours: set[str] = set()
+    for manifest in (base, now):
+        entries = _held_at(project, manifest, files, {}) if manifest is not None else {}
+        ours.update(path for path, file in files.items() if entries.get(path) == file)
+    if base is None:
+        ours |= _as_earlier(project, target, {p: f for p, f in files.items() if p not in ours})
+    return ours
+
+
+def taken_out(drift: Drift, selection: Selection) -> Entries:
+    """Return the selected entries of a base that its manifest has no more."""
+    return {
+        path: entry
+        for path, entry in drift.old.items()
+        if path not in drift.new and selection.matches(path)
+    }
 
 
 def _as_earlier(project: Project, target: str, files: Mapping[str, Entry | None]) -> set[str]:
@@ -209,9 +237,11 @@ def forget_base(project: Project, target: str) -> None:
 def move_base(project: Project, target: str, destination: str) -> None:
     """Let the record of a target go with it to another name."""
     base = read_base(project, target)
-    if base is not None:
+    if base is None:
+        forget_base(project, destination)  # of a target that once had the name
+    else:
         record_base(project, destination, base)
-        forget_base(project, target)
+    forget_base(project, target)
 
 
 def based_targets(git_dir: str) -> list[str]:

@@ -14,7 +14,15 @@ from dvtool.format.manifest import Built, Entries, Entry, Manifest, decode, upda
 from dvtool.format.paths import SUFFIX, folders_above, link_fault, path_fault, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
-from dvtool.project.base import drift_of, forget_base, move_base, record_part
+from dvtool.project.base import (
+    Drift,
+    drift_of,
+    forget_base,
+    move_base,
+    record_part,
+    standings,
+    taken_out,
+)
 from dvtool.project.parts import Project, refuse_place
 from dvtool.project.preserve import keep_uncommitted, save_files
 from dvtool.system import atomic
@@ -24,6 +32,7 @@ from dvtool.workspace.last_look import changed
 from dvtool.workspace.remembered import save_seen
 from dvtool.workspace.scan import (
     Scan,
+    entry_now,
     file_entry,
     find_left_out,
     refuse_unreadable,
@@ -70,13 +79,15 @@ def remove(
         if not (stage and _finish_removal(project, selection)):
             raise UsageError(f"nothing in {printable(selection.target)} matches")
         return Removed(selection.target, False, 0, 0)
+    drift = drift_of(project, selection.target, manifest)
+    gone = taken_out(drift, selection) if data else {}
     scan = scan_selected(project, selection)
-    find_left_out(project, scan, entries)
-    doomed = [path for path in (*scan.files, *scan.links) if path in entries] if data else []
+    find_left_out(project, scan, (*entries, *gone))
+    doomed: list[str] = []
     if data:
-        refuse_unreadable(scan, entries)
-    if doomed:
-        _save_or_refuse(project, scan, entries, doomed, force=force)
+        refuse_unreadable(scan, (*entries, *gone))
+        doomed = _doomed(project, drift, scan, entries, gone)
+        _save_or_refuse(project, drift, scan, entries, doomed, force=force)
     if stage:
         project.git.refuse_if_index_is_locked()
     project.refuse_changed(selection.target, text)
@@ -86,9 +97,10 @@ def remove(
             workspace_path(selection.target, path), believed=scan.believed(path)
         )
     if data:
-        _remove_empty(project, scan, scan.folders if selection.whole else _folders_of(entries))
+        every = entries | gone
+        _remove_empty(project, scan, scan.folders if selection.whole else _folders_of(every))
         if not selection.whole:
-            _flush_removals(project, selection.target, entries)
+            _flush_removals(project, selection.target, every)
     if selection.whole:
         # First: a record without a manifest would be taken for a target that git took away.
         forget_base(project, selection.target)
@@ -98,20 +110,21 @@ def remove(
         built = update(manifest, changes, project.shards.load)
         project.store.put_shards(built.shards)
         project.write_manifest(selection.target, built.manifest, instead_of=text)
-        record_part(project, selection.target, built.manifest, selection.matches)
+        record_part(project, selection.target, built.manifest, entries.__contains__)
         if stage:
             project.git.stage([selection.target + SUFFIX])
-    save_seen(project, selection.target, dict.fromkeys(entries))
+    save_seen(project, selection.target, dict.fromkeys((*entries, *doomed)))
     return Removed(selection.target, selection.whole, len(entries), len(doomed))
 
 
 def _finish_removal(project: Project, selection: Selection) -> bool:
     """Stage the manifest if git's index has entries that were removed from it, and not staged."""
     staged = _staged_manifest(project, selection.target)
-    if staged is None or not project.entries(staged, selection):
+    entries = project.entries(staged, selection) if staged is not None else {}
+    if not entries:
         return False
     now = project.manifest(selection.target)
-    record_part(project, selection.target, now, selection.matches)
+    record_part(project, selection.target, now, entries.__contains__)
     project.git.stage([selection.target + SUFFIX])
     return True
 
@@ -121,33 +134,53 @@ def _staged_manifest(project: Project, target: str) -> Manifest | None:
     return None if blob is None else decode(project.git.read_blob(blob), target + SUFFIX)
 
 
+def _doomed(
+    project: Project, drift: Drift, scan: Scan, entries: Entries, gone: Entries
+) -> list[str]:
+    """Return the files and links to remove: those of the entries, and others that dvtool put there.
+
+    Of the latter, which the manifest has no more (`gone`), edited ones stay.
+    """
+    here = [path for path in (*scan.files, *scan.links) if path in entries or path in gone]
+    hash_files(project, scan, here)
+    left = {path: entry_now(scan, path) for path in here if path in gone}
+    found = standings(project, drift, left)
+    return [path for path in here if path in entries or found[path] == "outdated"]
+
+
 def _save_or_refuse(
-    project: Project, scan: Scan, entries: Entries, doomed: Sequence[str], *, force: bool
+    project: Project,
+    drift: Drift,
+    scan: Scan,
+    entries: Entries,
+    doomed: Sequence[str],
+    *,
+    force: bool,
 ) -> None:
-    """Refuse to remove what is saved nowhere; with `force`, save files first."""
-    links = [
-        workspace_path(scan.target, path)
-        for path in doomed
-        if path in scan.links and scan.links[path] != entries[path].symlink
-    ]
+    """Refuse to remove edits that are saved nowhere; with `force`, save those of files first.
+
+    Content that dvtool itself put there, and that the store has no more, is saved too.
+    """
+    digests = {path: scan.digests[path] for path in doomed if path in scan.digests}
+    lacking = project.store.lacking(digests.values())
+    now = {path: entry_now(scan, path) for path in doomed}
+    edited = {path: entry for path, entry in now.items() if entry != entries.get(path)}
+    found = standings(project, drift, edited)
+    edited = {path: entry for path, entry in edited.items() if found[path] != "outdated"}
+    links = [workspace_path(scan.target, path) for path in edited if path in scan.links]
     if links:
         raise UnsavedError(
             f"these are symlinks that no manifest has; nothing was changed:\n{listing(links)}",
             hint="move or remove them yourself, then repeat the command",
         )
-    hash_files(project, scan, doomed)
-    digests = {path: scan.digests[path] for path in doomed if path in scan.digests}
-    lacking = project.store.lacking(digests.values())
-    unsaved = [
-        workspace_path(scan.target, path) for path, digest in digests.items() if digest in lacking
-    ]
-    if unsaved and force:
-        save_files(project, unsaved)
-    elif unsaved:
+    unsaved = [path for path, digest in digests.items() if digest in lacking]
+    refused = [workspace_path(scan.target, path) for path in unsaved if path in edited]
+    if refused and not force:
         raise UnsavedError(
-            f"these have changes that are saved nowhere; nothing was changed:\n{listing(unsaved)}",
+            f"these have changes that are saved nowhere; nothing was changed:\n{listing(refused)}",
             hint="keep them with `dv add`, or remove them all the same with --force",
         )
+    save_files(project, [workspace_path(scan.target, path) for path in unsaved])
 
 
 def _remove_manifest(project: Project, target: str, text: bytes, *, stage: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import threading
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from dvtool.hooks.interpreter import Interpreter
 from dvtool.hooks.scripts import script
 from tests.cli.conftest import Work
 from tests.cli.test_hooks import sh
+from tests.scenario import tree
 
 RECORD = ".git/dv/base/data/images.dv.json"
 
@@ -323,3 +325,103 @@ def test_sparse_checkout(hooked: Work) -> None:
     sh(hooked, "git sparse-checkout disable")
     hooked.dv("checkout")
     assert hooked.read("data/images/a.txt") == b"version 3"
+
+
+# --- what destroys asks the same question -------------------------------------------------------
+
+
+def test_drop_takes_what_is_outdated_and_keeps_its_content(behind: Work) -> None:
+    behind.dv("drop", "data/images")
+    assert not (behind.root / "data/images").exists()
+    assert target_status(behind) == {}
+    for path in ("a.txt", "b.txt"):
+        stored = behind.dv("cat", "--rev", "HEAD~1", f"data/images/{path}")
+        assert stored.raw == f"content of {path}".encode()
+    behind.dv("pull")
+    assert behind.read("data/images/a.txt") == b"a colleague's fix"
+    assert not (behind.root / "data/images/b.txt").exists()
+
+
+def test_drop_names_edits_alone(behind: Work) -> None:
+    behind.write("data/images/sub/c.txt", "edited here")
+    ran = behind.dv("drop", "data/images", code=5)
+    assert "data/images/sub/c.txt" in ran.err
+    assert "a.txt" not in ran.err
+    behind.write("data/images/sub/c.txt", "content of sub/c.txt")
+    behind.write("data/images/b.txt", "edited, though the manifest has it no more")
+    behind.dv("drop", "data/images")
+    assert tree(behind.root / "data/images").keys() == {"b.txt"}
+    assert target_status(behind) == {"conflicting": ["b.txt"]}
+
+
+@pytest.fixture
+def unstored(behind: Work) -> Work:
+    """As `behind`, and the store has nothing any more of what the workspace was given."""
+    behind.git("checkout", "-q", "HEAD~1")
+    behind.dv("drop", "--store", "data/images")
+    behind.git("checkout", "-q", "main")
+    return behind
+
+
+def test_drop_frees_no_outdated_file_that_the_store_lacks(unstored: Work) -> None:
+    ran = unstored.dv("drop", "data/images", code=5)
+    assert "as the manifest had them before it changed" in ran.err
+    assert "dv pull" in ran.err
+    assert unstored.read("data/images/a.txt") == b"content of a.txt"
+
+
+def test_pull_stores_what_it_replaces_and_does_not_call_it_changed(unstored: Work) -> None:
+    assert unstored.dv("pull", "--json").json["saved"] == []
+    assert unstored.read("data/images/a.txt") == b"a colleague's fix"
+    assert unstored.dv("cat", "--rev", "HEAD~1", "data/images/a.txt").raw == b"content of a.txt"
+
+
+def test_hooks_store_what_they_replace(hooked: Work) -> None:
+    hooked.dv("push")
+    hooked.dv("drop", "--store", "data/images")
+    hooked.dv("fetch", "HEAD~1")
+    line = ["git", "switch", "-q", "--detach", "HEAD~1"]
+    ran = subprocess.run(line, cwd=hooked.root, check=True, capture_output=True)
+    assert b"changed here" not in ran.stderr
+    assert hooked.read("data/images/a.txt") == b"version 2"
+    assert target_status(hooked) == {}
+    assert hooked.dv("cat", "--rev", "main", "data/images/a.txt").raw == b"version 3"
+
+
+@pytest.mark.parametrize("path", ["data/images", "data/images/**"])
+def test_rm_data_takes_what_is_outdated(behind: Work, path: str) -> None:
+    behind.write("data/images/mine.txt", "in no manifest")
+    behind.dv("rm", "--data", path)
+    assert tree(behind.root / "data/images").keys() == {"mine.txt"}
+
+
+def test_rm_data_keeps_an_edit_of_what_the_manifest_has_no_more(behind: Work) -> None:
+    behind.write("data/images/b.txt", "edited here")
+    behind.dv("rm", "--data", "data/images/*.txt")
+    assert target_status(behind) == {"conflicting": ["b.txt"]}
+    assert tree(behind.root / "data/images").keys() == {"b.txt", "sub/c.txt"}
+
+
+def test_rm_of_a_part_leaves_the_rest_outdated(behind: Work) -> None:
+    behind.dv("rm", "data/images/*.txt")
+    assert target_status(behind) == {"added": ["a.txt"], "outdated": ["b.txt"]}
+
+
+def test_rm_data_stores_what_it_removes(unstored: Work) -> None:
+    unstored.dv("rm", "--data", "data/images")
+    assert not (unstored.root / "data/images").exists()
+    assert unstored.dv("cat", "--rev", "HEAD~1", "data/images/a.txt").raw == b"content of a.txt"
+
+
+def test_a_folder_that_the_manifest_made_a_file_is_outdated(pushed: Work) -> None:
+    clone = pushed.clone()
+    clone.dv("pull")
+    shutil.rmtree(pushed.root / "data/images/sub")
+    pushed.write("data/images/sub", "a file now")
+    pushed.dv("add", "data/images")
+    pushed.commit("two")
+    pushed.dv("push")
+    clone.git("pull", "-q")
+    assert target_status(clone) == {"outdated": ["sub", "sub/c.txt"]}
+    clone.dv("pull")
+    assert clone.read("data/images/sub") == b"a file now"

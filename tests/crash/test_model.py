@@ -141,6 +141,10 @@ class Model:
                 found[path] = "edited" if before == entry else "conflicting"
         return found
 
+    def is_edited(self, path: str) -> bool:
+        """Whether a file is neither as it was last put there nor as the manifest names it."""
+        return self.files[path] not in (self.base.get(path), self.manifest.get(path))
+
     def follow(self) -> None:
         """Note what the files follow after they followed the manifest as far as they could."""
         every = self.base.keys() | self.manifest.keys()
@@ -378,6 +382,7 @@ class Team(RuleBasedStateMachine):
             if (path in ours or path in wanted)
             and (path not in wanted or wanted[path][0] != content)
             and digest_of(content) in lacking
+            and model.is_edited(path)
         ]
         try:
             with self._nothing_lost(), model.clone.repo() as repo:
@@ -406,7 +411,11 @@ class Team(RuleBasedStateMachine):
             pass
         else:
             self.done["dropped"] += 1
-            model.files = {p: f for p, f in model.files.items() if p not in model.manifest}
+            model.files = {
+                path: file
+                for path, file in model.files.items()
+                if path not in model.manifest and model.is_edited(path)
+            }
         assert files_in(model.clone) == model.files
 
     @rule(number=clones, old=names, new=names)
@@ -451,6 +460,7 @@ class Team(RuleBasedStateMachine):
             return
         unsaved = files and name in model.files and model.files[name][0] != b""
         unsaved = unsaved and digest_of(model.files[name][0]) in self._lacking(model)
+        unsaved = unsaved and model.is_edited(name)
         with self._nothing_lost(), model.clone.repo() as repo:
             try:
                 repo.rm([f"{TARGET}/{name}"], data=files)
