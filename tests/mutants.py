@@ -705,6 +705,22 @@ BREAKS = (
         ("tests/cli/test_trust.py::test_an_endpoint_in_the_clear_is_no_first_use",),
     ),
     Break(
+        "hooks take a look for one at all manifests",
+        7,
+        "dvtool/hooks/scripts.py",
+        '    looks || note_look\n',
+        '    note_look\n',
+        ("tests/cli/test_base.py",),
+    ),
+    Break(
+        "a hook believes a look that is older than git's index",
+        7,
+        "dvtool/hooks/scripts.py",
+        '    [ "$1" != all ] || [ "$folder/dv/looked" -nt "$folder/index" ] || return 1\n',
+        "",
+        ("tests/cli/test_base.py",),
+    ),
+    Break(
         "hooks heed PYTHONPATH",
         8,
         "dvtool/hooks/scripts.py",

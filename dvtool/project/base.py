@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
@@ -35,8 +36,8 @@ from dvtool.project.parts import Project
 from dvtool.system.atomic import is_temp_name, make_folders, write_bytes
 
 BASE_FOLDER = "base"
-LIST = "followed"
-"""The file that names the manifests which have a base, a line each, for the hooks' scripts."""
+LIST = "followed.sh"
+"""The file that gives the hooks' scripts the manifests which have a base, as shell code."""
 VERSIONS_ASKED_MAX = 1_000
 """So many earlier versions of a manifest are asked where no base is recorded."""
 
@@ -304,5 +305,6 @@ def _write(project: Project, target: str, text: bytes) -> None:
 
 def _list_bases(project: Project) -> None:
     names: Collection[str] = based_targets(project.git.git_dir)
-    lines = "".join(f"{name}{SUFFIX}\n" for name in names if "\n" not in name)
-    write_bytes(os.path.join(project.git.git_dir, "dv", LIST), os.fsencode(lines), durable=False)
+    words = " ".join(shlex.quote(name + SUFFIX) for name in names)
+    path = os.path.join(project.git.git_dir, "dv", LIST)
+    write_bytes(path, os.fsencode(f"set -- {words}\n"), durable=False)
