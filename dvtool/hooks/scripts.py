@@ -58,29 +58,22 @@ any_newer() {
     return 1
 }
 
-# Whether something was put into this worktree, and all that git may have changed since was looked
-# at: a manifest without a record only if git's index is older than the last look.
+# Whether something was put into this worktree, and is in step. Manifests without a record are not
+# looked at: post-index-change, which git runs first, does that.
 is_settled() {
     guess_folder
-    [ -e "$folder/dv/followed.sh" ] || return 1
-    [ "$1" != all ] || [ "$folder/dv/looked" -nt "$folder/index" ] || return 1
-    ! any_newer
+    [ -e "$folder/dv/followed.sh" ] && ! any_newer
 }
 """
 
-_QUICK_POST_COMMIT = """
+_QUICK_AFTER = """
 [ -x "$kept" ] || ! is_settled || exit 0
-"""
-
-# Git ran post-index-change before, which looked.
-_QUICK_POST_MERGE = """
-[ -x "$kept" ] || ! is_settled all || exit 0
 """
 
 # Commits with which git begins a worktree, and their data, are told by an id of zeros.
 _QUICK_POST_CHECKOUT = """
 case $1 in
-*[!0]*) [ -x "$kept" ] || ! is_settled all || exit 0 ;;
+*[!0]*) [ -x "$kept" ] || ! is_settled || exit 0 ;;
 esac
 """
 
@@ -306,11 +299,6 @@ out_of_step() {
     index | .git/index | "$folder/index") ;;
     *) [ "$GIT_INDEX_FILE" -ef "$folder/index" ] || return 1 ;;
     esac
-    looks || note_look
-}
-
-# All that `out_of_step` looks at; it fails if all is in step.
-looks() {
     git -c core.quotePath=false ls-files -t -s -- '*.dv.json' | {
         while read -r tag _ _ stage path; do
             record="$folder/dv/base/$path"
@@ -327,13 +315,6 @@ looks() {
         done
         exit 1
     } || any_gone
-}
-
-# Note that all is in step with git's index as it is now; the next hook of the same command ends
-# early for that.
-note_look() {
-    [ ! -d "$folder/dv" ] || true 2>/dev/null >"$folder/dv/looked"
-    return 1
 }
 
 # Whether a manifest that has a record is neither in the worktree nor in git's index.
@@ -386,7 +367,7 @@ else
 fi
 status=$?
 [ "$1" != amend ] || exit "$status"
-! is_settled all || exit "$status"
+! is_settled || exit "$status"
 out_of_step || exit "$status"
 run_dv "$@"
 exit "$status"
@@ -400,14 +381,14 @@ find_folder || exit "$status"
 [ -e "$folder/dv/followed.sh" ] || exit "$status"
 [ "$1" = 1 ] || any_newer || exit "$status"
 out_of_step || exit "$status"
-run_dv "$@" && note_look
+run_dv "$@"
 exit "$status"
 """
 
 _QUICKS = {
     "post-checkout": _QUICK + _QUICK_POST_CHECKOUT,
-    "post-commit": _QUICK + _QUICK_POST_COMMIT,
-    "post-merge": _QUICK + _QUICK_POST_MERGE,
+    "post-commit": _QUICK + _QUICK_AFTER,
+    "post-merge": _QUICK + _QUICK_AFTER,
     "post-rewrite": _QUICK,
     "post-index-change": _QUICK + _QUICK_POST_INDEX_CHANGE,
 }

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from dvtool.format.digest import digest_of
 from dvtool.hooks.interpreter import Interpreter
 from dvtool.hooks.scripts import script
 from tests.cli.conftest import Work
 from tests.cli.test_hooks import sh
-from tests.scenario import tree
+from tests.scenario import noise, tree
 
 RECORD = ".git/dv/base/data/images.dv.json"
 
@@ -228,6 +229,17 @@ def test_rebase_exec_runs_with_the_data_of_each_commit(hooked: Work) -> None:
     hooked.dv("status", "--exit-code")
 
 
+def test_a_target_that_git_brings_gets_its_data(hooked: Work) -> None:
+    hooked.git("checkout", "-q", "-b", "more")
+    hooked.write("data/new/x.txt", "x")
+    hooked.dv("add", "-q", "data/new")
+    hooked.commit("a target more")
+    hooked.git("switch", "-q", "main")
+    assert not (hooked.root / "data/new").exists()
+    hooked.git("merge", "-q", "more")
+    assert hooked.read("data/new/x.txt") == b"x"
+
+
 def test_a_manifest_deleted_by_hand_takes_no_data_with_it(hooked: Work) -> None:
     (hooked.root / "data/images.dv.json").unlink()
     sh(hooked, "git status --short >/dev/null; touch other; git add other")
@@ -352,6 +364,20 @@ def test_drop_names_edits_alone(behind: Work) -> None:
     behind.dv("drop", "data/images")
     assert tree(behind.root / "data/images").keys() == {"b.txt"}
     assert target_status(behind) == {"conflicting": ["b.txt"]}
+
+
+def test_drop_keeps_all_chunks_of_what_was_never_pushed(pushed: Work) -> None:
+    """Another version that shares chunks with what is dropped, and is in no manifest any more."""
+    pushed.write("data/images/big", noise(400_000, 1))
+    pushed.dv("add", "data/images")
+    pushed.commit("big")
+    pushed.dv("push")
+    edited = noise(400_000, 1)[:200_000] + b"edited" + noise(400_000, 1)[200_000:]
+    pushed.write("data/images/big", edited)
+    pushed.dv("add", "data/images")
+    pushed.git("checkout", "-q", "HEAD", "--", "data/images.dv.json")
+    pushed.dv("drop", "data/images")
+    assert pushed.dv("cat", "--hash", digest_of(edited).hex()).raw == edited
 
 
 @pytest.fixture
