@@ -13,6 +13,7 @@ from dvtool.format.digest import digest_of
 from dvtool.hooks.interpreter import Interpreter
 from dvtool.hooks.scripts import script
 from tests.cli.conftest import Work
+from tests.cli.spoils import SPOILS, spoil
 from tests.cli.test_hooks import sh
 from tests.scenario import noise, tree
 
@@ -135,6 +136,21 @@ def test_without_a_record_history_is_asked(behind: Work, how: str) -> None:
     assert target_status(behind) == {"modified": ["sub/c.txt"], "outdated": ["a.txt", "b.txt"]}
     behind.dv("add", "data/images")
     assert target_status(behind) == {"outdated": ["a.txt", "b.txt"]}
+
+
+def test_a_record_that_is_no_file_of_ours_is_none(behind: Work, tmp_path: Path) -> None:
+    record = behind.root / RECORD
+    text = record.read_bytes()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(text)
+    for how in SPOILS:
+        spoil(record, how, elsewhere)
+        assert target_status(behind) == {"outdated": ["a.txt", "b.txt"]}, how
+    behind.dv("pull")
+    # Written anew it is a file again, and what the link led to is as it was.
+    assert not record.is_symlink()
+    assert record.read_bytes() == behind.read("data/images.dv.json")
+    assert elsewhere.read_bytes() == text
 
 
 def test_a_part_that_is_checked_out_follows_alone(behind: Work) -> None:
@@ -399,6 +415,8 @@ def test_drop_frees_no_outdated_file_that_the_store_lacks(unstored: Work) -> Non
 def test_pull_stores_what_it_replaces_and_does_not_call_it_changed(unstored: Work) -> None:
     assert unstored.dv("pull", "--json").json["saved"] == []
     assert unstored.read("data/images/a.txt") == b"a colleague's fix"
+    remote = unstored.root.parent / "remote"
+    remote.rename(remote.with_name("away"))
     assert unstored.dv("cat", "--rev", "HEAD~1", "data/images/a.txt").raw == b"content of a.txt"
 
 
