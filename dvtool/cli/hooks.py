@@ -27,7 +27,7 @@ def hooks(context: click.Context) -> None:
     """Let git carry the data along: install or remove its hooks.
 
     With the hooks, git commit checks what is staged, git push uploads the data first, and git
-    checkout, merge, pull and rebase bring the data in step. Hooks that are there go on running.
+    checkout, merge, pull and rebase are followed by the data. Hooks that are there go on running.
     Without a command, shows which are in place.
 
     \b
@@ -53,8 +53,8 @@ def hooks(context: click.Context) -> None:
 def install(frame: Frame, dry_run: bool) -> None:
     """Install the git hooks and the merge and diff drivers, or newer versions of them.
 
-    They go where git looks for hooks (core.hooksPath is honoured). A hook that is there is kept
-    as NAME.dv-kept, and runs first.
+    The hooks go where git looks for hooks (core.hooksPath is honoured). A hook that is there is
+    kept as NAME.dv-kept, and runs first.
     """
     with frame.repo() as repo:
         todo = repo.hooks.install(dry_run=dry_run)
@@ -110,7 +110,7 @@ def uninstall(frame: Frame, dry_run: bool) -> None:
                 f"the hooks in {printable(todo.shared)} serve other repositories too, and are left"
             )
         elif todo.empty:
-            screen.done("there are no hooks of dvtool to take out")
+            screen.done("there are no hooks of dvtool to remove")
         _warn_left(screen, todo)
 
 
@@ -196,7 +196,7 @@ def _pre_commit(frame: Frame, _: Sequence[str]) -> None:
             checked = repo.for_git.check_commit()
             _show_check(screen, checked)
     except DvError as error:
-        # What is wrong with the repository is for other commands to say: git commit goes on, and
+        # Other commands report problems of the repository: git commit goes on, and
         # git push is stopped if data would be missing.
         screen.warn(f"the commit was not checked: {error}")
         return
@@ -265,7 +265,7 @@ def _pre_push(frame: Frame, _: Sequence[str]) -> None:
     if not refs.new:
         return
     with frame.repo(required=False) as repo:
-        report = repo.push_refs(refs.new, refs.old)
+        report = repo.for_git.push_refs(refs.new, refs.old)
         if report is None:
             return
         for warning in report.warnings:
@@ -282,7 +282,7 @@ def _pre_push(frame: Frame, _: Sequence[str]) -> None:
 
 
 class Refs(NamedTuple):
-    """What `git push` is about to send: object ids to send, and what the other side has."""
+    """The objects that `git push` is about to send: their ids, and those of the other side."""
 
     new: tuple[str, ...]
     old: tuple[str, ...]

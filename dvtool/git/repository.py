@@ -8,18 +8,19 @@ from msgspec import structs
 
 from dvtool.errors import UsageError, printable
 from dvtool.git.config import GitConfig
-from dvtool.git.index import Index
 from dvtool.git.listing import OBJECT_ID
 from dvtool.git.manifests import Manifests
 from dvtool.git.process import Folders, execute_long, find_folders, raise_failure
+from dvtool.git.saving import Saving
 from dvtool.git.worktrees import Worktrees
 
 
-class Git(Manifests, Index, Worktrees):
+class Git(Manifests, Saving, Worktrees):
     """One repository, seen from one of its worktrees. Close it, or use it in a ``with``.
 
-    Its methods are defined by subject: `refs`, `objects`, `manifests`, `index`, `worktrees`. Here
-    are finding, cloning and settings. `config` reads and writes git's configuration.
+    Its methods are defined by subject: `refs`, `objects`, `manifests`, `index`, `saving`,
+    `worktrees`. Here are finding, cloning and settings. `config` reads and writes git's
+    configuration.
 
     Errors, of every method: `BusyError` (another git holds the lock), `SetupError` (git or the
     repository cannot be used so), `DvError` with git's own words for all that git refuses.

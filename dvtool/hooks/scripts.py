@@ -1,11 +1,11 @@
 """The text of the git hooks: POSIX sh, and pure.
 
-Git runs a hook at the top of the worktree, with whatever PATH its caller has. Each script runs
-the hook that was there before, then asks git alone whether the event touches data at all, and
-only then starts Python. A commit or checkout that touches none costs a few milliseconds.
+Git runs a hook at the top of the worktree, with whatever PATH its caller has. Each script runs the
+hook that was there before, then asks git whether the event touches data, and only then starts
+Python. A commit or checkout that touches none costs a few milliseconds.
 
 Scripts that run after git begin with a quick look (`_QUICK`), by builtins of the shell alone. The
-shell reads a script as it goes: what ends there costs little more than the start of the shell.
+shell reads a script as it goes: a script that ends there costs little more than the shell's start.
 """
 
 from __future__ import annotations
@@ -339,7 +339,7 @@ run_dv "$@"
 exit "$status"
 """
 
-# What a commit left in the worktree is in step, but where git picked, reverted or merged.
+# After a commit the worktree is in step, unless git picked, reverted or merged.
 _POST_COMMIT = """
 run_kept "$@"
 status=$?

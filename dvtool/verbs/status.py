@@ -42,7 +42,7 @@ class Fault(NamedTuple):
     path: str
     """Where it is, as a path in the target."""
     problem: str
-    """What is wrong with it, in words."""
+    """The problem, in words."""
 
 
 @dataclass(slots=True)
@@ -80,9 +80,9 @@ class TargetStatus:
     absent_bytes: int = 0
     """Bytes of the files among them."""
     faults: list[Fault] = field(default_factory=list)
-    """What in the workspace cannot be versioned."""
+    """The files in the workspace that cannot be versioned."""
     conflicts: list[Conflict] = field(default_factory=list)
-    """What a merge left open."""
+    """The conflicts that a merge left."""
 
     @property
     def edited(self) -> bool:

@@ -88,7 +88,7 @@ class Work:
             patch.chdir(self.root / cwd)
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
-            got = cli.run([str(arg) for arg in args])
+            got = cli.run_command([str(arg) for arg in args])
         ran = Ran(got, out.taken(), err.taken().decode())
         assert code in (got, None), f"dv {args}: exit code {got}\n{ran.out}\n{ran.err}"
         json_reference.check(list(map(str, args)), ran.raw)
@@ -100,11 +100,10 @@ class Work:
         """Run `dv` as a process of its own, and check its exit code (None: any)."""
         done = subprocess.run(
             command(*args),
-            cwd=self.root,
             env={**os.environ, **(env or {})},
             capture_output=True,
             check=False,
-            **options,
+            **{"cwd": self.root, **options},
         )
         ran = Ran(done.returncode, done.stdout, done.stderr.decode())
         assert code in (done.returncode, None), f"dv {args}\n{ran.out}\n{ran.err}"
