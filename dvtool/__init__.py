@@ -46,6 +46,7 @@ _EXPORTS = {
     "dvtool.verbs.checkout.follow": ("Followed",),
     "dvtool.verbs.checkout.restore": ("Restored",),
     "dvtool.verbs.checkout.write": ("CheckedOut",),
+    "dvtool.verbs.cache": ("CacheStatus", "cache_status", "clean_cache"),
     "dvtool.verbs.clone": ("clone",),
     "dvtool.verbs.copy": ("Copied",),
     "dvtool.verbs.describe": ("Description", "TargetDescription"),
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     from dvtool.snapshots.snapshot import Snapshot
     from dvtool.system.progress import Progress
     from dvtool.verbs.add.publish import Added
+    from dvtool.verbs.cache import CacheStatus, cache_status, clean_cache
     from dvtool.verbs.checkout.follow import Followed
     from dvtool.verbs.checkout.restore import Restored
     from dvtool.verbs.checkout.write import CheckedOut
@@ -152,6 +154,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Added",
     "BusyError",
+    "CacheStatus",
     "Check",
     "CheckedOut",
     "Conflict",
@@ -231,6 +234,8 @@ __all__ = [
     "UnsavedError",
     "UsageError",
     "__version__",
+    "cache_status",
+    "clean_cache",
     "clone",
     "ls",
     "open",

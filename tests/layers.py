@@ -83,6 +83,11 @@ ROOMS = (
         "Samples of a commit for training, in an order that can be taken up anywhere.",
         (*PROJECTS, "snapshots"),
     ),
+    Room(
+        "filesystem",
+        "The data of commits for fsspec and universal_pathlib.",
+        (*PROJECTS, "snapshots"),
+    ),
     Room("verbs", "What a user can do: one module or folder a verb.", VERBS),
     Room("hooks", "What git runs, and putting it in place.", (*VERBS, "verbs")),
     Room("repo", "The facade: one method a verb.", FACES),
@@ -90,7 +95,7 @@ ROOMS = (
 )
 
 VERB_ORDER = (
-    ("diff", "log", "describe", "fetch"),
+    ("cache", "diff", "log", "describe", "fetch"),
     ("read", "add", "status", "checkout", "push", "drop", "edit", "copy", "export"),
     ("resolve", "imports", "gc", "fsck", "clone", "overlap", "doctor", "record"),
 )

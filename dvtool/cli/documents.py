@@ -273,6 +273,8 @@ ANSWERS: dict[str, dict[str, str]] = {
     "log": {"": "LogDocument"},
     "ls": {"": "LsDocument"},
     "describe": {"": "Description"},
+    "cache show": {"": "CacheStatus"},
+    "cache clean": {"": "CacheStatus"},
     "doctor": {"": "DoctorDocument", "--remote": "RemoteDoctorDocument"},
     "config": {"": "ConfigDocument"},
     "remote list": {"": "RemotesDocument"},

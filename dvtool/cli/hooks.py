@@ -57,22 +57,22 @@ def install(frame: Frame, dry_run: bool) -> None:
     kept as NAME.dv-kept, and runs first.
     """
     with frame.repo() as repo:
-        todo = repo.hooks.install(dry_run=dry_run)
+        plan = repo.hooks.install(dry_run=dry_run)
         screen = frame.screen
         would = "would be " if dry_run else ""
-        for name in todo.keep:
+        for name in plan.keep:
             screen.done(f"{name}: the hook that is there {would or 'is '}kept, and runs first")
-        if todo.shared:
-            screen.note(shared_hooks_text(todo.shared, todo.folder))
-        if todo.write:
-            screen.done(f"{would}installed in {_folder(todo.folder)}: {' '.join(todo.write)}")
-        elif not todo.left:
-            screen.done(f"all hooks are in place, in {_folder(todo.folder)}")
-        _warn_left(screen, todo)
+        if plan.shared:
+            screen.note(shared_hooks_text(plan.shared, plan.folder))
+        if plan.write:
+            screen.done(f"{would}installed in {_folder(plan.folder)}: {' '.join(plan.write)}")
+        elif not plan.left:
+            screen.done(f"all hooks are in place, in {_folder(plan.folder)}")
+        _warn_left(screen, plan)
 
 
-def _warn_left(screen: Screen, todo: HookPlan) -> None:
-    for name in todo.left:
+def _warn_left(screen: Screen, plan: HookPlan) -> None:
+    for name in plan.left:
         screen.warn(
             f"{name}: another hook was put over the one of dvtool, and is left as it is; to have "
             f'both, let it run: dv hooks run {name} "$@"'
@@ -98,20 +98,20 @@ def uninstall(frame: Frame, dry_run: bool) -> None:
     dv hooks install takes that back.
     """
     with frame.repo(required=False) as repo:
-        todo = repo.hooks.uninstall(dry_run=dry_run)
+        plan = repo.hooks.uninstall(dry_run=dry_run)
         screen = frame.screen
         would = "would be " if dry_run else ""
-        if todo.remove:
-            screen.done(f"{would}removed: {' '.join(todo.remove)}")
-        if todo.restore:
-            screen.done(f"{would}put back as before: {' '.join(todo.restore)}")
-        if todo.shared:
+        if plan.remove:
+            screen.done(f"{would}removed: {' '.join(plan.remove)}")
+        if plan.restore:
+            screen.done(f"{would}put back as before: {' '.join(plan.restore)}")
+        if plan.shared:
             screen.warn(
-                f"the hooks in {printable(todo.shared)} serve other repositories too, and are left"
+                f"the hooks in {printable(plan.shared)} serve other repositories too, and are left"
             )
-        elif todo.empty:
+        elif plan.empty:
             screen.done("there are no hooks of dvtool to remove")
-        _warn_left(screen, todo)
+        _warn_left(screen, plan)
 
 
 _STATES = {

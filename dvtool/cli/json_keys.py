@@ -152,6 +152,14 @@ JSON_KEYS = {
         '"targets": [{"target", "blake3", "files", "bytes"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
+    "cache show": (
+        '{"schema", "path", "limit_bytes", "frames", "frame_bytes", "clones", "clone_bytes"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "cache clean": (
+        '{"schema", "path", "limit_bytes", "frames", "frame_bytes", "clones", "clone_bytes"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
     "doctor": (
         '{"schema", "ok", "checks": [{"name", "state", "detail", "hint", "bytes"}]}',
         'With --remote: {"schema", "ok", "checks": [{"name", "state", "detail", "hint", '
@@ -169,7 +177,8 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "remote copy": (
-        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there", "lost"}',
+        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there", '
+        '"lost"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",

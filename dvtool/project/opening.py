@@ -30,15 +30,21 @@ STORE_NOTE = "store-path"
 
 
 def open_project(
-    cwd: str, environ: Mapping[str, str], progress: Progress, *, reading: bool = False
+    cwd: str,
+    environ: Mapping[str, str],
+    progress: Progress,
+    *,
+    reading: bool = False,
+    bare: bool = False,
 ) -> tuple[Project, str]:
     """Open the repository around the folder `cwd`; return the folder that paths are relative to.
 
     Settings `DV_*` are taken from `environ`. No remote is asked for shards that are missing. With
-    `reading` the local store is only read, and nothing is made in it.
+    `reading` the local store is only read, and nothing is made in it. With `bare` the folder is
+    known to be a bare repository, wherever it lies.
     """
     _require_utf8_names()
-    git = Git.discover(cwd)
+    git = Git(worktree=None, git_dir=cwd, common_dir=cwd) if bare else Git.discover(cwd)
     try:
         root = git.worktree
         if root is None:

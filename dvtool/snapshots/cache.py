@@ -144,9 +144,7 @@ class FrameCache:
 
     def _make_folders(self, folder: str) -> None:
         make_folders(folder)
-        tag = os.path.join(self.folder, TAG)
-        if not os.path.lexists(tag):
-            write_bytes(tag, _TAG_TEXT, durable=False)
+        write_tag(self.folder)
 
     def _make_room(self, size: int) -> None:
         with self._lock:
@@ -190,6 +188,13 @@ class FrameCache:
                     continue
                 if not stat.S_ISDIR(status.st_mode):
                     yield file.path, status.st_mtime, status.st_size
+
+
+def write_tag(folder: str) -> None:
+    """Mark a folder as a cache, which backups leave out (bford.info/cachedir)."""
+    tag = os.path.join(folder, TAG)
+    if not os.path.lexists(tag):
+        write_bytes(tag, _TAG_TEXT, durable=False)
 
 
 def frame_name(pack: Digest, offset: int, size: int) -> str:

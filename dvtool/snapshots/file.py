@@ -6,17 +6,25 @@ import io
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from concurrent import futures
+from functools import partial
+from typing import Any, TypeAlias
 
 from dvtool.format.digest import hasher
-from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk
+from dvtool.snapshots.layouts import IN_STORE, Layout
 from dvtool.snapshots.source import ContentSource, not_the_content
 from dvtool.snapshots.tree import Content
 
-AHEAD_BYTES = 8 << 20
-"""Of a file that is read in order so much comes from a remote at once. With the chunks that are
-in the making a reader takes up to twice that of memory, whatever the size of the file."""
+AHEAD_BYTES = 16 << 20
+"""Of a file that is read in order so much comes from a remote at once, by several requests, while
+the caller has as much before it. With frames on their way this takes up to 64 MiB of memory,
+whatever the size of the file; reading elsewhere, or from the local store, one chunk, at most 4 MiB,
+and its frame."""
 BUFFER_BYTES = 128 << 10
+
+
+_Window: TypeAlias = tuple[Layout, dict[int, memoryview]]
+"""A layout, and chunks by their number in it."""
 
 
 class SnapshotFile(io.RawIOBase):
@@ -40,6 +48,10 @@ class SnapshotFile(io.RawIOBase):
         """Chunks at hand by their number in the layout."""
         self._next = 0
         """The chunk that comes next if the file is read in order."""
+        self._coming: tuple[int, int, futures.Future[_Window]] | None = None
+        """The first chunk of what is read ahead, by which process, and the result."""
+        self._pool: futures.ThreadPoolExecutor | None = None
+        self._pid = 0
         self._whole = hasher()
         self._hashed = 0
         """How many bytes from the beginning were hashed, as far as the file was read in order."""
@@ -94,7 +106,12 @@ class SnapshotFile(io.RawIOBase):
 
     def close(self) -> None:
         """Let go of what is in memory."""
-        self._chunks = {}
+        self._chunks, coming, self._coming = {}, self._coming, None
+        pool, self._pool = self._pool, None
+        if pool is not None and self._pid == os.getpid():
+            if coming is not None:
+                coming[2].cancel()
+            pool.shutdown(wait=True, cancel_futures=True)
         super().close()
 
     # --- inside ---------------------------------------------------------------------------
@@ -114,30 +131,49 @@ class SnapshotFile(io.RawIOBase):
         return self._chunks[number], self._layout.begin(number)
 
     def _get(self, number: int) -> None:
-        contents = self._contents()
+        """Have the chunk of a number at hand, and begin to read what comes after it."""
+        in_order = number == self._next
+        window = self._taken_ahead(number) if in_order else None
+        if window is None:
+            window = self._read(number, in_order=in_order)
+        self._layout, self._chunks = window
+        self._check(number)
+        self._next = max(self._chunks) + 1
+        if in_order and self._next < len(self._layout.pieces):
+            self._begin_ahead(self._next)
+
+    def _read(self, number: int, *, in_order: bool) -> _Window:
+        """Read the chunk of a number and, in order, those after it up to `AHEAD_BYTES`."""
+        contents, windows = self._contents(), list[_Window]()
 
         def read(layouts: dict[bytes, Layout]) -> None:
             layout = layouts[self._content.digest]
-            wanted = {piece.chunk: piece for piece in self._ahead(layout, number)}
+            numbers = range(number, number + 1)
+            if in_order:
+                numbers = _ahead(layout, number)
+            wanted = {layout.pieces[at].chunk: layout.pieces[at] for at in numbers}
             fresh: dict[bytes, memoryview] = {}
             contents.chunks(wanted.values(), fresh.__setitem__)
-            self._layout = layout
-            numbers = range(number, number + len(self._ahead(layout, number)))
-            self._chunks = {at: fresh[layout.pieces[at].chunk] for at in numbers}
+            windows.append((layout, {at: fresh[layout.pieces[at].chunk] for at in numbers}))
 
         contents.trying([self._content], read)
-        self._check(number)
-        self._next = max(self._chunks) + 1
+        return windows[-1]
 
-    def _ahead(self, layout: Layout, number: int) -> tuple[PlacedChunk, ...]:
-        """Return the pieces to read at once from this one on."""
-        if layout.pieces[number].place == IN_STORE or number != self._next:
-            return layout.pieces[number : number + 1]
-        limit = layout.begin(number) + AHEAD_BYTES
-        end = number + 1
-        while end < len(layout.pieces) and layout.ends[end] <= limit:
-            end += 1
-        return layout.pieces[number:end]
+    def _begin_ahead(self, number: int) -> None:
+        """Begin to read what comes next from a remote, while the caller works on what it has."""
+        assert self._layout is not None
+        if self._layout.pieces[number].place == IN_STORE:
+            return
+        if self._pool is None or self._pid != os.getpid():
+            self._pool, self._pid = futures.ThreadPoolExecutor(1, "dv-ahead"), os.getpid()
+        work = partial(self._read, number, in_order=True)
+        self._coming = number, self._pid, self._pool.submit(work)
+
+    def _taken_ahead(self, number: int) -> _Window | None:
+        coming, self._coming = self._coming, None
+        if coming is None or coming[:2] != (number, os.getpid()):
+            return None
+        return coming[2].result()
 
     def _check(self, number: int) -> None:
         """Hash a file that is read in order, if only a remote said which chunks make it."""
@@ -153,6 +189,16 @@ class SnapshotFile(io.RawIOBase):
                 self._chunks = {}
                 raise not_the_content(self._content)
             self._contents().set_proven(self._content.digest)
+
+
+def _ahead(layout: Layout, number: int) -> range:
+    """Return the numbers of the pieces to read at once; of the local store it is a single one."""
+    end = number + 1
+    limit = layout.begin(number) + AHEAD_BYTES
+    if layout.pieces[number].place != IN_STORE:
+        while end < len(layout.pieces) and layout.ends[end] <= limit:
+            end += 1
+    return range(number, end)
 
 
 def open_content(

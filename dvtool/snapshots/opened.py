@@ -18,6 +18,7 @@ from dvtool.project.settings import Settings
 from dvtool.remotes.remote import RemoteStore
 from dvtool.snapshots.cache import FrameCache, default_folder
 from dvtool.snapshots.columns import EntryColumns
+from dvtool.snapshots.foreign import cached_clone
 from dvtool.snapshots.local import LocalChunks
 from dvtool.snapshots.remote import RemoteChunks
 from dvtool.snapshots.source import ContentSource
@@ -46,9 +47,11 @@ class OpenedRepository:
         self.contents = ContentSource(local, self._remote, cache)
 
     @classmethod
-    def at(cls, folder: str, commit: str, environ: Mapping[str, str]) -> OpenedRepository:
-        """Open the repository around a folder for reading."""
-        project, cwd = open_project(folder, environ, SILENT, reading=True)
+    def at(
+        cls, folder: str, commit: str, environ: Mapping[str, str], *, bare: bool
+    ) -> OpenedRepository:
+        """Open the repository around a folder, or the bare one that it is, for reading."""
+        project, cwd = open_project(folder, environ, SILENT, reading=True, bare=bare)
         settings, cache = Settings(project, cwd, environ), cache_of(project, environ)
         return cls(project, settings, commit, cache=cache, owned=True)
 
@@ -105,9 +108,13 @@ class Handle:
         commit: str,
         environ: Mapping[str, str] | None,
         opened: OpenedRepository | None = None,
+        *,
+        url: str | None = None,
     ) -> None:
+        """Take the folder of a repository, or of the clone of a URL, which is made if need be."""
         self.folder = folder
         self.commit = commit
+        self.url = url
         self._environ = environ
         self._lock = threading.Lock()
         self._opened = opened
@@ -122,7 +129,11 @@ class Handle:
         with self._lock:
             if self._opened is None or self._opened.pid != os.getpid():
                 environ = environment(self._environ)
-                self._opened = OpenedRepository.at(self.folder, self.commit, environ)
+                if self.url is not None:
+                    self.folder = cached_clone(self.url, self.commit, environ, None)
+                self._opened = OpenedRepository.at(
+                    self.folder, self.commit, environ, bare=self.url is not None
+                )
             return self._opened
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Mapping
 from typing import IO, Literal, overload
 
@@ -13,6 +14,8 @@ from dvtool.project.opening import close_project, environment, open_project
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.snapshots.file import SnapshotFile
+from dvtool.snapshots.foreign import cached_clone, is_url, require_folder, without_password
+from dvtool.snapshots.git_bar import git_bar
 from dvtool.snapshots.listed import Listed
 from dvtool.snapshots.opened import Handle, OpenedRepository, cache_of
 from dvtool.snapshots.snapshot import Snapshot, SnapshotPath, read_manifests
@@ -27,13 +30,21 @@ def snapshot(
 ) -> Snapshot:
     """Return the data of a revision (HEAD without one), to be read without a checkout.
 
-    `repo` is a folder of the repository; without it the one around the current folder. Settings
-    `DV_*` are taken from `environ`; without it, from the environment of this process. UsageError
-    for a revision that is unknown, SetupError where there is no repository.
+    `repo` is a folder of the repository, or any git URL; without it the repository is the one
+    around the current folder. Of a URL a clone without files is made in the user's cache folder,
+    with a progress bar on a terminal or in a notebook, and refreshed unless `rev` is a full
+    commit id. Settings `DV_*` are taken from `environ`; without it, from the environment of this
+    process. UsageError for a revision that is unknown, SetupError where there is no repository.
     """
-    folder = os.path.abspath(os.fspath(repo) if repo is not None else os.curdir)
     used = environment(environ)
-    project, cwd = open_project(folder, used, SILENT, reading=True)
+    name = os.fspath(repo) if repo is not None else os.curdir
+    url = name if is_url(name) else None
+    if url is not None:
+        with git_bar(f"cloning {without_password(url)}") as progress:
+            folder = cached_clone(url, rev, used, progress)
+    else:
+        folder = require_folder(name)
+    project, cwd = open_project(folder, used, SILENT, reading=True, bare=url is not None)
     try:
         commit = project.git.resolve("HEAD" if rev is None else rev)
         manifests = read_manifests(project, commit)
@@ -43,7 +54,7 @@ def snapshot(
     settings, cache = Settings(project, cwd, used), cache_of(project, used)
     opened = OpenedRepository(project, settings, commit, cache=cache, owned=True)
     top = project.git.worktree or project.git.git_dir
-    return Snapshot(Handle(top, commit, environ, opened), manifests)
+    return Snapshot(Handle(top, commit, environ, opened, url=url), manifests)
 
 
 def snapshot_of(
@@ -128,13 +139,19 @@ def open(
 _KEPT_MAX = 8
 _snapshots: dict[tuple[str, str | None, str], Snapshot] = {}
 """The snapshots that `open`, `read` and `ls` used last, by folder, GIT_DIR and commit."""
+_of_urls: dict[tuple[str, str | None], tuple[float, Snapshot]] = {}
+"""When the snapshots of URLs that were used last were looked up, by URL and revision."""
+LOOK_UP_EVERY_S = 30.0
 _git_dirs: dict[tuple[str, str | None], tuple[str, str]] = {}
 """The git folder, and the one that all worktrees share, of the repositories used last."""
 
 
 def _recent_snapshot(rev: str | None, repo: str | os.PathLike[str] | None) -> Snapshot:
     """Return a snapshot as `snapshot` does; one of the same commit that was used before, if any."""
-    folder = os.path.abspath(os.fspath(repo) if repo is not None else os.curdir)
+    name = os.fspath(repo) if repo is not None else os.curdir
+    if is_url(name):
+        return _recent_of_url(rev, name)
+    folder = os.path.abspath(name)
     git_dir = environment(None).get("GIT_DIR")
     commit = _commit_unasked(rev, _git_dirs.get((folder, git_dir)))
     kept = _snapshots.pop((folder, git_dir, commit), None) if commit is not None else None
@@ -146,6 +163,21 @@ def _recent_snapshot(rev: str | None, repo: str | os.PathLike[str] | None) -> Sn
         _git_dirs[folder, git_dir] = kept.git_dirs
     _snapshots[folder, git_dir, kept.commit] = kept
     return kept
+
+
+def _recent_of_url(rev: str | None, url: str) -> Snapshot:
+    """Return a snapshot of a URL; a branch that was looked up a moment ago is not looked up again.
+
+    Else each of many reads would wait for the network.
+    """
+    now = time.monotonic()
+    kept = _of_urls.get((url, rev))
+    if kept is None or (kept[0] < now - LOOK_UP_EVERY_S and kept[1].commit != rev):
+        kept = now, snapshot(rev, url)
+        while len(_of_urls) >= _KEPT_MAX:
+            _of_urls.popitem()
+        _of_urls[url, rev] = kept
+    return kept[1]
 
 
 def _commit_unasked(rev: str | None, git_dirs: tuple[str, str] | None) -> str | None:

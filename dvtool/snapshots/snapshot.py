@@ -12,8 +12,10 @@ from typing import IO, TYPE_CHECKING, Literal, TypeAlias, overload
 from dvtool.errors import printable, size_text
 from dvtool.format.manifest import Manifest
 from dvtool.project.ledger import note_read
+from dvtool.project.opening import environment
 from dvtool.project.parts import Project
 from dvtool.snapshots.file import SnapshotFile, open_content
+from dvtool.snapshots.foreign import clone_folder, without_password
 from dvtool.snapshots.listed import Listed
 from dvtool.snapshots.opened import Handle
 from dvtool.snapshots.source import ContentSource, Slice
@@ -55,6 +57,17 @@ class Snapshot:
         """The git folder of the worktree, and the one that all worktrees share."""
         git = self._project.git
         return git.git_dir, git.common_dir
+
+    @property
+    def repo(self) -> str:
+        """The folder of the repository, or its URL without a password."""
+        url = self._handle.url
+        return self._handle.folder if url is None else without_password(url)
+
+    @cached_property
+    def commit_time(self) -> int:
+        """When the commit was made, in seconds since 1970."""
+        return self._project.git.commit_time(self.commit)
 
     @cached_property
     def data_id(self) -> str:
@@ -223,6 +236,9 @@ class Snapshot:
         self.close()
 
     def __reduce__(self) -> tuple[object, ...]:
+        url = self._handle.url
+        if url is not None:
+            return _reopened_url, (without_password(url), self.commit)
         return _reopened, (self._handle.folder, self.commit)
 
     def __eq__(self, other: object) -> bool:
@@ -236,7 +252,7 @@ class Snapshot:
     def __repr__(self) -> str:
         targets = len(self.targets)
         return (
-            f"<Snapshot {self.commit[:10]} of {printable(self._handle.folder)}: "
+            f"<Snapshot {self.commit[:10]} of {printable(self.repo)}: "
             f"{targets:,} target{'' if targets == 1 else 's'}, {self.files:,} files, "
             f"{size_text(self.size)}>"
         )
@@ -293,3 +309,7 @@ def read_manifests(project: Project, commit: str) -> dict[str, Manifest]:
 def _reopened(folder: str, commit: str) -> Snapshot:
     """Return a snapshot that was pickled; its repository is opened when it is first read."""
     return Snapshot(Handle(folder, commit, None))
+
+
+def _reopened_url(url: str, commit: str) -> Snapshot:
+    return Snapshot(Handle(clone_folder(url, environment(None)), commit, None, url=url))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -152,10 +153,23 @@ def bare(tmp_path: Path) -> Work:
     return work
 
 
+@pytest.fixture(scope="session")
+def set_up(_isolated_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository set up with a folder as remote, to be copied."""
+    work = Work(tmp_path_factory.mktemp("set-up") / "work")
+    work.root.mkdir()
+    work.git("init", "-q")
+    work.dv("init", "--remote", work.root.parent / "remote")
+    return work.root.parent
+
+
 @pytest.fixture
-def work(bare: Work) -> Work:
+def work(bare: Work, set_up: Path) -> Work:
     """A repository set up with a folder as remote, no data yet."""
-    bare.dv("init", "--remote", bare.root.parent / "remote")
+    top = bare.root.parent
+    shutil.copytree(set_up, top, symlinks=True, dirs_exist_ok=True)
+    config = bare.root / ".git/config"
+    config.write_text(config.read_text().replace(str(set_up), str(top)))
     return bare
 
 

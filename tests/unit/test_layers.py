@@ -125,6 +125,7 @@ def test_the_design_shows_the_rooms() -> None:
 
 
 MAY_IMPORT = {
+    "cli.cache": {"verbs.cache"},
     "cli.config": {"project.config", "project.keys", "remotes.transports.declaration"},
     "cli.doctor": {"verbs.doctor"},
     "cli.fsck": {"verbs.fsck.findings"},
@@ -212,6 +213,8 @@ def test_below_the_cli_nothing_prints_asks_or_reads_the_environment() -> None:
     for name in below_cli():
         for one in imports_of(name):
             top = one.partition(".")[0]
+            if name == "snapshots.git_bar" and top == "tqdm":
+                continue  # a clone that a program's read makes may take long: somebody waits
             assert top not in ("click", "tqdm", "argparse", "getpass", "logging"), f"{name}: {one}"
         for node in ast.walk(tree_of(name)):
             where = f"{name}:{getattr(node, 'lineno', 0)}"
@@ -227,7 +230,7 @@ FORBIDDEN = {
     *("os.getenv", "os.environb", "os.chdir", "os.umask", "os._exit"),
     *("sys.stdout", "sys.stderr", "sys.stdin", "sys.argv", "sys.exit"),
 }
-ALLOWED = {"system.workers": {"os._exit"}}
+ALLOWED = {"system.workers": {"os._exit"}, "snapshots.git_bar": {"sys.stderr"}}
 """A forked process must not run what this program does at its end."""
 
 

@@ -141,15 +141,15 @@ class _Mend:
     # --- shards ---------------------------------------------------------------------------
 
     def _mend_shards(self) -> None:
-        """Give every shard that is damaged, or points to what is, places that are sound."""
-        todo = set(self.found.bad_shards)
+        """Give sound places to every shard that is damaged or points to a damaged pack."""
+        digests = set(self.found.bad_shards)
         for pack in self.left:
-            todo |= self.found.pointing.get(pack, set())
-        if not todo:
+            digests |= self.found.pointing.get(pack, set())
+        if not digests:
             return
         self._find_certain()
-        texts = self._texts_here(todo)
-        for digest in sorted(todo):  # one at a time: a shard can be large
+        texts = self._texts_here(digests)
+        for digest in sorted(digests):  # one at a time: a shard can be large
             try:
                 self._mend_shard(digest, texts.get(digest))
             except DvError as error:
