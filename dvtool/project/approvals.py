@@ -112,7 +112,7 @@ class Approvals:
 
     def _record(self) -> _Record:
         if self._read is None:
-            text = atomic.read_record(self._path, size_max_bytes=SIZE_MAX_BYTES)
+            text = atomic.read_own_file(self._path, size_max_bytes=SIZE_MAX_BYTES)
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
                 return _Record(()) if text is None else msgspec.json.decode(text, type=_Record)
             return _Record(())  # a record that cannot be read trusts nothing

@@ -33,7 +33,7 @@ from dvtool.format.selection import Selection
 from dvtool.format.standing import Standing, standing
 from dvtool.project.history import versions_anywhere
 from dvtool.project.parts import Project
-from dvtool.system.atomic import is_temp_name, make_folders, read_record, write_bytes
+from dvtool.system.atomic import is_temp_name, make_folders, read_own_file, write_bytes
 
 BASE_FOLDER = "base"
 LIST = "followed.sh"
@@ -283,7 +283,7 @@ def is_settled(project: Project, target: str) -> bool:
 
 
 def _read_record(path: str) -> bytes | None:
-    return read_record(path, size_max_bytes=MANIFEST_SIZE_MAX_BYTES)
+    return read_own_file(path, size_max_bytes=MANIFEST_SIZE_MAX_BYTES)
 
 
 def _write_record(project: Project, target: str, text: bytes) -> None:

@@ -208,7 +208,7 @@ def write_bytes(path: str, data: bytes, *, durable: bool = True) -> None:
         file.write(data)
 
 
-def read_record(path: str, *, size_max_bytes: int) -> bytes | None:
+def read_own_file(path: str, *, size_max_bytes: int) -> bytes | None:
     """Return the bytes of a small file that `write_bytes` left; None if there is no such file.
 
     A link, a pipe, a folder or a file above that size is none: dvtool made no such thing.
