@@ -50,6 +50,7 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     @storage_options.setter
     def storage_options(self, options: dict[str, Any]) -> None:
+        """Take the arguments that fsspec notes when it has made a filesystem."""
         self._options = options
 
     # --- URLs -----------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_what_is_not_there_is_not_found(fs: Any, tmp_path: Path) -> None:
             act("data/none")
     with pytest.raises(IsADirectoryError):
         fs.cat_file("data/sub")
-    with pytest.raises(UsageError, match="not a folder"):
+    with pytest.raises(UsageError, match="there is no folder"):
         fsspec.open(f"dv://{tmp_path}/no:data/a.txt").open()
     with pytest.raises(UsageError, match="no-such"):
         fsspec.filesystem("dv", rev="no-such")
