@@ -218,8 +218,8 @@ def read_own_file(path: str, *, size_max_bytes: int) -> bytes | None:
     except OSError:
         return None
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > size_max_bytes:
+        stats = os.fstat(fd)
+        if not stat.S_ISREG(stats.st_mode) or stats.st_size > size_max_bytes:
             return None
         with open(fd, "rb", closefd=False) as file:
             return file.read(size_max_bytes)
