@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from dvtool.errors import BusyError, DvError
 from dvtool.format.digest import Digest
-from dvtool.system.atomic import is_temp_name, make_folders, write_bytes
+from dvtool.system.atomic import is_temp_name, share, write_bytes
 from dvtool.system.locking import locked
 from dvtool.system.logs import Log
 
@@ -143,7 +143,9 @@ class FrameCache:
         return os.path.join(self._top, name[:2], name)
 
     def _make_folders(self, folder: str) -> None:
-        make_folders(folder)
+        # Not `make_folders`: a flush of each of 256 folders waits for all files written so far.
+        os.makedirs(folder, exist_ok=True)
+        share(folder)
         write_tag(self.folder)
 
     def _make_room(self, size: int) -> None:

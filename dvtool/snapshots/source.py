@@ -188,9 +188,6 @@ class ContentSource:
             }
             for frame in self._remote.read(pieces.values()):
                 sizes[frame.pack.digest, frame.offset] = len(frame.stored)
-                if self._cache is not None:
-                    name = frame_name(frame.pack.digest, frame.offset, len(frame.stored))
-                    self._cache.put(name, frame.stored)
 
         self.trying(contents, read)
         return sum(sizes.values())
@@ -223,9 +220,6 @@ class ContentSource:
         for frame in self._remote.read(absent) if absent else ():
             key = frame.place, frame.pack.digest, frame.offset
             self._keep_frame(key, frame.raw)
-            if self._cache is not None:
-                name = frame_name(frame.pack.digest, frame.offset, len(frame.stored))
-                self._cache.put(name, frame.stored)
             view = memoryview(frame.raw)
             for chunk in frame.placements:
                 take(chunk.digest, view[chunk.start : chunk.start + chunk.size])
