@@ -33,7 +33,7 @@ from dvtool.git import Git
 from dvtool.remotes.objects import FetchedShard, pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
-from dvtool.snapshots.cache import FrameCache, frame_name, shard_name
+from dvtool.snapshots.cache import FrameCache, shard_name
 from dvtool.snapshots.columns import EntryColumns
 from dvtool.snapshots.layouts import PlacedChunk
 from dvtool.snapshots.local import LocalChunks
@@ -296,8 +296,7 @@ class RemoteChunks:
         if self._cache is None:
             return
         for frame in frames:
-            name = frame_name(frame.pack.digest, frame.offset, len(frame.stored))
-            self._cache.put(name, frame.stored)
+            self._cache.put_frame(frame.pack.digest, frame.offset, frame.stored)
 
 
 def _frame_runs(pieces: Iterable[PlacedChunk]) -> Iterator[tuple[int, PackRange]]:
