@@ -67,8 +67,10 @@ COMMANDS: dict[str, dict[str, str]] = {
         "diff": "Show which files changed between commits, or in the workspace.",
         "log": "Show the commits that changed a target.",
         "ls": "List tracked files.",
+        "export": "Write data of a commit as ordinary files, an archive or objects.",
+        "get": "Get data of a repository by its URL, without a clone.",
         "cat": "Write the content of a tracked file to standard output.",
-        "cache": "Show or clean what reading without a checkout keeps on this machine.",
+        "cache": "Show or clean what reading without a checkout keeps here.",
         "describe": "Print what identifies the code and data that are here.",
     },
 }
@@ -187,6 +189,8 @@ def _run(arguments: Sequence[str]) -> int:
 def _repair_streams() -> None:
     if sys.stdout is None:  # closed by the caller (`dv status >&-`)
         sys.stdout = open(os.devnull, "w")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         # A name that the terminal's encoding lacks is escaped; it must not end the command.
