@@ -171,11 +171,11 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "cache show": (
-        '{"schema", "path", "limit_bytes", "frames", "frame_bytes", "clones", "clone_bytes"}',
+        '{"schema", "path", "limit_bytes", "files", "file_bytes", "clones", "clone_bytes"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "cache clean": (
-        '{"schema", "path", "limit_bytes", "frames", "frame_bytes", "clones", "clone_bytes"}',
+        '{"schema", "path", "limit_bytes", "files", "file_bytes", "clones", "clone_bytes"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "doctor": (
