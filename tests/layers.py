@@ -95,7 +95,7 @@ ROOMS = (
 )
 
 VERB_ORDER = (
-    ("cache", "diff", "log", "describe", "fetch"),
+    ("cache", "diff", "log", "describe", "fetch", "removal"),
     ("read", "add", "status", "checkout", "push", "drop", "edit", "copy", "export"),
     ("resolve", "imports", "gc", "fsck", "clone", "overlap", "doctor", "record"),
 )

@@ -187,6 +187,8 @@ def _run(arguments: Sequence[str]) -> int:
 def _repair_streams() -> None:
     if sys.stdout is None:  # closed by the caller (`dv status >&-`)
         sys.stdout = open(os.devnull, "w")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         # A name that the terminal's encoding lacks is escaped; it must not end the command.

@@ -265,6 +265,7 @@ ANSWERS: dict[str, dict[str, str]] = {
     "drop": {"": "Dropped"},
     "gc": {"": "GcResult", "--remote": "RemoteGcResult", "--undo": "UndoneDocument"},
     "fsck": {"": "FsckReport"},
+    "run": {"": "RunRecord"},
     "runs list": {"": "RunList"},
     "runs show": {"": "RunRecord"},
     "runs reproduce": {"": "Reproduction"},

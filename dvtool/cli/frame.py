@@ -46,6 +46,11 @@ def shared_hooks_text(shared: str, folder: str) -> str:
     )
 
 
+def on_terminal() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
 Function: TypeAlias = Callable[..., Any]
 
 
@@ -102,12 +107,28 @@ class Frame:
         finally:
             progress.finish()  # no half bar before an error's message
 
-    def set_up_git(self, repo: Repo) -> None:
-        """Install hooks and drivers, once in a clone, before a command changes the workspace."""
+    def set_up_git(self, repo: Repo, *, typed: bool = False, sure: bool = False) -> None:
+        """Install hooks and drivers, once in a clone, before a command changes the workspace.
+
+        Where the user's own settings name a folder of hooks for all repositories, git is told of
+        another one here only if a person agrees: on a terminal by an answer, elsewhere by having
+        `typed` a command that sets a repository up; `sure` is an answer given before.
+        """
         try:
+            shared = repo.hooks.overridden_folder()
+            if shared and not sure and not self.agrees_to_override(shared):
+                repo.hooks.refuse()
+                return
+            if shared and not (sure or typed or on_terminal()):
+                self.screen.warn(
+                    f"core.hooksPath is {printable(shared)} for all your repositories, so no hooks "
+                    "are installed here, and git push takes no data along; dv hooks install "
+                    "installs them for this repository alone, dv hooks uninstall ends this warning"
+                )
+                return
             plan = repo.hooks.ensure()
             if plan is not None and plan.shared:
-                self.screen.note(shared_hooks_text(plan.shared, plan.folder))
+                self.screen.warn(shared_hooks_text(plan.shared, plan.folder))
             elif plan is not None:
                 self.screen.note(
                     "git hooks and drivers are installed, so that git carries the data along "
@@ -116,6 +137,17 @@ class Frame:
         except (DvError, OSError) as error:
             # The command itself can be done without them.
             self.screen.warn(f"the git hooks could not be installed: {error}")
+
+    def agrees_to_override(self, shared: str) -> bool:
+        """Ask, on a terminal, whether git may look for hooks elsewhere than in a folder for all."""
+        if not on_terminal():
+            return True
+        return click.confirm(
+            f"core.hooksPath is {printable(shared)} for all your repositories. Install the hooks "
+            "of dvtool for this one alone, in .git, so that they run yours first?",
+            default=True,
+            err=True,
+        )
 
     def trust_first_use(self, repo: Repo, *, falls_back: bool) -> None:
         """Trust the remotes of .dvconfig if this is the first command about them in this clone.

@@ -50,20 +50,27 @@ def hooks(context: click.Context) -> None:
     ),
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Change nothing, only say what would be done.")
-def install(frame: Frame, dry_run: bool) -> None:
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing, also if git has other hooks.")
+def install(frame: Frame, dry_run: bool, yes: bool) -> None:
     """Install the git hooks and the merge and diff drivers, or newer versions of them.
 
     The hooks go where git looks for hooks (core.hooksPath is honoured). A hook that is there is
-    kept as NAME.dv-kept, and runs first.
+    kept as NAME.dv-kept, and runs first. If your own settings name a folder of hooks for all your
+    repositories, that is left as it is, and you are asked.
     """
     with frame.repo() as repo:
-        plan = repo.hooks.install(dry_run=dry_run)
         screen = frame.screen
+        plan = repo.hooks.install(dry_run=True)
+        if not dry_run:
+            if plan.shared and not yes and not frame.agrees_to_override(plan.shared):
+                screen.done("nothing was installed")
+                return
+            plan = repo.hooks.install()
         would = "would be " if dry_run else ""
         for name in plan.keep:
             screen.done(f"{name}: the hook that is there {would or 'is '}kept, and runs first")
         if plan.shared:
-            screen.note(shared_hooks_text(plan.shared, plan.folder))
+            screen.warn(shared_hooks_text(plan.shared, plan.folder))
         if plan.write:
             screen.done(f"{would}installed in {_folder(plan.folder)}: {' '.join(plan.write)}")
         elif not plan.left:

@@ -20,7 +20,7 @@ JSON_KEYS = {
     "checkout": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "rm": (
@@ -46,7 +46,8 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "fetch": (
-        '{"schema", "remote", "files", "bytes", "transferred_bytes", "found", "warnings"}',
+        '{"schema", "remote", "files", "bytes", "transferred_bytes", "found", "warnings", '
+        '"sources"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",
@@ -54,7 +55,7 @@ JSON_KEYS = {
     "pull": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",
@@ -62,7 +63,7 @@ JSON_KEYS = {
     "clone": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "drop": (
@@ -90,6 +91,15 @@ JSON_KEYS = {
         '"workspace": null or {"files", "bytes", "changed", "unreadable"}, "remote": null or '
         '{"url", "packs", "bytes", "md5_equal", "packs_read", "bytes_read", "files_made", '
         '"shards", "locations", "roots", "manifests", "not_pushed", "seed"}, "done"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "run": (
+        '{"schema", "version", "id", "state", "commit", "parent", "ref", "branch", "data_id",'
+        ' "targets": [{"target", "blake3", "files", "bytes"}], "command", "folder", '
+        '"environment", "packages": null or {"python", "executable", "how", "distributions"},'
+        ' "start", "end", "seconds", "exit_status", "problem", "reads": {"count", "root", '
+        '"entries": [{"blake3", "path"}], "file"}, "out", "outputs": [{"target", "blake3", '
+        '"files", "bytes"}], "reproduces", "dvtool"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "runs list": (

@@ -116,7 +116,7 @@ class Hooks:
         if not dry_run:
             drivers.uninstall(self._project)
             if own_folder.in_use(self._project.git):
-                own_folder.remove(self._project.git)
+                own_folder.remove_own_folder(self._project.git)
             else:
                 _apply_hooks(plan, self._python)
             self.refuse()
@@ -127,6 +127,15 @@ class Hooks:
         _record_installed(self._project, installed=False)
         if self._project.config.flag("hooks.install"):
             self._settings.set("hooks.install", "false", local=True)
+
+    def overridden_folder(self) -> str:
+        """Return the folder of hooks for all repositories that `ensure` would have git leave.
+
+        Empty if there is none, or if `ensure` would do nothing.
+        """
+        if _is_marked(self._project) or not self._project.config.flag("hooks.install"):
+            return ""
+        return own_folder.shared_folder(self._project.git)
 
     def ensure(self) -> HookPlan | None:
         """Install unless that was done in this clone, or is not wanted; return what was done."""

@@ -72,9 +72,12 @@ class Arguments:
             try:
                 self.project.git.resolve(argument)
             except UsageError as error:
+                hint = "put paths behind `--`; `dv status` lists the targets"
+                if self.project.git.is_shallow():
+                    hint = f"the clone is shallow; for older commits: git fetch --unshallow\n{hint}"
                 raise UsageError(
                     f"{printable(argument)} is neither a revision nor a target or path in one",
-                    hint="put paths behind `--`; `dv status` lists the targets",
+                    hint=hint,
                 ) from error
             revs.append(argument)
         return revs, []

@@ -9,31 +9,31 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
-from dvtool.errors import UnsavedError, UsageError, listing, printable
+from dvtool.errors import UsageError, listing, printable
 from dvtool.format.manifest import Built, Entries, Entry, Manifest, decode, update
 from dvtool.format.merge import edited
 from dvtool.format.paths import SUFFIX, folders_above, link_fault, path_fault, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.base import (
-    Drift,
     drift_of,
     forget_base,
     move_base,
     record_part,
-    standings,
     taken_out,
 )
+from dvtool.project.links import forget_links, move_links, refuse_misled
 from dvtool.project.parts import Project, refuse_place
-from dvtool.project.preserve import keep_uncommitted, save_files
+from dvtool.project.preserve import keep_uncommitted
+from dvtool.project.relocation import forget_relocation, relocate, unfinished_relocation
 from dvtool.system import atomic
+from dvtool.verbs.removal import doomed_paths, save_or_refuse
 from dvtool.workspace.gitignore import ignore_file, ignore_target, refuse_unusable, unignore_target
 from dvtool.workspace.hashing import hash_files
 from dvtool.workspace.last_look import changed
 from dvtool.workspace.remembered import save_seen
 from dvtool.workspace.scan import (
     Scan,
-    entry_now,
     file_entry,
     find_left_out,
     refuse_unreadable,
@@ -87,8 +87,8 @@ def remove(
     doomed: list[str] = []
     if data:
         refuse_unreadable(scan, (*entries, *gone))
-        doomed = _doomed(project, drift, scan, entries, gone)
-        _save_or_refuse(project, drift, scan, entries, doomed, force=force)
+        doomed = doomed_paths(project, drift, scan, entries, gone)
+        save_or_refuse(project, drift, scan, entries, doomed, force=force)
     if stage:
         project.git.refuse_if_index_is_locked()
     project.refuse_changed(selection.target, text)
@@ -105,6 +105,7 @@ def remove(
     if selection.whole:
         # First: a record without a manifest would be taken for a target that git took away.
         forget_base(project, selection.target)
+        forget_links(project, selection.target)
         _remove_manifest(project, selection.target, text, stage=stage)
     else:
         changes: dict[str, Entry | None] = dict.fromkeys(entries)
@@ -133,55 +134,6 @@ def _finish_removal(project: Project, selection: Selection) -> bool:
 def _staged_manifest(project: Project, target: str) -> Manifest | None:
     blob = project.git.manifests_in_index().get(target + SUFFIX)
     return None if blob is None else decode(project.git.read_blob(blob), target + SUFFIX)
-
-
-def _doomed(
-    project: Project, drift: Drift, scan: Scan, entries: Entries, gone: Entries
-) -> list[str]:
-    """Return the files and links to remove: those of the entries, and others that dvtool put there.
-
-    Of the latter, which the manifest has no more (`gone`), edited ones stay.
-    """
-    here = [path for path in (*scan.files, *scan.links) if path in entries or path in gone]
-    hash_files(project, scan, here)
-    left = {path: entry_now(scan, path) for path in here if path in gone}
-    found = standings(project, drift, left)
-    return [path for path in here if path in entries or found[path] == "outdated"]
-
-
-def _save_or_refuse(
-    project: Project,
-    drift: Drift,
-    scan: Scan,
-    entries: Entries,
-    doomed: Sequence[str],
-    *,
-    force: bool,
-) -> None:
-    """Refuse to remove edits that are saved nowhere; with `force`, save those of files first.
-
-    Content that dvtool itself put there, and that the store has no more, is saved too.
-    """
-    digests = {path: scan.digests[path] for path in doomed if path in scan.digests}
-    lacking = project.store.lacking(digests.values())
-    now = {path: entry_now(scan, path) for path in doomed}
-    changes = {path: entry for path, entry in now.items() if entry != entries.get(path)}
-    found = standings(project, drift, changes)
-    changes = {path: entry for path, entry in changes.items() if found[path] != "outdated"}
-    links = [workspace_path(scan.target, path) for path in changes if path in scan.links]
-    if links:
-        raise UnsavedError(
-            f"these are symlinks that no manifest has; nothing was changed:\n{listing(links)}",
-            hint="move or remove them yourself, then repeat the command",
-        )
-    unsaved = [path for path, digest in digests.items() if digest in lacking]
-    refused = [workspace_path(scan.target, path) for path in unsaved if path in changes]
-    if refused and not force:
-        raise UnsavedError(
-            f"these have changes that are saved nowhere; nothing was changed:\n{listing(refused)}",
-            hint="keep them with `dv add`, or remove them nevertheless with --force",
-        )
-    save_files(project, [workspace_path(scan.target, path) for path in unsaved])
 
 
 def _remove_manifest(project: Project, target: str, text: bytes, *, stage: bool) -> None:
@@ -249,6 +201,17 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
     A destination that is a folder (and no part of a target's name) takes the source into it.
     """
     targets = project.targets()
+    cut_off = unfinished_relocation(project)
+    resumed = cut_off is not None and cut_off in (
+        (source, destination),
+        (source, f"{destination}/{source.rpartition('/')[2]}"),
+    )
+    if cut_off is not None and resumed:
+        destination = cut_off.destination
+        if project.workspace.stat(source) is None:
+            forget_relocation(project)
+    if source in targets and resumed:
+        return _finish_move(project, source, destination, stage=stage)
     if source in targets and _was_interrupted(project, source, destination):
         return _finish_move(project, source, destination, stage=stage)
     if source in targets:
@@ -258,7 +221,7 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
         raise UsageError(
             f"{printable(source)} is neither a target nor in one", hint="for other files: git mv"
         )
-    inside = _into(project, source, destination)
+    inside = destination if resumed else _into(project, source, destination)
     for place in dict.fromkeys((destination, inside)):
         if place.startswith(owner + "/") and _finish_entries(project, owner, source, place, stage):
             return Renamed(source, place)
@@ -269,6 +232,13 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
             hint="move the file yourself, then `dv add` both targets: its content is not copied",
         )
     return _move_entries(project, owner, source, destination, stage=stage)
+
+
+def _is_taken(project: Project, source: str, destination: str) -> bool:
+    """Whether something is at a destination that no move of this put there."""
+    if unfinished_relocation(project) == (source, destination):
+        return False
+    return project.workspace.stat(destination) is not None
 
 
 def _into(project: Project, source: str, destination: str) -> str:
@@ -287,9 +257,14 @@ def _move_target(project: Project, source: str, destination: str, *, stage: bool
             raise UsageError(f"{printable(path)} exists already", hint="choose another name")
     holder = next((t for t in project.targets() if destination.startswith(t + "/")), None)
     if holder is not None:
-        raise UsageError(f"{printable(destination)} is inside the target {printable(holder)}")
+        raise UsageError(
+            f"{printable(destination)} is inside the target {printable(holder)}",
+            hint=f"to have the files there: dv rm {printable(source)} (they stay), move them, then "
+            f"dv add {printable(holder)}",
+        )
     refuse_unusable(project.workspace, destination)
     refuse_unusable(project.workspace, source)
+    refuse_misled(project, source, destination)
     # New name first, old name last: a crash in between leaves two manifests, and all data.
     project.write_manifest(destination, project.manifest(source), instead_of=None)
     return _finish_move(project, source, destination, stage=stage)
@@ -314,6 +289,7 @@ def _finish_move(project: Project, source: str, destination: str, *, stage: bool
         _rename(project, source, destination)
         _move_seen(project, source, destination)
     move_base(project, source, destination)
+    move_links(project, source, destination)
     unignore_target(project.workspace, source)
     if stage:
         _stage_with_removals(
@@ -331,7 +307,7 @@ def _rename(project: Project, source: str, destination: str) -> None:
     while folder:  # a new folder must be durable before the only copy of data is in it
         folder = folder.rpartition("/")[0]
         atomic.sync_folder(project.workspace.absolute(folder))
-    project.workspace.rename(source, destination)
+    relocate(project, source, destination)
     atomic.sync_folder(os.path.dirname(project.workspace.absolute(destination)))
 
 
@@ -469,11 +445,12 @@ def _move_entries(
     if not entries:
         raise UsageError(f"{printable(source)} is not tracked in {printable(target)}")
     taken = _at_or_below(project, target, manifest, new)
-    if taken or project.workspace.stat(destination) is not None or new.startswith(inner + "/"):
+    if taken or _is_taken(project, source, destination) or new.startswith(inner + "/"):
         raise UsageError(f"{printable(destination)} exists already", hint="choose another name")
     moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}
     _refuse_misplaced(project, target, manifest, moved)
     _refuse_outdated(project, target, manifest, entries)
+    refuse_misled(project, source, destination)
     built = _renamed(project, manifest, entries, moved)
     scan = scan_target(project, target, inner=inner)
     if project.workspace.stat(source) is not None:
@@ -481,6 +458,7 @@ def _move_entries(
         _rename(project, source, destination)
     project.write_manifest(target, built.manifest, instead_of=text)
     _record_moved(project, target, built.manifest, entries, moved)
+    move_links(project, source, destination)
     seen = {path: scan.seen[path] for path in entries if path in scan.seen}
     save_seen(
         project,

@@ -5,6 +5,7 @@ The referenced comes first: contents, then shards, the manifest, and git's index
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -18,6 +19,7 @@ from dvtool.format.paths import SELF, SUFFIX, folder_of, workspace_path
 from dvtool.jobs.engine import LOCAL_POOL, Engine, LocalPool
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.ignoring import needs_line
+from dvtool.project.links import follow_links, forget_led_elsewhere
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
 from dvtool.verbs.add.base import find_standings, leave, record_added
@@ -127,6 +129,8 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
     removals = project.store.db.removals()
     refuse_tracked(project, request, untrack=options.untrack)
     content_at = _anywhere if options.dereference else None
+    if options.dereference:
+        forget_led_elsewhere(project)
     known = _agreement(project, request, before)
     if known is not None:
         scan = known.scan_rest(project, content_at)
@@ -167,17 +171,33 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
             held = (ref.digest for ref in built.manifest.shards)
             project.store.db.add_held_shards(held, removals)
     record_added(project, request, built.manifest, found)
+    _have_followed(project, scan, result)
     result.files, result.bytes = published.files, published.bytes
     return result
 
 
 def _refuse_ignored(project: Project, request: AddRequest) -> None:
     path = workspace_path(request.target, request.inner or SELF)
-    if Ignore(project.root, path).excluded:
+    if Ignore(project.root, path, links=project.workspace.links).excluded:
         raise UsageError(
             f"{IGNORE_FILE} says to leave out {printable(path)}",
             hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
         )
+
+
+def _have_followed(project: Project, scan: Scan, result: Added) -> None:
+    """Have the links to folders followed that this add read through, from now on."""
+    paths = [path for path in scan.followed if path not in scan.files]
+    places = {workspace_path(scan.target, path): path for path in paths}
+    folders = {place: os.path.realpath(project.absolute(place)) for place in places}
+    if folders.items() <= project.workspace.links.items():
+        return
+    follow_links(project, folders)
+    result.warnings.extend(
+        f"{printable(place)} is followed from now on: dvtool reads and writes the data in "
+        f"{printable(folder)}"
+        for place, folder in sorted(folders.items())
+    )
 
 
 def _merged_warning(target: str) -> str:
