@@ -56,6 +56,14 @@ BREAKS = (
         ("tests/unit/system/test_locking.py::test_one_holds_it_and_the_other_waits",),
     ),
     Break(
+        "no ref keeps what a run had uncommitted",
+        1,
+        "dvtool/verbs/record/uncommitted.py",
+        "        project.git.make_ref(ref, commit)\n",
+        "        pass\n",
+        ("tests/cli/test_run.py::test_gc_keeps_what_only_a_run_needs",),
+    ),
+    Break(
         "a file takes its name before it is flushed",
         1,
         "dvtool/system/atomic.py",

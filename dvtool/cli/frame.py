@@ -165,6 +165,15 @@ class Frame:
                 f"remote {name} is not asked, since it is not trusted: dv remote trust {name}"
             )
 
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Yield the progress of work that is not that of a repository here."""
+        progress = self._progress()
+        try:
+            yield progress
+        finally:
+            progress.finish()
+
     def _progress(self) -> Progress:
         if (
             self.quiet

@@ -93,6 +93,15 @@ JSON_KEYS = {
         '"shards", "locations", "roots", "manifests", "not_pushed", "seed"}, "done"}',
         "Each key is explained in docs/reference/json.md.",
     ),
+    "run": (
+        '{"schema", "version", "id", "state", "commit", "parent", "ref", "branch", "data_id",'
+        ' "targets": [{"target", "blake3", "files", "bytes"}], "command", "folder", '
+        '"environment", "packages": null or {"python", "executable", "how", "distributions"},'
+        ' "start", "end", "seconds", "exit_status", "problem", "reads": {"count", "root", '
+        '"entries": [{"blake3", "path"}], "file"}, "out", "outputs": [{"target", "blake3", '
+        '"files", "bytes"}], "reproduces", "dvtool"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
     "runs list": (
         '{"schema", "runs": [{"version", "id", "state", "commit", "parent", "ref", "branch", '
         '"data_id", "targets": [{"target", "blake3", "files", "bytes"}], "command", "folder",'
@@ -146,6 +155,14 @@ JSON_KEYS = {
     "ls": (
         '{"schema", "entries": [{"path", "target", "type", "size", "blake3", "exec", '
         '"symlink"}], "error": null or {"message", "hint", "exit_code"}}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "export": (
+        '{"schema", "commit", "files", "bytes", "kept", "left_out"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "get": (
+        '{"schema", "commit", "files", "bytes", "kept", "left_out"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "describe": (

@@ -61,6 +61,11 @@ def _ansi_c(byte: int) -> str:
     return char if " " <= char <= "~" else f"\\x{byte:02x}"
 
 
+def stderr_number() -> int:
+    """Return the descriptor of standard error, for a program whose output must not be in JSON."""
+    return sys.__stderr__.fileno() if sys.__stderr__ is not None else 2
+
+
 class Answered(Exception):
     """Says that JSON on standard output tells of the error already that is its cause."""
 

@@ -11,19 +11,23 @@ from typing import IO, TYPE_CHECKING, Literal, TypeAlias, overload
 
 from dvtool.errors import printable, size_text
 from dvtool.format.manifest import Manifest
-from dvtool.project.ledger import note_read
+from dvtool.project.ledger import note_reads
 from dvtool.project.opening import environment
 from dvtool.project.parts import Project
+from dvtool.project.settings import Settings
 from dvtool.snapshots.file import SnapshotFile, open_content
-from dvtool.snapshots.foreign import clone_folder, without_password
 from dvtool.snapshots.listed import Listed
-from dvtool.snapshots.opened import Handle
+from dvtool.snapshots.opened import Handle, OpenedRepository, cache_of
 from dvtool.snapshots.source import ContentSource, Slice
 from dvtool.snapshots.targets import TargetEntries
 from dvtool.snapshots.tree import Content, Tree
+from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
+    from dvtool.snapshots import foreign
     from dvtool.snapshots.targets import LoadColumns
+else:
+    foreign = later("dvtool.snapshots.foreign")
 
 SnapshotPath: TypeAlias = str | os.PathLike[str]
 """A path from the top of the repository, with ``/`` between names."""
@@ -62,7 +66,7 @@ class Snapshot:
     def repo(self) -> str:
         """The folder of the repository, or its URL without a password."""
         url = self._handle.url
-        return self._handle.folder if url is None else without_password(url)
+        return self._handle.folder if url is None else foreign.without_password(url)
 
     @cached_property
     def commit_time(self) -> int:
@@ -73,6 +77,11 @@ class Snapshot:
     def data_id(self) -> str:
         """One hash over all targets, in hex; `dv describe` prints the same."""
         return self._project.describe_targets(dict(self._read_manifests)).hex()
+
+    @property
+    def manifests(self) -> Mapping[str, Manifest]:
+        """The manifest of each target."""
+        return self._read_manifests
 
     @cached_property
     def targets(self) -> tuple[str, ...]:
@@ -143,7 +152,7 @@ class Snapshot:
         """Return the bytes of a file."""
         content = self._content(path)
         (data,) = self._contents.read([Slice(content, 0, content.size)])
-        note_read(content.path, content.digest)
+        note_reads([content])
         return data
 
     def read_ranges(
@@ -160,8 +169,7 @@ class Snapshot:
             low, high, _ = slice(start, end).indices(content.size)
             slices.append(Slice(content, low, max(low, high)))
         parts = self._contents.read(slices)
-        for part in slices:
-            note_read(part.content.path, part.content.digest)
+        note_reads(part.content for part in slices)
         return parts
 
     @overload
@@ -211,7 +219,7 @@ class Snapshot:
         `buffering=0` the file itself is returned, without a buffer.
         """
         content = self._content(path)
-        note_read(content.path, content.digest)
+        note_reads([content])
         raw = SnapshotFile(lambda: self._contents, content)
         return open_content(raw, mode, buffering, (encoding, errors, newline))
 
@@ -238,7 +246,7 @@ class Snapshot:
     def __reduce__(self) -> tuple[object, ...]:
         url = self._handle.url
         if url is not None:
-            return _reopened_url, (without_password(url), self.commit)
+            return _reopened_url, (foreign.without_password(url), self.commit)
         return _reopened, (self._handle.folder, self.commit)
 
     def __eq__(self, other: object) -> bool:
@@ -298,6 +306,21 @@ class Snapshot:
         return self._tree.content(os.fspath(path))
 
 
+def snapshot_within(
+    project: Project, settings: Settings, rev: str | None, manifests: Mapping[str, Manifest]
+) -> Snapshot:
+    """Return manifests of a revision, or (None) of the worktree, as a snapshot.
+
+    It reads with the parts of a repository that is open, and is of use as long as that is.
+    """
+    git = project.git
+    commit = git.resolve(rev) if rev is not None else git.head() or ""
+    cache = cache_of(project, settings.environ)
+    opened = OpenedRepository(project, settings, commit, cache=cache, owned=False)
+    top = git.worktree or git.git_dir
+    return Snapshot(Handle(top, commit, settings.environ, opened), manifests)
+
+
 def read_manifests(project: Project, commit: str) -> dict[str, Manifest]:
     """Return target -> manifest of a commit; no git process stays."""
     try:
@@ -312,4 +335,4 @@ def _reopened(folder: str, commit: str) -> Snapshot:
 
 
 def _reopened_url(url: str, commit: str) -> Snapshot:
-    return Snapshot(Handle(clone_folder(url, environment(None)), commit, None, url=url))
+    return Snapshot(Handle(foreign.clone_folder(url, environment(None)), commit, None, url=url))

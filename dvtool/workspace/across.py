@@ -75,7 +75,8 @@ def _all_below(workspace: Workspace, source: str) -> Iterator[_Moved]:
                 continue
             if not (stat.S_ISREG(file_stat.st_mode) or stat.S_ISDIR(file_stat.st_mode)):
                 raise InputError(
-                    f"{printable(path)} is {kind_name(file_stat.st_mode)}, which cannot be copied",
+                    f"{printable(path)} is {kind_name(file_stat.st_mode)}, which cannot be copied "
+                    "to another disk",
                     hint="move it away first",
                 )
             yield _Moved(inner, file_stat, None)
