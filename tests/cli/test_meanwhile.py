@@ -293,7 +293,8 @@ def test_a_line_that_the_user_adds_meanwhile_stays(
     def edited() -> None:
         mine.write(name, b"*.old one\n*.new two\n")
 
-    just_after(monkeypatch, module, "_lines", edited)
+    reader = "_attribute_lines" if module is drivers else "_lines"
+    just_after(monkeypatch, module, reader, edited)
     with mine.repo() as repo, pytest.raises(UnsavedError, match=f"{name} changed"):
         repo.hooks.install() if name == ".gitattributes" else repo.add(["data"])
     assert (mine.path / name).read_bytes() == b"*.old one\n*.new two\n"
