@@ -16,7 +16,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "dvtool.errors": (
         *("BusyError", "CorruptError", "DvError", "InputError", "ManifestError", "ManifestNewer"),
-        *("MarkMissing", "MissingError", "ObjectMissing", "RemoteBusy", "RemoteError"),
+        *("MarkMissing", "MissingError", "ObjectMissing", "PathFault", "PathIsFolder"),
+        *("PathMissing", "PathNotFolder", "RemoteBusy", "RemoteError"),
         *(
             "RemoteForbidden",
             "RemoteStalled",
@@ -31,22 +32,31 @@ _EXPORTS = {
     "dvtool.format.merge": ("Conflict",),
     "dvtool.format.shown": ("ShownEntry",),
     "dvtool.format.source": ("DataSource",),
+    "dvtool.format.split": ("split",),
+    "dvtool.project.ledger": ("ReadEntry",),
     "dvtool.project.preserve": ("Saved",),
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
     "dvtool.repo": ("Repo",),
+    "dvtool.snapshots.file": ("SnapshotFile",),
+    "dvtool.snapshots.listed": ("Listed",),
+    "dvtool.snapshots.reading": ("ls", "open", "read", "snapshot"),
+    "dvtool.snapshots.snapshot": ("Snapshot",),
     "dvtool.system.progress": ("Progress",),
     "dvtool.verbs.add.publish": ("Added",),
     "dvtool.verbs.checkout.follow": ("Followed",),
     "dvtool.verbs.checkout.restore": ("Restored",),
     "dvtool.verbs.checkout.write": ("CheckedOut",),
+    "dvtool.verbs.cache": ("CacheStatus", "cache_status", "clean_cache"),
     "dvtool.verbs.clone": ("clone",),
     "dvtool.verbs.copy": ("Copied",),
     "dvtool.verbs.describe": ("Description", "TargetDescription"),
     "dvtool.verbs.diff": ("TargetDiff", "Total", "Totals"),
     "dvtool.verbs.doctor": ("Check",),
     "dvtool.verbs.drop": ("Dropped", "DroppedTarget"),
-    "dvtool.verbs.edit": ("Removed", "Renamed"),
+    "dvtool.verbs.edit.move": ("Renamed",),
+    "dvtool.verbs.edit.remove": ("Removed",),
+    "dvtool.verbs.export.entries": ("Exported",),
     "dvtool.verbs.fetch.request": ("Fetched",),
     "dvtool.verbs.fsck.findings": ("Damage", "FsckReport", "Sample"),
     "dvtool.verbs.gc.bury": ("RemoteGcPlan",),
@@ -58,13 +68,20 @@ _EXPORTS = {
     "dvtool.verbs.imports.import_sql": ("SqlRequest",),
     "dvtool.verbs.imports.results": ("Imported", "SourceStatus"),
     "dvtool.verbs.log": ("LogEntry",),
+    "dvtool.verbs.overlap.check": (
+        *("OverlapReport", "PairOverlap", "SharedPlace", "Shared", "SharedPart", "SplitSize"),
+    ),
     "dvtool.verbs.push.commits": ("PushPlan", "PushReport"),
     "dvtool.verbs.push.plan": ("Pushed",),
-    "dvtool.verbs.read": ("Listed",),
+    "dvtool.verbs.record.records": ("Packages", "Reads", "RunList", "RunOutput", "RunRecord"),
+    "dvtool.verbs.record.reproduce": ("OutputComparison", "Reproduction"),
     "dvtool.verbs.resolve.settle": ("Resolved", "Settled"),
     "dvtool.verbs.status": ("Fault", "TargetStatus"),
 }
 """Where each public name is; the same names are imported below for type checkers."""
+
+_PACKAGES = ("stream",)
+"""Packages that are public, with the names of their own `__all__`."""
 
 _HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
 
@@ -79,6 +96,10 @@ if TYPE_CHECKING:
         MarkMissing,
         MissingError,
         ObjectMissing,
+        PathFault,
+        PathIsFolder,
+        PathMissing,
+        PathNotFolder,
         RemoteBusy,
         RemoteError,
         RemoteForbidden,
@@ -93,12 +114,19 @@ if TYPE_CHECKING:
     from dvtool.format.merge import Conflict
     from dvtool.format.shown import ShownEntry
     from dvtool.format.source import DataSource
+    from dvtool.format.split import split
+    from dvtool.project.ledger import ReadEntry
     from dvtool.project.preserve import Saved
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
     from dvtool.repo import Repo
+    from dvtool.snapshots.file import SnapshotFile
+    from dvtool.snapshots.listed import Listed
+    from dvtool.snapshots.reading import ls, open, read, snapshot
+    from dvtool.snapshots.snapshot import Snapshot
     from dvtool.system.progress import Progress
     from dvtool.verbs.add.publish import Added
+    from dvtool.verbs.cache import CacheStatus, cache_status, clean_cache
     from dvtool.verbs.checkout.follow import Followed
     from dvtool.verbs.checkout.restore import Restored
     from dvtool.verbs.checkout.write import CheckedOut
@@ -108,7 +136,9 @@ if TYPE_CHECKING:
     from dvtool.verbs.diff import TargetDiff, Total, Totals
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.drop import Dropped, DroppedTarget
-    from dvtool.verbs.edit import Removed, Renamed
+    from dvtool.verbs.edit.move import Renamed
+    from dvtool.verbs.edit.remove import Removed
+    from dvtool.verbs.export.entries import Exported
     from dvtool.verbs.fetch.request import Fetched
     from dvtool.verbs.fsck.findings import Damage, FsckReport, Sample
     from dvtool.verbs.gc.bury import RemoteGcPlan
@@ -120,15 +150,25 @@ if TYPE_CHECKING:
     from dvtool.verbs.imports.import_sql import SqlRequest
     from dvtool.verbs.imports.results import Imported, SourceStatus
     from dvtool.verbs.log import LogEntry
+    from dvtool.verbs.overlap.check import (
+        OverlapReport,
+        PairOverlap,
+        Shared,
+        SharedPart,
+        SharedPlace,
+        SplitSize,
+    )
     from dvtool.verbs.push.commits import PushPlan, PushReport
     from dvtool.verbs.push.plan import Pushed
-    from dvtool.verbs.read import Listed
+    from dvtool.verbs.record.records import Packages, Reads, RunList, RunOutput, RunRecord
+    from dvtool.verbs.record.reproduce import OutputComparison, Reproduction
     from dvtool.verbs.resolve.settle import Resolved, Settled
     from dvtool.verbs.status import Fault, TargetStatus
 
 __all__ = [
     "Added",
     "BusyError",
+    "CacheStatus",
     "Check",
     "CheckedOut",
     "Conflict",
@@ -144,6 +184,7 @@ __all__ = [
     "Entry",
     "Estimate",
     "Examination",
+    "Exported",
     "Fault",
     "Fetched",
     "Followed",
@@ -161,10 +202,20 @@ __all__ = [
     "MarkMissing",
     "MissingError",
     "ObjectMissing",
+    "OutputComparison",
+    "OverlapReport",
+    "Packages",
+    "PairOverlap",
+    "PathFault",
+    "PathIsFolder",
+    "PathMissing",
+    "PathNotFolder",
     "Progress",
     "PushPlan",
     "PushReport",
     "Pushed",
+    "ReadEntry",
+    "Reads",
     "RemoteBusy",
     "RemoteError",
     "RemoteForbidden",
@@ -176,15 +227,25 @@ __all__ = [
     "Renamed",
     "Repo",
     "RepoThere",
+    "Reproduction",
     "Requests",
     "Resolved",
     "Restored",
+    "RunList",
+    "RunOutput",
+    "RunRecord",
     "Sample",
     "Saved",
     "Settled",
     "SetupError",
+    "Shared",
+    "SharedPart",
+    "SharedPlace",
     "ShownEntry",
+    "Snapshot",
+    "SnapshotFile",
     "SourceStatus",
+    "SplitSize",
     "SqlRequest",
     "TargetDescription",
     "TargetDiff",
@@ -194,15 +255,24 @@ __all__ = [
     "UnsavedError",
     "UsageError",
     "__version__",
+    "cache_status",
+    "clean_cache",
     "clone",
+    "ls",
+    "open",
+    "read",
+    "snapshot",
+    "split",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

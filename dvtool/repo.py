@@ -1,95 +1,81 @@
-"""The Python API: one object for a repository, with a method for each verb.
+"""The Python API: one object for a repository, with one method for each verb and one call in it.
 
-It opens the parts and hands them to `dvtool.verbs`. Paths are given as a user types them, relative
-to the folder in which the repository was opened: one, or several, as text or as `Path`.
+`dvtool.project.opening` opens it; `dvtool.verbs` does the work.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from dvtool.project.arguments import Arguments, Paths
-from dvtool.project.opening import close_project, open_project
-from dvtool.project.parts import Project, require_worktree
-from dvtool.project.settings import Settings
+from dvtool.project.arguments import OnePath, Paths
+from dvtool.project.opening import OpenRepository
+from dvtool.project.parts import Project
 from dvtool.project.shards import ShardSource
 from dvtool.system.lazy import later, later_in
 from dvtool.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from dvtool.format.manifest import ShardRef
     from dvtool.hooks import install, service
-    from dvtool.jobs import engine as engines
     from dvtool.jobs.engine import Engine
-    from dvtool.project import preserve
-    from dvtool.project.preserve import Saved
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
-    from dvtool.remotes.examine import Examination
-    from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read
-    from dvtool.verbs.add import plan as add_plan, publish as add_publish
-    from dvtool.verbs.add.publish import Added
+    from dvtool.snapshots import foreign, reading
+    from dvtool.snapshots.listed import Listed
+    from dvtool.snapshots.snapshot import Snapshot
+    from dvtool.verbs import clone, copy, describe, diff, doctor, drop, log, read
+    from dvtool.verbs.add import publish
     from dvtool.verbs.checkout import restore
-    from dvtool.verbs.checkout.restore import Restored
-    from dvtool.verbs.copy import Copied
-    from dvtool.verbs.describe import Description
-    from dvtool.verbs.diff import TargetDiff
-    from dvtool.verbs.doctor import Check
-    from dvtool.verbs.drop import Dropped
-    from dvtool.verbs.edit import Removed, Renamed
-    from dvtool.verbs.fetch import download, plan as fetch_plan, request
-    from dvtool.verbs.fetch.request import Fetched
-    from dvtool.verbs.fsck import check, repair as repair_verb
-    from dvtool.verbs.fsck.findings import FsckReport, Sample
+    from dvtool.verbs.edit import move as edit_move, remove as edit_remove
+    from dvtool.verbs.export import entries, export as export_verb
+    from dvtool.verbs.fetch import download, plan as fetch_plan, request as fetch_request
+    from dvtool.verbs.fsck import check as fsck_check, findings, repair as fsck_repair
     from dvtool.verbs.gc import bury, local as gc_local, remote as gc_remote, roots
-    from dvtool.verbs.gc.bury import RemoteGcPlan
-    from dvtool.verbs.gc.local import GcResult
-    from dvtool.verbs.gc.remote import RemoteGcResult
-    from dvtool.verbs.gc.roots import RepoThere
     from dvtool.verbs.imports import facade as import_facade
-    from dvtool.verbs.log import LogEntry
+    from dvtool.verbs.overlap import check as overlap
     from dvtool.verbs.push import commits
-    from dvtool.verbs.push.commits import PushPlan, PushReport, PushRequest
-    from dvtool.verbs.read import Listed
+    from dvtool.verbs.record import records, reproduce, run
     from dvtool.verbs.resolve import conflicts, settle
-    from dvtool.verbs.resolve.settle import Settled, Side
     from dvtool.verbs.status import TargetStatus
 else:
-    engines = later("dvtool.jobs.engine")
-    preserve = later("dvtool.project.preserve")
-    examine = later("dvtool.remotes.examine")
-    clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
-    doctor, drop, edit = later_in("dvtool.verbs", "doctor", "drop", "edit")
-    log, read = later_in("dvtool.verbs", "log", "read")
-    add_plan, add_publish = later_in("dvtool.verbs.add", "plan", "publish")
-    restore = later("dvtool.verbs.checkout.restore")
-    download, fetch_plan, request = later_in("dvtool.verbs.fetch", "download", "plan", "request")
-    check, repair_verb = later_in("dvtool.verbs.fsck", "check", "repair")
-    bury, gc_local, gc_remote, roots = later_in(
-        "dvtool.verbs.gc", "bury", "local", "remote", "roots"
-    )
-    import_facade = later("dvtool.verbs.imports.facade")
-    commits = later("dvtool.verbs.push.commits")
-    conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
     install, service = later_in("dvtool.hooks", "install", "service")
+    examine = later("dvtool.remotes.examine")
+    foreign, reading = later_in("dvtool.snapshots", "foreign", "reading")
+    clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
+    doctor, drop, log, read = later_in("dvtool.verbs", "doctor", "drop", "log", "read")
+    publish = later("dvtool.verbs.add.publish")
+    restore = later("dvtool.verbs.checkout.restore")
+    edit_move, edit_remove = later_in("dvtool.verbs.edit", "move", "remove")
+    export_verb = later("dvtool.verbs.export.export")
+    download = later("dvtool.verbs.fetch.download")
+    fetch_plan, fetch_request = later_in("dvtool.verbs.fetch", "plan", "request")
+    fsck_check, fsck_repair = later_in("dvtool.verbs.fsck", "check", "repair")
+    gc_local, gc_remote, roots = later_in("dvtool.verbs.gc", "local", "remote", "roots")
+    import_facade = later("dvtool.verbs.imports.facade")
+    overlap = later("dvtool.verbs.overlap.check")
+    commits = later("dvtool.verbs.push.commits")
+    records, reproduce, run = later_in("dvtool.verbs.record", "records", "reproduce", "run")
+    conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
 
 
-class Repo:
-    """A git repository with dvtool in it. Use as a context manager, or `close` it.
+class Repo(OpenRepository):
+    """A git repository with dvtool in it, for one thread at a time; see `OpenRepository`.
 
-    `config` has its settings and remotes. Not for several threads at once. Every method raises
-    `DvError` with a message for the user.
+    Every method raises `DvError` with a message for the user. Its options are those of the command
+    of the same name, and a `plan_…` says what the verb would do and what that takes.
     """
 
     def __init__(self, project: Project, cwd: str, *, environ: Mapping[str, str]) -> None:
-        self.config = Settings(project, cwd, environ)
-        self._project = project
-        self._arguments = Arguments(project, cwd)
+        super().__init__(project, cwd, environ=environ)
         project.shards = ShardSource(project.store, self._fetch_shards)
+
+    def _fetch_shards(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
+        download.fetch_shards(self._project, self.config.open_remotes(remote), refs)
 
     @cached_property
     def hooks(self) -> install.Hooks:
@@ -106,38 +92,6 @@ class Repo:
         """Data from where it is, and what is new there: see `Imports`."""
         return import_facade.Imports(self._project, self.config, self._arguments)
 
-    @classmethod
-    def open(
-        cls,
-        path: str | os.PathLike[str] = ".",
-        *,
-        environ: Mapping[str, str] | None = None,
-        progress: Progress = SILENT,
-    ) -> Repo:
-        """Open the repository around a folder.
-
-        Settings `DV_*` are taken from `environ`; without it, from the environment of this process,
-        as the command does. With `environ={}` there are none.
-        """
-        environ = os.environ if environ is None else environ
-        project, cwd = open_project(os.path.abspath(path), environ, progress)
-        return cls(project, cwd, environ=environ)
-
-    def __enter__(self) -> Repo:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Keep what was learned of remotes; release files and processes."""
-        self.config.remember_features()
-        close_project(self._project)
-
-    def _fetch_shards(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
-        """Fetch shards, from the default remote unless one is named, as they are needed."""
-        download.fetch_shards(self._project, self.config.open_remotes(remote), refs)
-
     # --- the repository -------------------------------------------------------------------
 
     @staticmethod
@@ -147,43 +101,50 @@ class Repo:
         """Clone a git repository, without its data; return the folder, absolute."""
         return clone.clone(url, directory, cwd=cwd, rev=rev)
 
+    @staticmethod
+    def at_url(
+        url: str, rev: str | None = None, *, environ: Mapping[str, str]
+    ) -> AbstractContextManager[Snapshot]:
+        """Give the data of a repository that a git URL names, of which no clone is kept."""
+        return export_verb.passing_snapshot(url, rev, environ)
+
+    @staticmethod
+    def is_url(repo: str) -> bool:
+        """Tell a git URL from the path of a folder: one that exists is a folder."""
+        return foreign.is_url(repo)
+
+    @staticmethod
+    def describe_url(
+        url: str, rev: str | None = None, *, environ: Mapping[str, str]
+    ) -> describe.Description:
+        """Describe a commit of a repository that a git URL names, of which no clone is kept."""
+        return export_verb.describe_url(url, rev, environ)
+
+    @staticmethod
+    def get(
+        url: str,
+        path: str,
+        folder: str | None = None,
+        *,
+        cwd: str = ".",
+        rev: str | None = None,
+        environ: Mapping[str, str],
+        force: bool = False,
+        progress: Progress = SILENT,
+    ) -> entries.Exported:
+        """Write the data at or below a path of a repository into a folder; no clone is kept."""
+        request = export_verb.GetRequest(url, path, folder, cwd=cwd, rev=rev, force=force)
+        return export_verb.get(request, environ, progress)
+
     def init(self) -> bool:
         """Make `.dvconfig`, staged, and the local store; False if that was done before."""
-        fresh = self.config.init()
-        _ = self._project.store.db  # makes the local store
-        return fresh
+        return self.config.init()
 
-    @property
-    def set_up(self) -> bool:
-        """Whether `init` was run here or where this was cloned from, or there are targets."""
-        return self.config.initialised or bool(self.targets())
-
-    def targets(self) -> list[str]:
-        """Return the targets whose manifests are in the worktree, sorted."""
-        return self._project.targets()
-
-    @property
-    def saved_folder(self) -> str:
-        """Where the names and hashes of what `--force` replaced are, from the worktree's top."""
-        return os.path.relpath(preserve.saved_folder(self._project), self._project.root)
-
-    def shown(self, path: str) -> str:
-        """Return a path from the top of the worktree as the user would type it here."""
-        return self._arguments.shown(path)
-
-    def shown_in(self, target: str, path: str) -> str:
-        """Return the path of an entry of a target as the user would type it here."""
-        return self._arguments.shown_in(target, path)
-
-    def sort_arguments(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Tell revisions from paths, as git does: revisions first, and a path wins over both."""
-        return self._arguments.sort_arguments(arguments)
-
-    def check(self) -> Iterator[Check]:
+    def check(self) -> Iterator[doctor.Check]:
         """Check settings, manifests, local store, hooks and the default remote."""
         return doctor.check_repository(self._project, self.hooks.states, self.config.open_remote)
 
-    def examine_remote(self, remote: str | None = None) -> tuple[str, Examination]:
+    def examine_remote(self, remote: str | None = None) -> tuple[str, examine.Examination]:
         """Try a remote out; return its URL, and what was found."""
         backend = self.config.open_plain(remote)
         return backend.url, examine.examine(backend)
@@ -201,41 +162,29 @@ class Repo:
         ours: bool = False,
         jobs: int | None = None,
         engine: Engine | None = None,
-    ) -> list[Added]:
-        """Snapshot files and folders; see `dvtool.verbs.add`.
-
-        The files are read by `engine`, or by at most so many `jobs`, processes of this machine.
-        """
-        project = self._project
-        require_worktree(project.git)
-        self.config.require_init()
-        if engine is None:
-            engine = engines.LocalPool(jobs or project.config.number("core.jobs") or None)
-        to_add = add_plan.plan_add(project, self._arguments.all_relative(paths))
-        with project.lock():
-            conflicts.refuse_conflicted(project, [one.target for one in to_add])
-            snapshot = partial(
-                add_publish.add, project, untrack=untrack, stage=stage, dereference=dereference
-            )
-            return [snapshot(one, as_is=as_is, ours=ours, engine=engine) for one in to_add]
+    ) -> list[publish.Added]:
+        """Snapshot files and folders. `engine`, or at most `jobs` processes here, reads them."""
+        options = publish.AddOptions(untrack, stage, dereference, as_is, ours, engine, jobs)
+        return publish.add_paths(
+            self._project, self.config, self._arguments, paths, options, conflicts.refuse_conflicted
+        )
 
     def status(self, paths: Paths = ()) -> list[TargetStatus]:
         """Compare workspace, manifests and HEAD."""
-        require_worktree(self._project.git)
-        select = partial(self._arguments.selections, paths=paths)
-        return conflicts.status_with_conflicts(self._project, select)
+        return conflicts.status_with_conflicts(self._project, self._arguments.selecting(paths))
 
-    def resolve(self, paths: Paths = (), *, side: Side | None = None) -> list[Settled]:
+    def resolve(
+        self, paths: Paths = (), *, side: settle.Side | None = None
+    ) -> list[settle.Settled]:
         """Settle what a merge left in manifests; without a side, what does not truly conflict.
 
         The workspace follows, as far as that overwrites nothing unsaved and the store has it.
         """
-        select = partial(self._arguments.selections, paths=paths)
-        return settle.resolve(self._project, select, side)
+        return settle.resolve(self._project, self._arguments.selecting(paths), side)
 
     def checkout(
         self, rev: str | None = None, paths: Paths = (), *, force: bool = False, fetch: bool = True
-    ) -> Restored:
+    ) -> restore.Restored:
         """Give the workspace the content of the manifests, or of a commit's, which then go there.
 
         Content that is missing is fetched from the default remote first, unless `fetch` is False.
@@ -243,13 +192,15 @@ class Repo:
         request = restore.RestoreRequest(rev, paths, force=force, fetch=fetch)
         return restore.checkout(self._project, self.config, self._arguments, request)
 
-    def rm(self, paths: Paths, *, data: bool = False, force: bool = False) -> list[Removed]:
+    def rm(
+        self, paths: Paths, *, data: bool = False, force: bool = False
+    ) -> list[edit_remove.Removed]:
         """Untrack targets, or entries in them; `data` removes the files from the workspace too."""
-        return edit.rm(self._project, self._arguments, paths, data=data, force=force)
+        return edit_remove.rm(self._project, self._arguments, paths, data=data, force=force)
 
-    def mv(self, source: str | os.PathLike[str], destination: str | os.PathLike[str]) -> Renamed:
+    def mv(self, source: OnePath, destination: OnePath) -> edit_move.Renamed:
         """Rename a target or entries in one."""
-        return edit.mv(self._project, self._arguments, source, destination)
+        return edit_move.mv(self._project, self._arguments, source, destination)
 
     def drop(
         self,
@@ -259,21 +210,13 @@ class Repo:
         workspace: bool = True,
         plan_only: bool = False,
         announce: Announce | None = None,
-    ) -> Dropped:
+    ) -> drop.Dropped:
         """Free workspace and store, or the store alone, of what a remote provably holds.
 
-        `plan_only` says what would go. `announce` is told what has to be read back from the remote
-        first, where it does not state what it holds.
+        `announce` is told what has to be read back from the remote before that begins.
         """
-        return drop.drop(
-            self._project,
-            self.config,
-            partial(self._arguments.selections, paths=paths),
-            remote=remote,
-            workspace=workspace,
-            plan_only=plan_only,
-            announce=announce,
-        )
+        request = drop.DropRequest(remote, workspace, plan_only, announce)
+        return drop.drop(self._project, self.config, self._arguments.selecting(paths), request)
 
     # --- verbs on remotes -----------------------------------------------------------------
 
@@ -285,15 +228,16 @@ class Repo:
         every: bool = False,
         paths: Paths = (),
         anew: bool = False,
-    ) -> PushReport:
-        """Upload what commits need, and prove that it is there.
+    ) -> commits.PushReport:
+        """Upload what commits need (HEAD, `revs`, or all refs), and prove that it is there.
 
-        Without `revs` that is HEAD; `every` takes all refs. What the commits behind them need is
-        uploaded too, unless a push, from here or from another clone, proved that before. A place
-        that was another remote when it was used last is refused, but for `anew`.
+        What the commits behind them need goes along, unless a push from any clone proved it. With
+        `anew` the place may be another remote than when it was used last.
         """
         self.config.trust_first_use()
-        return commits.push(*self._pushing(remote, revs, paths, every=every, anew=anew))
+        select = self._arguments.selecting(paths) if paths else None
+        request = commits.PushRequest(remote, revs, every, select, anew)
+        return commits.push(self._project, self.config, request)
 
     def plan_push(
         self,
@@ -302,46 +246,30 @@ class Repo:
         revs: Sequence[str] = (),
         every: bool = False,
         paths: Paths = (),
-    ) -> PushPlan:
-        """Say what `push` would upload, and what that takes; the remote is only asked."""
+    ) -> commits.PushPlan:
+        """Plan a `push`; the remote is only asked."""
         self.config.trust_first_use()
-        return commits.plan_push(*self._pushing(remote, revs, paths, every=every))
-
-    def _pushing(
-        self,
-        remote: str | None,
-        revs: Sequence[str],
-        paths: Paths = (),
-        *,
-        every: bool = False,
-        anew: bool = False,
-    ) -> tuple[Project, Settings, PushRequest]:
-        """Return what to push; missing shards come from it only if there is no default remote."""
-
-        def select(targets: Sequence[str]) -> set[str]:
-            return {selection.target for selection in self._arguments.selections(targets, paths)}
-
-        source = None if self._project.config.default_remote() else remote
-        request = commits.PushRequest(remote, revs, every, select if paths else None, anew)
-        return self._project.with_shards_from(source), self.config, request
+        select = self._arguments.selecting(paths) if paths else None
+        request = commits.PushRequest(remote, revs, every, select)
+        return commits.plan_push(self._project, self.config, request)
 
     def fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
-    ) -> Fetched:
-        """Bring content into the local store: of the manifests in the worktree, or of commits.
+    ) -> fetch_request.Fetched:
+        """Copy content into the local store: of the manifests in the worktree, or of commits.
 
         What the default remote lacks is taken from the others; a named one is asked alone.
         """
         self.config.trust_first_use()
-        wanted = request.fetch_requests(self._project, self._arguments, revs, paths)
+        wanted = fetch_request.fetch_requests(self._project, self._arguments, revs, paths)
         return download.fetch(self._project, self.config.open_remotes(remote), wanted)
 
     def plan_fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
-    ) -> tuple[Fetched, Estimate]:
-        """Say what `fetch` would bring, and what that takes; only shards are fetched."""
+    ) -> tuple[fetch_request.Fetched, Estimate]:
+        """Plan a `fetch`; only shards are fetched."""
         self.config.trust_first_use()
-        wanted = request.fetch_requests(self._project, self._arguments, revs, paths)
+        wanted = fetch_request.fetch_requests(self._project, self._arguments, revs, paths)
         return fetch_plan.plan_fetch(self._project, self.config.open_remote(remote), wanted)
 
     def pull(
@@ -351,7 +279,7 @@ class Repo:
         rev: str | None = None,
         paths: Paths = (),
         force: bool = False,
-    ) -> Restored:
+    ) -> restore.Restored:
         """Fetch what the workspace lacks, then check it out."""
         self.config.trust_first_use()
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
@@ -364,23 +292,23 @@ class Repo:
         rev: str | None = None,
         paths: Paths = (),
         force: bool = False,
-    ) -> tuple[Fetched, Estimate]:
-        """Say what `pull` would download, and what that takes; the workspace stays as it is."""
+    ) -> tuple[fetch_request.Fetched, Estimate]:
+        """Plan a `pull`; the workspace stays as it is."""
         self.config.trust_first_use()
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
         return restore.estimate_pull(self._project, self.config, self._arguments, request)
 
-    def copy_remote(self, source: str, destination: str, *, every: bool = False) -> Copied:
+    def copy_remote(self, source: str, destination: str, *, every: bool = False) -> copy.Copied:
         """Copy what this repository (or `every` one) pushed to a remote to another one.
 
-        Remotes are given by name, URL or path. Nothing of it comes into the local store.
+        Remotes are given by name, URL or path. Nothing is copied into the local store.
         """
         return copy.copy_remote(self._project, self.config, source, destination, every=every)
 
     def plan_copy(
         self, source: str, destination: str, *, every: bool = False
-    ) -> tuple[Copied, Estimate]:
-        """Say what `copy_remote` would copy, and what that takes; nothing is written."""
+    ) -> tuple[copy.Copied, Estimate]:
+        """Plan a `copy_remote`; nothing is written."""
         return copy.plan_copy(self._project, self.config, source, destination, every=every)
 
     # --- giving space back ----------------------------------------------------------------
@@ -392,13 +320,12 @@ class Repo:
         dry_run: bool = False,
         grace_s: float | None = None,
         announce: Announce | None = None,
-    ) -> GcResult:
+    ) -> gc_local.GcResult:
         """Free the local store of what nothing here needs and a remote holds.
 
-        `unpushed` frees also what no remote holds, if nothing here needs it and it is older than
+        `unpushed` also frees what no remote holds, if nothing here needs it and it is older than
         `grace_s` seconds. `announce` is told what has to be read back from a remote first.
         """
-        grace_s = bury.GRACE_S if grace_s is None else grace_s
         request = gc_local.GcRequest(unpushed, dry_run, grace_s, announce)
         return gc_local.gc_local(self._project, self.config, request)
 
@@ -409,34 +336,25 @@ class Repo:
         expire: bool = False,
         dry_run: bool = False,
         grace_s: float | None = None,
-    ) -> RemoteGcResult:
+    ) -> gc_remote.RemoteGcResult:
         """Bury what no root on a remote names, and remove what was buried `grace_s` seconds ago.
 
         `expire` lets go, too, what earlier pushes needed and nobody can ask for any more.
         """
-        grace_s = bury.GRACE_S if grace_s is None else grace_s
         request = gc_remote.RemoteGcRequest(remote, expire, dry_run, grace_s)
         return gc_remote.gc_remote(self._project, self.config, request)
 
     def gc_undo(self, remote: str | None = None) -> int:
-        """Take back what gc buried on a remote; return how many tombstones that were."""
+        """Take back what gc buried on a remote; return the number of tombstones."""
         return gc_remote.undo_gc(self.config.open_remote(remote))
 
-    def roots(self, remote: str | None = None) -> list[RepoThere]:
+    def roots(self, remote: str | None = None) -> list[roots.RepoThere]:
         """Return the repositories that keep data on a remote."""
         return roots.repositories(self.config.open_remote(remote), self.config.repo_id)
 
-    def retire(self, repo_id: str, remote: str | None = None) -> RemoteGcPlan:
+    def retire(self, repo_id: str, remote: str | None = None) -> bury.RemoteGcPlan:
         """Bury, on a remote, all that a repository which is gone for good has there."""
         return roots.retire(self.config.open_remote(remote), repo_id)
-
-    def push_refs(self, new: Sequence[str], old: Sequence[str]) -> PushReport | None:
-        """Push what the objects `new`, about to be pushed by git, need; None if that is nothing.
-
-        `old` are those that they replace there. What is no commit, or not here, needs nothing.
-        """
-        tips = commits.commits_with_data(self._project, new, old)
-        return commits.push(*self._pushing(None, tips)) if tips else None
 
     # --- trust ----------------------------------------------------------------------------
 
@@ -445,45 +363,115 @@ class Repo:
         *,
         workspace: bool = False,
         remote: str | None = None,
-        deep: bool | Sample = False,
+        deep: bool | findings.Sample = False,
         repair: bool = False,
         rebuild: bool = False,
-    ) -> FsckReport:
+    ) -> findings.FsckReport:
         """Check the local store; with `workspace` the files, with `remote` that remote too.
 
         `remote` is a name, or "" for the default one; `deep` reads its packs, all or a sample.
-        `repair` mends what can be, `rebuild` makes the index of the local store again first.
+        `repair` mends what can be mended, `rebuild` first makes the local store's index anew.
         """
-        request = check.fsck_request(
-            workspace=workspace, remote=remote, deep=deep, repair=repair, rebuild=rebuild
-        )
-        return repair_verb.fsck(self._project, self.config, request, self._restore_file)
+        request = fsck_check.FsckRequest(workspace, remote, deep, repair, rebuild)
+        return fsck_repair.fsck(self._project, self.config, self._arguments, request)
 
-    def _restore_file(self, path: str) -> Sequence[Saved]:
-        """Write a file (by its path from the top) as its manifest says; return what was saved."""
-        place = os.path.join(self._project.root, path)
-        request = restore.RestoreRequest(paths=place, force=True)
-        return restore.restore(self._project, self.config, self._arguments, request).saved
+    def check_overlap(
+        self,
+        splits: Sequence[str],
+        *,
+        rows: bool = False,
+        keys: Sequence[str] = (),
+        header: bool = True,
+    ) -> overlap.OverlapReport:
+        """Find what is in more than one split: paths (of what is staged), or `REV:PATH`.
+
+        With `rows`, or with `keys`, the columns by which to compare, rows of tables are compared.
+        """
+        request = overlap.OverlapRequest(splits, rows, tuple(keys), header)
+        return overlap.check_overlap(self._project, self.config, self._arguments, request)
+
+    # --- runs -----------------------------------------------------------------------------
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        out: Paths = (),
+        allow_dirty: bool = False,
+        record: OnePath | None = None,
+        environ: Mapping[str, str] | None = None,
+        stdout: int | None = None,
+        reproduces: str | None = None,
+    ) -> records.RunRecord:
+        """Run a command from committed code and data, and record what it read and wrote.
+
+        `environ` is its environment, that of this process unless given; `stdout` a descriptor.
+        """
+        environ = self._environment(environ)
+        request = run.RunRequest(command, out, allow_dirty, record, environ, stdout, reproduces)
+        verbs = run.WorktreeVerbs(self.status, self.add)
+        return run.run(self._project, self._arguments, verbs, request)
+
+    def runs(self) -> records.RunList:
+        """Return the runs that have a record in this worktree, newest first."""
+        return records.list_runs(self._project)
+
+    def show_run(self, run_id: str) -> records.RunRecord:
+        """Return a record, by id, beginning of an id, `last`, or path of the file."""
+        return records.find_run(self._project, run_id)
+
+    def reproduce_run(
+        self,
+        run_id: str,
+        *,
+        worktree: OnePath | None = None,
+        environ: Mapping[str, str] | None = None,
+        stdout: int | None = None,
+    ) -> reproduce.Reproduction:
+        """Run a run again, in a new worktree with its code and data, and say what differs."""
+        environ = self._environment(environ)
+        request = reproduce.ReproduceRequest(run_id, worktree, environ, stdout)
+        opened = partial(Repo.open, environ=environ, progress=self._project.progress)
+        return reproduce.reproduce(self._project, opened, request)
 
     # --- verbs that only look -------------------------------------------------------------
 
     def diff(
         self, old: str | None = None, new: str | None = None, paths: Paths = ()
-    ) -> list[TargetDiff]:
+    ) -> list[diff.TargetDiff]:
         """Compare two commits, or a commit (HEAD without one) with the workspace."""
         return diff.diff(self._project, self._arguments, old, new, paths)
 
     def log(
-        self, path: str | os.PathLike[str], *, rev: str | None = None, limit: int | None = None
-    ) -> Iterator[LogEntry]:
+        self, path: OnePath, *, rev: str | None = None, limit: int | None = None
+    ) -> Iterator[log.LogEntry]:
         """Yield the commits that changed a target, newest first; UsageError if none did."""
         return log.log(self._project, self._arguments, path, rev=rev, limit=limit)
+
+    def snapshot(self, rev: str | None = None) -> Snapshot:
+        """Return the data of a revision (HEAD without one), to be read without a checkout."""
+        return reading.snapshot_of(self._project, rev, environ=self._environ)
+
+    def export(
+        self,
+        path: OnePath,
+        destination: str,
+        *,
+        rev: str | None = None,
+        options: Mapping[str, str] | None = None,
+        force: bool = False,
+        out: BinaryIO | None = None,
+    ) -> entries.Exported:
+        """Write the data at or below a path of a commit to a folder, an archive or a bucket."""
+        inner = self._arguments.relative(path)
+        request = export_verb.ExportRequest(inner, destination, options or {}, force=force, out=out)
+        return export_verb.export_snapshot(self.snapshot(rev), request, self._project.progress)
 
     def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""
         return read.ls(self._project, self._arguments, paths, rev=rev)
 
-    def cat(self, path: str | os.PathLike[str], *, rev: str | None = None) -> Iterator[memoryview]:
+    def cat(self, path: OnePath, *, rev: str | None = None) -> Iterator[memoryview]:
         """Yield the bytes of one tracked file, from the store or else from the default remote."""
         return read.cat(self._project, self.config, self._arguments, path, rev=rev)
 
@@ -491,7 +479,7 @@ class Repo:
         """Yield the bytes of content in the local store, by its BLAKE3 in hex."""
         return read.cat_content(self._project, blake3)
 
-    def describe(self, rev: str | None = None) -> Description:
+    def describe(self, rev: str | None = None) -> describe.Description:
         """Return what to write into an experiment's record; see `Description`."""
         return describe.describe(
             self._project, rev, is_clean=lambda: all(status.clean for status in self.status())

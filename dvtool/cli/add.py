@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     "add",
     examples=(
         "dv add data/images             # a folder, as one target",
-        "dv add data/*.parquet          # several files, each a target of its own",
+        "dv add data/*.parquet          # several files, each a target",
         "dv add data/images/new.jpg     # only this file of the target data/images",
         "dv add --untrack data/old.csv  # take over what git tracks",
     ),
@@ -55,7 +55,7 @@ def add(
 
     Each PATH becomes a target with a manifest PATH.dv.json beside it, which is staged for git
     with the line in .gitignore that keeps the data itself out of git. A PATH inside a target
-    updates only that part of it. What .dvignore names is left out.
+    updates only that part of it. Paths that .dvignore names are left out.
 
     A file that did not change here, while git brought a newer entry for it, is outdated: its entry
     is left, and named. If both changed, nothing is added. --ours records the file in either case.

@@ -13,7 +13,7 @@ from dvtool.system.progress import Progress
 DELAY_S = 0.3
 """Small work that ends sooner shows no bar."""
 LARGE_MIN_BYTES = 64 << 20
-"""Such work shows its bar at once: the first step forward may be long in coming."""
+"""The names of work that shows its bar at once: its first step may take long."""
 _WITH_TOTAL = "{desc} {percentage:3.0f}% |{bar}| {done} of {whole}, {speed}, {remaining} left"
 _WITHOUT_TOTAL = "{desc} {done}, {speed}"
 

@@ -84,8 +84,8 @@ def warn_fetched(screen: Screen, fetched: Fetched) -> None:
 
 
 def fetched_text(fetched: Fetched) -> str:
-    """Return what a fetch brought, in a line."""
-    url = printable(fetched.remote)
+    """Return the result of a fetch, in a line."""
+    url = " and ".join(map(printable, fetched.sources))
     if not fetched.files:
         return "nothing to fetch: the local store has it all"
     files = f"{count_text(fetched.files, 'file')}, {size_text(fetched.bytes)}"

@@ -35,7 +35,7 @@ _UNSET = "-"
 @click.argument("key", metavar="[KEY]", required=False)
 @click.argument("value", metavar="[VALUE]", required=False)
 @click.option("--list", "as_list", is_flag=True, help="List all settings; so does no KEY.")
-@click.option("--unset", is_flag=True, help="Remove the setting from the file it stands in.")
+@click.option("--unset", is_flag=True, help="Remove the setting from the file that has it.")
 @click.option("--local", is_flag=True, help="For this clone only: in .git/config.")
 def config(
     frame: Frame,
@@ -48,10 +48,10 @@ def config(
 ) -> None:
     """Show settings, or change one.
 
-    Settings stand in .dvconfig, which git commits, and, stronger, in .git/config. Those that
-    must not come from a commit, such as a profile or a folder on this machine, go to .git/config
-    by themselves. Stronger still is the environment: DV_CORE_REMOTE is core.remote. With -v the
-    list says what each setting is for.
+    Settings are in .dvconfig, which git commits, and, stronger, in .git/config. Settings that must
+    not come from a commit, such as a profile or a folder on this machine, go to .git/config by
+    themselves. Stronger still is the environment: DV_CORE_REMOTE is core.remote. With -v the list
+    says what each setting is for.
     """
     _check_usage(key, value, as_list=as_list, unset=unset)
     screen = frame.screen

@@ -1,4 +1,4 @@
-"""What goes wrong, as sentences on standard error and an exit code."""
+"""Failures, as sentences on standard error and an exit code."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import click
 
 from dvtool.cli import INTERRUPTED
 from dvtool.cli.output import Answered, Screen
-from dvtool.errors import DvError, UsageError, printable, size_text
+from dvtool.errors import DvError, UsageError, printable
 from dvtool.system.logs import Log
+from dvtool.system.room import needed_of, room_text
 
 READER_GONE = 141
 """As of a process that SIGPIPE ended, which is how other programs end in `… | head`."""
@@ -51,14 +52,14 @@ _OS_SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What to tell of an error."""
+    """The description of an error."""
 
     message: str
-    """What was wrong, in one line or several."""
+    """The problem, in one line or several."""
     hint: str | None
-    """What to do next; null if nobody knows."""
+    """The next step; null if none is known."""
     exit_code: int
-    """What the command ends with."""
+    """The exit code of the command."""
 
 
 def report(error: BaseException, *, as_json: bool = False) -> int:
@@ -89,10 +90,10 @@ def report(error: BaseException, *, as_json: bool = False) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ErrorDocument:
-    """What any command prints with --json if it fails before it has an answer."""
+    """The document that any command prints with --json if it fails before it has an answer."""
 
     error: Failure
-    """What was wrong; standard error says the same in words."""
+    """The problem; standard error says the same in words."""
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
@@ -152,28 +153,13 @@ def _of_os(error: OSError) -> Failure:
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if _is_name(name)]
     place = " -> ".join(printable(name) for name in names)
     if code in (errno.ENOSPC, errno.EDQUOT):
-        sentence += _room_text(names[0]) if names else _room_here()
+        sentence += room_text(names[0], needed_of(error)) if names else _room_here()
     return Failure(f"{place}: {sentence}" if place else sentence, hint, 1)
 
 
-def _room_text(path: str) -> str:
-    """Say which disk a path is on, and what is free there; nothing if that cannot be told."""
-    path = os.path.abspath(path)
-    try:
-        while not os.path.lexists(path):
-            path = os.path.dirname(path)
-        room = os.statvfs(path)
-        while not os.path.ismount(path):
-            path = os.path.dirname(path)
-    except OSError:
-        return ""
-    free, whole = (blocks * room.f_frsize for blocks in (room.f_bavail, room.f_blocks))
-    return f" ({printable(path)}: {size_text(free)} of {size_text(whole)} free)"
-
-
 def _room_here() -> str:
-    """As `_room_text`, of the folder that a command runs in, if that disk is the full one."""
-    return _room_text(os.curdir) if _has_no_room() else ""
+    """As `room_text`, of the folder that a command runs in, if that disk is the full one."""
+    return room_text(os.curdir) if _has_no_room() else ""
 
 
 def _has_no_room() -> bool:

@@ -1,4 +1,4 @@
-"""What every command shares: its shape and help, the options -q, -v and --json, the repository."""
+"""The parts all commands share: shape and help, the options -q, -v and --json, the repository."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EXIT_CODES = {
     9: "another process is busy here",
     130: "interrupted",
 }
-"""All exit codes. 141 besides: the reader of the output went away, as in `dv ls | head`."""
+"""All exit codes, but for 141: the reader of the output went away, as in `dv ls | head`."""
 ALWAYS = (0, 1, 2, 3, 130)
 LOG_VERBOSITY = 2
 _BEHIND_DASHES = "dvtool.behind_dashes"
@@ -44,6 +44,11 @@ def shared_hooks_text(shared: str, folder: str) -> str:
         f"git hooks and drivers are installed for this one alone, in {printable(folder)} "
         "(core.hooksPath in .git/config), and run yours first; dv hooks uninstall takes them out"
     )
+
+
+def on_terminal() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 Function: TypeAlias = Callable[..., Any]
@@ -64,7 +69,7 @@ class Frame:
         return self.verbosity > 0
 
     def say_more(self, times: int) -> None:
-        """Take -v, so many times: from the second on, notes go to standard error."""
+        """Take -v, `count` times: from the second on, notes go to standard error."""
         self.verbosity += times
         if self.verbosity >= LOG_VERBOSITY:
             from dvtool.cli.logs import begin_on_stderr
@@ -75,6 +80,18 @@ class Frame:
     def screen(self) -> Screen:
         """Where the command prints."""
         return Screen(environ=os.environ, quiet=self.quiet)
+
+    def environ_given(self) -> dict[str, str]:
+        """Return the environment that a command of the user's is to have: that of dv itself."""
+        from dvtool import cli
+
+        environ = dict(os.environ)
+        for name, text in cli.given.items():
+            if text is None:
+                environ.pop(name, None)
+            else:
+                environ[name] = text
+        return environ
 
     @contextlib.contextmanager
     def repo(self, *, required: bool = True) -> Iterator[Repo]:
@@ -90,12 +107,28 @@ class Frame:
         finally:
             progress.finish()  # no half bar before an error's message
 
-    def set_up_git(self, repo: Repo) -> None:
-        """Install hooks and drivers, once in a clone, before a command changes the workspace."""
+    def set_up_git(self, repo: Repo, *, typed: bool = False, sure: bool = False) -> None:
+        """Install hooks and drivers, once in a clone, before a command changes the workspace.
+
+        Where the user's own settings name a folder of hooks for all repositories, git is told of
+        another one here only if a person agrees: on a terminal by an answer, elsewhere by having
+        `typed` a command that sets a repository up; `sure` is an answer given before.
+        """
         try:
+            shared = repo.hooks.overridden_folder()
+            if shared and not sure and not self.agrees_to_override(shared):
+                repo.hooks.refuse()
+                return
+            if shared and not (sure or typed or on_terminal()):
+                self.screen.warn(
+                    f"core.hooksPath is {printable(shared)} for all your repositories, so no hooks "
+                    "are installed here, and git push takes no data along; dv hooks install "
+                    "installs them for this repository alone, dv hooks uninstall ends this warning"
+                )
+                return
             plan = repo.hooks.ensure()
             if plan is not None and plan.shared:
-                self.screen.note(shared_hooks_text(plan.shared, plan.folder))
+                self.screen.warn(shared_hooks_text(plan.shared, plan.folder))
             elif plan is not None:
                 self.screen.note(
                     "git hooks and drivers are installed, so that git carries the data along "
@@ -105,11 +138,22 @@ class Frame:
             # The command itself can be done without them.
             self.screen.warn(f"the git hooks could not be installed: {error}")
 
+    def agrees_to_override(self, shared: str) -> bool:
+        """Ask, on a terminal, whether git may look for hooks elsewhere than in a folder for all."""
+        if not on_terminal():
+            return True
+        return click.confirm(
+            f"core.hooksPath is {printable(shared)} for all your repositories. Install the hooks "
+            "of dvtool for this one alone, in .git, so that they run yours first?",
+            default=True,
+            err=True,
+        )
+
     def trust_first_use(self, repo: Repo, *, falls_back: bool) -> None:
         """Trust the remotes of .dvconfig if this is the first command about them in this clone.
 
-        For commands that a person typed to transfer data; hooks never trust. One that `falls_back`
-        on remotes besides the default one names those that are not trusted.
+        For commands that a person typed to transfer data; hooks never trust. A command that
+        `falls_back` on other remotes than the default one names the untrusted ones.
         """
         trusted = repo.config.trust_first_use()
         if trusted:
@@ -120,6 +164,15 @@ class Frame:
             self.screen.note(
                 f"remote {name} is not asked, since it is not trusted: dv remote trust {name}"
             )
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Yield the progress of work that is not that of a repository here."""
+        progress = self._progress()
+        try:
+            yield progress
+        finally:
+            progress.finish()
 
     def _progress(self) -> Progress:
         if (
@@ -157,7 +210,7 @@ class Command(click.Command):
         self._splits = splits
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, with what stands behind ``--`` set aside."""
+        """Parse, with the arguments behind ``--`` set aside."""
         if self._splits and "--" in args:
             at = args.index("--")
             ctx.meta[_BEHIND_DASHES] = args[at + 1 :]
@@ -191,7 +244,8 @@ def command(
     """Make a function a command; it gets the `Frame` first.
 
     `exits` are the exit codes it can end with besides those that every command has; `fails` says
-    what 1 means here. One that `answers_json` has --json, and is listed in `documents.ANSWERS`.
+    what 1 means here. A command that `answers_json` has --json, and is listed in
+    `documents.ANSWERS`.
     """
     meanings = {code: EXIT_CODES[code] for code in (*ALWAYS, *exits)}
     if fails is not None:
@@ -246,21 +300,21 @@ _verbose_option = click.option(
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 paths_argument = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path())
-"""Paths or globs; none stands for everything."""
+"""Paths or globs; none means everything."""
 remote_option = click.option(
     "--remote", metavar="NAME", help="The remote to use instead of the default one."
 )
 
 
 def behind_dashes() -> list[str]:
-    """Return the arguments of this command that stood behind ``--``; it must be one that splits."""
+    """Return the arguments of this command that were behind ``--``; it must be one that splits."""
     return list(click.get_current_context().meta.get(_BEHIND_DASHES) or ())
 
 
 def revisions_and_paths(
     repo: Repo, arguments: Sequence[str], *, revisions_max: int | None = None
 ) -> tuple[list[str], list[str]]:
-    """Tell revisions from paths as git does: what stands behind ``--`` is a path, all before not.
+    """Tell revisions from paths as git does: arguments behind ``--`` are paths, all before not.
 
     Without ``--``, the revisions end at the first argument that is a path.
     """

@@ -38,7 +38,7 @@ JSON_KEYS = {
     "checkout": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "rm": (
@@ -64,7 +64,8 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "fetch": (
-        '{"schema", "remote", "files", "bytes", "transferred_bytes", "found", "warnings"}',
+        '{"schema", "remote", "files", "bytes", "transferred_bytes", "found", "warnings", '
+        '"sources"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",
@@ -72,7 +73,7 @@ JSON_KEYS = {
     "pull": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",
@@ -80,7 +81,7 @@ JSON_KEYS = {
     "clone": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "drop": (
@@ -110,6 +111,51 @@ JSON_KEYS = {
         '"shards", "locations", "roots", "manifests", "not_pushed", "seed"}, "done"}',
         "Each key is explained in docs/reference/json.md.",
     ),
+    "run": (
+        '{"schema", "version", "id", "state", "commit", "parent", "ref", "branch", "data_id",'
+        ' "targets": [{"target", "blake3", "files", "bytes"}], "command", "folder", '
+        '"environment", "packages": null or {"python", "executable", "how", "distributions"},'
+        ' "start", "end", "seconds", "exit_status", "problem", "reads": {"count", "root", '
+        '"entries": [{"blake3", "path"}], "file"}, "out", "outputs": [{"target", "blake3", '
+        '"files", "bytes"}], "reproduces", "dvtool"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "runs list": (
+        '{"schema", "runs": [{"version", "id", "state", "commit", "parent", "ref", "branch", '
+        '"data_id", "targets": [{"target", "blake3", "files", "bytes"}], "command", "folder",'
+        ' "environment", "packages": null or {"python", "executable", "how", '
+        '"distributions"}, "start", "end", "seconds", "exit_status", "problem", "reads": '
+        '{"count", "root", "entries": [{"blake3", "path"}], "file"}, "out", "outputs": '
+        '[{"target", "blake3", "files", "bytes"}], "reproduces", "dvtool"}], "damaged"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "runs show": (
+        '{"schema", "version", "id", "state", "commit", "parent", "ref", "branch", "data_id",'
+        ' "targets": [{"target", "blake3", "files", "bytes"}], "command", "folder", '
+        '"environment", "packages": null or {"python", "executable", "how", "distributions"},'
+        ' "start", "end", "seconds", "exit_status", "problem", "reads": {"count", "root", '
+        '"entries": [{"blake3", "path"}], "file"}, "out", "outputs": [{"target", "blake3", '
+        '"files", "bytes"}], "reproduces", "dvtool"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "runs reproduce": (
+        '{"schema", "same", "run", "worktree", "exit_statuses", "roots", "outputs": '
+        '[{"target", "before", "now", "changes": [{"change", "path", "old_path", "old": null '
+        'or {"type", "size", "blake3", "exec", "symlink"}, "new": null or {…}}]}], '
+        '"packages", "again": {"version", "id", "state", "commit", "parent", "ref", "branch",'
+        ' "data_id", "targets": [{"target", "blake3", "files", "bytes"}], "command", '
+        '"folder", "environment", "packages": null or {"python", "executable", "how", '
+        '"distributions"}, "start", "end", "seconds", "exit_status", "problem", "reads": '
+        '{"count", "root", "entries": [{"blake3", "path"}], "file"}, "out", "outputs": '
+        '[{"target", "blake3", "files", "bytes"}], "reproduces", "dvtool"}}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "check-overlap": (
+        '{"schema", "overlap", "shared", "splits": [{"split", "files", "rows", "keyless"}], '
+        '"pairs": [{"first", "second", "shared"}], "listed": [{"splits": [{"split", "count", '
+        '"places": [{"path", "row"}]}]}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
     "diff": (
         '{"schema", "targets": [{"target", "totals": {"added": {"count", "bytes"}, '
         '"modified": {…}, "removed": {…}, "renamed": {…}}, "changes": [{"change", "path", '
@@ -129,9 +175,25 @@ JSON_KEYS = {
         '"symlink"}], "error": null or {"message", "hint", "exit_code"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
+    "export": (
+        '{"schema", "commit", "files", "bytes", "kept", "left_out"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "get": (
+        '{"schema", "commit", "files", "bytes", "kept", "left_out"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
     "describe": (
         '{"schema", "commit", "branch", "dirty", "code_dirty", "data_dirty", "data_id", '
         '"targets": [{"target", "blake3", "files", "bytes"}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "cache show": (
+        '{"schema", "path", "limit_bytes", "files", "file_bytes", "clones", "clone_bytes"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "cache clean": (
+        '{"schema", "path", "limit_bytes", "files", "file_bytes", "clones", "clone_bytes"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "doctor": (

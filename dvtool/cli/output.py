@@ -1,6 +1,6 @@
-"""What commands print: text that a terminal can take, columns, colour, and JSON.
+"""The output of commands: text that a terminal can take, columns, colour, and JSON.
 
-Names and messages may hold what others wrote. Nothing of theirs reaches the terminal unescaped.
+Names and messages may hold what others wrote. No text of others reaches the terminal unescaped.
 """
 
 from __future__ import annotations
@@ -61,6 +61,11 @@ def _ansi_c(byte: int) -> str:
     return char if " " <= char <= "~" else f"\\x{byte:02x}"
 
 
+def stderr_number() -> int:
+    """Return the descriptor of standard error, for a program whose output must not be in JSON."""
+    return sys.__stderr__.fileno() if sys.__stderr__ is not None else 2
+
+
 class Answered(Exception):
     """Says that JSON on standard output tells of the error already that is its cause."""
 
@@ -112,7 +117,7 @@ class Screen:
 
     def error(self, text: str, *, hint: str | None = None) -> None:
         """Say what went wrong and what to do, on standard error; the texts may be foreign."""
-        # What was printed so far comes first, also where both go into one file.
+        # Output so far comes before the message, also where both go into one file.
         if not self._out.closed:
             self._out.flush()
         self._labelled("error", "red", text)

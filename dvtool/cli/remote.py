@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +14,7 @@ from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text, documents, shell_word
 from dvtool.cli.plans import plan_document, plan_option, show_plan
 from dvtool.cli.remote_options import remote_options
-from dvtool.errors import UsageError, listing, printable, size_text
+from dvtool.errors import DvError, UsageError, listing, printable, size_text
 from dvtool.project.keys import REMOTE_OPTIONS
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 TARGETS_SHOWN_MAX = 20
+_OWN_OPTIONS = frozenset(option.name for option in REMOTE_OPTIONS if not option.committed)
 
 
 @click.group("remote", invoke_without_command=True)
@@ -28,9 +30,9 @@ TARGETS_SHOWN_MAX = 20
 def remote(context: click.Context) -> None:
     """Name the places that data is pushed to and fetched from.
 
-    A remote is a bucket, s3://BUCKET/PREFIX, or a folder. Buckets stand in .dvconfig, for every
-    clone; folders of this machine in .git/config, for this clone. Credentials are those that the
-    AWS tools use: the environment, ~/.aws or the machine's role. Without a command, lists them.
+    A remote is a bucket, s3://BUCKET/PREFIX, or a folder. Buckets are named in .dvconfig, for every
+    clone; folders of this machine in .git/config, for this clone. Credentials are found where the
+    AWS tools look: the environment, ~/.aws or the machine's role. Without a command, lists them.
 
     \b
     Examples:
@@ -73,7 +75,7 @@ def add_remote(frame: Frame, name: str, url: str, local: bool, **options: str | 
                 hint=f"to change it: dv remote set {shell_word(name)} {shell_word(url)}",
             )
         shared = repo.config.set_remote(name, url, local=local, **_absolute(options))
-        _say_where(frame.screen, repo, name, shared=shared)
+        _say_where(frame.screen, repo, name, ["url", *_given(options)], shared=shared)
 
 
 @command(
@@ -108,7 +110,12 @@ def set_remote(
             local=local,
             **_absolute(options),
         )
-        _say_where(frame.screen, repo, name, shared=shared)
+        typed = _given(options) if url is None else ["url", *_given(options)]
+        _say_where(frame.screen, repo, name, typed, shared=shared)
+
+
+def _given(options: Mapping[str, str | None]) -> list[str]:
+    return [name for name, value in options.items() if value is not None]
 
 
 def _absolute(options: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -120,18 +127,24 @@ def _absolute(options: Mapping[str, str | None]) -> dict[str, str | None]:
     }
 
 
-def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
+def _say_where(
+    screen: Screen, repo: Repo, name: str, typed: Sequence[str], *, shared: bool
+) -> None:
+    """Say which of the parts that were `typed`, the URL or options, every clone has now."""
     url = printable(repo.config.remote(name).url)
     screen.done(f"remote {printable(name)}: {url}")
-    if shared:
-        screen.note("it stands in .dvconfig, for every clone; next: git commit")
-        if repo.config.remote(name).exposed():
-            screen.warn(
-                "the endpoint is not encrypted: each other clone has to trust it before it is "
-                f"used (dv remote trust {name})"
-            )
-    else:
-        screen.note("it stands in .git/config, for this clone only")
+    own = [part for part in typed if part in _OWN_OPTIONS] if shared else list(typed)
+    if len(own) < len(typed):
+        screen.note("it is in .dvconfig, for every clone; next: git commit")
+    if own:
+        parts = ", ".join(part.replace("_", "-") for part in own)
+        subject = "it is" if not shared else f"{parts}: {'is' if len(own) == 1 else 'are'}"
+        screen.note(f"{subject} in .git/config, for this clone only")
+    if shared and repo.config.remote(name).exposed():
+        screen.warn(
+            "the endpoint is not encrypted: each other clone has to trust it before it is "
+            f"used (dv remote trust {name})"
+        )
     if not repo.config.trusts(name):
         screen.warn(
             f".dvconfig says more of its address, which is not trusted in this clone: "
@@ -169,10 +182,10 @@ def list_remotes(frame: Frame, as_json: bool) -> None:
 
 def _default_name(repo: Repo) -> str | None:
     """Return the name of the default remote; a broken default does not hide the list."""
-    name = repo.config.values.text("core.remote")
-    if name is None and len(repo.config.remotes()) == 1:
-        return next(iter(repo.config.remotes()))
-    return name
+    with contextlib.suppress(DvError):
+        default = repo.config.values.default_remote()
+        return None if default is None else default.name
+    return repo.config.values.text("core.remote")
 
 
 @command(
@@ -228,7 +241,7 @@ def remove_remote(frame: Frame, name: str) -> None:
 )
 @click.argument("source", metavar="FROM")
 @click.argument("destination", metavar="TO")
-@click.option("--all", "every", is_flag=True, help="What every repository pushed there.")
+@click.option("--all", "every", is_flag=True, help="Copy what every repository pushed there.")
 @plan_option
 def copy_remote(
     frame: Frame, source: str, destination: str, every: bool, plan_only: bool, as_json: bool
@@ -236,8 +249,8 @@ def copy_remote(
     """Copy what this repository pushed to the remote FROM to the remote TO, and prove it.
 
     FROM and TO are names, URLs or folders. Objects go from one to the other, each checked by its
-    hash; workspace and local store are not used. What TO has already is passed over, so that a
-    copy that was interrupted goes on when it is repeated.
+    hash; workspace and local store are not used. Objects that TO has already are passed over, so
+    that a copy that was interrupted goes on when it is repeated.
     """
     screen = frame.screen
     with frame.repo() as repo:

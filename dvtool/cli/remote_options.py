@@ -13,7 +13,7 @@ from dvtool.remotes.transports.declaration import Option
 ORIGIN_OPTIONS = tuple(option for option in REMOTE_OPTIONS if not option.of_writing)
 """Those of a bucket that data is imported from."""
 INIT_OPTIONS = tuple(option for option in REMOTE_OPTIONS if option.at_init)
-"""Those that `dv init` takes."""
+"""The options that `dv init` takes."""
 
 
 def remote_options(options: Sequence[Option]) -> Callable[[Function], Function]:

@@ -161,7 +161,7 @@ class _Report:
             yield f"Changes in {self._name(one.target)} against what is merged so far:"
         else:
             yield f"Changes in {self._name(one.target)} that are not added"
-            yield f"  (dv add {word} keeps them, dv checkout -- {word} undoes them):"
+            yield f"  (dv add {word} keeps them, dv checkout --force -- {word} undoes them):"
         yield from self._names(one, "added", one.added)
         yield from self._names(one, "modified", one.modified)
         yield from self._names(one, "deleted", one.deleted)

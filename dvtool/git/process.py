@@ -11,8 +11,8 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn, TypeAlias
 
 import msgspec
 
@@ -45,6 +45,13 @@ _FIXED = {
     "GIT_ICASE_PATHSPECS": "0",
 }
 """Variables that git gets besides the environment of this process; its messages are in English."""
+
+
+ShowProgress: TypeAlias = Callable[[str, int, int], None]
+"""Takes a stage of git's work, how many of its objects are done, and of how many (0: unknown)."""
+_STAGES = {4: "counting", 8: "compressing", 16: "writing", 32: "receiving", 64: "resolving"}
+"""GitPython's codes of the stages."""
+_PROGRESS_LINE = re.compile(r"(?:\d+% \(\d+/\d+\)|^(?:remote: )?(?:Enumerating|Counting) objects:)")
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -80,9 +87,15 @@ class Runner:
             env["GIT_LITERAL_PATHSPECS"] = "1"
         return checked(args, execute(args, cwd=self.cwd, env=env, stdin=stdin), codes)
 
-    def run_long(self, *args: str, codes: Sequence[int] | None = (0,)) -> Result:
+    def run_long(
+        self,
+        *args: str,
+        codes: Sequence[int] | None = (0,),
+        progress: ShowProgress | None = None,
+    ) -> Result:
         """As `run`, for commands that may take long; see `execute_long`."""
-        return checked(args, execute_long(args, cwd=self.cwd, env=self._env), codes)
+        result = execute_long(args, cwd=self.cwd, env=self._env, progress=progress)
+        return checked(args, result, codes)
 
     def run_together(self, *commands: Sequence[str]) -> list[Result]:
         """Run git several times at once, whatever the exit statuses."""
@@ -215,11 +228,18 @@ def execute(
     return _end(_start(args, cwd, env or {}, stdin=stdin is not None), watch, stdin)
 
 
-def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Result:
+def execute_long(
+    args: Sequence[str],
+    *,
+    cwd: str,
+    env: Mapping[str, str] | None = None,
+    progress: ShowProgress | None = None,
+) -> Result:
     """As `execute`, for commands that wait for a network or write whole trees, through GitPython.
 
     GitPython notes each command, without passwords, in the log ``git.cmd``, and ends every git
-    that this process began together with it.
+    that this process began together with it. `progress` is called with what git says of its own:
+    the command must have the option ``--progress`` then.
     """
     program = _git_program()
     before = os.environ.get(_GITPYTHON_PROGRAM)
@@ -227,6 +247,7 @@ def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None
         os.environ[_GITPYTHON_PROGRAM] = program
         from git.cmd import Git as Command
         from git.exc import GitCommandNotFound
+        from git.util import RemoteProgress
     except ModuleNotFoundError:
         raise
     except ImportError as error:
@@ -244,7 +265,24 @@ def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
     process = watched.proc
     assert process is not None  # its process is let go together with `watched`
-    return _end(process, watch)
+    if progress is None:
+        return _end(process, watch)
+    show = progress
+
+    class Told(RemoteProgress):
+        """Hands on what GitPython reads from git's lines."""
+
+        def update(
+            self,
+            op_code: int,
+            cur_count: str | float,
+            max_count: str | float | None = None,
+            message: str = "",
+        ) -> None:
+            stage = _STAGES.get(op_code & self.OP_MASK, "working")
+            show(stage, int(cur_count), int(max_count or 0))
+
+    return _end_telling(process, watch, Told().new_message_handler())
 
 
 def _start(
@@ -291,6 +329,30 @@ def _end(process: subprocess.Popen[bytes], watch: Watch, stdin: bytes | None = N
         words = " ".join(_noted(process.args))
         _LOG.note("%s: exit %d in %s, %d bytes%s", words, result.status, watch, len(stdout), said)
     return result
+
+
+def _end_telling(
+    process: subprocess.Popen[bytes], watch: Watch, tell: Callable[[str], object]
+) -> Result:
+    """Wait for git as `_end`, and hand on each line of its progress meanwhile."""
+    said: list[str] = []
+    stderr, line = process.stderr, b""
+    assert stderr is not None
+    try:
+        while letter := stderr.read(1):
+            if letter not in b"\r\n":
+                line += letter
+                continue
+            text, line = os.fsdecode(line), b""
+            if not _PROGRESS_LINE.search(text):
+                said.append(text + "\n")
+            tell(text)
+    except BaseException:
+        process.terminate()
+        process.communicate()
+        raise
+    result = _end(process, watch)
+    return msgspec.structs.replace(result, stderr="".join([*said, os.fsdecode(line)]))
 
 
 def _noted(args: Sequence[str]) -> Sequence[str]:

@@ -8,18 +8,25 @@ from msgspec import structs
 
 from dvtool.errors import UsageError, printable
 from dvtool.git.config import GitConfig
-from dvtool.git.index import Index
 from dvtool.git.listing import OBJECT_ID
 from dvtool.git.manifests import Manifests
-from dvtool.git.process import Folders, execute_long, find_folders, raise_failure
+from dvtool.git.process import (
+    Folders,
+    ShowProgress,
+    execute_long,
+    find_folders,
+    raise_failure,
+)
+from dvtool.git.saving import Saving
 from dvtool.git.worktrees import Worktrees
 
 
-class Git(Manifests, Index, Worktrees):
+class Git(Manifests, Saving, Worktrees):
     """One repository, seen from one of its worktrees. Close it, or use it in a ``with``.
 
-    Its methods are defined by subject: `refs`, `objects`, `manifests`, `index`, `worktrees`. Here
-    are finding, cloning and settings. `config` reads and writes git's configuration.
+    Its methods are defined by subject: `refs`, `objects`, `manifests`, `index`, `saving`,
+    `worktrees`. Here are finding, cloning and settings. `config` reads and writes git's
+    configuration.
 
     Errors, of every method: `BusyError` (another git holds the lock), `SetupError` (git or the
     repository cannot be used so), `DvError` with git's own words for all that git refuses.
@@ -45,24 +52,15 @@ class Git(Manifests, Index, Worktrees):
         )
 
     @classmethod
-    def clone(
-        cls,
-        url: str,
-        directory: str | None,
-        *,
-        cwd: str,
-        checkout: bool = True,
-        bare: bool = False,
-    ) -> str:
+    def clone(cls, url: str, directory: str | None, *, cwd: str, checkout: bool = True) -> str:
         """Clone a repository with git, which asks for credentials itself; return the folder.
 
         Which protocols a URL may use is git's to say (``protocol.*.allow``).
         """
-        if not url or url.startswith("-"):
-            raise UsageError(f"not the URL of a repository: {printable(url) or repr(url)}")
+        refuse_as_url(url)
         if directory is not None and directory.startswith("-"):
             directory = f"./{directory}"
-        options = ("--bare",) if bare else () if checkout else ("--no-checkout",)
+        options = () if checkout else ("--no-checkout",)
         named = () if directory is None else (directory,)
         result = execute_long(["clone", *options, "--", url, *named], cwd=cwd)
         first, _, rest = result.stderr.partition("'...\n")
@@ -76,6 +74,38 @@ class Git(Manifests, Index, Worktrees):
         commit = self.resolve(rev)
         self._run_long("update-ref", "--no-deref", "HEAD", commit)
         return commit
+
+    @classmethod
+    def clone_bare(
+        cls, url: str, folder: str, *, cwd: str, progress: ShowProgress | None = None
+    ) -> None:
+        """Clone a repository's commits and folders without its files, which come when asked for.
+
+        A server that cannot leave them out gives them all.
+        """
+        refuse_as_url(url)
+        told = ("--progress",) if progress else ()
+        args = ("clone", "--bare", "--filter=blob:none", *told, "--", url, folder)
+        result = execute_long(args, cwd=cwd, progress=progress)
+        if result.status:
+            said = result.stderr.partition("'...\n")
+            raise_failure("clone", structs.replace(result, stderr=said[2] or said[0]))
+
+    def refresh(self, *, progress: ShowProgress | None = None) -> None:
+        """Bring the branches, tags and HEAD of a bare clone to where its origin has them now."""
+        told = ("--progress",) if progress else ()
+        refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+        args = ("fetch", "--prune", "--force", "--filter=blob:none", *told, "origin", *refs)
+        self._run_long(*args, progress=progress)
+        listing = self._run_long("ls-remote", "--symref", "origin", "HEAD").stdout
+        head = os.fsdecode(listing).partition("\t")[0]
+        if head.startswith("ref: refs/heads/"):
+            self._run("symbolic-ref", "HEAD", head[len("ref: ") :])
+
+    def fetch_commit(self, commit: str) -> bool:
+        """Get a commit by its full id from the origin; return whether it gave it."""
+        args = ("fetch", "-q", "--filter=blob:none", "origin", commit)
+        return not self._run_long(*args, codes=None).status
 
     def switch_fresh(self, rev: str) -> None:
         """Check out a revision in a clone made without: a branch of its origin, else detached.
@@ -112,3 +142,9 @@ class Git(Manifests, Index, Worktrees):
         if commit is None or self.blob_at(commit, path) is None:
             return []
         return self.config.items_of_blob(f"{commit}:{path}", path)
+
+
+def refuse_as_url(url: str) -> None:
+    """Raise a UsageError for what git would take for an option, or for nothing."""
+    if not url or url.startswith("-"):
+        raise UsageError(f"not the URL of a repository: {printable(url) or repr(url)}")

@@ -1,9 +1,10 @@
-"""What arguments mean: paths as typed, and revisions told from paths."""
+"""The meaning of arguments: paths as typed, and revisions told from paths."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from dvtool.errors import UsageError, printable
@@ -11,7 +12,9 @@ from dvtool.format.paths import SOURCE_PATH, workspace_path
 from dvtool.format.selection import Selection, select
 from dvtool.project.parts import Project, chosen
 
-Paths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+OnePath: TypeAlias = str | os.PathLike[str]
+"""A path, as text or as a `Path`."""
+Paths: TypeAlias = OnePath | Sequence[OnePath]
 """One path or several, as text or as `Path`s."""
 
 
@@ -30,8 +33,8 @@ class Arguments:
         self._cwd = cwd
 
     @property
-    def folder(self) -> str:
-        """The folder that paths are relative to, absolute."""
+    def cwd(self) -> str:
+        """The folder, absolute, that typed paths are relative to."""
         return self._cwd
 
     def relative(self, path: str | os.PathLike[str]) -> str:
@@ -46,7 +49,7 @@ class Arguments:
                 return candidate[len(root) + 1 :].replace(os.sep, "/")
         raise UsageError(
             f"{printable(typed)} is outside of this repository ({printable(root)})",
-            hint="a target lies inside the repository whose commits version it",
+            hint="a target is inside the repository whose commits version it",
         )
 
     def shown(self, path: str) -> str:
@@ -69,9 +72,12 @@ class Arguments:
             try:
                 self.project.git.resolve(argument)
             except UsageError as error:
+                hint = "put paths behind `--`; `dv status` lists the targets"
+                if self.project.git.is_shallow():
+                    hint = f"the clone is shallow; for older commits: git fetch --unshallow\n{hint}"
                 raise UsageError(
                     f"{printable(argument)} is neither a revision nor a target or path in one",
-                    hint="put paths behind `--`; `dv status` lists the targets",
+                    hint=hint,
                 ) from error
             revs.append(argument)
         return revs, []
@@ -94,6 +100,10 @@ class Arguments:
     def selections(self, targets: Sequence[str], paths: Paths) -> list[Selection]:
         """Return what paths and globs, as typed, select of the targets; all of them without any."""
         return chosen(targets, self.all_relative(paths))
+
+    def selecting(self, paths: Paths) -> Callable[[Sequence[str]], list[Selection]]:
+        """Return `selections` for these paths, to be called once the targets are known."""
+        return partial(self.selections, paths=paths)
 
 
 def _real_parent(path: str) -> str:

@@ -1,14 +1,15 @@
 """The base of each target: the manifest that was last put into the workspace, or added from there.
 
-A record for each worktree and target lies below the git folder. It is a manifest, or a mixture of
-two where files were left as they were. A record that is lost, damaged or stale is no error: then
-the earlier versions of the manifest in git's history are asked instead (decision 022).
+A record for each worktree and target is below the git folder. The record is a manifest, or a
+mixture of two where files were left as they were. A record that is lost, damaged or stale is no
+error: then the earlier versions of the manifest in git's history are asked instead (decision 022).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
@@ -28,20 +29,21 @@ from dvtool.format.manifest import (
     update,
 )
 from dvtool.format.paths import SUFFIX
+from dvtool.format.selection import Selection
 from dvtool.format.standing import Standing, standing
 from dvtool.project.history import versions_anywhere
 from dvtool.project.parts import Project
-from dvtool.system.atomic import is_temp_name, make_folders, write_bytes
+from dvtool.system.atomic import is_temp_name, make_folders, read_own_file, write_bytes
 
 BASE_FOLDER = "base"
-LIST = "followed"
-"""The file that names the manifests which have a base, a line each, for the hooks' scripts."""
+LIST = "followed.sh"
+"""The file that gives the hooks' scripts the manifests which have a base, as shell code."""
 VERSIONS_ASKED_MAX = 1_000
-"""So many earlier versions of a manifest are asked where no base is recorded."""
+"""The number of earlier versions of a manifest that are asked where no base is recorded."""
 
 
 class Drift(msgspec.Struct):
-    """What a target's manifest changed since its base: the entries of each that differ.
+    """The changes of a target's manifest since its base: the entries of each that differ.
 
     Without a record nothing is known of the base, and both are empty.
     """
@@ -69,7 +71,7 @@ def base_path(git_dir: str, target: str) -> str:
 
 def read_base(project: Project, target: str) -> Manifest | None:
     """Return the base of a target; None if there is no record that can be read, shards and all."""
-    text = _read(base_path(project.git.git_dir, target))
+    text = _read_record(base_path(project.git.git_dir, target))
     if text is not None:
         with contextlib.suppress(ManifestError):
             manifest = decode(text, target + SUFFIX)
@@ -80,7 +82,7 @@ def read_base(project: Project, target: str) -> Manifest | None:
 
 def drift_of(project: Project, target: str, manifest: Manifest) -> Drift:
     """Return what a manifest changed since the target's base. No shard is fetched."""
-    text = _read(base_path(project.git.git_dir, target))
+    text = _read_record(base_path(project.git.git_dir, target))
     if text is not None and text == encode(manifest):
         return Drift(target, True)
     base = read_base(project, target)
@@ -116,6 +118,33 @@ def standings(
         }
     earlier = _as_earlier(project, drift.target, files)
     return {path: "outdated" if path in earlier else "modified" for path in files}
+
+
+def put_here(project: Project, target: str, files: Mapping[str, Entry]) -> set[str]:
+    """Return the paths of files that dvtool put there, or that were added: nobody's edits.
+
+    They are as the base or the manifest has them; without a record, as any earlier version has.
+    """
+    base = read_base(project, target)
+    now = None
+    with contextlib.suppress(DvError):
+        now = project.manifest(target)
+    ours: set[str] = set()
+    for manifest in (base, now):
+        entries = _held_at(project, manifest, files, {}) if manifest is not None else {}
+        ours.update(path for path, file in files.items() if entries.get(path) == file)
+    if base is None:
+        ours |= _as_earlier(project, target, {p: f for p, f in files.items() if p not in ours})
+    return ours
+
+
+def taken_out(drift: Drift, selection: Selection) -> Entries:
+    """Return the selected entries of a base that its manifest has no more."""
+    return {
+        path: entry
+        for path, entry in drift.old.items()
+        if path not in drift.new and selection.matches(path)
+    }
 
 
 def _as_earlier(project: Project, target: str, files: Mapping[str, Entry | None]) -> set[str]:
@@ -163,7 +192,7 @@ def record_base(
     manifest: Manifest,
     kept: Mapping[str, Entry | None] | None = None,
 ) -> None:
-    """Record that a target's files follow a manifest, but for `kept`: what others still follow.
+    """Record that a target's files follow a manifest, but for the entries `kept`.
 
     The record is replaced as a whole and not flushed. If that fails, there is no record.
     """
@@ -172,7 +201,7 @@ def record_base(
             built = update(manifest, kept, project.shards.load)
             project.store.put_shards(built.shards)
             manifest = built.manifest
-        _write(project, target, encode(manifest))
+        _write_record(project, target, encode(manifest))
     except (DvError, OSError):
         forget_base(project, target)
 
@@ -184,7 +213,7 @@ def record_part(
     followed: Callable[[str], bool],
     kept: Mapping[str, Entry | None] | None = None,
 ) -> None:
-    """As `record_base`, if only some paths follow the manifest now, and others what they did.
+    """As `record_base`, if only some paths follow the manifest now, and others another one.
 
     Without a record of the others there is none of the target.
     """
@@ -209,9 +238,11 @@ def forget_base(project: Project, target: str) -> None:
 def move_base(project: Project, target: str, destination: str) -> None:
     """Let the record of a target go with it to another name."""
     base = read_base(project, target)
-    if base is not None:
+    if base is None:
+        forget_base(project, destination)  # of a target that once had the name
+    else:
         record_base(project, destination, base)
-        forget_base(project, target)
+    forget_base(project, target)
 
 
 def based_targets(git_dir: str) -> list[str]:
@@ -226,11 +257,11 @@ def based_targets(git_dir: str) -> list[str]:
 
 
 def shards_of_bases(git_dirs: Iterable[str]) -> list[ShardRef]:
-    """Return the shards that the records of worktrees name; what cannot be read names none."""
+    """Return the shards that the records of worktrees name; an unreadable record names none."""
     refs: dict[str, ShardRef] = {}
     for git_dir in git_dirs:
         for target in based_targets(git_dir):
-            text = _read(base_path(git_dir, target))
+            text = _read_record(base_path(git_dir, target))
             with contextlib.suppress(ManifestError):
                 manifest = decode(text or b"", target + SUFFIX)
                 refs.update((ref.blake3, ref) for ref in manifest.shards)
@@ -247,22 +278,17 @@ def is_settled(project: Project, target: str) -> bool:
         written = os.stat(project.absolute(target + SUFFIX)).st_mtime_ns
         if os.stat(path).st_mtime_ns > written:
             return True
-        return _read(path) == project.manifest_text(target)
+        return _read_record(path) == project.manifest_text(target)
     return False
 
 
-def _read(path: str) -> bytes | None:
-    try:
-        with open(path, "rb") as file:
-            text = file.read(MANIFEST_SIZE_MAX_BYTES + 1)
-    except OSError:
-        return None
-    return text
+def _read_record(path: str) -> bytes | None:
+    return read_own_file(path, size_max_bytes=MANIFEST_SIZE_MAX_BYTES)
 
 
-def _write(project: Project, target: str, text: bytes) -> None:
+def _write_record(project: Project, target: str, text: bytes) -> None:
     path = base_path(project.git.git_dir, target)
-    if _read(path) == text:
+    if _read_record(path) == text:
         os.utime(path)  # the scripts compare its time with the manifest's
         return
     fresh = not os.path.exists(path)
@@ -274,5 +300,6 @@ def _write(project: Project, target: str, text: bytes) -> None:
 
 def _list_bases(project: Project) -> None:
     names: Collection[str] = based_targets(project.git.git_dir)
-    lines = "".join(f"{name}{SUFFIX}\n" for name in names if "\n" not in name)
-    write_bytes(os.path.join(project.git.git_dir, "dv", LIST), os.fsencode(lines), durable=False)
+    words = " ".join(shlex.quote(name + SUFFIX) for name in names)
+    path = os.path.join(project.git.git_dir, "dv", LIST)
+    write_bytes(path, os.fsencode(f"set -- {words}\n"), durable=False)

@@ -50,8 +50,8 @@ class TakenObjects:
     def __init__(self, git_dir: str, source: DataSource) -> None:
         folder = os.path.join(git_dir, "dv")
         make_folders(folder)
-        place = (source.kind, source.url, source.path, *sorted(source.options.items()))
-        self._source = digest_of(repr(place).encode())
+        named_source = (source.kind, source.url, source.path, *sorted(source.options.items()))
+        self._source = digest_of(repr(named_source).encode())
         path = os.path.join(folder, FILE_NAME)
         try:
             self._db = self._opened(path)
@@ -82,7 +82,8 @@ class TakenObjects:
     def list_objects(self, objects: Iterable[tuple[str, OriginObject]]) -> None:
         """Take objects of a listing, with their paths; a path that is there already is DvError."""
         rows = (
-            (path, one.key, one.tag, one.size, one.version, folded(path)) for path, one in objects
+            (path, described.key, described.tag, described.size, described.version, folded(path))
+            for path, described in objects
         )
         try:
             with self._transaction():
@@ -152,15 +153,15 @@ class TakenObjects:
 
         All 0 where nothing is on record, as after git clone.
         """
-        mine = "SELECT key FROM taken WHERE source = :source"
-        added = f"SELECT count(*) FROM listed WHERE key NOT IN ({mine})"
-        gone = f"SELECT count(*) FROM ({mine}) WHERE key NOT IN (SELECT key FROM listed)"
+        recorded = "SELECT key FROM taken WHERE source = :source"
+        added = f"SELECT count(*) FROM listed WHERE key NOT IN ({recorded})"
+        gone = f"SELECT count(*) FROM ({recorded}) WHERE key NOT IN (SELECT key FROM listed)"
         changed = (
             "SELECT count(*) FROM listed JOIN taken ON taken.source = :source "
             "AND taken.key = listed.key WHERE taken.tag <> listed.tag OR taken.size <> listed.size"
         )
         named = {"source": self._source}
-        if self._db.execute(f"{mine} LIMIT 1", named).fetchone() is None:
+        if self._db.execute(f"{recorded} LIMIT 1", named).fetchone() is None:
             return 0, 0, 0
         first, second, third = (
             self._db.execute(sql, named).fetchone()[0] for sql in (added, changed, gone)
@@ -213,13 +214,13 @@ class TakenObjects:
 
     def settle(self, files: Iterable[ListedFile]) -> None:
         """Record, durably enough to go on after a crash, what objects were found to hold."""
-        every = list(files)
-        self.guess(every)
+        settled = list(files)
+        self.guess(settled)
         with self._transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO taken (source, key, tag, size, digest, bytes) "
                 "SELECT ?, key, tag, size, digest, bytes FROM listed WHERE path = ?",
-                ((self._source, file.path) for file in every),
+                ((self._source, file.path) for file in settled),
             )
 
     def keep_only_listed(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from dvtool.format.digest import Digest, split_digests
 from dvtool.format.locations import Located, RemotePack
@@ -20,6 +20,7 @@ from dvtool.store.schema import (
     K,
     Row,
     connect,
+    connect_to_read,
     place_rows,
     select_in,
 )
@@ -49,9 +50,10 @@ class Database:
     `remotes` has the tables about remotes.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, reading: bool = False) -> None:
+        """Open or make the file; with `reading` it is only read, and may be missing."""
         self._path = path
-        self._db = connect(path)
+        self._db = connect_to_read(path) if reading else connect(path)
         self.remotes = RemoteFacts(self._db, path)
 
     def close(self) -> None:
@@ -291,6 +293,16 @@ class Database:
         return {row[0] for row in rows}
 
     # --- with what is known of remotes ----------------------------------------------------
+
+    def known_on(self, number: int, contents: Collection[Digest]) -> set[Digest]:
+        """Return those of the contents that the remote of a number is known to have, as a hint."""
+        lists = {file: recipe.chunks for file, recipe in self.recipes(contents).items()}
+        lists |= self.remotes.recipes(number, contents)
+        single = set(contents) - lists.keys()
+        wanted = single.union(*lists.values())
+        located = self.located(number, wanted).keys()
+        whole = {file for file, chunks in lists.items() if located >= set(chunks)}
+        return whole | (located & single)
 
     def located(self, remote: int, digests: Iterable[Digest]) -> dict[Digest, Located]:
         """Return chunk -> where a remote is believed to have it."""

@@ -23,7 +23,7 @@ class LogEntry:
     commit: str
     """The commit, in hex."""
     author: str
-    """Who wrote the commit."""
+    """The author of the commit."""
     date: str
     """When that was, in ISO 8601 with its offset."""
     subject: str
@@ -55,8 +55,8 @@ def log(
 ) -> Iterator[LogEntry]:
     """Yield the commits that changed a target, newest first, with counts against the one before.
 
-    It begins at a revision, or at HEAD. SetupError if there is no commit at all; UsageError if
-    none of the commits has the target.
+    The log begins at a revision, or at HEAD. SetupError if there is no commit; UsageError if none
+    of the commits has the target.
     """
     target = arguments.relative(path).removesuffix(SUFFIX)
     if project.git.head() is None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
-from dvtool.errors import ManifestError
+from dvtool.errors import ManifestError, printable
 from dvtool.format.manifest import Entries, Entry, Manifest, manifest_digest
 from dvtool.format.merge import Conflict
 from dvtool.format.paths import SELF, SUFFIX
@@ -42,7 +42,7 @@ class Fault(NamedTuple):
     path: str
     """Where it is, as a path in the target."""
     problem: str
-    """What is wrong with it, in words."""
+    """The problem, in words."""
 
 
 @dataclass(slots=True)
@@ -80,9 +80,9 @@ class TargetStatus:
     absent_bytes: int = 0
     """Bytes of the files among them."""
     faults: list[Fault] = field(default_factory=list)
-    """What in the workspace cannot be versioned."""
+    """The files in the workspace that cannot be versioned."""
     conflicts: list[Conflict] = field(default_factory=list)
-    """What a merge left open."""
+    """The conflicts that a merge left."""
 
     @property
     def edited(self) -> bool:
@@ -156,6 +156,7 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
         return result
     wanted = project.entries(manifest, selection)
     scan = scan_selected(project, selection, content_at=content_of(wanted))
+    _note_link(scan, manifest)
     find_left_out(project, scan, wanted)
     scan.leave_unfilled(wanted)
     compare(project, scan, wanted, result)
@@ -169,10 +170,18 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
     return result
 
 
+def _note_link(scan: Scan, manifest: Manifest) -> None:
+    """Note that a folder of data is a link, which nobody had followed: all behind it is unseen."""
+    if manifest.kind == "dir" and scan.links.pop(SELF, None) is not None:
+        fault = "is a symlink; to have it followed: dv add --dereference"
+        scan.faults.append((SELF, f"{fault} {printable(scan.target)}"))
+
+
 def _compare_large(project: Project, manifest: Manifest, result: TargetStatus) -> None:
     """Compare the whole of a target with its manifest of shards, a shard at a time."""
     known = agree(project, result.target, manifest)
     scan = known.scan_rest(project, known.content_at)
+    _note_link(scan, manifest)
     find_left_out(project, scan, (path for some in known.parts() for path in some))
     scan.leave_unfilled(path for some in known.parts() for path in some)
     if len(scan.digests) < len(scan.files):
@@ -250,6 +259,8 @@ def _compare(scan: Scan, wanted: Entries, result: TargetStatus) -> None:
         elif path in scan.folders:
             if not entry.dir:
                 result.modified.append(path)
+        elif scan.hidden(path):
+            continue
         elif scan.vanished(path):
             result.deleted.append(path)
         else:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 from typing import NamedTuple, TypeAlias
 
 from dvtool.errors import InputError, UnsavedError, printable
 from dvtool.format.paths import path_fault
-from dvtool.workspace.opener import CLOEXEC, FOLDER_FLAGS, HAS_DIR_FD
+from dvtool.workspace.opener import (
+    CLOEXEC,
+    FOLDER_FLAGS,
+    HAS_DIR_FD,
+    NO_LINKS,
+    Links,
+    is_in_the_way,
+    open_followed,
+)
 
 OPEN_FOLDERS_MAX = 64
 
@@ -28,14 +35,15 @@ At: TypeAlias = tuple[str, int | None]
 
 
 class HeldFolders:
-    """The folders below one root, each opened below the one before without following links.
+    """The folders below one root, each opened below the one before; of links `links` are followed.
 
-    Those used last stay open, so that of a run of neighbours each folder is opened once. One that
-    was moved away or replaced meanwhile is opened anew. For one thread at a time.
+    The folders used last stay open, so that a run of neighbours opens each folder once. A folder
+    that was moved away or replaced meanwhile is opened anew. For one thread at a time.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, links: Links = NO_LINKS) -> None:
         self._root = root
+        self._links = links
         self._held: dict[str, _Held] = {}
         """From the least to the most recently used."""
 
@@ -48,8 +56,8 @@ class HeldFolders:
     def at(self, path: str, *, create: bool = False) -> At:
         """Return a path's name and its folder, with `create` made if need be.
 
-        FileNotFoundError if there is no such folder; UnsavedError if a link or a file stands where
-        a folder should be.
+        FileNotFoundError if there is no such folder; UnsavedError if a link or a file is where a
+        folder should be.
         """
         parent, _, name = path.rpartition("/")
         if create:
@@ -65,8 +73,9 @@ class HeldFolders:
             parent, _, name = path.rpartition("/")
             above = self.open(parent, create=create)
             held = self._held.pop(path, None)
-            if held is not None and not _is_at(held, name, above):
-                # Moved away or removed meanwhile: what stands there now is meant.
+            if held is not None and not _is_at(held, name, above, follow=path in self._links):
+                # The folder was moved away or removed meanwhile: the one that is there now is
+                # meant.
                 os.close(held.fd)
                 held = None
             if held is None:
@@ -91,9 +100,12 @@ class HeldFolders:
                 os.mkdir(name, dir_fd=above)
             return os.open(name, FOLDER_FLAGS, dir_fd=above)
         except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise self._in_the_way(path) from error
-            raise
+            if not is_in_the_way(error):
+                raise
+            if path in self._links:
+                with contextlib.suppress(OSError):
+                    return open_followed(os.path.join(self._root, path), self._links[path])
+            raise self._in_the_way(path) from error
 
     def _checked_path(self, parent: str, name: str, *, create: bool) -> str:
         # Windows has no descriptors of folders: each component is looked at before use instead.
@@ -101,21 +113,29 @@ class HeldFolders:
         for component in parent.split("/") if parent else ():
             at = os.path.join(at, component)
             try:
-                found = os.lstat(at)
+                folder_stat = os.lstat(at)
             except FileNotFoundError:
                 if not create:
                     raise
                 os.mkdir(at)
                 continue
-            if not stat.S_ISDIR(found.st_mode) or os.path.islink(at):
+            if not stat.S_ISDIR(folder_stat.st_mode) or os.path.islink(at):
                 raise self._in_the_way(os.path.relpath(at, self._root))
         return os.path.join(at, name)
 
     def _in_the_way(self, path: str) -> UnsavedError:
+        if path in self._links:
+            return UnsavedError(
+                f"{printable(path)} is a symlink that led to {printable(self._links[path])} when "
+                "it was added; it leads elsewhere now, or nothing is there",
+                hint="mount the disk or mend the link; or have it followed where it leads now: "
+                f"dv add --dereference {printable(path)}",
+            )
         return UnsavedError(
             f"{printable(path)} is a symlink or a file where a folder should be; "
             "dvtool does not follow it",
-            hint="move it away, then repeat the command",
+            hint="move it away, then repeat the command; a link to a folder of data is followed "
+            "once it, or what it is in, was added with --dereference",
         )
 
     def forget(self, path: str) -> None:
@@ -137,13 +157,13 @@ def refuse_name(name: str, path: str) -> None:
 
 
 def _hold(fd: int) -> _Held:
-    found = os.fstat(fd)
-    return _Held(fd, found.st_dev, found.st_ino)
+    folder_stat = os.fstat(fd)
+    return _Held(fd, folder_stat.st_dev, folder_stat.st_ino)
 
 
-def _is_at(held: _Held, name: str, above: int) -> bool:
+def _is_at(held: _Held, name: str, above: int, *, follow: bool) -> bool:
     try:
-        found = os.stat(name, dir_fd=above, follow_symlinks=False)
+        folder_stat = os.stat(name, dir_fd=above, follow_symlinks=follow)
     except FileNotFoundError:
         return False
-    return (held.device, held.inode) == (found.st_dev, found.st_ino)
+    return (held.device, held.inode) == (folder_stat.st_dev, folder_stat.st_ino)

@@ -1,8 +1,8 @@
 """The rules of `.dvignore` files: which paths are left out, as git reads a `.gitignore`.
 
-They come with a repository from anybody. So a rule is matched one component of a path at a time,
-in steps that are at most the product of its length and the path's (see docs/decisions/016), and a
-rule without wildcards is looked up, however many there are.
+The rules come with a repository from anybody. So a rule is matched one component of a path at a
+time, in steps that are at most the product of its length and the path's (see docs/decisions/016),
+and a rule without wildcards is looked up, however many there are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 from dvtool.errors import DvError, InputError, printable
 from dvtool.format.paths import joined
 from dvtool.system.stat import kind_name
-from dvtool.workspace.opener import Opener, Place, open_in, reason
+from dvtool.workspace.opener import NO_LINKS, Links, Opener, Place, open_in, reason
 
 IGNORE_FILE = ".dvignore"
 IGNORE_SIZE_MAX_BYTES = 1 << 20
@@ -39,19 +39,21 @@ _CLASSES = {
     "upper": "A-Z",
     "xdigit": "0-9A-Fa-f",
 }
-"""What `[[:alpha:]]` and its like stand for, as members of a regular expression's set."""
+"""The meaning of `[[:alpha:]]` and its like, as members of a regular expression's set."""
 
 
 class Ignore:
     """The `.dvignore` rules that apply within one target, in gitignore syntax."""
 
-    def __init__(self, root: str, target: str, *, is_folder: bool = True) -> None:
+    def __init__(
+        self, root: str, target: str, *, is_folder: bool = True, links: Links = NO_LINKS
+    ) -> None:
         self.target = target
         self._rules: dict[str, _RuleFile | None] = {}
         self._excluded = False
         self.active = False
         parts = target.split("/") if target else []
-        with Opener(root) as opener:
+        with Opener(root, links) as opener:
             for depth in range(len(parts)):
                 folder = "/".join(parts[:depth])
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -106,7 +108,7 @@ class Ignore:
 def _ignore_text(path: str, folder: Place) -> bytes | None:
     """Return the content of a `.dvignore`, None if there is no file of this name.
 
-    It may come with the repository from anybody: a link to some other file is not followed.
+    The file may come with the repository from anybody: a link to some other file is not followed.
     """
     try:
         fd = open_in(folder, IGNORE_FILE)
@@ -115,11 +117,11 @@ def _ignore_text(path: str, folder: Place) -> bytes | None:
     except OSError as error:
         raise InputError(f"{printable(path)} cannot be read: {reason(error)}") from error
     try:
-        found = os.fstat(fd)
-        if stat.S_ISDIR(found.st_mode):
+        file_stat = os.fstat(fd)
+        if stat.S_ISDIR(file_stat.st_mode):
             return None
-        if not stat.S_ISREG(found.st_mode):
-            raise InputError(f"{printable(path)} is {kind_name(found.st_mode)}, not a file")
+        if not stat.S_ISREG(file_stat.st_mode):
+            raise InputError(f"{printable(path)} is {kind_name(file_stat.st_mode)}, not a file")
         with open(fd, "rb", closefd=False) as file:
             text = file.read(IGNORE_SIZE_MAX_BYTES + 1)
     finally:
@@ -136,7 +138,7 @@ class _OneOf(NamedTuple):
 
 
 _Piece: TypeAlias = Sequence[str | _OneOf]
-"""What stands between two stars, a character at a time; a str if it has no wildcard."""
+"""The pattern between two stars, a character at a time; a str if it has no wildcard."""
 
 
 class _Glob:
@@ -217,7 +219,7 @@ _Numbered: TypeAlias = tuple[int, tuple[_Component, ...]]
 class _Index:
     """Rules by what the last component of a path must be, so that few are tried for each path.
 
-    They are numbered from the last one, which decides first.
+    The rules are numbered from the last one, which decides first.
     """
 
     def __init__(self) -> None:
@@ -309,7 +311,7 @@ def _matches(components: Sequence[_Component], parts: Sequence[str]) -> bool:
         for state in states - {end}:
             component = components[state]
             if component is None:
-                # At the end ** stands for at least one component, elsewhere for none as well.
+                # At the end ** matches at least one component, elsewhere also none.
                 following |= {state, end} if state == end - 1 else {state}
             elif _matches_name(component, part):
                 following.add(state + 1)

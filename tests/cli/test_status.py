@@ -23,7 +23,7 @@ def test_status_sections(data: Work) -> None:
         "    modified:  data/table.csv  1 file, 5 B\n"
         "\n"
         "Changes in data/images that are not added\n"
-        "  (dv add data/images keeps them, dv checkout -- data/images undoes them):\n"
+        "  (dv add data/images keeps them, dv checkout --force -- data/images undoes them):\n"
         "    added:     data/images/new.txt\n"
         "    modified:  data/images/a.txt\n"
         "    deleted:   data/images/b.txt\n"

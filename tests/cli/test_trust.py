@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Work
+from tests.cli.spoils import SPOILS, spoil
 from tests.s3.hostile import Answer, Hostile, hostile
 
 TOKEN = "the-token-of-whoever-looks"
@@ -228,7 +229,7 @@ def test_an_address_that_changed_is_refused_until_it_is_trusted(
     for _ in range(2):
         ran = fresh.dv("fetch", code=3)
         assert "mirror is not trusted in this clone" in ran.err
-        assert f"what was trusted is s3://team/data, endpoint-url {server.url}" in ran.err
+        assert f"the trusted address is s3://team/data, endpoint-url {server.url}" in ran.err
         assert "dv remote trust mirror" in ran.err
     assert server.asked == []
     (listed,) = fresh.dv("remote", "list", "--json").json["remotes"]
@@ -349,6 +350,21 @@ def test_a_record_that_cannot_be_read_trusts_nothing(
     fresh.dv("remote", "trust")
     fresh.dv("fetch", code=None)
     assert server.asked
+
+
+def test_a_record_that_is_no_file_of_ours_trusts_nothing(
+    fresh: Work, server: Hostile, tmp_path: Path
+) -> None:
+    fresh.dv("remote", "trust")
+    text = (fresh.root / ".git/dv/trusted-remotes.json").read_bytes()
+    for how in SPOILS:
+        spoil(fresh.root / ".git/dv/trusted-remotes.json", how, tmp_path / "elsewhere")
+        if how != "link":
+            assert "is not trusted" in fresh.dv("fetch", code=3).err, how
+    # A link is none either, though it leads to what once was trusted.
+    (tmp_path / "elsewhere").write_bytes(text)
+    assert "is not trusted" in fresh.dv("fetch", code=3).err
+    assert server.asked == []
 
 
 def test_a_remote_to_fall_back_on_that_is_not_trusted_is_named_and_not_asked(

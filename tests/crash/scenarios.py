@@ -5,8 +5,10 @@ To add one, write what prepares it and put a `Scenario` into `SCENARIOS`.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -316,6 +318,25 @@ def hooked_conflict(world: World) -> None:
     clone.git("add", "-A")
 
 
+def meanwhile(world: World) -> None:
+    """Leave a new file, and a colleague's manifest that comes while the first pack is written."""
+    clone = pushed(world)
+    other = world.clone(clone, "other")
+    with other.repo() as repo:
+        repo.pull()
+        other.write("data/theirs", b"theirs")
+        repo.add(["data"])
+        other.git("add", "-A")
+        other.commit("theirs")
+        repo.push()
+    clone.write("data/ours", b"ours")
+    theirs = world.live / "theirs.json"
+    shutil.copy(other.path / "data.dv.json", theirs)
+    shutil.rmtree(other.path)
+    order = {"at": "/dv/packs/", "from": str(theirs), "to": str(clone.path / "data.dv.json")}
+    (world.live / "meanwhile.json").write_text(json.dumps(order))
+
+
 def hooked_push(world: World) -> None:
     clone = two_commits(world)
     clone.git("init", "-q", "--bare", "--template=", str(world.live / "hub.git"))
@@ -477,6 +498,16 @@ A_MONTH_PASSES = ("find", "..", "-path", "*/remote/gc/*", "-type", "f", "-exec",
 GC_LATER = (GC_NOW, A_MONTH_PASSES, GC_NOW, GC_NOW, GC_NOW)
 """Bury; sweep that, and move what is left of packs mostly dead; sweep those packs."""
 
+RUN_DIRTY = (
+    *("dv", "run", "--allow-dirty", "--record", "../record.json", "--out", "result"),
+    *("--", "cp", "data/a.txt", "result"),
+)
+FORGET_RUNS = (
+    *("sh", "-c"),
+    "git for-each-ref --format='delete %(refname)' refs/dv/runs | git update-ref --stdin",
+)
+"""Each run has an id of its own."""
+
 SOURCE_BUCKET = "dv-crash-source"
 
 
@@ -538,6 +569,7 @@ SCENARIOS = (
     Scenario("checkout-workers", gone_for_workers, ("dv", "checkout"), slow=True),
     Scenario("checkout-sharded", sharded_two, ("dv", "checkout", "HEAD~1"), slow=True),
     Scenario("add-outdated", left_outdated, ("dv", "add", "data")),
+    Scenario("run-dirty", unsaved, RUN_DIRTY, again=(RUN_DIRTY, FORGET_RUNS)),
     Scenario("push", two_commits, ("dv", "push")),
     Scenario("push-again", pushed_once, ("dv", "push")),
     Scenario("push-rolled-back", rolled_back, ("dv", "push"), damaged=True),
@@ -550,6 +582,14 @@ SCENARIOS = (
     Scenario("drop", pushed, ("dv", "drop", "data")),
     Scenario("drop-part", pushed, ("dv", "drop", "data/big")),
     Scenario("drop-store", pushed, ("dv", "drop", "--store", "data")),
+    Scenario(
+        "add-meanwhile",
+        meanwhile,
+        ("dv", "add", "data"),
+        # What ended before the colleague's manifest came, is followed by it.
+        again=(("mv", "../theirs.json", "data.dv.json"), ("dv", "add", "data")),
+        fine=(0, 1),
+    ),
     Scenario("mv", two_commits, ("dv", "mv", "data", "moved/here"), fine=(0, 2)),
     Scenario("mv-part", two_commits, ("dv", "mv", "data/new", "data/old"), fine=(0, 2)),
     Scenario("rm", two_commits, ("dv", "rm", "data"), fine=(0, 2)),

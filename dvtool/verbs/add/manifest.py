@@ -137,7 +137,7 @@ def _changes(
         near = project.entries_near(known.manifest, above) if above else {}
         old |= {path: near[path] for path in above & near.keys()}
     else:
-        # What was never fetched and has nothing of now near it stays as it is, unread.
+        # A shard that was never fetched and has no file of now in its range stays as it is, unread.
         concerned = (*now, *scan.seen, *scan.folders, *covering)
         old = project.entries_near(before, concerned, above=now)
     scan.leave_unfilled(old)

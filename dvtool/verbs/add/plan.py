@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,13 +11,14 @@ from dvtool.format.manifest import Kind, Manifest
 from dvtool.format.paths import SELF, link_fault, path_faults, workspace_path
 from dvtool.format.spelling import distinct_folded, folded
 from dvtool.project.parts import Project, refuse_place
+from dvtool.workspace.rules import Ignore
 from dvtool.workspace.scan import Scan, link_above
 from dvtool.workspace.walk import refuse_faults
 
 
 @dataclass(frozen=True, slots=True)
 class AddRequest:
-    """One path to add: a target, new or not, and the part of it that is meant ("" for all)."""
+    """One path to add: a target, new or not, and the part of it that is added ("" for all)."""
 
     target: str
     inner: str
@@ -31,6 +33,8 @@ def plan_add(project: Project, paths: Sequence[str]) -> list[AddRequest]:
         refuse_place(path)
         _refuse_nested_repository(project, path)
         owner = next((t for t in targets if path == t or path.startswith(t + "/")), None)
+        if owner is None:
+            _refuse_behind_folder_link(project, path)
         inside = [t for t in targets if t.startswith(path + "/")]
         if owner is None and inside:
             raise UsageError(
@@ -43,23 +47,53 @@ def plan_add(project: Project, paths: Sequence[str]) -> list[AddRequest]:
         above = next((other for other in every if target.startswith(other + "/")), None)
         if above is not None:
             raise UsageError(
-                f"{printable(target)} lies in {printable(above)}, which is added too",
+                f"{printable(target)} is in {printable(above)}, which is added too",
                 hint=f"add {printable(above)} alone",
             )
     return list(dict.fromkeys(requests))
 
 
 def _refuse_nested_repository(project: Project, path: str) -> None:
-    """Refuse what lies in a submodule or clone inside this worktree: git keeps it apart too."""
+    """Refuse a path in a submodule or clone inside this worktree: git keeps it apart too."""
     folder = path
     while folder:
         if project.workspace.stat(f"{folder}/.git") is not None:
+            if folder == path and _leaves_out_git(project, path):
+                return
             rest = path[len(folder) + 1 :] or "PATH"
             raise UsageError(
                 f"{printable(path)} is in a git repository of its own, {printable(folder)}",
-                hint=f"add it there: dv -C {printable(folder)} add {printable(rest)}",
+                hint=f"add it there: dv -C {printable(folder)} add {printable(rest)}"
+                + (
+                    "; or as data here, without its history: echo .git >> .dvignore, then repeat "
+                    "the command"
+                    if folder == path
+                    else ""
+                ),
             )
         folder = folder.rpartition("/")[0]
+
+
+def _leaves_out_git(project: Project, path: str) -> bool:
+    return Ignore(project.root, f"{path}/.git", links=project.workspace.links).excluded
+
+
+def _refuse_behind_folder_link(project: Project, path: str) -> None:
+    """Refuse a new target behind a symlink: git keeps nothing there, so no manifest either."""
+    parts = path.split("/")
+    for depth in range(1, len(parts)):
+        link = "/".join(parts[:depth])
+        if project.workspace.read_link(link) is None:
+            continue
+        real = os.path.realpath(project.absolute(path))
+        inside = os.path.relpath(real, os.path.realpath(project.root))
+        raise UsageError(
+            f"{printable(path)} is behind the symlink {printable(link)}: git keeps nothing there, "
+            "so no manifest either",
+            hint=f"add all that the link leads to: dv add --dereference {printable(link)}"
+            if inside.startswith("..")
+            else f"add it by its own path: dv add {printable(inside)}",
+        )
 
 
 def refuse_tracked(project: Project, request: AddRequest, *, untrack: bool) -> None:
@@ -81,9 +115,19 @@ def target_kind(project: Project, scan: Scan, before: Manifest | None, request: 
     if SELF in scan.links:
         raise InputError(
             f"{printable(place)} is a symlink",
-            hint="add what it points to, or repeat with --dereference to keep the content",
+            hint="to keep the content that it leads to, and read and write it there from now on: "
+            f"dv add --dereference {printable(place)}"
+            if os.path.isdir(project.absolute(place))
+            else "add what it points to, or repeat with --dereference to keep the content",
         )
     missing = project.workspace.stat(place) is None and not scan.behind_link(request.inner)
+    if missing and request.inner and before is not None and before.kind == "file":
+        raise UsageError(
+            f"{printable(place)} would lie in the target {printable(request.target)}, which is one "
+            "file",
+            hint=f"to have a folder there instead: dv rm {printable(request.target)}, then move "
+            "the file away",
+        )
     if missing and not (request.inner and scan.seen):
         raise UsageError(
             f"there is nothing at {printable(place)}",
@@ -105,7 +149,7 @@ def target_kind(project: Project, scan: Scan, before: Manifest | None, request: 
 def _refuse_behind_link(project: Project, scan: Scan, request: AddRequest) -> None:
     """Raise a UsageError for a path behind a symlink, unless that is followed and it is there.
 
-    What cannot be seen through a link is not known to be gone, so no entry goes for it.
+    A file that cannot be seen through a link is not known to be gone, so its entry stays.
     """
     link = link_above(project, request.target, request.inner)
     if link is None:

@@ -1,25 +1,33 @@
 """add: snapshot files and folders into the store and write their manifests.
 
-What is referred to comes first: contents, then shards, the manifest, and git's index.
+The referenced comes first: contents, then shards, the manifest, and git's index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+
+import msgspec
+from msgspec.structs import replace
 
 from dvtool.errors import UsageError, printable
 from dvtool.format.manifest import Built, Manifest, decode
 from dvtool.format.paths import SELF, SUFFIX, folder_of, workspace_path
-from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.jobs.engine import LOCAL_POOL, Engine, LocalPool
+from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.ignoring import needs_line
-from dvtool.project.parts import Project
+from dvtool.project.links import follow_links, forget_led_elsewhere
+from dvtool.project.parts import Project, require_worktree
+from dvtool.project.settings import Settings
 from dvtool.verbs.add.base import find_standings, leave, record_added
 from dvtool.verbs.add.manifest import first_manifest, merge_meanwhile, next_manifest
 from dvtool.verbs.add.plan import (
     AddRequest,
     ambiguity_warnings,
+    plan_add,
     refuse_tracked,
     refuse_unversionable,
     target_kind,
@@ -43,7 +51,7 @@ from dvtool.workspace.statcache import Seen
 
 @dataclass(slots=True)
 class Added:
-    """What `add` did to one target."""
+    """The result of `add` for one target."""
 
     target: str
     """The target, as a path from the top of the worktree."""
@@ -62,7 +70,7 @@ class Added:
     outdated: list[str] = field(default_factory=list)
     """Paths that the manifest changed since they were put here; their entries stay."""
     warnings: list[str] = field(default_factory=list)
-    """Sentences for people, such as what git tracks besides."""
+    """Sentences for people, such as names that collide on other systems."""
 
     @property
     def changed(self) -> bool:
@@ -70,21 +78,47 @@ class Added:
         return bool(self.added or self.modified or self.removed)
 
 
-def add(
+class AddOptions(msgspec.Struct, frozen=True):
+    """How to add: see the options of `dv add`. The files are read by `engine`."""
+
+    untrack: bool = False
+    stage: bool = True
+    dereference: bool = False
+    as_is: bool = False
+    ours: bool = False
+    engine: Engine | None = None
+    """None for worker processes of this machine, `jobs` of them or as `core.jobs` says."""
+    jobs: int | None = None
+
+
+def add_paths(
     project: Project,
-    request: AddRequest,
-    *,
-    untrack: bool = False,
-    stage: bool = True,
-    dereference: bool = False,
-    as_is: bool = False,
-    ours: bool = False,
-    engine: Engine = LOCAL_POOL,
-) -> Added:
+    settings: Settings,
+    arguments: Arguments,
+    paths: Paths,
+    options: AddOptions,
+    refuse: Callable[[Project, list[str]], None],
+) -> list[Added]:
+    """Add the targets that paths, as typed, mean; see `add`.
+
+    `refuse` raises an error for targets that must not be added now.
+    """
+    require_worktree(project.git)
+    settings.require_init()
+    if options.engine is None:
+        pool = LocalPool(options.jobs or project.config.number("core.jobs") or None)
+        options = replace(options, engine=pool)
+    requests = plan_add(project, arguments.all_relative(paths))
+    with project.lock():
+        refuse(project, [request.target for request in requests])
+        return [add(project, request, options) for request in requests]
+
+
+def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
     """Bring a target's manifest in step with the workspace; what it names is then in the store.
 
-    Files that did not change since the manifest did keep its entries, unless `ours` says that the
-    files here count.
+    Files that did not change since the manifest did keep its entries, unless `options.ours` says
+    that the files here count.
 
     Errors leave manifest and git's index as they were. Content read so far may stay in the store,
     where the next `add` finds it.
@@ -93,8 +127,10 @@ def add(
     text = project.manifest_text(request.target)
     before = None if text is None else decode(text, request.target + SUFFIX)
     removals = project.store.db.removals()
-    refuse_tracked(project, request, untrack=untrack)
-    content_at = _anywhere if dereference else None
+    refuse_tracked(project, request, untrack=options.untrack)
+    content_at = _anywhere if options.dereference else None
+    if options.dereference:
+        forget_led_elsewhere(project)
     known = _agreement(project, request, before)
     if known is not None:
         scan = known.scan_rest(project, content_at)
@@ -103,15 +139,16 @@ def add(
     find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
     kind = target_kind(project, scan, before, request)
     refuse_unversionable(scan, request)
-    if not as_is:
+    if not options.as_is:
         refuse_pointers(project, scan)
-    found = find_standings(project, request, before, scan, ours=ours) if before else None
+    found = find_standings(project, request, before, scan, ours=options.ours) if before else None
     sweep(project, scan)
     result = Added(request.target, warnings=ambiguity_warnings(scan))
     if found is not None:
         result.outdated = sorted(found.outdated)
         leave(scan, result.outdated)
-    stored = store_files(project, scan, engine, dereference=dereference)
+    engine = options.engine or LOCAL_POOL
+    stored = store_files(project, scan, engine, dereference=options.dereference)
     result.stored_bytes = stored.size_bytes
     if before is None:
         after = first_manifest(project, kind, scan)
@@ -119,11 +156,11 @@ def add(
         after = next_manifest(project, scan, before, request, known)
     result.added, result.modified, result.removed = after.added, after.modified, len(after.removed)
     built = after.built
-    published = _publish(project, request, built, text, untrack=untrack, stage=stage)
+    published = _publish(project, request, built, text, options)
     if published != built.manifest:
         result.warnings.append(_merged_warning(request.target))
-    # The workspace has what was built; what came into the manifest meanwhile is not there yet.
-    racy = _remember(project, scan, stored, after.removed)
+    # The workspace has the content that was built, and not yet what a merge added to the manifest.
+    racy = _remember_added(project, scan, stored, after.removed)
     if built.manifest.shards and not request.inner:
         _agree(project, scan, built.manifest, [*after.left, *racy, *result.outdated])
         if known is not None:
@@ -134,17 +171,33 @@ def add(
             held = (ref.digest for ref in built.manifest.shards)
             project.store.db.add_held_shards(held, removals)
     record_added(project, request, built.manifest, found)
+    _have_followed(project, scan, result)
     result.files, result.bytes = published.files, published.bytes
     return result
 
 
 def _refuse_ignored(project: Project, request: AddRequest) -> None:
     path = workspace_path(request.target, request.inner or SELF)
-    if Ignore(project.root, path).excluded:
+    if Ignore(project.root, path, links=project.workspace.links).excluded:
         raise UsageError(
             f"{IGNORE_FILE} says to leave out {printable(path)}",
             hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
         )
+
+
+def _have_followed(project: Project, scan: Scan, result: Added) -> None:
+    """Have the links to folders followed that this add read through, from now on."""
+    paths = [path for path in scan.followed if path not in scan.files]
+    places = {workspace_path(scan.target, path): path for path in paths}
+    folders = {place: os.path.realpath(project.absolute(place)) for place in places}
+    if folders.items() <= project.workspace.links.items():
+        return
+    follow_links(project, folders)
+    result.warnings.extend(
+        f"{printable(place)} is followed from now on: dvtool reads and writes the data in "
+        f"{printable(folder)}"
+        for place, folder in sorted(folders.items())
+    )
 
 
 def _merged_warning(target: str) -> str:
@@ -182,8 +235,8 @@ def _agreement(project: Project, request: AddRequest, before: Manifest | None) -
 def _agree(project: Project, scan: Scan, manifest: Manifest, doubtful: Sequence[str]) -> None:
     """Remember that the workspace is as the new manifest says.
 
-    Not so the `doubtful`: entries that were left, unlike the workspace, and racy files, of which
-    the stat does not tell a later change.
+    The `doubtful` are left out: entries that stayed unlike the workspace, and racy files, whose
+    stat does not show a later change.
     """
     counts = entries_by_folder(chain(scan.files, scan.links, scan.empty_folders), manifest)
     remember(project, scan, counts, doubtful, stored=scan.digests)
@@ -194,34 +247,32 @@ def _publish(
     request: AddRequest,
     built: Built,
     read: bytes | None,
-    *,
-    untrack: bool,
-    stage: bool,
+    options: AddOptions,
 ) -> Manifest:
-    """Shards, then the manifest, then git's index: what is referred to comes first.
+    """Write shards, then the manifest, then git's index: the referenced comes first.
 
-    Return the manifest. If it is not the one that was `read` any more, as after a `git pull`
-    meanwhile, it gets the changes of both.
+    Return the manifest. If the worktree's is not the one that was `read` any more, as after a `git
+    pull`, the new one gets the changes of both.
     """
     target = request.target
-    if stage or untrack:
+    if options.stage or options.untrack:
         project.git.refuse_if_index_is_locked()
     refuse_unusable(project.workspace, target)
-    own_line = not stage or needs_line(project, target, is_new=read is None)
+    own_line = not options.stage or needs_line(project, target, is_new=read is None)
     project.store.put_shards(built.shards)
     now = project.manifest_text(target)
     merged = built if now == read else merge_meanwhile(project, target, read, built, now)
     project.store.put_shards(merged.shards)
     project.write_manifest(target, merged.manifest, instead_of=now)
     ignore = ignore_target(project.workspace, target) if own_line else []
-    if untrack:
+    if options.untrack:
         project.git.untrack([workspace_path(target, request.inner or SELF)])
-    if stage:
+    if options.stage:
         project.git.stage([target + SUFFIX, *ignore])
     return merged.manifest
 
 
-def _remember(
+def _remember_added(
     project: Project, scan: Scan, stored: StoredFiles, removed: Iterable[str]
 ) -> list[str]:
     """Put the whole of what was added into the statcache as tracked.

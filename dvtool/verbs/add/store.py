@@ -12,20 +12,21 @@ from dvtool.jobs.engine import Engine, engine_for
 from dvtool.jobs.ingest import FileSource, IngestResult, ingest, ingest_batches, keeps_class
 from dvtool.project.parts import Project
 from dvtool.store.freeing import sweep_temp
+from dvtool.system.atomic import naming_full_disk
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
 from dvtool.workspace.hashing import clock_ns
 from dvtool.workspace.scan import Scan
 from dvtool.workspace.statcache import Seen, seen_file
 
 ANEW_MIN_FILES = 200_000
-"""From here on a worker that begins anew costs less than a copy of what is known of the files."""
+"""Above this size a fresh worker costs less than a fork with a copy of all known of the files."""
 
 _LOG = Log("workspace")
 
 
 @dataclass(slots=True)
 class StoredFiles:
-    """Files whose content was just brought into the store, and by how many bytes that grew.
+    """Files whose content was just copied into the store, and by how many bytes the store grew.
 
     Of a million files only this is kept, besides the scan's stats and digests.
     """
@@ -61,9 +62,9 @@ def _discard(result: IngestResult) -> None:
 
 
 def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bool) -> StoredFiles:
-    """Bring every file's content into the store; then the scan has every digest.
+    """Copy every file's content into the store; then the scan has every digest.
 
-    What was seen before of the files that were read is forgotten.
+    The earlier stats and hashes of the files that were read are forgotten.
     """
     lacking = project.store.lacking(scan.digests.values())
     digests = scan.digests
@@ -85,6 +86,7 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
         (_source(scan, path) for path in stored.paths),
         follow_links=dereference,
         total_bytes=total,
+        links=project.workspace.links,
     )
     left = iter(stored.paths)
     results = engine_for(engine, files=len(stored.paths), size_bytes=total).map(
@@ -94,7 +96,7 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
         undo=_discard,
         begin="anew" if len(scan.files) >= ANEW_MIN_FILES else "quick",
     )
-    with closing(results):
+    with naming_full_disk(project.store.path, total), closing(results):
         for result in results:
             project.store.adopt(result.packs)
             stored.size_bytes += sum(info.size for _, info in result.packs)

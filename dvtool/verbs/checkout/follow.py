@@ -17,7 +17,13 @@ from dvtool.format.paths import SELF, check_nesting, folder_of, folders_above, w
 from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.project.base import forget_base, read_base, record_base
 from dvtool.project.parts import Project
-from dvtool.verbs.checkout.plan import CheckoutPlan, find_unsaved, plan_entry, refuse_unwritable
+from dvtool.verbs.checkout.plan import (
+    CheckoutPlan,
+    find_unsaved,
+    plan_entry,
+    refuse_unwritable,
+    save_unsaved,
+)
 from dvtool.verbs.checkout.write import CheckedOut, apply_checkout
 from dvtool.workspace.agreement import Agreement, agreeing
 from dvtool.workspace.hashing import hash_files
@@ -39,7 +45,7 @@ class FollowPlan:
     kept: list[str] = field(default_factory=list)
     missing: Entries = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
-    """Those of a target of which nothing is in the workspace: nobody asked for them yet."""
+    """The absent files of a target with nothing in the workspace: nobody asked for them yet."""
     gone: bool = False
     """Whether the target is no longer one, so that its emptied folders go too."""
     known: dict[str, list[Entry]] = field(default_factory=dict)
@@ -211,6 +217,8 @@ def apply_follow(
 ) -> CheckedOut:
     """Carry out what `plan_follow` planned; see `apply_checkout`."""
     plan = follow_plan.checkout
+    save_unsaved(project, [plan])
+    plan.unstored = []
     if SELF in plan.write and plan.remove and SELF not in plan.scan.files:
         # A folder became one file: it has to be gone before the file can take its name.
         first = CheckoutPlan(plan.target, plan.scan, remove=plan.remove)
@@ -237,10 +245,13 @@ def apply_each(project: Project, follow_plan: FollowPlan) -> CheckedOut:
         steps.append((path, CheckoutPlan(plan.target, plan.scan, write={path: entry})))
     for path, entry in plan.chmod.items():
         steps.append((path, CheckoutPlan(plan.target, plan.scan, chmod={path: entry})))
+    unstored = set(plan.unstored)
     written = size = removed = 0
     for path, step in steps:
         step.keep_folders = plan.keep_folders
+        step.unstored = [path] if path in unstored else []
         try:
+            save_unsaved(project, [step])
             done = apply_checkout(project, step)
         except BusyError:
             raise
@@ -254,7 +265,7 @@ def apply_each(project: Project, follow_plan: FollowPlan) -> CheckedOut:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What was done to a target in the workspace; paths are from the top of the worktree."""
+    """The changes to a target in the workspace; paths are from the top of the worktree."""
 
     target: str
     """The target, as a path from the top of the worktree."""
@@ -275,9 +286,9 @@ class Followed:
 def follow(
     project: Project, target: str, before: Manifest | None, after: Manifest | None
 ) -> Followed:
-    """Give the workspace what `after` has and its base had not; None: the target is not there.
+    """Give the workspace the changes from its base to `after`; None: the target is not there.
 
-    `before` is taken for the base where none is recorded. What the base had and the workspace
+    `before` is taken for the base where none is recorded. A file of the base that the workspace
     never got stays absent, in its new form too.
     """
     base = read_base(project, target) or before

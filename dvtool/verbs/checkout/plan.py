@@ -16,15 +16,23 @@ from dvtool.format.manifest import Entries, Entry, Manifest
 from dvtool.format.paths import SELF, check_nesting, folder_of, folders_above, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.format.spelling import collisions, too_long
+from dvtool.project.base import put_here
 from dvtool.project.parts import Project
 from dvtool.project.preserve import Saved, save_files
 from dvtool.workspace.agreement import Agreement, agreeing
 from dvtool.workspace.hashing import hash_files
-from dvtool.workspace.scan import Scan, content_of, find_left_out, refuse_unreadable, scan_target
+from dvtool.workspace.scan import (
+    Scan,
+    content_of,
+    file_entry,
+    find_left_out,
+    refuse_unreadable,
+    scan_target,
+)
 from dvtool.workspace.statcache import link_digest
 
 RUN_FILES_MAX = 65_536
-"""So many files are looked up, written and remembered at a time: about 1 KB of memory each."""
+"""How many files are looked up, written and remembered at a time: about 1 KB of memory each."""
 PROBE_MIN_FILES = 65_536
 """From here on the filesystem is asked whether it folds names, before all of them are compared."""
 
@@ -34,7 +42,7 @@ FilesByContent: TypeAlias = dict[Digest, list[tuple[str, Entry]]]
 
 @dataclass(slots=True)
 class CheckoutPlan:
-    """What checking out one target will do. Paths are relative to the target."""
+    """The plan of checking out one target. Paths are relative to the target."""
 
     target: str
     scan: Scan
@@ -43,8 +51,10 @@ class CheckoutPlan:
     remove: list[str] = field(default_factory=list)
     unsaved: list[str] = field(default_factory=list)
     """Files with content that is nowhere else, which writing or removing would destroy."""
+    unstored: list[str] = field(default_factory=list)
+    """Files that dvtool put there and whose content the store has no more: it goes there first."""
     blocked: list[str] = field(default_factory=list)
-    """What stands in the way and cannot be saved: links and folders that no manifest knows."""
+    """Obstacles that cannot be saved: links and folders that no manifest knows."""
     settled: Entries = field(default_factory=dict)
     """Entries that the workspace has already."""
     keep_folders: set[str] = field(default_factory=set)
@@ -112,7 +122,7 @@ def plan_checkout(
     refuse_unwritable(project, result, entries)
     find_unsaved(project, result)
     if result.write:
-        # What was remembered of files that are written anew counts no more: 300 MB of a million.
+        # The stats of files that are written anew are freed: 300 MB for a million.
         scan.seen = {path: seen for path, seen in scan.seen.items() if path not in result.write}
     return result
 
@@ -124,9 +134,9 @@ def _look(
     before: Manifest | None,
     old: Entries,
 ) -> tuple[Entries, Scan, Agreement | None]:
-    """Return the entries to compare with the workspace, what lies there, and what needs neither.
+    """Return the entries to compare, the scan to compare with, and the part that needs neither.
 
-    What needs neither is taken out of `old` too.
+    The parts that need neither are taken out of `old` too.
     """
     target = selection.target
     known = agreeing(project, target, wanted, before) if wanted and selection.whole else None
@@ -195,7 +205,7 @@ def plan_entry(result: CheckoutPlan, scan: Scan, path: str, entry: Entry, old: E
     """
     if path in scan.files:
         same = entry.is_file and scan.digests.get(path) == entry.digest
-        # What a link leads to is not ours to chmod.
+        # The file behind a link is not ours to chmod.
         if same and (scan.executable(path) == entry.exec or path in scan.followed):
             result.settled[path] = entry
         elif same:
@@ -234,7 +244,10 @@ def find_unsaved(project: Project, result: CheckoutPlan) -> None:
     scan = result.scan
     at_stake = [path for path in (*result.write, *result.remove) if path in scan.files]
     lacking = project.store.lacking(scan.digests[path] for path in at_stake)
-    result.unsaved = sorted(path for path in at_stake if scan.digests[path] in lacking)
+    lost = {path: file_entry(scan, path) for path in at_stake if scan.digests[path] in lacking}
+    ours = put_here(project, result.target, lost) if lost else set()
+    result.unsaved = sorted(lost.keys() - ours)
+    result.unstored = sorted(ours)
     # A folder where a file should go: what is in it must be going too, or it blocks.
     leaving = {*result.remove, *result.write}
     for path, entry in result.write.items():
@@ -258,7 +271,7 @@ def refuse_losses(plans: Iterable[CheckoutPlan], *, force: bool) -> None:
     blocked = [workspace_path(p.target, path) for p in every for path in p.blocked]
     if blocked:
         raise UnsavedError(
-            f"these stand in the way and are in no manifest; nothing was changed:\n"
+            f"these are in the way and in no manifest; nothing was changed:\n"
             f"{listing(sorted(set(blocked)))}",
             hint="move them elsewhere, then repeat the command",
         )
@@ -271,9 +284,13 @@ def refuse_losses(plans: Iterable[CheckoutPlan], *, force: bool) -> None:
 
 
 def save_unsaved(project: Project, plans: Iterable[CheckoutPlan]) -> list[Saved]:
-    """Bring content that the plans would destroy into the store; return what was saved."""
-    unsaved = [workspace_path(one.target, path) for one in plans for path in one.unsaved]
-    return save_files(project, unsaved)
+    """Bring content that the plans would destroy into the store; return what of it was edited."""
+    every = list(plans)
+    unsaved = [workspace_path(plan.target, path) for plan in every for path in plan.unsaved]
+    unstored = [workspace_path(plan.target, path) for plan in every for path in plan.unstored]
+    saved = save_files(project, [*unsaved, *unstored])
+    edited = set(unsaved)
+    return [file for file in saved if file.path in edited]
 
 
 def lacks_content(project: Project, plan: CheckoutPlan) -> bool:

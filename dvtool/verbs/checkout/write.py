@@ -1,6 +1,6 @@
 """Carrying out a checkout: each file is written beside its place, verified, and renamed into it.
 
-Who changes something meanwhile keeps it: only what was planned with is replaced or removed.
+A file that somebody changes meanwhile stays: only files as planned are replaced or removed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ToWrite: TypeAlias = Sequence[tuple[Digest, Sequence[tuple[str, Entry]]]]
 
 @dataclass(frozen=True, slots=True)
 class CheckedOut:
-    """What was done to one target."""
+    """The result for one target."""
 
     target: str
     """The target, as a path from the top of the worktree."""
@@ -61,7 +61,7 @@ def apply_checkout(
     """
     if plan.write:
         keep_out(project, plan.target)  # before there is data that git could take
-    with naming_full_disk(project.root), project.store.reader() as reader:
+    with naming_full_disk(project.root, plan.write_bytes), project.store.reader() as reader:
         files: _ToWrite = ()
         runs = 0
         for run in content_runs(plan):
@@ -194,7 +194,7 @@ def _write_new(
                 place = workspace_path(plan.target, path)
                 pieces.append(Piece(place, digest, entry.size, entry.exec))
     skip = len(plan.target) + 1
-    for batch, stamps in write_pieces(engine, project.root, project.store, reader, pieces):
+    for batch, stamps in write_pieces(engine, project.workspace, project.store, reader, pieces):
         size = 0
         for piece, stamp in zip(batch, stamps, strict=True):
             path = piece.path[skip:] or SELF

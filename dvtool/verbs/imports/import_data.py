@@ -59,7 +59,7 @@ def import_data(
     Errors leave manifest, index and workspace as they were; what was read stays in the store.
     """
     settings.require_init()
-    source, local = _typed_source(request, arguments.folder)
+    source, local = _typed_source(request, arguments.cwd)
     target = _target(arguments, request, source)
     with project.lock():
         refuse_conflicted(project, [target])
@@ -87,7 +87,7 @@ def plan_import(
 ) -> tuple[Imported, Estimate]:
     """Say what an import would read, and what that takes; nothing is written but a record."""
     settings.require_init()
-    source, local = _typed_source(request, arguments.folder)
+    source, local = _typed_source(request, arguments.cwd)
     if source.kind == "dv":
         raise UsageError(
             "--plan is for buckets and files of web servers alone",

@@ -70,7 +70,8 @@ class OtherRepository(NamedTuple):
 def other_repository(project: Project, source: DataSource) -> Iterator[OtherRepository]:
     """Clone the repository of a source for as long as the block runs."""
     with tempfile.TemporaryDirectory(dir=project.store.temp_folder()) as folder:
-        place = Git.clone(source.url, "other.git", cwd=folder, bare=True)
+        place = os.path.join(folder, "other.git")
+        Git.clone_bare(source.url, place, cwd=folder)
         with Git.discover(place) as git:
             commit = git.point_head(source.rev or "HEAD")
             _take_settings(source.url, git)

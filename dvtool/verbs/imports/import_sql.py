@@ -56,7 +56,7 @@ def import_sql(
             f"{printable(request.out)} does not end in {PARQUET}, the form that rows are kept in",
             hint=f"name it: dv import-sql URL QUERY OUT{PARQUET}",
         )
-    typed, local = sql_source(request.url, request.query, project.root, arguments.folder)
+    typed, local = sql_source(request.url, request.query, project.root, arguments.cwd)
     target = new_target(arguments, request.out)
     with project.lock():
         refuse_conflicted(project, [target])

@@ -1,4 +1,4 @@
-"""What a push is to upload: what manifests need and the remote, asked just now, does not have."""
+"""The plan of a push: the data that manifests need and the remote, asked just now, lacks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
-from dvtool.errors import MissingError, listing
+from dvtool.errors import MissingError, listing, printable
 from dvtool.format.digest import Digest
 from dvtool.format.locations import RemotePack, contents_of
 from dvtool.format.manifest import (
@@ -19,6 +19,7 @@ from dvtool.format.manifest import (
     shard_refs,
 )
 from dvtool.format.paths import workspace_path
+from dvtool.project.config import store_address
 from dvtool.project.parts import Project
 from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.known import Known
@@ -55,7 +56,7 @@ class ManifestToPush:
 
 @dataclass(slots=True)
 class Pushed:
-    """What a push did."""
+    """The result of a push."""
 
     remote: str
     """URL of the remote."""
@@ -95,7 +96,7 @@ class ShardToPush:
 
 @dataclass(slots=True)
 class UploadPlan:
-    """What a push will upload, after the remote was asked what it has."""
+    """The objects that a push will upload, after the remote was asked what it has."""
 
     lacking: list[ShardToPush] = field(default_factory=list)
     contents: Contents = field(default_factory=Contents)
@@ -124,7 +125,7 @@ class PushPlanning:
 
     @property
     def known(self) -> Known:
-        """What is known of the remote, which must have its dv.json by now."""
+        """The known facts about the remote, which must have its dv.json by now."""
         if self._known is None:
             self._known = Known(self.store.db, self.remote.initialise().id)
         return self._known
@@ -194,7 +195,7 @@ class PushPlanning:
         keys = {manifest: root_key(self.repo_id, name) for manifest, name in before.items()}
         gaps = {manifest: key for manifest, key in keys.items() if key not in sound}
         if gaps and self._known is not None:
-            # A gc may have gathered roots into one. Those that are damaged do not count either.
+            # A gc may have gathered roots into one. Damaged roots do not count either.
             void = {*doomed, *gaps.values()}
             found = prove_roots(self.remote, self._known, self.repo_id, gaps, doomed=void)
             names = self._known.roots(found).values()
@@ -204,7 +205,7 @@ class PushPlanning:
     def _unrooted_there(
         self, plan: UploadPlan, unrooted: Sequence[RootManifest], doomed: Collection[str]
     ) -> list[RootManifest]:
-        """Return the manifests that no root on the remote names, whoever wrote it.
+        """Return the manifests that no root on the remote names, of this clone or another.
 
         A clone that pushes nothing new then leaves nothing there, and needs no right to write.
         """
@@ -236,9 +237,9 @@ class PushPlanning:
         return decode_shard(shard.text, shard.ref)
 
     def _look_back(self, contents: Contents) -> None:
-        """Learn from earlier versions where content lies that is neither here nor known of.
+        """Learn from earlier versions the places of content that is neither here nor known of.
 
-        In a clone that never fetched it, what a change left as it was is such content.
+        Unchanged files are such content in a clone that never fetched them.
         """
         if self._known is None:
             return
@@ -281,7 +282,7 @@ class PushPlanning:
             self._refuse_missing(plan, unlisted.__contains__)
 
     def _missing(self, plan: UploadPlan) -> dict[Digest, None]:
-        """Return the chunks, in order, that lie in no pack that the remote said just now it has."""
+        """Return the chunks, in order, that are in no pack that the remote just now said it has."""
         contents, missing = plan.contents, dict[Digest, None]()
         if self._known is not None:
             self._notice_local_packs(plan.proven)
@@ -310,7 +311,7 @@ class PushPlanning:
     def _notice_local_packs(self, proven: Proven) -> None:
         """Remember local packs that came by in the remote's listing and are whole there.
 
-        They may be there though it is not known here: by an upload that was cut off.
+        Such packs may be there, unknown here, by an upload that was cut off.
         """
         known = self.known
         before = known.packs()
@@ -326,7 +327,29 @@ class PushPlanning:
             for path, entry in self._entries(shard).items():
                 if entry.size > 0 and entry.digest not in names and is_missing(entry.digest):
                     names[entry.digest] = workspace_path(shard.target, path)
-        raise _neither_here_nor_there(list(names.values()))
+        raise _neither_here_nor_there(
+            list(names.values()), self.remote.url, self._way_from_another(names.keys())
+        )
+
+    def _way_from_another(self, contents: Collection[Digest]) -> str:
+        """Say how to get contents from another configured remote; empty if there is none.
+
+        One that is known to have them is named as such.
+        """
+        db, own, others = self.store.db, printable(self.remote.url), []
+        for remote in self.project.config.remotes().values():
+            place = remote.url if "://" in remote.url else self.project.absolute(remote.url)
+            if place == self.remote.url:
+                own = remote.name
+                continue
+            remote_id = db.remotes.id_at(store_address(place, remote.options))
+            number = db.remotes.number(remote_id) if remote_id else None
+            known = number is not None and db.known_on(number, contents) >= set(contents)
+            others.append((not known, remote.name))
+        if not others:
+            return ""
+        unsure, name = min(others)
+        return f"{'if ' if unsure else ''}remote {name} has them: dv remote copy {name} {own}"
 
     def estimate(self, plan: UploadPlan) -> Estimate:
         """Return what applying a plan takes, about."""
@@ -340,7 +363,7 @@ class PushPlanning:
         # Besides: a claim, a look at what a gc does, another at what was claimed.
         requests = Requests(put=puts + 1, list=listings + 2, head=heads)
         if self._known is None:
-            # dv.json: is there anything else, is it there by now, put it, read what stands there.
+            # dv.json: is there anything else, is dv.json there by now, put it, read it back.
             # A store of which it is not known whether it heeds conditions is tried out once.
             tried = self.remote.backend.features.conditional_put is None
             requests += Requests(put=1 + tried, get=1, list=1, head=1)
@@ -355,9 +378,12 @@ class PushPlanning:
         )
 
 
-def _neither_here_nor_there(names: Sequence[str]) -> MissingError:
+def _neither_here_nor_there(names: Sequence[str], url: str, way: str) -> MissingError:
+    files = "1 file" if len(names) == 1 else f"{len(names):,} files"
+    hint = "push from the clone where they were added, or `dv add` them again"
+    hint = "\n".join([way, hint]) if way else hint
     return MissingError(
-        f"the content of {len(names):,} files is neither here nor on the remote; "
-        f"nothing was published:\n{listing(names)}",
-        hint="push from the clone where they were added, or `dv add` them again",
+        f"the content of {files} is neither here nor on {printable(url)}; "
+        f"nothing was published there:\n{listing(names)}",
+        hint=hint,
     )

@@ -1,9 +1,9 @@
-"""What is recorded of a merge that left conflicts: they outlive `git add -A` and a commit.
+"""The record of a merge that left conflicts: these outlive `git add -A` and a commit.
 
-git keeps the sides of an unmerged manifest in its index, until somebody stages the file. The
-record names them too, and the commit on which they were merged, so that it is in force as long as
-that merge is under way, or is what HEAD is, and the manifest is the one that the merge left. It
-lies below the git folder of the worktree and is not flushed (decision 023).
+git keeps the sides of an unmerged manifest in its index, until somebody stages the file. The record
+names them too, and the commit on which they were merged, so that it is in force as long as that
+merge is under way, or is what HEAD is, and the manifest is the one that the merge left. The record
+is below the git folder of the worktree and is not flushed (decision 023).
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from dvtool.format.digest import digest_of
 from dvtool.format.merge import Conflict
 from dvtool.format.paths import SUFFIX
 from dvtool.project.parts import Project
-from dvtool.system.atomic import make_folders, write_bytes
+from dvtool.system.atomic import make_folders, read_own_file, write_bytes
 
 THEIRS_PREFIX = "3:"
+RECORD_SIZE_MAX_BYTES = 256 << 20
 
 
 class OpenConflicts(msgspec.Struct):
@@ -174,11 +175,10 @@ def _every(project: Project) -> Iterator[OpenConflicts]:
 
 
 def _read_record(path: str) -> OpenConflicts | None:
-    try:
-        with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=OpenConflicts)
-    except (OSError, msgspec.MsgspecError):
-        return None
+    text = read_own_file(path, size_max_bytes=RECORD_SIZE_MAX_BYTES)
+    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+        return None if text is None else msgspec.json.decode(text, type=OpenConflicts)
+    return None
 
 
 def _folder(project: Project) -> str:
