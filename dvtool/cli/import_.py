@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     "import",
     examples=(
         "dv import s3://lab-images/scans data/scans       # the keys below scans/",
-        "dv import s3://b/x.csv                           # one key, one file",
-        "dv import --exclude '*.tmp' --plan s3://b/scans  # what it would take",
+        "dv import s3://lab-images/x.csv                  # one key, one file",
+        "dv import --exclude '*.tmp' --plan s3://lab-images/scans   # what it takes",
         "dv import https://example.org/iris.csv data/iris.csv",
         "dv import https://example.org/r.git//data/cats@v1  # of a repository with dv",
     ),
