@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from dvtool.snapshots import foreign, reading
     from dvtool.snapshots.listed import Listed
     from dvtool.snapshots.snapshot import Snapshot
-    from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read
+    from dvtool.verbs import clone, copy, describe, diff, doctor, drop, log, read
     from dvtool.verbs.add import publish
     from dvtool.verbs.checkout import restore
+    from dvtool.verbs.edit import move as edit_move, remove as edit_remove
     from dvtool.verbs.export import entries, export as export_verb
     from dvtool.verbs.fetch import download, plan as fetch_plan, request as fetch_request
     from dvtool.verbs.fsck import check as fsck_check, findings, repair as fsck_repair
@@ -45,11 +46,10 @@ else:
     examine = later("dvtool.remotes.examine")
     foreign, reading = later_in("dvtool.snapshots", "foreign", "reading")
     clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
-    doctor, drop, edit, log, read = later_in(
-        "dvtool.verbs", "doctor", "drop", "edit", "log", "read"
-    )
+    doctor, drop, log, read = later_in("dvtool.verbs", "doctor", "drop", "log", "read")
     publish = later("dvtool.verbs.add.publish")
     restore = later("dvtool.verbs.checkout.restore")
+    edit_move, edit_remove = later_in("dvtool.verbs.edit", "move", "remove")
     export_verb = later("dvtool.verbs.export.export")
     download = later("dvtool.verbs.fetch.download")
     fetch_plan, fetch_request = later_in("dvtool.verbs.fetch", "plan", "request")
@@ -185,13 +185,15 @@ class Repo(OpenRepository):
         request = restore.RestoreRequest(rev, paths, force=force, fetch=fetch)
         return restore.checkout(self._project, self.config, self._arguments, request)
 
-    def rm(self, paths: Paths, *, data: bool = False, force: bool = False) -> list[edit.Removed]:
+    def rm(
+        self, paths: Paths, *, data: bool = False, force: bool = False
+    ) -> list[edit_remove.Removed]:
         """Untrack targets, or entries in them; `data` removes the files from the workspace too."""
-        return edit.rm(self._project, self._arguments, paths, data=data, force=force)
+        return edit_remove.rm(self._project, self._arguments, paths, data=data, force=force)
 
-    def mv(self, source: OnePath, destination: OnePath) -> edit.Renamed:
+    def mv(self, source: OnePath, destination: OnePath) -> edit_move.Renamed:
         """Rename a target or entries in one."""
-        return edit.mv(self._project, self._arguments, source, destination)
+        return edit_move.mv(self._project, self._arguments, source, destination)
 
     def drop(
         self,
