@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import msgspec
 
 from dvtool.errors import InputError, printable
+from dvtool.snapshots.contents import Content
 from dvtool.snapshots.snapshot import Snapshot
 from dvtool.stream.line_index import LineIndex, line_index
 from dvtool.stream.order import Block, Sizes
-from dvtool.stream.samples import Sample, list_files
+from dvtool.stream.samples import Sample, data_key, list_files
 from dvtool.system.lazy import later
 
 parquet = later("pyarrow.parquet")
@@ -46,7 +47,7 @@ class RowSamples:
         self._paths = files.paths
         self._tables = [
             _open_table(snapshot, file, digest)
-            for file, digest in zip(files.paths, files.digests, strict=True)
+            for file, digest in zip(self._paths, files.digests, strict=True)
         ]
         self._firsts = [0, *itertools.accumulate(len(table.ends) for table in self._tables)]
         ends: list[int] = []
@@ -54,7 +55,7 @@ class RowSamples:
             before = ends[-1] if ends else 0
             ends.extend([before + end for end in table.ends])
         self.sizes = Sizes(ends)
-        self.data_key = files.data_key(self.kind)
+        self.data_key = data_key(self.kind, files)
 
     def key(self, number: int) -> str:
         """Return the path of a row's file, and the row."""
@@ -71,8 +72,8 @@ class RowSamples:
                 samples.append(Sample(f"{path}#{row}", fields))
         return samples
 
-    def paths(self, block: Block) -> Sequence[str]:
-        """Return no path: rows are read by ranges, and files are not fetched whole."""
+    def files(self, block: Block) -> Sequence[Content]:
+        """Return no file: rows are read by ranges, and files are not fetched whole."""
         return ()
 
     def _row(self, number: int) -> tuple[int, int]:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import msgspec
 
 from dvtool.errors import InputError, printable
+from dvtool.snapshots.contents import Content
 from dvtool.snapshots.snapshot import Snapshot
 from dvtool.stream.index_cache import keep_index, load_index
 from dvtool.stream.order import Block, running_sizes
-from dvtool.stream.samples import Sample, list_files, split_stem
+from dvtool.stream.samples import Sample, data_key, list_files, split_stem
 
 MEMBERS_VERSION = 1
 
@@ -41,14 +42,14 @@ class TarSamples:
         self._paths = files.paths
         self._stems: list[tuple[str, list[Member]]] = []
         firsts = [0]
-        for file, digest in zip(files.paths, files.digests, strict=True):
+        for file, digest in zip(self._paths, files.digests, strict=True):
             self._stems.extend(_by_stem(_members(snapshot, file, digest)))
             firsts.append(len(self._stems))
         self._firsts = firsts
         self.sizes = running_sizes(
             [sum(member.end - member.begin for member in members) for _, members in self._stems]
         )
-        self.data_key = files.data_key(self.kind)
+        self.data_key = data_key(self.kind, files)
 
     def key(self, number: int) -> str:
         """Return the path of the tar file and the stem of the members."""
@@ -70,8 +71,8 @@ class TarSamples:
             for number in numbers
         ]
 
-    def paths(self, block: Block) -> Sequence[str]:
-        """Return no path: members are read by ranges, and tar files are not fetched whole."""
+    def files(self, block: Block) -> Sequence[Content]:
+        """Return no file: members are read by ranges, and tar files are not fetched whole."""
         return ()
 
     def _path(self, number: int) -> str:
