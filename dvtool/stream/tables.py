@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 from bisect import bisect_right
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from dvtool.errors import InputError, printable
+from dvtool.errors import DvError, InputError, printable
 from dvtool.snapshots.contents import Content
 from dvtool.snapshots.snapshot import Snapshot
 from dvtool.stream.line_index import LineIndex, line_index
@@ -104,16 +105,28 @@ class ParquetTable:
             grouped = itertools.groupby(rows, key=lambda row: bisect_right(self._firsts, row) - 1)
             for group, wanted in grouped:
                 first = self._firsts[group]
-                held = table.read_row_group(group).take([row - first for row in wanted])
+                with self._checked():
+                    held = table.read_row_group(group).take([row - first for row in wanted])
                 values.extend(held.to_pylist())
         return values
 
     def _open(self) -> Any:
-        file = self._snapshot.open(self._path, "rb")
+        with self._checked():
+            file = self._snapshot.open(self._path, "rb")
+            try:
+                return parquet.ParquetFile(file, pre_buffer=True)
+            except BaseException:
+                file.close()
+                raise
+
+    @contextlib.contextmanager
+    def _checked(self) -> Iterator[None]:
+        """InputError for what makes it no Parquet; pyarrow has it as ValueError or OSError."""
         try:
-            return parquet.ParquetFile(file, pre_buffer=True)
-        except parquet.core.ArrowInvalid as error:
-            file.close()
+            yield
+        except DvError:
+            raise
+        except (ValueError, OSError) as error:
             raise InputError(
                 f"{printable(self._path)} cannot be read as Parquet: {error}",
                 hint="stream it as files, or name another path",

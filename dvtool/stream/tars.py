@@ -17,6 +17,7 @@ from dvtool.stream.order import Block, running_sizes
 from dvtool.stream.samples import Sample, data_key, list_files, split_stem
 
 MEMBERS_VERSION = 1
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True):
@@ -38,7 +39,9 @@ class TarSamples:
 
     def __init__(self, snapshot: Snapshot, path: str) -> None:
         self._snapshot = snapshot
-        files = list_files(snapshot, path, (".tar",))
+        files = list_files(snapshot, path, (".tar", *COMPRESSED))
+        for file in files.ending_in(COMPRESSED).paths:
+            raise _no_tar(file, "it is compressed")
         self._paths = files.paths
         self._stems: list[tuple[str, list[Member]]] = []
         firsts = [0]
@@ -95,13 +98,23 @@ def _members(snapshot: Snapshot, path: str, digest: bytes) -> list[Member]:
                 for info in tar
                 if info.isreg() and not info.sparse
             ]
+            # `tarfile` takes a header that is damaged for the end, if others were before it.
+            file.seek(tar.offset)
+            if any(file.read(tarfile.BLOCKSIZE)):
+                raise tarfile.ReadError(f"there is no member at byte {tar.offset:,}")
     except tarfile.TarError as error:
-        raise InputError(
-            f"{printable(path)} cannot be read as an uncompressed tar file: {error}",
-            hint="stream it as files, or name another path",
-        ) from error
+        raise _no_tar(path, str(error)) from error
+    if len({member.name for member in members}) < len(members):
+        raise _no_tar(path, "two members have one name")
     keep_index(snapshot, name, msgspec.msgpack.encode(members))
     return members
+
+
+def _no_tar(path: str, reason: str) -> InputError:
+    return InputError(
+        f"{printable(path)} cannot be read as an uncompressed tar file: {reason}",
+        hint="add it unpacked, or as a sound tar file; or stream it as files",
+    )
 
 
 def _by_stem(members: list[Member]) -> list[tuple[str, list[Member]]]:
