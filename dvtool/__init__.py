@@ -35,7 +35,7 @@ _EXPORTS = {
     "dvtool.remotes.examine": ("Examination",),
     "dvtool.repo": ("Repo",),
     "dvtool.system.progress": ("Progress",),
-    "dvtool.verbs.add.publish": ("Added",),
+    "dvtool.verbs.add.foresee": ("Added",),
     "dvtool.verbs.checkout.follow": ("Followed",),
     "dvtool.verbs.checkout.restore": ("Restored",),
     "dvtool.verbs.checkout.write": ("CheckedOut",),
@@ -57,6 +57,7 @@ _EXPORTS = {
     "dvtool.verbs.push.plan": ("Pushed",),
     "dvtool.verbs.read": ("Listed",),
     "dvtool.verbs.resolve.settle": ("Resolved", "Settled"),
+    "dvtool.verbs.sparse": ("Sparse", "SparseResult"),
     "dvtool.verbs.status": ("Fault", "TargetStatus"),
 }
 """Where each public name is; the same names are imported below for type checkers."""
@@ -92,7 +93,7 @@ if TYPE_CHECKING:
     from dvtool.remotes.examine import Examination
     from dvtool.repo import Repo
     from dvtool.system.progress import Progress
-    from dvtool.verbs.add.publish import Added
+    from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.checkout.follow import Followed
     from dvtool.verbs.checkout.restore import Restored
     from dvtool.verbs.checkout.write import CheckedOut
@@ -114,6 +115,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.push.plan import Pushed
     from dvtool.verbs.read import Listed
     from dvtool.verbs.resolve.settle import Resolved, Settled
+    from dvtool.verbs.sparse import Sparse, SparseResult
     from dvtool.verbs.status import Fault, TargetStatus
 
 __all__ = [
@@ -170,6 +172,8 @@ __all__ = [
     "Settled",
     "SetupError",
     "ShownEntry",
+    "Sparse",
+    "SparseResult",
     "TargetDescription",
     "TargetDiff",
     "TargetStatus",

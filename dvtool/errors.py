@@ -29,6 +29,9 @@ NAMES_SHOWN_MAX = 10
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
+INSTALL_NEWER = "install a newer dvtool, from where you got this one: see docs/install.md"
+
+
 class DvError(Exception):
     """Base of all errors that a user should read as a sentence, not as a traceback.
 

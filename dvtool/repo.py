@@ -24,22 +24,17 @@ if TYPE_CHECKING:
     from dvtool.hooks import install, service
     from dvtool.jobs import engine as engines
     from dvtool.jobs.engine import Engine
-    from dvtool.project import preserve
+    from dvtool.project import candidates, preserve
     from dvtool.project.preserve import Saved
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
     from dvtool.remotes.examine import Examination
-    from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read
+    from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read, sparse
     from dvtool.verbs.add import plan as add_plan, publish as add_publish
-    from dvtool.verbs.add.publish import Added
+    from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.checkout import restore
     from dvtool.verbs.checkout.restore import Restored
-    from dvtool.verbs.copy import Copied
-    from dvtool.verbs.describe import Description
-    from dvtool.verbs.diff import TargetDiff
-    from dvtool.verbs.doctor import Check
-    from dvtool.verbs.drop import Dropped
     from dvtool.verbs.edit import Removed, Renamed
     from dvtool.verbs.fetch import download, plan as fetch_plan, request
     from dvtool.verbs.fetch.request import Fetched
@@ -50,20 +45,18 @@ if TYPE_CHECKING:
     from dvtool.verbs.gc.local import GcResult
     from dvtool.verbs.gc.remote import RemoteGcResult
     from dvtool.verbs.gc.roots import RepoThere
-    from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push import commits
     from dvtool.verbs.push.commits import PushPlan, PushReport, PushRequest
-    from dvtool.verbs.read import Listed
     from dvtool.verbs.resolve import conflicts, settle
     from dvtool.verbs.resolve.settle import Settled, Side
     from dvtool.verbs.status import TargetStatus
 else:
     engines = later("dvtool.jobs.engine")
-    preserve = later("dvtool.project.preserve")
+    candidates, preserve = later_in("dvtool.project", "candidates", "preserve")
     examine = later("dvtool.remotes.examine")
     clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
     doctor, drop, edit = later_in("dvtool.verbs", "doctor", "drop", "edit")
-    log, read = later_in("dvtool.verbs", "log", "read")
+    log, read, sparse = later_in("dvtool.verbs", "log", "read", "sparse")
     add_plan, add_publish = later_in("dvtool.verbs.add", "plan", "publish")
     restore = later("dvtool.verbs.checkout.restore")
     download, fetch_plan, request = later_in("dvtool.verbs.fetch", "download", "plan", "request")
@@ -86,13 +79,18 @@ class Repo:
     def __init__(self, project: Project, cwd: str, *, environ: Mapping[str, str]) -> None:
         self.config = Settings(project, cwd, environ)
         self._project = project
-        self._arguments = Arguments(project, cwd)
+        self.arguments = self._arguments = Arguments(project, cwd)
         project.shards = ShardSource(project.store, self._fetch_shards)
 
     @cached_property
     def hooks(self) -> install.Hooks:
         """The git hooks and drivers, and putting them in place and out."""
         return install.Hooks(self._project, self.config)
+
+    @cached_property
+    def sparse(self) -> sparse.Sparse:
+        """The standing rules that say which data this worktree takes, and changing them."""
+        return sparse.Sparse(self._project, self._arguments)
 
     @property
     def for_git(self) -> service.GitService:
@@ -135,10 +133,15 @@ class Repo:
 
     @staticmethod
     def clone(
-        url: str, directory: str | None = None, *, cwd: str = ".", rev: str | None = None
+        url: str,
+        directory: str | None = None,
+        *,
+        cwd: str = ".",
+        rev: str | None = None,
+        progress: Progress = SILENT,
     ) -> str:
         """Clone a git repository, without its data; return the folder, absolute."""
-        return clone.clone(url, directory, cwd=cwd, rev=rev)
+        return clone.clone(url, directory, cwd=cwd, rev=rev, progress=progress)
 
     def init(self) -> bool:
         """Make `.dvconfig`, staged, and the local store; False if that was done before."""
@@ -168,11 +171,15 @@ class Repo:
         """Return the path of an entry of a target as the user would type it here."""
         return self._arguments.shown_in(target, path)
 
-    def sort_arguments(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Tell revisions from paths, as git does: revisions first, and a path wins over both."""
-        return self._arguments.sort_arguments(arguments)
+    def candidates(self, begun: str, *, rev: str | None = None) -> list[str]:
+        """Return what paths may follow what was typed so far, here or in a revision."""
+        return candidates.path_candidates(self._project, self._arguments, begun, rev=rev)
 
-    def check(self) -> Iterator[Check]:
+    def revisions(self) -> list[str]:
+        """Return HEAD and the names of branches and tags."""
+        return candidates.revision_candidates(self._project)
+
+    def check(self) -> Iterator[doctor.Check]:
         """Check settings, manifests, local store, hooks and the default remote."""
         return doctor.check_repository(self._project, self.hooks.states, self.config.open_remote)
 
@@ -185,47 +192,36 @@ class Repo:
 
     def add(
         self,
-        paths: Paths,
+        paths: Paths = (),
         *,
-        untrack: bool = False,
-        stage: bool = True,
-        dereference: bool = False,
-        as_is: bool = False,
-        ours: bool = False,
+        update: bool = False,
         jobs: int | None = None,
         engine: Engine | None = None,
+        **options: bool,
     ) -> list[Added]:
-        """Snapshot files and folders; see `dvtool.verbs.add`.
+        """Snapshot files and folders; with `update` those that are targets, all without a path.
 
         The files are read by `engine`, or by at most so many `jobs`, processes of this machine.
+        The `options`: `untrack`, `stage`, `dereference`, `as_is`, `ours`, `plan_only`.
         """
         project = self._project
         require_worktree(project.git)
         self.config.require_init()
         if engine is None:
             engine = engines.LocalPool(jobs or project.config.number("core.jobs") or None)
-        to_add = add_plan.plan_add(project, self._arguments.all_relative(paths))
+        chosen = add_plan.paths_to_add(project, self._arguments, paths, update=update)
+        to_add = add_plan.plan_add(project, chosen)
+        how = add_publish.AddOptions(engine=engine, **options)
         with project.lock():
             conflicts.refuse_conflicted(project, [one.target for one in to_add])
-            return [
-                add_publish.add(
-                    project,
-                    request,
-                    untrack=untrack,
-                    stage=stage,
-                    dereference=dereference,
-                    as_is=as_is,
-                    ours=ours,
-                    engine=engine,
-                )
-                for request in to_add
-            ]
+            return [add_publish.add(project, request, how) for request in to_add]
 
     def status(self, paths: Paths = ()) -> list[TargetStatus]:
         """Compare workspace, manifests and HEAD."""
         require_worktree(self._project.git)
         select = partial(self._arguments.selections, paths=paths)
-        return conflicts.status_with_conflicts(self._project, select)
+        address = self.config.default_address
+        return conflicts.status_with_conflicts(self._project, select, address)
 
     def resolve(self, paths: Paths = (), *, side: Side | None = None) -> list[Settled]:
         """Settle what a merge left in manifests; without a side, what does not truly conflict.
@@ -236,18 +232,37 @@ class Repo:
         return settle.resolve(self._project, select, side)
 
     def checkout(
-        self, rev: str | None = None, paths: Paths = (), *, force: bool = False, fetch: bool = True
+        self,
+        rev: str | None = None,
+        paths: Paths = (),
+        *,
+        force: bool = False,
+        fetch: bool = True,
+        plan_only: bool = False,
     ) -> Restored:
         """Give the workspace the content of the manifests, or of a commit's, which then go there.
 
         Content that is missing is fetched from the default remote first, unless `fetch` is False.
         """
-        request = restore.RestoreRequest(rev, paths, force=force, fetch=fetch)
+        request = restore.RestoreRequest(rev, paths, force=force, fetch=fetch, plan_only=plan_only)
         return restore.checkout(self._project, self.config, self._arguments, request)
 
-    def rm(self, paths: Paths, *, data: bool = False, force: bool = False) -> list[Removed]:
+    def restore(
+        self, paths: Paths, *, source: str | None = None, plan_only: bool = False
+    ) -> Restored:
+        """Undo changes to files, which are saved first; manifests stay, also with a `source`."""
+        request = restore.RestoreRequest(
+            source, paths, force=True, manifests=False, plan_only=plan_only
+        )
+        return restore.checkout(self._project, self.config, self._arguments, request)
+
+    def rm(
+        self, paths: Paths, *, data: bool = False, force: bool = False, plan_only: bool = False
+    ) -> list[Removed]:
         """Untrack targets, or entries in them; `data` removes the files from the workspace too."""
-        return edit.rm(self._project, self._arguments, paths, data=data, force=force)
+        return edit.rm(
+            self._project, self._arguments, paths, data=data, force=force, plan_only=plan_only
+        )
 
     def mv(self, source: str | os.PathLike[str], destination: str | os.PathLike[str]) -> Renamed:
         """Rename a target or entries in one."""
@@ -261,7 +276,7 @@ class Repo:
         workspace: bool = True,
         plan_only: bool = False,
         announce: Announce | None = None,
-    ) -> Dropped:
+    ) -> drop.Dropped:
         """Free workspace and store, or the store alone, of what a remote provably holds.
 
         `plan_only` says what would go. `announce` is told what has to be read back from the remote
@@ -304,10 +319,12 @@ class Repo:
         revs: Sequence[str] = (),
         every: bool = False,
         paths: Paths = (),
+        tips_only: bool = False,
     ) -> PushPlan:
-        """Say what `push` would upload, and what that takes; the remote is only asked."""
+        """Say what `push` would upload, with `tips_only` of the revisions alone; none is sent."""
         self.config.trust_first_use()
-        return commits.plan_push(*self._pushing(remote, revs, paths, every=every))
+        pushing = self._pushing(remote, revs, paths, every=every)
+        return commits.plan_push(*pushing, tips_only=tips_only)
 
     def _pushing(
         self,
@@ -319,12 +336,9 @@ class Repo:
         anew: bool = False,
     ) -> tuple[Project, Settings, PushRequest]:
         """Return what to push; missing shards come from it only if there is no default remote."""
-
-        def select(targets: Sequence[str]) -> set[str]:
-            return {selection.target for selection in self._arguments.selections(targets, paths)}
-
         source = None if self._project.config.default_remote() else remote
-        request = commits.PushRequest(remote, revs, every, select if paths else None, anew)
+        select = partial(self._arguments.targets_of, paths=paths) if paths else None
+        request = commits.PushRequest(remote, revs, every, select, anew)
         return self._project.with_shards_from(source), self.config, request
 
     def fetch(
@@ -372,7 +386,7 @@ class Repo:
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
         return restore.estimate_pull(self._project, self.config, self._arguments, request)
 
-    def copy_remote(self, source: str, destination: str, *, every: bool = False) -> Copied:
+    def copy_remote(self, source: str, destination: str, *, every: bool = False) -> copy.Copied:
         """Copy what this repository (or `every` one) pushed to a remote to another one.
 
         Remotes are given by name, URL or path. Nothing of it comes into the local store.
@@ -381,7 +395,7 @@ class Repo:
 
     def plan_copy(
         self, source: str, destination: str, *, every: bool = False
-    ) -> tuple[Copied, Estimate]:
+    ) -> tuple[copy.Copied, Estimate]:
         """Say what `copy_remote` would copy, and what that takes; nothing is written."""
         return copy.plan_copy(self._project, self.config, source, destination, every=every)
 
@@ -471,17 +485,21 @@ class Repo:
 
     def diff(
         self, old: str | None = None, new: str | None = None, paths: Paths = ()
-    ) -> list[TargetDiff]:
+    ) -> list[diff.TargetDiff]:
         """Compare two commits, or a commit (HEAD without one) with the workspace."""
         return diff.diff(self._project, self._arguments, old, new, paths)
 
     def log(
-        self, path: str | os.PathLike[str], *, rev: str | None = None, limit: int | None = None
-    ) -> Iterator[LogEntry]:
-        """Yield the commits that changed a target, newest first; UsageError if none did."""
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        rev: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[log.LogEntry]:
+        """Yield the commits that changed a target, or (None) any; UsageError if none did."""
         return log.log(self._project, self._arguments, path, rev=rev, limit=limit)
 
-    def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
+    def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[read.Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""
         return read.ls(self._project, self._arguments, paths, rev=rev)
 
@@ -493,7 +511,7 @@ class Repo:
         """Yield the bytes of content in the local store, by its BLAKE3 in hex."""
         return read.cat_content(self._project, blake3)
 
-    def describe(self, rev: str | None = None) -> Description:
+    def describe(self, rev: str | None = None) -> describe.Description:
         """Return what to write into an experiment's record; see `Description`."""
         return describe.describe(
             self._project, rev, is_clean=lambda: all(status.clean for status in self.status())

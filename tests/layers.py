@@ -81,7 +81,7 @@ ROOMS = (
 VERB_ORDER = (
     ("diff", "log", "describe", "fetch"),
     ("read", "add", "status", "checkout", "push", "drop", "edit", "copy", "export"),
-    ("resolve", "imports", "gc", "fsck", "clone", "record", "overlap", "doctor"),
+    ("resolve", "imports", "gc", "fsck", "clone", "record", "overlap", "doctor", "sparse"),
 )
 """A verb imports from the lines above its own, and within its line from none."""
 

@@ -42,6 +42,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "add": "Snapshot files and folders and write their manifests.",
         "status": "Show what differs between workspace, manifests and HEAD.",
         "checkout": "Put data into the workspace as the manifests or a commit have it.",
+        "restore": "Undo changes to files, as git restore does.",
+        "sparse": "Say which data this worktree takes, as git sparse-checkout does.",
         "rm": "Stop tracking targets, or entries in them.",
         "mv": "Rename a target, or entries in one.",
         "resolve": "Settle what a merge left in conflict.",
@@ -164,9 +166,9 @@ def _repair_streams() -> None:
 
 
 def _complete(instruction: str) -> int:
-    from click.shell_completion import shell_complete
+    from dvtool.cli.completing import answer
 
-    return shell_complete(dv, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
+    return answer(dv, instruction)
 
 
 class _LazyGroup(click.Group):
@@ -240,9 +242,17 @@ class _LazyGroup(click.Group):
 @click.option(
     "-v", "--verbose", count=True, help="Say more; -vv also writes a log to standard error."
 )
+@click.option(
+    "--progress",
+    type=click.Choice(("auto", "always", "never")),
+    default="auto",
+    help="Show bars: on a terminal (auto; else a line every 10 s), always or never.",
+)
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
 @click.pass_context
-def dv(context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: int) -> None:
+def dv(
+    context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: int, progress: str
+) -> None:
     """Version data with git: large files in object storage, small manifests in commits.
 
     Every command explains itself: dv COMMAND --help.
@@ -253,5 +263,5 @@ def dv(context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: i
         click.echo(context.get_help())
         context.exit(2)
     folder = os.path.join(".", *folders)
-    context.obj = Frame(folder=folder, quiet=quiet)
+    context.obj = Frame(folder=folder, quiet=quiet, progress=progress)
     context.obj.say_more(verbose)

@@ -6,7 +6,8 @@ import sys
 
 import click
 
-from dvtool.cli.frame import Frame, command
+from dvtool.cli.frame import Frame, command, revision_and_paths
+from dvtool.cli.output import hide_progress
 from dvtool.errors import UsageError
 
 
@@ -14,7 +15,7 @@ from dvtool.errors import UsageError
     "cat",
     examples=(
         "dv cat data/table.csv | head",
-        "dv cat --rev v1.0 data/images/cats/1.jpg > old.jpg",
+        "dv cat v1.0:data/images/cats/1.jpg > old.jpg   # as of a revision",
         "dv cat --hash 9a41…7c > back.jpg   # content in the local store, by its BLAKE3",
     ),
     exits=(4, 6, 7),
@@ -25,16 +26,20 @@ from dvtool.errors import UsageError
 def cat(frame: Frame, path: str | None, rev: str | None, blake3: str | None) -> None:
     """Write the content of a tracked file to standard output, bytes as they are.
 
-    It comes from the local store, or else from the default remote; the workspace is not looked
-    at. The hash is checked before the last bytes are written.
+    REV:PATH is the file as of a commit, as --rev. It comes from the local store, or else from the
+    default remote; the workspace is not looked at. The hash is checked before the last bytes are
+    written.
     """
     if (path is None) == (blake3 is None):
         raise UsageError("name one file to write, or its --hash", hint="see what there is: dv ls")
     if blake3 is not None and rev is not None:
         raise UsageError("a --hash says all; --rev does not go with it")
     with frame.repo(required=False) as repo:
+        if path is not None:
+            rev, (path,) = revision_and_paths(repo, rev, [path])
         content = repo.cat_content(blake3) if blake3 is not None else repo.cat(path or "", rev=rev)
         out = sys.stdout.buffer
         for data in content:
+            hide_progress()
             out.write(data)
         out.flush()

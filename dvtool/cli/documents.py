@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dvtool.remotes.estimate import Requests
     from dvtool.remotes.transports.base import Features
     from dvtool.remotes.transports.declaration import Value
-    from dvtool.verbs.add.publish import Added
+    from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.diff import TargetDiff, Totals
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.edit import Removed
@@ -258,7 +258,12 @@ ANSWERS: dict[str, dict[str, str]] = {
     "rm": {"": "RmDocument"},
     "mv": {"": "Renamed"},
     "resolve": {"": "ResolveDocument"},
-    "push": {"": "PushDocument", "--plan": "PushPlanDocument"},
+    "restore": {"": "Restored"},
+    "sparse list": {"": "SparseResult"},
+    "sparse set": {"": "SparseResult"},
+    "sparse add": {"": "SparseResult"},
+    "sparse disable": {"": "SparseResult"},
+    "push": {"": "PushDocument", "--plan": "PushPlanDocument", "--check": "PushPlanDocument"},
     "fetch": {"": "Fetched", "--plan": "TransferPlan"},
     "pull": {"": "Restored", "--plan": "TransferPlan"},
     "clone": {"": "Restored"},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dvtool.cli.frame import Frame, command, paths_argument
+from dvtool.cli.frame import Frame, command, paths_argument, revision_and_paths
 from dvtool.cli.output import Screen
 from dvtool.errors import printable, size_text
 
@@ -23,7 +23,7 @@ _KINDS = {"symlink": "l", "folder": "d", "file": "-"}
     examples=(
         "dv ls",
         "dv ls -l 'data/images/cats/*.jpg'   # with sizes and hashes",
-        "dv ls --rev v1.0 data               # as of a commit",
+        "dv ls v1.0:data                     # as of a commit, as --rev v1.0",
     ),
     exits=(4, 6, 7),
     answers_json=True,
@@ -38,6 +38,7 @@ def ls(frame: Frame, paths: Sequence[str], rev: str | None, long: bool, as_json:
     """
     screen = frame.screen
     with frame.repo() as repo:
+        rev, paths = revision_and_paths(repo, rev, paths)
         found = repo.ls(paths, rev=rev)
         if as_json:
             screen.json_rows("entries", found)

@@ -5,9 +5,10 @@ Names and messages may hold what others wrote. Nothing of theirs reaches the ter
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -61,6 +62,21 @@ def _ansi_c(byte: int) -> str:
     return char if " " <= char <= "~" else f"\\x{byte:02x}"
 
 
+_hide_progress: Callable[[], None] | None = None
+
+
+def shown_beside(hide: Callable[[], None] | None) -> None:
+    """Have `hide` called before anything is printed: it wipes what shows the progress."""
+    global _hide_progress
+    _hide_progress = hide
+
+
+def hide_progress() -> None:
+    """Wipe what shows the progress, before something is printed in another way than by `Screen`."""
+    if _hide_progress is not None:
+        _hide_progress()
+
+
 class Answered(Exception):
     """Says that JSON on standard output tells of the error already that is its cause."""
 
@@ -94,6 +110,7 @@ class Screen:
 
     def line(self, text: str = "") -> None:
         """Print a line of what was asked for."""
+        hide_progress()
         self._out.write(_safe(text, coloured=self._out_coloured) + "\n")
 
     def done(self, text: str) -> None:
@@ -148,6 +165,10 @@ class Screen:
         self._to_err(f"{shown} {safe}")
 
     def _to_err(self, text: str, *styles: str) -> None:
+        hide_progress()
+        # What was printed so far comes first, also where both go to one terminal or file.
+        with contextlib.suppress(OSError):
+            self._out.flush()
         text = _safe(text, coloured=self._err_coloured)
         coloured = self._err_coloured and styles
         self._err.write((_styled(text, styles) if coloured else text) + "\n")

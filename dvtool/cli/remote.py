@@ -13,7 +13,7 @@ from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text, documents, shell_word
 from dvtool.cli.plans import plan_document, plan_option, show_plan
 from dvtool.cli.remote_options import remote_options
-from dvtool.errors import UsageError, listing, printable, size_text
+from dvtool.errors import SetupError, UsageError, listing, printable, size_text
 from dvtool.project.keys import REMOTE_OPTIONS
 
 if TYPE_CHECKING:
@@ -124,14 +124,14 @@ def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
     url = printable(repo.config.remote(name).url)
     screen.done(f"remote {printable(name)}: {url}")
     if shared:
-        screen.note("it stands in .dvconfig, for every clone; next: git commit")
+        screen.note("it is in .dvconfig, for every clone; next: git commit")
         if repo.config.remote(name).exposed():
             screen.warn(
                 "the endpoint is not encrypted: each other clone has to trust it before it is "
                 f"used (dv remote trust {name})"
             )
     else:
-        screen.note("it stands in .git/config, for this clone only")
+        screen.note("it is in .git/config, for this clone only")
     if not repo.config.trusts(name):
         screen.warn(
             f".dvconfig says more of its address, which is not trusted in this clone: "
@@ -169,10 +169,11 @@ def list_remotes(frame: Frame, as_json: bool) -> None:
 
 def _default_name(repo: Repo) -> str | None:
     """Return the name of the default remote; a broken default does not hide the list."""
-    name = repo.config.values.text("core.remote")
-    if name is None and len(repo.config.remotes()) == 1:
-        return next(iter(repo.config.remotes()))
-    return name
+    try:
+        default = repo.config.values.default_remote()
+    except SetupError:  # core.remote names one that is not there
+        return repo.config.values.text("core.remote")
+    return default.name if default is not None else None
 
 
 @command(
@@ -184,8 +185,8 @@ def _default_name(repo: Repo) -> str | None:
     ),
 )
 @click.argument("name", metavar="[NAME]", required=False)
-@click.option("-n", "--dry-run", is_flag=True, help="Change nothing, only show the addresses.")
-def trust_remote(frame: Frame, name: str | None, dry_run: bool) -> None:
+@plan_option
+def trust_remote(frame: Frame, name: str | None, plan_only: bool) -> None:
     """Trust the address that .dvconfig gives a remote, in this clone.
 
     .dvconfig comes with git, so anybody whose branch you check out can change it. The first dv
@@ -200,9 +201,9 @@ def trust_remote(frame: Frame, name: str | None, dry_run: bool) -> None:
             frame.screen.line(f"remote {printable(each)}")
             frame.screen.line(f"  trusted before: {before or 'no address'}")
             frame.screen.line(f"  .dvconfig says: {repo.config.address_text(each)}")
-        if new and not dry_run:
+        if new and not plan_only:
             repo.config.trust(new)
-        said = "would be trusted" if dry_run else "trusted from now on"
+        said = "would be trusted" if plan_only else "trusted from now on"
         names_text = ", ".join(map(printable, new))
         frame.screen.done(f"{said}: {names_text}" if new else "every remote is trusted already")
 
@@ -214,6 +215,22 @@ def remove_remote(frame: Frame, name: str) -> None:
     with frame.repo(required=False) as repo:
         repo.config.remove_remote(name)
     frame.screen.done(f"remote {printable(name)} is forgotten; what is there was not touched")
+
+
+@command("rename", examples=("dv remote rename origin old",), exits=(9,))
+@click.argument("name", metavar="OLD")
+@click.argument("new", metavar="NEW")
+def rename_remote(frame: Frame, name: str, new: str) -> None:
+    """Give a remote another name; nothing on the remote itself is touched.
+
+    All its settings go along, in .dvconfig and in .git/config, and so does being the default one.
+    """
+    with frame.repo(required=False) as repo:
+        repo.config.rename_remote(name, new)
+        shared = repo.config.remote(new).source == ".dvconfig"
+    frame.screen.done(f"remote {printable(name)} is called {printable(new)} now")
+    if shared:
+        frame.screen.note("its settings are in .dvconfig, for every clone; next: git commit")
 
 
 @command(
@@ -341,6 +358,7 @@ for _command in (
     set_remote,
     trust_remote,
     remove_remote,
+    rename_remote,
     copy_remote,
     roots,
 ):

@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 import msgspec
 import xxhash
 
-from dvtool.errors import ManifestError, ManifestNewer, listing, printable
+from dvtool.errors import INSTALL_NEWER, ManifestError, ManifestNewer, listing, printable
 from dvtool.format.chunker import chunks_expected
 from dvtool.format.digest import EMPTY, Digest, digest_of, hasher, parse_hex
 from dvtool.format.paths import SELF, check_nesting, link_fault, path_fault, path_faults
@@ -376,7 +376,7 @@ def decode(text: bytes, name: str) -> Manifest:
         if version > MANIFEST_VERSION:
             raise ManifestNewer(
                 f"{name}: is of format {version}, this dvtool reads format {MANIFEST_VERSION}",
-                hint="install a newer dvtool: pip install --upgrade dvtool",
+                hint=INSTALL_NEWER,
             )
         document = _document_decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

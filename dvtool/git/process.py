@@ -11,10 +11,11 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 import msgspec
+from msgspec import structs
 
 from dvtool.errors import (
     BusyError,
@@ -34,6 +35,8 @@ _SEPARATOR = "--dv-separator"  # `git rev-parse` prints an option that it does n
 
 _GITPYTHON_PROGRAM = "GIT_PYTHON_GIT_EXECUTABLE"
 """What GitPython runs as `git version` when it is imported; by default a name on the PATH."""
+_PROGRESS = re.compile(rb"(objects|files|deltas): +\d+[%,. ]")
+"""A line of git's progress, as ``Receiving objects:  45% (450/1000), 1.20 MiB``."""
 _FIXED = {
     "LANGUAGE": "C",
     "LC_ALL": "C",
@@ -215,8 +218,17 @@ def execute(
     return _end(_start(args, cwd, env or {}, stdin=stdin is not None), watch, stdin)
 
 
-def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Result:
+def execute_long(
+    args: Sequence[str],
+    *,
+    cwd: str,
+    env: Mapping[str, str] | None = None,
+    heard: Callable[[str], None] | None = None,
+) -> Result:
     """As `execute`, for commands that wait for a network or write whole trees, through GitPython.
+
+    `heard` is called with each line of the progress that git writes, if the command asks for that;
+    these lines are not in the result.
 
     GitPython notes each command, without passwords, in the log ``git.cmd``, and ends every git
     that this process began together with it.
@@ -244,7 +256,28 @@ def execute_long(args: Sequence[str], *, cwd: str, env: Mapping[str, str] | None
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
     process = watched.proc
     assert process is not None  # its process is let go together with `watched`
-    return _end(process, watch)
+    said = b"" if heard is None else _hear(process, heard)
+    result = _end(process, watch)
+    return structs.replace(result, stderr=os.fsdecode(said) + result.stderr)
+
+
+def _hear(process: subprocess.Popen[bytes], heard: Callable[[str], None]) -> bytes:
+    """Tell of the progress that git writes to standard error; return what else it writes there."""
+    assert process.stderr is not None
+    said, line = bytearray(), b""
+    try:
+        while data := os.read(process.stderr.fileno(), 4096):
+            *lines, line = re.split(rb"(?<=[\r\n])", line + data)
+            for whole in lines:
+                if _PROGRESS.search(whole):
+                    heard(os.fsdecode(whole).strip())
+                else:
+                    said += whole
+    except BaseException:
+        process.terminate()
+        process.communicate()
+        raise
+    return bytes(said + line)
 
 
 def _start(

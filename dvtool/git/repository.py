@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from msgspec import structs
 
@@ -45,8 +46,18 @@ class Git(Manifests, Index, Worktrees):
         )
 
     @classmethod
-    def clone(cls, url: str, directory: str | None, *, cwd: str, checkout: bool = True) -> str:
+    def clone(
+        cls,
+        url: str,
+        directory: str | None,
+        *,
+        cwd: str,
+        checkout: bool = True,
+        heard: Callable[[str], None] | None = None,
+    ) -> str:
         """Clone a repository with git, which asks for credentials itself; return the folder.
+
+        `heard` is called with each line of git's progress.
 
         Which protocols a URL may use is git's to say (``protocol.*.allow``).
         """
@@ -54,9 +65,9 @@ class Git(Manifests, Index, Worktrees):
             raise UsageError(f"not the URL of a repository: {printable(url) or repr(url)}")
         if directory is not None and directory.startswith("-"):
             directory = f"./{directory}"
-        options = () if checkout else ("--no-checkout",)
+        options = [*([] if checkout else ["--no-checkout"]), *(["--progress"] if heard else [])]
         named = () if directory is None else (directory,)
-        result = execute_long(["clone", *options, "--", url, *named], cwd=cwd)
+        result = execute_long(["clone", *options, "--", url, *named], cwd=cwd, heard=heard)
         first, _, rest = result.stderr.partition("'...\n")
         into = first.removeprefix("Cloning into '")
         if result.status or not (directory or into):

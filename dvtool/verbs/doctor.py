@@ -113,7 +113,8 @@ def _check_packages() -> Check:
             missing.append(name)
     if missing:
         detail = f"missing: {', '.join(missing)}"
-        return Check("packages", "failed", detail, f"run: pip install {' '.join(missing)}")
+        hint = "install dvtool again, which brings them: see docs/install.md"
+        return Check("packages", "failed", detail, hint)
     return Check("packages", "ok", ", ".join(found))
 
 

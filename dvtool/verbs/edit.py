@@ -48,12 +48,39 @@ class Removed:
 
 
 def rm(
-    project: Project, arguments: Arguments, paths: Paths, *, data: bool, force: bool
+    project: Project,
+    arguments: Arguments,
+    paths: Paths,
+    *,
+    data: bool,
+    force: bool,
+    plan_only: bool = False,
 ) -> list[Removed]:
     """Untrack the targets, or entries in them, that paths select; see `remove`."""
     with project.lock():
         selections = arguments.selections(project.targets(), paths)
-        return [remove(project, one, data=data, force=force) for one in selections]
+        act = _foresee_removal if plan_only else remove
+        return [act(project, one, data=data, force=force) for one in selections]
+
+
+def _foresee_removal(project: Project, selection: Selection, *, data: bool, force: bool) -> Removed:
+    """Return what `remove` would do, or raise what forbids it."""
+    entries = project.entries(project.manifest(selection.target), selection)
+    scan, doomed = _doomed(project, selection, entries, data=data)
+    if doomed and not force:
+        _save_or_refuse(project, scan, entries, doomed, force=False)
+    return Removed(selection.target, selection.whole, len(entries), len(doomed))
+
+
+def _doomed(
+    project: Project, selection: Selection, entries: Entries, *, data: bool
+) -> tuple[Scan, list[str]]:
+    """Return what is in the workspace, and what of it goes with entries that are taken out."""
+    scan = scan_selected(project, selection)
+    find_left_out(project, scan, entries)
+    if data:
+        refuse_unreadable(scan, entries)
+    return scan, [p for p in (*scan.files, *scan.links) if p in entries] if data else []
 
 
 def remove(
@@ -70,11 +97,7 @@ def remove(
         if not (stage and _finish_removal(project, selection)):
             raise UsageError(f"nothing in {printable(selection.target)} matches")
         return Removed(selection.target, False, 0, 0)
-    scan = scan_selected(project, selection)
-    find_left_out(project, scan, entries)
-    doomed = [path for path in (*scan.files, *scan.links) if path in entries] if data else []
-    if data:
-        refuse_unreadable(scan, entries)
+    scan, doomed = _doomed(project, selection, entries, data=data)
     if doomed:
         _save_or_refuse(project, scan, entries, doomed, force=force)
     if stage:

@@ -6,8 +6,9 @@ What is referred to comes first: contents, then shards, the manifest, and git's 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
+
+import msgspec
 
 from dvtool.errors import UsageError, printable
 from dvtool.format.manifest import Built, Manifest, decode
@@ -16,6 +17,7 @@ from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.project.ignoring import needs_line
 from dvtool.project.parts import Project
 from dvtool.verbs.add.base import find_standings, leave, record_added
+from dvtool.verbs.add.foresee import Added, foresee, litter_in
 from dvtool.verbs.add.manifest import first_manifest, merge_meanwhile, next_manifest
 from dvtool.verbs.add.plan import (
     AddRequest,
@@ -41,50 +43,23 @@ from dvtool.workspace.scan import Scan, find_left_out, scan_target, sweep
 from dvtool.workspace.statcache import Seen
 
 
-@dataclass(slots=True)
-class Added:
-    """What `add` did to one target."""
+class AddOptions(msgspec.Struct, frozen=True):
+    """How to add: the options of `dv add`, and the engine that reads the files."""
 
-    target: str
-    """The target, as a path from the top of the worktree."""
-    files: int = 0
-    """How many entries its manifest has now."""
-    bytes: int = 0
-    """Bytes of all its files together."""
-    added: int = 0
-    """How many entries are new in the manifest."""
-    modified: int = 0
-    """How many entries changed."""
-    removed: int = 0
-    """How many entries went."""
-    stored_bytes: int = 0
-    """Bytes that the local store grew by."""
-    outdated: list[str] = field(default_factory=list)
-    """Paths that the manifest changed since they were put here; their entries stay."""
-    warnings: list[str] = field(default_factory=list)
-    """Sentences for people, such as what git tracks besides."""
-
-    @property
-    def changed(self) -> bool:
-        """Whether the manifest is another now."""
-        return bool(self.added or self.modified or self.removed)
+    untrack: bool = False
+    stage: bool = True
+    dereference: bool = False
+    as_is: bool = False
+    ours: bool = False
+    plan_only: bool = False
+    engine: Engine = LOCAL_POOL
 
 
-def add(
-    project: Project,
-    request: AddRequest,
-    *,
-    untrack: bool = False,
-    stage: bool = True,
-    dereference: bool = False,
-    as_is: bool = False,
-    ours: bool = False,
-    engine: Engine = LOCAL_POOL,
-) -> Added:
+def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
     """Bring a target's manifest in step with the workspace; what it names is then in the store.
 
     Files that did not change since the manifest did keep its entries, unless `ours` says that the
-    files here count.
+    files here count. With `plan_only` nothing is written, and the result says what would be.
 
     Errors leave manifest and git's index as they were. Content read so far may stay in the store,
     where the next `add` finds it.
@@ -93,25 +68,22 @@ def add(
     text = project.manifest_text(request.target)
     before = None if text is None else decode(text, request.target + SUFFIX)
     removals = project.store.db.removals()
-    refuse_tracked(project, request, untrack=untrack)
-    content_at = _anywhere if dereference else None
-    known = _agreement(project, request, before)
-    if known is not None:
-        scan = known.scan_rest(project, content_at)
-    else:
-        scan = scan_target(project, request.target, inner=request.inner, content_at=content_at)
-    find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
+    refuse_tracked(project, request, untrack=options.untrack)
+    known, scan = _look_around(project, request, before, options)
     kind = target_kind(project, scan, before, request)
     refuse_unversionable(scan, request)
-    if not as_is:
+    if not options.as_is:
         refuse_pointers(project, scan)
-    found = find_standings(project, request, before, scan, ours=ours) if before else None
-    sweep(project, scan)
+    found = find_standings(project, request, before, scan, ours=options.ours) if before else None
     result = Added(request.target, warnings=ambiguity_warnings(scan))
+    result.litter = litter_in(scan, before)
     if found is not None:
         result.outdated = sorted(found.outdated)
         leave(scan, result.outdated)
-    stored = store_files(project, scan, engine, dereference=dereference)
+    if options.plan_only:
+        return foresee(project, request, before, scan, result)
+    sweep(project, scan)
+    stored = store_files(project, scan, options.engine, dereference=options.dereference)
     result.stored_bytes = stored.size_bytes
     if before is None:
         after = first_manifest(project, kind, scan)
@@ -119,7 +91,7 @@ def add(
         after = next_manifest(project, scan, before, request, known)
     result.added, result.modified, result.removed = after.added, after.modified, len(after.removed)
     built = after.built
-    published = _publish(project, request, built, text, untrack=untrack, stage=stage)
+    published = _publish(project, request, built, text, options)
     if published != built.manifest:
         result.warnings.append(_merged_warning(request.target))
     # The workspace has what was built; what came into the manifest meanwhile is not there yet.
@@ -136,6 +108,20 @@ def add(
     record_added(project, request, built.manifest, found)
     result.files, result.bytes = published.files, published.bytes
     return result
+
+
+def _look_around(
+    project: Project, request: AddRequest, before: Manifest | None, options: AddOptions
+) -> tuple[Agreement | None, Scan]:
+    """Return what of the target needs no look, and what is in the rest of it."""
+    content_at = _anywhere if options.dereference else None
+    known = None if options.plan_only else _agreement(project, request, before)
+    if known is not None:
+        scan = known.scan_rest(project, content_at)
+    else:
+        scan = scan_target(project, request.target, inner=request.inner, content_at=content_at)
+    find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
+    return known, scan
 
 
 def _refuse_ignored(project: Project, request: AddRequest) -> None:
@@ -194,9 +180,7 @@ def _publish(
     request: AddRequest,
     built: Built,
     read: bytes | None,
-    *,
-    untrack: bool,
-    stage: bool,
+    options: AddOptions,
 ) -> Manifest:
     """Shards, then the manifest, then git's index: what is referred to comes first.
 
@@ -204,6 +188,7 @@ def _publish(
     meanwhile, it gets the changes of both.
     """
     target = request.target
+    stage, untrack = options.stage, options.untrack
     if stage or untrack:
         project.git.refuse_if_index_is_locked()
     refuse_unusable(project.workspace, target)

@@ -78,7 +78,8 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
         "stores %d files, %d bytes, of %s: they are new, changed, or not in the store: %s",
         *(len(stored.paths), total, scan.target, ", ".join(stored.paths[:NAMES_NOTED_MAX])),
     )
-    project.progress.start("adding", total_bytes=total)
+    count = f"{len(stored.paths):,} file{'' if len(stored.paths) == 1 else 's'}"
+    project.progress.start(f"adding {count} of {scan.target}", total_bytes=total)
     every = ingest_batches(
         project.root,
         project.store.path,

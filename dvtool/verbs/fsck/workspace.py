@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from functools import partial
 
 from dvtool.errors import DvError
@@ -32,15 +33,17 @@ def fsck_workspace(project: Project) -> tuple[WorkspaceCounts, list[Damage]]:
         find_left_out(project, scan, entries)
         paths = sorted(path for path, e in entries.items() if e.is_file and path in scan.files)
         total = sum(scan.files[path].st_size for path in paths)
-        project.progress.start("reading files", total_bytes=total)
+        project.progress.start(f"reading {len(paths):,} files of {target}", total_bytes=total)
         read = run_bounded(
             partial(_digest_now, project, scan),
             paths,
             workers=CHECK_WORKERS,
+            size_of=lambda path, scan=scan: scan.files[path].st_size,  # type: ignore[misc]
+            budget_bytes=sys.maxsize,
+            tell=project.progress.advance,
         )
         for path, digest in read:
             size = scan.files[path].st_size
-            project.progress.advance(size)
             counts.files += 1
             counts.bytes += size
             if digest is None:
