@@ -144,7 +144,24 @@ def _asks_for_json(arguments: Sequence[str]) -> bool:
     return "--json" in itertools.takewhile(lambda argument: argument != "--", arguments)
 
 
+PLATFORM = os.name
+"""What Python calls the kind of system: posix, or nt for Windows."""
+_RUN_ANYWHERE = ("completion", "-h", "--help", "--version")
+
+
+def _refuse_windows(arguments: Sequence[str]) -> None:
+    """Raise a SetupError on Windows, but for what only prints a text."""
+    if PLATFORM == "nt" and arguments and not set(arguments) & set(_RUN_ANYWHERE):
+        from dvtool.errors import SetupError
+
+        raise SetupError(
+            "dv does not run on Windows itself: locks, file modes and renames differ there",
+            hint="it works in WSL 2 (wsl --install), with the repository on WSL's own disk",
+        )
+
+
 def _run(arguments: Sequence[str]) -> int:
+    _refuse_windows(arguments)
     instruction = os.environ.get(COMPLETION_VARIABLE)
     if instruction:
         return _complete(instruction)
