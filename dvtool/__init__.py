@@ -16,7 +16,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "dvtool.errors": (
         *("BusyError", "CorruptError", "DvError", "InputError", "ManifestError", "ManifestNewer"),
-        *("MarkMissing", "MissingError", "ObjectMissing", "RemoteBusy", "RemoteError"),
+        *("MarkMissing", "MissingError", "ObjectMissing", "PathFault", "PathIsFolder"),
+        *("PathMissing", "PathNotFolder", "RemoteBusy", "RemoteError"),
         *(
             "RemoteForbidden",
             "RemoteStalled",
@@ -30,15 +31,22 @@ _EXPORTS = {
     "dvtool.format.manifest": ("Entry", "Manifest"),
     "dvtool.format.merge": ("Conflict",),
     "dvtool.format.shown": ("ShownEntry",),
+    "dvtool.format.split": ("split",),
+    "dvtool.project.ledger": ("ReadEntry",),
     "dvtool.project.preserve": ("Saved",),
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
     "dvtool.repo": ("Repo",),
+    "dvtool.snapshots.file": ("SnapshotFile",),
+    "dvtool.snapshots.listed": ("Listed",),
+    "dvtool.snapshots.reading": ("ls", "open", "read", "snapshot"),
+    "dvtool.snapshots.snapshot": ("Snapshot",),
     "dvtool.system.progress": ("Progress",),
     "dvtool.verbs.add.foresee": ("Added",),
     "dvtool.verbs.checkout.follow": ("Followed",),
     "dvtool.verbs.checkout.restore": ("Restored",),
     "dvtool.verbs.checkout.write": ("CheckedOut",),
+    "dvtool.verbs.cache": ("CacheStatus", "cache_status", "clean_cache"),
     "dvtool.verbs.clone": ("clone",),
     "dvtool.verbs.copy": ("Copied",),
     "dvtool.verbs.describe": ("Description", "TargetDescription"),
@@ -53,14 +61,21 @@ _EXPORTS = {
     "dvtool.verbs.gc.remote": ("RemoteGcResult",),
     "dvtool.verbs.gc.roots": ("RepoThere",),
     "dvtool.verbs.log": ("LogEntry",),
+    "dvtool.verbs.overlap.check": (
+        *("OverlapReport", "PairOverlap", "SharedPlace", "Shared", "SharedPart", "SplitSize"),
+    ),
     "dvtool.verbs.push.commits": ("PushPlan", "PushReport"),
     "dvtool.verbs.push.plan": ("Pushed",),
-    "dvtool.verbs.read": ("Listed",),
+    "dvtool.verbs.record.records": ("Packages", "Reads", "RunList", "RunOutput", "RunRecord"),
+    "dvtool.verbs.record.reproduce": ("OutputComparison", "Reproduction"),
     "dvtool.verbs.resolve.settle": ("Resolved", "Settled"),
     "dvtool.verbs.sparse": ("Sparse", "SparseResult"),
     "dvtool.verbs.status": ("Fault", "TargetStatus"),
 }
 """Where each public name is; the same names are imported below for type checkers."""
+
+_PACKAGES = ("stream",)
+"""Packages that are public, with the names of their own `__all__`."""
 
 _HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
 
@@ -75,6 +90,10 @@ if TYPE_CHECKING:
         MarkMissing,
         MissingError,
         ObjectMissing,
+        PathFault,
+        PathIsFolder,
+        PathMissing,
+        PathNotFolder,
         RemoteBusy,
         RemoteError,
         RemoteForbidden,
@@ -88,12 +107,19 @@ if TYPE_CHECKING:
     from dvtool.format.manifest import Entry, Manifest
     from dvtool.format.merge import Conflict
     from dvtool.format.shown import ShownEntry
+    from dvtool.format.split import split
+    from dvtool.project.ledger import ReadEntry
     from dvtool.project.preserve import Saved
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
     from dvtool.repo import Repo
+    from dvtool.snapshots.file import SnapshotFile
+    from dvtool.snapshots.listed import Listed
+    from dvtool.snapshots.reading import ls, open, read, snapshot
+    from dvtool.snapshots.snapshot import Snapshot
     from dvtool.system.progress import Progress
     from dvtool.verbs.add.foresee import Added
+    from dvtool.verbs.cache import CacheStatus, cache_status, clean_cache
     from dvtool.verbs.checkout.follow import Followed
     from dvtool.verbs.checkout.restore import Restored
     from dvtool.verbs.checkout.write import CheckedOut
@@ -111,9 +137,18 @@ if TYPE_CHECKING:
     from dvtool.verbs.gc.remote import RemoteGcResult
     from dvtool.verbs.gc.roots import RepoThere
     from dvtool.verbs.log import LogEntry
+    from dvtool.verbs.overlap.check import (
+        OverlapReport,
+        PairOverlap,
+        Shared,
+        SharedPart,
+        SharedPlace,
+        SplitSize,
+    )
     from dvtool.verbs.push.commits import PushPlan, PushReport
     from dvtool.verbs.push.plan import Pushed
-    from dvtool.verbs.read import Listed
+    from dvtool.verbs.record.records import Packages, Reads, RunList, RunOutput, RunRecord
+    from dvtool.verbs.record.reproduce import OutputComparison, Reproduction
     from dvtool.verbs.resolve.settle import Resolved, Settled
     from dvtool.verbs.sparse import Sparse, SparseResult
     from dvtool.verbs.status import Fault, TargetStatus
@@ -121,6 +156,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Added",
     "BusyError",
+    "CacheStatus",
     "Check",
     "CheckedOut",
     "Conflict",
@@ -149,10 +185,20 @@ __all__ = [
     "MarkMissing",
     "MissingError",
     "ObjectMissing",
+    "OutputComparison",
+    "OverlapReport",
+    "Packages",
+    "PairOverlap",
+    "PathFault",
+    "PathIsFolder",
+    "PathMissing",
+    "PathNotFolder",
     "Progress",
     "PushPlan",
     "PushReport",
     "Pushed",
+    "ReadEntry",
+    "Reads",
     "RemoteBusy",
     "RemoteError",
     "RemoteForbidden",
@@ -164,16 +210,26 @@ __all__ = [
     "Renamed",
     "Repo",
     "RepoThere",
+    "Reproduction",
     "Requests",
     "Resolved",
     "Restored",
+    "RunList",
+    "RunOutput",
+    "RunRecord",
     "Sample",
     "Saved",
     "Settled",
     "SetupError",
+    "Shared",
+    "SharedPart",
+    "SharedPlace",
     "ShownEntry",
+    "Snapshot",
+    "SnapshotFile",
     "Sparse",
     "SparseResult",
+    "SplitSize",
     "TargetDescription",
     "TargetDiff",
     "TargetStatus",
@@ -182,15 +238,24 @@ __all__ = [
     "UnsavedError",
     "UsageError",
     "__version__",
+    "cache_status",
+    "clean_cache",
     "clone",
+    "ls",
+    "open",
+    "read",
+    "snapshot",
+    "split",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

@@ -4,6 +4,10 @@
 
     DvError                     1  a command could not do its work
     ├── UsageError              2  the arguments make no sense (unknown revision, not a target)
+    │   └── PathFault              a path of a snapshot that cannot be read so; an OSError too
+    │       ├── PathMissing           nothing is there; a FileNotFoundError too
+    │       ├── PathIsFolder          it is a folder's; an IsADirectoryError too
+    │       └── PathNotFolder         it is a file's; a NotADirectoryError too
     ├── SetupError              3  no git repository, no commit, no remote, bad configuration
     ├── MissingError            4  content that is needed is neither here nor on the remote
     │   └── ObjectMissing          one object is not on the remote
@@ -23,6 +27,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 NAMES_SHOWN_MAX = 10
@@ -51,6 +56,42 @@ class UsageError(DvError):
     """The request itself is wrong: an unknown revision, a path that is no target."""
 
     exit_code = 2
+
+
+class PathFault(UsageError, OSError):
+    """A fault of one path, which is an `OSError` too: `errno` and `filename` are as usual."""
+
+    def __init__(self, message: str, *, hint: str | None = None, path: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.filename = path
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _path_fault, (type(self), self.args[0], self.hint, self.filename)
+
+
+def _path_fault(kind: type[PathFault], message: str, hint: str | None, path: str) -> PathFault:
+    return kind(message, hint=hint, path=path)
+
+
+class PathMissing(PathFault, FileNotFoundError):
+    """A snapshot has nothing at this path."""
+
+    errno = errno.ENOENT
+
+
+class PathIsFolder(PathFault, IsADirectoryError):
+    """The path is that of a folder, where a file is needed."""
+
+    errno = errno.EISDIR
+
+
+class PathNotFolder(PathFault, NotADirectoryError):
+    """The path is that of a file, where a folder is needed."""
+
+    errno = errno.ENOTDIR
 
 
 class SetupError(DvError):
@@ -98,7 +139,7 @@ class ManifestNewer(ManifestError):
 
 
 class RemoteError(DvError):
-    """The remote failed in a way that another attempt will not mend."""
+    """The remote failed in a way that another attempt will not cure."""
 
     exit_code = 7
 

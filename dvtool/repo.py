@@ -1,20 +1,17 @@
-"""The Python API: one object for a repository, with a method for each verb.
+"""The Python API: one object for a repository, with one method for each verb and one call in it.
 
-It opens the parts and hands them to `dvtool.verbs`. Paths are given as a user types them, relative
-to the folder in which the repository was opened: one, or several, as text or as `Path`.
+`dvtool.project.opening` opens it; `dvtool.verbs` does the work.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from dvtool.project.arguments import Arguments, Paths
-from dvtool.project.opening import close_project, open_project
-from dvtool.project.parts import Project, require_worktree
-from dvtool.project.settings import Settings
+from dvtool.project.arguments import OnePath, Paths
+from dvtool.project.opening import OpenRepository
+from dvtool.project.parts import Project
 from dvtool.project.shards import ShardSource
 from dvtool.system.lazy import later, later_in
 from dvtool.system.progress import SILENT, Progress
@@ -22,65 +19,61 @@ from dvtool.system.progress import SILENT, Progress
 if TYPE_CHECKING:
     from dvtool.format.manifest import ShardRef
     from dvtool.hooks import install, service
-    from dvtool.jobs import engine as engines
     from dvtool.jobs.engine import Engine
-    from dvtool.project import candidates, preserve
-    from dvtool.project.preserve import Saved
+    from dvtool.project import candidates
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
-    from dvtool.remotes.examine import Examination
+    from dvtool.snapshots import reading
+    from dvtool.snapshots.listed import Listed
+    from dvtool.snapshots.snapshot import Snapshot
     from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read, sparse
-    from dvtool.verbs.add import plan as add_plan, publish as add_publish
+    from dvtool.verbs.add import publish
     from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.checkout import restore
     from dvtool.verbs.checkout.restore import Restored
-    from dvtool.verbs.edit import Removed, Renamed
-    from dvtool.verbs.fetch import download, plan as fetch_plan, request
-    from dvtool.verbs.fetch.request import Fetched
-    from dvtool.verbs.fsck import check, repair as repair_verb
-    from dvtool.verbs.fsck.findings import FsckReport, Sample
+    from dvtool.verbs.fetch import download, plan as fetch_plan, request as fetch_request
+    from dvtool.verbs.fsck import check as fsck_check, findings, repair as fsck_repair
     from dvtool.verbs.gc import bury, local as gc_local, remote as gc_remote, roots
-    from dvtool.verbs.gc.bury import RemoteGcPlan
-    from dvtool.verbs.gc.local import GcResult
-    from dvtool.verbs.gc.remote import RemoteGcResult
-    from dvtool.verbs.gc.roots import RepoThere
+    from dvtool.verbs.overlap import check as overlap
     from dvtool.verbs.push import commits
-    from dvtool.verbs.push.commits import PushPlan, PushReport, PushRequest
+    from dvtool.verbs.record import records, reproduce, run
     from dvtool.verbs.resolve import conflicts, settle
-    from dvtool.verbs.resolve.settle import Settled, Side
     from dvtool.verbs.status import TargetStatus
 else:
-    engines = later("dvtool.jobs.engine")
-    candidates, preserve = later_in("dvtool.project", "candidates", "preserve")
-    examine = later("dvtool.remotes.examine")
-    clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
-    doctor, drop, edit = later_in("dvtool.verbs", "doctor", "drop", "edit")
-    log, read, sparse = later_in("dvtool.verbs", "log", "read", "sparse")
-    add_plan, add_publish = later_in("dvtool.verbs.add", "plan", "publish")
-    restore = later("dvtool.verbs.checkout.restore")
-    download, fetch_plan, request = later_in("dvtool.verbs.fetch", "download", "plan", "request")
-    check, repair_verb = later_in("dvtool.verbs.fsck", "check", "repair")
-    bury, gc_local, gc_remote, roots = later_in(
-        "dvtool.verbs.gc", "bury", "local", "remote", "roots"
-    )
-    commits = later("dvtool.verbs.push.commits")
-    conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
     install, service = later_in("dvtool.hooks", "install", "service")
+    candidates = later("dvtool.project.candidates")
+    examine = later("dvtool.remotes.examine")
+    reading = later("dvtool.snapshots.reading")
+    clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
+    doctor, drop, edit, log, read, sparse = later_in(
+        "dvtool.verbs", "doctor", "drop", "edit", "log", "read", "sparse"
+    )
+    publish = later("dvtool.verbs.add.publish")
+    restore = later("dvtool.verbs.checkout.restore")
+    download = later("dvtool.verbs.fetch.download")
+    fetch_plan, fetch_request = later_in("dvtool.verbs.fetch", "plan", "request")
+    fsck_check, fsck_repair = later_in("dvtool.verbs.fsck", "check", "repair")
+    gc_local, gc_remote, roots = later_in("dvtool.verbs.gc", "local", "remote", "roots")
+    overlap = later("dvtool.verbs.overlap.check")
+    commits = later("dvtool.verbs.push.commits")
+    records, reproduce, run = later_in("dvtool.verbs.record", "records", "reproduce", "run")
+    conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
 
 
-class Repo:
-    """A git repository with dvtool in it. Use as a context manager, or `close` it.
+class Repo(OpenRepository):
+    """A git repository with dvtool in it, for one thread at a time; see `OpenRepository`.
 
-    `config` has its settings and remotes. Not for several threads at once. Every method raises
-    `DvError` with a message for the user.
+    Every method raises `DvError` with a message for the user. Its options are those of the command
+    of the same name, and a `plan_…` says what the verb would do and what that takes.
     """
 
     def __init__(self, project: Project, cwd: str, *, environ: Mapping[str, str]) -> None:
-        self.config = Settings(project, cwd, environ)
-        self._project = project
-        self.arguments = self._arguments = Arguments(project, cwd)
+        super().__init__(project, cwd, environ=environ)
         project.shards = ShardSource(project.store, self._fetch_shards)
+
+    def _fetch_shards(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
+        download.fetch_shards(self._project, self.config.open_remotes(remote), refs)
 
     @cached_property
     def hooks(self) -> install.Hooks:
@@ -96,38 +89,6 @@ class Repo:
     def for_git(self) -> service.GitService:
         """What git's hooks and drivers ask for."""
         return service.GitService(self._project, self.config)
-
-    @classmethod
-    def open(
-        cls,
-        path: str | os.PathLike[str] = ".",
-        *,
-        environ: Mapping[str, str] | None = None,
-        progress: Progress = SILENT,
-    ) -> Repo:
-        """Open the repository around a folder.
-
-        Settings `DV_*` are taken from `environ`; without it, from the environment of this process,
-        as the command does. With `environ={}` there are none.
-        """
-        environ = os.environ if environ is None else environ
-        project, cwd = open_project(os.path.abspath(path), environ, progress)
-        return cls(project, cwd, environ=environ)
-
-    def __enter__(self) -> Repo:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Keep what was learned of remotes; release files and processes."""
-        self.config.remember_features()
-        close_project(self._project)
-
-    def _fetch_shards(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
-        """Fetch shards, from the default remote unless one is named, as they are needed."""
-        download.fetch_shards(self._project, self.config.open_remotes(remote), refs)
 
     # --- the repository -------------------------------------------------------------------
 
@@ -145,31 +106,7 @@ class Repo:
 
     def init(self) -> bool:
         """Make `.dvconfig`, staged, and the local store; False if that was done before."""
-        fresh = self.config.init()
-        _ = self._project.store.db  # makes the local store
-        return fresh
-
-    @property
-    def set_up(self) -> bool:
-        """Whether `init` was run here or where this was cloned from, or there are targets."""
-        return self.config.initialised or bool(self.targets())
-
-    def targets(self) -> list[str]:
-        """Return the targets whose manifests are in the worktree, sorted."""
-        return self._project.targets()
-
-    @property
-    def saved_folder(self) -> str:
-        """Where the names and hashes of what `--force` replaced are, from the worktree's top."""
-        return os.path.relpath(preserve.saved_folder(self._project), self._project.root)
-
-    def shown(self, path: str) -> str:
-        """Return a path from the top of the worktree as the user would type it here."""
-        return self._arguments.shown(path)
-
-    def shown_in(self, target: str, path: str) -> str:
-        """Return the path of an entry of a target as the user would type it here."""
-        return self._arguments.shown_in(target, path)
+        return self.config.init()
 
     def candidates(self, begun: str, *, rev: str | None = None) -> list[str]:
         """Return what paths may follow what was typed so far, here or in a revision."""
@@ -183,7 +120,7 @@ class Repo:
         """Check settings, manifests, local store, hooks and the default remote."""
         return doctor.check_repository(self._project, self.hooks.states, self.config.open_remote)
 
-    def examine_remote(self, remote: str | None = None) -> tuple[str, Examination]:
+    def examine_remote(self, remote: str | None = None) -> tuple[str, examine.Examination]:
         """Try a remote out; return its URL, and what was found."""
         backend = self.config.open_plain(remote)
         return backend.url, examine.examine(backend)
@@ -195,41 +132,39 @@ class Repo:
         paths: Paths = (),
         *,
         update: bool = False,
+        untrack: bool = False,
+        stage: bool = True,
+        dereference: bool = False,
+        as_is: bool = False,
+        ours: bool = False,
+        plan_only: bool = False,
         jobs: int | None = None,
         engine: Engine | None = None,
-        **options: bool,
     ) -> list[Added]:
-        """Snapshot files and folders; with `update` those that are targets, all without a path.
+        """Snapshot files and folders; with `update` what is a target, without paths each of them.
 
-        The files are read by `engine`, or by at most so many `jobs`, processes of this machine.
-        The `options`: `untrack`, `stage`, `dereference`, `as_is`, `ours`, `plan_only`.
+        `engine`, or at most `jobs` processes here, reads the files.
         """
-        project = self._project
-        require_worktree(project.git)
-        self.config.require_init()
-        if engine is None:
-            engine = engines.LocalPool(jobs or project.config.number("core.jobs") or None)
-        chosen = add_plan.paths_to_add(project, self._arguments, paths, update=update)
-        to_add = add_plan.plan_add(project, chosen)
-        how = add_publish.AddOptions(engine=engine, **options)
-        with project.lock():
-            conflicts.refuse_conflicted(project, [one.target for one in to_add])
-            return [add_publish.add(project, request, how) for request in to_add]
+        options = publish.AddOptions(
+            untrack, stage, dereference, as_is, ours, engine, jobs, plan_only, update
+        )
+        return publish.add_paths(
+            self._project, self.config, self._arguments, paths, options, conflicts.refuse_conflicted
+        )
 
     def status(self, paths: Paths = ()) -> list[TargetStatus]:
         """Compare workspace, manifests and HEAD."""
-        require_worktree(self._project.git)
-        select = partial(self._arguments.selections, paths=paths)
-        address = self.config.default_address
+        select, address = self._arguments.selecting(paths), self.config.default_address
         return conflicts.status_with_conflicts(self._project, select, address)
 
-    def resolve(self, paths: Paths = (), *, side: Side | None = None) -> list[Settled]:
+    def resolve(
+        self, paths: Paths = (), *, side: settle.Side | None = None
+    ) -> list[settle.Settled]:
         """Settle what a merge left in manifests; without a side, what does not truly conflict.
 
         The workspace follows, as far as that overwrites nothing unsaved and the store has it.
         """
-        select = partial(self._arguments.selections, paths=paths)
-        return settle.resolve(self._project, select, side)
+        return settle.resolve(self._project, self._arguments.selecting(paths), side)
 
     def checkout(
         self,
@@ -258,13 +193,13 @@ class Repo:
 
     def rm(
         self, paths: Paths, *, data: bool = False, force: bool = False, plan_only: bool = False
-    ) -> list[Removed]:
+    ) -> list[edit.Removed]:
         """Untrack targets, or entries in them; `data` removes the files from the workspace too."""
         return edit.rm(
             self._project, self._arguments, paths, data=data, force=force, plan_only=plan_only
         )
 
-    def mv(self, source: str | os.PathLike[str], destination: str | os.PathLike[str]) -> Renamed:
+    def mv(self, source: OnePath, destination: OnePath) -> edit.Renamed:
         """Rename a target or entries in one."""
         return edit.mv(self._project, self._arguments, source, destination)
 
@@ -279,18 +214,10 @@ class Repo:
     ) -> drop.Dropped:
         """Free workspace and store, or the store alone, of what a remote provably holds.
 
-        `plan_only` says what would go. `announce` is told what has to be read back from the remote
-        first, where it does not state what it holds.
+        `announce` is told what has to be read back from the remote before that begins.
         """
-        return drop.drop(
-            self._project,
-            self.config,
-            partial(self._arguments.selections, paths=paths),
-            remote=remote,
-            workspace=workspace,
-            plan_only=plan_only,
-            announce=announce,
-        )
+        request = drop.DropRequest(remote, workspace, plan_only, announce)
+        return drop.drop(self._project, self.config, self._arguments.selecting(paths), request)
 
     # --- verbs on remotes -----------------------------------------------------------------
 
@@ -302,15 +229,16 @@ class Repo:
         every: bool = False,
         paths: Paths = (),
         anew: bool = False,
-    ) -> PushReport:
-        """Upload what commits need, and prove that it is there.
+    ) -> commits.PushReport:
+        """Upload what commits need (HEAD, `revs`, or all refs), and prove that it is there.
 
-        Without `revs` that is HEAD; `every` takes all refs. What the commits behind them need is
-        uploaded too, unless a push, from here or from another clone, proved that before. A place
-        that was another remote when it was used last is refused, but for `anew`.
+        What the commits behind them need goes along, unless a push from any clone proved it. With
+        `anew` the place may be another remote than when it was used last.
         """
         self.config.trust_first_use()
-        return commits.push(*self._pushing(remote, revs, paths, every=every, anew=anew))
+        select = self._arguments.selecting(paths) if paths else None
+        request = commits.PushRequest(remote, revs, every, select, anew)
+        return commits.push(self._project, self.config, request)
 
     def plan_push(
         self,
@@ -320,44 +248,30 @@ class Repo:
         every: bool = False,
         paths: Paths = (),
         tips_only: bool = False,
-    ) -> PushPlan:
-        """Say what `push` would upload, with `tips_only` of the revisions alone; none is sent."""
+    ) -> commits.PushPlan:
+        """Plan a `push`, with `tips_only` of the revisions alone; the remote is only asked."""
         self.config.trust_first_use()
-        pushing = self._pushing(remote, revs, paths, every=every)
-        return commits.plan_push(*pushing, tips_only=tips_only)
-
-    def _pushing(
-        self,
-        remote: str | None,
-        revs: Sequence[str],
-        paths: Paths = (),
-        *,
-        every: bool = False,
-        anew: bool = False,
-    ) -> tuple[Project, Settings, PushRequest]:
-        """Return what to push; missing shards come from it only if there is no default remote."""
-        source = None if self._project.config.default_remote() else remote
-        select = partial(self._arguments.targets_of, paths=paths) if paths else None
-        request = commits.PushRequest(remote, revs, every, select, anew)
-        return self._project.with_shards_from(source), self.config, request
+        select = self._arguments.selecting(paths) if paths else None
+        request = commits.PushRequest(remote, revs, every, select)
+        return commits.plan_push(self._project, self.config, request, tips_only=tips_only)
 
     def fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
-    ) -> Fetched:
-        """Bring content into the local store: of the manifests in the worktree, or of commits.
+    ) -> fetch_request.Fetched:
+        """Copy content into the local store: of the manifests in the worktree, or of commits.
 
         What the default remote lacks is taken from the others; a named one is asked alone.
         """
         self.config.trust_first_use()
-        wanted = request.fetch_requests(self._project, self._arguments, revs, paths)
+        wanted = fetch_request.fetch_requests(self._project, self._arguments, revs, paths)
         return download.fetch(self._project, self.config.open_remotes(remote), wanted)
 
     def plan_fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
-    ) -> tuple[Fetched, Estimate]:
-        """Say what `fetch` would bring, and what that takes; only shards are fetched."""
+    ) -> tuple[fetch_request.Fetched, Estimate]:
+        """Plan a `fetch`; only shards are fetched."""
         self.config.trust_first_use()
-        wanted = request.fetch_requests(self._project, self._arguments, revs, paths)
+        wanted = fetch_request.fetch_requests(self._project, self._arguments, revs, paths)
         return fetch_plan.plan_fetch(self._project, self.config.open_remote(remote), wanted)
 
     def pull(
@@ -380,8 +294,8 @@ class Repo:
         rev: str | None = None,
         paths: Paths = (),
         force: bool = False,
-    ) -> tuple[Fetched, Estimate]:
-        """Say what `pull` would download, and what that takes; the workspace stays as it is."""
+    ) -> tuple[fetch_request.Fetched, Estimate]:
+        """Plan a `pull`; the workspace stays as it is."""
         self.config.trust_first_use()
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
         return restore.estimate_pull(self._project, self.config, self._arguments, request)
@@ -389,14 +303,14 @@ class Repo:
     def copy_remote(self, source: str, destination: str, *, every: bool = False) -> copy.Copied:
         """Copy what this repository (or `every` one) pushed to a remote to another one.
 
-        Remotes are given by name, URL or path. Nothing of it comes into the local store.
+        Remotes are given by name, URL or path. Nothing is copied into the local store.
         """
         return copy.copy_remote(self._project, self.config, source, destination, every=every)
 
     def plan_copy(
         self, source: str, destination: str, *, every: bool = False
     ) -> tuple[copy.Copied, Estimate]:
-        """Say what `copy_remote` would copy, and what that takes; nothing is written."""
+        """Plan a `copy_remote`; nothing is written."""
         return copy.plan_copy(self._project, self.config, source, destination, every=every)
 
     # --- giving space back ----------------------------------------------------------------
@@ -408,13 +322,12 @@ class Repo:
         dry_run: bool = False,
         grace_s: float | None = None,
         announce: Announce | None = None,
-    ) -> GcResult:
+    ) -> gc_local.GcResult:
         """Free the local store of what nothing here needs and a remote holds.
 
-        `unpushed` frees also what no remote holds, if nothing here needs it and it is older than
+        `unpushed` also frees what no remote holds, if nothing here needs it and it is older than
         `grace_s` seconds. `announce` is told what has to be read back from a remote first.
         """
-        grace_s = bury.GRACE_S if grace_s is None else grace_s
         request = gc_local.GcRequest(unpushed, dry_run, grace_s, announce)
         return gc_local.gc_local(self._project, self.config, request)
 
@@ -425,34 +338,25 @@ class Repo:
         expire: bool = False,
         dry_run: bool = False,
         grace_s: float | None = None,
-    ) -> RemoteGcResult:
+    ) -> gc_remote.RemoteGcResult:
         """Bury what no root on a remote names, and remove what was buried `grace_s` seconds ago.
 
         `expire` lets go, too, what earlier pushes needed and nobody can ask for any more.
         """
-        grace_s = bury.GRACE_S if grace_s is None else grace_s
         request = gc_remote.RemoteGcRequest(remote, expire, dry_run, grace_s)
         return gc_remote.gc_remote(self._project, self.config, request)
 
     def gc_undo(self, remote: str | None = None) -> int:
-        """Take back what gc buried on a remote; return how many tombstones that were."""
+        """Take back what gc buried on a remote; return the number of tombstones."""
         return gc_remote.undo_gc(self.config.open_remote(remote))
 
-    def roots(self, remote: str | None = None) -> list[RepoThere]:
+    def roots(self, remote: str | None = None) -> list[roots.RepoThere]:
         """Return the repositories that keep data on a remote."""
         return roots.repositories(self.config.open_remote(remote), self.config.repo_id)
 
-    def retire(self, repo_id: str, remote: str | None = None) -> RemoteGcPlan:
+    def retire(self, repo_id: str, remote: str | None = None) -> bury.RemoteGcPlan:
         """Bury, on a remote, all that a repository which is gone for good has there."""
         return roots.retire(self.config.open_remote(remote), repo_id)
-
-    def push_refs(self, new: Sequence[str], old: Sequence[str]) -> PushReport | None:
-        """Push what the objects `new`, about to be pushed by git, need; None if that is nothing.
-
-        `old` are those that they replace there. What is no commit, or not here, needs nothing.
-        """
-        tips = commits.commits_with_data(self._project, new, old)
-        return commits.push(*self._pushing(None, tips)) if tips else None
 
     # --- trust ----------------------------------------------------------------------------
 
@@ -461,25 +365,76 @@ class Repo:
         *,
         workspace: bool = False,
         remote: str | None = None,
-        deep: bool | Sample = False,
+        deep: bool | findings.Sample = False,
         repair: bool = False,
         rebuild: bool = False,
-    ) -> FsckReport:
+    ) -> findings.FsckReport:
         """Check the local store; with `workspace` the files, with `remote` that remote too.
 
         `remote` is a name, or "" for the default one; `deep` reads its packs, all or a sample.
-        `repair` mends what can be, `rebuild` makes the index of the local store again first.
+        `repair` mends what can be mended, `rebuild` first makes the local store's index anew.
         """
-        request = check.fsck_request(
-            workspace=workspace, remote=remote, deep=deep, repair=repair, rebuild=rebuild
-        )
-        return repair_verb.fsck(self._project, self.config, request, self._restore_file)
+        request = fsck_check.FsckRequest(workspace, remote, deep, repair, rebuild)
+        return fsck_repair.fsck(self._project, self.config, self._arguments, request)
 
-    def _restore_file(self, path: str) -> Sequence[Saved]:
-        """Write a file (by its path from the top) as its manifest says; return what was saved."""
-        place = os.path.join(self._project.root, path)
-        request = restore.RestoreRequest(paths=place, force=True)
-        return restore.restore(self._project, self.config, self._arguments, request).saved
+    def check_overlap(
+        self,
+        splits: Sequence[str],
+        *,
+        rows: bool = False,
+        keys: Sequence[str] = (),
+        header: bool = True,
+    ) -> overlap.OverlapReport:
+        """Find what is in more than one split: paths (of what is staged), or `REV:PATH`.
+
+        With `rows`, or with `keys`, the columns by which to compare, rows of tables are compared.
+        """
+        request = overlap.OverlapRequest(splits, rows, tuple(keys), header)
+        return overlap.check_overlap(self._project, self.config, self._arguments, request)
+
+    # --- runs -----------------------------------------------------------------------------
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        out: Paths = (),
+        allow_dirty: bool = False,
+        record: OnePath | None = None,
+        environ: Mapping[str, str] | None = None,
+        stdout: int | None = None,
+        reproduces: str | None = None,
+    ) -> records.RunRecord:
+        """Run a command from committed code and data, and record what it read and wrote.
+
+        `environ` is its environment, that of this process unless given; `stdout` a descriptor.
+        """
+        environ = self._environment(environ)
+        request = run.RunRequest(command, out, allow_dirty, record, environ, stdout, reproduces)
+        verbs = run.WorktreeVerbs(self.status, self.add)
+        return run.run(self._project, self._arguments, verbs, request)
+
+    def runs(self) -> records.RunList:
+        """Return the runs that have a record in this worktree, newest first."""
+        return records.list_runs(self._project)
+
+    def show_run(self, run_id: str) -> records.RunRecord:
+        """Return a record, by id, beginning of an id, `last`, or path of the file."""
+        return records.find_run(self._project, run_id)
+
+    def reproduce_run(
+        self,
+        run_id: str,
+        *,
+        worktree: OnePath | None = None,
+        environ: Mapping[str, str] | None = None,
+        stdout: int | None = None,
+    ) -> reproduce.Reproduction:
+        """Run a run again, in a new worktree with its code and data, and say what differs."""
+        environ = self._environment(environ)
+        request = reproduce.ReproduceRequest(run_id, worktree, environ, stdout)
+        opened = partial(Repo.open, environ=environ, progress=self._project.progress)
+        return reproduce.reproduce(self._project, opened, request)
 
     # --- verbs that only look -------------------------------------------------------------
 
@@ -490,20 +445,20 @@ class Repo:
         return diff.diff(self._project, self._arguments, old, new, paths)
 
     def log(
-        self,
-        path: str | os.PathLike[str] | None = None,
-        *,
-        rev: str | None = None,
-        limit: int | None = None,
+        self, path: OnePath | None = None, *, rev: str | None = None, limit: int | None = None
     ) -> Iterator[log.LogEntry]:
         """Yield the commits that changed a target, or (None) any; UsageError if none did."""
         return log.log(self._project, self._arguments, path, rev=rev, limit=limit)
 
-    def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[read.Listed]:
+    def snapshot(self, rev: str | None = None) -> Snapshot:
+        """Return the data of a revision (HEAD without one), to be read without a checkout."""
+        return reading.snapshot_of(self._project, rev, environ=self._environ)
+
+    def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""
         return read.ls(self._project, self._arguments, paths, rev=rev)
 
-    def cat(self, path: str | os.PathLike[str], *, rev: str | None = None) -> Iterator[memoryview]:
+    def cat(self, path: OnePath, *, rev: str | None = None) -> Iterator[memoryview]:
         """Yield the bytes of one tracked file, from the store or else from the default remote."""
         return read.cat(self._project, self.config, self._arguments, path, rev=rev)
 

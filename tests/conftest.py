@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,8 @@ GITCONFIG = """\
     email = test@example.org
 [init]
     defaultBranch = main
+[maintenance]
+    auto = false
 [protocol "file"]
     allow = always
 """
@@ -31,18 +36,42 @@ SAMPLED = {
     "tests/s3/test_hostile_remote.py": 4,
     "tests/s3/test_killed.py": 4,
     "tests/s3/test_killed_requests.py": 15,
-    "tests/s3/test_two_at_once.py": 2,
 }
 """Tables of like cases, of which one in so many is run unless DV_TEST_ALL is set.
 
 All take some twenty minutes of two cores more; which ones are left out does not change by itself.
 """
+PLACES = ("folder", "rclone", "moto")
+AT_ONE_PLACE = {
+    "tests/s3/test_copy.py",
+    "tests/s3/test_fsck.py",
+    "tests/s3/test_gc.py",
+    "tests/s3/test_incomplete.py",
+    "tests/s3/test_partial.py",
+    "tests/s3/test_requests.py",
+    "tests/s3/test_shared_remote.py",
+    "tests/s3/test_transfers.py",
+    "tests/s3/test_two_at_once.py",
+}
+"""Tests of code above the protocol of remotes: each case is run at one kind of place, at all of
+them where DV_TEST_ALL is set. That the places keep the protocol is shown by the contract suite."""
 FOREIGN_PREFIXES = ("AWS_", "BOTO", "DV_", "GIT_", "RCLONE_", "XDG_")
 
 
 UNTIL_S = float(os.environ.get("DV_TEST_UNTIL", "inf"))
 """When, in seconds since 1970, tests begin no more. For scripts/soak."""
 
+
+# Otherwise each `dv` that a test starts compiles all of dvtool, and each worker all tests.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+MEMORY = "/dev/shm"
+MEMORY_MIN_BYTES = 2 << 30
+if os.path.isdir(MEMORY) and shutil.disk_usage(MEMORY).free >= MEMORY_MIN_BYTES:
+    # The tests flush files some hundred thousand times, for which a disk takes milliseconds each.
+    # Tests of the disk make file systems of their own: tests/cli/test_filesystems.py.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 
 # A shell that starts us in the background has SIGINT ignored, which all our processes inherit:
 # then neither dv nor git ends by Ctrl-C as it does for a user.
@@ -58,16 +87,37 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out a part of the large tables; a test that was asked for by its name always runs."""
     if os.environ.get("DV_TEST_ALL", "0") not in ("", "0") or any("::" in a for a in config.args):
         return
-    left_out = [item for item in items if not _is_sampled(item.nodeid)]
+    left_out = {item for item in items if not _is_sampled(item.nodeid)} | _at_other_places(items)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if _is_sampled(item.nodeid)]
+        items[:] = [item for item in items if item not in left_out]
 
 
 def _is_sampled(nodeid: str) -> bool:
     file, _, name = nodeid.partition("::")
-    number = xxhash.xxh3_64_intdigest(name.encode("utf-8", "backslashreplace"))
-    return "[" not in name or number % SAMPLED.get(file, 1) == 0
+    return "[" not in name or _number(name) % SAMPLED.get(file, 1) == 0
+
+
+def _at_other_places(items: Sequence[pytest.Item]) -> set[pytest.Item]:
+    """Return the cases of `AT_ONE_PLACE` that are run elsewhere: each place has its share."""
+    cases: dict[str, dict[str, pytest.Item]] = {}
+    for item in items:
+        file, _, name = item.nodeid.partition("::")
+        function, _, told = name.removesuffix("]").partition("[")
+        values = told.split("-")
+        place = next((value for value in values if value in PLACES), "")
+        if file in AT_ONE_PLACE and place:
+            values.remove(place)
+            cases.setdefault(f"{file}::{function}[{'-'.join(values)}]", {})[place] = item
+    left_out = set()
+    for name, by_place in cases.items():
+        chosen = sorted(by_place)[_number(name) % len(by_place)]
+        left_out |= {item for place, item in by_place.items() if place != chosen}
+    return left_out
+
+
+def _number(name: str) -> int:
+    return xxhash.xxh3_64_intdigest(name.encode("utf-8", "backslashreplace"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -86,6 +136,13 @@ def _isolated(
 ) -> None:
     """Give each test a home of its own, git and AWS settings of the tests, and no others."""
     _isolate(monkeypatch, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def disk_path() -> Iterator[Path]:
+    """A folder like `tmp_path`, for what is seen only on a disk."""
+    with tempfile.TemporaryDirectory(prefix="dv-test-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -302,7 +302,8 @@ def check(arguments: Sequence[str], output: bytes) -> None:
     if "--json" not in words or not 0 < len(output) < CHECKED_SIZE_MAX_BYTES:
         return
     plain = [word for word in words if not word.startswith("-")]
-    names = (" ".join(plain[at:end]) for at in range(len(plain)) for end in (at + 2, at + 1))
+    names = [" ".join(plain[at:end]) for at in range(len(plain)) for end in (at + 2, at + 1)]
+    names += [f"{name} list" for name in plain]  # what a group does without a command
     command = next((name for name in names if name in documents.ANSWERS), None)
     _validator(command).validate(json.loads(output))
 

@@ -26,7 +26,8 @@ class Room(NamedTuple):
 BASE = ("errors", "system")
 STORED = (*BASE, "format")
 OPENED = (*STORED, "git", "store", "workspace", "remotes.transports", "remotes", "jobs")
-VERBS = (*OPENED, "project")
+PROJECTS = (*OPENED, "project")
+VERBS = (*PROJECTS, "snapshots")
 FACES = (*VERBS, "verbs", "hooks")
 
 ROOMS = (
@@ -72,6 +73,16 @@ ROOMS = (
         "anyone needs.",
         OPENED,
     ),
+    Room(
+        "snapshots",
+        "The data of a commit, read without a checkout: its paths, and ranges of its contents.",
+        PROJECTS,
+    ),
+    Room(
+        "stream",
+        "Samples of a commit for training, in an order that can be taken up anywhere.",
+        (*PROJECTS, "snapshots"),
+    ),
     Room("verbs", "What a user can do: one module or folder a verb.", VERBS),
     Room("hooks", "What git runs, and putting it in place.", (*VERBS, "verbs")),
     Room("repo", "The facade: one method a verb.", FACES),
@@ -79,9 +90,9 @@ ROOMS = (
 )
 
 VERB_ORDER = (
-    ("diff", "log", "describe", "fetch"),
+    ("cache", "diff", "log", "describe", "fetch"),
     ("read", "add", "status", "checkout", "push", "drop", "edit", "copy", "export"),
-    ("resolve", "imports", "gc", "fsck", "clone", "record", "overlap", "doctor", "sparse"),
+    ("resolve", "imports", "gc", "fsck", "clone", "overlap", "doctor", "record", "sparse"),
 )
 """A verb imports from the lines above its own, and within its line from none."""
 

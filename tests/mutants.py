@@ -199,15 +199,15 @@ BREAKS = (
         "a file that checkout wrote is not older than an edit of it",
         1,
         "dvtool/workspace/files.py",
-        "        os.utime(fd, ns=(found.st_atime_ns, found.st_mtime_ns - 1))\n",
-        "        return found\n",
+        "        os.utime(fd, ns=(file_stat.st_atime_ns, file_stat.st_mtime_ns - 1))\n",
+        "        return file_stat\n",
         ("tests/unit/workspace/test_files.py",),
     ),
     Break(
         "a time that a disk did not take is believed",
         1,
         "dvtool/workspace/files.py",
-        "    return settled if settled.st_mtime_ns < found.st_mtime_ns else None\n",
+        "    return settled if settled.st_mtime_ns < file_stat.st_mtime_ns else None\n",
         "    return settled\n",
         ("tests/unit/workspace/test_files.py",),
     ),
@@ -239,8 +239,8 @@ BREAKS = (
         "the statcache is believed of files stamped as they were read",
         1,
         "dvtool/workspace/statcache.py",
-        "        -1 if racy else found.st_size,\n",
-        "        found.st_size,\n",
+        "        -1 if racy else file_stat.st_size,\n",
+        "        file_stat.st_size,\n",
         ("tests/unit/workspace/test_statcache.py",),
     ),
     Break(
@@ -619,9 +619,10 @@ BREAKS = (
     Break(
         "a hook's push is a first use",
         8,
-        "dvtool/repo.py",
-        "        return commits.push(*self._pushing(None, tips)) if tips else None\n",
-        "        return self.push(revs=tips) if tips else None\n",
+        "dvtool/hooks/service.py",
+        "        return commits.push_refs(self._project, self._settings, new, old)\n",
+        "        self._settings.trust_first_use()\n"
+        "        return commits.push_refs(self._project, self._settings, new, old)\n",
         ("tests/cli/test_trust.py::test_a_hook_does_not_push_to_an_address_that_a_branch_chose",),
     ),
     Break(
@@ -652,7 +653,8 @@ BREAKS = (
         "an endpoint in the clear is trusted on first use",
         8,
         "dvtool/project/settings.py",
-        "        first = [one for one in committed if not approvals.is_in_the_clear(one)]\n",
+        "        first = [remote for remote in committed "
+        "if not approvals.is_in_the_clear(remote)]\n",
         "        first = committed\n",
         ("tests/cli/test_trust.py::test_an_endpoint_in_the_clear_is_no_first_use",),
     ),

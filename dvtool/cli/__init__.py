@@ -1,7 +1,8 @@
-"""The command line: ``dv``. What a command needs is imported only when that command is used."""
+"""The command line: ``dv``. Each command imports what it needs only when it is used."""
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import gc
 import importlib
@@ -9,6 +10,7 @@ import itertools
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -27,7 +29,7 @@ UTF8_VARIABLE = "PYTHONUTF8"
 LOG_VARIABLE = "DV_LOG"
 """Names a file to which a log of the run is appended."""
 
-# The short help stands here, so that listing the commands imports none of them.
+# The short help is here, so that listing the commands imports none of them.
 COMMANDS: dict[str, dict[str, str]] = {
     "Setting up": {
         "init": "Prepare this git repository, or a clone of one, for dv.",
@@ -55,14 +57,20 @@ COMMANDS: dict[str, dict[str, str]] = {
         "drop": "Free the space of data that the remote provably holds.",
         "gc": "Free what nothing needs any more, here or on a remote.",
     },
+    "Running": {
+        "run": "Run a command from committed code and data, and record it.",
+        "runs": "List recorded runs, show one, or run one again.",
+    },
     "Trust": {
         "fsck": "Check that stored data is whole, and repair what is not.",
+        "check-overlap": "Find files that are in more than one split.",
     },
     "Looking": {
         "diff": "Show which files changed between commits, or in the workspace.",
         "log": "Show the commits that changed a target.",
         "ls": "List tracked files.",
         "cat": "Write the content of a tracked file to standard output.",
+        "cache": "Show or clean what reading without a checkout keeps on this machine.",
         "describe": "Print what identifies the code and data that are here.",
     },
 }
@@ -88,23 +96,45 @@ _EXIT_CODES = [
 ]
 
 
+given: dict[str, str | None] = {}
+"""Variables of the environment as this process got them, where it has others now."""
+
+
 def main() -> None:
     """Run `dv` with the arguments of this process, and end the process."""
     _read_names_as_utf8()
+    sys.unraisablehook = _interrupt_again
     gc.set_threshold(GARBAGE_THRESHOLD)
-    # What libraries start, such as a program for credentials, is none of the current folder's.
+    given["PATH"] = os.environ.get("PATH")
+    # A program that a library starts, as for credentials, is never one of the current folder's.
     os.environ["PATH"] = absolute_folders(os.environ.get("PATH", os.defpath))
-    code = run(sys.argv[1:])
-    # What there was to do is done: Ctrl-C while Python clears up would only print a traceback.
+    code = run_command(sys.argv[1:])
+    # The work is done: Ctrl-C while Python clears up would only print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.getprofile() or sys.gettrace():
         sys.exit(code)  # who watches this process wants to write down what was seen
-    # Files, processes and locks are released by now. Taking apart every module and object takes
-    # longer than some commands, and threads of transfers that were given up may stall.
+    # Files, processes and locks are released now. Taking apart every module and object takes longer
+    # than some commands, and threads of abandoned transfers may stall.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Send Ctrl-C once more where Python can only ignore it: in a destructor or a callback of C.
+
+    Sent at once, it would be raised in here, and ignored again.
+    """
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+
+    def send() -> None:
+        time.sleep(0.001)
+        _thread.interrupt_main()
+
+    _thread.start_new_thread(send, ())
 
 
 def _read_names_as_utf8() -> None:
@@ -117,7 +147,7 @@ def _read_names_as_utf8() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def run(arguments: Sequence[str]) -> int:
+def run_command(arguments: Sequence[str]) -> int:
     """Run `dv` with these arguments; return its exit code."""
     try:
         _repair_streams()
@@ -174,7 +204,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _repair_streams() -> None:
-    if sys.stdout is None:  # closed by whoever started us (`dv status >&-`)
+    if sys.stdout is None:  # closed by the caller (`dv status >&-`)
         sys.stdout = open(os.devnull, "w")
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:

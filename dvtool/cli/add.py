@@ -23,7 +23,7 @@ LITTER_SHOWN_MAX = 5
     "add",
     examples=(
         "dv add data/images             # a folder, as one target",
-        "dv add data/*.parquet          # several files, each a target of its own",
+        "dv add data/*.parquet          # several files, each a target",
         "dv add data/images/new.jpg     # only this file of the target data/images",
         "dv add -u                      # every target that is here, as it is now",
         "dv add 'data/2024-*.csv' -n    # what a glob would take; nothing is added",
@@ -64,8 +64,8 @@ def add(
 
     Each PATH becomes a target with a manifest PATH.dv.json beside it, which is staged for git
     with the line in .gitignore that keeps the data itself out of git. A PATH inside a target
-    updates only that part of it. What .dvignore names is left out. A PATH may be a glob, and `.`
-    is the targets below a folder that holds some; new data is named by its own path.
+    updates only that part of it. Paths that .dvignore names are left out. A PATH may be a glob, and
+    `.` is the targets below a folder that holds some; new data is named by its own path.
 
     A file that did not change here, while git brought a newer entry for it, is outdated: its entry
     is left, and named. If both changed, nothing is added. --ours records the file in either case.

@@ -26,8 +26,8 @@ from dvtool.errors import UsageError
 def cat(frame: Frame, path: str | None, rev: str | None, blake3: str | None) -> None:
     """Write the content of a tracked file to standard output, bytes as they are.
 
-    REV:PATH is the file as of a commit, as --rev. It comes from the local store, or else from the
-    default remote; the workspace is not looked at. The hash is checked before the last bytes are
+    REV:PATH is the file as of a commit, as --rev. The content is read from the local store, or else
+    from the default remote, never from the workspace. The hash is checked before the last bytes are
     written.
     """
     if (path is None) == (blake3 is None):

@@ -101,7 +101,7 @@ def _were(count: int) -> str:
 
 
 def fetched_text(fetched: Fetched) -> str:
-    """Return what a fetch brought, in a line."""
+    """Return the result of a fetch, in a line."""
     url = printable(fetched.remote)
     if not fetched.files:
         return "nothing to fetch: the local store has it all"

@@ -36,7 +36,7 @@ _UNSET = "-"
 @click.argument("key", metavar="[KEY]", required=False)
 @click.argument("value", metavar="[VALUE]", required=False)
 @click.option("--list", "as_list", is_flag=True, help="List all settings; so does no KEY.")
-@click.option("--unset", is_flag=True, help="Remove the setting from the file it stands in.")
+@click.option("--unset", is_flag=True, help="Remove the setting from the file that has it.")
 @click.option("--local", is_flag=True, help="For this clone only: in .git/config.")
 @click.option("--global", "for_user", is_flag=True, help="For you: in ~/.config/dv/config.")
 def config(
@@ -51,7 +51,7 @@ def config(
 ) -> None:
     """Show settings, or change one.
 
-    Settings are in .dvconfig, which git commits, and, stronger, in .git/config. Those that must
+    Settings are in .dvconfig, which git commits, and, stronger, in .git/config. Settings that must
     not come from a commit, such as a profile or a folder on this machine, go to .git/config by
     themselves. Stronger still is the environment: DV_CORE_REMOTE is core.remote. The weakest are
     your own for all repositories, in ~/.config/dv/config. With -v the list says what each setting

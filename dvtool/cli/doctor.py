@@ -40,13 +40,13 @@ _LABELS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "failed": ("FAI
 def doctor(frame: Frame, remote: str | None, as_json: bool) -> None:
     """Check Python, git, packages, the repository, its settings, the store, hooks and the remote.
 
-    Nothing is changed. The default remote is contacted. With --remote, it is tried out: what the
-    store supports, what the credentials allow, how fast it is. Up to 8 MiB are read; an object of
+    Nothing is changed. The default remote is contacted. With --remote, the remote is tried out:
+    what it supports, what the credentials allow, how fast it is. Up to 8 MiB are read; an object of
     4 MiB is written under probe/ and removed again, unless the bucket keeps versions or does not
     let it be removed.
 
-    For a report of a problem, repeat the command with DV_LOG=FILE and attach that file: it tells
-    what was asked of git and of the remote, and when. Credentials are left out.
+    For a report of a problem, repeat the command with DV_LOG=FILE and attach that file: it lists
+    the requests to git and to the remote, with times. Credentials are left out.
     """
     screen = frame.screen
     found = []

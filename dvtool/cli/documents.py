@@ -1,4 +1,4 @@
-"""What commands print with --json, where that is not one result alone; and a list of all of it.
+"""The documents that commands print with --json beyond single results, and a list of them all.
 
 `python -m tests.json_reference` makes docs/reference/ and the keys in the help texts from here.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dvtool.remotes.estimate import Requests
     from dvtool.remotes.transports.base import Features
     from dvtool.remotes.transports.declaration import Value
+    from dvtool.snapshots.listed import Listed
     from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.diff import TargetDiff, Totals
     from dvtool.verbs.doctor import Check
@@ -24,20 +25,19 @@ if TYPE_CHECKING:
     from dvtool.verbs.gc.roots import RepoThere
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push.plan import Pushed
-    from dvtool.verbs.read import Listed
     from dvtool.verbs.resolve.settle import Settled
     from dvtool.verbs.status import TargetStatus
 
 
 class AddDocument(msgspec.Struct):
-    """What `dv add` did."""
+    """The result of `dv add`."""
 
     targets: Sequence[Added]
-    """Each target that was named, or that a path lies in."""
+    """Each target that was named, or that has a named path in it."""
 
 
 class StatusDocument(msgspec.Struct):
-    """What differs between workspace, manifests and HEAD."""
+    """The differences between workspace, manifests and HEAD."""
 
     clean: bool
     """Whether nothing differs in any target."""
@@ -46,17 +46,17 @@ class StatusDocument(msgspec.Struct):
 
 
 class RmDocument(msgspec.Struct):
-    """What `dv rm` did."""
+    """The result of `dv rm`."""
 
     targets: Sequence[Removed]
-    """What was done to each target."""
+    """The result for each target."""
 
 
 class ResolveDocument(msgspec.Struct):
-    """What `dv resolve` did."""
+    """The result of `dv resolve`."""
 
     targets: Sequence[Settled]
-    """What was done to each target that was in conflict."""
+    """The result for each target that was in conflict."""
 
 
 class DiffDocument(msgspec.Struct):
@@ -94,7 +94,7 @@ class LogDocument(msgspec.Struct):
 
 
 class LsDocument(msgspec.Struct, omit_defaults=True):
-    """Tracked files. This document is written an entry a line."""
+    """Tracked files. The document is written an entry a line."""
 
     entries: Sequence[Listed]
     """The entries, by target and path."""
@@ -116,7 +116,7 @@ class TransferPlan(msgspec.Struct):
     requests: Requests
     """How many requests that takes, with those of the proof."""
     request_cost_usd: float
-    """What the requests cost by the provider's list prices, in US dollars; traffic is extra."""
+    """The cost of the requests by the provider's list prices, in US dollars; traffic is extra."""
     seconds: float | None
     """How long it takes, in seconds; null as long as the link was not measured."""
 
@@ -127,18 +127,18 @@ class FailedPush(msgspec.Struct):
     remote: str | None
     """Its name; null for the default remote."""
     message: str
-    """What was wrong."""
+    """The problem, in words."""
     hint: str | None
-    """What to do next; null if nobody knows."""
+    """The next step; null if none is known."""
     exit_code: int
-    """What `dv push` to it alone would end with."""
+    """The exit code of `dv push` to this remote alone."""
 
 
 class PushDocument(msgspec.Struct):
-    """What `dv push` did. It is printed if one of the remotes was pushed to."""
+    """The result of `dv push`, printed if one of the remotes was pushed to."""
 
     pushes: Sequence[Pushed]
-    """What was done for each remote that was pushed to."""
+    """The result for each remote that was pushed to."""
     failed: Sequence[FailedPush]
     """The remotes that could not be pushed to."""
     uncommitted: Sequence[str]
@@ -146,16 +146,16 @@ class PushDocument(msgspec.Struct):
 
 
 class PushPlanDocument(msgspec.Struct):
-    """What `dv push` would do."""
+    """The plan of `dv push`."""
 
     plans: Sequence[TransferPlan]
-    """What it takes, for each remote."""
+    """The cost, for each remote."""
     uncommitted: Sequence[str]
     """Targets whose manifests are not in HEAD; they would not be pushed."""
 
 
 class UndoneDocument(msgspec.Struct):
-    """What `dv gc --remote --undo` did."""
+    """The result of `dv gc --remote --undo`."""
 
     undone: int
     """How many tombstones were taken back."""
@@ -171,14 +171,14 @@ class DoctorDocument(msgspec.Struct):
 
 
 class RemoteDoctorDocument(msgspec.Struct):
-    """What trying a remote out showed."""
+    """The result of trying a remote out."""
 
     ok: bool
     """Whether no check failed."""
     checks: Sequence[Check]
     """What was looked at."""
     features: Features | None
-    """What the store can do; null if there is no answer."""
+    """The powers of the store; null if there is no answer."""
 
 
 class ConfigDocument(msgspec.Struct):
@@ -228,7 +228,7 @@ class RootsDocument(msgspec.Struct):
 
 
 class RetiredDocument(msgspec.Struct):
-    """What was buried of a repository that is gone for good."""
+    """The objects that were buried of a repository that is gone for good."""
 
     repo: str
     """Its id."""
@@ -270,10 +270,16 @@ ANSWERS: dict[str, dict[str, str]] = {
     "drop": {"": "Dropped"},
     "gc": {"": "GcResult", "--remote": "RemoteGcResult", "--undo": "UndoneDocument"},
     "fsck": {"": "FsckReport"},
+    "runs list": {"": "RunList"},
+    "runs show": {"": "RunRecord"},
+    "runs reproduce": {"": "Reproduction"},
+    "check-overlap": {"": "OverlapReport"},
     "diff": {"": "DiffDocument", "--stat": "DiffStatDocument"},
     "log": {"": "LogDocument"},
     "ls": {"": "LsDocument"},
     "describe": {"": "Description"},
+    "cache show": {"": "CacheStatus"},
+    "cache clean": {"": "CacheStatus"},
     "doctor": {"": "DoctorDocument", "--remote": "RemoteDoctorDocument"},
     "config": {"": "ConfigDocument"},
     "remote list": {"": "RemotesDocument"},

@@ -37,11 +37,11 @@ def drop(
 ) -> None:
     """Free workspace and local store of data that the remote provably holds.
 
-    The remote is asked, now, for every object that the files need; if one is missing or damaged,
-    or a file was changed, nothing is dropped and the files are named. A remote that does not state
+    The remote is asked, now, for every object that the files need; if one is missing or damaged, or
+    a file was changed, nothing is dropped and the files are named. A remote that does not state
     what it holds, such as a folder, is read back; --plan says how much that is. Manifests stay as
-    they are: dropped files are absent, not deleted. What other targets or commits that were not
-    pushed need stays in the store.
+    they are: dropped files are absent, not deleted. Content that other targets or unpushed commits
+    need stays in the store.
     """
     screen = frame.screen
     with frame.repo() as repo:

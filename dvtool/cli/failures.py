@@ -1,4 +1,4 @@
-"""What goes wrong, as sentences on standard error and an exit code."""
+"""Failures, as sentences on standard error and an exit code."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ _OS_SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What to tell of an error."""
+    """The description of an error."""
 
     message: str
-    """What was wrong, in one line or several."""
+    """The problem, in one line or several."""
     hint: str | None
-    """What to do next; null if nobody knows."""
+    """The next step; null if none is known."""
     exit_code: int
-    """What the command ends with."""
+    """The exit code of the command."""
 
 
 def report(error: BaseException, *, as_json: bool = False) -> int:
@@ -89,10 +89,10 @@ def report(error: BaseException, *, as_json: bool = False) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ErrorDocument:
-    """What any command prints with --json if it fails before it has an answer."""
+    """The document that any command prints with --json if it fails before it has an answer."""
 
     error: Failure
-    """What was wrong; standard error says the same in words."""
+    """The problem; standard error says the same in words."""
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

@@ -37,8 +37,9 @@ def fetch(
 ) -> None:
     """Download data into the local store; the workspace stays as it is.
 
-    Takes what the manifests in the worktree, or those of each REV, name and the store lacks. What
-    the default remote lacks is taken from the other remotes, unless one is named.
+    Fetches the content that the manifests in the worktree, or those of each REV, name and the store
+    lacks. Content that the default remote lacks is fetched from the other remotes, unless one is
+    named.
     """
     screen = frame.screen
     with frame.repo() as repo:

@@ -1,4 +1,4 @@
-"""What every command shares: its shape and help, the options -q, -v and --json, the repository."""
+"""The parts all commands share: shape and help, the options -q, -v and --json, the repository."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXIT_CODES = {
     9: "another process is busy here",
     130: "interrupted",
 }
-"""All exit codes. 141 besides: the reader of the output went away, as in `dv ls | head`."""
+"""All exit codes, but for 141: the reader of the output went away, as in `dv ls | head`."""
 ALWAYS = (0, 1, 2, 3, 130)
 LOG_VERBOSITY = 2
 _BEHIND_DASHES = "dvtool.behind_dashes"
@@ -68,7 +68,7 @@ class Frame:
         return self.verbosity > 0
 
     def say_more(self, times: int) -> None:
-        """Take -v, so many times: from the second on, notes go to standard error."""
+        """Take -v, `count` times: from the second on, notes go to standard error."""
         self.verbosity += times
         if self.verbosity >= LOG_VERBOSITY:
             from dvtool.cli.logs import begin_on_stderr
@@ -79,6 +79,18 @@ class Frame:
     def screen(self) -> Screen:
         """Where the command prints."""
         return Screen(environ=os.environ, quiet=self.quiet)
+
+    def environ_given(self) -> dict[str, str]:
+        """Return the environment that a command of the user's is to have: that of dv itself."""
+        from dvtool import cli
+
+        environ = dict(os.environ)
+        for name, text in cli.given.items():
+            if text is None:
+                environ.pop(name, None)
+            else:
+                environ[name] = text
+        return environ
 
     @contextlib.contextmanager
     def repo(self, *, required: bool = True) -> Iterator[Repo]:
@@ -124,8 +136,8 @@ class Frame:
     def trust_first_use(self, repo: Repo, *, falls_back: bool) -> None:
         """Trust the remotes of .dvconfig if this is the first command about them in this clone.
 
-        For commands that a person typed to transfer data; hooks never trust. One that `falls_back`
-        on remotes besides the default one names those that are not trusted.
+        For commands that a person typed to transfer data; hooks never trust. A command that
+        `falls_back` on other remotes than the default one names the untrusted ones.
         """
         trusted = repo.config.trust_first_use()
         if trusted:
@@ -177,7 +189,7 @@ class Command(click.Command):
         self._splits = splits
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, with what stands behind ``--`` set aside."""
+        """Parse, with the arguments behind ``--`` set aside."""
         if self._splits and "--" in args:
             at = args.index("--")
             ctx.meta[_BEHIND_DASHES] = args[at + 1 :]
@@ -211,7 +223,8 @@ def command(
     """Make a function a command; it gets the `Frame` first.
 
     `exits` are the exit codes it can end with besides those that every command has; `fails` says
-    what 1 means here. One that `answers_json` has --json, and is listed in `documents.ANSWERS`.
+    what 1 means here. A command that `answers_json` has --json, and is listed in
+    `documents.ANSWERS`.
     """
     meanings = {code: EXIT_CODES[code] for code in (*ALWAYS, *exits)}
     if fails is not None:
@@ -279,14 +292,14 @@ _progress_option = click.option(
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 paths_argument = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path())
-"""Paths or globs; none stands for everything."""
+"""Paths or globs; none means everything."""
 remote_option = click.option(
     "--remote", metavar="NAME", help="The remote to use instead of the default one."
 )
 
 
 def behind_dashes() -> list[str]:
-    """Return the arguments of this command that stood behind ``--``; it must be one that splits."""
+    """Return the arguments of this command that were behind ``--``; it must be one that splits."""
     return list(click.get_current_context().meta.get(_BEHIND_DASHES) or ())
 
 
@@ -298,7 +311,7 @@ def revisions_and_paths(
     ranges: bool = False,
     remotes: str | None = None,
 ) -> tuple[list[str], list[str]]:
-    """Tell revisions from paths as git does: what stands behind ``--`` is a path, all before not.
+    """Tell revisions from paths as git does: arguments behind ``--`` are paths, all before not.
 
     Without ``--``, the revisions end at the first argument that is a path. With `ranges`, ``A..B``
     is A and B. `remotes` is the command, `push`, in which git would take a remote first.

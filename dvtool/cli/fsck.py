@@ -37,7 +37,7 @@ _PERCENT = re.compile(r"(\d+(?:\.\d+)?)%?")
         "dv fsck --remote                # and the remote, downloading no data",
         "dv fsck --remote backup --deep  # the data of that remote as well",
         "dv fsck --remote --sample 5%    # or a random part of it",
-        "dv fsck --repair                # mend what is damaged",
+        "dv fsck --repair                # repair damage",
     ),
     exits=(4, 5, 6, 7, 9),
     answers_json=True,
@@ -54,7 +54,7 @@ _PERCENT = re.compile(r"(\d+(?:\.\d+)?)%?")
     "--deep", is_flag=True, help="Download and check every pack there that is needed here."
 )
 @click.option(
-    "--sample", metavar="PERCENT", help="Download and check so many of these packs, at random."
+    "--sample", metavar="PERCENT", help="Download and check this share of these packs, at random."
 )
 @click.option("--repair", is_flag=True, help="Bring back what is damaged, from a good copy.")
 @click.option("--rebuild", is_flag=True, help="Make the index of the local store again first.")
@@ -72,14 +72,14 @@ def fsck(
     seed: int | None,
     as_json: bool,
 ) -> None:
-    """Check that stored data is whole; say what is damaged, what that touches and where it is good.
+    """Check that stored data is whole; name damage, the files concerned and good copies.
 
-    Every byte of the local store is read. Of a remote, the shards are read in full, and
-    for packs the remote is asked whether it has them, with the right size and MD5. Content that
-    was never fetched is not damage.
+    Every byte of the local store is read. Of a remote, the shards are read in full, and for packs
+    the remote is asked whether it has them, with the right size and MD5. Content that was never
+    fetched is no damage.
 
     Nothing is changed without --repair or --rebuild. A repair takes good copies from packs here,
-    the workspace and the remotes, in this order. What is damaged is set aside, and never deleted.
+    the workspace and the remotes, in this order. Damaged objects are set aside, and never deleted.
     """
     if seed is not None and sample is None:
         raise UsageError("--seed is about a sample", hint="dv fsck --remote --sample 5% --seed 1")

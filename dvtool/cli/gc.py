@@ -71,7 +71,7 @@ def _grace_s(_context: click.Context, _option: click.Parameter, value: str) -> f
 @click.option(
     "--expire",
     is_flag=True,
-    help="With --remote: let go what was pushed and no commit here or on git's remotes needs.",
+    help="With --remote: expire what was pushed and no commit here or on git's remotes needs.",
 )
 @click.option("--undo", is_flag=True, help="With --remote: take back what is buried there.")
 @click.option(
@@ -95,10 +95,10 @@ def gc(
 ) -> None:
     """Free space: in the local store, or with --remote on a remote.
 
-    The local store keeps what any commit, stash, reflog, index or worktree of this repository
-    names, and what no remote provably holds. A remote keeps what any repository ever pushed there;
-    unneeded objects are first buried under a tombstone, and removed by the first gc after the
-    grace period, unless somebody came to need them meanwhile.
+    The local store keeps data that any commit, stash, reflog, index or worktree of this repository
+    names, and data that no remote provably holds. A remote keeps what any repository ever pushed
+    there; unneeded objects are first buried under a tombstone, and removed by the first gc after
+    the grace period, unless somebody came to need them meanwhile.
     """
     _refuse_mixture(remote, unpushed=unpushed, expire=expire, undo=undo, plan_only=plan_only)
     with frame.repo() as repo:
@@ -226,7 +226,7 @@ def _show_remote(screen: Screen, done: RemoteGcResult, *, plan_only: bool, as_js
         say(f"  expired: {printable(one.target)} {one.manifest[:12]}, which no commit names")
     if plan.unseen:
         some = count_text(plan.unseen, "manifest")
-        say(f"  {some} of this repository that no commit here ever had: left to whoever needs them")
+        say(f"  {some} of this repository that no commit here ever had: left to other clones")
     if plan.empty:
         say("nothing is dead" + (" that is not buried already" if done.waiting else ""))
     else:

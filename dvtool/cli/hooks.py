@@ -28,7 +28,7 @@ def hooks(context: click.Context) -> None:
     """Let git carry the data along: install or remove its hooks.
 
     With the hooks, git commit checks what is staged, git push uploads the data first, and git
-    checkout, merge, pull and rebase bring the data in step. Hooks that are there go on running.
+    checkout, merge, pull and rebase are followed by the data. Hooks that are there go on running.
     Without a command, shows which are in place.
 
     \b
@@ -54,26 +54,26 @@ def hooks(context: click.Context) -> None:
 def install(frame: Frame, plan_only: bool) -> None:
     """Install the git hooks and the merge and diff drivers, or newer versions of them.
 
-    They go where git looks for hooks (core.hooksPath is honoured). A hook that is there is kept
-    as NAME.dv-kept, and runs first.
+    The hooks go where git looks for hooks (core.hooksPath is honoured). A hook that is there is
+    kept as NAME.dv-kept, and runs first.
     """
     with frame.repo() as repo:
-        todo = repo.hooks.install(dry_run=plan_only)
+        plan = repo.hooks.install(dry_run=plan_only)
         screen = frame.screen
         would = "would be " if plan_only else ""
-        for name in todo.keep:
+        for name in plan.keep:
             screen.done(f"{name}: the hook that is there {would or 'is '}kept, and runs first")
-        if todo.shared:
-            screen.note(shared_hooks_text(todo.shared, todo.folder))
-        if todo.write:
-            screen.done(f"{would}installed in {_folder(todo.folder)}: {' '.join(todo.write)}")
-        elif not todo.left:
-            screen.done(f"all hooks are in place, in {_folder(todo.folder)}")
-        _warn_left(screen, todo)
+        if plan.shared:
+            screen.note(shared_hooks_text(plan.shared, plan.folder))
+        if plan.write:
+            screen.done(f"{would}installed in {_folder(plan.folder)}: {' '.join(plan.write)}")
+        elif not plan.left:
+            screen.done(f"all hooks are in place, in {_folder(plan.folder)}")
+        _warn_left(screen, plan)
 
 
-def _warn_left(screen: Screen, todo: HookPlan) -> None:
-    for name in todo.left:
+def _warn_left(screen: Screen, plan: HookPlan) -> None:
+    for name in plan.left:
         screen.warn(
             f"{name}: another hook was put over the one of dvtool, and is left as it is; to have "
             f'both, let it run: dv hooks run {name} "$@"'
@@ -99,20 +99,20 @@ def uninstall(frame: Frame, plan_only: bool) -> None:
     dv hooks install takes that back.
     """
     with frame.repo(required=False) as repo:
-        todo = repo.hooks.uninstall(dry_run=plan_only)
+        plan = repo.hooks.uninstall(dry_run=plan_only)
         screen = frame.screen
         would = "would be " if plan_only else ""
-        if todo.remove:
-            screen.done(f"{would}removed: {' '.join(todo.remove)}")
-        if todo.restore:
-            screen.done(f"{would}put back as before: {' '.join(todo.restore)}")
-        if todo.shared:
+        if plan.remove:
+            screen.done(f"{would}removed: {' '.join(plan.remove)}")
+        if plan.restore:
+            screen.done(f"{would}put back as before: {' '.join(plan.restore)}")
+        if plan.shared:
             screen.warn(
-                f"the hooks in {printable(todo.shared)} serve other repositories too, and are left"
+                f"the hooks in {printable(plan.shared)} serve other repositories too, and are left"
             )
-        elif todo.empty:
-            screen.done("there are no hooks of dvtool to take out")
-        _warn_left(screen, todo)
+        elif plan.empty:
+            screen.done("there are no hooks of dvtool to remove")
+        _warn_left(screen, plan)
 
 
 _STATES = {
@@ -197,7 +197,7 @@ def _pre_commit(frame: Frame, _: Sequence[str]) -> None:
             checked = repo.for_git.check_commit()
             _show_check(screen, checked)
     except DvError as error:
-        # What is wrong with the repository is for other commands to say: git commit goes on, and
+        # Other commands report problems of the repository: git commit goes on, and
         # git push is stopped if data would be missing.
         screen.warn(f"the commit was not checked: {error}")
         return
@@ -266,7 +266,7 @@ def _pre_push(frame: Frame, _: Sequence[str]) -> None:
     if not refs.new:
         return
     with frame.repo(required=False) as repo:
-        report = repo.push_refs(refs.new, refs.old)
+        report = repo.for_git.push_refs(refs.new, refs.old)
         if report is None:
             return
         for warning in report.warnings:
@@ -283,7 +283,7 @@ def _pre_push(frame: Frame, _: Sequence[str]) -> None:
 
 
 class Refs(NamedTuple):
-    """What `git push` is about to send: object ids to send, and what the other side has."""
+    """The objects that `git push` is about to send: their ids, and those of the other side."""
 
     new: tuple[str, ...]
     old: tuple[str, ...]

@@ -117,6 +117,42 @@ JSON_KEYS = {
         '"shards", "locations", "roots", "manifests", "not_pushed", "seed"}, "done"}',
         "Each key is explained in docs/reference/json.md.",
     ),
+    "runs list": (
+        '{"schema", "runs": [{"version", "id", "state", "commit", "parent", "ref", "branch", '
+        '"data_id", "targets": [{"target", "blake3", "files", "bytes"}], "command", "folder",'
+        ' "environment", "packages": null or {"python", "executable", "how", '
+        '"distributions"}, "start", "end", "seconds", "exit_status", "problem", "reads": '
+        '{"count", "root", "entries": [{"blake3", "path"}], "file"}, "out", "outputs": '
+        '[{"target", "blake3", "files", "bytes"}], "reproduces", "dvtool"}], "damaged"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "runs show": (
+        '{"schema", "version", "id", "state", "commit", "parent", "ref", "branch", "data_id",'
+        ' "targets": [{"target", "blake3", "files", "bytes"}], "command", "folder", '
+        '"environment", "packages": null or {"python", "executable", "how", "distributions"},'
+        ' "start", "end", "seconds", "exit_status", "problem", "reads": {"count", "root", '
+        '"entries": [{"blake3", "path"}], "file"}, "out", "outputs": [{"target", "blake3", '
+        '"files", "bytes"}], "reproduces", "dvtool"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "runs reproduce": (
+        '{"schema", "same", "run", "worktree", "exit_statuses", "roots", "outputs": '
+        '[{"target", "before", "now", "changes": [{"change", "path", "old_path", "old": null '
+        'or {"type", "size", "blake3", "exec", "symlink"}, "new": null or {…}}]}], '
+        '"packages", "again": {"version", "id", "state", "commit", "parent", "ref", "branch",'
+        ' "data_id", "targets": [{"target", "blake3", "files", "bytes"}], "command", '
+        '"folder", "environment", "packages": null or {"python", "executable", "how", '
+        '"distributions"}, "start", "end", "seconds", "exit_status", "problem", "reads": '
+        '{"count", "root", "entries": [{"blake3", "path"}], "file"}, "out", "outputs": '
+        '[{"target", "blake3", "files", "bytes"}], "reproduces", "dvtool"}}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "check-overlap": (
+        '{"schema", "overlap", "shared", "splits": [{"split", "files", "rows", "keyless"}], '
+        '"pairs": [{"first", "second", "shared"}], "listed": [{"splits": [{"split", "count", '
+        '"places": [{"path", "row"}]}]}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
     "diff": (
         '{"schema", "targets": [{"target", "renamed_from", "totals": {"added": {"count", '
         '"bytes"}, "modified": {…}, "removed": {…}, "renamed": {…}}, "changes": [{"change", '
@@ -140,6 +176,14 @@ JSON_KEYS = {
     "describe": (
         '{"schema", "commit", "branch", "dirty", "code_dirty", "data_dirty", "data_id", '
         '"targets": [{"target", "blake3", "files", "bytes"}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "cache show": (
+        '{"schema", "path", "limit_bytes", "frames", "frame_bytes", "clones", "clone_bytes"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "cache clean": (
+        '{"schema", "path", "limit_bytes", "frames", "frame_bytes", "clones", "clone_bytes"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "doctor": (

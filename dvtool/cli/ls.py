@@ -12,7 +12,7 @@ from dvtool.cli.output import Screen
 from dvtool.errors import printable, size_text
 
 if TYPE_CHECKING:
-    from dvtool.verbs.read import Listed
+    from dvtool.snapshots.listed import Listed
 
 HASH_SHOWN_LENGTH = 12
 _KINDS = {"symlink": "l", "folder": "d", "file": "-"}
@@ -51,7 +51,7 @@ def ls(frame: Frame, paths: Sequence[str], rev: str | None, long: bool, as_json:
 
 
 def _columns(screen: Screen, one: Listed, whole: bool) -> str:
-    """Return kind, size and hash, as columns that stand in front of the name."""
+    """Return kind, size and hash, as columns in front of the name."""
     kind = "x" if one.exec else _KINDS[one.type]
     size = size_text(one.size) if one.size is not None else ""
     length = 64 if whole else HASH_SHOWN_LENGTH

@@ -80,7 +80,7 @@ def _record(
     manifest: Manifest,
     conflicts: Sequence[Conflict],
 ) -> None:
-    """Record the conflicts, so that they outlive `git add -A`; git has them all the same."""
+    """Record the conflicts, so that they outlive `git add -A`; git has them in any case."""
     with contextlib.suppress(DvError, OSError), frame.repo(required=False) as repo:
         repo.for_git.record_conflicts(path, texts, manifest, conflicts)
 

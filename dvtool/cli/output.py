@@ -1,6 +1,6 @@
-"""What commands print: text that a terminal can take, columns, colour, and JSON.
+"""The output of commands: text that a terminal can take, columns, colour, and JSON.
 
-Names and messages may hold what others wrote. Nothing of theirs reaches the terminal unescaped.
+Names and messages may hold what others wrote. No text of others reaches the terminal unescaped.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Screen:
 
     def error(self, text: str, *, hint: str | None = None) -> None:
         """Say what went wrong and what to do, on standard error; the texts may be foreign."""
-        # What was printed so far comes first, also where both go into one file.
+        # Output so far comes before the message, also where both go into one file.
         if not self._out.closed:
             self._out.flush()
         self._labelled("error", "red", text)

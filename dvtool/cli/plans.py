@@ -1,4 +1,4 @@
-"""What ``--plan`` prints: what a transfer would take, when nothing is sent."""
+"""The output of ``--plan``: the cost of a transfer, when nothing is sent."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ def pull(
 ) -> None:
     """Download what the workspace lacks and put it there: dv fetch, then dv checkout.
 
-    Nothing is done if content that is saved nowhere would be lost. What the default remote lacks
-    is taken from the other remotes, unless one is named.
+    Nothing is done if content that is saved nowhere would be lost. Content that the default remote
+    lacks is fetched from the other remotes, unless one is named.
     """
     with frame.repo() as repo:
         revisions, paths = revisions_and_paths(repo, arguments, revisions_max=1, remotes="pull")

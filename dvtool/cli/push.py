@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.option(
     "--new-remote",
     is_flag=True,
-    help="Begin anew if the place was another remote the last time, or has none any more.",
+    help="Begin anew if another remote was at the address the last time, or none is now.",
 )
 @click.option("--check", is_flag=True, help="End with 1 if data is lacking there; send nothing.")
 @plan_option
@@ -61,15 +61,15 @@ def push(
 ) -> None:
     """Upload the data that commits need and the remote lacks, and prove that it arrived.
 
-    Without REV those are HEAD and the commits behind it; what an earlier push, from here or
-    another clone, proved for those is not asked again. Ends with 0 only once the remote itself
+    Without REV the commits are HEAD and those behind it; data of the latter that an earlier push,
+    from here or another clone, proved is not asked again. Ends with 0 only once the remote itself
     was seen to hold everything that HEAD, or REV, needs; a gap in the history behind it is a
-    warning. What is not committed is not pushed. A PATH selects the targets that it lies in.
+    warning. Uncommitted data is not pushed. A PATH selects the targets that it is in.
 
     A remote that lost something which was proven is named, and all that this clone pushed is
     proven anew. A folder or bucket that is not the remote which it was the last time is refused.
 
-    With several remotes each is pushed to, whatever becomes of the others.
+    With several remotes each is pushed to, even if others fail.
     """
     with frame.repo() as repo:
         revisions, paths = revisions_and_paths(repo, arguments, remotes="push")

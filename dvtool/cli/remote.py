@@ -28,9 +28,9 @@ TARGETS_SHOWN_MAX = 20
 def remote(context: click.Context) -> None:
     """Name the places that data is pushed to and fetched from.
 
-    A remote is a bucket, s3://BUCKET/PREFIX, or a folder. Buckets stand in .dvconfig, for every
-    clone; folders of this machine in .git/config, for this clone. Credentials are those that the
-    AWS tools use: the environment, ~/.aws or the machine's role. Without a command, lists them.
+    A remote is a bucket, s3://BUCKET/PREFIX, or a folder. Buckets are named in .dvconfig, for every
+    clone; folders of this machine in .git/config, for this clone. Credentials are found where the
+    AWS tools look: the environment, ~/.aws or the machine's role. Without a command, lists them.
 
     \b
     Examples:
@@ -245,7 +245,7 @@ def rename_remote(frame: Frame, name: str, new: str) -> None:
 )
 @click.argument("source", metavar="FROM")
 @click.argument("destination", metavar="TO")
-@click.option("--all", "every", is_flag=True, help="What every repository pushed there.")
+@click.option("--all", "every", is_flag=True, help="Copy what every repository pushed there.")
 @plan_option
 def copy_remote(
     frame: Frame, source: str, destination: str, every: bool, plan_only: bool, as_json: bool
@@ -253,8 +253,8 @@ def copy_remote(
     """Copy what this repository pushed to the remote FROM to the remote TO, and prove it.
 
     FROM and TO are names, URLs or folders. Objects go from one to the other, each checked by its
-    hash; workspace and local store are not used. What TO has already is passed over, so that a
-    copy that was interrupted goes on when it is repeated.
+    hash; workspace and local store are not used. Objects that TO has already are passed over, so
+    that a copy that was interrupted goes on when it is repeated.
     """
     screen = frame.screen
     with frame.repo() as repo:

@@ -11,7 +11,7 @@ from dvtool.project.keys import REMOTE_OPTIONS
 from dvtool.remotes.transports.declaration import Option
 
 INIT_OPTIONS = tuple(option for option in REMOTE_OPTIONS if option.at_init)
-"""Those that `dv init` takes."""
+"""The options that `dv init` takes."""
 
 
 def remote_options(options: Sequence[Option]) -> Callable[[Function], Function]:

@@ -63,6 +63,8 @@ def status(frame: Frame, paths: Sequence[str], exit_code: bool, as_json: bool) -
 
 
 def _conflict_kind(conflict: Conflict) -> str:
+    if conflict.of_source:
+        return "both updated"
     if conflict.ours is None:
         return "removed by us" if conflict.theirs is not None else "damaged"
     if conflict.theirs is None:

@@ -43,6 +43,9 @@ def textconv(frame: Frame, file: str) -> None:
     screen = frame.screen
     kind = "folder" if manifest.kind == "dir" else "file"
     screen.line(f"# {kind}, {files_text(manifest.files, manifest.bytes)}")
+    if manifest.source is not None:
+        edited = ", edited since" if manifest.source.edited else ""
+        screen.line(f"# from {printable(manifest.source.url)}, {manifest.source.state}{edited}")
     for line in _lines(frame, manifest):
         screen.line(line)
 

@@ -9,21 +9,22 @@ the path. A shard's hash is the BLAKE3 of that text; the manifest's is a root ov
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import eq
 from typing import Literal, TypeAlias
 
 import msgspec
 import xxhash
+from msgspec import structs
 
-from dvtool.errors import INSTALL_NEWER, ManifestError, ManifestNewer, listing, printable
+from dvtool.errors import INSTALL_NEWER, ManifestError, ManifestNewer, printable
 from dvtool.format.chunker import chunks_expected
 from dvtool.format.digest import EMPTY, Digest, digest_of, hasher, parse_hex
+from dvtool.format.loose import refuse_loose
 from dvtool.format.paths import SELF, check_nesting, link_fault, path_fault, path_faults
 from dvtool.format.shown import ShownEntry, shown_entry
+from dvtool.format.source import DataSource, check_source, encode_source
 
 MANIFEST_VERSION = 1
 INLINE_ENTRIES_MAX = 1_000
@@ -97,6 +98,8 @@ class Manifest(msgspec.Struct, frozen=True):
     kind: Kind
     entries: Entries | None
     shards: tuple[ShardRef, ...] = ()
+    source: DataSource | None = None
+    """Where the data came from, if it was imported; no part of the manifest hash."""
 
     @property
     def files(self) -> int:
@@ -253,22 +256,22 @@ class Built(msgspec.Struct, frozen=True):
     shards: tuple[ShardText, ...]
 
 
-def build(kind: Kind, entries: Mapping[str, Entry]) -> Built:
+def build(kind: Kind, entries: Mapping[str, Entry], source: DataSource | None = None) -> Built:
     """Make the one manifest that these entries have."""
     ordered = in_order(entries)
     if len(ordered) <= INLINE_ENTRIES_MAX:
-        return Built(Manifest(kind, ordered), ())
+        return Built(Manifest(kind, ordered, source=source), ())
     shards = tuple(shard_refs(ordered))
-    return Built(Manifest(kind, None, tuple(shard.ref for shard in shards)), shards)
+    return Built(Manifest(kind, None, tuple(shard.ref for shard in shards), source), shards)
 
 
 def update(manifest: Manifest, changes: Mapping[str, Entry | None], load_shard: LoadShard) -> Built:
-    """Return the manifest with some entries set or (None) removed.
+    """Return the manifest, of the same source, with some entries set or (None) removed.
 
     Of a sharded manifest only the shards that change are loaded and cut again.
     """
     if manifest.entries is not None:
-        return build(manifest.kind, _with_changes(manifest.entries, changes))
+        return build(manifest.kind, _with_changes(manifest.entries, changes), manifest.source)
     kept: list[ShardRef] = []
     fresh: list[ShardText] = []
     for group, group_changes in _shard_groups(manifest.shards, changes):
@@ -282,13 +285,13 @@ def update(manifest: Manifest, changes: Mapping[str, Entry | None], load_shard: 
         kept.extend(text.ref for text in texts)
         fresh.extend(texts)
     if sum(ref.files for ref in kept) > INLINE_ENTRIES_MAX:
-        return Built(Manifest(manifest.kind, None, tuple(kept)), tuple(fresh))
+        return Built(structs.replace(manifest, shards=tuple(kept)), tuple(fresh))
     texts_by_hash = {text.ref.blake3: text.text for text in fresh}
     few: Entries = {}
     for ref in kept:
         text = texts_by_hash.get(ref.blake3)
         few.update(load_shard(ref) if text is None else _decode_entries(text, ref.first))
-    return build(manifest.kind, few)
+    return build(manifest.kind, few, manifest.source)
 
 
 def _with_changes(entries: Entries, changes: Mapping[str, Entry | None]) -> Entries:
@@ -330,6 +333,8 @@ def _shard_groups(
 def encode(manifest: Manifest) -> bytes:
     """Return the text that git holds."""
     head = f'{{\n "dv": {MANIFEST_VERSION},\n "kind": "{manifest.kind}",\n'
+    if manifest.source is not None:
+        head += f' "source": {encode_source(manifest.source)},\n'
     if manifest.entries is not None:
         body = b' "entries": ' + encode_entries(manifest.entries, indent="  ")
         return head.encode() + body + b"\n}\n"
@@ -348,6 +353,7 @@ class _Envelope(msgspec.Struct):
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
     dv: int
     kind: Kind
+    source: DataSource | None = None
     entries: dict[str, Entry] | None = None
     shards: list[ShardRef] | None = None
 
@@ -387,9 +393,10 @@ def decode(text: bytes, name: str) -> Manifest:
     if document.dv != MANIFEST_VERSION or (document.entries is None) == (document.shards is None):
         raise ManifestError(f"{name}: is not a manifest of format {MANIFEST_VERSION}")
     entries = None if document.entries is None else in_order(document.entries)
-    manifest = Manifest(document.kind, entries, tuple(document.shards or ()))
-    if encode(manifest) != text:
-        _refuse_loose(text, name)
+    manifest = Manifest(document.kind, entries, tuple(document.shards or ()), document.source)
+    written = refuse_loose(text, name) if encode(manifest) != text else {}
+    if document.source is not None:
+        check_source(document.source, written.get("source"), name)
     if document.entries is None:
         _check_shards(manifest, name)
         return manifest
@@ -416,43 +423,6 @@ def _check_shards(manifest: Manifest, name: str) -> None:
             raise ManifestError(f"{name}: the path {ref.first!r} {reason}")
         if before is not None and before.first >= ref.first:
             raise ManifestError(f"{name}: its shards are not in order at {ref.first!r}")
-
-
-def _refuse_loose(text: bytes, name: str) -> None:
-    """Refuse what the decoder would let pass in a text that is not canonical.
-
-    Order, spacing and escapes are free, since git merges manifests as text. A path named twice, a
-    value that only repeats a default (``"exec": false``) or says nothing (``null``), and a number
-    of another form are refused: no text that dvtool wrote or git merged has them.
-    """
-
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        times = Counter(key for key, _ in pairs)
-        if len(times) != len(pairs):
-            twice = sorted(key for key, count in times.items() if count > 1)
-            raise ManifestError(f"{name}: names a path twice:\n{listing(twice)}")
-        return dict(pairs)
-
-    def plain(number: str) -> int:
-        if number.startswith("-"):
-            raise ManifestError(f"{name}: has the number {number}, and none there is below zero")
-        return int(number)
-
-    document = json.loads(text, object_pairs_hook=unique, parse_int=plain)
-    if None in document.values():
-        raise ManifestError(f"{name}: has null where {'entries'!r} or {'shards'!r} should be")
-    for path, entry in (document.get("entries") or {}).items():
-        keys = set(entry)
-        if keys not in _FORMS or entry.get("exec", True) is not True:
-            raise ManifestError(f"{name}: {path!r} has keys that no entry has together")
-
-
-_FORMS: tuple[set[str], ...] = (
-    {"blake3", "size"},
-    {"blake3", "size", "exec"},
-    {"symlink"},
-    {"dir"},
-)
 
 
 def manifest_digest(manifest: Manifest) -> Digest:

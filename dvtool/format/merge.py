@@ -11,10 +11,22 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 import msgspec
+from msgspec import structs
 
 from dvtool.errors import ManifestError
 from dvtool.format.compare import differences, entries_but, shard_hashes
-from dvtool.format.manifest import Built, Entries, Entry, LoadShard, Manifest, ShardRef, update
+from dvtool.format.manifest import (
+    Built,
+    Entries,
+    Entry,
+    LoadShard,
+    Manifest,
+    ShardRef,
+    manifest_digest,
+    update,
+)
+from dvtool.format.paths import SOURCE_PATH
+from dvtool.format.source import DataSource, as_edited, merge_sources, same_but_edits
 
 Changes: TypeAlias = dict[str, Entry | None]
 """Path -> what it became; None where it was removed."""
@@ -26,13 +38,19 @@ class Conflict(msgspec.Struct, frozen=True):
     """One entry that both sides changed differently (None: the side removed it)."""
 
     path: str
-    """The path in the target; '.' for a target that is one file."""
+    """The path in the target; '.' for a target that is one file; '/source', without versions, if
+    both sides changed where the data comes from."""
     base: Entry | None
     """What both sides come from; null if both added it."""
     ours: Entry | None
     """Our side; null if we removed it."""
     theirs: Entry | None
     """The other side; null if they removed it."""
+
+    @property
+    def of_source(self) -> bool:
+        """Whether it is about where the data comes from, and not about an entry."""
+        return self.path == SOURCE_PATH
 
 
 class Merged(msgspec.Struct):
@@ -66,7 +84,52 @@ def merge(
     our_pair = (entries_but(base, in_ours, load), entries_but(ours, in_base | in_theirs, load))
     their_pair = (entries_but(base, in_theirs, load), entries_but(theirs, in_base | in_ours, load))
     merged = merge_changes(our_pair, their_pair)
-    return update(ours, merged.changes, load), merged.conflicts
+    built = update(ours, merged.changes, load)
+    source, settled = _merged_source(base, ours, theirs, built.manifest)
+    if not settled:
+        merged.conflicts.insert(0, Conflict(SOURCE_PATH, None, None, None))
+    return with_source(built, source), merged.conflicts
+
+
+def with_source(built: Built, source: DataSource | None) -> Built:
+    """Return the same entries and shards as of another source."""
+    if built.manifest.source == source:
+        return built
+    return structs.replace(built, manifest=structs.replace(built.manifest, source=source))
+
+
+def edited(built: Built) -> Built:
+    """Return what was made from a manifest by a change of its entries: no more as it was taken."""
+    return with_source(built, as_edited(built.manifest.source))
+
+
+def source_after(merged: Manifest, chosen: Manifest) -> DataSource | None:
+    """Return the source of a merged manifest for which that of one side was chosen.
+
+    With other entries than that side's it is edited.
+    """
+    if chosen.source is None or manifest_digest(merged) == manifest_digest(chosen):
+        return chosen.source
+    return as_edited(chosen.source)
+
+
+def _merged_source(
+    base: Manifest | None, ours: Manifest, theirs: Manifest, merged: Manifest
+) -> tuple[DataSource | None, bool]:
+    """Return the source of the merged entries, and whether it is settled.
+
+    If both sides changed it, it is that of the side whose very entries the merged ones are.
+    """
+    if ours.source == theirs.source:
+        return source_after(merged, ours), True
+    source, settled = merge_sources(base.source if base else None, ours.source, theirs.source)
+    result = manifest_digest(merged)
+    sides = [side for side in (ours, theirs) if manifest_digest(side) == result]
+    if settled:
+        exact = (side for side in sides if same_but_edits(side.source, source))
+        winner = next(exact, None)
+        return (as_edited(source) if winner is None else winner.source), True
+    return (sides[0].source, True) if sides else (source, False)
 
 
 def shards_needed(base: Manifest | None, ours: Manifest, theirs: Manifest) -> list[ShardRef]:

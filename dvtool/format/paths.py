@@ -13,8 +13,13 @@ from dvtool.errors import ManifestError, printable
 
 SUFFIX = ".dv.json"
 """The suffix of a manifest's name, after the name of its target."""
+RUNS_FOLDER = ".dv-runs"
+"""The folder, at the top of a worktree, of the records of runs."""
 SELF = "."
 """The path of the one entry of a target that is a single file: the target itself."""
+SOURCE_PATH = "/source"
+"""The path of a conflict about where the data comes from; no entry can have it."""
+
 # A path with none of these is plain; only the others are looked at one component at a time.
 _SUSPECT = re.compile(
     r"(?:^|/)(?:\.|/|$)|\x00|\\|git~1|^[a-z]:|[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]",

@@ -6,12 +6,18 @@ import os
 from collections.abc import Sequence
 
 from dvtool.errors import BusyError, printable
-from dvtool.format.paths import SUFFIX
+from dvtool.format.paths import RUNS_FOLDER, SUFFIX
 from dvtool.git.listing import FILE_MODES, Staged, new_side, nul_list, paths_in
 from dvtool.git.refs import Revisions
 
 _NO_MANIFESTS = f":(top,exclude,glob)**/*{SUFFIX}"
+_NO_RUNS = f":(top,exclude,glob){RUNS_FOLDER}/**"
 _PATHS_ON_STDIN = ("--pathspec-from-file=-", "--pathspec-file-nul")
+
+
+def left_out_pathspec(path: str) -> str:
+    """Return the pathspec that leaves out a path from the top of the worktree, and all below it."""
+    return f":(top,exclude,literal){path}"
 
 
 class Index(Revisions):
@@ -66,10 +72,13 @@ class Index(Revisions):
         return states
 
     def is_dirty(self, *, exclude_untracked: bool = True, exclude_manifests: bool = False) -> bool:
-        """Tell whether tracked files, staged or on disk, differ from HEAD."""
+        """Tell whether tracked files, staged or on disk, differ from HEAD.
+
+        Records of runs do not count: a run is no change of what it ran with.
+        """
         self._require_worktree()
         untracked = "no" if exclude_untracked else "normal"
-        but = ["--", ":(top)", _NO_MANIFESTS] if exclude_manifests else []
+        but = ["--", ":(top)", _NO_RUNS, *([_NO_MANIFESTS] if exclude_manifests else [])]
         listing = self._run(
             *("status", "--porcelain=v2", "-z", "--no-renames", f"--untracked-files={untracked}"),
             *but,

@@ -12,10 +12,9 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import msgspec
-from msgspec import structs
 
 from dvtool.errors import (
     BusyError,
@@ -35,8 +34,6 @@ _SEPARATOR = "--dv-separator"  # `git rev-parse` prints an option that it does n
 
 _GITPYTHON_PROGRAM = "GIT_PYTHON_GIT_EXECUTABLE"
 """What GitPython runs as `git version` when it is imported; by default a name on the PATH."""
-_PROGRESS = re.compile(rb"(objects|files|deltas): +\d+[%,. ]")
-"""A line of git's progress, as ``Receiving objects:  45% (450/1000), 1.20 MiB``."""
 _FIXED = {
     "LANGUAGE": "C",
     "LC_ALL": "C",
@@ -48,6 +45,13 @@ _FIXED = {
     "GIT_ICASE_PATHSPECS": "0",
 }
 """Variables that git gets besides the environment of this process; its messages are in English."""
+
+
+ShowProgress: TypeAlias = Callable[[str, int, int], None]
+"""Takes a stage of git's work, how many of its objects are done, and of how many (0: unknown)."""
+_STAGES = {4: "counting", 8: "compressing", 16: "writing", 32: "receiving", 64: "resolving"}
+"""GitPython's codes of the stages."""
+_PROGRESS_LINE = re.compile(r"(?:\d+% \(\d+/\d+\)|^(?:remote: )?(?:Enumerating|Counting) objects:)")
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -83,9 +87,15 @@ class Runner:
             env["GIT_LITERAL_PATHSPECS"] = "1"
         return checked(args, execute(args, cwd=self.cwd, env=env, stdin=stdin), codes)
 
-    def run_long(self, *args: str, codes: Sequence[int] | None = (0,)) -> Result:
+    def run_long(
+        self,
+        *args: str,
+        codes: Sequence[int] | None = (0,),
+        progress: ShowProgress | None = None,
+    ) -> Result:
         """As `run`, for commands that may take long; see `execute_long`."""
-        return checked(args, execute_long(args, cwd=self.cwd, env=self._env), codes)
+        result = execute_long(args, cwd=self.cwd, env=self._env, progress=progress)
+        return checked(args, result, codes)
 
     def run_together(self, *commands: Sequence[str]) -> list[Result]:
         """Run git several times at once, whatever the exit statuses."""
@@ -223,15 +233,13 @@ def execute_long(
     *,
     cwd: str,
     env: Mapping[str, str] | None = None,
-    heard: Callable[[str], None] | None = None,
+    progress: ShowProgress | None = None,
 ) -> Result:
     """As `execute`, for commands that wait for a network or write whole trees, through GitPython.
 
-    `heard` is called with each line of the progress that git writes, if the command asks for that;
-    these lines are not in the result.
-
     GitPython notes each command, without passwords, in the log ``git.cmd``, and ends every git
-    that this process began together with it.
+    that this process began together with it. `progress` is called with what git says of its own:
+    the command must have the option ``--progress`` then.
     """
     program = _git_program()
     before = os.environ.get(_GITPYTHON_PROGRAM)
@@ -239,6 +247,7 @@ def execute_long(
         os.environ[_GITPYTHON_PROGRAM] = program
         from git.cmd import Git as Command
         from git.exc import GitCommandNotFound
+        from git.util import RemoteProgress
     except ModuleNotFoundError:
         raise
     except ImportError as error:
@@ -256,28 +265,24 @@ def execute_long(
         raise SetupError("git cannot be run", hint=INSTALL_HINT) from error
     process = watched.proc
     assert process is not None  # its process is let go together with `watched`
-    said = b"" if heard is None else _hear(process, heard)
-    result = _end(process, watch)
-    return structs.replace(result, stderr=os.fsdecode(said) + result.stderr)
+    if progress is None:
+        return _end(process, watch)
+    show = progress
 
+    class Told(RemoteProgress):
+        """Hands on what GitPython reads from git's lines."""
 
-def _hear(process: subprocess.Popen[bytes], heard: Callable[[str], None]) -> bytes:
-    """Tell of the progress that git writes to standard error; return what else it writes there."""
-    assert process.stderr is not None
-    said, line = bytearray(), b""
-    try:
-        while data := os.read(process.stderr.fileno(), 4096):
-            *lines, line = re.split(rb"(?<=[\r\n])", line + data)
-            for whole in lines:
-                if _PROGRESS.search(whole):
-                    heard(os.fsdecode(whole).strip())
-                else:
-                    said += whole
-    except BaseException:
-        process.terminate()
-        process.communicate()
-        raise
-    return bytes(said + line)
+        def update(
+            self,
+            op_code: int,
+            cur_count: str | float,
+            max_count: str | float | None = None,
+            message: str = "",
+        ) -> None:
+            what = _STAGES.get(op_code & self.OP_MASK, "working")
+            show(what, int(cur_count), int(max_count or 0))
+
+    return _end_telling(process, watch, Told().new_message_handler())
 
 
 def _start(
@@ -324,6 +329,30 @@ def _end(process: subprocess.Popen[bytes], watch: Watch, stdin: bytes | None = N
         words = " ".join(_noted(process.args))
         _LOG.note("%s: exit %d in %s, %d bytes%s", words, result.status, watch, len(stdout), said)
     return result
+
+
+def _end_telling(
+    process: subprocess.Popen[bytes], watch: Watch, tell: Callable[[str], object]
+) -> Result:
+    """Wait for git as `_end`, and hand on each line of its progress meanwhile."""
+    said: list[str] = []
+    stderr, line = process.stderr, b""
+    assert stderr is not None
+    try:
+        while letter := stderr.read(1):
+            if letter not in b"\r\n":
+                line += letter
+                continue
+            text, line = os.fsdecode(line), b""
+            if not _PROGRESS_LINE.search(text):
+                said.append(text + "\n")
+            tell(text)
+    except BaseException:
+        process.terminate()
+        process.communicate()
+        raise
+    result = _end(process, watch)
+    return msgspec.structs.replace(result, stderr="".join([*said, os.fsdecode(line)]))
 
 
 def _noted(args: Sequence[str]) -> Sequence[str]:

@@ -38,6 +38,22 @@ _LOG_FIELDS = (
 _KINDS = frozenset({"commit", "tree", "blob"})
 
 
+def head_unasked(git_dir: str, common_dir: str) -> str | None:
+    """Return the commit of HEAD if it is in files as git writes them, without a git process.
+
+    None if it is packed, or in another form: git has to be asked then.
+    """
+    try:
+        with open(os.path.join(git_dir, "HEAD"), encoding="ascii") as file:
+            head = file.read().strip()
+        if head.startswith("ref: refs/heads/"):
+            with open(os.path.join(common_dir, head[5:]), encoding="ascii") as file:
+                head = file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return head if OBJECT_ID.fullmatch(head) else None
+
+
 class Revisions(Pinned):
     """The revisions of a repository. Part of `Git`, by which it is used."""
 

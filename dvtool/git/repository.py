@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from msgspec import structs
 
 from dvtool.errors import UsageError, printable
 from dvtool.git.config import GitConfig
-from dvtool.git.index import Index
 from dvtool.git.listing import OBJECT_ID
 from dvtool.git.manifests import Manifests
-from dvtool.git.process import Folders, execute_long, find_folders, raise_failure
+from dvtool.git.process import (
+    Folders,
+    ShowProgress,
+    execute_long,
+    find_folders,
+    raise_failure,
+)
+from dvtool.git.saving import Saving
 from dvtool.git.worktrees import Worktrees
 
 
-class Git(Manifests, Index, Worktrees):
+class Git(Manifests, Saving, Worktrees):
     """One repository, seen from one of its worktrees. Close it, or use it in a ``with``.
 
-    Its methods are defined by subject: `refs`, `objects`, `manifests`, `index`, `worktrees`. Here
-    are finding, cloning and settings. `config` reads and writes git's configuration.
+    Its methods are defined by subject: `refs`, `objects`, `manifests`, `index`, `saving`,
+    `worktrees`. Here are finding, cloning and settings. `config` reads and writes git's
+    configuration.
 
     Errors, of every method: `BusyError` (another git holds the lock), `SetupError` (git or the
     repository cannot be used so), `DvError` with git's own words for all that git refuses.
@@ -53,26 +59,57 @@ class Git(Manifests, Index, Worktrees):
         *,
         cwd: str,
         checkout: bool = True,
-        heard: Callable[[str], None] | None = None,
+        progress: ShowProgress | None = None,
     ) -> str:
         """Clone a repository with git, which asks for credentials itself; return the folder.
 
-        `heard` is called with each line of git's progress.
+        `progress` is called with what git says of its own.
 
         Which protocols a URL may use is git's to say (``protocol.*.allow``).
         """
-        if not url or url.startswith("-"):
-            raise UsageError(f"not the URL of a repository: {printable(url) or repr(url)}")
+        refuse_as_url(url)
         if directory is not None and directory.startswith("-"):
             directory = f"./{directory}"
-        options = [*([] if checkout else ["--no-checkout"]), *(["--progress"] if heard else [])]
+        options = [*([] if checkout else ["--no-checkout"]), *(["--progress"] if progress else [])]
         named = () if directory is None else (directory,)
-        result = execute_long(["clone", *options, "--", url, *named], cwd=cwd, heard=heard)
+        result = execute_long(["clone", *options, "--", url, *named], cwd=cwd, progress=progress)
         first, _, rest = result.stderr.partition("'...\n")
         into = first.removeprefix("Cloning into '")
         if result.status or not (directory or into):
             raise_failure("clone", structs.replace(result, stderr=rest or first))
         return os.path.normpath(os.path.join(cwd, directory or into))
+
+    @classmethod
+    def clone_bare(
+        cls, url: str, folder: str, *, cwd: str, progress: ShowProgress | None = None
+    ) -> None:
+        """Clone a repository's commits and folders without its files, which come when asked for.
+
+        A server that cannot leave them out gives them all.
+        """
+        refuse_as_url(url)
+        told = ("--progress",) if progress else ()
+        args = ("clone", "--bare", "--filter=blob:none", *told, "--", url, folder)
+        result = execute_long(args, cwd=cwd, progress=progress)
+        if result.status:
+            said = result.stderr.partition("'...\n")
+            raise_failure("clone", structs.replace(result, stderr=said[2] or said[0]))
+
+    def refresh(self, *, progress: ShowProgress | None = None) -> None:
+        """Bring the branches, tags and HEAD of a bare clone to where its origin has them now."""
+        told = ("--progress",) if progress else ()
+        refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+        args = ("fetch", "--prune", "--force", "--filter=blob:none", *told, "origin", *refs)
+        self._run_long(*args, progress=progress)
+        listing = self._run_long("ls-remote", "--symref", "origin", "HEAD").stdout
+        head = os.fsdecode(listing).partition("\t")[0]
+        if head.startswith("ref: refs/heads/"):
+            self._run("symbolic-ref", "HEAD", head[len("ref: ") :])
+
+    def fetch_commit(self, commit: str) -> bool:
+        """Get a commit by its full id from the origin; return whether it gave it."""
+        args = ("fetch", "-q", "--filter=blob:none", "origin", commit)
+        return not self._run_long(*args, codes=None).status
 
     def switch_fresh(self, rev: str) -> None:
         """Check out a revision in a clone made without: a branch of its origin, else detached.
@@ -109,3 +146,9 @@ class Git(Manifests, Index, Worktrees):
         if commit is None or self.blob_at(commit, path) is None:
             return []
         return self.config.items_of_blob(f"{commit}:{path}", path)
+
+
+def refuse_as_url(url: str) -> None:
+    """Raise a UsageError for what git would take for an option, or for nothing."""
+    if not url or url.startswith("-"):
+        raise UsageError(f"not the URL of a repository: {printable(url) or repr(url)}")

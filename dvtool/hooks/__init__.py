@@ -1,1 +1,1 @@
-"""What git runs: hooks and drivers, putting them in place, and their work."""
+"""The programs that git runs: hooks and drivers, putting them in place, and their work."""

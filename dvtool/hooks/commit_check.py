@@ -30,7 +30,7 @@ RACY_S = 2.0
 
 
 class CommitCheck(msgspec.Struct):
-    """What a pre-commit hook found in what is staged. `targets` have a staged manifest."""
+    """The findings of a pre-commit hook in the index. `targets` have a staged manifest."""
 
     targets: list[str] = msgspec.field(default_factory=list)
     missing: list[str] = msgspec.field(default_factory=list)
@@ -68,25 +68,25 @@ def check_commit(project: Project) -> CommitCheck:
 
     If that is good, all targets whose files have changed since `dv add` are named too.
 
-    What a parent has already is not looked at: neither its large files nor the content that its
-    manifests name, which in a partial clone, or after a merge, need not be here.
+    Files that a parent commit has already are not looked at: neither large files nor the content
+    that its manifests name, which in a partial clone, or after a merge, need not be here.
     """
     result = CommitCheck(size_max_bytes=project.config.number("hooks.maxfilesize") or 0)
     result.conflicted = open_conflicts(project)
     staged = project.git.staged()
     parents = project.git.parents_of_next()
-    manifests = [one for one in staged if one.path.endswith(SUFFIX)]
-    for one in manifests:
-        result.targets.append(one.path.removesuffix(SUFFIX))
+    manifests = [blob for blob in staged if blob.path.endswith(SUFFIX)]
+    for blob in manifests:
+        result.targets.append(blob.path.removesuffix(SUFFIX))
         try:
-            _check_manifest(project, one, parents, result)
+            _check_manifest(project, blob, parents, result)
         except ManifestError as error:
             result.damaged.append(str(error))
     if result.missing:
         result.missing = _named_by_no_parent(project, result.missing, parents, manifests)
-    files = [one for one in staged if one not in manifests]
+    files = [blob for blob in staged if blob not in manifests]
     result.inside = _inside_targets(project, files)
-    result.attributes = overriding(project, [one.path for one in manifests]) if manifests else []
+    result.attributes = overriding(project, [blob.path for blob in manifests]) if manifests else []
     _find_large(project, files, parents, result)
     if not result.refused:
         _find_changed(project, result)
@@ -100,7 +100,9 @@ def _inside_targets(project: Project, files: Sequence[Staged]) -> list[str]:
     targets = {path.removesuffix(SUFFIX) for path in project.git.manifests_in_index()}
     targets |= set(project.targets())
     return [
-        one.path for one in files if not targets.isdisjoint({one.path, *folders_above([one.path])})
+        file.path
+        for file in files
+        if not targets.isdisjoint({file.path, *folders_above([file.path])})
     ]
 
 
@@ -120,8 +122,8 @@ def _find_changed(project: Project, result: CommitCheck) -> None:
             result.unlooked.append(target)
             continue
         with contextlib.suppress(DvError):  # a warning is not worth a failure
-            for one in status(project, [Selection(target)], {}):
-                if one.added or one.modified or one.deleted or one.conflicting:
+            for state in status(project, [Selection(target)], {}):
+                if state.added or state.modified or state.deleted or state.conflicting:
                     result.changed.append(target)
             if is_exposed(project, target):
                 result.exposed.append(target)
@@ -138,10 +140,10 @@ def _note_clean(project: Project, time_s: float) -> None:
 
 
 def _check_manifest(
-    project: Project, one: Staged, parents: Sequence[str], result: CommitCheck
+    project: Project, staged: Staged, parents: Sequence[str], result: CommitCheck
 ) -> None:
-    target = one.path.removesuffix(SUFFIX)
-    manifest = decode(project.git.read_blob(one.blob), one.path)
+    target = staged.path.removesuffix(SUFFIX)
+    manifest = decode(project.git.read_blob(staged.blob), staged.path)
     entries = _own_entries(project, target, manifest, _parents_manifests(project, target, parents))
     digests = {entry.digest for entry in entries.values() if entry.size > 0}
     lacking = project.store.lacking(digests)
@@ -153,13 +155,13 @@ def _check_manifest(
 
 
 def _parents_manifests(project: Project, target: str, parents: Sequence[str]) -> list[Manifest]:
-    found = []
+    manifests = []
     for parent in parents:
         with contextlib.suppress(ManifestError):  # nothing can be taken as known from it
             manifest = project.manifest_at(parent, target)
             if manifest is not None:
-                found.append(manifest)
-    return found
+                manifests.append(manifest)
+    return manifests
 
 
 def _own_entries(
@@ -204,10 +206,12 @@ def _named_by_no_parent(
             for manifest in project.manifests_at(parent).values():
                 known.update(e.blake3 for e in _held_entries(project, manifest).values())
     content: dict[str, str] = {}
-    for one in manifests:
-        target = one.path.removesuffix(SUFFIX)
+    for staged in manifests:
+        target = staged.path.removesuffix(SUFFIX)
         with contextlib.suppress(ManifestError):
-            entries = _held_entries(project, decode(project.git.read_blob(one.blob), one.path))
+            entries = _held_entries(
+                project, decode(project.git.read_blob(staged.blob), staged.path)
+            )
             content.update({workspace_path(target, p): e.blake3 for p, e in entries.items()})
     return [path for path in missing if content.get(path) not in known]
 
@@ -218,9 +222,9 @@ def _find_large(
     limit = result.size_max_bytes
     if not limit or not files:
         return
-    sizes = project.git.object_sizes([one.blob for one in files])
-    large = [one for one in files if sizes.get(one.blob, 0) > limit]
+    sizes = project.git.object_sizes([file.blob for file in files])
+    large = [file for file in files if sizes.get(file.blob, 0) > limit]
     for parent in parents[1:]:  # what is staged differs from the first parent anyway
-        theirs = project.git.blobs_at(parent, [one.path for one in large])
-        large = [one for one in large if theirs.get(one.path) != one.blob]
-    result.large = [(one.path, sizes[one.blob]) for one in large]
+        theirs = project.git.blobs_at(parent, [file.path for file in large])
+        large = [file for file in large if theirs.get(file.path) != file.blob]
+    result.large = [(file.path, sizes[file.blob]) for file in large]

@@ -19,12 +19,10 @@ def merge_config(folder: str, base: str, ours: str, theirs: str) -> list[str]:
     """
     runner = Runner(folder, {})
     config = GitConfig(runner)
-    before, mine, other = (_values(config.items(file)) for file in (base, ours, theirs))
+    before, own, other = (_values(config.items(file)) for file in (base, ours, theirs))
     changed = {key for key in {*before, *other} if before.get(key) != other.get(key)}
     conflicts = sorted(
-        key
-        for key in changed
-        if mine.get(key) != before.get(key) and mine.get(key) != other.get(key)
+        key for key in changed if own.get(key) != before.get(key) and own.get(key) != other.get(key)
     )
     if conflicts:
         labels = [part for name in ("ours", "base", "theirs") for part in ("-L", name)]
@@ -34,13 +32,13 @@ def merge_config(folder: str, base: str, ours: str, theirs: str) -> list[str]:
         values = other.get(key)
         if values is None:
             config.unset(ours, key)
-        elif values != mine.get(key):
+        elif values != own.get(key):
             config.set(ours, key, values[-1])
     return []
 
 
 def _values(items: Sequence[tuple[str, str]]) -> Values:
-    found: dict[str, tuple[str, ...]] = {}
+    values: dict[str, tuple[str, ...]] = {}
     for key, value in items:
-        found[key] = (*found.get(key, ()), value)
-    return found
+        values[key] = (*values.get(key, ()), value)
+    return values

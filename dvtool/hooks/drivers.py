@@ -1,10 +1,10 @@
 """drivers: what lets git merge manifests by entry, and show them as files and sizes.
 
-Lines in `.gitattributes`, for every clone, name the drivers; what they run stands in this
-clone's `.git/config`, since git takes no program from a committed file. Where that is not set up,
-git merges and shows manifests as text, which they are made for. The lines also keep git from
-changing manifests on their way to and from the disk, and let it merge the files in which each
-target has a line.
+Lines in `.gitattributes`, for every clone, name the drivers; the programs are in this clone's
+`.git/config`, since git takes none from a committed file. Where the programs are not set up, git
+merges and shows manifests as text, which they are made for. The lines also keep git from changing
+manifests on their way to and from the disk, and let it merge the files in which each target has a
+line.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OLD_LINES = (f"*{SUFFIX} merge=dv diff=dv",)
 HARMLESS = ("unspecified", "unset")
 CHANGING = ("filter", "ident", "working-tree-encoding")
 """Attributes by which git changes files on their way to and from the disk."""
-SIZE_MAX_BYTES = 64 << 20
+ATTRIBUTES_SIZE_MAX_BYTES = 64 << 20
 NAME = "merge dvtool manifests by entry"
 _ANOTHER_DV = "PYTHONPATH= PYTHONHOME="
 """Before a `dv` of the PATH, whose Python is not isolated; one that is not absolute is not run."""
@@ -61,7 +61,7 @@ def uninstall(project: Project) -> bool:
         changed = project.git.config.remove_section(None, section) or changed
     head = project.git.head()
     committed = (project.git.blob_at(head, ATTRIBUTES_FILE) if head else None) or b""
-    gone = {line.encode() for line in LINES} - set(_lines(committed))
+    gone = {line.encode() for line in LINES} - set(_attribute_lines(committed))
     return _remove_lines(project, gone) or changed
 
 
@@ -69,25 +69,25 @@ def installed(project: Project) -> bool:
     """Whether git uses the drivers, and with the interpreter that runs this."""
     settings = _settings(project).items()
     here = all(_program(project.git.config.get(key)) == _program(value) for key, value in settings)
-    return here and _has_lines(_read(project))
+    return here and _has_lines(_read_attributes(project))
 
 
 def overriding(project: Project, manifests: Sequence[str]) -> list[str]:
     """Say, a sentence each, by which attributes git changes manifests (paths) on their way.
 
-    A line behind ours, or in a `.gitattributes` further down, can bring them back.
+    A line behind ours, or in a `.gitattributes` further down, can set them again.
     """
     names = ("text", *CHANGING)
-    found = []
+    warnings = []
     for path, states in project.git.attributes(names, manifests).items():
         bad = [f"{name}={states[name]}" for name in CHANGING if states[name] not in HARMLESS]
         bad += [f"text={states['text']}"] if states["text"] not in HARMLESS else []
         if bad:
-            found.append(
+            warnings.append(
                 f"git changes {printable(path)} by its attributes ({', '.join(bad)}): see `git "
                 f"check-attr -a {printable(path)}`, and put `{LINE}` behind the line that does it"
             )
-    return found
+    return warnings
 
 
 def _program(setting: str | None) -> str | None:
@@ -123,7 +123,8 @@ def merge_command(python: Interpreter) -> str:
 def textconv_command(python: Interpreter) -> str:
     """Return the shell command that git runs, with a file's name behind it, to show a manifest.
 
-    It ends well in any case, with the manifest as it is if need be: else there is no diff at all.
+    The command ends well in any case, with the manifest as it is if need be: else git shows no
+    diff.
     """
     return (
         f'f() {{ if test -x {shlex.quote(python.path)}; then {_start_of(python)} textconv "$1"; '
@@ -140,12 +141,12 @@ def _start_of(python: Interpreter) -> str:
 
 
 def _add_lines(project: Project) -> bool:
-    text = _read(project)
+    text = _read_attributes(project)
     believed = text_there(text) if text else None
     if _has_lines(text):
         if project.git.tracked_under(ATTRIBUTES_FILE):
             return False
-        _stage(project.git)  # what made it ended before it could
+        _stage_attributes(project.git)  # what made it ended before it could
         return True
     end = b"\r\n" if b"\r\n" in text else b"\n"
     old = {line.encode() for line in OLD_LINES}
@@ -154,17 +155,17 @@ def _add_lines(project: Project) -> bool:
     )
     if text and not text.endswith(b"\n"):
         text += end
-    there = set(_lines(text))
-    fresh = [line.encode() + end for line in LINES if line.encode() not in there]
+    present = set(_attribute_lines(text))
+    fresh = [line.encode() + end for line in LINES if line.encode() not in present]
     text += b"".join(fresh)
     project.workspace.write_bytes(ATTRIBUTES_FILE, text, believed=believed)
-    _stage(project.git)
+    _stage_attributes(project.git)
     _restore_line_ends(project)
     return True
 
 
 def _has_lines(text: bytes) -> bool:
-    return {line.encode() for line in LINES} <= set(_lines(text))
+    return {line.encode() for line in LINES} <= set(_attribute_lines(text))
 
 
 def _restore_line_ends(project: Project) -> None:
@@ -180,28 +181,30 @@ def _restore_line_ends(project: Project) -> None:
 
 
 def _remove_lines(project: Project, gone: Collection[bytes]) -> bool:
-    text = _read(project)
+    text = _read_attributes(project)
     kept = [line for line in text.splitlines(keepends=True) if line.rstrip(b"\r\n") not in gone]
     rest = b"".join(kept)
     if rest == text:
         return False
     if rest:
         project.workspace.write_bytes(ATTRIBUTES_FILE, rest, believed=text_there(text))
-        _stage(project.git)
+        _stage_attributes(project.git)
     else:
         project.workspace.remove(ATTRIBUTES_FILE, believed=text_there(text))
         project.git.remove_staged([ATTRIBUTES_FILE])
     return True
 
 
-def _stage(git: Git) -> None:
-    # Forced: whoever ignores dot files means others.
+def _stage_attributes(git: Git) -> None:
+    # Forced: a user who ignores dot files means other files.
     git.stage([ATTRIBUTES_FILE], force=True)
 
 
-def _read(project: Project) -> bytes:
+def _read_attributes(project: Project) -> bytes:
     try:
-        return project.workspace.read_bytes(ATTRIBUTES_FILE, size_max=SIZE_MAX_BYTES) or b""
+        return (
+            project.workspace.read_bytes(ATTRIBUTES_FILE, size_max=ATTRIBUTES_SIZE_MAX_BYTES) or b""
+        )
     except OSError as error:
         raise SetupError(
             f"{ATTRIBUTES_FILE} cannot be used: {reason(error)}",
@@ -209,5 +212,5 @@ def _read(project: Project) -> bytes:
         ) from error
 
 
-def _lines(text: bytes) -> list[bytes]:
+def _attribute_lines(text: bytes) -> list[bytes]:
     return [line.rstrip(b"\r") for line in text.split(b"\n")]

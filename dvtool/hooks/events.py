@@ -32,11 +32,11 @@ else:
     request = later("dvtool.verbs.fetch.request")
 
 VERSIONS_FOLLOWED_MAX = 20
-"""So many earlier versions of a manifest count where it is not recorded which its files follow."""
+"""How many earlier versions count where no record says which manifest the files follow."""
 
 
 class Synced(msgspec.Struct):
-    """What was done to follow git, by paths from the top of the worktree."""
+    """The changes made to follow git, by paths from the top of the worktree."""
 
     targets: list[CheckedOut] = msgspec.field(default_factory=list)
     kept: list[str] = msgspec.field(default_factory=list)
@@ -54,12 +54,12 @@ class Synced(msgspec.Struct):
     @property
     def written(self) -> int:
         """How many files and other entries were written."""
-        return sum(one.written for one in self.targets)
+        return sum(target.written for target in self.targets)
 
     @property
     def removed(self) -> int:
         """How many were removed."""
-        return sum(one.removed for one in self.targets)
+        return sum(target.removed for target in self.targets)
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -84,7 +84,7 @@ def sync(project: Project, settings: Settings, *, fresh: bool = False) -> Synced
 
 
 class _Sync:
-    """One bringing in step, as it goes on."""
+    """One run of `sync`."""
 
     def __init__(self, project: Project, settings: Settings, *, fresh: bool) -> None:
         self._project = project
@@ -120,7 +120,8 @@ class _Sync:
                 yield self._step(target)
             except DvError as error:
                 self._result.failed.append((target, str(error)))
-        gone = [one for one in based_targets(project.git.git_dir) if one not in targets]
+        followed = based_targets(project.git.git_dir)
+        gone = [target for target in followed if target not in targets]
         kept_by_git = project.git.manifests_in_worktree() if gone else set()
         for target in gone:
             path = target + SUFFIX
@@ -158,17 +159,23 @@ class _Sync:
 
     def _lists(self, step: _Step) -> list[ShardRef]:
         """Return the shards that planning a step reads."""
-        every = [step.wanted, *step.olds]
-        refs = {ref.blake3: ref for one in every if one is not None for ref in one.shards}
+        manifests = [step.wanted, *step.olds]
+        refs = {
+            ref.blake3: ref
+            for manifest in manifests
+            if manifest is not None
+            for ref in manifest.shards
+        }
         common = [
-            {ref.blake3 for ref in one.shards} if one is not None else set[str]() for one in every
+            {ref.blake3 for ref in manifest.shards} if manifest is not None else set[str]()
+            for manifest in manifests
         ]
         shared = set.intersection(*common) if len(common) > 1 else set[str]()
         return [ref for name, ref in refs.items() if name not in shared]
 
     def _fetch_lists(self, steps: Iterable[_Step]) -> None:
-        every = {ref.digest: ref for step in steps for ref in self._lists(step)}
-        refs = [ref for digest, ref in every.items() if not self._has(digest)]
+        refs_by_digest = {ref.digest: ref for step in steps for ref in self._lists(step)}
+        refs = [ref for digest, ref in refs_by_digest.items() if not self._has(digest)]
         if refs:
             try:
                 download.fetch_shards(self._project, self._settings.open_remotes(), refs)
@@ -178,7 +185,7 @@ class _Sync:
     def _fetch(
         self, plans: Sequence[tuple[_Step, follow.FollowPlan]]
     ) -> list[tuple[_Step, follow.FollowPlan]]:
-        """Get what the plans miss, except of targets that nobody asked for, and plan anew."""
+        """Fetch what the plans miss, except of targets that nobody asked for, and plan anew."""
         short: list[request.FetchRequest] = []
         for step, plan in plans:
             needed = frozenset(

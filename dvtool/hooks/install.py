@@ -27,7 +27,6 @@ HookState: TypeAlias = Literal["absent", "installed", "outdated", "other", "repl
 `called`: as `replaced`, but it runs ours, which it has renamed."""
 LEGACY_SUFFIX = ".legacy"
 """How the pre-commit framework renames a hook that it then calls."""
-HOOK_SIZE_MAX_BYTES = 1 << 20
 
 
 class Hook(msgspec.Struct, frozen=True):
@@ -55,17 +54,17 @@ class HookStatus(msgspec.Struct, frozen=True):
 
 
 class HookPlan(msgspec.Struct, frozen=True):
-    """What installing or taking out will do; the lists hold names of hooks."""
+    """The plan of installing or uninstalling; the lists hold names of hooks."""
 
     folder: str
     write: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
-    """Of those to write: what is there now is kept and goes on running."""
+    """The hooks to write whose present file is kept and goes on running."""
     remove: tuple[str, ...] = ()
     restore: tuple[str, ...] = ()
-    """What was kept comes back."""
+    """The hooks whose kept file comes back."""
     left: tuple[str, ...] = ()
-    """Someone put a hook over ours: it is not touched."""
+    """The hooks that somebody put over ours: they are not touched."""
     shared: str = ""
     """The folder in which git looks for the hooks of all repositories of this user: it is not
     touched, and `folder` is one for this repository alone, whose hooks run those there first."""
@@ -86,12 +85,12 @@ class Hooks:
 
     def status(self) -> HookStatus:
         """Return which hooks are in place, and where."""
-        return _status(self._project)
+        return _hook_status(self._project)
 
     def states(self) -> tuple[str, dict[str, str]]:
         """Return the folder that git looks into, and the state of each hook by its name."""
-        found = self.status()
-        return found.folder, {hook.name: hook.state for hook in found.hooks}
+        status = self.status()
+        return status.folder, {hook.name: hook.state for hook in status.hooks}
 
     def drivers_installed(self) -> bool:
         """Whether git knows the merge and diff drivers for manifests."""
@@ -104,10 +103,10 @@ class Hooks:
             drivers.install(self._project)  # first: it may find .gitattributes unusable
             if plan.shared:
                 own_folder.make(plan.folder, plan.shared)
-            _apply(plan, self._python)
+            _apply_hooks(plan, self._python)
             if plan.shared:
                 self._project.git.config.set(None, own_folder.KEY, plan.folder)
-            _mark(self._project, installed=True)
+            _record_installed(self._project, installed=True)
             self._settings.allow_hooks()
         return plan
 
@@ -119,13 +118,13 @@ class Hooks:
             if own_folder.in_use(self._project.git):
                 own_folder.remove(self._project.git)
             else:
-                _apply(plan, self._python)
+                _apply_hooks(plan, self._python)
             self.refuse()
         return plan
 
     def refuse(self) -> None:
         """Remember in this clone that hooks are not wanted."""
-        _mark(self._project, installed=False)
+        _record_installed(self._project, installed=False)
         if self._project.config.flag("hooks.install"):
             self._settings.set("hooks.install", "false", local=True)
 
@@ -136,13 +135,13 @@ class Hooks:
         return self.install()
 
 
-def _status(project: Project) -> HookStatus:
+def _hook_status(project: Project) -> HookStatus:
     """Look at the hooks in the folder that git uses."""
     folder = project.git.hooks_folder()
-    return HookStatus(folder, tuple(_look(folder, name) for name in NAMES))
+    return HookStatus(folder, tuple(_look_at_hook(folder, name) for name in NAMES))
 
 
-def _look(folder: str, name: str) -> Hook:
+def _look_at_hook(folder: str, name: str) -> Hook:
     path = os.path.join(folder, name)
     kept = os.path.lexists(path + KEPT_SUFFIX)
     text = _text(path)
@@ -158,7 +157,8 @@ def _look(folder: str, name: str) -> Hook:
 
 
 def _is_current(path: str, text: bytes) -> bool:
-    # Another interpreter is no reason to write it anew: the script copes with one that is gone.
+    # Another interpreter is no reason to write the hook anew: the script copes with one that is
+    # gone.
     return version_of(text) == VERSION and os.access(path, os.X_OK)
 
 
@@ -168,17 +168,17 @@ def _text(path: str) -> bytes | None:
         return None
     try:
         with open(path, "rb") as file:
-            return file.read(HOOK_SIZE_MAX_BYTES)
+            return file.read(own_folder.HOOK_SIZE_MAX_BYTES)
     except OSError:
         return b""
 
 
 def _plan_install(project: Project) -> HookPlan:
-    """Plan to bring all hooks to this version."""
+    """Plan to put all hooks of this version in place."""
     shared = own_folder.shared_folder(project.git)
     if shared:
         return HookPlan(own_folder.path_of(project.git), write=NAMES, shared=shared)
-    now = _status(project)
+    now = _hook_status(project)
     missing = [hook for hook in now.hooks if hook.state in ("absent", "outdated", "other")]
     return HookPlan(
         now.folder,
@@ -190,10 +190,10 @@ def _plan_install(project: Project) -> HookPlan:
 
 def _plan_uninstall(project: Project) -> HookPlan:
     """Plan to put back what was there before; what serves other repositories too stays."""
-    now = _status(project)
+    now = _hook_status(project)
     if own_folder.shared_folder(project.git):
-        found = [hook.name for hook in now.hooks if hook.state in _OURS]
-        return HookPlan(now.folder, shared=now.folder if found else "")
+        installed = [hook.name for hook in now.hooks if hook.state in _OURS]
+        return HookPlan(now.folder, shared=now.folder if installed else "")
     if own_folder.in_use(project.git):
         return HookPlan(now.folder, remove=tuple(hook.name for hook in now.hooks))
     ours = [hook for hook in now.hooks if hook.state in ("installed", "outdated")]
@@ -209,7 +209,7 @@ def _plan_uninstall(project: Project) -> HookPlan:
 _OURS: tuple[HookState, ...] = ("installed", "outdated")
 
 
-def _apply(plan: HookPlan, python: Interpreter) -> None:
+def _apply_hooks(plan: HookPlan, python: Interpreter) -> None:
     """Carry out a plan. At every instant each hook is the old one or the new one."""
     if plan.write:
         _make_folder(plan.folder)
@@ -256,7 +256,7 @@ def _is_marked(project: Project) -> bool:
         return False
 
 
-def _mark(project: Project, *, installed: bool) -> None:
+def _record_installed(project: Project, *, installed: bool) -> None:
     """Remember in this clone that the hooks are in place, or no longer."""
     path = _mark_path(project)
     if installed:

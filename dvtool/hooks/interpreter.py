@@ -1,8 +1,9 @@
 """How git's hooks and drivers start Python: isolated, so that nothing of a repository is imported.
 
 Git runs them in the worktree, with the environment of whoever called it. ``-I`` keeps the current
-folder, PYTHONPATH and the other PYTHON* variables out. It also keeps out the user's own packages
-and what PYTHONPATH named when dvtool was set up, so those folders are written down and come last.
+folder, PYTHONPATH and the other PYTHON* variables out. ``-I`` also keeps out the user's own
+packages and the folders of PYTHONPATH when dvtool was set up, so these folders are written down and
+come last.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 from dvtool.system.workers import PACKAGE_FOLDER
 
 MISSING_STATUS = 125
-"""What the started code exits with where there is no dvtool any more."""
+"""The exit code of the started code where there is no dvtool any more."""
 
 _CODE = """\
 import sys
@@ -40,7 +41,7 @@ class Interpreter(msgspec.Struct, frozen=True):
 
     @property
     def code(self) -> str:
-        """What ``-c`` runs: `dv` with the arguments behind it."""
+        """The code that ``-c`` runs: `dv` with the arguments behind it."""
         return _CODE.format(folders=list(self.folders), missing=MISSING_STATUS)
 
 
@@ -59,8 +60,8 @@ def _is_extra(folder: str, worktree: str) -> bool:
         return False
     of_python = (os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix))
     real = os.path.realpath(folder)
-    return not any(_is_below(real, top) for top in (worktree, *of_python))
+    return not any(_is_in_folder(real, top) for top in (worktree, *of_python))
 
 
-def _is_below(path: str, top: str) -> bool:
+def _is_in_folder(path: str, top: str) -> bool:
     return os.path.commonpath([path, top]) == top

@@ -1,7 +1,7 @@
 """A folder of hooks for one repository, where git has one for all repositories of a user.
 
 A hook that is put into that one would run in each of them, and taking it out would take it from
-each. So git is told, in `.git/config`, of a folder of this repository, whose hooks run the user's.
+each. So `.git/config` names a folder of this repository to git, whose hooks run the user's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def in_use(git: Git) -> bool:
 def shared_folder(git: Git) -> str:
     """Return the folder in which git looks for the hooks of other repositories too, "" if none.
 
-    That is one outside of the repository which no setting of the repository itself names.
+    Such a folder is outside of the repository, and no setting of the repository itself names it.
     """
     if git.config.get(KEY) is not None:
         return ""
@@ -46,10 +46,10 @@ def shared_folder(git: Git) -> str:
 def make(folder: str, shared: str) -> None:
     """Make the folder, with hooks that run the user's; ours come beside them."""
     os.makedirs(folder, exist_ok=True)
-    there = [entry.name for entry in os.scandir(shared)] if os.path.isdir(shared) else []
-    for name in sorted({*NAMES, *there}):
+    present = [entry.name for entry in os.scandir(shared)] if os.path.isdir(shared) else []
+    for name in sorted({*NAMES, *present}):
         theirs = os.path.join(shared, name)
-        if name.endswith((KEPT_SUFFIX, ".sample")) or _is_ours(theirs):
+        if name.endswith((KEPT_SUFFIX, ".sample")) or _is_own_hook(theirs):
             continue
         quoted = shlex.quote(theirs)
         script = f'#!/bin/sh\n[ ! -x {quoted} ] || exec {quoted} "$@"\n'
@@ -59,7 +59,7 @@ def make(folder: str, shared: str) -> None:
             os.fchmod(file.fileno(), 0o755)
 
 
-def _is_ours(path: str) -> bool:
+def _is_own_hook(path: str) -> bool:
     """Whether a hook is one that an earlier version of dvtool put there."""
     try:
         with open(path, "rb") as file:

@@ -1,8 +1,8 @@
 """The text of the git hooks: POSIX sh, and pure.
 
-Git runs a hook at the top of the worktree, with whatever PATH its caller has. Each script runs
-the hook that was there before, then asks git alone whether the event touches data at all, and
-only then starts Python. A commit or checkout that touches none costs a few milliseconds.
+Git runs a hook at the top of the worktree, with whatever PATH its caller has. Each script runs the
+hook that was there before, then asks git whether the event touches data, and only then starts
+Python. A commit or checkout that touches none costs a few milliseconds.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ any_gone() {
 }
 """
 
-# Commits with which git begins a worktree, and their data, are told by an id of zeros.
+# An id of zeros shows that git begins a worktree with this commit.
 _POST_CHECKOUT = """
 run_kept "$@"
 status=$?
@@ -283,7 +283,7 @@ run_dv "$@"
 exit "$status"
 """
 
-# What a commit left in the worktree is in step, but where git picked, reverted or merged.
+# After a commit the worktree is in step, unless git picked, reverted or merged.
 _POST_COMMIT = """
 run_kept "$@"
 status=$?

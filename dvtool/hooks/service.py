@@ -1,4 +1,4 @@
-"""What git asks for, when it runs a hook or a driver of dvtool."""
+"""The requests of git, when it runs a hook or a driver of dvtool."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from dvtool.hooks import commit_check, events
     from dvtool.hooks.commit_check import CommitCheck
     from dvtool.hooks.events import Synced
+    from dvtool.verbs.push import commits
+    from dvtool.verbs.push.commits import PushReport
     from dvtool.verbs.resolve import conflicts
 else:
     commit_check = later("dvtool.hooks.commit_check")
+    commits = later("dvtool.verbs.push.commits")
     conflicts = later("dvtool.verbs.resolve.conflicts")
     events = later("dvtool.hooks.events")
 
@@ -40,6 +43,14 @@ class GitService:
     def check_commit(self) -> CommitCheck:
         """Check what is staged for the next commit."""
         return commit_check.check_commit(self._project)
+
+    def push_refs(self, new: Sequence[str], old: Sequence[str]) -> PushReport | None:
+        """Push what the objects `new`, about to be pushed by git, need; None if that is nothing.
+
+        `old` are the objects that they replace there. Git asks and no person does, so no remote is
+        trusted by this.
+        """
+        return commits.push_refs(self._project, self._settings, new, old)
 
     def merge(
         self, base: Manifest | None, ours: Manifest, theirs: Manifest

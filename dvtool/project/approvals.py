@@ -1,8 +1,9 @@
 """The addresses of remotes that this clone trusts.
 
-A committed file comes from whoever can open a pull request. So what it says of a remote's address
-is used only if a person said so in this clone; what this clone's own settings or the environment
-say needs no approval. The record is one file in git's common folder, shared by all worktrees.
+A committed file comes from whoever can open a pull request. So the address that the file gives to a
+remote is used only if a person approved it in this clone; this clone's own settings and the
+environment need no approval. The record is one file in git's common folder, shared by all
+worktrees.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ _FILE_NAME = "trusted-remotes.json"
 
 
 class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the committed file says of a remote's address, URL and options by name.
+    """The address that the committed file gives to a remote: URL and options by name.
 
-    A part that this clone set itself is not in it, so the address says nothing about that part.
+    A part that this clone set itself is left out, so the address says nothing about that part.
     """
 
     name: str
@@ -116,7 +117,7 @@ class Approvals:
             except FileNotFoundError:
                 return _Record(())
             except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-                return _Record(())  # what cannot be read trusts nothing
+                return _Record(())  # a record that cannot be read trusts nothing
         return self._read
 
     def _write(self, record: _Record) -> None:
@@ -139,7 +140,7 @@ def not_trusted(remote: RemoteConfig, before: Address | None) -> SetupError:
         f"{address_text(parts) or 'nothing of its address'}"
     )
     if before is not None:
-        message += f"; what was trusted is {address_text(before.parts)}"
+        message += f"; the trusted address is {address_text(before.parts)}"
     if is_in_the_clear(remote):
         message += (
             "; the endpoint is not encrypted, so whoever listens on the way would learn your "

@@ -1,18 +1,21 @@
-"""What arguments mean: paths as typed, and revisions told from paths."""
+"""The meaning of arguments: paths as typed, and revisions told from paths."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from dvtool.errors import UsageError, printable
-from dvtool.format.paths import workspace_path
+from dvtool.format.paths import SOURCE_PATH, workspace_path
 from dvtool.format.selection import Selection, has_wildcards, select
 from dvtool.project.parts import Project, chosen
 
-Paths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+OnePath: TypeAlias = str | os.PathLike[str]
+"""A path, as text or as a `Path`."""
+Paths: TypeAlias = OnePath | Sequence[OnePath]
 """One path or several, as text or as `Path`s."""
 
 
@@ -30,6 +33,11 @@ class Arguments:
         self.project = project
         self._cwd = cwd
 
+    @property
+    def cwd(self) -> str:
+        """The folder, absolute, that typed paths are relative to."""
+        return self._cwd
+
     def relative(self, path: str | os.PathLike[str]) -> str:
         """Return a path as typed, from the top of the worktree; UsageError if it is outside."""
         root = self.project.root
@@ -42,7 +50,7 @@ class Arguments:
                 return candidate[len(root) + 1 :].replace(os.sep, "/")
         raise UsageError(
             f"{printable(typed)} is outside of this repository ({printable(root)})",
-            hint="a target lies inside the repository whose commits version it",
+            hint="a target is inside the repository whose commits version it",
         )
 
     def shown(self, path: str) -> str:
@@ -52,6 +60,8 @@ class Arguments:
 
     def shown_in(self, target: str, path: str) -> str:
         """Return the path of an entry of a target as the user would type it here."""
+        if path == SOURCE_PATH:
+            return f"{self.shown(target)} (where the data comes from)"
         return self.shown(workspace_path(target, path))
 
     def sort_arguments(
@@ -184,9 +194,9 @@ class Arguments:
         """Return what paths and globs, as typed, select of the targets; all of them without any."""
         return chosen(targets, self.all_relative(paths))
 
-    def targets_of(self, targets: Sequence[str], paths: Paths) -> set[str]:
-        """Return the targets that paths and globs, as typed, select something of."""
-        return {selection.target for selection in self.selections(targets, paths)}
+    def selecting(self, paths: Paths) -> Callable[[Sequence[str]], list[Selection]]:
+        """Return `selections` for these paths, to be called once the targets are known."""
+        return partial(self.selections, paths=paths)
 
 
 def _is_range(argument: str) -> bool:

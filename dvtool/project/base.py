@@ -1,8 +1,8 @@
 """The base of each target: the manifest that was last put into the workspace, or added from there.
 
-A record for each worktree and target lies below the git folder. It is a manifest, or a mixture of
-two where files were left as they were. A record that is lost, damaged or stale is no error: then
-the earlier versions of the manifest in git's history are asked instead (decision 022).
+A record for each worktree and target is below the git folder. The record is a manifest, or a
+mixture of two where files were left as they were. A record that is lost, damaged or stale is no
+error: then the earlier versions of the manifest in git's history are asked instead (decision 022).
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ BASE_FOLDER = "base"
 LIST = "followed"
 """The file that names the manifests which have a base, a line each, for the hooks' scripts."""
 VERSIONS_ASKED_MAX = 1_000
-"""So many earlier versions of a manifest are asked where no base is recorded."""
+"""The number of earlier versions of a manifest that are asked where no base is recorded."""
 
 
 class Drift(msgspec.Struct):
-    """What a target's manifest changed since its base: the entries of each that differ.
+    """The changes of a target's manifest since its base: the entries of each that differ.
 
     Without a record nothing is known of the base, and both are empty.
     """
@@ -69,7 +69,7 @@ def base_path(git_dir: str, target: str) -> str:
 
 def read_base(project: Project, target: str) -> Manifest | None:
     """Return the base of a target; None if there is no record that can be read, shards and all."""
-    text = _read(base_path(project.git.git_dir, target))
+    text = _read_record(base_path(project.git.git_dir, target))
     if text is not None:
         with contextlib.suppress(ManifestError):
             manifest = decode(text, target + SUFFIX)
@@ -80,7 +80,7 @@ def read_base(project: Project, target: str) -> Manifest | None:
 
 def drift_of(project: Project, target: str, manifest: Manifest) -> Drift:
     """Return what a manifest changed since the target's base. No shard is fetched."""
-    text = _read(base_path(project.git.git_dir, target))
+    text = _read_record(base_path(project.git.git_dir, target))
     if text is not None and text == encode(manifest):
         return Drift(target, True)
     base = read_base(project, target)
@@ -163,7 +163,7 @@ def record_base(
     manifest: Manifest,
     kept: Mapping[str, Entry | None] | None = None,
 ) -> None:
-    """Record that a target's files follow a manifest, but for `kept`: what others still follow.
+    """Record that a target's files follow a manifest, but for the entries `kept`.
 
     The record is replaced as a whole and not flushed. If that fails, there is no record.
     """
@@ -172,7 +172,7 @@ def record_base(
             built = update(manifest, kept, project.shards.load)
             project.store.put_shards(built.shards)
             manifest = built.manifest
-        _write(project, target, encode(manifest))
+        _write_record(project, target, encode(manifest))
     except (DvError, OSError):
         forget_base(project, target)
 
@@ -184,7 +184,7 @@ def record_part(
     followed: Callable[[str], bool],
     kept: Mapping[str, Entry | None] | None = None,
 ) -> None:
-    """As `record_base`, if only some paths follow the manifest now, and others what they did.
+    """As `record_base`, if only some paths follow the manifest now, and others another one.
 
     Without a record of the others there is none of the target.
     """
@@ -226,11 +226,11 @@ def based_targets(git_dir: str) -> list[str]:
 
 
 def shards_of_bases(git_dirs: Iterable[str]) -> list[ShardRef]:
-    """Return the shards that the records of worktrees name; what cannot be read names none."""
+    """Return the shards that the records of worktrees name; an unreadable record names none."""
     refs: dict[str, ShardRef] = {}
     for git_dir in git_dirs:
         for target in based_targets(git_dir):
-            text = _read(base_path(git_dir, target))
+            text = _read_record(base_path(git_dir, target))
             with contextlib.suppress(ManifestError):
                 manifest = decode(text or b"", target + SUFFIX)
                 refs.update((ref.blake3, ref) for ref in manifest.shards)
@@ -247,11 +247,11 @@ def is_settled(project: Project, target: str) -> bool:
         written = os.stat(project.absolute(target + SUFFIX)).st_mtime_ns
         if os.stat(path).st_mtime_ns > written:
             return True
-        return _read(path) == project.manifest_text(target)
+        return _read_record(path) == project.manifest_text(target)
     return False
 
 
-def _read(path: str) -> bytes | None:
+def _read_record(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
             text = file.read(MANIFEST_SIZE_MAX_BYTES + 1)
@@ -260,9 +260,9 @@ def _read(path: str) -> bytes | None:
     return text
 
 
-def _write(project: Project, target: str, text: bytes) -> None:
+def _write_record(project: Project, target: str, text: bytes) -> None:
     path = base_path(project.git.git_dir, target)
-    if _read(path) == text:
+    if _read_record(path) == text:
         os.utime(path)  # the scripts compare its time with the manifest's
         return
     fresh = not os.path.exists(path)

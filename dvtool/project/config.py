@@ -33,7 +33,7 @@ from dvtool.remotes.transports.declaration import Option, Value
 
 DEFAULT_REMOTE = "origin"
 SECRET = "(secret)"
-"""Stands in listings for a value that is not told."""
+"""Shown in listings in place of a secret value."""
 
 
 class Setting(NamedTuple):
@@ -49,10 +49,10 @@ class Setting(NamedTuple):
 
 
 class RemoteConfig(msgspec.Struct, frozen=True):
-    """What is configured of one remote; `source` is where its url comes from.
+    """The configuration of one remote; `source` is where its URL comes from.
 
     `options` has every option of every transport by name, and `option_sources` where each comes
-    from: a remote keeps what was set of it when its URL becomes one of another transport.
+    from: a remote keeps its options when its URL becomes one of another transport.
     """
 
     name: str
@@ -70,7 +70,7 @@ class RemoteConfig(msgspec.Struct, frozen=True):
         return bool(option.exposed and isinstance(value, str) and option.exposed(value))
 
     def shown_options(self) -> dict[str, Value]:
-        """Return the options for a listing, where the value of a secret is not told."""
+        """Return the options for a listing, where the value of a secret is not shown."""
         return {
             option.name: SECRET if option.secret and value is not None else value
             for option in REMOTE_OPTIONS
@@ -139,15 +139,15 @@ class Config(msgspec.Struct, frozen=True):
     def items(self) -> list[Setting]:
         """Return every setting with its source, defaults too, sorted by key, for a listing.
 
-        The value of a secret is not told.
+        The value of a secret is not shown.
         """
         return sorted(map(_shown, self._settings.values()), key=lambda setting: setting.key)
 
     def remotes(self) -> dict[str, RemoteConfig]:
         """Return the remotes that have a url, by name, sorted."""
         names = {remote_of(key) for key in self._settings} - {""}
-        found = (self._remote(name) for name in sorted(names))
-        return {remote.name: remote for remote in found if remote is not None}
+        configured = (self._remote(name) for name in sorted(names))
+        return {remote.name: remote for remote in configured if remote is not None}
 
     def remote(self, name: str) -> RemoteConfig:
         """Return one remote; SetupError with the names there are if it is not configured."""

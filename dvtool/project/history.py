@@ -1,6 +1,6 @@
-"""Which manifests does anybody need? The one answer, for all that frees or looks for content.
+"""Which manifests does anybody need? The one answer, for every verb that frees or seeks content.
 
-A manifest counts wherever git, a worktree or dvtool can still bring it back from:
+A manifest counts if git, a worktree or dvtool can still bring it back from one of these places:
 
 - the history of every ref (branches, tags, remote branches, notes, bisect, replace, original, those
   of other worktrees), of HEAD in every worktree, and of all reflogs, which stashes are a part of;
@@ -10,7 +10,7 @@ A manifest counts wherever git, a worktree or dvtool can still bring it back fro
 - the index of every worktree, conflicts included, also of a worktree whose folder is gone;
 - the files of every worktree, and the manifests below `saved/`.
 
-Who asks says so by a `Scope`; every difference between those who ask is in the scopes below.
+A caller says what it is about by a `Scope`; the scopes below hold every difference between callers.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ OTHER_SIDES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REBASE_HEAD", "refs/stash")
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which manifests count for somebody who asks, and what a manifest means that is not known.
+    """Which manifests count for a caller, and whether a manifest that cannot be read is an error.
 
     A file in a worktree or below `saved/` that cannot be read is an error unless `tolerant`.
     """
@@ -65,19 +65,19 @@ class Scope:
 FOR_GC = Scope()
 """gc frees only what a remote provably holds: a manifest that git has lost must not stop it."""
 FOR_GC_UNPUSHED = Scope(complete=True)
-"""gc frees what is nowhere else, or lets go of it on a remote: every manifest must be known."""
+"""gc frees data that is nowhere else, here or on a remote: every manifest must be known."""
 FOR_NEIGHBOURS = Scope(complete=True)
-"""What another clone that uses the store needs is nowhere else, as far as is known here."""
+"""The data of another clone that uses the store is nowhere else, as far as is known here."""
 FOR_FSCK = Scope(reflogs=False, tolerant=True)
-"""fsck reports what is missing: what only a reflog names, others may have given up with reason."""
+"""fsck reports missing data; data that only a reflog names may have been freed with reason."""
 FOR_NAMING = Scope(tolerant=True)
-"""Who looks for content, or names what damage touches, takes every manifest that can be read."""
+"""To find content, or to name the files that damage touches, every readable manifest counts."""
 
 
 def for_expiry(theirs: Iterable[str]) -> Scope:
-    """Return the scope of gc that lets go, on a remote, of what a repository needs no more.
+    """Return the scope of a gc of a remote that expires what a repository needs no more.
 
-    Other clones need what git's remotes have by now: their refs name `theirs`.
+    Other clones need the commits `theirs`, which the refs of git's remotes name now.
     """
     return Scope(complete=True, also=tuple(theirs))
 
@@ -85,7 +85,7 @@ def for_expiry(theirs: Iterable[str]) -> Scope:
 def for_drop(pushed: Iterable[str]) -> Scope:
     """Return the scope of drop, whose commits `pushed` are proven to be on the remote.
 
-    What these commits have is exactly what a drop may free; anything else stays, be it in a reflog.
+    A drop may free exactly the data of these commits; all other data stays, also of a reflog.
     """
     return Scope(complete=True, pushed=tuple(pushed))
 
@@ -106,7 +106,7 @@ class Version:
 
 @dataclass(slots=True)
 class Unread:
-    """What is no manifest, or cannot be read, where one should be."""
+    """The files and blobs at a manifest's path that are no manifest, or cannot be read."""
 
     faults: list[tuple[str, str]] = field(default_factory=list)
     """In worktrees and below `saved/`: the path, and why."""
@@ -117,14 +117,15 @@ class Unread:
 def versions(project: Project, scope: Scope, unread: Unread | None = None) -> Iterator[Version]:
     """Yield every manifest that counts, one that is in several places repeatedly perhaps.
 
-    Of the files of worktrees, then of git, then below `saved/`. What is no manifest any more names
-    nothing and is passed over. MissingError, ManifestNewer or SetupError as the scope says.
+    The order is: the files of worktrees, then git, then `saved/`. A text that is no manifest any
+    more names nothing and is passed over. MissingError, ManifestNewer or SetupError as the scope
+    says.
     """
     reading = _Reading(project, scope, unread if unread is not None else Unread())
     git = project.git
     places = _Places(git, scope)
     for git_dir, top in git.worktree_git_dirs().items():
-        # Of a worktree that is gone, or not mounted, the index is still to be read.
+        # The index of a worktree is read even if the worktree is gone or not mounted.
         stand_in = git_dir if os.path.exists(os.path.join(git_dir, "index")) else None
         with Git(worktree=top or stand_in, git_dir=git_dir, common_dir=git.common_dir) as worktree:
             places.take_worktree(worktree)
@@ -135,7 +136,7 @@ def versions(project: Project, scope: Scope, unread: Unread | None = None) -> It
     places.take_history(git)
     yield from reading.blobs(git, places)
     if places.replaced:
-        # What a replacement hides is there again once the replacement is deleted.
+        # An object that a replacement hides is back once the replacement is deleted.
         with Git(
             worktree=git.worktree, git_dir=git.git_dir, common_dir=git.common_dir, as_stored=True
         ) as stored:
@@ -316,7 +317,7 @@ class _Reading:
 
 @dataclass(slots=True)
 class NeededContent:
-    """What manifests need. Shards (shards) that are not here name nothing yet."""
+    """The data that manifests need. The entries of shards that are not here are not known."""
 
     contents: dict[Digest, int] = field(default_factory=dict)
     """Content -> its size in bytes."""

@@ -30,16 +30,16 @@ def keep_out(project: Project, target: str) -> bool:
 
 def is_exposed(project: Project, target: str) -> bool:
     """Whether ``git add`` would take the data of a target that is in the workspace."""
-    there = os.path.lexists(project.absolute(target))
-    return there and not is_kept_out(project, target)
+    present = os.path.lexists(project.absolute(target))
+    return present and not is_kept_out(project, target)
 
 
 def needs_line(project: Project, target: str, *, is_new: bool) -> bool:
     """Whether a target needs a line of its own in the `.gitignore` beside it.
 
-    It does not where git's rules ignore the data already and that file besides, as where a team
-    lets nothing but manifests in. SetupError, before anything is written, where the manifest or
-    the line could not be committed.
+    A target needs none where git's rules ignore both the data and that file already, as where a
+    team lets nothing but manifests in. SetupError, before anything is written, where the manifest
+    or the line could not be committed.
     """
     if not is_new and names_target(project.workspace, target):
         return True

@@ -55,7 +55,7 @@ def _key_of(option: Option) -> Key:
 
 
 REMOTE_OPTIONS: tuple[Option, ...] = remote_options()
-"""What may be set of a remote besides its URL, whatever its transport."""
+"""The options of a remote besides its URL, of every transport."""
 KEYS: tuple[Key, ...] = (
     Key(
         "core.remote",
@@ -70,7 +70,7 @@ KEYS: tuple[Key, ...] = (
         "str",
         None,
         True,
-        "What this repository is called on its remotes.",
+        "The name of this repository on its remotes.",
         check=matching(_REPO_ID, "is not 32 hexadecimal digits in lower case"),
     ),
     Key("core.jobs", "int", 0, False, "Worker processes; 0 is one for each core."),
@@ -97,7 +97,7 @@ KEYS: tuple[Key, ...] = (
         "choice",
         "warn",
         True,
-        "What git commit does if data changed since dv add: warn, refuse or ignore that.",
+        "Whether git commit warns, refuses or says nothing (ignore) if data changed since dv add.",
         ("warn", "refuse", "ignore"),
     ),
     Key(
@@ -105,10 +105,18 @@ KEYS: tuple[Key, ...] = (
         "choice",
         "all",
         False,
-        "What the local store keeps: all, or only what no remote is proven to hold (unpushed).",
+        "Whether the local store keeps all, or only what no remote is proven to hold (unpushed).",
         ("all", "unpushed"),
     ),
     Key("store.path", "str", None, False, "Where the local store is, if not in the git folder."),
+    Key(
+        "cache.size",
+        "size",
+        10 << 30,
+        False,
+        "How much of what was read from remotes without a fetch stays on this machine; 0: nothing.",
+    ),
+    Key("cache.path", "str", None, False, "Where it stays, if not in the user's cache folder."),
 )
 _KEYS = {key.name: key for key in KEYS}
 
@@ -161,5 +169,5 @@ def remote_of(key: str) -> str:
 
 
 def pattern_of(key: str) -> str:
-    """Return the key with ``*`` for the name of a remote, as it stands in `KEYS`."""
+    """Return the key with ``*`` for the name of a remote, as `KEYS` has it."""
     return f"remote.*.{key.rpartition('.')[2]}" if remote_of(key) else key

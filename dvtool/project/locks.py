@@ -30,7 +30,8 @@ def worktree_lock(git: Git) -> Iterator[None]:
 def all_worktrees_locked(git: Git) -> Iterator[None]:
     """Keep every command that relies on the store's content from running meanwhile.
 
-    They write a manifest for it only at their end, so nobody could tell that they need it.
+    Such a command writes the manifest for that content only at its end, so nobody else could tell
+    that the content is needed.
     """
     with contextlib.ExitStack() as stack:
         for git_dir in sorted(git.worktree_git_dirs()):

@@ -1,6 +1,6 @@
 """The parts of one opened repository, as every verb receives them, and its targets.
 
-A target is named by its path from the top of the worktree; its manifest lies beside it.
+A target is named by its path from the top of the worktree; its manifest is beside it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Project(msgspec.Struct):
     def with_shards_from(self, remote: str | None, *, fetch: bool = True) -> Project:
         """Return the same project whose missing shards come from this remote, None for the default.
 
-        Without `fetch` they come from nowhere: what needs one raises MissingError.
+        Without `fetch` none is fetched: a verb that needs one gets a MissingError.
         """
         source = self.shards.at(remote) if fetch else self.shards.nowhere()
         return structs.replace(self, shards=source)
@@ -83,8 +83,8 @@ class Project(msgspec.Struct):
     def lock(self, *, store: bool = True) -> Iterator[None]:
         """Keep other dvtool processes from changing this worktree's targets meanwhile.
 
-        With `store` also those of other clones that use the store from freeing in it. SetupError
-        in a bare repository, which has nothing to change.
+        With `store`, other clones that use the store are also kept from freeing data in it.
+        SetupError in a bare repository, which has nothing to change.
         """
         require_worktree(self.git)
         with (
@@ -96,9 +96,9 @@ class Project(msgspec.Struct):
     # --- manifests in the worktree --------------------------------------------------------
 
     def targets(self) -> list[str]:
-        """Return the targets whose manifests lie in the worktree, sorted.
+        """Return the targets whose manifests are in the worktree, sorted.
 
-        A bare repository has HEAD's in their place, here and in the methods below.
+        For a bare repository this and the methods below take HEAD's manifests.
         """
         if self.git.worktree is None:
             head = self.git.head()
@@ -107,11 +107,11 @@ class Project(msgspec.Struct):
         return [path.removesuffix(SUFFIX) for path in self.git.manifest_paths()]
 
     def manifest(self, target: str) -> Manifest:
-        """Return a target's manifest as it lies in the worktree."""
+        """Return a target's manifest as it is in the worktree."""
         return self.read_manifest(target)[0]
 
     def read_manifest(self, target: str) -> tuple[Manifest, bytes]:
-        """Return a target's manifest and its bytes, which who writes another one has to name."""
+        """Return a target's manifest and its bytes, which `write_manifest` has to be given."""
         text = self.manifest_text(target)
         if text is None:
             raise UsageError(
@@ -158,7 +158,7 @@ class Project(msgspec.Struct):
         """Put a manifest into the worktree, durably; return whether it changed anything.
 
         `instead_of` are the bytes that the new manifest was made from, None if there were none.
-        UnsavedError if others are there by now, as after a `git pull` meanwhile: they stay.
+        UnsavedError if the manifest has other bytes by now, as after a `git pull`: those stay.
         """
         text = encode(manifest)
         if self.manifest_text(target) == text:
@@ -195,7 +195,7 @@ class Project(msgspec.Struct):
     def manifests_of(self, rev: str | None) -> dict[str, Manifest]:
         """Return target -> manifest of a revision, or (None) of the worktree.
 
-        The worktree's are with those that sparse checkout leaves out of it, from git's index.
+        With the worktree's come the manifests that sparse checkout leaves out, from git's index.
         """
         if rev is None:
             return self.manifests_here() | self.manifests_left_out()
@@ -206,14 +206,14 @@ class Project(msgspec.Struct):
     def entries(self, manifest: Manifest, selection: Selection | None = None) -> Entries:
         """Return the entries of a manifest, of a large one only from the shards selected."""
         if manifest.entries is not None:
-            every = manifest.entries
+            entries = manifest.entries
             if selection is None or selection.whole:
-                return every
-            return {path: entry for path, entry in every.items() if selection.matches(path)}
-        every = {}
+                return entries
+            return {path: entry for path, entry in entries.items() if selection.matches(path)}
+        entries = {}
         for run in self.runs(manifest, selection):
-            every.update(run)
-        return every
+            entries.update(run)
+        return entries
 
     def runs(self, manifest: Manifest, selection: Selection | None = None) -> Iterator[Entries]:
         """Yield the entries of a manifest as `entries` returns them, of one shard at a time."""
@@ -287,7 +287,7 @@ class Project(msgspec.Struct):
 
 
 def chosen(
-    targets: Sequence[str], paths: Sequence[str], *, what: str = "target"
+    targets: Sequence[str], paths: Sequence[str], *, noun: str = "target"
 ) -> list[Selection]:
     """Return what `paths` (from the top of the worktree, globs allowed) select of the targets.
 
@@ -299,7 +299,7 @@ def chosen(
     if unmatched:
         names = listing(unmatched)
         raise UsageError(
-            f"no {what} of dvtool is or holds:\n{names}",
+            f"no {noun} of dvtool is or holds:\n{names}",
             hint="`dv status` lists the targets, `dv add PATH` makes one",
         )
     return selections
@@ -322,14 +322,14 @@ def refuse_place(path: str) -> None:
 
 
 def refuse_overlap(targets: Iterable[str]) -> None:
-    """Raise a UsageError if one target lies inside another: both would own the same files."""
-    every = set(targets)
-    for target in sorted(every):
+    """Raise a UsageError if one target is inside another: both would own the same files."""
+    all_targets = set(targets)
+    for target in sorted(all_targets):
         parent = target
         while parent := parent.rpartition("/")[0]:
-            if parent in every:
+            if parent in all_targets:
                 raise UsageError(
-                    f"the target {printable(target)} lies inside the target {printable(parent)}; "
+                    f"the target {printable(target)} is inside the target {printable(parent)}; "
                     "nothing was changed",
                     hint=f"take one of them out first: dv rm {printable(parent)} (its files stay)",
                 )

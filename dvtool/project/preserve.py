@@ -1,4 +1,4 @@
-"""Keeping what a command is about to replace or remove and what may be in no commit."""
+"""Keeping content that a command is about to replace or remove and that no commit may have."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAVED_FOLDER = "saved"
 
 
 class Saved(msgspec.Struct, frozen=True):
-    """Content that `--force` brought into the store before replacing it."""
+    """Content that `--force` copied into the store before replacing it."""
 
     path: str
     """Where the file was, from the top of the worktree."""
@@ -34,9 +34,22 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:
-    """Bring the content of files (from the top of the worktree) into the store.
+    """Copy the content of files (from the top of the worktree) into the store.
 
-    A manifest that names it is kept beside the packs, so that it can be found later.
+    A manifest that names the content is kept beside the packs, so that it can be found later.
+    """
+    entries = store_contents(project, paths)
+    if entries:
+        built = build("dir", entries)
+        project.store.put_shards(built.shards)
+        keep_manifest(project, encode(built.manifest))
+    return [Saved(path, entry.blake3) for path, entry in entries.items()]
+
+
+def store_contents(project: Project, paths: Sequence[str]) -> Entries:
+    """Bring the content of files into the store; return their entries, by the same paths.
+
+    Who calls keeps a manifest that names it.
     """
     entries: Entries = {}
     sources = [ingest.FileSource(path, 0) for path in paths]
@@ -47,11 +60,7 @@ def save_files(project: Project, paths: Sequence[str]) -> list[Saved]:
             entries[file.path] = Entry(
                 blake3=file.digest.hex(), size=file.stat.st_size, exec=is_executable(file.stat)
             )
-    if entries:
-        built = build("dir", entries)
-        project.store.put_shards(built.shards)
-        keep_manifest(project, encode(built.manifest))
-    return [Saved(path, entry.blake3) for path, entry in entries.items()]
+    return entries
 
 
 def keep_manifest(project: Project, text: bytes) -> None:

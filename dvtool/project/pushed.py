@@ -1,4 +1,4 @@
-"""What was proven on a remote once, by what this clone remembers, and is still needed."""
+"""Versions that a push from this clone once proved on a remote and that are still needed."""
 
 from __future__ import annotations
 

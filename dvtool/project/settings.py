@@ -56,7 +56,7 @@ def load_config(git: Git, root: str, environ: Mapping[str, str]) -> Config:
 
 
 class Settings:
-    """What is set for a repository, and setting it. Paths are relative to `cwd`."""
+    """The settings of a repository, and changing them. Paths are relative to `cwd`."""
 
     def __init__(self, project: Project, cwd: str, environ: Mapping[str, str]) -> None:
         self.project = project
@@ -72,7 +72,7 @@ class Settings:
 
     @property
     def repo_id(self) -> str | None:
-        """What the repository is called on its remotes; None before `init`."""
+        """The name of the repository on its remotes; None before `init`."""
         return self.project.config.text("core.repoid")
 
     @property
@@ -85,16 +85,21 @@ class Settings:
         validate_setting(key, value, committed=False)
 
     def init(self) -> bool:
-        """Make `.dvconfig` and stage it; return False if that was done before. Safe to repeat."""
+        """Make `.dvconfig`, staged, and the local store; return False if that was done before.
+
+        Safe to repeat.
+        """
         require_worktree(self.project.git)
-        if self.initialised:
+        fresh = not self.initialised
+        if fresh:
+            self._set_committed("core.repoid", os.urandom(16).hex())
+        else:
             self._finish_init()
-            return False
-        self._set_committed("core.repoid", os.urandom(16).hex())
-        return True
+        _ = self.project.store.db  # makes the local store
+        return fresh
 
     def _finish_init(self) -> None:
-        """Stage a `.dvconfig` that git does not know: what made it ended before it could."""
+        """Stage a `.dvconfig` that git does not know: an `init` ended before it could."""
         path = os.path.join(self.project.root, CONFIG_FILE)
         if os.path.lexists(path) and not self.project.git.tracked_under(CONFIG_FILE):
             self.project.git.stage([CONFIG_FILE])
@@ -105,10 +110,10 @@ class Settings:
             raise SetupError("this repository is not set up for dvtool yet", hint="run: dv init")
 
     def set(self, key: str, value: str, *, local: bool = False) -> Source:
-        """Set a setting; return the file it stands in now.
+        """Set a setting; return the file that has it now.
 
-        That is `.dvconfig` if the key and this value may stand there, unless `local`;
-        otherwise `.git/config`. UsageError for a value that the key cannot have.
+        The file is `.dvconfig` if the key and this value may be there, unless `local`; otherwise
+        `.git/config`. UsageError for a value that the key cannot have.
         """
         name = validate_setting(key, value, committed=False)
         try:
@@ -190,7 +195,7 @@ class Settings:
         local: bool = False,
         **options: str | None,
     ) -> bool:
-        """Set where a remote is; return whether it stands in `.dvconfig`, for every clone.
+        """Set where a remote is; return whether `.dvconfig` has it, for every clone.
 
         `options` are those of `REMOTE_OPTIONS`, as text; None leaves one as it is. UsageError for
         one that is not of the URL's transport. A folder on this machine means nothing elsewhere
@@ -229,7 +234,7 @@ class Settings:
         return shared
 
     def _forget_id(self, name: str) -> None:
-        """Forget which remote was where this one is: whoever sets it means what is there."""
+        """Forget the id of the remote at this address: a person who sets it means what is there."""
         with contextlib.suppress(DvError):
             address = _store_address(*self._address(self.remote(name)))
             if self._id_at(address) is not None:
@@ -331,23 +336,23 @@ class Settings:
     def trust_first_use(self) -> list[str]:
         """Trust the remotes of `.dvconfig` if nothing was ever trusted here; return their names.
 
-        For verbs that a person asked for and that are about remotes, never for hooks. Where the
-        clone has a remote of its own it is not the first use. An endpoint in the clear is left out.
+        Only verbs about remotes that a person typed call this, never hooks. A clone with a remote
+        of its own was used before. An endpoint in the clear is left out.
         """
         remotes = self.remotes().values()
-        committed = [one for one in remotes if approvals.address_of(one) is not None]
+        committed = [remote for remote in remotes if approvals.address_of(remote) is not None]
         if self._approvals.begun or len(committed) < len(remotes):
             return []
-        first = [one for one in committed if not approvals.is_in_the_clear(one)]
+        first = [remote for remote in committed if not approvals.is_in_the_clear(remote)]
         if first:
             self._approvals.trust(first)
-        return [one.name for one in first]
+        return [remote.name for remote in first]
 
     @contextlib.contextmanager
     def _typed(self, name: str, *fields: str) -> Iterator[None]:
-        """Trust what is set of a remote in the block, unless something stays that was not trusted.
+        """Trust a remote as set in the block, unless a part of its address stays untrusted.
 
-        `fields` are what a person typed.
+        `fields` are the settings that a person typed.
         """
         before = self.remotes().get(name)
         trusted = before is not None and self._approvals.trusts(before)
@@ -378,9 +383,9 @@ class Settings:
     def open_remote(self, name: str | None = None, *, anew: bool = False) -> RemoteStore:
         """Open a remote, or the default one; SetupError if there is none.
 
-        What is remembered of the store's features goes along; what is learned is kept when
-        `remember_features` is called. With `anew` any remote may be there, also none; otherwise
-        its first use fails unless it is the one that was there the last time.
+        The store's features that are remembered are used, and those learned are kept when
+        `remember_features` is called. With `anew` any remote may be there, also none; otherwise the
+        first use fails unless the remote is the one that was there the last time.
         """
         opened = self._open(self._chosen(name))
         if anew:
@@ -398,13 +403,13 @@ class Settings:
                     opened.append(self._open(other))
         return opened
 
-    def open_place(self, place: str) -> RemoteStore:
-        """Open a remote by its name, or what a URL or a folder's path names."""
-        if place in self.remotes():
-            return self.open_remote(place)
-        if "://" not in place and "/" not in place and os.sep not in place:
-            return self.open_remote(place)  # which says what remotes there are
-        url = registry.transport_of(place).resolve(place, self._cwd)
+    def open_place(self, address: str) -> RemoteStore:
+        """Open a remote by its name, its URL or the path of its folder."""
+        if address in self.remotes():
+            return self.open_remote(address)
+        if "://" not in address and "/" not in address and os.sep not in address:
+            return self.open_remote(address)  # which says what remotes there are
+        url = registry.transport_of(address).resolve(address, self._cwd)
         return self._open_at(url, {})
 
     def _open(self, chosen_remote: RemoteConfig) -> RemoteStore:
@@ -437,11 +442,11 @@ class Settings:
         return registry.open_plain(*self._address(self._chosen(name)))
 
     def keep_features(self, name: str | None, features: Features) -> None:
-        """Remember what was found out about a remote's store, and what was known beyond that."""
+        """Remember features found of a remote's store, besides those known before."""
         self._keep(_store_address(*self._address(self._chosen(name))), features)
 
     def remember_features(self) -> None:
-        """Keep what the remotes that were opened have shown of themselves since."""
+        """Keep the features and ids that the opened remotes have shown since."""
         opened, self._opened = self._opened, []
         for address, store, before in opened:
             with contextlib.suppress(DvError):  # a broken index is for others to report
@@ -478,7 +483,7 @@ class Settings:
         return chosen_remote
 
     def _address(self, chosen_remote: RemoteConfig) -> tuple[str, dict[str, Value]]:
-        """Return URL and options of a remote; SetupError for what `.dvconfig` must not say."""
+        """Return URL and options of a remote; SetupError for a URL not fit for `.dvconfig`."""
         url = chosen_remote.url
         if not self._approvals.trusts(chosen_remote):
             before = self._approvals.last(chosen_remote.name)
@@ -499,6 +504,6 @@ class Settings:
 
 
 def _store_address(url: str, options: Mapping[str, Value]) -> str:
-    """Return what a store's features are remembered under."""
+    """Return the key under which a store's features are remembered."""
     named = [options.get(option.name) for option in REMOTE_OPTIONS if option.locates]
     return " ".join([url, *(str(value) for value in named if value)])

@@ -1,4 +1,4 @@
-"""Where shards come from that the local store may lack.
+"""The source of shards that the local store may lack.
 
 The store answers from its disk alone. A verb that needs a shard asks the project's `ShardSource`,
 which has the missing ones fetched: from the default remote, from a named one, or not at all.
@@ -18,13 +18,13 @@ from dvtool.store.local import LocalStore
 
 
 class ShardFetcher(Protocol):
-    """Brings shards into the local store from the remote of this name, None for the default one.
+    """Fetches shards into the local store from the remote of this name, None for the default one.
 
     Raises SetupError, MissingError or RemoteError if it cannot.
     """
 
     def __call__(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
-        """Bring the shards."""
+        """Fetch the shards."""
 
 
 class ShardSource(msgspec.Struct, frozen=True):
@@ -49,8 +49,8 @@ class ShardSource(msgspec.Struct, frozen=True):
     def need(self, refs: Iterable[ShardRef]) -> None:
         """See that the store has these shards; the missing ones are fetched all at once.
 
-        MissingError if that fails. Without a remote to ask nothing is raised: reading a shard that
-        is missing is what raises then.
+        MissingError if that fails. Without a remote to ask nothing is raised; reading a shard that
+        is missing raises then.
         """
         absent = {ref.digest: ref for ref in refs if not self.store.has_shard(ref.digest)}
         if not absent or self.fetcher is None:
@@ -67,8 +67,8 @@ class ShardSource(msgspec.Struct, frozen=True):
     def load(self, ref: ShardRef) -> Entries:
         """Return the entries of a shard, checked; fetched first if the store lacks it.
 
-        MissingError, which names the shard, if there is no remote to ask. The entries are shared
-        by all who ask, so nobody changes them.
+        MissingError, which names the shard, if there is no remote to ask. All callers share the
+        entries, so nobody changes them.
         """
         self.need([ref])
         return self.store.load_shard(ref)

@@ -1,4 +1,4 @@
-"""Where a setting may come from: the committed file, this clone's, the environment.
+"""The places a setting may come from: the committed file, this clone's, the environment.
 
 A committed file comes from whoever can open a pull request, so only keys marked `committed` are
 taken from it, with values that can do no more than name a bucket or a folder of the repository.
@@ -90,8 +90,8 @@ class Given(msgspec.Struct, frozen=True):
 def validate_setting(key: str, text: str, *, committed: bool) -> str:
     """Return the key as `validate_key` if it may be set to `text`; to be asked before writing.
 
-    UsageError for a value that the key cannot have; with `committed`, SetupError for what must not
-    stand in ``.dvconfig``.
+    UsageError for a value that the key cannot have; with `committed`, SetupError for a setting that
+    ``.dvconfig`` must not have.
     """
     name = validate_key(key)
     try:
@@ -106,12 +106,12 @@ def validate_setting(key: str, text: str, *, committed: bool) -> str:
 
 
 def may_be_committed(key: str) -> bool:
-    """Tell whether a key may stand in ``.dvconfig``, its value aside."""
+    """Tell whether ``.dvconfig`` may have a key, its value aside."""
     return known_key(key).committed
 
 
 def from_committed(items: Items) -> Iterator[Given]:
-    """Yield what ``.dvconfig`` sets; SetupError for what must not come from a file in git."""
+    """Yield what ``.dvconfig`` sets; SetupError for what a file in git must not set."""
     for name, text in items:
         given = Given(normalised(name), text, COMMITTED_FILE, name)
         _refuse_unless_committable(given)
@@ -148,7 +148,7 @@ def from_local(items: Items) -> Iterator[Given]:
 def from_environment(environ: Mapping[str, str], known_keys: Iterable[str]) -> Iterator[Given]:
     """Yield what ``DV_*`` variables set; an empty one counts as not set, as usual.
 
-    A name in capitals does not tell ``-`` from ``_``: it means the remote that is configured, or a
+    A variable's name does not tell ``-`` from ``_``: it means the remote that is configured, or a
     new one in lower case.
     """
     remotes = sorted({remote_of(key) for key in known_keys} - {""})
@@ -158,17 +158,17 @@ def from_environment(environ: Mapping[str, str], known_keys: Iterable[str]) -> I
     for key in keys:
         by_variable.setdefault(_environment_variable(key), []).append(key)
     for variable, text in sorted(environ.items()):
-        found = by_variable.get(variable, [])
-        if not found and variable.startswith(_REMOTE_VARIABLE_PREFIX):
+        meant_keys = by_variable.get(variable, [])
+        if not meant_keys and variable.startswith(_REMOTE_VARIABLE_PREFIX):
             new = re.fullmatch(_REMOTE_VARIABLE, variable)
-            found = [f"remote.{new[1].lower()}.{new[2].lower()}"] if new else []
-        if len(found) > 1 and text:
+            meant_keys = [f"remote.{new[1].lower()}.{new[2].lower()}"] if new else []
+        if len(meant_keys) > 1 and text:
             raise SetupError(
-                f"{variable} in the environment could mean any of:\n{listing(found)}",
+                f"{variable} in the environment could mean any of:\n{listing(meant_keys)}",
                 hint=f"run: unset {variable}",
             )
-        if found and text:
-            yield Given(found[0], text, "environment", variable)
+        if meant_keys and text:
+            yield Given(meant_keys[0], text, "environment", variable)
 
 
 def _environment_variable(key: str) -> str:
@@ -183,7 +183,7 @@ def _refuse_unless_committable(given: Given) -> None:
     if key is None:
         if re.search(_CREDENTIAL, field.replace("-", "").replace("_", "")):
             raise SetupError(
-                f"{given.place} is a credential; those are not read from files in git",
+                f"{given.place} is a credential; credentials are not read from files in git",
                 hint=f"{given.removal}, replace the credential if it was pushed, and keep the new "
                 "one where the AWS tools look: the environment, ~/.aws or the machine's role",
             )
@@ -215,4 +215,4 @@ def checked_value(given: Given, key: Key) -> Value:
     try:
         return parse_value(key, given.text)
     except ValueError as error:
-        raise SetupError(f"{given.place} {error}", hint=f"mend it, or {given.removal}") from None
+        raise SetupError(f"{given.place} {error}", hint=f"correct it, or {given.removal}") from None

@@ -1,4 +1,4 @@
-"""What the text of a setting means: truth, sizes, numbers, choices, paths."""
+"""The meaning of a setting's text: truth, sizes, numbers, choices, paths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parse_value(key: Key, text: str) -> Value:
     """Return the value that `text` spells; ValueError (a predicate, without the value) if none.
 
     The value is not in the message since people paste credentials into urls. The empty text says
-    that a ``str`` has no value: so a stronger file can take back what a weaker one sets.
+    that a ``str`` has no value: so a stronger file can undo the setting of a weaker one.
     """
     if not text.isprintable():
         raise ValueError("holds control characters or is not UTF-8")
@@ -58,12 +58,12 @@ def _parse_bool(text: str) -> bool:
 
 def _parse_size(text: str) -> int:
     """Return bytes: ``k``, ``KiB`` and so on are powers of 1024, ``kB`` and so on of 1000."""
-    found = re.fullmatch(_SIZE, text.strip(), re.IGNORECASE)
-    if found is None or (found[3] and not found[2] and found[3].lower() == "ib"):
+    match = re.fullmatch(_SIZE, text.strip(), re.IGNORECASE)
+    if match is None or (match[3] and not match[2] and match[3].lower() == "ib"):
         raise ValueError("is not a size such as 500k, 10 MiB or 2G")
-    base = 1000 if (found[3] or "").lower() == "b" else 1024
-    power: int = "kmgt".index(found[2].lower()) + 1 if found[2] else 0
-    size = int(found[1]) * int(base**power)
+    base = 1000 if (match[3] or "").lower() == "b" else 1024
+    power: int = "kmgt".index(match[2].lower()) + 1 if match[2] else 0
+    size = int(match[1]) * int(base**power)
     if size > _SIZE_MAX_BYTES:
         raise ValueError("is larger than any file")
     return size

@@ -15,10 +15,12 @@ from dvtool.store.database import Database
 class Known:
     """The part of store.db that is about one remote, named by the id in its dv.json."""
 
-    def __init__(self, db: Database, remote_id: str) -> None:
+    def __init__(self, db: Database, remote_id: str, *, reading: bool = False) -> None:
+        """Take the index; with `reading` a remote that it does not know is not noted in it."""
         self._db = db
         self._facts = db.remotes
-        self._number = db.remotes.number(remote_id)
+        facts = db.remotes
+        self._number = facts.known_number(remote_id) if reading else facts.number(remote_id)
 
     def objects(self, keys: Iterable[str]) -> list[ObjectInfo]:
         """Return the size of known objects, and their MD5 if the remote states it."""

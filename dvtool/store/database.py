@@ -20,6 +20,7 @@ from dvtool.store.schema import (
     K,
     Row,
     connect,
+    connect_to_read,
     place_rows,
     select_in,
 )
@@ -49,9 +50,10 @@ class Database:
     `remotes` has the tables about remotes.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, reading: bool = False) -> None:
+        """Open or make the file; with `reading` it is only read, and may be missing."""
         self._path = path
-        self._db = connect(path)
+        self._db = connect_to_read(path) if reading else connect(path)
         self.remotes = RemoteFacts(self._db, path)
 
     def close(self) -> None:

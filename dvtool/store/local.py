@@ -50,8 +50,17 @@ class LocalStore:
     of the clone that uses the store, if the store is not in that git folder.
     """
 
-    def __init__(self, path: str, *, note: str | None = None, clone: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        note: str | None = None,
+        clone: str | None = None,
+        reading: bool = False,
+    ) -> None:
+        """Take the folder; with `reading` nothing in it is ever made, changed or mended."""
         self.path = path
+        self._reading = reading
         self._note = note
         self._clone = clone
         self._database: Database | None = None
@@ -75,6 +84,9 @@ class LocalStore:
         """The index, opened when it is first needed."""
         if self._database is None:
             self.refuse_if_away()
+            if self._reading:
+                self._database = database.Database(self.database_path, reading=True)
+                return self._database
             if not schema.is_read_only(self.path):
                 self._make_folders()
                 if self._clone is not None:

@@ -28,11 +28,15 @@ class RemoteFacts:
         return [row[0] for row in self._db.execute("SELECT id FROM remotes ORDER BY id")]
 
     def number(self, name: str) -> int:
-        """Return the number of a remote, by the id in its dv.json."""
+        """Return the number of a remote, by the id in its dv.json; a new remote gets one."""
         with self._db:
             self._db.execute("INSERT OR IGNORE INTO remotes (name) VALUES (?)", (name,))
+        return self.known_number(name)
+
+    def known_number(self, name: str) -> int:
+        """Return the number of a remote, 0, which no remote has, if nothing is known of it."""
         row = self._db.execute("SELECT id FROM remotes WHERE name = ?", (name,)).fetchone()
-        return int(row[0])
+        return int(row[0]) if row else 0
 
     def add_pack(self, remote: int, pack: RemotePack, places: Iterable[Placement]) -> None:
         """Remember that a remote has a pack with these chunks.

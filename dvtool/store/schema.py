@@ -130,11 +130,7 @@ def connect(path: str) -> sqlite3.Connection:
                 share(path)
             _create(db)
         elif version != SCHEMA_VERSION:
-            raise SetupError(
-                f"the store's index {path} is of version {version}, this dvtool uses "
-                f"{SCHEMA_VERSION}",
-                hint="use a newer dvtool, or move the file away to have it made again",
-            )
+            raise _other_version(path, version)
         for statement in LATER_TABLES:
             db.execute(statement)
     except sqlite3.OperationalError as error:
@@ -149,6 +145,44 @@ def connect(path: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def connect_to_read(path: str) -> sqlite3.Connection:
+    """Open store.db for reading alone; where there is none, an empty one in memory.
+
+    The connection may be used by several threads, one at a time. Errors are as `connect` has them.
+    """
+    if is_read_only(os.path.dirname(path)):
+        return connect(path)
+    if os.path.exists(path):
+        name = urllib.parse.quote(os.fsencode(path))
+        try:
+            db = sqlite3.connect(
+                f"file:{name}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False
+            )
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            kind = BusyError if _is_busy(error) else SetupError
+            raise kind(f"cannot open the store's index {path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise damaged(path, error) from error
+        if version == SCHEMA_VERSION:
+            return db
+        db.close()
+        if version:
+            raise _other_version(path, version)
+    db = sqlite3.connect(":memory:", check_same_thread=False)
+    _create(db)
+    for statement in LATER_TABLES:
+        db.execute(statement)
+    return db
+
+
+def _other_version(path: str, version: int) -> SetupError:
+    return SetupError(
+        f"the store's index {path} is of version {version}, this dvtool uses {SCHEMA_VERSION}",
+        hint="use a newer dvtool, or move the file away to have it made again",
+    )
 
 
 def is_read_only(folder: str) -> bool:

@@ -1,1 +1,1 @@
-"""The verbs: one family a file. They never print and never import each other."""
+"""The verbs: one module or folder each. A verb never prints; tests hold which imports which."""

@@ -22,9 +22,14 @@ def clone(
     detached. No data is fetched: open the clone and `pull`.
     """
     progress.start(f"cloning {url}")
-    heard = None if progress is SILENT else progress.note
+
+    def show(stage: str, done: int, whole: int) -> None:
+        share = f": {100 * done // whole}%" if whole else ""
+        progress.note(f"cloning {url}: git is {stage} {done:,} objects{share}")
+
+    told = None if progress is SILENT else show
     place = os.path.abspath(cwd)
-    folder = Git.clone(url, directory, cwd=place, checkout=rev is None, heard=heard)
+    folder = Git.clone(url, directory, cwd=place, checkout=rev is None, progress=told)
     if rev is not None:
         with Git.discover(folder) as git:
             git.switch_fresh(rev)

@@ -1,6 +1,6 @@
-"""copy: bring what one remote holds to another, without a workspace and without a local copy.
+"""copy: copy the objects of one remote to another, without a workspace or a local copy.
 
-What is copied are objects: the roots of repositories, the shards they name, the packs those point
+The objects are the roots of repositories, the shards they name, and the packs the shards point
 into. Each is checked by its hash on its way. The order is that of a push: packs, proof, claim,
 proof, shards, proof, roots, so that a copy that was interrupted is no half dataset, and goes on
 when repeated.
@@ -39,12 +39,12 @@ from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded
 from dvtool.system.progress import Progress
 
-SHARDS_SIZE_MAX_BYTES = 64 << 20
+COPIED_SHARDS_MAX_BYTES = 64 << 20
 
 
 @dataclass(slots=True)
 class Copied:
-    """What a copy did."""
+    """The result of a copy."""
 
     source: str
     """URL of the remote copied from."""
@@ -163,7 +163,11 @@ class _Copy:
         lacking = self.shard_packs.keys() - self.proven.keys()
         packs = {pack for digest in lacking for pack in self.shard_packs[digest]}
         plan = _Plan()
-        plan.packs = [p for p in sorted(packs, key=_name) if not _is_there(there, _pack_info(p))]
+        plan.packs = [
+            p
+            for p in sorted(packs, key=_digest_of_pack)
+            if not _is_at_destination(there, _pack_info(p))
+        ]
         plan.shards = [infos[shard_key(digest)] for digest in self.shard_packs if digest in lacking]
         rooted = {} if other is None else self._rooted({one.repo_id for one in roots})
         plan.roots = [r for r in roots if not _manifests_of(r) <= rooted.get(r.repo_id, set())]
@@ -176,11 +180,13 @@ class _Copy:
     def _find_proven(self, digests: Collection[Digest], there: Mapping[str, ObjectInfo]) -> None:
         """Note the shards that the destination has whole: the object, and every pack it points to.
 
-        That may be others than the source's: what a gc there moved stays where it is.
+        These packs may be others than the source's: data that a gc there moved stays where it is.
         """
         held = [digest for digest in digests if shard_key(digest) in there]
         for digest, packs in run_bounded(lambda one: self._packs_there(one, there), held):
-            if packs is not None and all(_is_there(there, _pack_info(pack)) for pack in packs):
+            if packs is not None and all(
+                _is_at_destination(there, _pack_info(pack)) for pack in packs
+            ):
                 self.proven[digest] = packs
                 self.broken.pop(digest, None)
 
@@ -298,7 +304,7 @@ class _Copy:
         ):
             started = time.monotonic()
             there = self.destination.look([info.key for info in expected])
-            self._refuse_changed(all(_is_there(there, info) for info in expected))
+            self._refuse_changed(all(_is_at_destination(there, info) for info in expected))
             self._copy_shards(plan.shards)
             keys = [shard_key(digest) for digest in whole]
             self._refuse_changed(self.destination.look(keys).keys() >= set(keys))
@@ -318,7 +324,7 @@ class _Copy:
             lambda info: self._copy_shard(whole[info.key]),
             [info for info in infos if info.key in whole],
             size_of=lambda info: info.size,
-            budget_bytes=SHARDS_SIZE_MAX_BYTES,
+            budget_bytes=COPIED_SHARDS_MAX_BYTES,
         )
         self._prove([info for _, info in sent])
 
@@ -376,7 +382,7 @@ def _manifests_of(root: _Root) -> set[str]:
     return {one.manifest for one in root.root.manifests}
 
 
-def _name(pack: RemotePack) -> Digest:
+def _digest_of_pack(pack: RemotePack) -> Digest:
     return pack.digest
 
 
@@ -384,7 +390,7 @@ def _pack_info(pack: RemotePack) -> ObjectInfo:
     return ObjectInfo(pack_key(pack.digest), pack.size)
 
 
-def _is_there(there: Mapping[str, ObjectInfo], wanted: ObjectInfo) -> bool:
+def _is_at_destination(there: Mapping[str, ObjectInfo], wanted: ObjectInfo) -> bool:
     found = there.get(wanted.key)
     if found is None or found.size != wanted.size:
         return False

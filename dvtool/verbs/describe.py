@@ -26,7 +26,7 @@ class TargetDescription:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What fixes code and data: a git commit and the hash of every manifest, and one id of all."""
+    """The ids of code and data: a git commit, the hash of every manifest, and one id of all."""
 
     json_keys: ClassVar = (
         *("commit", "branch", "dirty", "code_dirty", "data_dirty"),

@@ -29,7 +29,7 @@ class Total:
 
 @dataclass(slots=True)
 class Totals:
-    """What changed, added up."""
+    """The sums of changes."""
 
     added: Total = field(default_factory=Total)
     """Entries that are new."""
@@ -53,7 +53,7 @@ class Totals:
 
 @dataclass(slots=True)
 class TargetDiff:
-    """What changed in one target. A side without the target has no manifest."""
+    """The changes in one target. A side without the target has no manifest."""
 
     json_keys: ClassVar = ("target", "renamed_from", "totals", "changes")
 
@@ -163,10 +163,10 @@ def _differing_workspace(
         if path not in listed:  # an empty folder that both sides have
             del now[path]
     for path in (known.empty & scan.folders).difference(scan.empty_folders):
-        now.pop(path, None)  # something lies in it
+        now.pop(path, None)  # the folder is not empty any more
         if path not in listed:
             old[path] = Entry(dir=True)
-    # What the two manifests share stands for the commit's side as well.
+    # The shards that the two manifests share count for the commit's side as well.
     old = {path: entry for path, entry in wanted.items() if path not in listed} | old
     return old, now
 

@@ -41,16 +41,16 @@ CLOCK_OFF_MAX_S = 900
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """One check."""
 
     name: str
-    """What was looked at."""
+    """The subject of the check."""
     state: State
     """ok, warning or failed."""
     detail: str
-    """What was found, in words."""
+    """The finding, in words."""
     hint: str | None = None
-    """What to do about it; null if that is nothing."""
+    """The next step; null if none is needed."""
     bytes: int | None = None
     """The size in bytes that `detail` is about, shown before it; null if it is about none."""
 
@@ -181,7 +181,7 @@ def _check_store(project: Project) -> Check:
 def check_hooks(folder: str, states: Mapping[str, str]) -> Check:
     """Say whether git runs our hooks; `states` is hook -> what `dv hooks status` says of it.
 
-    They may well be left out, but not be there in part.
+    A repository may well have no hooks, but not a part of them.
     """
     if all(state in ("installed", "called") for state in states.values()):
         return Check("hooks", "ok", f"installed in {folder}")

@@ -1,9 +1,9 @@
-"""drop: free workspace and store of what the remote provably holds.
+"""drop: free workspace and store of data that the remote provably holds.
 
-First the proof, at that moment: of every shard concerned the remote itself says that it has it
-and every pack it points into, and a root there names the manifest, so that gc keeps them. Then
-the evidence that these are the right bytes: the remote states their MD5, or they are read back.
-Then the workspace, last the store. Whatever ends it in between, `dv pull` brings the files back.
+First the proof, at that moment: of every shard concerned the remote itself says that it has it and
+every pack it points into, and a root there names the manifest, so that gc keeps them. Then the
+evidence that these are the right bytes: the remote states their MD5, or they are read back. Then
+the workspace, last the store. If drop is interrupted in between, `dv pull` writes the files again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from dvtool.workspace.scan import Scan, content_of, file_entry, find_left_out, s
 
 @dataclass(frozen=True, slots=True)
 class PartToDrop:
-    """What to drop: a target's manifest, as far as selected."""
+    """A part to drop: a target's manifest, as far as selected."""
 
     manifest: Manifest
     selection: Selection
@@ -46,7 +46,7 @@ class PartToDrop:
 
 @dataclass(frozen=True, slots=True)
 class DroppedTarget:
-    """What left the workspace of one target."""
+    """The files that left the workspace of one target."""
 
     target: str
     """The target, as a path from the top of the worktree."""
@@ -58,7 +58,7 @@ class DroppedTarget:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What a drop freed, or with `planned` would free."""
+    """The result of a drop, or with `planned` what it would free."""
 
     json_keys: ClassVar = (
         *("remote", "targets", "workspace_bytes", "store_bytes", "freed_bytes"),
@@ -68,11 +68,11 @@ class Dropped:
     remote: str
     """URL of the remote that provably holds all of it."""
     targets: tuple[DroppedTarget, ...]
-    """What left the workspace, by target."""
+    """The files that left the workspace, by target."""
     store_bytes: int
     """Bytes that the local store became smaller by; of a plan, before compression."""
     read_back: ReadBack
-    """What has to be read from the remote before anything is freed."""
+    """How much has to be read from the remote before anything is freed."""
     planned: bool = False
     """Whether this says only what would be done."""
 
@@ -94,7 +94,7 @@ class Dropped:
 
 @dataclass(slots=True)
 class DropPlan:
-    """What dropping from one target will remove. Paths are relative to the target."""
+    """The plan of dropping from one target. Paths are relative to the target."""
 
     target: str
     entries: Entries
@@ -103,44 +103,53 @@ class DropPlan:
     remove: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class DropRequest:
+    """The remote that has to hold what goes, and whether files of the workspace go too.
+
+    With `plan_only` nothing is read back and nothing goes. `announce` is told what is read back
+    before that begins.
+    """
+
+    remote: str | None = None
+    workspace: bool = True
+    plan_only: bool = False
+    announce: Announce | None = None
+
+
 def drop(
     project: Project,
     settings: Settings,
     select: Callable[[Sequence[str]], list[Selection]],
-    *,
-    remote: str | None,
-    workspace: bool,
-    plan_only: bool = False,
-    announce: Announce | None = None,
+    request: DropRequest,
 ) -> Dropped:
-    """Free the store, and with `workspace` that too, of what a remote provably holds.
+    """Free the store, and the workspace if requested, of what a remote provably holds.
 
     `select` chooses what of the targets is to go. UnsavedError for files that were changed, or that
-    the remote does not say it holds, or holds otherwise; nothing is gone then. With `plan_only`
-    nothing is read back and nothing goes. `announce` is told what is read back before that begins.
+    the remote does not say it holds, or holds otherwise; nothing is gone then.
     """
     settings.require_init()
     with project.lock(store=False):
         parts = [PartToDrop(project.manifest(s.target), s) for s in select(project.targets())]
-        plans = plan_drop(project, parts, workspace=workspace)
-        store = settings.open_remote(remote)
+        plans = plan_drop(project, parts, workspace=request.workspace)
+        store = settings.open_remote(request.remote)
         known = Known(project.store.db, store.required_mark().id)
         repo_id = project.config.text("core.repoid") or ""
         there = _prove(store, known, repo_id, parts, plans)
         inspection = Inspection(store, known, _contents_by_shard(plans), there)
         read = inspection.reading()
         _refuse_lost(store, plans, inspection.lost)
-        if not plan_only and read.requests:
-            if announce is not None:
-                announce(read)
+        if not request.plan_only and read.requests:
+            if request.announce is not None:
+                request.announce(read)
             project.progress.start("reading back", total_bytes=read.bytes)
             inspection.read(project.progress)
             project.progress.finish()
             _refuse_lost(store, plans, inspection.lost)
-        with project.store.used(alone=not plan_only):
+        with project.store.used(alone=not request.plan_only):
             needed = _needed_besides(project, parts, known)
             chunks = _droppable(project, store, known, plans, needed)
-            if plan_only:
+            if request.plan_only:
                 places = project.store.db.places(chunks).values()
                 targets = tuple(_planned(plan) for plan in plans)
                 size = sum(place.size for _, place in places)
@@ -169,7 +178,7 @@ def _needed_besides(project: Project, dropped: Sequence[PartToDrop], known: Know
             done.add(digest)
             entries = project.held_entries(version.manifest).values()
             needed.update(entry.digest for entry in entries if entry.size > 0)
-    # What another clone needs may be on no remote, or on one that it cannot reach.
+    # Data that another clone needs may be on no remote, or on one that it cannot reach.
     for version in versions_of_neighbours(project):
         for _, run in held_runs(project, version.manifest, done=lists):
             needed.update(contents_of(run or {}))
@@ -313,7 +322,7 @@ def _droppable(
     chunks = project.store.db.held_chunks(chunks)
     located = located_now(remote, known, chunks)
     if len(located) < len(chunks):
-        # Not known here, though proven: the shards there say where it lies.
+        # The place is not known here, though proven: the shards there say where the content is.
         unknown = chunks - located.keys()
         learn_shards(remote, known, _shards_with(project, plans, unknown))
         located |= located_now(remote, known, unknown)

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from dvtool.errors import UnsavedError, UsageError, listing, printable
 from dvtool.format.manifest import Built, Entries, Entry, Manifest, decode, update
+from dvtool.format.merge import edited
 from dvtool.format.paths import SUFFIX, folders_above, link_fault, path_fault, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
@@ -35,7 +36,7 @@ from dvtool.workspace.statcache import Seen
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What `rm` did."""
+    """The result of `rm`."""
 
     target: str
     """The target, as a path from the top of the worktree."""
@@ -118,7 +119,7 @@ def remove(
         _remove_manifest(project, selection.target, text, stage=stage)
     else:
         changes: dict[str, Entry | None] = dict.fromkeys(entries)
-        built = update(manifest, changes, project.shards.load)
+        built = edited(update(manifest, changes, project.shards.load))
         project.store.put_shards(built.shards)
         project.write_manifest(selection.target, built.manifest, instead_of=text)
         record_part(project, selection.target, built.manifest, selection.matches)
@@ -169,7 +170,7 @@ def _save_or_refuse(
     elif unsaved:
         raise UnsavedError(
             f"these have changes that are saved nowhere; nothing was changed:\n{listing(unsaved)}",
-            hint="keep them with `dv add`, or remove them all the same with --force",
+            hint="keep them with `dv add`, or remove them nevertheless with --force",
         )
 
 
@@ -211,7 +212,7 @@ def _flush_removals(project: Project, target: str, entries: Entries) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """What `mv` did, as paths from the top of the worktree."""
+    """The result of `mv`, as paths from the top of the worktree."""
 
     source: str
     """Where it was."""
@@ -276,7 +277,7 @@ def _move_target(project: Project, source: str, destination: str, *, stage: bool
             raise UsageError(f"{printable(path)} exists already", hint="choose another name")
     holder = next((t for t in project.targets() if destination.startswith(t + "/")), None)
     if holder is not None:
-        raise UsageError(f"{printable(destination)} lies inside the target {printable(holder)}")
+        raise UsageError(f"{printable(destination)} is inside the target {printable(holder)}")
     refuse_unusable(project.workspace, destination)
     refuse_unusable(project.workspace, source)
     # New name first, old name last: a crash in between leaves two manifests, and all data.
@@ -390,7 +391,7 @@ def _finish_entries(
     find_left_out(project, scan, moved)
     hash_files(project, scan, scan.files)
     if not scan.files or any(moved.get(path) != file_entry(scan, path) for path in scan.files):
-        return False  # something else that stands there
+        return False  # something else is there
     _refuse_misplaced(project, target, manifest, moved)
     built = _renamed(project, manifest, entries, moved)
     project.write_manifest(target, built.manifest, instead_of=text)
@@ -425,7 +426,7 @@ def _renamed(project: Project, manifest: Manifest, entries: Entries, moved: Entr
     changes: dict[str, Entry | None] = dict.fromkeys(entries)
     changes.update(dict.fromkeys(path for path in folders if path in near and near[path].dir))
     changes.update(moved)
-    built = update(manifest, changes, project.shards.load)
+    built = edited(update(manifest, changes, project.shards.load))
     project.store.put_shards(built.shards)
     return built
 

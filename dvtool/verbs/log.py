@@ -24,7 +24,7 @@ class LogEntry:
     commit: str
     """The commit, in hex."""
     author: str
-    """Who wrote the commit."""
+    """The author of the commit."""
     date: str
     """When that was, in ISO 8601 with its offset."""
     subject: str
@@ -60,9 +60,9 @@ def log(
 ) -> Iterator[LogEntry]:
     """Yield the commits that changed a target, newest first, with counts against the one before.
 
-    It begins at a revision, at HEAD, or is a range of commits. Where a commit gave the target its
-    name, the target is followed by its name before. Without a path, commits that changed any
-    target; one that changed several is yielded for each. SetupError if there is no commit at all;
+        The log begins at a revision, at HEAD, or is of a range of commits. Where a commit gave the
+    target its name, the target is followed by its name before. Without a path, commits that changed
+    any target; one that changed several is yielded for each. SetupError if there is no commit;
     UsageError if none of the commits has the target.
     """
     if project.git.head() is None:

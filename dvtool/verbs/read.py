@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,10 +12,10 @@ from dvtool.errors import UsageError, printable
 from dvtool.format.digest import Digest, parse_hex
 from dvtool.format.paths import workspace_path
 from dvtool.format.selection import Selection
-from dvtool.format.shown import ShownEntry
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
+from dvtool.snapshots.listed import Listed
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
@@ -23,17 +23,6 @@ if TYPE_CHECKING:
 else:
     download = later("dvtool.verbs.fetch.download")
     fetch_requests = later("dvtool.verbs.fetch.request")
-
-
-class Listed(ShownEntry, frozen=True, omit_defaults=True, kw_only=True):
-    """One entry of a listing."""
-
-    json_keys: ClassVar = ("path", "target", "type", "size", "blake3", "exec", "symlink")
-
-    path: str
-    """Its path from the top of the worktree."""
-    target: str
-    """The target that it is in, from the top of the worktree."""
 
 
 def ls(

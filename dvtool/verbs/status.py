@@ -44,7 +44,7 @@ class Fault(NamedTuple):
     path: str
     """Where it is, as a path in the target."""
     problem: str
-    """What is wrong with it, in words."""
+    """The problem, in words."""
 
 
 @dataclass(slots=True)
@@ -89,9 +89,9 @@ class TargetStatus:
     """Whether, by what this clone remembers, no push proved the target as HEAD has it on the
     default remote, and no branch of git's remotes has it; false without a remote."""
     faults: list[Fault] = field(default_factory=list)
-    """What in the workspace cannot be versioned."""
+    """The files in the workspace that cannot be versioned."""
     conflicts: list[Conflict] = field(default_factory=list)
-    """What a merge left open."""
+    """The conflicts that a merge left."""
 
     @property
     def edited(self) -> bool:

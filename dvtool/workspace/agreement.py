@@ -1,9 +1,9 @@
 """Which folders of a large target are as its manifest says, without a look at their entries.
 
-Whoever finds that a folder has exactly what the manifest has there, remembers the folder's state
-and how many entries each shard has in it. As long as the folder has that state and the manifest
-has the same shards, the folder's entries need not be known. A shard all of whose
-entries lie in such folders is not loaded.
+Where a folder was found to have exactly the entries that the manifest has there, its state is
+remembered, and how many entries each shard has in it. As long as the folder has that state and the
+manifest has the same shards, the folder's entries need not be known. A shard all of whose entries
+are in such folders is not loaded.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KEY_SIZE_BYTES = 16
 
 @dataclass(slots=True)
 class Agreement:
-    """What of a target is as the manifest says. Folders are relative to the target, "" itself."""
+    """The part of a target that is as the manifest says. Folder paths are relative to it."""
 
     target: str
     manifest: Manifest
@@ -47,7 +47,7 @@ class Agreement:
     same: dict[str, AgreedFolder] = field(default_factory=dict)
     """The folders whose own entries are as the manifest says."""
     partial: dict[bytes, ShardRef] = field(default_factory=dict)
-    """The shards that have entries elsewhere too, by `key_of`. They are in the store."""
+    """The shards that have entries elsewhere too, by `key_of`; all are in the store."""
 
     _wanted: Entries | None = None
     _content_at: ContentAt | None = None
@@ -57,8 +57,8 @@ class Agreement:
         """The entries that are not in folders known to be the same. Asked for, these stay so."""
         if self._wanted is None:
             wanted: Entries = {}
-            for some in self.parts():
-                wanted.update(some)
+            for part in self.parts():
+                wanted.update(part)
             self._wanted = wanted
         return self._wanted
 
@@ -77,7 +77,7 @@ class Agreement:
     def content_at(self, path: str) -> bool:
         """Whether the manifest has content at a path outside of the folders known to be the same.
 
-        It is asked for symlinks alone; the first one costs a look at all that is `wanted`.
+        Only symlinks need this question; the first one costs a look at all `wanted` entries.
         """
         if self._content_at is None:
             self._content_at = content_of(self.wanted)
@@ -101,17 +101,22 @@ class Agreement:
             if here is None or folder.rpartition("/")[2] in here.folders:
                 continue
             # New, or else an entry: what is in a folder that is the same is in the manifest.
-            found = worktree.workspace.stat(workspace_path(self.target, folder))
-            if found is not None and not stat.S_ISDIR(found.st_mode):
+            file_stat = worktree.workspace.stat(workspace_path(self.target, folder))
+            if file_stat is not None and not stat.S_ISDIR(file_stat.st_mode):
                 alone.add(folder)
         if alone:
             raise nested(self.target, min(alone))
 
     def scan_rest(self, worktree: StoredWorktree, content_at: ContentAt | None) -> Scan:
-        """Look at all that is not in folders known to be the same."""
+        """Look at everything outside of the folders known to be the same."""
         filled = self._filled()
-        for folder in [one for one, agreed in self.same.items() if one and not agreed.entries]:
-            # It may be an entry itself, and not, or only by ignore rules of now, be empty.
+        for folder in [
+            folder_path
+            for folder_path, agreed in self.same.items()
+            if folder_path and not agreed.entries
+        ]:
+            # The folder may be an entry itself, and may be not empty, or only by the ignore rules
+            # of now.
             if folder not in filled:
                 del self.same[folder]
         scan = scan_rest(
@@ -154,9 +159,9 @@ def agree(
     before: Manifest | None = None,
     tracked: bool = False,
 ) -> Agreement:
-    """Work out what of a target is as its manifest (one of shards) says; with one look at it.
+    """Find which folders of a target are as its manifest (one of shards) says; with one look.
 
-    What is remembered of another manifest, that of `before`, counts where the two say the same.
+    Folders remembered of another manifest, `before`, count where the two manifests say the same.
     With `tracked`, only folders count all of whose entries are tracked.
     """
     shards = _keys(manifest)
@@ -174,8 +179,8 @@ def agree(
         sum(known[folder].entries.values()) + len(known[folder].folders) + 1 for folder in folders
     ]
     states = states_of(worktree.root, paths, sizes)
-    found = Agreement(target, manifest, worktree.store)
-    found.same = {
+    agreement = Agreement(target, manifest, worktree.store)
+    agreement.same = {
         folder: known[folder]
         for folder, state in zip(folders, states, strict=True)
         if state == known[folder].state
@@ -183,32 +188,36 @@ def agree(
     unseen = [path for path, state in zip(paths, states, strict=True) if state is None]
     _forget_gone(worktree, [*unseen, *(agreed_folders.keys() - set(paths))])
     if before is not None:
-        _turn(worktree, found, before)
-    _settle(worktree, found)
-    return found
+        _turn(worktree, agreement, before)
+    _settle_folders(worktree, agreement)
+    return agreement
 
 
-def _turn(worktree: StoredWorktree, found: Agreement, before: Manifest) -> None:
+def _turn(worktree: StoredWorktree, agreement: Agreement, before: Manifest) -> None:
     """Of the folders that are as `before` says, keep those of which the manifest says the same."""
-    keys, olds = _keys(found.manifest), _keys(before)
-    moved = [folder for folder, one in found.same.items() if not keys.issuperset(one.entries)]
+    keys, olds = _keys(agreement.manifest), _keys(before)
+    moved = [
+        folder
+        for folder, agreed_folder in agreement.same.items()
+        if not keys.issuperset(agreed_folder.entries)
+    ]
     if not moved:
         return
     gone = [ref for ref in before.shards if key_of(ref) not in keys]
-    come = [ref for ref in found.manifest.shards if key_of(ref) not in olds]
+    come = [ref for ref in agreement.manifest.shards if key_of(ref) not in olds]
     worktree.shards.need([*gone, *come])
     old = _by_folder(worktree.store, gone)
     new = _by_folder(worktree.store, come)
     turned = {}
     for folder in moved:
-        agreed = found.same.pop(folder)
+        agreed = agreement.same.pop(folder)
         entries = new.get(folder, {})
         if old.get(folder, {}) == entries:
             counts = {key: count for key, count in agreed.entries.items() if key in keys}
-            counts |= entries_by_folder(entries, found.manifest).get(folder, {})
+            counts |= entries_by_folder(entries, agreement.manifest).get(folder, {})
             turned[folder] = structs.replace(agreed, entries=counts)
-    found.same |= turned
-    _save(worktree, found.target, turned)
+    agreement.same |= turned
+    _save(worktree, agreement.target, turned)
 
 
 def _by_folder(store: ShardStore, refs: Iterable[ShardRef]) -> dict[str, Entries]:
@@ -230,44 +239,44 @@ def agreeing(
 
 
 def _forget_gone(worktree: StoredWorktree, paths: Iterable[str]) -> None:
-    """Forget those of the folders that are there no more: each new name would add to what is kept.
+    """Forget those of the folders that are gone, as each new name would add a row.
 
-    Others, as of another branch, may come to be of use again.
+    Other folders, as of another branch, may be of use again.
     """
     gone = [path for path in paths if not os.path.isdir(worktree.absolute(path))]
     if gone:
         worktree.statcache.forget_agreed(gone)
 
 
-def _settle(worktree: StoredWorktree, found: Agreement) -> None:
+def _settle_folders(worktree: StoredWorktree, agreement: Agreement) -> None:
     """Find the shards that have entries elsewhere, until nothing contradicts what is the same."""
-    shards = {key_of(ref): ref for ref in found.manifest.shards}
+    shards = {key_of(ref): ref for ref in agreement.manifest.shards}
     while True:
         inside: Counter[bytes] = Counter()
-        for agreed in found.same.values():
+        for agreed in agreement.same.values():
             inside.update(agreed.entries)
         short = {
             key: ref
             for key, ref in shards.items()
-            if inside[key] != ref.files and key not in found.partial
+            if inside[key] != ref.files and key not in agreement.partial
         }
         if not short:
             return
         worktree.shards.need(short.values())
-        found.partial.update(short)
-        for key, ref in short.items() if found.same else ():
+        agreement.partial.update(short)
+        for key, ref in short.items() if agreement.same else ():
             entries = worktree.shards.load(ref)
             for folder, count in Counter(map(folder_of, entries)).items():
-                here = found.same.get(folder)
+                here = agreement.same.get(folder)
                 if here is not None and here.entries.get(key) != count:
-                    del found.same[folder]
+                    del agreement.same[folder]
 
 
-def leave_out(worktree: StoredWorktree, found: Agreement, folders: Iterable[str]) -> None:
+def leave_out(worktree: StoredWorktree, agreement: Agreement, folders: Iterable[str]) -> None:
     """Count folders as not the same, whatever they look like."""
     for folder in folders:
-        found.same.pop(folder, None)
-    _settle(worktree, found)
+        agreement.same.pop(folder, None)
+    _settle_folders(worktree, agreement)
 
 
 def remember(
@@ -282,16 +291,16 @@ def remember(
 
     `counts` are `entries_by_folder` of all that the manifest has in the folders of the scan;
     `doubtful` those paths, of it or of the scan, that are not, or not known to be, as it says.
-    What is `stored` has just become so, and tracked, whatever the scan has that was seen of it.
+    The files `stored` have just become so, and tracked, whatever the scan remembers of them.
     """
     out = {folder_of(path) for path in doubtful}
     tracked = dict.fromkeys(scan.states, True)
-    for path, found in scan.files.items():
+    for path, file_stat in scan.files.items():
         seen = scan.seen.get(path)
         if seen is None:
             if path not in stored:
                 out.add(folder_of(path))
-        elif not seen.matches(found):
+        elif not seen.matches(file_stat):
             out.add(folder_of(path))
         elif not seen.tracked and path not in stored:
             tracked[folder_of(path)] = False
@@ -316,7 +325,7 @@ def remember(
 
 
 def carry_over(
-    worktree: StoredWorktree, found: Agreement, changed: Container[str], built: Built
+    worktree: StoredWorktree, agreement: Agreement, changed: Container[str], built: Built
 ) -> None:
     """Remember the folders that were the same as the same in the next version of the manifest.
 
@@ -327,7 +336,7 @@ def carry_over(
     keys = _keys(manifest)
     moved = {
         folder: agreed
-        for folder, agreed in found.same.items()
+        for folder, agreed in agreement.same.items()
         if folder not in changed and not keys.issuperset(agreed.entries)
     }
     if not moved:
@@ -342,7 +351,7 @@ def carry_over(
         )
         for folder, agreed in moved.items()
     }
-    _save(worktree, found.target, agreed_folders)
+    _save(worktree, agreement.target, agreed_folders)
 
 
 def _save(
@@ -371,5 +380,5 @@ def _keys(manifest: Manifest) -> set[bytes]:
 
 
 def key_of(ref: ShardRef) -> bytes:
-    """Return what stands for a shard in an `AgreedFolder`."""
+    """Return the key of a shard in an `AgreedFolder`."""
     return ref.digest[:KEY_SIZE_BYTES]

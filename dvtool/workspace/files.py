@@ -1,8 +1,8 @@
 """The user's files: reading and writing them, replacing and removing, without following a link.
 
 Every path here is relative to the top of the worktree, with ``/``. Each component on the way is
-opened on its own without following symlinks, so a link that lies in the workspace (or is put
-there while dvtool works) cannot lead a write outside.
+opened on its own without following symlinks, so a link in the workspace (or put there while dvtool
+works) cannot lead a write outside.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Workspace:
     # --- reading --------------------------------------------------------------------------
 
     def stat(self, path: str) -> os.stat_result | None:
-        """Return the lstat of a path, None if there is nothing (or a file stands in the way)."""
+        """Return the lstat of a path, None if there is nothing (or a file is in the way)."""
         try:
             name, folder = self._folders.at(path)
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -152,11 +152,12 @@ class Workspace:
         should somebody have replaced it since, that does not match what is there.
         """
         with self._owned(path, create=True) as (name, folder):
-            there = found_at(name, folder) if believed is None else believed
-            complete = _write_at(name, folder, fill, executable, there, path)
-            # The rename moved the ctime: so it is asked once more, unless it is another by now.
-            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            return found if same_content(complete, found) else complete
+            expected = found_at(name, folder) if believed is None else believed
+            complete = _write_at(name, folder, fill, executable, expected, path)
+            # The rename changed the ctime, so the stat is read once more; it may be another file by
+            # now.
+            renamed = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            return renamed if same_content(complete, renamed) else complete
 
     def write_data(
         self,
@@ -174,19 +175,21 @@ class Workspace:
             fill(fd)
             settled = _settled(fd) is not None
 
-        found = self.write_file(path, fill_and_settle, executable=executable, believed=believed)
-        size = found.st_size if settled else UNKNOWN_SIZE
-        return Stamp(found.st_mtime_ns, found.st_ctime_ns, size, found.st_ino)
+        stamp = self.write_file(path, fill_and_settle, executable=executable, believed=believed)
+        size = stamp.st_size if settled else UNKNOWN_SIZE
+        return Stamp(stamp.st_mtime_ns, stamp.st_ctime_ns, size, stamp.st_ino)
 
     def clock_ns(self, path: str) -> int:
-        """Return what a file that is made now is stamped with where a path is.
+        """Return the stamp of a file that is made now, on the disk of a path.
 
-        Only that can be compared with other stamps there: a disk has a clock of its own, that of
-        another machine perhaps, and counts in whole seconds or pairs of them. Where nothing can be
-        made it is guessed, late enough for the coarsest.
+        Only such a time can be compared with other stamps there: a disk has its own clock, perhaps
+        that of another machine, and counts in whole seconds or pairs of them. Where nothing can be
+        made the time is guessed, late enough for the coarsest clock.
         """
         folder = path
-        while folder and ((found := self.stat(folder)) is None or not stat.S_ISDIR(found.st_mode)):
+        while folder and (
+            (folder_stat := self.stat(folder)) is None or not stat.S_ISDIR(folder_stat.st_mode)
+        ):
             folder = folder.rpartition("/")[0]
         try:
             with self._owned(joined(folder, temp_name())) as (temp, at):
@@ -215,13 +218,12 @@ class Workspace:
                 os.close(folder)
 
     def write_new(self, folder: str, files: Iterable[NewFile]) -> list[Stamp | None]:
-        """Put files of one folder, made if need be, where nothing is; return what each is then.
+        """Put files into one folder, made if need be, where nothing is; return the stamp of each.
 
-        What each file is can be believed, see `_settled`.
-        Nothing is ever replaced, and whatever interrupts it leaves no unfinished file: a file gets
-        its name, which must be free, once its last byte is there. None stands for one that was not
-        put there: something has its name by now, or such files cannot be had here. Whoever gets
-        that can call `write_file`.
+        The stamps can be believed, see `_settled`. Nothing is ever replaced, and an interruption
+        leaves no unfinished file: a file gets its name, which must be free, once its last byte is
+        written. None is returned for a file that was not put there, as its name is taken by now or
+        the disk has no such files; then the caller can call `write_file`.
         """
         stamps: list[Stamp | None] = []
         at = self._folders.open(folder, create=True) if self._has_unnamed else -1
@@ -267,9 +269,9 @@ class Workspace:
             self._has_unnamed = False
             return None
         # The new name moved the ctime; whatever else moved, somebody else did.
-        found = os.fstat(fd)
-        ours = complete.st_mtime_ns == found.st_mtime_ns and complete.st_size == found.st_size
-        ctime_ns = found.st_ctime_ns if ours else complete.st_ctime_ns
+        now = os.fstat(fd)
+        ours = complete.st_mtime_ns == now.st_mtime_ns and complete.st_size == now.st_size
+        ctime_ns = now.st_ctime_ns if ours else complete.st_ctime_ns
         return Stamp(complete.st_mtime_ns, ctime_ns, complete.st_size, complete.st_ino)
 
     def write_bytes(self, path: str, data: bytes, *, believed: Believed | None = None) -> None:
@@ -289,11 +291,11 @@ class Workspace:
     def write_link(self, path: str, target: str, *, believed: Believed | None = None) -> None:
         """Put a symlink at `path`."""
         with self._owned(path, create=True) as (name, folder):
-            there = found_at(name, folder) if believed is None else believed
-            temp = temp_for(name, there)
+            expected = found_at(name, folder) if believed is None else believed
+            temp = temp_for(name, expected)
             os.symlink(target, temp, dir_fd=folder)
             try:
-                put(temp, name, folder, there, path)
+                put(temp, name, folder, expected, path)
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.unlink(temp, dir_fd=folder)
@@ -308,29 +310,30 @@ class Workspace:
     ) -> os.stat_result:
         """Set or clear the executable bits as the read bits allow; return the new lstat.
 
-        A file that has other names (hard links) is replaced by a copy: those may lie anywhere.
+        A file that has other names (hard links) is replaced by a copy: the other names may be
+        anywhere.
         """
         try:
             fd = self.open_file(path)
         except OSError as error:
             raise changed(path) from error
         try:
-            found = os.fstat(fd)
+            file_stat = os.fstat(fd)
             if isinstance(believed, FileThere) and believed.stat is not None:
-                if not same_content(believed.stat, found):
+                if not same_content(believed.stat, file_stat):
                     raise changed(path)
             elif believed is not None:
                 raise changed(path)
-            mode = stat.S_IMODE(found.st_mode)
+            mode = stat.S_IMODE(file_stat.st_mode)
             wanted = mode | (mode & 0o444) >> 2 if executable else mode & ~0o111
             if wanted == mode or not hasattr(os, "fchmod"):
-                return found
-            if found.st_nlink > 1:
+                return file_stat
+            if file_stat.st_nlink > 1:
                 return self.write_file(
                     path,
                     lambda to: _copy(fd, to, wanted),
                     executable=False,
-                    believed=believed or FileThere(found),
+                    believed=believed or FileThere(file_stat),
                 )
             os.fchmod(fd, wanted)
             return os.fstat(fd)
@@ -343,8 +346,8 @@ class Workspace:
         """Remove a file, symlink or empty folder; one that is gone is fine."""
         try:
             with self._owned(path) as (name, folder):
-                there = found_at(name, folder) if believed is None else believed
-                take(name, folder, there, path)
+                expected = found_at(name, folder) if believed is None else believed
+                take(name, folder, expected, path)
         except (FileNotFoundError, NotADirectoryError):
             return
 
@@ -365,7 +368,7 @@ class Workspace:
         """Rename a file, link or folder; UnsavedError if something is at the destination."""
         self._folders.forget(source)
         self._folders.forget(destination)
-        # Held open of its own: the way to the source may push the other's folder out.
+        # Held open here: opening the folders of the source may close this one.
         with self._owned(destination, create=True) as (new, into):
             old, folder = self._folders.at(source)
             try:
@@ -381,7 +384,9 @@ class Workspace:
         Asked of the filesystem itself, where `path` is or will be.
         """
         folder = path
-        while folder and ((found := self.stat(folder)) is None or not stat.S_ISDIR(found.st_mode)):
+        while folder and (
+            (folder_stat := self.stat(folder)) is None or not stat.S_ISDIR(folder_stat.st_mode)
+        ):
             folder = folder.rpartition("/")[0]
         top = joined(folder, temp_name())
         self.write_file(f"{top}/{_PROBE}", lambda _: None, executable=False, believed=There.NOTHING)
@@ -401,33 +406,33 @@ class Workspace:
         size = 0
         for path in paths:
             with contextlib.suppress(OSError, UnsavedError):
-                found = self.stat(path)
+                file_stat = self.stat(path)
                 name = path.rpartition("/")[2]
-                if found is None or not is_temp_name(name) or found.st_mtime >= oldest:
+                if file_stat is None or not is_temp_name(name) or file_stat.st_mtime >= oldest:
                     continue
                 if parse_aside(name) is not None:
-                    size += self._sweep_aside(path, found, oldest)
-                elif stat.S_ISDIR(found.st_mode):  # as `folds_names` makes
+                    size += self._sweep_aside(path, file_stat, oldest)
+                elif stat.S_ISDIR(file_stat.st_mode):  # as `folds_names` makes
                     self.remove(f"{path}/{_PROBE}", believed=_EMPTY_FILE)
                     self.remove_empty_folder(path)
                 else:
                     self.remove(path)
-                    size += found.st_size
+                    size += file_stat.st_size
         return size
 
-    def _sweep_aside(self, path: str, found: os.stat_result, oldest: float) -> int:
+    def _sweep_aside(self, path: str, file_stat: os.stat_result, oldest: float) -> int:
         """Remove what was moved aside, if it is what its name says; else give it a name again."""
-        if found.st_ctime >= oldest:  # its content may be of any age
+        if file_stat.st_ctime >= oldest:  # its content may be of any age
             return 0
         name, folder = self._folders.at(path)
         if is_expendable(name, folder):
             take(name, folder, found_at(name, folder), path)
-            return found.st_size
+            return file_stat.st_size
         give_back(name, os.path.join(os.path.dirname(name), KEPT), folder)
         return 0
 
     def sweep_beside(self, path: str) -> None:
-        """As `sweep`, for the unfinished files in the folder that a path lies in."""
+        """As `sweep`, for the unfinished files in the folder of a path."""
         folder = path.rpartition("/")[0]
         with contextlib.suppress(OSError), Opener(self.root) as opener:
             names = os.listdir(opener.folder(folder))
@@ -469,13 +474,13 @@ def _settled(fd: int) -> os.stat_result | None:
     """
     if os.utime not in os.supports_fd:
         return None
-    found = os.fstat(fd)
+    file_stat = os.fstat(fd)
     try:
-        os.utime(fd, ns=(found.st_atime_ns, found.st_mtime_ns - 1))
+        os.utime(fd, ns=(file_stat.st_atime_ns, file_stat.st_mtime_ns - 1))
     except OSError:
         return None
     settled = os.fstat(fd)
-    return settled if settled.st_mtime_ns < found.st_mtime_ns else None
+    return settled if settled.st_mtime_ns < file_stat.st_mtime_ns else None
 
 
 def _copy(source: int, to: int, mode: int) -> None:

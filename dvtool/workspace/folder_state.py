@@ -26,7 +26,7 @@ _COLUMNS = (
     ("q", attrgetter("st_size")),
     ("Q", attrgetter("st_ino")),
 )
-"""What `Seen.matches` compares. A symlink's own stat stands for where it points: that is fixed."""
+"""The values that `Seen.matches` compares. A symlink's stat is enough: its text never changes."""
 
 
 def state_of(entries: Sequence[os.DirEntry[str]]) -> Digest:
@@ -56,20 +56,20 @@ def states_of(root: str, folders: Sequence[str], sizes: Sequence[int]) -> list[D
     if sum(sizes) < PARALLEL_MIN_NAMES or not 0 < at < len(folders) or not _may_fork():
         return list(_each(root, folders))
     with beside(partial(_packed, root, folders[at:])) as answer:
-        mine = list(_each(root, folders[:at]))
+        own = list(_each(root, folders[:at]))
         data = answer.read()
     step = DIGEST_SIZE_BYTES
-    theirs = [data[place : place + step] for place in range(0, len(data) - step + 1, step)]
+    theirs = [data[offset : offset + step] for offset in range(0, len(data) - step + 1, step)]
     rest = _each(root, folders[at + len(theirs) :])  # none, unless the other process was killed
-    return [*mine, *(one if one != _NOTHING else None for one in theirs), *rest]
+    return [*own, *(state if state != _NOTHING else None for state in theirs), *rest]
 
 
 def _each(root: str, folders: Sequence[str]) -> Iterator[Digest | None]:
     with Opener(root) as opener:
         for folder in folders:
             try:
-                with os.scandir(opener.folder(folder)) as found:
-                    entries = list(found)
+                with os.scandir(opener.folder(folder)) as iterator:
+                    entries = list(iterator)
                 state = state_of(entries)
             except (OSError, OverflowError):
                 yield None

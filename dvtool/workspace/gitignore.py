@@ -12,20 +12,20 @@ from dvtool.workspace.last_look import text_there
 from dvtool.workspace.opener import reason
 
 FILE = ".gitignore"
-SIZE_MAX_BYTES = 64 << 20
+GITIGNORE_SIZE_MAX_BYTES = 64 << 20
 UNFINISHED = f"{TEMP_PREFIX}[0-9]*-" + "[0-9a-f]" * 12
-"""What matches the names of unfinished files, for git."""
+"""The pattern of git that matches the names of unfinished files."""
 
 
 def ignore_file(target: str) -> str:
-    """Return the `.gitignore` in which a target stands."""
+    """Return the `.gitignore` that has the line of a target."""
     return _place(target)[0]
 
 
 def ignore_target(workspace: Workspace, target: str) -> list[str]:
     """See that the `.gitignore` beside a target names it; return that file's path."""
     path, line = _place(target)
-    text = _read(workspace, path)
+    text = _read_ignore_file(workspace, path)
     lines = _lines(text)
     if not any(_same(line, other) for other in lines):
         _write(workspace, path, [*lines, line], instead_of=text)
@@ -35,18 +35,19 @@ def ignore_target(workspace: Workspace, target: str) -> list[str]:
 def names_target(workspace: Workspace, target: str) -> bool:
     """Whether the `.gitignore` beside a target names it in the line that `ignore_target` writes."""
     path, line = _place(target)
-    return any(_same(line, other) for other in _lines(_read(workspace, path)))
+    return any(_same(line, other) for other in _lines(_read_ignore_file(workspace, path)))
 
 
 def refuse_unusable(workspace: Workspace, target: str) -> None:
     """Raise the SetupError that `ignore_target` would, before anything else is written."""
-    _read(workspace, _place(target)[0])
+    _read_ignore_file(workspace, _place(target)[0])
 
 
 def hide_unfinished(git_dir: str) -> None:
     """See that git, whose common folder this is, passes over what a crash leaves in worktrees.
 
-    That stands in this clone's `info/exclude`. Where it cannot be written, git shows such files.
+    A line in this clone's `info/exclude` does it. Where that cannot be written, git shows such
+    files.
     """
     path = os.path.join(git_dir, "info", "exclude")
     line = UNFINISHED.encode()
@@ -64,7 +65,7 @@ def hide_unfinished(git_dir: str) -> None:
 def unignore_target(workspace: Workspace, target: str) -> list[str]:
     """Take a target's line out again, and an emptied file away; return what was touched."""
     path, line = _place(target)
-    text = _read(workspace, path)
+    text = _read_ignore_file(workspace, path)
     lines = _lines(text)
     rest = [other for other in lines if not _same(line, other)]
     if len(rest) == len(lines):
@@ -91,14 +92,14 @@ def _same(line: str, other: str) -> bool:
     return line == other.removesuffix("\r")
 
 
-def _read(workspace: Workspace, path: str) -> bytes | None:
+def _read_ignore_file(workspace: Workspace, path: str) -> bytes | None:
     """Return the bytes of a `.gitignore`, None if there is none.
 
-    It may come with the repository from anybody, and its lines are staged: were a symlink
-    followed, they could be those of any file of the user's.
+    The file may come with the repository from anybody, and its lines are staged: were a symlink
+    followed, the lines could be those of any file of the user's.
     """
     try:
-        return workspace.read_bytes(path, size_max=SIZE_MAX_BYTES)
+        return workspace.read_bytes(path, size_max=GITIGNORE_SIZE_MAX_BYTES)
     except OSError as error:
         raise SetupError(
             f"{printable(path)} cannot be used: {reason(error)}",

@@ -37,7 +37,7 @@ HASH_RUN_BYTES = 4 << 20
 def hash_files(
     worktree: Worktree, scan: Scan, paths: Iterable[str], *, tolerant: bool = False
 ) -> None:
-    """Read those of the files whose digest is not known, and remember what they have.
+    """Read the files whose digest is not known, and remember their digests.
 
     A file that vanished meanwhile leaves the scan; one that cannot be read is an InputError, or,
     if `tolerant`, one more of the scan's faults.
@@ -57,15 +57,15 @@ def hash_files(
     read_at_ns = clock_ns(worktree, scan)
 
     def take(done: Sequence[_Hashed]) -> None:
-        for one in done:
-            if one.stat is not None:
-                scan.digests[one.path] = one.digest
-                scan.files[one.path] = one.stat
-                fresh[one.path] = one.stat
-            elif one.fault:
-                scan.faults.append((one.path, "cannot be read"))
+        for hashed in done:
+            if hashed.stat is not None:
+                scan.digests[hashed.path] = hashed.digest
+                scan.files[hashed.path] = hashed.stat
+                fresh[hashed.path] = hashed.stat
+            elif hashed.fault:
+                scan.faults.append((hashed.path, "cannot be read"))
             else:
-                del scan.files[one.path]
+                del scan.files[hashed.path]
 
     hash_run = partial(_hash_run, worktree, scan, tolerant=tolerant)
     if total < HASH_THREADS_MIN_BYTES:
@@ -87,21 +87,21 @@ def hash_files(
 def clock_ns(worktree: Worktree, scan: Scan) -> int:
     """Return the time, as the disk of a target counts, from which on its files are read.
 
-    What is behind links may be on another disk: then it is the time before which none is stamped.
+    Files behind links may be on another disk, so there the time is one before every stamp.
     """
     now = worktree.workspace.clock_ns(scan.target)
     return now - COARSEST_NS if scan.followed else now
 
 
-def read_digest(worktree: Worktree, place: str, *, follow: bool = False) -> Digest:
+def read_digest(worktree: Worktree, path: str, *, follow: bool = False) -> Digest:
     """Return the digest of one file of the worktree, read now; OSError or InputError if it cannot.
 
     Links are followed only with `follow`, as what was added through them needs it.
     """
     if follow:
-        return _hash_open(os.open(worktree.absolute(place), READ_FLAGS), place)[0]
+        return _hash_open(os.open(worktree.absolute(path), READ_FLAGS), path)[0]
     with Opener(worktree.root) as opener:
-        return _hash_open(opener.file(place), place)[0]
+        return _hash_open(opener.file(path), path)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,36 +135,36 @@ def _hash_run(
     done = []
     with Opener(worktree.root) as opener:
         for path in paths:
-            place = workspace_path(scan.target, path)
+            full_path = workspace_path(scan.target, path)
             try:
                 if scan.behind_link(path):
-                    fd = os.open(worktree.absolute(place), READ_FLAGS)
+                    fd = os.open(worktree.absolute(full_path), READ_FLAGS)
                 else:
-                    fd = opener.file(place)
-                digest, found = _hash_open(fd, place)
+                    fd = opener.file(full_path)
+                digest, file_stat = _hash_open(fd, full_path)
             except FileNotFoundError:
                 done.append(_Hashed(path))
             except (OSError, DvError) as error:
                 if not tolerant:
-                    raise _unreadable(place, error) from error
+                    raise _unreadable(full_path, error) from error
                 done.append(_Hashed(path, fault=True))
             else:
-                done.append(_Hashed(path, digest, found))
+                done.append(_Hashed(path, digest, file_stat))
     return done
 
 
-def _unreadable(place: str, error: OSError | DvError) -> DvError:
+def _unreadable(path: str, error: OSError | DvError) -> DvError:
     if isinstance(error, DvError):
         return error
-    return InputError(f"{printable(place)} cannot be read: {reason(error)}")
+    return InputError(f"{printable(path)} cannot be read: {reason(error)}")
 
 
-def _hash_open(fd: int, place: str) -> tuple[Digest, Stat]:
+def _hash_open(fd: int, path: str) -> tuple[Digest, Stat]:
     """Return the digest of an open file, which is closed, and its stat when it was read."""
     try:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
-            raise InputError(f"{printable(place)} is not a file any more")
+            raise InputError(f"{printable(path)} is not a file any more")
         start_writeback(fd)
         whole = hasher()
         while data := os.read(fd, READ_SIZE_BYTES):
@@ -176,6 +176,6 @@ def _hash_open(fd: int, place: str) -> tuple[Digest, Stat]:
         os.close(fd)
     if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
         raise DvError(
-            f"{printable(place)} changed while it was read", hint="repeat the command when it rests"
+            f"{printable(path)} changed while it was read", hint="repeat the command when it rests"
         )
     return whole.digest(), stat_of(after)

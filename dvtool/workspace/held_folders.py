@@ -30,8 +30,8 @@ At: TypeAlias = tuple[str, int | None]
 class HeldFolders:
     """The folders below one root, each opened below the one before without following links.
 
-    Those used last stay open, so that of a run of neighbours each folder is opened once. One that
-    was moved away or replaced meanwhile is opened anew. For one thread at a time.
+    The folders used last stay open, so that a run of neighbours opens each folder once. A folder
+    that was moved away or replaced meanwhile is opened anew. For one thread at a time.
     """
 
     def __init__(self, root: str) -> None:
@@ -48,8 +48,8 @@ class HeldFolders:
     def at(self, path: str, *, create: bool = False) -> At:
         """Return a path's name and its folder, with `create` made if need be.
 
-        FileNotFoundError if there is no such folder; UnsavedError if a link or a file stands where
-        a folder should be.
+        FileNotFoundError if there is no such folder; UnsavedError if a link or a file is where a
+        folder should be.
         """
         parent, _, name = path.rpartition("/")
         if create:
@@ -66,7 +66,8 @@ class HeldFolders:
             above = self.open(parent, create=create)
             held = self._held.pop(path, None)
             if held is not None and not _is_at(held, name, above):
-                # Moved away or removed meanwhile: what stands there now is meant.
+                # The folder was moved away or removed meanwhile: the one that is there now is
+                # meant.
                 os.close(held.fd)
                 held = None
             if held is None:
@@ -101,13 +102,13 @@ class HeldFolders:
         for component in parent.split("/") if parent else ():
             at = os.path.join(at, component)
             try:
-                found = os.lstat(at)
+                folder_stat = os.lstat(at)
             except FileNotFoundError:
                 if not create:
                     raise
                 os.mkdir(at)
                 continue
-            if not stat.S_ISDIR(found.st_mode) or os.path.islink(at):
+            if not stat.S_ISDIR(folder_stat.st_mode) or os.path.islink(at):
                 raise self._in_the_way(os.path.relpath(at, self._root))
         return os.path.join(at, name)
 
@@ -137,13 +138,13 @@ def refuse_name(name: str, path: str) -> None:
 
 
 def _hold(fd: int) -> _Held:
-    found = os.fstat(fd)
-    return _Held(fd, found.st_dev, found.st_ino)
+    folder_stat = os.fstat(fd)
+    return _Held(fd, folder_stat.st_dev, folder_stat.st_ino)
 
 
 def _is_at(held: _Held, name: str, above: int) -> bool:
     try:
-        found = os.stat(name, dir_fd=above, follow_symlinks=False)
+        folder_stat = os.stat(name, dir_fd=above, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    return (held.device, held.inode) == (found.st_dev, found.st_ino)
+    return (held.device, held.inode) == (folder_stat.st_dev, folder_stat.st_ino)

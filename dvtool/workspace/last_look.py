@@ -1,8 +1,9 @@
-"""Replacing and removing what is in the user's workspace: nothing else of dvtool does either.
+"""Replacing and removing what is in the user's workspace; only this module of dvtool does that.
 
-The caller says what it believes to be there. That is moved to a name that no walk takes for data,
-in one step with what replaces it, and looked at only then: nobody can exchange it after the look.
-If it is something else, it gets its name back and the command ends; else it goes.
+The caller says what it believes to be there. The file there is moved to a name that no walk takes
+for data, in one step with what replaces it, and looked at only then: nobody can exchange it after
+the look. If the file is not what was believed, it gets its name back and the command ends; else it
+is removed.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class There(enum.Enum):
 
 
 Believed: TypeAlias = FileThere | LinkThere | There
-"""What the caller believes to be at a path."""
+"""The state that the caller believes to be at a path."""
 
 
 def text_there(text: bytes | None) -> Believed:
@@ -62,12 +63,12 @@ def text_there(text: bytes | None) -> Believed:
 def found_at(name: str, folder: int | None) -> Believed:
     """Return what is at a name now, to be believed from here on; files by their stat."""
     try:
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if stat.S_ISLNK(found.st_mode):
+        file_stat = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISLNK(file_stat.st_mode):
             return LinkThere(os.readlink(name, dir_fd=folder))
     except FileNotFoundError:
         return There.NOTHING
-    return There.FOLDER if stat.S_ISDIR(found.st_mode) else FileThere(found)
+    return There.FOLDER if stat.S_ISDIR(file_stat.st_mode) else FileThere(file_stat)
 
 
 def temp_for(name: str, believed: Believed) -> str:
@@ -78,10 +79,10 @@ def temp_for(name: str, believed: Believed) -> str:
 
 
 def put(temp: str, name: str, folder: int | None, believed: Believed, path: str) -> None:
-    """Give what has a name of `temp_for` its name, in place of what is believed to have it.
+    """Rename a file from its name of `temp_for` to `name`, replacing what is believed to be there.
 
-    UnsavedError if something else has; then it keeps the name. Of what is believed to be there,
-    nothing may be there by now.
+    UnsavedError if something else has the name; then that keeps it. The file that is believed to be
+    there may be gone by now.
     """
     if not isinstance(believed, There):
         try:
@@ -91,7 +92,7 @@ def put(temp: str, name: str, folder: int | None, believed: Believed, path: str)
                 _settle_exchange(temp, name, folder, believed, path)
                 return
         except FileNotFoundError:
-            pass  # it is gone by now
+            pass  # the file is gone by now
     take(name, folder, believed, path)
     try:
         rename_new(temp, name, folder=folder, into=folder)
@@ -163,8 +164,8 @@ def give_back(aside: str, name: str, folder: int | None) -> str | None:
 def is_expendable(name: str, folder: int | None) -> bool:
     """Whether what a crash left under an aside name may go.
 
-    It may if it is what was believed to be there, or if that still has its name: then this is
-    what was to take its place.
+    It may go if it is the file that was believed to be there, or if that file still has its name:
+    then this is the one that was to replace it.
     """
     aside = parse_aside(os.path.basename(name))
     if aside is None:
@@ -172,16 +173,16 @@ def is_expendable(name: str, folder: int | None) -> bool:
     places = [name]
     if aside.mark != NO_MARK.hex():
         names = os.listdir(os.path.dirname(name) if folder is None else folder)
-        places += [_beside(name, one) for one in names if _mark(one).hex() == aside.mark]
-    digests = (_digest_of_any(place, folder).hex() for place in places)
+        places += [_beside(name, other) for other in names if _mark(other).hex() == aside.mark]
+    digests = (_digest_of_any(candidate, folder).hex() for candidate in places)
     return any(digest and digest.startswith(aside.digest) for digest in digests)
 
 
 def _digest_of_any(name: str, folder: int | None) -> Digest:
     """Return the digest of a file's content or of where a link points; empty if there is none."""
-    there = found_at(name, folder)
-    if isinstance(there, LinkThere):
-        return link_digest(there.target)
+    link = found_at(name, folder)
+    if isinstance(link, LinkThere):
+        return link_digest(link.target)
     with contextlib.suppress(OSError, UnsavedError):
         return _digest_at(name, folder)
     return b""
@@ -196,12 +197,12 @@ def changed(path: str, kept: str | None = None) -> UnsavedError:
     )
 
 
-def same_content(planned: Stat | Stamp | os.stat_result, found: os.stat_result) -> bool:
+def same_content(planned: Stat | Stamp | os.stat_result, now: os.stat_result) -> bool:
     """Whether a file is, by its stat, the one that was read; a chmod moves its ctime only."""
     return (planned.st_mtime_ns, planned.st_size, planned.st_ino) == (
-        found.st_mtime_ns,
-        found.st_size,
-        found.st_ino,
+        now.st_mtime_ns,
+        now.st_size,
+        now.st_ino,
     )
 
 
@@ -212,7 +213,7 @@ def _digest(believed: Believed) -> Digest:
 
 
 def _mark(name: str) -> bytes:
-    """Return what stands for a name, where the name itself could be too long."""
+    """Return a short mark of a name, for where the name itself could be too long."""
     return digest_of(os.fsencode(name))[: len(NO_MARK)]
 
 
@@ -229,16 +230,18 @@ def _is_there(
     A file's stat says so, or with `content` its bytes: some disks give a file another inode, or
     another time, with another name.
     """
-    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    file_stat = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if isinstance(believed, LinkThere):
-        return stat.S_ISLNK(found.st_mode) and os.readlink(name, dir_fd=folder) == believed.target
-    if not isinstance(believed, FileThere) or not stat.S_ISREG(found.st_mode):
+        return (
+            stat.S_ISLNK(file_stat.st_mode) and os.readlink(name, dir_fd=folder) == believed.target
+        )
+    if not isinstance(believed, FileThere) or not stat.S_ISREG(file_stat.st_mode):
         return False
     if content and believed.digest:
         return _digest_at(name, folder) == believed.digest
     if believed.stat is None:
         return True
-    return same_content(believed.stat, found)
+    return same_content(believed.stat, file_stat)
 
 
 def _digest_at(name: str, folder: int | None) -> Digest:

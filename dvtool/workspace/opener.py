@@ -12,7 +12,7 @@ import stat
 from typing import TypeAlias
 
 HELD_MAX = 64
-"""So many of the folders on the way stay open; deeper ones than that are opened anew."""
+"""How many of the folders on the way stay open; deeper folders are opened anew."""
 HAS_DIR_FD = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
@@ -26,11 +26,11 @@ Place: TypeAlias = int | str
 
 
 class Opener:
-    """Opens what lies below `root`. Use as a context manager; for one thread at a time.
+    """Opens files and folders below `root`. Use as a context manager; for one thread at a time.
 
-    The folders on the way to the last path stay open, so that of a run of neighbours each folder
-    is opened once. What was opened is read, even if it is moved meanwhile: never what took its
-    place. Every method raises the OSError that the system gave; `reason` puts it into words.
+    The folders on the way to the last path stay open, so that a run of neighbours opens each folder
+    once. A file that was opened is read even if it is moved meanwhile, never its replacement. Every
+    method raises the OSError that the system gave; `reason` puts it into words.
     """
 
     def __init__(self, root: str) -> None:
@@ -50,12 +50,12 @@ class Opener:
             os.close(self._chain.pop()[1])
 
     def file(self, path: str) -> int:
-        """Open a file; the descriptor is the caller's. What it is the caller has to look at."""
+        """Open a file of any kind; the descriptor is the caller's, who has to look at the kind."""
         folder, _, name = path.rpartition("/")
         return open_in(self.folder(folder), name)
 
     def folder(self, path: str) -> Place:
-        """Open a folder ("" is the root). It stays open until the next call only."""
+        """Open a folder ("" is the root). The descriptor stays open until the next call only."""
         if not HAS_DIR_FD:
             return self._checked(path)
         while self._chain and not _is_within(path, self._chain[-1][0]):

@@ -20,10 +20,10 @@ SAVED_AT_ONCE = 50_000
 def remember_files(worktree: Worktree, scan: Scan, fresh: dict[str, Stat], read_at_ns: int) -> None:
     """Put digests taken since `read_at_ns` into the statcache; what is tracked stays tracked."""
     changes: dict[str, Seen] = {}
-    for path, found in fresh.items():
+    for path, file_stat in fresh.items():
         before = scan.seen.get(path)
         changes[path] = seen_file(
-            found,
+            file_stat,
             scan.digests[path],
             executable=scan.executable(path),
             read_at_ns=read_at_ns,
@@ -43,9 +43,9 @@ def save_each_seen(
 ) -> None:
     """As `save_seen`, of paths that need not all be held at a time."""
     left = iter(changes)
-    while some := list(islice(left, SAVED_AT_ONCE)):
+    while batch := list(islice(left, SAVED_AT_ONCE)):
         by_folder: dict[str, dict[str, Seen | None]] = {}
-        for path, seen in some:
+        for path, seen in batch:
             folder, _, name = workspace_path(target, path).rpartition("/")
             by_folder.setdefault(folder, {})[name] = seen
         rows: dict[str, SeenFolder] = worktree.statcache.folders(by_folder)

@@ -1,8 +1,8 @@
 """The rules of `.dvignore` files: which paths are left out, as git reads a `.gitignore`.
 
-They come with a repository from anybody. So a rule is matched one component of a path at a time,
-in steps that are at most the product of its length and the path's (see docs/decisions/016), and a
-rule without wildcards is looked up, however many there are.
+The rules come with a repository from anybody. So a rule is matched one component of a path at a
+time, in steps that are at most the product of its length and the path's (see docs/decisions/016),
+and a rule without wildcards is looked up, however many there are.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CLASSES = {
     "upper": "A-Z",
     "xdigit": "0-9A-Fa-f",
 }
-"""What `[[:alpha:]]` and its like stand for, as members of a regular expression's set."""
+"""The meaning of `[[:alpha:]]` and its like, as members of a regular expression's set."""
 
 
 class Ignore:
@@ -106,7 +106,7 @@ class Ignore:
 def _ignore_text(path: str, folder: Place) -> bytes | None:
     """Return the content of a `.dvignore`, None if there is no file of this name.
 
-    It may come with the repository from anybody: a link to some other file is not followed.
+    The file may come with the repository from anybody: a link to some other file is not followed.
     """
     try:
         fd = open_in(folder, IGNORE_FILE)
@@ -115,11 +115,11 @@ def _ignore_text(path: str, folder: Place) -> bytes | None:
     except OSError as error:
         raise InputError(f"{printable(path)} cannot be read: {reason(error)}") from error
     try:
-        found = os.fstat(fd)
-        if stat.S_ISDIR(found.st_mode):
+        file_stat = os.fstat(fd)
+        if stat.S_ISDIR(file_stat.st_mode):
             return None
-        if not stat.S_ISREG(found.st_mode):
-            raise InputError(f"{printable(path)} is {kind_name(found.st_mode)}, not a file")
+        if not stat.S_ISREG(file_stat.st_mode):
+            raise InputError(f"{printable(path)} is {kind_name(file_stat.st_mode)}, not a file")
         with open(fd, "rb", closefd=False) as file:
             text = file.read(IGNORE_SIZE_MAX_BYTES + 1)
     finally:
@@ -136,7 +136,7 @@ class _OneOf(NamedTuple):
 
 
 _Piece: TypeAlias = Sequence[str | _OneOf]
-"""What stands between two stars, a character at a time; a str if it has no wildcard."""
+"""The pattern between two stars, a character at a time; a str if it has no wildcard."""
 
 
 class _Glob:
@@ -217,7 +217,7 @@ _Numbered: TypeAlias = tuple[int, tuple[_Component, ...]]
 class _Index:
     """Rules by what the last component of a path must be, so that few are tried for each path.
 
-    They are numbered from the last one, which decides first.
+    The rules are numbered from the last one, which decides first.
     """
 
     def __init__(self) -> None:
@@ -309,7 +309,7 @@ def _matches(components: Sequence[_Component], parts: Sequence[str]) -> bool:
         for state in states - {end}:
             component = components[state]
             if component is None:
-                # At the end ** stands for at least one component, elsewhere for none as well.
+                # At the end ** matches at least one component, elsewhere also none.
                 following |= {state, end} if state == end - 1 else {state}
             elif _matches_name(component, part):
                 following.add(state + 1)

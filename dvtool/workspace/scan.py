@@ -1,4 +1,4 @@
-"""What lies in a target's place in the workspace, and what is known of it without reading it."""
+"""The files in a target's place in the workspace, and what is known of them without reading."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Scan:
     unfinished: list[str] = field(default_factory=list)
     """Files that an interrupted command left; see `sweep`."""
     seen: dict[str, Seen] = field(default_factory=dict)
-    """What the statcache remembers, of paths on the disk and of vanished ones."""
+    """The statcache's entries, of paths on the disk and of vanished ones."""
     states: dict[str, tuple[Digest, list[str]]] = field(default_factory=dict)
     """The state of each folder ("" is the target), where that says all, and the folders in it."""
     digests: dict[str, Digest] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Scan:
         return [path for path in paths if path in self.files and path not in self.digests]
 
     def behind_link(self, path: str) -> bool:
-        """Whether a path is, or lies behind, a symlink that is followed."""
+        """Whether a path is, or is behind, a symlink that is followed."""
         return bool(self.followed) and (
             path in self.followed or any(above in self.followed for above in _above(path))
         )
@@ -122,17 +122,18 @@ def scan_rest(
     *,
     content_at: ContentAt | None,
 ) -> Scan:
-    """As `scan_target`, but without what lies in the folders `same` themselves.
+    """As `scan_target`, but without the files in the folders `same` themselves.
 
-    All else lies in and below the folders `starts`.
+    All others are in and below the folders `starts`.
     """
     scan = Scan(target)
     for start in starts:
         _look(worktree, scan, start, content_at, same=same)
     scan.folders.update(folder for folder in same if folder)
     skip = len(target) + 1
-    every = [one for one in worktree.statcache.paths_below(target) if one[skip:] not in same]
-    _take_seen(scan, worktree.statcache.folders(every).items())
+    known = worktree.statcache.paths_below(target)
+    folders = [path for path in known if path[skip:] not in same]
+    _take_seen(scan, worktree.statcache.folders(folders).items())
     for path in scan.empty_folders:
         if folder_of(path) in same:  # all else in there is as it was; that this was left is new
             _recall_alone(worktree, scan, workspace_path(target, path), path)
@@ -149,29 +150,29 @@ def _look(
     *,
     same: Container[str] = (),
 ) -> None:
-    place = f"{scan.target}/{inner}" if inner else scan.target
+    full_path = f"{scan.target}/{inner}" if inner else scan.target
     path = inner or SELF
-    found = worktree.workspace.stat(place)
+    file_stat = worktree.workspace.stat(full_path)
     via_link = inner != "" and _follows_above(worktree, scan, inner, content_at)
     if via_link:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            found = os.stat(worktree.absolute(place))
-    elif found is not None and stat.S_ISLNK(found.st_mode):
-        link = worktree.workspace.read_link(place) or ""
-        if _follows(scan, path, link, content_at) and os.path.exists(worktree.absolute(place)):
-            found = os.stat(worktree.absolute(place))
+            file_stat = os.stat(worktree.absolute(full_path))
+    elif file_stat is not None and stat.S_ISLNK(file_stat.st_mode):
+        link = worktree.workspace.read_link(full_path) or ""
+        if _follows(scan, path, link, content_at) and os.path.exists(worktree.absolute(full_path)):
+            file_stat = os.stat(worktree.absolute(full_path))
             via_link = True
         else:
             scan.links[path] = link
-    if found is None:
+    if file_stat is None:
         return
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(file_stat.st_mode):
         _walk(worktree, scan, inner, content_at, via_link=via_link, same=same)
-    elif inner and not via_link and Ignore(worktree.root, place, is_folder=False).excluded:
+    elif inner and not via_link and Ignore(worktree.root, full_path, is_folder=False).excluded:
         scan.left_out = True
         scan.links.pop(path, None)
-    elif stat.S_ISREG(found.st_mode):
-        scan.files[path] = stat_of(found)
+    elif stat.S_ISREG(file_stat.st_mode):
+        scan.files[path] = stat_of(file_stat)
     elif path not in scan.links:
         scan.faults.append((path, "is neither a file nor a folder"))
 
@@ -179,7 +180,7 @@ def _look(
 def link_above(worktree: Worktree, target: str, inner: str) -> str | None:
     """Return the first path, of the target and of the folders to `inner` in it, that is a symlink.
 
-    It is relative to the target; None if there is none.
+    The path is relative to the target; None if there is none.
     """
     for path in (SELF, *reversed(list(_above(inner))[:-1])) if inner else ():
         if worktree.workspace.read_link(workspace_path(target, path)) is not None:
@@ -208,16 +209,17 @@ def scan_selected(
     while parent:
         folders.append(parent)
         parent = parent.rpartition("/")[0]
-    there = {
-        path: found
+    folder_stats = {
+        path: folder_stat
         for path in (*folders, SELF)
-        if (found := worktree.workspace.stat(workspace_path(selection.target, path))) is not None
+        if (folder_stat := worktree.workspace.stat(workspace_path(selection.target, path)))
+        is not None
     }
-    if not all(stat.S_ISDIR(found.st_mode) for found in there.values()):
+    if not all(stat.S_ISDIR(folder_stat.st_mode) for folder_stat in folder_stats.values()):
         # A link or a file on the way: what that means, only a look at the whole can say.
         return scan_target(worktree, selection.target, content_at=content_at)
     scan = scan_target(worktree, selection.target, inner=inner, content_at=content_at)
-    scan.folders.update(path for path in folders if path in there)
+    scan.folders.update(path for path in folders if path in folder_stats)
     return scan
 
 
@@ -233,17 +235,17 @@ def find_left_out(worktree: Worktree, scan: Scan, paths: Iterable[str]) -> None:
     for path in paths:
         if path in scan.files or path in scan.links or path in scan.folders:
             continue
-        place = workspace_path(scan.target, path)
-        found = worktree.workspace.stat(place)
-        if found is None:
+        full_path = workspace_path(scan.target, path)
+        file_stat = worktree.workspace.stat(full_path)
+        if file_stat is None:
             continue
-        if stat.S_ISREG(found.st_mode):
-            scan.files[path] = stat_of(found)
+        if stat.S_ISREG(file_stat.st_mode):
+            scan.files[path] = stat_of(file_stat)
             if path in scan.seen:
                 _remember(scan, path, scan.seen[path])
-        elif stat.S_ISLNK(found.st_mode):
-            scan.links[path] = worktree.workspace.read_link(place) or ""
-        elif stat.S_ISDIR(found.st_mode):
+        elif stat.S_ISLNK(file_stat.st_mode):
+            scan.links[path] = worktree.workspace.read_link(full_path) or ""
+        elif stat.S_ISDIR(file_stat.st_mode):
             scan.folders.add(path)
             scan.empty_folders.extend([path] if path != SELF else [])
         filled.update(_above(path))
@@ -303,14 +305,14 @@ def _walk(
     same: Container[str],
 ) -> None:
     outer = inner + "/" if inner else ""
-    place = f"{scan.target}/{inner}" if inner else scan.target
+    full_path = f"{scan.target}/{inner}" if inner else scan.target
 
     def follow(path: str, link: str) -> bool:
         return _follows(scan, outer + path, link, content_at)
 
     folders = walk(
         worktree.root,
-        place,
+        full_path,
         follow=follow if content_at else None,
         via_link=via_link,
         skip=(lambda path: outer + path in same) if same else None,
@@ -322,8 +324,8 @@ def _walk(
             scan.folders.add(path)
             if folder.empty:
                 scan.empty_folders.append(path)
-        for name, found in folder.files.items():
-            scan.files[prefix + name] = found
+        for name, file_stat in folder.files.items():
+            scan.files[prefix + name] = file_stat
         for name, link in folder.links.items():
             scan.links[prefix + name] = link
         if folder.state is not None:
@@ -334,13 +336,13 @@ def _walk(
 
 
 def _recall(worktree: Worktree, scan: Scan, inner: str) -> None:
-    place = f"{scan.target}/{inner}" if inner else scan.target
-    _take_seen(scan, worktree.statcache.each_below(place))
-    _recall_alone(worktree, scan, place, inner or SELF)
+    full_path = f"{scan.target}/{inner}" if inner else scan.target
+    _take_seen(scan, worktree.statcache.each_below(full_path))
+    _recall_alone(worktree, scan, full_path, inner or SELF)
 
 
-def _recall_alone(worktree: Worktree, scan: Scan, place: str, path: str) -> None:
-    folder, _, name = place.rpartition("/")
+def _recall_alone(worktree: Worktree, scan: Scan, full_path: str, path: str) -> None:
+    folder, _, name = full_path.rpartition("/")
     alone = worktree.statcache.folder(folder).get(name)
     if alone is not None:
         _remember(scan, path, alone)
@@ -351,9 +353,9 @@ def _take_seen(scan: Scan, folders: Iterable[tuple[str, SeenFolder]]) -> None:
     paths = {path: path for path in scan.files}  # to hold each but once: 70 MB of a million
     for folder, seen in folders:
         prefix = folder[skip:] + "/" if len(folder) > skip else ""
-        for name, what in seen.items():
+        for name, seen_file in seen.items():
             path = prefix + name
-            _remember(scan, paths.get(path, path), what)
+            _remember(scan, paths.get(path, path), seen_file)
 
 
 def _recall_modes(worktree: Worktree, scan: Scan) -> None:
@@ -364,11 +366,13 @@ def _recall_modes(worktree: Worktree, scan: Scan) -> None:
 
 def _remember(scan: Scan, path: str, seen: Seen) -> None:
     scan.seen[path] = seen
-    found = scan.files.get(path)
-    if found is not None and seen.digest and seen.matches(found):
+    file_stat = scan.files.get(path)
+    if file_stat is not None and seen.digest and seen.matches(file_stat):
         scan.digests[path] = seen.digest
         # The same numbers, held once: of a million files they take 100 MB.
-        scan.files[path] = Stat(found.st_mode, seen.inode, seen.size, seen.mtime_ns, seen.ctime_ns)
+        scan.files[path] = Stat(
+            file_stat.st_mode, seen.inode, seen.size, seen.mtime_ns, seen.ctime_ns
+        )
 
 
 def sweep(worktree: Worktree, scan: Scan) -> None:
@@ -379,7 +383,7 @@ def sweep(worktree: Worktree, scan: Scan) -> None:
 
 
 def is_known(scan: Scan, path: str) -> bool:
-    """Whether it is known what lies at a path: a file must have been read."""
+    """Whether it is known what is at a path: a file must have been read."""
     return path not in scan.files or path in scan.digests
 
 
@@ -394,5 +398,7 @@ def entry_now(scan: Scan, path: str) -> Entry | None:
 
 def file_entry(scan: Scan, path: str) -> Entry:
     """Return the entry that a file has now; its digest must be known."""
-    found = scan.files[path]
-    return Entry(blake3=scan.digests[path].hex(), size=found.st_size, exec=scan.executable(path))
+    file_stat = scan.files[path]
+    return Entry(
+        blake3=scan.digests[path].hex(), size=file_stat.st_size, exec=scan.executable(path)
+    )

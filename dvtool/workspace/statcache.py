@@ -47,31 +47,31 @@ class Seen(msgspec.Struct, array_like=True, frozen=True, gc=False):
     digest: Digest
     tracked: bool
 
-    def matches(self, found: Stat | os.stat_result) -> bool:
+    def matches(self, now: Stat | os.stat_result) -> bool:
         """Whether the file still has the stat it had when its digest was taken."""
         return (
-            self.mtime_ns == found.st_mtime_ns
-            and self.size == found.st_size
-            and self.inode == found.st_ino
-            and self.ctime_ns == found.st_ctime_ns
+            self.mtime_ns == now.st_mtime_ns
+            and self.size == now.st_size
+            and self.inode == now.st_ino
+            and self.ctime_ns == now.st_ctime_ns
         )
 
 
 class AgreedFolder(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A folder that was seen to be as a manifest says: what `folder_state` showed of it then.
+    """A folder that was seen to be as a manifest says, with its `folder_state` of then.
 
-    It stays true whatever happens later: a shard never changes, and a file whose stat is the same
-    has the same content. Only `tracked` may cease to be: it goes with the names it was said of.
+    This stays true whatever happens later: a shard never changes, and a file whose stat is the same
+    has the same content. Only `tracked` may cease to be true: it is removed with the names it was
+    said of.
     """
 
     state: Digest
     entries: dict[bytes, int]
-    """The first half of a shard's hash -> how many entries of that shard lie in the folder
-    itself."""
+    """The first half of a shard's hash -> how many of its entries are in the folder itself."""
     folders: list[str]
     """The names of the folders in it."""
     empty: list[str]
-    """Those of them that are entries themselves, since nothing was in them."""
+    """The subfolders that are entries themselves, since nothing was in them."""
     tracked: bool
     """Whether all of these entries count as tracked; see `Seen`."""
 
@@ -82,11 +82,11 @@ SeenFolder: TypeAlias = dict[str, Seen]
 _decoder = msgspec.msgpack.Decoder(SeenFolder)
 _agreed_decoder = msgspec.msgpack.Decoder(AgreedFolder)
 _UNREADABLE = (sqlite3.Error, OSError, msgspec.MsgspecError, TypeError, UnicodeDecodeError)
-"""What a damaged file raises; one flipped bit makes a text of a blob, or garbles a message."""
+"""The errors of a damaged file; one flipped bit makes a text of a blob, or garbles a message."""
 
 
 def seen_file(
-    found: os.stat_result | Stamp | Stat,
+    file_stat: os.stat_result | Stamp | Stat,
     digest: Digest,
     *,
     executable: bool,
@@ -95,19 +95,19 @@ def seen_file(
 ) -> Seen:
     """Return what to remember of a file whose bytes had `digest` at `read_at_ns` or later.
 
-    That is a time by the disk's own clock: `Workspace.clock_ns`, asked before the file was read. A
-    file stamped in the very tick in which it was read could change again without its stamp
+    `read_at_ns` is a time by the disk's own clock: `Workspace.clock_ns`, asked before the file was
+    read. A file stamped in the very tick in which it was read could change again without its stamp
     changing: it is remembered with no size that could match, and so read again ("racy", as git
     calls it).
     """
-    stamp = max(found.st_mtime_ns, found.st_ctime_ns)
+    stamp = max(file_stat.st_mtime_ns, file_stat.st_ctime_ns)
     coarse = stamp % WHOLE_SECOND_NS == 0
     racy = stamp >= read_at_ns - (2 * WHOLE_SECOND_NS if coarse else TICK_NS)
     return Seen(
-        found.st_mtime_ns,
-        found.st_ctime_ns,
-        -1 if racy else found.st_size,
-        found.st_ino,
+        file_stat.st_mtime_ns,
+        file_stat.st_ctime_ns,
+        -1 if racy else file_stat.st_size,
+        file_stat.st_ino,
         executable,
         digest,
         tracked,
@@ -200,7 +200,7 @@ class StatCache:
 
     def folders(self, paths: Iterable[str]) -> dict[str, SeenFolder]:
         """Return those of these folders that are known."""
-        found: dict[str, SeenFolder] = {}
+        seen_folders: dict[str, SeenFolder] = {}
         left = iter(sorted(set(paths)))
         try:
             while batch := list(islice(left, KEYS_PER_QUERY)):
@@ -208,10 +208,10 @@ class StatCache:
                 rows = self._connection().execute(
                     f"SELECT path, seen FROM folders WHERE path IN ({marks})", batch
                 )
-                found.update((name, _decoder.decode(seen)) for name, seen in rows)
+                seen_folders.update((name, _decoder.decode(seen)) for name, seen in rows)
         except _UNREADABLE:
             return {}
-        return found
+        return seen_folders
 
     def agreed_folders(self, path: str) -> dict[str, AgreedFolder]:
         """Return what is remembered of the folders at and below `path`."""
@@ -242,7 +242,7 @@ class StatCache:
     def save(self, folders: Mapping[str, SeenFolder], *, lost: Collection[str] = ()) -> None:
         """Replace what is known of these folders; an empty one is forgotten.
 
-        Those of them that have `lost` a name, and the empty ones, no longer count as agreed.
+        The folders that have `lost` a name, and the empty ones, no longer count as agreed.
         """
         gone = [path for path, seen in folders.items() if not seen]
         self._write(
@@ -289,7 +289,7 @@ class StatCache:
         make_folders(os.path.dirname(self._path))
         db = sqlite3.connect(self._path, timeout=10)
         try:
-            # It may be lost in a power cut, so no write waits for the disk.
+            # The cache may be lost in a power cut, so no write waits for the disk.
             db.execute("PRAGMA synchronous = OFF")
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version != STATCACHE_VERSION:

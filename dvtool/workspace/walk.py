@@ -29,7 +29,7 @@ class Folder(msgspec.Struct):
     links: dict[str, str] = msgspec.field(default_factory=dict)
     folders: list[str] = msgspec.field(default_factory=list)
     followed: set[str] = msgspec.field(default_factory=set)
-    """Those of `folders` that are symlinks to follow."""
+    """The names of `folders` that are symlinks to follow."""
     left_out: bool = False
     """Whether ignore rules left something out."""
     excluded: bool = False
@@ -93,7 +93,7 @@ def walk(
 
 
 class _Walk(NamedTuple):
-    """What one walk goes by."""
+    """The options of one walk."""
 
     root: str
     path: str
@@ -113,9 +113,9 @@ class _Walk(NamedTuple):
                 opened = self._absolute(path) if at.behind_link else self.opener.folder(path)
             above = at.above
             if self.follow is not None:
-                found = os.stat(opened)
-                if (identity := (found.st_dev, found.st_ino)) in above:
-                    fault = (at.inner, "is a symlink to a folder it lies in")
+                folder_stat = os.stat(opened)
+                if (identity := (folder_stat.st_dev, folder_stat.st_ino)) in above:
+                    fault = (at.inner, "is a symlink to a folder it is in")
                     return Folder(at.inner, faults=[fault]), []
                 above |= {identity}
             folder = _scan(opened, at.inner, self.rules, self.follow)
@@ -138,8 +138,8 @@ class _Walk(NamedTuple):
 def _scan(opened: Place, inner: str, rules: Ignore, follow: Follow | None) -> Folder:
     folder = Folder(inner)
     prefix = inner + "/" if inner else ""
-    with os.scandir(opened) as found:
-        entries = list(found)
+    with os.scandir(opened) as iterator:
+        entries = list(iterator)
     if any(entry.name == IGNORE_FILE for entry in entries):
         rules.enter(joined(rules.target, inner), opened)
     for entry in entries:
@@ -197,7 +197,7 @@ def _sort_link(
 
 def _sort_file(folder: Folder, entry: os.DirEntry[str], path: str, *, followed: bool) -> None:
     try:
-        found = entry.stat(follow_symlinks=followed)
+        file_stat = entry.stat(follow_symlinks=followed)
     except FileNotFoundError:
         if followed:
             folder.faults.append((path, "is a symlink to nothing"))
@@ -205,12 +205,12 @@ def _sort_file(folder: Folder, entry: os.DirEntry[str], path: str, *, followed: 
     except OSError as error:
         folder.faults.append((path, f"cannot be examined ({error.strerror})"))
         return
-    if stat.S_ISREG(found.st_mode):
-        folder.files[entry.name] = stat_of(found)
-    elif stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode):
+    if stat.S_ISREG(file_stat.st_mode):
+        folder.files[entry.name] = stat_of(file_stat)
+    elif stat.S_ISDIR(file_stat.st_mode) or stat.S_ISLNK(file_stat.st_mode):
         folder.faults.append((path, "was replaced while it was looked at"))
     else:
-        folder.faults.append((path, f"is {kind_name(found.st_mode)}, not a file"))
+        folder.faults.append((path, f"is {kind_name(file_stat.st_mode)}, not a file"))
 
 
 def refuse_faults(faults: list[tuple[str, str]], target: str) -> None:
@@ -223,5 +223,5 @@ def refuse_faults(faults: list[tuple[str, str]], target: str) -> None:
     more = f"\n  … and {len(faults) - 10:,} more" if len(faults) > 10 else ""
     raise InputError(
         f"cannot add {printable(target)}; nothing was changed:\n{named}{more}",
-        hint=f"mend or move them, or list them in {IGNORE_FILE}",
+        hint=f"repair or move them, or list them in {IGNORE_FILE}",
     )

@@ -1,4 +1,4 @@
-"""What of an opened repository a look at its workspace needs. `Project` has all of it."""
+"""The parts of an opened repository that a look at its workspace needs. `Project` has them all."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Worktree(Protocol):
 
     @property
     def statcache(self) -> StatCache:
-        """What was seen of them."""
+        """The cache of their stats and hashes."""
 
     @property
     def progress(self) -> Progress:
-        """Who is told of the progress."""
+        """The receiver of progress."""
 
     def absolute(self, path: str) -> str:
         """Return a path from the top of the worktree as an absolute one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -88,7 +89,7 @@ class Work:
             patch.chdir(self.root / cwd)
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
-            got = cli.run([str(arg) for arg in args])
+            got = cli.run_command([str(arg) for arg in args])
         ran = Ran(got, out.taken(), err.taken().decode())
         assert code in (got, None), f"dv {args}: exit code {got}\n{ran.out}\n{ran.err}"
         json_reference.check(list(map(str, args)), ran.raw)
@@ -100,11 +101,10 @@ class Work:
         """Run `dv` as a process of its own, and check its exit code (None: any)."""
         done = subprocess.run(
             command(*args),
-            cwd=self.root,
             env={**os.environ, **(env or {})},
             capture_output=True,
             check=False,
-            **options,
+            **{"cwd": self.root, **options},
         )
         ran = Ran(done.returncode, done.stdout, done.stderr.decode())
         assert code in (done.returncode, None), f"dv {args}\n{ran.out}\n{ran.err}"
@@ -153,10 +153,23 @@ def bare(tmp_path: Path) -> Work:
     return work
 
 
+@pytest.fixture(scope="session")
+def set_up(_isolated_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository set up with a folder as remote, to be copied."""
+    work = Work(tmp_path_factory.mktemp("set-up") / "work")
+    work.root.mkdir()
+    work.git("init", "-q")
+    work.dv("init", "--remote", work.root.parent / "remote")
+    return work.root.parent
+
+
 @pytest.fixture
-def work(bare: Work) -> Work:
+def work(bare: Work, set_up: Path) -> Work:
     """A repository set up with a folder as remote, no data yet."""
-    bare.dv("init", "--remote", bare.root.parent / "remote")
+    top = bare.root.parent
+    shutil.copytree(set_up, top, symlinks=True, dirs_exist_ok=True)
+    config = bare.root / ".git/config"
+    config.write_text(config.read_text().replace(str(set_up), str(top)))
     return bare
 
 

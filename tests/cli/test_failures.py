@@ -94,7 +94,7 @@ def test_a_real_interrupt(data: Work) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (130, "error: interrupted\n")
 
 
@@ -109,7 +109,7 @@ def _first_bytes(work: Work, *args: str) -> tuple[int, bytes, bytes]:
     process.stdout.close()
     err = process.stderr.read()
     process.stderr.close()
-    return process.wait(timeout=30), first, err
+    return process.wait(timeout=120), first, err
 
 
 def test_a_reader_that_goes_away(work: Work) -> None:

@@ -70,7 +70,7 @@ def folding(tmp_path: Path) -> Iterator[Path]:
     environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     with subprocess.Popen(mount, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
-            give_up = time.monotonic() + 30
+            give_up = time.monotonic() + 120
             while not os.path.ismount(tmp_path / "mnt"):
                 if process.poll() is not None or time.monotonic() > give_up:
                     pytest.skip("rclone cannot mount here")
@@ -321,19 +321,19 @@ scratch, user, group, umask, *args = sys.argv[1:]
 # Other users may not be allowed to read this Python: what the commands import is imported first.
 os.chdir(scratch)
 for command in (["init"], ["config", "core.jobs", "1"], ["add", "d"], ["checkout", "--force"]):
-    cli.run(command)
+    cli.run_command(command)
 if args[0] in ("push", "pull"):
     for command in (["init", "--remote", scratch + "-remote"], ["push"], ["fsck", "--remote"]):
-        cli.run(command)
+        cli.run_command(command)
     os.system("rm -rf .git/dv/packs .git/dv/store.db* d")
-    cli.run(["pull"])
+    cli.run_command(["pull"])
 os.chdir(os.environ["HOME"] + "/work")
 os.umask(int(umask))
 os.setgroups([int(group)])
 os.setgid(int(user))
 os.setuid(int(user))
 print("READY", flush=True)
-sys.exit(cli.run(args))
+sys.exit(cli.run_command(args))
 """
 
 

@@ -116,6 +116,29 @@ def test_manifests_are_written_as_they_were(golden: Work, version: dict[str, Any
     assert forms == {("dir", False), ("dir", True), ("file", False)}
 
 
+def test_manifests_with_a_source_are_read_and_written_as_they_were(tmp_path: Path) -> None:
+    said = json.loads((GOLDEN / "sources.json").read_text())
+    shutil.copytree(GOLDEN / "remote", tmp_path / "remote")
+    bundle = str(GOLDEN / "sources.bundle")
+    subprocess.run(["git", "clone", "-q", "-b", "main", bundle, "work"], cwd=tmp_path, check=True)
+    work = Work(tmp_path / "work")
+    kinds = set()
+    for target, hashes in said.items():
+        text = work.read(f"{target}.dv.json")
+        manifest = decode(text, target)
+        assert manifest.source is not None
+        kinds.add(manifest.source.kind)
+        assert blake3(text).hexdigest() == hashes["text"]
+        assert encode(manifest) == text
+        # The same data as before: the source is no part of the hash.
+        assert hashes["manifest"] == VERSIONS[1]["manifests"][target]["manifest"]
+        assert manifest_digest(manifest).hex() == hashes["manifest"]
+    assert kinds == {"s3", "dv", "sql"}
+    work.dv("remote", "add", "origin", tmp_path / "remote")
+    work.dv("pull")
+    assert contents(work.root) == expected(2)
+
+
 def test_every_object_of_the_remote_is_what_its_name_says() -> None:
     codecs, recipes, grouped = set(), 0, 0
     for path in objects("packs"):

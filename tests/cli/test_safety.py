@@ -149,7 +149,7 @@ def test_targets_that_would_overlap_are_refused(mine: Clone) -> None:
     (mine.path / "data/.gitignore").unlink(missing_ok=True)
     mine.add("data")
     mine.commit("three")
-    with mine.repo() as repo, pytest.raises(UsageError, match="lies inside the target"):
+    with mine.repo() as repo, pytest.raises(UsageError, match="is inside the target"):
         repo.checkout(first)
     assert not (mine.path / "data/s.dv.json").exists()
 

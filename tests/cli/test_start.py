@@ -14,9 +14,9 @@ HEAVY = {
 }
 PROBE = """
 import json, sys
-from dvtool.cli import run
+from dvtool.cli import run_command
 sys.stdout, real = open("/dev/null", "w"), sys.stdout
-code = run(sys.argv[1:])
+code = run_command(sys.argv[1:])
 json.dump([code, sorted(sys.modules)], real)
 """
 

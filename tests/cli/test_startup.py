@@ -15,7 +15,7 @@ from tests.cli.conftest import Work
 LOADED = """
 import sys
 from dvtool import cli
-code = cli.run(sys.argv[1:])
+code = cli.run_command(sys.argv[1:])
 heavy = ("git", "boto3", "botocore", "filelock", "tqdm", "pyfastcdc", "multiprocessing",
     "concurrent.futures", "logging", "importlib.metadata", "json", "hypothesis")
 rooms = ("dvtool.verbs.", "dvtool.remotes.transports")

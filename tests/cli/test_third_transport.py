@@ -17,7 +17,7 @@ registry.TRANSPORTS += (MEMORY,)
 from dvtool import cli
 
 def dv(line, code=0):
-    assert cli.run(line.split()) == code, line
+    assert cli.run_command(line.split()) == code, line
     sys.stdout.flush()
 """
 

@@ -228,7 +228,7 @@ def test_an_address_that_changed_is_refused_until_it_is_trusted(
     for _ in range(2):
         ran = fresh.dv("fetch", code=3)
         assert "mirror is not trusted in this clone" in ran.err
-        assert f"what was trusted is s3://team/data, endpoint-url {server.url}" in ran.err
+        assert f"the trusted address is s3://team/data, endpoint-url {server.url}" in ran.err
         assert "dv remote trust mirror" in ran.err
     assert server.asked == []
     (listed,) = fresh.dv("remote", "list", "--json").json["remotes"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import os
 import re
 import sqlite3
@@ -63,6 +64,9 @@ def check_repository(work: Path, remote: Objects) -> Report:
     report.store = _check_objects(report, "store", local)
     report.remote = _check_objects(report, "remote", remote)
     _check_index(report, store)
+    record = work.parent / "record.json"
+    if record.exists() and json.loads(record.read_text())["state"] not in ("running", "ended"):
+        report.problems.append("a record of a run is of no state")
     shards = {**_shards(remote), **_shards(local)}
     for where, text in manifests(work):
         try:

@@ -476,6 +476,16 @@ A_MONTH_PASSES = ("find", "..", "-path", "*/remote/gc/*", "-type", "f", "-exec",
 GC_LATER = (GC_NOW, A_MONTH_PASSES, GC_NOW, GC_NOW, GC_NOW)
 """Bury; sweep that, and move what is left of packs mostly dead; sweep those packs."""
 
+RUN_DIRTY = (
+    *("dv", "run", "--allow-dirty", "--record", "../record.json", "--out", "result"),
+    *("--", "cp", "data/a.txt", "result"),
+)
+FORGET_RUNS = (
+    *("sh", "-c"),
+    "git for-each-ref --format='delete %(refname)' refs/dv/runs | git update-ref --stdin",
+)
+"""Each run has an id of its own."""
+
 SCENARIOS = (
     Scenario("init", only_git, ("dv", "init", "--remote", "../remote")),
     Scenario("add-first", new_repository, ("dv", "add", "data")),
@@ -496,6 +506,7 @@ SCENARIOS = (
     Scenario("checkout-workers", gone_for_workers, ("dv", "checkout"), slow=True),
     Scenario("checkout-sharded", sharded_two, ("dv", "checkout", "HEAD~1"), slow=True),
     Scenario("add-outdated", left_outdated, ("dv", "add", "data")),
+    Scenario("run-dirty", unsaved, RUN_DIRTY, again=(RUN_DIRTY, FORGET_RUNS)),
     Scenario("push", two_commits, ("dv", "push")),
     Scenario("push-again", pushed_once, ("dv", "push")),
     Scenario("push-rolled-back", rolled_back, ("dv", "push"), damaged=True),

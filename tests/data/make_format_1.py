@@ -2,6 +2,7 @@
 
 It was run once and is not to be run again for format 1: what lies there was written by the first
 release, and that is its worth. Usage: python tests/data/make_format_1.py FOLDER
+With --sources it adds what came later: the last version, with manifests that have a `source`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import sys
 from pathlib import Path
 
 from blake3 import blake3
-from dvtool.manifest import decode, manifest_digest
+from msgspec import structs
 
+from dvtool.format.manifest import decode, encode, manifest_digest
+from dvtool.format.source import DataSource
 from dvtool.repo import Repo
 
 ENVIRONMENT = {
@@ -121,7 +124,54 @@ def manifests(top: Path) -> dict[str, object]:
     }
 
 
+SOURCES = {
+    "data/images": DataSource(
+        "s3",
+        "s3://lab-images/ünïcödé 図/",
+        blake3(b"listing").hexdigest(),
+        options={"addressing": "path", "endpoint_url": "https://s3.example.org"},
+        include=("**/*.jpg", 'quo"te\\\n'),
+        exclude=("tmp",),
+        limit=1_000_000,
+        edited=True,
+    ),
+    "data/labels": DataSource(
+        "dv", "https://git.example.org/labels.git", "0123456789abcdef" * 2, "data/labels", "v1.0"
+    ),
+    "data/table.csv": DataSource(
+        "sql",
+        "postgresql://db.example.org/lab",
+        blake3(b"rows").hexdigest(),
+        query="SELECT x, y\nFROM points ORDER BY x",
+        rows=0,
+        schema=("x int64", "y double"),
+    ),
+}
+
+
+def with_sources(folder: Path) -> None:
+    """Add the bundle and the list of a third version, of the same data with sources."""
+    work = folder / "work"
+    bundle = str(folder / "repository.bundle")
+    subprocess.run(["git", "clone", "-q", "-b", "main", bundle, work], check=True)
+    for target, source in SOURCES.items():
+        path = work / f"{target}.dv.json"
+        now = decode(path.read_bytes(), path.name)
+        path.write_bytes(encode(structs.replace(now, source=source)))
+    for command in (
+        ["commit", "-qam", "sources"],
+        ["bundle", "create", "--quiet", str(folder / "sources.bundle"), "main"],
+    ):
+        subprocess.run(["git", *command], cwd=work, check=True)
+    (folder / "sources.json").write_text(json.dumps(manifests(work), indent=1) + "\n")
+    shutil.rmtree(work)
+
+
 def main() -> None:
+    if sys.argv[1] == "--sources":
+        os.environ.update(ENVIRONMENT)
+        with_sources(Path(sys.argv[2]).absolute())
+        return
     folder = Path(sys.argv[1]).absolute()
     if (folder / "versions.json").exists():
         sys.exit(f"{folder} is there; it is kept as it is")

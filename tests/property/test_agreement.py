@@ -40,7 +40,7 @@ from dvtool.workspace.walk import _Walk
 
 FILES = 60
 STEPS = 25
-SEEDS = int(os.environ.get("DV_TEST_AGREEMENT_SEEDS", "6"))
+SEEDS = int(os.environ.get("DV_TEST_AGREEMENT_SEEDS", "3"))
 RULES = (
     *("f0*", "*1", "!f03", "!f1*", "link", "empty", "a/", "b", "/a", "a/b", "!a", "!b/", "**/B"),
     *("a-b/**", "*", "!*/", "f2?"),

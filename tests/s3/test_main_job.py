@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
 
 import pytest
-import vega_datasets
 from blake3 import blake3
 
 from dvtool.errors import CorruptError, MissingError, SetupError, UnsavedError
@@ -15,7 +15,10 @@ from dvtool.format.manifest import decode
 from dvtool.remotes.transports.registry import open_backend
 from tests.scenario import Clone, Remote, noise
 
-DATASET = Path(vega_datasets.__file__).parent / "_data"
+_PACKAGE = importlib.util.find_spec("vega_datasets")  # not imported: that would load pandas
+assert _PACKAGE is not None
+assert _PACKAGE.origin is not None
+DATASET = Path(_PACKAGE.origin).parent / "_data"
 ODD_NAMES = [
     "with space.txt",
     "quote\"s and 'more'.txt",

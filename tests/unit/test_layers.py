@@ -111,7 +111,12 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 
 def test_the_packages_themselves_are_free_of_imports() -> None:
     for name, path in modules().items():
-        if path.name == "__init__.py" and name not in ("git", "remotes.transports", "cli"):
+        if path.name == "__init__.py" and name not in (
+            "git",
+            "remotes.transports",
+            "stream",
+            "cli",
+        ):
             assert imports_when_run(name) <= {""}, name
 
 
@@ -121,6 +126,7 @@ def test_the_design_shows_the_rooms() -> None:
 
 
 MAY_IMPORT = {
+    "cli.cache": {"verbs.cache"},
     "cli.config": {"project.config", "project.keys", "remotes.transports.declaration"},
     "cli.doctor": {"verbs.doctor"},
     "cli.fsck": {"verbs.fsck.findings"},
@@ -208,6 +214,8 @@ def test_below_the_cli_nothing_prints_asks_or_reads_the_environment() -> None:
     for name in below_cli():
         for one in imports_of(name):
             top = one.partition(".")[0]
+            if name == "snapshots.git_bar" and top == "tqdm":
+                continue  # a clone that a program's read makes may take long: somebody waits
             assert top not in ("click", "tqdm", "argparse", "getpass", "logging"), f"{name}: {one}"
         for node in ast.walk(tree_of(name)):
             where = f"{name}:{getattr(node, 'lineno', 0)}"
@@ -223,7 +231,7 @@ FORBIDDEN = {
     *("os.getenv", "os.environb", "os.chdir", "os.umask", "os._exit"),
     *("sys.stdout", "sys.stderr", "sys.stdin", "sys.argv", "sys.exit"),
 }
-ALLOWED = {"system.workers": {"os._exit"}}
+ALLOWED = {"system.workers": {"os._exit"}, "snapshots.git_bar": {"sys.stderr"}}
 """A forked process must not run what this program does at its end."""
 
 
@@ -237,9 +245,11 @@ def test_only_the_cli_and_opening_a_repository_read_the_environment() -> None:
         and isinstance(node.value, ast.Name)
         and node.value.id == "os"
     }
-    assert readers == {"git.process", "repo"}, (
-        "git.process hands it on to the git program, and reads nothing in it; "
-        "Repo.open reads settings there unless its caller hands them in"
+    assert readers == {"project.ledger", "git.process", "project.opening", "stream.torch"}, (
+        "git.process hands it on to the git program, and reads nothing in it; the ledger of a run "
+        "is named there for all processes of its command; Repo.open and dvtool.snapshot read "
+        "settings there unless their caller hands them in; the loader for PyTorch takes its rank "
+        "from RANK and WORLD_SIZE, which torchrun sets"
     )
 
 
@@ -260,6 +270,8 @@ DESTROYS = {
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
     "project.base": "records in git's folder",
+    "stream.index_cache": "indexes in git's folder, which are made again",
+    "verbs.record": "ledgers in git's folder",
     "verbs.resolve.records": "records in git's folder",
     "hooks.install": "hooks in git's folder, each looked at before",
     "hooks.own_folder": "the folder of hooks that it made in git's folder",
@@ -329,7 +341,7 @@ def test_everything_public_outside_the_cli_says_its_contract() -> None:
         missing.extend(
             f"{name}.{node.name}:{node.lineno}"
             for node in definitions(tree)
-            if not ast.get_docstring(node)
+            if not (ast.get_docstring(node) or is_overload(node))
         )
     assert not missing
 
@@ -337,10 +349,17 @@ def test_everything_public_outside_the_cli_says_its_contract() -> None:
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
+def is_overload(node: Definition) -> bool:
+    """Tell whether a function only states types; what it does is said where it is defined."""
+    return any(ast.unparse(decorator) == "overload" for decorator in node.decorator_list)
+
+
 def definitions(tree: ast.Module | ast.ClassDef) -> Iterator[Definition]:
     """Yield public classes and functions, and the public methods of public classes."""
     for node in tree.body:
         if isinstance(node, Definition) and not node.name.startswith("_"):
+            if any(ast.unparse(each) == "overload" for each in node.decorator_list):
+                continue  # its one contract is that of the definition behind it
             yield node
             if isinstance(node, ast.ClassDef):
                 yield from definitions(node)

@@ -1,4 +1,4 @@
-"""What an add leaves as the manifest has it: files that did not change while the manifest did."""
+"""The files that an add leaves as the manifest has them: unchanged while the manifest changed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _differing(
 ) -> dict[str, Entry | None]:
     """Return the entries, as they would be now, of the files that are not as the manifest says.
 
-    Of those that the manifest changed; without a record of the base, of all.
+    Only files whose entry the manifest changed are taken; without a record of the base, all are.
     """
     if drift.recorded:
         wanted, paths = drift.new, drift.paths
@@ -64,7 +64,7 @@ def _differing(
         wanted = project.entries_near(before, paths)
     inside = [path for path in paths if not request.inner or _is_in(path, request.inner)]
     hash_files(project, scan, [path for path in inside if path in scan.files])
-    there = [path for path in inside if _is_there(scan, path) or scan.vanished(path)]
+    there = [path for path in inside if _is_in_workspace(scan, path) or scan.vanished(path)]
     now = {path: entry_now(scan, path) for path in there if is_known(scan, path)}
     return {path: entry for path, entry in now.items() if entry != wanted.get(path)}
 
@@ -73,7 +73,7 @@ def _is_in(path: str, inner: str) -> bool:
     return path == inner or path.startswith(inner + "/")
 
 
-def _is_there(scan: Scan, path: str) -> bool:
+def _is_in_workspace(scan: Scan, path: str) -> bool:
     return path in scan.files or path in scan.links or path in scan.empty_folders
 
 

@@ -24,7 +24,7 @@ LITTER_ENDINGS = (".pyc", ".swp", ".swo", "~", ".crdownload", ".part.tmp")
 
 @dataclass(slots=True)
 class Added:
-    """What `add` did to one target."""
+    """The result of `add` for one target."""
 
     target: str
     """The target, as a path from the top of the worktree."""
@@ -43,7 +43,7 @@ class Added:
     outdated: list[str] = field(default_factory=list)
     """Paths that the manifest changed since they were put here; their entries stay."""
     warnings: list[str] = field(default_factory=list)
-    """Sentences for people, such as what git tracks besides."""
+    """Sentences for people, such as names that collide on other systems."""
     litter: list[str] = field(default_factory=list)
     """Paths among what is new that programs left behind and hardly anybody means to keep, such as
     `.DS_Store`."""

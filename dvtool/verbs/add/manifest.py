@@ -21,7 +21,7 @@ from dvtool.format.manifest import (
     encode,
     update,
 )
-from dvtool.format.merge import merge, shards_needed
+from dvtool.format.merge import edited, merge, shards_needed
 from dvtool.format.paths import SUFFIX, folder_of, folders_above, workspace_path
 from dvtool.project.parts import Project
 from dvtool.verbs.add.plan import AddRequest
@@ -75,8 +75,9 @@ def next_manifest(
     changes, old = _changes(project, scan, before, request, known)
     new = sum(entry is not None and path not in old for path, entry in changes.items())
     removed = [path for path, entry in changes.items() if entry is None]
+    built = update(before, changes, project.shards.load)
     return NextManifest(
-        update(before, changes, project.shards.load),
+        edited(built) if changes else built,
         left=[path for path in old if path not in changes and not _is_there(scan, path)],
         added=new,
         modified=len(changes) - new - len(removed),
@@ -136,7 +137,7 @@ def _changes(
         near = project.entries_near(known.manifest, above) if above else {}
         old |= {path: near[path] for path in above & near.keys()}
     else:
-        # What was never fetched and has nothing of now near it stays as it is, unread.
+        # A shard that was never fetched and has no file of now in its range stays as it is, unread.
         concerned = (*now, *scan.seen, *scan.folders, *covering)
         old = project.entries_near(before, concerned, above=now)
     scan.leave_unfilled(old)

@@ -23,7 +23,7 @@ _OURS_AND_GITS = frozenset({".git", ".gitignore", ".gitattributes", ".dvignore",
 
 @dataclass(frozen=True, slots=True)
 class AddRequest:
-    """One path to add: a target, new or not, and the part of it that is meant ("" for all)."""
+    """One path to add: a target, new or not, and the part of it that is added ("" for all)."""
 
     target: str
     inner: str
@@ -111,14 +111,14 @@ def plan_add(project: Project, paths: Sequence[str]) -> list[AddRequest]:
         above = next((other for other in every if target.startswith(other + "/")), None)
         if above is not None:
             raise UsageError(
-                f"{printable(target)} lies in {printable(above)}, which is added too",
+                f"{printable(target)} is in {printable(above)}, which is added too",
                 hint=f"add {printable(above)} alone",
             )
     return list(dict.fromkeys(requests))
 
 
 def _refuse_nested_repository(project: Project, path: str) -> None:
-    """Refuse what lies in a submodule or clone inside this worktree: git keeps it apart too."""
+    """Refuse a path in a submodule or clone inside this worktree: git keeps it apart too."""
     folder = path
     while folder:
         if project.workspace.stat(f"{folder}/.git") is not None:
@@ -173,7 +173,7 @@ def target_kind(project: Project, scan: Scan, before: Manifest | None, request: 
 def _refuse_behind_link(project: Project, scan: Scan, request: AddRequest) -> None:
     """Raise a UsageError for a path behind a symlink, unless that is followed and it is there.
 
-    What cannot be seen through a link is not known to be gone, so no entry goes for it.
+    A file that cannot be seen through a link is not known to be gone, so its entry stays.
     """
     link = link_above(project, request.target, request.inner)
     if link is None:

@@ -1,27 +1,32 @@
 """add: snapshot files and folders into the store and write their manifests.
 
-What is referred to comes first: contents, then shards, the manifest, and git's index.
+The referenced comes first: contents, then shards, the manifest, and git's index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 import msgspec
+from msgspec.structs import replace
 
 from dvtool.errors import UsageError, printable
 from dvtool.format.manifest import Built, Manifest, decode
 from dvtool.format.paths import SELF, SUFFIX, folder_of, workspace_path
-from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.jobs.engine import LOCAL_POOL, Engine, LocalPool
+from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.ignoring import needs_line
-from dvtool.project.parts import Project
+from dvtool.project.parts import Project, require_worktree
+from dvtool.project.settings import Settings
 from dvtool.verbs.add.base import find_standings, leave, record_added
 from dvtool.verbs.add.foresee import Added, foresee, litter_in
 from dvtool.verbs.add.manifest import first_manifest, merge_meanwhile, next_manifest
 from dvtool.verbs.add.plan import (
     AddRequest,
     ambiguity_warnings,
+    paths_to_add,
+    plan_add,
     refuse_tracked,
     refuse_unversionable,
     target_kind,
@@ -44,22 +49,49 @@ from dvtool.workspace.statcache import Seen
 
 
 class AddOptions(msgspec.Struct, frozen=True):
-    """How to add: the options of `dv add`, and the engine that reads the files."""
+    """How to add: see the options of `dv add`. The files are read by `engine`."""
 
     untrack: bool = False
     stage: bool = True
     dereference: bool = False
     as_is: bool = False
     ours: bool = False
+    engine: Engine | None = None
+    """None for worker processes of this machine, `jobs` of them or as `core.jobs` says."""
+    jobs: int | None = None
     plan_only: bool = False
-    engine: Engine = LOCAL_POOL
+    update: bool = False
+
+
+def add_paths(
+    project: Project,
+    settings: Settings,
+    arguments: Arguments,
+    paths: Paths,
+    options: AddOptions,
+    refuse: Callable[[Project, list[str]], None],
+) -> list[Added]:
+    """Add the targets that paths, as typed, mean; see `add`.
+
+    `refuse` raises an error for targets that must not be added now.
+    """
+    require_worktree(project.git)
+    settings.require_init()
+    if options.engine is None:
+        pool = LocalPool(options.jobs or project.config.number("core.jobs") or None)
+        options = replace(options, engine=pool)
+    requests = plan_add(project, paths_to_add(project, arguments, paths, update=options.update))
+    with project.lock():
+        refuse(project, [request.target for request in requests])
+        return [add(project, request, options) for request in requests]
 
 
 def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
     """Bring a target's manifest in step with the workspace; what it names is then in the store.
 
-    Files that did not change since the manifest did keep its entries, unless `ours` says that the
-    files here count. With `plan_only` nothing is written, and the result says what would be.
+    Files that did not change since the manifest did keep its entries, unless `options.ours` says
+    that the files here count. With `plan_only` nothing is written, and the result says what would
+    be.
 
     Errors leave manifest and git's index as they were. Content read so far may stay in the store,
     where the next `add` finds it.
@@ -83,7 +115,8 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
     if options.plan_only:
         return foresee(project, request, before, scan, result)
     sweep(project, scan)
-    stored = store_files(project, scan, options.engine, dereference=options.dereference)
+    engine = options.engine or LOCAL_POOL
+    stored = store_files(project, scan, engine, dereference=options.dereference)
     result.stored_bytes = stored.size_bytes
     if before is None:
         after = first_manifest(project, kind, scan)
@@ -94,8 +127,8 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
     published = _publish(project, request, built, text, options)
     if published != built.manifest:
         result.warnings.append(_merged_warning(request.target))
-    # The workspace has what was built; what came into the manifest meanwhile is not there yet.
-    racy = _remember(project, scan, stored, after.removed)
+    # The workspace has the content that was built, and not yet what a merge added to the manifest.
+    racy = _remember_added(project, scan, stored, after.removed)
     if built.manifest.shards and not request.inner:
         _agree(project, scan, built.manifest, [*after.left, *racy, *result.outdated])
         if known is not None:
@@ -168,8 +201,8 @@ def _agreement(project: Project, request: AddRequest, before: Manifest | None) -
 def _agree(project: Project, scan: Scan, manifest: Manifest, doubtful: Sequence[str]) -> None:
     """Remember that the workspace is as the new manifest says.
 
-    Not so the `doubtful`: entries that were left, unlike the workspace, and racy files, of which
-    the stat does not tell a later change.
+    The `doubtful` are left out: entries that stayed unlike the workspace, and racy files, whose
+    stat does not show a later change.
     """
     counts = entries_by_folder(chain(scan.files, scan.links, scan.empty_folders), manifest)
     remember(project, scan, counts, doubtful, stored=scan.digests)
@@ -182,31 +215,30 @@ def _publish(
     read: bytes | None,
     options: AddOptions,
 ) -> Manifest:
-    """Shards, then the manifest, then git's index: what is referred to comes first.
+    """Write shards, then the manifest, then git's index: the referenced comes first.
 
-    Return the manifest. If it is not the one that was `read` any more, as after a `git pull`
-    meanwhile, it gets the changes of both.
+    Return the manifest. If the worktree's is not the one that was `read` any more, as after a `git
+    pull`, the new one gets the changes of both.
     """
     target = request.target
-    stage, untrack = options.stage, options.untrack
-    if stage or untrack:
+    if options.stage or options.untrack:
         project.git.refuse_if_index_is_locked()
     refuse_unusable(project.workspace, target)
-    own_line = not stage or needs_line(project, target, is_new=read is None)
+    own_line = not options.stage or needs_line(project, target, is_new=read is None)
     project.store.put_shards(built.shards)
     now = project.manifest_text(target)
     merged = built if now == read else merge_meanwhile(project, target, read, built, now)
     project.store.put_shards(merged.shards)
     project.write_manifest(target, merged.manifest, instead_of=now)
     ignore = ignore_target(project.workspace, target) if own_line else []
-    if untrack:
+    if options.untrack:
         project.git.untrack([workspace_path(target, request.inner or SELF)])
-    if stage:
+    if options.stage:
         project.git.stage([target + SUFFIX, *ignore])
     return merged.manifest
 
 
-def _remember(
+def _remember_added(
     project: Project, scan: Scan, stored: StoredFiles, removed: Iterable[str]
 ) -> list[str]:
     """Put the whole of what was added into the statcache as tracked.

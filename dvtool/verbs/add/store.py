@@ -18,14 +18,14 @@ from dvtool.workspace.scan import Scan
 from dvtool.workspace.statcache import Seen, seen_file
 
 ANEW_MIN_FILES = 200_000
-"""From here on a worker that begins anew costs less than a copy of what is known of the files."""
+"""Above this size a fresh worker costs less than a fork with a copy of all known of the files."""
 
 _LOG = Log("workspace")
 
 
 @dataclass(slots=True)
 class StoredFiles:
-    """Files whose content was just brought into the store, and by how many bytes that grew.
+    """Files whose content was just copied into the store, and by how many bytes the store grew.
 
     Of a million files only this is kept, besides the scan's stats and digests.
     """
@@ -61,9 +61,9 @@ def _discard(result: IngestResult) -> None:
 
 
 def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bool) -> StoredFiles:
-    """Bring every file's content into the store; then the scan has every digest.
+    """Copy every file's content into the store; then the scan has every digest.
 
-    What was seen before of the files that were read is forgotten.
+    The earlier stats and hashes of the files that were read are forgotten.
     """
     lacking = project.store.lacking(scan.digests.values())
     digests = scan.digests

@@ -39,7 +39,7 @@ class FollowPlan:
     kept: list[str] = field(default_factory=list)
     missing: Entries = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
-    """Those of a target of which nothing is in the workspace: nobody asked for them yet."""
+    """The absent files of a target with nothing in the workspace: nobody asked for them yet."""
     gone: bool = False
     """Whether the target is no longer one, so that its emptied folders go too."""
     known: dict[str, list[Entry]] = field(default_factory=dict)
@@ -258,7 +258,7 @@ def apply_each(project: Project, follow_plan: FollowPlan) -> CheckedOut:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What was done to a target in the workspace; paths are from the top of the worktree."""
+    """The changes to a target in the workspace; paths are from the top of the worktree."""
 
     target: str
     """The target, as a path from the top of the worktree."""
@@ -279,9 +279,9 @@ class Followed:
 def follow(
     project: Project, target: str, before: Manifest | None, after: Manifest | None
 ) -> Followed:
-    """Give the workspace what `after` has and its base had not; None: the target is not there.
+    """Give the workspace the changes from its base to `after`; None: the target is not there.
 
-    `before` is taken for the base where none is recorded. What the base had and the workspace
+    `before` is taken for the base where none is recorded. A file of the base that the workspace
     never got stays absent, in its new form too.
     """
     base = read_base(project, target) or before

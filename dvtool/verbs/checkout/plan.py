@@ -25,7 +25,7 @@ from dvtool.workspace.scan import Scan, content_of, find_left_out, refuse_unread
 from dvtool.workspace.statcache import link_digest
 
 RUN_FILES_MAX = 65_536
-"""So many files are looked up, written and remembered at a time: about 1 KB of memory each."""
+"""How many files are looked up, written and remembered at a time: about 1 KB of memory each."""
 PROBE_MIN_FILES = 65_536
 """From here on the filesystem is asked whether it folds names, before all of them are compared."""
 
@@ -35,7 +35,7 @@ FilesByContent: TypeAlias = dict[Digest, list[tuple[str, Entry]]]
 
 @dataclass(slots=True)
 class CheckoutPlan:
-    """What checking out one target will do. Paths are relative to the target."""
+    """The plan of checking out one target. Paths are relative to the target."""
 
     target: str
     scan: Scan
@@ -45,7 +45,7 @@ class CheckoutPlan:
     unsaved: list[str] = field(default_factory=list)
     """Files with content that is nowhere else, which writing or removing would destroy."""
     blocked: list[str] = field(default_factory=list)
-    """What stands in the way and cannot be saved: links and folders that no manifest knows."""
+    """Obstacles that cannot be saved: links and folders that no manifest knows."""
     settled: Entries = field(default_factory=dict)
     """Entries that the workspace has already."""
     keep_folders: set[str] = field(default_factory=set)
@@ -117,7 +117,7 @@ def plan_checkout(
     refuse_unwritable(project, result, entries)
     find_unsaved(project, result)
     if result.write:
-        # What was remembered of files that are written anew counts no more: 300 MB of a million.
+        # The stats of files that are written anew are freed: 300 MB for a million.
         scan.seen = {path: seen for path, seen in scan.seen.items() if path not in result.write}
     return result
 
@@ -146,9 +146,9 @@ def _look(
     before: Manifest | None,
     old: Entries,
 ) -> tuple[Entries, Scan, Agreement | None]:
-    """Return the entries to compare with the workspace, what lies there, and what needs neither.
+    """Return the entries to compare, the scan to compare with, and the part that needs neither.
 
-    What needs neither is taken out of `old` too.
+    The parts that need neither are taken out of `old` too.
     """
     target = selection.target
     known = agreeing(project, target, wanted, before) if wanted and selection.whole else None
@@ -217,7 +217,7 @@ def plan_entry(result: CheckoutPlan, scan: Scan, path: str, entry: Entry, old: E
     """
     if path in scan.files:
         same = entry.is_file and scan.digests.get(path) == entry.digest
-        # What a link leads to is not ours to chmod.
+        # The file behind a link is not ours to chmod.
         if same and (scan.executable(path) == entry.exec or path in scan.followed):
             result.settled[path] = entry
         elif same:
@@ -280,7 +280,7 @@ def refuse_losses(plans: Iterable[CheckoutPlan], *, force: bool) -> None:
     blocked = [workspace_path(p.target, path) for p in every for path in p.blocked]
     if blocked:
         raise UnsavedError(
-            f"these stand in the way and are in no manifest; nothing was changed:\n"
+            f"these are in the way and in no manifest; nothing was changed:\n"
             f"{listing(sorted(set(blocked)))}",
             hint="move them elsewhere, then repeat the command",
         )

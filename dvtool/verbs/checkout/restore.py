@@ -43,10 +43,10 @@ else:
 
 
 class RestoreRequest(msgspec.Struct, frozen=True):
-    """What to restore: manifests of a revision, or (None) of the worktree, as paths select.
+    """A request to restore manifests of a revision, or (None) of the worktree, as paths select.
 
-    Content that the store lacks is fetched from the default remotes, unless one is named, or not
-    at all without `fetch`. With `force` what has unsaved changes is replaced too, and saved first.
+    Content that the store lacks is fetched from the default remotes, unless one is named, or not at
+    all without `fetch`. With `force` files with unsaved changes are replaced too, and saved first.
     Without `manifests` those in the worktree stay, also those of a revision that is restored. With
     `plan_only` nothing is changed.
     """
@@ -61,14 +61,14 @@ class RestoreRequest(msgspec.Struct, frozen=True):
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """What a checkout or pull did."""
+    """The result of a checkout or pull."""
 
     targets: tuple[CheckedOut, ...]
-    """What was done to each target."""
+    """The result for each target."""
     saved: tuple[Saved, ...] = ()
-    """What --force brought into the store before it was replaced."""
+    """The content that --force copied into the store before it was replaced."""
     fetched: Fetched | None = None
-    """What had to be fetched; null if nothing was asked of a remote."""
+    """The result of the fetch that was needed; null if no remote was asked."""
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -217,5 +217,5 @@ def _put_manifest(project: Project, commit: str, part: _Part) -> None:
     built = update(now, changes, project.shards.load)
     project.store.put_shards(built.shards)
     project.write_manifest(target, built.manifest, instead_of=part.text)
-    # Also if it was written before: by a command that ended before it could be staged.
+    # The manifest is staged even if it is unchanged: a command may have ended before staging it.
     project.git.stage([target + SUFFIX])

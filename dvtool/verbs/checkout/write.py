@@ -1,6 +1,6 @@
 """Carrying out a checkout: each file is written beside its place, verified, and renamed into it.
 
-Who changes something meanwhile keeps it: only what was planned with is replaced or removed.
+A file that somebody changes meanwhile stays: only files as planned are replaced or removed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ToWrite: TypeAlias = Sequence[tuple[Digest, Sequence[tuple[str, Entry]]]]
 
 @dataclass(frozen=True, slots=True)
 class CheckedOut:
-    """What was done to one target."""
+    """The result for one target."""
 
     target: str
     """The target, as a path from the top of the worktree."""

@@ -1,4 +1,4 @@
-"""fetch: bring content that manifests name from a remote into the local store.
+"""fetch: copy content that manifests name from a remote into the local store.
 
 Nothing enters the store before it was checked by its hash.
 """
@@ -45,7 +45,7 @@ from dvtool.verbs.fetch.plan import (
 from dvtool.verbs.fetch.request import Fetched, FetchRequest
 
 RANGES_MEMORY_MAX_BYTES = 64 << 20
-"""What all ranges under way may take of memory together."""
+"""How much memory all ranges under way may take together."""
 ROUNDS = 2
 """A second round is for packs that were replaced while the first was under way."""
 
@@ -53,7 +53,7 @@ ROUNDS = 2
 def fetch_shards(
     project: Project, remotes: Sequence[RemoteStore], refs: Sequence[ShardRef]
 ) -> None:
-    """Bring shards of large manifests, and what they say of where content lies; no content."""
+    """Fetch shards of large manifests, and the locations of content in them; no content."""
 
     def get(remote: RemoteStore) -> None:
         absent = [ref for ref in refs if not project.store.has_shard(ref.digest)]
@@ -66,11 +66,11 @@ def fetch_shards(
 def fetch(
     project: Project, remotes: Sequence[RemoteStore], requests: Sequence[FetchRequest]
 ) -> Fetched:
-    """Bring all that is requested into the local store; if it is there, no request is made.
+    """Fetch all requested content into the local store; if all is there, no request is made.
 
-    What the first remote does not give is asked of the next one. Once all were asked, the error of
-    the first is raised: MissingError if it lacks something, CorruptError if it sends something
-    else, RemoteError if it does not answer. What arrived sound before that stays.
+    The next remote is asked for content that the first does not give. Once all were asked, the
+    error of the first is raised: MissingError if it lacks something, CorruptError if it sends
+    something else, RemoteError if it does not answer. Content that arrived sound before that stays.
     """
     result = Fetched(remotes[0].url)
     with naming_full_disk(project.store.path):
@@ -131,7 +131,7 @@ class _Fetch:
             lacking = still
             if not failed:
                 break
-            # A pack may have gone since its place was read: the shards say where it lies now.
+            # A pack may be gone since its place was read: the shards say where the content is now.
         if failed:
             raise failed[0]
         self._refuse_lacking(lacking, unknown)
@@ -242,7 +242,7 @@ class _Download:
     def _get_pack(self, pack: RemotePack) -> FinishedPack | DvError:
         """Fetch a whole pack to a temporary file, and check its id and every chunk in it.
 
-        That the pack is gone or damaged is returned: what else there is may still be had.
+        An error is returned if the pack is gone or damaged: other packs can still be fetched.
         """
         try:
             return read_checked(lambda: self._read_pack(pack))
@@ -261,7 +261,7 @@ class _Download:
                 file.flush()
                 flush_to_disk(file.fileno())
             with open(temp, "rb") as file:
-                # What is believed is what lies here now, whoever put it there.
+                # The pack that is here now is the one to believe, whichever process put it there.
                 digest = _digest_of_file(file) if copied else sink.digest()
                 if digest != pack.digest:
                     raise CorruptError(f"{where}: its bytes are not what its name says")

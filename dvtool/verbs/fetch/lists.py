@@ -1,4 +1,4 @@
-"""Shards (shards) that a fetch needs: they name contents, and say where these lie."""
+"""The shards that a fetch needs: they name contents, and say where each is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dvtool.system.parallel import run_bounded
 from dvtool.verbs.fetch.request import Fetched, FetchRequest
 
 GROUP_FILES = 65_536
-"""Of so many files it is looked up at a time where they lie: about 1 KB of memory each."""
+"""How many files are located at a time: about 1 KB of memory each."""
 
 
 class FetchLists:
@@ -50,14 +50,14 @@ class FetchLists:
                 self._shards.clear()  # with what they say of places they are too much for memory
 
     def get_all(self, refs: Iterable[ShardRef], known: Known) -> None:
-        """Fetch shards, and remember where they say that content lies."""
+        """Fetch shards, and remember where they say that content is."""
         for group in _refs_in_groups(refs):
             self._get(group)
             self.learn(known)
             self._shards.clear()
 
     def get_locations(self, missing: Collection[Digest], requests: Iterable[FetchRequest]) -> None:
-        """Fetch the shards that say where missing content lies, those that the remote has."""
+        """Fetch the shards that say where missing content is, as far as the remote has them."""
         sought = set(missing)
         refs: dict[Digest, ShardRef] = {}
         for request in requests:
@@ -122,7 +122,7 @@ class FetchLists:
                     yield shard
 
     def located(self, contents: Collection[Digest]) -> dict[Digest, list[Located]]:
-        """Return where contents lie, by all shards at hand."""
+        """Return where contents are, by all shards at hand."""
         return {
             digest: chunks
             for shard in self._shards.values()
@@ -136,7 +136,7 @@ class FetchLists:
         self._shards = {d: shard for d, shard in self._shards.items() if d in kept}
 
     def learn(self, known: Known, later: Iterable[FetchRequest] = ()) -> None:
-        """Remember where the shards say that content lies: a hint, which every push proves.
+        """Remember where the shards say that content is: a hint, which every push proves.
 
         Shards of which more is fetched `later` are left out until then: more of their packs will
         be here.

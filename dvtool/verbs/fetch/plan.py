@@ -1,4 +1,4 @@
-"""What a fetch has to bring: which contents are lacking, where they lie, what to read of packs.
+"""The plan of a fetch: which contents are lacking, where they are, which ranges of packs to read.
 
 Ranges of packs are read, neighbouring ones joined, or whole packs where most of one is needed.
 """
@@ -36,7 +36,7 @@ OPEN_SHARDS = 8
 
 @dataclass(slots=True)
 class PackRead:
-    """What to read of one pack: all of it, or some ranges."""
+    """The part of one pack to read: all of it, or some ranges."""
 
     pack: RemotePack
     whole: bool
@@ -64,7 +64,7 @@ class LackingContents:
 
 @dataclass(frozen=True, slots=True)
 class FetchPortion:
-    """Some of a fetch: the sizes of contents, where they lie, and what to read for them.
+    """A portion of a fetch: the sizes of contents, where they are, and the ranges to read.
 
     `later` are the shards, with what is wanted of them, that the next portion has once more.
     """
@@ -131,7 +131,7 @@ def plan_reads(located: Mapping[Digest, Sequence[Located]], held: set[Digest]) -
 
 
 class FetchPlanner:
-    """Finds where the requested contents lie on one remote, of some shards at a time."""
+    """Finds where the requested contents are on one remote, of some shards at a time."""
 
     def __init__(
         self,
@@ -147,10 +147,10 @@ class FetchPlanner:
         self._lists = fetch_lists
 
     def portions(self, known: Known, lacking: LackingContents) -> Iterator[FetchPortion]:
-        """Yield what is lacking, of some shards at a time, so that memory stays bounded.
+        """Yield the lacking contents, of some shards at a time, so that memory stays bounded.
 
-        What lies in a pack of which the next shards may want more waits for them: it would be
-        read twice, once in ranges and once with all of the pack.
+        Content in a pack of which the next shards may need more waits for them: otherwise the
+        content would be read twice, once in ranges and once with all of the pack.
         """
         groups = list(self._groups())
         later: list[FetchRequest] = []
@@ -219,10 +219,10 @@ class FetchPlanner:
         located: Mapping[Digest, Sequence[Located]],
         reads: Iterable[PackRead],
     ) -> tuple[list[FetchRequest], set[Digest]]:
-        """Return what of a group is better fetched with the next one: shards and contents.
+        """Return the shards and contents of a group that are better fetched with the next group.
 
-        It lies in packs that are not read whole as yet, and are among those that the last shards
-        point into; not more than a group has.
+        Such content is in packs that are not read whole yet and that the last shards point into; it
+        is not more than a group has.
         """
         last = list(self._lists.of(group))[-OPEN_SHARDS:]
         partial = {read.pack for read in reads if not read.whole}
@@ -239,7 +239,7 @@ class FetchPlanner:
         # A content of one shard may be wanted for another's sake alone: then it cannot wait.
         return later, late & self._contents_of(later)
 
-    # --- where contents lie ---------------------------------------------------------------
+    # --- where contents are ---------------------------------------------------------------
 
     def _held(self, located: Mapping[Digest, Sequence[Located]]) -> set[Digest]:
         return self._store.db.held_chunks(c.placement.digest for cs in located.values() for c in cs)
@@ -247,7 +247,7 @@ class FetchPlanner:
     def _located(
         self, known: Known, sizes: Mapping[Digest, int], group: Sequence[FetchRequest]
     ) -> dict[Digest, list[Located]]:
-        """Return where contents lie, of all that can be found; each source costs more requests."""
+        """Return where contents are, as far as known; each further source costs more requests."""
         self._lists.get_locations(sizes.keys(), group)
         located: dict[Digest, list[Located]] = {}
         for located in self._attempts(known, sizes, group):
@@ -280,7 +280,7 @@ class FetchPlanner:
 def plan_fetch(
     project: Project, remote: RemoteStore, requests: Sequence[FetchRequest]
 ) -> tuple[Fetched, Estimate]:
-    """Return what a fetch would bring, and what that takes. Only shards are fetched."""
+    """Return the result that a fetch would have, and its cost. Only shards are fetched."""
     result = Fetched(remote.url)
     fetch_lists = FetchLists(project, remote, result)
     fetch_lists.get_entries(requests)

@@ -16,10 +16,11 @@ from dvtool.project.parts import Project
 
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """What to fetch: a manifest, as far as selected, and of that only some contents if given.
+    """A request to fetch a manifest, as far as selected, and of that only some contents if given.
 
-    `past` gives earlier versions of the manifest, newest first. What was changed here and not
-    pushed is not on the remote; the versions that are say where its unchanged content lies.
+    `past` gives earlier versions of the manifest, newest first. A manifest that was changed here
+    and not pushed is not on the remote; earlier versions that are there say where the unchanged
+    content is.
     """
 
     manifest: Manifest
@@ -37,7 +38,7 @@ class FetchRequest:
 
 @dataclass(slots=True)
 class Fetched:
-    """What a fetch did."""
+    """The result of a fetch."""
 
     remote: str
     """URL of the remote that was asked first."""

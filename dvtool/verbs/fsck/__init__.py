@@ -1,1 +1,1 @@
-"""fsck: checks what is stored and brings back what is damaged."""
+"""fsck: checks stored data and repairs damage."""

@@ -26,36 +26,36 @@ from dvtool.verbs.fsck.workspace import fsck_workspace
 
 @dataclass(frozen=True, slots=True)
 class FsckRequest:
-    """What to check besides the local store. `remote`: a name, "" for the default one, or None.
+    """The checks besides the local store's. `remote`: a name, "" for the default one, or None.
 
-    With `rebuild` store.db is made again before, with `repair` what is damaged is mended after.
+    With `rebuild` store.db is made again before the check, with `repair` damage is mended after it.
     """
 
     workspace: bool = False
     remote: str | None = None
-    depth: Sample | None = None
+    deep: bool | Sample = False
     repair: bool = False
     rebuild: bool = False
 
+    @property
+    def depth(self) -> Sample | None:
+        """The share of the remote's packs to read; None for none of them."""
+        return self.deep if isinstance(self.deep, Sample) else Sample(1, 0) if self.deep else None
 
-def fsck_request(
-    *, workspace: bool, remote: str | None, deep: bool | Sample, repair: bool, rebuild: bool
-) -> FsckRequest:
-    """Return what these arguments ask for; UsageError if they do not fit together."""
-    if deep and remote is None:
-        raise UsageError(
-            "only a remote is checked more or less deeply", hint="dv fsck --remote --deep"
-        )
-    if isinstance(deep, Sample) and not 0 < deep.share <= 1:
-        raise UsageError(
-            f"a sample of {deep.share:.2%} is none", hint="dv fsck --remote --sample 5%"
-        )
-    depth = deep if isinstance(deep, Sample) else Sample(1, 0) if deep else None
-    return FsckRequest(workspace, remote, depth, repair, rebuild)
+    def validate(self) -> None:
+        """Raise a UsageError if the parts of the request do not fit together."""
+        if self.deep and self.remote is None:
+            raise UsageError(
+                "only a remote is checked more or less deeply", hint="dv fsck --remote --deep"
+            )
+        if isinstance(self.deep, Sample) and not 0 < self.deep.share <= 1:
+            raise UsageError(
+                f"a sample of {self.deep.share:.2%} is none", hint="dv fsck --remote --sample 5%"
+            )
 
 
 class Checking:
-    """One check of a repository; what its parts found stays for repair."""
+    """One check of a repository; the findings of its parts stay for the repair."""
 
     def __init__(self, project: Project, settings: Settings, request: FsckRequest) -> None:
         self.project = project
@@ -67,7 +67,7 @@ class Checking:
         self.remote: RemoteCheck | None = None
 
     def run(self) -> FsckReport:
-        """Do the checks, in the order of how far away things are."""
+        """Do the checks, the nearest data first."""
         self.project.store.refuse_if_away()
         self.need = needed_content(self.project, FOR_FSCK)
         self.store = fsck_store(self.project, self.need)
@@ -106,7 +106,7 @@ class Checking:
         return md5s_proven(self.project, remote_id, keys)
 
     def _name_lost(self, found: RemoteCheck) -> None:
-        """Name what is neither here nor there, nor known to be on another remote."""
+        """Name content that is neither here nor there, nor known to be on another remote."""
         lost = self.store.lacking - self.store.unlisted - found.held
         if lost and len(self.project.config.remotes()) > 1 and self.store.usable:
             lost -= known_of_remotes(self.project, lost)
@@ -124,7 +124,7 @@ class Checking:
             )
 
     def _name_lost_versions(self, remote: RemoteStore, found: RemoteCheck) -> None:
-        """Name what a push proved there and that no root there names any more."""
+        """Name versions that a push proved there and that no root there names any more."""
         if found.mark_lost or found.bad_roots or not self.store.usable:
             return
         with contextlib.closing(Database(self.project.store.database_path)) as db:

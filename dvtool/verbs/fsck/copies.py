@@ -84,7 +84,7 @@ class Copies:
     def _wanted(self, contents: Collection[Digest]) -> Iterator[FetchRequest]:
         """Yield manifests that name the contents, of each content one that git has newest.
 
-        That one need not be pushed: the others that name the same content follow as its past.
+        The newest need not be pushed: the others that name the same content follow as its past.
         """
         left = set(contents)
         for version, named in self._naming(contents):

@@ -34,7 +34,7 @@ class DamagedRemote:
 
     @cached_property
     def known(self) -> Known:
-        """What is known of the remote, whose dv.json must be there by now."""
+        """The known facts about the remote, whose dv.json must be there by now."""
         return Known(self.store.db, self.remote.required_mark().id)
 
     def repaired(self, key: str, text: str) -> None:

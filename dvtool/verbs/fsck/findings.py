@@ -1,4 +1,4 @@
-"""What a check of stored data found: values that fsck's parts fill in and the command shows."""
+"""The findings of a check: values that fsck's parts fill in and the command shows."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ class CommitNote:
 
 @dataclass(slots=True)
 class Damage:
-    """One thing that is not as it should be.
+    """One object or file that is not as it should be.
 
-    `contents` and `shards` are what it is, or was, needed for; from these come the targets, files
-    and commits that it touches.
+    `contents` and `shards` are the data that it is, or was, needed for; from these come the
+    targets, files and commits that the damage touches.
     """
 
     json_keys: ClassVar = (
@@ -78,9 +78,9 @@ class Damage:
     name: str
     """Its path or key there."""
     problem: str
-    """What is wrong with it, in words."""
+    """The problem, in words."""
     missing: bool = False
-    """Whether it is not there at all, rather than wrong."""
+    """Whether it is missing, rather than wrong."""
     contents: frozenset[Digest] = frozenset()
     """Needed contents that are not whole because of it."""
     shards: frozenset[Digest] = frozenset()
@@ -93,14 +93,14 @@ class Damage:
     commits_shown: tuple[CommitNote, ...] = ()
     """Some of these commits."""
     repaired: str | None = None
-    """What was done about it, in words; null if nothing was."""
+    """The repair, in words; null if there was none."""
     failed: str | None = None
     """Why it could not be repaired, in words; null if that was not tried or did not fail."""
 
 
 @dataclass(slots=True)
 class StoreCounts:
-    """What was looked at in the local store, and what is there but harmless."""
+    """The counts of the check of the local store, and of harmless surplus there."""
 
     packs: int = 0
     """Packs that were read."""
@@ -117,7 +117,7 @@ class StoreCounts:
     not_here_bytes: int = 0
     """Bytes of the contents that are not here."""
     nowhere_known: int = 0
-    """Of those that are not here: how many no remote is known to have."""
+    """How many of the contents that are not here no remote is known to have."""
     lists_not_here: int = 0
     """Shards that are not here, so that nobody looked into them."""
     unindexed_packs: int = 0
@@ -139,7 +139,7 @@ class StoreCounts:
 
 @dataclass(slots=True)
 class WorkspaceCounts:
-    """What was looked at in the workspace."""
+    """The counts of the check of the workspace."""
 
     files: int = 0
     """Files that were read."""
@@ -153,7 +153,7 @@ class WorkspaceCounts:
 
 @dataclass(slots=True)
 class RemoteCounts:
-    """What was looked at on a remote."""
+    """The counts of the check of a remote."""
 
     url: str
     """URL of the remote."""
@@ -192,17 +192,17 @@ class FsckReport:
     damage: list[Damage] = field(default_factory=list)
     """Each thing that is damaged or missing, or was before the repair."""
     store: StoreCounts = field(default_factory=StoreCounts)
-    """What was looked at in the local store."""
+    """The counts of the check of the local store."""
     workspace: WorkspaceCounts | None = None
-    """What was looked at in the workspace; null without --workspace."""
+    """The counts of the check of the workspace; null without --workspace."""
     remote: RemoteCounts | None = None
-    """What was looked at on the remote; null without --remote."""
+    """The counts of the check of the remote; null without --remote."""
     done: list[str] = field(default_factory=list)
-    """What was repaired, beyond what `damage` says of itself."""
+    """The repairs, beyond those that `damage` lists."""
 
     @property
     def remaining(self) -> list[Damage]:
-        """What is damaged or missing now."""
+        """The objects and files that are damaged or missing now."""
         return [one for one in self.damage if not one.repaired]
 
     @property
@@ -220,7 +220,7 @@ class FsckReport:
 
 @dataclass(slots=True)
 class RemoteCheck:
-    """What a check of one remote found, for the report and for repair."""
+    """The findings of a check of one remote, for the report and for repair."""
 
     counts: RemoteCounts
     damage: list[Damage] = field(default_factory=list)

@@ -1,7 +1,7 @@
-"""What damage means to the user of a repository.
+"""The meaning of damage to the user of a repository.
 
-The checks tell damage by packs, shards and contents; here it is told by targets, files, commits,
-and where a good copy is.
+The checks name packs, shards and contents; this module names the targets, files and commits
+concerned, and where a good copy is.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class _Meaning:
         return copies
 
     def _held_here(self, contents: Collection[Digest]) -> set[Digest]:
-        """Return the contents that the packs here have whole, wherever the index says they lie."""
+        """Return the contents that the packs here have whole, whatever place the index gives."""
         return set(contents) - self.store.lacking - self.store.lost if self.store.usable else set()
 
     def _on_remotes(self, contents: Set[Digest]) -> Iterator[tuple[Digest, str]]:

@@ -1,9 +1,9 @@
-"""fsck of a remote: is all there that this repository's roots need, and is it what it should be?
+"""fsck of a remote: does it have all that this repository's roots need, and is it sound?
 
 Without reading packs: roots and shard objects are read and checked in full, packs by the remote's
 word on existence, size and, where it states one, MD5. Deep: packs are downloaded and checked chunk
-by chunk, and files put together of them. What the remote says is compared with what is known for
-sure, and never taken for it.
+by chunk, and files put together of them. The remote's word is compared with facts known for sure,
+and never taken for one.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ KINDS = ("dir", "file")
 
 @dataclass(frozen=True, slots=True)
 class LocalEvidence:
-    """What is known on this side.
+    """The facts known on this side.
 
-    `packs` are those, with their sizes in bytes, that the local store was just seen to have sound;
-    `sought` contents of which it matters whether the remote has them; `md5s` gives, for a remote's
-    id and keys, the MD5s that objects there had when they were proven.
+    `packs` are the packs, with their sizes in bytes, that the local store was just seen to have
+    sound; `sought` are the contents that the remote is asked for; `md5s` gives, for a remote's id
+    and keys, the MD5s that objects there had when they were proven.
     """
 
     packs: Mapping[Digest, int]
@@ -147,7 +147,7 @@ class _RemoteCheck:
                 continue
             self.project.progress.advance(shard.size)
             if not shard.complete:
-                self._bad_shard(digest, "does not say where all of its content lies")
+                self._bad_shard(digest, "does not say where all of its content is")
             self.result.held.update(self.here.sought & shard.locations.keys())
             self._take_places(digest, shard)
         self.project.progress.finish()
@@ -168,7 +168,7 @@ class _RemoteCheck:
         )  # fmt: skip
 
     def _take_places(self, digest: Digest, shard: FetchedShard) -> None:
-        """Check where a shard says that content lies, as far as that is possible by now."""
+        """Check the places that a shard gives for content, as far as that is possible by now."""
         by_pack: dict[RemotePack, list[Placement]] = {}
         for chunks in shard.locations.values():
             for chunk in chunks:
@@ -219,7 +219,7 @@ class _RemoteCheck:
             self.counts.bytes += info.size
             if info.size != size:
                 if info.size == self.local.get(digest):
-                    continue  # it is the shards that lie, and they were named
+                    continue  # the shards give wrong places, and were named
                 self._bad_pack(digest, f"has {info.size:,} bytes, not {size:,}")
             elif self._md5_differs(digest, info):
                 self._bad_pack(digest, "has other bytes: its MD5 is not that of the pack")

@@ -1,17 +1,20 @@
-"""The whole of fsck: the check, and with `--rebuild` and `--repair` what comes before and after."""
+"""The whole of fsck: the check, before it `--rebuild`, and after it `--repair`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import os
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 from dvtool.errors import DvError
 from dvtool.format.digest import Digest
 from dvtool.format.paths import SELF
+from dvtool.project.arguments import Arguments
 from dvtool.project.locks import all_worktrees_locked
 from dvtool.project.parts import Project
-from dvtool.project.preserve import Saved
 from dvtool.project.settings import Settings
 from dvtool.store import mending
+from dvtool.system.lazy import later
 from dvtool.verbs.fsck.check import Checking, FsckRequest
 from dvtool.verbs.fsck.copies import Copies
 from dvtool.verbs.fsck.findings import Damage, FsckReport
@@ -20,20 +23,17 @@ from dvtool.verbs.fsck.repair_store import rebuilt_note, repair_store
 from dvtool.verbs.fsck.store import index_is_usable
 from dvtool.workspace.remembered import save_seen
 
-Restore = Callable[[str], Sequence[Saved]]
-"""Writes a file (by its path from the top of the worktree) as its manifest says.
-
-Returns what was in its place and is saved now.
-"""
+if TYPE_CHECKING:
+    from dvtool.verbs.checkout import restore
+else:
+    restore = later("dvtool.verbs.checkout.restore")
 
 
 def fsck(
-    project: Project, settings: Settings, request: FsckRequest, restore: Restore
+    project: Project, settings: Settings, arguments: Arguments, request: FsckRequest
 ) -> FsckReport:
-    """Check what the request asks for; rebuild and repair only if it says so.
-
-    `restore` writes files anew that rotted.
-    """
+    """Check what the request asks for; rebuild and repair only if it says so."""
+    request.validate()
     checking = Checking(project, settings, request)
     if not (request.repair or request.rebuild):
         return checking.run()
@@ -48,7 +48,7 @@ def fsck(
             repair_store(checking)
             if checking.remote is not None and checking.remote.damage:
                 _repair_remote(checking)
-            _restore_rotten(project, report, restore)
+            _restore_rotten(checking, arguments)
         return report
 
 
@@ -69,20 +69,23 @@ def _repair_remote(checking: Checking) -> None:
             one.failed = "; ".join([one.failed, *copies.failures])
 
 
-def _restore_rotten(project: Project, report: FsckReport, restore: Restore) -> None:
-    """Write files that rotted anew; what is in their place is saved first."""
-    for damage in _restorable(project, report):
+def _restore_rotten(checking: Checking, arguments: Arguments) -> None:
+    """Write files that rotted anew; the files in their place are saved first."""
+    project = checking.project
+    for damage in _restorable(project, checking.report):
+        path = os.path.join(project.root, damage.name)
+        request = restore.RestoreRequest(paths=path, force=True)
         try:
-            saved = restore(damage.name)
+            restored = restore.restore(project, checking.settings, arguments, request)
         except DvError as error:
             damage.failed = str(error)
         else:
-            was = "".join(f"; what was there is saved: {file.blake3}" for file in saved)
+            was = "".join(f"; what was there is saved: {file.blake3}" for file in restored.saved)
             damage.repaired = f"it was written anew{was}"
 
 
 def _restorable(project: Project, report: FsckReport) -> Iterator[Damage]:
-    """Yield the rotten files that a checkout can bring back; the others get to know why not.
+    """Yield the rotten files that a checkout can write again; the others are noted as failed.
 
     The statcache is made to forget them, so that the checkout sees what they are now.
     """

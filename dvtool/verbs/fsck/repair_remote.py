@@ -1,4 +1,4 @@
-"""fsck's repair of a remote: sound objects in the place of damaged ones, sound places for content.
+"""fsck's repair of a remote: damaged objects are replaced, and content gets sound places.
 
 A pack that is here byte for byte goes up again under its key. Of others the content goes up in new
 packs, and the shard objects that point there get new locations. The order is that of a push: packs,
@@ -141,15 +141,15 @@ class _Mend:
     # --- shards ---------------------------------------------------------------------------
 
     def _mend_shards(self) -> None:
-        """Give every shard that is damaged, or points to what is, places that are sound."""
-        todo = set(self.found.bad_shards)
+        """Give sound places to every shard that is damaged or points to a damaged pack."""
+        digests = set(self.found.bad_shards)
         for pack in self.left:
-            todo |= self.found.pointing.get(pack, set())
-        if not todo:
+            digests |= self.found.pointing.get(pack, set())
+        if not digests:
             return
         self._find_certain()
-        texts = self._texts_here(todo)
-        for digest in sorted(todo):  # one at a time: a shard can be large
+        texts = self._texts_here(digests)
+        for digest in sorted(digests):  # one at a time: a shard can be large
             try:
                 self._mend_shard(digest, texts.get(digest))
             except DvError as error:
@@ -200,7 +200,7 @@ class _Mend:
         if len(locations) < len(contents):
             raise MissingError(_no_copy(len(contents) - len(locations)))
         self._put_shard(digest, encode_object(shard.text, locations), locations)
-        # What was learned from the shard as it was is to mislead nobody any more.
+        # Places learned from the damaged shard must mislead nobody any more.
         self.known.expect((), {c: shard.chunks[c] for c in shard.doubted if c in shard.chunks})
         if lost:
             self.at.failed(shard_key(digest), _no_copy(lost))
@@ -307,7 +307,7 @@ class _Mend:
         every = {chunk.pack for chunks in locations.values() for chunk in chunks}
         packs = {pack.digest for pack in every}
         with self.tombstones.claimed(shards=[digest], packs=packs):
-            # What is damaged is pointed to still where there is nothing better.
+            # A damaged pack stays the place of content that has no better one.
             require(self.remote, {pack_key(p.digest): p.size for p in every - self._left(every)})
             self.at.set_aside(shard_key(digest))
             self.remote.put_shard(digest, data)

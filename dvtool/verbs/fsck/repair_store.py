@@ -1,7 +1,8 @@
-"""fsck's repair of the local store, from wherever content is good.
+"""fsck's repair of the local store, from every place with good content.
 
-The order is: what is still good here, then the workspace, then remotes. What was damaged is set
-aside, never deleted. Each damage that is mended says so; a check that is repeated finds it gone.
+The order is: what is still good here, then the workspace, then remotes. Damaged packs and shards
+are set aside, never deleted. Each damage that is mended says so; a check that is repeated finds it
+gone.
 """
 
 from __future__ import annotations
@@ -103,10 +104,10 @@ class _StoreRepair:
             self.store.add_tried(self.found.untried)
 
     def _mend_unknown(self) -> None:
-        """Mend packs of which nobody here knows what they held.
+        """Mend packs whose content nobody here knows.
 
-        What the workspace has and the store lacks is taken in, be it from these or not; then the
-        very packs are looked for on remotes.
+        Content that the workspace has and the store lacks is stored, be it of these packs or not;
+        then the packs themselves are looked for on remotes.
         """
         unknown = {d for d, check in self.found.packs.items() if not (check.places or check.newer)}
         if not unknown:
@@ -173,7 +174,7 @@ class _StoreRepair:
 
     # --- content --------------------------------------------------------------------------
 
-    # --- what is mended -------------------------------------------------------------------
+    # --- the repairs -------------------------------------------------------------------
 
     def _judge(self, lacking: Collection[Digest]) -> None:
         for one in self.mine:

@@ -1,7 +1,7 @@
-"""fsck of the local store: read all that it has, and say what is not as it should be.
+"""fsck of the local store: read all of it, and say what is not as it should be.
 
-Nothing is changed here, not even what opening the store would tidy up: `store.db` is read as it
-is. What is damaged is told by chunk, so that repair and report know what is lost and what is not.
+Nothing is changed, not even what opening the store would tidy up: `store.db` is read as it is.
+Damage is noted by chunk, so that repair and report know what is lost and what is not.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CHECK_BUDGET_BYTES = 1 << 30
 
 @dataclass(slots=True)
 class StoreCheck:
-    """What a check of the local store found, for the report and for repair."""
+    """The findings of a check of the local store, for the report and for repair."""
 
     damage: list[Damage] = field(default_factory=list)
     counts: StoreCounts = field(default_factory=StoreCounts)
@@ -42,19 +42,19 @@ class StoreCheck:
     sound: dict[Digest, int] = field(default_factory=dict)
     """Id -> size in bytes of the packs that are sound, indexed or not."""
     bad_in: dict[Digest, set[Digest]] = field(default_factory=dict)
-    """Pack -> the chunks that cannot be read where store.db says that they lie in it."""
+    """Pack -> the chunks that cannot be read at the place in it that store.db gives."""
     bad: set[Digest] = field(default_factory=set)
-    """Chunks that cannot be read where store.db says that they lie."""
+    """Chunks that cannot be read at the place that store.db gives."""
     elsewhere: dict[Digest, Digest] = field(default_factory=dict)
     """Of the bad chunks: a sound pack that has the chunk as well."""
     damaged_contents: set[Digest] = field(default_factory=set)
-    """Needed contents that cannot be read from here as the index stands."""
+    """Needed contents that cannot be read from here as the index is now."""
     lost: set[Digest] = field(default_factory=set)
-    """Of those: contents with a chunk that no pack here has any more."""
+    """Of the lacking contents: those with a chunk that no pack here has any more."""
     lacking: set[Digest] = field(default_factory=set)
     """Needed contents that the index does not have whole."""
     unlisted: set[Digest] = field(default_factory=set)
-    """Of those: contents that packs here do have whole."""
+    """Of the lacking contents: those that packs here do have whole."""
     untried: list[Recipe] = field(default_factory=list)
     """Recipes of needed contents that packs have and the index has not."""
     usable: bool = False
@@ -64,7 +64,7 @@ class StoreCheck:
 
 
 def fsck_store(project: Project, need: NeededContent) -> StoreCheck:
-    """Check all packs, shards, the index and what else lies in the local store."""
+    """Check all packs, shards, the index and the other files of the local store."""
     return _StoreCheck(project, need).run()
 
 
@@ -82,7 +82,7 @@ class _StoreCheck:
         self.unlisted: set[Digest] = set()
         """Chunks that packs have and the index has not."""
         self.stray: set[Digest] = set()
-        """Chunks, and recipes, in packs that the index does not name at all."""
+        """Chunks, and recipes, in packs that the index does not name."""
         self.recipes: dict[Digest, Recipe] = {}
         """Of contents that are needed and lacking, as packs have them."""
 
@@ -290,7 +290,7 @@ class _StoreCheck:
             self._add(Damage(LOCAL, "recipe", "store.db", problem, contents=needed))
 
     def _recipe_parts(self) -> Iterator[tuple[Recipe, list[tuple[int, Placement]]]]:
-        """Yield the recipes of which every chunk is here and readable, and where those lie."""
+        """Yield the recipes of which every chunk is here and readable, and their chunks' places."""
         assert self.db is not None
         for recipe in self.db.every_recipe():
             if self.result.bad and not self.result.bad.isdisjoint(recipe.chunks):
@@ -315,7 +315,7 @@ class _StoreCheck:
     # --- contents that the index lacks ----------------------------------------------------
 
     def _judge_lacking(self) -> None:
-        """Tell contents that were never here, or given up, from those that got lost."""
+        """Tell contents that were never here, or were freed, from those that got lost."""
         lacking = self.result.lacking
         elsewhere = _known_of_remotes(self.db, lacking) if self.db else set()
         found = self._in_packs_unlisted(lacking)
@@ -343,11 +343,11 @@ class _StoreCheck:
     def _unfinished(self, db: Database, found: Collection[Digest]) -> set[Digest]:
         """Return the contents in packs of which the index lacks what a command lists last.
 
-        A pack gets its name before the index names it, in one go with its chunks; so a pack that
-        is not named at all is what an interrupted command leaves. A fetched pack is named before
-        the files in it, but after the remote they come from was noted; only files that a fetch
-        asked for are listed. What the index lacks else, of packs that it names and no remote has,
-        no interruption leaves: it was lost.
+        A pack gets its name before the index names it, in one go with its chunks; so an interrupted
+        command leaves a pack that is not named. A fetched pack is named before the files in it, but
+        after the remote they come from was noted; only files that a fetch asked for are listed. No
+        interruption leaves other gaps, in packs that the index names and no remote has: such chunks
+        were lost.
         """
         tried = db.recipes(found)
         recipes = self.recipes | tried
@@ -368,7 +368,7 @@ class _StoreCheck:
         }
 
     def _name_lost(self, nowhere: Collection[Digest]) -> None:
-        """Name what was here and got lost, or is not here where there is no remote at all."""
+        """Name content that was here and got lost, or that is not here while there is no remote."""
         if self.project.config.remotes():
             noted = noted_lost(self.store)
             recipes = self.db.recipes(nowhere) if self.db else {}

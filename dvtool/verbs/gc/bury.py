@@ -22,10 +22,10 @@ ROOTS_MAX = 8
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """What may go from the roots of one repository: manifests (hex) `seen` and not `needed`.
+    """The manifests that may leave the roots of one repository: (hex) `seen` and not `needed`.
 
-    `seen` are those that this clone had in a commit. Forks have the same repository id, so that
-    a root may name what no commit of this clone ever had, and somebody else's has.
+    `seen` are the manifests that this clone had in a commit. Forks have the same repository id, so
+    a root may name a manifest that no commit of this clone ever had, and somebody else's has.
     """
 
     repo: str
@@ -36,7 +36,7 @@ class Expiry:
 
 @dataclass(frozen=True, slots=True)
 class RemoteGcPlan:
-    """What a gc is about to bury, and what it writes anew first."""
+    """The plan of a gc: the objects to bury, and those to write anew first."""
 
     dead: tuple[ObjectInfo, ...] = ()
     move: tuple[ObjectInfo, ...] = ()
@@ -77,9 +77,9 @@ def plan_remote_gc(
     expiry: Expiry | None = None,
     now_s: float,
 ) -> RemoteGcPlan:
-    """Say what is dead, what to move and which roots of `repo` to replace. Changes nothing.
+    """Return what is dead, what to move and which roots of `repo` to replace. Changes nothing.
 
-    What stands in a tombstone already is passed over.
+    Objects in a tombstone already are passed over.
     """
     doomed = {key for one in buried for key in (*one.keys, *one.roots)}
     own = [one for one in there.roots.values() if one.repo == repo and one.key not in doomed]

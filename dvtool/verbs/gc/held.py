@@ -1,4 +1,4 @@
-"""What remotes hold of the local store, and the evidence for what a gc is about to free."""
+"""The part of the local store that remotes hold, with evidence for all that a gc frees."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class AskedRemote:
 
 @dataclass(slots=True)
 class HeldRemotely:
-    """What remotes hold, each chunk and shard counted with the first remote that has it."""
+    """The data that remotes hold; each chunk and shard counts for the first remote that has it."""
 
     remotes: list[AskedRemote] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -71,7 +71,9 @@ class HeldRemotely:
 
     def doubtful(self, chunks: Iterable[Digest], shards: Iterable[str]) -> bool:
         """Whether there is no evidence yet for some of what is to go: chunks, paths of shards."""
-        going = self.chunks.intersection(chunks) | self.kept.shards.intersection(map(_name, shards))
+        going = self.chunks.intersection(chunks) | self.kept.shards.intersection(
+            map(_shard_digest, shards)
+        )
         return not self.sure.issuperset(going)
 
     def reading(self, chunks: Collection[Digest], shards: Collection[str]) -> list[ReadBack]:
@@ -80,7 +82,7 @@ class HeldRemotely:
         reads = []
         for one in self.remotes:
             part = reading_of(one.store, one.unstated(left))
-            named = [path for path in shards if _name(path) in one.kept.shards]
+            named = [path for path in shards if _shard_digest(path) in one.kept.shards]
             size = part.bytes + sum(map(os.path.getsize, named))
             reads.append(ReadBack(one.store.url, size, part.requests + len(named)))
         return [read for read in reads if read.requests]
@@ -99,7 +101,7 @@ class HeldRemotely:
             for read in reads:
                 announce(read)
         progress.start("reading back", total_bytes=sum(read.bytes for read in reads))
-        wanted, names = set(chunks), set(map(_name, shards))
+        wanted, names = set(chunks), set(map(_shard_digest, shards))
         for one in self.remotes:
             going = (one.chunks.keys() & wanted) - self.sure - self.wrong
             unstated = one.unstated(going)
@@ -142,5 +144,5 @@ def ask_remotes(project: Project, settings: Settings, asked: set[Digest]) -> Hel
     return held
 
 
-def _name(path: str) -> Digest:
+def _shard_digest(path: str) -> Digest:
     return bytes.fromhex(os.path.basename(path))

@@ -1,7 +1,7 @@
 """gc of the local store: frees what a remote provably holds and nothing here needs.
 
-First a plan, from what is here and what remotes said; it changes nothing. It is applied under the
-locks of all worktrees, and only as far as what is needed by then still allows.
+First a plan is made, from the store and the answers of remotes; it changes nothing. The plan is
+applied under the locks of all worktrees, but for data that is needed by then.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ GROUP_MAX_BYTES = 60 << 20
 
 @dataclass(slots=True)
 class NeededChunks:
-    """What manifests here name: their hashes, their shards, and the chunks of their contents."""
+    """The data that manifests here name: their hashes, their shards, and the chunks of contents."""
 
     manifests: dict[Digest, Manifest] = field(default_factory=dict)
     shards: set[Digest] = field(default_factory=set)
     chunks: set[Digest] = field(default_factory=set)
     elsewhere: set[Digest] = field(default_factory=set)
-    """Those of the chunks that other clones need, whose remotes are not asked."""
+    """The chunks that other clones need, whose remotes are not asked."""
 
     def add(self, theirs: NeededChunks) -> None:
         """Add what other clones need, which no remote of this one makes up for."""
@@ -59,9 +59,9 @@ class NeededChunks:
 
 @dataclass(frozen=True, slots=True)
 class GcRule:
-    """What may go. `unpushed`: also what no remote has, if nothing needs it and it is old.
+    """The rule for data that may go. `unpushed`: also data that no remote has, unneeded and old.
 
-    `used`: also what is needed, where a remote holds it (the setting store.keep).
+    `used`: also needed data, where a remote holds it (the setting store.keep).
     """
 
     unpushed: bool = False
@@ -71,7 +71,7 @@ class GcRule:
 
 @dataclass(frozen=True, slots=True)
 class GcPlan:
-    """What a gc will do: chunks to give up, packs to write anew in groups, shards to remove."""
+    """The plan of a gc: chunks to free, packs to write anew in groups, shards to remove."""
 
     chunks: frozenset[Digest] = frozenset()
     bytes: int = 0
@@ -92,7 +92,7 @@ class GcPlan:
 
 @dataclass(slots=True)
 class GcResult:
-    """What a gc did, or with `dry_run` would do."""
+    """The result of a gc, or with `dry_run` what it would do."""
 
     json_keys: ClassVar = (
         *("dry_run", "chunks", "chunk_bytes", "packs_rewritten", "packs_merged", "freed_bytes"),
@@ -254,7 +254,7 @@ def _packs_to_write(
     small: list[int] = []
     for number, pack in sorted(store.db.packs().items()):
         gone = sum(dead.get(number, {}).values())
-        # What another pack has too is read from there, and so dead here.
+        # A chunk that another pack has too is read from there, and so is dead here.
         doubtful = gone > 0 or number not in total
         size = max(total.get(number, 0), _raw_size(store, number) if doubtful else 0)
         gone += size - total.get(number, 0)
@@ -300,9 +300,9 @@ def _dead_shards(
 
 
 def apply_gc(project: Project, plan: GcPlan, needed: NeededChunks) -> GcResult:
-    """Do what was planned, but for what is `needed` since. Hold the locks of all worktrees.
+    """Apply the plan, but for data that is `needed` since. Hold the locks of all worktrees.
 
-    A chunk is given up only once what stays of its pack is durable in another.
+    A chunk is freed only once the rest of its pack is durable in another.
     """
     store = project.store
     result = GcResult(plan)
@@ -346,11 +346,12 @@ def unheld_bytes(
 
 @dataclass(frozen=True, slots=True)
 class GcRequest:
-    """What the user wants of a gc of the local store."""
+    """A user's request for a gc of the local store."""
 
     unpushed: bool = False
     dry_run: bool = False
-    grace_s: float = GRACE_S
+    grace_s: float | None = None
+    """How old content that no remote holds must be; None for two weeks."""
     announce: Announce | None = None
     """Is told what is read back from a remote before that begins."""
 
@@ -363,7 +364,7 @@ def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResu
     rule = GcRule(
         unpushed=request.unpushed,
         used=project.config.text("store.keep") == "unpushed",
-        grace_s=request.grace_s,
+        grace_s=GRACE_S if request.grace_s is None else request.grace_s,
     )
     scope = FOR_GC_UNPUSHED if request.unpushed else FOR_GC
     manifests = (version.manifest for version in versions(project, scope))
@@ -382,7 +383,7 @@ def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResu
             held.inspect(
                 plan.chunks, plan.shards, announce=request.announce, progress=project.progress
             )
-            # Without what turned out to be damaged, other packs may be worth writing anew.
+            # Without the packs found damaged, other packs may be worth writing anew.
             plan = plan_gc(project, needed, held, rule, now_s)
         with all_worktrees_locked(project.git), project.store.used(alone=True):
             fresh = [
@@ -443,7 +444,7 @@ def _needed_elsewhere(project: Project, request: GcRequest) -> NeededChunks:
     """
     manifests = (version.manifest for version in versions_of_neighbours(project))
     # No remote of ours need have their lists; without --unpushed those that are here are enough,
-    # since whoever adds content writes its lists here before the manifest.
+    # since every command that adds content writes the shards here before the manifest.
     here = project.with_shards_from(None, fetch=False)
     return chunks_needed_by(here, manifests, complete=request.unpushed)
 

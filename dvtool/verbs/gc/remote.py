@@ -1,6 +1,6 @@
-"""gc of a remote: what no root names is buried under a tombstone, and removed after a grace period.
+"""gc of a remote: objects that no root names are buried under a tombstone, later removed.
 
-What is live follows from the roots of all repositories on the remote, never from this clone. The
+The roots of all repositories on the remote say which objects are live, never this clone. The
 rules that make it safe beside pushes, and beside another gc, are in `dvtool.remotes.tombstones`.
 """
 
@@ -37,12 +37,13 @@ TEMP_AGE_S = 2 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class RemoteGcRequest:
-    """What the user wants of a gc of a remote."""
+    """A user's request for a gc of a remote."""
 
     remote: str | None = None
     expire: bool = False
     dry_run: bool = False
-    grace_s: float = GRACE_S
+    grace_s: float | None = None
+    """How long ago what is removed was buried; None for two weeks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class ExpiredManifest:
 
 @dataclass(slots=True)
 class RemoteGcResult:
-    """What a gc of a remote did, or with `dry_run` would do."""
+    """The result of a gc of a remote, or with `dry_run` what it would do."""
 
     json_keys: ClassVar = (
         *("remote", "dry_run", "dead", "dead_bytes", "moved_packs", "moved_bytes"),
@@ -71,7 +72,7 @@ class RemoteGcResult:
     plan: RemoteGcPlan = field(default_factory=RemoteGcPlan)
     swept: list[Swept] = field(default_factory=list)
     waiting: list[Grave] = field(default_factory=list)
-    """What is buried and not removed yet."""
+    """The tombstones of objects that are not removed yet."""
     moved: Moved = field(default_factory=Moved)
     warnings: list[str] = field(default_factory=list)
     """Sentences for people."""
@@ -129,17 +130,18 @@ def gc_remote(project: Project, settings: Settings, request: RemoteGcRequest) ->
     settings.require_init()
     remote = settings.open_remote(request.remote)
     repo_id = project.config.text("core.repoid") or ""
+    grace_s = GRACE_S if request.grace_s is None else request.grace_s
     expiry = None
     if request.expire:
         needed = _needed_hashes(project)
         if not request.dry_run:
             project.store.db.add_seen(project.clone_name, map(bytes.fromhex, needed))
-        expiry = Expiry(repo_id, needed, request.grace_s, _seen_hashes(project))
+        expiry = Expiry(repo_id, needed, grace_s, _seen_hashes(project))
     return collect_remote(
         remote,
         repo=repo_id,
         expiry=expiry,
-        grace_s=request.grace_s,
+        grace_s=grace_s,
         dry_run=request.dry_run,
         here=GcSide(project.store.temp_path, project.progress),
     )
@@ -190,7 +192,7 @@ def collect_remote(
 
 
 def _may_sweep(grave: Grave, expiry: Expiry | None, result: RemoteGcResult) -> bool:
-    """Whether this clone can tell if what was given up is needed again; warn if it cannot."""
+    """Whether this clone can tell if expired data is needed again; warn if it cannot."""
     one = grave.tombstone
     if not one.expired:
         return True

@@ -93,9 +93,9 @@ def _described(
 
 
 def retire(remote: RemoteStore, repo: str) -> RemoteGcPlan:
-    """Bury all roots of a repository and what only they need; return what that is.
+    """Bury all roots of a repository and the objects that only they need; return the plan.
 
-    UsageError if it has none there. What was damaged there stands in nobody's way any more.
+    UsageError if it has none there. Damaged roots do not stop this.
     """
     remote.required_mark()
     tombstones = Tombstones(remote)
@@ -111,7 +111,7 @@ def retire(remote: RemoteStore, repo: str) -> RemoteGcPlan:
             + (" that are not going already" if roots else ""),
             hint="see which there are: dv remote roots",
         )
-    # What others have damaged hides no more than a sweep will see: that asks for all to be whole.
+    # Damaged roots of others cannot hide a need: a sweep asks for all roots to be whole.
     there = look_over(remote, tombstones.claims(look, time.time()), besides=going)
     live = there.live({name for one in there.roots.values() for name in one.shards})
     dead = tuple(i for key, i in there.objects.items() if key not in live and key not in doomed)

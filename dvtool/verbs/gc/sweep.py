@@ -20,7 +20,7 @@ REMOVED_AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What became of one tombstone: keys removed, of so many bytes, and spared as needed again."""
+    """The outcome of one tombstone: keys removed, their bytes, and keys spared as needed again."""
 
     removed: int = 0
     bytes: int = 0
@@ -29,7 +29,7 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class Grave:
-    """A tombstone that stands."""
+    """A tombstone in force."""
 
     json_keys: ClassVar = ("keys", "due_in_s")
 
@@ -136,7 +136,7 @@ def to_remove(
 
 
 def _is_needed(there: Survey, root: RootThere, grave: Tombstone, expiry: Expiry | None) -> bool:
-    """Whether a root names what no root that stays names, and what was not given up."""
+    """Whether a root names manifests that no remaining root names and that did not expire."""
     others = [
         one for one in there.roots.values() if one.repo == root.repo and one.key not in grave.roots
     ]

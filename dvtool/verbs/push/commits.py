@@ -1,14 +1,15 @@
-"""What a push takes: the manifests of commits and of the history behind them that is unproven."""
+"""The manifests that a push takes: of commits, and of the unproven history behind them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from dvtool.errors import MissingError, SetupError
 from dvtool.format.manifest import manifest_digest
 from dvtool.format.paths import SUFFIX
+from dvtool.format.selection import Selection
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.remotes.estimate import Estimate
@@ -26,22 +27,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """What the user wants to push: HEAD without `revs`, all refs with `every`.
+    """A user's request to push: HEAD without `revs`, all refs with `every`.
 
-    `select` chooses among the targets of these commits; None takes all. With `anew` the place is
-    taken as it is, whichever remote was there before.
+    `select` chooses among the targets of these commits; None takes all. With `anew` the remote at
+    the address may be another one than before.
     """
 
     remote: str | None = None
     revs: Sequence[str] = ()
     every: bool = False
-    select: Callable[[Sequence[str]], Collection[str]] | None = None
+    select: Callable[[Sequence[str]], list[Selection]] | None = None
     anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PushReport:
-    """What a push did, and what it left out on purpose."""
+    """The result of a push, and what it left out on purpose."""
 
     pushed: Pushed
     uncommitted: tuple[str, ...] = ()
@@ -55,7 +56,7 @@ class PushReport:
 
 @dataclass(frozen=True, slots=True)
 class PushPlan:
-    """What a push would do: `would` holds its numbers, `estimate` what they take."""
+    """The plan of a push: `would` holds its numbers, `estimate` their cost."""
 
     would: Pushed
     estimate: Estimate
@@ -86,7 +87,8 @@ def tips_of(project: Project, revs: Sequence[str], *, every: bool) -> list[str]:
 def commits_with_data(project: Project, new: Sequence[str], old: Sequence[str]) -> list[str]:
     """Return the commits among `new`, objects that git is about to push; none if they need nothing.
 
-    `old` are the objects that they replace there. What is no commit, or not here, needs nothing.
+    `old` are the objects that they replace there. An object that is no commit, or not here, needs
+    nothing.
     """
     git = project.git
     tips, before = git.commits_among(new), git.commits_among(old)
@@ -116,17 +118,17 @@ def take(
     tips: Sequence[str],
     *,
     every: bool = False,
-    select: Callable[[Sequence[str]], Collection[str]] | None = None,
+    select: Callable[[Sequence[str]], list[Selection]] | None = None,
 ) -> Taken:
     """Return what a push of these commits takes, of the targets that `select` chooses.
 
-    What the commits behind them need comes too, unless a push, from here or from another clone,
-    proved that before; with `every` it comes all the same.
+    The history behind them is taken too, unless a push, from here or from another clone, proved it
+    before; with `every` it is taken in any case.
     """
     mark = store.mark()
     known = Known(project.store.db, mark.id) if mark else None
     buried = _buried(store) if known is not None else []
-    # What was proven once is void where a gc is about to let it go.
+    # Earlier proof is void where a gc is about to remove the roots.
     void = any(one.repo == repo_id_of(project) and one.lets_go for one in buried)
     doomed = frozenset(root for one in buried for root in one.roots)
     past = [] if every or void or known is None else known.commits()
@@ -137,7 +139,8 @@ def take(
             "commits in this clone need: dv push --all"
         )
     if select is not None:
-        targets = select(sorted({one.target for one in at_tips}))
+        selections = select(sorted({one.target for one in at_tips}))
+        targets = {selection.target for selection in selections}
         at_tips = [one for one in at_tips if one.target in targets]
         behind = [one for one in behind if one.target in targets]
     if not every:
@@ -170,7 +173,7 @@ def push(project: Project, settings: Settings, request: PushRequest) -> PushRepo
 
     Where history has gaps that nobody here can fill, the report says so.
     """
-    store, tips, taken = _open(project, settings, request)
+    project, store, tips, taken = _open_push(project, settings, request)
     ours = [manifest_digest(one.manifest) for one in (*taken.at_tips, *taken.behind)]
     project.store.db.add_seen(project.clone_name, ours)
     pushed, gaps = _with_history(
@@ -189,6 +192,18 @@ def push(project: Project, settings: Settings, request: PushRequest) -> PushRepo
     return PushReport(pushed, tuple(uncommitted(project)))
 
 
+def push_refs(
+    project: Project, settings: Settings, new: Sequence[str], old: Sequence[str]
+) -> PushReport | None:
+    """Push what the objects `new`, about to be pushed by git, need; None if that is nothing.
+
+    `old` are the objects that they replace there. An object that is no commit, or not here, needs
+    nothing.
+    """
+    tips = commits_with_data(project, new, old)
+    return push(project, settings, PushRequest(revs=tips)) if tips else None
+
+
 def plan_push(
     project: Project, settings: Settings, request: PushRequest, *, tips_only: bool = False
 ) -> PushPlan:
@@ -196,7 +211,7 @@ def plan_push(
 
     With `tips_only` not for the commits behind those that are named, of which a warning tells.
     """
-    store, _, taken = _open(project, settings, request)
+    project, store, _, taken = _open_push(project, settings, request)
     if tips_only and taken.behind:
         left_out = f"earlier commits have data that may not be on {store.url}: dv push"
         taken = replace(taken, behind=[], warnings=(*taken.warnings, left_out))
@@ -213,13 +228,17 @@ def plan_push(
     return PushPlan(pushed, estimate, uncommitted=tuple(uncommitted(project)))
 
 
-def _open(
+def _open_push(
     project: Project, settings: Settings, request: PushRequest
-) -> tuple[RemoteStore, list[str], Taken]:
+) -> tuple[Project, RemoteStore, list[str], Taken]:
+    """Open the remote; missing shards come from it only if there is no default remote."""
+    source = None if project.config.default_remote() else request.remote
+    project = project.with_shards_from(source)
     settings.require_init()
     tips = tips_of(project, request.revs, every=request.every)
     store = settings.open_remote(request.remote, anew=request.anew)
-    return store, tips, take(project, store, tips, every=request.every, select=request.select)
+    taken = take(project, store, tips, every=request.every, select=request.select)
+    return project, store, tips, taken
 
 
 def _with_history(
@@ -236,7 +255,7 @@ def _with_history(
 
 
 def repo_id_of(project: Project) -> str:
-    """Return what the repository is called on its remotes."""
+    """Return the name of the repository on its remotes."""
     return project.config.text("core.repoid") or ""
 
 

@@ -1,8 +1,8 @@
-"""What follows once a remote lost something that was proven to be there.
+"""The consequences once a remote lost something that was proven to be there.
 
 A remote is rolled back to a backup, a rule of the store removes old objects, a disk loses some.
-Then nothing that was proven there before counts any more: everything that was pushed from this
-clone is proven anew, and sent again where it is still here.
+Then no earlier proof counts any more: all data that was pushed from this clone is proven anew, and
+sent again where it is still here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What goes up to a remote in which pack: local packs as they are, or new ones."""
+"""The packs to upload: local packs as they are, or new ones."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ WHOLE_PACK_MIN_BYTES = 8 << 20
 """Smaller local packs are joined into larger ones for the remote, unless there are only few."""
 WHOLE_PACKS_MIN = 4
 RUN_CONTENTS_MAX = 50_000
-"""So many contents are looked up at a time; with what is known of them they take some 20 MB."""
+"""How many contents are looked up at a time; with all known of them they take some 20 MB."""
 
 
 @dataclass(slots=True)
 class Contents:
-    """What the contents of shards are made of, in columns: there may be millions of them."""
+    """The chunks of the contents of shards, in columns: there may be millions of them."""
 
     digests: dict[Digest, bytes] = field(default_factory=dict)
     """Shard -> its contents, in the order of its entries, end to end."""
     sizes: dict[Digest, array[int]] = field(default_factory=dict)
     """Shard -> their sizes in bytes."""
     several: dict[Digest, tuple[int, bytes]] = field(default_factory=dict)
-    """Content of several chunks -> its size, and these end to end. Others are their one chunk."""
+    """Content of several chunks -> its size, and its chunks end to end. Others are one chunk."""
 
     def take(self, shard: Digest, sizes: Mapping[Digest, int]) -> None:
         """Add the contents of a shard; which of them have several chunks is for the caller."""
@@ -48,7 +48,7 @@ class Contents:
         return (content,) if found is None else split_digests(found[1])
 
     def runs(self) -> Iterator[list[Digest]]:
-        """Yield the shards by runs of so many contents as one holds in memory at a time."""
+        """Yield the shards by runs with as many contents as are held in memory at a time."""
         run: list[Digest] = []
         count = 0
         for shard, sizes in self.sizes.items():
@@ -99,7 +99,7 @@ class Upload:
         return self.index is not None
 
     def places(self) -> Iterable[Placement]:
-        """Return where its chunks lie, if the local store's index does not say that."""
+        """Return the places of its chunks, if the local store's index does not give them."""
         return () if self.index is None else self.index.placements()
 
 
@@ -107,7 +107,7 @@ class Upload:
 class Outgoing:
     """Chunks to upload: packs to send as they are, the rest to be assembled.
 
-    `rest_bytes` is about what the rest will take, from the frames that it lies in now. Chunks
+    `rest_bytes` is about the size of the rest, by the frames that it is in now. Chunks
     that are `absent` are not here; if there are any, nothing is said of the others.
     """
 
@@ -160,7 +160,7 @@ def plan_packs(store: LocalStore, chunks: Mapping[Digest, object]) -> Outgoing:
 
 
 def runs(digests: Iterable[Digest]) -> Iterator[list[Digest]]:
-    """Cut digests into runs of so many as one holds in memory with all that is known of them."""
+    """Cut digests into runs, each as many as are held in memory with all that is known of them."""
     left = iter(digests)
     while run := list(islice(left, RUN_CONTENTS_MAX)):
         yield run

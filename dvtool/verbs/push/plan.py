@@ -1,4 +1,4 @@
-"""What a push is to upload: what manifests need and the remote, asked just now, does not have."""
+"""The plan of a push: the data that manifests need and the remote, asked just now, lacks."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ManifestToPush:
 
 @dataclass(slots=True)
 class Pushed:
-    """What a push did."""
+    """The result of a push."""
 
     remote: str
     """URL of the remote."""
@@ -95,7 +95,7 @@ class ShardToPush:
 
 @dataclass(slots=True)
 class UploadPlan:
-    """What a push will upload, after the remote was asked what it has."""
+    """The objects that a push will upload, after the remote was asked what it has."""
 
     lacking: list[ShardToPush] = field(default_factory=list)
     contents: Contents = field(default_factory=Contents)
@@ -124,7 +124,7 @@ class PushPlanning:
 
     @property
     def known(self) -> Known:
-        """What is known of the remote, which must have its dv.json by now."""
+        """The known facts about the remote, which must have its dv.json by now."""
         if self._known is None:
             self._known = Known(self.store.db, self.remote.initialise().id)
         return self._known
@@ -194,7 +194,7 @@ class PushPlanning:
         keys = {manifest: root_key(self.repo_id, name) for manifest, name in before.items()}
         gaps = {manifest: key for manifest, key in keys.items() if key not in sound}
         if gaps and self._known is not None:
-            # A gc may have gathered roots into one. Those that are damaged do not count either.
+            # A gc may have gathered roots into one. Damaged roots do not count either.
             void = {*doomed, *gaps.values()}
             found = prove_roots(self.remote, self._known, self.repo_id, gaps, doomed=void)
             names = self._known.roots(found).values()
@@ -204,7 +204,7 @@ class PushPlanning:
     def _unrooted_there(
         self, plan: UploadPlan, unrooted: Sequence[RootManifest], doomed: Collection[str]
     ) -> list[RootManifest]:
-        """Return the manifests that no root on the remote names, whoever wrote it.
+        """Return the manifests that no root on the remote names, of this clone or another.
 
         A clone that pushes nothing new then leaves nothing there, and needs no right to write.
         """
@@ -236,9 +236,9 @@ class PushPlanning:
         return decode_shard(shard.text, shard.ref)
 
     def _look_back(self, contents: Contents) -> None:
-        """Learn from earlier versions where content lies that is neither here nor known of.
+        """Learn from earlier versions the places of content that is neither here nor known of.
 
-        In a clone that never fetched it, what a change left as it was is such content.
+        Unchanged files are such content in a clone that never fetched them.
         """
         if self._known is None:
             return
@@ -281,7 +281,7 @@ class PushPlanning:
             self._refuse_missing(plan, unlisted.__contains__)
 
     def _missing(self, plan: UploadPlan) -> dict[Digest, None]:
-        """Return the chunks, in order, that lie in no pack that the remote said just now it has."""
+        """Return the chunks, in order, that are in no pack that the remote just now said it has."""
         contents, missing = plan.contents, dict[Digest, None]()
         if self._known is not None:
             self._notice_local_packs(plan.proven)
@@ -310,7 +310,7 @@ class PushPlanning:
     def _notice_local_packs(self, proven: Proven) -> None:
         """Remember local packs that came by in the remote's listing and are whole there.
 
-        They may be there though it is not known here: by an upload that was cut off.
+        Such packs may be there, unknown here, by an upload that was cut off.
         """
         known = self.known
         before = known.packs()
@@ -340,7 +340,7 @@ class PushPlanning:
         # Besides: a claim, a look at what a gc does, another at what was claimed.
         requests = Requests(put=puts + 1, list=listings + 2, head=heads)
         if self._known is None:
-            # dv.json: is there anything else, is it there by now, put it, read what stands there.
+            # dv.json: is there anything else, is dv.json there by now, put it, read it back.
             # A store of which it is not known whether it heeds conditions is tried out once.
             tried = self.remote.backend.features.conditional_put is None
             requests += Requests(put=1 + tried, get=1, list=1, head=1)

@@ -1,4 +1,4 @@
-"""push: bring what manifests need to a remote, and prove that it is there.
+"""push: upload what manifests need to a remote, and prove that it is there.
 
 The order is packs, proof, claim, proof, shards, proof, root: whatever is referred to is there
 before what refers to it, and a gc that runs meanwhile spares it: see `dvtool.remotes.tombstones`.
@@ -32,12 +32,12 @@ from dvtool.verbs.push.plan import ManifestToPush, Pushed, PushPlanning, UploadP
 ROUNDS_MAX = 4
 """How often a push begins anew because a gc took away what it relied on."""
 SHARDS_SIZE_MAX_BYTES = 64 << 20
-"""Shard objects under way: each is made when its turn comes, and stays in memory meanwhile."""
+"""How many shard objects are under way: each is made when its turn comes, and is in memory then."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
-    """Where the content of a shard lies on the remote, as the shard's object says it."""
+class _ShardPlaces:
+    """The places of a shard's content on the remote, as the shard's object gives them."""
 
     columns: bytes
     packs: frozenset[Digest]
@@ -123,7 +123,7 @@ class _Uploading:
     def _still_there(self, packs: Collection[Digest], shards: Collection[Digest]) -> bool:
         """See that packs and shards which are relied on are there still, now that they are claimed.
 
-        Those that are not are forgotten.
+        The missing ones are forgotten.
         """
         keys = [shard_key(digest) for digest in shards]
         there = self.remote.look([*keys, *map(pack_key, packs)])
@@ -191,9 +191,9 @@ class _Uploading:
 
     # --- shards and root ------------------------------------------------------------------
 
-    def _located(self, contents: Contents) -> dict[Digest, _Places]:
+    def _located(self, contents: Contents) -> dict[Digest, _ShardPlaces]:
         """Return shard -> where its content should be on the remote, all of it."""
-        found: dict[Digest, _Places] = {}
+        found: dict[Digest, _ShardPlaces] = {}
         for run in contents.runs():
             located = self.planning.known.located(contents.chunks_of(run))
             for shard in run:
@@ -202,10 +202,10 @@ class _Uploading:
                     for file in contents.of(shard)
                 }
                 packs = frozenset(c.pack.digest for chunks in places.values() for c in chunks)
-                found[shard] = _Places(encode_locations(places), packs)
+                found[shard] = _ShardPlaces(encode_locations(places), packs)
         return found
 
-    def _publish_shards(self, plan: UploadPlan, located: Mapping[Digest, _Places]) -> None:
+    def _publish_shards(self, plan: UploadPlan, located: Mapping[Digest, _ShardPlaces]) -> None:
         def objects() -> Iterator[tuple[Digest, bytes]]:
             for shard in plan.lacking:
                 digest = shard.ref.digest

@@ -1,8 +1,8 @@
-"""What a merge left in manifests: the conflicts, worked out from git's index, and what is recorded.
+"""Conflicts that a merge left in manifests, worked out from git's index and from records.
 
-git keeps an unmerged manifest with all three versions in its index. From those the conflicts are
-worked out whenever they are asked for, so a merge made without the driver is settled in the same
-way. That there are some, and what was settled of them, is recorded; see `records`.
+git keeps an unmerged manifest with all three versions in its index. The conflicts are worked out
+from these versions whenever they are asked for, so a merge made without the driver is settled in
+the same way. Their existence, and which of them were settled, is recorded; see `records`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dvtool.format.manifest import Built, Entry, Manifest, decode, encode
 from dvtool.format.merge import Conflict, merge, shards_needed
 from dvtool.format.paths import SELF, SUFFIX
 from dvtool.format.selection import Selection
-from dvtool.project.parts import Project
+from dvtool.project.parts import Project, require_worktree
 from dvtool.verbs.resolve.records import (
     OpenConflicts,
     find_record,
@@ -186,7 +186,7 @@ def whole_conflict(one: Unmerged) -> list[Conflict]:
     sides = (one.base, one.ours, one.theirs)
     if one.damage is None and decided(one) is not None:
         return []
-    base, ours, theirs = (_as_entry(side) for side in sides)
+    base, ours, theirs = (_decoded_entry(side) for side in sides)
     return [Conflict(SELF, base, ours, theirs)]
 
 
@@ -197,7 +197,7 @@ def decided(one: Unmerged) -> Manifest | None:
     return one.theirs if one.base == one.ours else None
 
 
-def _as_entry(manifest: Manifest | None) -> Entry | None:
+def _decoded_entry(manifest: Manifest | None) -> Entry | None:
     if manifest is None:
         return None
     return (manifest.entries or {}).get(SELF, Entry(dir=True))
@@ -236,12 +236,13 @@ def status_with_conflicts(
     """Return the state of the targets that `select` chooses, with their conflicts.
 
     `address` gives the address of the default remote, by which it is remembered; without it nothing
-    is said of what is not pushed.
+    is said of what is not pushed. SetupError in a bare repository.
     """
+    require_worktree(project.git)
     try:
         return _status(project, select, address, mismerged=False)
     except ManifestError:
-        # Rare, and dear to look for: what git merged as text need not be a manifest.
+        # Rare, and costly to look for: a manifest that git merged as text need not be one any more.
         return _status(project, select, address, mismerged=True)
 
 

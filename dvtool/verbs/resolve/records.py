@@ -1,9 +1,9 @@
-"""What is recorded of a merge that left conflicts: they outlive `git add -A` and a commit.
+"""The record of a merge that left conflicts: these outlive `git add -A` and a commit.
 
-git keeps the sides of an unmerged manifest in its index, until somebody stages the file. The
-record names them too, and the commit on which they were merged, so that it is in force as long as
-that merge is under way, or is what HEAD is, and the manifest is the one that the merge left. It
-lies below the git folder of the worktree and is not flushed (decision 023).
+git keeps the sides of an unmerged manifest in its index, until somebody stages the file. The record
+names them too, and the commit on which they were merged, so that it is in force as long as that
+merge is under way, or is what HEAD is, and the manifest is the one that the merge left. The record
+is below the git folder of the worktree and is not flushed (decision 023).
 """
 
 from __future__ import annotations

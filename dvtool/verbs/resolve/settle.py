@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 import msgspec
 
 from dvtool.errors import ManifestError, UsageError, printable
-from dvtool.format.manifest import Entry, Manifest, encode, update
-from dvtool.format.merge import Changes, Conflict, parents
-from dvtool.format.paths import SELF, SUFFIX
+from dvtool.format.manifest import Built, Entry, Manifest, encode, update
+from dvtool.format.merge import (
+    Changes,
+    Conflict,
+    edited,
+    parents,
+    source_after,
+    with_source,
+)
+from dvtool.format.paths import SELF, SOURCE_PATH, SUFFIX
 from dvtool.format.selection import Selection
+from dvtool.format.source import same_but_edits
 from dvtool.project.parts import Project
 from dvtool.system.lazy import later
 from dvtool.verbs.resolve.conflicts import (
@@ -41,7 +49,7 @@ Side: TypeAlias = Literal["ours", "theirs", "both"]
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """What `resolve` did to one target: entries settled now, and still open.
+    """The result of `resolve` for one target: entries settled now, and still open.
 
     `before` and `after` are our manifest before the merge and the one that is there now (None:
     the target is gone). `kept` is the target made to keep the other side of a whole one.
@@ -56,7 +64,7 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What `resolve` did to one target, and to its files."""
+    """The result of `resolve` for one target, and for its files."""
 
     json_keys: ClassVar = (
         *("target", "settled", "left", "kept", "written", "written_bytes", "removed"),
@@ -147,7 +155,7 @@ def _settle_target(
     if resolved.kept is not None:
         kept = project.manifest(resolved.kept)
         stepped.append(follow.follow(project, resolved.kept, None, kept))
-    _stage(project, resolved)
+    _stage_manifest(project, resolved)
     return Settled(resolved, tuple(stepped))
 
 
@@ -175,11 +183,18 @@ def _resolve_target(
         )
     changes: Changes = {}
     for conflict in chosen:
-        _settle(project, manifest, changes, conflict, side)
+        if conflict.path != SOURCE_PATH:
+            _settle(project, manifest, changes, conflict, side)
     built = update(manifest, changes, project.shards.load)
+    if any(conflict.path == SOURCE_PATH for conflict in chosen):
+        winner = one.theirs if side == "theirs" else one.ours
+        built = with_source(built, source_after(built.manifest, winner))
+    elif changes:
+        built = _edited_unless_a_sides(one, built)
     project.store.put_shards(built.shards)
     left = [conflict for conflict in open_before if conflict not in chosen]
-    # Also if none is left: until it is staged, the next one to look must not begin anew.
+    # Kept even if no conflict is left: until the manifest is staged, the next look must not begin
+    # anew.
     keep_settled(project, one.target, one.stages, encode(built.manifest), left)
     project.write_manifest(one.target, built.manifest, instead_of=text)
     return Resolved(
@@ -191,7 +206,17 @@ def _resolve_target(
     )
 
 
-def _stage(project: Project, done: Resolved) -> None:
+def _edited_unless_a_sides(one: Unmerged, built: Built) -> Built:
+    """Return a settled manifest with its source; edited, unless it is as a side has it."""
+    for side in (one.ours, one.theirs):
+        if side is not None and same_but_edits(side.source, built.manifest.source):
+            source = source_after(built.manifest, side)
+            if source == side.source:
+                return with_source(built, source)
+    return edited(built)
+
+
+def _stage_manifest(project: Project, done: Resolved) -> None:
     """Tell git that a target is settled, if it is; its files are in step by then.
 
     Until then git has all sides, so that what ended in between can be repeated.
@@ -302,7 +327,7 @@ def name_for_other(path: str, taken: Callable[[str], bool]) -> str:
 def _normalised(project: Project, target: str) -> list[Settled]:
     """Give a manifest that git merged as text its one form, staged; return if it had another.
 
-    It may have too many entries to stand inline, or too few to be in shards.
+    The merged text may have too many entries to be inline, or too few to be in shards.
     """
     before, text = project.read_manifest(target)
     built = update(before, {}, project.shards.load)

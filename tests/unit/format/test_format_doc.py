@@ -360,6 +360,22 @@ def test_manifest_examples(name: str, kind: manifest.Kind, entries: dict[str, En
     assert manifest_hash(kind, shards) == manifest.manifest_digest(built).hex()
 
 
+def test_source_example() -> None:
+    text = EXAMPLES["manifest-source"]
+    built = manifest.decode(text.encode(), "example")
+    assert manifest.encode(built).decode() == text
+    assert built.source is not None
+    parsed = json.loads(text)
+    line = json.dumps(parsed["source"], ensure_ascii=False)
+    plain = manifest_text("dir", parsed["entries"])
+    assert plain.replace(' "entries"', f' "source": {line},\n "entries"') == text
+    assert list(parsed["source"]) == sorted(
+        parsed["source"], key=list(built.source.__struct_fields__).index
+    )
+    without = manifest.decode(plain.encode(), "example")
+    assert manifest.manifest_digest(built) == manifest.manifest_digest(without)
+
+
 def test_sharded_example() -> None:
     text = EXAMPLES["manifest-shards"]
     assert manifest.encode(manifest.decode(text.encode(), "example")).decode() == text

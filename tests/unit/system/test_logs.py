@@ -53,6 +53,12 @@ def test_a_note_is_one_line_and_not_endless() -> None:
     assert len(without_secrets("x" * 10 * TEXT_LENGTH_MAX)) < TEXT_LENGTH_MAX + 50
 
 
+@pytest.mark.parametrize("part", ["x", "a.", "://", "x-amz-", "secret", "token ", "?", "a="])
+def test_a_text_of_any_length_is_cut_at_once(part: str) -> None:
+    # With time that grows by the square of the length, each would take hours.
+    assert len(without_secrets(part * 1_000_000)) < TEXT_LENGTH_MAX + 50
+
+
 def test_who_asks_for_notes_gets_them(caplog: pytest.LogCaptureFixture) -> None:
     log = Log("part")
     with caplog.at_level(logging.INFO, "dvtool"):

@@ -17,13 +17,13 @@ TICK_S = 0.02
 
 
 @pytest.fixture
-def mapped(tmp_path: Path) -> Path:
+def mapped(disk_path: Path) -> Path:
     kind = subprocess.run(
-        ["stat", "-f", "-c", "%T", str(tmp_path)], capture_output=True, text=True
+        ["stat", "-f", "-c", "%T", str(disk_path)], capture_output=True, text=True
     ).stdout.strip()
     if sys.platform != "linux" or kind in ("tmpfs", "ramfs", "overlayfs"):
         pytest.skip(f"needs Linux and a disk, not {kind}")
-    return tmp_path
+    return disk_path
 
 
 def test_a_write_after_it_moves_the_stamp(mapped: Path) -> None:

@@ -133,7 +133,7 @@ def test_dereferencing_names_loops_and_links_to_nothing(root: Path) -> None:
     (root / "t/nothing").symlink_to("nowhere")
     found = faults(root, "t", follow=lambda *_: True)
     assert found.keys() == {"a/up", "self", "nothing"}
-    assert found["a/up"] == "is a symlink to a folder it lies in"
+    assert found["a/up"] == "is a symlink to a folder it is in"
     assert found["nothing"] == "is a symlink to nothing"
 
 

@@ -1,0 +1,215 @@
+"""Frames and shards that were read from remotes, kept in files that all processes share.
+
+Each is a file of its own. A file that is damaged, cut short or gone is a miss: whoever reads it
+checks the bytes by their hashes, as if the remote had sent them. So files are renamed into place
+and not flushed, and nothing has to be mended after a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from dvtool.errors import BusyError, DvError
+from dvtool.format.digest import Digest
+from dvtool.system.atomic import is_temp_name, make_folders, write_bytes
+from dvtool.system.locking import locked
+from dvtool.system.logs import Log
+
+FRAMES = "frames"
+TAG = "CACHEDIR.TAG"
+_TAG_TEXT = b"Signature: 8a477f597d28d172789f06886806bc55\n# Made by dvtool; it may be removed.\n"
+FREED_SHARE = 0.1
+"""Once there is too much, so much more than needed goes, so that the next look is not soon."""
+USED_EVERY_S = 60.0
+"""The time of a file's last use is noted no more often."""
+UNFINISHED_AGE_S = 3600.0
+_OPEN_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+)
+_LOG = Log("cache")
+
+
+class CacheUsage(NamedTuple):
+    """What is in a cache."""
+
+    files: int
+    """How many files."""
+    bytes: int
+    """Bytes of all files together."""
+
+
+def default_folder(environ: Mapping[str, str]) -> str:
+    """Return dvtool's folder in the user's cache folder: XDG_CACHE_HOME, or the system's own."""
+    given = environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(given):  # the specification has others passed over
+        return os.path.join(given, "dvtool")
+    home = environ.get("HOME") or os.path.expanduser("~")
+    usual = ("Library", "Caches") if sys.platform == "darwin" else (".cache",)
+    return os.path.join(home, *usual, "dvtool")
+
+
+class FrameCache:
+    """A bounded cache in a folder; several processes and threads may use one.
+
+    The least recently used go first. Each process looks at the whole again once it has written
+    1/64 of the size, so it may be exceeded by so much for each process that writes.
+    """
+
+    def __init__(self, folder: str, size_max_bytes: int) -> None:
+        self.folder = folder
+        self.size_max_bytes = size_max_bytes
+        self._top = os.path.join(folder, FRAMES)
+        self._lock = threading.Lock()
+        self._until_look = 0
+        """How many bytes may be written before the next look at the whole."""
+        self._broken = False
+
+    def get(self, name: str, *, size_max: int) -> bytes | None:
+        """Return what is kept under a name, unchecked; None if that is nothing, or too much."""
+        path = self._path(name)
+        try:
+            fd = os.open(path, _OPEN_FLAGS)
+        except OSError:
+            return None
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > size_max:
+                return None
+            data = os.read(fd, status.st_size + 1)
+            while len(data) < status.st_size and (more := os.read(fd, status.st_size)):
+                data += more
+            if time.time() - status.st_mtime > USED_EVERY_S:
+                os.utime(fd)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        return data
+
+    def has(self, name: str, size: int) -> bool:
+        """Whether so many bytes seem to be kept under a name."""
+        try:
+            status = os.lstat(self._path(name))
+        except OSError:
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == size
+
+    def put(self, name: str, data: bytes) -> None:
+        """Keep bytes under a name, if there is room; a disk that cannot take them is no error."""
+        if self._broken or len(data) > self.size_max_bytes:
+            return
+        path = self._path(name)
+        try:
+            if not os.path.isdir(os.path.dirname(path)):
+                self._make_folders(os.path.dirname(path))
+            self._make_room(len(data))
+            write_bytes(path, data, durable=False)
+        except (OSError, DvError) as error:
+            _LOG.note("nothing more is kept in %s: %s", self.folder, error)
+            self._broken = True
+
+    def drop(self, name: str) -> None:
+        """Remove what is kept under a name."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._path(name))
+
+    def usage(self) -> CacheUsage:
+        """Return how much is kept."""
+        sizes = [size for _, _, size in self._files()]
+        return CacheUsage(len(sizes), sum(sizes))
+
+    def clean(self) -> CacheUsage:
+        """Remove all; return what was removed."""
+        files = size = 0
+        for path, _, file_size in self._files():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+                files, size = files + 1, size + file_size
+        return CacheUsage(files, size)
+
+    # --- inside ---------------------------------------------------------------------------
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._top, name[:2], name)
+
+    def _make_folders(self, folder: str) -> None:
+        make_folders(folder)
+        write_tag(self.folder)
+
+    def _make_room(self, size: int) -> None:
+        with self._lock:
+            self._until_look -= size
+            if self._until_look >= 0:
+                return
+            self._until_look = max(self.size_max_bytes // 64, 0)
+        lock = os.path.join(self.folder, "frames.lock")
+        # Another process that is at it makes room for this one too.
+        with contextlib.suppress(BusyError), locked(lock, wait_s=0, busy="it makes room"):
+            self._free(size)
+
+    def _free(self, more: int) -> None:
+        files = sorted(self._files(), key=lambda file: file[1])
+        total = sum(size for _, _, size in files)
+        step = self.size_max_bytes // 64
+        if total + more + step <= self.size_max_bytes:
+            return
+        goal = self.size_max_bytes * (1 - FREED_SHARE) - more - step
+        for path, _, size in files:
+            if total <= goal:
+                return
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            total -= size
+
+    def _files(self) -> Iterator[tuple[str, float, int]]:
+        """Yield path, time of last use and size of each file; old unfinished ones go."""
+        for folder in _entries(self._top):
+            if not folder.is_dir(follow_symlinks=False):
+                continue
+            for file in _entries(folder.path):
+                try:
+                    status = file.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if is_temp_name(file.name):
+                    if time.time() - status.st_mtime > UNFINISHED_AGE_S:
+                        with contextlib.suppress(FileNotFoundError):
+                            os.unlink(file.path)
+                    continue
+                if not stat.S_ISDIR(status.st_mode):
+                    yield file.path, status.st_mtime, status.st_size
+
+
+def write_tag(folder: str) -> None:
+    """Mark a folder as a cache, which backups leave out (bford.info/cachedir)."""
+    tag = os.path.join(folder, TAG)
+    if not os.path.lexists(tag):
+        write_bytes(tag, _TAG_TEXT, durable=False)
+
+
+def frame_name(pack: Digest, offset: int, size: int) -> str:
+    """Return the name of a frame of a pack."""
+    return f"{pack.hex()}-{offset:x}-{size:x}"
+
+
+def shard_name(remote_id: str, shard: Digest) -> str:
+    """Return the name of a shard object as one remote has it."""
+    return f"{shard.hex()}-{remote_id}"
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

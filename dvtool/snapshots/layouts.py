@@ -1,0 +1,56 @@
+"""How contents are put together: their chunks, and where each of these is."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from dvtool.format.digest import Digest
+from dvtool.format.locations import Located
+
+IN_STORE = -1
+"""The number of the local store among the places that chunks are read from."""
+
+
+class PlacedChunk(NamedTuple):
+    """A chunk of a content: `place` is `IN_STORE` or the number of a remote."""
+
+    place: int
+    located: Located
+
+    @property
+    def chunk(self) -> Digest:
+        """The name of the chunk."""
+        return self.located.placement.digest
+
+
+class Layout(NamedTuple):
+    """The chunks of a content in order; `ends` is where each ends in it, in bytes.
+
+    `proven` says that these chunks make the content: there is one, or they were tried.
+    """
+
+    pieces: tuple[PlacedChunk, ...]
+    ends: tuple[int, ...]
+    proven: bool
+
+    def begin(self, number: int) -> int:
+        """Return where a piece begins in the content."""
+        return self.ends[number - 1] if number else 0
+
+    def numbers(self, start: int, end: int) -> range:
+        """Return the numbers of the pieces that have bytes `start` up to `end`, a stretch."""
+        return range(bisect_right(self.ends, start), bisect_left(self.ends, end) + 1)
+
+    @property
+    def chunks(self) -> tuple[Digest, ...]:
+        """The names of the chunks."""
+        return tuple(piece.chunk for piece in self.pieces)
+
+
+def layout_of(pieces: Sequence[PlacedChunk], *, proven: bool) -> Layout:
+    """Return the layout of a content with these chunks."""
+    ends = tuple(accumulate(piece.located.placement.size for piece in pieces))
+    return Layout(tuple(pieces), ends, proven or len(pieces) == 1)

@@ -1,0 +1,138 @@
+"""Chunks in the local store: where they are, and reading the frames that have them.
+
+Nothing in the store is written. Several threads may read; each holds the pack that it reads open.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Collection
+
+from dvtool.errors import CorruptError, MissingError
+from dvtool.format.digest import Digest
+from dvtool.format.locations import Located, RemotePack
+from dvtool.format.pack import Recipe, unpack_frame
+from dvtool.remotes.known import Known
+from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
+from dvtool.store.local import LocalStore
+
+PACK_FILES_MAX = 32
+
+
+class _PackFile:
+    """A pack that is open for reading as long as somebody holds this."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def read(self, offset: int, size: int) -> bytes:
+        return os.pread(self._fd, size, offset)
+
+    def __del__(self) -> None:
+        fd = getattr(self, "_fd", None)
+        if fd is not None:
+            os.close(fd)
+
+
+class LocalChunks:
+    """The chunks of the local store, for several threads of one process."""
+
+    def __init__(self, store: LocalStore) -> None:
+        self._store = store
+        self._lock = threading.RLock()
+        self._packs: dict[int, RemotePack] = {}
+        self._open: dict[Digest, _PackFile] = {}
+
+    def forget(self) -> None:
+        """Look up anew, from now on, which packs there are."""
+        with self._lock:
+            self._packs = {}
+            self._open = {}
+
+    def pieces(self, chunks: Collection[Digest]) -> dict[Digest, PlacedChunk]:
+        """Return where chunks are, of those that are here."""
+        with self._lock:
+            places = self._store.db.places(chunks)
+            if any(number not in self._packs for number, _ in places.values()):
+                self._packs = self._store.db.packs()
+            return {
+                chunk: PlacedChunk(IN_STORE, Located(self._packs[number], placement))
+                for chunk, (number, placement) in places.items()
+                if number in self._packs
+            }
+
+    def recipes(self, contents: Collection[Digest]) -> dict[Digest, Recipe]:
+        """Return how contents are put together, of those that were tried here."""
+        with self._lock:
+            return self._store.db.recipes(contents)
+
+    def layouts(
+        self, contents: Collection[Digest], without: Collection[Digest] = ()
+    ) -> dict[Digest, Layout]:
+        """Return the layouts of the contents that are here whole, chunks `without` set aside."""
+        pieces = self._sound_pieces(contents, without)
+        layouts = {content: layout_of([piece], proven=True) for content, piece in pieces.items()}
+        if len(layouts) == len(contents):
+            return layouts
+        recipes = self.recipes([content for content in contents if content not in layouts])
+        chunks = {chunk for recipe in recipes.values() for chunk in recipe.chunks}
+        pieces = self._sound_pieces(chunks, without)
+        for content, recipe in recipes.items():
+            if all(chunk in pieces for chunk in recipe.chunks):
+                chosen = [pieces[chunk] for chunk in recipe.chunks]
+                layouts[content] = layout_of(chosen, proven=True)
+        return layouts
+
+    def _sound_pieces(
+        self, chunks: Collection[Digest], without: Collection[Digest]
+    ) -> dict[Digest, PlacedChunk]:
+        if not without:
+            return self.pieces(chunks)
+        return self.pieces([chunk for chunk in chunks if chunk not in without])
+
+    def on_remote(
+        self, remote_id: str, contents: Collection[Digest]
+    ) -> dict[Digest, list[Located]]:
+        """Return where a remote is believed to have contents, from earlier use of it here."""
+        with self._lock:
+            known = Known(self._store.db, remote_id, reading=True)
+            lists = known.chunk_lists(contents)
+            chunks = known.located({chunk for parts in lists.values() for chunk in parts})
+        return {
+            content: [chunks[chunk] for chunk in parts]
+            for content, parts in lists.items()
+            if all(chunk in chunks for chunk in parts)
+        }
+
+    def frame(self, located: Located) -> bytes | memoryview:
+        """Return the unpacked frame of a chunk; MissingError if its pack is gone."""
+        placement, path = located.placement, self._store.pack_path(located.pack.digest)
+        stored = self._opened(located.pack.digest, path).read(
+            placement.frame_offset, placement.frame_size
+        )
+        if len(stored) != placement.frame_size:
+            raise CorruptError(
+                f"{path} is shorter than the index says", hint="run: dv fsck --repair"
+            )
+        return unpack_frame(stored, where=path)
+
+    def where(self, located: Located) -> str:
+        """Return the path of a chunk's pack, for messages."""
+        return self._store.pack_path(located.pack.digest)
+
+    def _opened(self, digest: Digest, path: str) -> _PackFile:
+        with self._lock:
+            pack = self._open.pop(digest, None)
+            if pack is None:
+                while len(self._open) >= PACK_FILES_MAX:
+                    self._open.pop(next(iter(self._open)))
+                try:
+                    pack = _PackFile(path)
+                except OSError as error:
+                    raise MissingError(
+                        f"{path} cannot be read ({error.strerror}), but the index names it",
+                        hint="run: dv fetch",
+                    ) from error
+            self._open[digest] = pack  # put last: the pack not used for longest goes first
+            return pack

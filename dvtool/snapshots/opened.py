@@ -1,0 +1,165 @@
+"""What one process has open of a snapshot's repository, and the way to open it anew elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from dvtool.errors import CorruptError, DvError, MissingError
+from dvtool.format.digest import Digest
+from dvtool.format.manifest import ShardRef
+from dvtool.project.opening import close_project, environment, open_project
+from dvtool.project.parts import Project
+from dvtool.project.settings import Settings
+from dvtool.remotes.remote import RemoteStore
+from dvtool.snapshots.cache import FrameCache, default_folder
+from dvtool.snapshots.columns import EntryColumns
+from dvtool.snapshots.foreign import cached_clone
+from dvtool.snapshots.local import LocalChunks
+from dvtool.snapshots.remote import RemoteChunks
+from dvtool.snapshots.source import ContentSource
+from dvtool.system.progress import SILENT
+
+
+class OpenedRepository:
+    """The parts of a repository that a snapshot reads with, in one process."""
+
+    def __init__(
+        self,
+        project: Project,
+        settings: Settings,
+        commit: str,
+        *,
+        cache: FrameCache | None,
+        owned: bool,
+    ) -> None:
+        self.project = project
+        self.pid = os.getpid()
+        # Called before anything that garbage consists of is told that it is garbage.
+        self._release = weakref.finalize(self, _close_here, project if owned else None, self.pid)
+        local = LocalChunks(project.store)
+        open_remotes = partial(_open_remotes, settings)
+        self._remote = RemoteChunks(project.git, local, open_remotes, commit, cache)
+        self.contents = ContentSource(local, self._remote, cache)
+
+    @classmethod
+    def at(
+        cls, folder: str, commit: str, environ: Mapping[str, str], *, bare: bool
+    ) -> OpenedRepository:
+        """Open the repository around a folder, or the bare one that it is, for reading."""
+        project, cwd = open_project(folder, environ, SILENT, reading=True, bare=bare)
+        settings, cache = Settings(project, cwd, environ), cache_of(project, environ)
+        return cls(project, settings, commit, cache=cache, owned=True)
+
+    def columns(self, refs: Sequence[ShardRef]) -> dict[Digest, EntryColumns]:
+        """Return the entries of shards: from the local store, the rest from a remote."""
+        columns: dict[Digest, EntryColumns] = {}
+        absent = []
+        damage: DvError | None = None
+        for ref in refs:
+            try:
+                columns[ref.digest] = EntryColumns(self.project.store.held_shard(ref))
+            except (MissingError, CorruptError) as error:
+                damage = damage or (error if isinstance(error, CorruptError) else None)
+                absent.append(ref)
+        if absent:
+            try:
+                columns |= self._remote.columns(absent)
+            except DvError as error:
+                raise damage or error from error
+        return columns
+
+    def close(self) -> None:
+        """Release files and processes."""
+        self._release()
+
+
+def _close_here(project: Project | None, pid: int) -> None:
+    if project is not None and pid == os.getpid():
+        with contextlib.suppress(Exception):
+            close_project(project)
+
+
+def cache_of(project: Project, environ: Mapping[str, str]) -> FrameCache | None:
+    """Return the cache of what is read from remotes; None if its size is set to 0."""
+    size = project.config.number("cache.size")
+    given = project.config.text("cache.path")
+    folder = os.path.join(project.root, os.path.expanduser(given)) if given else None
+    return FrameCache(folder or default_folder(environ), size) if size else None
+
+
+def _open_remotes(settings: Settings) -> Sequence[RemoteStore]:
+    return settings.open_remotes() if settings.remotes() else []
+
+
+class Handle:
+    """Gives the opened repository of this process, which is opened when it is first needed.
+
+    After a fork the child opens its own: connections do not survive one.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        commit: str,
+        environ: Mapping[str, str] | None,
+        opened: OpenedRepository | None = None,
+        *,
+        url: str | None = None,
+    ) -> None:
+        """Take the folder of a repository, or of the clone of a URL, which is made if need be."""
+        self.folder = folder
+        self.commit = commit
+        self.url = url
+        self._environ = environ
+        self._lock = threading.Lock()
+        self._opened = opened
+        _HANDLES.add(self)
+
+    @property
+    def opened(self) -> OpenedRepository:
+        """The repository, opened in this process."""
+        opened = self._opened
+        if opened is not None and opened.pid == os.getpid():
+            return opened
+        with self._lock:
+            if self._opened is None or self._opened.pid != os.getpid():
+                environ = environment(self._environ)
+                if self.url is not None:
+                    self.folder = cached_clone(self.url, self.commit, environ, None)
+                self._opened = OpenedRepository.at(
+                    self.folder, self.commit, environ, bare=self.url is not None
+                )
+            return self._opened
+
+    def close(self) -> None:
+        """Release files and processes; they are opened again when needed."""
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
+
+    def begin_child(self) -> None:
+        """Leave what the parent has open alone, in a child that was forked just now."""
+        self._lock = threading.Lock()
+        if self._opened is not None:
+            _OF_PARENT.append(self._opened)
+            self._opened = None
+
+
+_HANDLES: weakref.WeakSet[Handle] = weakref.WeakSet()
+_OF_PARENT: list[OpenedRepository] = []
+"""SQLite and sockets of a parent must not be closed by its child, so they are kept."""
+
+
+def _begin_child() -> None:
+    for handle in list(_HANDLES):
+        handle.begin_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_child)

@@ -1,0 +1,320 @@
+"""Contents on remotes: where they are, and reading ranges of packs. Nothing is kept in the store.
+
+A remote is foreign: chunks are checked by their names. That the chunks which a remote names for a
+content do make that content is known once all of it was read.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from typing import NamedTuple
+
+from dvtool.errors import (
+    CorruptError,
+    DvError,
+    ManifestError,
+    MissingError,
+    ObjectMissing,
+    RemoteError,
+    SetupError,
+    listing,
+)
+from dvtool.format.digest import Digest
+from dvtool.format.locations import OBJECT_SIZE_MAX_BYTES, Located, RemotePack, decode_object
+from dvtool.format.manifest import ShardRef, decode, manifest_shards, ref_of
+from dvtool.format.pack import Placement, chunk_in, unpack_frame
+from dvtool.format.paths import SUFFIX
+from dvtool.format.ranges import PackRange, RangeLimits, join_ranges
+from dvtool.git import Git
+from dvtool.remotes.objects import FetchedShard, pack_key
+from dvtool.remotes.remote import RemoteStore
+from dvtool.remotes.transfers import read_checked
+from dvtool.snapshots.cache import FrameCache, shard_name
+from dvtool.snapshots.columns import EntryColumns
+from dvtool.snapshots.layouts import PlacedChunk
+from dvtool.snapshots.local import LocalChunks
+from dvtool.snapshots.tree import Content
+from dvtool.system.parallel import run_bounded
+
+FRAME_RUN_LIMITS = RangeLimits(raw_bytes=16 << 20)
+RUNS_MEMORY_MAX_BYTES = 64 << 20
+"""What all ranges under way may take of memory together."""
+NO_REMOTE_HINT = "set the remote: dv remote add origin s3://BUCKET/PREFIX (or a folder)"
+SHARDS_KEPT_FILES = 65_536
+"""Of so many files it stays in memory where a remote has them: about 1 KB each."""
+
+
+class ReadFrame(NamedTuple):
+    """A frame as it was read from a remote, with the chunks in it that were asked for, checked."""
+
+    place: int
+    pack: RemotePack
+    offset: int
+    stored: bytes
+    raw: bytes | memoryview
+    placements: tuple[Placement, ...]
+
+
+class RemoteChunks:
+    """The contents on the remotes of a repository, for several threads of one process.
+
+    `remotes` opens them when the first is needed. Of several, the first that has something gives
+    it.
+    """
+
+    def __init__(
+        self,
+        git: Git,
+        local: LocalChunks,
+        remotes: Callable[[], Sequence[RemoteStore]],
+        commit: str,
+        cache: FrameCache | None,
+    ) -> None:
+        self._git = git
+        self._local = local
+        self._open = remotes
+        self._commit = commit
+        self._cache = cache
+        self._anew = False
+        """Whether shards in the cache may be out of date: a gc there has moved content since."""
+        self._lock = threading.RLock()
+        self._opened: Sequence[RemoteStore] | None = None
+        self._shards: dict[tuple[int, Digest], dict[Digest, list[Located]]] = {}
+
+    @property
+    def remotes(self) -> Sequence[RemoteStore]:
+        """The remotes, opened; none if none is set; SetupError if the first may not be asked."""
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
+
+    # --- shards ---------------------------------------------------------------------------
+
+    def columns(self, refs: Sequence[ShardRef]) -> dict[Digest, EntryColumns]:
+        """Return the entries of shards of large manifests, checked."""
+        found: dict[Digest, EntryColumns] = {}
+
+        def get(remote: RemoteStore, number: int) -> None:
+            wanted = [ref for ref in refs if ref.digest not in found]
+            for ref, shard in run_bounded(partial(self._get_shard, remote), wanted):
+                found[ref.digest] = EntryColumns(shard.entries)
+                self._keep(number, ref.digest, shard)
+
+        if not self.remotes:
+            raise MissingError(
+                f"shards of a large manifest ({len(refs):,}) are not in the local store, and there "
+                "is no remote to ask",
+                hint=NO_REMOTE_HINT,
+            )
+        try:
+            self._from_first(get)
+        except ObjectMissing as error:
+            raise MissingError(
+                f"shards of a large manifest are neither in the local store nor on a remote: "
+                f"{error}",
+                hint="run `dv push` in the clone where the data was added",
+            ) from error
+        return found
+
+    def _get_shard(self, remote: RemoteStore, ref: ShardRef) -> FetchedShard:
+        """Return a shard as a remote has it, checked; from the cache if it is there."""
+        if self._cache is None:
+            return remote.get_shard(ref)
+        name = shard_name(remote.required_mark().id, ref.digest)
+        data = None
+        if not self._anew:
+            data = self._cache.get(name, size_max=OBJECT_SIZE_MAX_BYTES)
+        if data is not None:
+            try:
+                entries, shard = decode_object(data, ref, name)
+                return FetchedShard(entries, shard.text, shard.locations, len(data))
+            except CorruptError:
+                self._cache.drop(name)
+        fetched, data = remote.read_shard_object(ref.digest)
+        if ref_of(fetched.entries, ref.blake3) != ref:
+            raise ManifestError(f"shard {ref.blake3}: the manifest describes it wrongly")
+        self._cache.put(name, data)
+        return fetched
+
+    def _keep(self, number: int, digest: Digest, shard: FetchedShard) -> None:
+        with self._lock:
+            self._shards.pop((number, digest), None)
+            self._shards[number, digest] = shard.locations
+            while (
+                len(self._shards) > 1 and sum(map(len, self._shards.values())) > SHARDS_KEPT_FILES
+            ):
+                self._shards.pop(next(iter(self._shards)))
+
+    def forget(self) -> None:
+        """Ask the remotes anew, from now on, where contents are: a gc may have moved them."""
+        with self._lock:
+            self._anew = True
+            self._shards.clear()
+
+    # --- where contents are ---------------------------------------------------------------
+
+    def locate(self, contents: Sequence[Content]) -> dict[Digest, list[PlacedChunk]]:
+        """Return the chunks of contents; MissingError, naming the files, if one is nowhere."""
+        located: dict[Digest, list[PlacedChunk]] = {}
+
+        def get(remote: RemoteStore, number: int) -> None:
+            for found in self._attempts(
+                remote, number, [c for c in contents if c.digest not in located]
+            ):
+                for digest, chunks in found.items():
+                    located.setdefault(digest, [PlacedChunk(number, chunk) for chunk in chunks])
+                if all(content.digest in located for content in contents):
+                    return
+            lacking = [c.path for c in contents if c.digest not in located]
+            raise MissingError(
+                f"{remote.url} does not have what these need, nor does the local store:\n"
+                f"{listing(sorted(lacking))}",
+                hint="run `dv push` in the clone where they were added",
+            )
+
+        if not self.remotes:
+            lacking = sorted(content.path for content in contents)
+            raise MissingError(
+                "the local store does not have what these need, and there is no remote to ask:\n"
+                f"{listing(lacking)}",
+                hint=NO_REMOTE_HINT,
+            )
+        self._from_first(get)
+        return located
+
+    def _attempts(
+        self, remote: RemoteStore, number: int, contents: Sequence[Content]
+    ) -> Iterator[dict[Digest, list[Located]]]:
+        """Yield where a remote has contents; each source costs more requests than the last."""
+        wanted = {content.digest for content in contents}
+        refs = {content.shard.digest: content.shard for content in contents}
+        yield self._listed(remote, number, refs.values(), wanted)
+        yield self._known(remote, wanted)
+        seen = set(refs)
+        for target in dict.fromkeys(content.target.target for content in contents):
+            for refs_then in self._past(target):
+                more = [ref for ref in refs_then if ref.digest not in seen]
+                seen.update(ref.digest for ref in more)
+                if more:
+                    yield self._listed(remote, number, more, wanted)
+
+    def _listed(
+        self,
+        remote: RemoteStore,
+        number: int,
+        refs: Iterable[ShardRef],
+        wanted: Collection[Digest],
+    ) -> dict[Digest, list[Located]]:
+        """Return where contents are, by the remote's shards; one that it lacks says nothing."""
+        located: dict[Digest, list[Located]] = {}
+        absent = []
+        for ref in refs:
+            with self._lock:
+                locations = self._shards.get((number, ref.digest))
+            if locations is None:
+                absent.append(ref)
+            else:
+                located.update({d: locations[d] for d in wanted if d in locations})
+
+        def get(ref: ShardRef) -> FetchedShard | None:
+            try:
+                return self._get_shard(remote, ref)
+            except ObjectMissing:
+                return None
+
+        for ref, shard in run_bounded(get, absent):
+            if shard is not None:
+                self._keep(number, ref.digest, shard)
+                there = shard.locations
+                located.update({d: there[d] for d in wanted if d in there})
+        return located
+
+    def _known(
+        self, remote: RemoteStore, wanted: Collection[Digest]
+    ) -> dict[Digest, list[Located]]:
+        """Return where a remote is believed to have contents, from earlier use of it here."""
+        mark = remote.mark()
+        return self._local.on_remote(mark.id, wanted) if mark is not None else {}
+
+    def _past(self, target: str) -> Iterator[list[ShardRef]]:
+        """Yield the shards of earlier versions of a target, newest first."""
+        git = self._git
+        for commit in git.log(target + SUFFIX, rev=self._commit):
+            if commit.blob is None:
+                continue
+            try:
+                text = git.read_blob(commit.blob)
+                yield manifest_shards(decode(text, target + SUFFIX))
+            except (ManifestError, MissingError):
+                continue
+            finally:
+                git.close()
+
+    def _from_first(self, work: Callable[[RemoteStore, int], None]) -> None:
+        """Do the work with the first remote that can; else raise the error of the first."""
+        errors: list[DvError] = []
+        for number, remote in enumerate(self.remotes):
+            try:
+                remote.required_mark()
+                work(remote, number)
+                return
+            except (MissingError, CorruptError, RemoteError, SetupError) as error:
+                errors.append(error)
+        raise errors[0]
+
+    # --- reading --------------------------------------------------------------------------
+
+    def read(self, pieces: Iterable[PlacedChunk]) -> Iterator[ReadFrame]:
+        """Yield the frames of chunks, in any order; neighbouring frames are one request.
+
+        Every chunk is checked. ObjectMissing if a pack is gone, CorruptError if a chunk arrives
+        damaged again and again.
+        """
+
+        def get(span: tuple[int, PackRange]) -> list[ReadFrame]:
+            place, pack_range = span
+            remote = self.remotes[place]
+            return read_checked(lambda: _read_span(remote, place, pack_range))
+
+        for _, frames in run_bounded(
+            get,
+            _frame_runs(pieces),
+            size_of=lambda span: span[1].memory_bytes,
+            budget_bytes=RUNS_MEMORY_MAX_BYTES,
+        ):
+            yield from frames
+
+
+def _frame_runs(pieces: Iterable[PlacedChunk]) -> Iterator[tuple[int, PackRange]]:
+    by_pack: dict[tuple[int, RemotePack], dict[Digest, Placement]] = {}
+    for place, located in pieces:
+        placements = by_pack.setdefault((place, located.pack), {})
+        placements[located.placement.digest] = located.placement
+    for (place, pack), placements in by_pack.items():
+        for span in join_ranges(pack, placements.values(), FRAME_RUN_LIMITS):
+            yield place, span
+
+
+def _read_span(remote: RemoteStore, place: int, span: PackRange) -> list[ReadFrame]:
+    where = f"{remote.url}: {pack_key(span.pack.digest)}"
+    buffer = io.BytesIO()
+    remote.read_pack(span.pack.digest, buffer, offset=span.offset, size=span.size)
+    data = buffer.getbuffer()
+    frames = []
+    for (offset, size), group in groupby(span.places, key=_frame_of):
+        stored = bytes(data[offset - span.offset :][:size])
+        raw = unpack_frame(stored, where=where)
+        placements = tuple(group)
+        for chunk in placements:
+            chunk_in(raw, chunk.start, chunk.size, chunk.digest, where=where)
+        frames.append(ReadFrame(place, span.pack, offset, stored, raw, placements))
+    return frames
+
+
+def _frame_of(placement: Placement) -> tuple[int, int]:
+    return placement.frame_offset, placement.frame_size

@@ -1,0 +1,366 @@
+"""Reading ranges of contents: from the local store first, then from remotes, every chunk checked.
+
+Ranges of one call are joined: a frame is read once for all of them, neighbouring frames of a
+remote's pack by one request.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import groupby
+from typing import NamedTuple, TypeAlias
+
+from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing, printable
+from dvtool.format.digest import Digest, digest_of
+from dvtool.format.pack import chunk_in, unpack_frame
+from dvtool.snapshots.cache import FrameCache, frame_name
+from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
+from dvtool.snapshots.local import LocalChunks
+from dvtool.snapshots.remote import RemoteChunks
+from dvtool.snapshots.tree import Content
+from dvtool.system.logs import Log
+
+_LOG = Log("snapshots")
+LAYOUTS_KEPT_CHUNKS = 65_536
+"""Of so many chunks it stays in memory where they are: about 500 bytes each."""
+FRAMES_KEPT_BYTES = 16 << 20
+FRAME_KEPT_MAX_BYTES = 256 << 10
+"""Unpacked frames of small files stay in memory, since their neighbours are often read next."""
+LOOKS_MAX = 4
+"""A pack may go between the look at the index and the read, and damage is looked for elsewhere."""
+
+Take: TypeAlias = Callable[[Digest, memoryview], None]
+"""Takes the name and the checked bytes of a chunk."""
+_FrameKey: TypeAlias = tuple[int, Digest, int]
+
+
+class Slice(NamedTuple):
+    """The bytes `start` up to `end` of a content; both are within it."""
+
+    content: Content
+    start: int
+    end: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of the content."""
+        return self.start == 0 and self.end == self.content.size
+
+
+class ChunkFaults(Exception):
+    """Chunks that the local store should have and does not give, each with the reason."""
+
+    def __init__(self, errors: dict[Digest, DvError]) -> None:
+        super().__init__()
+        self.errors = errors
+
+
+class _Stretch(NamedTuple):
+    """Bytes `low` up to `high` of a chunk, which belong at `at` of a result."""
+
+    result: memoryview
+    at: int
+    low: int
+    high: int
+
+
+class ContentSource:
+    """Reads contents; several threads of one process may."""
+
+    def __init__(self, local: LocalChunks, remote: RemoteChunks, cache: FrameCache | None) -> None:
+        self._cache = cache
+        self._local = local
+        self._remote = remote
+        self._lock = threading.Lock()
+        self._layouts: OrderedDict[Digest, Layout] = OrderedDict()
+        self._chunks_kept = 0
+        self._frames: OrderedDict[_FrameKey, bytes | memoryview] = OrderedDict()
+        self._frames_bytes = 0
+
+    # --- slices ---------------------------------------------------------------------------
+
+    def read(self, slices: Sequence[Slice]) -> list[bytes]:
+        """Return the bytes of each slice; see `trying` for the errors."""
+        results = [bytearray(cut.end - cut.start) for cut in slices]
+        views = [memoryview(result) for result in results]
+        contents = [cut.content for cut in slices]
+
+        def fill(layouts: dict[Digest, Layout]) -> None:
+            self._fill(slices, views, layouts)
+
+        self.trying(contents, fill)
+        return [bytes(result) for result in results]
+
+    def trying(
+        self, contents: Sequence[Content], work: Callable[[dict[Digest, Layout]], None]
+    ) -> None:
+        """Do a work that reads contents, again where chunks turn out to be elsewhere or damaged.
+
+        MissingError if content is nowhere, CorruptError if it is damaged everywhere, SetupError or
+        RemoteError if the remote that may have it cannot be asked.
+        """
+        without: set[Digest] = set()
+        first: DvError | None = None
+        for attempt in range(LOOKS_MAX):
+            try:
+                work(self.layouts(contents, without))
+                return
+            except ChunkFaults as fault:
+                first = first or next(iter(fault.errors.values()))
+                _LOG.note(
+                    "%d chunks of the local store cannot be read: %s", len(fault.errors), first
+                )
+                # A pack that is gone may have been written anew: the index is asked once more.
+                without.update(
+                    chunk
+                    for chunk, error in fault.errors.items()
+                    if attempt or isinstance(error, CorruptError)
+                )
+                self.forget(contents)
+            except ObjectMissing as error:
+                if first is not None or attempt + 1 == LOOKS_MAX:
+                    raise first or error from error
+                first = error
+                self.forget(contents)
+                self._remote.forget()
+            except DvError as error:
+                if first is None:
+                    raise
+                raise first from error
+        assert first is not None
+        raise first
+
+    def _fill(
+        self, slices: Sequence[Slice], results: Sequence[memoryview], layouts: dict[Digest, Layout]
+    ) -> None:
+        parts: dict[Digest, list[_Stretch]] = {}
+        pieces: dict[Digest, PlacedChunk] = {}
+        for cut, result in zip(slices, results, strict=True):
+            if cut.start < cut.end:
+                layout = layouts[cut.content.digest]
+                for number in layout.numbers(cut.start, cut.end):
+                    piece, begin = layout.pieces[number], layout.begin(number)
+                    low = max(cut.start - begin, 0)
+                    high = min(cut.end - begin, piece.located.placement.size)
+                    at = begin + low - cut.start
+                    pieces[piece.chunk] = piece
+                    parts.setdefault(piece.chunk, []).append(_Stretch(result, at, low, high))
+
+        def take(chunk: Digest, data: memoryview) -> None:
+            for result, at, low, high in parts[chunk]:
+                result[at : at + high - low] = data[low:high]
+
+        self.chunks(pieces.values(), take)
+        for cut, result in zip(slices, results, strict=True):
+            # Only a remote said which chunks make it: now all of it is here to be checked.
+            if cut.whole and cut.end and not layouts[cut.content.digest].proven:
+                if digest_of(result) != cut.content.digest:
+                    raise not_the_content(cut.content)
+                self.set_proven(cut.content.digest)
+
+    def prefetch(self, contents: Sequence[Content]) -> int:
+        """Get what is on remotes only into the cache; return how many bytes came."""
+        if self._cache is None:
+            return 0
+        sizes: dict[tuple[Digest, int], int] = {}
+
+        def read(layouts: dict[Digest, Layout]) -> None:
+            pieces = {
+                piece.chunk: piece
+                for layout in layouts.values()
+                for piece in layout.pieces
+                if piece.place != IN_STORE and not self._is_cached(piece)
+            }
+            for frame in self._remote.read(pieces.values()):
+                sizes[frame.pack.digest, frame.offset] = len(frame.stored)
+                if self._cache is not None:
+                    name = frame_name(frame.pack.digest, frame.offset, len(frame.stored))
+                    self._cache.put(name, frame.stored)
+
+        self.trying(contents, read)
+        return sum(sizes.values())
+
+    # --- chunks ---------------------------------------------------------------------------
+
+    def chunks(self, pieces: Iterable[PlacedChunk], take: Take) -> None:
+        """Hand the chunks, checked, to `take`, each once and in any order; see `trying`."""
+        remote: list[PlacedChunk] = []
+        local: list[PlacedChunk] = []
+        for piece in pieces:
+            (local if piece.place == IN_STORE else remote).append(piece)
+        if len(local) > 1:
+            local.sort(key=_position)
+        faults: dict[Digest, DvError] = {}
+        for piece in local:
+            try:
+                data = self._local_chunk(piece)
+            except (MissingError, CorruptError) as error:
+                faults[piece.chunk] = error
+                continue
+            take(piece.chunk, data)
+        if faults:
+            raise ChunkFaults(faults)
+        absent: list[PlacedChunk] = []
+        for key, group in groupby(sorted(remote, key=_position), key=_frame_key):
+            chunks = list(group)
+            if not self._take_kept(key, chunks, take):
+                absent.extend(chunks)
+        for frame in self._remote.read(absent) if absent else ():
+            key = frame.place, frame.pack.digest, frame.offset
+            self._keep_frame(key, frame.raw)
+            if self._cache is not None:
+                name = frame_name(frame.pack.digest, frame.offset, len(frame.stored))
+                self._cache.put(name, frame.stored)
+            view = memoryview(frame.raw)
+            for chunk in frame.placements:
+                take(chunk.digest, view[chunk.start : chunk.start + chunk.size])
+
+    def _take_kept(self, key: _FrameKey, chunks: Sequence[PlacedChunk], take: Take) -> bool:
+        """Take chunks of one frame from memory or the cache; False if they are not sound there."""
+        raw = self._frames.get(key)
+        try:
+            if raw is None:
+                raw = self._cached_frame(chunks[0])
+                if raw is None:
+                    return False
+            taken = [
+                (chunk.chunk, chunk_in(raw, at.start, at.size, at.digest, where="the cache"))
+                for chunk in chunks
+                for at in [chunk.located.placement]
+            ]
+        except CorruptError:
+            if self._cache is not None:
+                self._cache.drop(_cache_name(chunks[0]))
+            return False
+        self._keep_frame(key, raw)
+        for chunk, data in taken:
+            take(chunk, data)
+        return True
+
+    def _is_cached(self, chunk: PlacedChunk) -> bool:
+        size = chunk.located.placement.frame_size
+        return self._cache is not None and self._cache.has(_cache_name(chunk), size)
+
+    def _cached_frame(self, chunk: PlacedChunk) -> bytes | memoryview | None:
+        if self._cache is None:
+            return None
+        size = chunk.located.placement.frame_size
+        stored = self._cache.get(_cache_name(chunk), size_max=size)
+        if stored is None:
+            return None
+        if len(stored) != size:
+            raise CorruptError("a frame in the cache is cut short")
+        return unpack_frame(stored, where="the cache")
+
+    def _local_chunk(self, piece: PlacedChunk) -> memoryview:
+        located = piece.located
+        placement = located.placement
+        key = (IN_STORE, located.pack.digest, placement.frame_offset)
+        raw = self._frames.get(key)
+        if raw is None:
+            raw = self._local.frame(located)
+            self._keep_frame(key, raw)
+        return chunk_in(
+            raw, placement.start, placement.size, placement.digest, where=self._local.where(located)
+        )
+
+    def _keep_frame(self, key: _FrameKey, raw: bytes | memoryview) -> None:
+        if len(raw) > FRAME_KEPT_MAX_BYTES:
+            return
+        with self._lock:
+            if key not in self._frames:
+                self._frames[key] = raw
+                self._frames_bytes += len(raw)
+            while self._frames_bytes > FRAMES_KEPT_BYTES:
+                self._frames_bytes -= len(self._frames.popitem(last=False)[1])
+
+    # --- layouts --------------------------------------------------------------------------
+
+    def layouts(
+        self, contents: Sequence[Content], without: Collection[Digest] = ()
+    ) -> dict[Digest, Layout]:
+        """Return how contents are put together; chunks `without` are not taken from the store."""
+        layouts: dict[Digest, Layout] = {}
+        absent: dict[Digest, Content] = {}
+        for content in contents:
+            if content.size:
+                layout = self._layouts.get(content.digest)
+                if layout is None:
+                    absent[content.digest] = content
+                else:
+                    layouts[content.digest] = layout
+        if not absent:
+            return layouts
+        fresh = self._local.layouts(absent.keys(), without)
+        for digest in fresh:
+            del absent[digest]
+        if absent:
+            fresh |= self._remote_layouts(absent, without)
+        with self._lock:
+            for digest, layout in fresh.items():
+                self._keep_layout(digest, layout)
+        return layouts | fresh
+
+    def _remote_layouts(
+        self, absent: dict[Digest, Content], without: Collection[Digest]
+    ) -> dict[Digest, Layout]:
+        located = self._remote.locate(list(absent.values()))
+        named = {piece.chunk for pieces in located.values() for piece in pieces}
+        here = self._local.pieces(named - set(without))
+        recipes = self._local.recipes(list(absent))
+        layouts: dict[Digest, Layout] = {}
+        for digest, pieces in located.items():
+            layout = layout_of([here.get(piece.chunk, piece) for piece in pieces], proven=False)
+            if not layout.pieces or layout.ends[-1] != absent[digest].size:
+                raise not_the_content(absent[digest])
+            recipe = recipes.get(digest)
+            if recipe is not None and recipe.chunks == layout.chunks:
+                layout = layout._replace(proven=True)
+            layouts[digest] = layout
+        return layouts
+
+    def _keep_layout(self, digest: Digest, layout: Layout) -> None:
+        before = self._layouts.pop(digest, None)
+        self._chunks_kept += len(layout.pieces) - (len(before.pieces) if before else 0)
+        self._layouts[digest] = layout
+        while self._chunks_kept > LAYOUTS_KEPT_CHUNKS and len(self._layouts) > 1:
+            self._chunks_kept -= len(self._layouts.popitem(last=False)[1].pieces)
+
+    def set_proven(self, digest: Digest) -> None:
+        """Remember that the chunks of a content were seen to make it."""
+        with self._lock:
+            layout = self._layouts.get(digest)
+            if layout is not None:
+                self._layouts[digest] = layout._replace(proven=True)
+
+    def forget(self, contents: Iterable[Content]) -> None:
+        """Look contents up anew the next time."""
+        self._local.forget()
+        with self._lock:
+            for content in contents:
+                layout = self._layouts.pop(content.digest, None)
+                self._chunks_kept -= len(layout.pieces) if layout else 0
+
+
+def not_the_content(content: Content) -> CorruptError:
+    """Return the error for a remote whose chunks do not make the file."""
+    return CorruptError(
+        f"{printable(content.path)}: the chunks that the remote names do not make this file",
+        hint="run `dv push` in a clone that has it, or: dv fsck --remote",
+    )
+
+
+def _position(piece: PlacedChunk) -> tuple[int, Digest, int, int]:
+    placement = piece.located.placement
+    return piece.place, piece.located.pack.digest, placement.frame_offset, placement.start
+
+
+def _frame_key(piece: PlacedChunk) -> _FrameKey:
+    return piece.place, piece.located.pack.digest, piece.located.placement.frame_offset
+
+
+def _cache_name(piece: PlacedChunk) -> str:
+    placement = piece.located.placement
+    return frame_name(piece.located.pack.digest, placement.frame_offset, placement.frame_size)

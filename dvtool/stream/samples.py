@@ -1,0 +1,158 @@
+"""Samples that are files, or files that share a stem. Other kinds are in the modules beside."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import blake3
+import msgspec
+
+from dvtool.errors import InputError, printable
+from dvtool.snapshots.snapshot import Snapshot
+from dvtool.stream.order import Block, Sizes, running_sizes
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One sample of a stream."""
+
+    key: str
+    """Its path from the top of the repository; of a row or line, path and number: ``a.csv#17``."""
+    data: Any
+    """Its bytes, or a dictionary of its fields."""
+
+
+class SampleSet(Protocol):
+    """All samples below a path of a snapshot, numbered in the order of their paths."""
+
+    @property
+    def sizes(self) -> Sizes:
+        """How large the samples are."""
+
+    @property
+    def data_key(self) -> bytes:
+        """What identifies keys and content of the samples: equal for equal data, anywhere."""
+
+    def key(self, number: int) -> str:
+        """Return the key of a sample."""
+
+    def read(self, numbers: Sequence[int]) -> list[Sample]:
+        """Read samples, given by ascending numbers; `DvError` if one of them cannot be read."""
+
+    def paths(self, block: Block) -> Sequence[str]:
+        """Return the paths of the files that a block of samples is read from."""
+
+
+class FileSamples:
+    """Each file below a path is a sample, and its bytes are the data."""
+
+    kind = "files"
+
+    def __init__(self, snapshot: Snapshot, path: str) -> None:
+        self._snapshot = snapshot
+        files = list_files(snapshot, path)
+        self._paths = files.paths
+        self.sizes = running_sizes(files.sizes)
+        self.data_key = files.data_key(self.kind)
+
+    def key(self, number: int) -> str:
+        """Return the path of the file."""
+        return self._paths[number]
+
+    def read(self, numbers: Sequence[int]) -> list[Sample]:
+        """Read files, in one call of the snapshot."""
+        paths = [self._paths[number] for number in numbers]
+        contents = self._snapshot.read_ranges([(path, 0, None) for path in paths])
+        return [Sample(path, content) for path, content in zip(paths, contents, strict=True)]
+
+    def paths(self, block: Block) -> Sequence[str]:
+        """Return the paths of a block's files."""
+        return self._paths[block.first : block.end]
+
+
+class StemSamples:
+    """Files of one folder whose names are equal up to the first dot are one sample.
+
+    ``0001.jpg``, ``0001.json`` and ``0001.seg.png`` give the key ``0001`` and the fields ``jpg``,
+    ``json`` and ``seg.png``, each with the bytes of its file, as in WebDataset.
+    """
+
+    kind = "stems"
+
+    def __init__(self, snapshot: Snapshot, path: str) -> None:
+        self._snapshot = snapshot
+        files = list_files(snapshot, path)
+        stems: dict[str, list[int]] = {}
+        for number, file in enumerate(files.paths):
+            stems.setdefault(split_stem(file)[0], []).append(number)
+        self._files = files.paths
+        self._stems = sorted(stems)
+        self._members = [stems[stem] for stem in self._stems]
+        self.sizes = running_sizes([sum(files.sizes[n] for n in m) for m in self._members])
+        self.data_key = files.data_key(self.kind)
+
+    def key(self, number: int) -> str:
+        """Return the path of the files up to the first dot of their names."""
+        return self._stems[number]
+
+    def read(self, numbers: Sequence[int]) -> list[Sample]:
+        """Read all files of samples, in one call of the snapshot."""
+        paths = [self._files[file] for number in numbers for file in self._members[number]]
+        contents = iter(self._snapshot.read_ranges([(path, 0, None) for path in paths]))
+        samples = []
+        for number in numbers:
+            fields: Mapping[str, bytes] = {
+                split_stem(self._files[file])[1]: next(contents) for file in self._members[number]
+            }
+            samples.append(Sample(self._stems[number], fields))
+        return samples
+
+    def paths(self, block: Block) -> Sequence[str]:
+        """Return the paths of a block's files."""
+        members = self._members[block.first : block.end]
+        return [self._files[file] for files in members for file in files]
+
+
+class Files(msgspec.Struct, frozen=True):
+    """The files below a path of a snapshot, in the order of their paths."""
+
+    paths: Sequence[str]
+    sizes: Sequence[int]
+    digests: Sequence[bytes]
+
+    def data_key(self, kind: str) -> bytes:
+        """Return a hash of the kind of samples, and of paths and contents of the files."""
+        state = blake3.blake3(kind.encode() + b"\0")
+        for path, digest in zip(self.paths, self.digests, strict=True):
+            state.update(path.encode("utf-8", "surrogateescape") + b"\0" + digest)
+        return state.digest()
+
+
+def list_files(snapshot: Snapshot, path: str, suffixes: tuple[str, ...] = ()) -> Files:
+    """List the files below a path, those whose names end so if suffixes are given.
+
+    `PathMissing` if the commit lacks the path, `InputError` if there is no such file in it.
+    """
+    paths, sizes, digests = [], [], []
+    for entry in snapshot.entries(path):
+        if entry.type == "file" and (not suffixes or entry.path.lower().endswith(suffixes)):
+            paths.append(entry.path)
+            sizes.append(entry.size or 0)
+            digests.append(bytes.fromhex(entry.blake3 or ""))
+    if not paths:
+        wanted = f"file that ends in {', '.join(suffixes)}" if suffixes else "file"
+        where = f"below {printable(path)}" if path else "in the data"
+        raise InputError(
+            f"there is no {wanted} {where} at commit {snapshot.commit[:10]}",
+            hint=f"see what there is: dv ls --rev {snapshot.commit[:10]}",
+        )
+    return Files(paths, sizes, digests)
+
+
+def split_stem(path: str) -> tuple[str, str]:
+    """Split a path at the first dot of its name that is not the first letter."""
+    folder, name = posixpath.split(path)
+    dot = name.find(".", 1)
+    stem, extension = (name, "") if dot < 0 else (name[:dot], name[dot + 1 :])
+    return posixpath.join(folder, stem), extension

@@ -1,0 +1,109 @@
+"""Samples that are members of tar files, those of one stem together, as in WebDataset."""
+
+from __future__ import annotations
+
+import itertools
+import tarfile
+from bisect import bisect_right
+from collections.abc import Sequence
+
+import msgspec
+
+from dvtool.errors import InputError, printable
+from dvtool.snapshots.snapshot import Snapshot
+from dvtool.stream.index_cache import keep_index, load_index
+from dvtool.stream.order import Block, running_sizes
+from dvtool.stream.samples import Sample, list_files, split_stem
+
+MEMBERS_VERSION = 1
+
+
+class Member(msgspec.Struct, frozen=True, array_like=True):
+    """One file in a tar file: its name, and where its bytes are."""
+
+    name: str
+    begin: int
+    end: int
+
+
+class TarSamples:
+    """Members of the tar files below a path; the data is a dictionary: extension to bytes.
+
+    Members whose names are equal up to the first dot are one sample, whose key is ``TAR#STEM``.
+    Compressed tar files cannot be read by ranges, and are refused.
+    """
+
+    kind = "tar"
+
+    def __init__(self, snapshot: Snapshot, path: str) -> None:
+        self._snapshot = snapshot
+        files = list_files(snapshot, path, (".tar",))
+        self._paths = files.paths
+        self._stems: list[tuple[str, list[Member]]] = []
+        firsts = [0]
+        for file, digest in zip(files.paths, files.digests, strict=True):
+            self._stems.extend(_by_stem(_members(snapshot, file, digest)))
+            firsts.append(len(self._stems))
+        self._firsts = firsts
+        self.sizes = running_sizes(
+            [sum(member.end - member.begin for member in members) for _, members in self._stems]
+        )
+        self.data_key = files.data_key(self.kind)
+
+    def key(self, number: int) -> str:
+        """Return the path of the tar file and the stem of the members."""
+        return f"{self._path(number)}#{self._stems[number][0]}"
+
+    def read(self, numbers: Sequence[int]) -> list[Sample]:
+        """Read all members of samples, in one call of the snapshot."""
+        wanted = [
+            (self._path(number), member.begin, member.end)
+            for number in numbers
+            for member in self._stems[number][1]
+        ]
+        contents = iter(self._snapshot.read_ranges(wanted))
+        return [
+            Sample(
+                self.key(number),
+                {split_stem(member.name)[1]: next(contents) for member in self._stems[number][1]},
+            )
+            for number in numbers
+        ]
+
+    def paths(self, block: Block) -> Sequence[str]:
+        """Return no path: members are read by ranges, and tar files are not fetched whole."""
+        return ()
+
+    def _path(self, number: int) -> str:
+        return self._paths[bisect_right(self._firsts, number) - 1]
+
+
+def _members(snapshot: Snapshot, path: str, digest: bytes) -> list[Member]:
+    """Return the files in a tar file; the tar file is read through if they are not known."""
+    name = f"tar-{MEMBERS_VERSION}-{digest.hex()}"
+    kept = load_index(snapshot, name)
+    if kept is not None:
+        try:
+            return msgspec.msgpack.decode(kept, type=list[Member])
+        except msgspec.DecodeError:
+            pass  # whatever damaged it, the tar file tells it again
+    try:
+        with snapshot.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            members = [
+                Member(info.name, info.offset_data, info.offset_data + info.size)
+                for info in tar
+                if info.isreg() and not info.sparse
+            ]
+    except tarfile.TarError as error:
+        raise InputError(
+            f"{printable(path)} cannot be read as an uncompressed tar file: {error}",
+            hint="stream it as files, or name another path",
+        ) from error
+    keep_index(snapshot, name, msgspec.msgpack.encode(members))
+    return members
+
+
+def _by_stem(members: list[Member]) -> list[tuple[str, list[Member]]]:
+    stems = sorted(members, key=lambda member: split_stem(member.name)[0])
+    grouped = itertools.groupby(stems, key=lambda member: split_stem(member.name)[0])
+    return [(stem, list(found)) for stem, found in grouped]

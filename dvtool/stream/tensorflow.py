@@ -1,0 +1,36 @@
+"""Streams for TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow
+
+from dvtool.stream.samples import Sample
+from dvtool.stream.stream import Stream
+
+
+def tensorflow_dataset(
+    stream: Stream,
+    epoch: int,
+    rank: int = 0,
+    world_size: int = 1,
+    *,
+    convert: Callable[[Sample], Any] | None = None,
+    output_signature: Any = None,
+) -> Any:
+    """Return a `tf.data.Dataset` of an epoch's samples.
+
+    `convert` makes the dataset's elements, which `output_signature` describes. Without both, an
+    element is the pair of a sample's key and its bytes.
+    """
+    if output_signature is None:
+        text = tensorflow.TensorSpec(shape=(), dtype=tensorflow.string)
+        output_signature = (text, text)
+    made = convert or (lambda sample: (sample.key, sample.data))
+
+    def elements() -> Any:
+        return map(made, stream.epoch(epoch, rank, world_size, place=0))
+
+    return tensorflow.data.Dataset.from_generator(elements, output_signature=output_signature)

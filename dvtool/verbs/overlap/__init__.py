@@ -1,0 +1,1 @@
+"""check-overlap: files, or rows of tables, that are in more than one split."""

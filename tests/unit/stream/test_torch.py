@@ -1,0 +1,99 @@
+"""Streams in PyTorch: loaders give the stream's order, and can be taken up anywhere."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from dvtool import UsageError
+from dvtool.stream import Stream
+from tests.scenario import Clone
+from tests.unit.stream.conftest import FILES
+from tests.unit.stream.test_stream import SMALL, keys
+
+torch_data = pytest.importorskip("torch.utils.data")
+stateful = pytest.importorskip("torchdata.stateful_dataloader")
+adapters = pytest.importorskip("dvtool.stream.torch")
+pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
+
+
+@pytest.fixture
+def images(stored: Clone) -> Stream:
+    return Stream("images", repo=stored.path, window=SMALL)
+
+
+def batch_keys(batches: Any) -> list[list[str]]:
+    return [list(batch["key"]) for batch in batches]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_batches_are_the_order_whatever_the_workers(images: Stream, workers: int) -> None:
+    loader = adapters.StreamLoader(images, 7, workers)
+    assert len(loader) == 9
+    batches = list(loader)
+    assert list(itertools.chain(*batch_keys(batches))) == keys(images.epoch(0))
+    data = {s.key: s.data for s in images.epoch(0)}
+    assert all(data[k] == d for b in batches for k, d in zip(b["key"], b["data"], strict=True))
+    assert loader.epoch == 1
+
+
+def test_a_loader_is_taken_up_with_other_workers_and_ranks(images: Stream) -> None:
+    loader = adapters.StreamLoader(images, 4, 2)
+    taken = batch_keys(itertools.islice(loader, 5))
+    state = json.loads(json.dumps(loader.state_dict()))
+    assert state["place"] == 20, "what workers have ready beside is not counted"
+    ranks = []
+    for rank in range(2):
+        resumed = adapters.StreamLoader(images, 3, 0, rank=rank, world_size=2)
+        resumed.load_state_dict(state)
+        ranks.append(list(itertools.chain(*batch_keys(resumed))))
+    rest = [key for step in itertools.zip_longest(*ranks) for key in step if key is not None]
+    assert list(itertools.chain(*taken)) + rest == keys(images.epoch(0))
+
+
+def test_epochs_follow_one_another_or_are_chosen(images: Stream) -> None:
+    loader = adapters.StreamLoader(images, FILES)
+    orders = [batch_keys(loader)[0] for _ in range(2)]
+    assert orders == [keys(images.epoch(0)), keys(images.epoch(1))]
+    loader.set_epoch(7)
+    assert batch_keys(loader)[0] == keys(images.epoch(7))
+
+
+def test_ranks_are_those_of_the_environment(
+    images: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    (batch,) = batch_keys(adapters.StreamLoader(images, FILES))
+    assert batch == keys(images.epoch(0, 1, 3))
+
+
+def test_options_that_would_change_the_order_are_refused(images: Stream) -> None:
+    with pytest.raises(UsageError, match="shuffle cannot be given"):
+        adapters.StreamLoader(images, 4, shuffle=True)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stateful_loader_goes_on_where_it_was(images: Stream, workers: int) -> None:
+    def made() -> Any:
+        return stateful.StatefulDataLoader(
+            adapters.IterableStream(images, 5), batch_size=5, num_workers=workers
+        )
+
+    first = made()
+    taken = batch_keys(itertools.islice(first, 3))
+    state = first.state_dict()
+    resumed = made()
+    resumed.load_state_dict(state)
+    assert list(itertools.chain(*taken, *batch_keys(resumed))) == keys(images.epoch(0))
+
+
+def test_a_plain_loader_reads_by_number(images: Stream) -> None:
+    dataset = adapters.MapStream(images)
+    batches = torch_data.DataLoader(dataset, batch_size=8, shuffle=True)
+    seen = sorted(itertools.chain(*batch_keys(batches)))
+    assert seen == images.snapshot.find("images")
+    assert dataset[3]["key"] == seen[3]
