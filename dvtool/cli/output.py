@@ -6,6 +6,7 @@ Names and messages may hold what others wrote. No text of others reaches the ter
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Set
@@ -116,7 +117,7 @@ class Screen:
     def done(self, text: str) -> None:
         """Say what an action did."""
         if not self._quiet:
-            self.line(text)
+            self.line(wrapped(text, self._out))
 
     def note(self, text: str) -> None:
         """Say what the next step may be, on standard error, where it disturbs no pipe."""
@@ -169,10 +170,38 @@ class Screen:
         # What was printed so far comes first, also where both go to one terminal or file.
         with contextlib.suppress(OSError):
             self._out.flush()
-        text = _safe(text, coloured=self._err_coloured)
+        text = wrapped(_safe(text, coloured=self._err_coloured), self._err)
         coloured = self._err_coloured and styles
         self._err.write((_styled(text, styles) if coloured else text) + "\n")
         self._err.flush()
+
+
+def wrapped(text: str, stream: TextIO) -> str:
+    """Return sentences for a terminal, broken between words where its lines end.
+
+    Lines that begin with a space are lists of names, and stay as they are; so does all text that
+    is read by a program.
+    """
+    if not stream.isatty():
+        return text
+    columns = _columns_of(stream)
+    if all(len(line) <= columns for line in text.split("\n")):
+        return text
+    import textwrap  # most texts are short
+
+    return "\n".join(
+        line
+        if line.startswith(" ") or len(line) <= columns
+        else textwrap.fill(line, columns, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+
+
+def _columns_of(stream: TextIO) -> int:
+    try:
+        return int(os.environ.get("COLUMNS") or os.get_terminal_size(stream.fileno()).columns) or 80
+    except (OSError, ValueError):
+        return 80
 
 
 def _safe(text: str, *, coloured: bool) -> str:

@@ -16,15 +16,8 @@ from dvtool.project import approvals
 from dvtool.project.config import Config, RemoteConfig
 from dvtool.project.keys import REMOTE_OPTIONS, remote_of, validate_key, validate_remote_name
 from dvtool.project.parts import Project, require_worktree
-from dvtool.project.sources import (
-    COMMITTED_FILE,
-    OF_ONE_REPOSITORY,
-    USER_FILE,
-    Source,
-    may_be_committed,
-    user_file,
-    validate_setting,
-)
+from dvtool.project.sources import COMMITTED_FILE, Source, may_be_committed, validate_setting
+from dvtool.project.user_settings import set_user_setting, user_items
 from dvtool.remotes.transports import registry
 from dvtool.remotes.transports.declaration import Value
 from dvtool.system.lazy import later
@@ -50,8 +43,7 @@ def load_config(git: Git, root: str, environ: Mapping[str, str]) -> Config:
         committed = git.config_items_at("HEAD", CONFIG_FILE)
     else:
         committed = git.config.items(path) if os.path.lexists(path) else []
-    own = user_file(environ)
-    user = git.config.items(own) if own is not None and os.path.lexists(own) else []
+    user = user_items(git, environ)
     return Config.load(committed, git.config.items(None), environ, user=user)
 
 
@@ -125,24 +117,10 @@ class Settings:
         return ".git/config" if local else ".dvconfig"
 
     def set_for_user(self, key: str, value: str | None) -> Source:
-        """Set, or with None remove, a setting of this user in all repositories.
-
-        UsageError for what is of one repository only, and for what is to be removed and not set.
-        """
-        name = validate_key(key)
-        path = user_file(self._environ)
-        if path is None:
-            raise SetupError("there is no home folder", hint="set HOME or XDG_CONFIG_HOME")
-        if name in OF_ONE_REPOSITORY:
-            raise UsageError(f"{name} is of one repository, not of all")
-        if value is not None:
-            validate_setting(name, value, committed=False)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            self.project.git.config.set(path, name, value)
-        elif not (os.path.lexists(path) and self.project.git.config.unset(path, name)):
-            raise UsageError(f"{name} is not set in {USER_FILE}", hint="see: dv config")
+        """Set, or with None remove, a setting of this user in all repositories."""
+        source = set_user_setting(self.project.git, self._environ, key, value)
         self._reload()
-        return USER_FILE
+        return source
 
     def unset(self, key: str, *, local: bool = False) -> Source:
         """Remove a setting from the file whose value is in force; return which that was.
