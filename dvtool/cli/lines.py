@@ -38,7 +38,6 @@ class Ticker:
             )
         ):
             self._before = signal.signal(signal.SIGALRM, self._ring)
-            signal.siginterrupt(signal.SIGALRM, False)
             signal.setitimer(signal.ITIMER_REAL, every_s, every_s)
             self._on = True
 

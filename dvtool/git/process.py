@@ -279,8 +279,8 @@ def execute_long(
             max_count: str | float | None = None,
             message: str = "",
         ) -> None:
-            what = _STAGES.get(op_code & self.OP_MASK, "working")
-            show(what, int(cur_count), int(max_count or 0))
+            stage = _STAGES.get(op_code & self.OP_MASK, "working")
+            show(stage, int(cur_count), int(max_count or 0))
 
     return _end_telling(process, watch, Told().new_message_handler())
 

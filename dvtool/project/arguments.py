@@ -179,9 +179,9 @@ class Arguments:
             return False
         if os.path.lexists(os.path.join(self.project.root, path)):
             return True
-        every = [*self.project.targets(), *self.project.manifests_left_out()]
-        selected = select(every, [path])[0]
-        if any(one.whole or has_wildcards(path) for one in selected):
+        targets = [*self.project.targets(), *self.project.manifests_left_out()]
+        selected = select(targets, [path])[0]
+        if any(selection.whole or has_wildcards(path) for selection in selected):
             return True
         # What is not on the disk may be in a manifest; a revision is more likely meant.
         return bool(selected) and not self.project.git.has_commit(argument)

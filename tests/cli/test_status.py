@@ -45,6 +45,10 @@ def test_status_sections(data: Work) -> None:
         "    added:     data/images/new.txt\n"
         "    modified:  data/images/a.txt\n"
         "    deleted:   data/images/b.txt\n"
+        "\n"
+        "Committed and not pushed (dv push):\n"
+        "    data/images  3 files, 52 B\n"
+        "    data/table.csv\n"
     )
 
 
@@ -76,6 +80,8 @@ def test_status_json(data: Work) -> None:
             "conflicting",
             "absent",
             "absent_bytes",
+            "left_out",
+            "unpushed",
             "faults",
             "conflicts",
         ),

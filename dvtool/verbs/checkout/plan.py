@@ -122,7 +122,7 @@ def plan_checkout(
     return result
 
 
-def leave_out(plan: CheckoutPlan, rules: SparseRules) -> None:
+def heed_rules(plan: CheckoutPlan, rules: SparseRules) -> None:
     """Take out of a plan what standing rules leave out and is not in the workspace."""
     if not rules.lines:
         return

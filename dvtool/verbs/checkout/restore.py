@@ -24,8 +24,8 @@ from dvtool.remotes.estimate import Estimate
 from dvtool.system.lazy import later
 from dvtool.verbs.checkout.plan import (
     CheckoutPlan,
+    heed_rules,
     lacks_content,
-    leave_out,
     plan_checkout,
     refuse_losses,
     save_unsaved,
@@ -146,7 +146,7 @@ def _plan_parts(
             before = decode(text, selection.target + SUFFIX)
         checkout_plan = plan_checkout(project, selection, manifest, before=before)
         if not request.paths:  # what is named is wanted, whatever the standing rules say
-            leave_out(checkout_plan, project.sparse_rules())
+            heed_rules(checkout_plan, project.sparse_rules())
         parts.append(_Part(manifest, selection, checkout_plan, text))
     refuse_losses([part.plan for part in parts], force=request.force)
     return commit, parts

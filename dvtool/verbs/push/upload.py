@@ -60,7 +60,10 @@ def upload(
     planning = PushPlanning(project, remote, repo_id, manifests)
     work = _Uploading(planning)
     for _ in range(ROUNDS_MAX):
-        if work.apply(planning.plan(doomed)):
+        project.progress.start(f"asking {remote.url} for what it has")
+        plan = planning.plan(doomed)
+        project.progress.finish()
+        if work.apply(plan):
             return planning.result
         doomed = None
     raise BusyError(
