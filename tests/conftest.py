@@ -68,9 +68,18 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 MEMORY = "/dev/shm"
 MEMORY_MIN_BYTES = 2 << 30
-if os.path.isdir(MEMORY) and shutil.disk_usage(MEMORY).free >= MEMORY_MIN_BYTES:
+
+
+def _memory_serves() -> bool:
+    """Whether there is a folder in memory with room, and from which programs may be started."""
+    if not os.path.isdir(MEMORY) or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
+        return False
+    return shutil.disk_usage(MEMORY).free >= MEMORY_MIN_BYTES
+
+
+if _memory_serves():
     # The tests flush files some hundred thousand times, for which a disk takes milliseconds each.
-    # Tests of the disk make file systems of their own: tests/cli/test_filesystems.py.
+    # Tests of the disk have `disk_path`, or make file systems of their own.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 
 # A shell that starts us in the background has SIGINT ignored, which all our processes inherit:

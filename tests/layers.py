@@ -83,6 +83,11 @@ ROOMS = (
         "Samples of a commit for training, in an order that can be taken up anywhere.",
         (*PROJECTS, "snapshots"),
     ),
+    Room(
+        "filesystem",
+        "The data of commits for fsspec and universal_pathlib.",
+        (*PROJECTS, "snapshots"),
+    ),
     Room("verbs", "What a user can do: one module or folder a verb.", VERBS),
     Room("hooks", "What git runs, and putting it in place.", (*VERBS, "verbs")),
     Room("repo", "The facade: one method a verb.", FACES),

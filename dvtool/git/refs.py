@@ -169,6 +169,11 @@ class Revisions(Pinned):
         base = self.merge_base(*sides)
         return [*sides, *([f"^{base}"] if base else [])]
 
+    def commit_time(self, commit: str) -> int:
+        """Return when a commit was made, in seconds since 1970."""
+        args = ("log", "--no-walk", "--no-show-signature", "--format=tformat:%ct", commit, "--")
+        return int(self._run(*args).stdout)
+
     def subjects(self, commits: Sequence[str]) -> dict[str, str]:
         """Return commit -> subject; foreign text: escape to print."""
         if not commits:

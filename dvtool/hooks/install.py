@@ -116,7 +116,7 @@ class Hooks:
         if not dry_run:
             drivers.uninstall(self._project)
             if own_folder.in_use(self._project.git):
-                own_folder.remove(self._project.git)
+                own_folder.remove_own_folder(self._project.git)
             else:
                 _apply_hooks(plan, self._python)
             self.refuse()

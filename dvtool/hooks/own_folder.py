@@ -68,7 +68,7 @@ def _is_own_hook(path: str) -> bool:
         return False
 
 
-def remove(git: Git) -> None:
+def remove_own_folder(git: Git) -> None:
     """Have git look where it did before, and remove the folder."""
     git.config.unset(None, KEY)
     shutil.rmtree(path_of(git), ignore_errors=True)

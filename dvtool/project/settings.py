@@ -58,6 +58,11 @@ class Settings:
         self._approvals = approvals.Approvals(os.path.join(project.git.common_dir, "dv"))
 
     @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment that settings were taken from."""
+        return self._environ
+
+    @property
     def initialised(self) -> bool:
         """Whether the repository has a `.dvconfig` with its id."""
         return self.repo_id is not None

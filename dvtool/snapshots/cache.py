@@ -30,7 +30,7 @@ FREED_SHARE = 0.1
 USED_EVERY_S = 60.0
 """The time of a file's last use is noted no more often."""
 UNFINISHED_AGE_S = 3600.0
-_OPEN_FLAGS = (
+_READ_FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)
@@ -78,7 +78,7 @@ class FrameCache:
         """Return what is kept under a name, unchecked; None if that is nothing, or too much."""
         path = self._path(name)
         try:
-            fd = os.open(path, _OPEN_FLAGS)
+            fd = os.open(path, _READ_FLAGS)
         except OSError:
             return None
         try:

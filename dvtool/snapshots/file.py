@@ -6,14 +6,19 @@ import io
 import os
 import threading
 from collections.abc import Callable
-from concurrent import futures
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dvtool.format.digest import hasher
 from dvtool.snapshots.layouts import IN_STORE, Layout
 from dvtool.snapshots.source import ContentSource, not_the_content
 from dvtool.snapshots.tree import Content
+from dvtool.system.lazy import later
+
+if TYPE_CHECKING:
+    from concurrent import futures
+else:
+    futures = later("concurrent.futures")
 
 AHEAD_BYTES = 16 << 20
 """Of a file that is read in order so much comes from a remote at once, by several requests, while
@@ -23,7 +28,7 @@ and its frame."""
 BUFFER_BYTES = 128 << 10
 
 
-_Window: TypeAlias = tuple[Layout, dict[int, memoryview]]
+_NumberedChunks: TypeAlias = tuple[Layout, dict[int, memoryview]]
 """A layout, and chunks by their number in it."""
 
 
@@ -48,7 +53,7 @@ class SnapshotFile(io.RawIOBase):
         """Chunks at hand by their number in the layout."""
         self._next = 0
         """The chunk that comes next if the file is read in order."""
-        self._coming: tuple[int, int, futures.Future[_Window]] | None = None
+        self._coming: tuple[int, int, futures.Future[_NumberedChunks]] | None = None
         """The first chunk of what is read ahead, by which process, and the result."""
         self._pool: futures.ThreadPoolExecutor | None = None
         self._pid = 0
@@ -142,9 +147,9 @@ class SnapshotFile(io.RawIOBase):
         if in_order and self._next < len(self._layout.pieces):
             self._begin_ahead(self._next)
 
-    def _read(self, number: int, *, in_order: bool) -> _Window:
+    def _read(self, number: int, *, in_order: bool) -> _NumberedChunks:
         """Read the chunk of a number and, in order, those after it up to `AHEAD_BYTES`."""
-        contents, windows = self._contents(), list[_Window]()
+        contents, windows = self._contents(), list[_NumberedChunks]()
 
         def read(layouts: dict[bytes, Layout]) -> None:
             layout = layouts[self._content.digest]
@@ -169,7 +174,7 @@ class SnapshotFile(io.RawIOBase):
         work = partial(self._read, number, in_order=True)
         self._coming = number, self._pid, self._pool.submit(work)
 
-    def _taken_ahead(self, number: int) -> _Window | None:
+    def _taken_ahead(self, number: int) -> _NumberedChunks | None:
         coming, self._coming = self._coming, None
         if coming is None or coming[:2] != (number, os.getpid()):
             return None

@@ -22,7 +22,7 @@ from dvtool.system.locking import locked
 from dvtool.system.progress import SILENT
 
 REPOSITORIES = "repositories"
-LOCK_WAIT_S = 600.0
+CLONE_WAIT_S = 600.0
 """A clone by another process may take long."""
 _SCP_LIKE = re.compile(r"(?:[\w.+-]+@)?[\w.-]+:(?!/?/)[^:].*|(?:[\w.+-]+@)[\w.-]+:.+")
 _UNFINISHED = ".unfinished"
@@ -66,7 +66,7 @@ def cached_clone(
     for this repository's data (decision 049).
     """
     folder = clone_folder(url, environ)
-    with _locked(folder):
+    with _cloning_alone(folder):
         if not os.path.isdir(folder):
             _clone(url, folder, environ, progress)
             fresh = True
@@ -117,7 +117,7 @@ def _trust(folder: str, environ: Mapping[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: str, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+def _cloning_alone(folder: str, *, wait_s: float = CLONE_WAIT_S) -> Iterator[None]:
     above = os.path.dirname(folder)
     make_folders(above)
     write_tag(os.path.dirname(above))
@@ -133,20 +133,20 @@ def clones(folder: str) -> Iterator[tuple[str, int]]:
     for name in sorted(os.listdir(top)) if os.path.isdir(top) else ():
         path = os.path.join(top, name)
         if os.path.isdir(path) and not os.path.islink(path):
-            yield path, _size(path)
+            yield path, _folder_size(path)
 
 
 def remove_clones(folder: str) -> int:
     """Remove all clones of a cache folder; return how many. BusyError if one is being made."""
     count = 0
     for path, _ in list(clones(folder)):
-        with _locked(path.removesuffix(_UNFINISHED), wait_s=0):
+        with _cloning_alone(path.removesuffix(_UNFINISHED), wait_s=0):
             shutil.rmtree(path, ignore_errors=True)
             count += 1
     return count
 
 
-def _size(path: str) -> int:
+def _folder_size(path: str) -> int:
     size = 0
     for folder, _, names in os.walk(path):
         for name in names:

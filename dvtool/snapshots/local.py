@@ -8,14 +8,20 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from dvtool.errors import CorruptError, MissingError
 from dvtool.format.digest import Digest
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.pack import Recipe, unpack_frame
-from dvtool.remotes.known import Known
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
 from dvtool.store.local import LocalStore
+from dvtool.system.lazy import later
+
+if TYPE_CHECKING:
+    from dvtool.remotes import known as knowledge
+else:
+    knowledge = later("dvtool.remotes.known")
 
 PACK_FILES_MAX = 32
 
@@ -96,7 +102,7 @@ class LocalChunks:
     ) -> dict[Digest, list[Located]]:
         """Return where a remote is believed to have contents, from earlier use of it here."""
         with self._lock:
-            known = Known(self._store.db, remote_id, reading=True)
+            known = knowledge.Known(self._store.db, remote_id, reading=True)
             lists = known.chunk_lists(contents)
             chunks = known.located({chunk for parts in lists.values() for chunk in parts})
         return {

@@ -6,8 +6,9 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from dvtool.errors import CorruptError, DvError, MissingError
 from dvtool.format.digest import Digest
@@ -15,14 +16,18 @@ from dvtool.format.manifest import ShardRef
 from dvtool.project.opening import close_project, environment, open_project
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
-from dvtool.remotes.remote import RemoteStore
 from dvtool.snapshots.cache import FrameCache, default_folder
 from dvtool.snapshots.columns import EntryColumns
-from dvtool.snapshots.foreign import cached_clone
 from dvtool.snapshots.local import LocalChunks
-from dvtool.snapshots.remote import RemoteChunks
 from dvtool.snapshots.source import ContentSource
+from dvtool.system.lazy import later_in
 from dvtool.system.progress import SILENT
+
+if TYPE_CHECKING:
+    from dvtool.remotes.remote import RemoteStore
+    from dvtool.snapshots import foreign, remote
+else:
+    foreign, remote = later_in("dvtool.snapshots", "foreign", "remote")
 
 
 class OpenedRepository:
@@ -42,9 +47,12 @@ class OpenedRepository:
         # Called before anything that garbage consists of is told that it is garbage.
         self._release = weakref.finalize(self, _close_here, project if owned else None, self.pid)
         local = LocalChunks(project.store)
-        open_remotes = partial(_open_remotes, settings)
-        self._remote = RemoteChunks(project.git, local, open_remotes, commit, cache)
-        self.contents = ContentSource(local, self._remote, cache)
+        self._remote = _Once(
+            lambda: remote.RemoteChunks(
+                project.git, local, partial(_open_remotes, settings), commit, cache
+            )
+        )
+        self.contents = ContentSource(local, self._remote.get, cache)
 
     @classmethod
     def at(
@@ -68,7 +76,7 @@ class OpenedRepository:
                 absent.append(ref)
         if absent:
             try:
-                columns |= self._remote.columns(absent)
+                columns |= self._remote.get().columns(absent)
             except DvError as error:
                 raise damage or error from error
         return columns
@@ -76,6 +84,21 @@ class OpenedRepository:
     def close(self) -> None:
         """Release files and processes."""
         self._release()
+
+
+class _Once:
+    """Makes the remote side when it is first needed, once for all threads."""
+
+    def __init__(self, make: Callable[[], remote.RemoteChunks]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: remote.RemoteChunks | None = None
+
+    def get(self) -> remote.RemoteChunks:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
 
 
 def _close_here(project: Project | None, pid: int) -> None:
@@ -130,7 +153,7 @@ class Handle:
             if self._opened is None or self._opened.pid != os.getpid():
                 environ = environment(self._environ)
                 if self.url is not None:
-                    self.folder = cached_clone(self.url, self.commit, environ, None)
+                    self.folder = foreign.cached_clone(self.url, self.commit, environ, None)
                 self._opened = OpenedRepository.at(
                     self.folder, self.commit, environ, bare=self.url is not None
                 )

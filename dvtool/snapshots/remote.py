@@ -43,7 +43,7 @@ from dvtool.system.parallel import run_bounded
 FRAME_RUN_LIMITS = RangeLimits(raw_bytes=16 << 20)
 RUNS_MEMORY_MAX_BYTES = 64 << 20
 """What all ranges under way may take of memory together."""
-NO_REMOTE_HINT = "set the remote: dv remote add origin s3://BUCKET/PREFIX (or a folder)"
+NO_REMOTE_HINT = "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)"
 SHARDS_KEPT_FILES = 65_536
 """Of so many files it stays in memory where a remote has them: about 1 KB each."""
 

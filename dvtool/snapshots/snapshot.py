@@ -14,16 +14,20 @@ from dvtool.format.manifest import Manifest
 from dvtool.project.ledger import note_read
 from dvtool.project.opening import environment
 from dvtool.project.parts import Project
+from dvtool.project.settings import Settings
 from dvtool.snapshots.file import SnapshotFile, open_content
-from dvtool.snapshots.foreign import clone_folder, without_password
 from dvtool.snapshots.listed import Listed
-from dvtool.snapshots.opened import Handle
+from dvtool.snapshots.opened import Handle, OpenedRepository, cache_of
 from dvtool.snapshots.source import ContentSource, Slice
 from dvtool.snapshots.targets import TargetEntries
 from dvtool.snapshots.tree import Content, Tree
+from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
+    from dvtool.snapshots import foreign
     from dvtool.snapshots.targets import LoadColumns
+else:
+    foreign = later("dvtool.snapshots.foreign")
 
 SnapshotPath: TypeAlias = str | os.PathLike[str]
 """A path from the top of the repository, with ``/`` between names."""
@@ -62,7 +66,12 @@ class Snapshot:
     def repo(self) -> str:
         """The folder of the repository, or its URL without a password."""
         url = self._handle.url
-        return self._handle.folder if url is None else without_password(url)
+        return self._handle.folder if url is None else foreign.without_password(url)
+
+    @cached_property
+    def commit_time(self) -> int:
+        """When the commit was made, in seconds since 1970."""
+        return self._project.git.commit_time(self.commit)
 
     @cached_property
     def data_id(self) -> str:
@@ -233,7 +242,7 @@ class Snapshot:
     def __reduce__(self) -> tuple[object, ...]:
         url = self._handle.url
         if url is not None:
-            return _reopened_url, (without_password(url), self.commit)
+            return _reopened_url, (foreign.without_password(url), self.commit)
         return _reopened, (self._handle.folder, self.commit)
 
     def __eq__(self, other: object) -> bool:
@@ -293,6 +302,21 @@ class Snapshot:
         return self._tree.content(os.fspath(path))
 
 
+def snapshot_within(
+    project: Project, settings: Settings, rev: str | None, manifests: Mapping[str, Manifest]
+) -> Snapshot:
+    """Return manifests of a revision, or (None) of the worktree, as a snapshot.
+
+    It reads with the parts of a repository that is open, and is of use as long as that is.
+    """
+    git = project.git
+    commit = git.resolve(rev) if rev is not None else git.head() or ""
+    cache = cache_of(project, settings.environ)
+    opened = OpenedRepository(project, settings, commit, cache=cache, owned=False)
+    top = git.worktree or git.git_dir
+    return Snapshot(Handle(top, commit, settings.environ, opened), manifests)
+
+
 def read_manifests(project: Project, commit: str) -> dict[str, Manifest]:
     """Return target -> manifest of a commit; no git process stays."""
     try:
@@ -307,4 +331,4 @@ def _reopened(folder: str, commit: str) -> Snapshot:
 
 
 def _reopened_url(url: str, commit: str) -> Snapshot:
-    return Snapshot(Handle(clone_folder(url, environment(None)), commit, None, url=url))
+    return Snapshot(Handle(foreign.clone_folder(url, environment(None)), commit, None, url=url))

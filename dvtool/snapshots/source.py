@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cached_property
 from itertools import groupby
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing, printable
 from dvtool.format.digest import Digest, digest_of
@@ -18,9 +19,11 @@ from dvtool.format.pack import chunk_in, unpack_frame
 from dvtool.snapshots.cache import FrameCache, frame_name
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
 from dvtool.snapshots.local import LocalChunks
-from dvtool.snapshots.remote import RemoteChunks
 from dvtool.snapshots.tree import Content
 from dvtool.system.logs import Log
+
+if TYPE_CHECKING:
+    from dvtool.snapshots.remote import RemoteChunks
 
 _LOG = Log("snapshots")
 LAYOUTS_KEPT_CHUNKS = 65_536
@@ -69,15 +72,25 @@ class _Stretch(NamedTuple):
 class ContentSource:
     """Reads contents; several threads of one process may."""
 
-    def __init__(self, local: LocalChunks, remote: RemoteChunks, cache: FrameCache | None) -> None:
+    def __init__(
+        self,
+        local: LocalChunks,
+        open_remote: Callable[[], RemoteChunks],
+        cache: FrameCache | None,
+    ) -> None:
+        """Take the parts; `open_remote` is called when content is not in the local store."""
         self._cache = cache
         self._local = local
-        self._remote = remote
+        self._open_remote = open_remote
         self._lock = threading.Lock()
         self._layouts: OrderedDict[Digest, Layout] = OrderedDict()
         self._chunks_kept = 0
         self._frames: OrderedDict[_FrameKey, bytes | memoryview] = OrderedDict()
         self._frames_bytes = 0
+
+    @cached_property
+    def _remote(self) -> RemoteChunks:
+        return self._open_remote()
 
     # --- slices ---------------------------------------------------------------------------
 

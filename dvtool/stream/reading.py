@@ -15,7 +15,7 @@ OnDamage = Literal["raise", "skip"]
 UNREADABLE = (CorruptError, MissingError)
 
 
-class Part:
+class WindowPart:
     """Samples of one window that one reader wants, by number, in the order of the epoch."""
 
     __slots__ = ("numbers", "window")
@@ -25,13 +25,13 @@ class Part:
         self.numbers: list[int] = []
 
 
-def parts(order: Order, spans: Iterable[range]) -> Iterator[Part]:
+def parts(order: Order, spans: Iterable[range]) -> Iterator[WindowPart]:
     """Yield the samples at positions, given as ranges, in parts that need one window each.
 
     A position at or above the length of the order stands for the position modulo that length.
     """
     total = len(order)
-    part: Part | None = None
+    part: WindowPart | None = None
     numbers: Sequence[int] = ()
     for span in spans:
         position, step = span.start, span.step
@@ -40,7 +40,7 @@ def parts(order: Order, spans: Iterable[range]) -> Iterator[Part]:
             if part is None or not part.window.begin <= real < part.window.end:
                 if part is not None and part.numbers:
                     yield part
-                part = Part(order.windows[order.window_at(real)])
+                part = WindowPart(order.windows[order.window_at(real)])
                 numbers = order.samples(part.window)
             offset = real - part.window.begin
             within = -(-(part.window.end - real) // step)
@@ -53,7 +53,7 @@ def parts(order: Order, spans: Iterable[range]) -> Iterator[Part]:
 
 def read_parts(
     samples: SampleSet,
-    wanted: Iterator[Part],
+    wanted: Iterator[WindowPart],
     *,
     fetch: Callable[[Window], None],
     on_damage: OnDamage,
@@ -65,7 +65,7 @@ def read_parts(
     before a window is read; `skipped` is told keys and errors of the samples that were left out.
     """
 
-    def read(part: Part) -> list[Sample | None]:
+    def read(part: WindowPart) -> list[Sample | None]:
         fetch(part.window)
         return _read_samples(samples, part.numbers, on_damage, skipped)
 

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import IO
 
 import msgspec
 
-from dvtool.errors import UsageError, printable
+from dvtool.errors import MissingError, PathFault, SetupError, UsageError, printable
 from dvtool.format.digest import Digest, parse_hex
 from dvtool.format.paths import workspace_path
-from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.snapshots.listed import Listed
-from dvtool.system.lazy import later
+from dvtool.snapshots.snapshot import snapshot_within
 
-if TYPE_CHECKING:
-    from dvtool.verbs.fetch import download, request as fetch_requests
-else:
-    download = later("dvtool.verbs.fetch.download")
-    fetch_requests = later("dvtool.verbs.fetch.request")
+BLOCK_BYTES = 4 << 20
+"""How much of a file is written at a time."""
 
 
 def ls(
@@ -46,27 +42,32 @@ def cat(
     *,
     rev: str | None = None,
 ) -> Iterator[memoryview]:
-    """Yield the bytes of one tracked file, from the store or else from the default remote."""
-    inner = arguments.relative(path)
-    listed = [
-        one
-        for one in ls(project, arguments, path, rev=rev)
-        if one.type == "file" and one.path == inner
-    ]
-    if len(listed) != 1:
+    """Yield the bytes of one tracked file, from the local store or else from a remote.
+
+    Nothing is put into the store. Symlinks are followed within the data.
+    """
+    manifests = project.manifests_of(rev)
+    arguments.selections(sorted(manifests), path)  # UsageError for what is in no target
+    data = snapshot_within(project, settings, rev, manifests)
+    try:
+        file = data.open(arguments.relative(path), "rb")
+    except PathFault as error:
         raise UsageError(
             f"{printable(os.fspath(path))} is not one tracked file",
             hint="see what there is: dv ls",
-        )
-    file = listed[0]
-    digest = parse_hex(file.blake3 or "")
-    if project.store.lacking([digest]):
-        inside = file.path[len(file.target) + 1 :]
-        selection = Selection(file.target, (inside,) if inside else ())
-        manifest = project.manifests_of(rev)[file.target]
-        request = fetch_requests.fetch_request(project, manifest, selection)
-        download.fetch(project, settings.open_remotes(), [request])
-    return _content(project, digest)
+        ) from error
+    return _blocks(file, settings)
+
+
+def _blocks(file: IO[bytes], settings: Settings) -> Iterator[memoryview]:
+    with file:
+        try:
+            while data := file.read(BLOCK_BYTES):
+                yield memoryview(data)
+        except MissingError as error:
+            if not settings.remotes():
+                raise SetupError(str(error), hint=error.hint) from error
+            raise
 
 
 def cat_content(project: Project, blake3: str) -> Iterator[memoryview]:

@@ -37,7 +37,7 @@ ONLY_IN = {
         "store.schema",
         "workspace.statcache",
     },
-    "fsspec": set(),
+    "fsspec": {"filesystem.dv"},
     "pyfastcdc": {"format.chunker"},
 }
 
@@ -270,6 +270,8 @@ DESTROYS = {
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
     "project.base": "records in git's folder",
+    "snapshots.cache": "frames in the user's cache folder, which are read again",
+    "snapshots.foreign": "clones in the user's cache folder, which are made again",
     "stream.index_cache": "indexes in git's folder, which are made again",
     "verbs.record": "ledgers in git's folder",
     "verbs.resolve.records": "records in git's folder",

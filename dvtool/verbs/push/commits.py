@@ -112,7 +112,7 @@ class Taken:
     doomed: frozenset[str] = frozenset()
 
 
-def take(
+def take_manifests(
     project: Project,
     store: RemoteStore,
     tips: Sequence[str],
@@ -237,7 +237,7 @@ def _open_push(
     settings.require_init()
     tips = tips_of(project, request.revs, every=request.every)
     store = settings.open_remote(request.remote, anew=request.anew)
-    taken = take(project, store, tips, every=request.every, select=request.select)
+    taken = take_manifests(project, store, tips, every=request.every, select=request.select)
     return project, store, tips, taken
 
 

@@ -1,0 +1,1 @@
+"""The data of commits for fsspec (`dv://`) and universal_pathlib."""
