@@ -197,6 +197,13 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
+def count_text(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 file``, ``20,000 files``."""
+    consonant_y = noun.endswith("y") and noun[-2] not in "aeiou"
+    plural = noun[:-1] + "ies" if consonant_y else noun + "s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
 def size_text(size: int) -> str:
     """Return a number of bytes for people: ``312 B``, ``1.5 KiB``, ``156.2 MiB``."""
     value = float(size)

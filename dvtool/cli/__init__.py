@@ -206,6 +206,8 @@ def _run(arguments: Sequence[str]) -> int:
 def _repair_streams() -> None:
     if sys.stdout is None:  # closed by the caller (`dv status >&-`)
         sys.stdout = open(os.devnull, "w")
+    if sys.stderr is None:  # `dv status 2>&-`
+        sys.stderr = open(os.devnull, "w")
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         # A name that the terminal's encoding lacks is escaped; it must not end the command.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dvtool.errors import printable, size_text as size_text
+from dvtool.errors import count_text as count_text, printable, size_text as size_text
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
@@ -32,13 +32,6 @@ _SHELL_SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 def growth_text(size: int) -> str:
     """Return a change in bytes with its sign: ``+4.0 KiB``, ``-1 B``, ``±0 B``."""
     return f"{'+' if size > 0 else '-' if size < 0 else '±'}{size_text(abs(size))}"
-
-
-def count_text(count: int, noun: str) -> str:
-    """Return a count with its noun: ``1 file``, ``20,000 files``."""
-    consonant_y = noun.endswith("y") and noun[-2] not in "aeiou"
-    plural = noun[:-1] + "ies" if consonant_y else noun + "s"
-    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def files_text(files: int, size: int) -> str:

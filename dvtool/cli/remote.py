@@ -108,7 +108,10 @@ def set_remote(
             local=local,
             **_absolute(options),
         )
-        _say_where(frame.screen, repo, name, shared=shared)
+        kept_here = {option.name for option in REMOTE_OPTIONS if not option.committed}
+        typed = {option for option, value in options.items() if value is not None}
+        # What must not come from a commit went into .git/config, whatever else is of the remote.
+        _say_where(frame.screen, repo, name, shared=shared and not (typed <= kept_here and not url))
 
 
 def _absolute(options: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -280,7 +283,8 @@ def copy_remote(
             screen.json(copied)
             return
         objects = f"{count_text(copied.objects, 'object')}, {size_text(copied.bytes)}"
-        there = f"; {copied.there:,} were there already" if copied.there else ""
+        were = "was" if copied.there == 1 else "were"
+        there = f"; {copied.there:,} {were} there already" if copied.there else ""
         url = printable(copied.destination)
         screen.done(f"copied to {url}: {objects}; proven there{there}")
 

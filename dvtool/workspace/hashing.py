@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dvtool.errors import DvError, InputError, printable
+from dvtool.errors import DvError, InputError, count_text, printable
 from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
 from dvtool.format.paths import workspace_path
 from dvtool.system.calls import check_stopped, count
@@ -51,7 +51,7 @@ def hash_files(
         "or they were never read: %s",
         *(len(unread), total, scan.target, ", ".join(unread[:NAMES_NOTED_MAX])),
     )
-    count_of = f"{len(unread):,} file{'' if len(unread) == 1 else 's'}"
+    count_of = count_text(len(unread), "file")
     worktree.progress.start(f"reading {count_of} of {scan.target}", total_bytes=total)
     fresh: dict[str, Stat] = {}
     read_at_ns = clock_ns(worktree, scan)

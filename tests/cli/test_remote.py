@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -283,3 +285,23 @@ def test_the_default_is_the_one_that_push_takes(work: Work) -> None:
         one["name"]: one["default"] for one in work.dv("remote", "list", "--json").json["remotes"]
     }
     assert rows == {"origin": True, "other": False}
+
+
+def test_where_a_profile_went_is_said(work: Work) -> None:
+    work.dv("remote", "add", "lab", "s3://bucket/prefix")
+    ran = work.dv("remote", "set", "lab", "--profile", "mine")
+    assert "it is in .git/config, for this clone only" in ran.err
+    assert "git commit" not in ran.err
+    assert "it is in .dvconfig" in work.dv("remote", "set", "lab", "--region", "eu-west-1").err
+
+
+def test_a_closed_standard_error_hinders_nothing(data: Work) -> None:
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -m dvtool status 2>&-', sys.executable],
+        cwd=data.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "Clean: 2 targets" in done.stdout

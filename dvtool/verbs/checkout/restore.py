@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dvtool.errors import MissingError, listing, size_text
+from dvtool.errors import MissingError, count_text, listing, size_text
 from dvtool.format.manifest import Entry, Manifest, decode, update
 from dvtool.format.paths import SUFFIX, workspace_path
 from dvtool.format.selection import Selection
@@ -163,7 +163,8 @@ def _fetch_content(
     if not request.fetch or not (request.remote or configured):
         missing = _missing_files(project, parts)
         raise MissingError(
-            f"the content of {len(missing):,} files ({size_text(sum(missing.values()))}) is "
+            f"the content of {count_text(len(missing), 'file')} "
+            f"({size_text(sum(missing.values()))}) is "
             f"not in the local store; nothing was changed:\n{listing(sorted(missing))}",
             hint="run: dv pull" if configured else "add the remote that has it: dv remote add",
         )

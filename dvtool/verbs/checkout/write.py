@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from msgspec import structs
 
-from dvtool.errors import ManifestError, printable
+from dvtool.errors import ManifestError, count_text, printable
 from dvtool.format.digest import EMPTY, Digest
 from dvtool.format.manifest import Entry
 from dvtool.format.paths import SELF, folders_above, workspace_path
@@ -119,7 +119,7 @@ def _apply(
     _prune(project, plan)
     if plan.make_target:
         project.workspace.make_folder(plan.target)
-    count = f"{len(plan.write):,} file{'' if len(plan.write) == 1 else 's'}"
+    count = count_text(len(plan.write), "file")
     project.progress.start(f"writing {count} of {plan.target}", total_bytes=plan.write_bytes)
     for files in runs:
         written: _Written = {}

@@ -16,6 +16,7 @@ from dvtool.errors import (
     MissingError,
     RemoteError,
     SetupError,
+    count_text,
     listing,
 )
 from dvtool.format.digest import READ_SIZE_BYTES, Digest, HashingSink, hasher
@@ -198,7 +199,7 @@ class _Download:
         Recipes go along with chunks that are read singly, as they do with packs read whole: should
         the index be lost, the packs here have all that it takes to make it again.
         """
-        packs = f"{len(reads):,} pack{'' if len(reads) == 1 else 's'}"
+        packs = count_text(len(reads), "pack")
         total = sum(read.size for read in reads)
         self.progress.start(f"downloading {packs} from {self.remote.url}", total_bytes=total)
         failed = self._get_packs([read.pack for read in reads if read.whole])

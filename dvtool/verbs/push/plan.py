@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
-from dvtool.errors import MissingError, listing
+from dvtool.errors import MissingError, count_text, listing
 from dvtool.format.digest import Digest
 from dvtool.format.locations import RemotePack, contents_of
 from dvtool.format.manifest import (
@@ -357,7 +357,7 @@ class PushPlanning:
 
 def _neither_here_nor_there(names: Sequence[str]) -> MissingError:
     return MissingError(
-        f"the content of {len(names):,} files is neither here nor on the remote; "
+        f"the content of {count_text(len(names), 'file')} is neither here nor on the remote; "
         f"nothing was published:\n{listing(names)}",
         hint="push from the clone where they were added, or `dv add` them again",
     )

@@ -14,7 +14,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dvtool.errors import BusyError, CorruptError, RemoteError, listing
+from dvtool.errors import BusyError, CorruptError, RemoteError, count_text, listing
 from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
 from dvtool.format.locations import encode_locations, encode_object
 from dvtool.project.parts import Project
@@ -141,7 +141,7 @@ class _Uploading:
         packs: list[Digest] = []
         unfinished: set[str] = set()
         progress = self.project.progress
-        count = f"{plan.outgoing.packs:,} pack{'' if plan.outgoing.packs == 1 else 's'}"
+        count = count_text(plan.outgoing.packs, "pack")
         progress.start(f"uploading {count} to {self.remote.url}", total_bytes=plan.outgoing.bytes)
         try:
             for upload, info in run_bounded(
