@@ -110,7 +110,8 @@ class Screen:
     def done(self, text: str) -> None:
         """Say what an action did."""
         if not self._quiet:
-            self.line(wrapped(text, self._out))
+            hide_progress()
+            self._out.write(wrapped(_safe(text, coloured=self._out_coloured), self._out) + "\n")
 
     def note(self, text: str) -> None:
         """Say what the next step may be, on standard error, where it disturbs no pipe."""

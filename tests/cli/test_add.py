@@ -403,7 +403,7 @@ def test_add_update_and_the_dot(data: Work) -> None:
     assert "table.csv  1 file, 13 B: 1 modified" in data.dv("add", ".", cwd="data").out
     assert len(data.dv("add", ".").lines) == 2
     assert not (data.root / "data/other.bin.dv.json").exists()
-    assert "dv add -u" in data.dv("add", code=2).err
+    assert "every target with -u" in data.dv("add", code=2).err
 
 
 def test_add_dry_run_adds_nothing(data: Work) -> None:
