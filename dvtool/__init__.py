@@ -54,6 +54,7 @@ _EXPORTS = {
     "dvtool.verbs.doctor": ("Check",),
     "dvtool.verbs.drop": ("Dropped", "DroppedTarget"),
     "dvtool.verbs.edit": ("Removed", "Renamed"),
+    "dvtool.verbs.export.entries": ("Exported",),
     "dvtool.verbs.fetch.request": ("Fetched",),
     "dvtool.verbs.fsck.findings": ("Damage", "FsckReport", "Sample"),
     "dvtool.verbs.gc.bury": ("RemoteGcPlan",),
@@ -130,6 +131,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.drop import Dropped, DroppedTarget
     from dvtool.verbs.edit import Removed, Renamed
+    from dvtool.verbs.export.entries import Exported
     from dvtool.verbs.fetch.request import Fetched
     from dvtool.verbs.fsck.findings import Damage, FsckReport, Sample
     from dvtool.verbs.gc.bury import RemoteGcPlan
@@ -171,6 +173,7 @@ __all__ = [
     "Entry",
     "Estimate",
     "Examination",
+    "Exported",
     "Fault",
     "Fetched",
     "Followed",

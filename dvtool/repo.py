@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from dvtool.project.arguments import OnePath, Paths
 from dvtool.project.opening import OpenRepository
@@ -17,6 +17,8 @@ from dvtool.system.lazy import later, later_in
 from dvtool.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from dvtool.format.manifest import ShardRef
     from dvtool.hooks import install, service
     from dvtool.jobs.engine import Engine
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
-    from dvtool.snapshots import reading
+    from dvtool.snapshots import foreign, reading
     from dvtool.snapshots.listed import Listed
     from dvtool.snapshots.snapshot import Snapshot
     from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read, sparse
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.checkout import restore
     from dvtool.verbs.checkout.restore import Restored
+    from dvtool.verbs.export import entries, export as export_verb
     from dvtool.verbs.fetch import download, plan as fetch_plan, request as fetch_request
     from dvtool.verbs.fsck import check as fsck_check, findings, repair as fsck_repair
     from dvtool.verbs.gc import bury, local as gc_local, remote as gc_remote, roots
@@ -44,13 +47,14 @@ else:
     install, service = later_in("dvtool.hooks", "install", "service")
     candidates = later("dvtool.project.candidates")
     examine = later("dvtool.remotes.examine")
-    reading = later("dvtool.snapshots.reading")
+    foreign, reading = later_in("dvtool.snapshots", "foreign", "reading")
     clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
     doctor, drop, edit, log, read, sparse = later_in(
         "dvtool.verbs", "doctor", "drop", "edit", "log", "read", "sparse"
     )
     publish = later("dvtool.verbs.add.publish")
     restore = later("dvtool.verbs.checkout.restore")
+    export_verb = later("dvtool.verbs.export.export")
     download = later("dvtool.verbs.fetch.download")
     fetch_plan, fetch_request = later_in("dvtool.verbs.fetch", "plan", "request")
     fsck_check, fsck_repair = later_in("dvtool.verbs.fsck", "check", "repair")
@@ -103,6 +107,41 @@ class Repo(OpenRepository):
     ) -> str:
         """Clone a git repository, without its data; return the folder, absolute."""
         return clone.clone(url, directory, cwd=cwd, rev=rev, progress=progress)
+
+    @staticmethod
+    def at_url(
+        url: str, rev: str | None = None, *, environ: Mapping[str, str]
+    ) -> AbstractContextManager[Snapshot]:
+        """Give the data of a repository that a git URL names, of which no clone is kept."""
+        return export_verb.passing_snapshot(url, rev, environ)
+
+    @staticmethod
+    def is_url(repo: str) -> bool:
+        """Tell a git URL from the path of a folder: one that exists is a folder."""
+        return foreign.is_url(repo)
+
+    @staticmethod
+    def describe_url(
+        url: str, rev: str | None = None, *, environ: Mapping[str, str]
+    ) -> describe.Description:
+        """Describe a commit of a repository that a git URL names, of which no clone is kept."""
+        return export_verb.describe_url(url, rev, environ)
+
+    @staticmethod
+    def get(
+        url: str,
+        path: str,
+        folder: str | None = None,
+        *,
+        cwd: str = ".",
+        rev: str | None = None,
+        environ: Mapping[str, str],
+        force: bool = False,
+        progress: Progress = SILENT,
+    ) -> entries.Exported:
+        """Write the data at or below a path of a repository into a folder; no clone is kept."""
+        request = export_verb.GetRequest(url, path, folder, cwd=cwd, rev=rev, force=force)
+        return export_verb.get(request, environ, progress)
 
     def init(self) -> bool:
         """Make `.dvconfig`, staged, and the local store; False if that was done before."""
@@ -453,6 +492,21 @@ class Repo(OpenRepository):
     def snapshot(self, rev: str | None = None) -> Snapshot:
         """Return the data of a revision (HEAD without one), to be read without a checkout."""
         return reading.snapshot_of(self._project, rev, environ=self._environ)
+
+    def export(
+        self,
+        path: OnePath,
+        destination: str,
+        *,
+        rev: str | None = None,
+        options: Mapping[str, str] | None = None,
+        force: bool = False,
+        out: BinaryIO | None = None,
+    ) -> entries.Exported:
+        """Write the data at or below a path of a commit to a folder, an archive or a bucket."""
+        inner = self._arguments.relative(path)
+        request = export_verb.ExportRequest(inner, destination, options or {}, force=force, out=out)
+        return export_verb.export_snapshot(self.snapshot(rev), request, self._project.progress)
 
     def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""

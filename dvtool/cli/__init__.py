@@ -69,6 +69,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "diff": "Show which files changed between commits, or in the workspace.",
         "log": "Show the commits that changed a target.",
         "ls": "List tracked files.",
+        "export": "Write data of a commit as ordinary files, an archive or objects.",
+        "get": "Get data of a repository by its URL, without a clone.",
         "cat": "Write the content of a tracked file to standard output.",
         "cache": "Show or clean what reading without a checkout keeps here.",
         "describe": "Print what identifies the code and data that are here.",
@@ -312,5 +314,5 @@ def dv(
         click.echo(context.get_help())
         context.exit(2)
     folder = os.path.join(".", *folders)
-    context.obj = Frame(folder=folder, quiet=quiet, progress=progress)
+    context.obj = Frame(folder=folder, quiet=quiet, progress_mode=progress)
     context.obj.say_more(verbose)

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from dvtool.cli.lines import Ticker
-from dvtool.cli.output import shown_beside
+from dvtool.cli.output import progress_is_held, shown_beside
 from dvtool.errors import printable, size_text
 from dvtool.system.progress import Progress
 
@@ -123,6 +123,8 @@ class Bars(Progress):
             self._since, self._note = time.monotonic(), ""
 
     def _tick(self) -> None:
+        if progress_is_held():
+            return
         waited_s = time.monotonic() - self._since
         if waited_s < DELAY_S:
             return

@@ -102,7 +102,7 @@ def _were(count: int) -> str:
 
 def fetched_text(fetched: Fetched) -> str:
     """Return the result of a fetch, in a line."""
-    url = printable(fetched.remote)
+    url = " and ".join(map(printable, fetched.sources))
     if not fetched.files:
         return "nothing to fetch: the local store has it all"
     files = f"{count_text(fetched.files, 'file')}, {size_text(fetched.bytes)}"

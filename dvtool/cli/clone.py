@@ -73,7 +73,7 @@ def _pull(
             if remote is not None:
                 repo.config.clone_remote(remote, cwd=cwd)
             inside.trust_first_use(repo, falls_back=True)
-            inside.set_up_git(repo)
+            inside.set_up_git(repo, typed=True)
             restored = repo.pull(paths=paths)
             show_restored(inside, repo, restored, as_json=as_json)
     except DvError as error:

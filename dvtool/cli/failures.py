@@ -15,8 +15,9 @@ import click
 
 from dvtool.cli import INTERRUPTED
 from dvtool.cli.output import Answered, Screen
-from dvtool.errors import DvError, UsageError, printable, size_text
+from dvtool.errors import DvError, UsageError, printable
 from dvtool.system.logs import Log
+from dvtool.system.room import needed_of, room_text
 
 READER_GONE = 141
 """As of a process that SIGPIPE ended, which is how other programs end in `… | head`."""
@@ -166,28 +167,13 @@ def _of_os(error: OSError) -> Failure:
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if _is_name(name)]
     place = " -> ".join(printable(name) for name in names)
     if code in (errno.ENOSPC, errno.EDQUOT):
-        sentence += _room_text(names[0]) if names else _room_here()
+        sentence += room_text(names[0], needed_of(error)) if names else _room_here()
     return Failure(f"{place}: {sentence}" if place else sentence, hint, 1)
 
 
-def _room_text(path: str) -> str:
-    """Say which disk a path is on, and what is free there; nothing if that cannot be told."""
-    path = os.path.abspath(path)
-    try:
-        while not os.path.lexists(path):
-            path = os.path.dirname(path)
-        room = os.statvfs(path)
-        while not os.path.ismount(path):
-            path = os.path.dirname(path)
-    except OSError:
-        return ""
-    free, whole = (blocks * room.f_frsize for blocks in (room.f_bavail, room.f_blocks))
-    return f" ({printable(path)}: {size_text(free)} of {size_text(whole)} free)"
-
-
 def _room_here() -> str:
-    """As `_room_text`, of the folder that a command runs in, if that disk is the full one."""
-    return _room_text(os.curdir) if _has_no_room() else ""
+    """As `room_text`, of the folder that a command runs in, if that disk is the full one."""
+    return room_text(os.curdir) if _has_no_room() else ""
 
 
 def _has_no_room() -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from dvtool.cli.output import Screen, shell_word
+from dvtool.cli.output import Screen, hold_progress, shell_word
 from dvtool.errors import DvError, UsageError, printable
 from dvtool.system.progress import SILENT, Progress
 
@@ -34,6 +34,8 @@ EXIT_CODES = {
     130: "interrupted",
 }
 """All exit codes, but for 141: the reader of the output went away, as in `dv ls | head`."""
+OTHERS_WRITE = ("dv run", "dv runs", "dv serve")
+"""Commands in which another program, or a log, has the terminal."""
 ALWAYS = (0, 1, 2, 3, 130)
 LOG_VERBOSITY = 2
 _BEHIND_DASHES = "dvtool.behind_dashes"
@@ -48,6 +50,11 @@ def shared_hooks_text(shared: str, folder: str) -> str:
     )
 
 
+def on_terminal() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
 Function: TypeAlias = Callable[..., Any]
 
 
@@ -59,7 +66,7 @@ class Frame:
     quiet: bool = False
     verbosity: int = 0
     """How often -v was given."""
-    progress: str = "auto"
+    progress_mode: str = "auto"
     """When to show progress: auto, always or never."""
 
     @property
@@ -118,12 +125,28 @@ class Frame:
         finally:
             shown.end()  # no half bar before an error's message
 
-    def set_up_git(self, repo: Repo) -> None:
-        """Install hooks and drivers, once in a clone, before a command changes the workspace."""
+    def set_up_git(self, repo: Repo, *, typed: bool = False, sure: bool = False) -> None:
+        """Install hooks and drivers, once in a clone, before a command changes the workspace.
+
+        Where the user's own settings name a folder of hooks for all repositories, git is told of
+        another one here only if a person agrees: on a terminal by an answer, elsewhere by having
+        `typed` a command that sets a repository up; `sure` is an answer given before.
+        """
         try:
+            shared = repo.hooks.overridden_folder()
+            if shared and not sure and not self.agrees_to_override(shared):
+                repo.hooks.refuse()
+                return
+            if shared and not (sure or typed or on_terminal()):
+                self.screen.warn(
+                    f"core.hooksPath is {printable(shared)} for all your repositories, so no hooks "
+                    "are installed here, and git push takes no data along; dv hooks install "
+                    "installs them for this repository alone, dv hooks uninstall ends this warning"
+                )
+                return
             plan = repo.hooks.ensure()
             if plan is not None and plan.shared:
-                self.screen.note(shared_hooks_text(plan.shared, plan.folder))
+                self.screen.warn(shared_hooks_text(plan.shared, plan.folder))
             elif plan is not None:
                 self.screen.note(
                     "git hooks and drivers are installed, so that git carries the data along "
@@ -132,6 +155,18 @@ class Frame:
         except (DvError, OSError) as error:
             # The command itself can be done without them.
             self.screen.warn(f"the git hooks could not be installed: {error}")
+
+    def agrees_to_override(self, shared: str) -> bool:
+        """Ask, on a terminal, whether git may look for hooks elsewhere than in a folder for all."""
+        if not on_terminal():
+            return True
+        hold_progress()
+        return click.confirm(
+            f"core.hooksPath is {printable(shared)} for all your repositories. Install the hooks "
+            "of dvtool for this one alone, in .git, so that they run yours first?",
+            default=True,
+            err=True,
+        )
 
     def trust_first_use(self, repo: Repo, *, falls_back: bool) -> None:
         """Trust the remotes of .dvconfig if this is the first command about them in this clone.
@@ -149,15 +184,24 @@ class Frame:
                 f"remote {name} is not asked, since it is not trusted: dv remote trust {name}"
             )
 
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Yield the progress of work that is not that of a repository here."""
+        with self.showing_progress() as progress:
+            yield progress
+
     def _progress(self) -> Bars | Lines | None:
-        if self.progress == "never":
+        if self.progress_mode == "never":
             return None
-        if self.progress == "auto" and (self.quiet or self.verbosity >= LOG_VERBOSITY):
-            return None
-        terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         context = click.get_current_context(silent=True)
         waiting = context.command_path if context is not None else "dv"
-        if self.progress == "always" or (terminal and not os.environ.get("CI")):
+        if self.progress_mode == "auto":
+            if self.quiet or self.verbosity >= LOG_VERBOSITY:
+                return None
+            if waiting.startswith(OTHERS_WRITE):
+                return None
+        terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        if self.progress_mode == "always" or (terminal and not os.environ.get("CI")):
             from dvtool.cli.bars import Bars
 
             return Bars(sys.stderr, waiting=waiting)
@@ -283,7 +327,7 @@ PROGRESS_HELP = "Show bars: on a terminal (auto; else a line every 10 s), always
 def _set_progress(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     frame = ctx.find_object(Frame)
     if frame is not None and value:
-        frame.progress = value
+        frame.progress_mode = value
 
 
 _progress_option = click.option(

@@ -51,20 +51,27 @@ def hooks(context: click.Context) -> None:
     ),
 )
 @plan_option
-def install(frame: Frame, plan_only: bool) -> None:
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing, also if git has other hooks.")
+def install(frame: Frame, plan_only: bool, yes: bool) -> None:
     """Install the git hooks and the merge and diff drivers, or newer versions of them.
 
     The hooks go where git looks for hooks (core.hooksPath is honoured). A hook that is there is
-    kept as NAME.dv-kept, and runs first.
+    kept as NAME.dv-kept, and runs first. If your own settings name a folder of hooks for all your
+    repositories, that is left as it is, and you are asked.
     """
     with frame.repo() as repo:
-        plan = repo.hooks.install(dry_run=plan_only)
         screen = frame.screen
+        plan = repo.hooks.install(dry_run=True)
+        if not plan_only:
+            if plan.shared and not yes and not frame.agrees_to_override(plan.shared):
+                screen.done("nothing was installed")
+                return
+            plan = repo.hooks.install()
         would = "would be " if plan_only else ""
         for name in plan.keep:
             screen.done(f"{name}: the hook that is there {would or 'is '}kept, and runs first")
         if plan.shared:
-            screen.note(shared_hooks_text(plan.shared, plan.folder))
+            screen.warn(shared_hooks_text(plan.shared, plan.folder))
         if plan.write:
             screen.done(f"{would}installed in {_folder(plan.folder)}: {' '.join(plan.write)}")
         elif not plan.left:

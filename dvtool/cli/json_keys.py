@@ -20,7 +20,7 @@ JSON_KEYS = {
     "checkout": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "rm": (
@@ -39,7 +39,7 @@ JSON_KEYS = {
     "restore": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "sparse list": (
@@ -71,7 +71,8 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "fetch": (
-        '{"schema", "remote", "files", "bytes", "transferred_bytes", "found", "warnings"}',
+        '{"schema", "remote", "files", "bytes", "transferred_bytes", "found", "warnings", '
+        '"sources"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",
@@ -79,7 +80,7 @@ JSON_KEYS = {
     "pull": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",
@@ -87,7 +88,7 @@ JSON_KEYS = {
     "clone": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "drop": (
@@ -115,6 +116,15 @@ JSON_KEYS = {
         '"workspace": null or {"files", "bytes", "changed", "unreadable"}, "remote": null or '
         '{"url", "packs", "bytes", "md5_equal", "packs_read", "bytes_read", "files_made", '
         '"shards", "locations", "roots", "manifests", "not_pushed", "seed"}, "done"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "run": (
+        '{"schema", "version", "id", "state", "commit", "parent", "ref", "branch", "data_id",'
+        ' "targets": [{"target", "blake3", "files", "bytes"}], "command", "folder", '
+        '"environment", "packages": null or {"python", "executable", "how", "distributions"},'
+        ' "start", "end", "seconds", "exit_status", "problem", "reads": {"count", "root", '
+        '"entries": [{"blake3", "path"}], "file"}, "out", "outputs": [{"target", "blake3", '
+        '"files", "bytes"}], "reproduces", "dvtool"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "runs list": (
@@ -171,6 +181,14 @@ JSON_KEYS = {
     "ls": (
         '{"schema", "entries": [{"path", "target", "type", "size", "blake3", "exec", '
         '"symlink"}], "error": null or {"message", "hint", "exit_code"}}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "export": (
+        '{"schema", "commit", "files", "bytes", "kept", "left_out"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "get": (
+        '{"schema", "commit", "files", "bytes", "kept", "left_out"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "describe": (

@@ -57,18 +57,36 @@ def _ansi_c(byte: int) -> str:
 
 
 _hide_progress: Callable[[], None] | None = None
+_progress_held = False
 
 
 def shown_beside(hide: Callable[[], None] | None) -> None:
     """Have `hide` called before anything is printed: it wipes what shows the progress."""
-    global _hide_progress
-    _hide_progress = hide
+    global _hide_progress, _progress_held
+    _hide_progress, _progress_held = hide, False
 
 
 def hide_progress() -> None:
     """Wipe what shows the progress, before something is printed in another way than by `Screen`."""
     if _hide_progress is not None:
         _hide_progress()
+
+
+def hold_progress() -> None:
+    """Show no progress from now on: the user is asked something, or another program writes."""
+    global _progress_held
+    hide_progress()
+    _progress_held = True
+
+
+def progress_is_held() -> bool:
+    """Whether no progress is to be shown."""
+    return _progress_held
+
+
+def stderr_number() -> int:
+    """Return the descriptor of standard error, for a program whose output must not be in JSON."""
+    return sys.__stderr__.fileno() if sys.__stderr__ is not None else 2
 
 
 class Answered(Exception):

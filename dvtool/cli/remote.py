@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +14,7 @@ from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text, documents, shell_word
 from dvtool.cli.plans import plan_document, plan_option, show_plan
 from dvtool.cli.remote_options import remote_options
-from dvtool.errors import SetupError, UsageError, listing, printable, size_text
+from dvtool.errors import DvError, UsageError, listing, printable, size_text
 from dvtool.project.keys import REMOTE_OPTIONS
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 TARGETS_SHOWN_MAX = 20
+_OWN_OPTIONS = frozenset(option.name for option in REMOTE_OPTIONS if not option.committed)
 
 
 @click.group("remote", invoke_without_command=True)
@@ -73,7 +75,7 @@ def add_remote(frame: Frame, name: str, url: str, local: bool, **options: str | 
                 hint=f"to change it: dv remote set {shell_word(name)} {shell_word(url)}",
             )
         shared = repo.config.set_remote(name, url, local=local, **_absolute(options))
-        _say_where(frame.screen, repo, name, shared=shared)
+        _say_where(frame.screen, repo, name, ["url", *_given(options)], shared=shared)
 
 
 @command(
@@ -108,10 +110,12 @@ def set_remote(
             local=local,
             **_absolute(options),
         )
-        kept_here = {option.name for option in REMOTE_OPTIONS if not option.committed}
-        typed = {option for option, value in options.items() if value is not None}
-        # What must not come from a commit went into .git/config, whatever else is of the remote.
-        _say_where(frame.screen, repo, name, shared=shared and not (typed <= kept_here and not url))
+        typed = _given(options) if url is None else ["url", *_given(options)]
+        _say_where(frame.screen, repo, name, typed, shared=shared)
+
+
+def _given(options: Mapping[str, str | None]) -> list[str]:
+    return [name for name, value in options.items() if value is not None]
 
 
 def _absolute(options: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -123,18 +127,24 @@ def _absolute(options: Mapping[str, str | None]) -> dict[str, str | None]:
     }
 
 
-def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
+def _say_where(
+    screen: Screen, repo: Repo, name: str, typed: Sequence[str], *, shared: bool
+) -> None:
+    """Say which of the parts that were `typed`, the URL or options, every clone has now."""
     url = printable(repo.config.remote(name).url)
     screen.done(f"remote {printable(name)}: {url}")
-    if shared:
+    own = [part for part in typed if part in _OWN_OPTIONS] if shared else list(typed)
+    if len(own) < len(typed):
         screen.note("it is in .dvconfig, for every clone; next: git commit")
-        if repo.config.remote(name).exposed():
-            screen.warn(
-                "the endpoint is not encrypted: each other clone has to trust it before it is "
-                f"used (dv remote trust {name})"
-            )
-    else:
-        screen.note("it is in .git/config, for this clone only")
+    if own:
+        parts = ", ".join(part.replace("_", "-") for part in own)
+        subject = "it is" if not shared else f"{parts}: {'is' if len(own) == 1 else 'are'}"
+        screen.note(f"{subject} in .git/config, for this clone only")
+    if shared and repo.config.remote(name).exposed():
+        screen.warn(
+            "the endpoint is not encrypted: each other clone has to trust it before it is "
+            f"used (dv remote trust {name})"
+        )
     if not repo.config.trusts(name):
         screen.warn(
             f".dvconfig says more of its address, which is not trusted in this clone: "
@@ -172,11 +182,10 @@ def list_remotes(frame: Frame, as_json: bool) -> None:
 
 def _default_name(repo: Repo) -> str | None:
     """Return the name of the default remote; a broken default does not hide the list."""
-    try:
+    with contextlib.suppress(DvError):
         default = repo.config.values.default_remote()
-    except SetupError:  # core.remote names one that is not there
-        return repo.config.values.text("core.remote")
-    return default.name if default is not None else None
+        return None if default is None else default.name
+    return repo.config.values.text("core.remote")
 
 
 @command(

@@ -140,6 +140,7 @@ any_changed() {
     [ -d "$clean" ] || clean=$(git rev-parse --git-dir)
     clean=$clean/dv/clean
     [ -e "$clean" ] || return 0
+    [ ! -e "${clean%/*}/links" ] || return 0
     printf '%s\n' "$targets" | {
         set --
         while IFS= read -r path; do

@@ -38,7 +38,7 @@ from dvtool.system.atomic import FULL, naming_full_disk
 from dvtool.system.lazy import later
 from dvtool.system.stat import Stat
 from dvtool.system.writeback import start_writeback
-from dvtool.workspace.opener import READ_FLAGS, Opener, reason
+from dvtool.workspace.opener import NO_LINKS, READ_FLAGS, Links, Opener, reason
 
 if TYPE_CHECKING:
     from concurrent import futures
@@ -81,6 +81,7 @@ class IngestBatch:
     store: str
     sources: tuple[FileSource, ...]
     follow_links: bool = False
+    links: Links = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
@@ -154,6 +155,7 @@ def ingest_batches(
     *,
     follow_links: bool = False,
     total_bytes: int | None = None,
+    links: Links = NO_LINKS,
 ) -> Iterator[IngestBatch]:
     """Cut files, in order, into batches that make about one pack each.
 
@@ -167,12 +169,12 @@ def ingest_batches(
     size = 0
     for source in sources:
         if run and (size + source.size > limit or len(run) >= BATCH_FILES_MAX):
-            yield IngestBatch(root, store, tuple(run), follow_links)
+            yield IngestBatch(root, store, tuple(run), follow_links, links)
             run, size = [], 0
         run.append(source)
         size += source.size
     if run:
-        yield IngestBatch(root, store, tuple(run), follow_links)
+        yield IngestBatch(root, store, tuple(run), follow_links, links)
 
 
 def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> IngestResult:
@@ -186,7 +188,7 @@ def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> Ing
     writer = _Packs(store, tell, threads=os.cpu_count() or 1 if large else 1)
     result = IngestResult()
     try:
-        with naming_full_disk(batch.store), Opener(batch.root) as opener:
+        with naming_full_disk(batch.store), Opener(batch.root, batch.links) as opener:
             for source in batch.sources:
                 _ingest_file(batch, source, opener, writer, result.files)
             result.packs = writer.finish()

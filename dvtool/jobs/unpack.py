@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
@@ -18,6 +18,7 @@ from dvtool.store.local import LocalStore
 from dvtool.store.reader import ContentReader, Whereabouts
 from dvtool.system.stat import Stamp
 from dvtool.workspace.files import NewFile, Workspace
+from dvtool.workspace.opener import Links
 
 UNPACK_FILES_MAX = 512
 UNPACK_SIZE_MAX_BYTES = 8 << 20
@@ -46,6 +47,7 @@ class UnpackBatch:
     store: str
     pieces: tuple[Piece, ...]
     whereabouts: Whereabouts
+    links: Links = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
@@ -62,7 +64,7 @@ def unpack(batch: UnpackBatch, tell: Callable[[int], None] | None = None) -> Sta
     with (
         LocalStore(batch.store) as store,
         store.reader() as reader,
-        Workspace(batch.root) as workspace,
+        Workspace(batch.root, links=batch.links) as workspace,
     ):
         reader.know(batch.whereabouts)
         for folder, pieces in groupby(batch.pieces, key=_folder_of):
@@ -100,7 +102,7 @@ def cut_pieces(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ...]]:
 
 def write_pieces(
     engine: Engine,
-    root: str,
+    workspace: Workspace,
     store: LocalStore,
     reader: ContentReader,
     pieces: Sequence[Piece],
@@ -115,7 +117,13 @@ def write_pieces(
     """
     cut = list(cut_pieces(pieces))
     batches = (
-        UnpackBatch(root, store.path, batch, reader.whereabouts(piece.digest for piece in batch))
+        UnpackBatch(
+            workspace.root,
+            store.path,
+            batch,
+            reader.whereabouts(piece.digest for piece in batch),
+            workspace.links,
+        )
         for batch in cut
     )
     size = sum(piece.size for piece in pieces)

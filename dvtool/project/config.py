@@ -190,3 +190,9 @@ class Config(msgspec.Struct, frozen=True):
 def _shown(setting: Setting) -> Setting:
     secret = setting.value is not None and known_key(setting.key).secret
     return setting._replace(value=SECRET) if secret else setting
+
+
+def store_address(url: str, options: Mapping[str, Value]) -> str:
+    """Return what a store's features are remembered under."""
+    named = [options.get(option.name) for option in REMOTE_OPTIONS if option.locates]
+    return " ".join([url, *(str(value) for value in named if value)])

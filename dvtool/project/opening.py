@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from dvtool.errors import SetupError
 from dvtool.git import Git
 from dvtool.project.arguments import Arguments
+from dvtool.project.links import read_links
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings, load_config
 from dvtool.project.shards import ShardSource
@@ -60,7 +61,7 @@ def open_project(
         project = Project(
             git=git,
             config=config,
-            workspace=Workspace(root, modes=config.modes),
+            workspace=Workspace(root, modes=config.modes, links=read_links(git.git_dir)),
             store=store,
             statcache=StatCache(os.path.join(git.git_dir, "dv", "statcache.db")),
             shards=ShardSource(store),

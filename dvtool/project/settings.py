@@ -13,7 +13,7 @@ import msgspec
 from dvtool.errors import DvError, SetupError, UsageError
 from dvtool.git import Git
 from dvtool.project import approvals
-from dvtool.project.config import Config, RemoteConfig
+from dvtool.project.config import Config, RemoteConfig, store_address
 from dvtool.project.keys import REMOTE_OPTIONS, remote_of, validate_key, validate_remote_name
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.sources import COMMITTED_FILE, Source, may_be_committed, validate_setting
@@ -219,7 +219,7 @@ class Settings:
     def _forget_id(self, name: str) -> None:
         """Forget the id of the remote at this address: a person who sets it means what is there."""
         with contextlib.suppress(DvError):
-            address = _store_address(*self._address(self.remote(name)))
+            address = store_address(*self._address(self.remote(name)))
             if self._id_at(address) is not None:
                 self.project.store.db.remotes.set_id_at(address, None)
 
@@ -400,7 +400,7 @@ class Settings:
         return self._open_at(url, options)
 
     def _open_at(self, url: str, options: Mapping[str, Value]) -> RemoteStore:
-        address = _store_address(url, options)
+        address = store_address(url, options)
         features = self._remembered(address) or base.Features()
         backend = registry.open_backend(url, options, features=features)
         opened = remote.RemoteStore(backend, expected_id=self._id_at(address))
@@ -410,7 +410,7 @@ class Settings:
     def default_address(self) -> str | None:
         """Return the address under which the default remote is remembered, None without one."""
         try:
-            return _store_address(*self._address(self._chosen(None)))
+            return store_address(*self._address(self._chosen(None)))
         except DvError:
             return None
 
@@ -426,7 +426,7 @@ class Settings:
 
     def keep_features(self, name: str | None, features: Features) -> None:
         """Remember features found of a remote's store, besides those known before."""
-        self._keep(_store_address(*self._address(self._chosen(name))), features)
+        self._keep(store_address(*self._address(self._chosen(name))), features)
 
     def remember_features(self) -> None:
         """Keep the features and ids that the opened remotes have shown since."""
@@ -484,9 +484,3 @@ class Settings:
                 value = os.path.expanduser(value)
             values[option.name] = value
         return url, values
-
-
-def _store_address(url: str, options: Mapping[str, Value]) -> str:
-    """Return the key under which a store's features are remembered."""
-    named = [options.get(option.name) for option in REMOTE_OPTIONS if option.locates]
-    return " ".join([url, *(str(value) for value in named if value)])

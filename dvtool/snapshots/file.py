@@ -104,6 +104,22 @@ class SnapshotFile(io.RawIOBase):
                 self._position += len(part)
             return filled
 
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes, fewer only at the end; all that is left without a size."""
+        if size is None or size < 0:
+            return self.readall()
+        self._require_open()
+        with self._lock:
+            parts = []
+            left = min(size, self._content.size - self._position)
+            while left > 0:
+                chunk, begin = self._chunk_at(self._position)
+                part = chunk[self._position - begin :][:left]
+                parts.append(part)
+                left -= len(part)
+                self._position += len(part)
+            return b"".join(parts)
+
     def readall(self) -> bytes:
         """Return the rest of the file."""
         data = bytearray(max(self._content.size - self._position, 0))

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Literal, TypeAlias, overload
 
 from dvtool.errors import printable, size_text
 from dvtool.format.manifest import Manifest
-from dvtool.project.ledger import note_read
+from dvtool.project.ledger import note_reads
 from dvtool.project.opening import environment
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
@@ -77,6 +77,11 @@ class Snapshot:
     def data_id(self) -> str:
         """One hash over all targets, in hex; `dv describe` prints the same."""
         return self._project.describe_targets(dict(self._read_manifests)).hex()
+
+    @property
+    def manifests(self) -> Mapping[str, Manifest]:
+        """The manifest of each target."""
+        return self._read_manifests
 
     @cached_property
     def targets(self) -> tuple[str, ...]:
@@ -147,7 +152,7 @@ class Snapshot:
         """Return the bytes of a file."""
         content = self._content(path)
         (data,) = self._contents.read([Slice(content, 0, content.size)])
-        note_read(content.path, content.digest)
+        note_reads([content])
         return data
 
     def read_ranges(
@@ -164,8 +169,7 @@ class Snapshot:
             low, high, _ = slice(start, end).indices(content.size)
             slices.append(Slice(content, low, max(low, high)))
         parts = self._contents.read(slices)
-        for part in slices:
-            note_read(part.content.path, part.content.digest)
+        note_reads(part.content for part in slices)
         return parts
 
     @overload
@@ -215,7 +219,7 @@ class Snapshot:
         `buffering=0` the file itself is returned, without a buffer.
         """
         content = self._content(path)
-        note_read(content.path, content.digest)
+        note_reads([content])
         raw = SnapshotFile(lambda: self._contents, content)
         return open_content(raw, mode, buffering, (encoding, errors, newline))
 

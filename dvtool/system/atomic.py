@@ -13,6 +13,8 @@ import stat
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+from dvtool.system.room import NEEDED
+
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows
@@ -154,13 +156,19 @@ def make_folders(path: str) -> None:
 
 
 @contextlib.contextmanager
-def naming_full_disk(path: str) -> Iterator[None]:
-    """Say `path` of a disk that is found to be full in here, where the error names no file."""
+def naming_full_disk(path: str, needed_bytes: int | None = None) -> Iterator[None]:
+    """Say `path` of a disk that is found to be full in here, where the error names no file.
+
+    `needed_bytes` is what is to be written at most; `room.needed_of` finds it in the error.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in FULL and error.filename is None:
-            error.filename = path
+        if error.errno in FULL:
+            if error.filename is None:
+                error.filename = path
+            if needed_bytes is not None:
+                vars(error).setdefault(NEEDED, needed_bytes)
         raise
 
 

@@ -16,8 +16,10 @@ from dvtool.format.paths import SUFFIX, folders_above, link_fault, path_fault, w
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.base import drift_of, forget_base, move_base, record_part
+from dvtool.project.links import forget_links, move_links, refuse_misled
 from dvtool.project.parts import Project, refuse_place
 from dvtool.project.preserve import keep_uncommitted, save_files
+from dvtool.project.relocation import forget_relocation, relocate, unfinished_relocation
 from dvtool.system import atomic
 from dvtool.workspace.gitignore import ignore_file, ignore_target, refuse_unusable, unignore_target
 from dvtool.workspace.hashing import hash_files
@@ -116,6 +118,7 @@ def remove(
     if selection.whole:
         # First: a record without a manifest would be taken for a target that git took away.
         forget_base(project, selection.target)
+        forget_links(project, selection.target)
         _remove_manifest(project, selection.target, text, stage=stage)
     else:
         changes: dict[str, Entry | None] = dict.fromkeys(entries)
@@ -239,6 +242,17 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
     A destination that is a folder (and no part of a target's name) takes the source into it.
     """
     targets = project.targets()
+    cut_off = unfinished_relocation(project)
+    resumed = cut_off is not None and cut_off in (
+        (source, destination),
+        (source, f"{destination}/{source.rpartition('/')[2]}"),
+    )
+    if cut_off is not None and resumed:
+        destination = cut_off.destination
+        if project.workspace.stat(source) is None:
+            forget_relocation(project)
+    if source in targets and resumed:
+        return _finish_move(project, source, destination, stage=stage)
     if source in targets and _was_interrupted(project, source, destination):
         return _finish_move(project, source, destination, stage=stage)
     if source in targets:
@@ -248,7 +262,7 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
         raise UsageError(
             f"{printable(source)} is neither a target nor in one", hint="for other files: git mv"
         )
-    inside = _into(project, source, destination)
+    inside = destination if resumed else _into(project, source, destination)
     for place in dict.fromkeys((destination, inside)):
         if place.startswith(owner + "/") and _finish_entries(project, owner, source, place, stage):
             return Renamed(source, place)
@@ -259,6 +273,13 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
             hint="move the file yourself, then `dv add` both targets: its content is not copied",
         )
     return _move_entries(project, owner, source, destination, stage=stage)
+
+
+def _is_taken(project: Project, source: str, destination: str) -> bool:
+    """Whether something is at a destination that no move of this put there."""
+    if unfinished_relocation(project) == (source, destination):
+        return False
+    return project.workspace.stat(destination) is not None
 
 
 def _into(project: Project, source: str, destination: str) -> str:
@@ -277,9 +298,14 @@ def _move_target(project: Project, source: str, destination: str, *, stage: bool
             raise UsageError(f"{printable(path)} exists already", hint="choose another name")
     holder = next((t for t in project.targets() if destination.startswith(t + "/")), None)
     if holder is not None:
-        raise UsageError(f"{printable(destination)} is inside the target {printable(holder)}")
+        raise UsageError(
+            f"{printable(destination)} is inside the target {printable(holder)}",
+            hint=f"to have the files there: dv rm {printable(source)} (they stay), move them, then "
+            f"dv add {printable(holder)}",
+        )
     refuse_unusable(project.workspace, destination)
     refuse_unusable(project.workspace, source)
+    refuse_misled(project, source, destination)
     # New name first, old name last: a crash in between leaves two manifests, and all data.
     project.write_manifest(destination, project.manifest(source), instead_of=None)
     return _finish_move(project, source, destination, stage=stage)
@@ -304,6 +330,7 @@ def _finish_move(project: Project, source: str, destination: str, *, stage: bool
         _rename(project, source, destination)
         _move_seen(project, source, destination)
     move_base(project, source, destination)
+    move_links(project, source, destination)
     unignore_target(project.workspace, source)
     if stage:
         _stage_with_removals(
@@ -321,7 +348,7 @@ def _rename(project: Project, source: str, destination: str) -> None:
     while folder:  # a new folder must be durable before the only copy of data is in it
         folder = folder.rpartition("/")[0]
         atomic.sync_folder(project.workspace.absolute(folder))
-    project.workspace.rename(source, destination)
+    relocate(project, source, destination)
     atomic.sync_folder(os.path.dirname(project.workspace.absolute(destination)))
 
 
@@ -459,11 +486,12 @@ def _move_entries(
     if not entries:
         raise UsageError(f"{printable(source)} is not tracked in {printable(target)}")
     taken = _at_or_below(project, target, manifest, new)
-    if taken or project.workspace.stat(destination) is not None or new.startswith(inner + "/"):
+    if taken or _is_taken(project, source, destination) or new.startswith(inner + "/"):
         raise UsageError(f"{printable(destination)} exists already", hint="choose another name")
     moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}
     _refuse_misplaced(project, target, manifest, moved)
     _refuse_outdated(project, target, manifest, entries)
+    refuse_misled(project, source, destination)
     built = _renamed(project, manifest, entries, moved)
     scan = scan_target(project, target, inner=inner)
     if project.workspace.stat(source) is not None:
@@ -471,6 +499,7 @@ def _move_entries(
         _rename(project, source, destination)
     project.write_manifest(target, built.manifest, instead_of=text)
     _record_moved(project, target, built.manifest, entries, moved)
+    move_links(project, source, destination)
     seen = {path: scan.seen[path] for path in entries if path in scan.seen}
     save_seen(
         project,

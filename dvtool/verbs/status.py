@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
-from dvtool.errors import CorruptError, ManifestError
+from dvtool.errors import CorruptError, ManifestError, printable
 from dvtool.format.digest import Digest
 from dvtool.format.manifest import Entries, Entry, Manifest, decode, manifest_digest
 from dvtool.format.merge import Conflict
@@ -199,6 +199,7 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
         return result
     wanted = project.entries(manifest, selection)
     scan = scan_selected(project, selection, content_at=content_of(wanted))
+    _note_link(scan, manifest)
     find_left_out(project, scan, wanted)
     scan.leave_unfilled(wanted)
     compare(project, scan, wanted, result)
@@ -213,10 +214,18 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
     return result
 
 
+def _note_link(scan: Scan, manifest: Manifest) -> None:
+    """Note that a folder of data is a link, which nobody had followed: all behind it is unseen."""
+    if manifest.kind == "dir" and scan.links.pop(SELF, None) is not None:
+        fault = "is a symlink; to have it followed: dv add --dereference"
+        scan.faults.append((SELF, f"{fault} {printable(scan.target)}"))
+
+
 def _compare_large(project: Project, manifest: Manifest, result: TargetStatus) -> None:
     """Compare the whole of a target with its manifest of shards, a shard at a time."""
     known = agree(project, result.target, manifest)
     scan = known.scan_rest(project, known.content_at)
+    _note_link(scan, manifest)
     find_left_out(project, scan, (path for some in known.parts() for path in some))
     scan.leave_unfilled(path for some in known.parts() for path in some)
     if len(scan.digests) < len(scan.files):
@@ -308,6 +317,8 @@ def _compare(scan: Scan, wanted: Entries, result: TargetStatus) -> None:
         elif path in scan.folders:
             if not entry.dir:
                 result.modified.append(path)
+        elif scan.hidden(path):
+            continue
         elif scan.vanished(path):
             result.deleted.append(path)
         else:

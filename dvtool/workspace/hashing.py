@@ -18,7 +18,7 @@ from dvtool.system.logs import NAMES_NOTED_MAX, Log
 from dvtool.system.stat import Stat, stat_of
 from dvtool.system.writeback import start_writeback
 from dvtool.workspace.files import COARSEST_NS
-from dvtool.workspace.opener import READ_FLAGS, Opener, reason
+from dvtool.workspace.opener import READ_FLAGS, reason
 from dvtool.workspace.remembered import remember_files
 from dvtool.workspace.scan import Scan
 
@@ -90,7 +90,8 @@ def clock_ns(worktree: Worktree, scan: Scan) -> int:
     Files behind links may be on another disk, so there the time is one before every stamp.
     """
     now = worktree.workspace.clock_ns(scan.target)
-    return now - COARSEST_NS if scan.followed else now
+    inside = any(link.startswith(scan.target + "/") for link in worktree.workspace.links)
+    return now - COARSEST_NS if scan.followed or inside else now
 
 
 def read_digest(worktree: Worktree, path: str, *, follow: bool = False) -> Digest:
@@ -100,7 +101,7 @@ def read_digest(worktree: Worktree, path: str, *, follow: bool = False) -> Diges
     """
     if follow:
         return _hash_open(os.open(worktree.absolute(path), READ_FLAGS), path)[0]
-    with Opener(worktree.root) as opener:
+    with worktree.workspace.opener() as opener:
         return _hash_open(opener.file(path), path)[0]
 
 
@@ -133,7 +134,7 @@ def _hash_run(
 ) -> list[_Hashed]:
     """Read files one after another; for any thread."""
     done = []
-    with Opener(worktree.root) as opener:
+    with worktree.workspace.opener() as opener:
         for path in paths:
             full_path = workspace_path(scan.target, path)
             try:

@@ -208,54 +208,6 @@ def test_add_dereference(work: Work) -> None:
     assert work.dv("cat", "data/link").out == "real"
 
 
-@pytest.fixture
-def linked(work: Work) -> Work:
-    """Two targets added through links: one in a folder of the target, one that is the target."""
-    for number in range(3):
-        work.write(f"elsewhere/sub/x{number}", f"{number}")
-    (work.root / "exp").mkdir()
-    (work.root / "exp/d").symlink_to("../elsewhere")
-    (work.root / "all").symlink_to("elsewhere")
-    work.dv("add", "--dereference", "exp", "all")
-    return work
-
-
-@pytest.mark.parametrize(
-    ("path", "link"),
-    [("exp/d/sub/x1", "exp/d"), ("exp/d/sub", "exp/d"), ("all/sub/x1", "all"), ("all/sub", "all")],
-)
-def test_a_path_behind_a_link_changes_its_own_entries_and_removes_none(
-    linked: Work, path: str, link: str
-) -> None:
-    target = path.partition("/")[0]
-    manifest = linked.root / f"{target}.dv.json"
-    before = manifest.read_bytes()
-    linked.write("elsewhere/sub/x1", "changed")
-    refused = linked.dv("add", path, code=2)
-    assert f"{path} is behind the symlink {link}\n" in refused.err
-    assert f"hint: to add what the link leads to: dv add --dereference {path}" in refused.err
-    assert manifest.read_bytes() == before
-    ran = linked.dv("add", "--dereference", path)
-    assert ran.out.startswith(f"{target}  3 files, 9 B: 1 modified;")
-    file = path if path.endswith("x1") else f"{path}/x1"
-    assert linked.dv("cat", file).out == "changed"
-
-
-@pytest.mark.parametrize("gone", ["elsewhere/sub/x1", "elsewhere"])
-@pytest.mark.parametrize("path", ["exp/d/sub/x1", "all/sub/x1"])
-def test_a_path_behind_a_link_that_is_gone_removes_no_entry(
-    linked: Work, path: str, gone: str
-) -> None:
-    manifest = linked.root / f"{path.partition('/')[0]}.dv.json"
-    before = manifest.read_bytes()
-    (linked.root / gone).rename(linked.root / "away")
-    refused = linked.dv("add", "--dereference", path, code=2)
-    assert f"there is nothing at {path}, behind the symlink" in refused.err
-    assert f"hint: to take its entries out: dv rm {path}" in refused.err
-    linked.dv("add", path, code=2)
-    assert manifest.read_bytes() == before
-
-
 @pytest.mark.parametrize("flags", [(), ("--dereference",)])
 def test_a_path_behind_a_link_that_is_an_entry_is_refused(
     work: Work, flags: tuple[str, ...]

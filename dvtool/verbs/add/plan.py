@@ -14,6 +14,7 @@ from dvtool.format.selection import has_wildcards, select
 from dvtool.format.spelling import distinct_folded, folded
 from dvtool.project.arguments import Arguments, Paths, each_path
 from dvtool.project.parts import Project, refuse_place
+from dvtool.workspace.rules import Ignore
 from dvtool.workspace.scan import Scan, link_above
 from dvtool.workspace.walk import refuse_faults
 
@@ -99,6 +100,8 @@ def plan_add(project: Project, paths: Sequence[str]) -> list[AddRequest]:
         refuse_place(path)
         _refuse_nested_repository(project, path)
         owner = next((t for t in targets if path == t or path.startswith(t + "/")), None)
+        if owner is None:
+            _refuse_behind_folder_link(project, path)
         inside = [t for t in targets if t.startswith(path + "/")]
         if owner is None and inside:
             raise UsageError(
@@ -122,12 +125,42 @@ def _refuse_nested_repository(project: Project, path: str) -> None:
     folder = path
     while folder:
         if project.workspace.stat(f"{folder}/.git") is not None:
+            if folder == path and _leaves_out_git(project, path):
+                return
             rest = path[len(folder) + 1 :] or "PATH"
             raise UsageError(
                 f"{printable(path)} is in a git repository of its own, {printable(folder)}",
-                hint=f"add it there: dv -C {printable(folder)} add {printable(rest)}",
+                hint=f"add it there: dv -C {printable(folder)} add {printable(rest)}"
+                + (
+                    "; or as data here, without its history: echo .git >> .dvignore, then repeat "
+                    "the command"
+                    if folder == path
+                    else ""
+                ),
             )
         folder = folder.rpartition("/")[0]
+
+
+def _leaves_out_git(project: Project, path: str) -> bool:
+    return Ignore(project.root, f"{path}/.git", links=project.workspace.links).excluded
+
+
+def _refuse_behind_folder_link(project: Project, path: str) -> None:
+    """Refuse a new target behind a symlink: git keeps nothing there, so no manifest either."""
+    parts = path.split("/")
+    for depth in range(1, len(parts)):
+        link = "/".join(parts[:depth])
+        if project.workspace.read_link(link) is None:
+            continue
+        real = os.path.realpath(project.absolute(path))
+        inside = os.path.relpath(real, os.path.realpath(project.root))
+        raise UsageError(
+            f"{printable(path)} is behind the symlink {printable(link)}: git keeps nothing there, "
+            "so no manifest either",
+            hint=f"add all that the link leads to: dv add --dereference {printable(link)}"
+            if inside.startswith("..")
+            else f"add it by its own path: dv add {printable(inside)}",
+        )
 
 
 def refuse_tracked(project: Project, request: AddRequest, *, untrack: bool) -> None:
@@ -149,9 +182,19 @@ def target_kind(project: Project, scan: Scan, before: Manifest | None, request: 
     if SELF in scan.links:
         raise InputError(
             f"{printable(place)} is a symlink",
-            hint="add what it points to, or repeat with --dereference to keep the content",
+            hint="to keep the content that it leads to, and read and write it there from now on: "
+            f"dv add --dereference {printable(place)}"
+            if os.path.isdir(project.absolute(place))
+            else "add what it points to, or repeat with --dereference to keep the content",
         )
     missing = project.workspace.stat(place) is None and not scan.behind_link(request.inner)
+    if missing and request.inner and before is not None and before.kind == "file":
+        raise UsageError(
+            f"{printable(place)} would lie in the target {printable(request.target)}, which is one "
+            "file",
+            hint=f"to have a folder there instead: dv rm {printable(request.target)}, then move "
+            "the file away",
+        )
     if missing and not (request.inner and scan.seen):
         raise UsageError(
             f"there is nothing at {printable(place)}",

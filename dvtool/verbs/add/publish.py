@@ -5,6 +5,7 @@ The referenced comes first: contents, then shards, the manifest, and git's index
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
@@ -17,6 +18,7 @@ from dvtool.format.paths import SELF, SUFFIX, folder_of, workspace_path
 from dvtool.jobs.engine import LOCAL_POOL, Engine, LocalPool
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.ignoring import needs_line
+from dvtool.project.links import follow_links, forget_led_elsewhere
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
 from dvtool.verbs.add.base import find_standings, leave, record_added
@@ -101,6 +103,8 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
     before = None if text is None else decode(text, request.target + SUFFIX)
     removals = project.store.db.removals()
     refuse_tracked(project, request, untrack=options.untrack)
+    if options.dereference:
+        forget_led_elsewhere(project)
     known, scan = _look_around(project, request, before, options)
     kind = target_kind(project, scan, before, request)
     refuse_unversionable(scan, request)
@@ -139,6 +143,7 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
             held = (ref.digest for ref in built.manifest.shards)
             project.store.db.add_held_shards(held, removals)
     record_added(project, request, built.manifest, found)
+    _have_followed(project, scan, result)
     result.files, result.bytes = published.files, published.bytes
     return result
 
@@ -159,11 +164,26 @@ def _look_around(
 
 def _refuse_ignored(project: Project, request: AddRequest) -> None:
     path = workspace_path(request.target, request.inner or SELF)
-    if Ignore(project.root, path).excluded:
+    if Ignore(project.root, path, links=project.workspace.links).excluded:
         raise UsageError(
             f"{IGNORE_FILE} says to leave out {printable(path)}",
             hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
         )
+
+
+def _have_followed(project: Project, scan: Scan, result: Added) -> None:
+    """Have the links to folders followed that this add read through, from now on."""
+    paths = [path for path in scan.followed if path not in scan.files]
+    places = {workspace_path(scan.target, path): path for path in paths}
+    folders = {place: os.path.realpath(project.absolute(place)) for place in places}
+    if folders.items() <= project.workspace.links.items():
+        return
+    follow_links(project, folders)
+    result.warnings.extend(
+        f"{printable(place)} is followed from now on: dvtool reads and writes the data in "
+        f"{printable(folder)}"
+        for place, folder in sorted(folders.items())
+    )
 
 
 def _merged_warning(target: str) -> str:

@@ -13,6 +13,7 @@ from dvtool.jobs.engine import Engine, engine_for
 from dvtool.jobs.ingest import FileSource, IngestResult, ingest, ingest_batches, keeps_class
 from dvtool.project.parts import Project
 from dvtool.store.freeing import sweep_temp
+from dvtool.system.atomic import naming_full_disk
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
 from dvtool.workspace.hashing import clock_ns
 from dvtool.workspace.scan import Scan
@@ -87,6 +88,7 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
         (_source(scan, path) for path in stored.paths),
         follow_links=dereference,
         total_bytes=total,
+        links=project.workspace.links,
     )
     left = iter(stored.paths)
     results = engine_for(engine, files=len(stored.paths), size_bytes=total).map(
@@ -96,7 +98,7 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
         undo=_discard,
         begin="anew" if len(scan.files) >= ANEW_MIN_FILES else "quick",
     )
-    with closing(results):
+    with naming_full_disk(project.store.path, total), closing(results):
         for result in results:
             project.store.adopt(result.packs)
             stored.size_bytes += sum(info.size for _, info in result.packs)

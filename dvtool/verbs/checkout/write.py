@@ -66,7 +66,7 @@ def apply_checkout(
     """
     if plan.write:
         keep_out(project, plan.target)  # before there is data that git could take
-    with naming_full_disk(project.root), project.store.reader() as reader:
+    with naming_full_disk(project.root, plan.write_bytes), project.store.reader() as reader:
         files: _ToWrite = ()
         runs = 0
         for run in content_runs(plan):
@@ -201,7 +201,8 @@ def _write_new(
                 pieces.append(Piece(place, digest, entry.size, entry.exec))
     skip = len(plan.target) + 1
     tell = project.progress.advance
-    for batch, stamps in write_pieces(engine, project.root, project.store, reader, pieces, tell):
+    written_pieces = write_pieces(engine, project.workspace, project.store, reader, pieces, tell)
+    for batch, stamps in written_pieces:
         for piece, stamp in zip(batch, stamps, strict=True):
             path = piece.path[skip:] or SELF
             if stamp is None:

@@ -126,7 +126,8 @@ class _Fetch:
             return
         known = Known(self.store.db, self.remote.required_mark().id)
         for _ in range(ROUNDS):
-            unknown, failed = self._round(known, lacking)
+            with naming_full_disk(self.store.path, sum(lacking.sizes.values())):
+                unknown, failed = self._round(known, lacking)
             still = lacking.still(self.store)
             self._count_files(lacking, still)
             lacking = still
@@ -156,6 +157,8 @@ class _Fetch:
     def _count_files(self, before: LackingContents, after: LackingContents) -> None:
         come = before.sizes.keys() - after.sizes.keys()
         self.result.files += len(come)
+        if come and self.remote.url not in self.result.sources:
+            self.result.sources += (self.remote.url,)
         self.result.bytes += sum(before.sizes[digest] for digest in come)
 
     def _refuse_lacking(self, lacking: LackingContents, unknown: set[Digest]) -> None:
