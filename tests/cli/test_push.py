@@ -259,6 +259,6 @@ def test_push_check_asks_and_sends_nothing(data: Work) -> None:
     pack = next(path for path in (place / "packs").rglob("*") if path.is_file())
     pack.unlink()
     assert data.dv("push", "--check", "--json", code=1).json["plans"][0]["objects"] > 0
-    assert "neither here nor on the remote" in clone.dv("push", "--check", code=1).err
+    assert "is neither here nor on" in clone.dv("push", "--check", code=1).err
     data.dv("push")
     clone.dv("push", "--check")

@@ -290,9 +290,9 @@ def test_the_default_is_the_one_that_push_takes(work: Work) -> None:
 def test_where_a_profile_went_is_said(work: Work) -> None:
     work.dv("remote", "add", "lab", "s3://bucket/prefix")
     ran = work.dv("remote", "set", "lab", "--profile", "mine")
-    assert "it is in .git/config, for this clone only" in ran.err
+    assert "is in .git/config, for this clone only" in ran.err
     assert "git commit" not in ran.err
-    assert "it is in .dvconfig" in work.dv("remote", "set", "lab", "--region", "eu-west-1").err
+    assert ".dvconfig" in work.dv("remote", "set", "lab", "--region", "eu-west-1").err
 
 
 def test_a_closed_standard_error_hinders_nothing(data: Work) -> None:
