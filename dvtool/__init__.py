@@ -53,7 +53,8 @@ _EXPORTS = {
     "dvtool.verbs.diff": ("TargetDiff", "Total", "Totals"),
     "dvtool.verbs.doctor": ("Check",),
     "dvtool.verbs.drop": ("Dropped", "DroppedTarget"),
-    "dvtool.verbs.edit": ("Removed", "Renamed"),
+    "dvtool.verbs.edit.move": ("Renamed",),
+    "dvtool.verbs.edit.remove": ("Removed",),
     "dvtool.verbs.export.entries": ("Exported",),
     "dvtool.verbs.fetch.request": ("Fetched",),
     "dvtool.verbs.fsck.findings": ("Damage", "FsckReport", "Sample"),
@@ -130,7 +131,8 @@ if TYPE_CHECKING:
     from dvtool.verbs.diff import TargetDiff, Total, Totals
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.drop import Dropped, DroppedTarget
-    from dvtool.verbs.edit import Removed, Renamed
+    from dvtool.verbs.edit.move import Renamed
+    from dvtool.verbs.edit.remove import Removed
     from dvtool.verbs.export.entries import Exported
     from dvtool.verbs.fetch.request import Fetched
     from dvtool.verbs.fsck.findings import Damage, FsckReport, Sample

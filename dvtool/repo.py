@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from dvtool.format.manifest import ShardRef
     from dvtool.hooks import install, service
     from dvtool.jobs.engine import Engine
-    from dvtool.project import candidates
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
     from dvtool.snapshots import foreign, reading
     from dvtool.snapshots.listed import Listed
     from dvtool.snapshots.snapshot import Snapshot
-    from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read, sparse
+    from dvtool.verbs import clone, copy, describe, diff, doctor, drop, log, read, sparse
     from dvtool.verbs.add import publish
     from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.checkout import restore
     from dvtool.verbs.checkout.restore import Restored
+    from dvtool.verbs.edit import move as edit_move, remove as edit_remove
     from dvtool.verbs.export import entries, export as export_verb
     from dvtool.verbs.fetch import download, plan as fetch_plan, request as fetch_request
     from dvtool.verbs.fsck import check as fsck_check, findings, repair as fsck_repair
@@ -45,15 +45,15 @@ if TYPE_CHECKING:
     from dvtool.verbs.status import TargetStatus
 else:
     install, service = later_in("dvtool.hooks", "install", "service")
-    candidates = later("dvtool.project.candidates")
     examine = later("dvtool.remotes.examine")
     foreign, reading = later_in("dvtool.snapshots", "foreign", "reading")
     clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
-    doctor, drop, edit, log, read, sparse = later_in(
-        "dvtool.verbs", "doctor", "drop", "edit", "log", "read", "sparse"
+    doctor, drop, log, read, sparse = later_in(
+        "dvtool.verbs", "doctor", "drop", "log", "read", "sparse"
     )
     publish = later("dvtool.verbs.add.publish")
     restore = later("dvtool.verbs.checkout.restore")
+    edit_move, edit_remove = later_in("dvtool.verbs.edit", "move", "remove")
     export_verb = later("dvtool.verbs.export.export")
     download = later("dvtool.verbs.fetch.download")
     fetch_plan, fetch_request = later_in("dvtool.verbs.fetch", "plan", "request")
@@ -147,14 +147,6 @@ class Repo(OpenRepository):
         """Make `.dvconfig`, staged, and the local store; False if that was done before."""
         return self.config.init()
 
-    def candidates(self, begun: str, *, rev: str | None = None) -> list[str]:
-        """Return what paths may follow what was typed so far, here or in a revision."""
-        return candidates.path_candidates(self._project, self._arguments, begun, rev=rev)
-
-    def revisions(self) -> list[str]:
-        """Return HEAD and the names of branches and tags."""
-        return candidates.revision_candidates(self._project)
-
     def check(self) -> Iterator[doctor.Check]:
         """Check settings, manifests, local store, hooks and the default remote."""
         return doctor.check_repository(self._project, self.hooks.states, self.config.open_remote)
@@ -180,10 +172,7 @@ class Repo(OpenRepository):
         jobs: int | None = None,
         engine: Engine | None = None,
     ) -> list[Added]:
-        """Snapshot files and folders; with `update` what is a target, without paths each of them.
-
-        `engine`, or at most `jobs` processes here, reads the files.
-        """
+        """Snapshot files and folders, with `update` targets only (all of them without paths)."""
         options = publish.AddOptions(
             untrack, stage, dereference, as_is, ours, engine, jobs, plan_only, update
         )
@@ -199,10 +188,7 @@ class Repo(OpenRepository):
     def resolve(
         self, paths: Paths = (), *, side: settle.Side | None = None
     ) -> list[settle.Settled]:
-        """Settle what a merge left in manifests; without a side, what does not truly conflict.
-
-        The workspace follows, as far as that overwrites nothing unsaved and the store has it.
-        """
+        """Settle what a merge left in manifests; without a side, what does not truly conflict."""
         return settle.resolve(self._project, self._arguments.selecting(paths), side)
 
     def checkout(
@@ -216,7 +202,7 @@ class Repo(OpenRepository):
     ) -> Restored:
         """Give the workspace the content of the manifests, or of a commit's, which then go there.
 
-        Content that is missing is fetched from the default remote first, unless `fetch` is False.
+        Missing content is fetched first, unless `fetch` is False.
         """
         request = restore.RestoreRequest(rev, paths, force=force, fetch=fetch, plan_only=plan_only)
         return restore.checkout(self._project, self.config, self._arguments, request)
@@ -232,15 +218,15 @@ class Repo(OpenRepository):
 
     def rm(
         self, paths: Paths, *, data: bool = False, force: bool = False, plan_only: bool = False
-    ) -> list[edit.Removed]:
+    ) -> list[edit_remove.Removed]:
         """Untrack targets, or entries in them; `data` removes the files from the workspace too."""
-        return edit.rm(
+        return edit_remove.rm(
             self._project, self._arguments, paths, data=data, force=force, plan_only=plan_only
         )
 
-    def mv(self, source: OnePath, destination: OnePath) -> edit.Renamed:
+    def mv(self, source: OnePath, destination: OnePath) -> edit_move.Renamed:
         """Rename a target or entries in one."""
-        return edit.mv(self._project, self._arguments, source, destination)
+        return edit_move.mv(self._project, self._arguments, source, destination)
 
     def drop(
         self,
@@ -251,10 +237,7 @@ class Repo(OpenRepository):
         plan_only: bool = False,
         announce: Announce | None = None,
     ) -> drop.Dropped:
-        """Free workspace and store, or the store alone, of what a remote provably holds.
-
-        `announce` is told what has to be read back from the remote before that begins.
-        """
+        """Free workspace and store, or the store alone, of what a remote provably holds."""
         request = drop.DropRequest(remote, workspace, plan_only, announce)
         return drop.drop(self._project, self.config, self._arguments.selecting(paths), request)
 
@@ -297,10 +280,7 @@ class Repo(OpenRepository):
     def fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
     ) -> fetch_request.Fetched:
-        """Copy content into the local store: of the manifests in the worktree, or of commits.
-
-        What the default remote lacks is taken from the others; a named one is asked alone.
-        """
+        """Copy content into the local store: of the manifests in the worktree, or of commits."""
         self.config.trust_first_use()
         wanted = fetch_request.fetch_requests(self._project, self._arguments, revs, paths)
         return download.fetch(self._project, self.config.open_remotes(remote), wanted)
@@ -340,10 +320,7 @@ class Repo(OpenRepository):
         return restore.estimate_pull(self._project, self.config, self._arguments, request)
 
     def copy_remote(self, source: str, destination: str, *, every: bool = False) -> copy.Copied:
-        """Copy what this repository (or `every` one) pushed to a remote to another one.
-
-        Remotes are given by name, URL or path. Nothing is copied into the local store.
-        """
+        """Copy what this repository (or `every` one) pushed to a remote to another one."""
         return copy.copy_remote(self._project, self.config, source, destination, every=every)
 
     def plan_copy(
@@ -424,10 +401,7 @@ class Repo(OpenRepository):
         keys: Sequence[str] = (),
         header: bool = True,
     ) -> overlap.OverlapReport:
-        """Find what is in more than one split: paths (of what is staged), or `REV:PATH`.
-
-        With `rows`, or with `keys`, the columns by which to compare, rows of tables are compared.
-        """
+        """Find what is in more than one split: paths (of what is staged), or `REV:PATH`."""
         request = overlap.OverlapRequest(splits, rows, tuple(keys), header)
         return overlap.check_overlap(self._project, self.config, self._arguments, request)
 
@@ -444,10 +418,7 @@ class Repo(OpenRepository):
         stdout: int | None = None,
         reproduces: str | None = None,
     ) -> records.RunRecord:
-        """Run a command from committed code and data, and record what it read and wrote.
-
-        `environ` is its environment, that of this process unless given; `stdout` a descriptor.
-        """
+        """Run a command from committed code and data, and record what it read and wrote."""
         environ = self._environment(environ)
         request = run.RunRequest(command, out, allow_dirty, record, environ, stdout, reproduces)
         verbs = run.WorktreeVerbs(self.status, self.add)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.diff import TargetDiff, Totals
     from dvtool.verbs.doctor import Check
-    from dvtool.verbs.edit import Removed
+    from dvtool.verbs.edit.remove import Removed
     from dvtool.verbs.gc.roots import RepoThere
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push.plan import Pushed

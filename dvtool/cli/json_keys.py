@@ -197,11 +197,11 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "cache show": (
-        '{"schema", "path", "limit_bytes", "frames", "frame_bytes", "clones", "clone_bytes"}',
+        '{"schema", "path", "limit_bytes", "files", "file_bytes", "clones", "clone_bytes"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "cache clean": (
-        '{"schema", "path", "limit_bytes", "frames", "frame_bytes", "clones", "clone_bytes"}',
+        '{"schema", "path", "limit_bytes", "files", "file_bytes", "clones", "clone_bytes"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "doctor": (
@@ -221,7 +221,8 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "remote copy": (
-        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there", "lost"}',
+        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there", '
+        '"lost"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",

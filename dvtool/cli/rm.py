@@ -14,7 +14,7 @@ from dvtool.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo
-    from dvtool.verbs.edit import Removed
+    from dvtool.verbs.edit.remove import Removed
 
 
 @command(

@@ -21,8 +21,9 @@ from dvtool.workspace.files import Workspace
 from dvtool.workspace.statcache import StatCache
 
 if TYPE_CHECKING:
-    from dvtool.project import preserve
+    from dvtool.project import candidates, preserve
 else:
+    candidates = later("dvtool.project.candidates")
     preserve = later("dvtool.project.preserve")
 
 NO_WORKTREE = "no-worktree"
@@ -164,3 +165,11 @@ class OpenRepository:
     def shown_in(self, target: str, path: str) -> str:
         """Return the path of an entry of a target as the user would type it here."""
         return self._arguments.shown_in(target, path)
+
+    def candidates(self, begun: str, *, rev: str | None = None) -> list[str]:
+        """Return what paths may follow what was typed so far, here or in a revision."""
+        return candidates.path_candidates(self._project, self._arguments, begun, rev=rev)
+
+    def revisions(self) -> list[str]:
+        """Return HEAD and the names of branches and tags."""
+        return candidates.revision_candidates(self._project)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 else:
     futures = later("concurrent.futures")
 
-AHEAD_BYTES = 16 << 20
+AHEAD_BYTES = 32 << 20
 """Of a file that is read in order so much comes from a remote at once, by several requests, while
-the caller has as much before it. With frames on their way this takes up to 64 MiB of memory,
+the caller has as much before it. With frames on their way this takes up to 128 MiB of memory,
 whatever the size of the file; reading elsewhere, or from the local store, one chunk, at most 4 MiB,
 and its frame."""
 BUFFER_BYTES = 128 << 10

@@ -279,7 +279,9 @@ class RemoteChunks:
         def get(span: tuple[int, PackRange]) -> list[ReadFrame]:
             place, pack_range = span
             remote = self.remotes[place]
-            return read_checked(lambda: _read_span(remote, place, pack_range))
+            frames = read_checked(lambda: _read_span(remote, place, pack_range))
+            self._keep_frames(frames)
+            return frames
 
         for _, frames in run_bounded(
             get,
@@ -288,6 +290,13 @@ class RemoteChunks:
             budget_bytes=RUNS_MEMORY_MAX_BYTES,
         ):
             yield from frames
+
+    def _keep_frames(self, frames: Iterable[ReadFrame]) -> None:
+        """Put frames into the cache, in the thread that read them: others read on meanwhile."""
+        if self._cache is None:
+            return
+        for frame in frames:
+            self._cache.put_frame(frame.pack.digest, frame.offset, frame.stored)
 
 
 def _frame_runs(pieces: Iterable[PlacedChunk]) -> Iterator[tuple[int, PackRange]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing, printable
 from dvtool.format.digest import Digest, digest_of
 from dvtool.format.pack import chunk_in, unpack_frame
-from dvtool.snapshots.cache import FrameCache, frame_name
+from dvtool.snapshots.cache import FrameCache
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
 from dvtool.snapshots.local import LocalChunks
 from dvtool.snapshots.tree import Content
@@ -188,9 +188,6 @@ class ContentSource:
             }
             for frame in self._remote.read(pieces.values()):
                 sizes[frame.pack.digest, frame.offset] = len(frame.stored)
-                if self._cache is not None:
-                    name = frame_name(frame.pack.digest, frame.offset, len(frame.stored))
-                    self._cache.put(name, frame.stored)
 
         self.trying(contents, read)
         return sum(sizes.values())
@@ -223,9 +220,6 @@ class ContentSource:
         for frame in self._remote.read(absent) if absent else ():
             key = frame.place, frame.pack.digest, frame.offset
             self._keep_frame(key, frame.raw)
-            if self._cache is not None:
-                name = frame_name(frame.pack.digest, frame.offset, len(frame.stored))
-                self._cache.put(name, frame.stored)
             view = memoryview(frame.raw)
             for chunk in frame.placements:
                 take(chunk.digest, view[chunk.start : chunk.start + chunk.size])
@@ -244,8 +238,6 @@ class ContentSource:
                 for at in [chunk.located.placement]
             ]
         except CorruptError:
-            if self._cache is not None:
-                self._cache.drop(_cache_name(chunks[0]))
             return False
         self._keep_frame(key, raw)
         for chunk, data in taken:
@@ -253,19 +245,11 @@ class ContentSource:
         return True
 
     def _is_cached(self, chunk: PlacedChunk) -> bool:
-        size = chunk.located.placement.frame_size
-        return self._cache is not None and self._cache.has(_cache_name(chunk), size)
+        return self._cache is not None and _cached(self._cache, chunk) is not None
 
     def _cached_frame(self, chunk: PlacedChunk) -> bytes | memoryview | None:
-        if self._cache is None:
-            return None
-        size = chunk.located.placement.frame_size
-        stored = self._cache.get(_cache_name(chunk), size_max=size)
-        if stored is None:
-            return None
-        if len(stored) != size:
-            raise CorruptError("a frame in the cache is cut short")
-        return unpack_frame(stored, where="the cache")
+        stored = _cached(self._cache, chunk) if self._cache is not None else None
+        return None if stored is None else unpack_frame(stored, where="the cache")
 
     def _local_chunk(self, piece: PlacedChunk) -> memoryview:
         located = piece.located
@@ -374,6 +358,6 @@ def _frame_key(piece: PlacedChunk) -> _FrameKey:
     return piece.place, piece.located.pack.digest, piece.located.placement.frame_offset
 
 
-def _cache_name(piece: PlacedChunk) -> str:
+def _cached(cache: FrameCache, piece: PlacedChunk) -> bytes | None:
     placement = piece.located.placement
-    return frame_name(piece.located.pack.digest, placement.frame_offset, placement.frame_size)
+    return cache.get_frame(piece.located.pack.digest, placement.frame_offset, placement.frame_size)

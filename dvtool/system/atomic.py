@@ -214,3 +214,22 @@ def write_bytes(path: str, data: bytes, *, durable: bool = True) -> None:
     """Replace the content of `path` with `data`."""
     with replacing(path, durable=durable) as file:
         file.write(data)
+
+
+def read_own_file(path: str, *, size_max_bytes: int) -> bytes | None:
+    """Return the bytes of a small file that `write_bytes` left; None if there is no such file.
+
+    A link, a pipe, a folder or a file above that size is none: dvtool made no such thing.
+    """
+    try:
+        fd = os.open(path, _OPEN_FLAGS)
+    except OSError:
+        return None
+    try:
+        stats = os.fstat(fd)
+        if not stat.S_ISREG(stats.st_mode) or stats.st_size > size_max_bytes:
+            return None
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(size_max_bytes)
+    finally:
+        os.close(fd)

@@ -404,12 +404,15 @@ def is_known(scan: Scan, path: str) -> bool:
 
 
 def entry_now(scan: Scan, path: str) -> Entry | None:
-    """Return the entry that a path would have now, None for nothing; see `is_known`."""
+    """Return the entry that a path would have now, None for nothing; see `is_known`.
+
+    A folder with something in it has none.
+    """
     if path in scan.files:
         return file_entry(scan, path)
     if path in scan.links:
         return Entry(symlink=scan.links[path])
-    return Entry(dir=True) if path in scan.folders else None
+    return Entry(dir=True) if path in scan.empty_folders else None
 
 
 def file_entry(scan: Scan, path: str) -> Entry:

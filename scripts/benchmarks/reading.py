@@ -139,7 +139,7 @@ def local_rows(repo: Path, files: int, rounds: int) -> Iterator[Row]:
             data.info("data/000/000007.bin")
 
     yield Row(
-        "open a snapshot of the small files", *paired(rounds, opened, by_git), "its git calls"
+        f"open a snapshot of {files:,} files", *paired(rounds, opened, by_git), "its git calls"
     )
     with dvtool.snapshot(repo=repo) as data:
         paths = random.Random(2).sample(data.find("data"), SAMPLE)

@@ -26,6 +26,13 @@ def _hooks_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DV_HOOKS_INSTALL")
 
 
+@pytest.fixture
+def work(bare: Work) -> Work:
+    """A repository set up here: the one that others copy has no hooks."""
+    bare.dv("init", "--remote", bare.root.parent / "remote")
+    return bare
+
+
 @dataclass(frozen=True)
 class Shell:
     code: int

@@ -5,7 +5,9 @@ To add one, write what prepares it and put a `Scenario` into `SCENARIOS`.
 
 from __future__ import annotations
 
+import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -315,6 +317,25 @@ def hooked_conflict(world: World) -> None:
     clone.git("add", "-A")
 
 
+def meanwhile(world: World) -> None:
+    """Leave a new file, and a colleague's manifest that comes while the first pack is written."""
+    clone = pushed(world)
+    other = world.clone(clone, "other")
+    with other.repo() as repo:
+        repo.pull()
+        other.write("data/theirs", b"theirs")
+        repo.add(["data"])
+        other.git("add", "-A")
+        other.commit("theirs")
+        repo.push()
+    clone.write("data/ours", b"ours")
+    theirs = world.live / "theirs.json"
+    shutil.copy(other.path / "data.dv.json", theirs)
+    shutil.rmtree(other.path)
+    order = {"at": "/dv/packs/", "from": str(theirs), "to": str(clone.path / "data.dv.json")}
+    (world.live / "meanwhile.json").write_text(json.dumps(order))
+
+
 def hooked_push(world: World) -> None:
     clone = two_commits(world)
     clone.git("init", "-q", "--bare", "--template=", str(world.live / "hub.git"))
@@ -519,6 +540,14 @@ SCENARIOS = (
     Scenario("drop", pushed, ("dv", "drop", "data")),
     Scenario("drop-part", pushed, ("dv", "drop", "data/big")),
     Scenario("drop-store", pushed, ("dv", "drop", "--store", "data")),
+    Scenario(
+        "add-meanwhile",
+        meanwhile,
+        ("dv", "add", "data"),
+        # What ended before the colleague's manifest came, is followed by it.
+        again=(("mv", "../theirs.json", "data.dv.json"), ("dv", "add", "data")),
+        fine=(0, 1),
+    ),
     Scenario("mv", two_commits, ("dv", "mv", "data", "moved/here"), fine=(0, 2)),
     Scenario("mv-part", two_commits, ("dv", "mv", "data/new", "data/old"), fine=(0, 2)),
     Scenario("rm", two_commits, ("dv", "rm", "data"), fine=(0, 2)),

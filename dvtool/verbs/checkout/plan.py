@@ -16,12 +16,20 @@ from dvtool.format.manifest import Entries, Entry, Manifest
 from dvtool.format.paths import SELF, check_nesting, folder_of, folders_above, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.format.spelling import collisions, too_long
+from dvtool.project.base import put_here
 from dvtool.project.parts import Project
 from dvtool.project.preserve import Saved, save_files
 from dvtool.project.sparse import SparseRules
 from dvtool.workspace.agreement import Agreement, agreeing
 from dvtool.workspace.hashing import hash_files
-from dvtool.workspace.scan import Scan, content_of, find_left_out, refuse_unreadable, scan_target
+from dvtool.workspace.scan import (
+    Scan,
+    content_of,
+    file_entry,
+    find_left_out,
+    refuse_unreadable,
+    scan_target,
+)
 from dvtool.workspace.statcache import link_digest
 
 RUN_FILES_MAX = 65_536
@@ -44,6 +52,8 @@ class CheckoutPlan:
     remove: list[str] = field(default_factory=list)
     unsaved: list[str] = field(default_factory=list)
     """Files with content that is nowhere else, which writing or removing would destroy."""
+    unstored: list[str] = field(default_factory=list)
+    """Files that dvtool put there and whose content the store has no more: it goes there first."""
     blocked: list[str] = field(default_factory=list)
     """Obstacles that cannot be saved: links and folders that no manifest knows."""
     settled: Entries = field(default_factory=dict)
@@ -256,7 +266,10 @@ def find_unsaved(project: Project, result: CheckoutPlan) -> None:
     scan = result.scan
     at_stake = [path for path in (*result.write, *result.remove) if path in scan.files]
     lacking = project.store.lacking(scan.digests[path] for path in at_stake)
-    result.unsaved = sorted(path for path in at_stake if scan.digests[path] in lacking)
+    lost = {path: file_entry(scan, path) for path in at_stake if scan.digests[path] in lacking}
+    ours = put_here(project, result.target, lost) if lost else set()
+    result.unsaved = sorted(lost.keys() - ours)
+    result.unstored = sorted(ours)
     # A folder where a file should go: what is in it must be going too, or it blocks.
     leaving = {*result.remove, *result.write}
     for path, entry in result.write.items():
@@ -293,9 +306,13 @@ def refuse_losses(plans: Iterable[CheckoutPlan], *, force: bool) -> None:
 
 
 def save_unsaved(project: Project, plans: Iterable[CheckoutPlan]) -> list[Saved]:
-    """Bring content that the plans would destroy into the store; return what was saved."""
-    unsaved = [workspace_path(one.target, path) for one in plans for path in one.unsaved]
-    return save_files(project, unsaved)
+    """Bring content that the plans would destroy into the store; return what of it was edited."""
+    every = list(plans)
+    unsaved = [workspace_path(plan.target, path) for plan in every for path in plan.unsaved]
+    unstored = [workspace_path(plan.target, path) for plan in every for path in plan.unstored]
+    saved = save_files(project, [*unsaved, *unstored])
+    edited = set(unsaved)
+    return [file for file in saved if file.path in edited]
 
 
 def lacks_content(project: Project, plan: CheckoutPlan) -> bool:

@@ -115,7 +115,7 @@ def restore(
         project.git.refuse_if_index_is_locked()
     fetched = _fetch_content(project, settings, parts, request)
     plans = [part.plan for part in parts]
-    saved = save_unsaved(project, plans) if request.force else []
+    saved = save_unsaved(project, plans)
     targets = []
     for part in parts:
         targets.append(apply_checkout(project, part.plan))
