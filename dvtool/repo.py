@@ -17,8 +17,6 @@ from dvtool.system.lazy import later, later_in
 from dvtool.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from dvtool.format.manifest import ShardRef
     from dvtool.hooks import install, service
     from dvtool.jobs.engine import Engine
@@ -114,41 +112,6 @@ class Repo(OpenRepository):
     ) -> str:
         """Clone a git repository, without its data; return the folder, absolute."""
         return clone.clone(url, directory, cwd=cwd, rev=rev, progress=progress)
-
-    @staticmethod
-    def at_url(
-        url: str, rev: str | None = None, *, environ: Mapping[str, str]
-    ) -> AbstractContextManager[Snapshot]:
-        """Give the data of a repository that a git URL names, of which no clone is kept."""
-        return export_verb.passing_snapshot(url, rev, environ)
-
-    @staticmethod
-    def is_url(repo: str) -> bool:
-        """Tell a git URL from the path of a folder: one that exists is a folder."""
-        return foreign.is_url(repo)
-
-    @staticmethod
-    def describe_url(
-        url: str, rev: str | None = None, *, environ: Mapping[str, str]
-    ) -> describe.Description:
-        """Describe a commit of a repository that a git URL names, of which no clone is kept."""
-        return export_verb.describe_url(url, rev, environ)
-
-    @staticmethod
-    def get(
-        url: str,
-        path: str,
-        folder: str | None = None,
-        *,
-        cwd: str = ".",
-        rev: str | None = None,
-        environ: Mapping[str, str],
-        force: bool = False,
-        progress: Progress = SILENT,
-    ) -> entries.Exported:
-        """Write the data at or below a path of a repository into a folder; no clone is kept."""
-        request = export_verb.GetRequest(url, path, folder, cwd=cwd, rev=rev, force=force)
-        return export_verb.get(request, environ, progress)
 
     def init(self) -> bool:
         """Make `.dvconfig`, staged, and the local store; False if that was done before."""

@@ -143,6 +143,7 @@ MAY_IMPORT = {
     "cli.remote": {"project.keys"},
     "cli": {"system.programs"},
     "cli.remote_options": {"project.keys", "remotes.transports.declaration"},
+    "cli.urls": {"snapshots.foreign", "verbs.export.export"},
     "cli.textconv": {"format.manifest", "format.paths"},
 }
 """The names and kinds of settings; values that a command makes; and what has to work without a
