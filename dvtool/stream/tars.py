@@ -39,9 +39,9 @@ class TarSamples:
 
     def __init__(self, snapshot: Snapshot, path: str) -> None:
         self._snapshot = snapshot
-        files = list_files(snapshot, path, (".tar", *COMPRESSED))
-        for file in files.ending_in(COMPRESSED).paths:
+        for file in snapshot.contents(path).ending_in(COMPRESSED).paths:
             raise _no_tar(file, "it is compressed")
+        files = list_files(snapshot, path, (".tar",))
         self._paths = files.paths
         self._stems: list[tuple[str, list[TarMember]]] = []
         firsts = [0]
