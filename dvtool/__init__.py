@@ -37,6 +37,7 @@ _EXPORTS = {
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
     "dvtool.repo": ("Repo",),
+    "dvtool.serve.options": ("ServeOptions", "Serving"),
     "dvtool.snapshots.file": ("SnapshotFile",),
     "dvtool.snapshots.listed": ("Listed",),
     "dvtool.snapshots.reading": ("ls", "open", "read", "snapshot"),
@@ -112,6 +113,7 @@ if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
     from dvtool.repo import Repo
+    from dvtool.serve.options import ServeOptions, Serving
     from dvtool.snapshots.file import SnapshotFile
     from dvtool.snapshots.listed import Listed
     from dvtool.snapshots.reading import ls, open, read, snapshot
@@ -217,6 +219,8 @@ __all__ = [
     "RunRecord",
     "Sample",
     "Saved",
+    "ServeOptions",
+    "Serving",
     "Settled",
     "SetupError",
     "Shared",

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
+    from dvtool.serve import serving
+    from dvtool.serve.options import ServeOptions, Serving
     from dvtool.snapshots import reading
     from dvtool.snapshots.listed import Listed
     from dvtool.snapshots.snapshot import Snapshot
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 else:
     install, service = later_in("dvtool.hooks", "install", "service")
     examine = later("dvtool.remotes.examine")
+    serving = later("dvtool.serve.serving")
     reading = later("dvtool.snapshots.reading")
     clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
     doctor, drop, edit, log, read = later_in(
@@ -402,6 +405,18 @@ class Repo(OpenRepository):
     def snapshot(self, rev: str | None = None) -> Snapshot:
         """Return the data of a revision (HEAD without one), to be read without a checkout."""
         return reading.snapshot_of(self._project, rev, environ=self._environ)
+
+    def serve(
+        self,
+        options: ServeOptions,
+        announce: Callable[[Serving], None],
+        report: Callable[[str], None],
+    ) -> None:
+        """Serve the data of commits over S3's protocol until Ctrl-C; see `Serving`.
+
+        `announce` is called once clients can connect; `report` gets what could not be sent.
+        """
+        serving.serve(self._project, self._environ, options, announce, report)
 
     def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""

@@ -28,7 +28,7 @@ STORED = (*BASE, "format")
 OPENED = (*STORED, "git", "store", "workspace", "remotes.transports", "remotes", "jobs")
 PROJECTS = (*OPENED, "project")
 VERBS = (*PROJECTS, "snapshots")
-FACES = (*VERBS, "verbs", "hooks")
+FACES = (*VERBS, "serve", "verbs", "hooks")
 
 ROOMS = (
     Room("errors", "Every error that a user should read, with its exit code and next step.", ()),
@@ -86,6 +86,11 @@ ROOMS = (
     Room(
         "filesystem",
         "The data of commits for fsspec and universal_pathlib.",
+        (*PROJECTS, "snapshots"),
+    ),
+    Room(
+        "serve",
+        "The data of commits over S3's protocol: requests, responses, the server below them.",
         (*PROJECTS, "snapshots"),
     ),
     Room("verbs", "What a user can do: one module or folder a verb.", VERBS),

@@ -68,7 +68,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "log": "Show the commits that changed a target.",
         "ls": "List tracked files.",
         "cat": "Write the content of a tracked file to standard output.",
-        "cache": "Show or clean what reading without a checkout keeps on this machine.",
+        "serve": "Serve the data of commits to programs that speak S3.",
+        "cache": "Show or clean what reading without a checkout keeps here.",
         "describe": "Print what identifies the code and data that are here.",
     },
 }

@@ -273,6 +273,7 @@ ANSWERS: dict[str, dict[str, str]] = {
     "log": {"": "LogDocument"},
     "ls": {"": "LsDocument"},
     "describe": {"": "Description"},
+    "serve": {"": "Serving"},
     "cache show": {"": "CacheStatus"},
     "cache clean": {"": "CacheStatus"},
     "doctor": {"": "DoctorDocument", "--remote": "RemoteDoctorDocument"},
