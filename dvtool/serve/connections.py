@@ -12,7 +12,7 @@ from dvtool.serve.faults import S3Fault
 
 CONNECTIONS_MAX = 128
 """So many connections are served at once."""
-REFUSED_MAX = 128
+REFUSED_MAX = 512
 """So many more are told that they are too many; those beyond are closed unheard."""
 REQUEST_S = 20.0
 """The head of a request must have come within this time."""

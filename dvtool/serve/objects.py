@@ -24,7 +24,7 @@ STREAMS_MAX = 16
 """So many whole files at once are read ahead, for which a remote takes up to 64 MiB of memory each.
 Those beyond are read block by block: slower, and nobody waits for anybody."""
 _streams = threading.BoundedSemaphore(STREAMS_MAX)
-_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
+_RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
 _ETAG = re.compile(r'\s*(?:W/)?("[^"]*"|[^",\s]+|\*)\s*')
 
 

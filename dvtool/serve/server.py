@@ -29,6 +29,22 @@ class _Server(uvicorn.Server):
 
 def run_server(listener: socket.socket, respond: Respond, report: Callable[[str], None]) -> None:
     """Answer requests until Ctrl-C or SIGTERM; connections are cut then, done or not."""
+
+    def on_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        # A connection that its client cut is no news.
+        if not isinstance(error, ConnectionError):
+            report(f"{context.get('message')}{f': {error}' if error else ''}")
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(on_fault)
+        await make_server(respond, report).serve(sockets=[listener])
+
+    asyncio.run(run())
+
+
+def make_server(respond: Respond, report: Callable[[str], None]) -> uvicorn.Server:
+    """Return the server with its limits; its `should_exit` ends it from elsewhere."""
     config = uvicorn.Config(
         Application(respond, report),
         http=LimitedProtocol,
@@ -45,15 +61,4 @@ def run_server(listener: socket.socket, respond: Respond, report: Callable[[str]
         timeout_graceful_shutdown=0,
         h11_max_incomplete_event_size=HEAD_BYTES_MAX,
     )
-
-    def on_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        # A connection that its client cut, or a head that makes no sense, is no news.
-        if error is None or not isinstance(error, ConnectionError):
-            report(f"{context.get('message')}{f': {error}' if error else ''}")
-
-    async def run() -> None:
-        asyncio.get_running_loop().set_exception_handler(on_fault)
-        await _Server(config).serve(sockets=[listener])
-
-    asyncio.run(run())
+    return _Server(config)
