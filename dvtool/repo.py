@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
-    from dvtool.snapshots import foreign, reading
+    from dvtool.serve import serving
+    from dvtool.serve.options import ServeOptions, Serving
+    from dvtool.snapshots import reading
     from dvtool.snapshots.listed import Listed
     from dvtool.snapshots.snapshot import Snapshot
     from dvtool.verbs import clone, copy, describe, diff, doctor, drop, log, read, sparse
@@ -45,7 +47,8 @@ if TYPE_CHECKING:
 else:
     install, service = later_in("dvtool.hooks", "install", "service")
     examine = later("dvtool.remotes.examine")
-    foreign, reading = later_in("dvtool.snapshots", "foreign", "reading")
+    serving = later("dvtool.serve.serving")
+    reading = later("dvtool.snapshots.reading")
     clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
     doctor, drop, log, read, sparse = later_in(
         "dvtool.verbs", "doctor", "drop", "log", "read", "sparse"
@@ -448,6 +451,18 @@ class Repo(OpenRepository):
         inner = self._arguments.relative(path)
         request = export_verb.ExportRequest(inner, destination, options or {}, force=force, out=out)
         return export_verb.export_snapshot(self.snapshot(rev), request, self._project.progress)
+
+    def serve(
+        self,
+        options: ServeOptions,
+        announce: Callable[[Serving], None],
+        report: Callable[[str], None],
+    ) -> None:
+        """Serve the data of commits over S3's protocol until Ctrl-C; see `Serving`.
+
+        `announce` is called once clients can connect; `report` gets what could not be sent.
+        """
+        serving.serve(self._project, self._environ, options, announce, report)
 
     def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""

@@ -77,6 +77,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "export": "Write data of a commit as ordinary files, an archive or objects.",
         "get": "Get data of a repository by its URL, without a clone.",
         "cat": "Write the content of a tracked file to standard output.",
+        "serve": "Serve the data of commits to programs that speak S3.",
         "cache": "Show or clean what reading without a checkout keeps here.",
         "describe": "Print what identifies the code and data that are here.",
     },
