@@ -2,7 +2,7 @@
 
 project = "dvtool"
 author = "the dvtool authors"
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx_copybutton"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 html_theme = "furo"
@@ -18,3 +18,6 @@ nitpicky = True
 smartquotes = False
 # A console block has commands and what they print; not all of it is a language.
 highlight_language = "none"
+# The button copies what is typed, and not what is printed.
+copybutton_prompt_text = "$ "
+copybutton_line_continuation_character = "\\"

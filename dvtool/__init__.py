@@ -31,6 +31,7 @@ _EXPORTS = {
     "dvtool.format.manifest": ("Entry", "Manifest"),
     "dvtool.format.merge": ("Conflict",),
     "dvtool.format.shown": ("ShownEntry",),
+    "dvtool.format.source": ("DataSource",),
     "dvtool.format.split": ("split",),
     "dvtool.project.ledger": ("ReadEntry",),
     "dvtool.project.preserve": ("Saved",),
@@ -62,6 +63,10 @@ _EXPORTS = {
     "dvtool.verbs.gc.local": ("GcResult",),
     "dvtool.verbs.gc.remote": ("RemoteGcResult",),
     "dvtool.verbs.gc.roots": ("RepoThere",),
+    "dvtool.verbs.imports.facade": ("Imports",),
+    "dvtool.verbs.imports.import_data": ("ImportRequest",),
+    "dvtool.verbs.imports.import_sql": ("SqlRequest",),
+    "dvtool.verbs.imports.results": ("Imported", "SourceStatus"),
     "dvtool.verbs.log": ("LogEntry",),
     "dvtool.verbs.overlap.check": (
         *("OverlapReport", "PairOverlap", "SharedPlace", "Shared", "SharedPart", "SplitSize"),
@@ -108,6 +113,7 @@ if TYPE_CHECKING:
     from dvtool.format.manifest import Entry, Manifest
     from dvtool.format.merge import Conflict
     from dvtool.format.shown import ShownEntry
+    from dvtool.format.source import DataSource
     from dvtool.format.split import split
     from dvtool.project.ledger import ReadEntry
     from dvtool.project.preserve import Saved
@@ -139,6 +145,10 @@ if TYPE_CHECKING:
     from dvtool.verbs.gc.local import GcResult
     from dvtool.verbs.gc.remote import RemoteGcResult
     from dvtool.verbs.gc.roots import RepoThere
+    from dvtool.verbs.imports.facade import Imports
+    from dvtool.verbs.imports.import_data import ImportRequest
+    from dvtool.verbs.imports.import_sql import SqlRequest
+    from dvtool.verbs.imports.results import Imported, SourceStatus
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.overlap.check import (
         OverlapReport,
@@ -165,6 +175,7 @@ __all__ = [
     "Copied",
     "CorruptError",
     "Damage",
+    "DataSource",
     "Description",
     "Difference",
     "Dropped",
@@ -179,6 +190,9 @@ __all__ = [
     "Followed",
     "FsckReport",
     "GcResult",
+    "ImportRequest",
+    "Imported",
+    "Imports",
     "InputError",
     "Listed",
     "LogEntry",
@@ -230,7 +244,9 @@ __all__ = [
     "ShownEntry",
     "Snapshot",
     "SnapshotFile",
+    "SourceStatus",
     "SplitSize",
+    "SqlRequest",
     "TargetDescription",
     "TargetDiff",
     "TargetStatus",

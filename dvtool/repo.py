@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.fetch import download, plan as fetch_plan, request as fetch_request
     from dvtool.verbs.fsck import check as fsck_check, findings, repair as fsck_repair
     from dvtool.verbs.gc import bury, local as gc_local, remote as gc_remote, roots
+    from dvtool.verbs.imports import facade as import_facade
     from dvtool.verbs.overlap import check as overlap
     from dvtool.verbs.push import commits
     from dvtool.verbs.record import records, reproduce, run
@@ -55,6 +56,7 @@ else:
     fetch_plan, fetch_request = later_in("dvtool.verbs.fetch", "plan", "request")
     fsck_check, fsck_repair = later_in("dvtool.verbs.fsck", "check", "repair")
     gc_local, gc_remote, roots = later_in("dvtool.verbs.gc", "local", "remote", "roots")
+    import_facade = later("dvtool.verbs.imports.facade")
     overlap = later("dvtool.verbs.overlap.check")
     commits = later("dvtool.verbs.push.commits")
     records, reproduce, run = later_in("dvtool.verbs.record", "records", "reproduce", "run")
@@ -84,6 +86,11 @@ class Repo(OpenRepository):
     def for_git(self) -> service.GitService:
         """What git's hooks and drivers ask for."""
         return service.GitService(self._project, self.config)
+
+    @property
+    def imports(self) -> import_facade.Imports:
+        """Data from where it is, and what is new there: see `Imports`."""
+        return import_facade.Imports(self._project, self.config, self._arguments)
 
     # --- the repository -------------------------------------------------------------------
 

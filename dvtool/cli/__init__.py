@@ -7,6 +7,7 @@ import contextlib
 import gc
 import importlib
 import itertools
+import keyword
 import os
 import signal
 import sys
@@ -42,6 +43,9 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Working with data": {
         "add": "Snapshot files and folders and write their manifests.",
+        "import": "Make a target of data that is in a bucket or on the web.",
+        "import-sql": "Make a Parquet file of the rows of a database's query.",
+        "update": "Bring imported data to what its source has now.",
         "status": "Show what differs between workspace, manifests and HEAD.",
         "checkout": "Put data into the workspace as the manifests or a commit have it.",
         "rm": "Stop tracking targets, or entries in them.",
@@ -212,7 +216,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in (*self.list_commands(ctx), *HIDDEN):
             return None
-        name = cmd_name.replace("-", "_")
+        name = cmd_name.replace("-", "_") + "_" * keyword.iskeyword(cmd_name)
         module = importlib.import_module(f"dvtool.cli.{name}")
         return cast(click.Command, getattr(module, name))
 

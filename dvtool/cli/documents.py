@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.edit.remove import Removed
     from dvtool.verbs.gc.roots import RepoThere
+    from dvtool.verbs.imports.results import Imported, SourceStatus
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push.plan import Pushed
     from dvtool.verbs.resolve.settle import Settled
@@ -43,6 +44,15 @@ class StatusDocument(msgspec.Struct):
     """Whether nothing differs in any target."""
     targets: Sequence[TargetStatus]
     """The targets, sorted."""
+    sources: Sequence[SourceStatus] | None = None
+    """With --sources: how imported targets stand to their sources; null if nobody was asked."""
+
+
+class UpdateDocument(msgspec.Struct):
+    """What `dv update` did."""
+
+    targets: Sequence[Imported]
+    """Each target that was imported, as far as named."""
 
 
 class RmDocument(msgspec.Struct):
@@ -254,6 +264,9 @@ class HooksDocument(msgspec.Struct):
 ANSWERS: dict[str, dict[str, str]] = {
     "add": {"": "AddDocument"},
     "status": {"": "StatusDocument"},
+    "import": {"": "Imported", "--plan": "TransferPlan"},
+    "import-sql": {"": "Imported"},
+    "update": {"": "UpdateDocument"},
     "checkout": {"": "Restored"},
     "rm": {"": "RmDocument"},
     "mv": {"": "Renamed"},

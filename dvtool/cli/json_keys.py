@@ -14,7 +14,25 @@ JSON_KEYS = {
         '"clean", "added", "modified", "deleted", "outdated", "conflicting", "absent", '
         '"absent_bytes", "faults": [{"path", "problem"}], "conflicts": [{"path", "base": null'
         ' or {"type", "size", "blake3", "exec", "symlink"}, "ours": null or {…}, "theirs": '
-        "null or {…}}]}]}",
+        'null or {…}}]}], "sources": null or {"target", "source", "standing", "edited", '
+        '"added", "modified", "removed", "problem"}}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "import": (
+        '{"schema", "target", "source", "state", "files", "bytes", "read", "stored_bytes", '
+        '"added", "modified", "removed", "written", "changed", "warnings"}',
+        'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
+        '"list", "get", "head"}, "request_cost_usd", "seconds"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "import-sql": (
+        '{"schema", "target", "source", "state", "files", "bytes", "read", "stored_bytes", '
+        '"added", "modified", "removed", "written", "changed", "warnings"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "update": (
+        '{"schema", "targets": [{"target", "source", "state", "files", "bytes", "read", '
+        '"stored_bytes", "added", "modified", "removed", "written", "changed", "warnings"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "checkout": (

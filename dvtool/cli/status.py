@@ -14,6 +14,7 @@ from dvtool.errors import printable
 if TYPE_CHECKING:
     from dvtool.format.merge import Conflict
     from dvtool.repo import Repo
+    from dvtool.verbs.imports.results import SourceStatus
     from dvtool.verbs.status import TargetStatus
 
 NAMES_SHOWN_MAX = 20
@@ -32,6 +33,7 @@ _INDENT = " " * 4
     examples=(
         "dv status",
         "dv status data/images 'data/audio/*.wav'",
+        "dv status --sources                         # is anything new at the sources?",
         "dv status --exit-code || echo 'not clean'   # in a script",
     ),
     exits=(4, 6, 8),
@@ -40,7 +42,10 @@ _INDENT = " " * 4
 )
 @paths_argument
 @click.option("--exit-code", is_flag=True, help="End with 1 unless everything is clean.")
-def status(frame: Frame, paths: Sequence[str], exit_code: bool, as_json: bool) -> None:
+@click.option("--sources", is_flag=True, help="Ask the sources of imported data what is new.")
+def status(
+    frame: Frame, paths: Sequence[str], exit_code: bool, sources: bool, as_json: bool
+) -> None:
     """Show what differs between workspace, manifests and HEAD.
 
     Files whose size and times are unchanged are not read. With -v, all names, the clean targets
@@ -50,11 +55,13 @@ def status(frame: Frame, paths: Sequence[str], exit_code: bool, as_json: bool) -
     screen = frame.screen
     with frame.repo() as repo:
         found = repo.status(paths)
+        asked = repo.imports.status(paths) if sources else None
         if as_json:
             clean = all(one.clean for one in found)
-            screen.json(documents.StatusDocument(clean, found))
+            screen.json(documents.StatusDocument(clean, found, asked))
         else:
             _Report(frame, screen, repo, found).show()
+            _show_sources(screen, repo, asked)
     if exit_code and not all(one.clean for one in found):
         raise click.exceptions.Exit(1)
 
@@ -67,6 +74,25 @@ def _conflict_kind(conflict: Conflict) -> str:
     if conflict.theirs is None:
         return "removed by them"
     return "both modified" if conflict.base is not None else "both added"
+
+
+def _show_sources(screen: Screen, repo: Repo, asked: Sequence[SourceStatus] | None) -> None:
+    if asked is None:
+        return
+    screen.line("\nSources (dv update brings what is new):" if asked else "\nnothing was imported")
+    for one in asked:
+        counts = {"added": one.added, "modified": one.modified, "removed": one.removed}
+        news = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+        text = {
+            "current": "as the source has it",
+            "behind": f"behind: {news}" if news else "behind",
+            "unknown": "the source does not say whether anything is new; dv update reads it",
+            "unapproved": "not asked: approve it with dv update --trust",
+            "failed": f"could not be asked: {one.problem}",
+        }[one.standing]
+        edited = ", edited here" if one.edited else ""
+        name = printable(repo.shown(one.target))
+        screen.line(f"{_INDENT}{name}  {text}{edited}  ({printable(one.source)})")
 
 
 class _Report:

@@ -69,6 +69,12 @@ class Git(Manifests, Saving, Worktrees):
             raise_failure("clone", structs.replace(result, stderr=rest or first))
         return os.path.normpath(os.path.join(cwd, directory or into))
 
+    def point_head(self, rev: str) -> str:
+        """Let HEAD of a bare clone be a revision, detached; return its commit."""
+        commit = self.resolve(rev)
+        self._run_long("update-ref", "--no-deref", "HEAD", commit)
+        return commit
+
     @classmethod
     def clone_bare(
         cls, url: str, folder: str, *, cwd: str, progress: ShowProgress | None = None

@@ -31,7 +31,7 @@ git config --global advice.detachedHead false
 """
 READER = "/home/you"
 """The scratch folder on pages."""
-HASH = r"\b(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{7,64}\b|\b[0-9]{7,64}\b"
+HASH = r"\b[0-9a-f]{7,64}\b"
 PLACEHOLDERS = (
     (r"\d{8}T\d{6}Z-[0-9a-f]{6}", "RUN"),
     (r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?Z?)?", "TIME"),

@@ -16,7 +16,9 @@ PAGES = sorted(
         *(path for path in DOCS.rglob("*.md") if "_build" not in path.parts),
     )
 )
-RUN = [path for path in PAGES if path.parent.name in ("tutorial", "howto")]
+RUN = [
+    path for path in PAGES if path.parent.name in ("tutorial", "howto") or path.stem == "dvignore"
+]
 ANEW = "if the new output is right: python -m tests.site.session PAGE"
 
 
