@@ -12,6 +12,7 @@ html_css_files = ["site.css"]
 html_extra_path = ["reference/json.schema.json"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 myst_heading_anchors = 4
 nitpicky = True
 # Commands and code only: dashes and quotation marks stay as they are typed.

@@ -22,6 +22,14 @@ from dvtool.project.keys import KEYS, Key
 from tests.site.blocks import DOCS
 
 LINE_MAX = 96
+KINDS = {
+    "str": "text",
+    "bool": "`true`, `false`",
+    "size": "a size",
+    "int": "a number",
+    "path": "a path",
+    "choice": "",
+}
 MADE = "Made from the code by `python -m tests.site.reference`."
 
 
@@ -150,7 +158,7 @@ def _settings() -> Iterator[str]:
 
 
 def _setting(key: Key) -> str:
-    value = ", ".join(f"`{choice}`" for choice in key.choices) or key.kind
+    value = ", ".join(f"`{choice}`" for choice in key.choices) or KINDS[key.kind]
     default = "" if key.default is None else f"`{_default(key)}`"
     committed = "yes" if key.committed else "no"
     return f"| `{key.name}` | {value} | {default} | {committed} | {_escaped(key.description)} |"

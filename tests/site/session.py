@@ -1,6 +1,7 @@
 """Runs the blocks of a page, one after the other, as a reader who types them would.
 
-`python -m tests.site.session PAGE…` runs pages, and writes into them what the commands print.
+`python -m tests.site.session PAGE…` runs pages, and writes into them what the commands print;
+`--check PAGE…` only says where a page shows something else.
 """
 
 from __future__ import annotations
@@ -216,13 +217,21 @@ def differences(text: str, scratch: Path) -> tuple[list[str], str]:
 
 
 def main() -> None:
-    """Write into the pages of the command line what their commands print."""
-    for name in sys.argv[1:]:
+    """Write into the pages of the command line what their commands print; with --check, only look."""
+    names = sys.argv[1:]
+    check = names[:1] == ["--check"]
+    wrongs = 0
+    for name in names[check:]:
         path = Path(name)
         with tempfile.TemporaryDirectory() as scratch:
             wrong, changed = differences(path.read_text("utf-8"), Path(scratch, "page"))
-        path.write_text(changed, "utf-8")
-        print(f"{name}: {len(wrong)} changed", *wrong, sep="\n", flush=True)
+        if not check:
+            path.write_text(changed, "utf-8")
+        print(
+            f"{name}: {len(wrong)} {'wrong' if check else 'changed'}", *wrong, sep="\n", flush=True
+        )
+        wrongs += len(wrong)
+    sys.exit(check and wrongs > 0)
 
 
 if __name__ == "__main__":
