@@ -217,7 +217,7 @@ def differences(text: str, scratch: Path) -> tuple[list[str], str]:
 
 
 def main() -> None:
-    """Write into the pages of the command line what their commands print; with --check, only look."""
+    """Write into pages what their commands print; with --check, only compare."""
     names = sys.argv[1:]
     check = names[:1] == ["--check"]
     wrongs = 0
