@@ -43,7 +43,7 @@ _EXPORTS = {
     "dvtool.snapshots.reading": ("ls", "open", "read", "snapshot"),
     "dvtool.snapshots.snapshot": ("Snapshot",),
     "dvtool.system.progress": ("Progress",),
-    "dvtool.verbs.add.publish": ("Added",),
+    "dvtool.verbs.add.foresee": ("Added",),
     "dvtool.verbs.checkout.follow": ("Followed",),
     "dvtool.verbs.checkout.restore": ("Restored",),
     "dvtool.verbs.checkout.write": ("CheckedOut",),
@@ -76,6 +76,7 @@ _EXPORTS = {
     "dvtool.verbs.record.records": ("Packages", "Reads", "RunList", "RunOutput", "RunRecord"),
     "dvtool.verbs.record.reproduce": ("OutputComparison", "Reproduction"),
     "dvtool.verbs.resolve.settle": ("Resolved", "Settled"),
+    "dvtool.verbs.sparse": ("Sparse", "SparseResult"),
     "dvtool.verbs.status": ("Fault", "TargetStatus"),
 }
 """Where each public name is; the same names are imported below for type checkers."""
@@ -125,7 +126,7 @@ if TYPE_CHECKING:
     from dvtool.snapshots.reading import ls, open, read, snapshot
     from dvtool.snapshots.snapshot import Snapshot
     from dvtool.system.progress import Progress
-    from dvtool.verbs.add.publish import Added
+    from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.cache import CacheStatus, cache_status, clean_cache
     from dvtool.verbs.checkout.follow import Followed
     from dvtool.verbs.checkout.restore import Restored
@@ -163,6 +164,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.record.records import Packages, Reads, RunList, RunOutput, RunRecord
     from dvtool.verbs.record.reproduce import OutputComparison, Reproduction
     from dvtool.verbs.resolve.settle import Resolved, Settled
+    from dvtool.verbs.sparse import Sparse, SparseResult
     from dvtool.verbs.status import Fault, TargetStatus
 
 __all__ = [
@@ -245,6 +247,8 @@ __all__ = [
     "Snapshot",
     "SnapshotFile",
     "SourceStatus",
+    "Sparse",
+    "SparseResult",
     "SplitSize",
     "SqlRequest",
     "TargetDescription",

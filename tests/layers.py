@@ -104,7 +104,7 @@ VERB_ORDER = (
     ("cache", "diff", "log", "describe", "fetch"),
     ("read", "add", "status", "checkout", "push", "drop", "edit", "copy", "export"),
     ("resolve",),
-    ("imports", "gc", "fsck", "clone", "overlap", "doctor", "record"),
+    ("imports", "gc", "fsck", "clone", "overlap", "doctor", "record", "sparse"),
 )
 """A verb imports from the lines above its own, and within its line from none."""
 

@@ -48,6 +48,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "update": "Bring imported data to what its source has now.",
         "status": "Show what differs between workspace, manifests and HEAD.",
         "checkout": "Put data into the workspace as the manifests or a commit have it.",
+        "restore": "Undo changes to files, as git restore does.",
+        "sparse": "Say which data this worktree takes, as git sparse-checkout does.",
         "rm": "Stop tracking targets, or entries in them.",
         "mv": "Rename a target, or entries in one.",
         "resolve": "Settle what a merge left in conflict.",
@@ -178,7 +180,24 @@ def _asks_for_json(arguments: Sequence[str]) -> bool:
     return "--json" in itertools.takewhile(lambda argument: argument != "--", arguments)
 
 
+PLATFORM = os.name
+"""What Python calls the kind of system: posix, or nt for Windows."""
+_RUN_ANYWHERE = ("completion", "-h", "--help", "--version")
+
+
+def _refuse_windows(arguments: Sequence[str]) -> None:
+    """Raise a SetupError on Windows, but for what only prints a text."""
+    if PLATFORM == "nt" and arguments and not set(arguments) & set(_RUN_ANYWHERE):
+        from dvtool.errors import SetupError
+
+        raise SetupError(
+            "dv does not run on Windows itself: locks, file modes and renames differ there",
+            hint="it works in WSL 2 (wsl --install), with the repository on WSL's own disk",
+        )
+
+
 def _run(arguments: Sequence[str]) -> int:
+    _refuse_windows(arguments)
     instruction = os.environ.get(COMPLETION_VARIABLE)
     if instruction:
         return _complete(instruction)
@@ -193,7 +212,7 @@ def _run(arguments: Sequence[str]) -> int:
 def _repair_streams() -> None:
     if sys.stdout is None:  # closed by the caller (`dv status >&-`)
         sys.stdout = open(os.devnull, "w")
-    if sys.stderr is None:
+    if sys.stderr is None:  # `dv status 2>&-`
         sys.stderr = open(os.devnull, "w")
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
@@ -202,9 +221,9 @@ def _repair_streams() -> None:
 
 
 def _complete(instruction: str) -> int:
-    from click.shell_completion import shell_complete
+    from dvtool.cli.completing import answer
 
-    return shell_complete(dv, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
+    return answer(dv, instruction)
 
 
 class _LazyGroup(click.Group):
@@ -278,9 +297,17 @@ class _LazyGroup(click.Group):
 @click.option(
     "-v", "--verbose", count=True, help="Say more; -vv also writes a log to standard error."
 )
+@click.option(
+    "--progress",
+    type=click.Choice(("auto", "always", "never")),
+    default="auto",
+    help="Show bars: on a terminal (auto; else a line every 10 s), always or never.",
+)
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
 @click.pass_context
-def dv(context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: int) -> None:
+def dv(
+    context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: int, progress: str
+) -> None:
     """Version data with git: large files in object storage, small manifests in commits.
 
     Every command explains itself: dv COMMAND --help.
@@ -291,5 +318,5 @@ def dv(context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: i
         click.echo(context.get_help())
         context.exit(2)
     folder = os.path.join(".", *folders)
-    context.obj = Frame(folder=folder, quiet=quiet)
+    context.obj = Frame(folder=folder, quiet=quiet, progress_mode=progress)
     context.obj.say_more(verbose)

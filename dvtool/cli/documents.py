@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dvtool.remotes.transports.base import Features
     from dvtool.remotes.transports.declaration import Value
     from dvtool.snapshots.listed import Listed
-    from dvtool.verbs.add.publish import Added
+    from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.diff import TargetDiff, Totals
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.edit.remove import Removed
@@ -271,7 +271,12 @@ ANSWERS: dict[str, dict[str, str]] = {
     "rm": {"": "RmDocument"},
     "mv": {"": "Renamed"},
     "resolve": {"": "ResolveDocument"},
-    "push": {"": "PushDocument", "--plan": "PushPlanDocument"},
+    "restore": {"": "Restored"},
+    "sparse list": {"": "SparseResult"},
+    "sparse set": {"": "SparseResult"},
+    "sparse add": {"": "SparseResult"},
+    "sparse disable": {"": "SparseResult"},
+    "push": {"": "PushDocument", "--plan": "PushPlanDocument", "--check": "PushPlanDocument"},
     "fetch": {"": "Fetched", "--plan": "TransferPlan"},
     "pull": {"": "Restored", "--plan": "TransferPlan"},
     "clone": {"": "Restored"},

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     "import",
     examples=(
         "dv import s3://lab-images/scans data/scans       # the keys below scans/",
-        "dv import s3://b/x.csv                           # one key, one file",
-        "dv import --exclude '*.tmp' --plan s3://b/scans  # what it would take",
+        "dv import s3://lab-images/x.csv                  # one key, one file",
+        "dv import --exclude '*.tmp' --plan s3://lab-images/scans   # what it takes",
         "dv import https://example.org/iris.csv data/iris.csv",
         "dv import https://example.org/r.git//data/cats@v1  # of a repository with dv",
     ),
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--limit", metavar="N", type=click.IntRange(min=1), help="Take the first N objects alone."
 )
+@click.option("--unpack", is_flag=True, help="Take the members of a .tar or .zip in its place.")
 @click.option("--no-checkout", is_flag=True, help="Write no files into the workspace.")
 @click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Worker processes.")
 @plan_option
@@ -49,6 +50,7 @@ def import_(
     include: Sequence[str],
     exclude: Sequence[str],
     limit: int | None,
+    unpack: bool,
     no_checkout: bool,
     jobs: int | None,
     plan_only: bool,
@@ -69,7 +71,7 @@ def import_(
     from dvtool import ImportRequest
 
     filters = (include, exclude, limit or 0)
-    request = ImportRequest(source, out, *filters, not no_checkout, _absolute(options))
+    request = ImportRequest(source, out, *filters, not no_checkout, _absolute(options), unpack)
     screen = frame.screen
     with frame.repo() as repo:
         if plan_only:

@@ -46,11 +46,14 @@ _INDENT = " " * 4
 def status(
     frame: Frame, paths: Sequence[str], exit_code: bool, sources: bool, as_json: bool
 ) -> None:
-    """Show what differs between workspace, manifests and HEAD.
+    """Show what differs between workspace, manifests and HEAD, and what was not pushed.
 
     Files whose size and times are unchanged are not read. With -v, all names, the clean targets
     and the manifest hashes are shown. Files that were never fetched are absent, which is not a
     change.
+
+    No remote is asked: a target is not pushed if no push from this clone proved it on the default
+    remote and no branch of git's remotes has it. dv push --check asks the remote.
     """
     screen = frame.screen
     with frame.repo() as repo:
@@ -113,7 +116,9 @@ class _Report:
             *(self._outdated(one) for one in self._found if one.outdated),
             *(self._changes(one) for one in self._found if one.edited),
             self._absent(),
+            self._left_out(),
             self._clean(),
+            self._unpushed(),
         ]
         text = "\n\n".join("\n".join(lines) for lines in map(list, sections) if lines)
         self._screen.line(text or "no targets yet (dv add PATH makes one)")
@@ -161,7 +166,7 @@ class _Report:
             yield f"Changes in {self._name(one.target)} against what is merged so far:"
         else:
             yield f"Changes in {self._name(one.target)} that are not added"
-            yield f"  (dv add {word} keeps them, dv checkout --force -- {word} undoes them):"
+            yield f"  (dv add {word} keeps them, dv restore {word} undoes them):"
         yield from self._names(one, "added", one.added)
         yield from self._names(one, "modified", one.modified)
         yield from self._names(one, "deleted", one.deleted)
@@ -189,6 +194,23 @@ class _Report:
         for one in absent:
             total = files_text(len(one.absent), one.absent_bytes)
             yield f"{_INDENT}{self._name(one.target)}  {total}"
+
+    def _unpushed(self) -> Iterator[str]:
+        unpushed = [one for one in self._found if one.unpushed]
+        if not unpushed:
+            return
+        yield "Committed and not pushed (dv push):"
+        for one in unpushed:
+            total = f"  {files_text(one.files, one.bytes)}" if one.manifest == "committed" else ""
+            yield f"{_INDENT}{self._name(one.target)}{total}"
+
+    def _left_out(self) -> Iterator[str]:
+        out = [one for one in self._found if one.left_out]
+        if not out:
+            return
+        yield "Left out of this worktree (dv sparse list):"
+        for one in out:
+            yield f"{_INDENT}{self._name(one.target)}  {count_text(len(one.left_out), 'file')}"
 
     def _clean(self) -> Iterator[str]:
         clean = [one for one in self._found if one.clean and not one.absent]

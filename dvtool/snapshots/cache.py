@@ -32,6 +32,9 @@ FREED_SHARE = 0.1
 USED_EVERY_S = 60.0
 """The time of a file's last use is noted no more often."""
 UNFINISHED_AGE_S = 3600.0
+TURNS = 64
+"""So many files to wait on there are, for good, whatever the number of things to get."""
+TURN_S = 300.0
 _READ_FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)
@@ -161,6 +164,22 @@ class FrameCache:
         """Remove what is kept under a name."""
         with contextlib.suppress(OSError):
             os.unlink(self._path(name))
+
+    @contextlib.contextmanager
+    def turn(self, name: bytes) -> Iterator[None]:
+        """Wait until nobody else gets what has this name, by hash, from a remote.
+
+        The kernel ends the turn of a process that was killed. Whoever has waited for `TURN_S`, or
+        finds no disk to wait on, goes on: then a remote is asked twice.
+        """
+        lock = os.path.join(self.folder, f"fetch-{name[0] % TURNS:02}.lock")
+        with contextlib.ExitStack() as held:
+            try:
+                self._make_folders(self._top)
+                held.enter_context(locked(lock, wait_s=TURN_S, busy="another process fetches it"))
+            except (OSError, DvError) as error:
+                _LOG.note("does not wait for its turn: %s", error)
+            yield
 
     def usage(self) -> CacheUsage:
         """Return how much is kept."""

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dvtool.format.digest import hasher
+from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import IN_STORE, Layout
 from dvtool.snapshots.source import ContentSource, not_the_content
-from dvtool.snapshots.tree import Content
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:

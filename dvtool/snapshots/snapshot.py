@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias, overload
 
@@ -15,12 +15,13 @@ from dvtool.project.ledger import note_reads
 from dvtool.project.opening import environment
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
+from dvtool.snapshots.contents import Content, Contents
 from dvtool.snapshots.file import SnapshotFile, open_content
 from dvtool.snapshots.listed import Listed
 from dvtool.snapshots.opened import Handle, OpenedRepository, cache_of
 from dvtool.snapshots.source import ContentSource, Slice
 from dvtool.snapshots.targets import TargetEntries
-from dvtool.snapshots.tree import Content, Tree
+from dvtool.snapshots.tree import Tree
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
@@ -172,6 +173,19 @@ class Snapshot:
         note_reads(part.content for part in slices)
         return parts
 
+    def contents(self, path: SnapshotPath = "") -> Contents:
+        """Return the contents of all files at or below a path, for `read_contents`.
+
+        Symlinks are not among them. PathMissing if the snapshot has nothing there.
+        """
+        return self._tree.contents(os.fspath(path))
+
+    def read_contents(self, contents: Sequence[Content]) -> list[bytes]:
+        """Return the bytes of files, all read together: for many files, without their paths."""
+        parts = self._contents.read([Slice(content, 0, content.size) for content in contents])
+        note_reads(contents)
+        return parts
+
     @overload
     def open(
         self, path: SnapshotPath, mode: Literal["rb", "br"] = ...
@@ -226,9 +240,13 @@ class Snapshot:
     def prefetch(self, paths: Iterable[SnapshotPath]) -> int:
         """Get the content of files that is not in the local store into the cache, all together.
 
-        Return how many bytes came from remotes.
+        Return how many bytes came from remotes. Of several processes that want the same files at
+        once, one gets them.
         """
-        contents = [self._content(path) for path in paths]
+        return self.prefetch_contents([self._content(path) for path in paths])
+
+    def prefetch_contents(self, contents: Sequence[Content]) -> int:
+        """Get contents into the cache, as `prefetch` does."""
         return self._contents.prefetch(contents)
 
     # --- the object -----------------------------------------------------------------------

@@ -128,6 +128,13 @@ def test_by_pack_and_only_from_a_remote_that_was_approved(
         ran = mine.dv("update", code=3)
         assert "nobody approved" in ran.err
         assert proxy.total == 0
+        ran = mine.dv("update", "--trust", "data")
+        moved = place.removesuffix("/p") + "/q"
+        assert (
+            f"from now on this clone asks file://{bare.root}, path data, remote {moved}" in ran.err
+        )
+        assert source_of(mine, "data").options["remote"].startswith(moved)
+        assert len(tree(mine.root / "data")) == 300
 
 
 def test_addresses(tmp_path: Path) -> None:

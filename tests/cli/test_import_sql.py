@@ -25,7 +25,7 @@ MEMORY_MAX_BYTES = 150 << 20
 MEASURED = """
 import re, sys
 from dvtool import cli
-code = cli.run(sys.argv[1:])
+code = cli.run_command(sys.argv[1:])
 with open("/proc/self/status") as status:  # ru_maxrss counts what the parent had before exec, too
     print(re.search(r"VmHWM:\\s+(\\d+) kB", status.read())[1], file=sys.stderr)
 sys.exit(code)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
+import tarfile
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -166,6 +169,82 @@ def test_what_cannot_be_had_is_said_and_nothing_recorded(work: Work, site: Site)
     assert "means nothing" in work.dv("import", f"{site.url}/a.csv", "--region", "x", code=2).err
     assert work.git("status", "--porcelain") == ""
     assert not (work.root / ".git/dv/trusted-sources.json").exists()
+
+
+def tar_of(members: dict[str, bytes], *, link: str = "", mode: str = "w:gz") -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=mode) as tar:  # type: ignore[call-overload]
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            info.mode = 0o755 if name.endswith(".sh") else 0o644
+            tar.addfile(info, io.BytesIO(data))
+        if link:
+            info = tarfile.TarInfo("link")
+            info.type, info.linkname = tarfile.SYMTYPE, link
+            tar.addfile(info)
+    return packed.getvalue()
+
+
+def zip_of(members: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return packed.getvalue()
+
+
+MEMBERS = {"./a.txt": b"a", "sub/run.sh": b"#!/bin/sh\n", "big.bin": BIG, "empty": b""}
+
+
+def test_members_of_archives_take_their_place(work: Work, site: Site) -> None:
+    site.bodies["/data.tar.gz"] = tar_of(MEMBERS, link="sub/run.sh")
+    site.bodies["/data.zip"] = zip_of({"a.txt": b"a", "b/": b"", "b/c.tmp": b"c"})
+    done = work.dv("import", "--unpack", f"{site.url}/data.tar.gz", "--json").json
+    assert (done["target"], done["read"], done["added"]) == ("data", 1, 5)
+    top = work.root / "data"
+    assert (top / "big.bin").read_bytes() == BIG
+    assert (top / "sub/run.sh").stat().st_mode & 0o100
+    assert (top / "link").readlink() == Path("sub/run.sh")
+    assert (top / "a.txt").read_bytes() == b"a"
+    work.dv("import", "--unpack", "--exclude", "*.tmp", f"{site.url}/data.zip", "zipped")
+    assert [path.name for path in (work.root / "zipped").rglob("*")] == ["a.txt"]
+    work.commit("imported")
+    work.dv("status", "--exit-code")
+    assert "unchanged" in work.dv("update", "data").out
+    site.bodies["/data.tar.gz"] = tar_of({"a.txt": b"another"})
+    ran = work.dv("update", "data")
+    assert "1 modified, 4 removed" in ran.out
+    assert [path.name for path in top.rglob("*")] == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "says"),
+    [
+        ("x.tar", tar_of({"../up": b"1"}, mode="w"), "'..' component"),
+        ("x.tgz", tar_of({"fine": b"1"}, link="/etc/passwd"), "is absolute"),
+        ("x.zip", zip_of({"/abs": b"1"}), "is absolute"),
+        ("x.zip", zip_of({"Read": b"1", "read": b"2"}), "are one name"),
+        ("x.zip", zip_of({"a": b"1"})[:-30], "no sound archive"),
+        ("x.tar.gz", tar_of({"a": BIG})[:1_000], "no sound archive"),
+        ("x.tar", b"no archive", "no sound archive"),
+    ],
+)
+def test_members_that_can_be_no_files(
+    work: Work, site: Site, name: str, body: bytes, says: str
+) -> None:
+    site.bodies[f"/{name}"] = body
+    ran = work.dv("import", "--unpack", f"{site.url}/{name}", "out", code=8)
+    assert says in ran.err
+    assert "nothing was recorded" in ran.err
+    assert work.git("status", "--porcelain") == ""
+    assert not (work.root / "out").exists()
+    assert list((work.root / ".git/dv/tmp").iterdir()) == []
+
+
+def test_what_is_no_archive_is_not_unpacked(work: Work, site: Site) -> None:
+    ran = work.dv("import", "--unpack", f"{site.url}/a.csv", code=2)
+    assert "cannot be unpacked" in ran.err
 
 
 def test_a_server_that_is_gone(work: Work) -> None:

@@ -328,22 +328,22 @@ def test_places_that_are_taken(moto: Bucket) -> None:
 
 
 def test_an_object_that_changes_under_way_is_named(
-    moto: Bucket, monkeypatch: pytest.MonkeyPatch
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dvtool.verbs.imports import import_data
 
-    moto.put(SMALL)
     take: Callable[..., Any] = import_data.take_content
 
     def late(*args: Any) -> Any:
-        moto.put({"a.txt": b"swapped"})
+        bucket.put({"a.txt": b"swapped"})
         return take(*args)
 
     monkeypatch.setattr(import_data, "take_content", late)
     assert (
-        "data/a.txt changed after it was listed" in moto.dv("import", moto.url, "out", code=7).err
+        "data/a.txt changed after it was listed"
+        in bucket.dv("import", bucket.url, "out", code=7).err
     )
-    assert not (moto.work.root / "out.dv.json").exists()
+    assert not (bucket.work.root / "out.dv.json").exists()
 
 
 def test_a_server_that_dies(moto: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

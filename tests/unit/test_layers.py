@@ -33,6 +33,7 @@ ONLY_IN = {
     "gitdb": {"git.process"},
     "sqlite3": {
         "project.taken",
+        "store.rooted",
         "store.database",
         "store.remote_facts",
         "store.schema",

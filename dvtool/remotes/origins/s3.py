@@ -47,7 +47,7 @@ class S3Origin:
         self._prefix = prefix
         self._options = options
         self._exact = exact
-        self._source = ClientSource(options, url=self.url)
+        self._source = ClientSource(options, url=self.url, times=False)
         self._errors = Translation(self.url, bucket, options.endpoint_url, self._source.renew)
         self._attempts = Attempts()
         self._quick = QuickGet(bucket)

@@ -19,8 +19,8 @@ from typing import BinaryIO, TypeVar
 from dvtool.errors import ObjectMissing, RemoteBusy, RemoteError, RemoteTransient
 from dvtool.remotes.transports.base import Backend, Features, ObjectInfo, Sink
 from dvtool.remotes.transports.pace import Pace
+from dvtool.system.calls import pause
 from dvtool.system.logs import Log, Watch
-from dvtool.system.parallel import pause
 
 ATTEMPTS = 5
 BUSY_ATTEMPTS = 30

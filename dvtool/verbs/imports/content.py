@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 
-from dvtool.errors import DvError
-from dvtool.format.digest import EMPTY
+from msgspec import structs
+
+from dvtool.errors import DvError, MissingError, printable
+from dvtool.format.digest import EMPTY, hasher
 from dvtool.format.manifest import (
     INLINE_ENTRIES_MAX,
     Built,
@@ -23,11 +27,15 @@ from dvtool.format.packing import discard_packs
 from dvtool.format.paths import SELF
 from dvtool.format.source import DataSource
 from dvtool.jobs.engine import Engine, engine_for
+from dvtool.jobs.members import store_members
 from dvtool.jobs.take import TakeResult, take_batches, take_objects
 from dvtool.project.parts import Project
 from dvtool.project.taken import ListedFile, TakenObjects
 from dvtool.remotes.origins.base import Origin, OriginObject
+from dvtool.remotes.origins.reading import BLOCK_BYTES, ObjectReader
+from dvtool.remotes.transports.retry import Attempts
 from dvtool.store.freeing import sweep_temp
+from dvtool.verbs.imports.listing import filters_of
 
 _MD5_TAG = r"[0-9a-f]{32}"
 
@@ -129,6 +137,37 @@ def take_content(
     if at != objects:
         raise DvError("the listing changed while it was worked on", hint="repeat the command")
     return objects, stored
+
+
+def unpacked(
+    project: Project, taken: TakenObjects, origin: Origin, source: DataSource
+) -> tuple[Built, int]:
+    """Read the one archive that is listed, and put its members into the store.
+
+    Return the manifest of these, with the state that the archive has, and by how much the store
+    grew. The archive itself is not kept.
+    """
+    ((path, described),) = taken.unknown()
+    project.progress.start("importing", total_bytes=max(described.size, 0))
+    with tempfile.TemporaryDirectory(dir=project.store.temp_folder()) as folder:
+        place, whole, size = os.path.join(folder, "archive"), hasher(), 0
+        reader = ObjectReader(origin, described, Attempts(), project.progress.advance)
+        with reader, open(place, "wb") as file:
+            while block := reader.read(BLOCK_BYTES):
+                file.write(block)
+                whole.update(block)
+                size += len(block)
+        project.progress.finish()
+        _ = project.store.db  # makes the local store
+        entries, packs = store_members(
+            project.store.path, place, printable(source.url), filters_of(source)
+        )
+    if not entries:
+        raise MissingError(f"there is nothing to take in {printable(source.url)}")
+    project.store.adopt(packs)
+    taken.guess([ListedFile(path, whole.digest(), size)])
+    found = structs.replace(source, state=taken.state())
+    return build("dir", entries, found), sum(info.size for _, info in packs)
 
 
 def manifest_of(project: Project, taken: TakenObjects, source: DataSource) -> Built:

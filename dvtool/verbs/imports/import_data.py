@@ -13,6 +13,7 @@ from dvtool.errors import MissingError, RemoteForbidden, UsageError, printable
 from dvtool.format.manifest import Built
 from dvtool.format.source import DataSource
 from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.jobs.members import SUFFIXES, bare_name, is_archive
 from dvtool.project.arguments import Arguments
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
@@ -23,7 +24,7 @@ from dvtool.remotes.origins.base import Origin
 from dvtool.remotes.origins.registry import as_folder, name_for, open_origin, source_of
 from dvtool.verbs.checkout import restore
 from dvtool.verbs.imports.bring import TargetThere, put_in_place, refuse_unpublishable
-from dvtool.verbs.imports.content import manifest_of, recall_content, take_content
+from dvtool.verbs.imports.content import manifest_of, recall_content, take_content, unpacked
 from dvtool.verbs.imports.import_repo import import_repo, repo_source
 from dvtool.verbs.imports.listing import Listing, Opened, list_source
 from dvtool.verbs.imports.results import Imported
@@ -45,6 +46,7 @@ class ImportRequest:
     limit: int = 0
     checkout: bool = True
     options: Mapping[str, str | None] = field(default_factory=dict)
+    unpack: bool = False
 
 
 def import_data(
@@ -129,7 +131,12 @@ def _timed(estimate: Estimate, taken: TakenObjects, origin: Origin) -> Estimate:
 def _typed_source(request: ImportRequest, folder: str) -> tuple[DataSource, dict[str, str]]:
     repository = repo_source(request.source, folder)
     if repository is not None:
-        given = [*request.include, *request.exclude, *filter(None, request.options.values())]
+        given = [
+            *(["unpack"] if request.unpack else []),
+            *request.include,
+            *request.exclude,
+            *filter(None, request.options.values()),
+        ]
         if given or request.limit:
             raise UsageError(
                 f"{printable(request.source)} is a path in a repository, and taken whole",
@@ -140,11 +147,18 @@ def _typed_source(request: ImportRequest, folder: str) -> tuple[DataSource, dict
     if not all((*request.include, *request.exclude)):
         raise UsageError("a glob is empty", hint="quote it for the shell: --exclude '*.tmp'")
     filters = {"include": tuple(request.include), "exclude": tuple(request.exclude)}
-    return structs.replace(source, **filters, limit=request.limit), local
+    if request.unpack and not (is_archive(source.url) and not request.limit):
+        raise UsageError(
+            f"{printable(source.url)} cannot be unpacked",
+            hint=f"--unpack takes one file whose name ends in {', '.join(SUFFIXES)}, whole",
+        )
+    return structs.replace(source, **filters, limit=request.limit, unpack=request.unpack), local
 
 
 def _target(arguments: Arguments, request: ImportRequest, source: DataSource) -> str:
     name = request.out if request.out is not None else name_for(source)
+    if request.unpack and request.out is None:
+        name = bare_name(name)
     if not name:
         raise UsageError(
             f"what should be made of {printable(request.source)}?",
@@ -171,7 +185,7 @@ def _refuse_other(there: TargetThere, source: DataSource) -> None:
 
 def resolved(source: DataSource, local: Mapping[str, str]) -> Opened:
     """Open a source as typed: a key with keys below it means those, another key one file."""
-    folder = as_folder(source)
+    folder = None if source.unpack else as_folder(source)
     refusal: RemoteForbidden | None = None
     if folder is not None:
         origin = open_origin(folder, local)
@@ -211,6 +225,11 @@ def bring(
     before = there.manifest
     if before is not None and before.source is not None and _is_same(before.source, found.source):
         put_in_place(project, there, Built(before, ()), result)
+        return result
+    if found.source.unpack:
+        built, result.stored_bytes = unpacked(project, taken, origin, found.source)
+        result.read, result.state = 1, built.manifest.source.state if built.manifest.source else ""
+        put_in_place(project, there, built, result)
         return result
     recall_content(project, taken, before)
     try:

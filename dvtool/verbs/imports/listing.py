@@ -5,7 +5,7 @@ The listing goes to the disk, a page at a time, so that memory does not grow wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -84,13 +84,26 @@ def list_source(
 
 def _chosen(found: Listing, batch: list[OriginObject]) -> Iterator[tuple[str, OriginObject]]:
     """Yield the objects that the filters let pass, with their paths."""
-    include, exclude = (_globs(globs) for globs in (found.source.include, found.source.exclude))
+    # The filters of an archive are for its members.
+    passes = (lambda _: True) if found.source.unpack else filters_of(found.source)
     for described in batch:
         path = entry_path(found.source, described.key)
         if described.key.endswith("/") and described.size == 0:
             found.markers += 1
-        elif (include is None or include.matches(path)) and not (exclude and exclude.matches(path)):
+        elif passes(path):
             yield path, described
+
+
+def filters_of(source: DataSource) -> Callable[[str], bool]:
+    """Return what tells whether the filters of a source let a path pass."""
+    include, exclude = (_globs(globs) for globs in (source.include, source.exclude))
+
+    def passes(path: str) -> bool:
+        if include is not None and not include.matches(path):
+            return False
+        return exclude is None or not exclude.matches(path)
+
+    return passes
 
 
 def _globs(globs: tuple[str, ...]) -> Selection | None:

@@ -15,7 +15,7 @@ from dvtool.project.taken import TakenObjects
 from dvtool.remotes.origins.registry import open_origin
 from dvtool.verbs.imports.bring import TargetThere, refuse_unpublishable
 from dvtool.verbs.imports.import_data import bring
-from dvtool.verbs.imports.import_repo import import_repo, is_behind
+from dvtool.verbs.imports.import_repo import import_repo, is_behind, other_repository
 from dvtool.verbs.imports.import_sql import ask_rows, update_sql
 from dvtool.verbs.imports.listing import Opened, list_source
 from dvtool.verbs.imports.results import Imported, SourceStatus
@@ -57,14 +57,22 @@ def _update(project: Project, approvals: SourceApprovals, target: str, engine: E
 
 
 def trust_sources(project: Project, arguments: Arguments, paths: Paths) -> list[str]:
-    """Approve the sources of targets, as their manifests have them now; return them as text."""
+    """Approve the sources of targets, as their manifests have them now; return them as text.
+
+    Of another repository also the remote that it names now: it is cloned for that, and no more.
+    """
     approvals = SourceApprovals(project.git.common_dir)
     approved = []
     for target in _imported(project, arguments, paths):
         source = _source_of(project.manifest(target))
-        if approvals.find(source) is None:
-            approvals.approve(source, {})
-            approved.append(source_text(source))
+        sources = [source]
+        if source.kind == "dv":  # the other repository may name another remote by now
+            with other_repository(project, source.request) as other:
+                sources.append(other.source)
+        for named in sources:
+            if approvals.find(named) is None:
+                approvals.approve(named, {})
+                approved.append(source_text(named))
     return approved
 
 
