@@ -7,6 +7,7 @@ import contextlib
 import gc
 import importlib
 import itertools
+import keyword
 import os
 import signal
 import sys
@@ -42,8 +43,13 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Working with data": {
         "add": "Snapshot files and folders and write their manifests.",
+        "import": "Make a target of data that is in a bucket or on the web.",
+        "import-sql": "Make a Parquet file of the rows of a database's query.",
+        "update": "Bring imported data to what its source has now.",
         "status": "Show what differs between workspace, manifests and HEAD.",
         "checkout": "Put data into the workspace as the manifests or a commit have it.",
+        "restore": "Undo changes to files, as git restore does.",
+        "sparse": "Say which data this worktree takes, as git sparse-checkout does.",
         "rm": "Stop tracking targets, or entries in them.",
         "mv": "Rename a target, or entries in one.",
         "resolve": "Settle what a merge left in conflict.",
@@ -67,6 +73,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "diff": "Show which files changed between commits, or in the workspace.",
         "log": "Show the commits that changed a target.",
         "ls": "List tracked files.",
+        "export": "Write data of a commit as ordinary files, an archive or objects.",
+        "get": "Get data of a repository by its URL, without a clone.",
         "cat": "Write the content of a tracked file to standard output.",
         "serve": "Serve the data of commits to programs that speak S3.",
         "cache": "Show or clean what reading without a checkout keeps here.",
@@ -173,7 +181,24 @@ def _asks_for_json(arguments: Sequence[str]) -> bool:
     return "--json" in itertools.takewhile(lambda argument: argument != "--", arguments)
 
 
+PLATFORM = os.name
+"""What Python calls the kind of system: posix, or nt for Windows."""
+_RUN_ANYWHERE = ("completion", "-h", "--help", "--version")
+
+
+def _refuse_windows(arguments: Sequence[str]) -> None:
+    """Raise a SetupError on Windows, but for what only prints a text."""
+    if PLATFORM == "nt" and arguments and not set(arguments) & set(_RUN_ANYWHERE):
+        from dvtool.errors import SetupError
+
+        raise SetupError(
+            "dv does not run on Windows itself: locks, file modes and renames differ there",
+            hint="it works in WSL 2 (wsl --install), with the repository on WSL's own disk",
+        )
+
+
 def _run(arguments: Sequence[str]) -> int:
+    _refuse_windows(arguments)
     instruction = os.environ.get(COMPLETION_VARIABLE)
     if instruction:
         return _complete(instruction)
@@ -188,6 +213,8 @@ def _run(arguments: Sequence[str]) -> int:
 def _repair_streams() -> None:
     if sys.stdout is None:  # closed by the caller (`dv status >&-`)
         sys.stdout = open(os.devnull, "w")
+    if sys.stderr is None:  # `dv status 2>&-`
+        sys.stderr = open(os.devnull, "w")
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         # A name that the terminal's encoding lacks is escaped; it must not end the command.
@@ -195,9 +222,9 @@ def _repair_streams() -> None:
 
 
 def _complete(instruction: str) -> int:
-    from click.shell_completion import shell_complete
+    from dvtool.cli.completing import answer
 
-    return shell_complete(dv, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
+    return answer(dv, instruction)
 
 
 class _LazyGroup(click.Group):
@@ -209,7 +236,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in (*self.list_commands(ctx), *HIDDEN):
             return None
-        name = cmd_name.replace("-", "_")
+        name = cmd_name.replace("-", "_") + "_" * keyword.iskeyword(cmd_name)
         module = importlib.import_module(f"dvtool.cli.{name}")
         return cast(click.Command, getattr(module, name))
 
@@ -271,9 +298,17 @@ class _LazyGroup(click.Group):
 @click.option(
     "-v", "--verbose", count=True, help="Say more; -vv also writes a log to standard error."
 )
+@click.option(
+    "--progress",
+    type=click.Choice(("auto", "always", "never")),
+    default="auto",
+    help="Show bars: on a terminal (auto; else a line every 10 s), always or never.",
+)
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
 @click.pass_context
-def dv(context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: int) -> None:
+def dv(
+    context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: int, progress: str
+) -> None:
     """Version data with git: large files in object storage, small manifests in commits.
 
     Every command explains itself: dv COMMAND --help.
@@ -284,5 +319,5 @@ def dv(context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: i
         click.echo(context.get_help())
         context.exit(2)
     folder = os.path.join(".", *folders)
-    context.obj = Frame(folder=folder, quiet=quiet)
+    context.obj = Frame(folder=folder, quiet=quiet, progress_mode=progress)
     context.obj.say_more(verbose)

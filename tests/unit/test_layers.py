@@ -27,10 +27,13 @@ ONLY_IN = {
         "remotes.transports.s3.configuration",
         "remotes.transports.s3.errors",
         "remotes.transports.s3.guard",
+        "remotes.transports.s3.quick_get",
     },
     "git": {"git.process"},
     "gitdb": {"git.process"},
     "sqlite3": {
+        "project.taken",
+        "store.rooted",
         "store.database",
         "store.remote_facts",
         "store.schema",
@@ -129,6 +132,7 @@ MAY_IMPORT = {
     "cli.cache": {"verbs.cache"},
     "cli.config": {"project.config", "project.keys", "remotes.transports.declaration"},
     "cli.doctor": {"verbs.doctor"},
+    "cli.failures": {"system.room"},
     "cli.fsck": {"verbs.fsck.findings"},
     "cli.logs": {"project.keys"},
     "cli.merge_driver": {
@@ -136,6 +140,7 @@ MAY_IMPORT = {
         "hooks.config_merge",
     },
     "cli.plans": {"remotes.transports.registry"},
+    "cli.export": {"project.keys"},
     "cli.remote": {"project.keys"},
     "cli": {"system.programs"},
     "cli.remote_options": {"project.keys", "remotes.transports.declaration"},
@@ -271,8 +276,12 @@ DESTROYS = {
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
     "project.base": "records in git's folder",
+    "project.taken": "the record in git's folder",
+    "project.links": "a record in git's folder",
+    "project.relocation": "a record in git's folder",
     "snapshots.cache": "frames in the user's cache folder, which are read again",
     "snapshots.foreign": "clones in the user's cache folder, which are made again",
+    "verbs.export.folder": "symlinks that --force replaces in the folder of an export",
     "stream.index_cache": "indexes in git's folder, which are made again",
     "verbs.record": "ledgers in git's folder",
     "verbs.resolve.records": "records in git's folder",
@@ -280,7 +289,8 @@ DESTROYS = {
     "hooks.own_folder": "the folder of hooks that it made in git's folder",
     "workspace.statcache": "the cache in git's folder",
     "workspace.last_look": "the user's files: whoever wants one gone or replaced says what it is",
-    "workspace.files": "unfinished files that it has just made",
+    "workspace.files": "unfinished links that it has just made",
+    "workspace.new_file": "unfinished files that it has just made",
 }
 """The modules, or folders of them, that may, and what they do it to."""
 
@@ -301,10 +311,11 @@ def test_only_the_last_look_replaces_or_removes_the_users_files() -> None:
     assert found == DESTROYS.keys()
 
 
-def test_a_file_that_workspace_has_just_made_is_all_that_it_removes_itself() -> None:
+@pytest.mark.parametrize("module", ["workspace.files", "workspace.new_file"])
+def test_a_file_that_workspace_has_just_made_is_all_that_it_removes_itself(module: str) -> None:
     removed = [
         ast.unparse(node)
-        for node in ast.walk(tree_of("workspace.files"))
+        for node in ast.walk(tree_of(module))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and ast.unparse(node.func.value) == "os"
