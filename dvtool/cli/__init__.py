@@ -6,6 +6,7 @@ import _thread
 import contextlib
 import gc
 import importlib
+import io
 import itertools
 import keyword
 import os
@@ -13,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import click
 
@@ -87,7 +88,7 @@ GARBAGE_THRESHOLD = 50_000
 looks some hundred times while a command is loaded, and finds nothing."""
 HIDDEN = ("merge-driver", "textconv")
 """Commands that only git runs: they are neither listed nor completed."""
-_EXIT_CODES = [
+EXIT_MEANINGS = [
     ("0", "done"),
     ("1", "failed; or the answer is no, where a command was asked to check"),
     ("2", "wrong usage"),
@@ -215,10 +216,30 @@ def _repair_streams() -> None:
         sys.stdout = open(os.devnull, "w")
     if sys.stderr is None:  # `dv status 2>&-`
         sys.stderr = open(os.devnull, "w")
+    sys.stdout, sys.stderr = _buffered(sys.stdout), _buffered(sys.stderr)
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         # A name that the terminal's encoding lacks is escaped; it must not end the command.
         reconfigure(errors="backslashreplace")
+
+
+def _buffered(stream: TextIO) -> TextIO:
+    """Return a stream that writes all it is given; without a buffer some of it may be lost.
+
+    With PYTHONUNBUFFERED a write that a signal interrupts, as that of the progress, is short, and
+    Python does not write the rest.
+    """
+    raw = getattr(stream, "buffer", None)
+    if not isinstance(raw, io.RawIOBase):
+        return stream
+    return open(
+        raw.fileno(),
+        "w",
+        buffering=1 if stream.isatty() else -1,
+        encoding=stream.encoding,
+        errors=stream.errors,
+        closefd=False,
+    )
 
 
 def _complete(instruction: str) -> int:
@@ -266,7 +287,7 @@ class _LazyGroup(click.Group):
             ):
                 formatter.write_text(line)
         with formatter.section("Exit codes"):
-            formatter.write_dl(_EXIT_CODES)
+            formatter.write_dl(EXIT_MEANINGS)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem

@@ -17,7 +17,7 @@ from dvtool.serve.revisions import ServedCommit
 from dvtool.snapshots.listed import Listed
 from dvtool.snapshots.snapshot import Snapshot
 
-BODY_BLOCK_BYTES = 4 << 20
+OBJECT_BLOCK_BYTES = 4 << 20
 """A body is read and sent in blocks of at most so many bytes."""
 STREAM_BYTES = 1 << 20
 STREAMS_MAX = 16
@@ -163,7 +163,7 @@ def _asked_range(stored: StoredObject, headers: Mapping[str, str]) -> tuple[int,
 def _object_bytes(stored: StoredObject, start: int, end: int) -> bytes | Blocks:
     snapshot, path = stored.commit.snapshot, stored.path
     whole = (start, end) == (0, stored.size)
-    if end - start <= BODY_BLOCK_BYTES:
+    if end - start <= OBJECT_BLOCK_BYTES:
         return snapshot.read(path) if whole else snapshot.read_ranges([(path, start, end)])[0]
     if whole and _streams.acquire(blocking=False):
         return Blocks(_stream(snapshot, path))
@@ -183,8 +183,8 @@ def _stream(snapshot: Snapshot, path: str) -> Generator[bytes]:
 def _parts_of(stored: StoredObject, start: int, end: int) -> Generator[bytes]:
     """Yield a part of a file, each block read for itself; a whole file is checked as a whole."""
     whole = hasher() if (start, end) == (0, stored.size) else None
-    for at in range(start, end, BODY_BLOCK_BYTES):
-        until = min(at + BODY_BLOCK_BYTES, end)
+    for at in range(start, end, OBJECT_BLOCK_BYTES):
+        until = min(at + OBJECT_BLOCK_BYTES, end)
         (block,) = stored.commit.snapshot.read_ranges([(stored.path, at, until)])
         if whole is not None:
             whole.update(block)

@@ -144,6 +144,7 @@ MAY_IMPORT = {
     "cli.remote": {"project.keys"},
     "cli": {"system.programs"},
     "cli.remote_options": {"project.keys", "remotes.transports.declaration"},
+    "cli.urls": {"snapshots.foreign", "verbs.export.export"},
     "cli.serve": {"serve.options"},
     "cli.textconv": {"format.manifest", "format.paths"},
 }
