@@ -81,7 +81,10 @@ class PlainFiles:
                 return file.read()
         if self._session is None:
             self._session = importlib.import_module("urllib3").PoolManager()
-        content: bytes = self._session.request("GET", self._urls[number]).data
+        answer = self._session.request("GET", self._urls[number])
+        if answer.status != 200:
+            raise OSError(f"the server answers {answer.status}")
+        content: bytes = answer.data
         return content
 
 

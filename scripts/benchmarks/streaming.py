@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.config import Config
 
 from benchmarks.measure import Bench
 from benchmarks.scale import Scale
@@ -66,7 +67,8 @@ def measure(bench: Bench, scale: Scale, rounds: int) -> Iterator[str]:
         places = {"dvtool": mine.path, "plain files": mine.path / "data"}
         places |= {tool: top / tool for tool in copies}
         local = [Source(tool, str(places[tool]), 0) for tool in tools]
-        client = boto3.client("s3", endpoint_url=server.endpoint_url)
+        signing = Config(signature_version="s3v4")
+        client = boto3.client("s3", endpoint_url=server.endpoint_url, config=signing)
         away = [
             replace(
                 uploaded(client, bucket, source),
