@@ -31,18 +31,20 @@ _EXPORTS = {
     "dvtool.format.manifest": ("Entry", "Manifest"),
     "dvtool.format.merge": ("Conflict",),
     "dvtool.format.shown": ("ShownEntry",),
+    "dvtool.format.source": ("DataSource",),
     "dvtool.format.split": ("split",),
     "dvtool.project.ledger": ("ReadEntry",),
     "dvtool.project.preserve": ("Saved",),
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
     "dvtool.repo": ("Repo",),
+    "dvtool.serve.options": ("ServeOptions", "Serving"),
     "dvtool.snapshots.file": ("SnapshotFile",),
     "dvtool.snapshots.listed": ("Listed",),
     "dvtool.snapshots.reading": ("ls", "open", "read", "snapshot"),
     "dvtool.snapshots.snapshot": ("Snapshot",),
     "dvtool.system.progress": ("Progress",),
-    "dvtool.verbs.add.publish": ("Added",),
+    "dvtool.verbs.add.foresee": ("Added",),
     "dvtool.verbs.checkout.follow": ("Followed",),
     "dvtool.verbs.checkout.restore": ("Restored",),
     "dvtool.verbs.checkout.write": ("CheckedOut",),
@@ -62,6 +64,10 @@ _EXPORTS = {
     "dvtool.verbs.gc.local": ("GcResult",),
     "dvtool.verbs.gc.remote": ("RemoteGcResult",),
     "dvtool.verbs.gc.roots": ("RepoThere",),
+    "dvtool.verbs.imports.facade": ("Imports",),
+    "dvtool.verbs.imports.import_data": ("ImportRequest",),
+    "dvtool.verbs.imports.import_sql": ("SqlRequest",),
+    "dvtool.verbs.imports.results": ("Imported", "SourceStatus"),
     "dvtool.verbs.log": ("LogEntry",),
     "dvtool.verbs.overlap.check": (
         *("OverlapReport", "PairOverlap", "SharedPlace", "Shared", "SharedPart", "SplitSize"),
@@ -71,6 +77,7 @@ _EXPORTS = {
     "dvtool.verbs.record.records": ("Packages", "Reads", "RunList", "RunOutput", "RunRecord"),
     "dvtool.verbs.record.reproduce": ("OutputComparison", "Reproduction"),
     "dvtool.verbs.resolve.settle": ("Resolved", "Settled"),
+    "dvtool.verbs.sparse": ("Sparse", "SparseResult"),
     "dvtool.verbs.status": ("Fault", "TargetStatus"),
 }
 """Where each public name is; the same names are imported below for type checkers."""
@@ -108,18 +115,20 @@ if TYPE_CHECKING:
     from dvtool.format.manifest import Entry, Manifest
     from dvtool.format.merge import Conflict
     from dvtool.format.shown import ShownEntry
+    from dvtool.format.source import DataSource
     from dvtool.format.split import split
     from dvtool.project.ledger import ReadEntry
     from dvtool.project.preserve import Saved
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
     from dvtool.repo import Repo
+    from dvtool.serve.options import ServeOptions, Serving
     from dvtool.snapshots.file import SnapshotFile
     from dvtool.snapshots.listed import Listed
     from dvtool.snapshots.reading import ls, open, read, snapshot
     from dvtool.snapshots.snapshot import Snapshot
     from dvtool.system.progress import Progress
-    from dvtool.verbs.add.publish import Added
+    from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.cache import CacheStatus, cache_status, clean_cache
     from dvtool.verbs.checkout.follow import Followed
     from dvtool.verbs.checkout.restore import Restored
@@ -139,6 +148,10 @@ if TYPE_CHECKING:
     from dvtool.verbs.gc.local import GcResult
     from dvtool.verbs.gc.remote import RemoteGcResult
     from dvtool.verbs.gc.roots import RepoThere
+    from dvtool.verbs.imports.facade import Imports
+    from dvtool.verbs.imports.import_data import ImportRequest
+    from dvtool.verbs.imports.import_sql import SqlRequest
+    from dvtool.verbs.imports.results import Imported, SourceStatus
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.overlap.check import (
         OverlapReport,
@@ -153,6 +166,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.record.records import Packages, Reads, RunList, RunOutput, RunRecord
     from dvtool.verbs.record.reproduce import OutputComparison, Reproduction
     from dvtool.verbs.resolve.settle import Resolved, Settled
+    from dvtool.verbs.sparse import Sparse, SparseResult
     from dvtool.verbs.status import Fault, TargetStatus
 
 __all__ = [
@@ -165,6 +179,7 @@ __all__ = [
     "Copied",
     "CorruptError",
     "Damage",
+    "DataSource",
     "Description",
     "Difference",
     "Dropped",
@@ -179,6 +194,9 @@ __all__ = [
     "Followed",
     "FsckReport",
     "GcResult",
+    "ImportRequest",
+    "Imported",
+    "Imports",
     "InputError",
     "Listed",
     "LogEntry",
@@ -222,6 +240,8 @@ __all__ = [
     "RunRecord",
     "Sample",
     "Saved",
+    "ServeOptions",
+    "Serving",
     "Settled",
     "SetupError",
     "Shared",
@@ -230,7 +250,11 @@ __all__ = [
     "ShownEntry",
     "Snapshot",
     "SnapshotFile",
+    "SourceStatus",
+    "Sparse",
+    "SparseResult",
     "SplitSize",
+    "SqlRequest",
     "TargetDescription",
     "TargetDiff",
     "TargetStatus",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Sequence
 
 import click
 
-from dvtool.cli.frame import Frame, command
-from dvtool.cli.urls import split_url
+from dvtool.cli.frame import Frame, command, revision_and_paths
+from dvtool.cli.output import hide_progress
+from dvtool.cli.urls import snapshot_at, split_url
 from dvtool.errors import UsageError
 
 COPIED_BYTES = 1 << 20
@@ -20,7 +20,7 @@ COPIED_BYTES = 1 << 20
     "cat",
     examples=(
         "dv cat data/table.csv | head",
-        "dv cat --rev v1.0 data/images/cats/1.jpg > old.jpg",
+        "dv cat v1.0:data/images/cats/1.jpg > old.jpg   # as of a revision",
         "dv cat git@example.org:team/vision.git data/table.csv",
         "dv cat --hash 9a41…7c > back.jpg   # content in the local store, by its BLAKE3",
     ),
@@ -32,11 +32,11 @@ COPIED_BYTES = 1 << 20
 def cat(frame: Frame, arguments: Sequence[str], rev: str | None, blake3: str | None) -> None:
     """Write the content of a tracked file to standard output, bytes as they are.
 
-    The content is read from the local store, or else from the default remote, never from the
-    workspace. Of the repository of a GIT-URL no clone is kept. The hash is checked before the last
-    bytes are written.
+    REV:PATH is the file as of a commit, as --rev. The content is read from the local store, or else
+    from the default remote, never from the workspace. Of the repository of a GIT-URL no clone is
+    kept. The hash is checked before the last bytes are written.
     """
-    url, paths = split_url(arguments)
+    url, paths = split_url(arguments, folder=frame.folder)
     if len(paths) + (blake3 is not None) != 1 or (url and blake3):
         raise UsageError("name one file to write, or its --hash", hint="see what there is: dv ls")
     if blake3 is not None and rev is not None:
@@ -45,17 +45,17 @@ def cat(frame: Frame, arguments: Sequence[str], rev: str | None, blake3: str | N
         _write_from(url, paths[0], rev)
         return
     with frame.repo(required=False) as repo:
+        rev, paths = revision_and_paths(repo, rev, paths)
         content = repo.cat_content(blake3) if blake3 is not None else repo.cat(paths[0], rev=rev)
         out = sys.stdout.buffer
         for data in content:
+            hide_progress()
             out.write(data)
         out.flush()
 
 
 def _write_from(url: str, path: str, rev: str | None) -> None:
     """Write a file of a repository of which no clone is kept."""
-    from dvtool import Repo
-
-    with Repo.at_url(url, rev, environ=os.environ) as snapshot, snapshot.open(path) as file:
+    with snapshot_at(url, rev) as snapshot, snapshot.open(path) as file:
         shutil.copyfileobj(file, sys.stdout.buffer, COPIED_BYTES)
         sys.stdout.buffer.flush()

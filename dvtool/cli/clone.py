@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -47,7 +48,8 @@ def clone(
     if not before:
         raise UsageError("clone what?", hint="run: dv clone URL")
     url, directory, paths = before[0], before[1] if len(before) > 1 else None, before[2:]
-    place = Repo.clone(url, directory, cwd=frame.folder, rev=rev)
+    with frame.showing_progress() as progress:
+        place = Repo.clone(url, directory, cwd=frame.folder, rev=rev, progress=progress)
     _pull(frame, place, [*paths, *behind], remote, as_json=as_json)
 
 
@@ -58,7 +60,7 @@ def _pull(
 
     screen, cwd = frame.screen, os.path.abspath(frame.folder)
     shown = os.path.relpath(place, cwd)
-    inside = Frame(folder=place, quiet=frame.quiet, verbosity=frame.verbosity)
+    inside = dataclasses.replace(frame, folder=place)
     if not as_json:
         screen.done(f"cloned into {printable(shown)}")
     try:

@@ -28,29 +28,38 @@ _MARKS = {
     "diff",
     examples=(
         "dv diff                        # the workspace against HEAD",
-        "dv diff v1.0 v2.0 --stat       # two revisions, in totals",
+        "dv diff v1.0..v2.0 --stat      # two revisions, in totals",
         "dv diff HEAD~3 -- data/images  # the workspace against a commit, one target",
+        "dv diff main...topic           # topic against where it left main",
     ),
     exits=(4, 6, 7, 8),
+    fails="failed; or, with --exit-code, something differs",
     answers_json=True,
     splits=True,
 )
 @click.argument("arguments", metavar="[A [B]] [--] [PATH]...", nargs=-1, type=click.Path())
 @click.option("--stat", is_flag=True, help="Only totals for each target.")
 @click.option("--name-only", is_flag=True, help="Only the names of changed files, one a line.")
+@click.option("--exit-code", is_flag=True, help="End with 1 if anything differs.")
 def diff(
-    frame: Frame, arguments: Sequence[str], stat: bool, name_only: bool, as_json: bool
+    frame: Frame,
+    arguments: Sequence[str],
+    stat: bool,
+    name_only: bool,
+    exit_code: bool,
+    as_json: bool,
 ) -> None:
     """Show which files changed from A to B: added, removed, modified or renamed.
 
-    Without B, from A to the workspace; without A too, from HEAD to the workspace. A file that is
-    gone and a new one with the same content are one rename. PATHs may be globs.
+    Without B, from A to the workspace; without A too, from HEAD to the workspace. A..B is the same
+    as A B, A...B begins where B left A. A file that is gone and a new one with the same content are
+    one rename; so is a target that dv mv gave another name. PATHs may be globs.
     """
     if stat + name_only + as_json > 1 and not (stat and as_json):
         raise UsageError("--name-only goes neither with --stat nor with --json")
     screen = frame.screen
     with frame.repo() as repo:
-        revisions, paths = revisions_and_paths(repo, arguments, revisions_max=2)
+        revisions, paths = revisions_and_paths(repo, arguments, revisions_max=2, ranges=True)
         old, new = [*revisions, None, None][:2]
         found = [one for one in repo.diff(old, new, paths) if one.changes or _appears(one)]
         if as_json:
@@ -61,11 +70,13 @@ def diff(
                     screen.line(_name(repo, one.target, change.path))
         else:
             _show(screen, repo, found, stat=stat)
+    if exit_code and found:
+        raise click.exceptions.Exit(1)
 
 
 def _appears(one: TargetDiff) -> bool:
-    """Whether the target itself came or went, be it with no file in it."""
-    return (one.old is None) != (one.new is None)
+    """Whether the target itself came, went or got another name, be it with no file in it."""
+    return (one.old is None) != (one.new is None) or one.renamed_from is not None
 
 
 # --- JSON -----------------------------------------------------------------------------------
@@ -90,7 +101,7 @@ def _totals(found: Sequence[TargetDiff]) -> Totals:
 
 def _show(screen: Screen, repo: Repo, found: Sequence[TargetDiff], *, stat: bool) -> None:
     for one in found:
-        state = " (new target)" if one.old is None else " (target removed)" if not one.new else ""
+        state = _state_text(repo, one)
         name = screen.style(printable(repo.shown(one.target)), "bold")
         if stat:
             screen.line(f"{name}{state}: {_totals_text(one.totals)}")
@@ -104,12 +115,19 @@ def _show(screen: Screen, repo: Repo, found: Sequence[TargetDiff], *, stat: bool
         screen.line(f"total: {_totals_text(_totals(found))}")
 
 
+def _state_text(repo: Repo, one: TargetDiff) -> str:
+    if one.renamed_from is not None:
+        return f" (renamed from {printable(repo.shown(one.renamed_from))})"
+    return " (new target)" if one.old is None else " (target removed)" if one.new is None else ""
+
+
 def _lines(screen: Screen, repo: Repo, one: TargetDiff) -> Iterator[str]:
     for change in one.changes:
         mark, colour = _MARKS[change.change]
         name = _name(repo, one.target, change.path)
         if change.source is not None:
-            name = f"{_name(repo, one.target, change.source)} -> {name}"
+            source = one.renamed_from or one.target
+            name = f"{_name(repo, source, change.source)} -> {name}"
         size = f"{_size_text(change):>12}"
         note = " (executable bit)" if _only_mode(change) else ""
         yield f"  {screen.style(mark, colour)} {size}  {name}{note}"

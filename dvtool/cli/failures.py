@@ -123,7 +123,7 @@ def describe(error: BaseException) -> Failure:
     if isinstance(error, ModuleNotFoundError) and error.name and not _is_own(error.name):
         return Failure(
             f"the package {error.name.partition('.')[0]} is missing",
-            "install dvtool again: pip install --force-reinstall dvtool",
+            "install dvtool again, from where you got it; docs/install.md says how",
             1,
         )
     if isinstance(error, MemoryError):
@@ -132,7 +132,11 @@ def describe(error: BaseException) -> Failure:
 
 
 def unknown_command(name: str, names: Sequence[str]) -> UsageError:
-    """Return the error for a command that does not exist, with the nearest that does."""
+    """Return the error for a command that does not exist, with what does here what it may mean."""
+    from dvtool.cli.foreign_words import WORDS
+
+    if name in WORDS:
+        return UsageError(f"dv has no command {name}", hint=WORDS[name])
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return UsageError(
         f"there is no command {printable(name)}",
@@ -144,7 +148,17 @@ def _of_click(error: click.ClickException) -> Failure:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "dv"
     message = error.format_message().rstrip(".")
-    return Failure(message[:1].lower() + message[1:], f"run: {path} --help", error.exit_code)
+    hint = _foreign_option(error, path) or f"run: {path} --help"
+    return Failure(message[:1].lower() + message[1:], hint, error.exit_code)
+
+
+def _foreign_option(error: click.ClickException, path: str) -> str | None:
+    """Return what does here what an option of git, DVC or git-lfs does there."""
+    if not isinstance(error, click.NoSuchOption):
+        return None
+    from dvtool.cli.foreign_words import OPTIONS
+
+    return OPTIONS.get((path.partition(" ")[2], error.option_name))
 
 
 def _of_os(error: OSError) -> Failure:

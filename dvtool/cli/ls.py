@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from dvtool.cli.frame import Frame, command, paths_argument
+from dvtool.cli.frame import Frame, command, paths_argument, revision_and_paths
 from dvtool.cli.output import Screen
-from dvtool.cli.urls import split_url
+from dvtool.cli.urls import snapshot_at, split_url
 from dvtool.errors import printable, size_text
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ _KINDS = {"symlink": "l", "folder": "d", "file": "-"}
     examples=(
         "dv ls",
         "dv ls -l 'data/images/cats/*.jpg'   # with sizes and hashes",
-        "dv ls --rev v1.0 data               # as of a commit",
+        "dv ls v1.0:data                     # as of a commit, as --rev v1.0",
         "dv ls git@example.org:team/vision.git data   # of another repository",
     ),
     exits=(4, 6, 7),
@@ -41,15 +40,14 @@ def ls(frame: Frame, paths: Sequence[str], rev: str | None, long: bool, as_json:
     The files need not be in the workspace. A PATH is a target, something in one, or a glob. It may
     begin with a GIT-URL, for the files of a repository of which no clone is kept.
     """
-    url, paths = split_url(paths)
+    url, paths = split_url(paths, folder=frame.folder)
     if url is not None:
-        from dvtool import Repo
-
-        with Repo.at_url(url, rev, environ=os.environ) as snapshot:
+        with snapshot_at(url, rev) as snapshot:
             entries = itertools.chain.from_iterable(map(snapshot.entries, paths or [""]))
             _show(frame, entries, lambda path: path, long=long, as_json=as_json)
         return
     with frame.repo() as repo:
+        rev, paths = revision_and_paths(repo, rev, paths)
         _show(frame, repo.ls(paths, rev=rev), repo.shown, long=long, as_json=as_json)
 
 

@@ -197,8 +197,8 @@ def _default_name(repo: Repo) -> str | None:
     ),
 )
 @click.argument("name", metavar="[NAME]", required=False)
-@click.option("-n", "--dry-run", is_flag=True, help="Change nothing, only show the addresses.")
-def trust_remote(frame: Frame, name: str | None, dry_run: bool) -> None:
+@plan_option
+def trust_remote(frame: Frame, name: str | None, plan_only: bool) -> None:
     """Trust the address that .dvconfig gives a remote, in this clone.
 
     .dvconfig comes with git, so anybody whose branch you check out can change it. The first dv
@@ -213,9 +213,9 @@ def trust_remote(frame: Frame, name: str | None, dry_run: bool) -> None:
             frame.screen.line(f"remote {printable(each)}")
             frame.screen.line(f"  trusted before: {before or 'no address'}")
             frame.screen.line(f"  .dvconfig says: {repo.config.address_text(each)}")
-        if new and not dry_run:
+        if new and not plan_only:
             repo.config.trust(new)
-        said = "would be trusted" if dry_run else "trusted from now on"
+        said = "would be trusted" if plan_only else "trusted from now on"
         names_text = ", ".join(map(printable, new))
         frame.screen.done(f"{said}: {names_text}" if new else "every remote is trusted already")
 
@@ -227,6 +227,22 @@ def remove_remote(frame: Frame, name: str) -> None:
     with frame.repo(required=False) as repo:
         repo.config.remove_remote(name)
     frame.screen.done(f"remote {printable(name)} is forgotten; what is there was not touched")
+
+
+@command("rename", examples=("dv remote rename origin old",), exits=(9,))
+@click.argument("name", metavar="OLD")
+@click.argument("new", metavar="NEW")
+def rename_remote(frame: Frame, name: str, new: str) -> None:
+    """Give a remote another name; nothing on the remote itself is touched.
+
+    All its settings go along, in .dvconfig and in .git/config, and so does being the default one.
+    """
+    with frame.repo(required=False) as repo:
+        repo.config.rename_remote(name, new)
+        shared = repo.config.remote(new).source == ".dvconfig"
+    frame.screen.done(f"remote {printable(name)} is called {printable(new)} now")
+    if shared:
+        frame.screen.note("its settings are in .dvconfig, for every clone; next: git commit")
 
 
 @command(
@@ -276,7 +292,8 @@ def copy_remote(
             screen.json(copied)
             return
         objects = f"{count_text(copied.objects, 'object')}, {size_text(copied.bytes)}"
-        there = f"; {copied.there:,} were there already" if copied.there else ""
+        were = "was" if copied.there == 1 else "were"
+        there = f"; {copied.there:,} {were} there already" if copied.there else ""
         url = printable(copied.destination)
         screen.done(f"copied to {url}: {objects}; proven there{there}")
 
@@ -354,6 +371,7 @@ for _command in (
     set_remote,
     trust_remote,
     remove_remote,
+    rename_remote,
     copy_remote,
     roots,
 ):

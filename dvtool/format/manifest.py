@@ -18,7 +18,7 @@ import msgspec
 import xxhash
 from msgspec import structs
 
-from dvtool.errors import ManifestError, ManifestNewer, printable
+from dvtool.errors import INSTALL_NEWER, ManifestError, ManifestNewer, printable
 from dvtool.format.chunker import chunks_expected
 from dvtool.format.digest import EMPTY, HEX_LENGTH, Digest, digest_of, hasher, parse_hex
 from dvtool.format.loose import refuse_loose
@@ -383,7 +383,7 @@ def decode(text: bytes, name: str) -> Manifest:
         if version > MANIFEST_VERSION:
             raise ManifestNewer(
                 f"{name}: is of format {version}, this dvtool reads format {MANIFEST_VERSION}",
-                hint="install a newer dvtool: pip install --upgrade dvtool",
+                hint=INSTALL_NEWER,
             )
         document = _document_decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -122,7 +122,7 @@ run_dv() {
         ;;
     esac
     echo "dv: this repository keeps data with dvtool, which is not installed here" >&2
-    echo "dv: install it (pip install dvtool), then run: dv hooks install" >&2
+    echo "dv: install it (docs/install.md says how), then run: dv hooks install" >&2
     return 125
 }
 

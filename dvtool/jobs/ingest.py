@@ -14,7 +14,7 @@ import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import zstandard
 
@@ -185,7 +185,7 @@ def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> Ing
     """
     store = LocalStore(batch.store)
     large = any(source.size >= LARGE_SIZE_MIN_BYTES for source in batch.sources)
-    writer = _Packs(store, tell, threads=os.cpu_count() or 1 if large else 1)
+    writer = ChunkPacks(store, tell, threads=os.cpu_count() or 1 if large else 1)
     result = IngestResult()
     try:
         with naming_full_disk(batch.store), Opener(batch.root, batch.links) as opener:
@@ -201,7 +201,7 @@ def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> Ing
 
 
 def _ingest_file(
-    batch: IngestBatch, source: FileSource, opener: Opener, writer: _Packs, done: ReadFiles
+    batch: IngestBatch, source: FileSource, opener: Opener, writer: ChunkPacks, done: ReadFiles
 ) -> None:
     name = printable(source.path)
     try:
@@ -225,7 +225,8 @@ def _ingest_file(
             digest, size = _read_small(fd, before.st_size, writer)
         else:
             sizes = writer.sizes_for(before.st_size, source.earlier)
-            digest, size = _read_large(fd, before.st_size, writer, sizes)
+            with open(fd, "rb", buffering=0, closefd=False) as file:
+                digest, size = store_stream(file, before.st_size, writer, sizes)
         after = os.fstat(fd)
     except OSError as error:
         if error.errno in FULL:
@@ -245,7 +246,7 @@ def _stamp(stats: os.stat_result) -> tuple[int, int, int]:
     return stats.st_mtime_ns, stats.st_size, stats.st_ctime_ns
 
 
-def _read_small(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
+def _read_small(fd: int, size: int, writer: ChunkPacks) -> tuple[Digest, int]:
     data = os.read(fd, size + 1)
     while 0 < len(data) < size and (more := os.read(fd, size + 1 - len(data))):
         data += more
@@ -255,10 +256,13 @@ def _read_small(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
     return digest, len(data)
 
 
-def _read_large(fd: int, size: int, writer: _Packs, sizes: ChunkSizes) -> tuple[Digest, int]:
+def store_stream(
+    file: BinaryIO, size: int, writer: ChunkPacks, sizes: ChunkSizes
+) -> tuple[Digest, int]:
+    """Cut a file of about so many bytes and put it into packs; return its hash and its size."""
     chunks: list[Digest] = []
     total = 0
-    with writer.hashing() as whole, open(fd, "rb", buffering=0, closefd=False) as file:
+    with writer.hashing() as whole:
         for view in cut(file, file_size_bytes=size, sizes=sizes):
             data = bytes(view)
             whole.update(data)
@@ -313,7 +317,7 @@ class _Hashing:
             underway.result()
 
 
-class _Packs:
+class ChunkPacks:
     """Writes the chunks that the store lacks into packs.
 
     With several `threads`, chunks are compressed in threads, and written while more are read. The

@@ -58,7 +58,7 @@ class UnpackBatch:
 def unpack(batch: UnpackBatch, tell: Callable[[int], None] | None = None) -> Stamps:
     """Write one batch. A content that is not what its name says is a CorruptError.
 
-    `tell`, if given, is called with the bytes of the files, at the end.
+    `tell`, if given, is called with the bytes of each file that was written, or found in the way.
     """
     stamps: Stamps = []
     with (
@@ -68,15 +68,17 @@ def unpack(batch: UnpackBatch, tell: Callable[[int], None] | None = None) -> Sta
     ):
         reader.know(batch.whereabouts)
         for folder, pieces in groupby(batch.pieces, key=_folder_of):
-            stamps.extend(workspace.write_new(folder, _files(reader, pieces)))
-    if tell is not None:
-        tell(batch.size_bytes)
+            stamps.extend(workspace.write_new(folder, _files(reader, pieces, tell)))
     return stamps
 
 
-def _files(reader: ContentReader, pieces: Iterable[Piece]) -> Iterator[NewFile]:
+def _files(
+    reader: ContentReader, pieces: Iterable[Piece], tell: Callable[[int], None] | None
+) -> Iterator[NewFile]:
     for piece in pieces:
         yield piece.path, piece.executable, reader.read(piece.digest)
+        if tell is not None:
+            tell(piece.size)
 
 
 def _folder_of(piece: Piece) -> str:
@@ -104,11 +106,13 @@ def write_pieces(
     store: LocalStore,
     reader: ContentReader,
     pieces: Sequence[Piece],
+    tell: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[Sequence[Piece], list[Stamp | None]]]:
     """Write files where nothing is; yield each batch with the stamps of its files.
 
     A file that was not written has None: something is in its place by now, or this filesystem has
-    no files without names. The engine begins workers where there is much to do; the `reader` has
+    no files without names. `tell` is called with the bytes done. The
+    engine begins workers where there is much to do; the `reader` has
     prepared the contents.
     """
     cut = list(cut_pieces(pieces))
@@ -124,7 +128,7 @@ def write_pieces(
     )
     size = sum(piece.size for piece in pieces)
     results = engine_for(engine, files=len(pieces), size_bytes=size).map(
-        unpack, batches, begin="copied"
+        unpack, batches, tell=tell, begin="copied"
     )
     with closing(results):
         for batch, stamps in zip(cut, results, strict=True):

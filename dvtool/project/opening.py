@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
 
 from dvtool.errors import SetupError
@@ -21,8 +21,9 @@ from dvtool.workspace.files import Workspace
 from dvtool.workspace.statcache import StatCache
 
 if TYPE_CHECKING:
-    from dvtool.project import preserve
+    from dvtool.project import candidates, preserve
 else:
+    candidates = later("dvtool.project.candidates")
     preserve = later("dvtool.project.preserve")
 
 NO_WORKTREE = "no-worktree"
@@ -107,7 +108,7 @@ class OpenRepository:
     def __init__(self, project: Project, cwd: str, *, environ: Mapping[str, str]) -> None:
         self.config = Settings(project, cwd, environ)
         self._project = project
-        self._arguments = Arguments(project, cwd)
+        self.arguments = self._arguments = Arguments(project, cwd)
         self._environ = environ
 
     @classmethod
@@ -165,6 +166,10 @@ class OpenRepository:
         """Return the path of an entry of a target as the user would type it here."""
         return self._arguments.shown_in(target, path)
 
-    def sort_arguments(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Tell revisions from paths, as git does: revisions first, and a path wins over both."""
-        return self._arguments.sort_arguments(arguments)
+    def candidates(self, begun: str, *, rev: str | None = None) -> list[str]:
+        """Return what paths may follow what was typed so far, here or in a revision."""
+        return candidates.path_candidates(self._project, self._arguments, begun, rev=rev)
+
+    def revisions(self) -> list[str]:
+        """Return HEAD and the names of branches and tags."""
+        return candidates.revision_candidates(self._project)

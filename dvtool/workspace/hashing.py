@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dvtool.errors import DvError, InputError, printable
+from dvtool.errors import DvError, InputError, count_text, printable
 from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
 from dvtool.format.paths import workspace_path
+from dvtool.system.calls import check_stopped, count
 from dvtool.system.lazy import later
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
 from dvtool.system.stat import Stat, stat_of
@@ -22,11 +23,10 @@ from dvtool.workspace.remembered import remember_files
 from dvtool.workspace.scan import Scan
 
 if TYPE_CHECKING:
-    import concurrent.futures as futures_of
-
+    from dvtool.system import parallel
     from dvtool.workspace.worktree import Worktree
 else:
-    futures_of = later("concurrent.futures")
+    parallel = later("dvtool.system.parallel")
 
 _LOG = Log("workspace")
 HASH_THREADS_MIN_BYTES = 4 << 20
@@ -51,13 +51,13 @@ def hash_files(
         "or they were never read: %s",
         *(len(unread), total, scan.target, ", ".join(unread[:NAMES_NOTED_MAX])),
     )
-    worktree.progress.start("hashing", total_bytes=total)
+    count_of = count_text(len(unread), "file")
+    worktree.progress.start(f"reading {count_of} of {scan.target}", total_bytes=total)
     fresh: dict[str, Stat] = {}
     read_at_ns = clock_ns(worktree, scan)
 
     def take(done: Sequence[_Hashed]) -> None:
         for hashed in done:
-            worktree.progress.advance(scan.files[hashed.path].st_size)
             if hashed.stat is not None:
                 scan.digests[hashed.path] = hashed.digest
                 scan.files[hashed.path] = hashed.stat
@@ -71,9 +71,15 @@ def hash_files(
     if total < HASH_THREADS_MIN_BYTES:
         take(hash_run(unread))
     else:
-        with futures_of.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for done in pool.map(hash_run, _runs(scan, unread)):
-                take(done)
+        for _, done in parallel.run_bounded(
+            hash_run,
+            _runs(scan, unread),
+            workers=os.cpu_count() or 1,
+            size_of=lambda run: sum(scan.files[path].st_size for path in run),
+            budget_bytes=total,
+            tell=worktree.progress.advance,
+        ):
+            take(done)
     worktree.progress.finish()
     remember_files(worktree, scan, fresh, read_at_ns)
 
@@ -164,6 +170,8 @@ def _hash_open(fd: int, path: str) -> tuple[Digest, Stat]:
         whole = hasher()
         while data := os.read(fd, READ_SIZE_BYTES):
             whole.update(data)
+            check_stopped()
+            count(len(data))
         after = os.fstat(fd)
     finally:
         os.close(fd)

@@ -320,3 +320,71 @@ def test_a_rule_that_comes_to_match_what_is_tracked_changes_nothing(data: Work) 
 def test_what_add_refuses_for_a_rule_is_named(data: Work) -> None:
     data.write("data/.dvignore", "sub\n")
     assert "leave out data/images/sub" in data.dv("add", "data/images/sub", code=2).err
+
+
+def test_add_takes_globs(work: Work) -> None:
+    for name in ("a.csv", "b.csv", "c.txt", ".gitignore"):
+        work.write(f"d/{name}", f"# {name}")
+    assert [line.partition("  ")[0] for line in work.dv("add", "d/*.csv").lines] == [
+        "d/a.csv",
+        "d/b.csv",
+    ]
+    work.write("d/a.csv", "changed")
+    assert len(work.dv("add", "*", cwd="d").lines) == 3  # with c.txt, not what git keeps
+    assert "matches nothing" in work.dv("add", "d/*.png", code=2).err
+
+
+def test_add_a_glob_in_a_target_takes_what_is_gone_too(data: Work) -> None:
+    (data.root / "data/images/a.txt").unlink()
+    data.write("data/images/b.txt", "changed")
+    data.write("data/images/sub/c.txt", "not meant")
+    out = data.dv("add", "data/images/*.txt").lines
+    assert "1 removed" in out[0] or "1 removed" in out[-1]
+    status = data.dv("status", "--json").json["targets"][0]
+    assert status["modified"] == ["sub/c.txt"]
+    assert status["deleted"] == []
+
+
+def test_add_update_and_the_dot(data: Work) -> None:
+    data.write("data/images/a.txt", "changed")
+    data.write("data/table.csv", "changed")
+    data.write("data/other.bin", "no target")
+    assert len(data.dv("add", "-u", "data/images").lines) == 1
+    assert "data/table.csv  1 file, 7 B: 1 modified" in data.dv("add", "-u").out
+    data.write("data/table.csv", "changed again")
+    assert "table.csv  1 file, 13 B: 1 modified" in data.dv("add", ".", cwd="data").out
+    assert len(data.dv("add", ".").lines) == 2
+    assert not (data.root / "data/other.bin.dv.json").exists()
+    assert "every target with -u" in data.dv("add", code=2).err
+
+
+def test_add_dry_run_adds_nothing(data: Work) -> None:
+    data.write("data/images/a.txt", "changed")
+    data.write("data/images/new.txt", "new")
+    (data.root / "data/images/b.txt").unlink()
+    data.write("fresh/x", "12345")
+    before = data.git("status", "--porcelain")
+    ran = data.dv("add", "-n", "data/images", "fresh")
+    assert "data/images  would have 3 files, 30 B: 1 added, 1 modified, 1 removed" in ran.out
+    assert "fresh  would have 1 file, 5 B: 1 added" in ran.out
+    assert ran.err == "nothing was added\n"
+    assert data.git("status", "--porcelain") == before
+    assert "3 files, 30 B: 1 added, 1 modified, 1 removed" in data.dv("add", "data/images").out
+
+
+def test_add_names_litter_and_the_rules_that_keep_it_out(work: Work) -> None:
+    work.write("data/a.txt", "one")
+    work.write("data/.DS_Store", "x")
+    work.write("data/__pycache__/a.cpython-311.pyc", "x")
+    ran = work.dv("add", "data")
+    assert "2 paths are taken too" in ran.err
+    assert "data/__pycache__" in ran.err
+    rules = [line.strip() for line in ran.err.splitlines() if line.startswith("  ")][-2:]
+    assert rules == [".DS_Store", "__pycache__"]
+    assert work.dv("add", "data").err == ""  # said once
+    work.write(".dvignore", "\n".join(rules))
+    assert "dv rm data/.DS_Store data/__pycache__;" in ran.err
+    work.dv("rm", "data/.DS_Store", "data/__pycache__")
+    ran = work.dv("add", "data")
+    assert "1 file" in ran.out
+    assert "left behind" not in ran.err

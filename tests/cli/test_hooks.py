@@ -26,6 +26,13 @@ def _hooks_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DV_HOOKS_INSTALL")
 
 
+@pytest.fixture
+def work(bare: Work) -> Work:
+    """A repository set up here: the one that others copy has no hooks."""
+    bare.dv("init", "--remote", bare.root.parent / "remote")
+    return bare
+
+
 @dataclass(frozen=True)
 class Shell:
     code: int
@@ -248,12 +255,12 @@ def test_without_dv_commits_pass_and_pushes_with_data_stop(data: Work, tmp_path:
     data.write("data/images/a.txt", "changed")
     data.dv("add", "data/images")
     text = sh(data, "git commit -m two", PATH=bare_path)
-    assert "pip install" in text
+    assert "docs/install.md" in text
     text = sh(data, "git checkout -q -b other HEAD^", PATH=bare_path)
-    assert "pip install" in text
+    assert "docs/install.md" in text
     sh(data, "git init -q --bare ../origin.git && git remote add origin ../origin.git")
     text = sh(data, "git push origin main", code=1, PATH=bare_path)
-    assert "pip install" in text
+    assert "docs/install.md" in text
     assert "--no-verify" in text
     sh(data, "git push --no-verify origin main main:gone", PATH=bare_path)
     sh(data, "git push origin :gone", PATH=bare_path)

@@ -16,15 +16,18 @@ from dvtool.errors import UnsavedError
 from dvtool.workspace.files import Workspace
 from tests.cli.conftest import Work
 
-SHARED_MEMORY = Path("/dev/shm")
+DISKS = (Path("/dev/shm"), Path("/var/tmp"), Path("/tmp"))
+"""One of these is mostly on another disk than the folder of the test."""
 
 
 @pytest.fixture
 def other_disk(work: Work) -> Iterator[Path]:
     """A folder on another disk, to which a followed link of the target `data` leads."""
-    if not SHARED_MEMORY.is_dir() or os.stat(SHARED_MEMORY).st_dev == os.stat(work.root).st_dev:
-        pytest.skip("/dev/shm is no disk of its own here")
-    folder = Path(tempfile.mkdtemp(dir=SHARED_MEMORY))
+    own = os.stat(work.root).st_dev
+    other = next((disk for disk in DISKS if disk.is_dir() and os.stat(disk).st_dev != own), None)
+    if other is None:
+        pytest.skip("there is one disk only here")
+    folder = Path(tempfile.mkdtemp(dir=other))
     (folder / "old").write_text("old")
     work.write("data/sub/a", "a" * 100_000)
     work.write("data/sub/deep/run").chmod(0o755)

@@ -27,16 +27,20 @@ ONLY_IN = {
         "remotes.transports.s3.configuration",
         "remotes.transports.s3.errors",
         "remotes.transports.s3.guard",
+        "remotes.transports.s3.quick_get",
     },
     "git": {"git.process"},
     "gitdb": {"git.process"},
     "sqlite3": {
+        "project.taken",
+        "store.rooted",
         "store.database",
         "store.remote_facts",
         "store.schema",
         "workspace.statcache",
     },
     "fsspec": {"filesystem.dv"},
+    "uvicorn": {"serve.connections", "serve.server"},
     "pyfastcdc": {"format.chunker"},
 }
 
@@ -140,6 +144,8 @@ MAY_IMPORT = {
     "cli.remote": {"project.keys"},
     "cli": {"system.programs"},
     "cli.remote_options": {"project.keys", "remotes.transports.declaration"},
+    "cli.urls": {"snapshots.foreign", "verbs.export.export"},
+    "cli.serve": {"serve.options"},
     "cli.textconv": {"format.manifest", "format.paths"},
 }
 """The names and kinds of settings; values that a command makes; and what has to work without a
@@ -271,6 +277,7 @@ DESTROYS = {
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
     "project.base": "records in git's folder",
+    "project.taken": "the record in git's folder",
     "project.links": "a record in git's folder",
     "project.relocation": "a record in git's folder",
     "snapshots.cache": "frames in the user's cache folder, which are read again",

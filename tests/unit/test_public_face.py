@@ -19,8 +19,8 @@ from dvtool import errors
 from tests.layers import PROJECT
 
 LIBRARY = PROJECT / "docs" / "library.md"
-PRIVATE_PARTS = {"hooks", "for_git"}
-"""What of `Repo` serves the commands that git runs, and dv hooks."""
+PRIVATE_PARTS = {"arguments", "hooks", "for_git"}
+"""What of `Repo` serves the command line, the commands that git runs, and dv hooks."""
 LIGHT = """
 import json, sys
 before = set(sys.modules)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
+from dvtool.errors import count_text
 from dvtool.format.packing import discard_packs
 from dvtool.format.paths import workspace_path
 from dvtool.jobs.engine import Engine, engine_for
@@ -79,7 +80,8 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
         "stores %d files, %d bytes, of %s: they are new, changed, or not in the store: %s",
         *(len(stored.paths), total, scan.target, ", ".join(stored.paths[:NAMES_NOTED_MAX])),
     )
-    project.progress.start("adding", total_bytes=total)
+    count = count_text(len(stored.paths), "file")
+    project.progress.start(f"adding {count} of {scan.target}", total_bytes=total)
     every = ingest_batches(
         project.root,
         project.store.path,

@@ -82,6 +82,10 @@ def plan_follow(
             # Whether a folder is empty does not show in a look at the one above it.
             if folder_of(path) not in same.same or (entry is None and path in scan.folders)
         }
+    rules = project.sparse_rules()
+    if rules.lines:
+        here = scan.files.keys() | scan.links.keys()
+        want = {path: e for path, e in want.items() if path in here or rules.takes(target, path)}
     hash_files(project, scan, [path for path in scan.files if path in want], tolerant=True)
     checkout = CheckoutPlan(target, scan, keep_folders=folders_above(new))
     result = FollowPlan(checkout, gone=wanted is None, known=known)

@@ -19,6 +19,7 @@ from dvtool.format.spelling import collisions, too_long
 from dvtool.project.base import put_here
 from dvtool.project.parts import Project
 from dvtool.project.preserve import Saved, save_files
+from dvtool.project.sparse import SparseRules
 from dvtool.workspace.agreement import Agreement, agreeing
 from dvtool.workspace.hashing import hash_files
 from dvtool.workspace.scan import (
@@ -64,6 +65,10 @@ class CheckoutPlan:
     """Whether the target is a folder that has to be there, be it empty."""
     manifest: Manifest | None = None
     """The large manifest all of which is wanted, if the plan is of that."""
+    partial: bool = False
+    """Whether standing rules leave out something that would have been written."""
+    stays_tracked: bool = False
+    """Whether the worktree's manifest stays, which has what is removed: that counts as deleted."""
     same: frozenset[str] = frozenset()
     """The folders of which nothing else here speaks: they are known to be as it says."""
 
@@ -84,7 +89,7 @@ class CheckoutPlan:
     @property
     def only(self) -> frozenset[Digest] | None:
         """The contents to be written; None if they are all that the selection has."""
-        partial = self.settled or self.chmod or self.same
+        partial = self.settled or self.chmod or self.same or self.partial
         return frozenset(self.needed()) if partial else None
 
 
@@ -125,6 +130,23 @@ def plan_checkout(
         # The stats of files that are written anew are freed: 300 MB for a million.
         scan.seen = {path: seen for path, seen in scan.seen.items() if path not in result.write}
     return result
+
+
+def heed_rules(plan: CheckoutPlan, rules: SparseRules) -> None:
+    """Take out of a plan what standing rules leave out and is not in the workspace."""
+    if not rules.lines:
+        return
+    scan = plan.scan
+    out = [
+        path
+        for path in plan.write
+        if path not in scan.files and path not in scan.links and not rules.takes(plan.target, path)
+    ]
+    for path in out:
+        del plan.write[path]
+    plan.partial = plan.partial or bool(out)
+    if out and not plan.write and not scan.files and not scan.folders:
+        plan.make_target = False
 
 
 def _look(

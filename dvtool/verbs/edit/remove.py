@@ -51,12 +51,39 @@ class Removed:
 
 
 def rm(
-    project: Project, arguments: Arguments, paths: Paths, *, data: bool, force: bool
+    project: Project,
+    arguments: Arguments,
+    paths: Paths,
+    *,
+    data: bool,
+    force: bool,
+    plan_only: bool = False,
 ) -> list[Removed]:
-    """Untrack the targets, or entries in them, that paths select; see `remove`."""
+    """Untrack the targets, or entries in them, that paths select; see `remove`.
+
+    With `plan_only` nothing is changed; what forbids it is raised all the same.
+    """
     with project.lock():
         selections = arguments.selections(project.targets(), paths)
-        return [remove(project, one, data=data, force=force) for one in selections]
+        act = _foresee_removal if plan_only else remove
+        return [act(project, selection, data=data, force=force) for selection in selections]
+
+
+def _foresee_removal(project: Project, selection: Selection, *, data: bool, force: bool) -> Removed:
+    """Return what `remove` would do, or raise what forbids it."""
+    manifest = project.manifest(selection.target)
+    entries = project.entries(manifest, selection)
+    if not data:
+        return Removed(selection.target, selection.whole, len(entries), 0)
+    drift = drift_of(project, selection.target, manifest)
+    gone = taken_out(drift, selection)
+    scan = scan_selected(project, selection)
+    find_left_out(project, scan, (*entries, *gone))
+    refuse_unreadable(scan, (*entries, *gone))
+    doomed = _doomed(project, drift, scan, entries, gone)
+    if not force:  # with it files are saved first
+        _save_or_refuse(project, drift, scan, entries, doomed, force=False)
+    return Removed(selection.target, selection.whole, len(entries), len(doomed))
 
 
 def remove(

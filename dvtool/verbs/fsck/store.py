@@ -158,10 +158,10 @@ class _StoreCheck:
         checked = run_bounded(
             self._check_pack, self._to_check(there), workers=CHECK_WORKERS,
             size_of=lambda one: there[one[0]], budget_bytes=CHECK_BUDGET_BYTES,
+            tell=self.project.progress.advance,
         )  # fmt: skip
         for (digest, _), check in checked:
             self._take_pack(digest, check)
-            self.project.progress.advance(there[digest])
         self.project.progress.finish()
 
     def _to_check(self, there: Iterable[Digest]) -> Iterator[tuple[Digest, tuple[Placement, ...]]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
-from dvtool.errors import MissingError, listing, printable
+from dvtool.errors import MissingError, count_text, listing, printable
 from dvtool.format.digest import Digest
 from dvtool.format.locations import RemotePack, contents_of
 from dvtool.format.manifest import (
@@ -379,11 +379,10 @@ class PushPlanning:
 
 
 def _neither_here_nor_there(names: Sequence[str], url: str, way: str) -> MissingError:
-    files = "1 file" if len(names) == 1 else f"{len(names):,} files"
     hint = "push from the clone where they were added, or `dv add` them again"
     hint = "\n".join([way, hint]) if way else hint
     return MissingError(
-        f"the content of {files} is neither here nor on {printable(url)}; "
-        f"nothing was published there:\n{listing(names)}",
+        f"the content of {count_text(len(names), 'file')} is neither here nor on "
+        f"{printable(url)}; nothing was published there:\n{listing(names)}",
         hint=hint,
     )

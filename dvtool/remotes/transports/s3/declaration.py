@@ -168,6 +168,7 @@ OPTIONS = (
         metavar="CLASS",
         committed=True,
         check=_check_storage_class,
+        of_writing=True,
     ),
     Option(
         name="sse",
@@ -180,6 +181,7 @@ OPTIONS = (
         default="default",
         choices=("default", "AES256", "aws:kms", "aws:kms:dsse"),
         no_value="default",
+        of_writing=True,
     ),
     Option(
         name="sse_kms_key_id",
@@ -187,6 +189,7 @@ OPTIONS = (
         help="The KMS key, with --sse aws:kms.",
         metavar="KEY",
         committed=False,
+        of_writing=True,
     ),
     Option(
         name="anonymous",
