@@ -49,6 +49,7 @@ class LocalChunks:
         self._lock = threading.RLock()
         self._packs: dict[int, RemotePack] = {}
         self._open: dict[Digest, _PackFile] = {}
+        self._paths: dict[Digest, str] = {}
 
     def forget(self) -> None:
         """Look up anew, from now on, which packs there are."""
@@ -113,7 +114,7 @@ class LocalChunks:
 
     def frame(self, located: Located) -> bytes | memoryview:
         """Return the unpacked frame of a chunk; MissingError if its pack is gone."""
-        placement, path = located.placement, self._store.pack_path(located.pack.digest)
+        placement, path = located.placement, self.where(located)
         stored = self._opened(located.pack.digest, path).read(
             placement.frame_offset, placement.frame_size
         )
@@ -125,7 +126,11 @@ class LocalChunks:
 
     def where(self, located: Located) -> str:
         """Return the path of a chunk's pack, for messages."""
-        return self._store.pack_path(located.pack.digest)
+        digest = located.pack.digest
+        path = self._paths.get(digest)
+        if path is None:
+            path = self._paths[digest] = self._store.pack_path(digest)
+        return path
 
     def _opened(self, digest: Digest, path: str) -> _PackFile:
         with self._lock:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import chapters, peers, results, special
-from benchmarks.chapters import FLUSHES, GROWTH_VERSIONS, READ, REQUESTS, START, STATUS_MANY
+from benchmarks.chapters import FLUSHES, GROWTH_VERSIONS, READ, REQUESTS, START, STATUS_MANY, STREAM
 from benchmarks.data import DataError
 from benchmarks.measure import (
     LEAST_ROOM_BYTES,
@@ -205,6 +205,7 @@ class Session:
         )
 
         self._try(READ, self._read)
+        self._try(STREAM, self._stream)
 
     def _read(self) -> None:
         from benchmarks import reading  # which loads dvtool itself
@@ -212,6 +213,12 @@ class Session:
         self._say("| | dvtool | beside | ratio |\n|---|---|---|---|")
         for row in reading.measure(self._bench, self._scale, self._rounds):
             self._say(row.text)
+
+    def _stream(self) -> None:
+        from benchmarks import streaming
+
+        for line in streaming.measure(self._bench, self._scale, self._rounds):
+            self._say(line)
 
     def _try(self, name: str, measure: Callable[[], object]) -> None:
         """Measure what is beside the story; if that fails, go on with the rest."""
