@@ -38,6 +38,7 @@ _EXPORTS = {
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
     "dvtool.repo": ("Repo",),
+    "dvtool.serve.options": ("ServeOptions", "Serving"),
     "dvtool.snapshots.file": ("SnapshotFile",),
     "dvtool.snapshots.listed": ("Listed",),
     "dvtool.snapshots.reading": ("ls", "open", "read", "snapshot"),
@@ -121,6 +122,7 @@ if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
     from dvtool.repo import Repo
+    from dvtool.serve.options import ServeOptions, Serving
     from dvtool.snapshots.file import SnapshotFile
     from dvtool.snapshots.listed import Listed
     from dvtool.snapshots.reading import ls, open, read, snapshot
@@ -238,6 +240,8 @@ __all__ = [
     "RunRecord",
     "Sample",
     "Saved",
+    "ServeOptions",
+    "Serving",
     "Settled",
     "SetupError",
     "Shared",

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,15 +17,15 @@ from dvtool.system.lazy import later, later_in
 from dvtool.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from dvtool.format.manifest import ShardRef
     from dvtool.hooks import install, service
     from dvtool.jobs.engine import Engine
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
-    from dvtool.snapshots import foreign, reading
+    from dvtool.serve import serving
+    from dvtool.serve.options import ServeOptions, Serving
+    from dvtool.snapshots import reading
     from dvtool.snapshots.listed import Listed
     from dvtool.snapshots.snapshot import Snapshot
     from dvtool.verbs import clone, copy, describe, diff, doctor, drop, log, read, sparse
@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 else:
     install, service = later_in("dvtool.hooks", "install", "service")
     examine = later("dvtool.remotes.examine")
-    foreign, reading = later_in("dvtool.snapshots", "foreign", "reading")
+    serving = later("dvtool.serve.serving")
+    reading = later("dvtool.snapshots.reading")
     clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
     doctor, drop, log, read, sparse = later_in(
         "dvtool.verbs", "doctor", "drop", "log", "read", "sparse"
@@ -114,41 +115,6 @@ class Repo(OpenRepository):
     ) -> str:
         """Clone a git repository, without its data; return the folder, absolute."""
         return clone.clone(url, directory, cwd=cwd, rev=rev, progress=progress)
-
-    @staticmethod
-    def at_url(
-        url: str, rev: str | None = None, *, environ: Mapping[str, str]
-    ) -> AbstractContextManager[Snapshot]:
-        """Give the data of a repository that a git URL names, of which no clone is kept."""
-        return export_verb.passing_snapshot(url, rev, environ)
-
-    @staticmethod
-    def is_url(repo: str) -> bool:
-        """Tell a git URL from the path of a folder: one that exists is a folder."""
-        return foreign.is_url(repo)
-
-    @staticmethod
-    def describe_url(
-        url: str, rev: str | None = None, *, environ: Mapping[str, str]
-    ) -> describe.Description:
-        """Describe a commit of a repository that a git URL names, of which no clone is kept."""
-        return export_verb.describe_url(url, rev, environ)
-
-    @staticmethod
-    def get(
-        url: str,
-        path: str,
-        folder: str | None = None,
-        *,
-        cwd: str = ".",
-        rev: str | None = None,
-        environ: Mapping[str, str],
-        force: bool = False,
-        progress: Progress = SILENT,
-    ) -> entries.Exported:
-        """Write the data at or below a path of a repository into a folder; no clone is kept."""
-        request = export_verb.GetRequest(url, path, folder, cwd=cwd, rev=rev, force=force)
-        return export_verb.get(request, environ, progress)
 
     def init(self) -> bool:
         """Make `.dvconfig`, staged, and the local store; False if that was done before."""
@@ -485,6 +451,18 @@ class Repo(OpenRepository):
         inner = self._arguments.relative(path)
         request = export_verb.ExportRequest(inner, destination, options or {}, force=force, out=out)
         return export_verb.export_snapshot(self.snapshot(rev), request, self._project.progress)
+
+    def serve(
+        self,
+        options: ServeOptions,
+        announce: Callable[[Serving], None],
+        report: Callable[[str], None],
+    ) -> None:
+        """Serve the data of commits over S3's protocol until Ctrl-C; see `Serving`.
+
+        `announce` is called once clients can connect; `report` gets what could not be sent.
+        """
+        serving.serve(self._project, self._environ, options, announce, report)
 
     def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""

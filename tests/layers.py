@@ -29,7 +29,7 @@ REMOTES = ("remotes.transports", "remotes.origins", "remotes")
 OPENED = (*STORED, "git", "store", "workspace", *REMOTES, "jobs")
 PROJECTS = (*OPENED, "project")
 VERBS = (*PROJECTS, "snapshots")
-FACES = (*VERBS, "verbs", "hooks")
+FACES = (*VERBS, "serve", "verbs", "hooks")
 
 ROOMS = (
     Room("errors", "Every error that a user should read, with its exit code and next step.", ()),
@@ -92,6 +92,11 @@ ROOMS = (
     Room(
         "filesystem",
         "The data of commits for fsspec and universal_pathlib.",
+        (*PROJECTS, "snapshots"),
+    ),
+    Room(
+        "serve",
+        "The data of commits over S3's protocol: requests, responses, the server below them.",
         (*PROJECTS, "snapshots"),
     ),
     Room("verbs", "What a user can do: one module or folder a verb.", VERBS),

@@ -6,6 +6,7 @@ import _thread
 import contextlib
 import gc
 import importlib
+import io
 import itertools
 import keyword
 import os
@@ -13,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import click
 
@@ -76,6 +77,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "export": "Write data of a commit as ordinary files, an archive or objects.",
         "get": "Get data of a repository by its URL, without a clone.",
         "cat": "Write the content of a tracked file to standard output.",
+        "serve": "Serve the data of commits to programs that speak S3.",
         "cache": "Show or clean what reading without a checkout keeps here.",
         "describe": "Print what identifies the code and data that are here.",
     },
@@ -214,10 +216,30 @@ def _repair_streams() -> None:
         sys.stdout = open(os.devnull, "w")
     if sys.stderr is None:  # `dv status 2>&-`
         sys.stderr = open(os.devnull, "w")
+    sys.stdout, sys.stderr = _buffered(sys.stdout), _buffered(sys.stderr)
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         # A name that the terminal's encoding lacks is escaped; it must not end the command.
         reconfigure(errors="backslashreplace")
+
+
+def _buffered(stream: TextIO) -> TextIO:
+    """Return a stream that writes all it is given; without a buffer some of it may be lost.
+
+    With PYTHONUNBUFFERED a write that a signal interrupts, as that of the progress, is short, and
+    Python does not write the rest.
+    """
+    raw = getattr(stream, "buffer", None)
+    if not isinstance(raw, io.RawIOBase):
+        return stream
+    return open(
+        raw.fileno(),
+        "w",
+        buffering=1 if stream.isatty() else -1,
+        encoding=stream.encoding,
+        errors=stream.errors,
+        closefd=False,
+    )
 
 
 def _complete(instruction: str) -> int:

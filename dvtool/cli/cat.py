@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ import click
 
 from dvtool.cli.frame import Frame, command, revision_and_paths
 from dvtool.cli.output import hide_progress
-from dvtool.cli.urls import split_url
+from dvtool.cli.urls import snapshot_at, split_url
 from dvtool.errors import UsageError
 
 COPIED_BYTES = 1 << 20
@@ -57,8 +56,6 @@ def cat(frame: Frame, arguments: Sequence[str], rev: str | None, blake3: str | N
 
 def _write_from(url: str, path: str, rev: str | None) -> None:
     """Write a file of a repository of which no clone is kept."""
-    from dvtool import Repo
-
-    with Repo.at_url(url, rev, environ=os.environ) as snapshot, snapshot.open(path) as file:
+    with snapshot_at(url, rev) as snapshot, snapshot.open(path) as file:
         shutil.copyfileobj(file, sys.stdout.buffer, COPIED_BYTES)
         sys.stdout.buffer.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import click
 
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, files_text
-from dvtool.cli.urls import split_url
+from dvtool.cli.urls import describe_at, split_url
 from dvtool.errors import UsageError, listing, printable
 
 if TYPE_CHECKING:
@@ -49,9 +48,7 @@ def describe(frame: Frame, arguments: Sequence[str], check: bool, as_json: bool)
         raise UsageError("--check is about the worktree; it takes no REV")
     screen = frame.screen
     if url is not None:
-        from dvtool import Repo
-
-        found = Repo.describe_url(url, rev, environ=os.environ)
+        found = describe_at(url, rev)
         if as_json:
             screen.json(found)
         else:

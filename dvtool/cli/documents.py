@@ -294,6 +294,7 @@ ANSWERS: dict[str, dict[str, str]] = {
     "export": {"": "Exported"},
     "get": {"": "Exported"},
     "describe": {"": "Description"},
+    "serve": {"": "Serving"},
     "cache show": {"": "CacheStatus"},
     "cache clean": {"": "CacheStatus"},
     "doctor": {"": "DoctorDocument", "--remote": "RemoteDoctorDocument"},

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from dvtool.cli.export import show_exported
 from dvtool.cli.frame import Frame, command
+from dvtool.cli.urls import get_from
 
 
 @command(
@@ -37,16 +36,13 @@ def get(
 
     PATH is from the top of that repository. A file goes into OUT under its own name.
     """
-    from dvtool import Repo
-
     with frame.progress() as progress:
-        result = Repo.get(
+        result = get_from(
             url,
             path,
             output,
             cwd=frame.folder,
             rev=rev,
-            environ=os.environ,
             force=force,
             progress=progress,
         )

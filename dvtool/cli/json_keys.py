@@ -215,6 +215,10 @@ JSON_KEYS = {
         '"targets": [{"target", "blake3", "files", "bytes"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
+    "serve": (
+        '{"schema", "endpoint_url", "bucket", "region", "access_key", "secret_key", "revs"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
     "cache show": (
         '{"schema", "path", "limit_bytes", "files", "file_bytes", "clones", "clone_bytes"}',
         "Each key is explained in docs/reference/json.md.",

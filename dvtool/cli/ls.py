@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import click
 
 from dvtool.cli.frame import Frame, command, paths_argument, revision_and_paths
 from dvtool.cli.output import Screen
-from dvtool.cli.urls import split_url
+from dvtool.cli.urls import snapshot_at, split_url
 from dvtool.errors import printable, size_text
 
 if TYPE_CHECKING:
@@ -43,9 +42,7 @@ def ls(frame: Frame, paths: Sequence[str], rev: str | None, long: bool, as_json:
     """
     url, paths = split_url(paths, folder=frame.folder)
     if url is not None:
-        from dvtool import Repo
-
-        with Repo.at_url(url, rev, environ=os.environ) as snapshot:
+        with snapshot_at(url, rev) as snapshot:
             entries = itertools.chain.from_iterable(map(snapshot.entries, paths or [""]))
             _show(frame, entries, lambda path: path, long=long, as_json=as_json)
         return

@@ -149,9 +149,10 @@ class Screen:
         for line in (hint or "").splitlines():
             self._labelled("hint", "cyan", line)
 
-    def json(self, answer: object) -> None:
+    def json(self, answer: object, *, one_line: bool = False) -> None:
         """Print a result, or a document of `dvtool.cli.documents`, as one JSON document."""
-        self.line(_json_text({"schema": SCHEMA, **as_json(answer)}, indent=1))
+        indent = None if one_line else 1
+        self.line(_json_text({"schema": SCHEMA, **as_json(answer)}, indent=indent))
 
     def json_rows(self, key: str, rows: Iterable[object]) -> None:
         """Print ``{key: [rows…]}``, a row a line, without holding all rows in memory.

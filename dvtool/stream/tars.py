@@ -20,7 +20,7 @@ MEMBERS_VERSION = 1
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
-class Member(msgspec.Struct, frozen=True, array_like=True):
+class TarMember(msgspec.Struct, frozen=True, array_like=True):
     """One file in a tar file: its name, and where its bytes are."""
 
     name: str
@@ -39,11 +39,11 @@ class TarSamples:
 
     def __init__(self, snapshot: Snapshot, path: str) -> None:
         self._snapshot = snapshot
-        files = list_files(snapshot, path, (".tar", *COMPRESSED))
-        for file in files.ending_in(COMPRESSED).paths:
+        for file in snapshot.contents(path).ending_in(COMPRESSED).paths:
             raise _no_tar(file, "it is compressed")
+        files = list_files(snapshot, path, (".tar",))
         self._paths = files.paths
-        self._stems: list[tuple[str, list[Member]]] = []
+        self._stems: list[tuple[str, list[TarMember]]] = []
         firsts = [0]
         for file, digest in zip(self._paths, files.digests, strict=True):
             self._stems.extend(_by_stem(_members(snapshot, file, digest)))
@@ -82,19 +82,19 @@ class TarSamples:
         return self._paths[bisect_right(self._firsts, number) - 1]
 
 
-def _members(snapshot: Snapshot, path: str, digest: bytes) -> list[Member]:
+def _members(snapshot: Snapshot, path: str, digest: bytes) -> list[TarMember]:
     """Return the files in a tar file; the tar file is read through if they are not known."""
     name = f"tar-{MEMBERS_VERSION}-{digest.hex()}"
     kept = load_index(snapshot, name)
     if kept is not None:
         try:
-            return msgspec.msgpack.decode(kept, type=list[Member])
+            return msgspec.msgpack.decode(kept, type=list[TarMember])
         except msgspec.DecodeError:
             pass  # whatever damaged it, the tar file tells it again
     try:
         with snapshot.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             members = [
-                Member(info.name, info.offset_data, info.offset_data + info.size)
+                TarMember(info.name, info.offset_data, info.offset_data + info.size)
                 for info in tar
                 if info.isreg() and not info.sparse
             ]
@@ -117,7 +117,7 @@ def _no_tar(path: str, reason: str) -> InputError:
     )
 
 
-def _by_stem(members: list[Member]) -> list[tuple[str, list[Member]]]:
+def _by_stem(members: list[TarMember]) -> list[tuple[str, list[TarMember]]]:
     stems = sorted(members, key=lambda member: split_stem(member.name)[0])
     grouped = itertools.groupby(stems, key=lambda member: split_stem(member.name)[0])
     return [(stem, list(found)) for stem, found in grouped]

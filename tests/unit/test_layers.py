@@ -40,6 +40,7 @@ ONLY_IN = {
         "workspace.statcache",
     },
     "fsspec": {"filesystem.dv"},
+    "uvicorn": {"serve.connections", "serve.server"},
     "pyfastcdc": {"format.chunker"},
 }
 
@@ -143,6 +144,8 @@ MAY_IMPORT = {
     "cli.remote": {"project.keys"},
     "cli": {"system.programs"},
     "cli.remote_options": {"project.keys", "remotes.transports.declaration"},
+    "cli.urls": {"snapshots.foreign", "verbs.export.export"},
+    "cli.serve": {"serve.options"},
     "cli.textconv": {"format.manifest", "format.paths"},
 }
 """The names and kinds of settings; values that a command makes; and what has to work without a
