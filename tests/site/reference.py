@@ -142,15 +142,9 @@ def _settings() -> Iterator[str]:
     yield from ("# Settings", "", MADE, "")
     yield "`dv config KEY VALUE` sets one, `dv config` lists them. A setting is looked for in the"
     yield "environment, then in git's own settings (`.git/config` with `--local`), then in"
-<<<<<<< HEAD
-    yield "`.dvconfig`, which is committed, then in `~/.config/dv/config` (`--global`). The"
-    yield "variable is the key in capitals, with `DV_` in front and `_` for `.`: `DV_CORE_JOBS`,"
-    yield "`DV_REMOTE_ORIGIN_URL`."
-=======
     yield "`.dvconfig`, which is committed, then in `~/.config/dv/config` (`--global`)."
     yield "The variable is the key in capitals, with `DV_` in front and `_` for `.`:"
     yield "`DV_CORE_JOBS`, `DV_REMOTE_ORIGIN_URL`."
->>>>>>> main
     yield from ("", "`*` is the name of a remote. A size may end in `K`, `M` or `G`.", "")
     for section in dict.fromkeys(key.name.split(".")[0] for key in KEYS):
         yield from (f"## {section}", "", "| key | value | not set | in `.dvconfig` | what |")
