@@ -132,7 +132,7 @@ def _exit_codes() -> Iterator[str]:
     yield from (f"| {code} | {meaning} |" for code, meaning in cli.EXIT_MEANINGS)
     yield from (
         "",
-        "`dv run` and `dv runs reproduce` pass on the exit code of the command they ran.",
+        "`dv run` passes on the exit code of the command that it ran.",
     )
     yield "The errors of the Python library have the same number as `error.exit_code`:"
     yield from ("", "```text")
