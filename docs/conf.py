@@ -6,6 +6,8 @@ extensions = ["myst_parser", "sphinx_copybutton"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 html_theme = "furo"
+# The theme's own style underlines modules as if they were links.
+pygments_dark_style = "github-dark"
 html_title = "dvtool"
 html_static_path = ["static"]
 html_css_files = ["site.css"]

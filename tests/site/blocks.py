@@ -6,12 +6,14 @@ A comment in HTML, which no reader sees, right before a block:
 - `<!-- not run: REASON -->`: only the `dv` commands in it are parsed;
 - `<!-- run` …commands… `-->`: a block of its own, which readers do not see.
 
-`console` blocks have commands behind `$ `, which go on behind `> `, and below each what it prints.
+`console` blocks have commands behind `$ `, which go on behind `> `, or behind a line that ends in a
+backslash, and below each what it prints.
 `python` blocks are run too; what they print is in a `text` block right behind.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -62,6 +64,8 @@ def steps(body: str) -> list[Step]:
     for line in body.splitlines():
         if line.startswith("$ "):
             parts.append(([line[2:]], []))
+        elif parts and not parts[-1][1] and parts[-1][0][-1].endswith("\\"):
+            parts[-1][0].append(line)
         elif line.startswith("> ") and parts and not parts[-1][1]:
             parts[-1][0].append(line[2:])
         elif parts:
@@ -75,7 +79,9 @@ def written(taken: list[Step]) -> str:
     """Return the body of a console block that has these steps."""
     lines: list[str] = []
     for step in taken:
-        first, *rest = step.command.split("\n")
-        lines += [f"$ {first}", *(f"> {line}" for line in rest)]
+        typed = step.command.split("\n")
+        lines.append(f"$ {typed[0]}")
+        for before, line in itertools.pairwise(typed):
+            lines.append(line if before.endswith("\\") else f"> {line}")
         lines += step.shown.splitlines()
     return "".join(f"{line}\n" for line in lines)

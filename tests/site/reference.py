@@ -52,12 +52,17 @@ def pages() -> dict[str, str]:
 
 def every_command() -> dict[str, click.Command]:
     """Return each command that is not a group, by what is typed behind `dv`."""
-    context = click.Context(cli.dv, info_name="dv")
+    context = _context()
     return {
         line: command
         for name in cli.dv.list_commands(context)
         for line, command in _below(name, cli.dv.get_command(context, name))
     }
+
+
+def _context() -> click.Context:
+    """Return a context of `dv`: commands keep the names of the help option that they first see."""
+    return click.Context(cli.dv, info_name="dv", **cli.dv.context_settings)
 
 
 def _below(name: str, command: click.Command | None) -> Iterator[tuple[str, click.Command]]:
@@ -89,7 +94,7 @@ def _commands() -> Iterator[str]:
 
 def _command(line: str, command: click.Command) -> Iterator[str]:
     assert isinstance(command, Command)
-    context = click.Context(command, info_name=f"dv {line}")
+    context = click.Context(command, info_name=f"dv {line}", parent=_context())
     usage = " ".join(["dv", line, *command.collect_usage_pieces(context)])
     yield from (f"### dv {line}", "", "```text", usage, "```", "")
     for paragraph in inspect.cleandoc(command.help or "").replace("\b\n", "").split("\n\n"):
@@ -127,7 +132,7 @@ def _exit_codes() -> Iterator[str]:
     yield from (f"| {code} | {meaning} |" for code, meaning in cli.EXIT_MEANINGS)
     yield from (
         "",
-        "`dv run` and `dv runs reproduce` pass on the exit code of the command they ran.",
+        "`dv run` passes on the exit code of the command that it ran.",
     )
     yield "The errors of the Python library have the same number as `error.exit_code`:"
     yield from ("", "```text")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
+import dvtool
 from tests.site.blocks import DOCS, PROJECT, blocks, steps
 from tests.site.options import dv_commands, refusal
 from tests.site.session import differences, matches
@@ -51,6 +53,20 @@ def test_only_blocks_that_can_be_checked(page: Path) -> None:
     taken = blocks(page.read_text("utf-8"))
     assert {block.kind for block in taken} <= kinds
     assert all(block.not_run == block.not_run.strip() for block in taken)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_python_names_what_is_public(page: Path) -> None:
+    named = {
+        node.attr
+        for block in blocks(page.read_text("utf-8"))
+        if block.kind in ("python", "file")
+        for node in ast.walk(ast.parse(block.body))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "dvtool"
+    }
+    assert all(hasattr(dvtool, name) for name in named), named
 
 
 def test_what_does_not_match_is_noticed() -> None:
