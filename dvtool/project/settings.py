@@ -403,7 +403,7 @@ class Settings:
         address = store_address(url, options)
         features = self._remembered(address) or base.Features()
         backend = registry.open_backend(url, options, features=features)
-        opened = remote.RemoteStore(backend, expected_id=self._id_at(address))
+        opened = remote.RemoteStore(backend, known_id=self._id_at(address))
         self._opened.append((address, opened, features))
         return opened
 

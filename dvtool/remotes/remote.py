@@ -58,6 +58,8 @@ HEADS_MAX = 2
 LISTED_MAX = 20_000
 PAGE_KEYS = 1000
 """So many keys a request lists, on every store."""
+UNSURE = "?"
+"""Before the id of a remote whose dv.json may still be replaced by another first push."""
 _LAST_KEY = "\x7f"
 """Greater than every key."""
 _ROOT_KEY = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
@@ -76,18 +78,25 @@ class Seen:
     until: str = ""
 
 
+def split_known_id(known_id: str | None) -> tuple[str | None, str | None]:
+    """Return a remote's id as it is known: the id if it is sure, and the id if it is not."""
+    if known_id is not None and known_id.startswith(UNSURE):
+        return None, known_id.removeprefix(UNSURE)
+    return known_id, None
+
+
 class RemoteStore:
     """A remote store. Methods that only move bytes may be called from several threads.
 
-    `expected_id` is the id that the dv.json at this place had when it was used last from here.
+    `known_id` is the id that the dv.json at this place had when it was used last from here, as
+    `seen_id` gave it.
     """
 
-    def __init__(self, backend: Backend, *, expected_id: str | None = None) -> None:
+    def __init__(self, backend: Backend, *, known_id: str | None = None) -> None:
         self.backend = backend
-        self.expected_id = expected_id
+        self.expected_id, self._unsure_id = split_known_id(known_id)
         self._mark: Mark | None = None
         self._may_list = backend.features.list_allowed is not False
-        self._initialised = False
 
     @property
     def url(self) -> str:
@@ -125,13 +134,16 @@ class RemoteStore:
         )
 
     def seen_id(self) -> str | None:
-        """Return the id of the remote, as far as its dv.json was read and stays.
+        """Return the id of the remote for the next use, None if its dv.json was not read.
 
-        Where first pushes may have met, another dv.json may still come: None until the next use.
+        Where the store has no conditional PUT and first pushes meet, another dv.json may still take
+        the place of this one. So there an id is marked as unsure until it was seen twice.
         """
-        if self._mark is None or (self._initialised and not self.backend.features.conditional_put):
+        if self._mark is None:
             return None
-        return self._mark.id
+        known = self._mark.id in (self.expected_id, self._unsure_id)
+        stays = known or self.backend.features.conditional_put
+        return self._mark.id if stays else UNSURE + self._mark.id
 
     def _read_mark(self) -> Mark | None:
         try:
@@ -184,7 +196,6 @@ class RemoteStore:
         if not self._may_list:
             self._see_that_reading_is_allowed()
         self.backend.put_if_absent(MARK, fresh_mark())
-        self._initialised = True
         # If two first pushes met, the dv.json that is there now counts for both.
         return self.required_mark()
 

@@ -21,7 +21,7 @@ _OWNER = "<Owner><ID>dv</ID><DisplayName>dv</DisplayName></Owner>"
 Encode: TypeAlias = Callable[[str], str]
 
 
-class ObjectRow(NamedTuple):
+class ListedObject(NamedTuple):
     """One object of a listing."""
 
     key: str
@@ -33,7 +33,7 @@ class ObjectRow(NamedTuple):
 class ListedPage(NamedTuple):
     """What a listing answers: its rows, and elements that say what was asked and how it goes on."""
 
-    rows: Sequence[ObjectRow]
+    rows: Sequence[ListedObject]
     prefixes: Sequence[str]
     elements: Sequence[tuple[str, str]]
     url_encoded: bool
@@ -77,7 +77,7 @@ def fault_document(fault: S3Fault, resource: str, request_id: str) -> bytes:
         ("Resource", resource),
         ("RequestId", request_id),
     )
-    return _document("Error", _elements(elements, xml_text), namespace="")
+    return _document("Error", _elements_text(elements, xml_text), namespace="")
 
 
 def buckets_document(created: int) -> bytes:
@@ -113,10 +113,10 @@ def page_document(page: ListedPage) -> bytes:
         f"<CommonPrefixes><Prefix>{encode(prefix)}</Prefix></CommonPrefixes>"
         for prefix in page.prefixes
     )
-    return _document("ListBucketResult", _elements(page.elements, str) + rows + prefixes)
+    return _document("ListBucketResult", _elements_text(page.elements, str) + rows + prefixes)
 
 
-def _elements(elements: Iterable[tuple[str, str]], encode: Encode) -> str:
+def _elements_text(elements: Iterable[tuple[str, str]], encode: Encode) -> str:
     return "".join(f"<{name}>{encode(text)}</{name}>" for name, text in elements)
 
 

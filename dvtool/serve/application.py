@@ -40,7 +40,7 @@ class Application:
         response = await loop.run_in_executor(self._readers, self._respond, request)
         body = response.body
         try:
-            await send(_start(response, is_last=not is_taken))
+            await send(_response_head(response, is_last=not is_taken))
             if isinstance(body, Blocks):
                 await self._send_blocks(request, body, receive, send)
             else:
@@ -102,7 +102,7 @@ async def _take_body(request: Request, receive: Receive) -> bool:
     return not more
 
 
-def _start(response: Response, *, is_last: bool) -> Message:
+def _response_head(response: Response, *, is_last: bool) -> Message:
     """Return the head of a response; after the last one the connection is closed.
 
     Behind a body that was not taken, nobody could tell where the next request begins.

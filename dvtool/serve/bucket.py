@@ -25,7 +25,7 @@ from dvtool.serve.listing import (
 from dvtool.serve.messages import Request, Response
 from dvtool.serve.objects import etag_of, find_object, object_response
 from dvtool.serve.options import BUCKET, REGION
-from dvtool.serve.revisions import Revisions, ServedCommit
+from dvtool.serve.revisions import ServedCommit, ServedRevisions
 from dvtool.serve.signature import Keys, require_signature
 
 WRITES = ("PUT", "POST", "DELETE", "PATCH")
@@ -42,7 +42,9 @@ _OF_OBJECT = {"partNumber", "versionId"}
 class Bucket:
     """The bucket of a server. `answer` may be called by several threads."""
 
-    def __init__(self, revisions: Revisions, keys: Keys, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, revisions: ServedRevisions, keys: Keys, report: Callable[[str], None]
+    ) -> None:
         self._revisions = revisions
         self._keys = keys
         self._report = report
@@ -55,10 +57,10 @@ class Bucket:
             require_signature(request, self._keys, datetime.now(UTC))
             response = self._route(request)
         except S3Fault as fault:
-            response = _refusal(fault, request, request_id)
+            response = _fault_response(fault, request, request_id)
         except DvError as error:
             self._report(f"{request.method} {request.path}: {error}")
-            response = _refusal(fault_of(error), request, request_id)
+            response = _fault_response(fault_of(error), request, request_id)
         return response._replace(
             headers={"x-amz-request-id": request_id, "Server": "dvtool", **response.headers}
         )
@@ -133,7 +135,7 @@ class Bucket:
             answers.ListedPage(
                 rows,
                 page.prefixes,
-                _elements(parameters, question, page, following, encode),
+                _page_elements(parameters, question, page, following, encode),
                 "encoding-type" in parameters,
                 version == "1" or parameters.get("fetch-owner") == "true",
             )
@@ -176,11 +178,11 @@ class Bucket:
         commit = self._revisions.commit(name)
         return None if commit is None else self._revisions.at(commit)
 
-    def _row(self, key: str, commits: dict[str, ServedCommit]) -> answers.ObjectRow:
+    def _row(self, key: str, commits: dict[str, ServedCommit]) -> answers.ListedObject:
         name, _, path = key.partition("/")
         commit = commits[name]
         listed = commit.snapshot.info(path)
-        return answers.ObjectRow(key, etag_of(listed), listed.size or 0, commit.modified)
+        return answers.ListedObject(key, etag_of(listed), listed.size or 0, commit.modified)
 
     # --- tokens -------------------------------------------------------------------------------
 
@@ -209,7 +211,7 @@ class Bucket:
         return hmac.digest(key, message, "sha256")[:_TOKEN_MAC_BYTES]
 
 
-def _elements(
+def _page_elements(
     parameters: dict[str, str],
     question: Question,
     page: Page,
@@ -260,7 +262,7 @@ def _xml(document: bytes) -> Response:
     return Response(200, headers, document)
 
 
-def _refusal(fault: S3Fault, request: Request, request_id: str) -> Response:
+def _fault_response(fault: S3Fault, request: Request, request_id: str) -> Response:
     if fault.status == HTTPStatus.NOT_MODIFIED:
         return Response(fault.status, fault.headers)
     response = _xml(answers.fault_document(fault, request.key_path, request_id))

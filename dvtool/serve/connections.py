@@ -20,7 +20,7 @@ REFUSED_S = 1.0
 STALLED_S = 60.0
 """A client must have taken what is under way, 320 KiB at most, within this time."""
 
-_refused: set[LimitedProtocol] = set()
+_told: set[LimitedProtocol] = set()
 
 
 class LimitedProtocol(H11Protocol):
@@ -70,7 +70,7 @@ class LimitedProtocol(H11Protocol):
         _cancel(self._taking_due)
         self._taking_due = None
         if self._is_refused:
-            _refused.discard(self)
+            _told.discard(self)
         else:
             super().connection_lost(exc)
 
@@ -86,10 +86,10 @@ class LimitedProtocol(H11Protocol):
     def _refuse(self, transport: asyncio.Transport) -> None:
         self._is_refused = True
         self.transport = transport
-        if len(_refused) >= REFUSED_MAX:
+        if len(_told) >= REFUSED_MAX:
             transport.abort()
             return
-        _refused.add(self)
+        _told.add(self)
         transport.write(_TOO_MANY)
         if transport.can_write_eof():
             transport.write_eof()
@@ -102,7 +102,7 @@ def _cancel(timer: asyncio.TimerHandle | None) -> None:
         timer.cancel()
 
 
-def _refusal() -> bytes:
+def _too_many() -> bytes:
     fault = S3Fault("SlowDown", f"More than {SERVED_CONNECTIONS_MAX} connections are open.")
     document = fault_document(fault, "", "")
     head = (
@@ -112,4 +112,4 @@ def _refusal() -> bytes:
     return head.encode("ascii") + document
 
 
-_TOO_MANY = _refusal()
+_TOO_MANY = _too_many()

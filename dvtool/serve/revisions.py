@@ -25,7 +25,7 @@ KEYS_KEPT_MAX = 1_000_000
 _LISTED = ("refs/heads/", "refs/tags/")
 
 
-def name_of(rev: str) -> str:
+def key_name(rev: str) -> str:
     """Return the name that a revision has in keys."""
     return rev.replace("/", SLASH)
 
@@ -61,7 +61,7 @@ class ServedCommit:
         return self.snapshot.commit_time
 
 
-class Revisions:
+class ServedRevisions:
     """What a server serves: given revisions, or all that git resolves. For several threads.
 
     `load` gives the snapshot of a commit. UsageError for a given revision that is unknown.
@@ -70,7 +70,7 @@ class Revisions:
     def __init__(self, git: Git, load: Callable[[str], Snapshot], revs: Sequence[str] = ()) -> None:
         self._git = git
         self._load = load
-        self._given = {name_of(rev): rev for rev in revs}
+        self._given = {key_name(rev): rev for rev in revs}
         self._commits: OrderedDict[str, ServedCommit] = OrderedDict()
         self._lock = threading.Lock()
         for rev in revs:
@@ -86,7 +86,7 @@ class Revisions:
         else:
             refs = self._git.all_refs()
             names = {
-                name_of(ref.removeprefix(kind))
+                key_name(ref.removeprefix(kind))
                 for ref in refs
                 for kind in _LISTED
                 if ref.startswith(kind) and ref.isprintable()

@@ -12,7 +12,7 @@ from dvtool.errors import SetupError, UsageError, printable
 from dvtool.project.parts import Project
 from dvtool.serve.bucket import Bucket
 from dvtool.serve.options import BUCKET, REGION, ServeOptions, Serving
-from dvtool.serve.revisions import Revisions
+from dvtool.serve.revisions import ServedRevisions
 from dvtool.serve.signature import Keys
 from dvtool.snapshots.reading import snapshot_of
 
@@ -34,8 +34,8 @@ def serve(
     cannot be ones; SetupError if the port is in use, or uvicorn is not installed.
     """
     server = _server_module()
-    keys = _keys(options)
-    revisions = Revisions(
+    keys = _keys_given(options)
+    revisions = ServedRevisions(
         project.git, lambda commit: snapshot_of(project, commit, environ=environ), options.revs
     )
     bucket = Bucket(revisions, keys, report)
@@ -66,7 +66,7 @@ def _server_module() -> ModuleType:
     return server
 
 
-def _keys(options: ServeOptions) -> Keys:
+def _keys_given(options: ServeOptions) -> Keys:
     access_key = options.access_key
     if access_key is None:
         access_key = f"DV{secrets.token_hex(9).upper()}"

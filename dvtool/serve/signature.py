@@ -57,7 +57,7 @@ def require_signature(request: Request, keys: Keys, now: datetime) -> None:
     # Most clients sign the path as they send it; some encode what a path need not have encoded.
     paths = dict.fromkeys((request.path, _encoded(request.key_path, "/")))
     matches = [
-        _equal(_signature(request, path, pairs, claim, keys.secret_key), claim.signature)
+        _equal(_expected_signature(request, path, pairs, claim, keys.secret_key), claim.signature)
         for path in paths
     ]
     if not any(matches):
@@ -125,7 +125,9 @@ def _time_of(date: str) -> datetime:
     raise S3Fault("AccessDenied", "A signed request needs a valid X-Amz-Date.")
 
 
-def _signature(request: Request, path: str, pairs: Pairs, claim: _Claim, secret_key: str) -> str:
+def _expected_signature(
+    request: Request, path: str, pairs: Pairs, claim: _Claim, secret_key: str
+) -> str:
     canonical = "\n".join(
         (
             request.method,

@@ -172,7 +172,7 @@ def test_the_hint_of_status_undoes_an_edit(pushed: Work) -> None:
     pushed.write("data/table.csv", "edited")
     shown = pushed.dv("status").out
     hint = shown.split("keeps them, ")[1].split(" undoes")[0]
-    assert hint == "dv checkout --force -- data/table.csv"
+    assert hint == "dv restore data/table.csv"
     pushed.dv(*hint.split()[1:])
     assert pushed.dv("status").out.startswith("Clean")
 

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -29,6 +30,7 @@ from tests.scenario import Clone, noise
 LARGE = noise(9 << 20, 3)
 ODD = ("with space", "plus+sign", "per%2Fcent", "ünïcödé 図", 'quo"te&<x>', "new\nline", "semi;=,")
 ROWS = 1_000
+PAGE = Path(__file__).parents[2] / "docs" / "serve.md"
 
 
 @dataclass(frozen=True)
@@ -345,19 +347,18 @@ def test_pyarrow(served: Served) -> None:
 
 
 def test_polars(served: Served) -> None:
+    """The block of docs/serve.md, with the address and the keys of this server."""
     import polars
 
     said = served.said
-    options = {
-        "aws_access_key_id": said["access_key"],
-        "aws_secret_access_key": said["secret_key"],
-        "aws_endpoint_url": said["endpoint_url"],
-        "aws_region": said["region"],
-        "aws_allow_http": "true",
-    }
+    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+    block = block.replace("http://127.0.0.1:9000", said["endpoint_url"])
+    block = block.replace('"…"', repr(said["access_key"]), 1)
+    block = block.replace('"…"', repr(said["secret_key"]), 1)
     for name in ("main", "feature..x"):
-        frame = polars.scan_parquet(f"s3://dv/{name}/data/table.parquet", storage_options=options)
-        assert frame.select(polars.col("n").sum()).collect().item() == sum(range(ROWS))
+        names: dict[str, Any] = {"polars": polars}
+        exec(compile(block.replace("/main/", f"/{name}/"), str(PAGE), "exec"), names)
+        assert names["frame"]["n"].sum() == sum(range(ROWS))
 
 
 def test_s5cmd(served: Served) -> None:

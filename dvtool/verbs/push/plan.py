@@ -32,7 +32,7 @@ from dvtool.remotes.proof import (
     prove_roots,
     prove_shards,
 )
-from dvtool.remotes.remote import HEADS_MAX, RemoteStore
+from dvtool.remotes.remote import HEADS_MAX, RemoteStore, split_known_id
 from dvtool.remotes.tombstones import Tombstones
 from dvtool.remotes.transports.pace import REQUESTS_START
 from dvtool.verbs.push import packs as outgoing
@@ -342,7 +342,8 @@ class PushPlanning:
             if place == self.remote.url:
                 own = remote.name
                 continue
-            remote_id = db.remotes.id_at(store_address(place, remote.options))
+            known_id = db.remotes.id_at(store_address(place, remote.options))
+            remote_id = next(filter(None, split_known_id(known_id)), None)
             number = db.remotes.number(remote_id) if remote_id else None
             known = number is not None and db.known_on(number, contents) >= set(contents)
             others.append((not known, remote.name))

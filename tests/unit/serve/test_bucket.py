@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +22,7 @@ from dvtool.serve import objects
 from dvtool.serve.bucket import Bucket
 from dvtool.serve.faults import S3Fault
 from dvtool.serve.messages import Blocks, Request, Response
-from dvtool.serve.revisions import KEPT_MAX, Revisions
+from dvtool.serve.revisions import KEPT_MAX, ServedRevisions
 from dvtool.serve.signature import Keys, require_signature
 from dvtool.snapshots.snapshot import Snapshot
 from tests.scenario import Clone, Remote, noise
@@ -62,7 +63,7 @@ class Side:
         self.repo = clone.repo()
         self.opened: list[str] = []
         self.reported: list[str] = []
-        revisions = Revisions(self.repo._project.git, self._open, revs)
+        revisions = ServedRevisions(self.repo._project.git, self._open, revs)
         self.bucket = Bucket(revisions, KEYS, self.reported.append)
 
     def _open(self, commit: str) -> Snapshot:
@@ -386,3 +387,19 @@ def test_content_that_cannot_be_had_is_never_called_missing(
     response = side.ask("/dv/main/data/a.txt")
     assert (code_of(response), response.status) == (code, status)
     assert str(error) in side.reported[-1]
+
+
+def test_a_whole_file_that_is_read_in_parts_is_checked_as_a_whole(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_ranges = Snapshot.read_ranges
+
+    def read_others(self: Snapshot, ranges: Any) -> list[bytes]:
+        return [bytes(len(part)) for part in read_ranges(self, ranges)]
+
+    monkeypatch.setattr(Snapshot, "read_ranges", read_others)
+    monkeypatch.setattr(objects, "_streams", threading.BoundedSemaphore(1))
+    with objects._streams:
+        response = side.ask("/dv/main/data/large")
+    with pytest.raises(CorruptError, match="data/large"):
+        bytes_of(response)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from dvtool.serve.listing import (
     Question,
@@ -16,6 +16,7 @@ from dvtool.serve.listing import (
 )
 
 LETTERS = "ab/-\U0010ffff"
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 texts = st.text(LETTERS, max_size=5)
 
 
@@ -44,6 +45,7 @@ def paged(keys: list[str], question: Question) -> list[str]:
         question = question._replace(after=page.last)
 
 
+@unhurried
 @given(
     st.sets(st.text(LETTERS, min_size=1, max_size=6)),
     texts,
@@ -59,6 +61,7 @@ def test_pages_have_every_item_once(
     assert paged(ordered, question) == slow_listing(ordered, prefix, delimiter, after)
 
 
+@unhurried
 @given(st.sets(st.text("ab-.", min_size=1, max_size=3)), st.sets(texts), texts)
 def test_groups_are_searched_as_if_they_were_one(names: set[str], paths: set[str], at: str) -> None:
     heads = sorted(name + "/" for name in names)

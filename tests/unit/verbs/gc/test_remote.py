@@ -41,7 +41,7 @@ def test_without_permission_to_remove_nothing_is_written(remote: RemoteStore) ->
         lambda: undo_gc(RemoteStore(refusing)),
         lambda: retire(RemoteStore(refusing), REPO),
     ):
-        with pytest.raises(RemoteForbidden, match="may not remove"):
+        with pytest.raises(RemoteForbidden, match="and may not: denied"):
             work()
     assert refusing.calls["put"] == 0
 
