@@ -100,7 +100,7 @@ BREAKS = (
     ),
     Break(
         "every reader of a machine fetches a block by itself",
-        8,
+        4,
         "dvtool/snapshots/cache.py",
         "                held.enter_context(locked(lock,",
         "                _ = (locked(lock,",
