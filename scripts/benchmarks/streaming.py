@@ -159,7 +159,7 @@ def rows(where: str, sources: list[Source], rounds: int, top: Path) -> Iterator[
 
 
 def read_in_process(source: Source, top: Path) -> Read | str:
-    """Read an epoch; return the last line of what was said if that failed."""
+    """Read an epoch; return the last error that was said if that failed."""
     caches = top / "cache"
     shutil.rmtree(caches, ignore_errors=True)
     env = {**os.environ, "DATA_OPTIMIZER_CACHE_FOLDER": str(caches / "litdata")}
@@ -178,5 +178,6 @@ def read_in_process(source: Source, top: Path) -> Read | str:
     except subprocess.TimeoutExpired:
         return f"no end after {PATIENCE_S} s"
     if done.returncode:
-        return (done.stderr.strip().splitlines() or ["no word"])[-1]
+        said = done.stderr.strip().splitlines() or ["no word"]
+        return next((line for line in reversed(said) if "Error" in line), said[-1])
     return Read(**json.loads(done.stdout.strip().splitlines()[-1]))
