@@ -37,6 +37,8 @@ _EXPORTS = {
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
     "dvtool.repo": ("Repo",),
+    "dvtool.reports.row_diff": ("ChangedCell", "ChangedRow", "ColumnChange", "TableDiff"),
+    "dvtool.reports.tables": ("RowDiff", "UnreadTable"),
     "dvtool.snapshots.file": ("SnapshotFile",),
     "dvtool.snapshots.listed": ("Listed",),
     "dvtool.snapshots.reading": ("ls", "open", "read", "snapshot"),
@@ -112,6 +114,8 @@ if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
     from dvtool.repo import Repo
+    from dvtool.reports.row_diff import ChangedCell, ChangedRow, ColumnChange, TableDiff
+    from dvtool.reports.tables import RowDiff, UnreadTable
     from dvtool.snapshots.file import SnapshotFile
     from dvtool.snapshots.listed import Listed
     from dvtool.snapshots.reading import ls, open, read, snapshot
@@ -155,8 +159,11 @@ __all__ = [
     "Added",
     "BusyError",
     "CacheStatus",
+    "ChangedCell",
+    "ChangedRow",
     "Check",
     "CheckedOut",
+    "ColumnChange",
     "Conflict",
     "Copied",
     "CorruptError",
@@ -212,6 +219,7 @@ __all__ = [
     "Requests",
     "Resolved",
     "Restored",
+    "RowDiff",
     "RunList",
     "RunOutput",
     "RunRecord",
@@ -226,11 +234,13 @@ __all__ = [
     "Snapshot",
     "SnapshotFile",
     "SplitSize",
+    "TableDiff",
     "TargetDescription",
     "TargetDiff",
     "TargetStatus",
     "Total",
     "Totals",
+    "UnreadTable",
     "UnsavedError",
     "UsageError",
     "__version__",

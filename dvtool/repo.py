@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
+    from dvtool.reports import sides
+    from dvtool.reports.tables import RowDiff
     from dvtool.snapshots import reading
     from dvtool.snapshots.listed import Listed
     from dvtool.snapshots.snapshot import Snapshot
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 else:
     install, service = later_in("dvtool.hooks", "install", "service")
     examine = later("dvtool.remotes.examine")
+    sides = later("dvtool.reports.sides")
     reading = later("dvtool.snapshots.reading")
     clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
     doctor, drop, edit, log, read = later_in(
@@ -392,6 +395,20 @@ class Repo(OpenRepository):
     ) -> list[diff.TargetDiff]:
         """Compare two commits, or a commit (HEAD without one) with the workspace."""
         return diff.diff(self._project, self._arguments, old, new, paths)
+
+    def diff_rows(
+        self,
+        old: str | None = None,
+        new: str | None = None,
+        paths: Paths = (),
+        *,
+        key: Sequence[str] = (),
+    ) -> RowDiff:
+        """Compare, as `diff` does, the rows of changed tables, matched by the columns `key`."""
+        compared = sides.Comparison(old, new, paths)
+        return sides.report_rows(
+            self._project, self._arguments, compared, key, environ=self._environ
+        )
 
     def log(
         self, path: OnePath, *, rev: str | None = None, limit: int | None = None

@@ -28,7 +28,7 @@ STORED = (*BASE, "format")
 OPENED = (*STORED, "git", "store", "workspace", "remotes.transports", "remotes", "jobs")
 PROJECTS = (*OPENED, "project")
 VERBS = (*PROJECTS, "snapshots")
-FACES = (*VERBS, "verbs", "hooks")
+FACES = (*VERBS, "verbs", "hooks", "reports")
 
 ROOMS = (
     Room("errors", "Every error that a user should read, with its exit code and next step.", ()),
@@ -90,6 +90,11 @@ ROOMS = (
     ),
     Room("verbs", "What a user can do: one module or folder a verb.", VERBS),
     Room("hooks", "What git runs, and putting it in place.", (*VERBS, "verbs")),
+    Room(
+        "reports",
+        "Changes of the data as a person looks at them: rows of tables, pictures, plots.",
+        (*VERBS, "verbs"),
+    ),
     Room("repo", "The facade: one method a verb.", FACES),
     Room("cli", "The command: a module a verb; it alone prints.", (*FACES, "repo")),
 )

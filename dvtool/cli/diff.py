@@ -9,6 +9,7 @@ import click
 
 from dvtool.cli.frame import Frame, command, revisions_and_paths
 from dvtool.cli.output import Screen, documents, growth_text
+from dvtool.cli.row_diff import show_rows
 from dvtool.errors import UsageError, printable, size_text
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _MARKS = {
         "dv diff                        # the workspace against HEAD",
         "dv diff v1.0 v2.0 --stat       # two revisions, in totals",
         "dv diff HEAD~3 -- data/images  # the workspace against a commit, one target",
+        "dv diff v1.0 v2.0 --rows --key id -- data/labels.csv  # which rows changed",
     ),
     exits=(4, 6, 7, 8),
     answers_json=True,
@@ -38,20 +40,43 @@ _MARKS = {
 @click.argument("arguments", metavar="[A [B]] [--] [PATH]...", nargs=-1, type=click.Path())
 @click.option("--stat", is_flag=True, help="Only totals for each target.")
 @click.option("--name-only", is_flag=True, help="Only the names of changed files, one a line.")
+@click.option("--rows", is_flag=True, help="The rows of tables that changed.")
+@click.option(
+    "--key",
+    "keys",
+    metavar="COLUMN",
+    multiple=True,
+    help="With --rows: match rows by this column; several make one key.",
+)
 def diff(
-    frame: Frame, arguments: Sequence[str], stat: bool, name_only: bool, as_json: bool
+    frame: Frame,
+    arguments: Sequence[str],
+    stat: bool,
+    name_only: bool,
+    rows: bool,
+    keys: Sequence[str],
+    as_json: bool,
 ) -> None:
     """Show which files changed from A to B: added, removed, modified or renamed.
 
     Without B, from A to the workspace; without A too, from HEAD to the workspace. A file that is
     gone and a new one with the same content are one rename. PATHs may be globs.
+
+    --rows compares CSV, TSV, Parquet, Feather, JSON lines and SQLite tables, and the annotations of
+    COCO and Label Studio, by row.
     """
-    if stat + name_only + as_json > 1 and not (stat and as_json):
-        raise UsageError("--name-only goes neither with --stat nor with --json")
+    if stat + name_only + rows + as_json > 1 and not ((stat or rows) and as_json):
+        raise UsageError("--name-only, --stat and --rows exclude each other")
+    if keys and not rows:
+        raise UsageError("--key is for --rows", hint="dv diff A B --rows --key COLUMN")
     screen = frame.screen
     with frame.repo() as repo:
         revisions, paths = revisions_and_paths(repo, arguments, revisions_max=2)
         old, new = [*revisions, None, None][:2]
+        if rows:
+            changed = repo.diff_rows(old, new, paths, key=keys)
+            screen.json(changed) if as_json else show_rows(screen, changed)
+            return
         found = [one for one in repo.diff(old, new, paths) if one.changes or _appears(one)]
         if as_json:
             screen.json(_document(found, stat=stat))

@@ -269,7 +269,7 @@ ANSWERS: dict[str, dict[str, str]] = {
     "runs show": {"": "RunRecord"},
     "runs reproduce": {"": "Reproduction"},
     "check-overlap": {"": "OverlapReport"},
-    "diff": {"": "DiffDocument", "--stat": "DiffStatDocument"},
+    "diff": {"": "DiffDocument", "--stat": "DiffStatDocument", "--rows": "RowDiff"},
     "log": {"": "LogDocument"},
     "ls": {"": "LsDocument"},
     "describe": {"": "Description"},

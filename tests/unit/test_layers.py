@@ -31,6 +31,7 @@ ONLY_IN = {
     "git": {"git.process"},
     "gitdb": {"git.process"},
     "sqlite3": {
+        "reports.row_sqlite",
         "store.database",
         "store.remote_facts",
         "store.schema",
