@@ -38,6 +38,7 @@ _EXPORTS = {
     "dvtool.remotes.examine": ("Examination",),
     "dvtool.repo": ("Repo",),
     "dvtool.reports.row_diff": ("ChangedCell", "ChangedRow", "ColumnChange", "TableDiff"),
+    "dvtool.reports.sides": ("Report",),
     "dvtool.reports.tables": ("RowDiff", "UnreadTable"),
     "dvtool.snapshots.file": ("SnapshotFile",),
     "dvtool.snapshots.listed": ("Listed",),
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
     from dvtool.remotes.examine import Examination
     from dvtool.repo import Repo
     from dvtool.reports.row_diff import ChangedCell, ChangedRow, ColumnChange, TableDiff
+    from dvtool.reports.sides import Report
     from dvtool.reports.tables import RowDiff, UnreadTable
     from dvtool.snapshots.file import SnapshotFile
     from dvtool.snapshots.listed import Listed
@@ -215,6 +217,7 @@ __all__ = [
     "Renamed",
     "Repo",
     "RepoThere",
+    "Report",
     "Reproduction",
     "Requests",
     "Resolved",

@@ -410,6 +410,21 @@ class Repo(OpenRepository):
             self._project, self._arguments, compared, key, environ=self._environ
         )
 
+    def report(
+        self,
+        old: str | None = None,
+        new: str | None = None,
+        paths: Paths = (),
+        *,
+        key: Sequence[str] = (),
+        names: tuple[str, str] | None = None,
+    ) -> sides.Report:
+        """Show, as a page and in short, what `diff` finds; `names` are shown for the two sides."""
+        compared = sides.Comparison(old, new, paths, names)
+        return sides.report_changes(
+            self._project, self._arguments, compared, key, environ=self._environ
+        )
+
     def log(
         self, path: OnePath, *, rev: str | None = None, limit: int | None = None
     ) -> Iterator[log.LogEntry]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from dvtool.cli.frame import Frame, command, revisions_and_paths
+from dvtool.cli.frame import Frame, behind_dashes, command, revisions_and_paths
 from dvtool.cli.output import Screen, documents, growth_text
 from dvtool.cli.row_diff import show_rows
 from dvtool.errors import UsageError, printable, size_text
 
 if TYPE_CHECKING:
+    from dvtool import Report
     from dvtool.format.compare import Difference
     from dvtool.repo import Repo
     from dvtool.verbs.diff import TargetDiff, Total, Totals
@@ -32,6 +34,7 @@ _MARKS = {
         "dv diff v1.0 v2.0 --stat       # two revisions, in totals",
         "dv diff HEAD~3 -- data/images  # the workspace against a commit, one target",
         "dv diff v1.0 v2.0 --rows --key id -- data/labels.csv  # which rows changed",
+        "dv diff main HEAD --html changes.html  # images, tables, audio, text, in one page",
     ),
     exits=(4, 6, 7, 8),
     answers_json=True,
@@ -48,44 +51,102 @@ _MARKS = {
     multiple=True,
     help="With --rows: match rows by this column; several make one key.",
 )
-def diff(
-    frame: Frame,
-    arguments: Sequence[str],
-    stat: bool,
-    name_only: bool,
-    rows: bool,
-    keys: Sequence[str],
-    as_json: bool,
-) -> None:
+@click.option(
+    "--html", metavar="FILE", type=click.Path(dir_okay=False), help="Write a page to look at."
+)
+@click.option("--markdown", is_flag=True, help="Print a comment for a pull request.")
+@click.option(
+    "--repo", "url", metavar="URL", help="Compare two revisions of a repository by its git URL."
+)
+def diff(frame: Frame, arguments: Sequence[str], keys: Sequence[str], **options: Any) -> None:
     """Show which files changed from A to B: added, removed, modified or renamed.
 
     Without B, from A to the workspace; without A too, from HEAD to the workspace. A file that is
     gone and a new one with the same content are one rename. PATHs may be globs.
 
     --rows compares CSV, TSV, Parquet, Feather, JSON lines and SQLite tables, and the annotations of
-    COCO and Label Studio, by row.
+    COCO and Label Studio, by row. --html and --markdown show tables, images, audio, arrays and
+    text.
     """
-    if stat + name_only + rows + as_json > 1 and not ((stat or rows) and as_json):
-        raise UsageError("--name-only, --stat and --rows exclude each other")
-    if keys and not rows:
-        raise UsageError("--key is for --rows", hint="dv diff A B --rows --key COLUMN")
-    screen = frame.screen
-    with frame.repo() as repo:
-        revisions, paths = revisions_and_paths(repo, arguments, revisions_max=2)
+    form = _Form(**options)
+    _refuse_mixed(form, keys)
+    with ExitStack() as held:
+        repo, revisions, paths, names = _compared(frame, arguments, form.url, held)
         old, new = [*revisions, None, None][:2]
-        if rows:
+        if form.rows:
             changed = repo.diff_rows(old, new, paths, key=keys)
-            screen.json(changed) if as_json else show_rows(screen, changed)
-            return
-        found = [one for one in repo.diff(old, new, paths) if one.changes or _appears(one)]
-        if as_json:
-            screen.json(_document(found, stat=stat))
-        elif name_only:
-            for one in found:
-                for change in one.changes:
-                    screen.line(_name(repo, one.target, change.path))
+            frame.screen.json(changed) if form.as_json else show_rows(frame.screen, changed)
+        elif form.html is not None or form.markdown:
+            report = repo.report(old, new, paths, key=keys, names=names)
+            _hand_out(frame.screen, report, form)
         else:
-            _show(screen, repo, found, stat=stat)
+            _show_files(frame.screen, repo, repo.diff(old, new, paths), form)
+
+
+class _Form(NamedTuple):
+    """In which form the difference is shown."""
+
+    stat: bool
+    name_only: bool
+    rows: bool
+    html: str | None
+    markdown: bool
+    url: str | None
+    as_json: bool
+
+
+def _refuse_mixed(form: _Form, keys: Sequence[str]) -> None:
+    report = form.html is not None or form.markdown
+    if form.stat + form.name_only + form.rows + report > 1:
+        raise UsageError("--name-only, --stat, --rows and --html or --markdown exclude each other")
+    if form.as_json and (form.name_only or report):
+        raise UsageError("--json goes with neither --name-only, --html nor --markdown")
+    if keys and not (form.rows or report):
+        raise UsageError(
+            "--key is for --rows, --html and --markdown", hint="dv diff A B --rows --key COLUMN"
+        )
+
+
+def _compared(
+    frame: Frame, arguments: Sequence[str], url: str | None, held: ExitStack
+) -> tuple[Repo, list[str], list[str], tuple[str, str] | None]:
+    """Open the repository; return it, the revisions, the paths, and what to call two revisions."""
+    if url is None:
+        repo = held.enter_context(frame.repo())
+        revisions, paths = revisions_and_paths(repo, arguments, revisions_max=2)
+        return repo, revisions, paths, None
+    from dvtool import Repo, snapshot
+
+    paths = behind_dashes()
+    if len(arguments) != 2:
+        raise UsageError(
+            "--repo needs two revisions", hint="dv diff A B --repo URL --html FILE -- [PATH]..."
+        )
+    snapshots = [held.enter_context(snapshot(rev, url)) for rev in arguments]
+    repo = held.enter_context(Repo.open(snapshots[0].git_dirs[1]))
+    old, new = arguments
+    return repo, [one.commit for one in snapshots], paths, (old, new)
+
+
+def _hand_out(screen: Screen, report: Report, form: _Form) -> None:
+    if form.html is not None:
+        with open(form.html, "w", encoding="utf-8") as file:
+            file.write(report.html)
+        screen.note(f"written: {printable(form.html)} ({size_text(len(report.html.encode()))})")
+    if form.markdown:
+        screen.line(report.markdown.rstrip("\n"))
+
+
+def _show_files(screen: Screen, repo: Repo, targets: Sequence[TargetDiff], form: _Form) -> None:
+    found = [one for one in targets if one.changes or _appears(one)]
+    if form.as_json:
+        screen.json(_document(found, stat=form.stat))
+    elif form.name_only:
+        for one in found:
+            for change in one.changes:
+                screen.line(_name(repo, one.target, change.path))
+    else:
+        _show(screen, repo, found, stat=form.stat)
 
 
 def _appears(one: TargetDiff) -> bool:

@@ -11,6 +11,9 @@ from typing import IO
 from dvtool.errors import MissingError, printable
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project
+from dvtool.reports.comment import comment
+from dvtool.reports.gather import gather
+from dvtool.reports.page import page
 from dvtool.reports.tables import OpenFile, RowDiff, Sides, diff_rows
 from dvtool.snapshots.reading import snapshot_of
 from dvtool.verbs.diff import TargetDiff, diff
@@ -23,6 +26,8 @@ class Comparison:
     old: str | None
     new: str | None
     paths: Paths = ()
+    names: tuple[str, str] | None = None
+    """What a report calls the two, if not as they are given."""
 
 
 def report_rows(
@@ -36,6 +41,34 @@ def report_rows(
     """Compare the rows of changed tables; see `diff_rows`."""
     with opened_sides(project, arguments, comparison, environ=environ) as (targets, sides):
         return diff_rows(targets, sides, key)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Changes of the data as a person looks at them."""
+
+    html: str
+    """One page below 5 MB that needs nothing from elsewhere, and has no script."""
+    markdown: str
+    """The same in short, below 65,000 characters: a comment on a pull request."""
+
+
+def report_changes(
+    project: Project,
+    arguments: Arguments,
+    comparison: Comparison,
+    key: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+) -> Report:
+    """Show the changes between two sides; of large data a sample is read, and the report says so.
+
+    SetupError if a library of `dvtool[report]` is needed and missing.
+    """
+    names = comparison.names or (comparison.old or "HEAD", comparison.new or "the workspace")
+    with opened_sides(project, arguments, comparison, environ=environ) as (targets, sides):
+        gathered = gather(names, targets, sides, key)
+        return Report(page(gathered), comment(gathered))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from dvtool.verbs.diff import TargetDiff
 
 OpenFile: TypeAlias = Callable[[str], IO[bytes]]
 """Opens a file of one side for reading, seekable, by its path from the top of the worktree."""
+NamedTables: TypeAlias = dict[str | None, RowTable]
 _FAULTS = (ValueError, OverflowError, RecursionError, MemoryError)
 """What reading a table raises that is none."""
 
@@ -89,13 +90,27 @@ def diff_file(path: str, change: Difference, sides: Sides, key: Sequence[str]) -
     TableFault if a side is no table.
     """
     with ExitStack() as held:
-        old = _tables(path, sides.old, held) if change.old and change.old.is_file else {}
-        new = _tables(path, sides.new, held) if change.new and change.new.is_file else {}
-        names = sorted({**old, **new}, key=lambda name: name or "")
-        try:
-            return [_diff_table(path, old.get(name), new.get(name), key) for name in names]
-        except _FAULTS as error:
-            raise TableFault(str(no_table(path, error))) from error
+        return diff_opened(path, *opened_tables(path, change, sides, held), key)
+
+
+def opened_tables(
+    path: str, change: Difference, sides: Sides, held: ExitStack
+) -> tuple[NamedTables, NamedTables]:
+    """Return the tables of both sides of a file, by name; none of a side that has no file."""
+    old = _tables(path, sides.old, held) if change.old and change.old.is_file else {}
+    new = _tables(path, sides.new, held) if change.new and change.new.is_file else {}
+    return old, new
+
+
+def diff_opened(
+    path: str, old: NamedTables, new: NamedTables, key: Sequence[str]
+) -> list[TableDiff]:
+    """Compare tables that are open, those of the same name; TableFault if one is none."""
+    names = sorted({**old, **new}, key=lambda name: name or "")
+    try:
+        return [_diff_table(path, old.get(name), new.get(name), key) for name in names]
+    except _FAULTS as error:
+        raise TableFault(str(no_table(path, error))) from error
 
 
 def _diff_table(
@@ -120,7 +135,7 @@ def tables_of(path: str, file: IO[bytes], held: ExitStack) -> list[RowTable]:
     return sqlite_tables(file, held) if suffix in SQLITE_SUFFIXES else row_tables(path, file)
 
 
-def _tables(path: str, open_file: OpenFile, held: ExitStack) -> dict[str | None, RowTable]:
+def _tables(path: str, open_file: OpenFile, held: ExitStack) -> NamedTables:
     file = held.enter_context(open_file(path))
     try:
         found = tables_of(path, file, held)

@@ -61,3 +61,28 @@ def test_wrong_use(tables: Work) -> None:
     assert "tables/t.csv has no column uid before" in ran.err
     assert "--key is for --rows" in tables.dv("diff", "--key", "id", code=2).err
     assert "exclude" in tables.dv("diff", "--rows", "--stat", code=2).err
+
+
+def test_a_page_and_a_comment(tables: Work) -> None:
+    ran = tables.dv("diff", "HEAD~1", "HEAD", "--html", "page.html", "--markdown")
+    page = tables.read("page.html").decode()
+    assert page.startswith("<!doctype html>") and "HEAD~1 → HEAD" in page
+    assert "### Changes in the data: `HEAD~1` → `HEAD`" in ran.out
+    assert "written: page.html" in ran.err
+    tables.write("tables/notes.txt", "three")
+    assert "`the workspace`" in tables.dv("diff", "--markdown").out
+    assert "exclude" in tables.dv("diff", "--html", "x", "--rows", code=2).err
+    assert "--json goes with neither" in tables.dv("diff", "--markdown", "--json", code=2).err
+    missing = tables.dv("diff", "--html", "no/such/page.html", code=None)
+    assert missing.code and "Traceback" not in missing.err and "no/such" in missing.err
+
+
+def test_a_repository_by_its_url(tables: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables.dv("push")
+    monkeypatch.setenv("DV_REMOTE_ORIGIN_URL", str(tables.root.parent / "remote"))
+    url = f"file://{tables.root}"
+    ran = tables.dv("diff", "HEAD~1", "HEAD", "--rows", "--key", "id", "--repo", url, cwd="..")
+    assert "rows 3 -> 3: 1 added, 1 removed, 1 changed, 1 unchanged" in ran.out
+    page = tables.dv("diff", "HEAD~1", "HEAD", "--markdown", "--repo", url, cwd="..").out
+    assert "### Changes in the data: `HEAD~1` → `HEAD`" in page
+    assert "needs two revisions" in tables.dv("diff", "HEAD", "--repo", url, code=2).err
