@@ -31,6 +31,7 @@ _EXPORTS = {
     "dvtool.format.manifest": ("Entry", "Manifest"),
     "dvtool.format.merge": ("Conflict",),
     "dvtool.format.shown": ("ShownEntry",),
+    "dvtool.format.source": ("DataSource",),
     "dvtool.format.split": ("split",),
     "dvtool.project.ledger": ("ReadEntry",),
     "dvtool.project.preserve": ("Saved",),
@@ -40,12 +41,13 @@ _EXPORTS = {
     "dvtool.reports.row_diff": ("ChangedCell", "ChangedRow", "ColumnChange", "TableDiff"),
     "dvtool.reports.sides": ("Report",),
     "dvtool.reports.tables": ("RowDiff", "UnreadTable"),
+    "dvtool.serve.options": ("ServeOptions", "Serving"),
     "dvtool.snapshots.file": ("SnapshotFile",),
     "dvtool.snapshots.listed": ("Listed",),
     "dvtool.snapshots.reading": ("ls", "open", "read", "snapshot"),
     "dvtool.snapshots.snapshot": ("Snapshot",),
     "dvtool.system.progress": ("Progress",),
-    "dvtool.verbs.add.publish": ("Added",),
+    "dvtool.verbs.add.foresee": ("Added",),
     "dvtool.verbs.checkout.follow": ("Followed",),
     "dvtool.verbs.checkout.restore": ("Restored",),
     "dvtool.verbs.checkout.write": ("CheckedOut",),
@@ -56,13 +58,19 @@ _EXPORTS = {
     "dvtool.verbs.diff": ("TargetDiff", "Total", "Totals"),
     "dvtool.verbs.doctor": ("Check",),
     "dvtool.verbs.drop": ("Dropped", "DroppedTarget"),
-    "dvtool.verbs.edit": ("Removed", "Renamed"),
+    "dvtool.verbs.edit.move": ("Renamed",),
+    "dvtool.verbs.edit.remove": ("Removed",),
+    "dvtool.verbs.export.entries": ("Exported",),
     "dvtool.verbs.fetch.request": ("Fetched",),
     "dvtool.verbs.fsck.findings": ("Damage", "FsckReport", "Sample"),
     "dvtool.verbs.gc.bury": ("RemoteGcPlan",),
     "dvtool.verbs.gc.local": ("GcResult",),
     "dvtool.verbs.gc.remote": ("RemoteGcResult",),
     "dvtool.verbs.gc.roots": ("RepoThere",),
+    "dvtool.verbs.imports.facade": ("Imports",),
+    "dvtool.verbs.imports.import_data": ("ImportRequest",),
+    "dvtool.verbs.imports.import_sql": ("SqlRequest",),
+    "dvtool.verbs.imports.results": ("Imported", "SourceStatus"),
     "dvtool.verbs.log": ("LogEntry",),
     "dvtool.verbs.overlap.check": (
         *("OverlapReport", "PairOverlap", "SharedPlace", "Shared", "SharedPart", "SplitSize"),
@@ -72,6 +80,7 @@ _EXPORTS = {
     "dvtool.verbs.record.records": ("Packages", "Reads", "RunList", "RunOutput", "RunRecord"),
     "dvtool.verbs.record.reproduce": ("OutputComparison", "Reproduction"),
     "dvtool.verbs.resolve.settle": ("Resolved", "Settled"),
+    "dvtool.verbs.sparse": ("Sparse", "SparseResult"),
     "dvtool.verbs.status": ("Fault", "TargetStatus"),
 }
 """Where each public name is; the same names are imported below for type checkers."""
@@ -109,6 +118,7 @@ if TYPE_CHECKING:
     from dvtool.format.manifest import Entry, Manifest
     from dvtool.format.merge import Conflict
     from dvtool.format.shown import ShownEntry
+    from dvtool.format.source import DataSource
     from dvtool.format.split import split
     from dvtool.project.ledger import ReadEntry
     from dvtool.project.preserve import Saved
@@ -118,12 +128,13 @@ if TYPE_CHECKING:
     from dvtool.reports.row_diff import ChangedCell, ChangedRow, ColumnChange, TableDiff
     from dvtool.reports.sides import Report
     from dvtool.reports.tables import RowDiff, UnreadTable
+    from dvtool.serve.options import ServeOptions, Serving
     from dvtool.snapshots.file import SnapshotFile
     from dvtool.snapshots.listed import Listed
     from dvtool.snapshots.reading import ls, open, read, snapshot
     from dvtool.snapshots.snapshot import Snapshot
     from dvtool.system.progress import Progress
-    from dvtool.verbs.add.publish import Added
+    from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.cache import CacheStatus, cache_status, clean_cache
     from dvtool.verbs.checkout.follow import Followed
     from dvtool.verbs.checkout.restore import Restored
@@ -134,13 +145,19 @@ if TYPE_CHECKING:
     from dvtool.verbs.diff import TargetDiff, Total, Totals
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.drop import Dropped, DroppedTarget
-    from dvtool.verbs.edit import Removed, Renamed
+    from dvtool.verbs.edit.move import Renamed
+    from dvtool.verbs.edit.remove import Removed
+    from dvtool.verbs.export.entries import Exported
     from dvtool.verbs.fetch.request import Fetched
     from dvtool.verbs.fsck.findings import Damage, FsckReport, Sample
     from dvtool.verbs.gc.bury import RemoteGcPlan
     from dvtool.verbs.gc.local import GcResult
     from dvtool.verbs.gc.remote import RemoteGcResult
     from dvtool.verbs.gc.roots import RepoThere
+    from dvtool.verbs.imports.facade import Imports
+    from dvtool.verbs.imports.import_data import ImportRequest
+    from dvtool.verbs.imports.import_sql import SqlRequest
+    from dvtool.verbs.imports.results import Imported, SourceStatus
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.overlap.check import (
         OverlapReport,
@@ -155,6 +172,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.record.records import Packages, Reads, RunList, RunOutput, RunRecord
     from dvtool.verbs.record.reproduce import OutputComparison, Reproduction
     from dvtool.verbs.resolve.settle import Resolved, Settled
+    from dvtool.verbs.sparse import Sparse, SparseResult
     from dvtool.verbs.status import Fault, TargetStatus
 
 __all__ = [
@@ -170,6 +188,7 @@ __all__ = [
     "Copied",
     "CorruptError",
     "Damage",
+    "DataSource",
     "Description",
     "Difference",
     "Dropped",
@@ -178,11 +197,15 @@ __all__ = [
     "Entry",
     "Estimate",
     "Examination",
+    "Exported",
     "Fault",
     "Fetched",
     "Followed",
     "FsckReport",
     "GcResult",
+    "ImportRequest",
+    "Imported",
+    "Imports",
     "InputError",
     "Listed",
     "LogEntry",
@@ -228,6 +251,8 @@ __all__ = [
     "RunRecord",
     "Sample",
     "Saved",
+    "ServeOptions",
+    "Serving",
     "Settled",
     "SetupError",
     "Shared",
@@ -236,7 +261,11 @@ __all__ = [
     "ShownEntry",
     "Snapshot",
     "SnapshotFile",
+    "SourceStatus",
+    "Sparse",
+    "SparseResult",
     "SplitSize",
+    "SqlRequest",
     "TableDiff",
     "TargetDescription",
     "TargetDiff",

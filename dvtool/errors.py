@@ -34,6 +34,9 @@ NAMES_SHOWN_MAX = 10
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
+INSTALL_NEWER = "install a newer dvtool, from where you got this one: see docs/install.md"
+
+
 class DvError(Exception):
     """Base of all errors that a user should read as a sentence, not as a traceback.
 
@@ -192,6 +195,13 @@ def printable(name: str) -> str:
     if name.isprintable():
         return name
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def count_text(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 file``, ``20,000 files``."""
+    consonant_y = noun.endswith("y") and noun[-2] not in "aeiou"
+    plural = noun[:-1] + "ies" if consonant_y else noun + "s"
+    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def size_text(size: int) -> str:

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from dvtool.project.arguments import OnePath, Paths
 from dvtool.project.opening import OpenRepository
 from dvtool.project.parts import Project
 from dvtool.project.shards import ShardSource
 from dvtool.system.lazy import later, later_in
+from dvtool.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from dvtool.format.manifest import ShardRef
@@ -24,15 +25,22 @@ if TYPE_CHECKING:
     from dvtool.remotes.evidence import Announce
     from dvtool.reports import sides
     from dvtool.reports.tables import RowDiff
+    from dvtool.serve import serving
+    from dvtool.serve.options import ServeOptions, Serving
     from dvtool.snapshots import reading
     from dvtool.snapshots.listed import Listed
     from dvtool.snapshots.snapshot import Snapshot
-    from dvtool.verbs import clone, copy, describe, diff, doctor, drop, edit, log, read
+    from dvtool.verbs import clone, copy, describe, diff, doctor, drop, log, read, sparse
     from dvtool.verbs.add import publish
+    from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.checkout import restore
+    from dvtool.verbs.checkout.restore import Restored
+    from dvtool.verbs.edit import move as edit_move, remove as edit_remove
+    from dvtool.verbs.export import entries, export as export_verb
     from dvtool.verbs.fetch import download, plan as fetch_plan, request as fetch_request
     from dvtool.verbs.fsck import check as fsck_check, findings, repair as fsck_repair
     from dvtool.verbs.gc import bury, local as gc_local, remote as gc_remote, roots
+    from dvtool.verbs.imports import facade as import_facade
     from dvtool.verbs.overlap import check as overlap
     from dvtool.verbs.push import commits
     from dvtool.verbs.record import records, reproduce, run
@@ -42,17 +50,21 @@ else:
     install, service = later_in("dvtool.hooks", "install", "service")
     examine = later("dvtool.remotes.examine")
     sides = later("dvtool.reports.sides")
+    serving = later("dvtool.serve.serving")
     reading = later("dvtool.snapshots.reading")
     clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
-    doctor, drop, edit, log, read = later_in(
-        "dvtool.verbs", "doctor", "drop", "edit", "log", "read"
+    doctor, drop, log, read, sparse = later_in(
+        "dvtool.verbs", "doctor", "drop", "log", "read", "sparse"
     )
     publish = later("dvtool.verbs.add.publish")
     restore = later("dvtool.verbs.checkout.restore")
+    edit_move, edit_remove = later_in("dvtool.verbs.edit", "move", "remove")
+    export_verb = later("dvtool.verbs.export.export")
     download = later("dvtool.verbs.fetch.download")
     fetch_plan, fetch_request = later_in("dvtool.verbs.fetch", "plan", "request")
     fsck_check, fsck_repair = later_in("dvtool.verbs.fsck", "check", "repair")
     gc_local, gc_remote, roots = later_in("dvtool.verbs.gc", "local", "remote", "roots")
+    import_facade = later("dvtool.verbs.imports.facade")
     overlap = later("dvtool.verbs.overlap.check")
     commits = later("dvtool.verbs.push.commits")
     records, reproduce, run = later_in("dvtool.verbs.record", "records", "reproduce", "run")
@@ -78,19 +90,34 @@ class Repo(OpenRepository):
         """The git hooks and drivers, and putting them in place and out."""
         return install.Hooks(self._project, self.config)
 
+    @cached_property
+    def sparse(self) -> sparse.Sparse:
+        """The standing rules that say which data this worktree takes, and changing them."""
+        return sparse.Sparse(self._project, self._arguments)
+
     @property
     def for_git(self) -> service.GitService:
         """What git's hooks and drivers ask for."""
         return service.GitService(self._project, self.config)
 
+    @property
+    def imports(self) -> import_facade.Imports:
+        """Data from where it is, and what is new there: see `Imports`."""
+        return import_facade.Imports(self._project, self.config, self._arguments)
+
     # --- the repository -------------------------------------------------------------------
 
     @staticmethod
     def clone(
-        url: str, directory: str | None = None, *, cwd: str = ".", rev: str | None = None
+        url: str,
+        directory: str | None = None,
+        *,
+        cwd: str = ".",
+        rev: str | None = None,
+        progress: Progress = SILENT,
     ) -> str:
         """Clone a git repository, without its data; return the folder, absolute."""
-        return clone.clone(url, directory, cwd=cwd, rev=rev)
+        return clone.clone(url, directory, cwd=cwd, rev=rev, progress=progress)
 
     def init(self) -> bool:
         """Make `.dvconfig`, staged, and the local store; False if that was done before."""
@@ -109,52 +136,73 @@ class Repo(OpenRepository):
 
     def add(
         self,
-        paths: Paths,
+        paths: Paths = (),
         *,
+        update: bool = False,
         untrack: bool = False,
         stage: bool = True,
         dereference: bool = False,
         as_is: bool = False,
         ours: bool = False,
+        plan_only: bool = False,
         jobs: int | None = None,
         engine: Engine | None = None,
-    ) -> list[publish.Added]:
-        """Snapshot files and folders. `engine`, or at most `jobs` processes here, reads them."""
-        options = publish.AddOptions(untrack, stage, dereference, as_is, ours, engine, jobs)
+    ) -> list[Added]:
+        """Snapshot files and folders, with `update` targets only (all of them without paths)."""
+        options = publish.AddOptions(
+            untrack, stage, dereference, as_is, ours, engine, jobs, plan_only, update
+        )
         return publish.add_paths(
             self._project, self.config, self._arguments, paths, options, conflicts.refuse_conflicted
         )
 
     def status(self, paths: Paths = ()) -> list[TargetStatus]:
         """Compare workspace, manifests and HEAD."""
-        return conflicts.status_with_conflicts(self._project, self._arguments.selecting(paths))
+        select, address = self._arguments.selecting(paths), self.config.default_address
+        return conflicts.status_with_conflicts(self._project, select, address)
 
     def resolve(
         self, paths: Paths = (), *, side: settle.Side | None = None
     ) -> list[settle.Settled]:
-        """Settle what a merge left in manifests; without a side, what does not truly conflict.
-
-        The workspace follows, as far as that overwrites nothing unsaved and the store has it.
-        """
+        """Settle what a merge left in manifests; without a side, what does not truly conflict."""
         return settle.resolve(self._project, self._arguments.selecting(paths), side)
 
     def checkout(
-        self, rev: str | None = None, paths: Paths = (), *, force: bool = False, fetch: bool = True
-    ) -> restore.Restored:
+        self,
+        rev: str | None = None,
+        paths: Paths = (),
+        *,
+        force: bool = False,
+        fetch: bool = True,
+        plan_only: bool = False,
+    ) -> Restored:
         """Give the workspace the content of the manifests, or of a commit's, which then go there.
 
-        Content that is missing is fetched from the default remote first, unless `fetch` is False.
+        Missing content is fetched first, unless `fetch` is False.
         """
-        request = restore.RestoreRequest(rev, paths, force=force, fetch=fetch)
+        request = restore.RestoreRequest(rev, paths, force=force, fetch=fetch, plan_only=plan_only)
         return restore.checkout(self._project, self.config, self._arguments, request)
 
-    def rm(self, paths: Paths, *, data: bool = False, force: bool = False) -> list[edit.Removed]:
-        """Untrack targets, or entries in them; `data` removes the files from the workspace too."""
-        return edit.rm(self._project, self._arguments, paths, data=data, force=force)
+    def restore(
+        self, paths: Paths, *, source: str | None = None, plan_only: bool = False
+    ) -> Restored:
+        """Undo changes to files, which are saved first; manifests stay, also with a `source`."""
+        request = restore.RestoreRequest(
+            source, paths, force=True, manifests=False, plan_only=plan_only
+        )
+        return restore.checkout(self._project, self.config, self._arguments, request)
 
-    def mv(self, source: OnePath, destination: OnePath) -> edit.Renamed:
+    def rm(
+        self, paths: Paths, *, data: bool = False, force: bool = False, plan_only: bool = False
+    ) -> list[edit_remove.Removed]:
+        """Untrack targets, or entries in them; `data` removes the files from the workspace too."""
+        return edit_remove.rm(
+            self._project, self._arguments, paths, data=data, force=force, plan_only=plan_only
+        )
+
+    def mv(self, source: OnePath, destination: OnePath) -> edit_move.Renamed:
         """Rename a target or entries in one."""
-        return edit.mv(self._project, self._arguments, source, destination)
+        return edit_move.mv(self._project, self._arguments, source, destination)
 
     def drop(
         self,
@@ -165,10 +213,7 @@ class Repo(OpenRepository):
         plan_only: bool = False,
         announce: Announce | None = None,
     ) -> drop.Dropped:
-        """Free workspace and store, or the store alone, of what a remote provably holds.
-
-        `announce` is told what has to be read back from the remote before that begins.
-        """
+        """Free workspace and store, or the store alone, of what a remote provably holds."""
         request = drop.DropRequest(remote, workspace, plan_only, announce)
         return drop.drop(self._project, self.config, self._arguments.selecting(paths), request)
 
@@ -200,20 +245,18 @@ class Repo(OpenRepository):
         revs: Sequence[str] = (),
         every: bool = False,
         paths: Paths = (),
+        tips_only: bool = False,
     ) -> commits.PushPlan:
-        """Plan a `push`; the remote is only asked."""
+        """Plan a `push`, with `tips_only` of the revisions alone; the remote is only asked."""
         self.config.trust_first_use()
         select = self._arguments.selecting(paths) if paths else None
         request = commits.PushRequest(remote, revs, every, select)
-        return commits.plan_push(self._project, self.config, request)
+        return commits.plan_push(self._project, self.config, request, tips_only=tips_only)
 
     def fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
     ) -> fetch_request.Fetched:
-        """Copy content into the local store: of the manifests in the worktree, or of commits.
-
-        What the default remote lacks is taken from the others; a named one is asked alone.
-        """
+        """Copy content into the local store: of the manifests in the worktree, or of commits."""
         self.config.trust_first_use()
         wanted = fetch_request.fetch_requests(self._project, self._arguments, revs, paths)
         return download.fetch(self._project, self.config.open_remotes(remote), wanted)
@@ -233,7 +276,7 @@ class Repo(OpenRepository):
         rev: str | None = None,
         paths: Paths = (),
         force: bool = False,
-    ) -> restore.Restored:
+    ) -> Restored:
         """Fetch what the workspace lacks, then check it out."""
         self.config.trust_first_use()
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
@@ -253,10 +296,7 @@ class Repo(OpenRepository):
         return restore.estimate_pull(self._project, self.config, self._arguments, request)
 
     def copy_remote(self, source: str, destination: str, *, every: bool = False) -> copy.Copied:
-        """Copy what this repository (or `every` one) pushed to a remote to another one.
-
-        Remotes are given by name, URL or path. Nothing is copied into the local store.
-        """
+        """Copy what this repository (or `every` one) pushed to a remote to another one."""
         return copy.copy_remote(self._project, self.config, source, destination, every=every)
 
     def plan_copy(
@@ -337,10 +377,7 @@ class Repo(OpenRepository):
         keys: Sequence[str] = (),
         header: bool = True,
     ) -> overlap.OverlapReport:
-        """Find what is in more than one split: paths (of what is staged), or `REV:PATH`.
-
-        With `rows`, or with `keys`, the columns by which to compare, rows of tables are compared.
-        """
+        """Find what is in more than one split: paths (of what is staged), or `REV:PATH`."""
         request = overlap.OverlapRequest(splits, rows, tuple(keys), header)
         return overlap.check_overlap(self._project, self.config, self._arguments, request)
 
@@ -357,10 +394,7 @@ class Repo(OpenRepository):
         stdout: int | None = None,
         reproduces: str | None = None,
     ) -> records.RunRecord:
-        """Run a command from committed code and data, and record what it read and wrote.
-
-        `environ` is its environment, that of this process unless given; `stdout` a descriptor.
-        """
+        """Run a command from committed code and data, and record what it read and wrote."""
         environ = self._environment(environ)
         request = run.RunRequest(command, out, allow_dirty, record, environ, stdout, reproduces)
         verbs = run.WorktreeVerbs(self.status, self.add)
@@ -426,14 +460,41 @@ class Repo(OpenRepository):
         )
 
     def log(
-        self, path: OnePath, *, rev: str | None = None, limit: int | None = None
+        self, path: OnePath | None = None, *, rev: str | None = None, limit: int | None = None
     ) -> Iterator[log.LogEntry]:
-        """Yield the commits that changed a target, newest first; UsageError if none did."""
+        """Yield the commits that changed a target, or (None) any; UsageError if none did."""
         return log.log(self._project, self._arguments, path, rev=rev, limit=limit)
 
     def snapshot(self, rev: str | None = None) -> Snapshot:
         """Return the data of a revision (HEAD without one), to be read without a checkout."""
         return reading.snapshot_of(self._project, rev, environ=self._environ)
+
+    def export(
+        self,
+        path: OnePath,
+        destination: str,
+        *,
+        rev: str | None = None,
+        options: Mapping[str, str] | None = None,
+        force: bool = False,
+        out: BinaryIO | None = None,
+    ) -> entries.Exported:
+        """Write the data at or below a path of a commit to a folder, an archive or a bucket."""
+        inner = self._arguments.relative(path)
+        request = export_verb.ExportRequest(inner, destination, options or {}, force=force, out=out)
+        return export_verb.export_snapshot(self.snapshot(rev), request, self._project.progress)
+
+    def serve(
+        self,
+        options: ServeOptions,
+        announce: Callable[[Serving], None],
+        report: Callable[[str], None],
+    ) -> None:
+        """Serve the data of commits over S3's protocol until Ctrl-C; see `Serving`.
+
+        `announce` is called once clients can connect; `report` gets what could not be sent.
+        """
+        serving.serve(self._project, self._environ, options, announce, report)
 
     def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""

@@ -25,10 +25,11 @@ class Room(NamedTuple):
 
 BASE = ("errors", "system")
 STORED = (*BASE, "format")
-OPENED = (*STORED, "git", "store", "workspace", "remotes.transports", "remotes", "jobs")
+REMOTES = ("remotes.transports", "remotes.origins", "remotes")
+OPENED = (*STORED, "git", "store", "workspace", *REMOTES, "jobs")
 PROJECTS = (*OPENED, "project")
 VERBS = (*PROJECTS, "snapshots")
-FACES = (*VERBS, "verbs", "hooks", "reports")
+FACES = (*VERBS, "serve", "verbs", "hooks", "reports")
 
 ROOMS = (
     Room("errors", "Every error that a user should read, with its exit code and next step.", ()),
@@ -51,6 +52,11 @@ ROOMS = (
         "Kinds of places that hold objects under keys, behind one interface.",
         STORED,
     ),
+    Room(
+        "remotes.origins",
+        "Places that data comes from: listed and read, never written.",
+        (*STORED, "remotes.transports"),
+    ),
     Room("store", "Packs, shards and their index on this disk.", STORED),
     Room(
         "workspace",
@@ -65,7 +71,7 @@ ROOMS = (
     Room(
         "jobs",
         "Batches of work and the engines that run them: files into packs, packs into files.",
-        (*STORED, "store", "workspace", "remotes.transports", "remotes"),
+        (*STORED, "store", "workspace", *REMOTES),
     ),
     Room(
         "project",
@@ -88,6 +94,11 @@ ROOMS = (
         "The data of commits for fsspec and universal_pathlib.",
         (*PROJECTS, "snapshots"),
     ),
+    Room(
+        "serve",
+        "The data of commits over S3's protocol: requests, responses, the server below them.",
+        (*PROJECTS, "snapshots"),
+    ),
     Room("verbs", "What a user can do: one module or folder a verb.", VERBS),
     Room("hooks", "What git runs, and putting it in place.", (*VERBS, "verbs")),
     Room(
@@ -102,7 +113,8 @@ ROOMS = (
 VERB_ORDER = (
     ("cache", "diff", "log", "describe", "fetch"),
     ("read", "add", "status", "checkout", "push", "drop", "edit", "copy", "export"),
-    ("resolve", "imports", "gc", "fsck", "clone", "overlap", "doctor", "record"),
+    ("resolve",),
+    ("imports", "gc", "fsck", "clone", "overlap", "doctor", "record", "sparse"),
 )
 """A verb imports from the lines above its own, and within its line from none."""
 

@@ -6,13 +6,15 @@ import _thread
 import contextlib
 import gc
 import importlib
+import io
 import itertools
+import keyword
 import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import click
 
@@ -42,8 +44,13 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Working with data": {
         "add": "Snapshot files and folders and write their manifests.",
+        "import": "Make a target of data that is in a bucket or on the web.",
+        "import-sql": "Make a Parquet file of the rows of a database's query.",
+        "update": "Bring imported data to what its source has now.",
         "status": "Show what differs between workspace, manifests and HEAD.",
         "checkout": "Put data into the workspace as the manifests or a commit have it.",
+        "restore": "Undo changes to files, as git restore does.",
+        "sparse": "Say which data this worktree takes, as git sparse-checkout does.",
         "rm": "Stop tracking targets, or entries in them.",
         "mv": "Rename a target, or entries in one.",
         "resolve": "Settle what a merge left in conflict.",
@@ -67,8 +74,11 @@ COMMANDS: dict[str, dict[str, str]] = {
         "diff": "Show which files changed between commits, or in the workspace.",
         "log": "Show the commits that changed a target.",
         "ls": "List tracked files.",
+        "export": "Write data of a commit as ordinary files, an archive or objects.",
+        "get": "Get data of a repository by its URL, without a clone.",
         "cat": "Write the content of a tracked file to standard output.",
-        "cache": "Show or clean what reading without a checkout keeps on this machine.",
+        "serve": "Serve the data of commits to programs that speak S3.",
+        "cache": "Show or clean what reading without a checkout keeps here.",
         "describe": "Print what identifies the code and data that are here.",
     },
 }
@@ -172,7 +182,24 @@ def _asks_for_json(arguments: Sequence[str]) -> bool:
     return "--json" in itertools.takewhile(lambda argument: argument != "--", arguments)
 
 
+PLATFORM = os.name
+"""What Python calls the kind of system: posix, or nt for Windows."""
+_RUN_ANYWHERE = ("completion", "-h", "--help", "--version")
+
+
+def _refuse_windows(arguments: Sequence[str]) -> None:
+    """Raise a SetupError on Windows, but for what only prints a text."""
+    if PLATFORM == "nt" and arguments and not set(arguments) & set(_RUN_ANYWHERE):
+        from dvtool.errors import SetupError
+
+        raise SetupError(
+            "dv does not run on Windows itself: locks, file modes and renames differ there",
+            hint="it works in WSL 2 (wsl --install), with the repository on WSL's own disk",
+        )
+
+
 def _run(arguments: Sequence[str]) -> int:
+    _refuse_windows(arguments)
     instruction = os.environ.get(COMPLETION_VARIABLE)
     if instruction:
         return _complete(instruction)
@@ -187,16 +214,38 @@ def _run(arguments: Sequence[str]) -> int:
 def _repair_streams() -> None:
     if sys.stdout is None:  # closed by the caller (`dv status >&-`)
         sys.stdout = open(os.devnull, "w")
+    if sys.stderr is None:  # `dv status 2>&-`
+        sys.stderr = open(os.devnull, "w")
+    sys.stdout, sys.stderr = _buffered(sys.stdout), _buffered(sys.stderr)
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         # A name that the terminal's encoding lacks is escaped; it must not end the command.
         reconfigure(errors="backslashreplace")
 
 
-def _complete(instruction: str) -> int:
-    from click.shell_completion import shell_complete
+def _buffered(stream: TextIO) -> TextIO:
+    """Return a stream that writes all it is given; without a buffer some of it may be lost.
 
-    return shell_complete(dv, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
+    With PYTHONUNBUFFERED a write that a signal interrupts, as that of the progress, is short, and
+    Python does not write the rest.
+    """
+    raw = getattr(stream, "buffer", None)
+    if not isinstance(raw, io.RawIOBase):
+        return stream
+    return open(
+        raw.fileno(),
+        "w",
+        buffering=1 if stream.isatty() else -1,
+        encoding=stream.encoding,
+        errors=stream.errors,
+        closefd=False,
+    )
+
+
+def _complete(instruction: str) -> int:
+    from dvtool.cli.completing import answer
+
+    return answer(dv, instruction)
 
 
 class _LazyGroup(click.Group):
@@ -208,7 +257,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in (*self.list_commands(ctx), *HIDDEN):
             return None
-        name = cmd_name.replace("-", "_")
+        name = cmd_name.replace("-", "_") + "_" * keyword.iskeyword(cmd_name)
         module = importlib.import_module(f"dvtool.cli.{name}")
         return cast(click.Command, getattr(module, name))
 
@@ -270,9 +319,17 @@ class _LazyGroup(click.Group):
 @click.option(
     "-v", "--verbose", count=True, help="Say more; -vv also writes a log to standard error."
 )
+@click.option(
+    "--progress",
+    type=click.Choice(("auto", "always", "never")),
+    default="auto",
+    help="Show bars: on a terminal (auto; else a line every 10 s), always or never.",
+)
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
 @click.pass_context
-def dv(context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: int) -> None:
+def dv(
+    context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: int, progress: str
+) -> None:
     """Version data with git: large files in object storage, small manifests in commits.
 
     Every command explains itself: dv COMMAND --help.
@@ -283,5 +340,5 @@ def dv(context: click.Context, folders: tuple[str, ...], quiet: bool, verbose: i
         click.echo(context.get_help())
         context.exit(2)
     folder = os.path.join(".", *folders)
-    context.obj = Frame(folder=folder, quiet=quiet)
+    context.obj = Frame(folder=folder, quiet=quiet, progress_mode=progress)
     context.obj.say_more(verbose)

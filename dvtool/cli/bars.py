@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import threading
+import time
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from dvtool.errors import size_text
+from dvtool.cli.lines import Ticker
+from dvtool.cli.output import progress_is_held, shown_beside
+from dvtool.errors import printable, size_text
 from dvtool.system.progress import Progress
 
 DELAY_S = 0.3
-"""Small work that ends sooner shows no bar."""
-LARGE_MIN_BYTES = 64 << 20
-"""The names of work that shows its bar at once: its first step may take long."""
+"""Work that ends sooner shows nothing."""
+TICK_S = 0.2
+"""How often what is shown is drawn anew, also while nothing is heard of the work."""
+COLUMNS = 80
+BAR_COLUMNS = 58
+"""So many columns are left to all that is not the name of the work."""
 _WITH_TOTAL = "{desc} {percentage:3.0f}% |{bar}| {done} of {whole}, {speed}, {remaining} left"
-_WITHOUT_TOTAL = "{desc} {done}, {speed}"
+_WITHOUT_TOTAL = "{desc} {done}{speed}{elapsed}"
 
 # tqdm's monitor is a thread, and its default lock a semaphore shared with child processes:
 # neither is safe beside workers that are forked while a bar is up.
@@ -34,31 +43,70 @@ class _Bar(tqdm):  # type: ignore[type-arg]
         fields["done"] = size_text(int(fields["n"]))
         fields["whole"] = size_text(int(fields["total"] or 0))
         fields["speed"] = f"{size_text(int(rate))}/s"
+        if fields["total"] is None:
+            fields["elapsed"] = 0  # tqdm's own formatting of it is not used
+            fields["speed"] = f", {fields['speed']}" if fields["n"] else ""
+            if not fields["n"]:
+                fields["done"] = ""
         return fields
 
 
 class Bars(Progress):
-    """One bar for each phase of the work, gone when the phase is over."""
+    """One bar for each phase of the work, gone when the phase is over.
 
-    def __init__(self, stream: TextIO) -> None:
+    Between phases, and in those of which no bytes are known, the seconds are counted.
+    """
+
+    def __init__(self, stream: TextIO, *, waiting: str = "working") -> None:
         self._stream = stream
+        self._waiting = waiting
         self._bar: _Bar | None = None
+        self._shown = False
+        self._since = time.monotonic()
+        self._ticker: Ticker | None = None
+        self._columns = COLUMNS
+        self._note = ""
+
+    def begin(self) -> None:
+        """Show from now on that something is under way, until `end`."""
+        shown_beside(self._hide)
+        self._ticker = Ticker(TICK_S, self._tick)
+
+    def end(self) -> None:
+        """Show nothing any more."""
+        self.finish()
+        if self._ticker is not None:
+            self._ticker.stop()
+            self._ticker = None
+        self._hide()
+        shown_beside(None)
 
     def start(self, what: str, *, total_bytes: int | None = None) -> None:
         """Put up a bar, unless there is nothing to do."""
         self.finish()
         if total_bytes == 0:
             return
-        large = total_bytes is not None and total_bytes >= LARGE_MIN_BYTES
+        self._columns = shutil.get_terminal_size((COLUMNS, 24)).columns
+        if self._stream.isatty():
+            with contextlib.suppress(OSError, ValueError):
+                self._columns = os.get_terminal_size(self._stream.fileno()).columns
+        room = max(self._columns - (BAR_COLUMNS if total_bytes is not None else 30), 12)
+        self._hide()
+        self._since, self._note = time.monotonic(), ""
         self._bar = _Bar(
-            desc=what,
+            desc=shortened(printable(what), room),
             total=total_bytes,
             file=self._stream,
             leave=False,
-            delay=0 if large else DELAY_S,
-            dynamic_ncols=True,
+            delay=DELAY_S,
+            ncols=self._columns,
             bar_format=_WITHOUT_TOTAL if total_bytes is None else _WITH_TOTAL,
         )
+
+    def note(self, text: str) -> None:
+        """Show text in the place of bytes."""
+        if self._bar is not None:
+            self._note = shortened(printable(text), max(self._columns - 12, 12))
 
     def advance(self, size: int) -> None:
         """Move the bar."""
@@ -68,5 +116,44 @@ class Bars(Progress):
     def finish(self) -> None:
         """Take the bar down."""
         if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+            bar, self._bar = self._bar, None
+            bar.close()
+            self._stream.write("\r")
+            self._stream.flush()
+            self._since, self._note = time.monotonic(), ""
+
+    def _tick(self) -> None:
+        if progress_is_held():
+            return
+        waited_s = time.monotonic() - self._since
+        if waited_s < DELAY_S:
+            return
+        bar = self._bar
+        if bar is not None and (bar.total is not None or bar.n):
+            bar.refresh()
+            return
+        what = bar.desc.removesuffix(": ") if bar is not None else self._waiting
+        what = self._note or what
+        self._stream.write(f"\r{what} … {waited_s:.0f} s\x1b[K")
+        self._stream.flush()
+        self._shown = True
+
+    def _hide(self) -> None:
+        """Wipe the line, so that something else can be printed there."""
+        bar = self._bar
+        if bar is None:
+            self._since = time.monotonic()  # what is printed shows that something goes on
+        if self._shown:
+            self._shown = False
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+        if bar is not None:
+            bar.clear()
+
+
+def shortened(text: str, columns: int) -> str:
+    """Return a text of at most so many characters, without its middle if it was longer."""
+    if len(text) <= columns:
+        return text
+    head = columns // 3
+    return f"{text[:head]}…{text[len(text) - (columns - head - 1) :]}"

@@ -39,7 +39,7 @@ def show(frame: Frame, as_json: bool) -> None:
         return
     frame.screen.line(f"path    {printable(status.path)}")
     limit = size_text(status.limit_bytes)
-    frame.screen.line(f"frames  {_counted(status.frames, status.frame_bytes)}, at most {limit}")
+    frame.screen.line(f"files   {_counted(status.files, status.file_bytes)}, at most {limit}")
     frame.screen.line(f"clones  {_counted(status.clones, status.clone_bytes)}")
 
 
@@ -55,9 +55,9 @@ def clean(frame: Frame, as_json: bool) -> None:
     if as_json:
         frame.screen.json(removed)
         return
-    size = size_text(removed.frame_bytes + removed.clone_bytes)
+    size = size_text(removed.file_bytes + removed.clone_bytes)
     clones = f"{removed.clones:,} clone{'' if removed.clones == 1 else 's'}"
-    frame.screen.line(f"removed {removed.frames:,} frames and {clones}, {size}")
+    frame.screen.line(f"removed {removed.files:,} files of frames and {clones}, {size}")
 
 
 def _counted(count: int, size: int) -> str:

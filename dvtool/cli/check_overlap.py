@@ -67,9 +67,10 @@ def check_overlap(
             _show(screen, report, shown_max=None if frame.verbose else SHOWN_MAX)
     for size in report.splits:
         if size.keyless:
+            was = "was" if size.keyless == 1 else "were"
             screen.warn(
                 f"{printable(size.split)}: {count_text(size.keyless, 'row')} without any value "
-                "to compare by were passed over"
+                f"to compare by {was} passed over"
             )
     if report.overlap:
         raise click.exceptions.Exit(1)

@@ -9,6 +9,7 @@ import click
 
 from dvtool.cli.frame import Frame, command, revisions_and_paths
 from dvtool.cli.output import Screen, count_text, shell_word
+from dvtool.cli.plans import plan_option
 from dvtool.errors import printable, size_text
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ SAVED_SHOWN_MAX = 10
     examples=(
         "dv checkout                         # after git checkout, git merge, git pull",
         "dv checkout v1.0 -- data/images     # one target as of a revision",
-        "dv checkout -- 'data/images/*.jpg'  # undo changes to some files",
+        "dv checkout -- 'data/images/*.jpg'  # some files; to undo changes: dv restore",
     ),
     exits=(4, 5, 6, 7, 8, 9),
     answers_json=True,
@@ -34,8 +35,14 @@ SAVED_SHOWN_MAX = 10
 @click.argument("arguments", metavar="[REV] [--] [PATH]...", nargs=-1, type=click.Path())
 @click.option("--force", is_flag=True, help="Replace unsaved changes too, a copy is saved first.")
 @click.option("--no-fetch", is_flag=True, help="Fail rather than fetch what is not here.")
+@plan_option
 def checkout(
-    frame: Frame, arguments: Sequence[str], force: bool, no_fetch: bool, as_json: bool
+    frame: Frame,
+    arguments: Sequence[str],
+    force: bool,
+    no_fetch: bool,
+    plan_only: bool,
+    as_json: bool,
 ) -> None:
     """Put data into the workspace as the manifests in the worktree, or of REV, have it.
 
@@ -46,13 +53,16 @@ def checkout(
     with frame.repo() as repo:
         revisions, paths = revisions_and_paths(repo, arguments, revisions_max=1)
         rev = revisions[0] if revisions else None
-        frame.set_up_git(repo)
-        restored = repo.checkout(rev, paths, force=force, fetch=not no_fetch)
-        show_restored(frame, repo, restored, as_json=as_json)
+        if not plan_only:
+            frame.set_up_git(repo)
+        restored = repo.checkout(rev, paths, force=force, fetch=not no_fetch, plan_only=plan_only)
+        show_restored(frame, repo, restored, as_json=as_json, plan_only=plan_only)
 
 
-def show_restored(frame: Frame, repo: Repo, restored: Restored, *, as_json: bool) -> None:
-    """Say what `dv checkout` or `dv pull` did."""
+def show_restored(
+    frame: Frame, repo: Repo, restored: Restored, *, as_json: bool, plan_only: bool = False
+) -> None:
+    """Say what `dv checkout`, `dv restore` or `dv pull` did, or would do."""
     screen = frame.screen
     if as_json:
         screen.json(restored)
@@ -61,13 +71,14 @@ def show_restored(frame: Frame, repo: Repo, restored: Restored, *, as_json: bool
         warn_fetched(screen, restored.fetched)
         screen.done(fetched_text(restored.fetched))
     quiet = True
+    would = " would be" if plan_only else ""
     for one in restored.targets:
         parts = []
         if one.written:
-            parts.append(f"{count_text(one.written, 'file')} written")
+            parts.append(f"{count_text(one.written, 'file')}{would} written")
             parts[-1] += f", {size_text(one.written_bytes)}" if one.written_bytes else ""
         if one.removed:
-            parts.append(f"{one.removed:,} removed")
+            parts.append(f"{one.removed:,}{would} removed")
         if parts or frame.verbose:
             text = "; ".join(parts) or "as it should be"
             screen.done(f"{printable(repo.shown(one.target))}  {text}")
@@ -75,6 +86,8 @@ def show_restored(frame: Frame, repo: Repo, restored: Restored, *, as_json: bool
     if quiet:
         screen.done("the workspace is as it should be" if restored.targets else "no targets here")
     _show_saved(screen, repo, restored.saved)
+    if plan_only:
+        screen.note("nothing was changed")
 
 
 def warn_fetched(screen: Screen, fetched: Fetched) -> None:
@@ -83,13 +96,17 @@ def warn_fetched(screen: Screen, fetched: Fetched) -> None:
         screen.warn(warning)
 
 
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
 def fetched_text(fetched: Fetched) -> str:
     """Return the result of a fetch, in a line."""
-    url = printable(fetched.remote)
+    url = " and ".join(map(printable, fetched.sources))
     if not fetched.files:
         return "nothing to fetch: the local store has it all"
     files = f"{count_text(fetched.files, 'file')}, {size_text(fetched.bytes)}"
-    found = f"; {fetched.found:,} were here already" if fetched.found else ""
+    found = f"; {fetched.found:,} {_were(fetched.found)} here already" if fetched.found else ""
     return (
         f"fetched from {url}: {files} ({size_text(fetched.transferred_bytes)} transferred){found}"
     )

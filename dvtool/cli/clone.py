@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -47,7 +48,8 @@ def clone(
     if not before:
         raise UsageError("clone what?", hint="run: dv clone URL")
     url, directory, paths = before[0], before[1] if len(before) > 1 else None, before[2:]
-    place = Repo.clone(url, directory, cwd=frame.folder, rev=rev)
+    with frame.showing_progress() as progress:
+        place = Repo.clone(url, directory, cwd=frame.folder, rev=rev, progress=progress)
     _pull(frame, place, [*paths, *behind], remote, as_json=as_json)
 
 
@@ -58,7 +60,7 @@ def _pull(
 
     screen, cwd = frame.screen, os.path.abspath(frame.folder)
     shown = os.path.relpath(place, cwd)
-    inside = Frame(folder=place, quiet=frame.quiet, verbosity=frame.verbosity)
+    inside = dataclasses.replace(frame, folder=place)
     if not as_json:
         screen.done(f"cloned into {printable(shown)}")
     try:
@@ -71,7 +73,7 @@ def _pull(
             if remote is not None:
                 repo.config.clone_remote(remote, cwd=cwd)
             inside.trust_first_use(repo, falls_back=True)
-            inside.set_up_git(repo)
+            inside.set_up_git(repo, typed=True)
             restored = repo.pull(paths=paths)
             show_restored(inside, repo, restored, as_json=as_json)
     except DvError as error:

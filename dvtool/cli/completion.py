@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
 
-from dvtool.cli import COMPLETION_VARIABLE, PROGRAM, dv
+from dvtool.cli.completing import SHELLS, script_of
 from dvtool.cli.frame import Frame, command
-
-SHELLS = ("bash", "zsh", "fish")
 
 
 @command(
     "completion",
     examples=(
         'eval "$(dv completion bash)"   # in ~/.bashrc',
-        'eval "$(dv completion zsh)"    # in ~/.zshrc',
+        'eval "$(dv completion zsh)"    # in ~/.zshrc, before or after compinit',
         "dv completion fish > ~/.config/fish/completions/dv.fish",
     ),
 )
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(frame: Frame, shell: str) -> None:
-    """Print a script that completes dv commands, options and paths in your shell."""
-    kind = get_completion_class(shell)
-    assert kind is not None  # click knows the shells above
-    frame.screen.line(kind(dv, {}, PROGRAM, COMPLETION_VARIABLE).source())
+    """Print a script that completes dv commands in your shell.
+
+    It knows commands, options, files, targets, entries of targets (also those that are not here),
+    revisions, remotes and settings.
+    """
+    click.echo(script_of(shell), nl=False)

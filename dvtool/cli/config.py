@@ -26,6 +26,7 @@ _UNSET = "-"
         "dv config core.remote                  # one value",
         "dv config core.remote backup           # for everybody: in .dvconfig",
         "dv config --local store.keep unpushed  # for this clone: in .git/config",
+        "dv config --global core.jobs 4         # for you, in all repositories",
         "dv config --unset core.remote",
     ),
     exits=(9,),
@@ -37,6 +38,7 @@ _UNSET = "-"
 @click.option("--list", "as_list", is_flag=True, help="List all settings; so does no KEY.")
 @click.option("--unset", is_flag=True, help="Remove the setting from the file that has it.")
 @click.option("--local", is_flag=True, help="For this clone only: in .git/config.")
+@click.option("--global", "for_user", is_flag=True, help="For you: in ~/.config/dv/config.")
 def config(
     frame: Frame,
     key: str | None,
@@ -44,28 +46,39 @@ def config(
     as_list: bool,
     unset: bool,
     local: bool,
+    for_user: bool,
     as_json: bool,
 ) -> None:
     """Show settings, or change one.
 
     Settings are in .dvconfig, which git commits, and, stronger, in .git/config. Settings that must
     not come from a commit, such as a profile or a folder on this machine, go to .git/config by
-    themselves. Stronger still is the environment: DV_CORE_REMOTE is core.remote. With -v the list
-    says what each setting is for.
+    themselves. Stronger still is the environment: DV_CORE_REMOTE is core.remote. The weakest are
+    your own for all repositories, in ~/.config/dv/config. With -v the list says what each setting
+    is for.
     """
     _check_usage(key, value, as_list=as_list, unset=unset)
+    if for_user and local:
+        raise UsageError("--global is for all repositories, --local for one")
     screen = frame.screen
     with frame.repo(required=False) as repo:
         if key is None:
             _list(screen, repo, as_json=as_json, verbose=frame.verbose)
         elif unset:
-            source = repo.config.unset(key, local=local)
+            if for_user:
+                source = repo.config.set_for_user(key, None)
+            else:
+                source = repo.config.unset(key, local=local)
             if as_json:
                 screen.json(documents.ConfigDocument([_in_force(repo, key)]))
             else:
                 screen.done(f"{printable(key)} is not in {source} any more")
         elif value is not None:
-            _set(screen, repo, key, value, local=local, as_json=as_json)
+            if for_user:
+                source = repo.config.set_for_user(key, value)
+            else:
+                source = repo.config.set(key, value, local=local)
+            _show_set(screen, repo, key, value, source, as_json=as_json)
         else:
             _show(screen, repo, key, as_json=as_json)
 
@@ -122,8 +135,9 @@ def _in_force(repo: Repo, key: str) -> Setting:
     return Setting(name, settings.get(name), settings.source(name))
 
 
-def _set(screen: Screen, repo: Repo, key: str, value: str, *, local: bool, as_json: bool) -> None:
-    source = repo.config.set(key, value, local=local)
+def _show_set(
+    screen: Screen, repo: Repo, key: str, value: str, source: str, *, as_json: bool
+) -> None:
     name = validate_key(key)
     if as_json:
         screen.json(documents.ConfigDocument([_in_force(repo, key)]))

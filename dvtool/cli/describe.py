@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, files_text
+from dvtool.cli.urls import describe_at, split_url
 from dvtool.errors import UsageError, listing, printable
 
 if TYPE_CHECKING:
@@ -22,23 +24,36 @@ HASH_SHOWN_LENGTH = 16
     examples=(
         "dv describe --json > run/data.json   # into an experiment's record",
         "dv describe v1.0",
+        "dv describe git@example.org:team/vision.git v1.0   # of another repository",
         "dv describe --check && python train.py",
     ),
     exits=(4, 6, 8),
     fails="failed; or, with --check, code or data differ from HEAD",
     answers_json=True,
 )
-@click.argument("rev", metavar="[REV]", required=False)
+@click.argument("arguments", metavar="[GIT-URL] [REV]", nargs=-1)
 @click.option("--check", is_flag=True, help="End with 1 if code or data differ from HEAD.")
-def describe(frame: Frame, rev: str | None, check: bool, as_json: bool) -> None:
+def describe(frame: Frame, arguments: Sequence[str], check: bool, as_json: bool) -> None:
     """Print the git commit and the hash of every manifest: what fixes code and data.
 
-    Of REV, or of the worktree, which is dirty if a file that git tracks, a manifest or the data
+    Of REV, or of the worktree. Of the repository of a GIT-URL, of which no clone is kept, it is the
+    default branch or REV. The worktree is dirty if a file that git tracks, a manifest or the data
     differs from HEAD.
     """
-    if check and rev is not None:
+    url, revs = split_url(arguments)
+    if len(revs) > 1:
+        raise UsageError("name one REV")
+    rev = revs[0] if revs else None
+    if check and (rev is not None or url is not None):
         raise UsageError("--check is about the worktree; it takes no REV")
     screen = frame.screen
+    if url is not None:
+        found = describe_at(url, rev)
+        if as_json:
+            screen.json(found)
+        else:
+            _show(screen, found, whole=frame.verbose)
+        return
     with frame.repo() as repo:
         found = repo.describe(rev)
         if as_json:

@@ -31,12 +31,14 @@ _MARKS = {
     "diff",
     examples=(
         "dv diff                        # the workspace against HEAD",
-        "dv diff v1.0 v2.0 --stat       # two revisions, in totals",
+        "dv diff v1.0..v2.0 --stat      # two revisions, in totals",
         "dv diff HEAD~3 -- data/images  # the workspace against a commit, one target",
+        "dv diff main...topic           # topic against where it left main",
         "dv diff v1.0 v2.0 --rows --key id -- data/labels.csv  # which rows changed",
-        "dv diff main HEAD --html changes.html  # images, tables, audio, text, in one page",
+        "dv diff main HEAD --html page.html  # images, tables, audio, in one page",
     ),
     exits=(4, 6, 7, 8),
+    fails="failed; or, with --exit-code, something differs",
     answers_json=True,
     splits=True,
 )
@@ -58,11 +60,13 @@ _MARKS = {
 @click.option(
     "--repo", "url", metavar="URL", help="Compare two revisions of a repository by its git URL."
 )
+@click.option("--exit-code", is_flag=True, help="End with 1 if anything differs.")
 def diff(frame: Frame, arguments: Sequence[str], keys: Sequence[str], **options: Any) -> None:
     """Show which files changed from A to B: added, removed, modified or renamed.
 
-    Without B, from A to the workspace; without A too, from HEAD to the workspace. A file that is
-    gone and a new one with the same content are one rename. PATHs may be globs.
+    Without B, from A to the workspace; without A too, from HEAD to the workspace. A..B is the same
+    as A B, A...B begins where B left A. A file that is gone and a new one with the same content are
+    one rename; so is a target that dv mv gave another name. PATHs may be globs.
 
     --rows compares CSV, TSV, Parquet, Feather, JSON lines and SQLite tables, and the annotations of
     COCO and Label Studio, by row. --html and --markdown show tables, images, audio, arrays and
@@ -76,11 +80,15 @@ def diff(frame: Frame, arguments: Sequence[str], keys: Sequence[str], **options:
         if form.rows:
             changed = repo.diff_rows(old, new, paths, key=keys)
             frame.screen.json(changed) if form.as_json else show_rows(frame.screen, changed)
+            differs = bool(changed.tables or changed.unread)
         elif form.html is not None or form.markdown:
             report = repo.report(old, new, paths, key=keys, names=names)
             _hand_out(frame.screen, report, form)
+            differs = report.files > 0
         else:
-            _show_files(frame.screen, repo, repo.diff(old, new, paths), form)
+            differs = _show_files(frame.screen, repo, repo.diff(old, new, paths), form)
+    if form.exit_code and differs:
+        raise click.exceptions.Exit(1)
 
 
 class _Form(NamedTuple):
@@ -92,6 +100,7 @@ class _Form(NamedTuple):
     html: str | None
     markdown: bool
     url: str | None
+    exit_code: bool
     as_json: bool
 
 
@@ -113,7 +122,7 @@ def _compared(
     """Open the repository; return it, the revisions, the paths, and what to call two revisions."""
     if url is None:
         repo = held.enter_context(frame.repo())
-        revisions, paths = revisions_and_paths(repo, arguments, revisions_max=2)
+        revisions, paths = revisions_and_paths(repo, arguments, revisions_max=2, ranges=True)
         return repo, revisions, paths, None
     from dvtool import Repo, snapshot
 
@@ -137,7 +146,8 @@ def _hand_out(screen: Screen, report: Report, form: _Form) -> None:
         screen.line(report.markdown.rstrip("\n"))
 
 
-def _show_files(screen: Screen, repo: Repo, targets: Sequence[TargetDiff], form: _Form) -> None:
+def _show_files(screen: Screen, repo: Repo, targets: Sequence[TargetDiff], form: _Form) -> bool:
+    """Print which files changed; return whether any did."""
     found = [one for one in targets if one.changes or _appears(one)]
     if form.as_json:
         screen.json(_document(found, stat=form.stat))
@@ -147,11 +157,12 @@ def _show_files(screen: Screen, repo: Repo, targets: Sequence[TargetDiff], form:
                 screen.line(_name(repo, one.target, change.path))
     else:
         _show(screen, repo, found, stat=form.stat)
+    return bool(found)
 
 
 def _appears(one: TargetDiff) -> bool:
-    """Whether the target itself came or went, be it with no file in it."""
-    return (one.old is None) != (one.new is None)
+    """Whether the target itself came, went or got another name, be it with no file in it."""
+    return (one.old is None) != (one.new is None) or one.renamed_from is not None
 
 
 # --- JSON -----------------------------------------------------------------------------------
@@ -176,7 +187,7 @@ def _totals(found: Sequence[TargetDiff]) -> Totals:
 
 def _show(screen: Screen, repo: Repo, found: Sequence[TargetDiff], *, stat: bool) -> None:
     for one in found:
-        state = " (new target)" if one.old is None else " (target removed)" if not one.new else ""
+        state = _state_text(repo, one)
         name = screen.style(printable(repo.shown(one.target)), "bold")
         if stat:
             screen.line(f"{name}{state}: {_totals_text(one.totals)}")
@@ -190,12 +201,19 @@ def _show(screen: Screen, repo: Repo, found: Sequence[TargetDiff], *, stat: bool
         screen.line(f"total: {_totals_text(_totals(found))}")
 
 
+def _state_text(repo: Repo, one: TargetDiff) -> str:
+    if one.renamed_from is not None:
+        return f" (renamed from {printable(repo.shown(one.renamed_from))})"
+    return " (new target)" if one.old is None else " (target removed)" if one.new is None else ""
+
+
 def _lines(screen: Screen, repo: Repo, one: TargetDiff) -> Iterator[str]:
     for change in one.changes:
         mark, colour = _MARKS[change.change]
         name = _name(repo, one.target, change.path)
         if change.source is not None:
-            name = f"{_name(repo, one.target, change.source)} -> {name}"
+            source = one.renamed_from or one.target
+            name = f"{_name(repo, source, change.source)} -> {name}"
         size = f"{_size_text(change):>12}"
         note = " (executable bit)" if _only_mode(change) else ""
         yield f"  {screen.style(mark, colour)} {size}  {name}{note}"

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from dvtool.remotes.transports.base import Features
     from dvtool.remotes.transports.declaration import Value
     from dvtool.snapshots.listed import Listed
-    from dvtool.verbs.add.publish import Added
+    from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.diff import TargetDiff, Totals
     from dvtool.verbs.doctor import Check
-    from dvtool.verbs.edit import Removed
+    from dvtool.verbs.edit.remove import Removed
     from dvtool.verbs.gc.roots import RepoThere
+    from dvtool.verbs.imports.results import Imported, SourceStatus
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push.plan import Pushed
     from dvtool.verbs.resolve.settle import Settled
@@ -43,6 +44,15 @@ class StatusDocument(msgspec.Struct):
     """Whether nothing differs in any target."""
     targets: Sequence[TargetStatus]
     """The targets, sorted."""
+    sources: Sequence[SourceStatus] | None = None
+    """With --sources: how imported targets stand to their sources; null if nobody was asked."""
+
+
+class UpdateDocument(msgspec.Struct):
+    """What `dv update` did."""
+
+    targets: Sequence[Imported]
+    """Each target that was imported, as far as named."""
 
 
 class RmDocument(msgspec.Struct):
@@ -254,17 +264,26 @@ class HooksDocument(msgspec.Struct):
 ANSWERS: dict[str, dict[str, str]] = {
     "add": {"": "AddDocument"},
     "status": {"": "StatusDocument"},
+    "import": {"": "Imported", "--plan": "TransferPlan"},
+    "import-sql": {"": "Imported"},
+    "update": {"": "UpdateDocument"},
     "checkout": {"": "Restored"},
     "rm": {"": "RmDocument"},
     "mv": {"": "Renamed"},
     "resolve": {"": "ResolveDocument"},
-    "push": {"": "PushDocument", "--plan": "PushPlanDocument"},
+    "restore": {"": "Restored"},
+    "sparse list": {"": "SparseResult"},
+    "sparse set": {"": "SparseResult"},
+    "sparse add": {"": "SparseResult"},
+    "sparse disable": {"": "SparseResult"},
+    "push": {"": "PushDocument", "--plan": "PushPlanDocument", "--check": "PushPlanDocument"},
     "fetch": {"": "Fetched", "--plan": "TransferPlan"},
     "pull": {"": "Restored", "--plan": "TransferPlan"},
     "clone": {"": "Restored"},
     "drop": {"": "Dropped"},
     "gc": {"": "GcResult", "--remote": "RemoteGcResult", "--undo": "UndoneDocument"},
     "fsck": {"": "FsckReport"},
+    "run": {"": "RunRecord"},
     "runs list": {"": "RunList"},
     "runs show": {"": "RunRecord"},
     "runs reproduce": {"": "Reproduction"},
@@ -272,7 +291,10 @@ ANSWERS: dict[str, dict[str, str]] = {
     "diff": {"": "DiffDocument", "--stat": "DiffStatDocument", "--rows": "RowDiff"},
     "log": {"": "LogDocument"},
     "ls": {"": "LsDocument"},
+    "export": {"": "Exported"},
+    "get": {"": "Exported"},
     "describe": {"": "Description"},
+    "serve": {"": "Serving"},
     "cache show": {"": "CacheStatus"},
     "cache clean": {"": "CacheStatus"},
     "doctor": {"": "DoctorDocument", "--remote": "RemoteDoctorDocument"},

@@ -8,7 +8,7 @@ import click
 
 from dvtool.cli.frame import Frame, command, remote_option
 from dvtool.cli.output import files_text
-from dvtool.cli.plans import reading_text, say_reading
+from dvtool.cli.plans import plan_option, reading_text, say_reading
 from dvtool.errors import printable, size_text
 
 
@@ -25,9 +25,7 @@ from dvtool.errors import printable, size_text
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
 @click.option("--store", "store_only", is_flag=True, help="Free the local store; the files stay.")
-@click.option(
-    "--plan", "plan_only", is_flag=True, help="Say what would go and be read back; drop nothing."
-)
+@plan_option
 @remote_option
 def drop(
     frame: Frame,

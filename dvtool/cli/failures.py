@@ -15,8 +15,9 @@ import click
 
 from dvtool.cli import INTERRUPTED
 from dvtool.cli.output import Answered, Screen
-from dvtool.errors import DvError, UsageError, printable, size_text
+from dvtool.errors import DvError, UsageError, printable
 from dvtool.system.logs import Log
+from dvtool.system.room import needed_of, room_text
 
 READER_GONE = 141
 """As of a process that SIGPIPE ended, which is how other programs end in `… | head`."""
@@ -122,7 +123,7 @@ def describe(error: BaseException) -> Failure:
     if isinstance(error, ModuleNotFoundError) and error.name and not _is_own(error.name):
         return Failure(
             f"the package {error.name.partition('.')[0]} is missing",
-            "install dvtool again: pip install --force-reinstall dvtool",
+            "install dvtool again, from where you got it; docs/install.md says how",
             1,
         )
     if isinstance(error, MemoryError):
@@ -131,7 +132,11 @@ def describe(error: BaseException) -> Failure:
 
 
 def unknown_command(name: str, names: Sequence[str]) -> UsageError:
-    """Return the error for a command that does not exist, with the nearest that does."""
+    """Return the error for a command that does not exist, with what does here what it may mean."""
+    from dvtool.cli.foreign_words import WORDS
+
+    if name in WORDS:
+        return UsageError(f"dv has no command {name}", hint=WORDS[name])
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return UsageError(
         f"there is no command {printable(name)}",
@@ -143,7 +148,17 @@ def _of_click(error: click.ClickException) -> Failure:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "dv"
     message = error.format_message().rstrip(".")
-    return Failure(message[:1].lower() + message[1:], f"run: {path} --help", error.exit_code)
+    hint = _foreign_option(error, path) or f"run: {path} --help"
+    return Failure(message[:1].lower() + message[1:], hint, error.exit_code)
+
+
+def _foreign_option(error: click.ClickException, path: str) -> str | None:
+    """Return what does here what an option of git, DVC or git-lfs does there."""
+    if not isinstance(error, click.NoSuchOption):
+        return None
+    from dvtool.cli.foreign_words import OPTIONS
+
+    return OPTIONS.get((path.partition(" ")[2], error.option_name))
 
 
 def _of_os(error: OSError) -> Failure:
@@ -152,28 +167,13 @@ def _of_os(error: OSError) -> Failure:
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if _is_name(name)]
     place = " -> ".join(printable(name) for name in names)
     if code in (errno.ENOSPC, errno.EDQUOT):
-        sentence += _room_text(names[0]) if names else _room_here()
+        sentence += room_text(names[0], needed_of(error)) if names else _room_here()
     return Failure(f"{place}: {sentence}" if place else sentence, hint, 1)
 
 
-def _room_text(path: str) -> str:
-    """Say which disk a path is on, and what is free there; nothing if that cannot be told."""
-    path = os.path.abspath(path)
-    try:
-        while not os.path.lexists(path):
-            path = os.path.dirname(path)
-        room = os.statvfs(path)
-        while not os.path.ismount(path):
-            path = os.path.dirname(path)
-    except OSError:
-        return ""
-    free, whole = (blocks * room.f_frsize for blocks in (room.f_bavail, room.f_blocks))
-    return f" ({printable(path)}: {size_text(free)} of {size_text(whole)} free)"
-
-
 def _room_here() -> str:
-    """As `_room_text`, of the folder that a command runs in, if that disk is the full one."""
-    return _room_text(os.curdir) if _has_no_room() else ""
+    """As `room_text`, of the folder that a command runs in, if that disk is the full one."""
+    return room_text(os.curdir) if _has_no_room() else ""
 
 
 def _has_no_room() -> bool:

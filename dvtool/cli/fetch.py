@@ -43,7 +43,7 @@ def fetch(
     """
     screen = frame.screen
     with frame.repo() as repo:
-        revisions, paths = revisions_and_paths(repo, arguments)
+        revisions, paths = revisions_and_paths(repo, arguments, remotes="fetch")
         frame.trust_first_use(repo, falls_back=remote is None)
         if plan_only:
             would, estimate = repo.plan_fetch(remote=remote, revs=revisions, paths=paths)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from dvtool.cli.output import Screen
+from dvtool.cli.output import Screen, hold_progress, shell_word
 from dvtool.errors import DvError, UsageError, printable
 from dvtool.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from dvtool.cli.bars import Bars
+    from dvtool.cli.lines import Lines
     from dvtool.repo import Repo
 
 EXIT_CODES = {
@@ -32,6 +34,8 @@ EXIT_CODES = {
     130: "interrupted",
 }
 """All exit codes, but for 141: the reader of the output went away, as in `dv ls | head`."""
+OTHERS_WRITE = ("dv run", "dv runs", "dv serve")
+"""Commands in which another program, or a log, has the terminal."""
 ALWAYS = (0, 1, 2, 3, 130)
 LOG_VERBOSITY = 2
 _BEHIND_DASHES = "dvtool.behind_dashes"
@@ -46,6 +50,11 @@ def shared_hooks_text(shared: str, folder: str) -> str:
     )
 
 
+def on_terminal() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
 Function: TypeAlias = Callable[..., Any]
 
 
@@ -57,6 +66,8 @@ class Frame:
     quiet: bool = False
     verbosity: int = 0
     """How often -v was given."""
+    progress_mode: str = "auto"
+    """When to show progress: auto, always or never."""
 
     @property
     def verbose(self) -> bool:
@@ -93,21 +104,49 @@ class Frame:
         """Open the repository; SetupError if it is `required` to be set up and is not."""
         from dvtool.repo import Repo
 
-        progress = self._progress()
-        try:
-            with Repo.open(self.folder, environ=os.environ, progress=progress) as repo:
-                if required and not repo.set_up:
-                    repo.config.require_init()
-                yield repo
-        finally:
-            progress.finish()  # no half bar before an error's message
+        with (
+            self.showing_progress() as progress,
+            Repo.open(self.folder, environ=os.environ, progress=progress) as repo,
+        ):
+            if required and not repo.set_up:
+                repo.config.require_init()
+            yield repo
 
-    def set_up_git(self, repo: Repo) -> None:
-        """Install hooks and drivers, once in a clone, before a command changes the workspace."""
+    @contextlib.contextmanager
+    def showing_progress(self) -> Iterator[Progress]:
+        """Yield whom to tell of progress; nothing of it is left on the screen after the block."""
+        shown = self._progress()
+        if shown is None:
+            yield SILENT
+            return
+        shown.begin()
         try:
+            yield shown
+        finally:
+            shown.end()  # no half bar before an error's message
+
+    def set_up_git(self, repo: Repo, *, typed: bool = False, sure: bool = False) -> None:
+        """Install hooks and drivers, once in a clone, before a command changes the workspace.
+
+        Where the user's own settings name a folder of hooks for all repositories, git is told of
+        another one here only if a person agrees: on a terminal by an answer, elsewhere by having
+        `typed` a command that sets a repository up; `sure` is an answer given before.
+        """
+        try:
+            shared = repo.hooks.overridden_folder()
+            if shared and not sure and not self.agrees_to_override(shared):
+                repo.hooks.refuse()
+                return
+            if shared and not (sure or typed or on_terminal()):
+                self.screen.warn(
+                    f"core.hooksPath is {printable(shared)} for all your repositories, so no hooks "
+                    "are installed here, and git push takes no data along; dv hooks install "
+                    "installs them for this repository alone, dv hooks uninstall ends this warning"
+                )
+                return
             plan = repo.hooks.ensure()
             if plan is not None and plan.shared:
-                self.screen.note(shared_hooks_text(plan.shared, plan.folder))
+                self.screen.warn(shared_hooks_text(plan.shared, plan.folder))
             elif plan is not None:
                 self.screen.note(
                     "git hooks and drivers are installed, so that git carries the data along "
@@ -116,6 +155,18 @@ class Frame:
         except (DvError, OSError) as error:
             # The command itself can be done without them.
             self.screen.warn(f"the git hooks could not be installed: {error}")
+
+    def agrees_to_override(self, shared: str) -> bool:
+        """Ask, on a terminal, whether git may look for hooks elsewhere than in a folder for all."""
+        if not on_terminal():
+            return True
+        hold_progress()
+        return click.confirm(
+            f"core.hooksPath is {printable(shared)} for all your repositories. Install the hooks "
+            "of dvtool for this one alone, in .git, so that they run yours first?",
+            default=True,
+            err=True,
+        )
 
     def trust_first_use(self, repo: Repo, *, falls_back: bool) -> None:
         """Trust the remotes of .dvconfig if this is the first command about them in this clone.
@@ -133,17 +184,30 @@ class Frame:
                 f"remote {name} is not asked, since it is not trusted: dv remote trust {name}"
             )
 
-    def _progress(self) -> Progress:
-        if (
-            self.quiet
-            or self.verbosity >= LOG_VERBOSITY
-            or not sys.stderr.isatty()
-            or os.environ.get("TERM") == "dumb"
-        ):
-            return SILENT
-        from dvtool.cli.bars import Bars
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Yield the progress of work that is not that of a repository here."""
+        with self.showing_progress() as progress:
+            yield progress
 
-        return Bars(sys.stderr)
+    def _progress(self) -> Bars | Lines | None:
+        if self.progress_mode == "never":
+            return None
+        context = click.get_current_context(silent=True)
+        waiting = context.command_path if context is not None else "dv"
+        if self.progress_mode == "auto":
+            if self.quiet or self.verbosity >= LOG_VERBOSITY:
+                return None
+            if waiting.startswith(OTHERS_WRITE):
+                return None
+        terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        if self.progress_mode == "always" or (terminal and not os.environ.get("CI")):
+            from dvtool.cli.bars import Bars
+
+            return Bars(sys.stderr, waiting=waiting)
+        from dvtool.cli.lines import Lines
+
+        return Lines(sys.stderr, waiting=waiting)
 
 
 class Command(click.Command):
@@ -214,7 +278,7 @@ def command(
         callback = click.pass_obj(function)
         if answers_json:
             callback = _json_option(callback)
-        for option in (_verbose_option, _quiet_option):
+        for option in (_progress_option, _verbose_option, _quiet_option):
             callback = option(callback)
         return click.command(
             name,
@@ -256,6 +320,19 @@ _verbose_option = click.option(
     callback=_set_verbose,
     help="Say more; -vv also writes a log to standard error.",
 )
+PROGRESS = click.Choice(("auto", "always", "never"))
+PROGRESS_HELP = "Show bars: on a terminal (auto; else a line every 10 s), always or never."
+
+
+def _set_progress(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    frame = ctx.find_object(Frame)
+    if frame is not None and value:
+        frame.progress_mode = value
+
+
+_progress_option = click.option(
+    "--progress", type=PROGRESS, expose_value=False, callback=_set_progress, help=PROGRESS_HELP
+)
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 paths_argument = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path())
@@ -271,20 +348,56 @@ def behind_dashes() -> list[str]:
 
 
 def revisions_and_paths(
-    repo: Repo, arguments: Sequence[str], *, revisions_max: int | None = None
+    repo: Repo,
+    arguments: Sequence[str],
+    *,
+    revisions_max: int | None = None,
+    ranges: bool = False,
+    remotes: str | None = None,
 ) -> tuple[list[str], list[str]]:
     """Tell revisions from paths as git does: arguments behind ``--`` are paths, all before not.
 
-    Without ``--``, the revisions end at the first argument that is a path.
+    Without ``--``, the revisions end at the first argument that is a path. With `ranges`, ``A..B``
+    is A and B. `remotes` is the command, `push`, in which git would take a remote first.
     """
     behind: list[str] | None = click.get_current_context().meta.get(_BEHIND_DASHES)
-    if behind is None:
-        revisions, paths = repo.sort_arguments(arguments)
-    else:
-        revisions, paths = list(arguments), behind
+    if remotes is not None and arguments:
+        _refuse_remote(repo, arguments, command=remotes)
+    revisions, paths = repo.arguments.sort_arguments(arguments, behind, ranges=ranges)
     if revisions_max is not None and len(revisions) > revisions_max:
         raise UsageError(
             f"too many revisions: {' '.join(map(printable, revisions))}",
             hint=f"this takes {revisions_max} at most; put paths behind `--`",
         )
     return revisions, paths
+
+
+def revision_and_paths(
+    repo: Repo, rev: str | None, paths: Sequence[str]
+) -> tuple[str | None, list[str]]:
+    """Return the one revision of --rev and of any ``REV:PATH`` among paths, and all paths."""
+    revisions = [] if rev is None else [rev]
+    plain = []
+    for path in paths:
+        named, rest = repo.arguments.split_revision(path)
+        plain.append(rest)
+        if named is not None and named not in revisions:
+            revisions.append(named)
+    if len(revisions) > 1:
+        raise UsageError(
+            f"too many revisions: {' '.join(map(printable, revisions))}",
+            hint="this takes paths of one revision",
+        )
+    return (revisions[0] if revisions else None), plain
+
+
+def _refuse_remote(repo: Repo, arguments: Sequence[str], *, command: str) -> None:
+    """Refuse `dv push origin main`, as git would take it: for git `origin` is a revision, too."""
+    name, rest = arguments[0], arguments[1:]
+    if name not in repo.config.remotes() or repo.arguments.is_path_or_branch(name):
+        return
+    words = " ".join(map(shell_word, ["--remote", name, *rest]))
+    raise UsageError(
+        f"{printable(name)} is a remote, which is named with --remote",
+        hint=f"run: dv {command} {words}",
+    )

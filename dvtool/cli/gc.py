@@ -10,7 +10,7 @@ import click
 
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text, documents
-from dvtool.cli.plans import reading_text, say_reading
+from dvtool.cli.plans import plan_option, reading_text, say_reading
 from dvtool.errors import UsageError, printable, size_text
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _grace_s(_context: click.Context, _option: click.Parameter, value: str) -> f
     default=None,
     help="Free a remote instead: the default one, or NAME.",
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done; change nothing.")
+@plan_option
 @click.option(
     "--unpushed", is_flag=True, help="Free also what no remote has, if nothing here needs it."
 )
@@ -86,7 +86,7 @@ def _grace_s(_context: click.Context, _option: click.Parameter, value: str) -> f
 def gc(
     frame: Frame,
     remote: str | None,
-    dry_run: bool,
+    plan_only: bool,
     unpushed: bool,
     expire: bool,
     undo: bool,
@@ -100,28 +100,30 @@ def gc(
     there; unneeded objects are first buried under a tombstone, and removed by the first gc after
     the grace period, unless somebody came to need them meanwhile.
     """
-    _refuse_mixture(remote, unpushed=unpushed, expire=expire, undo=undo, dry_run=dry_run)
+    _refuse_mixture(remote, unpushed=unpushed, expire=expire, undo=undo, plan_only=plan_only)
     with frame.repo() as repo:
         if remote is None:
             done = repo.gc(
                 unpushed=unpushed,
-                dry_run=dry_run,
+                dry_run=plan_only,
                 grace_s=grace_s,
                 announce=lambda read: say_reading(frame.screen, read),
             )
             if as_json:
                 frame.screen.json(done)
             else:
-                _show_local(frame.screen, done, dry_run=dry_run, unpushed=unpushed)
+                _show_local(frame.screen, done, plan_only=plan_only, unpushed=unpushed)
         elif undo:
             _undo(frame.screen, repo, remote or None, as_json=as_json)
         else:
-            there = repo.gc_remote(remote or None, expire=expire, dry_run=dry_run, grace_s=grace_s)
-            _show_remote(frame.screen, there, dry_run=dry_run, as_json=as_json)
+            there = repo.gc_remote(
+                remote or None, expire=expire, dry_run=plan_only, grace_s=grace_s
+            )
+            _show_remote(frame.screen, there, plan_only=plan_only, as_json=as_json)
 
 
 def _refuse_mixture(
-    remote: str | None, *, unpushed: bool, expire: bool, undo: bool, dry_run: bool
+    remote: str | None, *, unpushed: bool, expire: bool, undo: bool, plan_only: bool
 ) -> None:
     if remote is None and (expire or undo):
         raise UsageError(
@@ -130,7 +132,7 @@ def _refuse_mixture(
         )
     if remote is not None and unpushed:
         raise UsageError("--unpushed is about the local store", hint="leave --remote out")
-    if undo and (expire or dry_run):
+    if undo and (expire or plan_only):
         raise UsageError("--undo goes with neither --expire nor --dry-run")
 
 
@@ -144,11 +146,11 @@ def _undo(screen: Screen, repo: Repo, remote: str | None, *, as_json: bool) -> N
         screen.done("nothing was buried there")
 
 
-def _show_local(screen: Screen, done: GcResult, *, dry_run: bool, unpushed: bool) -> None:
+def _show_local(screen: Screen, done: GcResult, *, plan_only: bool, unpushed: bool) -> None:
     plan = done.plan
     for text in done.warnings:
         screen.warn(text)
-    if dry_run:
+    if plan_only:
         if plan.empty:
             screen.line("nothing to free")
         else:
@@ -199,7 +201,7 @@ def _names(commits: Sequence[str]) -> str:
     return names + more
 
 
-def _show_remote(screen: Screen, done: RemoteGcResult, *, dry_run: bool, as_json: bool) -> None:
+def _show_remote(screen: Screen, done: RemoteGcResult, *, plan_only: bool, as_json: bool) -> None:
     plan = done.plan
     if as_json:
         screen.json(done)
@@ -211,14 +213,14 @@ def _show_remote(screen: Screen, done: RemoteGcResult, *, dry_run: bool, as_json
         spared = sum(one.spared for one in done.swept)
         also = f"; {count_text(spared, 'object')} needed again stay" if spared else ""
         screen.done(f"removed {count_text(count, 'object')}, {size_text(done.removed_bytes)}{also}")
-    verb = "would bury" if dry_run else "buried"
-    say = screen.line if dry_run else screen.done
+    verb = "would bury" if plan_only else "buried"
+    say = screen.line if plan_only else screen.done
     if plan.move:
-        would = "would move" if dry_run else "moved"
+        would = "would move" if plan_only else "moved"
         say(f"{would} {size_text(plan.move_bytes)} out of {count_text(len(plan.move), 'pack')}")
     if plan.replace:
         names = f"{count_text(len(plan.keep), 'manifest')} in 1 root"
-        would = "would gather" if dry_run else "gathered"
+        would = "would gather" if plan_only else "gathered"
         say(f"{would} {names} in place of {count_text(len(plan.replace), 'root')}")
     for one in plan.expired:
         say(f"  expired: {printable(one.target)} {one.manifest[:12]}, which no commit names")
@@ -230,7 +232,7 @@ def _show_remote(screen: Screen, done: RemoteGcResult, *, dry_run: bool, as_json
     else:
         count = len(plan.dead) + len(plan.move)
         say(f"{verb} {count_text(count, 'object')}, {size_text(plan.freed_bytes)}")
-    if dry_run:
+    if plan_only:
         but = " but for what is expired" if plan.expired else ""
         screen.line(f"all that was pushed there stays whole{but}")
     _show_waiting(screen, done)

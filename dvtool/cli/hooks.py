@@ -11,6 +11,7 @@ import click
 
 from dvtool.cli.frame import Frame, command, shared_hooks_text
 from dvtool.cli.output import Screen, count_text, documents, shell_word
+from dvtool.cli.plans import plan_option
 from dvtool.errors import DvError, UsageError, listing, printable, size_text
 
 if TYPE_CHECKING:
@@ -49,21 +50,28 @@ def hooks(context: click.Context) -> None:
         "dv hooks install --dry-run   # say what would be done",
     ),
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Change nothing, only say what would be done.")
-def install(frame: Frame, dry_run: bool) -> None:
+@plan_option
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing, also if git has other hooks.")
+def install(frame: Frame, plan_only: bool, yes: bool) -> None:
     """Install the git hooks and the merge and diff drivers, or newer versions of them.
 
     The hooks go where git looks for hooks (core.hooksPath is honoured). A hook that is there is
-    kept as NAME.dv-kept, and runs first.
+    kept as NAME.dv-kept, and runs first. If your own settings name a folder of hooks for all your
+    repositories, that is left as it is, and you are asked.
     """
     with frame.repo() as repo:
-        plan = repo.hooks.install(dry_run=dry_run)
         screen = frame.screen
-        would = "would be " if dry_run else ""
+        plan = repo.hooks.install(dry_run=True)
+        if not plan_only:
+            if plan.shared and not yes and not frame.agrees_to_override(plan.shared):
+                screen.done("nothing was installed")
+                return
+            plan = repo.hooks.install()
+        would = "would be " if plan_only else ""
         for name in plan.keep:
             screen.done(f"{name}: the hook that is there {would or 'is '}kept, and runs first")
         if plan.shared:
-            screen.note(shared_hooks_text(plan.shared, plan.folder))
+            screen.warn(shared_hooks_text(plan.shared, plan.folder))
         if plan.write:
             screen.done(f"{would}installed in {_folder(plan.folder)}: {' '.join(plan.write)}")
         elif not plan.left:
@@ -90,17 +98,17 @@ def _folder(path: str) -> str:
         "dv hooks uninstall --dry-run   # say what would be done",
     ),
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Change nothing, only say what would be done.")
-def uninstall(frame: Frame, dry_run: bool) -> None:
+@plan_option
+def uninstall(frame: Frame, plan_only: bool) -> None:
     """Take the git hooks and drivers out, and put back the hooks that were there before.
 
     Sets hooks.install to false in .git/config, so that they do not come back in this clone;
     dv hooks install takes that back.
     """
     with frame.repo(required=False) as repo:
-        plan = repo.hooks.uninstall(dry_run=dry_run)
+        plan = repo.hooks.uninstall(dry_run=plan_only)
         screen = frame.screen
-        would = "would be " if dry_run else ""
+        would = "would be " if plan_only else ""
         if plan.remove:
             screen.done(f"{would}removed: {' '.join(plan.remove)}")
         if plan.restore:

@@ -31,10 +31,12 @@ ORIGIN = "origin"
 @click.option("--remote", "url", metavar="URL", help="Where data goes: s3://BUCKET/PREFIX or DIR.")
 @remote_options(INIT_OPTIONS)
 @click.option("--no-hooks", is_flag=True, help="Install no git hooks and drivers in this clone.")
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing, also if git has other hooks.")
 def init(
     frame: Frame,
     url: str | None,
     no_hooks: bool,
+    yes: bool,
     **options: str | None,
 ) -> None:
     """Prepare this git repository, or a clone of one, for dv.
@@ -62,7 +64,7 @@ def init(
         if no_hooks:
             repo.hooks.refuse()
         else:
-            frame.set_up_git(repo)
+            frame.set_up_git(repo, typed=True, sure=yes)
         if fresh:
             screen.note("next: dv add PATH…, then git commit")
         elif repo.targets() and repo.config.remotes():

@@ -6,21 +6,40 @@ Made by `python -m tests.json_reference` from the classes of results: change tho
 JSON_KEYS = {
     "add": (
         '{"schema", "targets": [{"target", "files", "bytes", "added", "modified", "removed", '
-        '"stored_bytes", "outdated", "warnings"}]}',
+        '"stored_bytes", "outdated", "warnings", "litter"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "status": (
         '{"schema", "clean", "targets": [{"target", "manifest", "blake3", "files", "bytes", '
         '"clean", "added", "modified", "deleted", "outdated", "conflicting", "absent", '
-        '"absent_bytes", "faults": [{"path", "problem"}], "conflicts": [{"path", "base": null'
-        ' or {"type", "size", "blake3", "exec", "symlink"}, "ours": null or {…}, "theirs": '
-        "null or {…}}]}]}",
+        '"absent_bytes", "left_out", "unpushed", "faults": [{"path", "problem"}], '
+        '"conflicts": [{"path", "base": null or {"type", "size", "blake3", "exec", '
+        '"symlink"}, "ours": null or {…}, "theirs": null or {…}}]}], "sources": null or '
+        '{"target", "source", "standing", "edited", "added", "modified", "removed", '
+        '"problem"}}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "import": (
+        '{"schema", "target", "source", "state", "files", "bytes", "read", "stored_bytes", '
+        '"added", "modified", "removed", "written", "changed", "warnings"}',
+        'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
+        '"list", "get", "head"}, "request_cost_usd", "seconds"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "import-sql": (
+        '{"schema", "target", "source", "state", "files", "bytes", "read", "stored_bytes", '
+        '"added", "modified", "removed", "written", "changed", "warnings"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "update": (
+        '{"schema", "targets": [{"target", "source", "state", "files", "bytes", "read", '
+        '"stored_bytes", "added", "modified", "removed", "written", "changed", "warnings"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "checkout": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "rm": (
@@ -36,6 +55,28 @@ JSON_KEYS = {
         '"written_bytes", "removed", "unsaved", "missing", "missing_bytes"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
+    "restore": (
+        '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
+        '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
+        '"transferred_bytes", "found", "warnings", "sources"}}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "sparse list": (
+        '{"schema", "rules", "removed", "removed_bytes", "kept"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "sparse set": (
+        '{"schema", "rules", "removed", "removed_bytes", "kept"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "sparse add": (
+        '{"schema", "rules", "removed", "removed_bytes", "kept"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "sparse disable": (
+        '{"schema", "rules", "removed", "removed_bytes", "kept"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
     "push": (
         '{"schema", "pushes": [{"remote", "manifests", "files", "packs", "bytes", '
         '"resumed_packs", "resumed_bytes", "warnings", "gone", "lost"}], "failed": '
@@ -43,10 +84,14 @@ JSON_KEYS = {
         'With --plan: {"schema", "plans": [{"remote", "files", "objects", "bytes", '
         '"requests": {"put", "list", "get", "head"}, "request_cost_usd", "seconds"}], '
         '"uncommitted"}',
+        'With --check: {"schema", "plans": [{"remote", "files", "objects", "bytes", '
+        '"requests": {"put", "list", "get", "head"}, "request_cost_usd", "seconds"}], '
+        '"uncommitted"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "fetch": (
-        '{"schema", "remote", "files", "bytes", "transferred_bytes", "found", "warnings"}',
+        '{"schema", "remote", "files", "bytes", "transferred_bytes", "found", "warnings", '
+        '"sources"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",
@@ -54,7 +99,7 @@ JSON_KEYS = {
     "pull": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",
@@ -62,7 +107,7 @@ JSON_KEYS = {
     "clone": (
         '{"schema", "targets": [{"target", "written", "written_bytes", "removed"}], "saved": '
         '[{"path", "blake3"}], "fetched": null or {"remote", "files", "bytes", '
-        '"transferred_bytes", "found", "warnings"}}',
+        '"transferred_bytes", "found", "warnings", "sources"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "drop": (
@@ -90,6 +135,15 @@ JSON_KEYS = {
         '"workspace": null or {"files", "bytes", "changed", "unreadable"}, "remote": null or '
         '{"url", "packs", "bytes", "md5_equal", "packs_read", "bytes_read", "files_made", '
         '"shards", "locations", "roots", "manifests", "not_pushed", "seed"}, "done"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "run": (
+        '{"schema", "version", "id", "state", "commit", "parent", "ref", "branch", "data_id",'
+        ' "targets": [{"target", "blake3", "files", "bytes"}], "command", "folder", '
+        '"environment", "packages": null or {"python", "executable", "how", "distributions"},'
+        ' "start", "end", "seconds", "exit_status", "problem", "reads": {"count", "root", '
+        '"entries": [{"blake3", "path"}], "file"}, "out", "outputs": [{"target", "blake3", '
+        '"files", "bytes"}], "reproduces", "dvtool"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "runs list": (
@@ -129,10 +183,10 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "diff": (
-        '{"schema", "targets": [{"target", "totals": {"added": {"count", "bytes"}, '
-        '"modified": {…}, "removed": {…}, "renamed": {…}}, "changes": [{"change", "path", '
-        '"old_path", "old": null or {"type", "size", "blake3", "exec", "symlink"}, "new": '
-        'null or {…}}]}], "totals": {…}}',
+        '{"schema", "targets": [{"target", "renamed_from", "totals": {"added": {"count", '
+        '"bytes"}, "modified": {…}, "removed": {…}, "renamed": {…}}, "changes": [{"change", '
+        '"path", "old_path", "old": null or {"type", "size", "blake3", "exec", "symlink"}, '
+        '"new": null or {…}}]}], "totals": {…}}',
         'With --stat: {"schema", "targets": [{"target", "totals": {"added": {"count", '
         '"bytes"}, "modified": {…}, "removed": {…}, "renamed": {…}}}], "totals": {…}}',
         'With --rows: {"schema", "tables": [{"path", "table", "change", "key", "old_rows", '
@@ -143,8 +197,9 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "log": (
-        '{"schema", "commits": [{"commit", "author", "date", "subject", "blake3", "files", '
-        '"bytes", "added", "modified", "removed", "renamed"}]}',
+        '{"schema", "commits": [{"commit", "author", "date", "subject", "target", '
+        '"renamed_from", "blake3", "files", "bytes", "added", "modified", "removed", '
+        '"renamed"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "ls": (
@@ -152,17 +207,29 @@ JSON_KEYS = {
         '"symlink"}], "error": null or {"message", "hint", "exit_code"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
+    "export": (
+        '{"schema", "commit", "files", "bytes", "kept", "left_out"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "get": (
+        '{"schema", "commit", "files", "bytes", "kept", "left_out"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
     "describe": (
         '{"schema", "commit", "branch", "dirty", "code_dirty", "data_dirty", "data_id", '
         '"targets": [{"target", "blake3", "files", "bytes"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
+    "serve": (
+        '{"schema", "endpoint_url", "bucket", "region", "access_key", "secret_key", "revs"}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
     "cache show": (
-        '{"schema", "path", "limit_bytes", "frames", "frame_bytes", "clones", "clone_bytes"}',
+        '{"schema", "path", "limit_bytes", "files", "file_bytes", "clones", "clone_bytes"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "cache clean": (
-        '{"schema", "path", "limit_bytes", "frames", "frame_bytes", "clones", "clone_bytes"}',
+        '{"schema", "path", "limit_bytes", "files", "file_bytes", "clones", "clone_bytes"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "doctor": (
@@ -182,8 +249,7 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "remote copy": (
-        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there", '
-        '"lost"}',
+        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there", "lost"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",

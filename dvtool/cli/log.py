@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from dvtool.cli.frame import Frame, command
+from dvtool.cli.frame import Frame, behind_dashes, command
 from dvtool.cli.output import Screen, documents, files_text
-from dvtool.errors import printable
+from dvtool.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from dvtool.repo import Repo
     from dvtool.verbs.log import LogEntry
 
 HASH_SHOWN_LENGTH = 10
@@ -20,38 +22,67 @@ _CHANGES = ("added", "modified", "removed", "renamed")
 @command(
     "log",
     examples=(
+        "dv log                         # the commits that changed any data",
         "dv log data/images",
-        "dv log data/images -n 5 main   # the last five on branch main",
+        "dv log --max-count 5 main -- data/images",
+        "dv log v1.0..v2.0              # between two revisions",
     ),
     exits=(4, 6),
     answers_json=True,
+    splits=True,
 )
-@click.argument("path", metavar="PATH", type=click.Path())
-@click.argument("rev", metavar="[REV]", required=False)
+@click.argument("arguments", metavar="[REV] [--] [PATH]", nargs=-1, type=click.Path())
 @click.option(
-    "-n", "--max-count", "limit", metavar="N", type=click.IntRange(min=1), help="At most N commits."
+    "--max-count", "limit", metavar="N", type=click.IntRange(min=1), help="At most N commits."
 )
-def log(frame: Frame, path: str, rev: str | None, limit: int | None, as_json: bool) -> None:
-    """Show the commits that changed the target PATH, newest first, with counts of files.
+@click.option("-n", "habit", metavar="N", type=click.IntRange(min=1), hidden=True, help="As git.")
+def log(
+    frame: Frame, arguments: Sequence[str], limit: int | None, habit: int | None, as_json: bool
+) -> None:
+    """Show the commits that changed the target PATH, or any, newest first, with counts of files.
 
-    Starts at REV, or at HEAD.
+    Starts at REV, or at HEAD; REV may be a range, A..B. A target that dv mv gave another name is
+    followed by the name it had before.
     """
     screen = frame.screen
     with frame.repo() as repo:
-        found = list(repo.log(path, rev=rev, limit=limit))
+        rev, path = _revision_and_path(repo, arguments)
+        found = list(repo.log(path, rev=rev, limit=limit or habit))
         if as_json:
             screen.json(documents.LogDocument(found))
             return
-        for one in found:
-            _show(screen, one)
+        for number, one in enumerate(found):
+            again = number > 0 and found[number - 1].commit == one.commit
+            _show(screen, repo, one, again=again, named=path is None)
 
 
-def _show(screen: Screen, one: LogEntry) -> None:
+def _revision_and_path(repo: Repo, arguments: Sequence[str]) -> tuple[str | None, str | None]:
+    """Tell revision from path, whichever comes first."""
+    behind = behind_dashes()
+    words = list(arguments)
+    if not behind and words and not repo.arguments.is_revision(words[0]):
+        behind = [words.pop(0)]
+    if not behind and len(words) > 1:
+        behind = [words.pop(1)]
+    if len(words) > 1 or len(behind) > 1:
+        raise UsageError(
+            "one revision and one target at most",
+            hint="for two revisions: dv log A..B; without a target all are shown",
+        )
+    return (words[0] if words else None), (behind[0] if behind else None)
+
+
+def _show(screen: Screen, repo: Repo, one: LogEntry, *, again: bool, named: bool) -> None:
+    """Show a commit, and a target that it changed; `again` if the commit was shown before."""
     date = one.date[:16].replace("T", " ")
     short = screen.style(one.commit[:HASH_SHOWN_LENGTH], "yellow")
-    screen.line(f"{short} {date} {printable(one.author)}")
-    screen.line(f"    {printable(one.subject)}")
+    if not again:
+        screen.line(f"{short} {date} {printable(one.author)}")
+        screen.line(f"    {printable(one.subject)}")
     counts = [f"{getattr(one, what):,} {what}" for what in _CHANGES if getattr(one, what)]
+    if one.renamed_from is not None:
+        counts.append(f"target renamed from {printable(repo.shown(one.renamed_from))}")
     changes = ", ".join(counts) if one.added is not None else "changes not known here (dv fetch)"
     total = files_text(one.files, one.bytes) if one.blake3 else "removed"
-    screen.line(screen.style(f"    {total}" + (f": {changes}" if changes else ""), "dim"))
+    name = f"{printable(repo.shown(one.target))}  " if named else ""
+    screen.line(screen.style(f"    {name}{total}" + (f": {changes}" if changes else ""), "dim"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from dvtool.cli.frame import Frame, command, paths_argument
+from dvtool.cli.frame import Frame, command, paths_argument, revision_and_paths
 from dvtool.cli.output import Screen
+from dvtool.cli.urls import snapshot_at, split_url
 from dvtool.errors import printable, size_text
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ _KINDS = {"symlink": "l", "folder": "d", "file": "-"}
     examples=(
         "dv ls",
         "dv ls -l 'data/images/cats/*.jpg'   # with sizes and hashes",
-        "dv ls --rev v1.0 data               # as of a commit",
+        "dv ls v1.0:data                     # as of a commit, as --rev v1.0",
+        "dv ls git@example.org:team/vision.git data   # of another repository",
     ),
     exits=(4, 6, 7),
     answers_json=True,
@@ -34,19 +37,37 @@ _KINDS = {"symlink": "l", "folder": "d", "file": "-"}
 def ls(frame: Frame, paths: Sequence[str], rev: str | None, long: bool, as_json: bool) -> None:
     """List tracked files, from the manifests in the worktree or of a commit.
 
-    The files need not be in the workspace. A PATH is a target, something in one, or a glob.
+    The files need not be in the workspace. A PATH is a target, something in one, or a glob. It may
+    begin with a GIT-URL, for the files of a repository of which no clone is kept.
     """
-    screen = frame.screen
+    url, paths = split_url(paths, folder=frame.folder)
+    if url is not None:
+        with snapshot_at(url, rev) as snapshot:
+            entries = itertools.chain.from_iterable(map(snapshot.entries, paths or [""]))
+            _show(frame, entries, lambda path: path, long=long, as_json=as_json)
+        return
     with frame.repo() as repo:
-        found = repo.ls(paths, rev=rev)
-        if as_json:
-            screen.json_rows("entries", found)
-            return
-        for one in found:
-            name = printable(repo.shown(one.path)) + ("/" if one.type == "folder" else "")
-            columns = _columns(screen, one, frame.verbose) if long else ""
-            link = f" -> {printable(one.symlink)}" if long and one.symlink else ""
-            screen.line(f"{columns}{name}{link}")
+        rev, paths = revision_and_paths(repo, rev, paths)
+        _show(frame, repo.ls(paths, rev=rev), repo.shown, long=long, as_json=as_json)
+
+
+def _show(
+    frame: Frame,
+    entries: Iterable[Listed],
+    shown: Callable[[str], str],
+    *,
+    long: bool,
+    as_json: bool,
+) -> None:
+    screen = frame.screen
+    if as_json:
+        screen.json_rows("entries", entries)
+        return
+    for entry in entries:
+        name = printable(shown(entry.path)) + ("/" if entry.type == "folder" else "")
+        columns = _columns(screen, entry, frame.verbose) if long else ""
+        link = f" -> {printable(entry.symlink)}" if long and entry.symlink else ""
+        screen.line(f"{columns}{name}{link}")
 
 
 def _columns(screen: Screen, one: Listed, whole: bool) -> str:

@@ -5,13 +5,15 @@ Names and messages may hold what others wrote. No text of others reaches the ter
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dvtool.errors import printable, size_text as size_text
+from dvtool.errors import count_text as count_text, printable, size_text as size_text
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
@@ -30,13 +32,6 @@ _SHELL_SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 def growth_text(size: int) -> str:
     """Return a change in bytes with its sign: ``+4.0 KiB``, ``-1 B``, ``±0 B``."""
     return f"{'+' if size > 0 else '-' if size < 0 else '±'}{size_text(abs(size))}"
-
-
-def count_text(count: int, noun: str) -> str:
-    """Return a count with its noun: ``1 file``, ``20,000 files``."""
-    consonant_y = noun.endswith("y") and noun[-2] not in "aeiou"
-    plural = noun[:-1] + "ies" if consonant_y else noun + "s"
-    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def files_text(files: int, size: int) -> str:
@@ -59,6 +54,39 @@ def _ansi_c(byte: int) -> str:
     if char in "\\'":
         return "\\" + char
     return char if " " <= char <= "~" else f"\\x{byte:02x}"
+
+
+_hide_progress: Callable[[], None] | None = None
+_progress_held = False
+
+
+def shown_beside(hide: Callable[[], None] | None) -> None:
+    """Have `hide` called before anything is printed: it wipes what shows the progress."""
+    global _hide_progress, _progress_held
+    _hide_progress, _progress_held = hide, False
+
+
+def hide_progress() -> None:
+    """Wipe what shows the progress, before something is printed in another way than by `Screen`."""
+    if _hide_progress is not None:
+        _hide_progress()
+
+
+def hold_progress() -> None:
+    """Show no progress from now on: the user is asked something, or another program writes."""
+    global _progress_held
+    hide_progress()
+    _progress_held = True
+
+
+def progress_is_held() -> bool:
+    """Whether no progress is to be shown."""
+    return _progress_held
+
+
+def stderr_number() -> int:
+    """Return the descriptor of standard error, for a program whose output must not be in JSON."""
+    return sys.__stderr__.fileno() if sys.__stderr__ is not None else 2
 
 
 class Answered(Exception):
@@ -94,12 +122,14 @@ class Screen:
 
     def line(self, text: str = "") -> None:
         """Print a line of what was asked for."""
+        hide_progress()
         self._out.write(_safe(text, coloured=self._out_coloured) + "\n")
 
     def done(self, text: str) -> None:
         """Say what an action did."""
         if not self._quiet:
-            self.line(text)
+            hide_progress()
+            self._out.write(wrapped(_safe(text, coloured=self._out_coloured), self._out) + "\n")
 
     def note(self, text: str) -> None:
         """Say what the next step may be, on standard error, where it disturbs no pipe."""
@@ -119,9 +149,10 @@ class Screen:
         for line in (hint or "").splitlines():
             self._labelled("hint", "cyan", line)
 
-    def json(self, answer: object) -> None:
+    def json(self, answer: object, *, one_line: bool = False) -> None:
         """Print a result, or a document of `dvtool.cli.documents`, as one JSON document."""
-        self.line(_json_text({"schema": SCHEMA, **as_json(answer)}, indent=1))
+        indent = None if one_line else 1
+        self.line(_json_text({"schema": SCHEMA, **as_json(answer)}, indent=indent))
 
     def json_rows(self, key: str, rows: Iterable[object]) -> None:
         """Print ``{key: [rows…]}``, a row a line, without holding all rows in memory.
@@ -148,10 +179,42 @@ class Screen:
         self._to_err(f"{shown} {safe}")
 
     def _to_err(self, text: str, *styles: str) -> None:
-        text = _safe(text, coloured=self._err_coloured)
+        hide_progress()
+        # What was printed so far comes first, also where both go to one terminal or file.
+        with contextlib.suppress(OSError):
+            self._out.flush()
+        text = wrapped(_safe(text, coloured=self._err_coloured), self._err)
         coloured = self._err_coloured and styles
         self._err.write((_styled(text, styles) if coloured else text) + "\n")
         self._err.flush()
+
+
+def wrapped(text: str, stream: TextIO) -> str:
+    """Return sentences for a terminal, broken between words where its lines end.
+
+    Lines that begin with a space are lists of names, and stay as they are; so does all text that
+    is read by a program.
+    """
+    if not stream.isatty():
+        return text
+    columns = _columns_of(stream)
+    if all(len(line) <= columns for line in text.split("\n")):
+        return text
+    import textwrap  # most texts are short
+
+    return "\n".join(
+        line
+        if line.startswith(" ") or len(line) <= columns
+        else textwrap.fill(line, columns, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+
+
+def _columns_of(stream: TextIO) -> int:
+    try:
+        return int(os.environ.get("COLUMNS") or os.get_terminal_size(stream.fileno()).columns) or 80
+    except (OSError, ValueError):
+        return 80
 
 
 def _safe(text: str, *, coloured: bool) -> str:

@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 CENT_USD = 0.01
 
 plan_option = click.option(
-    "--plan", "plan_only", is_flag=True, help="Say what it would take, and transfer nothing."
+    "-n",
+    "--dry-run",
+    "--plan",
+    "plan_only",
+    is_flag=True,
+    help="Say what would be done, and what that takes; change nothing.",
 )
+"""One option of one meaning, whatever it is called, in every command that changes much."""
 
 
 def show_plan(screen: Screen, sentence: str, remote: str, estimate: Estimate) -> None:

@@ -42,7 +42,7 @@ def pull(
     lacks is fetched from the other remotes, unless one is named.
     """
     with frame.repo() as repo:
-        revisions, paths = revisions_and_paths(repo, arguments, revisions_max=1)
+        revisions, paths = revisions_and_paths(repo, arguments, revisions_max=1, remotes="pull")
         rev = revisions[0] if revisions else None
         frame.trust_first_use(repo, falls_back=remote is None)
         if plan_only:

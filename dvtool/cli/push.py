@@ -10,7 +10,7 @@ import click
 from dvtool.cli.frame import Frame, command, revisions_and_paths
 from dvtool.cli.output import Answered, count_text, documents
 from dvtool.cli.plans import files_sentence, plan_document, plan_option, show_plan
-from dvtool.errors import DvError, UsageError, listing, printable, size_text
+from dvtool.errors import DvError, MissingError, UsageError, listing, printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
         "dv push --all --remote backup  # all that git can reach, elsewhere",
         "dv push --remote a --remote b  # to both",
         "dv push --plan                 # how much that is; nothing is sent",
+        "dv push --check || exit 1      # in a script: is HEAD's data there?",
         "dv push -- data/images         # one target only",
     ),
     exits=(4, 6, 7, 9),
+    fails="failed; or, with --check, the remote lacks data of HEAD or REV",
     answers_json=True,
     splits=True,
 )
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Begin anew if another remote was at the address the last time, or none is now.",
 )
+@click.option("--check", is_flag=True, help="End with 1 if data is lacking there; send nothing.")
 @plan_option
 def push(
     frame: Frame,
@@ -52,6 +55,7 @@ def push(
     remotes: Sequence[str],
     every: bool,
     new_remote: bool,
+    check: bool,
     plan_only: bool,
     as_json: bool,
 ) -> None:
@@ -68,7 +72,7 @@ def push(
     With several remotes each is pushed to, even if others fail.
     """
     with frame.repo() as repo:
-        revisions, paths = revisions_and_paths(repo, arguments)
+        revisions, paths = revisions_and_paths(repo, arguments, remotes="push")
         if every and revisions:
             raise UsageError("--all takes every revision; name none with it")
         frame.trust_first_use(repo, falls_back=False)
@@ -78,12 +82,51 @@ def push(
             return repo.push(remote=name, revs=revisions, every=every, paths=paths, anew=new_remote)
 
         def plan_one(name: str | None) -> PushPlan:
-            return repo.plan_push(remote=name, revs=revisions, every=every, paths=paths)
+            return repo.plan_push(
+                remote=name, revs=revisions, every=every, paths=paths, tips_only=check
+            )
 
-        if plan_only:
+        if check:
+            _check(frame, repo, names, plan_one, as_json=as_json)
+        elif plan_only:
             _show_plans(frame, repo, [plan_one(name) for name in names], as_json=as_json)
         else:
             _push_all(frame, repo, names, push_one, as_json=as_json)
+
+
+def _check(
+    frame: Frame,
+    repo: Repo,
+    names: Sequence[str | None],
+    plan_one: Callable[[str | None], PushPlan],
+    *,
+    as_json: bool,
+) -> None:
+    """Say which remotes have all the data; end with 1 if one has not."""
+    try:
+        plans = [plan_one(name) for name in names]
+    except MissingError as error:  # what the remote lacks is not here either: the answer is no
+        if as_json:
+            raise
+        frame.screen.error(str(error), hint=error.hint)
+        raise click.exceptions.Exit(1) from error
+    lacking = [one for one in plans if one.estimate.requests.total]
+    if as_json:
+        _show_plans(frame, repo, plans, as_json=True)
+    else:
+        for one in plans:
+            for warning in one.warnings:
+                frame.screen.warn(warning)
+            url, files = printable(one.would.remote), count_text(one.would.files, "file")
+            if one in lacking:
+                objects = count_text(one.estimate.objects, "object")
+                size = size_text(one.estimate.bytes)
+                frame.screen.line(f"{url} lacks {objects}, about {size}, of {files}")
+            else:
+                frame.screen.line(f"everything is on {url}: {files}")
+        _warn_uncommitted(frame, repo, plans[-1].uncommitted)
+    if lacking:
+        raise click.exceptions.Exit(1)
 
 
 def _push_all(

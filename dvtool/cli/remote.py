@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +14,7 @@ from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text, documents, shell_word
 from dvtool.cli.plans import plan_document, plan_option, show_plan
 from dvtool.cli.remote_options import remote_options
-from dvtool.errors import UsageError, listing, printable, size_text
+from dvtool.errors import DvError, UsageError, listing, printable, size_text
 from dvtool.project.keys import REMOTE_OPTIONS
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 TARGETS_SHOWN_MAX = 20
+_OWN_OPTIONS = frozenset(option.name for option in REMOTE_OPTIONS if not option.committed)
 
 
 @click.group("remote", invoke_without_command=True)
@@ -73,7 +75,7 @@ def add_remote(frame: Frame, name: str, url: str, local: bool, **options: str | 
                 hint=f"to change it: dv remote set {shell_word(name)} {shell_word(url)}",
             )
         shared = repo.config.set_remote(name, url, local=local, **_absolute(options))
-        _say_where(frame.screen, repo, name, shared=shared)
+        _say_where(frame.screen, repo, name, ["url", *_given(options)], shared=shared)
 
 
 @command(
@@ -108,7 +110,12 @@ def set_remote(
             local=local,
             **_absolute(options),
         )
-        _say_where(frame.screen, repo, name, shared=shared)
+        typed = _given(options) if url is None else ["url", *_given(options)]
+        _say_where(frame.screen, repo, name, typed, shared=shared)
+
+
+def _given(options: Mapping[str, str | None]) -> list[str]:
+    return [name for name, value in options.items() if value is not None]
 
 
 def _absolute(options: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -120,18 +127,24 @@ def _absolute(options: Mapping[str, str | None]) -> dict[str, str | None]:
     }
 
 
-def _say_where(screen: Screen, repo: Repo, name: str, *, shared: bool) -> None:
+def _say_where(
+    screen: Screen, repo: Repo, name: str, typed: Sequence[str], *, shared: bool
+) -> None:
+    """Say which of the parts that were `typed`, the URL or options, every clone has now."""
     url = printable(repo.config.remote(name).url)
     screen.done(f"remote {printable(name)}: {url}")
-    if shared:
+    own = [part for part in typed if part in _OWN_OPTIONS] if shared else list(typed)
+    if len(own) < len(typed):
         screen.note("it is in .dvconfig, for every clone; next: git commit")
-        if repo.config.remote(name).exposed():
-            screen.warn(
-                "the endpoint is not encrypted: each other clone has to trust it before it is "
-                f"used (dv remote trust {name})"
-            )
-    else:
-        screen.note("it is in .git/config, for this clone only")
+    if own:
+        parts = ", ".join(part.replace("_", "-") for part in own)
+        subject = "it is" if not shared else f"{parts}: {'is' if len(own) == 1 else 'are'}"
+        screen.note(f"{subject} in .git/config, for this clone only")
+    if shared and repo.config.remote(name).exposed():
+        screen.warn(
+            "the endpoint is not encrypted: each other clone has to trust it before it is "
+            f"used (dv remote trust {name})"
+        )
     if not repo.config.trusts(name):
         screen.warn(
             f".dvconfig says more of its address, which is not trusted in this clone: "
@@ -169,10 +182,10 @@ def list_remotes(frame: Frame, as_json: bool) -> None:
 
 def _default_name(repo: Repo) -> str | None:
     """Return the name of the default remote; a broken default does not hide the list."""
-    name = repo.config.values.text("core.remote")
-    if name is None and len(repo.config.remotes()) == 1:
-        return next(iter(repo.config.remotes()))
-    return name
+    with contextlib.suppress(DvError):
+        default = repo.config.values.default_remote()
+        return None if default is None else default.name
+    return repo.config.values.text("core.remote")
 
 
 @command(
@@ -184,8 +197,8 @@ def _default_name(repo: Repo) -> str | None:
     ),
 )
 @click.argument("name", metavar="[NAME]", required=False)
-@click.option("-n", "--dry-run", is_flag=True, help="Change nothing, only show the addresses.")
-def trust_remote(frame: Frame, name: str | None, dry_run: bool) -> None:
+@plan_option
+def trust_remote(frame: Frame, name: str | None, plan_only: bool) -> None:
     """Trust the address that .dvconfig gives a remote, in this clone.
 
     .dvconfig comes with git, so anybody whose branch you check out can change it. The first dv
@@ -200,9 +213,9 @@ def trust_remote(frame: Frame, name: str | None, dry_run: bool) -> None:
             frame.screen.line(f"remote {printable(each)}")
             frame.screen.line(f"  trusted before: {before or 'no address'}")
             frame.screen.line(f"  .dvconfig says: {repo.config.address_text(each)}")
-        if new and not dry_run:
+        if new and not plan_only:
             repo.config.trust(new)
-        said = "would be trusted" if dry_run else "trusted from now on"
+        said = "would be trusted" if plan_only else "trusted from now on"
         names_text = ", ".join(map(printable, new))
         frame.screen.done(f"{said}: {names_text}" if new else "every remote is trusted already")
 
@@ -214,6 +227,22 @@ def remove_remote(frame: Frame, name: str) -> None:
     with frame.repo(required=False) as repo:
         repo.config.remove_remote(name)
     frame.screen.done(f"remote {printable(name)} is forgotten; what is there was not touched")
+
+
+@command("rename", examples=("dv remote rename origin old",), exits=(9,))
+@click.argument("name", metavar="OLD")
+@click.argument("new", metavar="NEW")
+def rename_remote(frame: Frame, name: str, new: str) -> None:
+    """Give a remote another name; nothing on the remote itself is touched.
+
+    All its settings go along, in .dvconfig and in .git/config, and so does being the default one.
+    """
+    with frame.repo(required=False) as repo:
+        repo.config.rename_remote(name, new)
+        shared = repo.config.remote(new).source == ".dvconfig"
+    frame.screen.done(f"remote {printable(name)} is called {printable(new)} now")
+    if shared:
+        frame.screen.note("its settings are in .dvconfig, for every clone; next: git commit")
 
 
 @command(
@@ -263,7 +292,8 @@ def copy_remote(
             screen.json(copied)
             return
         objects = f"{count_text(copied.objects, 'object')}, {size_text(copied.bytes)}"
-        there = f"; {copied.there:,} were there already" if copied.there else ""
+        were = "was" if copied.there == 1 else "were"
+        there = f"; {copied.there:,} {were} there already" if copied.there else ""
         url = printable(copied.destination)
         screen.done(f"copied to {url}: {objects}; proven there{there}")
 
@@ -341,6 +371,7 @@ for _command in (
     set_remote,
     trust_remote,
     remove_remote,
+    rename_remote,
     copy_remote,
     roots,
 ):

@@ -10,6 +10,8 @@ from dvtool.cli.frame import Function
 from dvtool.project.keys import REMOTE_OPTIONS
 from dvtool.remotes.transports.declaration import Option
 
+ORIGIN_OPTIONS = tuple(option for option in REMOTE_OPTIONS if not option.of_writing)
+"""Those of a bucket that data is imported from."""
 INIT_OPTIONS = tuple(option for option in REMOTE_OPTIONS if option.at_init)
 """The options that `dv init` takes."""
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import count_text, documents
+from dvtool.cli.plans import plan_option
 from dvtool.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from dvtool.repo import Repo
+    from dvtool.verbs.edit.remove import Removed
 
 
 @command(
@@ -23,7 +29,15 @@ from dvtool.errors import UsageError, printable
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
 @click.option("--data", is_flag=True, help="Remove the files from the workspace too.")
 @click.option("--force", is_flag=True, help="With --data: also files that are saved nowhere.")
-def rm(frame: Frame, paths: Sequence[str], data: bool, force: bool, as_json: bool) -> None:
+@plan_option
+def rm(
+    frame: Frame,
+    paths: Sequence[str],
+    data: bool,
+    force: bool,
+    plan_only: bool,
+    as_json: bool,
+) -> None:
     """Stop tracking targets, or entries in them; the files stay unless --data is given.
 
     The changes to manifests and .gitignore are staged for git. Content stays in the store, and
@@ -33,18 +47,23 @@ def rm(frame: Frame, paths: Sequence[str], data: bool, force: bool, as_json: boo
         raise UsageError("--force is for --data: without it no file is removed")
     screen = frame.screen
     with frame.repo() as repo:
-        removed = repo.rm(paths, data=data, force=force)
-        frame.set_up_git(repo)
+        removed = repo.rm(paths, data=data, force=force, plan_only=plan_only)
+        if not plan_only:
+            frame.set_up_git(repo)
         if as_json:
             screen.json(documents.RmDocument(removed))
             return
         for one in removed:
-            name = printable(repo.shown(one.target))
-            what = (
-                f"{name} is not tracked any more"
-                if one.whole
-                else f"{count_text(one.entries, 'file')} taken out of {name}"
-            )
-            files = f"{count_text(one.files, 'file')} removed" if data else "the files stay"
-            screen.done(f"{what}; {files}")
-    screen.note("next: git commit")
+            text = _text(repo, one, data=data, plan_only=plan_only)
+            (screen.line if plan_only else screen.done)(text)
+    screen.note("nothing was changed" if plan_only else "next: git commit")
+
+
+def _text(repo: Repo, one: Removed, *, data: bool, plan_only: bool) -> str:
+    name = printable(repo.shown(one.target))
+    would = " would be" if plan_only else ""
+    entries = count_text(one.entries, "file") + would
+    tracked = "would not be tracked" if plan_only else "is not tracked any more"
+    what = f"{name} {tracked}" if one.whole else f"{entries} taken out of {name}"
+    removed = f"{count_text(one.files, 'file')}{would} removed"
+    return f"{what}; {removed if data else 'the files stay'}"

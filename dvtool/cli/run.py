@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dvtool.cli.frame import Frame, behind_dashes, command
-from dvtool.cli.output import Screen, count_text, shell_word
+from dvtool.cli.output import Screen, count_text, shell_word, stderr_number
 from dvtool.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     ),
     exits=(4, 6, 8, 9),
     fails="failed; or code or data are not committed; or as COMMAND ended",
+    answers_json=True,
     splits=True,
 )
 @click.option("--allow-dirty", is_flag=True, help="Keep what is not committed, and run with it.")
@@ -44,7 +45,12 @@ if TYPE_CHECKING:
 )
 @click.argument("more", metavar="-- COMMAND...", nargs=-1, type=click.Path())
 def run(
-    frame: Frame, allow_dirty: bool, out: Sequence[str], record: str | None, more: Sequence[str]
+    frame: Frame,
+    allow_dirty: bool,
+    out: Sequence[str],
+    record: str | None,
+    more: Sequence[str],
+    as_json: bool,
 ) -> None:
     """Run COMMAND from committed code and data, and write a record of it to .dv-runs.
 
@@ -54,6 +60,9 @@ def run(
 
     If code or data are not committed, nothing is run, unless --allow-dirty says to keep in a commit
     on no branch what is not. Files that git ignores do not count.
+
+    With --json, standard output has the record alone: what COMMAND writes there goes to standard
+    error.
 
     Ends as COMMAND does: with its exit code, with 128+N if signal N ended it, with 127 if there is
     no such command. Before COMMAND was started, the exit codes below are those of dv.
@@ -73,7 +82,10 @@ def run(
             allow_dirty=allow_dirty,
             record=record,
             environ=frame.environ_given(),
+            stdout=stderr_number() if as_json else None,
         )
+        if as_json:
+            screen.json(done)
         _report(screen, done, record or os.path.join(repo.shown(".dv-runs"), done.id + ".json"))
     raise click.exceptions.Exit(done.exit_status or 0)
 

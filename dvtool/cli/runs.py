@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from dvtool.cli.frame import Frame, command
-from dvtool.cli.output import Screen, count_text, files_text, shell_word
-from dvtool.errors import listing, printable
+from dvtool.cli.output import Screen, count_text, files_text, shell_word, stderr_number
+from dvtool.errors import UsageError, listing, printable
 
 if TYPE_CHECKING:
     from dvtool.verbs.record.records import RunRecord
@@ -39,6 +38,9 @@ def runs(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand is None:
         context.invoke(list_runs, as_json=as_json)
+    elif as_json:
+        name = context.invoked_subcommand
+        raise UsageError("--json belongs behind the command", hint=f"dv runs {name} --json")
 
 
 @command("list", examples=("dv runs list", "dv runs list --json"), answers_json=True)
@@ -137,15 +139,15 @@ def reproduce(frame: Frame, run: str, worktree: str | None, as_json: bool) -> No
 
     Compared are the exit code, the hashes of what it wrote and which entries it read. The command
     is that of the record, with the Python and the packages that are here now. The worktree stays:
-    git worktree remove FOLDER. ID is as for dv runs show.
+    git worktree remove FOLDER. With --json, what the command writes goes to standard error. ID is
+    as for dv runs show.
     """
     screen = frame.screen
     with frame.repo() as repo:
         place = os.path.abspath(os.path.join(frame.folder, worktree)) if worktree else None
         record = repo.show_run(run)
         screen.note(f"running again: {_command(record)}")
-        # Standard output is for the answer then; what the command says goes to the other one.
-        stdout = sys.__stderr__.fileno() if as_json and sys.__stderr__ else None
+        stdout = stderr_number() if as_json else None
         found = repo.reproduce_run(
             run, worktree=place, environ=frame.environ_given(), stdout=stdout
         )

@@ -14,6 +14,7 @@ from dvtool.errors import printable
 if TYPE_CHECKING:
     from dvtool.format.merge import Conflict
     from dvtool.repo import Repo
+    from dvtool.verbs.imports.results import SourceStatus
     from dvtool.verbs.status import TargetStatus
 
 NAMES_SHOWN_MAX = 20
@@ -32,6 +33,7 @@ _INDENT = " " * 4
     examples=(
         "dv status",
         "dv status data/images 'data/audio/*.wav'",
+        "dv status --sources                         # is anything new at the sources?",
         "dv status --exit-code || echo 'not clean'   # in a script",
     ),
     exits=(4, 6, 8),
@@ -40,21 +42,29 @@ _INDENT = " " * 4
 )
 @paths_argument
 @click.option("--exit-code", is_flag=True, help="End with 1 unless everything is clean.")
-def status(frame: Frame, paths: Sequence[str], exit_code: bool, as_json: bool) -> None:
-    """Show what differs between workspace, manifests and HEAD.
+@click.option("--sources", is_flag=True, help="Ask the sources of imported data what is new.")
+def status(
+    frame: Frame, paths: Sequence[str], exit_code: bool, sources: bool, as_json: bool
+) -> None:
+    """Show what differs between workspace, manifests and HEAD, and what was not pushed.
 
     Files whose size and times are unchanged are not read. With -v, all names, the clean targets
     and the manifest hashes are shown. Files that were never fetched are absent, which is not a
     change.
+
+    No remote is asked: a target is not pushed if no push from this clone proved it on the default
+    remote and no branch of git's remotes has it. dv push --check asks the remote.
     """
     screen = frame.screen
     with frame.repo() as repo:
         found = repo.status(paths)
+        asked = repo.imports.status(paths) if sources else None
         if as_json:
             clean = all(one.clean for one in found)
-            screen.json(documents.StatusDocument(clean, found))
+            screen.json(documents.StatusDocument(clean, found, asked))
         else:
             _Report(frame, screen, repo, found).show()
+            _show_sources(screen, repo, asked)
     if exit_code and not all(one.clean for one in found):
         raise click.exceptions.Exit(1)
 
@@ -67,6 +77,25 @@ def _conflict_kind(conflict: Conflict) -> str:
     if conflict.theirs is None:
         return "removed by them"
     return "both modified" if conflict.base is not None else "both added"
+
+
+def _show_sources(screen: Screen, repo: Repo, asked: Sequence[SourceStatus] | None) -> None:
+    if asked is None:
+        return
+    screen.line("\nSources (dv update brings what is new):" if asked else "\nnothing was imported")
+    for one in asked:
+        counts = {"added": one.added, "modified": one.modified, "removed": one.removed}
+        news = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+        text = {
+            "current": "as the source has it",
+            "behind": f"behind: {news}" if news else "behind",
+            "unknown": "the source does not say whether anything is new; dv update reads it",
+            "unapproved": "not asked: approve it with dv update --trust",
+            "failed": f"could not be asked: {one.problem}",
+        }[one.standing]
+        edited = ", edited here" if one.edited else ""
+        name = printable(repo.shown(one.target))
+        screen.line(f"{_INDENT}{name}  {text}{edited}  ({printable(one.source)})")
 
 
 class _Report:
@@ -87,7 +116,9 @@ class _Report:
             *(self._outdated(one) for one in self._found if one.outdated),
             *(self._changes(one) for one in self._found if one.edited),
             self._absent(),
+            self._left_out(),
             self._clean(),
+            self._unpushed(),
         ]
         text = "\n\n".join("\n".join(lines) for lines in map(list, sections) if lines)
         self._screen.line(text or "no targets yet (dv add PATH makes one)")
@@ -135,7 +166,7 @@ class _Report:
             yield f"Changes in {self._name(one.target)} against what is merged so far:"
         else:
             yield f"Changes in {self._name(one.target)} that are not added"
-            yield f"  (dv add {word} keeps them, dv checkout -- {word} undoes them):"
+            yield f"  (dv add {word} keeps them, dv restore {word} undoes them):"
         yield from self._names(one, "added", one.added)
         yield from self._names(one, "modified", one.modified)
         yield from self._names(one, "deleted", one.deleted)
@@ -163,6 +194,23 @@ class _Report:
         for one in absent:
             total = files_text(len(one.absent), one.absent_bytes)
             yield f"{_INDENT}{self._name(one.target)}  {total}"
+
+    def _unpushed(self) -> Iterator[str]:
+        unpushed = [one for one in self._found if one.unpushed]
+        if not unpushed:
+            return
+        yield "Committed and not pushed (dv push):"
+        for one in unpushed:
+            total = f"  {files_text(one.files, one.bytes)}" if one.manifest == "committed" else ""
+            yield f"{_INDENT}{self._name(one.target)}{total}"
+
+    def _left_out(self) -> Iterator[str]:
+        out = [one for one in self._found if one.left_out]
+        if not out:
+            return
+        yield "Left out of this worktree (dv sparse list):"
+        for one in out:
+            yield f"{_INDENT}{self._name(one.target)}  {count_text(len(one.left_out), 'file')}"
 
     def _clean(self) -> Iterator[str]:
         clean = [one for one in self._found if one.clean and not one.absent]

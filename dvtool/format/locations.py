@@ -29,7 +29,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import zstandard
 
-from dvtool.errors import CorruptError
+from dvtool.errors import INSTALL_NEWER, CorruptError
 from dvtool.format.chunker import SMALL
 from dvtool.format.columns import Columns, little_endian
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, guard_of, hasher
@@ -179,7 +179,7 @@ def _parts(data: bytes, name: str) -> _Parts:
     if magic != SHARD_MAGIC:
         raise CorruptError(
             f"{name}: is not a shard of format 1",
-            hint="if a newer dvtool wrote it, install that: pip install --upgrade dvtool",
+            hint=f"if a newer dvtool wrote it: {INSTALL_NEWER}",
         )
     if len(data) != HEADER.size + text_size + size:
         raise CorruptError(f"{name}: has {len(data):,} bytes, not the size that its header says")

@@ -18,11 +18,12 @@ import msgspec
 import xxhash
 from msgspec import structs
 
-from dvtool.errors import ManifestError, ManifestNewer, printable
+from dvtool.errors import INSTALL_NEWER, ManifestError, ManifestNewer, printable
 from dvtool.format.chunker import chunks_expected
 from dvtool.format.digest import EMPTY, HEX_LENGTH, Digest, digest_of, hasher, parse_hex
 from dvtool.format.loose import refuse_loose
 from dvtool.format.paths import SELF, check_nesting, link_fault, path_fault, path_faults
+from dvtool.format.pointer import not_a_manifest
 from dvtool.format.shown import ShownEntry, shown_entry
 from dvtool.format.source import DataSource, check_source, encode_source
 
@@ -382,14 +383,11 @@ def decode(text: bytes, name: str) -> Manifest:
         if version > MANIFEST_VERSION:
             raise ManifestNewer(
                 f"{name}: is of format {version}, this dvtool reads format {MANIFEST_VERSION}",
-                hint="install a newer dvtool: pip install --upgrade dvtool",
+                hint=INSTALL_NEWER,
             )
         document = _document_decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ManifestError(
-            f"{name}: is not a manifest ({printable(str(error))})",
-            hint=f"see what changed it: git log -p -- {printable(name)}",
-        ) from error
+        raise not_a_manifest(name, text, str(error)) from error
     if document.dv != MANIFEST_VERSION or (document.entries is None) == (document.shards is None):
         raise ManifestError(f"{name}: is not a manifest of format {MANIFEST_VERSION}")
     entries = None if document.entries is None else in_order(document.entries)

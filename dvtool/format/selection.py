@@ -70,6 +70,11 @@ class Selection(msgspec.Struct, frozen=True):
         return "/".join(parts or ())
 
 
+def has_wildcards(path: str) -> bool:
+    """Whether a path is meant as a glob."""
+    return _GLOB.search(path) is not None
+
+
 def _shared(first: list[str], second: list[str]) -> list[str]:
     count = 0
     while count < min(len(first), len(second)) and first[count] == second[count]:

@@ -73,6 +73,21 @@ class GitConfig:
             raise_failure("config", result)
         return result.status == 0
 
+    def rename_section(self, file: str | None, section: str, new: str) -> bool:
+        """Give a section (``remote.origin``) another name; False if there was none."""
+        if file is not None and self._path(file) is None:
+            return False
+        result = self._change(file, "--rename-section", section, new, codes=(0, 128))
+        if result.status and "no such section" not in result.stderr:
+            raise_failure("config", result)
+        return result.status == 0
+
+    def get_in(self, file: str | None, key: str) -> str | None:
+        """Return the value of a key in `file` or the repository's configuration, None if none."""
+        if file is None:
+            return self.get(key)
+        return dict(self.items(file)).get(key) if self._path(file) else None
+
     # Private
 
     def _own(self) -> list[tuple[str, str]]:

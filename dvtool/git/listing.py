@@ -75,6 +75,42 @@ def parse_log(output: bytes, path: bytes) -> Iterator[Commit]:
         yield commit
 
 
+class ManifestChange(msgspec.Struct, frozen=True):
+    """A commit that changed a manifest; its `blob` is the manifest as of the commit, or None."""
+
+    commit: Commit
+    path: str
+    old_path: str
+    """The path in the commit before, which is another for a rename."""
+    old_blob: str | None
+    """The manifest in the commit before; None if it is new."""
+
+
+def parse_changes(output: bytes) -> Iterator[ManifestChange]:
+    """Yield the changes of manifests, from output as `parse_log` has it, with renames."""
+    fields = iter(output.split(b"\0")[:-1])
+    commit: Commit | None = None
+    for field in fields:
+        if not field.startswith((b":", b"\n:")):
+            texts = (next(fields).decode("utf-8", "replace") for _ in range(3))
+            author, date_iso, subject = texts
+            commit = Commit(field.decode("ascii"), author, date_iso, subject, blob=None)
+            continue
+        old_mode, mode, old_blob, blob, state = field.lstrip(b"\n").removeprefix(b":").split(b" ")
+        old_path = os.fsdecode(next(fields))
+        path = os.fsdecode(next(fields)) if state.startswith(b"R") else old_path
+        if commit is None or not is_manifest(path):
+            continue
+        yield ManifestChange(
+            msgspec.structs.replace(
+                commit, blob=blob.decode("ascii") if mode in FILE_MODES else None
+            ),
+            path,
+            old_path,
+            old_blob.decode("ascii") if old_mode in FILE_MODES else None,
+        )
+
+
 def raw_manifests(listing: bytes, *, strict: bool = False) -> Iterator[tuple[str, str]]:
     """Yield path and new blob of each manifest in raw diff output (``-z``, without renames)."""
     fields = iter(listing.split(b"\0"))

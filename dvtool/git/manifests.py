@@ -158,7 +158,23 @@ class Manifests(Objects):
                 committed[path] = before
         return Overview(tuple(sorted(worktree)), committed, conflicts, left_out - worktree)
 
+    def renamed_manifests(self, old: str, new: str | None) -> dict[str, str]:
+        """Return new path -> old path of the manifests that were renamed between two commits.
+
+        None for `new` is the working tree, of which git knows what is in the index. As git tells
+        renames: equal text, or most of it.
+        """
+        options = ("--raw", "-z", "-M", "--no-abbrev", "--no-ext-diff", "--diff-filter=R")
+        sides = [old] if new is None else [old, new]
+        return _renamed_paths(self._run("diff", *options, *sides, "--", _MANIFESTS).stdout)
+
     # Of history
+
+    def manifest_renamed_in(self, commit: str, path: str) -> str | None:
+        """Return the path that a manifest had in the first parent of a commit that renamed it."""
+        options = ("--raw", "-z", "-M", "--no-abbrev", "--diff-merges=first-parent")
+        log = ("log", "-1", *options, "--no-show-signature", "--diff-filter=R", "--format=")
+        return _renamed_paths(self._run(*log, commit, "--", _MANIFESTS).stdout).get(path)
 
     def manifest_blobs_in(
         self, revs: Sequence[str], *, exclude: Sequence[str] = ()
@@ -169,6 +185,13 @@ class Manifests(Objects):
         """
         lines = self._range_lines(revs, exclude)
         return {} if lines is None else self._history_manifests("--stdin", stdin=lines)
+
+    def manifests_not_on_remotes(self) -> dict[str, set[str]]:
+        """Return path and blob ids of the manifests that only commits of HEAD have.
+
+        These are commits that no branch of git's remotes had when they were last fetched.
+        """
+        return self._history_manifests("HEAD", "--not", "--remotes")
 
     def manifest_blobs_everywhere(
         self, besides: Iterable[str] = (), *, exclude: Sequence[str] = ()
@@ -301,3 +324,10 @@ class Manifests(Objects):
             elif stat.S_ISREG(mode) and is_manifest(name):
                 blobs.add(object_id)
         return folders, blobs
+
+
+def _renamed_paths(listing: bytes) -> dict[str, str]:
+    """Return new path -> old path of raw diff output (``-z``) that has nothing but renames."""
+    fields = [field for field in listing.split(b"\0") if field]
+    pairs = zip(fields[1::3], fields[2::3], strict=True)
+    return {os.fsdecode(new): os.fsdecode(old) for old, new in pairs}

@@ -7,7 +7,15 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from dvtool.errors import SetupError, UsageError, printable
-from dvtool.git.listing import OBJECT_ID, Commit, commit_named, parse_log
+from dvtool.format.paths import SUFFIX
+from dvtool.git.listing import (
+    OBJECT_ID,
+    Commit,
+    ManifestChange,
+    commit_named,
+    parse_changes,
+    parse_log,
+)
 from dvtool.git.process import Pinned
 
 # A user's configuration of `git log` must not change the output that is parsed here.
@@ -21,6 +29,11 @@ PLAIN_LOG = (
     "--no-show-signature",
     "--no-follow",
     "--root",
+)
+_LOG_FIELDS = (
+    "--diff-merges=first-parent",
+    "--encoding=UTF-8",
+    "--format=tformat:%H%x00%an%x00%aI%x00%s",
 )
 _KINDS = frozenset({"commit", "tree", "blob"})
 
@@ -123,15 +136,38 @@ class Revisions(Pinned):
     def log(self, path: str, *, limit: int | None = None, rev: str = "HEAD") -> Iterator[Commit]:
         """Yield the commits that changed the file at `path`, newest first, as ``git log -- PATH``.
 
-        Renames are not followed, and side branches that changed nothing in the end left out.
+        `rev` may be a range. Renames are not followed, and side branches that changed nothing in
+        the end left out.
         """
-        args = ["log", *PLAIN_LOG, "--diff-merges=first-parent", "--encoding=UTF-8"]
-        args.append("--format=tformat:%H%x00%an%x00%aI%x00%s")
+        args = ["log", *PLAIN_LOG, *_LOG_FIELDS]
         if limit is not None:
             args.append(f"--max-count={limit:d}")
-        commit = self.resolve(rev)
-        output = self._run(*args, commit, "--", path, literal=True).stdout
+        commits = self._log_commits(rev)
+        output = self._run(*args, *commits, "--", path, literal=True).stdout
         return parse_log(output, os.fsencode(path))
+
+    def log_manifests(self, rev: str = "HEAD") -> Iterator[ManifestChange]:
+        """Yield the changes of manifests in the commits behind `rev` or in a range, newest first.
+
+        Renames are told as `Manifests.renamed_manifests` tells them.
+        """
+        args = [option for option in PLAIN_LOG if option not in ("--no-renames", "--no-follow")]
+        commits = self._log_commits(rev)
+        pattern = f":(glob)**/*{SUFFIX}"
+        output = self._run("log", *args, "-M", *_LOG_FIELDS, *commits, "--", pattern).stdout
+        return parse_changes(output)
+
+    def _log_commits(self, rev: str) -> list[str]:
+        """Return what to tell ``git log`` of a revision, or of a range of them, by ids."""
+        before, dots, after = rev.partition("..")
+        if not dots:
+            return [self.resolve(rev)]
+        symmetric = after.startswith(".")
+        sides = [self.resolve(before or "HEAD"), self.resolve(after.removeprefix(".") or "HEAD")]
+        if not symmetric:
+            return [f"^{sides[0]}", sides[1]]
+        base = self.merge_base(*sides)
+        return [*sides, *([f"^{base}"] if base else [])]
 
     def commit_time(self, commit: str) -> int:
         """Return when a commit was made, in seconds since 1970."""
@@ -223,8 +259,12 @@ class Revisions(Pinned):
         theirs = theirs or self._verify("HEAD^2")
         if ours is None or theirs is None:
             return None
+        return self.merge_base(ours, theirs), ours, theirs
+
+    def merge_base(self, ours: str, theirs: str) -> str | None:
+        """Return the best commit that two commits both have behind them; None if there is none."""
         base = self._run("merge-base", ours, theirs, codes=(0, 1)).stdout.decode("ascii")
-        return base.strip() or None, ours, theirs
+        return base.strip() or None
 
     # Private
 

@@ -52,22 +52,38 @@ class Git(Manifests, Saving, Worktrees):
         )
 
     @classmethod
-    def clone(cls, url: str, directory: str | None, *, cwd: str, checkout: bool = True) -> str:
+    def clone(
+        cls,
+        url: str,
+        directory: str | None,
+        *,
+        cwd: str,
+        checkout: bool = True,
+        progress: ShowProgress | None = None,
+    ) -> str:
         """Clone a repository with git, which asks for credentials itself; return the folder.
+
+        `progress` is called with what git says of its own.
 
         Which protocols a URL may use is git's to say (``protocol.*.allow``).
         """
         refuse_as_url(url)
         if directory is not None and directory.startswith("-"):
             directory = f"./{directory}"
-        options = () if checkout else ("--no-checkout",)
+        options = [*([] if checkout else ["--no-checkout"]), *(["--progress"] if progress else [])]
         named = () if directory is None else (directory,)
-        result = execute_long(["clone", *options, "--", url, *named], cwd=cwd)
+        result = execute_long(["clone", *options, "--", url, *named], cwd=cwd, progress=progress)
         first, _, rest = result.stderr.partition("'...\n")
         into = first.removeprefix("Cloning into '")
         if result.status or not (directory or into):
             raise_failure("clone", structs.replace(result, stderr=rest or first))
         return os.path.normpath(os.path.join(cwd, directory or into))
+
+    def point_head(self, rev: str) -> str:
+        """Let HEAD of a bare clone be a revision, detached; return its commit."""
+        commit = self.resolve(rev)
+        self._run_long("update-ref", "--no-deref", "HEAD", commit)
+        return commit
 
     @classmethod
     def clone_bare(

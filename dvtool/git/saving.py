@@ -61,7 +61,8 @@ class Saving(Index):
         with tempfile.TemporaryDirectory(prefix="dv-index-") as folder:
             env = {"GIT_INDEX_FILE": os.path.join(folder, "index")}
             if os.path.exists(self._index_path()):
-                shutil.copyfile(self._index_path(), env["GIT_INDEX_FILE"])
+                # With its time, by which git tells files that changed just after they were staged.
+                shutil.copy2(self._index_path(), env["GIT_INDEX_FILE"])
             # git refuses to add with a pathspec, be it for leaving out, that its rules ignore.
             ignored = self.ignored(exclude)
             named = [path for path in exclude if path not in ignored]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from dvtool.errors import DvError, ManifestError, MissingError
+from dvtool.errors import DvError, ManifestError, MissingError, count_text
 from dvtool.format.manifest import Entries, Manifest, decode
 from dvtool.format.paths import SUFFIX, folders_above, workspace_path
 from dvtool.format.selection import Selection
@@ -179,7 +179,8 @@ def _own_entries(
                 entries.update(project.store.held_shard(ref))
             except MissingError as error:
                 raise ManifestError(
-                    f"{target + SUFFIX}: a shard of {ref.files:,} files is not in the store"
+                    f"{target + SUFFIX}: a shard of {count_text(ref.files, 'file')} is not in "
+                    "the store"
                 ) from error
     for parent in parents:
         known = _held_entries(project, parent)

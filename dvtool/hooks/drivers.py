@@ -38,7 +38,7 @@ ATTRIBUTES_SIZE_MAX_BYTES = 64 << 20
 NAME = "merge dvtool manifests by entry"
 _ANOTHER_DV = "PYTHONPATH= PYTHONHOME="
 """Before a `dv` of the PATH, whose Python is not isolated; one that is not absolute is not run."""
-_MISSING = "dvtool is not installed here: pip install dvtool, then dv resolve"
+_MISSING = "dvtool is not installed here: see docs/install.md of it, then run dv resolve"
 
 
 def install(project: Project) -> bool:

@@ -128,6 +128,15 @@ class Hooks:
         if self._project.config.flag("hooks.install"):
             self._settings.set("hooks.install", "false", local=True)
 
+    def overridden_folder(self) -> str:
+        """Return the folder of hooks for all repositories that `ensure` would have git leave.
+
+        Empty if there is none, or if `ensure` would do nothing.
+        """
+        if _is_marked(self._project) or not self._project.config.flag("hooks.install"):
+            return ""
+        return own_folder.shared_folder(self._project.git)
+
     def ensure(self) -> HookPlan | None:
         """Install unless that was done in this clone, or is not wanted; return what was done."""
         if _is_marked(self._project) or not self._project.config.flag("hooks.install"):

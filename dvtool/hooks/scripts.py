@@ -3,6 +3,9 @@
 Git runs a hook at the top of the worktree, with whatever PATH its caller has. Each script runs the
 hook that was there before, then asks git whether the event touches data, and only then starts
 Python. A commit or checkout that touches none costs a few milliseconds.
+
+Scripts that run after git begin with a quick look (`_QUICK`), by builtins of the shell alone. The
+shell reads a script as it goes: a script that ends there costs little more than the shell's start.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import shlex
 
 from dvtool.hooks.interpreter import Interpreter
 
-VERSION = 3
+VERSION = 4
 """Goes up with every change of the scripts, so that `install` replaces older ones."""
 KEPT_SUFFIX = ".dv-kept"
 SCRIPT_MARK = "# dvtool hook, version "
@@ -32,9 +35,57 @@ _HEAD = """\
 # `dv hooks uninstall` takes it out and puts back what was here before, which is kept beside this
 # as {name}{suffix} and runs first.
 name={name}
+kept="${{0%/*}}/{name}{suffix}"
+{quick}
 python={python}
 start={start}
-kept="${{0%/*}}/{name}{suffix}"
+"""
+
+# `dv/followed.sh` sets the positional parameters to the manifests that have a record.
+_QUICK = """
+# Git's folder of this worktree, at whose top hooks run, without asking git.
+guess_folder() {
+    folder=${GIT_DIR:-.git}
+    [ ! -f "$folder" ] || read -r _ folder <"$folder"
+}
+
+# Whether a manifest that has a record is newer than that, or gone.
+any_newer() {
+    . "$folder/dv/followed.sh"
+    for path do
+        [ -e "$path" ] && [ "$folder/dv/base/$path" -nt "$path" ] || return 0
+    done
+    return 1
+}
+
+# Whether something was put into this worktree, and is in step. Manifests without a record are not
+# looked at: post-index-change, which git runs first, does that.
+is_settled() {
+    guess_folder
+    [ -e "$folder/dv/followed.sh" ] && ! any_newer
+}
+"""
+
+_QUICK_AFTER = """
+[ -x "$kept" ] || ! is_settled || exit 0
+"""
+
+# Commits with which git begins a worktree, and their data, are told by an id of zeros.
+_QUICK_POST_CHECKOUT = """
+case $1 in
+*[!0]*) [ -x "$kept" ] || ! is_settled || exit 0 ;;
+esac
+"""
+
+# git runs this each time that it writes its index: also for `git status` and `git add`. Then, and
+# where nothing of dv was put into this worktree, only what the shell can do by itself is done.
+_QUICK_POST_INDEX_CHANGE = """
+if [ ! -x "$kept" ]; then
+    [ -z "$DVTOOL_INSIDE" ] || exit 0
+    guess_folder
+    [ ! -d "$folder" ] || [ -e "$folder/dv/followed.sh" ] || exit 0
+    [ "$1" = 1 ] || ! is_settled || exit 0
+fi
 """
 
 # A hook that was put over this one may run it, and be kept by it at the same time: not forever.
@@ -71,7 +122,7 @@ run_dv() {
         ;;
     esac
     echo "dv: this repository keeps data with dvtool, which is not installed here" >&2
-    echo "dv: install it (pip install dvtool), then run: dv hooks install" >&2
+    echo "dv: install it (docs/install.md says how), then run: dv hooks install" >&2
     return 125
 }
 
@@ -87,13 +138,47 @@ unset GIT_LITERAL_PATHSPECS GIT_GLOB_PATHSPECS GIT_NOGLOB_PATHSPECS GIT_ICASE_PA
 _PRE_COMMIT = """
 run_kept "$@" || exit
 
-# Whether a staged file is larger than hooks.maxfilesize.
+# Sort what is staged, by one program: the ids of the blobs, and a line `//` if the configuration
+# may have the limit. Fails if a staged file is the data of a target.
+sort_changes() {
+    set -- -
+    [ ! -f "${GIT_DIR:-.git}/config" ] || set -- "$@" "${GIT_DIR:-.git}/config"
+    [ ! -f .dvconfig ] || set -- "$@" ./.dvconfig
+    {
+        printf '%s\\n' "$targets" //
+        printf '%s\\n' "$changes"
+    } | awk '
+        FNR == 1 { file++ }
+        file > 1 { if (tolower($0) ~ /maxfilesize/) limit = 1; next }
+        $0 == "//" { staged = 1; next }
+        !staged { sub(/[.]dv[.]json"?$/, ""); names[$0]; next }
+        NF > 4 {
+            blobs = blobs $4 "\\n"
+            path = substr($0, index($0, "\\t") + 1)
+            sub(/"$/, "", path)
+            do if (path in names) { inside = 1; exit }
+            while (sub("/[^/]*$", "", path))
+        }
+        END {
+            if (inside) exit 1
+            printf "%s", blobs
+            if (limit) print "//"
+        }' "$@"
+}
+
+# Whether one of the blobs is larger than hooks.maxfilesize.
 any_large() {
-    limit=${DV_HOOKS_MAXFILESIZE:-$(
+    limit=$DV_HOOKS_MAXFILESIZE
+    case $limit:$blobs in
+    :*//*) known= ;;
+    :*) [ -f "${GIT_DIR:-.git}/config" ] && known=10m || known= ;;
+    *) known=$limit ;;
+    esac
+    limit=${known:-$(
         git config --local --get dv.hooks.maxfilesize ||
             git config --file .dvconfig --get hooks.maxfilesize 2>/dev/null || echo 10m
     )}
-    printf '%s\\n' "$changes" | awk '{ print $4 }' |
+    printf '%s\\n' "$blobs" |
         git cat-file --batch-check='%(objectsize)' |
         awk -v limit="$limit" '
             BEGIN {
@@ -117,22 +202,6 @@ any_conflict() {
     return 1
 }
 
-# Whether a staged file is the data of a target.
-any_inside() {
-    {
-        printf '%s\\n' "$targets" //
-        printf '%s\\n' "$changes" | cut -f 2
-    } | awk '
-        $0 == "//" { staged = 1; next }
-        !staged { sub(/[.]dv[.]json"?$/, ""); names[$0]; next }
-        {
-            sub(/"$/, "")
-            do if ($0 in names) { found = 1; exit }
-            while (sub("/[^/]*$", ""))
-        }
-        END { exit !found }'
-}
-
 # Whether data may have changed since all of it was as its manifests say: something is newer than
 # that moment, or there is more than can be looked at here in a few milliseconds.
 any_changed() {
@@ -140,14 +209,16 @@ any_changed() {
     [ -d "$clean" ] || clean=$(git rev-parse --git-dir)
     clean=$clean/dv/clean
     [ -e "$clean" ] || return 0
+    [ ! -e "${clean%/*}/links" ] || return 0
     printf '%s\n' "$targets" | {
         set --
         while IFS= read -r path; do
             case $path in '"'*) exit 0 ;; esac
             set -- "$@" "./$path" "./${path%.dv.json}"
         done
-        find "$@" -cnewer "$clean" -exec echo // ';' -o -print 2>/dev/null |
-            awk '$0 == "//" || NR > 20000 { found = 1; exit } END { exit !found }'
+        # All that is newer is told by one program at the end, not by one for each file.
+        find "$@" -cnewer "$clean" -exec echo // '{}' + -o -print 2>/dev/null |
+            awk '/^\\/\\// || NR > 20000 { found = 1; exit } END { exit !found }'
     }
 }
 
@@ -161,11 +232,12 @@ case $changes in
 *)
     targets=$(git_plainly ls-files -- '*.dv.json')
     if [ -z "$targets" ]; then
-        [ -n "$changes" ] && [ -f .dvconfig ] && any_large || any_conflict || exit 0
+        { [ -n "$changes" ] && [ -f .dvconfig ] && blobs=$(sort_changes) && any_large; } ||
+            any_conflict || exit 0
     elif [ -z "$changes" ]; then
         any_changed || any_conflict || exit 0
-    else
-        any_inside || any_changed || any_large || any_conflict || exit 0
+    elif blobs=$(sort_changes); then
+        any_changed || any_large || any_conflict || exit 0
     fi
     ;;
 esac
@@ -218,60 +290,45 @@ fi
 """
 
 _AFTER = """
-newline='
-'
-
-# Whether a manifest that has a record is newer than that, or gone: by builtins of the shell alone.
-any_newer() {
-    while read -r path; do
-        [ -e "$path" ] && [ "$folder/dv/base/$path" -nt "$path" ] || return 0
-    done <"$folder/dv/followed"
-    return 1
-}
-
 # Whether git put a manifest into the worktree, or took one away, that the files do not follow yet:
 # whether a manifest is as old as the record of what they follow, or older, or the same.
 # The git commands that dv runs are its own business, and so is an index that is not the worktree's.
 out_of_step() {
     [ -z "$DVTOOL_INSIDE" ] || return 1
-    places=$(git rev-parse --absolute-git-dir --show-toplevel) || return 1
-    folder=${places%%"$newline"*} top=${places#*"$newline"}
+    find_folder || return 1
     case ${GIT_INDEX_FILE:-index} in
     index | .git/index | "$folder/index") ;;
-    *) return 1 ;;
+    *) [ "$GIT_INDEX_FILE" -ef "$folder/index" ] || return 1 ;;
     esac
-    (
-        cd "$top" || exit 1
-        git -c core.quotePath=false ls-files -t -s -- '*.dv.json' | {
-            while read -r tag _ _ stage path; do
-                record="$folder/dv/base/$path"
-                case $tag$stage$path in
-                *\\"*) exit 0 ;;
-                S*) [ ! -e "$record" ] || exit 0 ;;
-                H0*)
-                    if [ -e "$path" ] && ! [ "$record" -nt "$path" ]; then
-                        cmp -s -- "$record" "$path" || exit 0
-                    fi
-                    ;;
-                *) [ -n "$(find "$folder/dv/conflicts" -name '*.json' 2>/dev/null)" ] || exit 0 ;;
-                esac
-            done
-            exit 1
-        } || any_gone
-    )
+    git -c core.quotePath=false ls-files -t -s -- '*.dv.json' | {
+        while read -r tag _ _ stage path; do
+            record="$folder/dv/base/$path"
+            case $tag$stage$path in
+            *\\"*) exit 0 ;;
+            S*) [ ! -e "$record" ] || exit 0 ;;
+            H0*)
+                if [ -e "$path" ] && ! [ "$record" -nt "$path" ]; then
+                    cmp -s -- "$record" "$path" || exit 0
+                fi
+                ;;
+            *) [ -n "$(find "$folder/dv/conflicts" -name '*.json' 2>/dev/null)" ] || exit 0 ;;
+            esac
+        done
+        exit 1
+    } || any_gone
 }
 
 # Whether a manifest that has a record is neither in the worktree nor in git's index.
-any_gone() {
-    [ -e "$folder/dv/followed" ] || return 1
-    while read -r path; do
+any_gone() (
+    [ -e "$folder/dv/followed.sh" ] || return 1
+    . "$folder/dv/followed.sh"
+    for path do
         [ -e "$path" ] || [ -n "$(git --literal-pathspecs ls-files -- "$path")" ] || return 0
-    done <"$folder/dv/followed"
+    done
     return 1
-}
+)
 """
 
-# An id of zeros shows that git begins a worktree with this commit.
 _POST_CHECKOUT = """
 run_kept "$@"
 status=$?
@@ -287,8 +344,7 @@ exit "$status"
 _POST_COMMIT = """
 run_kept "$@"
 status=$?
-find_folder || exit "$status"
-[ ! -e "$folder/dv/followed" ] || any_newer || exit "$status"
+! is_settled || exit "$status"
 out_of_step || exit "$status"
 run_dv "$@"
 exit "$status"
@@ -312,24 +368,31 @@ else
 fi
 status=$?
 [ "$1" != amend ] || exit "$status"
+! is_settled || exit "$status"
 out_of_step || exit "$status"
 run_dv "$@"
 exit "$status"
 """
 
-# git runs this each time that it writes its index: also for `git status` and `git add`. Then, and
-# where nothing of dv was put into this worktree, only what the shell can do by itself is done.
 _POST_INDEX_CHANGE = """
 run_kept "$@"
 status=$?
 [ -z "$DVTOOL_INSIDE" ] || exit "$status"
 find_folder || exit "$status"
-[ -e "$folder/dv/followed" ] || exit "$status"
+[ -e "$folder/dv/followed.sh" ] || exit "$status"
 [ "$1" = 1 ] || any_newer || exit "$status"
 out_of_step || exit "$status"
 run_dv "$@"
 exit "$status"
 """
+
+_QUICKS = {
+    "post-checkout": _QUICK + _QUICK_POST_CHECKOUT,
+    "post-commit": _QUICK + _QUICK_AFTER,
+    "post-merge": _QUICK + _QUICK_AFTER,
+    "post-rewrite": _QUICK,
+    "post-index-change": _QUICK + _QUICK_POST_INDEX_CHANGE,
+}
 
 _BODIES = {
     "pre-commit": _PRE_COMMIT,
@@ -349,6 +412,7 @@ def script(name: str, python: Interpreter) -> bytes:
         version=VERSION,
         name=name,
         suffix=KEPT_SUFFIX,
+        quick=_QUICKS.get(name, ""),
         python=shlex.quote(python.path),
         start=shlex.quote(python.code),
     )

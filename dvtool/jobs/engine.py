@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from dvtool.system import workers
 from dvtool.system.lazy import later
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     import queue
     from concurrent import futures
 
-    Submit: TypeAlias = Callable[..., futures.Future[Any]]
+    from dvtool.system import calls
+
+    Submit: TypeAlias = Callable[[Callable[..., Any], Any, calls.Tally], futures.Future[Any]]
+    """Begins a batch: the work, the batch, and where its bytes are counted as they are done."""
 else:
+    calls = later("dvtool.system.calls")
     futures = later("concurrent.futures")
     queue = later("queue")
 
@@ -117,7 +121,11 @@ class ExecutorEngine:
         begin: Begin = "quick",
     ) -> Generator[R, None, None]:
         """See `Engine.map`."""
-        yield from _in_order(self._executor.submit, self._workers, work, batches, tell, undo)
+
+        def submit(work: Callable[..., Any], batch: Any, _: calls.Tally) -> futures.Future[Any]:
+            return self._executor.submit(work, batch)
+
+        yield from _in_order(_Workers(submit, self._workers), work, batches, tell, undo)
 
 
 class LocalPool:
@@ -148,8 +156,8 @@ class LocalPool:
         if len(first) <= 1 or in_process:
             yield from InProcess().map(work, all_batches, tell=tell, undo=undo)
             return
-        with _submitting(len(first), anew=not copied) as submit:
-            yield from _in_order(submit, len(first), work, all_batches, tell, undo)
+        with _local_workers(len(first), anew=not copied) as begun:
+            yield from _in_order(begun, work, all_batches, tell, undo)
 
 
 LOCAL_POOL = LocalPool()
@@ -162,9 +170,25 @@ def engine_for(engine: Engine, *, files: int, size_bytes: int) -> Engine:
     return engine if large else InProcess()
 
 
+class _Workers(NamedTuple):
+    """How to begin a batch, for how many workers, and how to stop what they do."""
+
+    submit: Submit
+    number: int
+    stop: Callable[[], object] = tuple
+    """Has the batches under way end soon, with an error; by default they end in their time."""
+
+
+class _Underway(NamedTuple):
+    """A batch that was begun."""
+
+    future: futures.Future[Any]
+    size: int
+    tally: calls.Tally
+
+
 def _in_order(
-    submit: Submit,
-    count: int,
+    begun: _Workers,
     work: Work[B, R],
     batches: Iterable[B],
     tell: Tell | None,
@@ -172,45 +196,68 @@ def _in_order(
 ) -> Generator[R, None, None]:
     """Have batches worked on, twice as many begun as there are workers; yield in their order."""
     left = iter(batches)
-    underway: deque[tuple[futures.Future[R], int]] = deque()
+    underway: deque[_Underway] = deque()
 
     def begin(next_batches: Iterable[B]) -> None:
         with workers.uninterrupted():  # else the future of a batch that was begun could be lost
             for batch in next_batches:
-                underway.append((submit(work, batch), batch.size_bytes))
+                tally = calls.Tally()
+                future = begun.submit(work, batch, tally)
+                underway.append(_Underway(future, batch.size_bytes, tally))
 
     try:
-        begin(islice(left, 2 * count))
+        begin(islice(left, 2 * begun.number))
         while underway:
-            # Results that were taken are let go: a million files have many.
-            yield underway[0][0].result()
-            size = underway.popleft()[1]
             if tell is not None:
-                tell(size)
+                _tell_until_done(underway, tell)
+            # Results that were taken are let go: a million files have many.
+            yield underway[0].future.result()
+            _, size, tally = underway.popleft()
+            if tell is not None:
+                tally.done_bytes = size
+                tell(tally.untold(size))
             begin(islice(left, 1))
     except BaseException:
-        for future, _ in underway:
+        for future, _, _ in underway:
             future.cancel()
-        for future, _ in underway:
+        begun.stop()
+        for future, _, _ in underway:
             if not future.cancelled() and future.exception() is None and undo is not None:
                 undo(future.result())
         raise
 
 
+def _tell_until_done(underway: Sequence[_Underway], tell: Tell) -> None:
+    """Tell of the bytes of all batches, as they are done, until the first batch has ended."""
+    while not underway[0].future.done():
+        futures.wait([underway[0].future], timeout=calls.TELL_EVERY_S)
+        for batch in underway:
+            size = batch.tally.untold(batch.size)
+            if size:
+                tell(size)
+
+
 @contextlib.contextmanager
-def _submitting(count: int, *, anew: bool) -> Iterator[Submit]:
-    """Yield how to give a call to one of so many worker processes, each of which has a thread."""
+def _local_workers(count: int, *, anew: bool) -> Iterator[_Workers]:
+    """Yield processes of this machine, each with a thread that gives calls to it."""
     with workers.begun(count, anew=anew) as begun:
         idle: queue.SimpleQueue[workers.Worker] = queue.SimpleQueue()
         for worker in begun:
             idle.put(worker)
 
-        def call(work: Callable[[Any], Any], batch: Any) -> Any:
+        def call(work: Callable[..., Any], batch: Any, tally: calls.Tally) -> Any:
+            def count_bytes(size: int) -> None:
+                tally.done_bytes += size
+
             worker = idle.get()
             try:
-                return worker.call(work, batch)
+                return worker.call(work, batch, count_bytes)
             finally:
                 idle.put(worker)
 
+        def stop() -> None:
+            for worker in begun:
+                worker.stop()
+
         with futures.ThreadPoolExecutor(count, "dv-worker") as threads:
-            yield lambda work, batch: threads.submit(call, work, batch)
+            yield _Workers(lambda *batch: threads.submit(call, *batch), count, stop)

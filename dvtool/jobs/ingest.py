@@ -14,7 +14,7 @@ import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import zstandard
 
@@ -38,7 +38,7 @@ from dvtool.system.atomic import FULL, naming_full_disk
 from dvtool.system.lazy import later
 from dvtool.system.stat import Stat
 from dvtool.system.writeback import start_writeback
-from dvtool.workspace.opener import READ_FLAGS, Opener, reason
+from dvtool.workspace.opener import NO_LINKS, READ_FLAGS, Links, Opener, reason
 
 if TYPE_CHECKING:
     from concurrent import futures
@@ -81,6 +81,7 @@ class IngestBatch:
     store: str
     sources: tuple[FileSource, ...]
     follow_links: bool = False
+    links: Links = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
@@ -154,6 +155,7 @@ def ingest_batches(
     *,
     follow_links: bool = False,
     total_bytes: int | None = None,
+    links: Links = NO_LINKS,
 ) -> Iterator[IngestBatch]:
     """Cut files, in order, into batches that make about one pack each.
 
@@ -167,12 +169,12 @@ def ingest_batches(
     size = 0
     for source in sources:
         if run and (size + source.size > limit or len(run) >= BATCH_FILES_MAX):
-            yield IngestBatch(root, store, tuple(run), follow_links)
+            yield IngestBatch(root, store, tuple(run), follow_links, links)
             run, size = [], 0
         run.append(source)
         size += source.size
     if run:
-        yield IngestBatch(root, store, tuple(run), follow_links)
+        yield IngestBatch(root, store, tuple(run), follow_links, links)
 
 
 def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> IngestResult:
@@ -183,10 +185,10 @@ def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> Ing
     """
     store = LocalStore(batch.store)
     large = any(source.size >= LARGE_SIZE_MIN_BYTES for source in batch.sources)
-    writer = _Packs(store, tell, threads=os.cpu_count() or 1 if large else 1)
+    writer = ChunkPacks(store, tell, threads=os.cpu_count() or 1 if large else 1)
     result = IngestResult()
     try:
-        with naming_full_disk(batch.store), Opener(batch.root) as opener:
+        with naming_full_disk(batch.store), Opener(batch.root, batch.links) as opener:
             for source in batch.sources:
                 _ingest_file(batch, source, opener, writer, result.files)
             result.packs = writer.finish()
@@ -199,7 +201,7 @@ def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> Ing
 
 
 def _ingest_file(
-    batch: IngestBatch, source: FileSource, opener: Opener, writer: _Packs, done: ReadFiles
+    batch: IngestBatch, source: FileSource, opener: Opener, writer: ChunkPacks, done: ReadFiles
 ) -> None:
     name = printable(source.path)
     try:
@@ -223,7 +225,8 @@ def _ingest_file(
             digest, size = _read_small(fd, before.st_size, writer)
         else:
             sizes = writer.sizes_for(before.st_size, source.earlier)
-            digest, size = _read_large(fd, before.st_size, writer, sizes)
+            with open(fd, "rb", buffering=0, closefd=False) as file:
+                digest, size = store_stream(file, before.st_size, writer, sizes)
         after = os.fstat(fd)
     except OSError as error:
         if error.errno in FULL:
@@ -243,7 +246,7 @@ def _stamp(stats: os.stat_result) -> tuple[int, int, int]:
     return stats.st_mtime_ns, stats.st_size, stats.st_ctime_ns
 
 
-def _read_small(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
+def _read_small(fd: int, size: int, writer: ChunkPacks) -> tuple[Digest, int]:
     data = os.read(fd, size + 1)
     while 0 < len(data) < size and (more := os.read(fd, size + 1 - len(data))):
         data += more
@@ -253,10 +256,13 @@ def _read_small(fd: int, size: int, writer: _Packs) -> tuple[Digest, int]:
     return digest, len(data)
 
 
-def _read_large(fd: int, size: int, writer: _Packs, sizes: ChunkSizes) -> tuple[Digest, int]:
+def store_stream(
+    file: BinaryIO, size: int, writer: ChunkPacks, sizes: ChunkSizes
+) -> tuple[Digest, int]:
+    """Cut a file of about so many bytes and put it into packs; return its hash and its size."""
     chunks: list[Digest] = []
     total = 0
-    with writer.hashing() as whole, open(fd, "rb", buffering=0, closefd=False) as file:
+    with writer.hashing() as whole:
         for view in cut(file, file_size_bytes=size, sizes=sizes):
             data = bytes(view)
             whole.update(data)
@@ -311,7 +317,7 @@ class _Hashing:
             underway.result()
 
 
-class _Packs:
+class ChunkPacks:
     """Writes the chunks that the store lacks into packs.
 
     With several `threads`, chunks are compressed in threads, and written while more are read. The

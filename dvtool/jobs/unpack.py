@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
@@ -18,6 +18,7 @@ from dvtool.store.local import LocalStore
 from dvtool.store.reader import ContentReader, Whereabouts
 from dvtool.system.stat import Stamp
 from dvtool.workspace.files import NewFile, Workspace
+from dvtool.workspace.opener import Links
 
 UNPACK_FILES_MAX = 512
 UNPACK_SIZE_MAX_BYTES = 8 << 20
@@ -46,6 +47,7 @@ class UnpackBatch:
     store: str
     pieces: tuple[Piece, ...]
     whereabouts: Whereabouts
+    links: Links = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
@@ -56,25 +58,27 @@ class UnpackBatch:
 def unpack(batch: UnpackBatch, tell: Callable[[int], None] | None = None) -> Stamps:
     """Write one batch. A content that is not what its name says is a CorruptError.
 
-    `tell`, if given, is called with the bytes of the files, at the end.
+    `tell`, if given, is called with the bytes of each file that was written, or found in the way.
     """
     stamps: Stamps = []
     with (
         LocalStore(batch.store) as store,
         store.reader() as reader,
-        Workspace(batch.root) as workspace,
+        Workspace(batch.root, links=batch.links) as workspace,
     ):
         reader.know(batch.whereabouts)
         for folder, pieces in groupby(batch.pieces, key=_folder_of):
-            stamps.extend(workspace.write_new(folder, _files(reader, pieces)))
-    if tell is not None:
-        tell(batch.size_bytes)
+            stamps.extend(workspace.write_new(folder, _files(reader, pieces, tell)))
     return stamps
 
 
-def _files(reader: ContentReader, pieces: Iterable[Piece]) -> Iterator[NewFile]:
+def _files(
+    reader: ContentReader, pieces: Iterable[Piece], tell: Callable[[int], None] | None
+) -> Iterator[NewFile]:
     for piece in pieces:
         yield piece.path, piece.executable, reader.read(piece.digest)
+        if tell is not None:
+            tell(piece.size)
 
 
 def _folder_of(piece: Piece) -> str:
@@ -97,22 +101,34 @@ def cut_pieces(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ...]]:
 
 
 def write_pieces(
-    engine: Engine, root: str, store: LocalStore, reader: ContentReader, pieces: Sequence[Piece]
+    engine: Engine,
+    workspace: Workspace,
+    store: LocalStore,
+    reader: ContentReader,
+    pieces: Sequence[Piece],
+    tell: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[Sequence[Piece], list[Stamp | None]]]:
     """Write files where nothing is; yield each batch with the stamps of its files.
 
     A file that was not written has None: something is in its place by now, or this filesystem has
-    no files without names. The engine begins workers where there is much to do; the `reader` has
+    no files without names. `tell` is called with the bytes done. The
+    engine begins workers where there is much to do; the `reader` has
     prepared the contents.
     """
     cut = list(cut_pieces(pieces))
     batches = (
-        UnpackBatch(root, store.path, batch, reader.whereabouts(piece.digest for piece in batch))
+        UnpackBatch(
+            workspace.root,
+            store.path,
+            batch,
+            reader.whereabouts(piece.digest for piece in batch),
+            workspace.links,
+        )
         for batch in cut
     )
     size = sum(piece.size for piece in pieces)
     results = engine_for(engine, files=len(pieces), size_bytes=size).map(
-        unpack, batches, begin="copied"
+        unpack, batches, tell=tell, begin="copied"
     )
     with closing(results):
         for batch, stamps in zip(cut, results, strict=True):

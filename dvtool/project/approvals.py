@@ -25,6 +25,7 @@ URL = "url"
 ADDRESS_OPTIONS = tuple(option.name for option in REMOTE_OPTIONS if option.addresses)
 """The options that are trusted together with a remote's URL."""
 _FOREIGN = (COMMITTED_FILE, "default")
+SIZE_MAX_BYTES = 16 << 20
 _FILE_NAME = "trusted-remotes.json"
 
 
@@ -111,13 +112,10 @@ class Approvals:
 
     def _record(self) -> _Record:
         if self._read is None:
-            try:
-                with open(self._path, "rb") as file:
-                    return msgspec.json.decode(file.read(), type=_Record)
-            except FileNotFoundError:
-                return _Record(())
-            except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-                return _Record(())  # a record that cannot be read trusts nothing
+            text = atomic.read_own_file(self._path, size_max_bytes=SIZE_MAX_BYTES)
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                return _Record(()) if text is None else msgspec.json.decode(text, type=_Record)
+            return _Record(())  # a record that cannot be read trusts nothing
         return self._read
 
     def _write(self, record: _Record) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
 from dvtool.errors import UsageError, printable
 from dvtool.format.paths import SOURCE_PATH, workspace_path
-from dvtool.format.selection import Selection, select
+from dvtool.format.selection import Selection, has_wildcards, select
 from dvtool.project.parts import Project, chosen
 
 OnePath: TypeAlias = str | os.PathLike[str]
@@ -63,21 +64,113 @@ class Arguments:
             return f"{self.shown(target)} (where the data comes from)"
         return self.shown(workspace_path(target, path))
 
-    def sort_arguments(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Tell revisions from paths, as git does: revisions first, and a path wins over both."""
+    def sort_arguments(
+        self, arguments: Sequence[str], behind: Sequence[str] | None = None, *, ranges: bool = False
+    ) -> tuple[list[str], list[str]]:
+        """Tell revisions from paths, as git does: revisions first, and a path wins over both.
+
+        `behind` are the arguments that stood behind ``--``: these are paths, and all others are
+        not. ``REV:PATH`` is a revision and a path in it. With `ranges`, ``A..B`` is A and B, and
+        ``A...B`` is B and the commit where it left A.
+        """
         revs: list[str] = []
+        paths: list[str] = []
         for number, argument in enumerate(arguments):
-            if self._names_something(argument):
-                return revs, list(arguments[number:])
-            try:
-                self.project.git.resolve(argument)
-            except UsageError as error:
-                raise UsageError(
-                    f"{printable(argument)} is neither a revision nor a target or path in one",
-                    hint="put paths behind `--`; `dv status` lists the targets",
-                ) from error
-            revs.append(argument)
-        return revs, []
+            rev, path = self.split_revision(argument)
+            if rev is not None:
+                revs.extend([] if rev in revs else [rev])
+                paths.append(path)
+            elif behind is None and self._names_something(argument):
+                return revs, [*paths, *arguments[number:]]
+            elif ranges and _is_range(argument):
+                revs.extend(self.ends_of(argument))
+            else:
+                self._require_revision(argument, alone=behind is not None)
+                revs.append(argument)
+        return revs, list(dict.fromkeys([*paths, *(behind or ())]))
+
+    def split_revision(self, argument: str) -> tuple[str | None, str]:
+        """Return revision and path of ``REV:PATH``; None and the argument for any other.
+
+        As in git the path counts from the top of the worktree, or, if it begins with a dot, from
+        the folder that the user is in. No path at all is the whole worktree.
+        """
+        rev, colon, path = argument.partition(":")
+        if not (rev and colon) or os.path.lexists(os.path.join(self._cwd, argument)):
+            return None, argument
+        if not self.project.git.has_commit(rev):
+            return None, argument
+        if not path.startswith("."):
+            path = os.path.join(self.project.root, path)
+        return rev, path
+
+    def ends_of(self, argument: str) -> list[str]:
+        """Return the two revisions of a range ``A..B`` or ``A...B``; HEAD stands for a lacking one.
+
+        UsageError if one of them is none, or if ``A...B`` share no commit.
+        """
+        git = self.project.git
+        before, dots, after = argument.partition("..")
+        ends = [before or "HEAD", after.removeprefix(".") or "HEAD"]
+        for end in ends:
+            self._require_revision(end)
+        if not (dots and after.startswith(".")):
+            return ends
+        base = git.merge_base(*(git.resolve(end) for end in ends))
+        if base is None:
+            raise UsageError(
+                f"the two sides of {printable(argument)} share no commit",
+                hint="compare them directly, with two dots: A..B",
+            )
+        return [base, ends[1]]
+
+    def is_revision(self, argument: str) -> bool:
+        """Whether an argument is a revision or a range of them, and names no path."""
+        if self._names_something(argument):
+            return False
+        ends = argument.replace("...", "..").split("..")
+        return all(not end or self.project.git.has_commit(end) for end in ends) and any(ends)
+
+    def is_path_or_branch(self, argument: str) -> bool:
+        """Whether an argument names a path, a branch or a tag."""
+        if self._names_something(argument):
+            return True
+        git = self.project.git
+        return any(git.has_commit(f"refs/{kind}/{argument}") for kind in ("heads", "tags"))
+
+    def _require_revision(self, argument: str, *, alone: bool = False) -> None:
+        """Raise a UsageError that explains an argument which is no revision; `alone`: nor path."""
+        try:
+            self.project.git.resolve(argument)
+        except UsageError as error:
+            explained = self._explained(argument)
+            if explained is not None:
+                raise explained from error
+            if alone:
+                raise
+            raise UsageError(
+                f"{printable(argument)} is neither a revision nor a target or path in one",
+                hint="put paths behind `--`; `dv status` lists the targets",
+            ) from error
+
+    def _explained(self, argument: str) -> UsageError | None:
+        """Return an error for what looks like a revision of another kind than is asked for."""
+        shown = printable(argument)
+        before, dots, after = argument.partition("..")
+        git = self.project.git
+        if dots and all(not end or git.has_commit(end) for end in (before, after.lstrip("."))):
+            return UsageError(
+                f"{shown} is a range of commits; this takes single revisions",
+                hint="name the revisions, as `git rev-list` lists them; dv diff and dv log take "
+                "ranges",
+            )
+        stem = re.split(r"[~^]", argument, maxsplit=1)[0]
+        if stem != argument and git.is_shallow() and git.has_commit(stem or "HEAD"):
+            return UsageError(
+                f"this clone is shallow: it ends before {shown}",
+                hint="to have the commits before: git fetch --unshallow",
+            )
+        return None
 
     def _names_something(self, argument: str) -> bool:
         try:
@@ -86,9 +179,12 @@ class Arguments:
             return False
         if os.path.lexists(os.path.join(self.project.root, path)):
             return True
-        if select(self.project.targets(), [path])[0]:
+        targets = [*self.project.targets(), *self.project.manifests_left_out()]
+        selected = select(targets, [path])[0]
+        if any(selection.whole or has_wildcards(path) for selection in selected):
             return True
-        return bool(select(list(self.project.manifests_left_out()), [path])[0])
+        # What is not on the disk may be in a manifest; a revision is more likely meant.
+        return bool(selected) and not self.project.git.has_commit(argument)
 
     def all_relative(self, paths: Paths) -> list[str]:
         """Return paths as typed, each as `relative` does."""
@@ -101,6 +197,11 @@ class Arguments:
     def selecting(self, paths: Paths) -> Callable[[Sequence[str]], list[Selection]]:
         """Return `selections` for these paths, to be called once the targets are known."""
         return partial(self.selections, paths=paths)
+
+
+def _is_range(argument: str) -> bool:
+    """Whether an argument has the form of a range of commits, not of a path to a folder above."""
+    return ".." in argument and "/../" not in argument and not argument.startswith("../")
 
 
 def _real_parent(path: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
@@ -28,14 +29,15 @@ from dvtool.format.manifest import (
     update,
 )
 from dvtool.format.paths import SUFFIX
+from dvtool.format.selection import Selection
 from dvtool.format.standing import Standing, standing
 from dvtool.project.history import versions_anywhere
 from dvtool.project.parts import Project
-from dvtool.system.atomic import is_temp_name, make_folders, write_bytes
+from dvtool.system.atomic import is_temp_name, make_folders, read_own_file, write_bytes
 
 BASE_FOLDER = "base"
-LIST = "followed"
-"""The file that names the manifests which have a base, a line each, for the hooks' scripts."""
+LIST = "followed.sh"
+"""The file that gives the hooks' scripts the manifests which have a base, as shell code."""
 VERSIONS_ASKED_MAX = 1_000
 """The number of earlier versions of a manifest that are asked where no base is recorded."""
 
@@ -116,6 +118,33 @@ def standings(
         }
     earlier = _as_earlier(project, drift.target, files)
     return {path: "outdated" if path in earlier else "modified" for path in files}
+
+
+def put_here(project: Project, target: str, files: Mapping[str, Entry]) -> set[str]:
+    """Return the paths of files that dvtool put there, or that were added: nobody's edits.
+
+    They are as the base or the manifest has them; without a record, as any earlier version has.
+    """
+    base = read_base(project, target)
+    now = None
+    with contextlib.suppress(DvError):
+        now = project.manifest(target)
+    ours: set[str] = set()
+    for manifest in (base, now):
+        entries = _held_at(project, manifest, files, {}) if manifest is not None else {}
+        ours.update(path for path, file in files.items() if entries.get(path) == file)
+    if base is None:
+        ours |= _as_earlier(project, target, {p: f for p, f in files.items() if p not in ours})
+    return ours
+
+
+def taken_out(drift: Drift, selection: Selection) -> Entries:
+    """Return the selected entries of a base that its manifest has no more."""
+    return {
+        path: entry
+        for path, entry in drift.old.items()
+        if path not in drift.new and selection.matches(path)
+    }
 
 
 def _as_earlier(project: Project, target: str, files: Mapping[str, Entry | None]) -> set[str]:
@@ -209,9 +238,11 @@ def forget_base(project: Project, target: str) -> None:
 def move_base(project: Project, target: str, destination: str) -> None:
     """Let the record of a target go with it to another name."""
     base = read_base(project, target)
-    if base is not None:
+    if base is None:
+        forget_base(project, destination)  # of a target that once had the name
+    else:
         record_base(project, destination, base)
-        forget_base(project, target)
+    forget_base(project, target)
 
 
 def based_targets(git_dir: str) -> list[str]:
@@ -252,12 +283,7 @@ def is_settled(project: Project, target: str) -> bool:
 
 
 def _read_record(path: str) -> bytes | None:
-    try:
-        with open(path, "rb") as file:
-            text = file.read(MANIFEST_SIZE_MAX_BYTES + 1)
-    except OSError:
-        return None
-    return text
+    return read_own_file(path, size_max_bytes=MANIFEST_SIZE_MAX_BYTES)
 
 
 def _write_record(project: Project, target: str, text: bytes) -> None:
@@ -274,5 +300,6 @@ def _write_record(project: Project, target: str, text: bytes) -> None:
 
 def _list_bases(project: Project) -> None:
     names: Collection[str] = based_targets(project.git.git_dir)
-    lines = "".join(f"{name}{SUFFIX}\n" for name in names if "\n" not in name)
-    write_bytes(os.path.join(project.git.git_dir, "dv", LIST), os.fsencode(lines), durable=False)
+    words = " ".join(shlex.quote(name + SUFFIX) for name in names)
+    path = os.path.join(project.git.git_dir, "dv", LIST)
+    write_bytes(path, os.fsencode(f"set -- {words}\n"), durable=False)

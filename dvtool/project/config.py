@@ -1,7 +1,8 @@
 """The settings in force: which value wins, and what is configured of each remote.
 
-From weakest to strongest: the default, the committed ``.dvconfig``, ``dv.*`` in ``.git/config``,
-the environment. The same key is written three ways::
+From weakest to strongest: the default, the user's own file for all repositories, the committed
+``.dvconfig``, ``dv.*`` in ``.git/config``, the environment. The same key is written three ways,
+the user's file as the committed one::
 
     .dvconfig       [remote "origin"] url = …     core.remote         remote.origin.url
     .git/config                                   dv.core.remote      dv.remote.origin.url
@@ -26,6 +27,7 @@ from dvtool.project.sources import (
     from_committed,
     from_environment,
     from_local,
+    from_user,
 )
 from dvtool.remotes.transports.declaration import Option, Value
 
@@ -42,7 +44,8 @@ class Setting(NamedTuple):
     value: Value
     """Its value in force; null if it has none."""
     source: Source
-    """Where the value comes from: default, .dvconfig, .git/config or environment."""
+    """Where the value comes from: default, ~/.config/dv/config, .dvconfig, .git/config or
+    environment."""
 
 
 class RemoteConfig(msgspec.Struct, frozen=True):
@@ -86,13 +89,15 @@ class Config(msgspec.Struct, frozen=True):
     modes: bool = True
 
     @classmethod
-    def load(cls, committed: Items, local: Items, environ: Mapping[str, str]) -> Config:
+    def load(
+        cls, committed: Items, local: Items, environ: Mapping[str, str], *, user: Items = ()
+    ) -> Config:
         """Return the settings in force; SetupError for a value or place that is not allowed.
 
-        `committed` is all of ``.dvconfig``; of `local`, keys without the prefix ``dv.`` are passed
-        over, and so are variables without ``DV_``.
+        `committed` is all of ``.dvconfig``, `user` all of the user's file; of `local`, keys without
+        the prefix ``dv.`` are passed over, and so are variables without ``DV_``.
         """
-        given = [*from_committed(committed), *from_local(local)]
+        given = [*from_user(user), *from_committed(committed), *from_local(local)]
         given += from_environment(environ, [each.key for each in given])
         settings = {
             key.name: Setting(key.name, key.default, "default")
@@ -185,3 +190,9 @@ class Config(msgspec.Struct, frozen=True):
 def _shown(setting: Setting) -> Setting:
     secret = setting.value is not None and known_key(setting.key).secret
     return setting._replace(value=SECRET) if secret else setting
+
+
+def store_address(url: str, options: Mapping[str, Value]) -> str:
+    """Return what a store's features are remembered under."""
+    named = [options.get(option.name) for option in REMOTE_OPTIONS if option.locates]
+    return " ".join([url, *(str(value) for value in named if value)])

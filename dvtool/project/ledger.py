@@ -12,7 +12,8 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import msgspec
 
@@ -61,8 +62,20 @@ _ledger: _Ledger | None = None
 _opening = threading.Lock()
 
 
-def note_read(path: str, digest: Digest) -> None:
-    """Note that an entry was read, if a run asks for it; OSError where that cannot be written."""
+class EntryContent(Protocol):
+    """An entry of a snapshot: its path from the top, and the digest of its content."""
+
+    @property
+    def path(self) -> str:
+        """The path."""
+
+    @property
+    def digest(self) -> Digest:
+        """The digest."""
+
+
+def note_reads(entries: Iterable[EntryContent]) -> None:
+    """Note that entries were read, if a run asks for it; OSError where that cannot be written."""
     name = os.environ.get(VARIABLE)
     if not name:
         return
@@ -74,7 +87,8 @@ def note_read(path: str, digest: Digest) -> None:
             if ledger is None or ledger.path != name:
                 # The file of another run stays open: a thread may be writing there.
                 ledger = _ledger = _Ledger(name)
-    ledger.note(ledger_line(ReadEntry(digest.hex(), path)))
+    for entry in entries:
+        ledger.note(ledger_line(ReadEntry(entry.digest.hex(), entry.path)))
 
 
 def ledger_line(entry: ReadEntry) -> bytes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
 
 from dvtool.errors import SetupError
 from dvtool.git import Git
 from dvtool.project.arguments import Arguments
+from dvtool.project.links import read_links
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings, load_config
 from dvtool.project.shards import ShardSource
@@ -20,8 +21,9 @@ from dvtool.workspace.files import Workspace
 from dvtool.workspace.statcache import StatCache
 
 if TYPE_CHECKING:
-    from dvtool.project import preserve
+    from dvtool.project import candidates, preserve
 else:
+    candidates = later("dvtool.project.candidates")
     preserve = later("dvtool.project.preserve")
 
 NO_WORKTREE = "no-worktree"
@@ -60,7 +62,7 @@ def open_project(
         project = Project(
             git=git,
             config=config,
-            workspace=Workspace(root, modes=config.modes),
+            workspace=Workspace(root, modes=config.modes, links=read_links(git.git_dir)),
             store=store,
             statcache=StatCache(os.path.join(git.git_dir, "dv", "statcache.db")),
             shards=ShardSource(store),
@@ -106,7 +108,7 @@ class OpenRepository:
     def __init__(self, project: Project, cwd: str, *, environ: Mapping[str, str]) -> None:
         self.config = Settings(project, cwd, environ)
         self._project = project
-        self._arguments = Arguments(project, cwd)
+        self.arguments = self._arguments = Arguments(project, cwd)
         self._environ = environ
 
     @classmethod
@@ -164,6 +166,10 @@ class OpenRepository:
         """Return the path of an entry of a target as the user would type it here."""
         return self._arguments.shown_in(target, path)
 
-    def sort_arguments(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Tell revisions from paths, as git does: revisions first, and a path wins over both."""
-        return self._arguments.sort_arguments(arguments)
+    def candidates(self, begun: str, *, rev: str | None = None) -> list[str]:
+        """Return what paths may follow what was typed so far, here or in a revision."""
+        return candidates.path_candidates(self._project, self._arguments, begun, rev=rev)
+
+    def revisions(self) -> list[str]:
+        """Return HEAD and the names of branches and tags."""
+        return candidates.revision_candidates(self._project)

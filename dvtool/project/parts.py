@@ -30,6 +30,7 @@ from dvtool.git import Git
 from dvtool.project.config import Config
 from dvtool.project.locks import worktree_lock
 from dvtool.project.shards import ShardSource
+from dvtool.project.sparse import SparseRules, read_rules
 from dvtool.store.local import LocalStore
 from dvtool.system.progress import SILENT, Progress
 from dvtool.workspace.files import Workspace
@@ -61,6 +62,10 @@ class Project(msgspec.Struct):
     def clone_name(self) -> str:
         """The name of this clone among those that use its store: the path of its git folder."""
         return os.path.realpath(self.git.common_dir)
+
+    def sparse_rules(self) -> SparseRules:
+        """Return the standing rules that say which data this worktree takes."""
+        return read_rules(self.git.git_dir)
 
     def absolute(self, path: str) -> str:
         """Return a path from the top of the worktree as an absolute one."""

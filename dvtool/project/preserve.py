@@ -53,7 +53,8 @@ def store_contents(project: Project, paths: Sequence[str]) -> Entries:
     """
     entries: Entries = {}
     sources = [ingest.FileSource(path, 0) for path in paths]
-    for batch in ingest.ingest_batches(project.root, project.store.path, sources):
+    root, links = project.root, project.workspace.links
+    for batch in ingest.ingest_batches(root, project.store.path, sources, links=links):
         result = ingest.ingest(batch)
         project.store.adopt(result.packs)
         for file in result.files:

@@ -13,10 +13,11 @@ import msgspec
 from dvtool.errors import DvError, SetupError, UsageError
 from dvtool.git import Git
 from dvtool.project import approvals
-from dvtool.project.config import Config, RemoteConfig
+from dvtool.project.config import Config, RemoteConfig, store_address
 from dvtool.project.keys import REMOTE_OPTIONS, remote_of, validate_key, validate_remote_name
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.sources import COMMITTED_FILE, Source, may_be_committed, validate_setting
+from dvtool.project.user_settings import set_user_setting, user_items
 from dvtool.remotes.transports import registry
 from dvtool.remotes.transports.declaration import Value
 from dvtool.system.lazy import later
@@ -42,7 +43,8 @@ def load_config(git: Git, root: str, environ: Mapping[str, str]) -> Config:
         committed = git.config_items_at("HEAD", CONFIG_FILE)
     else:
         committed = git.config.items(path) if os.path.lexists(path) else []
-    return Config.load(committed, git.config.items(None), environ)
+    user = user_items(git, environ)
+    return Config.load(committed, git.config.items(None), environ, user=user)
 
 
 class Settings:
@@ -118,6 +120,12 @@ class Settings:
         with self._typed(remote_of(name), name.rpartition(".")[2]):
             (self._set_local if local else self._set_committed)(name, value)
         return ".git/config" if local else ".dvconfig"
+
+    def set_for_user(self, key: str, value: str | None) -> Source:
+        """Set, or with None remove, a setting of this user in all repositories."""
+        source = set_user_setting(self.project.git, self._environ, key, value)
+        self._reload()
+        return source
 
     def unset(self, key: str, *, local: bool = False) -> Source:
         """Remove a setting from the file whose value is in force; return which that was.
@@ -211,7 +219,7 @@ class Settings:
     def _forget_id(self, name: str) -> None:
         """Forget the id of the remote at this address: a person who sets it means what is there."""
         with contextlib.suppress(DvError):
-            address = _store_address(*self._address(self.remote(name)))
+            address = store_address(*self._address(self.remote(name)))
             if self._id_at(address) is not None:
                 self.project.store.db.remotes.set_id_at(address, None)
 
@@ -254,6 +262,33 @@ class Settings:
         if self.project.config.text("core.remote") == name:
             git.config.unset(None, "dv.core.remote")
             self._reload()
+
+    def rename_remote(self, name: str, new: str) -> None:
+        """Give a remote another name, in every file that has settings of it.
+
+        What this clone trusts and what it is the default of go along. UsageError if there is a
+        remote of the new name.
+        """
+        before = self.project.config.remote(name)
+        validate_remote_name(new)
+        if new in self.project.config.remotes():
+            raise UsageError(f"there is a remote {new} already", hint="choose another name")
+        trusted = self._approvals.trusts(before)
+        git = self.project.git
+        path = os.path.join(self.project.root, CONFIG_FILE)
+        default = self.project.config.text("core.remote") == name
+        for file, prefix in ((path if git.worktree else None, ""), (None, "dv.")):
+            if file is None and not prefix:
+                continue
+            git.config.rename_section(file, f"{prefix}remote.{name}", f"{prefix}remote.{new}")
+            if default and git.config.get_in(file, f"{prefix}core.remote") == name:
+                git.config.set(file, f"{prefix}core.remote", new)
+        if git.worktree and os.path.lexists(path):
+            git.stage([CONFIG_FILE])
+        self._reload()
+        self._approvals.forget(name)
+        if trusted:
+            self._approvals.trust([self.remote(new)])
 
     # --- which remotes this clone trusts --------------------------------------------------
 
@@ -365,12 +400,19 @@ class Settings:
         return self._open_at(url, options)
 
     def _open_at(self, url: str, options: Mapping[str, Value]) -> RemoteStore:
-        address = _store_address(url, options)
+        address = store_address(url, options)
         features = self._remembered(address) or base.Features()
         backend = registry.open_backend(url, options, features=features)
         opened = remote.RemoteStore(backend, expected_id=self._id_at(address))
         self._opened.append((address, opened, features))
         return opened
+
+    def default_address(self) -> str | None:
+        """Return the address under which the default remote is remembered, None without one."""
+        try:
+            return store_address(*self._address(self._chosen(None)))
+        except DvError:
+            return None
 
     def _id_at(self, address: str) -> str | None:
         try:
@@ -384,7 +426,7 @@ class Settings:
 
     def keep_features(self, name: str | None, features: Features) -> None:
         """Remember features found of a remote's store, besides those known before."""
-        self._keep(_store_address(*self._address(self._chosen(name))), features)
+        self._keep(store_address(*self._address(self._chosen(name))), features)
 
     def remember_features(self) -> None:
         """Keep the features and ids that the opened remotes have shown since."""
@@ -442,9 +484,3 @@ class Settings:
                 value = os.path.expanduser(value)
             values[option.name] = value
         return url, values
-
-
-def _store_address(url: str, options: Mapping[str, Value]) -> str:
-    """Return the key under which a store's features are remembered."""
-    named = [options.get(option.name) for option in REMOTE_OPTIONS if option.locates]
-    return " ".join([url, *(str(value) for value in named if value)])

@@ -6,6 +6,7 @@ taken from it, with values that can do no more than name a bucket or a folder of
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,7 +38,13 @@ LOCAL_PREFIX = "dv."
 
 Items: TypeAlias = Iterable[tuple[str, str]]
 """Keys and values in the order of the file; of two with the same key the later one counts."""
-Source: TypeAlias = Literal["default", ".dvconfig", ".git/config", "environment"]
+Source: TypeAlias = Literal[
+    "default", "~/.config/dv/config", ".dvconfig", ".git/config", "environment"
+]
+USER_FILE: Literal["~/.config/dv/config"] = "~/.config/dv/config"
+"""Settings of a user for all repositories, as it is called in listings."""
+OF_ONE_REPOSITORY = frozenset({"core.repoid"})
+"""Keys that say nothing where all repositories would have them."""
 
 # Patterns as text: the most of them are compiled only where something is set.
 _CREDENTIAL = (
@@ -75,7 +82,8 @@ class Given(msgspec.Struct, frozen=True):
         name = shlex.quote(printable(self.name))
         if self.source == "environment":
             return f"run: unset {name}"
-        file = f" --file {COMMITTED_FILE}" if self.source == COMMITTED_FILE else ""
+        files = {COMMITTED_FILE: f" --file {COMMITTED_FILE}", USER_FILE: f" --file {USER_FILE}"}
+        file = files.get(self.source, "")
         return f"run: git config{file} --unset-all {name}"
 
 
@@ -107,6 +115,26 @@ def from_committed(items: Items) -> Iterator[Given]:
     for name, text in items:
         given = Given(normalised(name), text, COMMITTED_FILE, name)
         _refuse_unless_committable(given)
+        yield given
+
+
+def user_file(environ: Mapping[str, str]) -> str | None:
+    """Return where a user's settings for all repositories are; None if there is no home."""
+    base = environ.get("XDG_CONFIG_HOME") or ""
+    if not os.path.isabs(base):
+        home = environ.get("HOME") or environ.get("USERPROFILE")
+        if not home:
+            return None
+        base = os.path.join(home, ".config")
+    return os.path.join(base, "dv", "config")
+
+
+def from_user(items: Items) -> Iterator[Given]:
+    """Yield what a user set for all repositories; keys are written as in ``.dvconfig``."""
+    for name, text in items:
+        given = Given(normalised(name), text, USER_FILE, name)
+        if given.key in OF_ONE_REPOSITORY:
+            raise SetupError(f"{given.place} is of one repository, not of all", hint=given.removal)
         yield given
 
 

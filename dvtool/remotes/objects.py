@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from dvtool.errors import CorruptError, MarkMissing, SetupError, printable
+from dvtool.errors import INSTALL_NEWER, CorruptError, MarkMissing, SetupError, printable
 from dvtool.format.digest import Digest, parse_hex
 from dvtool.format.locations import Located, RemotePack, contents_of
 from dvtool.format.manifest import Entries
@@ -131,7 +131,7 @@ def decode_root(text: bytes, name: str) -> Root:
 def _other_version(name: str, version: int) -> SetupError:
     return SetupError(
         f"{name} is of format {version}; this dvtool knows format {FORMAT}",
-        hint="install a newer dvtool: pip install --upgrade dvtool",
+        hint=INSTALL_NEWER,
     )
 
 

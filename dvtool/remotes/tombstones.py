@@ -26,6 +26,7 @@ from typing import TypeVar
 import msgspec
 
 from dvtool.errors import (
+    INSTALL_NEWER,
     BusyError,
     CorruptError,
     ObjectMissing,
@@ -305,6 +306,6 @@ def _decode(text: bytes, kind: type[T], where: str) -> T:
     if value.dv != FORMAT:
         raise SetupError(
             f"{where} is of format {value.dv}; this dvtool knows format {FORMAT}",
-            hint="install a newer dvtool: pip install --upgrade dvtool",
+            hint=INSTALL_NEWER,
         )
     return value

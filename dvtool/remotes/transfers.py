@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar
 
 from dvtool.errors import CorruptError, DvError
 from dvtool.remotes.transports.base import Sink
-from dvtool.system.parallel import check_stopped
+from dvtool.system.calls import check_stopped, count
 
 READS_MAX = 3
 """How often an object that arrives damaged is read: mostly the transfer is to blame."""
@@ -28,15 +29,30 @@ def read_checked(read: Callable[[], T], damage: type[DvError] = CorruptError) ->
 
 
 class StoppableFile:
-    """A file to upload, which cannot be read on once nobody waits for the transfer."""
+    """A file to upload, which cannot be read on once nobody waits for the transfer.
+
+    The bytes read are counted as those sent, and anew if they are read again.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._counted = 0
 
     def read(self, size: int = -1, /) -> bytes:
         """Read as the file does; `Stopped` if nobody waits for the transfer."""
         check_stopped()
-        return self._file.read(size)
+        data = self._file.read(size)
+        count(len(data))
+        self._counted += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Seek as the file does; what is before the new place counts as sent."""
+        at = self._file.seek(offset, whence)
+        if at < self._counted:
+            count(at - self._counted)
+            self._counted = at
+        return at
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
@@ -51,4 +67,5 @@ class StoppableSink:
     def write(self, data: bytes, /) -> object:
         """Write as the sink does; `Stopped` if nobody waits for the transfer."""
         check_stopped()
+        count(len(data))
         return self._sink.write(data)

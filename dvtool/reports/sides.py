@@ -51,6 +51,8 @@ class Report:
     """One page below 5 MB that needs nothing from elsewhere, and has no script."""
     markdown: str
     """The same in short, below 65,000 characters: a comment on a pull request."""
+    files: int
+    """How many files changed."""
 
 
 def report_changes(
@@ -68,7 +70,7 @@ def report_changes(
     names = comparison.names or (comparison.old or "HEAD", comparison.new or "the workspace")
     with opened_sides(project, arguments, comparison, environ=environ) as (targets, sides):
         gathered = gather(names, targets, sides, key)
-        return Report(page(gathered), comment(gathered))
+        return Report(page(gathered), comment(gathered), len(gathered.changes))
 
 
 @contextmanager

@@ -1,13 +1,15 @@
 """Frames and shards that were read from remotes, kept in files that all processes share.
 
-Each is a file of its own. A file that is damaged, cut short or gone is a miss: whoever reads it
-checks the bytes by their hashes, as if the remote had sent them. So files are renamed into place
-and not flushed, and nothing has to be mended after a crash.
+Frames are at their places in a file of their pack, which has holes elsewhere; a shard is a file.
+Bytes that are damaged, cut short, a hole or gone are a miss: whoever reads them checks them by
+their hashes, as if the remote had sent them. So nothing is flushed, and nothing has to be mended
+after a crash.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -18,7 +20,7 @@ from typing import NamedTuple
 
 from dvtool.errors import BusyError, DvError
 from dvtool.format.digest import Digest
-from dvtool.system.atomic import is_temp_name, make_folders, write_bytes
+from dvtool.system.atomic import is_temp_name, share, write_bytes
 from dvtool.system.locking import locked
 from dvtool.system.logs import Log
 
@@ -30,12 +32,25 @@ FREED_SHARE = 0.1
 USED_EVERY_S = 60.0
 """The time of a file's last use is noted no more often."""
 UNFINISHED_AGE_S = 3600.0
+TURNS = 64
+"""So many files to wait on there are, for good, whatever the number of things to get."""
+TURN_S = 300.0
 _READ_FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)
     | getattr(os, "O_CLOEXEC", 0)
 )
+_WRITE_FLAGS = (
+    os.O_RDWR
+    | os.O_CREAT
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+)
+_NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
+"""Somebody put a folder, a link or the like there: nothing is kept of this pack."""
+_LOOK_BYTES = 64
 _LOG = Log("cache")
 
 
@@ -96,13 +111,43 @@ class FrameCache:
             os.close(fd)
         return data
 
-    def has(self, name: str, size: int) -> bool:
-        """Whether so many bytes seem to be kept under a name."""
+    def get_frame(self, pack: Digest, offset: int, size: int) -> bytes | None:
+        """Return what is kept of a pack at a place, unchecked; None for a hole or less."""
         try:
-            status = os.lstat(self._path(name))
+            fd = os.open(self._path(pack.hex()), _READ_FLAGS)
         except OSError:
-            return False
-        return stat.S_ISREG(status.st_mode) and status.st_size == size
+            return None
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            data = os.pread(fd, size, offset)
+            if time.time() - status.st_mtime > USED_EVERY_S:
+                os.utime(fd)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        # A frame that began with so many zeros would have been compressed.
+        hole = data[:_LOOK_BYTES] == bytes(min(_LOOK_BYTES, size))
+        return None if hole or len(data) < size else data
+
+    def put_frame(self, pack: Digest, offset: int, data: bytes) -> None:
+        """Keep a frame at its place, as `put` does; others may write the same bytes meanwhile."""
+        path = self._path(pack.hex())
+        try:
+            if self._broken or len(data) > self.size_max_bytes:
+                return
+            self._get_ready(path, len(data))
+            fd = os.open(path, _WRITE_FLAGS, 0o666)
+            try:
+                if stat.S_ISREG(os.fstat(fd).st_mode):
+                    os.pwrite(fd, data, offset)
+            finally:
+                os.close(fd)
+        except (OSError, DvError) as error:
+            if getattr(error, "errno", None) not in _NO_FILE:
+                self._give_up(error)
 
     def put(self, name: str, data: bytes) -> None:
         """Keep bytes under a name, if there is room; a disk that cannot take them is no error."""
@@ -110,18 +155,31 @@ class FrameCache:
             return
         path = self._path(name)
         try:
-            if not os.path.isdir(os.path.dirname(path)):
-                self._make_folders(os.path.dirname(path))
-            self._make_room(len(data))
+            self._get_ready(path, len(data))
             write_bytes(path, data, durable=False)
         except (OSError, DvError) as error:
-            _LOG.note("nothing more is kept in %s: %s", self.folder, error)
-            self._broken = True
+            self._give_up(error)
 
     def drop(self, name: str) -> None:
         """Remove what is kept under a name."""
         with contextlib.suppress(OSError):
             os.unlink(self._path(name))
+
+    @contextlib.contextmanager
+    def turn(self, name: bytes) -> Iterator[None]:
+        """Wait until nobody else gets what has this name, by hash, from a remote.
+
+        The kernel ends the turn of a process that was killed. Whoever has waited for `TURN_S`, or
+        finds no disk to wait on, goes on: then a remote is asked twice.
+        """
+        lock = os.path.join(self.folder, f"fetch-{name[0] % TURNS:02}.lock")
+        with contextlib.ExitStack() as held:
+            try:
+                self._make_folders(self._top)
+                held.enter_context(locked(lock, wait_s=TURN_S, busy="another process fetches it"))
+            except (OSError, DvError) as error:
+                _LOG.note("does not wait for its turn: %s", error)
+            yield
 
     def usage(self) -> CacheUsage:
         """Return how much is kept."""
@@ -142,8 +200,20 @@ class FrameCache:
     def _path(self, name: str) -> str:
         return os.path.join(self._top, name[:2], name)
 
+    def _get_ready(self, path: str, size: int) -> None:
+        """Make the folder of a file and room for more bytes."""
+        if not os.path.isdir(os.path.dirname(path)):
+            self._make_folders(os.path.dirname(path))
+        self._make_room(size)
+
+    def _give_up(self, error: Exception) -> None:
+        _LOG.note("nothing more is kept in %s: %s", self.folder, error)
+        self._broken = True
+
     def _make_folders(self, folder: str) -> None:
-        make_folders(folder)
+        # Not `make_folders`: a flush of each of 256 folders waits for all files written so far.
+        os.makedirs(folder, exist_ok=True)
+        share(folder)
         write_tag(self.folder)
 
     def _make_room(self, size: int) -> None:
@@ -187,7 +257,9 @@ class FrameCache:
                             os.unlink(file.path)
                     continue
                 if not stat.S_ISDIR(status.st_mode):
-                    yield file.path, status.st_mtime, status.st_size
+                    blocks = getattr(status, "st_blocks", status.st_size)
+                    size = min(status.st_size, 512 * blocks)  # without holes
+                    yield file.path, status.st_mtime, size
 
 
 def write_tag(folder: str) -> None:
@@ -195,11 +267,6 @@ def write_tag(folder: str) -> None:
     tag = os.path.join(folder, TAG)
     if not os.path.lexists(tag):
         write_bytes(tag, _TAG_TEXT, durable=False)
-
-
-def frame_name(pack: Digest, offset: int, size: int) -> str:
-    """Return the name of a frame of a pack."""
-    return f"{pack.hex()}-{offset:x}-{size:x}"
 
 
 def shard_name(remote_id: str, shard: Digest) -> str:

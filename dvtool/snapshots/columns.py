@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.format.manifest import Entries
@@ -53,6 +54,13 @@ class EntryColumns:
     def digest(self, number: int) -> Digest:
         """Return the BLAKE3 of a file's content."""
         return self._digests[number * DIGEST_SIZE_BYTES : (number + 1) * DIGEST_SIZE_BYTES]
+
+    def file_numbers(self, low: int, high: int) -> Sequence[int]:
+        """Return the numbers of the files among the entries from `low` up to `high`."""
+        sizes = self._sizes[low:high]
+        if min(sizes, default=0) >= 0:
+            return range(low, high)
+        return [number for number, size in enumerate(sizes, low) if size >= 0]
 
     def files_between(self, low: int, high: int) -> list[str]:
         """Return the paths of the files among the entries from `low` up to `high`."""

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dvtool.format.digest import hasher
+from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import IN_STORE, Layout
 from dvtool.snapshots.source import ContentSource, not_the_content
-from dvtool.snapshots.tree import Content
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 else:
     futures = later("concurrent.futures")
 
-AHEAD_BYTES = 16 << 20
+AHEAD_BYTES = 32 << 20
 """Of a file that is read in order so much comes from a remote at once, by several requests, while
-the caller has as much before it. With frames on their way this takes up to 64 MiB of memory,
+the caller has as much before it. With frames on their way this takes up to 128 MiB of memory,
 whatever the size of the file; reading elsewhere, or from the local store, one chunk, at most 4 MiB,
 and its frame."""
+FIRST_BYTES = 128 << 10
+"""Of a remote the first read takes the frame that it touches, the next twice this, and each further
+one in order twice as much as the one before."""
+BACKGROUND_MIN_BYTES = 1 << 20
+LOCAL_BYTES = 1 << 20
+"""So much of the local store is read at once in order."""
 BUFFER_BYTES = 128 << 10
 
 
@@ -51,8 +57,10 @@ class SnapshotFile(io.RawIOBase):
         self._layout: Layout | None = None
         self._chunks: dict[int, memoryview] = {}
         """Chunks at hand by their number in the layout."""
-        self._next = 0
+        self._next = -1
         """The chunk that comes next if the file is read in order."""
+        self._ahead_bytes = FIRST_BYTES
+        """How much is read at once: more and more as reads follow one another."""
         self._coming: tuple[int, int, futures.Future[_NumberedChunks]] | None = None
         """The first chunk of what is read ahead, by which process, and the result."""
         self._pool: futures.ThreadPoolExecutor | None = None
@@ -104,6 +112,22 @@ class SnapshotFile(io.RawIOBase):
                 self._position += len(part)
             return filled
 
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes, fewer only at the end; all that is left without a size."""
+        if size is None or size < 0:
+            return self.readall()
+        self._require_open()
+        with self._lock:
+            parts = []
+            left = min(size, self._content.size - self._position)
+            while left > 0:
+                chunk, begin = self._chunk_at(self._position)
+                part = chunk[self._position - begin :][:left]
+                parts.append(part)
+                left -= len(part)
+                self._position += len(part)
+            return b"".join(parts)
+
     def readall(self) -> bytes:
         """Return the rest of the file."""
         data = bytearray(max(self._content.size - self._position, 0))
@@ -138,13 +162,14 @@ class SnapshotFile(io.RawIOBase):
     def _get(self, number: int) -> None:
         """Have the chunk of a number at hand, and begin to read what comes after it."""
         in_order = number == self._next
+        self._ahead_bytes = min(2 * self._ahead_bytes, AHEAD_BYTES) if in_order else FIRST_BYTES
         window = self._taken_ahead(number) if in_order else None
         if window is None:
             window = self._read(number, in_order=in_order)
         self._layout, self._chunks = window
         self._check(number)
         self._next = max(self._chunks) + 1
-        if in_order and self._next < len(self._layout.pieces):
+        if self._ahead_bytes >= BACKGROUND_MIN_BYTES and self._next < len(self._layout.pieces):
             self._begin_ahead(self._next)
 
     def _read(self, number: int, *, in_order: bool) -> _NumberedChunks:
@@ -155,7 +180,7 @@ class SnapshotFile(io.RawIOBase):
             layout = layouts[self._content.digest]
             numbers = range(number, number + 1)
             if in_order:
-                numbers = _ahead(layout, number)
+                numbers = _ahead(layout, number, self._ahead_bytes)
             wanted = {layout.pieces[at].chunk: layout.pieces[at] for at in numbers}
             fresh: dict[bytes, memoryview] = {}
             contents.chunks(wanted.values(), fresh.__setitem__)
@@ -196,13 +221,13 @@ class SnapshotFile(io.RawIOBase):
             self._contents().set_proven(self._content.digest)
 
 
-def _ahead(layout: Layout, number: int) -> range:
-    """Return the numbers of the pieces to read at once; of the local store it is a single one."""
+def _ahead(layout: Layout, number: int, size: int) -> range:
+    """Return the numbers of the pieces to read at once; of the local store they are few."""
     end = number + 1
-    limit = layout.begin(number) + AHEAD_BYTES
-    if layout.pieces[number].place != IN_STORE:
-        while end < len(layout.pieces) and layout.ends[end] <= limit:
-            end += 1
+    local = layout.pieces[number].place == IN_STORE
+    limit = layout.begin(number) + (LOCAL_BYTES if local else size)
+    while end < len(layout.pieces) and layout.ends[end] <= limit:
+        end += 1
     return range(number, end)
 
 

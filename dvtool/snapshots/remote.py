@@ -26,7 +26,7 @@ from dvtool.errors import (
 from dvtool.format.digest import Digest
 from dvtool.format.locations import OBJECT_SIZE_MAX_BYTES, Located, RemotePack, decode_object
 from dvtool.format.manifest import ShardRef, decode, manifest_shards, ref_of
-from dvtool.format.pack import Placement, chunk_in, unpack_frame
+from dvtool.format.pack import PACK_SIZE_MAX_BYTES, Placement, chunk_in, unpack_frame
 from dvtool.format.paths import SUFFIX
 from dvtool.format.ranges import PackRange, RangeLimits, join_ranges
 from dvtool.git import Git
@@ -35,12 +35,14 @@ from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
 from dvtool.snapshots.cache import FrameCache, shard_name
 from dvtool.snapshots.columns import EntryColumns
+from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import PlacedChunk
 from dvtool.snapshots.local import LocalChunks
-from dvtool.snapshots.tree import Content
 from dvtool.system.parallel import run_bounded
 
 FRAME_RUN_LIMITS = RangeLimits(raw_bytes=16 << 20)
+FETCH_LIMITS = RangeLimits(gap_bytes=1 << 20, size_bytes=PACK_SIZE_MAX_BYTES)
+"""Into the cache a pack may go in one request: its frames are in memory one at a time."""
 RUNS_MEMORY_MAX_BYTES = 64 << 20
 """What all ranges under way may take of memory together."""
 NO_REMOTE_HINT = "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)"
@@ -279,41 +281,75 @@ class RemoteChunks:
         def get(span: tuple[int, PackRange]) -> list[ReadFrame]:
             place, pack_range = span
             remote = self.remotes[place]
-            return read_checked(lambda: _read_span(remote, place, pack_range))
+            frames = read_checked(lambda: list(_read_span(remote, place, pack_range)))
+            for frame in frames:
+                # In the thread that read it: others read on meanwhile.
+                self._keep_frame(frame)
+            return frames
 
         for _, frames in run_bounded(
             get,
-            _frame_runs(pieces),
+            _frame_runs(pieces, FRAME_RUN_LIMITS),
             size_of=lambda span: span[1].memory_bytes,
             budget_bytes=RUNS_MEMORY_MAX_BYTES,
         ):
             yield from frames
 
+    def fetch(self, pieces: Iterable[PlacedChunk]) -> int:
+        """Put the frames of chunks into the cache; return how many bytes these are.
 
-def _frame_runs(pieces: Iterable[PlacedChunk]) -> Iterator[tuple[int, PackRange]]:
+        What is wanted of a pack is one request, if it lies together. Errors are those of `read`.
+        """
+
+        def get(span: tuple[int, PackRange]) -> int:
+            place, pack_range = span
+            remote = self.remotes[place]
+            return read_checked(lambda: keep(_read_span(remote, place, pack_range)))
+
+        def keep(frames: Iterator[ReadFrame]) -> int:
+            size = 0
+            for frame in frames:
+                self._keep_frame(frame)
+                size += len(frame.stored)
+            return size
+
+        spans = run_bounded(
+            get,
+            _frame_runs(pieces, FETCH_LIMITS),
+            size_of=lambda span: span[1].size,
+            budget_bytes=RUNS_MEMORY_MAX_BYTES,
+        )
+        return sum(size for _, size in spans)
+
+    def _keep_frame(self, frame: ReadFrame) -> None:
+        if self._cache is not None:
+            self._cache.put_frame(frame.pack.digest, frame.offset, frame.stored)
+
+
+def _frame_runs(
+    pieces: Iterable[PlacedChunk], limits: RangeLimits
+) -> Iterator[tuple[int, PackRange]]:
     by_pack: dict[tuple[int, RemotePack], dict[Digest, Placement]] = {}
     for place, located in pieces:
         placements = by_pack.setdefault((place, located.pack), {})
         placements[located.placement.digest] = located.placement
     for (place, pack), placements in by_pack.items():
-        for span in join_ranges(pack, placements.values(), FRAME_RUN_LIMITS):
+        for span in join_ranges(pack, placements.values(), limits):
             yield place, span
 
 
-def _read_span(remote: RemoteStore, place: int, span: PackRange) -> list[ReadFrame]:
+def _read_span(remote: RemoteStore, place: int, span: PackRange) -> Iterator[ReadFrame]:
     where = f"{remote.url}: {pack_key(span.pack.digest)}"
     buffer = io.BytesIO()
     remote.read_pack(span.pack.digest, buffer, offset=span.offset, size=span.size)
     data = buffer.getbuffer()
-    frames = []
     for (offset, size), group in groupby(span.places, key=_frame_of):
         stored = bytes(data[offset - span.offset :][:size])
         raw = unpack_frame(stored, where=where)
         placements = tuple(group)
         for chunk in placements:
             chunk_in(raw, chunk.start, chunk.size, chunk.digest, where=where)
-        frames.append(ReadFrame(place, span.pack, offset, stored, raw, placements))
-    return frames
+        yield ReadFrame(place, span.pack, offset, stored, raw, placements)
 
 
 def _frame_of(placement: Placement) -> tuple[int, int]:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import html
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias, overload
 
 from dvtool.errors import printable, size_text
 from dvtool.format.manifest import Manifest
-from dvtool.project.ledger import note_read
+from dvtool.project.ledger import note_reads
 from dvtool.project.opening import environment
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
+from dvtool.snapshots.contents import Content, Contents
 from dvtool.snapshots.file import SnapshotFile, open_content
 from dvtool.snapshots.listed import Listed
 from dvtool.snapshots.opened import Handle, OpenedRepository, cache_of
 from dvtool.snapshots.source import ContentSource, Slice
 from dvtool.snapshots.targets import TargetEntries
-from dvtool.snapshots.tree import Content, Tree
+from dvtool.snapshots.tree import Tree
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
@@ -77,6 +78,11 @@ class Snapshot:
     def data_id(self) -> str:
         """One hash over all targets, in hex; `dv describe` prints the same."""
         return self._project.describe_targets(dict(self._read_manifests)).hex()
+
+    @property
+    def manifests(self) -> Mapping[str, Manifest]:
+        """The manifest of each target."""
+        return self._read_manifests
 
     @cached_property
     def targets(self) -> tuple[str, ...]:
@@ -147,7 +153,7 @@ class Snapshot:
         """Return the bytes of a file."""
         content = self._content(path)
         (data,) = self._contents.read([Slice(content, 0, content.size)])
-        note_read(content.path, content.digest)
+        note_reads([content])
         return data
 
     def read_ranges(
@@ -164,8 +170,20 @@ class Snapshot:
             low, high, _ = slice(start, end).indices(content.size)
             slices.append(Slice(content, low, max(low, high)))
         parts = self._contents.read(slices)
-        for part in slices:
-            note_read(part.content.path, part.content.digest)
+        note_reads(part.content for part in slices)
+        return parts
+
+    def contents(self, path: SnapshotPath = "") -> Contents:
+        """Return the contents of all files at or below a path, for `read_contents`.
+
+        Symlinks are not among them. PathMissing if the snapshot has nothing there.
+        """
+        return self._tree.contents(os.fspath(path))
+
+    def read_contents(self, contents: Sequence[Content]) -> list[bytes]:
+        """Return the bytes of files, all read together: for many files, without their paths."""
+        parts = self._contents.read([Slice(content, 0, content.size) for content in contents])
+        note_reads(contents)
         return parts
 
     @overload
@@ -215,16 +233,20 @@ class Snapshot:
         `buffering=0` the file itself is returned, without a buffer.
         """
         content = self._content(path)
-        note_read(content.path, content.digest)
+        note_reads([content])
         raw = SnapshotFile(lambda: self._contents, content)
         return open_content(raw, mode, buffering, (encoding, errors, newline))
 
     def prefetch(self, paths: Iterable[SnapshotPath]) -> int:
         """Get the content of files that is not in the local store into the cache, all together.
 
-        Return how many bytes came from remotes.
+        Return how many bytes came from remotes. Of several processes that want the same files at
+        once, one gets them.
         """
-        contents = [self._content(path) for path in paths]
+        return self.prefetch_contents([self._content(path) for path in paths])
+
+    def prefetch_contents(self, contents: Sequence[Content]) -> int:
+        """Get contents into the cache, as `prefetch` does."""
         return self._contents.prefetch(contents)
 
     # --- the object -----------------------------------------------------------------------

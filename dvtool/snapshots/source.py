@@ -14,12 +14,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing, printable
-from dvtool.format.digest import Digest, digest_of
+from dvtool.format.digest import Digest, digest_of, hasher
 from dvtool.format.pack import chunk_in, unpack_frame
-from dvtool.snapshots.cache import FrameCache, frame_name
+from dvtool.snapshots.cache import FrameCache
+from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
 from dvtool.snapshots.local import LocalChunks
-from dvtool.snapshots.tree import Content
 from dvtool.system.logs import Log
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class ChunkFaults(Exception):
 class _Stretch(NamedTuple):
     """Bytes `low` up to `high` of a chunk, which belong at `at` of a result."""
 
-    result: memoryview
+    result: bytearray
     at: int
     low: int
     high: int
@@ -96,15 +96,14 @@ class ContentSource:
 
     def read(self, slices: Sequence[Slice]) -> list[bytes]:
         """Return the bytes of each slice; see `trying` for the errors."""
-        results = [bytearray(cut.end - cut.start) for cut in slices]
-        views = [memoryview(result) for result in results]
+        results: list[bytes | bytearray] = [b""] * len(slices)
         contents = [cut.content for cut in slices]
 
         def fill(layouts: dict[Digest, Layout]) -> None:
-            self._fill(slices, views, layouts)
+            self._fill(slices, results, layouts)
 
         self.trying(contents, fill)
-        return [bytes(result) for result in results]
+        return [result if type(result) is bytes else bytes(result) for result in results]
 
     def trying(
         self, contents: Sequence[Content], work: Callable[[dict[Digest, Layout]], None]
@@ -146,13 +145,24 @@ class ContentSource:
         raise first
 
     def _fill(
-        self, slices: Sequence[Slice], results: Sequence[memoryview], layouts: dict[Digest, Layout]
+        self,
+        slices: Sequence[Slice],
+        results: list[bytes | bytearray],
+        layouts: dict[Digest, Layout],
     ) -> None:
         parts: dict[Digest, list[_Stretch]] = {}
+        whole: dict[Digest, list[int]] = {}
+        """Results that are one chunk each: most, and they are copied once."""
         pieces: dict[Digest, PlacedChunk] = {}
-        for cut, result in zip(slices, results, strict=True):
+        for index, cut in enumerate(slices):
             if cut.start < cut.end:
                 layout = layouts[cut.content.digest]
+                if cut.whole and layout.chunks == (cut.content.digest,):
+                    pieces[cut.content.digest] = layout.pieces[0]
+                    whole.setdefault(cut.content.digest, []).append(index)
+                    continue
+                result = bytearray(cut.end - cut.start)
+                results[index] = result
                 for number in layout.numbers(cut.start, cut.end):
                     piece, begin = layout.pieces[number], layout.begin(number)
                     low = max(cut.start - begin, 0)
@@ -162,38 +172,61 @@ class ContentSource:
                     parts.setdefault(piece.chunk, []).append(_Stretch(result, at, low, high))
 
         def take(chunk: Digest, data: memoryview) -> None:
-            for result, at, low, high in parts[chunk]:
+            if chunk in whole:
+                content = bytes(data)
+                for index in whole[chunk]:
+                    results[index] = content
+            for result, at, low, high in parts.get(chunk, ()):
                 result[at : at + high - low] = data[low:high]
 
         self.chunks(pieces.values(), take)
-        for cut, result in zip(slices, results, strict=True):
+        for cut, made in zip(slices, results, strict=True):
             # Only a remote said which chunks make it: now all of it is here to be checked.
             if cut.whole and cut.end and not layouts[cut.content.digest].proven:
-                if digest_of(result) != cut.content.digest:
+                if digest_of(made) != cut.content.digest:
                     raise not_the_content(cut.content)
                 self.set_proven(cut.content.digest)
 
     def prefetch(self, contents: Sequence[Content]) -> int:
-        """Get what is on remotes only into the cache; return how many bytes came."""
-        if self._cache is None:
+        """Get what is on remotes only into the cache; return how many bytes came.
+
+        Of several processes that want the same contents, one gets them and the others wait.
+        """
+        absent = self._not_in_store(contents) if self._cache is not None else []
+        if self._cache is None or not absent:
             return 0
-        sizes: dict[tuple[Digest, int], int] = {}
+        size = 0
 
         def read(layouts: dict[Digest, Layout]) -> None:
+            nonlocal size
             pieces = {
                 piece.chunk: piece
                 for layout in layouts.values()
                 for piece in layout.pieces
                 if piece.place != IN_STORE and not self._is_cached(piece)
             }
-            for frame in self._remote.read(pieces.values()):
-                sizes[frame.pack.digest, frame.offset] = len(frame.stored)
-                if self._cache is not None:
-                    name = frame_name(frame.pack.digest, frame.offset, len(frame.stored))
-                    self._cache.put(name, frame.stored)
+            if pieces:
+                size += self._remote.fetch(pieces.values())
 
-        self.trying(contents, read)
-        return sum(sizes.values())
+        with self._cache.turn(hasher(b"".join(content.digest for content in absent)).digest()):
+            self.trying(absent, read)
+        return size
+
+    def _not_in_store(self, contents: Sequence[Content]) -> list[Content]:
+        """Return the contents that the local store does not have whole; no remote is asked."""
+        unknown = [c.digest for c in contents if c.size and c.digest not in self._layouts]
+        fresh = self._local.layouts(unknown) if unknown else {}
+        with self._lock:
+            for digest, layout in fresh.items():
+                self._keep_layout(digest, layout)
+            layouts = {
+                c.digest: fresh.get(c.digest) or self._layouts.get(c.digest) for c in contents
+            }
+        return [
+            content
+            for content in contents
+            if content.size and not _is_in_store(layouts[content.digest])
+        ]
 
     # --- chunks ---------------------------------------------------------------------------
 
@@ -223,9 +256,6 @@ class ContentSource:
         for frame in self._remote.read(absent) if absent else ():
             key = frame.place, frame.pack.digest, frame.offset
             self._keep_frame(key, frame.raw)
-            if self._cache is not None:
-                name = frame_name(frame.pack.digest, frame.offset, len(frame.stored))
-                self._cache.put(name, frame.stored)
             view = memoryview(frame.raw)
             for chunk in frame.placements:
                 take(chunk.digest, view[chunk.start : chunk.start + chunk.size])
@@ -244,8 +274,6 @@ class ContentSource:
                 for at in [chunk.located.placement]
             ]
         except CorruptError:
-            if self._cache is not None:
-                self._cache.drop(_cache_name(chunks[0]))
             return False
         self._keep_frame(key, raw)
         for chunk, data in taken:
@@ -253,19 +281,11 @@ class ContentSource:
         return True
 
     def _is_cached(self, chunk: PlacedChunk) -> bool:
-        size = chunk.located.placement.frame_size
-        return self._cache is not None and self._cache.has(_cache_name(chunk), size)
+        return self._cache is not None and _cached(self._cache, chunk) is not None
 
     def _cached_frame(self, chunk: PlacedChunk) -> bytes | memoryview | None:
-        if self._cache is None:
-            return None
-        size = chunk.located.placement.frame_size
-        stored = self._cache.get(_cache_name(chunk), size_max=size)
-        if stored is None:
-            return None
-        if len(stored) != size:
-            raise CorruptError("a frame in the cache is cut short")
-        return unpack_frame(stored, where="the cache")
+        stored = _cached(self._cache, chunk) if self._cache is not None else None
+        return None if stored is None else unpack_frame(stored, where="the cache")
 
     def _local_chunk(self, piece: PlacedChunk) -> memoryview:
         located = piece.located
@@ -365,6 +385,10 @@ def not_the_content(content: Content) -> CorruptError:
     )
 
 
+def _is_in_store(layout: Layout | None) -> bool:
+    return layout is not None and all(piece.place == IN_STORE for piece in layout.pieces)
+
+
 def _position(piece: PlacedChunk) -> tuple[int, Digest, int, int]:
     placement = piece.located.placement
     return piece.place, piece.located.pack.digest, placement.frame_offset, placement.start
@@ -374,6 +398,6 @@ def _frame_key(piece: PlacedChunk) -> _FrameKey:
     return piece.place, piece.located.pack.digest, piece.located.placement.frame_offset
 
 
-def _cache_name(piece: PlacedChunk) -> str:
+def _cached(cache: FrameCache, piece: PlacedChunk) -> bytes | None:
     placement = piece.located.placement
-    return frame_name(piece.located.pack.digest, placement.frame_offset, placement.frame_size)
+    return cache.get_frame(piece.located.pack.digest, placement.frame_offset, placement.frame_size)

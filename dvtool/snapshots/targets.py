@@ -36,6 +36,7 @@ class TargetEntries:
         if manifest.entries is not None:
             self._columns = [EntryColumns(manifest.entries)]
         self._refs: list[ShardRef] | None = None
+        self._ref_firsts: list[str] = []
 
     @property
     def is_file(self) -> bool:
@@ -45,9 +46,10 @@ class TargetEntries:
     def shard_of(self, path: str) -> ShardRef:
         """Return the shard that a remote has with the entry at a path in it."""
         if self._refs is None:
-            self._refs = manifest_shards(self.manifest)
-        firsts = [ref.first for ref in self._refs]
-        return self._refs[max(bisect_right(firsts, path) - 1, 0)]
+            refs = manifest_shards(self.manifest)
+            self._ref_firsts = [ref.first for ref in refs]
+            self._refs = refs
+        return self._refs[max(bisect_right(self._ref_firsts, path) - 1, 0)]
 
     def entry(self, path: str) -> tuple[EntryColumns, int] | None:
         """Return the entry at a path within the target, as its columns and its number there."""

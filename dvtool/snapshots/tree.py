@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from msgspec.structs import asdict
 
 from dvtool.errors import PathIsFolder, PathMissing, PathNotFolder, printable
-from dvtool.format.digest import Digest
-from dvtool.format.manifest import ShardRef
 from dvtool.format.paths import joined, workspace_path
 from dvtool.format.selection import Selection, select
 from dvtool.snapshots.columns import EntryColumns
+from dvtool.snapshots.contents import Content, Contents
 from dvtool.snapshots.listed import Listed
 from dvtool.snapshots.targets import TargetEntries, inner_path
 
 LINKS_MAX = 40
 """So many symlinks are followed for one path, as by Linux."""
-
-
-class Content(NamedTuple):
-    """The content of a file: its hash, its size in bytes, and where the file is listed."""
-
-    digest: Digest
-    size: int
-    path: str
-    target: TargetEntries
-    inner: str
-
-    @property
-    def shard(self) -> ShardRef:
-        """The shard that a remote has of the file's entry and where its content is."""
-        return self.target.shard_of(self.inner)
 
 
 class Tree:
@@ -157,6 +140,10 @@ class Tree:
             for number in range(low, high):
                 full = workspace_path(target.target, columns.paths[number])
                 yield _listed(full, target, columns, number)
+
+    def contents(self, path: str) -> Contents:
+        """Return the contents of the files at or below a path; PathMissing if none can be."""
+        return Contents(self._runs(self.followed(path)), nested=self._nested)
 
     def matching(self, pattern: str) -> list[str]:
         """Return the sorted paths of the files that a glob matches, or that are below one."""

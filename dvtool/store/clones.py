@@ -46,6 +46,9 @@ def register(store_path: str, git_dir: str) -> None:
             path = note_path(store_path, git_dir)
             assert path is not None
         make_folders(os.path.dirname(path))
+        ignore = os.path.join(store_path, ".gitignore")
+        if not os.path.exists(ignore):
+            write_bytes(ignore, b"*\n")  # a store in a worktree is not for `git add -A`
         note = CloneNote(os.fsencode(git_dir).hex(), clone_id(git_dir) or "")
         write_bytes(path, msgspec.json.encode(note) + b"\n")
     except OSError as error:

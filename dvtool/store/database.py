@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from dvtool.format.digest import Digest, split_digests
 from dvtool.format.locations import Located, RemotePack
@@ -293,6 +293,16 @@ class Database:
         return {row[0] for row in rows}
 
     # --- with what is known of remotes ----------------------------------------------------
+
+    def known_on(self, number: int, contents: Collection[Digest]) -> set[Digest]:
+        """Return those of the contents that the remote of a number is known to have, as a hint."""
+        lists = {file: recipe.chunks for file, recipe in self.recipes(contents).items()}
+        lists |= self.remotes.recipes(number, contents)
+        single = set(contents) - lists.keys()
+        wanted = single.union(*lists.values())
+        located = self.located(number, wanted).keys()
+        whole = {file for file, chunks in lists.items() if located >= set(chunks)}
+        return whole | (located & single)
 
     def located(self, remote: int, digests: Iterable[Digest]) -> dict[Digest, Located]:
         """Return chunk -> where a remote is believed to have it."""

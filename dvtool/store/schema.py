@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -136,6 +137,8 @@ def connect(path: str) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         # The file is locked or read-only, or the disk is full: its content is not in question.
         db.close()
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from error
         kind = BusyError if _is_busy(error) else SetupError
         raise kind(f"cannot open the store's index {path}: {error}") from error
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
@@ -239,6 +242,8 @@ def _create(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
         if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+            if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'packs'").fetchone():
+                raise sqlite3.DatabaseError("it has tables, and says no version")
             for statement in SCHEMA.split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -54,12 +54,23 @@ def line_index(snapshot: Snapshot, path: str, digest: bytes) -> LineIndex:
         keep_index(snapshot, name, starts.tobytes())
     if delimiter is None or not starts:
         return LineIndex(starts, delimiter)
+    if starts[0]:
+        raise _no_names(path, "it is empty")
     [header] = snapshot.read_ranges([(path, starts[0], starts[1])])
     try:
         names = next(csv.reader([header.decode("utf-8-sig")], delimiter=delimiter, strict=True))
     except (ValueError, csv.Error) as error:
-        raise InputError(f"the first line of {printable(path)} names no fields: {error}") from error
+        raise _no_names(path, str(error)) from error
+    if len(set(names)) < len(names):
+        raise _no_names(path, "a name is in it twice")
     return LineIndex(starts[2:], delimiter, tuple(names))
+
+
+def _no_names(path: str, reason: str) -> InputError:
+    return InputError(
+        f"the first line of {printable(path)} does not name its fields: {reason}",
+        hint="write the names into it, one for each field, or stream it as files",
+    )
 
 
 def _row_spans(lines: Iterable[bytes], *, quoted: bool) -> Iterator[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
@@ -12,6 +13,7 @@ from dvtool.stream.samples import Sample, SampleSet
 
 OnDamage = Literal["raise", "skip"]
 """A sample that is damaged, or nowhere, ends the epoch with an error or is left out and counted."""
+EARLY_SAMPLES = 128
 UNREADABLE = (CorruptError, MissingError)
 
 
@@ -20,9 +22,9 @@ class WindowPart:
 
     __slots__ = ("numbers", "window")
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Window, numbers: Sequence[int] = ()) -> None:
         self.window = window
-        self.numbers: list[int] = []
+        self.numbers: list[int] = list(numbers)
 
 
 def parts(order: Order, spans: Iterable[range]) -> Iterator[WindowPart]:
@@ -51,6 +53,15 @@ def parts(order: Order, spans: Iterable[range]) -> Iterator[WindowPart]:
         yield part
 
 
+def start_early(wanted: Iterator[WindowPart]) -> Iterator[WindowPart]:
+    """Cut the first part in two: the trainer has the first samples while the rest is read."""
+    for part in itertools.islice(wanted, 1):
+        yield WindowPart(part.window, part.numbers[:EARLY_SAMPLES])
+        if part.numbers[EARLY_SAMPLES:]:
+            yield WindowPart(part.window, part.numbers[EARLY_SAMPLES:])
+    yield from wanted
+
+
 def read_parts(
     samples: SampleSet,
     wanted: Iterator[WindowPart],
@@ -65,8 +76,17 @@ def read_parts(
     before a window is read; `skipped` is told keys and errors of the samples that were left out.
     """
 
+    fetched: Window | None = None
+
     def read(part: WindowPart) -> list[Sample | None]:
-        fetch(part.window)
+        nonlocal fetched
+        if part.window is not fetched:
+            try:
+                fetch(part.window)
+            except UNREADABLE:
+                if on_damage == "raise":
+                    raise  # else reading tells which samples it is
+            fetched = part.window
         return _read_samples(samples, part.numbers, on_damage, skipped)
 
     executor = ThreadPoolExecutor(1, thread_name_prefix="dv-stream")
@@ -92,19 +112,25 @@ def _read_samples(
     """Read samples, given in any order and perhaps several times; return them in that order."""
     ascending = sorted(set(numbers))
     try:
-        held: dict[int, Sample | None] = dict(zip(ascending, samples.read(ascending), strict=True))
+        read: list[Sample | None] = list(samples.read(ascending))
     except UNREADABLE:
         if on_damage == "raise":
             raise
-        held = {number: _read_sample(samples, number, skipped) for number in ascending}
+        read = _read_sound(samples, ascending, skipped)
+    held = dict(zip(ascending, read, strict=True))
     return [held[number] for number in numbers]
 
 
-def _read_sample(
-    samples: SampleSet, number: int, skipped: Callable[[str, DvError], None]
-) -> Sample | None:
+def _read_sound(
+    samples: SampleSet, numbers: Sequence[int], skipped: Callable[[str, DvError], None]
+) -> list[Sample | None]:
+    """Read samples, None for each that cannot be read, which halving finds."""
     try:
-        return samples.read([number])[0]
+        return list(samples.read(numbers))
     except UNREADABLE as error:
-        skipped(samples.key(number), error)
-        return None
+        if len(numbers) > 1:
+            half = len(numbers) // 2
+            first = _read_sound(samples, numbers[:half], skipped)
+            return first + _read_sound(samples, numbers[half:], skipped)
+        skipped(samples.key(numbers[0]), error)
+        return [None]

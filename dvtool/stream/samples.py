@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import blake3
 import msgspec
 
 from dvtool.errors import InputError, printable
+from dvtool.snapshots.contents import Content, Contents
 from dvtool.snapshots.snapshot import Snapshot
 from dvtool.stream.order import Block, Sizes, running_sizes
 
@@ -40,8 +42,8 @@ class SampleSet(Protocol):
     def read(self, numbers: Sequence[int]) -> list[Sample]:
         """Read samples, given by ascending numbers; `DvError` if one of them cannot be read."""
 
-    def paths(self, block: Block) -> Sequence[str]:
-        """Return the paths of the files that a block of samples is read from."""
+    def files(self, block: Block) -> Sequence[Content]:
+        """Return the files that a block of samples is read from, if they are read whole."""
 
 
 class FileSamples:
@@ -51,24 +53,23 @@ class FileSamples:
 
     def __init__(self, snapshot: Snapshot, path: str) -> None:
         self._snapshot = snapshot
-        files = list_files(snapshot, path)
-        self._paths = files.paths
-        self.sizes = running_sizes(files.sizes)
-        self.data_key = files.data_key(self.kind)
+        self._files = list_files(snapshot, path)
+        self.sizes = running_sizes(self._files.sizes)
+        self.data_key = data_key(self.kind, self._files)
 
     def key(self, number: int) -> str:
         """Return the path of the file."""
-        return self._paths[number]
+        return self._files.path(number)
 
     def read(self, numbers: Sequence[int]) -> list[Sample]:
         """Read files, in one call of the snapshot."""
-        paths = [self._paths[number] for number in numbers]
-        contents = self._snapshot.read_ranges([(path, 0, None) for path in paths])
-        return [Sample(path, content) for path, content in zip(paths, contents, strict=True)]
+        files = [self._files[number] for number in numbers]
+        contents = self._snapshot.read_contents(files)
+        return [Sample(file.path, data) for file, data in zip(files, contents, strict=True)]
 
-    def paths(self, block: Block) -> Sequence[str]:
-        """Return the paths of a block's files."""
-        return self._paths[block.first : block.end]
+    def files(self, block: Block) -> Sequence[Content]:
+        """Return the files of a block."""
+        return self._files[block.first : block.end]
 
 
 class StemSamples:
@@ -82,15 +83,15 @@ class StemSamples:
 
     def __init__(self, snapshot: Snapshot, path: str) -> None:
         self._snapshot = snapshot
-        files = list_files(snapshot, path)
+        files = self._files = list_files(snapshot, path)
         stems: dict[str, list[int]] = {}
         for number, file in enumerate(files.paths):
             stems.setdefault(split_stem(file)[0], []).append(number)
-        self._files = files.paths
         self._stems = sorted(stems)
         self._members = [stems[stem] for stem in self._stems]
-        self.sizes = running_sizes([sum(files.sizes[n] for n in m) for m in self._members])
-        self.data_key = files.data_key(self.kind)
+        sizes = files.sizes
+        self.sizes = running_sizes([sum(sizes[n] for n in m) for m in self._members])
+        self.data_key = data_key(self.kind, files)
 
     def key(self, number: int) -> str:
         """Return the path of the files up to the first dot of their names."""
@@ -98,56 +99,45 @@ class StemSamples:
 
     def read(self, numbers: Sequence[int]) -> list[Sample]:
         """Read all files of samples, in one call of the snapshot."""
-        paths = [self._files[file] for number in numbers for file in self._members[number]]
-        contents = iter(self._snapshot.read_ranges([(path, 0, None) for path in paths]))
+        files = [self._files[file] for number in numbers for file in self._members[number]]
+        contents = zip(files, self._snapshot.read_contents(files), strict=True)
         samples = []
         for number in numbers:
-            fields: Mapping[str, bytes] = {
-                split_stem(self._files[file])[1]: next(contents) for file in self._members[number]
-            }
+            members = itertools.islice(contents, len(self._members[number]))
+            fields = {split_stem(file.path)[1]: data for file, data in members}
             samples.append(Sample(self._stems[number], fields))
         return samples
 
-    def paths(self, block: Block) -> Sequence[str]:
-        """Return the paths of a block's files."""
+    def files(self, block: Block) -> Sequence[Content]:
+        """Return the files of a block."""
         members = self._members[block.first : block.end]
         return [self._files[file] for files in members for file in files]
 
 
-class Files(msgspec.Struct, frozen=True):
-    """The files below a path of a snapshot, in the order of their paths."""
-
-    paths: Sequence[str]
-    sizes: Sequence[int]
-    digests: Sequence[bytes]
-
-    def data_key(self, kind: str) -> bytes:
-        """Return a hash of the kind of samples, and of paths and contents of the files."""
-        state = blake3.blake3(kind.encode() + b"\0")
-        for path, digest in zip(self.paths, self.digests, strict=True):
-            state.update(path.encode("utf-8", "surrogateescape") + b"\0" + digest)
-        return state.digest()
+def data_key(kind: str, files: Contents) -> bytes:
+    """Return a hash of the kind of samples, and of paths and contents of the files."""
+    state = blake3.blake3(kind.encode() + b"\0")
+    names = "\0".join(files.paths).encode("utf-8", "surrogateescape").split(b"\0")
+    state.update(b"".join(map(b"%b\0%b".__mod__, zip(names, files.digests, strict=True))))
+    return state.digest()
 
 
-def list_files(snapshot: Snapshot, path: str, suffixes: tuple[str, ...] = ()) -> Files:
+def list_files(snapshot: Snapshot, path: str, suffixes: tuple[str, ...] = ()) -> Contents:
     """List the files below a path, those whose names end so if suffixes are given.
 
     `PathMissing` if the commit lacks the path, `InputError` if there is no such file in it.
     """
-    paths, sizes, digests = [], [], []
-    for entry in snapshot.entries(path):
-        if entry.type == "file" and (not suffixes or entry.path.lower().endswith(suffixes)):
-            paths.append(entry.path)
-            sizes.append(entry.size or 0)
-            digests.append(bytes.fromhex(entry.blake3 or ""))
-    if not paths:
+    files = snapshot.contents(path)
+    if suffixes:
+        files = files.ending_in(suffixes)
+    if not files:
         wanted = f"file that ends in {', '.join(suffixes)}" if suffixes else "file"
         where = f"below {printable(path)}" if path else "in the data"
         raise InputError(
             f"there is no {wanted} {where} at commit {snapshot.commit[:10]}",
             hint=f"see what there is: dv ls --rev {snapshot.commit[:10]}",
         )
-    return Files(paths, sizes, digests)
+    return files
 
 
 def split_stem(path: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from dvtool.stream.order import (
     cut_blocks,
     node_blocks,
 )
-from dvtool.stream.reading import OnDamage, parts, read_parts
+from dvtool.stream.reading import OnDamage, parts, read_parts, start_early
 from dvtool.stream.samples import FileSamples, Sample, SampleSet, StemSamples
 from dvtool.stream.share import Share, Tail, drop_first, positions, rank_length
 
@@ -262,7 +262,7 @@ class Epoch:
             spans = positions(len(self._order), self._begin, self._share, stream.tail)
             self._read = read_parts(
                 stream.samples,
-                parts(self._order, drop_first(spans, self.consumed)),
+                start_early(parts(self._order, drop_first(spans, self.consumed))),
                 fetch=self._fetch,
                 on_damage=stream.on_damage,
                 skipped=lambda key, error: stream.skipped.append(key),
@@ -271,9 +271,7 @@ class Epoch:
 
     def _fetch(self, window: Window) -> None:
         for block in window.blocks:
-            paths = self._stream.samples.paths(block)
-            if paths:
-                self._stream.snapshot.prefetch(paths)
+            self._stream.snapshot.prefetch_contents(self._stream.samples.files(block))
 
 
 def _sample_set(kind: SampleKind, snapshot: Snapshot, path: str) -> SampleSet:

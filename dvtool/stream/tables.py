@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 from bisect import bisect_right
@@ -10,11 +11,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from dvtool.errors import InputError, printable
+from dvtool.errors import DvError, InputError, printable
+from dvtool.snapshots.contents import Content
 from dvtool.snapshots.snapshot import Snapshot
 from dvtool.stream.line_index import LineIndex, line_index
 from dvtool.stream.order import Block, Sizes
-from dvtool.stream.samples import Sample, list_files
+from dvtool.stream.samples import Sample, data_key, list_files
 from dvtool.system.lazy import later
 
 parquet = later("pyarrow.parquet")
@@ -46,7 +48,7 @@ class RowSamples:
         self._paths = files.paths
         self._tables = [
             _open_table(snapshot, file, digest)
-            for file, digest in zip(files.paths, files.digests, strict=True)
+            for file, digest in zip(self._paths, files.digests, strict=True)
         ]
         self._firsts = [0, *itertools.accumulate(len(table.ends) for table in self._tables)]
         ends: list[int] = []
@@ -54,7 +56,7 @@ class RowSamples:
             before = ends[-1] if ends else 0
             ends.extend([before + end for end in table.ends])
         self.sizes = Sizes(ends)
-        self.data_key = files.data_key(self.kind)
+        self.data_key = data_key(self.kind, files)
 
     def key(self, number: int) -> str:
         """Return the path of a row's file, and the row."""
@@ -71,8 +73,8 @@ class RowSamples:
                 samples.append(Sample(f"{path}#{row}", fields))
         return samples
 
-    def paths(self, block: Block) -> Sequence[str]:
-        """Return no path: rows are read by ranges, and files are not fetched whole."""
+    def files(self, block: Block) -> Sequence[Content]:
+        """Return no file: rows are read by ranges, and files are not fetched whole."""
         return ()
 
     def _row(self, number: int) -> tuple[int, int]:
@@ -103,16 +105,28 @@ class ParquetTable:
             grouped = itertools.groupby(rows, key=lambda row: bisect_right(self._firsts, row) - 1)
             for group, wanted in grouped:
                 first = self._firsts[group]
-                held = table.read_row_group(group).take([row - first for row in wanted])
+                with self._checked():
+                    held = table.read_row_group(group).take([row - first for row in wanted])
                 values.extend(held.to_pylist())
         return values
 
     def _open(self) -> Any:
-        file = self._snapshot.open(self._path, "rb")
+        with self._checked():
+            file = self._snapshot.open(self._path, "rb")
+            try:
+                return parquet.ParquetFile(file, pre_buffer=True)
+            except BaseException:
+                file.close()
+                raise
+
+    @contextlib.contextmanager
+    def _checked(self) -> Iterator[None]:
+        """InputError for what makes it no Parquet; pyarrow has it as ValueError or OSError."""
         try:
-            return parquet.ParquetFile(file, pre_buffer=True)
-        except parquet.core.ArrowInvalid as error:
-            file.close()
+            yield
+        except DvError:
+            raise
+        except (ValueError, OSError) as error:
             raise InputError(
                 f"{printable(self._path)} cannot be read as Parquet: {error}",
                 hint="stream it as files, or name another path",

@@ -10,15 +10,17 @@ from collections.abc import Sequence
 import msgspec
 
 from dvtool.errors import InputError, printable
+from dvtool.snapshots.contents import Content
 from dvtool.snapshots.snapshot import Snapshot
 from dvtool.stream.index_cache import keep_index, load_index
 from dvtool.stream.order import Block, running_sizes
-from dvtool.stream.samples import Sample, list_files, split_stem
+from dvtool.stream.samples import Sample, data_key, list_files, split_stem
 
 MEMBERS_VERSION = 1
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
-class Member(msgspec.Struct, frozen=True, array_like=True):
+class TarMember(msgspec.Struct, frozen=True, array_like=True):
     """One file in a tar file: its name, and where its bytes are."""
 
     name: str
@@ -37,18 +39,20 @@ class TarSamples:
 
     def __init__(self, snapshot: Snapshot, path: str) -> None:
         self._snapshot = snapshot
+        for file in snapshot.contents(path).ending_in(COMPRESSED).paths:
+            raise _no_tar(file, "it is compressed")
         files = list_files(snapshot, path, (".tar",))
         self._paths = files.paths
-        self._stems: list[tuple[str, list[Member]]] = []
+        self._stems: list[tuple[str, list[TarMember]]] = []
         firsts = [0]
-        for file, digest in zip(files.paths, files.digests, strict=True):
+        for file, digest in zip(self._paths, files.digests, strict=True):
             self._stems.extend(_by_stem(_members(snapshot, file, digest)))
             firsts.append(len(self._stems))
         self._firsts = firsts
         self.sizes = running_sizes(
             [sum(member.end - member.begin for member in members) for _, members in self._stems]
         )
-        self.data_key = files.data_key(self.kind)
+        self.data_key = data_key(self.kind, files)
 
     def key(self, number: int) -> str:
         """Return the path of the tar file and the stem of the members."""
@@ -70,40 +74,50 @@ class TarSamples:
             for number in numbers
         ]
 
-    def paths(self, block: Block) -> Sequence[str]:
-        """Return no path: members are read by ranges, and tar files are not fetched whole."""
+    def files(self, block: Block) -> Sequence[Content]:
+        """Return no file: members are read by ranges, and tar files are not fetched whole."""
         return ()
 
     def _path(self, number: int) -> str:
         return self._paths[bisect_right(self._firsts, number) - 1]
 
 
-def _members(snapshot: Snapshot, path: str, digest: bytes) -> list[Member]:
+def _members(snapshot: Snapshot, path: str, digest: bytes) -> list[TarMember]:
     """Return the files in a tar file; the tar file is read through if they are not known."""
     name = f"tar-{MEMBERS_VERSION}-{digest.hex()}"
     kept = load_index(snapshot, name)
     if kept is not None:
         try:
-            return msgspec.msgpack.decode(kept, type=list[Member])
+            return msgspec.msgpack.decode(kept, type=list[TarMember])
         except msgspec.DecodeError:
             pass  # whatever damaged it, the tar file tells it again
     try:
         with snapshot.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             members = [
-                Member(info.name, info.offset_data, info.offset_data + info.size)
+                TarMember(info.name, info.offset_data, info.offset_data + info.size)
                 for info in tar
                 if info.isreg() and not info.sparse
             ]
+            # `tarfile` takes a header that is damaged for the end, if others were before it.
+            file.seek(tar.offset)
+            if any(file.read(tarfile.BLOCKSIZE)):
+                raise tarfile.ReadError(f"there is no member at byte {tar.offset:,}")
     except tarfile.TarError as error:
-        raise InputError(
-            f"{printable(path)} cannot be read as an uncompressed tar file: {error}",
-            hint="stream it as files, or name another path",
-        ) from error
+        raise _no_tar(path, str(error)) from error
+    if len({member.name for member in members}) < len(members):
+        raise _no_tar(path, "two members have one name")
     keep_index(snapshot, name, msgspec.msgpack.encode(members))
     return members
 
 
-def _by_stem(members: list[Member]) -> list[tuple[str, list[Member]]]:
+def _no_tar(path: str, reason: str) -> InputError:
+    return InputError(
+        f"{printable(path)} cannot be read as an uncompressed tar file: {reason}",
+        hint="add it unpacked, or as a sound tar file; or stream it as files",
+    )
+
+
+def _by_stem(members: list[TarMember]) -> list[tuple[str, list[TarMember]]]:
     stems = sorted(members, key=lambda member: split_stem(member.name)[0])
     grouped = itertools.groupby(stems, key=lambda member: split_stem(member.name)[0])
     return [(stem, list(found)) for stem, found in grouped]

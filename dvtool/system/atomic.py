@@ -13,6 +13,8 @@ import stat
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+from dvtool.system.room import NEEDED
+
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows
@@ -154,13 +156,19 @@ def make_folders(path: str) -> None:
 
 
 @contextlib.contextmanager
-def naming_full_disk(path: str) -> Iterator[None]:
-    """Say `path` of a disk that is found to be full in here, where the error names no file."""
+def naming_full_disk(path: str, needed_bytes: int | None = None) -> Iterator[None]:
+    """Say `path` of a disk that is found to be full in here, where the error names no file.
+
+    `needed_bytes` is what is to be written at most; `room.needed_of` finds it in the error.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in FULL and error.filename is None:
-            error.filename = path
+        if error.errno in FULL:
+            if error.filename is None:
+                error.filename = path
+            if needed_bytes is not None:
+                vars(error).setdefault(NEEDED, needed_bytes)
         raise
 
 
@@ -206,3 +214,22 @@ def write_bytes(path: str, data: bytes, *, durable: bool = True) -> None:
     """Replace the content of `path` with `data`."""
     with replacing(path, durable=durable) as file:
         file.write(data)
+
+
+def read_own_file(path: str, *, size_max_bytes: int) -> bytes | None:
+    """Return the bytes of a small file that `write_bytes` left; None if there is no such file.
+
+    A link, a pipe, a folder or a file above that size is none: dvtool made no such thing.
+    """
+    try:
+        fd = os.open(path, _OPEN_FLAGS)
+    except OSError:
+        return None
+    try:
+        stats = os.fstat(fd)
+        if not stat.S_ISREG(stats.st_mode) or stats.st_size > size_max_bytes:
+            return None
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(size_max_bytes)
+    finally:
+        os.close(fd)

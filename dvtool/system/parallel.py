@@ -7,21 +7,19 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar, cast
 
+from dvtool.system.calls import TELL_EVERY_S, Tally, here
+
 TRANSFERS_MAX = 16
 """Threads for transfers; how many requests a remote gets at once, its `Pace` decides."""
 IN_FLIGHT_MAX_BYTES = 128 << 20
 """Bound on the bytes of all transfers under way, and so on the bytes lost by an interruption."""
-FAREWELL_S = 2.0
+FAREWELL_S = 0.3
 """How long an interrupted caller waits for transfers that were told to stop."""
 
 T = TypeVar("T")
 R = TypeVar("R")
+_FIRST = concurrent.futures.FIRST_COMPLETED
 _NO_ITEM = object()
-_thread = threading.local()
-
-
-class Stopped(Exception):
-    """A transfer was given up, since nobody waits for its result any more."""
 
 
 def run_bounded(
@@ -31,21 +29,23 @@ def run_bounded(
     workers: int = TRANSFERS_MAX,
     size_of: Callable[[T], int] | None = None,
     budget_bytes: int = IN_FLIGHT_MAX_BYTES,
+    tell: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[T, R]]:
     """Yield (item, result) as the calls end, at most `workers` under way.
 
     With `size_of`, which gives the bytes of an item, those under way and those whose result was
-    not yet taken stay within `budget_bytes` together; a larger item goes alone.
-    `items` is read by the caller's thread, at most one item ahead of the calls. At the first error
-    no further call begins, calls under way are asked to stop (see `check_stopped`), the results
-    of calls that end well all the same are yielded, and the error is raised.
+    not yet taken stay within `budget_bytes` together; a larger item goes alone. `tell`, which needs
+    `size_of`, hears in the caller's thread of the bytes done, as soon as calls `count` them.
+    `items` is read by the caller's thread, one item ahead of the calls. At the first error none
+    begins any more, those under way are to stop (see `check_stopped`), the results of calls that
+    end well all the same are yielded, and the error is raised.
     """
     left = iter(items)
     ahead = next(left, _NO_ITEM)
-    running: dict[concurrent.futures.Future[R], tuple[T, int]] = {}
+    running: dict[concurrent.futures.Future[R], tuple[T, int, Tally]] = {}
     stop = threading.Event()
     pool = concurrent.futures.ThreadPoolExecutor(
-        workers, "dv-transfer", initializer=setattr, initargs=(_thread, "stop", stop)
+        workers, "dv-transfer", initializer=setattr, initargs=(here, "stop", stop)
     )
 
     def begin(held_bytes: int) -> None:
@@ -54,21 +54,22 @@ def run_bounded(
         while ahead is not _NO_ITEM and len(running) < workers:
             item = cast(T, ahead)
             size = size_of(item) if size_of else 0
-            used = held_bytes + sum(each for _, each in running.values())
+            used = held_bytes + sum(each for _, each, _ in running.values())
             if used and used + size > budget_bytes:
                 return
-            running[pool.submit(work, item)] = (item, size)
+            tally = Tally()
+            running[pool.submit(_counted, tally, work, item)] = (item, size, tally)
             ahead = next(left, _NO_ITEM)
 
     failed: Exception | None = None
     try:
         begin(0)
         while running:
-            done, _ = concurrent.futures.wait(
-                running, return_when=concurrent.futures.FIRST_COMPLETED
-            )
+            timeout_s = None if tell is None else TELL_EVERY_S
+            done, _ = concurrent.futures.wait(running, timeout_s, _FIRST)
+            _tell_of(running.values(), tell)
             for future in done:
-                item, size = running.pop(future)
+                item, size, tally = running.pop(future)
                 try:
                     result = future.result()
                 except Exception as error:
@@ -77,6 +78,8 @@ def run_bounded(
                     stop.set()
                     ahead = _NO_ITEM
                     continue
+                tally.done_bytes = size
+                _tell_of([(item, size, tally)], tell)
                 begin(size)
                 yield item, result
             begin(0)
@@ -90,17 +93,13 @@ def run_bounded(
         concurrent.futures.wait(begun, timeout=FAREWELL_S)
 
 
-def check_stopped() -> None:
-    """Raise `Stopped` in a transfer that `run_bounded` no longer waits for."""
-    stop = getattr(_thread, "stop", None)
-    if stop is not None and stop.is_set():
-        raise Stopped
+def _tell_of(calls: Iterable[tuple[T, int, Tally]], tell: Callable[[int], None] | None) -> None:
+    """Tell of the bytes that calls, of so many bytes each, have done since the last time."""
+    if tell is not None:
+        for _, size, tally in calls:
+            tell(tally.untold(size))
 
 
-def pause(seconds: float) -> None:
-    """Sleep, but raise `Stopped` at once in a transfer that is no longer waited for."""
-    stop = getattr(_thread, "stop", None)
-    if stop is None:
-        threading.Event().wait(seconds)
-    elif stop.wait(seconds):
-        raise Stopped
+def _counted(tally: Tally, work: Callable[[T], R], item: T) -> R:
+    here.tally = tally
+    return work(item)

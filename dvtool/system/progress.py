@@ -10,10 +10,16 @@ class Progress:
     """
 
     def start(self, what: str, *, total_bytes: int | None = None) -> None:
-        """Begin a phase (`'hashing'`, `'uploading'`) of `total_bytes`, if that is known."""
+        """Begin a phase of `total_bytes`, if that is known; `what` says what is done or waited for.
+
+        As in `'adding 12 files of data/images'`. It may have names that others chose: escape it.
+        """
+
+    def note(self, text: str) -> None:
+        """Say how far a phase is of which no bytes are known, in words of another program."""
 
     def advance(self, size: int) -> None:
-        """Another `size` bytes of the phase are done."""
+        """Another `size` bytes of the phase are done; fewer than none if some are done again."""
 
     def finish(self) -> None:
         """The phase is over."""

@@ -19,6 +19,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from dvtool.errors import DvError
+from dvtool.system.calls import TELL_EVERY_S
 from dvtool.system.lazy import later
 from dvtool.system.logs import Log
 
@@ -58,7 +59,10 @@ def can_begin_anew() -> bool:
 class Worker:
     """A process that runs one call at a time for this one; `close` it."""
 
-    def __init__(self, wait: Callable[[], object], calls: IO[bytes], answers: IO[bytes]) -> None:
+    def __init__(
+        self, pid: int, wait: Callable[[], object], calls: IO[bytes], answers: IO[bytes]
+    ) -> None:
+        self._pid = pid
         self._wait = wait
         self._calls = calls
         self._answers = answers
@@ -81,7 +85,7 @@ class Worker:
         os.close(call_read)
         os.close(answer_write)
         wait = partial(os.waitpid, pid, 0)
-        return cls(wait, open(call_write, "wb"), open(answer_read, "rb"))
+        return cls(pid, wait, open(call_write, "wb"), open(answer_read, "rb"))
 
     @classmethod
     def anew(cls) -> Worker:
@@ -99,16 +103,22 @@ class Worker:
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        return cls(process.wait, process.stdin, process.stdout)
+        return cls(process.pid, process.wait, process.stdin, process.stdout)
 
-    def call(self, work: Callable[[Any], Any], argument: Any) -> Any:
+    def call(
+        self, work: Callable[..., Any], argument: Any, tell: Callable[[int], None] | None = None
+    ) -> Any:
         """Return what `work(argument)` returns in the worker, or raise what it raises there.
 
-        DvError if the worker is gone.
+        With `tell`, the work gets a second argument, a function to call with the bytes done; what
+        it is called with arrives at `tell`, a few times a second. DvError if the worker is gone.
         """
         try:
-            _send(self._calls, pickle.dumps((work, argument)))
+            _send(self._calls, pickle.dumps((work, argument, tell is not None)))
             well, result = pickle.loads(_receive(self._answers))
+            while well is None and tell is not None:
+                tell(result)
+                well, result = pickle.loads(_receive(self._answers))
         except (EOFError, BrokenPipeError) as error:
             raise DvError(
                 "a worker process ended before its work was done",
@@ -118,6 +128,11 @@ class Worker:
         if not well:
             raise result
         return result
+
+    def stop(self) -> None:
+        """Have the call that is under way, if there is one, raise `WorkStopped` in the worker."""
+        with contextlib.suppress(OSError):
+            os.kill(self._pid, signal.SIGTERM)
 
     def close(self) -> None:
         """Let the worker end, and wait until it has."""
@@ -160,21 +175,75 @@ def serve_anew(parent: int) -> None:
 def _serve(parent: int, calls: IO[bytes], answers: IO[bytes]) -> None:
     """Answer calls until there are no more."""
     begin_worker(parent)
+    stoppable = _Stoppable()
+    signal.signal(signal.SIGTERM, stoppable.stop)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            _send(answers, _answer(_receive(calls)))
+            _send(answers, _answer(_receive(calls), answers, stoppable))
 
 
-def _answer(call: bytes) -> bytes:
+class WorkStopped(BaseException):
+    """The call was given up: nobody waits for its result any more."""
+
+
+class _Stoppable:
+    """Stops the call under way, and nothing else: an answer that was begun is sent whole."""
+
+    def __init__(self) -> None:
+        self.working = False
+        self._stopped = False
+
+    def stop(self, *_: object) -> None:
+        """Stop the call under way, and every later one."""
+        self._stopped = True
+        if self.working:
+            self.working = False  # what it does to clear up is not stopped again
+            raise WorkStopped
+
+    def check(self) -> None:
+        """Raise `WorkStopped` if this was stopped before the call."""
+        if self._stopped:
+            raise WorkStopped
+
+
+class _Teller:
+    """Sends the bytes done to who called, no more often than a few times a second."""
+
+    def __init__(self, answers: IO[bytes], stoppable: _Stoppable) -> None:
+        self._answers = answers
+        self._stoppable = stoppable
+        self._size = 0
+        self._sent_s = time.monotonic()
+
+    def __call__(self, size: int) -> None:
+        self._size += size
+        if time.monotonic() - self._sent_s >= TELL_EVERY_S:
+            working, self._stoppable.working = self._stoppable.working, False
+            _send(self._answers, pickle.dumps((None, self._size)))
+            self._size, self._sent_s = 0, time.monotonic()
+            self._stoppable.working = working
+            self._stoppable.check()
+
+
+def _answer(call: bytes, answers: IO[bytes], stoppable: _Stoppable) -> bytes:
     try:
-        work, argument = pickle.loads(call)
-        return pickle.dumps((True, work(argument)))
+        work, argument, tells = pickle.loads(call)
+        more = (_Teller(answers, stoppable),) if tells else ()
+        try:
+            stoppable.working = True
+            stoppable.check()
+            result = work(argument, *more)
+        finally:
+            stoppable.working = False
+        return pickle.dumps((True, result))
     except BaseException as error:
         return _as_answer(error)
 
 
 def _as_answer(error: BaseException) -> bytes:
     """Return an error for the parent; without its type, if the type does not pickle."""
+    if isinstance(error, WorkStopped):
+        return pickle.dumps((False, error))
     if not isinstance(error, DvError):
         error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
     try:
@@ -287,4 +356,4 @@ def _end_with(parent: int) -> None:
     # hold its locks too, so every later command would wait in vain.
     while os.getppid() == parent:
         time.sleep(PARENT_CHECK_S)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -23,10 +23,10 @@ class CacheStatus:
     """Its folder."""
     limit_bytes: int
     """How many bytes of frames stay (`cache.size`)."""
-    frames: int
-    """How many frames and shards are there."""
-    frame_bytes: int
-    """Bytes of these together."""
+    files: int
+    """In how many files, of packs and of shards, frames are kept."""
+    file_bytes: int
+    """Bytes of these together, without holes."""
     clones: int
     """How many clones of git URLs are there."""
     clone_bytes: int

@@ -268,12 +268,13 @@ class _Copy:
         lost: dict[RemotePack, DvError] = {}
         sent: list[ObjectInfo] = []
         self.progress.start("copying", total_bytes=sum(pack.size for pack in packs))
-        for pack, done in run_bounded(self._copy_pack, packs, size_of=lambda one: one.size):
+        for pack, done in run_bounded(
+            self._copy_pack, packs, size_of=lambda pack: pack.size, tell=self.progress.advance
+        ):
             if isinstance(done, DvError):
                 lost[pack] = done
             else:
                 sent.append(done)
-            self.progress.advance(pack.size)
         self.progress.finish()
         self._prove(sent)
         return lost

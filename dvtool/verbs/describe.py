@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from dvtool.format.manifest import Manifest, manifest_digest
 from dvtool.project.parts import Project
+from dvtool.snapshots.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +62,29 @@ def describe(project: Project, rev: str | None, *, is_clean: Callable[[], bool])
     git = project.git
     if rev is not None or git.worktree is None:
         commit = git.resolve(rev or "HEAD")
-        return _description(project, commit, project.manifests_at(commit))
+        manifests = project.manifests_at(commit)
+        return _description(commit, manifests, project.describe_targets(manifests).hex())
     data_dirty = not is_clean()
     code_dirty = git.head() is None or git.is_dirty(exclude_manifests=True)
-    found = _description(project, git.head(), project.manifests_of(None))
+    manifests = project.manifests_of(None)
+    found = _description(git.head(), manifests, project.describe_targets(manifests).hex())
     return replace(found, branch=git.branch(), code_dirty=code_dirty, data_dirty=data_dirty)
 
 
+def describe_snapshot(snapshot: Snapshot) -> Description:
+    """Describe the commit of a snapshot, which may be of another repository."""
+    return _description(snapshot.commit, snapshot.manifests, snapshot.data_id)
+
+
 def _description(
-    project: Project, commit: str | None, manifests: dict[str, Manifest]
+    commit: str | None, manifests: Mapping[str, Manifest], data_id: str
 ) -> Description:
     return Description(
         commit=commit,
         branch=None,
         code_dirty=False,
         data_dirty=False,
-        data_id=project.describe_targets(manifests).hex(),
+        data_id=data_id,
         targets=tuple(
             TargetDescription(
                 target, manifest_digest(manifest).hex(), manifest.files, manifest.bytes

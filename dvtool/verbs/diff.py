@@ -55,7 +55,7 @@ class Totals:
 class TargetDiff:
     """The changes in one target. A side without the target has no manifest."""
 
-    json_keys: ClassVar = ("target", "totals", "changes")
+    json_keys: ClassVar = ("target", "renamed_from", "totals", "changes")
 
     target: str
     """The target, as a path from the top of the worktree."""
@@ -63,6 +63,8 @@ class TargetDiff:
     new: Manifest | None
     changes: list[Difference] = field(default_factory=list)
     """Each changed path, sorted."""
+    renamed_from: str | None = None
+    """The target's name on the old side, if `dv mv` gave it another one since; or null."""
 
     @property
     def totals(self) -> Totals:
@@ -83,17 +85,34 @@ def diff(
     before = git.resolve(old) if old else git.head()
     after = git.resolve(new) if new else None
     targets = _targets_at(project, [before, after] if before else [after])
+    selections = arguments.selections(targets, paths)
+    renamed = _renamed_targets(project, before, after)
+    # The old name of a target that is shown under its new one is not shown besides.
+    gone = {renamed[each.target] for each in selections if each.target in renamed}
     return [
-        _diff_target(project, selection, before, after)
-        for selection in arguments.selections(targets, paths)
+        _diff_target(project, selection, before, after, renamed.get(selection.target))
+        for selection in selections
+        if selection.target not in gone
     ]
 
 
+def _renamed_targets(project: Project, old: str | None, new: str | None) -> dict[str, str]:
+    """Return new name -> old name of the targets that got another one."""
+    if old is None:
+        return {}
+    renamed = project.git.renamed_manifests(old, new).items()
+    return {after.removesuffix(SUFFIX): before.removesuffix(SUFFIX) for after, before in renamed}
+
+
 def _diff_target(
-    project: Project, selection: Selection, old: str | None, new: str | None
+    project: Project,
+    selection: Selection,
+    old: str | None,
+    new: str | None,
+    renamed_from: str | None,
 ) -> TargetDiff:
     """Compare a target of two commits; for `new` None is the workspace, for `old` nothing."""
-    before = project.manifest_at(old, selection.target) if old else None
+    before = project.manifest_at(old, renamed_from or selection.target) if old else None
     if new is None:
         result = _diff_workspace(project, selection, before)
     else:
@@ -101,6 +120,7 @@ def _diff_target(
         project.shards.need(unshared_shards(before, after))
         sides = differing(before, after, project.shards.load)
         result = TargetDiff(selection.target, before, after, differences(*sides))
+    result.renamed_from = renamed_from
     result.changes = [
         change
         for change in result.changes

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from dvtool.errors import DvError, RemoteForbidden, printable
+from dvtool.errors import DvError, RemoteForbidden, count_text, printable
 
 if TYPE_CHECKING:
     # Only for types: these load git and the packages that are to be checked here.
@@ -113,7 +113,8 @@ def _check_packages() -> Check:
             missing.append(name)
     if missing:
         detail = f"missing: {', '.join(missing)}"
-        return Check("packages", "failed", detail, f"run: pip install {' '.join(missing)}")
+        hint = "install dvtool again, which brings them: see docs/install.md"
+        return Check("packages", "failed", detail, hint)
     return Check("packages", "ok", ", ".join(found))
 
 
@@ -174,7 +175,7 @@ def _check_store(project: Project) -> Check:
         detail = f"{place} cannot be used: {error.strerror}"
         return Check("store", "failed", detail, "check who owns it, and its permissions")
     size = sum(pack.size for pack in packs)
-    return Check("store", "ok", f"in {len(packs):,} packs in {place}", bytes=size)
+    return Check("store", "ok", f"in {count_text(len(packs), 'pack')} in {place}", bytes=size)
 
 
 def check_hooks(folder: str, states: Mapping[str, str]) -> Check:

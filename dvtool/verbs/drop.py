@@ -9,16 +9,24 @@ the workspace, last the store. If drop is interrupted in between, `dv pull` writ
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from dvtool.errors import UnsavedError, listing
 from dvtool.format.digest import Digest
 from dvtool.format.locations import contents_of
-from dvtool.format.manifest import Entries, Manifest, ShardRef, manifest_digest, manifest_shards
+from dvtool.format.manifest import (
+    Entries,
+    Entry,
+    Manifest,
+    ShardRef,
+    manifest_digest,
+    manifest_shards,
+)
 from dvtool.format.paths import folders_above, workspace_path
 from dvtool.format.selection import Selection
+from dvtool.project.base import drift_of, standings, taken_out
 from dvtool.project.history import for_drop, held_runs, versions
 from dvtool.project.neighbours import versions_of_neighbours
 from dvtool.project.parts import Project
@@ -33,7 +41,14 @@ from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store.freeing import drop_chunks
 from dvtool.workspace.hashing import hash_files
 from dvtool.workspace.remembered import save_seen
-from dvtool.workspace.scan import Scan, content_of, file_entry, find_left_out, scan_selected
+from dvtool.workspace.scan import (
+    Scan,
+    content_of,
+    entry_now,
+    file_entry,
+    find_left_out,
+    scan_selected,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +115,14 @@ class DropPlan:
     entries: Entries
     shards: list[ShardRef]
     scan: Scan | None
-    remove: list[str] = field(default_factory=list)
+    remove: dict[str, int] = field(default_factory=dict)
+    """The files and links that leave the workspace, each with its bytes."""
+    outdated: dict[str, Entry | None] = field(default_factory=dict)
+    """What is as the manifest had it before it changed, and goes too."""
+    changed: list[str] = field(default_factory=list)
+    """Paths of entries at which there is something of the user's."""
+    unstored: list[str] = field(default_factory=list)
+    """Outdated files whose content the store lacks; the remote is not asked for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +170,8 @@ def drop(
             _refuse_lost(store, plans, inspection.lost)
         with project.store.used(alone=not request.plan_only):
             needed = _needed_besides(project, parts, known)
+            # Of these the store has the copy that is counted on.
+            needed.update(e.digest for p in plans for e in p.outdated.values() if e and e.is_file)
             chunks = _droppable(project, store, known, plans, needed)
             if request.plan_only:
                 places = project.store.db.places(chunks).values()
@@ -188,12 +212,14 @@ def _needed_besides(project: Project, dropped: Sequence[PartToDrop], known: Know
 def plan_drop(project: Project, parts: Iterable[PartToDrop], *, workspace: bool) -> list[DropPlan]:
     """Say what is to go, with `workspace` from there too; UnsavedError if files were changed."""
     plans = [_plan(project, part, workspace=workspace) for part in parts]
-    changed = [
-        workspace_path(plan.target, path)
-        for plan in plans
-        if plan.scan is not None
-        for path in _changed(plan.scan, plan.entries)
-    ]
+    changed = [workspace_path(plan.target, path) for plan in plans for path in plan.changed]
+    unstored = [workspace_path(plan.target, path) for plan in plans for path in plan.unstored]
+    if unstored:
+        raise UnsavedError(
+            "these are as the manifest had them before it changed, and the store does not have "
+            f"that content; nothing was dropped:\n{listing(unstored)}",
+            hint="bring them in step first: dv pull PATH",
+        )
     if changed:
         raise UnsavedError(
             f"these were changed since `dv add`; nothing was dropped:\n{listing(changed)}",
@@ -211,13 +237,35 @@ def _plan(project: Project, part: PartToDrop, *, workspace: bool) -> DropPlan:
         shards = manifest_shards(part.manifest)
     result = DropPlan(part.selection.target, entries, shards, scan=None)
     if workspace:
-        scan = scan_selected(project, part.selection, content_at=content_of(entries))
-        find_left_out(project, scan, entries)
-        sized = [path for path, e in entries.items() if _size(scan, path) == e.size >= 0]
-        hash_files(project, scan, sized)
-        result.scan = scan
-        result.remove = [path for path in entries if path in scan.files or path in scan.links]
+        _plan_removal(project, part, result)
     return result
+
+
+def _plan_removal(project: Project, part: PartToDrop, plan: DropPlan) -> None:
+    """Sort what the workspace has into what goes, what is the user's, and what would be lost."""
+    entries, target = plan.entries, plan.target
+    drift = drift_of(project, target, part.manifest)
+    gone = taken_out(drift, part.selection)
+    scan = scan_selected(project, part.selection, content_at=content_of(entries | gone))
+    find_left_out(project, scan, (*entries, *gone))
+    sized = [path for path, e in entries.items() if _size(scan, path) == e.size >= 0]
+    hash_files(project, scan, sized)
+    clean = [path for path in entries if _is_clean(scan, path, entries[path])]
+    others = entries.keys() - clean
+    others |= {path for path in gone if _is_file(scan, path) or path in scan.folders}
+    hash_files(project, scan, others)
+    now = {path: entry_now(scan, path) for path in sorted(others)}
+    found = standings(project, drift, now)
+    plan.outdated = {path: now[path] for path in found if found[path] == "outdated"}
+    files = {
+        path: entry.digest for path, entry in plan.outdated.items() if entry and entry.size > 0
+    }
+    lacking = project.store.lacking(files.values())
+    plan.unstored = [path for path, digest in files.items() if digest in lacking]
+    plan.changed = [path for path in found if path in entries and path not in plan.outdated]
+    going = [path for path in (*clean, *plan.outdated) if _is_file(scan, path)]
+    plan.remove = {path: (now.get(path) or entries[path]).bytes for path in going}
+    plan.scan = scan
 
 
 def _size(scan: Scan, path: str) -> int | None:
@@ -225,16 +273,17 @@ def _size(scan: Scan, path: str) -> int | None:
     return None if found is None else found.st_size
 
 
-def _changed(scan: Scan, entries: Entries) -> Iterator[str]:
-    for path, entry in entries.items():
-        if path in scan.files:
-            if path not in scan.digests or file_entry(scan, path) != entry:
-                yield path
-        elif path in scan.links:
-            if scan.links[path] != entry.symlink:
-                yield path
-        elif path in scan.folders and not entry.dir:
-            yield path
+def _is_file(scan: Scan, path: str) -> bool:
+    return path in scan.files or path in scan.links
+
+
+def _is_clean(scan: Scan, path: str, entry: Entry) -> bool:
+    """Whether a path is as its entry says, or absent."""
+    if path in scan.files:
+        return path in scan.digests and file_entry(scan, path) == entry
+    if path in scan.links:
+        return scan.links[path] == entry.symlink
+    return path not in scan.folders or bool(entry.dir)
 
 
 # --- proof ----------------------------------------------------------------------------------
@@ -352,7 +401,7 @@ def _planned(plan: DropPlan) -> DroppedTarget:
 
 
 def _bytes_of(plan: DropPlan) -> int:
-    return sum(plan.entries[path].bytes for path in plan.remove)
+    return sum(plan.remove.values())
 
 
 def _clear(project: Project, plan: DropPlan) -> DroppedTarget:
@@ -360,15 +409,15 @@ def _clear(project: Project, plan: DropPlan) -> DroppedTarget:
     if plan.scan is None:
         return DroppedTarget(plan.target, 0, 0)
     # Forgotten before they go: what ends it in between must not make them look deleted.
-    save_seen(project, plan.target, dict.fromkeys(plan.entries))
-    size = 0
+    save_seen(project, plan.target, dict.fromkeys((*plan.entries, *plan.remove)))
     for path in plan.remove:
         project.workspace.remove(
             workspace_path(plan.target, path), believed=plan.scan.believed(path)
         )
-        size += plan.entries[path].bytes
-    folders = folders_above(plan.entries) | {p for p, e in plan.entries.items() if e.dir}
+    folders = folders_above((*plan.entries, *plan.remove))
+    every = plan.outdated | plan.entries
+    folders |= {path for path, entry in every.items() if entry is not None and entry.dir}
     for folder in sorted(folders & plan.scan.folders, key=len, reverse=True):
         project.workspace.remove_empty_folder(workspace_path(plan.target, folder))
     project.workspace.remove_empty_folder(plan.target)
-    return DroppedTarget(plan.target, len(plan.remove), size)
+    return DroppedTarget(plan.target, len(plan.remove), _bytes_of(plan))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
-from dvtool.errors import ManifestError
-from dvtool.format.manifest import Entries, Entry, Manifest, manifest_digest
+from dvtool.errors import CorruptError, ManifestError, printable
+from dvtool.format.digest import Digest
+from dvtool.format.manifest import Entries, Entry, Manifest, decode, manifest_digest
 from dvtool.format.merge import Conflict
 from dvtool.format.paths import SELF, SUFFIX
 from dvtool.format.selection import Selection
 from dvtool.project.ignoring import NOT_KEPT_OUT, is_exposed
 from dvtool.project.parts import Project
+from dvtool.store.rooted import rooted_at
 from dvtool.system.lazy import later
 from dvtool.workspace.agreement import agree, entries_by_folder, remember
 from dvtool.workspace.hashing import hash_files
@@ -51,7 +53,9 @@ class TargetStatus:
 
     json_keys: ClassVar = (
         *("target", "manifest", "blake3", "files", "bytes", "clean", "added", "modified"),
-        *("deleted", "outdated", "conflicting", "absent", "absent_bytes", "faults", "conflicts"),
+        *("deleted", "outdated", "conflicting", "absent", "absent_bytes", "left_out"),
+        *("unpushed", "faults"),
+        "conflicts",
     )
 
     target: str
@@ -79,6 +83,11 @@ class TargetStatus:
     """Paths that were never put into the workspace, which is no change."""
     absent_bytes: int = 0
     """Bytes of the files among them."""
+    left_out: list[str] = field(default_factory=list)
+    """Paths that are not in the workspace since the rules of `dv sparse` leave them out."""
+    unpushed: bool = False
+    """Whether, by what this clone remembers, no push proved the target as HEAD has it on the
+    default remote, and no branch of git's remotes has it; false without a remote."""
     faults: list[Fault] = field(default_factory=list)
     """The files in the workspace that cannot be versioned."""
     conflicts: list[Conflict] = field(default_factory=list)
@@ -130,6 +139,40 @@ def status(
     return found
 
 
+def mark_unpushed(
+    project: Project,
+    results: Iterable[TargetStatus],
+    committed: Mapping[str, str],
+    address: str | None,
+) -> None:
+    """Mark the targets that nobody is known to have pushed as HEAD has them.
+
+    Nothing is asked of a remote. What is on a branch of git's remotes was pushed by somebody: git
+    does not push before the data is proven to be there, where its hooks are installed.
+    """
+    digests: dict[str, Digest] = {}
+    for result in results:
+        blob = committed.get(result.target + SUFFIX)
+        if blob is None:
+            continue
+        with contextlib.suppress(CorruptError):
+            if result.manifest == "committed" and result.blake3 is not None:
+                digests[result.target] = bytes.fromhex(result.blake3)
+            else:
+                text = project.git.read_blob(blob)
+                digests[result.target] = manifest_digest(decode(text, result.target + SUFFIX))
+    if address is not None:
+        rooted = rooted_at(project.store.database_path, address, digests.values())
+        digests = {target: digest for target, digest in digests.items() if digest not in rooted}
+    if not digests:
+        return
+    own = project.git.manifests_not_on_remotes()
+    for result in results:
+        if result.target in digests:
+            path = result.target + SUFFIX
+            result.unpushed = committed[path] in own.get(path, ())
+
+
 def _conflicted(
     project: Project, selection: Selection, conflicts: Sequence[Conflict]
 ) -> TargetStatus:
@@ -156,9 +199,11 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
         return result
     wanted = project.entries(manifest, selection)
     scan = scan_selected(project, selection, content_at=content_of(wanted))
+    _note_link(scan, manifest)
     find_left_out(project, scan, wanted)
     scan.leave_unfilled(wanted)
     compare(project, scan, wanted, result)
+    _set_left_out_apart(project, result, wanted)
     result.faults = [Fault(*fault) for fault in scan.faults if selection.matches(fault[0])]
     result.added = sorted(
         path
@@ -169,10 +214,18 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
     return result
 
 
+def _note_link(scan: Scan, manifest: Manifest) -> None:
+    """Note that a folder of data is a link, which nobody had followed: all behind it is unseen."""
+    if manifest.kind == "dir" and scan.links.pop(SELF, None) is not None:
+        fault = "is a symlink; to have it followed: dv add --dereference"
+        scan.faults.append((SELF, f"{fault} {printable(scan.target)}"))
+
+
 def _compare_large(project: Project, manifest: Manifest, result: TargetStatus) -> None:
     """Compare the whole of a target with its manifest of shards, a shard at a time."""
     known = agree(project, result.target, manifest)
     scan = known.scan_rest(project, known.content_at)
+    _note_link(scan, manifest)
     find_left_out(project, scan, (path for some in known.parts() for path in some))
     scan.leave_unfilled(path for some in known.parts() for path in some)
     if len(scan.digests) < len(scan.files):
@@ -184,16 +237,30 @@ def _compare_large(project: Project, manifest: Manifest, result: TargetStatus) -
     doubtful: list[str] = []
     for some in known.parts():
         _compare(scan, some, result)
+        _set_left_out_apart(project, result, some)
         extra.difference_update(some)
         for folder, more in entries_by_folder(some, manifest).items():
             counts.setdefault(folder, Counter()).update(more)
         doubtful.extend(path for path, entry in some.items() if entry.dir and path not in empty)
     result.faults = [Fault(*fault) for fault in scan.faults]
     result.added = sorted(extra - known.empty)
-    doubtful += (*extra, *result.modified, *result.deleted, *result.absent)
+    doubtful += (*extra, *result.modified, *result.deleted, *result.absent, *result.left_out)
     doubtful += (path for path, _ in scan.faults)
     remember(project, scan, counts, doubtful)
     judge(project, manifest, scan, result)
+
+
+def _set_left_out_apart(project: Project, result: TargetStatus, wanted: Entries) -> None:
+    """Move what standing rules leave out from what is absent to what is left out."""
+    rules = project.sparse_rules() if result.absent else None
+    if rules is None or not rules.lines:
+        return
+    out = [path for path in result.absent if not rules.takes(result.target, path)]
+    if out:
+        result.left_out += out
+        result.absent_bytes -= sum(wanted[path].bytes for path in out if path in wanted)
+        gone = set(out)
+        result.absent = [path for path in result.absent if path not in gone]
 
 
 def judge(project: Project, manifest: Manifest, scan: Scan, result: TargetStatus) -> None:
@@ -250,6 +317,8 @@ def _compare(scan: Scan, wanted: Entries, result: TargetStatus) -> None:
         elif path in scan.folders:
             if not entry.dir:
                 result.modified.append(path)
+        elif scan.hidden(path):
+            continue
         elif scan.vanished(path):
             result.deleted.append(path)
         else:

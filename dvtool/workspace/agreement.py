@@ -178,7 +178,7 @@ def agree(
     sizes = [
         sum(known[folder].entries.values()) + len(known[folder].folders) + 1 for folder in folders
     ]
-    states = states_of(worktree.root, paths, sizes)
+    states = states_of(worktree.root, paths, sizes, worktree.workspace.links)
     agreement = Agreement(target, manifest, worktree.store)
     agreement.same = {
         folder: known[folder]

@@ -35,10 +35,17 @@ from dvtool.workspace.last_look import (
     take,
     temp_for,
 )
-from dvtool.workspace.opener import CLOEXEC, FILE_FLAGS, HAS_DIR_FD, NOFOLLOW, Opener
+from dvtool.workspace.new_file import copy_bytes, settled_time, write_at
+from dvtool.workspace.opener import (
+    CLOEXEC,
+    FILE_FLAGS,
+    HAS_DIR_FD,
+    NO_LINKS,
+    Links,
+    Opener,
+)
 from dvtool.workspace.sparse import write_sparse
 
-COPY_SIZE_BYTES = 1 << 20
 UNNAMED_FLAGS = os.O_WRONLY | getattr(os, "O_TMPFILE", 0) | CLOEXEC
 DESCRIPTORS = "/proc/self/fd"
 UNFINISHED_STALE_S = 3600
@@ -52,10 +59,11 @@ KEPT = "dv-kept"
 _PROBE = "a\u00e9"
 _EMPTY_FILE = FileThere(None, EMPTY)
 _PROBE_OTHERS = ("A\u00e9", "ae\u0301")
-_BINARY = getattr(os, "O_BINARY", 0)
 _NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS})
 """How a filesystem, or an old kernel, says that it has no files without names."""
-_NO_LINK = frozenset({errno.ENOENT, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.EMLINK})
+_NO_LINK = frozenset(
+    {errno.ENOSYS, errno.ENOENT, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.EMLINK}
+)
 """Why such a file may get no name, though it could be made: no /proc, no links, a folder gone."""
 
 NewFile: TypeAlias = tuple[str, bool, Iterable[memoryview]]
@@ -68,13 +76,14 @@ class Workspace:
     Whatever replaces or removes takes what the caller `believed` to be at the path, and raises
     UnsavedError, with nothing lost, if it was something else when the moment came. The default is
     what is there when the method is called. `modes` tells whether the executable bits of the files
-    mean anything.
+    mean anything. The symlinks of `links` count as the folders that they lead to.
     """
 
-    def __init__(self, root: str, *, modes: bool = True) -> None:
+    def __init__(self, root: str, *, modes: bool = True, links: Links = NO_LINKS) -> None:
         self.root = root
         self.modes = modes
-        self._folders = HeldFolders(root)
+        self.links = links if HAS_DIR_FD else NO_LINKS
+        self._folders = HeldFolders(root, self.links)
         self._has_unnamed = hasattr(os, "O_TMPFILE") and os.path.isdir(DESCRIPTORS)
 
     def __enter__(self) -> Workspace:
@@ -91,15 +100,33 @@ class Workspace:
         """Return the path for messages and for programs outside."""
         return os.path.join(self.root, path) if path else self.root
 
+    def follow(self, links: Links) -> None:
+        """Follow these links, and no others, from now on."""
+        self._folders.close()
+        self.links = links if HAS_DIR_FD else NO_LINKS
+        self._folders = HeldFolders(self.root, self.links)
+
+    def opener(self) -> Opener:
+        """Return what opens files here for reading; for another thread too."""
+        return Opener(self.root, self.links)
+
     # --- reading --------------------------------------------------------------------------
 
     def stat(self, path: str) -> os.stat_result | None:
         """Return the lstat of a path, None if there is nothing (or a file is in the way)."""
         try:
             name, folder = self._folders.at(path)
-            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+            followed = self._followed(path)
+            return followed or os.stat(name, dir_fd=folder, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError, UnsavedError):
             return None
+
+    def _followed(self, path: str) -> os.stat_result | None:
+        """Return the stat of the folder that a link leads to, None if it is not followed there."""
+        if path in self.links:
+            with contextlib.suppress(OSError, UnsavedError):
+                return os.fstat(self._folders.open(path, create=False))
+        return None
 
     def open_file(self, path: str) -> int:
         """Open a regular file for reading and return its descriptor; a link is never followed."""
@@ -128,10 +155,10 @@ class Workspace:
         return data
 
     def read_link(self, path: str) -> str | None:
-        """Return where a symlink points, None if there is no symlink."""
+        """Return where a symlink points, None if there is none or it counts as a folder."""
         try:
             name, folder = self._folders.at(path)
-            return os.readlink(name, dir_fd=folder)
+            return None if self._followed(path) else os.readlink(name, dir_fd=folder)
         except (OSError, UnsavedError):
             return None
 
@@ -153,7 +180,7 @@ class Workspace:
         """
         with self._owned(path, create=True) as (name, folder):
             expected = found_at(name, folder) if believed is None else believed
-            complete = _write_at(name, folder, fill, executable, expected, path)
+            complete = write_at(name, folder, fill, executable, expected, path)
             # The rename changed the ctime, so the stat is read once more; it may be another file by
             # now.
             renamed = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -167,13 +194,13 @@ class Workspace:
         executable: bool,
         believed: Believed | None = None,
     ) -> Stamp:
-        """Do as `write_file` for a file of a target; the stamp can be believed, see `_settled`."""
+        """Do as `write_file` for a file of a target; see `settled_time` about the stamp."""
         settled = False
 
         def fill_and_settle(fd: int) -> None:
             nonlocal settled
             fill(fd)
-            settled = _settled(fd) is not None
+            settled = settled_time(fd) is not None
 
         stamp = self.write_file(path, fill_and_settle, executable=executable, believed=believed)
         size = stamp.st_size if settled else UNKNOWN_SIZE
@@ -207,12 +234,22 @@ class Workspace:
             return time.time_ns() - COARSEST_NS
 
     @contextlib.contextmanager
+    def _naming(self, path: str) -> Iterator[None]:
+        """Give an error the whole path: calls in an open folder know a name alone."""
+        try:
+            yield
+        except OSError as error:
+            error.filename, error.filename2 = self.absolute(path), None
+            raise
+
+    @contextlib.contextmanager
     def _owned(self, path: str, *, create: bool = False) -> Iterator[At]:
         """Yield a path's name and its folder, which stays open whatever is opened meanwhile."""
         name, held = self._folders.at(path, create=create)
         folder = None if held is None else os.dup(held)
         try:
-            yield name, folder
+            with self._naming(path):
+                yield name, folder
         finally:
             if folder is not None:
                 os.close(folder)
@@ -220,7 +257,7 @@ class Workspace:
     def write_new(self, folder: str, files: Iterable[NewFile]) -> list[Stamp | None]:
         """Put files into one folder, made if need be, where nothing is; return the stamp of each.
 
-        The stamps can be believed, see `_settled`. Nothing is ever replaced, and an interruption
+        The stamps can be believed, see `settled_time`. Nothing is ever replaced, an interruption
         leaves no unfinished file: a file gets its name, which must be free, once its last byte is
         written. None is returned for a file that was not put there, as its name is taken by now or
         the disk has no such files; then the caller can call `write_file`.
@@ -230,14 +267,16 @@ class Workspace:
         for path, executable, parts in files:
             name = path[len(folder) + 1 :] if folder else path
             refuse_name(name, path)
-            fd = self._open_unnamed(at, executable)
+            with self._naming(path):
+                fd = self._open_unnamed(at, executable)
             if fd < 0:
                 stamps.append(None)
                 continue
             try:
-                write_sparse(fd, parts)
-                settled = _settled(fd)
-                stamp = self._named(fd, name, at, settled or os.fstat(fd))
+                with self._naming(path):
+                    write_sparse(fd, parts)
+                    settled = settled_time(fd)
+                    stamp = self._named(fd, name, at, settled or os.fstat(fd))
                 if stamp is not None and settled is None:
                     stamp = stamp._replace(st_size=UNKNOWN_SIZE)
                 stamps.append(stamp)
@@ -331,7 +370,7 @@ class Workspace:
             if file_stat.st_nlink > 1:
                 return self.write_file(
                     path,
-                    lambda to: _copy(fd, to, wanted),
+                    lambda to: copy_bytes(fd, to, wanted),
                     executable=False,
                     believed=believed or FileThere(file_stat),
                 )
@@ -434,58 +473,6 @@ class Workspace:
     def sweep_beside(self, path: str) -> None:
         """As `sweep`, for the unfinished files in the folder of a path."""
         folder = path.rpartition("/")[0]
-        with contextlib.suppress(OSError), Opener(self.root) as opener:
+        with contextlib.suppress(OSError), self.opener() as opener:
             names = os.listdir(opener.folder(folder))
             self.sweep(joined(folder, name) for name in names if is_temp_name(name))
-
-
-def _write_at(
-    name: str,
-    folder: int | None,
-    fill: Callable[[int], None],
-    executable: bool,
-    believed: Believed,
-    path: str,
-) -> os.stat_result:
-    """Fill a new file and give it the name; return its stat when it was complete."""
-    temp = temp_for(name, believed)
-    mode = 0o777 if executable else 0o666
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC | _BINARY
-    fd = os.open(temp, flags, mode, dir_fd=folder)
-    try:
-        try:
-            fill(fd)
-            complete = os.fstat(fd)
-        finally:
-            os.close(fd)
-        put(temp, name, folder, believed, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temp, dir_fd=folder)
-        raise
-    return complete
-
-
-def _settled(fd: int) -> os.stat_result | None:
-    """Set a new file's time to just before now as the disk counts; return its stat then.
-
-    Whatever is written to it from now on, in this very tick or second, moves that. None if the
-    disk does not take such a time: then the stamp proves nothing.
-    """
-    if os.utime not in os.supports_fd:
-        return None
-    file_stat = os.fstat(fd)
-    try:
-        os.utime(fd, ns=(file_stat.st_atime_ns, file_stat.st_mtime_ns - 1))
-    except OSError:
-        return None
-    settled = os.fstat(fd)
-    return settled if settled.st_mtime_ns < file_stat.st_mtime_ns else None
-
-
-def _copy(source: int, to: int, mode: int) -> None:
-    os.lseek(source, 0, os.SEEK_SET)
-    while data := memoryview(os.read(source, COPY_SIZE_BYTES)):
-        while data:
-            data = data[os.write(to, data) :]
-    os.fchmod(to, mode)

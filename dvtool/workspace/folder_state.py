@@ -14,7 +14,7 @@ from operator import attrgetter
 
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, hasher
 from dvtool.system.workers import beside, can_fork
-from dvtool.workspace.opener import Opener
+from dvtool.workspace.opener import NO_LINKS, Links, Opener
 
 PARALLEL_MIN_NAMES = 4_000
 """Below this a second process costs more than it saves."""
@@ -47,25 +47,28 @@ def state_of(entries: Sequence[os.DirEntry[str]]) -> Digest:
     return whole.digest()
 
 
-def states_of(root: str, folders: Sequence[str], sizes: Sequence[int]) -> list[Digest | None]:
+def states_of(
+    root: str, folders: Sequence[str], sizes: Sequence[int], links: Links = NO_LINKS
+) -> list[Digest | None]:
     """Return the states of folders (paths below `root`, best sorted), None for an unreadable one.
 
-    `sizes` says about how many names each has. No link is followed on the way.
+    `sizes` says about how many names each has. No link is followed on the way but `links`.
     """
     at = _half(sizes)
     if sum(sizes) < PARALLEL_MIN_NAMES or not 0 < at < len(folders) or not _may_fork():
-        return list(_each(root, folders))
-    with beside(partial(_packed, root, folders[at:])) as answer:
-        own = list(_each(root, folders[:at]))
+        return list(_each(root, folders, links))
+    with beside(partial(_packed, root, folders[at:], links)) as answer:
+        own = list(_each(root, folders[:at], links))
         data = answer.read()
     step = DIGEST_SIZE_BYTES
     theirs = [data[offset : offset + step] for offset in range(0, len(data) - step + 1, step)]
-    rest = _each(root, folders[at + len(theirs) :])  # none, unless the other process was killed
+    # None are left, unless the other process was killed.
+    rest = _each(root, folders[at + len(theirs) :], links)
     return [*own, *(state if state != _NOTHING else None for state in theirs), *rest]
 
 
-def _each(root: str, folders: Sequence[str]) -> Iterator[Digest | None]:
-    with Opener(root) as opener:
+def _each(root: str, folders: Sequence[str], links: Links) -> Iterator[Digest | None]:
+    with Opener(root, links) as opener:
         for folder in folders:
             try:
                 with os.scandir(opener.folder(folder)) as iterator:
@@ -91,5 +94,5 @@ def _may_fork() -> bool:
     return can_fork() and len(os.sched_getaffinity(0)) > 1
 
 
-def _packed(root: str, folders: Sequence[str]) -> bytes:
-    return b"".join([state or _NOTHING for state in _each(root, folders)])
+def _packed(root: str, folders: Sequence[str], links: Links) -> bytes:
+    return b"".join([state or _NOTHING for state in _each(root, folders, links)])

@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dvtool.errors import DvError, InputError, printable
+from dvtool.errors import DvError, InputError, count_text, printable
 from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
 from dvtool.format.paths import workspace_path
+from dvtool.system.calls import check_stopped, count
 from dvtool.system.lazy import later
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
 from dvtool.system.stat import Stat, stat_of
 from dvtool.system.writeback import start_writeback
 from dvtool.workspace.files import COARSEST_NS
-from dvtool.workspace.opener import READ_FLAGS, Opener, reason
+from dvtool.workspace.opener import READ_FLAGS, reason
 from dvtool.workspace.remembered import remember_files
 from dvtool.workspace.scan import Scan
 
 if TYPE_CHECKING:
-    import concurrent.futures as futures_of
-
+    from dvtool.system import parallel
     from dvtool.workspace.worktree import Worktree
 else:
-    futures_of = later("concurrent.futures")
+    parallel = later("dvtool.system.parallel")
 
 _LOG = Log("workspace")
 HASH_THREADS_MIN_BYTES = 4 << 20
@@ -51,13 +51,13 @@ def hash_files(
         "or they were never read: %s",
         *(len(unread), total, scan.target, ", ".join(unread[:NAMES_NOTED_MAX])),
     )
-    worktree.progress.start("hashing", total_bytes=total)
+    count_of = count_text(len(unread), "file")
+    worktree.progress.start(f"reading {count_of} of {scan.target}", total_bytes=total)
     fresh: dict[str, Stat] = {}
     read_at_ns = clock_ns(worktree, scan)
 
     def take(done: Sequence[_Hashed]) -> None:
         for hashed in done:
-            worktree.progress.advance(scan.files[hashed.path].st_size)
             if hashed.stat is not None:
                 scan.digests[hashed.path] = hashed.digest
                 scan.files[hashed.path] = hashed.stat
@@ -71,9 +71,15 @@ def hash_files(
     if total < HASH_THREADS_MIN_BYTES:
         take(hash_run(unread))
     else:
-        with futures_of.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for done in pool.map(hash_run, _runs(scan, unread)):
-                take(done)
+        for _, done in parallel.run_bounded(
+            hash_run,
+            _runs(scan, unread),
+            workers=os.cpu_count() or 1,
+            size_of=lambda run: sum(scan.files[path].st_size for path in run),
+            budget_bytes=total,
+            tell=worktree.progress.advance,
+        ):
+            take(done)
     worktree.progress.finish()
     remember_files(worktree, scan, fresh, read_at_ns)
 
@@ -84,7 +90,8 @@ def clock_ns(worktree: Worktree, scan: Scan) -> int:
     Files behind links may be on another disk, so there the time is one before every stamp.
     """
     now = worktree.workspace.clock_ns(scan.target)
-    return now - COARSEST_NS if scan.followed else now
+    inside = any(link.startswith(scan.target + "/") for link in worktree.workspace.links)
+    return now - COARSEST_NS if scan.followed or inside else now
 
 
 def read_digest(worktree: Worktree, path: str, *, follow: bool = False) -> Digest:
@@ -94,7 +101,7 @@ def read_digest(worktree: Worktree, path: str, *, follow: bool = False) -> Diges
     """
     if follow:
         return _hash_open(os.open(worktree.absolute(path), READ_FLAGS), path)[0]
-    with Opener(worktree.root) as opener:
+    with worktree.workspace.opener() as opener:
         return _hash_open(opener.file(path), path)[0]
 
 
@@ -127,7 +134,7 @@ def _hash_run(
 ) -> list[_Hashed]:
     """Read files one after another; for any thread."""
     done = []
-    with Opener(worktree.root) as opener:
+    with worktree.workspace.opener() as opener:
         for path in paths:
             full_path = workspace_path(scan.target, path)
             try:
@@ -163,6 +170,8 @@ def _hash_open(fd: int, path: str) -> tuple[Digest, Stat]:
         whole = hasher()
         while data := os.read(fd, READ_SIZE_BYTES):
             whole.update(data)
+            check_stopped()
+            count(len(data))
         after = os.fstat(fd)
     finally:
         os.close(fd)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 from typing import NamedTuple, TypeAlias
 
 from dvtool.errors import InputError, UnsavedError, printable
 from dvtool.format.paths import path_fault
-from dvtool.workspace.opener import CLOEXEC, FOLDER_FLAGS, HAS_DIR_FD
+from dvtool.workspace.opener import (
+    CLOEXEC,
+    FOLDER_FLAGS,
+    HAS_DIR_FD,
+    NO_LINKS,
+    Links,
+    is_in_the_way,
+    open_followed,
+)
 
 OPEN_FOLDERS_MAX = 64
 
@@ -28,14 +35,15 @@ At: TypeAlias = tuple[str, int | None]
 
 
 class HeldFolders:
-    """The folders below one root, each opened below the one before without following links.
+    """The folders below one root, each opened below the one before; of links `links` are followed.
 
     The folders used last stay open, so that a run of neighbours opens each folder once. A folder
     that was moved away or replaced meanwhile is opened anew. For one thread at a time.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, links: Links = NO_LINKS) -> None:
         self._root = root
+        self._links = links
         self._held: dict[str, _Held] = {}
         """From the least to the most recently used."""
 
@@ -65,7 +73,7 @@ class HeldFolders:
             parent, _, name = path.rpartition("/")
             above = self.open(parent, create=create)
             held = self._held.pop(path, None)
-            if held is not None and not _is_at(held, name, above):
+            if held is not None and not _is_at(held, name, above, follow=path in self._links):
                 # The folder was moved away or removed meanwhile: the one that is there now is
                 # meant.
                 os.close(held.fd)
@@ -92,9 +100,12 @@ class HeldFolders:
                 os.mkdir(name, dir_fd=above)
             return os.open(name, FOLDER_FLAGS, dir_fd=above)
         except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise self._in_the_way(path) from error
-            raise
+            if not is_in_the_way(error):
+                raise
+            if path in self._links:
+                with contextlib.suppress(OSError):
+                    return open_followed(os.path.join(self._root, path), self._links[path])
+            raise self._in_the_way(path) from error
 
     def _checked_path(self, parent: str, name: str, *, create: bool) -> str:
         # Windows has no descriptors of folders: each component is looked at before use instead.
@@ -113,10 +124,18 @@ class HeldFolders:
         return os.path.join(at, name)
 
     def _in_the_way(self, path: str) -> UnsavedError:
+        if path in self._links:
+            return UnsavedError(
+                f"{printable(path)} is a symlink that led to {printable(self._links[path])} when "
+                "it was added; it leads elsewhere now, or nothing is there",
+                hint="mount the disk or mend the link; or have it followed where it leads now: "
+                f"dv add --dereference {printable(path)}",
+            )
         return UnsavedError(
             f"{printable(path)} is a symlink or a file where a folder should be; "
             "dvtool does not follow it",
-            hint="move it away, then repeat the command",
+            hint="move it away, then repeat the command; a link to a folder of data is followed "
+            "once it, or what it is in, was added with --dereference",
         )
 
     def forget(self, path: str) -> None:
@@ -142,9 +161,9 @@ def _hold(fd: int) -> _Held:
     return _Held(fd, folder_stat.st_dev, folder_stat.st_ino)
 
 
-def _is_at(held: _Held, name: str, above: int) -> bool:
+def _is_at(held: _Held, name: str, above: int, *, follow: bool) -> bool:
     try:
-        folder_stat = os.stat(name, dir_fd=above, follow_symlinks=False)
+        folder_stat = os.stat(name, dir_fd=above, follow_symlinks=follow)
     except FileNotFoundError:
         return False
     return (held.device, held.inode) == (folder_stat.st_dev, folder_stat.st_ino)

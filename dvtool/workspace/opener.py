@@ -1,7 +1,8 @@
 """Opening the user's files for reading, with no link followed at any component of a path.
 
 A path as a whole cannot be opened so: the system follows links in all components but the last. So
-each folder on the way is opened by itself, below the one before.
+each folder on the way is opened by itself, below the one before. The exception are links to folders
+that the user had followed in this worktree (see `open_followed`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from typing import TypeAlias
 
 HELD_MAX = 64
@@ -20,6 +22,11 @@ READ_FLAGS = os.O_RDONLY | CLOEXEC | getattr(os, "O_BINARY", 0) | getattr(os, "O
 """A named pipe that took a file's place must not block the open."""
 FILE_FLAGS = READ_FLAGS | NOFOLLOW
 FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | NOFOLLOW | CLOEXEC
+
+Links: TypeAlias = Mapping[str, str]
+"""The symlinks that are followed, by their paths from the top of the worktree, and the folder that
+each leads to, as an absolute path without links."""
+NO_LINKS: Links = {}
 
 Place: TypeAlias = int | str
 """A folder: its descriptor or, where folders have none (as on Windows), its path."""
@@ -33,8 +40,9 @@ class Opener:
     method raises the OSError that the system gave; `reason` puts it into words.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, links: Links = NO_LINKS) -> None:
         self._root = root
+        self._links = links
         self._chain: list[tuple[str, int]] = []
         """The paths of folders held open, each below the one before, with their descriptors."""
 
@@ -69,9 +77,17 @@ class Opener:
             if name in (".", ".."):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
             at = f"{at}/{name}" if at else name
-            fd = os.open(name, FOLDER_FLAGS, dir_fd=fd)
+            fd = self._below(fd, name, at)
             self._hold(at, fd)
         return fd
+
+    def _below(self, fd: int, name: str, path: str) -> int:
+        try:
+            return os.open(name, FOLDER_FLAGS, dir_fd=fd)
+        except OSError as error:
+            if path in self._links and is_in_the_way(error):
+                return open_followed(os.path.join(self._root, path), self._links[path])
+            raise
 
     def _hold(self, path: str, fd: int) -> None:
         if len(self._chain) >= HELD_MAX:
@@ -93,6 +109,21 @@ def open_in(folder: Place, name: str) -> int:
     if isinstance(folder, str):
         return os.open(os.path.join(folder, name), FILE_FLAGS)
     return os.open(name, FILE_FLAGS, dir_fd=folder)
+
+
+def open_followed(link_path: str, folder: str) -> int:
+    """Open the folder to which the symlink at `link_path` led when the user had it followed.
+
+    OSError if it leads elsewhere by now, or if no folder is there.
+    """
+    if os.path.realpath(link_path) != folder:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), link_path)
+    return os.open(folder, FOLDER_FLAGS)
+
+
+def is_in_the_way(error: OSError) -> bool:
+    """Whether a folder could not be opened because a symlink or a file has its place."""
+    return error.errno in (errno.ELOOP, errno.ENOTDIR)
 
 
 def reason(error: OSError) -> str:

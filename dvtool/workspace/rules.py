@@ -19,7 +19,7 @@ import msgspec
 from dvtool.errors import DvError, InputError, printable
 from dvtool.format.paths import joined
 from dvtool.system.stat import kind_name
-from dvtool.workspace.opener import Opener, Place, open_in, reason
+from dvtool.workspace.opener import NO_LINKS, Links, Opener, Place, open_in, reason
 
 IGNORE_FILE = ".dvignore"
 IGNORE_SIZE_MAX_BYTES = 1 << 20
@@ -45,13 +45,15 @@ _CLASSES = {
 class Ignore:
     """The `.dvignore` rules that apply within one target, in gitignore syntax."""
 
-    def __init__(self, root: str, target: str, *, is_folder: bool = True) -> None:
+    def __init__(
+        self, root: str, target: str, *, is_folder: bool = True, links: Links = NO_LINKS
+    ) -> None:
         self.target = target
         self._rules: dict[str, _RuleFile | None] = {}
         self._excluded = False
         self.active = False
         parts = target.split("/") if target else []
-        with Opener(root) as opener:
+        with Opener(root, links) as opener:
             for depth in range(len(parts)):
                 folder = "/".join(parts[:depth])
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -18,7 +18,7 @@ from dvtool.system.stat import Stat, is_executable, stat_of
 from dvtool.workspace.last_look import Believed, FileThere, LinkThere, There
 from dvtool.workspace.rules import Ignore
 from dvtool.workspace.statcache import Seen, SeenFolder
-from dvtool.workspace.walk import walk
+from dvtool.workspace.walk import LED_ELSEWHERE, walk
 
 if TYPE_CHECKING:
     from dvtool.workspace.worktree import Worktree
@@ -91,6 +91,13 @@ class Scan:
             and not (path in self.files or path in self.links or path in self.folders)
         )
 
+    def hidden(self, path: str) -> bool:
+        """Whether something at a path, or above it, could not be looked at."""
+        if not self.faults:
+            return False
+        faults = {fault for fault, _ in self.faults}
+        return path in faults or not faults.isdisjoint(_above(path))
+
     def leave_unfilled(self, paths: Iterable[str]) -> None:
         """Let an empty folder count as no entry where one of the paths, absent, belongs into it."""
         empty = set(self.empty_folders)
@@ -159,6 +166,9 @@ def _look(
             file_stat = os.stat(worktree.absolute(full_path))
     elif file_stat is not None and stat.S_ISLNK(file_stat.st_mode):
         link = worktree.workspace.read_link(full_path) or ""
+        if full_path in worktree.workspace.links:
+            scan.faults.append((path, LED_ELSEWHERE))
+            return
         if _follows(scan, path, link, content_at) and os.path.exists(worktree.absolute(full_path)):
             file_stat = os.stat(worktree.absolute(full_path))
             via_link = True
@@ -168,13 +178,18 @@ def _look(
         return
     if stat.S_ISDIR(file_stat.st_mode):
         _walk(worktree, scan, inner, content_at, via_link=via_link, same=same)
-    elif inner and not via_link and Ignore(worktree.root, full_path, is_folder=False).excluded:
+    elif inner and not via_link and _is_left_out(worktree, full_path):
         scan.left_out = True
         scan.links.pop(path, None)
     elif stat.S_ISREG(file_stat.st_mode):
         scan.files[path] = stat_of(file_stat)
     elif path not in scan.links:
         scan.faults.append((path, "is neither a file nor a folder"))
+
+
+def _is_left_out(worktree: Worktree, path: str) -> bool:
+    links = worktree.workspace.links
+    return Ignore(worktree.root, path, is_folder=False, links=links).excluded
 
 
 def link_above(worktree: Worktree, target: str, inner: str) -> str | None:
@@ -316,6 +331,7 @@ def _walk(
         follow=follow if content_at else None,
         via_link=via_link,
         skip=(lambda path: outer + path in same) if same else None,
+        links=worktree.workspace.links,
     )
     for folder in folders:
         path = "/".join(part for part in (inner, folder.path) if part)
@@ -388,12 +404,15 @@ def is_known(scan: Scan, path: str) -> bool:
 
 
 def entry_now(scan: Scan, path: str) -> Entry | None:
-    """Return the entry that a path would have now, None for nothing; see `is_known`."""
+    """Return the entry that a path would have now, None for nothing; see `is_known`.
+
+    A folder with something in it has none.
+    """
     if path in scan.files:
         return file_entry(scan, path)
     if path in scan.links:
         return Entry(symlink=scan.links[path])
-    return Entry(dir=True) if path in scan.folders else None
+    return Entry(dir=True) if path in scan.empty_folders else None
 
 
 def file_entry(scan: Scan, path: str) -> Entry:

@@ -32,6 +32,9 @@ _BELOW = "path = ? OR (path > ? AND path < ?)"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+TIME_MIN_NS, TIME_MAX_NS = -(1 << 63), (1 << 63) - 1
+
+
 class Seen(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A path as it was when it was last read or written. `digest` is empty for links, folders.
 
@@ -98,15 +101,16 @@ def seen_file(
     `read_at_ns` is a time by the disk's own clock: `Workspace.clock_ns`, asked before the file was
     read. A file stamped in the very tick in which it was read could change again without its stamp
     changing: it is remembered with no size that could match, and so read again ("racy", as git
-    calls it).
+    calls it). So is one whose time no file of this cache can hold, before 1677 or after 2262.
     """
     stamp = max(file_stat.st_mtime_ns, file_stat.st_ctime_ns)
     coarse = stamp % WHOLE_SECOND_NS == 0
     racy = stamp >= read_at_ns - (2 * WHOLE_SECOND_NS if coarse else TICK_NS)
+    kept = min(file_stat.st_mtime_ns, file_stat.st_ctime_ns) >= TIME_MIN_NS and stamp <= TIME_MAX_NS
     return Seen(
-        file_stat.st_mtime_ns,
-        file_stat.st_ctime_ns,
-        -1 if racy else file_stat.st_size,
+        file_stat.st_mtime_ns if kept else 0,
+        file_stat.st_ctime_ns if kept else 0,
+        -1 if racy or not kept else file_stat.st_size,
         file_stat.st_ino,
         executable,
         digest,

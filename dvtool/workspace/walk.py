@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -17,7 +17,17 @@ from dvtool.format.paths import is_utf8, joined
 from dvtool.system.atomic import is_temp_name
 from dvtool.system.stat import Stat, kind_name, stat_of
 from dvtool.workspace.folder_state import state_of
-from dvtool.workspace.opener import FOLDER_FLAGS, HAS_DIR_FD, NOFOLLOW, Opener, Place, reason
+from dvtool.workspace.opener import (
+    FOLDER_FLAGS,
+    HAS_DIR_FD,
+    NO_LINKS,
+    NOFOLLOW,
+    Links,
+    Opener,
+    Place,
+    open_followed,
+    reason,
+)
 from dvtool.workspace.rules import IGNORE_FILE, Ignore
 
 
@@ -55,6 +65,12 @@ class _Pending(NamedTuple):
     above: frozenset[tuple[int, int]]
 
 
+GIT_FOLDER = ".git"
+OWN_REPOSITORY = f"is git's own, of a clone in there: leave it out ({GIT_FOLDER} in .dvignore)"
+LED_ELSEWHERE = (
+    "is a symlink that dvtool followed: it leads elsewhere now, or nothing is there; mount the "
+    "disk, mend the link, or repeat dv add --dereference"
+)
 Skip: TypeAlias = Callable[[str], bool]
 """Whether a folder at a path (below where the walk began) is passed over."""
 Follow: TypeAlias = Callable[[str, str], bool]
@@ -68,6 +84,7 @@ def walk(
     follow: Follow | None = None,
     via_link: bool = False,
     skip: Skip | None = None,
+    links: Links = NO_LINKS,
 ) -> Iterator[Folder]:
     """Yield the folders at and below `path` (relative paths below it), parents first.
 
@@ -77,15 +94,16 @@ def walk(
     `.dvignore` files of the folders on the way and of those walked apply, in gitignore syntax;
     one that leaves out `path` itself leaves a lone `excluded` folder.
     A symlink for which `follow` says so counts as what it points to, and with `via_link` one
-    at `path` itself; no other is followed, also if it takes a folder's place meanwhile.
+    at `path` itself; no other is followed, also if it takes a folder's place meanwhile. The `links`
+    count as folders.
     """
-    rules = Ignore(root, path)
+    rules = Ignore(root, path, links=links)
     if rules.excluded:
         yield Folder("", left_out=True, excluded=True)
         return
     pending: list[_Pending] = [_Pending("", via_link, frozenset())]
-    with Opener(root) as opener:
-        walk_of = _Walk(root, path, opener, rules, follow)
+    with Opener(root, links) as opener:
+        walk_of = _Walk(root, path, opener, rules, follow, links)
         while pending:
             folder, inside = walk_of.folder(pending.pop())
             pending.extend(inside if skip is None else [at for at in inside if not skip(at.inner)])
@@ -100,6 +118,7 @@ class _Walk(NamedTuple):
     opener: Opener
     rules: Ignore
     follow: Follow | None
+    links: Links
 
     def folder(self, at: _Pending) -> tuple[Folder, list[_Pending]]:
         """Look at one folder; return it and its own folders, the last one first."""
@@ -118,7 +137,8 @@ class _Walk(NamedTuple):
                     fault = (at.inner, "is a symlink to a folder it is in")
                     return Folder(at.inner, faults=[fault]), []
                 above |= {identity}
-            folder = _scan(opened, at.inner, self.rules, self.follow)
+            followed = self._followed_in(path)
+            folder = _scan(opened, at.inner, self.rules, self.follow, followed)
         except OSError as error:
             why = f"cannot be read ({reason(error)})"
             return Folder(at.inner, faults=[(at.inner or ".", why)]), []
@@ -131,11 +151,30 @@ class _Walk(NamedTuple):
         ]
         return folder, inside
 
+    def _followed_in(self, folder: str) -> dict[str, bool]:
+        """Return the names in a folder that are links to follow, and whether they can be."""
+        prefix = folder + "/"
+        names = {
+            path[len(prefix) :]: destination
+            for path, destination in self.links.items()
+            if path.startswith(prefix) and "/" not in path[len(prefix) :]
+        }
+        return {name: self._leads_to(prefix + name, names[name]) for name in names}
+
+    def _leads_to(self, path: str, destination: str) -> bool:
+        try:
+            os.close(open_followed(self._absolute(path), destination))
+        except OSError:
+            return False
+        return True
+
     def _absolute(self, path: str) -> str:
         return os.path.join(self.root, path) if path else self.root
 
 
-def _scan(opened: Place, inner: str, rules: Ignore, follow: Follow | None) -> Folder:
+def _scan(
+    opened: Place, inner: str, rules: Ignore, follow: Follow | None, followed: Mapping[str, bool]
+) -> Folder:
     folder = Folder(inner)
     prefix = inner + "/" if inner else ""
     with os.scandir(opened) as iterator:
@@ -147,18 +186,25 @@ def _scan(opened: Place, inner: str, rules: Ignore, follow: Follow | None) -> Fo
         if is_temp_name(name):
             folder.unfinished.append(name)
             continue
-        is_folder = entry.is_dir(follow_symlinks=False)
+        is_link = bool(followed) and name in followed and entry.is_symlink()
+        is_folder = followed[name] if is_link else entry.is_dir(follow_symlinks=False)
         if rules.active and rules.ignores(prefix + name, is_folder=is_folder):
             folder.left_out = True
             continue
-        if not is_utf8(name):
+        if name == GIT_FOLDER:
+            folder.faults.append((prefix + name, OWN_REPOSITORY))
+        elif not is_utf8(name):
             folder.faults.append((prefix + name, "has a name that is not valid UTF-8"))
         elif is_folder:
             folder.folders.append(name)
+        elif is_link:
+            folder.faults.append((prefix + name, LED_ELSEWHERE))
         elif entry.is_symlink():
             _sort_link(folder, entry, opened, prefix + name, follow)
         else:
             _sort_file(folder, entry, prefix + name, followed=False)
+    if followed:
+        return folder  # what a link leads to does not show in the state
     if entries and len(entries) == len(folder.files) + len(folder.folders) + len(folder.links):
         plain = follow is None or not any(entry.is_symlink() for entry in entries)
         if plain or len(folder.links) == sum(entry.is_symlink() for entry in entries):

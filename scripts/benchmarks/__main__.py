@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import chapters, peers, results, special
-from benchmarks.chapters import FLUSHES, GROWTH_VERSIONS, REQUESTS, START, STATUS_MANY
+from benchmarks.chapters import FLUSHES, GROWTH_VERSIONS, READ, REQUESTS, START, STATUS_MANY
 from benchmarks.data import DataError
 from benchmarks.measure import (
     LEAST_ROOM_BYTES,
@@ -203,6 +203,15 @@ class Session:
             FLUSHES,
             lambda: found.flushes.extend(special.flushes(bench, traced, self._fail_by_name)),
         )
+
+        self._try(READ, self._read)
+
+    def _read(self) -> None:
+        from benchmarks import reading  # which loads dvtool itself
+
+        self._say("| | dvtool | beside | ratio |\n|---|---|---|---|")
+        for row in reading.measure(self._bench, self._scale, self._rounds):
+            self._say(row.text)
 
     def _try(self, name: str, measure: Callable[[], object]) -> None:
         """Measure what is beside the story; if that fails, go on with the rest."""

@@ -28,12 +28,14 @@ from benchmarks.tools import (
 
 GROWTH_FILES, GROWTH_BYTES, GROWTH_VERSIONS = "growth-files", "growth-bytes", "growth-versions"
 START, STATUS_MANY, REQUESTS, FLUSHES = "start", "status-many", "requests", "flushes"
+READ = "read"
 SPECIAL = {
     START: "Start-up: `--version`",
     STATUS_MANY: "Status of many files, nothing changed",
     GROWTH_VERSIONS: "Number of versions",
     REQUESTS: "Requests to an S3 server",
     FLUSHES: "Calls that wait for the disk",
+    READ: "Reading a commit from Python",
 }
 """Workloads that do not go through the story."""
 MANY_FILES, MANY_BYTES = 50_000, 512 * MIB

@@ -208,54 +208,6 @@ def test_add_dereference(work: Work) -> None:
     assert work.dv("cat", "data/link").out == "real"
 
 
-@pytest.fixture
-def linked(work: Work) -> Work:
-    """Two targets added through links: one in a folder of the target, one that is the target."""
-    for number in range(3):
-        work.write(f"elsewhere/sub/x{number}", f"{number}")
-    (work.root / "exp").mkdir()
-    (work.root / "exp/d").symlink_to("../elsewhere")
-    (work.root / "all").symlink_to("elsewhere")
-    work.dv("add", "--dereference", "exp", "all")
-    return work
-
-
-@pytest.mark.parametrize(
-    ("path", "link"),
-    [("exp/d/sub/x1", "exp/d"), ("exp/d/sub", "exp/d"), ("all/sub/x1", "all"), ("all/sub", "all")],
-)
-def test_a_path_behind_a_link_changes_its_own_entries_and_removes_none(
-    linked: Work, path: str, link: str
-) -> None:
-    target = path.partition("/")[0]
-    manifest = linked.root / f"{target}.dv.json"
-    before = manifest.read_bytes()
-    linked.write("elsewhere/sub/x1", "changed")
-    refused = linked.dv("add", path, code=2)
-    assert f"{path} is behind the symlink {link}\n" in refused.err
-    assert f"hint: to add what the link leads to: dv add --dereference {path}" in refused.err
-    assert manifest.read_bytes() == before
-    ran = linked.dv("add", "--dereference", path)
-    assert ran.out.startswith(f"{target}  3 files, 9 B: 1 modified;")
-    file = path if path.endswith("x1") else f"{path}/x1"
-    assert linked.dv("cat", file).out == "changed"
-
-
-@pytest.mark.parametrize("gone", ["elsewhere/sub/x1", "elsewhere"])
-@pytest.mark.parametrize("path", ["exp/d/sub/x1", "all/sub/x1"])
-def test_a_path_behind_a_link_that_is_gone_removes_no_entry(
-    linked: Work, path: str, gone: str
-) -> None:
-    manifest = linked.root / f"{path.partition('/')[0]}.dv.json"
-    before = manifest.read_bytes()
-    (linked.root / gone).rename(linked.root / "away")
-    refused = linked.dv("add", "--dereference", path, code=2)
-    assert f"there is nothing at {path}, behind the symlink" in refused.err
-    assert f"hint: to take its entries out: dv rm {path}" in refused.err
-    linked.dv("add", path, code=2)
-    assert manifest.read_bytes() == before
-
-
 @pytest.mark.parametrize("flags", [(), ("--dereference",)])
 def test_a_path_behind_a_link_that_is_an_entry_is_refused(
     work: Work, flags: tuple[str, ...]
@@ -368,3 +320,71 @@ def test_a_rule_that_comes_to_match_what_is_tracked_changes_nothing(data: Work) 
 def test_what_add_refuses_for_a_rule_is_named(data: Work) -> None:
     data.write("data/.dvignore", "sub\n")
     assert "leave out data/images/sub" in data.dv("add", "data/images/sub", code=2).err
+
+
+def test_add_takes_globs(work: Work) -> None:
+    for name in ("a.csv", "b.csv", "c.txt", ".gitignore"):
+        work.write(f"d/{name}", f"# {name}")
+    assert [line.partition("  ")[0] for line in work.dv("add", "d/*.csv").lines] == [
+        "d/a.csv",
+        "d/b.csv",
+    ]
+    work.write("d/a.csv", "changed")
+    assert len(work.dv("add", "*", cwd="d").lines) == 3  # with c.txt, not what git keeps
+    assert "matches nothing" in work.dv("add", "d/*.png", code=2).err
+
+
+def test_add_a_glob_in_a_target_takes_what_is_gone_too(data: Work) -> None:
+    (data.root / "data/images/a.txt").unlink()
+    data.write("data/images/b.txt", "changed")
+    data.write("data/images/sub/c.txt", "not meant")
+    out = data.dv("add", "data/images/*.txt").lines
+    assert "1 removed" in out[0] or "1 removed" in out[-1]
+    status = data.dv("status", "--json").json["targets"][0]
+    assert status["modified"] == ["sub/c.txt"]
+    assert status["deleted"] == []
+
+
+def test_add_update_and_the_dot(data: Work) -> None:
+    data.write("data/images/a.txt", "changed")
+    data.write("data/table.csv", "changed")
+    data.write("data/other.bin", "no target")
+    assert len(data.dv("add", "-u", "data/images").lines) == 1
+    assert "data/table.csv  1 file, 7 B: 1 modified" in data.dv("add", "-u").out
+    data.write("data/table.csv", "changed again")
+    assert "table.csv  1 file, 13 B: 1 modified" in data.dv("add", ".", cwd="data").out
+    assert len(data.dv("add", ".").lines) == 2
+    assert not (data.root / "data/other.bin.dv.json").exists()
+    assert "every target with -u" in data.dv("add", code=2).err
+
+
+def test_add_dry_run_adds_nothing(data: Work) -> None:
+    data.write("data/images/a.txt", "changed")
+    data.write("data/images/new.txt", "new")
+    (data.root / "data/images/b.txt").unlink()
+    data.write("fresh/x", "12345")
+    before = data.git("status", "--porcelain")
+    ran = data.dv("add", "-n", "data/images", "fresh")
+    assert "data/images  would have 3 files, 30 B: 1 added, 1 modified, 1 removed" in ran.out
+    assert "fresh  would have 1 file, 5 B: 1 added" in ran.out
+    assert ran.err == "nothing was added\n"
+    assert data.git("status", "--porcelain") == before
+    assert "3 files, 30 B: 1 added, 1 modified, 1 removed" in data.dv("add", "data/images").out
+
+
+def test_add_names_litter_and_the_rules_that_keep_it_out(work: Work) -> None:
+    work.write("data/a.txt", "one")
+    work.write("data/.DS_Store", "x")
+    work.write("data/__pycache__/a.cpython-311.pyc", "x")
+    ran = work.dv("add", "data")
+    assert "2 paths are taken too" in ran.err
+    assert "data/__pycache__" in ran.err
+    rules = [line.strip() for line in ran.err.splitlines() if line.startswith("  ")][-2:]
+    assert rules == [".DS_Store", "__pycache__"]
+    assert work.dv("add", "data").err == ""  # said once
+    work.write(".dvignore", "\n".join(rules))
+    assert "dv rm data/.DS_Store data/__pycache__;" in ran.err
+    work.dv("rm", "data/.DS_Store", "data/__pycache__")
+    ran = work.dv("add", "data")
+    assert "1 file" in ran.out
+    assert "left behind" not in ran.err

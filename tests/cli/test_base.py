@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import threading
 from pathlib import Path
 
 import pytest
 
+from dvtool.format.digest import digest_of
 from dvtool.hooks.interpreter import Interpreter
 from dvtool.hooks.scripts import script
 from tests.cli.conftest import Work
+from tests.cli.spoils import SPOILS, spoil
 from tests.cli.test_hooks import sh
+from tests.scenario import noise, tree
 
 RECORD = ".git/dv/base/data/images.dv.json"
 
@@ -134,6 +138,21 @@ def test_without_a_record_history_is_asked(behind: Work, how: str) -> None:
     assert target_status(behind) == {"outdated": ["a.txt", "b.txt"]}
 
 
+def test_a_record_that_is_no_file_of_ours_is_none(behind: Work, tmp_path: Path) -> None:
+    record = behind.root / RECORD
+    text = record.read_bytes()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(text)
+    for how in SPOILS:
+        spoil(record, how, elsewhere)
+        assert target_status(behind) == {"outdated": ["a.txt", "b.txt"]}, how
+    behind.dv("pull")
+    # Written anew it is a file again, and what the link led to is as it was.
+    assert not record.is_symlink()
+    assert record.read_bytes() == behind.read("data/images.dv.json")
+    assert elsewhere.read_bytes() == text
+
+
 def test_a_part_that_is_checked_out_follows_alone(behind: Work) -> None:
     behind.dv("pull", "data/images/a.txt")
     assert target_status(behind) == {"outdated": ["b.txt"]}
@@ -224,6 +243,17 @@ def test_rebase_exec_runs_with_the_data_of_each_commit(hooked: Work) -> None:
     lines = (hooked.root / "../seen").read_text().splitlines()
     assert lines == ["code 2 data version 2", "code 3 data version 3"]
     hooked.dv("status", "--exit-code")
+
+
+def test_a_target_that_git_brings_gets_its_data(hooked: Work) -> None:
+    hooked.git("checkout", "-q", "-b", "more")
+    hooked.write("data/new/x.txt", "x")
+    hooked.dv("add", "-q", "data/new")
+    hooked.commit("a target more")
+    hooked.git("switch", "-q", "main")
+    assert not (hooked.root / "data/new").exists()
+    hooked.git("merge", "-q", "more")
+    assert hooked.read("data/new/x.txt") == b"x"
 
 
 def test_a_manifest_deleted_by_hand_takes_no_data_with_it(hooked: Work) -> None:
@@ -323,3 +353,119 @@ def test_sparse_checkout(hooked: Work) -> None:
     sh(hooked, "git sparse-checkout disable")
     hooked.dv("checkout")
     assert hooked.read("data/images/a.txt") == b"version 3"
+
+
+# --- what destroys asks the same question -------------------------------------------------------
+
+
+def test_drop_takes_what_is_outdated_and_keeps_its_content(behind: Work) -> None:
+    behind.dv("drop", "data/images")
+    assert not (behind.root / "data/images").exists()
+    assert target_status(behind) == {}
+    for path in ("a.txt", "b.txt"):
+        stored = behind.dv("cat", "--rev", "HEAD~1", f"data/images/{path}")
+        assert stored.raw == f"content of {path}".encode()
+    behind.dv("pull")
+    assert behind.read("data/images/a.txt") == b"a colleague's fix"
+    assert not (behind.root / "data/images/b.txt").exists()
+
+
+def test_drop_names_edits_alone(behind: Work) -> None:
+    behind.write("data/images/sub/c.txt", "edited here")
+    ran = behind.dv("drop", "data/images", code=5)
+    assert "data/images/sub/c.txt" in ran.err
+    assert "a.txt" not in ran.err
+    behind.write("data/images/sub/c.txt", "content of sub/c.txt")
+    behind.write("data/images/b.txt", "edited, though the manifest has it no more")
+    behind.dv("drop", "data/images")
+    assert tree(behind.root / "data/images").keys() == {"b.txt"}
+    assert target_status(behind) == {"conflicting": ["b.txt"]}
+
+
+def test_drop_keeps_all_chunks_of_what_was_never_pushed(pushed: Work) -> None:
+    """Another version that shares chunks with what is dropped, and is in no manifest any more."""
+    pushed.write("data/images/big", noise(400_000, 1))
+    pushed.dv("add", "data/images")
+    pushed.commit("big")
+    pushed.dv("push")
+    edited = noise(400_000, 1)[:200_000] + b"edited" + noise(400_000, 1)[200_000:]
+    pushed.write("data/images/big", edited)
+    pushed.dv("add", "data/images")
+    pushed.git("checkout", "-q", "HEAD", "--", "data/images.dv.json")
+    pushed.dv("drop", "data/images")
+    assert pushed.dv("cat", "--hash", digest_of(edited).hex()).raw == edited
+
+
+@pytest.fixture
+def unstored(behind: Work) -> Work:
+    """As `behind`, and the store has nothing any more of what the workspace was given."""
+    behind.git("checkout", "-q", "HEAD~1")
+    behind.dv("drop", "--store", "data/images")
+    behind.git("checkout", "-q", "main")
+    return behind
+
+
+def test_drop_frees_no_outdated_file_that_the_store_lacks(unstored: Work) -> None:
+    ran = unstored.dv("drop", "data/images", code=5)
+    assert "as the manifest had them before it changed" in ran.err
+    assert "dv pull" in ran.err
+    assert unstored.read("data/images/a.txt") == b"content of a.txt"
+
+
+def test_pull_stores_what_it_replaces_and_does_not_call_it_changed(unstored: Work) -> None:
+    assert unstored.dv("pull", "--json").json["saved"] == []
+    assert unstored.read("data/images/a.txt") == b"a colleague's fix"
+    remote = unstored.root.parent / "remote"
+    remote.rename(remote.with_name("away"))
+    assert unstored.dv("cat", "--rev", "HEAD~1", "data/images/a.txt").raw == b"content of a.txt"
+
+
+def test_hooks_store_what_they_replace(hooked: Work) -> None:
+    hooked.dv("push")
+    hooked.dv("drop", "--store", "data/images")
+    hooked.dv("fetch", "HEAD~1")
+    line = ["git", "switch", "-q", "--detach", "HEAD~1"]
+    ran = subprocess.run(line, cwd=hooked.root, check=True, capture_output=True)
+    assert b"changed here" not in ran.stderr
+    assert hooked.read("data/images/a.txt") == b"version 2"
+    assert target_status(hooked) == {}
+    assert hooked.dv("cat", "--rev", "main", "data/images/a.txt").raw == b"version 3"
+
+
+@pytest.mark.parametrize("path", ["data/images", "data/images/**"])
+def test_rm_data_takes_what_is_outdated(behind: Work, path: str) -> None:
+    behind.write("data/images/mine.txt", "in no manifest")
+    behind.dv("rm", "--data", path)
+    assert tree(behind.root / "data/images").keys() == {"mine.txt"}
+
+
+def test_rm_data_keeps_an_edit_of_what_the_manifest_has_no_more(behind: Work) -> None:
+    behind.write("data/images/b.txt", "edited here")
+    behind.dv("rm", "--data", "data/images/*.txt")
+    assert target_status(behind) == {"conflicting": ["b.txt"]}
+    assert tree(behind.root / "data/images").keys() == {"b.txt", "sub/c.txt"}
+
+
+def test_rm_of_a_part_leaves_the_rest_outdated(behind: Work) -> None:
+    behind.dv("rm", "data/images/*.txt")
+    assert target_status(behind) == {"added": ["a.txt"], "outdated": ["b.txt"]}
+
+
+def test_rm_data_stores_what_it_removes(unstored: Work) -> None:
+    unstored.dv("rm", "--data", "data/images")
+    assert not (unstored.root / "data/images").exists()
+    assert unstored.dv("cat", "--rev", "HEAD~1", "data/images/a.txt").raw == b"content of a.txt"
+
+
+def test_a_folder_that_the_manifest_made_a_file_is_outdated(pushed: Work) -> None:
+    clone = pushed.clone()
+    clone.dv("pull")
+    shutil.rmtree(pushed.root / "data/images/sub")
+    pushed.write("data/images/sub", "a file now")
+    pushed.dv("add", "data/images")
+    pushed.commit("two")
+    pushed.dv("push")
+    clone.git("pull", "-q")
+    assert target_status(clone) == {"outdated": ["sub", "sub/c.txt"]}
+    clone.dv("pull")
+    assert clone.read("data/images/sub") == b"a file now"

@@ -19,12 +19,12 @@ def test_the_cache_is_shown_and_cleaned(work: Work, tmp_path: Path) -> None:
         cache.put(f"{number:03}", b"x" * 1_000)
     shown = work.dv("cache").lines
     assert shown[0] == f"path    {folder}"
-    assert shown[1] == "frames  3, 2.9 KiB, at most 1.0 MiB"
+    assert shown[1] == "files   3, 2.9 KiB, at most 1.0 MiB"
     assert shown[2] == "clones  0, 0 B"
     document = work.dv("cache", "show", "--json").json
-    assert (document["frames"], document["limit_bytes"]) == (3, 1 << 20)
-    assert work.dv("cache", "clean").lines == ["removed 3 frames and 0 clones, 2.9 KiB"]
-    assert work.dv("cache", "clean", "--json").json["frames"] == 0
+    assert (document["files"], document["limit_bytes"]) == (3, 1 << 20)
+    assert work.dv("cache", "clean").lines == ["removed 3 files of frames and 0 clones, 2.9 KiB"]
+    assert work.dv("cache", "clean", "--json").json["files"] == 0
 
 
 def test_outside_of_a_repository_it_is_the_users(

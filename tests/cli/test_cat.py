@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import time
+
 from blake3 import blake3
 
-from tests.cli.conftest import Work
+from tests.cli.conftest import Work, command
 
 BYTES = bytes(range(256)) * 2_000
 
@@ -51,3 +55,21 @@ def test_cat_usage(data: Work) -> None:
     assert "is not one tracked file" in data.dv("cat", "data/images", code=2).err
     assert "not in the local store" in data.dv("cat", "--hash", "00" * 32, code=4).err
     assert "no target" in data.dv("cat", "nope\x1b", code=2).err
+
+
+def test_a_slow_reader_gets_every_byte_though_writes_are_interrupted(work: Work) -> None:
+    content = bytes(range(256)) * (8 << 10)
+    work.write("data/large.bin", content)
+    work.dv("add", "data")
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}  # then a write that a signal interrupts is short
+    with subprocess.Popen(
+        command("--progress", "always", "cat", "data/large.bin"),
+        cwd=work.root,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert process.stdout is not None
+        time.sleep(1.5)  # the timer of the progress rings several times while the pipe is full
+        assert process.stdout.read() == content
+    assert process.returncode == 0

@@ -114,3 +114,22 @@ def test_a_store_whose_disk_is_away_is_refused(data: Work) -> None:
     data.dv("add", "data/images")
     data.dv("config", "--local", "store.path", data.root.parent / "other")
     data.dv("status")
+
+
+def test_global_settings_are_the_weakest(work: Work) -> None:
+    ran = work.dv("config", "--global", "core.jobs", "3")
+    assert ran.out == "core.jobs = 3  in ~/.config/dv/config\n"
+    other = Work(work.root.parent / "other")
+    other.root.mkdir()
+    other.git("init", "-q")
+    assert other.dv("config", "core.jobs").out == "3\n"
+    row = next(r for r in other.dv("config", "--json").json["settings"] if r["key"] == "core.jobs")
+    assert row["source"] == "~/.config/dv/config"
+    work.dv("config", "--local", "core.jobs", "2")
+    assert work.dv("config", "core.jobs").out == "2\n"
+    assert "stronger" in work.dv("config", "--global", "core.jobs", "5").err
+    work.dv("config", "--global", "--unset", "core.jobs")
+    assert other.dv("config", "core.jobs").out == "0\n"
+    assert "not set" in work.dv("config", "--global", "--unset", "core.jobs", code=2).err
+    assert "of one repository" in work.dv("config", "--global", "core.repoid", "0" * 32, code=2).err
+    work.dv("config", "--global", "core.jobs", "x", code=2)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.conftest import Work
 from tests.cli.merging import TARGET, branches, run, with_drivers, without_drivers
+from tests.cli.spoils import SPOILS, spoil
 
 MERGE = ("merge", "-q", "other")
 RECORDS = ".git/dv/conflicts"
@@ -135,3 +136,13 @@ def test_a_damaged_record_is_none(conflicted: Work) -> None:
     record = next(Path(conflicted.root / RECORDS).iterdir())
     record.write_bytes(b"{")
     assert conflicts_of(conflicted) == ["a.txt"]  # git's index has it still
+
+
+def test_a_record_that_is_no_file_of_ours_is_none(conflicted: Work, tmp_path: Path) -> None:
+    record = next(Path(conflicted.root / RECORDS).iterdir())
+    for how in SPOILS:
+        if how != "folder":
+            spoil(record, how, tmp_path / "elsewhere")
+            assert conflicts_of(conflicted) == ["a.txt"], how
+    conflicted.dv("resolve", "--theirs")
+    assert conflicts_of(conflicted) == []

@@ -139,3 +139,51 @@ def test_diff_before_the_first_commit(work: Work) -> None:
     work.dv("add", "data")
     assert "data (new target)" in work.dv("diff").out
     assert "no commit yet" in work.dv("diff", "HEAD", "--", code=3).err
+
+
+def test_diff_of_ranges(changed: Work) -> None:
+    changed.dv("add", "data/images")
+    changed.git("checkout", "-q", "-b", "topic")
+    changed.commit("second")
+    changed.git("checkout", "-q", "-")
+    changed.dv("checkout", "--force")
+    changed.write("data/table.csv", "more")
+    changed.dv("add", "data/table.csv")
+    changed.commit("third")
+    assert "table" in changed.dv("diff", "topic..").out
+    assert "table" in changed.dv("diff", "HEAD..topic").out
+    assert _sorted(changed.dv("diff", "...topic").out) == _sorted(TEXT)
+    assert changed.dv("diff", "HEAD..topic", "--", "data/table.csv").out.startswith("data/table")
+    assert "nope" in changed.dv("diff", "nope..HEAD", code=2).err
+    assert "takes single revisions" in changed.dv("fetch", "HEAD..topic", code=2).err
+
+
+def test_a_path_of_a_revision(changed: Work) -> None:
+    assert "a.txt" in changed.dv("diff", "HEAD:data/images/a.txt").out
+    assert "new.txt" not in changed.dv("diff", "HEAD:data/images/a.txt").out
+    assert changed.dv("cat", "HEAD:data/images/a.txt").out == "content of a.txt"
+    assert changed.dv("cat", "HEAD:./a.txt", cwd="data/images").out == "content of a.txt"
+    assert "a.txt" in changed.dv("ls", "HEAD:data/images/a.txt").out
+    assert len(changed.dv("ls", "HEAD:").lines) == 4
+    assert "too many revisions" in changed.dv("ls", "--rev", "HEAD", "@:data", code=2).err
+    changed.dv("checkout", "--force", "HEAD:data/images/a.txt")
+    assert changed.read("data/images/a.txt") == b"content of a.txt"
+
+
+def test_diff_exit_code(changed: Work) -> None:
+    assert "total" in changed.dv("diff", "--exit-code", code=1).out
+    assert changed.dv("diff", "--exit-code", "HEAD", "HEAD").out == "no difference\n"
+
+
+def test_diff_follows_a_target_to_its_new_name(changed: Work) -> None:
+    changed.dv("mv", "data/images", "data/photos")
+    shown = changed.dv("diff").out
+    assert "data/photos (renamed from data/images)" in shown
+    assert "  R         16 B  data/images/b.txt -> data/photos/moved.txt" in shown
+    assert "(target removed)" not in shown
+    changed.commit("Rename it")
+    changed.dv("checkout", "--force", "--", "data/photos")
+    (target,) = changed.dv("diff", "HEAD~1", "HEAD", "--json").json["targets"]
+    assert (target["target"], target["renamed_from"]) == ("data/photos", "data/images")
+    assert target["changes"] == []
+    assert "no file changed" in changed.dv("diff", "HEAD~1..", "--stat", "--exit-code", code=1).out

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 import pytest
 
 from dvtool import cli
+from dvtool.cli.foreign_words import OPTIONS, WORDS
 from dvtool.cli.frame import EXIT_CODES, Command
 from tests.cli.conftest import Work
 
@@ -91,3 +94,35 @@ def test_unknown_command_without_a_near_one(bare: Work) -> None:
 def test_unknown_option(bare: Work) -> None:
     assert "hint: run: dv add --help" in bare.dv("add", "--nope", "x", code=2).err
     assert "hint: run: dv --help" in bare.dv("--nope", code=2).err
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("commit", "git commit"),
+        ("repro", "dv add"),
+        ("track", "dv add"),
+        ("prune", "dv gc"),
+        ("move", "dv mv"),
+        ("stash", "git stash"),
+    ],
+)
+def test_words_of_git_dvc_and_git_lfs_are_answered(bare: Work, typed: str, hint: str) -> None:
+    ran = bare.dv(typed, code=2)
+    assert ran.err.startswith(f"error: dv has no command {typed}\n")
+    assert hint in ran.err
+
+
+def test_no_command_of_dv_is_a_foreign_word_and_every_hint_is_one_that_runs() -> None:
+    assert not set(WORDS) & set(COMMANDS)
+    for hint in (*WORDS.values(), *OPTIONS.values()):
+        for name in re.findall(r"\bdv ([a-z]+)", hint.replace("dv COMMAND", "")):
+            known = {one.partition(" ")[0] for one in COMMANDS}
+            assert name in known or f"dv {name}" not in hint.partition(": ")[2], hint
+    for command, _ in OPTIONS:
+        assert command in COMMANDS
+
+
+def test_options_of_git_dvc_and_git_lfs_are_answered(data: Work) -> None:
+    assert "hint: run: dv push --remote NAME" in data.dv("push", "-r", "x", code=2).err
+    assert "git switch -c" in data.dv("checkout", "-b", "x", code=2).err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -23,6 +24,13 @@ BIG = 11 << 20
 @pytest.fixture(autouse=True)
 def _hooks_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DV_HOOKS_INSTALL")
+
+
+@pytest.fixture
+def work(bare: Work) -> Work:
+    """A repository set up here: the one that others copy has no hooks."""
+    bare.dv("init", "--remote", bare.root.parent / "remote")
+    return bare
 
 
 @dataclass(frozen=True)
@@ -247,12 +255,12 @@ def test_without_dv_commits_pass_and_pushes_with_data_stop(data: Work, tmp_path:
     data.write("data/images/a.txt", "changed")
     data.dv("add", "data/images")
     text = sh(data, "git commit -m two", PATH=bare_path)
-    assert "pip install" in text
+    assert "docs/install.md" in text
     text = sh(data, "git checkout -q -b other HEAD^", PATH=bare_path)
-    assert "pip install" in text
+    assert "docs/install.md" in text
     sh(data, "git init -q --bare ../origin.git && git remote add origin ../origin.git")
     text = sh(data, "git push origin main", code=1, PATH=bare_path)
-    assert "pip install" in text
+    assert "docs/install.md" in text
     assert "--no-verify" in text
     sh(data, "git push --no-verify origin main main:gone", PATH=bare_path)
     sh(data, "git push origin :gone", PATH=bare_path)
@@ -707,3 +715,62 @@ def test_hooks_in_a_folder_for_all_are_not_taken_out(bare: Work, shared_hooks: P
     ran = bare.dv("hooks", "uninstall")
     assert "serve other repositories too" in ran.err
     assert (shared_hooks / "pre-push").exists()
+
+
+def answered(work: Work, answer: str, *args: str) -> tuple[int, str]:
+    """Run `dv` on a terminal where a person types an answer; return code and what was shown."""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "dvtool", *args],
+        cwd=work.root,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        os.write(ours, f"{answer}\n".encode())
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while data := os.read(ours, 4096):
+                shown += data
+        code = process.wait()
+    os.close(ours)
+    return code, shown.decode().replace("\r", "")
+
+
+@pytest.mark.parametrize("command", [("init",), ("hooks", "install")])
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_on_a_terminal_a_folder_of_hooks_for_all_is_asked_about(
+    bare: Work, shared_hooks: Path, command: tuple[str, ...], answer: str
+) -> None:
+    if command != ("init",):
+        bare.dv("init", "--no-hooks")
+    code, shown = answered(bare, answer, *command)
+    assert code == 0
+    assert f"core.hooksPath is {shared_hooks} for all your repositories." in " ".join(shown.split())
+    own = bare.git("config", "core.hooksPath") != str(shared_hooks)
+    assert own == (answer == "y")
+    assert (bare.root / ".git/dv/githooks/pre-push").exists() == own
+    # The answer is remembered: nothing is asked or said any more.
+    bare.write("data/x", "x")
+    assert "hooksPath" not in bare.dv("add", "data").err
+
+
+def test_a_clone_in_which_nothing_was_typed_about_hooks_only_says_it(
+    bare: Work, shared_hooks: Path, tmp_path: Path
+) -> None:
+    bare.dv("init", "--yes")
+    bare.write("data/x", "x")
+    bare.dv("add", "data")
+    bare.commit("one")
+    bare.git("clone", "-q", ".", str(tmp_path / "clone"))
+    clone = Work(tmp_path / "clone")
+    clone.write("data/x", "y")
+    for _ in range(2):
+        said = clone.dv("add", "data").err
+        assert f"core.hooksPath is {shared_hooks} for all your repositories, so no hooks" in said
+        assert "dv hooks install" in said
+    assert clone.git("config", "core.hooksPath") == str(shared_hooks)
+    assert "run yours first" in clone.dv("hooks", "install").err
+    assert "hooksPath" not in clone.dv("add", "data").err

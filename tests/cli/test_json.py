@@ -28,7 +28,7 @@ def test_an_error_is_a_document_and_said_in_words(data: Work) -> None:
     ("args", "code"),
     [
         (("status", "--nosuch", "--json"), 2),
-        (("log", "--json"), 2),
+        (("log", "nosuch", "--json"), 2),
         (("nosuch", "--json"), 2),
         (("init", "--json"), 2),  # which has no --json
         (("config", "no.such", "--json"), 2),

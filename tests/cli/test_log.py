@@ -27,7 +27,8 @@ def test_log_json_and_limits(data: Work) -> None:
     assert found[0]["commit"] == data.git("rev-parse", "HEAD")
     assert len(found[0]["blake3"]) == 64
     assert set(found[0]) == {
-        *("commit", "author", "date", "subject", "blake3", "files", "bytes"),
+        *("commit", "author", "date", "subject", "target", "renamed_from"),
+        *("blake3", "files", "bytes"),
         *("added", "modified", "removed", "renamed"),
     }
     assert len(data.dv("log", "data/images", "-n", "1").lines) == 3
@@ -64,3 +65,40 @@ def test_log_before_the_first_commit(work: Work) -> None:
     ran = work.dv("log", "x", code=3)
     assert "no commits yet" in ran.err
     assert "hint: " in ran.err
+
+
+def test_log_follows_a_target_to_the_name_it_had_before(data: Work) -> None:
+    _second(data)
+    data.dv("mv", "data/images", "data/photos")
+    data.commit("Rename it")
+    data.write("data/photos/more.txt", "more")
+    data.dv("add", "data/photos")
+    data.commit("Add more")
+    found = data.dv("log", "data/photos", "--json").json["commits"]
+    names = [(one["target"], one["renamed_from"], one["added"]) for one in found]
+    assert names == [
+        ("data/photos", None, 1),
+        ("data/photos", "data/images", 0),
+        ("data/images", None, 1),
+        ("data/images", None, 3),
+    ]
+    assert "target renamed from data/images" in data.dv("log", "data/photos", "-n", "2").lines[5]
+    assert len(data.dv("log", "data/photos", "HEAD~2..").lines) == 6
+
+
+def test_log_of_all_targets(data: Work) -> None:
+    _second(data)
+    data.dv("mv", "data/images", "data/photos")
+    data.commit("Rename it")
+    lines = data.dv("log").lines
+    assert [line for line in lines if line.startswith("    data/")] == [
+        "    data/photos  4 files, 46 B: target renamed from data/images",
+        "    data/images  4 files, 46 B: 1 added, 1 modified",
+        "    data/images  3 files, 52 B: 3 added",
+        "    data/table.csv  1 file, 8 B: 1 added",
+    ]
+    assert sum("Add the data" in line for line in lines) == 1
+    assert len(data.dv("log", "-n", "1", "HEAD~1").lines) == 3
+    assert data.dv("log", "HEAD..HEAD", "--json").json["commits"] == []
+    assert len(data.dv("log", "HEAD~1", "--", "data/images").lines) == 6
+    assert "at most" in data.dv("log", "data/photos", "HEAD", "HEAD", code=2).err

@@ -13,9 +13,10 @@ import pytest
 
 from dvtool.errors import UnsavedError
 from dvtool.repo import Repo
-from dvtool.verbs import drop, edit
+from dvtool.verbs import drop
 from dvtool.verbs.add import publish
 from dvtool.verbs.checkout import restore, write
+from dvtool.verbs.edit import move as edit_move, remove as edit_remove
 from dvtool.verbs.resolve import settle
 from tests.scenario import Clone, Remote, noise
 
@@ -124,7 +125,7 @@ def test_what_a_user_puts_in_its_place_before_it_is_removed_stays(
         gone(mine)
         mine.write("data/x", USER)
 
-    module, name = (edit, "keep_uncommitted") if verb == "rm" else (drop, "_clear")
+    module, name = (edit_remove, "keep_uncommitted") if verb == "rm" else (drop, "_clear")
     just_before(monkeypatch, module, name, meddle)
     with mine.repo() as repo, pytest.raises(UnsavedError, match="data/x changed"):
         repo.rm(["data"], data=True) if verb == "rm" else repo.drop(["data"])
@@ -238,10 +239,10 @@ def test_an_add_makes_no_target_again_of_what_was_taken_out_meanwhile(
 
 
 WRITERS: dict[str, tuple[Any, str, Callable[[Repo], object]]] = {
-    "rm": (edit, "update", lambda repo: repo.rm(["data/x"])),
-    "rm, all": (edit, "unignore_target", lambda repo: repo.rm(["data"])),
-    "mv": (edit, "update", lambda repo: repo.mv("data/x", "data/z")),
-    "mv, all": (edit, "_move_seen", lambda repo: repo.mv("data", "other")),
+    "rm": (edit_remove, "update", lambda repo: repo.rm(["data/x"])),
+    "rm, all": (edit_remove, "unignore_target", lambda repo: repo.rm(["data"])),
+    "mv": (edit_move, "update", lambda repo: repo.mv("data/x", "data/z")),
+    "mv, all": (edit_move, "_move_seen", lambda repo: repo.mv("data", "other")),
     "checkout of a path": (restore, "update", lambda repo: repo.checkout("HEAD~1", ["data/x"])),
     "checkout": (restore, "apply_checkout", lambda repo: repo.checkout("HEAD~1")),
     "resolve": (settle, "update", lambda repo: repo.resolve(side="theirs")),
@@ -293,7 +294,8 @@ def test_a_line_that_the_user_adds_meanwhile_stays(
     def edited() -> None:
         mine.write(name, b"*.old one\n*.new two\n")
 
-    just_after(monkeypatch, module, "_lines", edited)
+    reading = "_attribute_lines" if name == ".gitattributes" else "_lines"
+    just_after(monkeypatch, module, reading, edited)
     with mine.repo() as repo, pytest.raises(UnsavedError, match=f"{name} changed"):
         repo.hooks.install() if name == ".gitattributes" else repo.add(["data"])
     assert (mine.path / name).read_bytes() == b"*.old one\n*.new two\n"

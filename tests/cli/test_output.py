@@ -94,7 +94,9 @@ def test_no_control_character_of_a_text_reaches_a_terminal(say: str, coloured: b
     foreign = "\x1b]0;title\x07 \x1b[2J \x1b[10;10H \x9b31m \u202eback \r \x08 \x7f"
     getattr(screen, say)(screen.style("ours", "red") + foreign)
     written = out.getvalue() + err.getvalue()
-    assert re.sub(r"\x1b\[[0-9;]{1,4}m", "", written).removesuffix("\n").isprintable()
+    # On a terminal a sentence is broken between words, where a line is full.
+    plain = re.sub(r"\x1b\[[0-9;]{1,4}m", "", written).removesuffix("\n").replace("\n", " ")
+    assert plain.isprintable()
     assert "\\x1b]0;title\\x07" in written
     assert ("\x1b[31m" in written) is (coloured and say not in ("warn", "error"))
 
@@ -117,3 +119,24 @@ def test_json_of_values_has_one_form() -> None:
     }
     with pytest.raises(TypeError, match="no JSON for <class 'bytes'>"):
         as_json([b"\xff"])
+
+
+def test_sentences_are_broken_between_words_and_names_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    out, err = Terminal(True), Terminal(True)
+    screen = Screen(environ={"NO_COLOR": "1"}, out=out, err=err)
+    screen.warn(
+        "these words are more than a line can hold:\n  a/name/that/is/longer/than/a/line/too"
+    )
+    assert err.getvalue().splitlines() == [
+        "warning: these words are more",
+        "than a line can hold:",
+        "  a/name/that/is/longer/than/a/line/too",
+    ]
+    screen.line("a line of what was asked for stays as it is")
+    assert out.getvalue() == "a line of what was asked for stays as it is\n"
+    piped = Terminal(False)
+    Screen(environ={}, out=piped, err=piped).note("what a program reads is one line, always")
+    assert piped.getvalue() == "what a program reads is one line, always\n"

@@ -4,8 +4,10 @@ import gzip
 import io
 import json
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +159,7 @@ def test_rows_by_key_columns(tables: Work) -> None:
     ran = tables.dv(*by_id, "t/val.parquet", "u/labels.csv", code=1)
     assert _rows(ran) == [[("t/val.parquet", 1), ("u/labels.csv", 1)]]
     ran = tables.dv("check-overlap", "--key", "id", "u/blank.csv", "u/blank-2.csv")
-    assert "u/blank.csv: 1 row without any value to compare by were passed over" in ran.err
+    assert "u/blank.csv: 1 row without any value to compare by was passed over" in ran.err
     for table in ("u/labels.csv", "t/val.parquet", "t/test.jsonl"):
         ran = tables.dv("check-overlap", "--key", "name", table, "u/blank.csv", code=2)
         assert f"{table}, row 1, has no column name" in ran.err
@@ -234,7 +236,8 @@ def test_the_hook_of_pre_commit_checks_what_is_staged(splits: Work) -> None:
     assert entry == "dv check-overlap"
     script = splits.root / ".git/hooks/pre-commit"
     script.parent.mkdir(exist_ok=True)
-    script.write_text(f"#!/bin/sh\nexec {entry} data/train data/test\n")
+    programs = shlex.quote(str(Path(sys.executable).parent))
+    script.write_text(f"#!/bin/sh\nPATH={programs}:$PATH exec {entry} data/train data/test\n")
     script.chmod(0o755)
     splits.git("commit", "-q", "--allow-empty", "-m", "apart")
     splits.write("data/test/leak.txt", "train a")

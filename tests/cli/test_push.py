@@ -236,3 +236,29 @@ def test_push_looks_contents_up_in_several_runs(
     for number in range(60):
         name = f"data/{number:03}"
         assert clone.read(name) == work.read(name)
+
+
+def test_push_origin_main_is_explained(pushed: Work) -> None:
+    branch = pushed.git("branch", "--show-current")
+    ran = pushed.dv("push", "origin", branch, code=2)
+    assert "origin is a remote" in ran.err
+    assert f"hint: run: dv push --remote origin {branch}" in ran.err
+    assert "--remote origin" in pushed.dv("pull", "origin", code=2).err
+    pushed.git("branch", "origin")
+    pushed.dv("push", "origin")
+
+
+def test_push_check_asks_and_sends_nothing(data: Work) -> None:
+    place = data.root.parent / "remote"
+    ran = data.dv("push", "--check", code=1)
+    assert f"{place} lacks" in ran.out
+    assert list(place.iterdir()) == []
+    data.dv("push")
+    assert data.dv("push", "--check").out == f"everything is on {place}: 4 files\n"
+    clone = data.clone()
+    pack = next(path for path in (place / "packs").rglob("*") if path.is_file())
+    pack.unlink()
+    assert data.dv("push", "--check", "--json", code=1).json["plans"][0]["objects"] > 0
+    assert "is neither here nor on" in clone.dv("push", "--check", code=1).err
+    data.dv("push")
+    clone.dv("push", "--check")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -257,3 +259,49 @@ def test_a_committed_file_chooses_no_credentials(
             ran = data.dv("push", code=3)
             assert f"remote.origin.{field} in .dvconfig" in ran.err
         assert server.asked == []
+
+
+def test_rename(work: Work) -> None:
+    work.dv("remote", "add", "lab", "s3://bucket/prefix", "--profile", "mine")
+    work.commit()
+    work.dv("config", "core.remote", "lab")
+    ran = work.dv("remote", "rename", "lab", "cloud")
+    assert ran.out == "remote lab is called cloud now\n"
+    assert "next: git commit" in ran.err
+    rows = {one["name"]: one for one in work.dv("remote", "list", "--json").json["remotes"]}
+    assert set(rows) == {"cloud", "origin"}
+    assert rows["cloud"]["default"]
+    assert rows["cloud"]["trusted"]
+    assert work.git("config", "dv.remote.cloud.profile") == "mine"
+    assert "lab" not in work.read(".dvconfig").decode()
+    assert "already" in work.dv("remote", "rename", "cloud", "origin", code=2).err
+    assert "is not configured" in work.dv("remote", "rename", "lab", "x", code=3).err
+    assert "cannot be called" in work.dv("remote", "rename", "cloud", "a b", code=2).err
+
+
+def test_the_default_is_the_one_that_push_takes(work: Work) -> None:
+    work.dv("remote", "add", "other", work.root.parent / "other")
+    rows = {
+        one["name"]: one["default"] for one in work.dv("remote", "list", "--json").json["remotes"]
+    }
+    assert rows == {"origin": True, "other": False}
+
+
+def test_where_a_profile_went_is_said(work: Work) -> None:
+    work.dv("remote", "add", "lab", "s3://bucket/prefix")
+    ran = work.dv("remote", "set", "lab", "--profile", "mine")
+    assert "is in .git/config, for this clone only" in ran.err
+    assert "git commit" not in ran.err
+    assert ".dvconfig" in work.dv("remote", "set", "lab", "--region", "eu-west-1").err
+
+
+def test_a_closed_standard_error_hinders_nothing(data: Work) -> None:
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -m dvtool status 2>&-', sys.executable],
+        cwd=data.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "Clean: 2 targets" in done.stdout

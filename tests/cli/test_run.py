@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -278,7 +279,7 @@ def test_a_dirty_run_may_be_pushed(dirty: Work) -> None:
     assert clone.dv("cat", "--rev", ref, "data/images/new.txt").out == "a new one"
 
 
-@pytest.mark.parametrize("kind", ["conflict", "nested", "large", "socket"])
+@pytest.mark.parametrize("kind", ["conflict", "nested", "submodule", "large", "socket"])
 def test_what_cannot_be_kept_is_refused_and_named(clean: Work, kind: str) -> None:
     if kind == "conflict":
         clean.git("checkout", "-q", "-b", "side")
@@ -293,6 +294,12 @@ def test_what_cannot_be_kept_is_refused_and_named(clean: Work, kind: str) -> Non
         clean.git("init", "-q", "nested")
         clean.write("nested/file")
         code, name = 2, "nested/"
+    elif kind == "submodule":
+        clean.git("clone", "-q", str(clean.root), "../other")
+        clean.git("submodule", "--quiet", "add", "../other", "sub")
+        clean.commit()
+        clean.write("sub/train.py", "changed")
+        code, name = 2, "sub"
     elif kind == "large":
         clean.dv("config", "hooks.maxfilesize", "1k")
         clean.commit()
@@ -304,6 +311,35 @@ def test_what_cannot_be_kept_is_refused_and_named(clean: Work, kind: str) -> Non
     ran = shell(clean, "echo ran", "--allow-dirty", code=code)
     assert (ran.out, name in ran.err) == ("", True)
     assert clean.git("for-each-ref", "refs/dv") == ""
+
+
+@pytest.mark.parametrize("way", ["worktree", "sha256", "hooks"])
+def test_a_dirty_run_in_other_kinds_of_repositories(clean: Work, tmp_path: Path, way: str) -> None:
+    work = clean
+    if way == "worktree":
+        clean.git("worktree", "add", "-q", "../linked")
+        work = Work(clean.root.parent / "linked")
+        work.dv("checkout")
+    elif way == "sha256":
+        work = Work(tmp_path / "sha256")
+        work.root.mkdir()
+        work.git("init", "-q", "--object-format=sha256")
+        work.dv("init")
+        work.write("data/images/a.txt", "a")
+        work.dv("add", "data/images")
+        work.commit()
+    else:
+        clean.dv("hooks", "install")
+        clean.commit()
+    work.write("data/images/a.txt", "changed here")
+    work.write("new.py", "new")
+    shell(work, "cat data/images/a.txt", "--allow-dirty")
+    ref = record(work)["ref"]
+    assert work.dv("cat", "--rev", ref, "data/images/a.txt").out == "changed here"
+    assert work.git("show", f"{ref}:new.py") == "new"
+    assert work.read("data/images/a.txt") == b"changed here"
+    ran = work.process("runs", "reproduce", "last")
+    assert ran.out.startswith("changed here")
 
 
 def test_a_repository_without_a_commit_can_run_dirty(work: Work) -> None:
@@ -373,17 +409,21 @@ def test_ctrl_c_in_a_terminal_ends_the_command_and_is_recorded(counting: Work) -
         _wait_for(counting.root / "ready")
         os.write(terminal, b"\x03")
         text = b""
-        while True:
-            try:
-                text += os.read(terminal, 1_000) or b""
-            except OSError:  # what Linux says at the end
-                break
+        with contextlib.suppress(OSError):  # what Linux says at the end
+            while part := os.read(terminal, 1_000):
+                text += part
         _, status = os.waitpid(pid, 0)
     finally:
         os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 130, text.decode()
     assert text.count(b"KeyboardInterrupt") == 1
     assert record(counting)["exit_status"] == 130
+
+
+def test_the_record_as_json_is_alone_on_standard_output(clean: Work) -> None:
+    ran = shell(clean, "echo said; exit 3", "--json", code=3)
+    assert ran.json == {"schema": 1, **record(clean)}
+    assert ran.err.startswith("said\n")
 
 
 def test_two_runs_at_once_do_not_collide(clean: Work) -> None:

@@ -35,6 +35,18 @@ with open("result", "w") as file:
 """
 
 
+STREAMED = """
+from dvtool.stream import Stream
+print(len(list(Stream("data/images").epoch(0))))
+"""
+THROUGH_FSSPEC = """
+import fsspec
+files = fsspec.filesystem("dv")
+for path in files.find("data/images"):
+    files.cat_file(path, 0, 3)
+"""
+
+
 @pytest.fixture
 def coded(data: Work) -> Work:
     data.write("read.py", READER)
@@ -111,6 +123,12 @@ def test_every_entry_that_was_read_is_recorded_once(coded: Work) -> None:
     assert len(reads["root"]) == 64
     again = run(coded, "--allow-dirty", "--", sys.executable, "read.py", "2")
     assert again["reads"]["root"] == reads["root"]
+    listed_paths = [one["path"] for one in reads["entries"]]
+    for code in (STREAMED, THROUGH_FSSPEC):
+        reads = run(coded, "--allow-dirty", "--", sys.executable, "-c", code)["reads"]
+        assert [one["path"] for one in reads["entries"]] == [
+            path for path in listed_paths if path.startswith("data/images/")
+        ]
     part = run(
         coded,
         *("--allow-dirty", "--", sys.executable, "-c"),
@@ -196,6 +214,15 @@ def test_a_run_in_a_folder_is_repeated_there(coded: Work) -> None:
     assert ran.out.splitlines()[0] == f"{place}/inner"
 
 
+def test_code_on_the_pythonpath_is_that_of_the_run(coded: Work) -> None:
+    coded.write("lib/version.py", "NAME = 'old'")
+    coded.commit()
+    env = {"PYTHONPATH": f"{coded.root}/lib", "PYTHONDONTWRITEBYTECODE": "1"}
+    run(coded, "--", sys.executable, "-c", "import version; print(version.NAME)", env=env)
+    coded.write("lib/version.py", "NAME = 'new'")
+    assert coded.process("runs", "reproduce", "last", env=env).out.splitlines()[0] == "old"
+
+
 def test_a_commit_that_is_gone_or_data_that_is_gone_is_an_error(coded: Work) -> None:
     record = run(coded, "--", "true")
     (path,) = (coded.root / ".dv-runs").glob("*.json")
@@ -210,6 +237,26 @@ def test_a_commit_that_is_gone_or_data_that_is_gone_is_an_error(coded: Work) -> 
     assert ran.code in (3, 4)
     assert not place.exists()
     assert "again" not in coded.git("worktree", "list")
+
+
+def test_a_record_that_others_wrote_is_not_trusted(coded: Work) -> None:
+    coded.dv("runs", "--json", "show", "last", code=2)
+    run(coded, "--", "sh", "-c", "echo $EVIL$PYTHONHASHSEED", env={"PYTHONHASHSEED": "5"})
+    (path,) = (coded.root / ".dv-runs").glob("*.json")
+    record = json.loads(path.read_text())
+    record["environment"]["EVIL"] = "evil"
+    path.write_text(json.dumps(record))
+    ran = coded.process("runs", "reproduce", "last")
+    assert ran.out.splitlines()[0] == "5"
+    record["folder"] = "../.."
+    path.write_text(json.dumps(record))
+    place = str(coded.root.parent / "again")
+    ran = coded.process("runs", "reproduce", "last", "--worktree", place, code=6)
+    assert "outside of the worktree" in ran.err
+    assert not os.path.exists(place)
+    record["folder"], record["command"] = "", ["\x1b[31mred"]
+    path.write_text(json.dumps(record))
+    assert "\x1b" not in coded.dv("runs").out + coded.dv("runs", "show", "last").out
 
 
 def test_the_library_shows_and_repeats(coded: Work) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from dvtool.errors import BusyError, InputError, UnsavedError, UsageError
 from dvtool.repo import Repo
-from dvtool.verbs import edit
 from dvtool.verbs.checkout import write
+from dvtool.verbs.edit import move as edit_move
 from tests.scenario import Clone, Remote, noise
 
 
@@ -293,7 +293,7 @@ def test_a_move_that_was_cut_off_is_finished_by_repeating_it(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, mine.repo() as repo:
-        patch.setattr(edit, step, cut_off)
+        patch.setattr(edit_move, step, cut_off)
         with pytest.raises(KeyboardInterrupt):
             repo.mv("data", "moved")
     with mine.repo() as repo:

@@ -117,7 +117,10 @@ def test_a_push_to_a_folder_loads_nothing_of_s3(pushed: Work) -> None:
 def test_how_often_git_is_asked(data: Work, tmp_path: Path) -> None:
     log = tmp_path / "trace"
     status = git_commands(data, log, "status")
-    assert sorted(status) == ["config", "config", "diff-index", "ls-files", "rev-parse"]
+    asked = ["config", "config", "diff-index", "ls-files", "rev-parse"]
+    assert sorted(status) == sorted([*asked, "log"])  # log: what is not pushed
+    data.process("push")
+    assert sorted(git_commands(data, log, "status")) == asked
     data.write("data/images/a.txt", "other content")
     add = git_commands(data, log, "add", "data/images")
     assert len(add) <= 9, add

@@ -7,8 +7,26 @@ import pytest
 from tests.cli.conftest import ODD_NAMES, Work
 
 
-def test_status_clean(data: Work) -> None:
-    assert data.dv("status").out == "Clean: 2 targets, 4 files, 60 B\n"
+def test_status_clean(pushed: Work) -> None:
+    assert pushed.dv("status").out == "Clean: 2 targets, 4 files, 60 B\n"
+
+
+def test_status_says_what_is_not_pushed(data: Work) -> None:
+    text = "Committed and not pushed (dv push):\n    data/images  3 files, 52 B\n"
+    assert text in data.dv("status").out
+    assert data.dv("status", "--exit-code").code == 0
+    clone = data.clone()  # git has it from somebody who pushed, or should have
+    assert "not pushed" not in clone.dv("status").out
+    data.dv("push")
+    data.write("data/images/a.txt", "other")
+    data.dv("add", "data/images")
+    assert not any(one["unpushed"] for one in data.dv("status", "--json").json["targets"])
+    data.commit("second")
+    states = data.dv("status", "--json").json["targets"]
+    assert [one["unpushed"] for one in states] == [True, False]
+    data.dv("push")
+    assert "not pushed" not in data.dv("status").out
+    assert data.dv("push", "--check").out.startswith("everything is on ")
 
 
 def test_status_sections(data: Work) -> None:
@@ -23,10 +41,14 @@ def test_status_sections(data: Work) -> None:
         "    modified:  data/table.csv  1 file, 5 B\n"
         "\n"
         "Changes in data/images that are not added\n"
-        "  (dv add data/images keeps them, dv checkout -- data/images undoes them):\n"
+        "  (dv add data/images keeps them, dv restore data/images undoes them):\n"
         "    added:     data/images/new.txt\n"
         "    modified:  data/images/a.txt\n"
         "    deleted:   data/images/b.txt\n"
+        "\n"
+        "Committed and not pushed (dv push):\n"
+        "    data/images  3 files, 52 B\n"
+        "    data/table.csv\n"
     )
 
 
@@ -58,6 +80,8 @@ def test_status_json(data: Work) -> None:
             "conflicting",
             "absent",
             "absent_bytes",
+            "left_out",
+            "unpushed",
             "faults",
             "conflicts",
         ),

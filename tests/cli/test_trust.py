@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Work
+from tests.cli.spoils import SPOILS, spoil
 from tests.s3.hostile import Answer, Hostile, hostile
 
 TOKEN = "the-token-of-whoever-looks"
@@ -349,6 +350,21 @@ def test_a_record_that_cannot_be_read_trusts_nothing(
     fresh.dv("remote", "trust")
     fresh.dv("fetch", code=None)
     assert server.asked
+
+
+def test_a_record_that_is_no_file_of_ours_trusts_nothing(
+    fresh: Work, server: Hostile, tmp_path: Path
+) -> None:
+    fresh.dv("remote", "trust")
+    text = (fresh.root / ".git/dv/trusted-remotes.json").read_bytes()
+    for how in SPOILS:
+        spoil(fresh.root / ".git/dv/trusted-remotes.json", how, tmp_path / "elsewhere")
+        if how != "link":
+            assert "is not trusted" in fresh.dv("fetch", code=3).err, how
+    # A link is none either, though it leads to what once was trusted.
+    (tmp_path / "elsewhere").write_bytes(text)
+    assert "is not trusted" in fresh.dv("fetch", code=3).err
+    assert server.asked == []
 
 
 def test_a_remote_to_fall_back_on_that_is_not_trusted_is_named_and_not_asked(

@@ -5,7 +5,10 @@ To add one, write what prepares it and put a `Scenario` into `SCENARIOS`.
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -315,6 +318,25 @@ def hooked_conflict(world: World) -> None:
     clone.git("add", "-A")
 
 
+def meanwhile(world: World) -> None:
+    """Leave a new file, and a colleague's manifest that comes while the first pack is written."""
+    clone = pushed(world)
+    other = world.clone(clone, "other")
+    with other.repo() as repo:
+        repo.pull()
+        other.write("data/theirs", b"theirs")
+        repo.add(["data"])
+        other.git("add", "-A")
+        other.commit("theirs")
+        repo.push()
+    clone.write("data/ours", b"ours")
+    theirs = world.live / "theirs.json"
+    shutil.copy(other.path / "data.dv.json", theirs)
+    shutil.rmtree(other.path)
+    order = {"at": "/dv/packs/", "from": str(theirs), "to": str(clone.path / "data.dv.json")}
+    (world.live / "meanwhile.json").write_text(json.dumps(order))
+
+
 def hooked_push(world: World) -> None:
     clone = two_commits(world)
     clone.git("init", "-q", "--bare", "--template=", str(world.live / "hub.git"))
@@ -486,7 +508,48 @@ FORGET_RUNS = (
 )
 """Each run has an id of its own."""
 
+SOURCE_BUCKET = "dv-crash-source"
+
+
+def importable(world: World) -> Clone:
+    """Leave data in a bucket, which the AWS configuration of the tests leads to."""
+    assert world.server is not None
+    Path(os.environ["AWS_CONFIG_FILE"]).write_text(
+        f"[default]\nendpoint_url = {world.server.endpoint_url}\n"
+    )
+    with world.server.client() as client:
+        names = [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
+        if SOURCE_BUCKET in names:
+            world.server.drop_bucket(SOURCE_BUCKET)
+        client.create_bucket(Bucket=SOURCE_BUCKET)
+    put_at_source(
+        world, {"a.txt": b"a", "sub/b.txt": b"b", "gone": b"c", "big": noise(90 * KIB, 3)}
+    )
+    return world.new()
+
+
+def put_at_source(world: World, contents: dict[str, bytes]) -> None:
+    assert world.server is not None
+    with world.server.client() as client:
+        for key, data in contents.items():
+            client.put_object(Bucket=SOURCE_BUCKET, Key=f"data/{key}", Body=data)
+
+
+def updatable(world: World) -> None:
+    clone = importable(world)
+    run = world.run(IMPORT)
+    assert run.code == 0, run.err
+    clone.commit("imported")
+    assert world.server is not None
+    with world.server.client() as client:
+        client.delete_object(Bucket=SOURCE_BUCKET, Key="data/gone")
+    put_at_source(world, {"a.txt": b"a, changed", "new/d.txt": b"d"})
+
+
+IMPORT = ("dv", "import", f"s3://{SOURCE_BUCKET}/data", "data")
 SCENARIOS = (
+    Scenario("import", importable, IMPORT, s3=True, slow=True),
+    Scenario("update", updatable, ("dv", "update"), s3=True, slow=True),
     Scenario("init", only_git, ("dv", "init", "--remote", "../remote")),
     Scenario("add-first", new_repository, ("dv", "add", "data")),
     Scenario("add-shared-store", store_elsewhere, ("dv", "add", "data")),
@@ -519,6 +582,14 @@ SCENARIOS = (
     Scenario("drop", pushed, ("dv", "drop", "data")),
     Scenario("drop-part", pushed, ("dv", "drop", "data/big")),
     Scenario("drop-store", pushed, ("dv", "drop", "--store", "data")),
+    Scenario(
+        "add-meanwhile",
+        meanwhile,
+        ("dv", "add", "data"),
+        # What ended before the colleague's manifest came, is followed by it.
+        again=(("mv", "../theirs.json", "data.dv.json"), ("dv", "add", "data")),
+        fine=(0, 1),
+    ),
     Scenario("mv", two_commits, ("dv", "mv", "data", "moved/here"), fine=(0, 2)),
     Scenario("mv-part", two_commits, ("dv", "mv", "data/new", "data/old"), fine=(0, 2)),
     Scenario("rm", two_commits, ("dv", "rm", "data"), fine=(0, 2)),

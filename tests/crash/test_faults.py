@@ -77,6 +77,7 @@ def prepare(scenario: Scenario, world: World) -> Prepared:
     run = world.run(scenario.command, point=0)
     points = world.trace()
     assert points, "no process of the command has fault points"
+    assert not (world.live / "theirs.json").exists(), "nothing happened meanwhile"
     assert run.code in (0, 1) if scenario.by_git else run.code == 0, run.err
     assert not run.hit
     finish(scenario, world)

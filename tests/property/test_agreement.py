@@ -29,7 +29,7 @@ from dvtool.store.local import PACKS, LocalStore
 from dvtool.store.mending import rebuild
 from dvtool.verbs import diff, status as status_ops
 from dvtool.verbs.add import publish
-from dvtool.verbs.add.publish import Added
+from dvtool.verbs.add.foresee import Added
 from dvtool.verbs.status import Fault, TargetStatus
 from dvtool.workspace import statcache
 from dvtool.workspace.files import Workspace

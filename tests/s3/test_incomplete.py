@@ -36,6 +36,18 @@ DENIES = {
     "a user who may read, and not list": {"write", "delete", "list"},
     "a user who may only write": {"read", "list", "delete"},
 }
+NAMED = {
+    "HEAD": "HEAD",
+    "LIST": "LIST v2",
+    "DELETE": "DELETE",
+    "conditions": "If-None-Match",
+    "ranges": "Range",
+    "list": "s3:ListBucket",
+    "write": "s3:PutObject",
+    "read": "s3:GetObject",
+    "delete": "s3:DeleteObject",
+}
+"""How an error names a power or a right that is missing."""
 DEEDS = ("first push", "next push", "push of nothing new", "pull", "fsck --remote", "gc --remote")
 
 
@@ -127,6 +139,8 @@ def test_a_cell_of_the_table(
             assert error.hint, error
             assert not re.search(r"loses data|is not a dvtool remote", f"{error} {error.hint}")
             assert documented()[name, deed] == "refused", error
+            missing = {NAMED[one] for one in (*LACKS.get(name, ()), *DENIES.get(name, ()))}
+            assert any(one in f"{error} {error.hint}" for one in missing), f"{error} {error.hint}"
         else:
             assert documented()[name, deed] == "works"
 

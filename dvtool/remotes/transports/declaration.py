@@ -53,6 +53,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     locates: bool = False
     addresses: bool = False
     at_init: bool = False
+    of_writing: bool = False
     check: Callable[[str], None] | None = None
     exposed: Callable[[str], bool] | None = None
 

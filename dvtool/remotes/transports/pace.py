@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from dvtool.errors import RemoteBusy, RemoteStalled
+from dvtool.system.calls import check_stopped
 from dvtool.system.logs import Log
-from dvtool.system.parallel import check_stopped
 
 _LOG = Log("remotes")
 REQUESTS_START = 8

@@ -19,8 +19,8 @@ from typing import BinaryIO, TypeVar
 from dvtool.errors import ObjectMissing, RemoteBusy, RemoteError, RemoteTransient
 from dvtool.remotes.transports.base import Backend, Features, ObjectInfo, Sink
 from dvtool.remotes.transports.pace import Pace
+from dvtool.system.calls import pause
 from dvtool.system.logs import Log, Watch
-from dvtool.system.parallel import pause
 
 ATTEMPTS = 5
 BUSY_ATTEMPTS = 30
@@ -37,6 +37,50 @@ ASK_FIRST_MIN_BYTES = 256 << 10
 
 T = TypeVar("T")
 _LOG = Log("remotes")
+
+
+class Attempts:
+    """How often and how late something is tried again; see `Retry` for what the values mean."""
+
+    def __init__(
+        self,
+        *,
+        attempts: int = ATTEMPTS,
+        deadline_s: float = DEADLINE_S,
+        pace: Pace | None = None,
+        sleep: Callable[[float], object] = pause,
+        rng: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        if attempts < 1:
+            raise ValueError(f"attempts must be at least 1, not {attempts}")
+        self.pace = pace or Pace()
+        self._attempts = attempts
+        self._deadline_s = deadline_s
+        self._sleep = sleep
+        self._rng = rng
+
+    def run(
+        self, request: str, call: Callable[[], T], *, progress: Callable[[], int] = lambda: 0
+    ) -> T:
+        """Return what `call` returns, tried again while it fails with RemoteTransient.
+
+        `progress` says how many bytes came in all attempts together.
+        """
+        budget, watch = self.budget(request), Watch()
+        while True:
+            try:
+                with self.pace.turn():
+                    result = call()
+                _LOG.note("%s: done in %s", request, watch)
+                return result
+            except RemoteTransient as error:
+                budget.wait_or_give_up(error, received=progress())
+
+    def budget(self, request: str) -> Budget:
+        """Return the attempts and the time for one operation."""
+        clock = self.pace.clock
+        deadline_s = clock() + self._deadline_s
+        return Budget(request, self._attempts, deadline_s, self._sleep, self._rng, clock)
 
 
 class Retry:
@@ -59,14 +103,13 @@ class Retry:
         sleep: Callable[[float], object] = pause,
         rng: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        if attempts < 1:
-            raise ValueError(f"attempts must be at least 1, not {attempts}")
-        self.pace = pace or Pace()
+        self._attempts = Attempts(
+            attempts=attempts, deadline_s=deadline_s, pace=pace, sleep=sleep, rng=rng
+        )
+        self.pace = self._attempts.pace
         self._backend = backend
-        self._attempts = attempts
-        self._deadline_s = deadline_s
-        self._sleep = sleep
-        self._rng = rng
+        self._repeat = self._attempts.run
+        self._budget = self._attempts.budget
 
     @property
     def url(self) -> str:
@@ -195,19 +238,6 @@ class Retry:
         except ObjectMissing:
             return False
 
-    def _repeat(
-        self, request: str, call: Callable[[], T], *, progress: Callable[[], int] = lambda: 0
-    ) -> T:
-        budget, watch = self._budget(request), Watch()
-        while True:
-            try:
-                with self.pace.turn():
-                    result = call()
-                _LOG.note("%s: done in %s", request, watch)
-                return result
-            except RemoteTransient as error:
-                budget.wait_or_give_up(error, received=progress())
-
     def _paced(self, listing: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
         """Yield what `listing` yields; a turn is taken for reading on, not while it is used."""
         while True:
@@ -218,13 +248,8 @@ class Retry:
                 return
             yield info
 
-    def _budget(self, request: str) -> _Budget:
-        deadline_s = self.pace.clock() + self._deadline_s
-        clock = self.pace.clock
-        return _Budget(request, self._attempts, deadline_s, self._sleep, self._rng, clock)
 
-
-class _Budget:
+class Budget:
     """The attempts and the time that one operation has left."""
 
     def __init__(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dvtool.errors import InputError, UsageError, listing, printable
 from dvtool.format.manifest import Kind, Manifest
-from dvtool.format.paths import SELF, link_fault, path_faults, workspace_path
+from dvtool.format.paths import SELF, SUFFIX, link_fault, path_faults, workspace_path
+from dvtool.format.selection import has_wildcards, select
 from dvtool.format.spelling import distinct_folded, folded
+from dvtool.project.arguments import Arguments, Paths, each_path
 from dvtool.project.parts import Project, refuse_place
+from dvtool.workspace.rules import Ignore
 from dvtool.workspace.scan import Scan, link_above
 from dvtool.workspace.walk import refuse_faults
+
+_OURS_AND_GITS = frozenset({".git", ".gitignore", ".gitattributes", ".dvignore", ".dvconfig"})
+"""What a glob passes over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +28,67 @@ class AddRequest:
 
     target: str
     inner: str
+
+
+def paths_to_add(
+    project: Project, arguments: Arguments, typed: Paths, *, update: bool = False
+) -> list[str]:
+    """Return what paths, as typed, mean to `dv add`, from the top of the worktree.
+
+    A glob is what it matches on the disk and in targets, without what git keeps. ``.`` in a folder
+    that holds targets is these, and so is, with `update`, no path at all: those of them that are
+    in the workspace. UsageError for a glob that matches nothing.
+    """
+    targets = project.targets()
+    paths: list[str] = []
+    for path in each_path(typed):
+        inner = arguments.relative(path)
+        below = [t for t in targets if not inner or t == inner or t.startswith(inner + "/")]
+        is_there = os.path.lexists(project.absolute(inner))
+        if update or (os.path.normpath(path) == "." and below and inner not in below):
+            chosen_targets = arguments.selections(targets, path)
+            paths.extend(one.target for one in chosen_targets)
+        elif has_wildcards(inner) and not is_there:
+            paths.extend(_paths_matching(project, targets, inner))
+        else:
+            paths.append(inner)
+    if update and not each_path(typed):
+        paths = targets
+    if update:
+        paths = [path for path in paths if os.path.lexists(project.absolute(path))]
+    return list(dict.fromkeys(paths))
+
+
+def _paths_matching(project: Project, targets: Sequence[str], pattern: str) -> list[str]:
+    """Return what a glob matches on the disk, and in targets; UsageError if that is nothing."""
+    matches = glob.glob(pattern, root_dir=project.root, recursive=True, include_hidden=True)
+    tracked = {path for path in project.git.tracked_under(".") if not path.endswith(SUFFIX)}
+    found: list[str] = []
+    for path in sorted(path.rstrip("/").replace(os.sep, "/") for path in matches):
+        name = path.rpartition("/")[2]
+        if name in _OURS_AND_GITS or name.endswith(SUFFIX) or path in tracked or not path:
+            continue
+        if not any(path.startswith(above + "/") for above in found):
+            found.append(path)
+    for selection in select(targets, [pattern])[0]:
+        known = project.entries(project.manifest(selection.target), selection)
+        found.extend(
+            workspace_path(selection.target, path)
+            for path, entry in known.items()
+            if not entry.dir
+            and not os.path.lexists(_path_of(project, selection.target, path))
+            and not selection.whole
+        )
+    if not found:
+        raise UsageError(
+            f"{printable(pattern)} matches nothing that could be added",
+            hint="in quotes dv expands it, without them the shell does; see what is there: ls",
+        )
+    return found
+
+
+def _path_of(project: Project, target: str, path: str) -> str:
+    return project.absolute(workspace_path(target, path))
 
 
 def plan_add(project: Project, paths: Sequence[str]) -> list[AddRequest]:
@@ -31,6 +100,8 @@ def plan_add(project: Project, paths: Sequence[str]) -> list[AddRequest]:
         refuse_place(path)
         _refuse_nested_repository(project, path)
         owner = next((t for t in targets if path == t or path.startswith(t + "/")), None)
+        if owner is None:
+            _refuse_behind_folder_link(project, path)
         inside = [t for t in targets if t.startswith(path + "/")]
         if owner is None and inside:
             raise UsageError(
@@ -54,12 +125,42 @@ def _refuse_nested_repository(project: Project, path: str) -> None:
     folder = path
     while folder:
         if project.workspace.stat(f"{folder}/.git") is not None:
+            if folder == path and _leaves_out_git(project, path):
+                return
             rest = path[len(folder) + 1 :] or "PATH"
             raise UsageError(
                 f"{printable(path)} is in a git repository of its own, {printable(folder)}",
-                hint=f"add it there: dv -C {printable(folder)} add {printable(rest)}",
+                hint=f"add it there: dv -C {printable(folder)} add {printable(rest)}"
+                + (
+                    "; or as data here, without its history: echo .git >> .dvignore, then repeat "
+                    "the command"
+                    if folder == path
+                    else ""
+                ),
             )
         folder = folder.rpartition("/")[0]
+
+
+def _leaves_out_git(project: Project, path: str) -> bool:
+    return Ignore(project.root, f"{path}/.git", links=project.workspace.links).excluded
+
+
+def _refuse_behind_folder_link(project: Project, path: str) -> None:
+    """Refuse a new target behind a symlink: git keeps nothing there, so no manifest either."""
+    parts = path.split("/")
+    for depth in range(1, len(parts)):
+        link = "/".join(parts[:depth])
+        if project.workspace.read_link(link) is None:
+            continue
+        real = os.path.realpath(project.absolute(path))
+        inside = os.path.relpath(real, os.path.realpath(project.root))
+        raise UsageError(
+            f"{printable(path)} is behind the symlink {printable(link)}: git keeps nothing there, "
+            "so no manifest either",
+            hint=f"add all that the link leads to: dv add --dereference {printable(link)}"
+            if inside.startswith("..")
+            else f"add it by its own path: dv add {printable(inside)}",
+        )
 
 
 def refuse_tracked(project: Project, request: AddRequest, *, untrack: bool) -> None:
@@ -81,9 +182,19 @@ def target_kind(project: Project, scan: Scan, before: Manifest | None, request: 
     if SELF in scan.links:
         raise InputError(
             f"{printable(place)} is a symlink",
-            hint="add what it points to, or repeat with --dereference to keep the content",
+            hint="to keep the content that it leads to, and read and write it there from now on: "
+            f"dv add --dereference {printable(place)}"
+            if os.path.isdir(project.absolute(place))
+            else "add what it points to, or repeat with --dereference to keep the content",
         )
     missing = project.workspace.stat(place) is None and not scan.behind_link(request.inner)
+    if missing and request.inner and before is not None and before.kind == "file":
+        raise UsageError(
+            f"{printable(place)} would lie in the target {printable(request.target)}, which is one "
+            "file",
+            hint=f"to have a folder there instead: dv rm {printable(request.target)}, then move "
+            "the file away",
+        )
     if missing and not (request.inner and scan.seen):
         raise UsageError(
             f"there is nothing at {printable(place)}",

@@ -8,10 +8,10 @@ from itertools import islice
 
 from dvtool.errors import UsageError, listing
 from dvtool.format.paths import SELF, workspace_path
+from dvtool.format.pointer import LFS_FIRST_LINE
 from dvtool.project.parts import Project
 from dvtool.workspace.scan import Scan
 
-LFS_FIRST_LINE = b"version https://git-lfs.github.com/spec/"
 LFS_SIZES_BYTES = range(100, 1025)
 """The specification allows less than 1,024 bytes, and the keys that must be there take 100."""
 LFS_LOOKED_AT_MAX = 1000

@@ -5,8 +5,8 @@ The referenced comes first: contents, then shards, the manifest, and git's index
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 
 import msgspec
@@ -18,13 +18,16 @@ from dvtool.format.paths import SELF, SUFFIX, folder_of, workspace_path
 from dvtool.jobs.engine import LOCAL_POOL, Engine, LocalPool
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.ignoring import needs_line
+from dvtool.project.links import follow_links, forget_led_elsewhere
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
 from dvtool.verbs.add.base import find_standings, leave, record_added
+from dvtool.verbs.add.foresee import Added, foresee, litter_in
 from dvtool.verbs.add.manifest import first_manifest, merge_meanwhile, next_manifest
 from dvtool.verbs.add.plan import (
     AddRequest,
     ambiguity_warnings,
+    paths_to_add,
     plan_add,
     refuse_tracked,
     refuse_unversionable,
@@ -47,35 +50,6 @@ from dvtool.workspace.scan import Scan, find_left_out, scan_target, sweep
 from dvtool.workspace.statcache import Seen
 
 
-@dataclass(slots=True)
-class Added:
-    """The result of `add` for one target."""
-
-    target: str
-    """The target, as a path from the top of the worktree."""
-    files: int = 0
-    """How many entries its manifest has now."""
-    bytes: int = 0
-    """Bytes of all its files together."""
-    added: int = 0
-    """How many entries are new in the manifest."""
-    modified: int = 0
-    """How many entries changed."""
-    removed: int = 0
-    """How many entries went."""
-    stored_bytes: int = 0
-    """Bytes that the local store grew by."""
-    outdated: list[str] = field(default_factory=list)
-    """Paths that the manifest changed since they were put here; their entries stay."""
-    warnings: list[str] = field(default_factory=list)
-    """Sentences for people, such as names that collide on other systems."""
-
-    @property
-    def changed(self) -> bool:
-        """Whether the manifest is another now."""
-        return bool(self.added or self.modified or self.removed)
-
-
 class AddOptions(msgspec.Struct, frozen=True):
     """How to add: see the options of `dv add`. The files are read by `engine`."""
 
@@ -87,6 +61,8 @@ class AddOptions(msgspec.Struct, frozen=True):
     engine: Engine | None = None
     """None for worker processes of this machine, `jobs` of them or as `core.jobs` says."""
     jobs: int | None = None
+    plan_only: bool = False
+    update: bool = False
 
 
 def add_paths(
@@ -106,7 +82,7 @@ def add_paths(
     if options.engine is None:
         pool = LocalPool(options.jobs or project.config.number("core.jobs") or None)
         options = replace(options, engine=pool)
-    requests = plan_add(project, arguments.all_relative(paths))
+    requests = plan_add(project, paths_to_add(project, arguments, paths, update=options.update))
     with project.lock():
         refuse(project, [request.target for request in requests])
         return [add(project, request, options) for request in requests]
@@ -116,7 +92,8 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
     """Bring a target's manifest in step with the workspace; what it names is then in the store.
 
     Files that did not change since the manifest did keep its entries, unless `options.ours` says
-    that the files here count.
+    that the files here count. With `plan_only` nothing is written, and the result says what would
+    be.
 
     Errors leave manifest and git's index as they were. Content read so far may stay in the store,
     where the next `add` finds it.
@@ -126,23 +103,22 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
     before = None if text is None else decode(text, request.target + SUFFIX)
     removals = project.store.db.removals()
     refuse_tracked(project, request, untrack=options.untrack)
-    content_at = _anywhere if options.dereference else None
-    known = _agreement(project, request, before)
-    if known is not None:
-        scan = known.scan_rest(project, content_at)
-    else:
-        scan = scan_target(project, request.target, inner=request.inner, content_at=content_at)
-    find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
+    if options.dereference:
+        forget_led_elsewhere(project)
+    known, scan = _look_around(project, request, before, options)
     kind = target_kind(project, scan, before, request)
     refuse_unversionable(scan, request)
     if not options.as_is:
         refuse_pointers(project, scan)
     found = find_standings(project, request, before, scan, ours=options.ours) if before else None
-    sweep(project, scan)
     result = Added(request.target, warnings=ambiguity_warnings(scan))
+    result.litter = litter_in(scan, before)
     if found is not None:
         result.outdated = sorted(found.outdated)
         leave(scan, result.outdated)
+    if options.plan_only:
+        return foresee(project, request, before, scan, result)
+    sweep(project, scan)
     engine = options.engine or LOCAL_POOL
     stored = store_files(project, scan, engine, dereference=options.dereference)
     result.stored_bytes = stored.size_bytes
@@ -167,17 +143,47 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
             held = (ref.digest for ref in built.manifest.shards)
             project.store.db.add_held_shards(held, removals)
     record_added(project, request, built.manifest, found)
+    _have_followed(project, scan, result)
     result.files, result.bytes = published.files, published.bytes
     return result
 
 
+def _look_around(
+    project: Project, request: AddRequest, before: Manifest | None, options: AddOptions
+) -> tuple[Agreement | None, Scan]:
+    """Return what of the target needs no look, and what is in the rest of it."""
+    content_at = _anywhere if options.dereference else None
+    known = None if options.plan_only else _agreement(project, request, before)
+    if known is not None:
+        scan = known.scan_rest(project, content_at)
+    else:
+        scan = scan_target(project, request.target, inner=request.inner, content_at=content_at)
+    find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
+    return known, scan
+
+
 def _refuse_ignored(project: Project, request: AddRequest) -> None:
     path = workspace_path(request.target, request.inner or SELF)
-    if Ignore(project.root, path).excluded:
+    if Ignore(project.root, path, links=project.workspace.links).excluded:
         raise UsageError(
             f"{IGNORE_FILE} says to leave out {printable(path)}",
             hint=f"take that line out of {IGNORE_FILE}, then repeat the command",
         )
+
+
+def _have_followed(project: Project, scan: Scan, result: Added) -> None:
+    """Have the links to folders followed that this add read through, from now on."""
+    paths = [path for path in scan.followed if path not in scan.files]
+    places = {workspace_path(scan.target, path): path for path in paths}
+    folders = {place: os.path.realpath(project.absolute(place)) for place in places}
+    if folders.items() <= project.workspace.links.items():
+        return
+    follow_links(project, folders)
+    result.warnings.extend(
+        f"{printable(place)} is followed from now on: dvtool reads and writes the data in "
+        f"{printable(folder)}"
+        for place, folder in sorted(folders.items())
+    )
 
 
 def _merged_warning(target: str) -> str:

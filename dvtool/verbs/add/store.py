@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
+from dvtool.errors import count_text
 from dvtool.format.packing import discard_packs
 from dvtool.format.paths import workspace_path
 from dvtool.jobs.engine import Engine, engine_for
 from dvtool.jobs.ingest import FileSource, IngestResult, ingest, ingest_batches, keeps_class
 from dvtool.project.parts import Project
 from dvtool.store.freeing import sweep_temp
+from dvtool.system.atomic import naming_full_disk
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
 from dvtool.workspace.hashing import clock_ns
 from dvtool.workspace.scan import Scan
@@ -78,13 +80,15 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
         "stores %d files, %d bytes, of %s: they are new, changed, or not in the store: %s",
         *(len(stored.paths), total, scan.target, ", ".join(stored.paths[:NAMES_NOTED_MAX])),
     )
-    project.progress.start("adding", total_bytes=total)
+    count = count_text(len(stored.paths), "file")
+    project.progress.start(f"adding {count} of {scan.target}", total_bytes=total)
     every = ingest_batches(
         project.root,
         project.store.path,
         (_source(scan, path) for path in stored.paths),
         follow_links=dereference,
         total_bytes=total,
+        links=project.workspace.links,
     )
     left = iter(stored.paths)
     results = engine_for(engine, files=len(stored.paths), size_bytes=total).map(
@@ -94,7 +98,7 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
         undo=_discard,
         begin="anew" if len(scan.files) >= ANEW_MIN_FILES else "quick",
     )
-    with closing(results):
+    with naming_full_disk(project.store.path, total), closing(results):
         for result in results:
             project.store.adopt(result.packs)
             stored.size_bytes += sum(info.size for _, info in result.packs)

@@ -17,7 +17,13 @@ from dvtool.format.paths import SELF, check_nesting, folder_of, folders_above, w
 from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.project.base import forget_base, read_base, record_base
 from dvtool.project.parts import Project
-from dvtool.verbs.checkout.plan import CheckoutPlan, find_unsaved, plan_entry, refuse_unwritable
+from dvtool.verbs.checkout.plan import (
+    CheckoutPlan,
+    find_unsaved,
+    plan_entry,
+    refuse_unwritable,
+    save_unsaved,
+)
 from dvtool.verbs.checkout.write import CheckedOut, apply_checkout
 from dvtool.workspace.agreement import Agreement, agreeing
 from dvtool.workspace.hashing import hash_files
@@ -76,6 +82,10 @@ def plan_follow(
             # Whether a folder is empty does not show in a look at the one above it.
             if folder_of(path) not in same.same or (entry is None and path in scan.folders)
         }
+    rules = project.sparse_rules()
+    if rules.lines:
+        here = scan.files.keys() | scan.links.keys()
+        want = {path: e for path, e in want.items() if path in here or rules.takes(target, path)}
     hash_files(project, scan, [path for path in scan.files if path in want], tolerant=True)
     checkout = CheckoutPlan(target, scan, keep_folders=folders_above(new))
     result = FollowPlan(checkout, gone=wanted is None, known=known)
@@ -211,6 +221,8 @@ def apply_follow(
 ) -> CheckedOut:
     """Carry out what `plan_follow` planned; see `apply_checkout`."""
     plan = follow_plan.checkout
+    save_unsaved(project, [plan])
+    plan.unstored = []
     if SELF in plan.write and plan.remove and SELF not in plan.scan.files:
         # A folder became one file: it has to be gone before the file can take its name.
         first = CheckoutPlan(plan.target, plan.scan, remove=plan.remove)
@@ -237,10 +249,13 @@ def apply_each(project: Project, follow_plan: FollowPlan) -> CheckedOut:
         steps.append((path, CheckoutPlan(plan.target, plan.scan, write={path: entry})))
     for path, entry in plan.chmod.items():
         steps.append((path, CheckoutPlan(plan.target, plan.scan, chmod={path: entry})))
+    unstored = set(plan.unstored)
     written = size = removed = 0
     for path, step in steps:
         step.keep_folders = plan.keep_folders
+        step.unstored = [path] if path in unstored else []
         try:
+            save_unsaved(project, [step])
             done = apply_checkout(project, step)
         except BusyError:
             raise

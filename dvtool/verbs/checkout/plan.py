@@ -16,11 +16,20 @@ from dvtool.format.manifest import Entries, Entry, Manifest
 from dvtool.format.paths import SELF, check_nesting, folder_of, folders_above, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.format.spelling import collisions, too_long
+from dvtool.project.base import put_here
 from dvtool.project.parts import Project
 from dvtool.project.preserve import Saved, save_files
+from dvtool.project.sparse import SparseRules
 from dvtool.workspace.agreement import Agreement, agreeing
 from dvtool.workspace.hashing import hash_files
-from dvtool.workspace.scan import Scan, content_of, find_left_out, refuse_unreadable, scan_target
+from dvtool.workspace.scan import (
+    Scan,
+    content_of,
+    file_entry,
+    find_left_out,
+    refuse_unreadable,
+    scan_target,
+)
 from dvtool.workspace.statcache import link_digest
 
 RUN_FILES_MAX = 65_536
@@ -43,6 +52,8 @@ class CheckoutPlan:
     remove: list[str] = field(default_factory=list)
     unsaved: list[str] = field(default_factory=list)
     """Files with content that is nowhere else, which writing or removing would destroy."""
+    unstored: list[str] = field(default_factory=list)
+    """Files that dvtool put there and whose content the store has no more: it goes there first."""
     blocked: list[str] = field(default_factory=list)
     """Obstacles that cannot be saved: links and folders that no manifest knows."""
     settled: Entries = field(default_factory=dict)
@@ -54,6 +65,10 @@ class CheckoutPlan:
     """Whether the target is a folder that has to be there, be it empty."""
     manifest: Manifest | None = None
     """The large manifest all of which is wanted, if the plan is of that."""
+    partial: bool = False
+    """Whether standing rules leave out something that would have been written."""
+    stays_tracked: bool = False
+    """Whether the worktree's manifest stays, which has what is removed: that counts as deleted."""
     same: frozenset[str] = frozenset()
     """The folders of which nothing else here speaks: they are known to be as it says."""
 
@@ -74,7 +89,7 @@ class CheckoutPlan:
     @property
     def only(self) -> frozenset[Digest] | None:
         """The contents to be written; None if they are all that the selection has."""
-        partial = self.settled or self.chmod or self.same
+        partial = self.settled or self.chmod or self.same or self.partial
         return frozenset(self.needed()) if partial else None
 
 
@@ -115,6 +130,23 @@ def plan_checkout(
         # The stats of files that are written anew are freed: 300 MB for a million.
         scan.seen = {path: seen for path, seen in scan.seen.items() if path not in result.write}
     return result
+
+
+def heed_rules(plan: CheckoutPlan, rules: SparseRules) -> None:
+    """Take out of a plan what standing rules leave out and is not in the workspace."""
+    if not rules.lines:
+        return
+    scan = plan.scan
+    out = [
+        path
+        for path in plan.write
+        if path not in scan.files and path not in scan.links and not rules.takes(plan.target, path)
+    ]
+    for path in out:
+        del plan.write[path]
+    plan.partial = plan.partial or bool(out)
+    if out and not plan.write and not scan.files and not scan.folders:
+        plan.make_target = False
 
 
 def _look(
@@ -234,7 +266,10 @@ def find_unsaved(project: Project, result: CheckoutPlan) -> None:
     scan = result.scan
     at_stake = [path for path in (*result.write, *result.remove) if path in scan.files]
     lacking = project.store.lacking(scan.digests[path] for path in at_stake)
-    result.unsaved = sorted(path for path in at_stake if scan.digests[path] in lacking)
+    lost = {path: file_entry(scan, path) for path in at_stake if scan.digests[path] in lacking}
+    ours = put_here(project, result.target, lost) if lost else set()
+    result.unsaved = sorted(lost.keys() - ours)
+    result.unstored = sorted(ours)
     # A folder where a file should go: what is in it must be going too, or it blocks.
     leaving = {*result.remove, *result.write}
     for path, entry in result.write.items():
@@ -271,9 +306,13 @@ def refuse_losses(plans: Iterable[CheckoutPlan], *, force: bool) -> None:
 
 
 def save_unsaved(project: Project, plans: Iterable[CheckoutPlan]) -> list[Saved]:
-    """Bring content that the plans would destroy into the store; return what was saved."""
-    unsaved = [workspace_path(one.target, path) for one in plans for path in one.unsaved]
-    return save_files(project, unsaved)
+    """Bring content that the plans would destroy into the store; return what of it was edited."""
+    every = list(plans)
+    unsaved = [workspace_path(plan.target, path) for plan in every for path in plan.unsaved]
+    unstored = [workspace_path(plan.target, path) for plan in every for path in plan.unstored]
+    saved = save_files(project, [*unsaved, *unstored])
+    edited = set(unsaved)
+    return [file for file in saved if file.path in edited]
 
 
 def lacks_content(project: Project, plan: CheckoutPlan) -> bool:

@@ -1,4 +1,4 @@
-"""checkout and pull: manifests, of the worktree or of a commit, restored in the workspace.
+"""checkout, restore and pull: manifests, of the worktree or of a commit, restored in the workspace.
 
 First all that could forbid it is looked at; then content that the store lacks is fetched; then the
 files are written, and last the manifests of the commit.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dvtool.errors import MissingError, listing, size_text
+from dvtool.errors import MissingError, count_text, listing, size_text
 from dvtool.format.manifest import Entry, Manifest, decode, update
 from dvtool.format.paths import SUFFIX, workspace_path
 from dvtool.format.selection import Selection
@@ -24,12 +24,13 @@ from dvtool.remotes.estimate import Estimate
 from dvtool.system.lazy import later
 from dvtool.verbs.checkout.plan import (
     CheckoutPlan,
+    heed_rules,
     lacks_content,
     plan_checkout,
     refuse_losses,
     save_unsaved,
 )
-from dvtool.verbs.checkout.write import CheckedOut, apply_checkout
+from dvtool.verbs.checkout.write import CheckedOut, apply_checkout, foreseen
 from dvtool.workspace.gitignore import ignore_target
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class RestoreRequest(msgspec.Struct, frozen=True):
 
     Content that the store lacks is fetched from the default remotes, unless one is named, or not at
     all without `fetch`. With `force` files with unsaved changes are replaced too, and saved first.
+    Without `manifests` those in the worktree stay, also those of a revision that is restored. With
+    `plan_only` nothing is changed.
     """
 
     rev: str | None = None
@@ -53,6 +56,8 @@ class RestoreRequest(msgspec.Struct, frozen=True):
     force: bool = False
     remote: str | None = None
     fetch: bool = True
+    manifests: bool = True
+    plan_only: bool = False
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -100,17 +105,24 @@ def restore(
 ) -> Restored:
     """Do as `checkout`, for a caller who has locked the worktree."""
     commit, parts = _plan_parts(project, arguments, request)
+    if request.plan_only:
+        return Restored(tuple(foreseen(part.plan) for part in parts))
+    if not request.manifests:
+        commit = None
+        for part in parts:
+            part.plan.stays_tracked = True
     if commit is not None:
         project.git.refuse_if_index_is_locked()
     fetched = _fetch_content(project, settings, parts, request)
     plans = [part.plan for part in parts]
-    saved = save_unsaved(project, plans) if request.force else []
+    saved = save_unsaved(project, plans)
     targets = []
     for part in parts:
         targets.append(apply_checkout(project, part.plan))
         if commit is not None:
             _put_manifest(project, commit, part)
-        _record_base(project, part)
+        if request.manifests or request.rev is None:
+            _record_base(project, part)
     return Restored(tuple(targets), tuple(saved), fetched)
 
 
@@ -133,6 +145,8 @@ def _plan_parts(
         if before is None and commit is not None and text is not None:
             before = decode(text, selection.target + SUFFIX)
         checkout_plan = plan_checkout(project, selection, manifest, before=before)
+        if not request.paths:  # what is named is wanted, whatever the standing rules say
+            heed_rules(checkout_plan, project.sparse_rules())
         parts.append(_Part(manifest, selection, checkout_plan, text))
     refuse_losses([part.plan for part in parts], force=request.force)
     return commit, parts
@@ -149,7 +163,8 @@ def _fetch_content(
     if not request.fetch or not (request.remote or configured):
         missing = _missing_files(project, parts)
         raise MissingError(
-            f"the content of {len(missing):,} files ({size_text(sum(missing.values()))}) is "
+            f"the content of {count_text(len(missing), 'file')} "
+            f"({size_text(sum(missing.values()))}) is "
             f"not in the local store; nothing was changed:\n{listing(sorted(missing))}",
             hint="run: dv pull" if configured else "add the remote that has it: dv remote add",
         )

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from msgspec import structs
 
-from dvtool.errors import ManifestError, printable
+from dvtool.errors import ManifestError, count_text, printable
 from dvtool.format.digest import EMPTY, Digest
 from dvtool.format.manifest import Entry
 from dvtool.format.paths import SELF, folders_above, workspace_path
@@ -52,6 +52,11 @@ class CheckedOut:
     """How many files, links and folders were removed."""
 
 
+def foreseen(plan: CheckoutPlan) -> CheckedOut:
+    """Return what carrying out a plan would do."""
+    return CheckedOut(plan.target, len(plan.write), plan.write_bytes, len(plan.remove))
+
+
 def apply_checkout(
     project: Project, plan: CheckoutPlan, *, engine: Engine = LOCAL_POOL
 ) -> CheckedOut:
@@ -61,7 +66,7 @@ def apply_checkout(
     """
     if plan.write:
         keep_out(project, plan.target)  # before there is data that git could take
-    with naming_full_disk(project.root), project.store.reader() as reader:
+    with naming_full_disk(project.root, plan.write_bytes), project.store.reader() as reader:
         files: _ToWrite = ()
         runs = 0
         for run in content_runs(plan):
@@ -114,7 +119,8 @@ def _apply(
     _prune(project, plan)
     if plan.make_target:
         project.workspace.make_folder(plan.target)
-    project.progress.start("writing", total_bytes=plan.write_bytes)
+    count = count_text(len(plan.write), "file")
+    project.progress.start(f"writing {count} of {plan.target}", total_bytes=plan.write_bytes)
     for files in runs:
         written: _Written = {}
         _write_files(project, plan, reader, files, written, engine)
@@ -194,16 +200,16 @@ def _write_new(
                 place = workspace_path(plan.target, path)
                 pieces.append(Piece(place, digest, entry.size, entry.exec))
     skip = len(plan.target) + 1
-    for batch, stamps in write_pieces(engine, project.root, project.store, reader, pieces):
-        size = 0
+    tell = project.progress.advance
+    written_pieces = write_pieces(engine, project.workspace, project.store, reader, pieces, tell)
+    for batch, stamps in written_pieces:
         for piece, stamp in zip(batch, stamps, strict=True):
             path = piece.path[skip:] or SELF
             if stamp is None:
+                tell(-piece.size)  # it is written in another way
                 yield path, plan.write[path]
             else:
                 written[path] = stamp
-                size += piece.size
-        project.progress.advance(size)
 
 
 def _filler(reader: ContentReader, place: str, entry: Entry) -> Callable[[int], None]:
@@ -251,7 +257,7 @@ def _seen_written(plan: CheckoutPlan, written: _Written) -> Iterator[tuple[str, 
 
 def _seen_besides(plan: CheckoutPlan, changed: _Written) -> Iterator[tuple[str, Seen | None]]:
     """Yield what to remember of all that no file was written for, and what to forget."""
-    for path in plan.remove:
+    for path in () if plan.stays_tracked else plan.remove:
         yield path, None
     others = ((path, entry) for path, entry in plan.write.items() if not entry.is_file)
     for path, entry in chain(others, plan.chmod.items(), plan.settled.items()):

@@ -16,6 +16,7 @@ from dvtool.errors import (
     MissingError,
     RemoteError,
     SetupError,
+    count_text,
     listing,
 )
 from dvtool.format.digest import READ_SIZE_BYTES, Digest, HashingSink, hasher
@@ -125,7 +126,8 @@ class _Fetch:
             return
         known = Known(self.store.db, self.remote.required_mark().id)
         for _ in range(ROUNDS):
-            unknown, failed = self._round(known, lacking)
+            with naming_full_disk(self.store.path, sum(lacking.sizes.values())):
+                unknown, failed = self._round(known, lacking)
             still = lacking.still(self.store)
             self._count_files(lacking, still)
             lacking = still
@@ -155,6 +157,8 @@ class _Fetch:
     def _count_files(self, before: LackingContents, after: LackingContents) -> None:
         come = before.sizes.keys() - after.sizes.keys()
         self.result.files += len(come)
+        if come and self.remote.url not in self.result.sources:
+            self.result.sources += (self.remote.url,)
         self.result.bytes += sum(before.sizes[digest] for digest in come)
 
     def _refuse_lacking(self, lacking: LackingContents, unknown: set[Digest]) -> None:
@@ -198,7 +202,9 @@ class _Download:
         Recipes go along with chunks that are read singly, as they do with packs read whole: should
         the index be lost, the packs here have all that it takes to make it again.
         """
-        self.progress.start("downloading", total_bytes=sum(read.size for read in reads))
+        packs = count_text(len(reads), "pack")
+        total = sum(read.size for read in reads)
+        self.progress.start(f"downloading {packs} from {self.remote.url}", total_bytes=total)
         failed = self._get_packs([read.pack for read in reads if read.whole])
         ranges = [span for read in reads if not read.whole for span in read.ranges]
         failed += self._get_ranges(ranges, recipes)
@@ -207,12 +213,15 @@ class _Download:
 
     def _get_packs(self, packs: Sequence[RemotePack]) -> list[DvError]:
         failed: list[DvError] = []
-        for pack, got in run_bounded(self._get_pack, packs, size_of=lambda pack: pack.size):
+        transfers = run_bounded(
+            self._get_pack, packs, size_of=lambda pack: pack.size, tell=self.progress.advance
+        )
+        for pack, got in transfers:
             if isinstance(got, DvError):
                 failed.append(got)
             else:
                 self.store.adopt([got])
-            self._count(pack.size)
+            self.result.transferred_bytes += pack.size
         return failed
 
     def _get_ranges(self, ranges: Sequence[PackRange], recipes: Sequence[Recipe]) -> list[DvError]:
@@ -228,14 +237,11 @@ class _Download:
                     failed.append(chunks)
                 else:
                     received.add(chunks)
-                self._count(span.size)
+                self.result.transferred_bytes += span.size
+                self.progress.advance(span.size)
             single = {place.digest for span in ranges for place in span.places}
             received.add_recipes(r for r in recipes if not single.isdisjoint(r.chunks))
         return failed
-
-    def _count(self, size: int) -> None:
-        self.result.transferred_bytes += size
-        self.progress.advance(size)
 
     def _get_pack(self, pack: RemotePack) -> FinishedPack | DvError:
         """Fetch a whole pack to a temporary file, and check its id and every chunk in it.

@@ -86,7 +86,7 @@ class FetchLists:
         wanted = list(refs)
         if not wanted:
             return
-        self._project.progress.start("fetching lists", total_bytes=None)
+        self._project.progress.start(f"asking {self._remote.url} for lists of files")
         get = self._remote.get_shard if required else self._get_or_none
         try:
             for ref, shard in run_bounded(get, wanted):

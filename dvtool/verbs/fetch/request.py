@@ -52,6 +52,8 @@ class Fetched:
     """How many files were wanted too and here already, as by a fetch that was interrupted."""
     warnings: tuple[str, ...] = ()
     """Sentences for people: what a remote lacked that another one had."""
+    sources: tuple[str, ...] = ()
+    """URLs of the remotes that files came from."""
 
 
 def fetch_request(

@@ -73,7 +73,8 @@ class Copies:
             for path, (digest, size) in sorted(files.items())
             if file_has(self.project, path, digest)
         ]
-        for batch in ingest_batches(self.project.root, self.store.path, sources):
+        root, links = self.project.root, self.project.workspace.links
+        for batch in ingest_batches(root, self.store.path, sources, links=links):
             self.store.adopt(ingest(batch).packs)
 
     def _from_remote(self, remote: RemoteStore, wanted: Collection[Digest]) -> None:

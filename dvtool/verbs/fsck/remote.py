@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 
-from dvtool.errors import CorruptError, MarkMissing, ObjectMissing, SetupError
+from dvtool.errors import CorruptError, MarkMissing, ObjectMissing, SetupError, count_text
 from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.manifest import MANIFEST_VERSION
@@ -309,7 +309,9 @@ class _RemoteCheck:
             self.result.misplaced.setdefault(name, set()).update(contents)
             self.result.held.difference_update(contents)
             if name not in self.result.bad_shards:  # else it was named for what is worse
-                self._bad_shard(name, f"makes {len(contents):,} files of the chunks of others")
+                self._bad_shard(
+                    name, f"makes {count_text(len(contents), 'file')} of the chunks of others"
+                )
 
     def _judge_pack(self, digest: Digest, check: PackCheck) -> None:
         self.counts.packs_read += 1

@@ -158,10 +158,10 @@ class _StoreCheck:
         checked = run_bounded(
             self._check_pack, self._to_check(there), workers=CHECK_WORKERS,
             size_of=lambda one: there[one[0]], budget_bytes=CHECK_BUDGET_BYTES,
+            tell=self.project.progress.advance,
         )  # fmt: skip
         for (digest, _), check in checked:
             self._take_pack(digest, check)
-            self.project.progress.advance(there[digest])
         self.project.progress.finish()
 
     def _to_check(self, there: Iterable[Digest]) -> Iterator[tuple[Digest, tuple[Placement, ...]]]:
@@ -451,16 +451,7 @@ def md5s_proven(project: Project, remote_id: str, keys: Iterable[str]) -> dict[s
 
 
 def _known_of_remotes(db: Database, contents: Collection[Digest]) -> set[Digest]:
-    found: set[Digest] = set()
-    for number in db.remotes.numbers():
-        lists = {one: recipe.chunks for one, recipe in db.recipes(contents).items()}
-        lists |= db.remotes.recipes(number, contents)
-        single = [one for one in contents if one not in lists]
-        chunks = {c for some in lists.values() for c in some}
-        located = db.located(number, chunks | set(single)).keys()
-        found |= {one for one in single if one in located}
-        found |= {one for one, some in lists.items() if located >= set(some)}
-    return found
+    return {one for number in db.remotes.numbers() for one in db.known_on(number, contents)}
 
 
 def _count_files(folder: str, *, but: str = "\0") -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from functools import partial
 
-from dvtool.errors import DvError
+from dvtool.errors import DvError, count_text
 from dvtool.format.digest import Digest
 from dvtool.format.paths import workspace_path
 from dvtool.project.parts import Project
@@ -32,15 +33,19 @@ def fsck_workspace(project: Project) -> tuple[WorkspaceCounts, list[Damage]]:
         find_left_out(project, scan, entries)
         paths = sorted(path for path, e in entries.items() if e.is_file and path in scan.files)
         total = sum(scan.files[path].st_size for path in paths)
-        project.progress.start("reading files", total_bytes=total)
+        project.progress.start(
+            f"reading {count_text(len(paths), 'file')} of {target}", total_bytes=total
+        )
         read = run_bounded(
             partial(_digest_now, project, scan),
             paths,
             workers=CHECK_WORKERS,
+            size_of=lambda path, scan=scan: scan.files[path].st_size,  # type: ignore[misc]
+            budget_bytes=sys.maxsize,
+            tell=project.progress.advance,
         )
         for path, digest in read:
             size = scan.files[path].st_size
-            project.progress.advance(size)
             counts.files += 1
             counts.bytes += size
             if digest is None:

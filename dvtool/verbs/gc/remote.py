@@ -243,8 +243,9 @@ def refuse_without_delete(remote: RemoteStore) -> None:
         remote.backend.delete(f"gc/claims/{secrets.token_hex(16)}.json")
     except RemoteForbidden as error:
         raise RemoteForbidden(
-            f"these credentials may not remove objects from {remote.url}, which gc has to: {error}",
-            hint="run it with a role that has s3:DeleteObject",
+            f"gc has to remove objects from {remote.url}, and may not: {error}",
+            hint="if a right is missing: run it with a role that has s3:DeleteObject; a store "
+            "without DELETE keeps all that it was sent",
         ) from error
 
 

@@ -242,7 +242,7 @@ def _parquet(
     except ModuleNotFoundError as error:
         raise SetupError(
             f"rows of {printable(path)} need pyarrow, which is not installed",
-            hint="run: pip install 'dvtool[parquet]'",
+            hint="install dvtool with its extra parquet: see docs/install.md",
         ) from error
     with tempfile.TemporaryFile() as file:
         shutil.copyfileobj(io.BufferedReader(_Pieces(pieces()), READ_BYTES), file, READ_BYTES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from dvtool.errors import MissingError, SetupError
@@ -204,9 +204,17 @@ def push_refs(
     return push(project, settings, PushRequest(revs=tips)) if tips else None
 
 
-def plan_push(project: Project, settings: Settings, request: PushRequest) -> PushPlan:
-    """Say what `push` would do, as far as that can be known before; nothing is uploaded."""
+def plan_push(
+    project: Project, settings: Settings, request: PushRequest, *, tips_only: bool = False
+) -> PushPlan:
+    """Say what `push` would do, as far as that can be known before; nothing is uploaded.
+
+    With `tips_only` not for the commits behind those that are named, of which a warning tells.
+    """
     project, store, _, taken = _open_push(project, settings, request)
+    if tips_only and taken.behind:
+        left_out = f"earlier commits have data that may not be on {store.url}: dv push"
+        taken = replace(taken, behind=[], warnings=(*taken.warnings, left_out))
     (pushed, estimate), gaps = _with_history(
         lambda manifests: estimate_upload(
             project, store, repo_id_of(project), manifests, doomed=taken.doomed

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dvtool.errors import MissingError, listing, size_text
+from dvtool.errors import MissingError, count_text, listing, size_text
 from dvtool.project.parts import Project
 from dvtool.remotes.known import Known
 from dvtool.remotes.remote import RemoteStore
@@ -42,16 +42,16 @@ def make_good(
     known.add_commits(others)
     if not (pushed.lost or found.bytes):
         return []
-    again = f"{found.packs:,} packs ({size_text(found.bytes)}) besides were sent again"
-    return [f"{lost_text(store.url, pushed)}; all versions are proven there anew, and {again}"]
+    again = f"{count_text(found.packs, 'pack')} ({size_text(found.bytes)}) besides, sent again"
+    return [f"{lost_text(store.url, pushed)}; all versions are proven there anew; {again}"]
 
 
 def lost_text(url: str, pushed: Pushed) -> str:
     """Return a sentence about what a remote lost."""
     gone = sorted(pushed.gone | pushed.lost)
     return (
-        f"{url} does not have {len(gone):,} objects any more that were proven to be there, such as "
-        f"{gone[0]}: it was rolled back, or somebody removed them"
+        f"{url} does not have {count_text(len(gone), 'object')} any more that were proven to be "
+        f"there, such as {gone[0]}: it was rolled back, or somebody removed them"
     )
 
 

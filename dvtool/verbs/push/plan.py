@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
-from dvtool.errors import MissingError, listing
+from dvtool.errors import MissingError, count_text, listing, printable
 from dvtool.format.digest import Digest
 from dvtool.format.locations import RemotePack, contents_of
 from dvtool.format.manifest import (
@@ -19,6 +19,7 @@ from dvtool.format.manifest import (
     shard_refs,
 )
 from dvtool.format.paths import workspace_path
+from dvtool.project.config import store_address
 from dvtool.project.parts import Project
 from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.known import Known
@@ -326,7 +327,29 @@ class PushPlanning:
             for path, entry in self._entries(shard).items():
                 if entry.size > 0 and entry.digest not in names and is_missing(entry.digest):
                     names[entry.digest] = workspace_path(shard.target, path)
-        raise _neither_here_nor_there(list(names.values()))
+        raise _neither_here_nor_there(
+            list(names.values()), self.remote.url, self._way_from_another(names.keys())
+        )
+
+    def _way_from_another(self, contents: Collection[Digest]) -> str:
+        """Say how to get contents from another configured remote; empty if there is none.
+
+        One that is known to have them is named as such.
+        """
+        db, own, others = self.store.db, printable(self.remote.url), []
+        for remote in self.project.config.remotes().values():
+            place = remote.url if "://" in remote.url else self.project.absolute(remote.url)
+            if place == self.remote.url:
+                own = remote.name
+                continue
+            remote_id = db.remotes.id_at(store_address(place, remote.options))
+            number = db.remotes.number(remote_id) if remote_id else None
+            known = number is not None and db.known_on(number, contents) >= set(contents)
+            others.append((not known, remote.name))
+        if not others:
+            return ""
+        unsure, name = min(others)
+        return f"{'if ' if unsure else ''}remote {name} has them: dv remote copy {name} {own}"
 
     def estimate(self, plan: UploadPlan) -> Estimate:
         """Return what applying a plan takes, about."""
@@ -355,9 +378,11 @@ class PushPlanning:
         )
 
 
-def _neither_here_nor_there(names: Sequence[str]) -> MissingError:
+def _neither_here_nor_there(names: Sequence[str], url: str, way: str) -> MissingError:
+    hint = "push from the clone where they were added, or `dv add` them again"
+    hint = "\n".join([way, hint]) if way else hint
     return MissingError(
-        f"the content of {len(names):,} files is neither here nor on the remote; "
-        f"nothing was published:\n{listing(names)}",
-        hint="push from the clone where they were added, or `dv add` them again",
+        f"the content of {count_text(len(names), 'file')} is neither here nor on "
+        f"{printable(url)}; nothing was published there:\n{listing(names)}",
+        hint=hint,
     )

@@ -14,7 +14,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dvtool.errors import BusyError, CorruptError, RemoteError, listing
+from dvtool.errors import BusyError, CorruptError, RemoteError, count_text, listing
 from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
 from dvtool.format.locations import encode_locations, encode_object
 from dvtool.project.parts import Project
@@ -60,7 +60,10 @@ def upload(
     planning = PushPlanning(project, remote, repo_id, manifests)
     work = _Uploading(planning)
     for _ in range(ROUNDS_MAX):
-        if work.apply(planning.plan(doomed)):
+        project.progress.start(f"asking {remote.url} for what it has")
+        plan = planning.plan(doomed)
+        project.progress.finish()
+        if work.apply(plan):
             return planning.result
         doomed = None
     raise BusyError(
@@ -137,10 +140,15 @@ class _Uploading:
         known = self.planning.known
         packs: list[Digest] = []
         unfinished: set[str] = set()
-        self.project.progress.start("uploading", total_bytes=plan.outgoing.bytes)
+        progress = self.project.progress
+        count = count_text(plan.outgoing.packs, "pack")
+        progress.start(f"uploading {count} to {self.remote.url}", total_bytes=plan.outgoing.bytes)
         try:
             for upload, info in run_bounded(
-                self._upload_one, self._uploads(plan, unfinished), size_of=_size_of
+                self._upload_one,
+                self._uploads(plan, unfinished),
+                size_of=_size_of,
+                tell=progress.advance,
             ):
                 known.add_pack(upload.pack, upload.places(), md5=info.md5)
                 known.set_pending([upload.pack.digest], pending=True)
@@ -148,14 +156,15 @@ class _Uploading:
                 packs.append(upload.pack.digest)
                 self.result.packs += 1
                 self.result.bytes += upload.pack.size
-                self.project.progress.advance(upload.pack.size)
         finally:
-            self.project.progress.finish()
+            progress.finish()
             for path in unfinished:
                 with contextlib.suppress(OSError):
                     os.unlink(path)
         keys = [pack_key(digest) for digest in packs]
+        progress.start(f"asking {self.remote.url} for what it has now")
         there = self.remote.look(keys)
+        progress.finish()
         lost = set(packs) - confirm_packs(self.remote, known, packs, there)
         self._refuse_lost([pack_key(digest) for digest in packs if digest in lost])
 

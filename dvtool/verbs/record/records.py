@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from dvtool.errors import CorruptError, SetupError, UsageError, listing, printable
+from dvtool.errors import INSTALL_NEWER, CorruptError, SetupError, UsageError, listing, printable
 from dvtool.format.paths import RUNS_FOLDER
 from dvtool.project.ledger import ReadEntry
 from dvtool.project.parts import Project, require_worktree
@@ -164,7 +164,7 @@ def read_record(path: str) -> RunRecord:
         raise CorruptError(
             f"{printable(path)} is no record of this version: {record.version}, "
             f"{printable(record.id)}",
-            hint="a later dvtool may read it: pip install -U dvtool",
+            hint=f"a later dvtool may read it: {INSTALL_NEWER}",
         )
     return record
 

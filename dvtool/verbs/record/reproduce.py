@@ -8,13 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Protocol, Self
 
-from dvtool.errors import DvError, MissingError, UsageError, printable
+from dvtool.errors import CorruptError, DvError, MissingError, UsageError, printable
 from dvtool.format.compare import Difference, differences
 from dvtool.format.manifest import Manifest, manifest_digest
 from dvtool.project.arguments import OnePath
 from dvtool.project.history import versions_anywhere
 from dvtool.project.parts import Project, require_worktree
 from dvtool.verbs.record.records import RunOutput, RunRecord, find_run
+from dvtool.verbs.record.run import KEPT_VARIABLES
+
+OF_THIS_PLACE = ("CONDA_", "PYTHONPATH", "SLURM_", "VIRTUAL_ENV")
+"""How variables begin that say where a Python, code or a job is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,8 @@ class OpenWorktree(Protocol):
     def __exit__(self, *_: object) -> None:
         """Release it."""
 
-    def pull(self) -> object:
-        """Put the data of the manifests into the workspace."""
+    def checkout(self) -> object:
+        """Put the data of the manifests into the workspace, fetched where it is not here."""
 
     def run(
         self,
@@ -125,28 +129,64 @@ def reproduce(
             f"{printable(folder)} is there already",
             hint="remove it (git worktree remove), or name another place: --worktree FOLDER",
         )
-    project.git.add_worktree(folder, record.commit)
+    _folder_within(folder, record)
+    project.git.add_worktree(folder, project.git.resolve(record.commit))
     try:
         with open_worktree(folder) as worktree:
-            worktree.pull()
+            worktree.checkout()
     except BaseException:
         with contextlib.suppress(DvError):
             project.git.remove_worktree(folder)
         raise
-    inner = os.path.normpath(os.path.join(folder, record.folder))
-    with open_worktree(inner if _is_inside(inner, folder) else folder) as worktree:
+    inner = _folder_within(folder, record)
+    os.makedirs(inner, exist_ok=True)  # of a folder that has ignored files alone, no commit knows
+    with open_worktree(inner) as worktree:
         again = worktree.run(
             record.command,
             out=[os.path.join(folder, path) for path in record.out],
-            environ={**request.environ, **record.environment},
+            environ=_environment_again(project.root, folder, request.environ, record),
             stdout=request.stdout,
             reproduces=record.id,
         )
     return compare_runs(project, record, again, folder)
 
 
-def _is_inside(path: str, folder: str) -> bool:
-    return (path + os.sep).startswith(folder + os.sep) and os.path.isdir(path)
+def _folder_within(worktree: str, record: RunRecord) -> str:
+    """Return the folder in which a run was started, in a worktree; records are foreign."""
+    inner = os.path.normpath(os.path.join(worktree, record.folder))
+    if not (inner + os.sep).startswith(worktree + os.sep):
+        raise CorruptError(
+            f"run {record.id} says that it was started outside of the worktree: "
+            f"{printable(record.folder)}",
+            hint="see what changed the record: git log -- .dv-runs",
+        )
+    return inner
+
+
+def _environment_again(
+    root: str, worktree: str, environ: Mapping[str, str], record: RunRecord
+) -> dict[str, str]:
+    """Return the environment for running again: that of now, with the variables of the record.
+
+    Of these only such as `dv run` records, since anybody may have written the record, and none that
+    say where things are. What PYTHONPATH has of this worktree becomes the same of the new one:
+    else another version of the code would run.
+    """
+    recorded = {
+        name: text
+        for name, text in record.environment.items()
+        if name in KEPT_VARIABLES and not name.startswith(OF_THIS_PLACE)
+    }
+    again = {**environ, **recorded}
+    if again.get("PYTHONPATH"):
+        folders = again["PYTHONPATH"].split(os.pathsep)
+        again["PYTHONPATH"] = os.pathsep.join(
+            worktree + folder[len(root) :]
+            if folder == root or folder.startswith(root + os.sep)
+            else folder
+            for folder in folders
+        )
+    return again
 
 
 def compare_runs(project: Project, before: RunRecord, now: RunRecord, folder: str) -> Reproduction:

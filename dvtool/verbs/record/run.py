@@ -17,8 +17,8 @@ from dvtool.project.ledger import VARIABLE as LEDGER
 from dvtool.project.parts import Project, require_worktree
 from dvtool.system import atomic
 from dvtool.system.attached import run_attached
+from dvtool.verbs.add.foresee import Added
 from dvtool.verbs.add.plan import plan_add, refuse_tracked
-from dvtool.verbs.add.publish import Added
 from dvtool.verbs.describe import describe
 from dvtool.verbs.record.packages import packages_of
 from dvtool.verbs.record.reads import collect_reads

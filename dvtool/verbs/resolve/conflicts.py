@@ -29,7 +29,7 @@ from dvtool.verbs.resolve.records import (
     note_unmerged,
     records_in_force,
 )
-from dvtool.verbs.status import Fault, TargetStatus, status
+from dvtool.verbs.status import Fault, TargetStatus, mark_unpushed, status
 
 Select: TypeAlias = Callable[[Sequence[str]], list[Selection]]
 """Returns what a command selects of these targets."""
@@ -230,20 +230,29 @@ def refuse_conflicted(project: Project, targets: Sequence[str]) -> None:
 # --- what status shows ----------------------------------------------------------------------
 
 
-def status_with_conflicts(project: Project, select: Select) -> list[TargetStatus]:
+def status_with_conflicts(
+    project: Project, select: Select, address: Callable[[], str | None] | None = None
+) -> list[TargetStatus]:
     """Return the state of the targets that `select` chooses, with their conflicts.
 
-    SetupError in a bare repository.
+    `address` gives the address of the default remote, by which it is remembered; without it nothing
+    is said of what is not pushed. SetupError in a bare repository.
     """
     require_worktree(project.git)
     try:
-        return _status(project, select, mismerged=False)
+        return _status(project, select, address, mismerged=False)
     except ManifestError:
         # Rare, and costly to look for: a manifest that git merged as text need not be one any more.
-        return _status(project, select, mismerged=True)
+        return _status(project, select, address, mismerged=True)
 
 
-def _status(project: Project, select: Select, *, mismerged: bool) -> list[TargetStatus]:
+def _status(
+    project: Project,
+    select: Select,
+    address: Callable[[], str | None] | None,
+    *,
+    mismerged: bool,
+) -> list[TargetStatus]:
     seen = project.git.overview()
     left = unmerged_targets(project, seen.conflicts, mismerged=mismerged)
     if seen.conflicts:
@@ -266,4 +275,6 @@ def _status(project: Project, select: Select, *, mismerged: bool) -> list[Target
     for result in results:
         if result.target in problems:
             result.faults.append(Fault(".", problems[result.target]))
+    if address is not None and project.config.remotes():
+        mark_unpushed(project, results, seen.committed, address())
     return results

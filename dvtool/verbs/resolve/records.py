@@ -19,9 +19,10 @@ from dvtool.format.digest import digest_of
 from dvtool.format.merge import Conflict
 from dvtool.format.paths import SUFFIX
 from dvtool.project.parts import Project
-from dvtool.system.atomic import make_folders, write_bytes
+from dvtool.system.atomic import make_folders, read_own_file, write_bytes
 
 THEIRS_PREFIX = "3:"
+RECORD_SIZE_MAX_BYTES = 256 << 20
 
 
 class OpenConflicts(msgspec.Struct):
@@ -174,11 +175,10 @@ def _every(project: Project) -> Iterator[OpenConflicts]:
 
 
 def _read_record(path: str) -> OpenConflicts | None:
-    try:
-        with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=OpenConflicts)
-    except (OSError, msgspec.MsgspecError):
-        return None
+    text = read_own_file(path, size_max_bytes=RECORD_SIZE_MAX_BYTES)
+    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+        return None if text is None else msgspec.json.decode(text, type=OpenConflicts)
+    return None
 
 
 def _folder(project: Project) -> str:

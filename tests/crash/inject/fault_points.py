@@ -18,12 +18,16 @@ What the instruction, JSON in the variable DVTEST_FAULT, says:
     group    whether the signal goes to the whole process group or to this process alone
     vault    for `power`: where what might have to come back is kept
 
+A file `meanwhile.json` in `root` says what somebody else does at a first call that concerns a path
+with `at` in it: put a file, `from`, in the place of another, `to`.
+
 Not seen are the writes that git and SQLite do themselves, within one statement.
 """
 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
 import io
 import json
@@ -89,6 +93,15 @@ def install() -> None:
         Injector(json.loads(text)).wrap()
 
 
+def _meanwhile(root: str) -> dict[str, str] | None:
+    try:
+        with _real_open(root + "meanwhile.json", encoding="utf-8") as file:
+            order: dict[str, str] = json.load(file)
+            return order
+    except FileNotFoundError:
+        return None
+
+
 class Injector:
     """Counts the calls of one process and does what was asked for at one of them."""
 
@@ -100,6 +113,7 @@ class Injector:
         self.group = bool(order["group"])
         self.broken = False
         self.cut = Unflushed(order["vault"]) if self.mode == "power" else None
+        self.meanwhile = _meanwhile(self.root)
         self._open_files()
         os.register_at_fork(after_in_child=self._open_files)
 
@@ -123,6 +137,9 @@ class Injector:
 
     def at(self, kind: str, path: str, call: Callable[[], Any], **more: Any) -> Any:
         """Do one call, which is a fault point."""
+        if self.meanwhile is not None and self.meanwhile["at"] in path:
+            with contextlib.suppress(FileNotFoundError):  # it was moved before
+                _real["replace"](self.meanwhile["from"], self.meanwhile["to"])
         if self.mode in DEADLY and kind in READS:
             return call()
         _real["write"](self._count, b".")

@@ -205,6 +205,16 @@ def test_of_a_wide_table_the_columns_asked_for_are_read(
     assert column <= read <= 1.2 * column + 2 * 128 * 1024  # and the buffers of the footer
 
 
+@pytest.mark.filterwarnings("ignore")  # of the packages that it imports
+def test_hugging_face_datasets_read_urls(fs: Any, tmp_path: Path) -> None:
+    import datasets
+
+    options = {"data_files": "dv://HEAD@data/t.csv", "split": "train"}
+    streamed = datasets.load_dataset("csv", streaming=True, cache_dir=str(tmp_path), **options)
+    assert next(iter(streamed)) == {"n": 0, "name": "x0"}
+    assert datasets.load_dataset("csv", cache_dir=str(tmp_path), **options).num_rows == 100
+
+
 def test_arrays_of_zarr_and_hdf5(fs: Any) -> None:
     import h5py
     import zarr

@@ -77,7 +77,7 @@ def test_what_is_written_is_what_was_stored(
     pieces = stored(store, tmp_path / "source", contents)
     with store.reader() as reader:
         reader.prepare(piece.digest for piece in pieces)
-        done = list(write_pieces(LOCAL_POOL, workspace.root, store, reader, pieces))
+        done = list(write_pieces(LOCAL_POOL, workspace, store, reader, pieces))
         assert [piece for batch, _ in done for piece in batch] == pieces
         assert len(done) >= 9
     for batch, stamps in done:
@@ -104,7 +104,7 @@ def test_what_is_in_the_way_stays_and_the_others_are_written(
         place.mkdir()
     with store.reader() as reader:
         reader.prepare(piece.digest for piece in pieces)
-        ((_, stamps),) = write_pieces(LOCAL_POOL, workspace.root, store, reader, pieces)
+        ((_, stamps),) = write_pieces(LOCAL_POOL, workspace, store, reader, pieces)
     assert [stamp is None for stamp in stamps] == [False, True, False]
     assert read(workspace.root, "a/1") + read(workspace.root, "a/3") == b"onethree"
     assert there != "file" or place.read_text() == "mine"
@@ -121,7 +121,7 @@ def test_without_files_that_have_no_name_nothing_is_written(
     pieces = stored(store, tmp_path / "source", {"a/1": b"one", "a/2": b"two"})
     with store.reader() as reader:
         reader.prepare(piece.digest for piece in pieces)
-        ((_, stamps),) = write_pieces(LOCAL_POOL, workspace.root, store, reader, pieces)
+        ((_, stamps),) = write_pieces(LOCAL_POOL, workspace, store, reader, pieces)
     assert stamps == [None, None]
     assert os.listdir(os.path.join(workspace.root, "a")) == []
 
@@ -148,7 +148,7 @@ def test_a_damaged_content_never_gets_its_name(
         reader.prepare(piece.digest for piece in pieces)
         for piece in pieces:
             with pytest.raises(CorruptError):
-                list(write_pieces(LOCAL_POOL, workspace.root, store, reader, [piece, piece]))
+                list(write_pieces(LOCAL_POOL, workspace, store, reader, [piece, piece]))
     assert [name for _, _, names in os.walk(workspace.root) for name in names] == []
 
 
@@ -159,7 +159,7 @@ def test_no_place_is_written_that_is_not_the_users(
     (piece,) = stored(store, tmp_path / "source", {"x": b"x"})
     with store.reader() as reader, pytest.raises(InputError):
         reader.prepare([piece.digest])
-        list(write_pieces(LOCAL_POOL, workspace.root, store, reader, [piece._replace(path=place)]))
+        list(write_pieces(LOCAL_POOL, workspace, store, reader, [piece._replace(path=place)]))
     assert not [name for _, _, names in os.walk(workspace.root) for name in names]
 
 
@@ -171,7 +171,5 @@ def test_a_link_on_the_way_is_not_followed(
     Path(workspace.root, "link").symlink_to(tmp_path / "outside")
     with store.reader() as reader, pytest.raises(UnsavedError, match="link"):
         reader.prepare([piece.digest])
-        list(
-            write_pieces(LOCAL_POOL, workspace.root, store, reader, [piece._replace(path="link/x")])
-        )
+        list(write_pieces(LOCAL_POOL, workspace, store, reader, [piece._replace(path="link/x")]))
     assert os.listdir(tmp_path / "outside") == []

@@ -217,9 +217,9 @@ def test_a_terminal_gets_a_bar(
 def test_the_cache_is_shown_and_cleaned(theirs: Clone) -> None:
     dvtool.read("data/large", repo=url_of(theirs))
     status = dvtool.cache_status()
-    assert (status.clones, status.frames > 0, status.frame_bytes > 100_000) == (1, True, True)
+    assert (status.clones, status.files > 0, status.file_bytes > 100_000) == (1, True, True)
     assert status.limit_bytes == 10 << 30
     assert dvtool.clean_cache() == status
     after = dvtool.cache_status()
-    assert (after.clones, after.frames) == (0, 0)
+    assert (after.clones, after.files) == (0, 0)
     assert dvtool.snapshot(repo=url_of(theirs)).read("data/value") == b"one"

@@ -160,7 +160,7 @@ def test_bad_input_is_named(stored: Clone) -> None:
             Stream("images", repo=stored.path, **options)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError):
         Stream("nowhere", repo=stored.path).epoch(0)
-    with pytest.raises(InputError, match=r"no file that ends in \.tar below images"):
+    with pytest.raises(InputError, match=r"no file that ends in \.tar.* below images"):
         Stream("images", repo=stored.path, samples="tar").epoch(0)
     with pytest.raises(UsageError):
         Stream("images", "no-such-revision", repo=stored.path)

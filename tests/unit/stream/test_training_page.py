@@ -29,7 +29,7 @@ def test_the_blocks_run(
     monkeypatch.chdir(clone.path)
     names: dict[str, Any] = {}
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
     assert capsys.readouterr().out.count(".png 7") == 10

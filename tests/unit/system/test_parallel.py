@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from dvtool.system import parallel
-from dvtool.system.parallel import Stopped, check_stopped, pause, run_bounded
+from dvtool.system.calls import Stopped, check_stopped, count, pause
+from dvtool.system.parallel import run_bounded
 
 
 class Gauge:
@@ -145,3 +146,24 @@ def test_an_interruption_does_not_wait_for_what_cannot_stop(
         assert not release.is_set()
     finally:
         release.set()
+
+
+def test_bytes_are_told_while_calls_are_under_way_and_each_once() -> None:
+    told: list[int] = []
+    heard = threading.Event()
+
+    def work(size: int) -> int:
+        count(size // 2)
+        assert heard.wait(60)  # the caller hears of a half before the call has ended
+        count(-1)
+        count(10 * size)
+        return size
+
+    def tell(size: int) -> None:
+        told.append(size)
+        if sum(told) >= 10:
+            heard.set()
+
+    list(run_bounded(work, [10, 10], workers=2, size_of=lambda size: size, tell=tell))
+    assert sum(told) == 20
+    count(1)  # concerns calls only

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dvtool.system.sorting import Sorter
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=20)), st.integers(1, 2_000), st.integers(2, 4))
 def test_records_come_back_sorted_however_many_runs(
     records: list[bytes], run_bytes_max: int, runs_max: int

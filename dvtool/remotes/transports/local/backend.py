@@ -28,6 +28,7 @@ from dvtool.system.atomic import (
     share_open,
     temp_name,
 )
+from dvtool.system.room import room_text
 
 BLOCK_SIZE_BYTES = 1 << 20
 COPY_STEP_BYTES = 16 << 20
@@ -417,7 +418,7 @@ class LocalBackend:
             )
         if error.errno in _FULL:
             return RemoteError(
-                f"{subject}: the remote's disk is full ({error.strerror})",
+                f"{subject}: the remote's disk is full{room_text(self._root)}",
                 hint="make room there, then run the command again",
             )
         return RemoteError(f"{subject}: {error.strerror or error}")

@@ -55,6 +55,11 @@ def _resolve_folder(url: str, folder: str) -> str:
 def _refuse_half_url(url: str) -> None:
     """UsageError for what may be a URL mistyped: a folder of that name would be made silently."""
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", url)
+    if url.startswith("arn:"):
+        raise UsageError(
+            f"{url} is neither a url nor the path of a folder that is there",
+            hint="write s3://BUCKET/PREFIX; of an access point the alias is the bucket",
+        )
     if scheme:
         rest = url[scheme.end() :].lstrip("/")
         raise UsageError(

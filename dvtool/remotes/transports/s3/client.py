@@ -34,7 +34,8 @@ READ_TIMEOUT_S = 30.0
 class ClientSource:
     """Makes the client for one store when it is first asked for, and anew with new credentials.
 
-    `url` names the remote in messages. Methods may be called from several threads.
+    `url` names the remote in messages. Without `times` those in answers are left as text: to parse
+    them is half of the work of a long listing. Methods may be called from several threads.
     """
 
     def __init__(
@@ -44,8 +45,10 @@ class ClientSource:
         url: str = "the remote",
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
+        times: bool = True,
     ) -> None:
         self._options = options
+        self._times = times
         self._configuration = AwsConfiguration(url, options.profile)
         self._read_timeout_s = read_timeout_s
         self._config = _config(options, connect_timeout_s, read_timeout_s)
@@ -83,9 +86,13 @@ class ClientSource:
             return made, self._identity(session)
 
     def _session(self) -> boto3.session.Session:
-        return boto3.session.Session(
+        session = boto3.session.Session(
             profile_name=self._options.profile, region_name=self._options.region
         )
+        if not self._times:
+            factory = cast(Any, session)._session.get_component("response_parser_factory")
+            factory.set_parser_defaults(timestamp_parser=str)
+        return session
 
     def _identity(self, session: boto3.session.Session) -> object:
         """Return a value that tells credentials apart; None for those that renew themselves."""

@@ -32,6 +32,7 @@ _BUCKET = r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"
 _BUCKET_TO_SET = r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]"
 _STORAGE_CLASS = r"[A-Z][A-Z0-9_]{0,63}"
 _ARCHIVES = frozenset({"ARCHIVE", "COLD_ARCHIVE", "DEEP_ARCHIVE", "DEEP_COLD_ARCHIVE", "GLACIER"})
+ARN_FAULT = "an ARN is not the name of a bucket"
 _REGION = r"[A-Za-z0-9-]{1,64}"
 
 
@@ -42,6 +43,8 @@ def bucket_and_prefix(url: str) -> tuple[str, str]:
     """
     rest = url.partition("://")[2]
     bucket, _, prefix = rest.partition("/")
+    if bucket.startswith("arn:"):
+        raise UsageError(f"{url}: {ARN_FAULT}", hint=_alias_hint(rest))
     if "@" in bucket:
         # Not repeated in the message: what stands there may be a secret.
         raise UsageError(
@@ -57,8 +60,24 @@ def bucket_and_prefix(url: str) -> tuple[str, str]:
         raise UsageError(f"{url}: {bucket!r} is not a bucket", hint="write s3://bucket/prefix")
     prefix = prefix.strip("/")
     if prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/")):
-        raise UsageError(f"{url}: the prefix has an empty part, '.' or '..'")
+        parts = [part for part in prefix.split("/") if part not in {"", ".", ".."}]
+        raise UsageError(
+            f"{url}: the prefix has an empty part, '.' or '..'",
+            hint=f"write s3://{'/'.join((bucket, *parts))}",
+        )
     return bucket, prefix
+
+
+def _alias_hint(arn: str) -> str:
+    """Say what to write instead of an ARN: of a bucket its name, of an access point its alias."""
+    resource = arn.split(":", 5)[-1]
+    if arn.split(":")[2:3] == ["s3"] and resource and not resource.startswith("accesspoint"):
+        return f"write s3://{resource}"
+    name = resource.split("/")[1] if "/" in resource else "NAME"
+    return (
+        "an access point has an alias, which is the name of a bucket: write s3://ALIAS/PREFIX "
+        f"(aws s3control get-access-point --account-id ACCOUNT --name {name} says it)"
+    )
 
 
 def _open_bucket(
@@ -71,11 +90,13 @@ def _open_bucket(
 
 
 def _resolve(url: str, folder: str) -> str:
-    bucket_and_prefix(url)
-    return url
+    bucket, prefix = bucket_and_prefix(url)
+    return f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
 
 
 def _check_setting(url: str) -> None:
+    if host_of(url).startswith("arn"):
+        raise ValueError(ARN_FAULT)
     if not {"@", ":"}.isdisjoint(host_of(url)):
         raise ValueError(HOLDS_CREDENTIALS)
     rest = url.partition("://")[2]
@@ -147,6 +168,7 @@ OPTIONS = (
         metavar="CLASS",
         committed=True,
         check=_check_storage_class,
+        of_writing=True,
     ),
     Option(
         name="sse",
@@ -159,6 +181,7 @@ OPTIONS = (
         default="default",
         choices=("default", "AES256", "aws:kms", "aws:kms:dsse"),
         no_value="default",
+        of_writing=True,
     ),
     Option(
         name="sse_kms_key_id",
@@ -166,6 +189,7 @@ OPTIONS = (
         help="The KMS key, with --sse aws:kms.",
         metavar="KEY",
         committed=False,
+        of_writing=True,
     ),
     Option(
         name="anonymous",

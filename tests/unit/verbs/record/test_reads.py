@@ -6,16 +6,22 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dvtool.format.digest import digest_of
 from dvtool.project import ledger
-from dvtool.project.ledger import ReadEntry, entry_of, ledger_line, note_read
+from dvtool.project.ledger import ReadEntry, entry_of, ledger_line, note_reads
 from dvtool.verbs.record.reads import MerkleTree, collect_reads
 
 DIGEST = digest_of(b"content")
+
+
+class Content(NamedTuple):
+    path: str
+    digest: bytes = DIGEST
 
 
 def _root(texts: list[bytes]) -> bytes:
@@ -28,6 +34,7 @@ def _root(texts: list[bytes]) -> bytes:
     return digest_of(b"\1" + _root(texts[:half]) + _root(texts[half:]))
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=4), max_size=40))
 def test_the_root_is_that_of_rfc_6962(texts: list[bytes]) -> None:
     tree = MerkleTree()
@@ -36,6 +43,7 @@ def test_the_root_is_that_of_rfc_6962(texts: list[bytes]) -> None:
     assert tree.root == (_root(texts).hex() if texts else None)
 
 
+@settings(deadline=None)
 @given(st.text(), st.integers(1, 200))
 def test_a_line_that_was_cut_off_is_none(path: str, length: int) -> None:
     entry = ReadEntry(DIGEST.hex(), path)
@@ -54,13 +62,16 @@ def noting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 CHILD = """
 import os, sys
-from dvtool.project.ledger import note_read
-digest = bytes.fromhex(sys.argv[1])
+from dvtool.project.ledger import note_reads
+class Content:
+    digest = bytes.fromhex(sys.argv[1])
+    def __init__(self, path):
+        self.path = path
 for number in range(300):
-    note_read(f"{sys.argv[2]}/{number}", digest)
+    note_reads([Content(f"{sys.argv[2]}/{number}")])
 pid = os.fork()
 for number in range(300, 400):
-    note_read(f"{sys.argv[2]}/{number}", digest)
+    note_reads([Content(f"{sys.argv[2]}/{number}")])
 os.kill(os.getpid(), 9) if pid == 0 else os.waitpid(pid, 0)
 """
 
@@ -71,7 +82,7 @@ def test_processes_threads_and_forks_lose_nothing(noting: Path) -> None:
 
     def note(name: str) -> None:
         for number in range(300):
-            note_read(f"{name}/{number}", DIGEST)
+            note_reads([Content(f"{name}/{number}")])
 
     threads = [threading.Thread(target=note, args=(f"thread-{n % 2}",)) for n in range(4)]
     for thread in threads:
@@ -111,4 +122,4 @@ def test_a_ledger_that_is_full_is_no_silent_loss(monkeypatch: pytest.MonkeyPatch
         pytest.skip("this system has no /dev/full")
     monkeypatch.setenv(ledger.VARIABLE, "/dev/full")
     with pytest.raises(OSError, match="No space"):
-        note_read("a", DIGEST)
+        note_reads([Content("a")])

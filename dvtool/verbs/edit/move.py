@@ -1,190 +1,40 @@
-"""rm and mv: take targets and entries out, or give them another name."""
+"""mv: give a target, or entries in one, another name."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from msgspec import structs
 
-from dvtool.errors import UnsavedError, UsageError, listing, printable
-from dvtool.format.manifest import Built, Entries, Entry, Manifest, decode, update
+from dvtool.errors import UsageError, listing, printable
+from dvtool.format.manifest import Built, Entries, Entry, Manifest, update
 from dvtool.format.merge import edited
-from dvtool.format.paths import SUFFIX, folders_above, link_fault, path_fault, workspace_path
+from dvtool.format.paths import SUFFIX, link_fault, path_fault, workspace_path
 from dvtool.format.selection import Selection
-from dvtool.project.arguments import Arguments, Paths
-from dvtool.project.base import drift_of, forget_base, move_base, record_part
+from dvtool.project.arguments import Arguments
+from dvtool.project.base import (
+    drift_of,
+    move_base,
+    record_part,
+)
+from dvtool.project.links import move_links, refuse_misled
 from dvtool.project.parts import Project, refuse_place
-from dvtool.project.preserve import keep_uncommitted, save_files
+from dvtool.project.relocation import forget_relocation, relocate, unfinished_relocation
 from dvtool.system import atomic
+from dvtool.verbs.edit.remove import folders_of, stage_with_removals, staged_manifest
 from dvtool.workspace.gitignore import ignore_file, ignore_target, refuse_unusable, unignore_target
 from dvtool.workspace.hashing import hash_files
 from dvtool.workspace.last_look import changed
 from dvtool.workspace.remembered import save_seen
 from dvtool.workspace.scan import (
-    Scan,
     file_entry,
     find_left_out,
-    refuse_unreadable,
-    scan_selected,
     scan_target,
 )
 from dvtool.workspace.statcache import Seen
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """The result of `rm`."""
-
-    target: str
-    """The target, as a path from the top of the worktree."""
-    whole: bool
-    """Whether the target itself is gone."""
-    entries: int
-    """How many entries were taken out of the manifest."""
-    files: int
-    """How many files were removed from the workspace."""
-
-
-def rm(
-    project: Project, arguments: Arguments, paths: Paths, *, data: bool, force: bool
-) -> list[Removed]:
-    """Untrack the targets, or entries in them, that paths select; see `remove`."""
-    with project.lock():
-        selections = arguments.selections(project.targets(), paths)
-        return [remove(project, one, data=data, force=force) for one in selections]
-
-
-def remove(
-    project: Project, selection: Selection, *, data: bool, force: bool, stage: bool = True
-) -> Removed:
-    """Untrack a target or entries of it; with `data`, remove the files from the workspace too.
-
-    UnsavedError, before anything is done, if that would remove content that is not in the store.
-    The manifest goes last, and from git's index first: until then the command can be repeated.
-    """
-    manifest, text = project.read_manifest(selection.target)
-    entries = project.entries(manifest, selection)
-    if not entries and not selection.whole:
-        if not (stage and _finish_removal(project, selection)):
-            raise UsageError(f"nothing in {printable(selection.target)} matches")
-        return Removed(selection.target, False, 0, 0)
-    scan = scan_selected(project, selection)
-    find_left_out(project, scan, entries)
-    doomed = [path for path in (*scan.files, *scan.links) if path in entries] if data else []
-    if data:
-        refuse_unreadable(scan, entries)
-    if doomed:
-        _save_or_refuse(project, scan, entries, doomed, force=force)
-    if stage:
-        project.git.refuse_if_index_is_locked()
-    project.refuse_changed(selection.target, text)
-    keep_uncommitted(project, selection.target)
-    for path in doomed:
-        project.workspace.remove(
-            workspace_path(selection.target, path), believed=scan.believed(path)
-        )
-    if data:
-        _remove_empty(project, scan, scan.folders if selection.whole else _folders_of(entries))
-        if not selection.whole:
-            _flush_removals(project, selection.target, entries)
-    if selection.whole:
-        # First: a record without a manifest would be taken for a target that git took away.
-        forget_base(project, selection.target)
-        _remove_manifest(project, selection.target, text, stage=stage)
-    else:
-        changes: dict[str, Entry | None] = dict.fromkeys(entries)
-        built = edited(update(manifest, changes, project.shards.load))
-        project.store.put_shards(built.shards)
-        project.write_manifest(selection.target, built.manifest, instead_of=text)
-        record_part(project, selection.target, built.manifest, selection.matches)
-        if stage:
-            project.git.stage([selection.target + SUFFIX])
-    save_seen(project, selection.target, dict.fromkeys(entries))
-    return Removed(selection.target, selection.whole, len(entries), len(doomed))
-
-
-def _finish_removal(project: Project, selection: Selection) -> bool:
-    """Stage the manifest if git's index has entries that were removed from it, and not staged."""
-    staged = _staged_manifest(project, selection.target)
-    if staged is None or not project.entries(staged, selection):
-        return False
-    now = project.manifest(selection.target)
-    record_part(project, selection.target, now, selection.matches)
-    project.git.stage([selection.target + SUFFIX])
-    return True
-
-
-def _staged_manifest(project: Project, target: str) -> Manifest | None:
-    blob = project.git.manifests_in_index().get(target + SUFFIX)
-    return None if blob is None else decode(project.git.read_blob(blob), target + SUFFIX)
-
-
-def _save_or_refuse(
-    project: Project, scan: Scan, entries: Entries, doomed: Sequence[str], *, force: bool
-) -> None:
-    """Refuse to remove what is saved nowhere; with `force`, save files first."""
-    links = [
-        workspace_path(scan.target, path)
-        for path in doomed
-        if path in scan.links and scan.links[path] != entries[path].symlink
-    ]
-    if links:
-        raise UnsavedError(
-            f"these are symlinks that no manifest has; nothing was changed:\n{listing(links)}",
-            hint="move or remove them yourself, then repeat the command",
-        )
-    hash_files(project, scan, doomed)
-    digests = {path: scan.digests[path] for path in doomed if path in scan.digests}
-    lacking = project.store.lacking(digests.values())
-    unsaved = [
-        workspace_path(scan.target, path) for path, digest in digests.items() if digest in lacking
-    ]
-    if unsaved and force:
-        save_files(project, unsaved)
-    elif unsaved:
-        raise UnsavedError(
-            f"these have changes that are saved nowhere; nothing was changed:\n{listing(unsaved)}",
-            hint="keep them with `dv add`, or remove them nevertheless with --force",
-        )
-
-
-def _remove_manifest(project: Project, target: str, text: bytes, *, stage: bool) -> None:
-    unignore_target(project.workspace, target)
-    if stage:
-        # Staged also if the line is gone: what took it out may have ended before git knew.
-        _stage_with_removals(project, [ignore_file(target)], removed=[target + SUFFIX])
-    project.remove_manifest(target, instead_of=text)
-
-
-def _stage_with_removals(
-    project: Project, paths: Iterable[str], *, removed: Sequence[str] = ()
-) -> None:
-    """Stage files as they are; those that are not there, and `removed`, as removed."""
-    every = list(dict.fromkeys(paths))
-    present = [path for path in every if project.workspace.stat(path) is not None]
-    project.git.remove_staged([*removed, *(path for path in every if path not in present)])
-    project.git.stage(present)
-
-
-def _folders_of(entries: Entries) -> set[str]:
-    """Return the folders among the entries and above them; no others are ours to remove."""
-    return folders_above(entries) | {path for path, entry in entries.items() if entry.dir}
-
-
-def _remove_empty(project: Project, scan: Scan, folders: Iterable[str]) -> None:
-    for folder in sorted(scan.folders.intersection(folders), key=len, reverse=True):
-        project.workspace.remove_empty_folder(workspace_path(scan.target, folder))
-    project.workspace.remove_empty_folder(scan.target)
-
-
-def _flush_removals(project: Project, target: str, entries: Entries) -> None:
-    """Make removals durable: what comes back after the manifest forgot it is nobody's to remove."""
-    for folder in {target, *(workspace_path(target, path) for path in folders_above(entries))}:
-        if os.path.isdir(project.absolute(folder)):
-            atomic.sync_folder(project.absolute(folder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +66,17 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
     A destination that is a folder (and no part of a target's name) takes the source into it.
     """
     targets = project.targets()
+    cut_off = unfinished_relocation(project)
+    resumed = cut_off is not None and cut_off in (
+        (source, destination),
+        (source, f"{destination}/{source.rpartition('/')[2]}"),
+    )
+    if cut_off is not None and resumed:
+        destination = cut_off.destination
+        if project.workspace.stat(source) is None:
+            forget_relocation(project)
+    if source in targets and resumed:
+        return _finish_move(project, source, destination, stage=stage)
     if source in targets and _was_interrupted(project, source, destination):
         return _finish_move(project, source, destination, stage=stage)
     if source in targets:
@@ -225,7 +86,7 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
         raise UsageError(
             f"{printable(source)} is neither a target nor in one", hint="for other files: git mv"
         )
-    inside = _into(project, source, destination)
+    inside = destination if resumed else _into(project, source, destination)
     for place in dict.fromkeys((destination, inside)):
         if place.startswith(owner + "/") and _finish_entries(project, owner, source, place, stage):
             return Renamed(source, place)
@@ -236,6 +97,13 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
             hint="move the file yourself, then `dv add` both targets: its content is not copied",
         )
     return _move_entries(project, owner, source, destination, stage=stage)
+
+
+def _is_taken(project: Project, source: str, destination: str) -> bool:
+    """Whether something is at a destination that no move of this put there."""
+    if unfinished_relocation(project) == (source, destination):
+        return False
+    return project.workspace.stat(destination) is not None
 
 
 def _into(project: Project, source: str, destination: str) -> str:
@@ -254,9 +122,14 @@ def _move_target(project: Project, source: str, destination: str, *, stage: bool
             raise UsageError(f"{printable(path)} exists already", hint="choose another name")
     holder = next((t for t in project.targets() if destination.startswith(t + "/")), None)
     if holder is not None:
-        raise UsageError(f"{printable(destination)} is inside the target {printable(holder)}")
+        raise UsageError(
+            f"{printable(destination)} is inside the target {printable(holder)}",
+            hint=f"to have the files there: dv rm {printable(source)} (they stay), move them, then "
+            f"dv add {printable(holder)}",
+        )
     refuse_unusable(project.workspace, destination)
     refuse_unusable(project.workspace, source)
+    refuse_misled(project, source, destination)
     # New name first, old name last: a crash in between leaves two manifests, and all data.
     project.write_manifest(destination, project.manifest(source), instead_of=None)
     return _finish_move(project, source, destination, stage=stage)
@@ -281,9 +154,10 @@ def _finish_move(project: Project, source: str, destination: str, *, stage: bool
         _rename(project, source, destination)
         _move_seen(project, source, destination)
     move_base(project, source, destination)
+    move_links(project, source, destination)
     unignore_target(project.workspace, source)
     if stage:
-        _stage_with_removals(
+        stage_with_removals(
             project,
             [destination + SUFFIX, ignore_file(destination), ignore_file(source)],
             removed=[source + SUFFIX],
@@ -298,7 +172,7 @@ def _rename(project: Project, source: str, destination: str) -> None:
     while folder:  # a new folder must be durable before the only copy of data is in it
         folder = folder.rpartition("/")[0]
         atomic.sync_folder(project.workspace.absolute(folder))
-    project.workspace.rename(source, destination)
+    relocate(project, source, destination)
     atomic.sync_folder(os.path.dirname(project.workspace.absolute(destination)))
 
 
@@ -335,7 +209,7 @@ def _refuse_misplaced(project: Project, target: str, manifest: Manifest, moved: 
         fault = path_fault(path) or (link_fault(path, entry.symlink) if entry.symlink else None)
         if fault:
             raise UsageError(f"{printable(workspace_path(target, path))} {fault}")
-    folders = _folders_of(moved) - {path for path, entry in moved.items() if entry.dir}
+    folders = folders_of(moved) - {path for path, entry in moved.items() if entry.dir}
     near = project.entries_near(manifest, folders)
     for parent in sorted(folders):
         if parent in near and not near[parent].dir:
@@ -383,7 +257,7 @@ def _finish_entries(
 
 def _finish_staging(project: Project, target: str, inner: str, taken: Entries, new: str) -> bool:
     """Stage the manifest if what moved to `new` still is at `inner` in git's index."""
-    staged = _staged_manifest(project, target)
+    staged = staged_manifest(project, target)
     if staged is None:
         return False
     before = _at_or_below(project, target, staged, inner)
@@ -398,7 +272,7 @@ def _renamed(project: Project, manifest: Manifest, entries: Entries, moved: Entr
 
     An empty folder that something moves into is no entry any more.
     """
-    folders = _folders_of(moved)
+    folders = folders_of(moved)
     near = project.entries_near(manifest, folders)
     changes: dict[str, Entry | None] = dict.fromkeys(entries)
     changes.update(dict.fromkeys(path for path in folders if path in near and near[path].dir))
@@ -436,11 +310,12 @@ def _move_entries(
     if not entries:
         raise UsageError(f"{printable(source)} is not tracked in {printable(target)}")
     taken = _at_or_below(project, target, manifest, new)
-    if taken or project.workspace.stat(destination) is not None or new.startswith(inner + "/"):
+    if taken or _is_taken(project, source, destination) or new.startswith(inner + "/"):
         raise UsageError(f"{printable(destination)} exists already", hint="choose another name")
     moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}
     _refuse_misplaced(project, target, manifest, moved)
     _refuse_outdated(project, target, manifest, entries)
+    refuse_misled(project, source, destination)
     built = _renamed(project, manifest, entries, moved)
     scan = scan_target(project, target, inner=inner)
     if project.workspace.stat(source) is not None:
@@ -448,6 +323,7 @@ def _move_entries(
         _rename(project, source, destination)
     project.write_manifest(target, built.manifest, instead_of=text)
     _record_moved(project, target, built.manifest, entries, moved)
+    move_links(project, source, destination)
     seen = {path: scan.seen[path] for path in entries if path in scan.seen}
     save_seen(
         project,

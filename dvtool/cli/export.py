@@ -1,0 +1,85 @@
+"""``dv export``: the data of a commit as ordinary files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from dvtool.cli.frame import Frame, command
+from dvtool.cli.output import files_text
+from dvtool.cli.remote_options import remote_options
+from dvtool.errors import UsageError, listing, printable
+from dvtool.project.keys import REMOTE_OPTIONS
+
+if TYPE_CHECKING:
+    from dvtool.verbs.export.entries import Exported
+
+
+@command(
+    "export",
+    examples=(
+        "dv export data/images --to /tmp/images           # as of HEAD",
+        "dv export v1.0 data --to tar:- | zstd > v1.tar.zst",
+        "dv export main data --to s3://plain-bucket/data  # an object for each file",
+    ),
+    exits=(4, 5, 6, 7, 8),
+    answers_json=True,
+)
+@click.argument("arguments", metavar="[REV] PATH", nargs=-1, required=True)
+@click.option(
+    "--to",
+    "destination",
+    metavar="PLACE",
+    required=True,
+    help="A folder, tar:FILE, tar:- or s3://BUCKET/PREFIX.",
+)
+@click.option("--force", is_flag=True, help="Replace files or objects that have other content.")
+@remote_options(REMOTE_OPTIONS)
+def export(
+    frame: Frame,
+    arguments: Sequence[str],
+    destination: str,
+    force: bool,
+    as_json: bool,
+    **options: str | None,
+) -> None:
+    """Write the data at or below PATH of a commit as ordinary files under ordinary names.
+
+    Content comes from the local store or the remote; every byte is checked. What is there with this
+    content is kept, so that after an interruption it goes on. REV is HEAD unless given.
+    """
+    if len(arguments) > 2:
+        raise UsageError("name one PATH, and before it REV if it is not HEAD")
+    rev, path = (arguments[0], arguments[1]) if len(arguments) == 2 else (None, arguments[0])
+    with frame.repo() as repo:
+        result = repo.export(
+            path,
+            destination,
+            rev=rev,
+            options={name: value for name, value in options.items() if value is not None},
+            force=force,
+            out=sys.stdout.buffer,
+        )
+    show_exported(frame, result, destination, as_json=as_json)
+
+
+def show_exported(frame: Frame, result: Exported, destination: str, *, as_json: bool) -> None:
+    """Print the result of an export, beside an archive that has standard output."""
+    screen = frame.screen
+    if as_json and destination != "tar:-":
+        screen.json(result)
+        return
+    if result.left_out:
+        screen.warn(
+            "symlinks and empty folders cannot be objects, and were left out:\n"
+            + listing(result.left_out)
+        )
+    kept = f", {result.kept:,} of them were there" if result.kept else ""
+    text = f"{files_text(result.files, result.bytes)}{kept} in {printable(destination)}"
+    if destination == "tar:-":
+        screen.note(text)
+    else:
+        screen.done(text)

@@ -1,0 +1,125 @@
+"""``dv import``: make a target of data that is elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from dvtool.cli.frame import Frame, command
+from dvtool.cli.output import Screen, count_text, files_text
+from dvtool.cli.plans import plan_document, plan_option, show_plan
+from dvtool.cli.remote_options import ORIGIN_OPTIONS, remote_options
+from dvtool.errors import listing, printable, size_text
+
+if TYPE_CHECKING:
+    from dvtool.repo import Repo
+    from dvtool.verbs.imports.results import Imported
+
+
+@command(
+    "import",
+    examples=(
+        "dv import s3://lab-images/scans data/scans       # the keys below scans/",
+        "dv import s3://lab-images/x.csv                  # one key, one file",
+        "dv import --exclude '*.tmp' --plan s3://lab-images/scans   # what it takes",
+        "dv import https://example.org/iris.csv data/iris.csv",
+        "dv import https://example.org/r.git//data/cats@v1  # of a repository with dv",
+    ),
+    exits=(4, 5, 6, 7, 8, 9),
+    answers_json=True,
+)
+@click.argument("source", metavar="SOURCE")
+@click.argument("out", metavar="[OUT]", required=False, type=click.Path())
+@click.option("--include", metavar="GLOB", multiple=True, help="Take only these paths.")
+@click.option("--exclude", metavar="GLOB", multiple=True, help="Leave these paths out.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), help="Take the first N objects alone."
+)
+@click.option("--unpack", is_flag=True, help="Take the members of a .tar or .zip in its place.")
+@click.option("--no-checkout", is_flag=True, help="Write no files into the workspace.")
+@click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Worker processes.")
+@plan_option
+@remote_options(ORIGIN_OPTIONS)
+def import_(
+    frame: Frame,
+    source: str,
+    out: str | None,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    limit: int | None,
+    unpack: bool,
+    no_checkout: bool,
+    jobs: int | None,
+    plan_only: bool,
+    as_json: bool,
+    **options: str | None,
+) -> None:
+    """Make a target OUT of data that is elsewhere, and record where it came from.
+
+    SOURCE is a bucket's prefix (s3://BUCKET/PREFIX: the keys below PREFIX/), one of its keys, a
+    file of a web server (https://HOST/FILE), or a path of another repository that uses dv, at a
+    revision (GIT-URL//PATH@REV). Every object is read once. The manifest says which state was
+    taken; dv update asks for what is new.
+
+    A GLOB without a slash matches at any depth. Repeated after an interruption, the same command
+    goes on. Credentials are those that the AWS tools use; profile, proxy, certificates and
+    requester pays stay in this clone.
+    """
+    from dvtool import ImportRequest
+
+    filters = (include, exclude, limit or 0)
+    request = ImportRequest(source, out, *filters, not no_checkout, _absolute(options), unpack)
+    screen = frame.screen
+    with frame.repo() as repo:
+        if plan_only:
+            would, estimate = repo.imports.plan_import(request)
+            if as_json:
+                screen.json(plan_document(would.source, would.read, estimate))
+                return
+            sentence = f"an import of {files_text(would.files, would.bytes)} from {would.source}"
+            show_plan(screen, printable(sentence), would.source, estimate)
+            _warn(screen, would)
+            return
+        frame.set_up_git(repo)
+        done = repo.imports.import_data(request, jobs=jobs)
+        show_imported(screen, repo, done, as_json=as_json)
+        if not as_json:
+            screen.note("next: git commit" if done.changed else "nothing is new")
+
+
+def show_imported(screen: Screen, repo: Repo, done: Imported, *, as_json: bool) -> None:
+    """Print what an import or an update did to one target."""
+    _warn(screen, done)
+    if as_json:
+        screen.json(done)
+        return
+    screen.done(f"{printable(repo.shown(done.target))}  {imported_text(done)}")
+    if done.removed:
+        names = listing(repo.shown_in(done.target, path) for path in done.removed)
+        screen.line(f"gone at the source, and here:\n{names}")
+
+
+def imported_text(done: Imported) -> str:
+    """Return what became of a target, in a line."""
+    counts = {"added": done.added, "modified": done.modified, "removed": len(done.removed)}
+    parts = [f"{count:,} {what}" for what, count in counts.items() if count]
+    text = f"{files_text(done.files, done.bytes)}: {', '.join(parts) or 'unchanged'}"
+    text += f"; read {count_text(done.read, 'object')}" if done.read else ""
+    return text + (f", stored {size_text(done.stored_bytes)}" if done.stored_bytes else "")
+
+
+def _warn(screen: Screen, done: Imported) -> None:
+    for warning in done.warnings:
+        screen.warn(f"{printable(done.target)}: {warning}")
+
+
+def _absolute(options: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the options with paths as they hold from everywhere."""
+    paths = {option.name for option in ORIGIN_OPTIONS if option.kind == "path"}
+    return {
+        name: os.path.abspath(os.path.expanduser(value)) if value and name in paths else value
+        for name, value in options.items()
+    }

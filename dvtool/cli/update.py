@@ -1,0 +1,56 @@
+"""``dv update``: bring imported targets to what their sources have now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from dvtool.cli.frame import Frame, command, paths_argument
+from dvtool.cli.import_ import show_imported
+from dvtool.cli.output import documents
+from dvtool.errors import UsageError
+
+
+@command(
+    "update",
+    examples=(
+        "dv update                     # all that was imported",
+        "dv update data/scans          # one target",
+        "dv update --trust data/scans  # in a clone: yes, ask that source",
+        "dv status --sources           # only ask what is behind",
+    ),
+    exits=(4, 5, 6, 7, 8, 9),
+    answers_json=True,
+)
+@paths_argument
+@click.option("--trust", is_flag=True, help="Approve the sources of these PATHs from now on.")
+@click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Worker processes.")
+def update(
+    frame: Frame, paths: Sequence[str], trust: bool, jobs: int | None, as_json: bool
+) -> None:
+    """Ask the sources of imported targets, and bring here what is new there.
+
+    Only what changed is read. Entries and files of what vanished at the source are removed, and
+    named. A file that was edited here and changed there is kept, and nothing is changed then.
+
+    A manifest may come from anybody. So a source is asked only if it was imported in this clone,
+    or --trust said so: it prints address and query first.
+    """
+    if trust and not paths:
+        raise UsageError("--trust needs a PATH", hint="name what you trust: dv update --trust PATH")
+    screen = frame.screen
+    with frame.repo() as repo:
+        for approved in repo.imports.trust(paths) if trust else ():
+            screen.note(f"from now on this clone asks {approved}")
+        frame.set_up_git(repo)
+        done = repo.imports.update(paths, jobs=jobs)
+        if as_json:
+            screen.json(documents.UpdateDocument(done))
+            return
+        for each in done:
+            show_imported(screen, repo, each, as_json=False)
+        if not done:
+            screen.done("nothing was imported here (dv import SOURCE OUT)")
+        elif any(each.changed for each in done):
+            screen.note("next: git commit")

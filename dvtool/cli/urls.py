@@ -1,0 +1,71 @@
+"""Repositories that a command names by a git URL, and of which no clone is kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from dvtool.system.lazy import later
+from dvtool.system.progress import Progress
+
+if TYPE_CHECKING:
+    from dvtool.snapshots import foreign
+    from dvtool.snapshots.snapshot import Snapshot
+    from dvtool.verbs.describe import Description
+    from dvtool.verbs.export import export as export_verb
+    from dvtool.verbs.export.entries import Exported
+else:
+    foreign = later("dvtool.snapshots.foreign")
+    export_verb = later("dvtool.verbs.export.export")
+
+
+def split_url(
+    arguments: Sequence[str], *, folder: str | None = None
+) -> tuple[str | None, list[str]]:
+    """Return the git URL that arguments begin with, None if there is none, and the rest.
+
+    ``HOST:PATH`` is no URL if HOST is a revision of the repository around `folder`.
+    """
+    is_url = bool(arguments) and foreign.is_url(arguments[0])
+    if is_url and not (folder is not None and _names_revision(arguments[0], folder)):
+        return arguments[0], list(arguments[1:])
+    return None, list(arguments)
+
+
+def _names_revision(argument: str, folder: str) -> bool:
+    from dvtool import DvError, Repo
+
+    if "://" in argument or "@" in argument:
+        return False
+    try:
+        with Repo.open(folder, environ=os.environ) as repo:
+            return repo.arguments.split_revision(argument)[0] is not None
+    except DvError:  # no repository here
+        return False
+
+
+def snapshot_at(url: str, rev: str | None) -> AbstractContextManager[Snapshot]:
+    """Give the data of a revision of a repository."""
+    return export_verb.passing_snapshot(url, rev, os.environ)
+
+
+def describe_at(url: str, rev: str | None) -> Description:
+    """Describe a revision of a repository."""
+    return export_verb.describe_url(url, rev, os.environ)
+
+
+def get_from(
+    url: str,
+    path: str,
+    folder: str | None,
+    *,
+    cwd: str,
+    rev: str | None,
+    force: bool,
+    progress: Progress,
+) -> Exported:
+    """Write the data at or below a path of a repository into a folder."""
+    request = export_verb.GetRequest(url, path, folder, cwd=cwd, rev=rev, force=force)
+    return export_verb.get(request, os.environ, progress)

@@ -1,0 +1,189 @@
+"""Batches of an origin's objects: read once, cut, and put into packs.
+
+`take_objects` is a plain function of picklable values, as `dvtool.jobs.ingest` is.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, cast
+
+from dvtool.errors import InputError, printable
+from dvtool.format.chunker import (
+    FILE_SIZE_MAX_BYTES,
+    MIB,
+    SINGLE_CHUNK_SIZE_MAX_BYTES,
+    sizes_for,
+)
+from dvtool.format.digest import EMPTY, Digest, digest_of
+from dvtool.format.pack import PackInfo
+from dvtool.jobs.ingest import (
+    BATCH_SIZE_MAX_BYTES,
+    BATCHES_AIM,
+    LARGE_SIZE_MIN_BYTES,
+    ChunkPacks,
+    store_stream,
+)
+from dvtool.remotes.origins.base import SIZE_UNKNOWN, Origin, OriginObject
+from dvtool.remotes.origins.reading import BLOCK_BYTES, ObjectReader, read_whole
+from dvtool.remotes.transports.retry import Attempts
+from dvtool.store.local import LocalStore
+from dvtool.system.atomic import naming_full_disk
+from dvtool.system.parallel import run_bounded
+
+BATCH_OBJECTS_MIN = 1_000
+BATCH_OBJECTS_MAX = 10_000
+TAKEN_SIZE_MIN_BYTES = 8 * MIB
+HELD_SIZE_MAX_BYTES = 4 * MIB
+"""Objects up to this size are read side by side, each whole; larger ones as a stream."""
+OBJECTS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBatch:
+    """Objects of an origin, and the store that the packs are for, by its absolute path."""
+
+    origin: Origin
+    store: str
+    objects: tuple[OriginObject, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all objects together, as listed."""
+        return sum(max(described.size, 0) for described in self.objects)
+
+
+@dataclass(slots=True)
+class TakeResult:
+    """Hash and size of each object, in the order of the batch, and packs under temporary paths."""
+
+    digests: list[Digest] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    packs: list[tuple[str, PackInfo]] = field(default_factory=list)
+
+
+def take_batches(
+    origin: Origin, store: str, objects: Iterable[OriginObject], *, count: int, total_bytes: int
+) -> Iterator[TakeBatch]:
+    """Cut objects, in order, into batches that make about one pack each, as they are asked for.
+
+    There are `count` objects of `total_bytes`; of few, batches are small, so that all have work.
+    """
+    most = min(BATCH_OBJECTS_MAX, max(BATCH_OBJECTS_MIN, count // BATCHES_AIM))
+    limit = min(BATCH_SIZE_MAX_BYTES, max(TAKEN_SIZE_MIN_BYTES, total_bytes // BATCHES_AIM))
+    run: list[OriginObject] = []
+    size = 0
+    for described in objects:
+        more = max(described.size, 0)
+        if run and (size + more > limit or len(run) >= most):
+            yield TakeBatch(origin, store, tuple(run))
+            run, size = [], 0
+        run.append(described)
+        size += more
+    if run:
+        yield TakeBatch(origin, store, tuple(run))
+
+
+def take_objects(batch: TakeBatch, tell: Callable[[int], None] | None = None) -> TakeResult:
+    """Read a batch's objects, one request each, and write what the store lacks into packs.
+
+    `tell`, if given, is called with the number of bytes read since the last call. The packs are
+    flushed to the disk, not yet in place. On any error no pack is left behind.
+    """
+    store = LocalStore(batch.store)
+    large = any(described.size >= LARGE_SIZE_MIN_BYTES for described in batch.objects)
+    writer = ChunkPacks(store, tell, threads=os.cpu_count() or 1 if large else 1)
+    result = TakeResult()
+    attempts = Attempts()
+    try:
+        with naming_full_disk(batch.store):
+            for digest, size in _stored(batch, writer, attempts, store):
+                result.digests.append(digest)
+                result.sizes.append(size)
+            result.packs = writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
+    finally:
+        batch.origin.close()
+        store.close()
+    return result
+
+
+def _stored(
+    batch: TakeBatch, writer: ChunkPacks, attempts: Attempts, store: LocalStore
+) -> Iterator[tuple[Digest, int]]:
+    """Yield hash and size of each object in order, once its bytes are with the writer."""
+    small = [(number, each) for number, each in enumerate(batch.objects) if _is_held(each)]
+    done: dict[int, tuple[Digest, int]] = {}
+    reads = run_bounded(
+        lambda numbered: read_whole(batch.origin, numbered[1], attempts),
+        small,
+        workers=OBJECTS_AT_ONCE,
+        size_of=lambda numbered: numbered[1].size,
+        budget_bytes=BATCH_SIZE_MAX_BYTES,
+    )
+    for (number, described), data in reads:
+        done[number] = _store_small(data, described, writer)
+    for number, described in enumerate(batch.objects):
+        if number in done:
+            yield done.pop(number)
+        else:
+            yield _store_large(batch.origin, described, writer, attempts, store)
+
+
+def _is_held(described: OriginObject) -> bool:
+    return 0 <= described.size <= HELD_SIZE_MAX_BYTES
+
+
+def _store_small(data: bytes, described: OriginObject, writer: ChunkPacks) -> tuple[Digest, int]:
+    if not data:
+        return EMPTY, 0
+    if len(data) <= SINGLE_CHUNK_SIZE_MAX_BYTES:
+        digest = digest_of(data)
+        writer.put(digest, data)
+        return digest, len(data)
+    return store_stream(io.BytesIO(data), len(data), writer, sizes_for(len(data)))
+
+
+def _store_large(
+    origin: Origin,
+    described: OriginObject,
+    writer: ChunkPacks,
+    attempts: Attempts,
+    store: LocalStore,
+) -> tuple[Digest, int]:
+    with ObjectReader(origin, described, attempts) as reader:
+        file = cast(BinaryIO, io.BufferedReader(reader, BLOCK_BYTES))
+        if described.size == SIZE_UNKNOWN:
+            return _store_spooled(file, described, writer, store)
+        if described.size > FILE_SIZE_MAX_BYTES:
+            raise too_large(origin, described)
+        return store_stream(file, described.size, writer, sizes_for(described.size))
+
+
+def _store_spooled(
+    file: BinaryIO, described: OriginObject, writer: ChunkPacks, store: LocalStore
+) -> tuple[Digest, int]:
+    """Store what has no size yet, by way of a temporary file: how it is cut depends on its size."""
+    with tempfile.TemporaryFile(dir=store.temp_folder()) as spool:
+        size = 0
+        while block := file.read(BLOCK_BYTES):
+            spool.write(block)
+            size += len(block)
+        spool.seek(0)
+        if size <= SINGLE_CHUNK_SIZE_MAX_BYTES:
+            return _store_small(spool.read(), described, writer)
+        return store_stream(cast(BinaryIO, spool), size, writer, sizes_for(size))
+
+
+def too_large(origin: Origin, described: OriginObject) -> InputError:
+    """Return the error for an object that is larger than a file may be."""
+    return InputError(
+        f"{origin.url}: {printable(described.key)} is larger than the 1 TiB that a file may have",
+        hint="leave it out: --exclude, then repeat the command",
+    )

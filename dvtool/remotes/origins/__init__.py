@@ -1,0 +1,1 @@
+"""Reading from where data came from: buckets and web servers. Nothing here writes there."""

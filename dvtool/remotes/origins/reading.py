@@ -1,0 +1,114 @@
+"""Reading an object of an origin to its end, whatever the network does in between."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+from dvtool.errors import RemoteTransient, printable
+from dvtool.remotes.origins.base import SIZE_UNKNOWN, Body, Origin, OriginObject
+from dvtool.remotes.transports.retry import Attempts
+
+BLOCK_BYTES = 128 << 10
+"""What an answer breaks off in the middle of is asked for again."""
+T = TypeVar("T")
+
+
+class ObjectReader(io.RawIOBase):
+    """An object, or a range of it, as a file that goes on where an attempt broke off.
+
+    Each attempt asks for the state that was listed, so the bytes are never of two states. Bytes
+    that are more or fewer than the size that was listed are an error. `tell` is called with the
+    number of bytes that came.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        described: OriginObject,
+        attempts: Attempts,
+        tell: Callable[[int], object] | None = None,
+    ) -> None:
+        self._origin = origin
+        self._described = described
+        self._budget = attempts.budget(f"read {described.key}")
+        self._tell = tell
+        self._at = 0
+        self._opened = contextlib.ExitStack()
+        self._body: Body | None = None
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        """Fill a buffer with the next bytes; return how many, 0 at the end."""
+        data = self._next(min(len(buffer), BLOCK_BYTES))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _next(self, size: int) -> bytes:
+        while True:
+            try:
+                data = self._attempt(size)
+            except RemoteTransient as error:
+                self._drop()
+                self._budget.wait_or_give_up(error, received=self._at)
+                continue
+            self._at += len(data)
+            if data and self._tell is not None:
+                self._tell(len(data))
+            return data
+
+    def _attempt(self, size: int) -> bytes:
+        expected = self._described.size
+        if self._at == expected:
+            if self._body is not None and self._body.read(1):  # its end gives the connection back
+                raise self._broke_off(1)
+            return b""
+        if self._body is None:
+            opening = self._origin.open(self._described, offset=self._at)
+            self._body = self._opened.enter_context(opening)
+        data = self._body.read(size)
+        if expected == SIZE_UNKNOWN:
+            return data
+        if not data or self._at + len(data) > expected:
+            raise self._broke_off(len(data))
+        return data
+
+    def _broke_off(self, more: int) -> RemoteTransient:
+        return RemoteTransient(
+            f"{self._origin.url}: {printable(self._described.key)} ended after "
+            f"{self._at + more:,} of {self._described.size:,} bytes"
+        )
+
+    def _drop(self) -> None:
+        self._body = None
+        with contextlib.suppress(Exception):
+            self._opened.close()
+
+    def close(self) -> None:
+        """Close the connection, if bytes are left to come."""
+        if not self.closed:
+            self._drop()
+        super().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_whole(origin: Origin, described: OriginObject, attempts: Attempts) -> bytes:
+    """Return all bytes of a small object."""
+    with ObjectReader(origin, described, attempts) as reader:
+        return b"".join(iter(lambda: reader._next(BLOCK_BYTES), b""))

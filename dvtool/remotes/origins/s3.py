@@ -1,0 +1,209 @@
+"""A bucket, or the keys below a prefix of one, as an origin."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from dvtool.errors import (
+    ObjectMissing,
+    RemoteError,
+    RemoteForbidden,
+    RemoteTransient,
+    printable,
+)
+from dvtool.remotes.origins.base import Body, ChangedAtSource, OriginObject
+from dvtool.remotes.transports.retry import Attempts
+from dvtool.remotes.transports.s3.client import ClientSource
+from dvtool.remotes.transports.s3.errors import (
+    HINT_ENDPOINT,
+    AlreadyThere,
+    Denied,
+    RangeBeyondEnd,
+    Translation,
+)
+from dvtool.remotes.transports.s3.options import S3Options
+from dvtool.remotes.transports.s3.quick_get import QuickGet
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
+
+EMPTY_PAGES_MAX = 100
+"""Pages without an object, one after the other, before a listing is given up."""
+
+
+class S3Origin:
+    """The objects of `bucket` whose keys begin with `prefix`, or (`exact`) the one of that key.
+
+    Keys are whole, from the top of the bucket. The tag of an object is its ETag, without quotes. Of
+    a bucket with versions the newest are listed.
+    """
+
+    def __init__(
+        self, bucket: str, prefix: str, options: S3Options, *, exact: bool = False
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = prefix
+        self._options = options
+        self._exact = exact
+        self._source = ClientSource(options, url=self.url, times=False)
+        self._errors = Translation(self.url, bucket, options.endpoint_url, self._source.renew)
+        self._attempts = Attempts()
+        self._quick = QuickGet(bucket)
+        self._payer: dict[str, Any] = (
+            {"RequestPayer": "requester"} if options.requester_pays else {}
+        )
+
+    def __reduce__(self) -> tuple[Callable[..., S3Origin], tuple[object, ...]]:
+        return _opened, (self._bucket, self._prefix, self._options, self._exact)
+
+    @property
+    def url(self) -> str:
+        """The bucket and prefix, for messages."""
+        return f"s3://{self._bucket}/{printable(self._prefix)}"
+
+    def batches(self) -> Iterator[list[OriginObject]]:
+        """Yield the objects, a page at a time; RemoteError for a listing without an end."""
+        if self._exact:
+            described = self.head()
+            yield [] if described is None else [described]
+            return
+        token, idle = None, 0
+        while True:
+            page = self._page(token)
+            rows = [self._row(row) for row in page.get("Contents", ())]
+            yield rows
+            if not page["IsTruncated"]:
+                return
+            idle = 0 if rows else idle + 1
+            before, token = token, page.get("NextContinuationToken")
+            if not token or token == before or idle >= EMPTY_PAGES_MAX:
+                raise RemoteError(
+                    f"{self.url}: the store's listing does not end", hint=HINT_ENDPOINT
+                )
+
+    def head(self) -> OriginObject | None:
+        """Return the object whose key is the prefix itself, None if there is none."""
+
+        def ask() -> OriginObject | None:
+            try:
+                with self._errors.about(self._prefix):
+                    answer = self._source.client().head_object(
+                        Bucket=self._bucket, Key=self._prefix, **self._payer
+                    )
+            except ObjectMissing:
+                return None
+            return self._described(self._prefix, answer.get("ContentLength"), answer.get("ETag"))
+
+        return self._attempts.run(f"head {self._prefix}", ask)
+
+    @contextlib.contextmanager
+    def open(
+        self, described: OriginObject, *, offset: int = 0, size: int | None = None
+    ) -> Iterator[Body]:
+        """Open an object, or a range of it; see `Origin.open`."""
+        key, tag = described.key, described.tag
+        span = f"bytes={offset}-{'' if size is None else offset + size - 1}"
+        whole = not offset and size is None
+        try:
+            with self._errors.about(key):
+                body, headers = self._get(key, tag, None if whole else span)
+        except (AlreadyThere, ObjectMissing, RangeBeyondEnd) as error:
+            raise ChangedAtSource(f"s3://{self._bucket}", key) from error
+        with contextlib.closing(body):
+            # A store may pass over If-Match; its answer says what it sends all the same.
+            if _bare(headers.get("etag", tag)) != tag:
+                raise ChangedAtSource(f"s3://{self._bucket}", key)
+            if offset and not headers.get("content-range", "").startswith(f"bytes {offset}-"):
+                raise RemoteError(
+                    f"{self.url}: the store does not answer a request for a range of"
+                    f" {printable(key)} with that range",
+                    hint=HINT_ENDPOINT,
+                )
+            yield _S3Body(body, self._errors, key)
+
+    def _get(self, key: str, tag: str, span: str | None) -> tuple[Any, Mapping[str, str]]:
+        """Return the body and the headers of the answer to a GET; quickly where that works."""
+        client = self._source.client()
+        if self._quick.knows(client):
+            headers = {"if-match": f'"{tag}"'} | ({} if span is None else {"range": span})
+            headers |= {"x-amz-request-payer": "requester"} if self._payer else {}
+            quick = self._quick.send(key, headers)
+            if quick is not None:
+                return quick.raw, quick.headers
+        else:
+            self._quick.learn(client, key)
+        extra = self._payer | ({} if span is None else {"Range": span})
+        answer = client.get_object(Bucket=self._bucket, Key=key, IfMatch=f'"{tag}"', **extra)
+        return answer["Body"], answer["ResponseMetadata"]["HTTPHeaders"]
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._source.close()
+
+    def _page(self, token: str | None) -> ListObjectsV2OutputTypeDef:
+        extra = dict(self._payer)
+        if token is not None:
+            extra["ContinuationToken"] = token
+
+        def ask() -> ListObjectsV2OutputTypeDef:
+            with self._errors.about(""):
+                page = self._source.client().list_objects_v2(
+                    Bucket=self._bucket, Prefix=self._prefix, **extra
+                )
+            if "IsTruncated" not in page:
+                # An empty body would read like an empty listing.
+                raise RemoteTransient(f"{self.url}: the store answered with no listing")
+            return page
+
+        try:
+            return self._attempts.run(f"list {self._prefix}", ask)
+        except (Denied, ObjectMissing) as error:
+            raise RemoteForbidden(
+                f"{self.url} cannot be listed: {error}",
+                hint="check bucket, credentials and endpoint; reading needs s3:ListBucket and "
+                "s3:GetObject there (--profile, --region, --endpoint-url, --anonymous true)",
+            ) from error
+
+    def _row(self, row: Mapping[str, Any]) -> OriginObject:
+        key = row.get("Key")
+        if key is None or not key.startswith(self._prefix):
+            raise RemoteError(
+                f"{self.url}: the store lists {printable(key or 'an object')!r}, which was not "
+                "asked for",
+                hint=HINT_ENDPOINT,
+            )
+        return self._described(key, row.get("Size"), row.get("ETag"))
+
+    def _described(self, key: str, size: int | None, tag: str | None) -> OriginObject:
+        if size is None or size < 0 or not tag:
+            raise RemoteError(
+                f"{self.url}: the store describes {printable(key)!r} without size or ETag",
+                hint=HINT_ENDPOINT,
+            )
+        return OriginObject(key, size, _bare(tag))
+
+
+def _bare(tag: str) -> str:
+    """Return an ETag without its quotes, which some stores leave out of listings."""
+    return tag.strip('"')
+
+
+def _opened(bucket: str, prefix: str, options: S3Options, exact: bool) -> S3Origin:
+    return S3Origin(bucket, prefix, options, exact=exact)
+
+
+class _S3Body:
+    """The body of an answer, whose errors are ours."""
+
+    def __init__(self, body: Any, errors: Translation, key: str) -> None:
+        self._body = body
+        self._errors = errors
+        self._key = key
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes."""
+        with self._errors.about(self._key):
+            data: bytes = self._body.read(size)
+            return data

@@ -1,0 +1,115 @@
+"""Connections of the server, which uvicorn keeps: how many there may be, how slow one may be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from dvtool.serve.answers import fault_document
+from dvtool.serve.faults import S3Fault
+
+CONNECTIONS_MAX = 128
+"""So many connections are served at once."""
+REFUSED_MAX = 512
+"""So many more are told that they are too many; those beyond are closed unheard."""
+REQUEST_S = 20.0
+"""The head of a request must have come within this time."""
+REFUSED_S = 1.0
+STALLED_S = 60.0
+"""A client must have taken what is under way, 320 KiB at most, within this time."""
+
+_refused: set[LimitedProtocol] = set()
+
+
+class LimitedProtocol(H11Protocol):
+    """The connection of one client, ended if it is one too many or lets the server wait."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_refused = False
+        self._request_due: asyncio.TimerHandle | None = None
+        self._taking_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or refuse it."""
+        if len(self.connections) >= CONNECTIONS_MAX:
+            self._refuse(transport)
+            return
+        super().connection_made(transport)
+        self._watch_request()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; a request has to be whole in time."""
+        if self._is_refused:
+            return
+        super().data_received(data)
+        self._watch_request()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request."""
+        super().on_response_complete()
+        self._watch_request()
+
+    def pause_writing(self) -> None:
+        """Wait for the client, but not for ever."""
+        super().pause_writing()
+        self._taking_due = self.loop.call_later(STALLED_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on to send."""
+        super().resume_writing()
+        _cancel(self._taking_due)
+        self._taking_due = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        _cancel(self._request_due)
+        self._request_due = None
+        _cancel(self._taking_due)
+        self._taking_due = None
+        if self._is_refused:
+            _refused.discard(self)
+        else:
+            super().connection_lost(exc)
+
+    def _watch_request(self) -> None:
+        """Have a time limit unless a request is being answered, whatever trickles in meanwhile."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            _cancel(self._request_due)
+            self._request_due = None
+        elif self._request_due is None and not self.transport.is_closing():
+            limit_s = max(REQUEST_S, self.timeout_keep_alive)
+            self._request_due = self.loop.call_later(limit_s, self.transport.abort)
+
+    def _refuse(self, transport: asyncio.Transport) -> None:
+        self._is_refused = True
+        self.transport = transport
+        if len(_refused) >= REFUSED_MAX:
+            transport.abort()
+            return
+        _refused.add(self)
+        transport.write(_TOO_MANY)
+        if transport.can_write_eof():
+            transport.write_eof()
+        # Closed at once, with a request unread, the client would get a reset and not the answer.
+        self._request_due = self.loop.call_later(REFUSED_S, transport.abort)
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
+
+
+def _refusal() -> bytes:
+    fault = S3Fault("SlowDown", f"More than {CONNECTIONS_MAX} connections are open.")
+    document = fault_document(fault, "", "")
+    head = (
+        f"HTTP/1.1 {fault.status} Service Unavailable\r\nContent-Type: application/xml\r\n"
+        f"Content-Length: {len(document)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + document
+
+
+_TOO_MANY = _refusal()

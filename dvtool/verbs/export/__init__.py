@@ -1,0 +1,1 @@
+"""Export: the data of a commit as ordinary files under ordinary names."""

@@ -1,0 +1,139 @@
+"""Exporting to a folder: files that are there with this content are kept, so it can be repeated."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+
+from dvtool.errors import InputError, UnsavedError, listing, printable
+from dvtool.format.digest import hasher
+from dvtool.snapshots.snapshot import Snapshot
+from dvtool.system.atomic import replacing
+from dvtool.system.progress import Progress
+from dvtool.verbs.export.entries import Exported, ExportEntry, batches, entries_below, pieces
+
+_READ_BYTES = 1 << 20
+
+
+def export_to_folder(
+    snapshot: Snapshot, path: str, folder: str, *, force: bool, progress: Progress
+) -> Exported:
+    """Write the files at or below a path of a commit into a folder, which is made.
+
+    UnsavedError, before anything is written, where something else is in the place of an entry; with
+    `force` files and symlinks are replaced. InputError for a symlink in the place of a folder.
+    """
+    entries = list(entries_below(snapshot, path))
+    wanted, kept = _compare(entries, folder, force=force)
+    files = [each for each in wanted if each.entry.type == "file"]
+    progress.start("exporting", total_bytes=sum(each.entry.size or 0 for each in files))
+    try:
+        os.makedirs(folder, exist_ok=True)
+        for batch in batches(files):
+            for each, content in pieces(snapshot, batch):
+                _write(os.path.join(folder, each.name), content, each)
+                progress.advance(each.entry.size or 0)
+        for each in wanted:
+            if each.entry.type != "file":
+                _make(os.path.join(folder, each.name), each)
+    finally:
+        progress.finish()
+    return exported(snapshot, entries, kept=kept)
+
+
+def exported(
+    snapshot: Snapshot,
+    entries: Sequence[ExportEntry],
+    *,
+    kept: int,
+    left_out: Sequence[str] = (),
+) -> Exported:
+    """Return the result of an export of entries."""
+    files = [each.entry for each in entries if each.entry.type == "file"]
+    size = sum(entry.size or 0 for entry in files)
+    return Exported(
+        commit=snapshot.commit,
+        files=len(files),
+        bytes=size,
+        kept=kept,
+        left_out=tuple(left_out),
+    )
+
+
+def _compare(
+    entries: Sequence[ExportEntry], folder: str, *, force: bool
+) -> tuple[list[ExportEntry], int]:
+    """Return the entries that are not at the destination yet, and how many files are."""
+    wanted: list[ExportEntry] = []
+    others: list[str] = []
+    kept = 0
+    for each in entries:
+        place = os.path.join(folder, each.name)
+        _require_real_folders(folder, each.name)
+        try:
+            status = os.lstat(place)
+        except FileNotFoundError:
+            wanted.append(each)
+            continue
+        if _is_there(each, place, status):
+            kept += each.entry.type == "file"
+        elif force and not stat.S_ISDIR(status.st_mode) and each.entry.type != "folder":
+            wanted.append(each)
+        else:
+            others.append(place)
+    if others:
+        raise UnsavedError(
+            "something else is in the place of what would be exported: " + listing(others),
+            hint="name another folder, or --force to replace files that are there",
+        )
+    return wanted, kept
+
+
+def _is_there(each: ExportEntry, place: str, status: os.stat_result) -> bool:
+    entry = each.entry
+    if entry.type == "folder":
+        return stat.S_ISDIR(status.st_mode)
+    if entry.type == "symlink":
+        return stat.S_ISLNK(status.st_mode) and os.readlink(place) == entry.symlink
+    if not stat.S_ISREG(status.st_mode) or status.st_size != entry.size:
+        return False
+    state = hasher()
+    with open(place, "rb") as file:
+        while piece := file.read(_READ_BYTES):
+            state.update(piece)
+    return state.hexdigest() == entry.blake3 and bool(status.st_mode & 0o100) >= bool(entry.exec)
+
+
+def _require_real_folders(folder: str, name: str) -> None:
+    """Refuse a symlink in the place of a folder: what is written below it would be elsewhere."""
+    place = folder
+    for part in name.split("/")[:-1]:
+        place = os.path.join(place, part)
+        if os.path.islink(place):
+            raise InputError(
+                f"{printable(place)} is a symlink; an export writes nothing through it",
+                hint="remove it, or name another folder",
+            )
+        if not os.path.isdir(place):
+            return
+
+
+def _write(place: str, content: object, each: ExportEntry) -> None:
+    os.makedirs(os.path.dirname(place) or ".", exist_ok=True)
+    with replacing(place, durable=False) as file:
+        for piece in content:  # type: ignore[attr-defined]
+            file.write(piece)
+        if each.entry.exec:
+            mode = os.fstat(file.fileno()).st_mode
+            os.chmod(file.fileno(), mode | ((mode & 0o444) >> 2))
+
+
+def _make(place: str, each: ExportEntry) -> None:
+    if each.entry.type == "folder":
+        os.makedirs(place, exist_ok=True)
+        return
+    os.makedirs(os.path.dirname(place) or ".", exist_ok=True)
+    if os.path.lexists(place):
+        os.unlink(place)  # --force, and _compare saw that it is no folder
+    os.symlink(each.entry.symlink or "", place)

@@ -1,0 +1,1 @@
+"""imports: data from where it is, and what is new there since; see `Imports`."""

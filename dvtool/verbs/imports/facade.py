@@ -1,0 +1,56 @@
+"""What `Repo.imports` is: a method for each act on the sources of data."""
+
+from __future__ import annotations
+
+from dvtool.jobs.engine import LocalPool
+from dvtool.project.arguments import Arguments, Paths
+from dvtool.project.parts import Project, require_worktree
+from dvtool.project.settings import Settings
+from dvtool.remotes.estimate import Estimate
+from dvtool.verbs.imports import import_data, import_sql, update
+from dvtool.verbs.imports.import_data import ImportRequest
+from dvtool.verbs.imports.import_sql import SqlRequest
+from dvtool.verbs.imports.results import Imported, SourceStatus
+
+
+class Imports:
+    """Data from where it is, and what is new there. Every method raises `DvError`."""
+
+    def __init__(self, project: Project, settings: Settings, arguments: Arguments) -> None:
+        self._project = project
+        self._settings = settings
+        self._arguments = arguments
+
+    def import_data(self, request: ImportRequest, *, jobs: int | None = None) -> Imported:
+        """Make a target of what a source has; repeated, go on. The source is approved by that."""
+        require_worktree(self._project.git)
+        return import_data.import_data(
+            self._project, self._settings, self._arguments, request, self._engine(jobs)
+        )
+
+    def plan_import(self, request: ImportRequest) -> tuple[Imported, Estimate]:
+        """Say what `import_data` would read, and what that takes."""
+        require_worktree(self._project.git)
+        return import_data.plan_import(self._project, self._settings, self._arguments, request)
+
+    def import_sql(self, request: SqlRequest) -> Imported:
+        """Make a Parquet file of the rows of a query; the database is approved by that."""
+        require_worktree(self._project.git)
+        return import_sql.import_sql(self._project, self._settings, self._arguments, request)
+
+    def update(self, paths: Paths = (), *, jobs: int | None = None) -> list[Imported]:
+        """Bring imported targets to the state that their sources have now."""
+        require_worktree(self._project.git)
+        return update.update_targets(self._project, self._arguments, paths, self._engine(jobs))
+
+    def trust(self, paths: Paths) -> list[str]:
+        """Approve the sources that manifests name, from now on; return them as text."""
+        return update.trust_sources(self._project, self._arguments, paths)
+
+    def status(self, paths: Paths = ()) -> list[SourceStatus]:
+        """Ask the sources of targets whether anything is new; nothing is changed."""
+        require_worktree(self._project.git)
+        return update.source_statuses(self._project, self._arguments, paths)
+
+    def _engine(self, jobs: int | None) -> LocalPool:
+        return LocalPool(jobs or self._project.config.number("core.jobs") or None)

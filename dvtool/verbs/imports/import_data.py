@@ -1,0 +1,272 @@
+"""import: the objects of a source as a target, and the record of where they came from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from msgspec import structs
+
+from dvtool.errors import MissingError, RemoteForbidden, UsageError, printable
+from dvtool.format.manifest import Built
+from dvtool.format.source import DataSource
+from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.jobs.members import SUFFIXES, bare_name, is_archive
+from dvtool.project.arguments import Arguments
+from dvtool.project.parts import Project
+from dvtool.project.settings import Settings
+from dvtool.project.source_approvals import SourceApprovals
+from dvtool.project.taken import TakenObjects
+from dvtool.remotes.estimate import Estimate, Requests
+from dvtool.remotes.origins.base import Origin
+from dvtool.remotes.origins.registry import as_folder, name_for, open_origin, source_of
+from dvtool.verbs.checkout import restore
+from dvtool.verbs.imports.bring import TargetThere, put_in_place, refuse_unpublishable
+from dvtool.verbs.imports.content import manifest_of, recall_content, take_content, unpacked
+from dvtool.verbs.imports.import_repo import import_repo, repo_source
+from dvtool.verbs.imports.listing import Listing, Opened, list_source
+from dvtool.verbs.imports.results import Imported
+from dvtool.verbs.imports.targets import new_target, target_there
+from dvtool.verbs.resolve.conflicts import refuse_conflicted
+
+_SIDE_BY_SIDE = 16
+SAMPLE_SIZE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRequest:
+    """What to import, as typed. `options` are those of `ORIGIN_OPTIONS`, as text."""
+
+    source: str
+    out: str | None = None
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    limit: int = 0
+    checkout: bool = True
+    options: Mapping[str, str | None] = field(default_factory=dict)
+    unpack: bool = False
+
+
+def import_data(
+    project: Project,
+    settings: Settings,
+    arguments: Arguments,
+    request: ImportRequest,
+    engine: Engine = LOCAL_POOL,
+) -> Imported:
+    """Make a target of what a source has; where that was begun before, go on.
+
+    Errors leave manifest, index and workspace as they were; what was read stays in the store.
+    """
+    settings.require_init()
+    source, local = _typed_source(request, arguments.cwd)
+    target = _target(arguments, request, source)
+    with project.lock():
+        refuse_conflicted(project, [target])
+        there = target_there(project, target)
+        refuse_unpublishable(project, there)
+        if source.kind == "dv":
+            _refuse_other(there, source)
+            result = import_repo(project, there, source, typed=True)
+            if request.checkout:
+                result.written += _checked_out(project, settings, arguments, target)
+            return result
+        opened = resolved(source, local)
+        with TakenObjects(project.git.common_dir, opened.source) as taken:
+            found = list_source(taken, opened, project.progress, to_disk=request.checkout)
+            _refuse_other(there, opened.source)
+            SourceApprovals(project.git.common_dir).approve(opened.source, local)
+            result = bring(project, there, found, taken, opened.origin, engine)
+        if request.checkout:
+            result.written += _checked_out(project, settings, arguments, target)
+    return result
+
+
+def plan_import(
+    project: Project, settings: Settings, arguments: Arguments, request: ImportRequest
+) -> tuple[Imported, Estimate]:
+    """Say what an import would read, and what that takes; nothing is written but a record."""
+    settings.require_init()
+    source, local = _typed_source(request, arguments.cwd)
+    if source.kind == "dv":
+        raise UsageError(
+            "--plan is for buckets and files of web servers alone",
+            hint="in a clone of the other repository: dv fetch --plan",
+        )
+    target = _target(arguments, request, source)
+    there = target_there(project, target)
+    opened = resolved(source, local)
+    with TakenObjects(project.git.common_dir, opened.source) as taken:
+        found = list_source(taken, opened, project.progress, to_disk=request.checkout)
+        _refuse_other(there, opened.source)
+        recall_content(project, taken, there.manifest)
+        objects, size = taken.unknown_total()
+        result = Imported(target, found.source.url, found.source.state)
+        result.files, result.bytes = found.objects, found.bytes
+        result.read, result.warnings = objects, warnings_of(found)
+        estimate = Estimate(objects, size, Requests(list=found.pages, get=objects))
+        return result, _timed(estimate, taken, opened.origin)
+
+
+def _timed(estimate: Estimate, taken: TakenObjects, origin: Origin) -> Estimate:
+    """Return an estimate with the time that the beginning of one object speaks for."""
+    described = next((one for _, one in taken.unknown()), None)
+    if described is None:
+        return estimate
+    began_s = time.monotonic()
+    size = 0
+    with origin.open(described) as body:
+        latency_s = time.monotonic() - began_s
+        while size < SAMPLE_SIZE_BYTES and (data := body.read(SAMPLE_SIZE_BYTES - size)):
+            size += len(data)
+    rate = max(size, 1) / max(time.monotonic() - began_s, 1e-6)
+    side_by_side = min(_SIDE_BY_SIDE, max(estimate.objects, 1))
+    return estimate.timed(
+        bytes_per_s=rate * side_by_side, latency_s=latency_s, side_by_side=side_by_side
+    )
+
+
+def _typed_source(request: ImportRequest, folder: str) -> tuple[DataSource, dict[str, str]]:
+    repository = repo_source(request.source, folder)
+    if repository is not None:
+        given = [
+            *(["unpack"] if request.unpack else []),
+            *request.include,
+            *request.exclude,
+            *filter(None, request.options.values()),
+        ]
+        if given or request.limit:
+            raise UsageError(
+                f"{printable(request.source)} is a path in a repository, and taken whole",
+                hint="name a folder or file in it; leave filters, limit and options out",
+            )
+        return repository, {}
+    source, local = source_of(request.source, request.options)
+    if not all((*request.include, *request.exclude)):
+        raise UsageError("a glob is empty", hint="quote it for the shell: --exclude '*.tmp'")
+    filters = {"include": tuple(request.include), "exclude": tuple(request.exclude)}
+    if request.unpack and not (is_archive(source.url) and not request.limit):
+        raise UsageError(
+            f"{printable(source.url)} cannot be unpacked",
+            hint=f"--unpack takes one file whose name ends in {', '.join(SUFFIXES)}, whole",
+        )
+    return structs.replace(source, **filters, limit=request.limit, unpack=request.unpack), local
+
+
+def _target(arguments: Arguments, request: ImportRequest, source: DataSource) -> str:
+    name = request.out if request.out is not None else name_for(source)
+    if request.unpack and request.out is None:
+        name = bare_name(name)
+    if not name:
+        raise UsageError(
+            f"what should be made of {printable(request.source)}?",
+            hint="name it: dv import SOURCE OUT",
+        )
+    return new_target(arguments, name)
+
+
+def _refuse_other(there: TargetThere, source: DataSource) -> None:
+    """Raise a UsageError if a target was imported from elsewhere, or with other filters."""
+    if there.manifest is None or there.manifest.source is None:
+        return
+    before, now = there.manifest.source.request, source.request
+    if source.kind == "dv":  # the remote that the other repository names is not known yet
+        before = structs.replace(before, options={})
+    if before != now:
+        raise UsageError(
+            f"{printable(there.target)} was imported from {printable(there.manifest.source.url)}, "
+            "or with other options",
+            hint=f"for what is new there: dv update {printable(there.target)}; else import into "
+            "another place",
+        )
+
+
+def resolved(source: DataSource, local: Mapping[str, str]) -> Opened:
+    """Open a source as typed: a key with keys below it means those, another key one file."""
+    folder = None if source.unpack else as_folder(source)
+    refusal: RemoteForbidden | None = None
+    if folder is not None:
+        origin = open_origin(folder, local)
+        batches = origin.batches()
+        try:
+            first = next(batches)
+        except RemoteForbidden as error:
+            refusal, first = error, []  # who may not list may still be granted one key
+        if first:
+            return Opened(folder, origin, chain([first], batches))
+    origin = open_origin(source, local)
+    if folder is None:
+        return Opened(source, origin, origin.batches())
+    try:
+        first = next(origin.batches())
+    except RemoteForbidden as error:
+        raise refusal or error from error
+    if not first:
+        raise refusal or MissingError(
+            f"there is nothing at {printable(source.url)}, nor below it",
+            hint="check the address: an S3 prefix means the keys below PREFIX/, a key one file",
+        )
+    return Opened(source, origin, iter([first]))
+
+
+def bring(
+    project: Project,
+    there: TargetThere,
+    found: Listing,
+    taken: TakenObjects,
+    origin: Origin,
+    engine: Engine,
+) -> Imported:
+    """Bring a target to the state that was found: store, manifest, index, files that are there."""
+    result = Imported(there.target, found.source.url, found.source.state)
+    result.warnings = warnings_of(found)
+    before = there.manifest
+    if before is not None and before.source is not None and _is_same(before.source, found.source):
+        put_in_place(project, there, Built(before, ()), result)
+        return result
+    if found.source.unpack:
+        built, result.stored_bytes = unpacked(project, taken, origin, found.source)
+        result.read, result.state = 1, built.manifest.source.state if built.manifest.source else ""
+        put_in_place(project, there, built, result)
+        return result
+    recall_content(project, taken, before)
+    try:
+        result.read, result.stored_bytes = take_content(project, taken, origin, engine)
+    finally:
+        origin.close()
+    if not found.source.state:  # what has no tag is told by its content alone
+        found.source = structs.replace(found.source, state=taken.state())
+        result.state = found.source.state
+    built = manifest_of(project, taken, found.source)
+    if before is not None and before.source is not None and _is_same(before.source, found.source):
+        built = Built(before, ())
+    put_in_place(project, there, built, result)
+    taken.keep_only_listed()
+    return result
+
+
+def _is_same(before: DataSource, found: DataSource) -> bool:
+    return before.request == found.request and before.state == found.state
+
+
+def warnings_of(found: Listing) -> list[str]:
+    """Return what a person should know of a listing."""
+    warnings = []
+    if found.more:
+        warnings.append(
+            f"only the first {found.source.limit:,} objects were taken (--limit): the source has "
+            "more, and the target is not all of it"
+        )
+    if found.markers:
+        count = "1 empty key" if found.markers == 1 else f"{found.markers:,} empty keys"
+        warnings.append(f"{count} ending in a slash, as consoles make for folders, passed over")
+    return warnings
+
+
+def _checked_out(project: Project, settings: Settings, arguments: Arguments, target: str) -> int:
+    """Write what of a target is not in the workspace; UnsavedError for what was edited there."""
+    request = restore.RestoreRequest(paths=project.absolute(target), fetch=False)
+    done = restore.restore(project, settings, arguments, request)
+    return sum(each.written for each in done.targets)

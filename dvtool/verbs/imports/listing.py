@@ -1,0 +1,144 @@
+"""Listing an origin: what there is, whether it can be a target, and which state that is.
+
+The listing goes to the disk, a page at a time, so that memory does not grow with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from msgspec import structs
+
+from dvtool.errors import InputError, MissingError, listing, printable, size_text
+from dvtool.format.chunker import FILE_SIZE_MAX_BYTES
+from dvtool.format.paths import SELF, path_fault
+from dvtool.format.selection import Selection
+from dvtool.format.source import DataSource
+from dvtool.format.spelling import too_long
+from dvtool.project.taken import TakenObjects
+from dvtool.remotes.origins.base import Origin, OriginObject
+from dvtool.remotes.origins.registry import entry_path
+from dvtool.system.progress import Progress
+
+NAMES_MAX = 10
+
+
+@dataclass(slots=True)
+class Listing:
+    """What a source has: `source` with the state that was found, and the totals."""
+
+    source: DataSource
+    objects: int = 0
+    bytes: int = 0
+    pages: int = 0
+    markers: int = 0
+    """Empty objects whose keys end in a slash, which consoles make for folders; not taken."""
+    more: bool = False
+    """Whether there are more objects than the limit allows."""
+    faults: list[str] = field(default_factory=list)
+
+
+class Opened(NamedTuple):
+    """A source, its origin, and its listing, of which no page is asked twice."""
+
+    source: DataSource
+    origin: Origin
+    batches: Iterator[list[OriginObject]]
+
+
+def list_source(
+    taken: TakenObjects, opened: Opened, progress: Progress, *, to_disk: bool
+) -> Listing:
+    """List what a source has, filtered, into `taken`.
+
+    MissingError if that is nothing. InputError, naming the keys, if something there can be no
+    entry, or (`to_disk`) no file.
+    """
+    source = opened.source
+    found = Listing(source)
+    progress.start("listing")
+    for batch in opened.batches:
+        found.pages += 1
+        room = source.limit - found.objects if source.limit else len(batch)
+        chosen = [pair for pair in _chosen(found, batch) if _is_sound(found, *pair, to_disk)]
+        found.more = bool(source.limit) and len(chosen) > room
+        taken.list_objects(chosen[:room] if source.limit else chosen)
+        found.objects += min(len(chosen), room) if source.limit else len(chosen)
+        if found.more or len(found.faults) > NAMES_MAX:
+            break
+    progress.finish()
+    _refuse_keys(taken, found)
+    found.objects, found.bytes = taken.total()
+    if not found.objects:
+        raise MissingError(
+            f"there is nothing to take at {opened.origin.url}",
+            hint="check the address; --include and --exclude leave out what they do not match"
+            if source.include or source.exclude
+            else "check the address: an S3 prefix means the keys below PREFIX/",
+        )
+    found.source = structs.replace(source, state=taken.state())
+    return found
+
+
+def _chosen(found: Listing, batch: list[OriginObject]) -> Iterator[tuple[str, OriginObject]]:
+    """Yield the objects that the filters let pass, with their paths."""
+    # The filters of an archive are for its members.
+    passes = (lambda _: True) if found.source.unpack else filters_of(found.source)
+    for described in batch:
+        path = entry_path(found.source, described.key)
+        if described.key.endswith("/") and described.size == 0:
+            found.markers += 1
+        elif passes(path):
+            yield path, described
+
+
+def filters_of(source: DataSource) -> Callable[[str], bool]:
+    """Return what tells whether the filters of a source let a path pass."""
+    include, exclude = (_globs(globs) for globs in (source.include, source.exclude))
+
+    def passes(path: str) -> bool:
+        if include is not None and not include.matches(path):
+            return False
+        return exclude is None or not exclude.matches(path)
+
+    return passes
+
+
+def _globs(globs: tuple[str, ...]) -> Selection | None:
+    """Return what globs select; one without a slash selects at any depth, as in .gitignore."""
+    if not globs:
+        return None
+    return Selection("", tuple(one if "/" in one else f"**/{one}" for one in globs))
+
+
+def _is_sound(found: Listing, path: str, described: OriginObject, to_disk: bool) -> bool:
+    fault = None if path == SELF else path_fault(path)
+    if described.key.endswith("/"):
+        fault = "ends in a slash and is not empty"
+    elif described.size > FILE_SIZE_MAX_BYTES:
+        fault = f"has {size_text(described.size)}, more than the 1 TiB that a file may have"
+    elif to_disk and fault is None and too_long(path):
+        fault = "has a name that is too long for a file (--no-checkout keeps it out of here)"
+    if fault is not None:
+        found.faults.append(f"{described.key} {fault}")
+    return fault is None
+
+
+def _refuse_keys(taken: TakenObjects, found: Listing) -> None:
+    """Raise an InputError for keys that can be no entries, alone or together."""
+    if found.faults:
+        raise InputError(
+            f"these keys of {printable(found.source.url)} can be no files; nothing was recorded:\n"
+            f"{listing(found.faults)}",
+            hint="leave them out, repeating the command: --exclude GLOB",
+        )
+    pairs = taken.one_for_another(NAMES_MAX)
+    if pairs:
+        names = [f"{first}  and  {second}" for first, second in pairs]
+        raise InputError(
+            f"these keys of {printable(found.source.url)} would be one name on many disks, or a "
+            f"file and a folder of one name; nothing was recorded:\n{listing(names)}",
+            hint="leave one of each out, repeating the command: --exclude GLOB",
+        )

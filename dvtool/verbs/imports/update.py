@@ -1,0 +1,139 @@
+"""update: what is new at the source of a target; and asking whether anything is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dvtool.errors import DvError, UsageError, printable
+from dvtool.format.manifest import Manifest
+from dvtool.format.source import DataSource
+from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.project.arguments import Arguments, Paths
+from dvtool.project.parts import Project
+from dvtool.project.source_approvals import SourceApprovals, source_text
+from dvtool.project.taken import TakenObjects
+from dvtool.remotes.origins.registry import open_origin
+from dvtool.verbs.imports.bring import TargetThere, refuse_unpublishable
+from dvtool.verbs.imports.import_data import bring
+from dvtool.verbs.imports.import_repo import import_repo, is_behind, other_repository
+from dvtool.verbs.imports.import_sql import ask_rows, update_sql
+from dvtool.verbs.imports.listing import Opened, list_source
+from dvtool.verbs.imports.results import Imported, SourceStatus
+from dvtool.verbs.resolve.conflicts import refuse_conflicted
+
+
+def update_targets(
+    project: Project, arguments: Arguments, paths: Paths = (), engine: Engine = LOCAL_POOL
+) -> list[Imported]:
+    """Bring imported targets to the state that their sources have now, each whole.
+
+    SetupError for a source that this clone did not approve, before anything is asked. A target
+    whose update fails is as it was; those before it are updated.
+    """
+    targets = _imported(project, arguments, paths)
+    approvals = SourceApprovals(project.git.common_dir)
+    with project.lock():
+        refuse_conflicted(project, targets)
+        for target in targets:
+            approvals.local_options(_source_of(project.manifest(target)))
+        return [_update(project, approvals, target, engine) for target in targets]
+
+
+def _update(project: Project, approvals: SourceApprovals, target: str, engine: Engine) -> Imported:
+    manifest, text = project.read_manifest(target)
+    source = _source_of(manifest)
+    there = TargetThere(target, manifest, text)
+    refuse_unpublishable(project, there)
+    if source.kind == "sql":
+        return update_sql(project, there, approvals.local_options(source))
+    if source.kind == "dv":
+        return import_repo(project, there, source.request, typed=False)
+    origin = open_origin(source.request, approvals.local_options(source))
+    to_disk = project.workspace.stat(target) is not None
+    with TakenObjects(project.git.common_dir, source) as taken:
+        opened = Opened(source.request, origin, origin.batches())
+        found = list_source(taken, opened, project.progress, to_disk=to_disk)
+        return bring(project, there, found, taken, origin, engine)
+
+
+def trust_sources(project: Project, arguments: Arguments, paths: Paths) -> list[str]:
+    """Approve the sources of targets, as their manifests have them now; return them as text.
+
+    Of another repository also the remote that it names now: it is cloned for that, and no more.
+    """
+    approvals = SourceApprovals(project.git.common_dir)
+    approved = []
+    for target in _imported(project, arguments, paths):
+        source = _source_of(project.manifest(target))
+        sources = [source]
+        if source.kind == "dv":  # the other repository may name another remote by now
+            with other_repository(project, source.request) as other:
+                sources.append(other.source)
+        for named in sources:
+            if approvals.find(named) is None:
+                approvals.approve(named, {})
+                approved.append(source_text(named))
+    return approved
+
+
+def source_statuses(
+    project: Project, arguments: Arguments, paths: Paths = ()
+) -> list[SourceStatus]:
+    """Ask the sources of targets whether anything is new; nothing is fetched or changed."""
+    approvals = SourceApprovals(project.git.common_dir)
+    selections = arguments.selections(project.targets(), paths)
+    targets = [selection.target for selection in selections]
+    return [
+        _source_status(project, approvals, target, manifest)
+        for target in targets
+        if (manifest := project.manifest(target)).source is not None
+    ]
+
+
+def _source_status(
+    project: Project, approvals: SourceApprovals, target: str, manifest: Manifest
+) -> SourceStatus:
+    source = _source_of(manifest)
+    result = SourceStatus(target, source.url, "current", source.edited)
+    approved = approvals.find(source)
+    if approved is None:
+        result.standing = "unapproved"
+        return result
+    try:
+        if source.kind == "sql":
+            now = ask_rows(project, source.request, approved.local)
+            result.standing = "current" if now.state == source.state else "behind"
+            return result
+        if source.kind == "dv":
+            result.standing = "behind" if is_behind(project, manifest) else "current"
+            return result
+        origin = open_origin(source.request, approved.local)
+        with TakenObjects(project.git.common_dir, source) as taken:
+            opened = Opened(source.request, origin, origin.batches())
+            found = list_source(taken, opened, project.progress, to_disk=False)
+            if not found.source.state:
+                result.standing = "unknown"
+            elif found.source.state != source.state:
+                result.standing = "behind"
+                result.added, result.modified, result.removed = taken.changes()
+    except DvError as error:
+        result.standing, result.problem = "failed", str(error)
+    return result
+
+
+def _imported(project: Project, arguments: Arguments, paths: Paths) -> Sequence[str]:
+    """Return the targets that paths name, or all that were imported."""
+    project.refuse_left_out(arguments.all_relative(paths))
+    targets = [one.target for one in arguments.selections(project.targets(), paths)]
+    plain = [target for target in targets if project.manifest(target).source is None]
+    if paths and plain:
+        raise UsageError(
+            f"{printable(plain[0])} was not imported, so there is no source to ask",
+            hint="see what was: dv status --sources",
+        )
+    return [target for target in targets if target not in plain]
+
+
+def _source_of(manifest: Manifest) -> DataSource:
+    assert manifest.source is not None
+    return manifest.source

@@ -1,0 +1,146 @@
+"""``dv export`` and ``dv get``, and ls, cat and describe of a repository by its URL."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Work
+from tests.scenario import tree
+
+
+@pytest.fixture
+def varied(work: Work) -> Work:
+    """A pushed dataset with a link, an executable, an empty folder and a large file."""
+    pushed = work
+    for name in ("a.txt", "b.txt", "sub/c.txt"):
+        work.write(f"data/images/{name}", f"content of {name}")
+    work.dv("add", "data")
+    work.commit("Add the data")
+    pushed.write("data/run.sh", "#!/bin/sh\n")
+    (pushed.root / "data/run.sh").chmod(0o755)
+    (pushed.root / "data/link").symlink_to("run.sh")
+    (pushed.root / "data/empty").mkdir()
+    (pushed.root / "data/large.bin").write_bytes(bytes(range(256)) * 40_000)
+    pushed.dv("add", "data")
+    pushed.commit("More")
+    pushed.dv("push")
+    return pushed
+
+
+def test_a_folder_gets_ordinary_files(varied: Work, tmp_path: Path) -> None:
+    ran = varied.dv("export", "data", "--to", str(tmp_path / "out"))
+    assert tree(tmp_path / "out") == tree(varied.root / "data")
+    assert "5 files, 9.8 MiB in " in ran.out
+    again = varied.dv("export", "data", "--to", str(tmp_path / "out"), "--json").json
+    assert again["kept"] == again["files"] and again["commit"] == varied.git("rev-parse", "HEAD")
+
+
+def test_an_interrupted_export_goes_on(varied: Work, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    varied.dv("export", "data", "--to", str(out))
+    whole = tree(out)
+    (out / "large.bin").unlink()
+    (out / ".dv-tmp-1-aaaaaaaaaaaa").write_bytes(b"half")
+    result = varied.dv("export", "data", "--to", str(out), "--json").json
+    assert result["kept"] == result["files"] - 1
+    (out / ".dv-tmp-1-aaaaaaaaaaaa").unlink()
+    assert tree(out) == whole
+
+
+def test_other_content_in_the_place_is_kept(varied: Work, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "large.bin").write_bytes(b"mine")
+    ran = varied.dv("export", "data", "--to", str(out), code=5)
+    assert "large.bin" in ran.err and "--force" in ran.err
+    assert [path.name for path in out.iterdir()] == ["large.bin"]
+    varied.dv("export", "data", "--to", str(out), "--force")
+    assert tree(out) == tree(varied.root / "data")
+
+
+def test_nothing_is_written_through_a_symlink(varied: Work, tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    out.mkdir()
+    elsewhere.mkdir()
+    (out / "images").symlink_to(elsewhere)
+    ran = varied.dv("export", "data", "--to", str(out), "--force", code=8)
+    assert "symlink" in ran.err
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_commit_and_a_file_can_be_named(varied: Work, tmp_path: Path) -> None:
+    varied.dv("export", "HEAD~1", "data", "--to", str(tmp_path / "old"))
+    assert not (tmp_path / "old/large.bin").exists()
+    varied.dv("export", "data/run.sh", "--to", str(tmp_path / "one"))
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["run.sh"]
+    assert os.access(tmp_path / "one/run.sh", os.X_OK)
+
+
+def test_content_comes_from_the_remote(varied: Work, tmp_path: Path) -> None:
+    varied.dv("drop", "data")
+    varied.dv("export", "data", "--to", str(tmp_path / "out"))
+    assert (tmp_path / "out/large.bin").stat().st_size == 10_240_000
+
+
+def test_an_archive_is_the_same_each_time(varied: Work, tmp_path: Path) -> None:
+    first = varied.dv("export", "data", "--to", "tar:-").raw
+    varied.dv("export", "data", "--to", f"tar:{tmp_path}/file.tar")
+    assert first == (tmp_path / "file.tar").read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(first)) as tar:
+        tar.extractall(tmp_path / "out", filter="tar")
+    assert tree(tmp_path / "out") == tree(varied.root / "data")
+
+
+def test_what_cannot_be_is_refused(varied: Work, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    assert "nowhere" in varied.dv("export", "nowhere", "--to", out, code=2).err
+    assert "cannot export" in varied.dv("export", "data", "--to", "ftp://x/y", code=2).err
+    assert varied.dv("export", "no-such", "data", "--to", out, code=2)
+    assert varied.dv("export", "a", "b", "c", "--to", out, code=2)
+    assert not (tmp_path / "out").exists()
+
+
+# --- a repository by its URL --------------------------------------------------------------
+
+
+@pytest.fixture
+def url(varied: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a repository whose data is on a folder remote that the reader names too."""
+    monkeypatch.setenv(
+        "DV_REMOTE_ORIGIN_URL", varied.dv("remote", "list", "--json").json["remotes"][0]["url"]
+    )
+    return f"file://{varied.root}"
+
+
+def test_data_is_got_by_url_and_no_clone_stays(
+    url: str, varied: Work, bare: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    here = Work(tmp_path / "here")
+    here.root.mkdir()
+    here.dv("get", url, "data")
+    assert tree(here.root / "data") == tree(varied.root / "data")
+    here.dv("get", url, "data/run.sh", "--rev", "HEAD", "-o", "elsewhere")
+    assert [path.name for path in (here.root / "elsewhere").iterdir()] == ["run.sh"]
+    assert not cache.exists() and sorted(p.name for p in here.root.iterdir()) == [
+        "data",
+        "elsewhere",
+    ]
+
+
+def test_a_repository_is_looked_at_by_url(url: str, varied: Work, tmp_path: Path) -> None:
+    here = Work(tmp_path / "here")
+    here.root.mkdir()
+    listed = varied.dv("ls", "--json").json["entries"]
+    assert here.dv("ls", url, "--json").json["entries"] == listed
+    assert here.dv("ls", url, "data/run.sh").lines == ["data/run.sh"]
+    assert here.dv("cat", url, "data/run.sh").out == "#!/bin/sh\n"
+    described = here.dv("describe", url, "--json").json
+    assert described["data_id"] == varied.dv("describe", "HEAD", "--json").json["data_id"]
+    assert here.dv("cat", url, "data/nowhere", code=2).err

@@ -1,0 +1,91 @@
+"""Standing rules of a worktree: what they leave out neither comes nor is missed."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.cli.conftest import Work
+
+
+@pytest.fixture
+def clone(pushed: Work) -> Work:
+    """A clone without data."""
+    return pushed.clone()
+
+
+def test_only_what_the_rules_take_is_pulled(clone: Work) -> None:
+    clone.dv("sparse", "set", "data/images", "--exclude", "data/images/sub")
+    assert clone.dv("sparse", "list").out == "data/images\n!data/images/sub\n"
+    out = clone.dv("pull").out
+    assert "2 files" in out
+    assert sorted(os.listdir(clone.root / "data")) == [
+        ".gitignore",
+        "images",
+        "images.dv.json",
+        "table.csv.dv.json",
+    ]
+    assert sorted(os.listdir(clone.root / "data/images")) == ["a.txt", "b.txt"]
+    text = clone.dv("status").out
+    left_out = "Left out of this worktree (dv sparse list):\n    data/images  1 file\n"
+    assert f"{left_out}    data/table.csv  1 file" in text
+    assert "Not in the workspace" not in text
+    assert clone.dv("status", "--exit-code").code == 0
+    assert clone.dv("add", "data/images").out.endswith("unchanged\n")
+
+
+def test_a_path_that_is_named_comes_all_the_same(clone: Work) -> None:
+    clone.dv("sparse", "set", "data/images")
+    clone.dv("pull", "data/table.csv")
+    assert clone.read("data/table.csv")
+    clone.dv("sparse", "add", "data/table.csv")
+    assert clone.dv("sparse", "list", "--json").json["rules"] == ["data/images", "data/table.csv"]
+
+
+def test_what_is_left_out_goes_and_what_was_changed_stays(clone: Work) -> None:
+    clone.dv("pull")
+    clone.write("data/images/a.txt", "changed")
+    dry = clone.dv("sparse", "set", "-n", "--exclude", "data/images", "--exclude", "data/*.csv")
+    assert "3 files, 44 B would be removed" in dry.out
+    assert clone.dv("sparse", "list").out == ""
+    ran = clone.dv("sparse", "set", "--exclude", "images", "--exclude", "*.csv", cwd="data")
+    assert "3 files, 44 B removed" in ran.out
+    assert "  images/a.txt" in ran.err
+    assert clone.read("data/images/a.txt") == b"changed"
+    assert not (clone.root / "data/images/b.txt").exists()
+    assert not (clone.root / "data/table.csv").exists()
+    status = clone.dv("status", "--json").json["targets"]
+    assert [one["modified"] for one in status] == [["a.txt"], []]
+    assert [one["deleted"] for one in status] == [[], []]
+    clone.dv("sparse", "disable")
+    clone.dv("restore", "data/images/a.txt")
+    clone.dv("pull")
+    assert clone.dv("status", "--json").json["clean"]
+    assert clone.read("data/images/sub/c.txt") == b"content of sub/c.txt"
+
+
+def test_the_hooks_bring_nothing_that_is_left_out(clone: Work, pushed: Work) -> None:
+    clone.dv("hooks", "install")
+    clone.dv("sparse", "set", "data/images/*.txt")
+    clone.dv("pull")
+    pushed.write("data/images/a.txt", "second")
+    pushed.write("data/images/sub/d.txt", "new")
+    pushed.dv("add", "data/images")
+    pushed.commit("second")
+    pushed.dv("push")
+    clone.dv("fetch")
+    clone.git("fetch", "-q")
+    clone.dv(
+        "fetch", "origin/main" if clone.git("branch", "-r").find("main") >= 0 else "origin/HEAD"
+    )
+    clone.git("merge", "-q", "FETCH_HEAD")
+    assert clone.read("data/images/a.txt") == b"second"
+    assert not (clone.root / "data/images/sub").exists()
+    assert "outdated" not in clone.dv("status").out
+
+
+def test_rules_that_say_nothing_are_refused(clone: Work) -> None:
+    assert "name what to take" in clone.dv("sparse", "set", code=2).err
+    assert "outside of this repository" in clone.dv("sparse", "set", "../x", code=2).err
+    assert "no rules" in clone.dv("sparse").err
