@@ -13,7 +13,7 @@ from typing import IO, Any
 import msgspec
 
 from dvtool.errors import size_text
-from dvtool.reports.row_files import Row, RowTable, counted
+from dvtool.reports.row_files import RowCells, RowTable, counted
 
 JSON_BYTES_MAX = 1 << 30
 """An export is in memory as a whole; a larger one is not read."""
@@ -66,7 +66,7 @@ def _json_table(name: str, key: str, objects: Callable[[], Iterator[dict[str, An
         for column in value:
             columns.setdefault(column, "any")
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[RowCells]:
         for value in objects():
             yield [value.get(column) for column in columns]
 

@@ -37,7 +37,7 @@ def body_markup(file: ShownFile, names: tuple[str, str]) -> str:
 
 def _pictures(body: PictureChange, file: ShownFile, names: tuple[str, str]) -> str:
     pairs = zip((body.old, body.new), ("before", "now"), strict=True)
-    figures = [_picture(picture, side, file) for picture, side in pairs if picture is not None]
+    figures = [_one_picture(picture, side, file) for picture, side in pairs if picture is not None]
     if body.difference is not None:
         share = f"{100 * body.difference.share:.1f} % of the pixels differ"
         figures.append(
@@ -52,7 +52,7 @@ def _pictures(body: PictureChange, file: ShownFile, names: tuple[str, str]) -> s
     return f'<div class="pair{three}">{"".join(figures)}</div>'
 
 
-def _picture(picture: Picture, side: str, file: ShownFile) -> str:
+def _one_picture(picture: Picture, side: str, file: ShownFile) -> str:
     return (
         f'<figure><img src="{picture.uri}" alt="{text(file.path)}, {side}" loading="lazy">'
         f"<figcaption>{side}, {picture.width:,} × {picture.height:,}</figcaption></figure>"
@@ -61,11 +61,13 @@ def _picture(picture: Picture, side: str, file: ShownFile) -> str:
 
 def _sounds(body: SoundChange, file: ShownFile, names: tuple[str, str]) -> str:
     sides = (("old", "before", body.old), ("new", "now", body.new))
-    figures = [_sound(sound, colour, side) for colour, side, sound in sides if sound is not None]
+    figures = [
+        _one_sound(sound, colour, side) for colour, side, sound in sides if sound is not None
+    ]
     return f'<div class="pair">{"".join(figures)}</div>'
 
 
-def _sound(sound: Sound, colour: str, side: str) -> str:
+def _one_sound(sound: Sound, colour: str, side: str) -> str:
     channels = {1: "mono", 2: "stereo"}.get(sound.channels, f"{sound.channels} channels")
     facts = f"{sound.seconds:.2f} s, {sound.rate_hz:,} Hz, {channels}, {sound.bits} bit"
     return f"<figure>{waveform(sound, colour)}<figcaption>{side}: {facts}</figcaption></figure>"
@@ -74,7 +76,7 @@ def _sound(sound: Sound, colour: str, side: str) -> str:
 # --- arrays ---------------------------------------------------------------------------------
 
 
-def _arrays(body: ArrayChange, file: ShownFile, names: tuple[str, str]) -> str:
+def _arrays_markup(body: ArrayChange, file: ShownFile, names: tuple[str, str]) -> str:
     old = {array.name: array for array in body.old}
     new = {array.name: array for array in body.new}
     every = sorted(old.keys() | new.keys(), key=lambda name: (old.get(name) == new.get(name), name))
@@ -109,7 +111,7 @@ def _facts(array: ArrayFacts) -> list[str]:
 _LINE_CLASSES = {"+": "plus", "-": "minus", "@": "at"}
 
 
-def _text(body: TextChange, file: ShownFile, names: tuple[str, str]) -> str:
+def _text_markup(body: TextChange, file: ShownFile, names: tuple[str, str]) -> str:
     lines = "".join(
         f'<span class="{_LINE_CLASSES.get(line[:1], "same")}">{text(line) or " "}</span>'
         for line in body.lines
@@ -120,7 +122,7 @@ def _text(body: TextChange, file: ShownFile, names: tuple[str, str]) -> str:
 # --- tables ---------------------------------------------------------------------------------
 
 
-def _tables(body: TableChange, file: ShownFile, names: tuple[str, str]) -> str:
+def _tables_markup(body: TableChange, file: ShownFile, names: tuple[str, str]) -> str:
     parts = [_table_diff(diff) for diff in body.diffs]
     if body.plots:
         plots = "".join(map(distribution_plot, body.plots))
@@ -204,7 +206,7 @@ def _value(value: str | None) -> str:
 _RENDERERS: dict[type, Callable[[Any, ShownFile, tuple[str, str]], str]] = {
     PictureChange: _pictures,
     SoundChange: _sounds,
-    ArrayChange: _arrays,
-    TextChange: _text,
-    TableChange: _tables,
+    ArrayChange: _arrays_markup,
+    TextChange: _text_markup,
+    TableChange: _tables_markup,
 }

@@ -10,14 +10,14 @@ import msgspec
 
 from dvtool.format.digest import digest_of
 
-TEXT_LENGTH_MAX = 200
+CELL_LENGTH_MAX = 200
 """So many characters of a value are shown."""
 _SHOWN_BYTES_MAX = 32
 _EXACT_FLOAT_MAX = 1 << 53
 _JSON_INTEGER_MAX = 1 << 63
 
 _encoder = msgspec.json.Encoder(order="deterministic")
-_decoder = msgspec.json.Decoder()
+_cell_decoder = msgspec.json.Decoder()
 
 
 def encode_cells(values: Sequence[Any]) -> bytes:
@@ -34,7 +34,7 @@ def encode_cells(values: Sequence[Any]) -> bytes:
 
 def decode_cells(data: bytes) -> list[Any]:
     """Return the values that `encode_cells` wrote."""
-    values: list[Any] = _decoder.decode(data)
+    values: list[Any] = _cell_decoder.decode(data)
     return values
 
 
@@ -64,4 +64,4 @@ def cell_text(value: Any) -> str | None:
     if value is None:
         return None
     text = value if isinstance(value, str) else _encoder.encode(value).decode()
-    return text if len(text) <= TEXT_LENGTH_MAX else text[: TEXT_LENGTH_MAX - 1] + "…"
+    return text if len(text) <= CELL_LENGTH_MAX else text[: CELL_LENGTH_MAX - 1] + "…"

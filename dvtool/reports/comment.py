@@ -27,7 +27,7 @@ _FILES_MAX = 100
 _ROWS_MAX = 8
 _LINES_MAX = 40
 _CODE_LENGTH_MAX = 120
-_KINDS = ("added", "modified", "removed", "renamed")
+_COUNTED = ("added", "modified", "removed", "renamed")
 
 
 def code(foreign: str) -> str:
@@ -42,7 +42,7 @@ def code(foreign: str) -> str:
 
 def comment(report: Gathered) -> str:
     """Return the report in Markdown, below 65,000 characters; it says what was left out."""
-    blocks = [_head(report), _folders(report), _files(report)]
+    blocks = [_head(report), _folder_table(report), _file_list(report)]
     for kind in report.kinds:
         if kind.total > len(kind.files):
             blocks.append(
@@ -66,18 +66,18 @@ def _head(report: Gathered) -> str:
     counts = [
         f"**{total.count:,}** {change}"
         + ("" if change == "renamed" else f" ({growth(total.bytes)})")
-        for change in _KINDS
+        for change in _COUNTED
         if (total := getattr(totals, change)).count
     ]
     names = f"{code(report.old)} → {code(report.new)}"
     return f"### Changes in the data: {names}\n\n{', '.join(counts) or 'No file changed.'}"
 
 
-def _folders(report: Gathered) -> str:
+def _folder_table(report: Gathered) -> str:
     folders = report.folders()
-    lines = [f"| folder | {' | '.join(_KINDS)} |", "|---|--:|--:|--:|--:|"]
+    lines = [f"| folder | {' | '.join(_COUNTED)} |", "|---|--:|--:|--:|--:|"]
     for name, totals in list(folders.items())[:_FOLDERS_MAX]:
-        cells = " | ".join(_total(getattr(totals, change)) for change in _KINDS)
+        cells = " | ".join(_total(getattr(totals, change)) for change in _COUNTED)
         lines.append(f"| {code(name + '/')} | {cells} |")
     left = len(folders) - _FOLDERS_MAX
     return "\n".join(lines) + (f"\n\n*{left:,} more folders*" if left > 0 else "")
@@ -89,7 +89,7 @@ def _total(total: Total) -> str:
     return f"{total.count:,} ({growth(total.bytes)})" if total.bytes else f"{total.count:,}"
 
 
-def _files(report: Gathered) -> str:
+def _file_list(report: Gathered) -> str:
     lines = [f"- {_file(path, change)}" for path, change in report.changes[:_FILES_MAX]]
     left = len(report.changes) - _FILES_MAX
     if left > 0:
@@ -108,27 +108,27 @@ def _block(file: ShownFile) -> str:
     parts = [f"**{code(file.path)}** {file.change.change}"]
     body = file.body
     if isinstance(body, TableChange):
-        parts.extend(_table(diff) for diff in body.diffs)
+        parts.extend(_table_comment(diff) for diff in body.diffs)
     elif isinstance(body, PictureChange):
-        parts.append(_picture(body))
+        parts.append(_picture_comment(body))
     elif isinstance(body, TextChange):
-        parts.append(_text(body))
+        parts.append(_text_comment(body))
     elif isinstance(body, SoundChange):
         sounds = [sound for sound in (body.old, body.new) if sound]
         parts.append(" → ".join(f"{one.seconds:.2f} s, {one.rate_hz:,} Hz" for one in sounds))
     elif isinstance(body, ArrayChange):
-        parts.append(_arrays(body))
+        parts.append(_arrays_comment(body))
     parts.extend(code(note) for note in file.notes)
     return "\n\n".join(part for part in parts if part)
 
 
-def _picture(body: PictureChange) -> str:
+def _picture_comment(body: PictureChange) -> str:
     sizes = [f"{one.width:,} × {one.height:,}" for one in (body.old, body.new) if one]
     share = body.difference and f": {100 * body.difference.share:.1f} % of the pixels differ"
     return " → ".join(sizes) + (share or "")
 
 
-def _arrays(body: ArrayChange) -> str:
+def _arrays_comment(body: ArrayChange) -> str:
     lines = ["| array | side | shape | dtype | mean |", "|---|---|---|---|--:|"]
     for side, arrays in (("before", body.old), ("now", body.new)):
         for array in arrays[:_ROWS_MAX]:
@@ -139,7 +139,7 @@ def _arrays(body: ArrayChange) -> str:
     return "\n".join(lines)
 
 
-def _text(body: TextChange) -> str:
+def _text_comment(body: TextChange) -> str:
     lines = [printable(line) for line in body.lines[:_LINES_MAX]]
     fence = "`" * max(
         3, 1 + max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
@@ -149,7 +149,7 @@ def _text(body: TextChange) -> str:
     return f"{fence}diff\n" + "\n".join(lines) + f"\n{fence}{ending}" if lines else ""
 
 
-def _table(diff: TableDiff) -> str:
+def _table_comment(diff: TableDiff) -> str:
     name = f"{code(diff.table)}: " if diff.table is not None else ""
     counts = [
         f"{getattr(diff, change):,} {change}"

@@ -66,7 +66,7 @@ class TextChange:
     lines: list[str]
 
 
-Body: TypeAlias = TableChange | PictureChange | SoundChange | ArrayChange | TextChange
+FileBody: TypeAlias = TableChange | PictureChange | SoundChange | ArrayChange | TextChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,12 @@ class ShownFile:
 
     path: str
     change: Difference
-    body: Body | None
+    body: FileBody | None
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FileKind:
     """The files of a kind: `total` changed, of which `files` are shown."""
 
     name: str
@@ -95,7 +95,7 @@ class Gathered:
     old: str
     new: str
     changes: list[tuple[str, Difference]]
-    kinds: list[Kind] = field(default_factory=list)
+    kinds: list[FileKind] = field(default_factory=list)
 
     @property
     def totals(self) -> Totals:
@@ -130,9 +130,11 @@ def gather(
             by_kind.setdefault(kind, []).append((path, change))
     for kind, limit in EACH_MAX.items():
         found = by_kind.get(kind, [])
-        shown = [_shown(kind, path, change, sides, keys) for path, change in spread(found, limit)]
+        shown = [
+            _shown_file(kind, path, change, sides, keys) for path, change in spread(found, limit)
+        ]
         if found:
-            result.kinds.append(Kind(kind, len(found), shown))
+            result.kinds.append(FileKind(kind, len(found), shown))
     return result
 
 
@@ -164,10 +166,10 @@ def _kind(path: str, change: Difference) -> str | None:
     return "texts" if small else None
 
 
-def _shown(
+def _shown_file(
     kind: str, path: str, change: Difference, sides: Sides, keys: Sequence[str]
 ) -> ShownFile:
-    read = _Reading(path, change, sides, keys)
+    read = _FileReading(path, change, sides, keys)
     try:
         body, notes = getattr(read, kind)()
         return ShownFile(path, change, body, tuple(note for note in notes if note))
@@ -177,11 +179,11 @@ def _shown(
         return ShownFile(path, change, None, (f"its content cannot be read: {error}",))
 
 
-_Answer: TypeAlias = "tuple[Body | None, Sequence[str | None]]"
+_BodyAndNotes: TypeAlias = "tuple[FileBody | None, Sequence[str | None]]"
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _FileReading:
     """Reads what is shown of one file; the methods have the names of kinds."""
 
     path: str
@@ -199,20 +201,20 @@ class _Reading:
             with open_file(self.path) as file:
                 yield read(file, entry.bytes)
 
-    def pictures(self) -> _Answer:
+    def pictures(self) -> _BodyAndNotes:
         """Read two small pictures."""
         old, new = self._both(pictures.read_picture)
         difference = pictures.picture_difference(old, new) if old and new else None
         return PictureChange(old, new, difference), ()
 
-    def sounds(self) -> _Answer:
+    def sounds(self) -> _BodyAndNotes:
         """Read two waveforms."""
         old, new = self._both(sounds.read_sound)
         sampled = any(sound and sound.sampled for sound in (old, new))
         note = "the waveform is of a sample: 2,000 frames a column" if sampled else None
         return SoundChange(old, new), (note,)
 
-    def arrays(self) -> _Answer:
+    def arrays(self) -> _BodyAndNotes:
         """Read the facts of arrays."""
         old, new = self._both(lambda file, size: arrays.read_arrays(self.path, file, size))
         both = [*(old or ()), *(new or ())]
@@ -220,13 +222,13 @@ class _Reading:
         note = f"statistics marked ~ are of a sample of {size_text(arrays.SAMPLE_BYTES_MAX)}"
         return ArrayChange(old or [], new or []), (note if sampled else None,)
 
-    def texts(self) -> _Answer:
+    def texts(self) -> _BodyAndNotes:
         """Read two texts and compare them."""
         old, new = self._both(lambda file, _: texts.read_lines(file))
         lines, note = texts.text_difference(old or [], new or [])
         return TextChange(lines), (note,)
 
-    def tables(self) -> _Answer:
+    def tables(self) -> _BodyAndNotes:
         """Compare tables by row if they are small enough, and their columns by a sample."""
         total = sum(entry.bytes for entry in (self.change.old, self.change.new) if entry)
         notes = []

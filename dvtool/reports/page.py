@@ -5,7 +5,7 @@ from __future__ import annotations
 from dvtool.errors import size_text
 from dvtool.format.compare import Difference
 from dvtool.reports.bodies import body_markup
-from dvtool.reports.gather import Gathered, Kind, ShownFile
+from dvtool.reports.gather import FileKind, Gathered, ShownFile
 from dvtool.reports.markup import growth, table, text
 from dvtool.reports.style import STYLE
 from dvtool.verbs.diff import Total, Totals
@@ -13,7 +13,7 @@ from dvtool.verbs.diff import Total, Totals
 PAGE_BYTES_MAX = 4_500_000
 """The page stays below 5 MB: what would go beyond is counted, not shown."""
 FOLDERS_MAX = 100
-FILES_MAX = 500
+FILES_LISTED_MAX = 500
 TITLES = {
     "tables": "Tables",
     "pictures": "Images",
@@ -43,7 +43,7 @@ class _Budget:
 def page(report: Gathered) -> str:
     """Return the page. It has no script, and its policy forbids to load anything."""
     budget = _Budget()
-    top = [_header(report), _folders(report), _files(report)]
+    top = [_header(report), _folders_section(report), _files_section(report)]
     for piece in top:
         budget.take(piece)
     sections = [_kind_section(report, kind, budget) for kind in report.kinds]
@@ -81,9 +81,9 @@ def _growth(change: str, total: Total) -> str:
     return "" if change == "renamed" else f'<span class="soft">{growth(total.bytes)}</span>'
 
 
-def _folders(report: Gathered) -> str:
+def _folders_section(report: Gathered) -> str:
     folders = report.folders()
-    shown = sorted(folders, key=lambda name: -_changes(folders[name]))[:FOLDERS_MAX]
+    shown = sorted(folders, key=lambda name: -_change_count(folders[name]))[:FOLDERS_MAX]
     rows = [[text(name + "/"), *map(_total_cell, _totals(folders[name]))] for name in sorted(shown)]
     head = ["folder", *(f"#{change}" for change in CHANGES)]
     note = ""
@@ -97,7 +97,7 @@ def _totals(totals: Totals) -> list[Total]:
     return [getattr(totals, change) for change in CHANGES]
 
 
-def _changes(totals: Totals) -> int:
+def _change_count(totals: Totals) -> int:
     return sum(total.count for total in _totals(totals))
 
 
@@ -108,9 +108,11 @@ def _total_cell(total: Total) -> str:
     return f"{total.count:,}{size}"
 
 
-def _files(report: Gathered) -> str:
-    shown = report.changes[:FILES_MAX]
-    rows = [[_tag(change), _path_cell(path, change), *_sizes(change)] for path, change in shown]
+def _files_section(report: Gathered) -> str:
+    shown = report.changes[:FILES_LISTED_MAX]
+    rows = [
+        [_change_tag(change), _path_cell(path, change), *_sizes(change)] for path, change in shown
+    ]
     note = ""
     if len(report.changes) > len(shown):
         note = f"the first {len(shown)} of {len(report.changes):,}, by target and path"
@@ -122,7 +124,7 @@ def _files(report: Gathered) -> str:
     )
 
 
-def _tag(change: Difference) -> str:
+def _change_tag(change: Difference) -> str:
     return f'<span class="tag {change.change}">{change.change}</span>'
 
 
@@ -140,7 +142,7 @@ def _note(note: str) -> str:
     return f'<p class="note">{text(note)}</p>' if note else ""
 
 
-def _kind_section(report: Gathered, kind: Kind, budget: _Budget) -> str:
+def _kind_section(report: Gathered, kind: FileKind, budget: _Budget) -> str:
     cards = []
     for file in kind.files:
         card = _card(report, file)
@@ -164,6 +166,6 @@ def _card(report: Gathered, file: ShownFile) -> str:
     body = body_markup(file, (report.old, report.new)) if file.body is not None else ""
     notes = "".join(map(_note, file.notes))
     return (
-        f'<article class="card"><header><h3>{text(file.path)}</h3>{_tag(file.change)}'
+        f'<article class="card"><header><h3>{text(file.path)}</h3>{_change_tag(file.change)}'
         f'<span class="soft">{sizes}</span></header>{body}{notes}</article>'
     )

@@ -11,7 +11,7 @@ from typing import IO, Any
 from dvtool.errors import SetupError, size_text
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
-_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
+_DECODED_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
 FILE_BYTES_MAX = 64 << 20
 PIXELS_MAX = 40_000_000
 """A picture with more is not decoded: the few bytes of a file may claim any size."""
@@ -49,7 +49,7 @@ def read_picture(file: IO[bytes], size: int) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            with image_module.open(data, formats=_FORMATS) as image:
+            with image_module.open(data, formats=_DECODED_FORMATS) as image:
                 width, height = image.size
                 if width * height > PIXELS_MAX:
                     raise ValueError(f"{width:,} × {height:,} pixels are not decoded")

@@ -22,7 +22,7 @@ from dvtool.system.sorting import Sorter
 
 EXAMPLES_MAX = 20
 """So many rows of each kind of change are shown, the first ones of the table."""
-_NUMBER_BYTES = 8
+_ORDINAL_BYTES = 8
 _OLD, _NEW = 0, 1
 
 
@@ -96,7 +96,7 @@ class TableDiff(msgspec.Struct):
     """The first rows that were added, removed and changed, some of each."""
 
 
-class _Record(NamedTuple):
+class _RowRecord(NamedTuple):
     side: int
     number: int
     data: bytes
@@ -111,14 +111,14 @@ class _Tally:
     cells: Counter[str] = field(default_factory=Counter)
     first: dict[str, list[tuple[int, int, ChangedRow]]] = field(default_factory=dict)
 
-    def note(self, old: _Record | None, new: _Record | None) -> None:
+    def note(self, old: _RowRecord | None, new: _RowRecord | None) -> None:
         """Keep the example of a change if it is among the first; count the cells of a pair."""
         if old and new:
             for name, _, _ in self._differing(old, new):
                 self.cells[name] += 1
         change: Literal["added", "removed", "changed"]
         change = "changed" if old and new else "removed" if old else "added"
-        rank = -(new or old or _Record(0, 0, b"")).number
+        rank = -(new or old or _RowRecord(0, 0, b"")).number
         kept = self.first.setdefault(change, [])
         if len(kept) == EXAMPLES_MAX and rank <= kept[0][0]:
             return
@@ -133,7 +133,7 @@ class _Tally:
         push(kept, (rank, len(kept), row))
 
     def _differing(
-        self, old: _Record | None, new: _Record | None
+        self, old: _RowRecord | None, new: _RowRecord | None
     ) -> Iterator[tuple[str, Any, Any]]:
         nothing = [None] * len(self.names)
         before = decode_cells(old.data) if old else nothing
@@ -216,15 +216,15 @@ def _feed(
         data = encode_cells([row[at] for at in wanted])
         digest = digest_of(data)
         group = digest_of(encode_cells([row[at] for at in key_at])) if key_at else digest
-        ordinal = number.to_bytes(_NUMBER_BYTES, "big")
+        ordinal = number.to_bytes(_ORDINAL_BYTES, "big")
         sorter.add(b"".join((group, digest, bytes((side,)), ordinal, data)))
     return number
 
 
-def _parsed(record: bytes) -> _Record:
+def _parsed_record(record: bytes) -> _RowRecord:
     at = 2 * DIGEST_SIZE_BYTES
-    number = int.from_bytes(record[at + 1 : at + 1 + _NUMBER_BYTES], "big")
-    return _Record(record[at], number, record[at + 1 + _NUMBER_BYTES :])
+    number = int.from_bytes(record[at + 1 : at + 1 + _ORDINAL_BYTES], "big")
+    return _RowRecord(record[at], number, record[at + 1 + _ORDINAL_BYTES :])
 
 
 def _compare_group(tally: _Tally, records: Iterator[bytes]) -> None:
@@ -233,7 +233,7 @@ def _compare_group(tally: _Tally, records: Iterator[bytes]) -> None:
     Of what is left over only the first rows are held: a table may have one key in all its rows.
     """
     left, counts = [0, 0], [0, 0]
-    first: list[list[_Record]] = [[], []]
+    first: list[list[_RowRecord]] = [[], []]
     content = slice(DIGEST_SIZE_BYTES, 2 * DIGEST_SIZE_BYTES)
     for _, same in groupby(records, key=lambda record: record[content]):
         held = [0, 0]
@@ -250,12 +250,12 @@ def _compare_group(tally: _Tally, records: Iterator[bytes]) -> None:
             left[side] += more
             room = EXAMPLES_MAX - len(first[side])
             excess = list(last[side])[-more:] if more else []
-            first[side].extend(map(_parsed, excess[:room]))
+            first[side].extend(map(_parsed_record, excess[:room]))
     _count_left(tally, left, first)
     tally.diff.repeated_keys += bool(tally.diff.key) and max(counts) > 1
 
 
-def _count_left(tally: _Tally, left: Sequence[int], first: Sequence[Sequence[_Record]]) -> None:
+def _count_left(tally: _Tally, left: Sequence[int], first: Sequence[Sequence[_RowRecord]]) -> None:
     pairs = min(left) if tally.diff.key else 0
     tally.diff.changed += pairs
     tally.diff.removed += left[_OLD] - pairs

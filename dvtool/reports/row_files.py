@@ -14,13 +14,13 @@ from dvtool.errors import InputError, SetupError, printable
 
 LINE_BYTES_MAX = 16 << 20
 """A line of a text table may have so many bytes; more is no table that a person made."""
-BATCH_ROWS = 4_096
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+READ_ROWS = 4_096
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
 _FEATHER = (".feather", ".arrow")
-ROW_SUFFIXES = (*_DELIMITERS, *_JSON_LINES, ".parquet", *_FEATHER)
+ROW_SUFFIXES = (*_SEPARATORS, *_JSON_LINES, ".parquet", *_FEATHER)
 
-Row: TypeAlias = Sequence[Any]
+RowCells: TypeAlias = Sequence[Any]
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class RowTable:
 
     name: str | None
     columns: dict[str, str]
-    rows: Callable[[], Iterator[Row]]
+    rows: Callable[[], Iterator[RowCells]]
     count: Callable[[], int]
     key: tuple[str, ...] = ()
 
 
-def counted(rows: Callable[[], Iterator[Row]]) -> Callable[[], int]:
+def counted(rows: Callable[[], Iterator[RowCells]]) -> Callable[[], int]:
     """Return a function that counts rows by reading them."""
     return lambda: sum(1 for _ in rows())
 
@@ -50,8 +50,8 @@ def row_tables(path: str, file: IO[bytes]) -> list[RowTable]:
     missing.
     """
     suffix = os.path.splitext(path)[1].lower()
-    if suffix in _DELIMITERS:
-        return [_csv_table(file, _DELIMITERS[suffix])]
+    if suffix in _SEPARATORS:
+        return [_csv_table(file, _SEPARATORS[suffix])]
     if suffix in _JSON_LINES:
         return [_json_lines_table(file)]
     if suffix == ".parquet":
@@ -71,7 +71,7 @@ def no_table(path: str, error: Exception) -> InputError:
 # --- text -----------------------------------------------------------------------------------
 
 
-def _lines(file: IO[bytes]) -> Iterator[bytes]:
+def _text_lines(file: IO[bytes]) -> Iterator[bytes]:
     file.seek(0)
     first = True
     while line := file.readline(LINE_BYTES_MAX):
@@ -81,8 +81,8 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
         first = False
 
 
-def _csv_fields(file: IO[bytes], delimiter: str) -> Iterator[list[str]]:
-    lines = (line.decode("utf-8") for line in _lines(file))
+def _csv_cells(file: IO[bytes], delimiter: str) -> Iterator[list[str]]:
+    lines = (line.decode("utf-8") for line in _text_lines(file))
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         # The limit is the whole process's; texts of a data set are longer than its 128 KiB.
@@ -100,12 +100,12 @@ def _csv_fields(file: IO[bytes], delimiter: str) -> Iterator[list[str]]:
 
 
 def _csv_table(file: IO[bytes], delimiter: str) -> RowTable:
-    names = next(_csv_fields(file, delimiter), [])
+    names = next(_csv_cells(file, delimiter), [])
     if len(set(names)) < len(names):
         raise ValueError("its header names a column twice")
 
-    def rows() -> Iterator[Row]:
-        fields_of_rows = _csv_fields(file, delimiter)
+    def rows() -> Iterator[RowCells]:
+        fields_of_rows = _csv_cells(file, delimiter)
         next(fields_of_rows, None)
         for number, fields in enumerate(fields_of_rows, start=1):
             if len(fields) > len(names):
@@ -118,7 +118,7 @@ def _csv_table(file: IO[bytes], delimiter: str) -> RowTable:
 
 
 def _json_objects(file: IO[bytes]) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_lines(file), start=1):
+    for number, line in enumerate(_text_lines(file), start=1):
         if line.isspace():
             continue
         try:
@@ -150,7 +150,7 @@ def _json_lines_table(file: IO[bytes]) -> RowTable:
                 kinds[name].add(_JSON_TYPES[type(value)])
     columns = {name: " or ".join(sorted(kinds[name])) or "null" for name in kinds}
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[RowCells]:
         for values in _json_objects(file):
             yield [values.get(name) for name in columns]
 
@@ -185,9 +185,9 @@ def _columns_of(schema: Any) -> dict[str, str]:
     return {field.name: str(field.type) for field in schema}
 
 
-def _rows_of(batch: Any) -> Iterator[Row]:
-    for start in range(0, batch.num_rows, BATCH_ROWS):
-        part = batch.slice(start, BATCH_ROWS)
+def _rows_of(batch: Any) -> Iterator[RowCells]:
+    for start in range(0, batch.num_rows, READ_ROWS):
+        part = batch.slice(start, READ_ROWS)
         yield from zip(*(column.to_pylist() for column in part.columns), strict=True)
 
 
@@ -198,9 +198,9 @@ def _parquet_table(path: str, file: IO[bytes]) -> RowTable:
     except (arrow.ArrowException, OSError) as error:
         raise _arrow_fault(error) from error
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[RowCells]:
         try:
-            for batch in table.iter_batches(BATCH_ROWS):
+            for batch in table.iter_batches(READ_ROWS):
                 yield from _rows_of(batch)
         except (arrow.ArrowException, OSError) as error:
             raise _arrow_fault(error) from error
@@ -215,7 +215,7 @@ def _feather_table(path: str, file: IO[bytes]) -> RowTable:
     except (arrow.ArrowException, OSError) as error:
         raise _arrow_fault(error) from error
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[RowCells]:
         try:
             for number in range(table.num_record_batches):
                 yield from _rows_of(table.get_batch(number))

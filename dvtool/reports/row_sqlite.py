@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import IO
 from urllib.parse import quote
 
-from dvtool.reports.row_files import BATCH_ROWS, Row, RowTable
+from dvtool.reports.row_files import READ_ROWS, RowCells, RowTable
 
 SQLITE_SUFFIXES = (".sqlite", ".sqlite3", ".db")
 _COPY_BYTES = 1 << 20
@@ -40,21 +40,21 @@ def sqlite_tables(file: IO[bytes], held: ExitStack) -> list[RowTable]:
             )
             if not name.startswith("sqlite_") and not sql.lower().startswith("create virtual")
         ]
-        return [_table(database, name) for name in names]
+        return [_sqlite_table(database, name) for name in names]
     except sqlite3.Error as error:
         raise ValueError(str(error)) from error
 
 
-def _table(database: sqlite3.Connection, name: str) -> RowTable:
+def _sqlite_table(database: sqlite3.Connection, name: str) -> RowTable:
     quoted = _quoted(name)
     found = database.execute(f"pragma table_info({quoted})").fetchall()
     columns = {column: kind.lower() or "any" for _, column, kind, *_ in found}
     selected = ", ".join(map(_quoted, columns))
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[RowCells]:
         try:
             cursor = database.execute(f"select {selected} from {quoted}")
-            while batch := cursor.fetchmany(BATCH_ROWS):
+            while batch := cursor.fetchmany(READ_ROWS):
                 yield from batch
         except sqlite3.Error as error:
             raise ValueError(str(error)) from error
