@@ -70,6 +70,8 @@ else:
     records, reproduce, run = later_in("dvtool.verbs.record", "records", "reproduce", "run")
     conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
 
+Rev: TypeAlias = str | None
+
 
 class Repo(OpenRepository):
     """A git repository with dvtool in it, for one thread at a time; see `OpenRepository`.
@@ -431,33 +433,18 @@ class Repo(OpenRepository):
         return diff.diff(self._project, self._arguments, old, new, paths)
 
     def diff_rows(
-        self,
-        old: str | None = None,
-        new: str | None = None,
-        paths: Paths = (),
-        *,
-        key: Sequence[str] = (),
+        self, old: Rev = None, new: Rev = None, paths: Paths = (), *, key: Sequence[str] = ()
     ) -> RowDiff:
         """Compare, as `diff` does, the rows of changed tables, matched by the columns `key`."""
-        compared = sides.Comparison(old, new, paths)
-        return sides.report_rows(
-            self._project, self._arguments, compared, key, environ=self._environ
-        )
+        compared = sides.Comparison(old, new, paths, key)
+        return sides.report_rows(self._project, self._arguments, compared, self._environ)
 
     def report(
-        self,
-        old: str | None = None,
-        new: str | None = None,
-        paths: Paths = (),
-        *,
-        key: Sequence[str] = (),
-        names: tuple[str, str] | None = None,
+        self, old: Rev = None, new: Rev = None, paths: Paths = (), *, key: Sequence[str] = ()
     ) -> sides.Report:
-        """Show, as a page and in short, what `diff` finds; `names` are shown for the two sides."""
-        compared = sides.Comparison(old, new, paths, names)
-        return sides.report_changes(
-            self._project, self._arguments, compared, key, environ=self._environ
-        )
+        """Show what `diff` finds as a page, and in short as a comment."""
+        compared = sides.Comparison(old, new, paths, key)
+        return sides.report_changes(self._project, self._arguments, compared, self._environ)
 
     def log(
         self, path: OnePath | None = None, *, rev: str | None = None, limit: int | None = None

@@ -75,14 +75,14 @@ def diff(frame: Frame, arguments: Sequence[str], keys: Sequence[str], **options:
     form = _Form(**options)
     _refuse_mixed(form, keys)
     with ExitStack() as held:
-        repo, revisions, paths, names = _compared(frame, arguments, form.url, held)
+        repo, revisions, paths = _compared(frame, arguments, form.url, held)
         old, new = [*revisions, None, None][:2]
         if form.rows:
             changed = repo.diff_rows(old, new, paths, key=keys)
             frame.screen.json(changed) if form.as_json else show_rows(frame.screen, changed)
             differs = bool(changed.tables or changed.unread)
         elif form.html is not None or form.markdown:
-            report = repo.report(old, new, paths, key=keys, names=names)
+            report = repo.report(old, new, paths, key=keys)
             _hand_out(frame.screen, report, form)
             differs = report.files > 0
         else:
@@ -118,12 +118,12 @@ def _refuse_mixed(form: _Form, keys: Sequence[str]) -> None:
 
 def _compared(
     frame: Frame, arguments: Sequence[str], url: str | None, held: ExitStack
-) -> tuple[Repo, list[str], list[str], tuple[str, str] | None]:
-    """Open the repository; return it, the revisions, the paths, and what to call two revisions."""
+) -> tuple[Repo, list[str], list[str]]:
+    """Open the repository; return it, the revisions, and the paths."""
     if url is None:
         repo = held.enter_context(frame.repo())
         revisions, paths = revisions_and_paths(repo, arguments, revisions_max=2, ranges=True)
-        return repo, revisions, paths, None
+        return repo, revisions, paths
     from dvtool import Repo, snapshot
 
     paths = behind_dashes()
@@ -133,8 +133,7 @@ def _compared(
         )
     snapshots = [held.enter_context(snapshot(rev, url)) for rev in arguments]
     repo = held.enter_context(Repo.open(snapshots[0].git_dirs[1]))
-    old, new = arguments
-    return repo, [one.commit for one in snapshots], paths, (old, new)
+    return repo, [one.commit for one in snapshots], paths
 
 
 def _hand_out(screen: Screen, report: Report, form: _Form) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from dvtool.errors import MissingError, printable
+from dvtool.git.listing import OBJECT_ID
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project
 from dvtool.reports.comment import comment
@@ -18,6 +19,8 @@ from dvtool.reports.tables import OpenFile, RowDiff, Sides, diff_rows
 from dvtool.snapshots.reading import snapshot_of
 from dvtool.verbs.diff import TargetDiff, diff
 
+_COMMIT_SHOWN_LENGTH = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -26,21 +29,19 @@ class Comparison:
     old: str | None
     new: str | None
     paths: Paths = ()
-    names: tuple[str, str] | None = None
-    """What a report calls the two, if not as they are given."""
+    key: Sequence[str] = ()
+    """The columns by which rows of tables are matched."""
 
 
 def report_rows(
     project: Project,
     arguments: Arguments,
     comparison: Comparison,
-    key: Sequence[str],
-    *,
     environ: Mapping[str, str],
 ) -> RowDiff:
     """Compare the rows of changed tables; see `diff_rows`."""
     with opened_sides(project, arguments, comparison, environ=environ) as (targets, sides):
-        return diff_rows(targets, sides, key)
+        return diff_rows(targets, sides, comparison.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +60,20 @@ def report_changes(
     project: Project,
     arguments: Arguments,
     comparison: Comparison,
-    key: Sequence[str],
-    *,
     environ: Mapping[str, str],
 ) -> Report:
     """Show the changes between two sides; of large data a sample is read, and the report says so.
 
     SetupError if a library of `dvtool[report]` is needed and missing.
     """
-    names = comparison.names or (comparison.old or "HEAD", comparison.new or "the workspace")
+    names = _shown_name(comparison.old or "HEAD"), _shown_name(comparison.new or "the workspace")
     with opened_sides(project, arguments, comparison, environ=environ) as (targets, sides):
-        gathered = gather(names, targets, sides, key)
+        gathered = gather(names, targets, sides, comparison.key)
         return Report(page(gathered), comment(gathered), len(gathered.changes))
+
+
+def _shown_name(rev: str) -> str:
+    return rev[:_COMMIT_SHOWN_LENGTH] if OBJECT_ID.fullmatch(rev) else rev
 
 
 @contextmanager

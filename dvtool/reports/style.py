@@ -31,7 +31,7 @@ padding:.35rem .75rem}
 table{border-collapse:collapse;font-size:.86rem}
 th,td{border-bottom:1px solid var(--line);padding:.25rem .6rem;text-align:left;vertical-align:top}
 th{font-weight:600;color:var(--soft);white-space:nowrap}
-td.path,td.value{overflow-wrap:anywhere;min-width:4rem;max-width:46rem}
+td.path,td.value{overflow-wrap:anywhere;min-width:6rem;max-width:46rem}
 td.number,th.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .cards{display:grid;gap:.75rem}
 .card{border:1px solid var(--line);background:var(--card);border-radius:8px;
