@@ -70,7 +70,7 @@ else:
     records, reproduce, run = later_in("dvtool.verbs.record", "records", "reproduce", "run")
     conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
 
-Rev: TypeAlias = str | None
+Rev = str | None
 
 
 class Repo(OpenRepository):
@@ -426,9 +426,7 @@ class Repo(OpenRepository):
 
     # --- verbs that only look -------------------------------------------------------------
 
-    def diff(
-        self, old: str | None = None, new: str | None = None, paths: Paths = ()
-    ) -> list[diff.TargetDiff]:
+    def diff(self, old: Rev = None, new: Rev = None, paths: Paths = ()) -> list[diff.TargetDiff]:
         """Compare two commits, or a commit (HEAD without one) with the workspace."""
         return diff.diff(self._project, self._arguments, old, new, paths)
 
