@@ -155,7 +155,7 @@ def _show_files(screen: Screen, repo: Repo, targets: Sequence[TargetDiff], form:
             for change in one.changes:
                 screen.line(_name(repo, one.target, change.path))
     else:
-        _show(screen, repo, found, stat=form.stat)
+        show_targets(screen, repo, found, stat=form.stat)
     return bool(found)
 
 
@@ -169,12 +169,12 @@ def _appears(one: TargetDiff) -> bool:
 
 def _document(found: Sequence[TargetDiff], *, stat: bool) -> object:
     if not stat:
-        return documents.DiffDocument(found, _totals(found))
+        return documents.DiffDocument(found, totals_of(found))
     targets = [documents.TargetTotals(one.target, one.totals) for one in found]
-    return documents.DiffStatDocument(targets, _totals(found))
+    return documents.DiffStatDocument(targets, totals_of(found))
 
 
-def _totals(found: Sequence[TargetDiff]) -> Totals:
+def totals_of(found: Sequence[TargetDiff]) -> Totals:
     """Return the changes of all targets, added up."""
     from dvtool import Totals
 
@@ -184,12 +184,13 @@ def _totals(found: Sequence[TargetDiff]) -> Totals:
 # --- text -----------------------------------------------------------------------------------
 
 
-def _show(screen: Screen, repo: Repo, found: Sequence[TargetDiff], *, stat: bool) -> None:
+def show_targets(screen: Screen, repo: Repo, found: Sequence[TargetDiff], *, stat: bool) -> None:
+    """Print which files changed in targets, or with `stat` the totals."""
     for one in found:
         state = _state_text(repo, one)
         name = screen.style(printable(repo.shown(one.target)), "bold")
         if stat:
-            screen.line(f"{name}{state}: {_totals_text(one.totals)}")
+            screen.line(f"{name}{state}: {totals_text(one.totals)}")
             continue
         screen.line(f"{name}{state}")
         for line in _lines(screen, repo, one):
@@ -197,7 +198,7 @@ def _show(screen: Screen, repo: Repo, found: Sequence[TargetDiff], *, stat: bool
     if not found:
         screen.line("no difference")
     elif len(found) > 1 or not stat:
-        screen.line(f"total: {_totals_text(_totals(found))}")
+        screen.line(f"total: {totals_text(totals_of(found))}")
 
 
 def _state_text(repo: Repo, one: TargetDiff) -> str:
@@ -229,7 +230,8 @@ def _only_mode(change: Difference) -> bool:
     return bool(old and new and old.is_file and old.blake3 == new.blake3 and old.exec != new.exec)
 
 
-def _totals_text(totals: Totals) -> str:
+def totals_text(totals: Totals) -> str:
+    """Return counts of changes with the bytes by which the data grew."""
     parts = []
     for what in _MARKS:
         total: Total = getattr(totals, what)

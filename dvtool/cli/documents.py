@@ -289,6 +289,7 @@ ANSWERS: dict[str, dict[str, str]] = {
     "runs reproduce": {"": "Reproduction"},
     "check-overlap": {"": "OverlapReport"},
     "diff": {"": "DiffDocument", "--stat": "DiffStatDocument", "--rows": "RowDiff"},
+    "show": {"": "DiffDocument"},
     "log": {"": "LogDocument"},
     "ls": {"": "LsDocument"},
     "export": {"": "Exported"},

@@ -196,6 +196,13 @@ JSON_KEYS = {
         '"reason"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
+    "show": (
+        '{"schema", "targets": [{"target", "renamed_from", "totals": {"added": {"count", '
+        '"bytes"}, "modified": {…}, "removed": {…}, "renamed": {…}}, "changes": [{"change", '
+        '"path", "old_path", "old": null or {"type", "size", "blake3", "exec", "symlink"}, '
+        '"new": null or {…}}]}], "totals": {…}}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
     "log": (
         '{"schema", "commits": [{"commit", "author", "date", "subject", "target", '
         '"renamed_from", "blake3", "files", "bytes", "added", "modified", "removed", '

@@ -17,6 +17,7 @@ from dvtool.reports.gather import gather
 from dvtool.reports.page import page
 from dvtool.reports.tables import OpenFile, RowDiff, Sides, diff_rows
 from dvtool.snapshots.reading import snapshot_of
+from dvtool.snapshots.snapshot import Snapshot
 from dvtool.verbs.diff import TargetDiff, diff
 
 _COMMIT_SHOWN_LENGTH = 10
@@ -83,13 +84,26 @@ def opened_sides(
     """Give the changes between two sides, and how to read the files of each."""
     old, new = comparison.old, comparison.new
     targets = diff(project, arguments, old, new, comparison.paths)
+    renamed = {one.target: one.renamed_from for one in targets if one.renamed_from is not None}
     with ExitStack() as held:
         before = held.enter_context(snapshot_of(project, old, environ=environ))
         if new is None:
-            yield targets, Sides(before.open, _workspace_files(project))
+            yield targets, Sides(_by_old_name(before, renamed), _workspace_files(project))
         else:
             after = held.enter_context(snapshot_of(project, new, environ=environ))
-            yield targets, Sides(before.open, after.open)
+            yield targets, Sides(_by_old_name(before, renamed), after.open)
+
+
+def _by_old_name(snapshot: Snapshot, renamed: Mapping[str, str]) -> OpenFile:
+    """Return how to read files before; `renamed` are new name -> old name of targets."""
+
+    def open_file(path: str) -> IO[bytes]:
+        for new, old in renamed.items():
+            if path == new or path.startswith(f"{new}/"):
+                return snapshot.open(old + path[len(new) :])
+        return snapshot.open(path)
+
+    return open_file
 
 
 def _workspace_files(project: Project) -> OpenFile:

@@ -86,3 +86,12 @@ def test_a_repository_by_its_url(tables: Work, monkeypatch: pytest.MonkeyPatch) 
     page = tables.dv("diff", "HEAD~1", "HEAD", "--markdown", "--repo", url, cwd="..").out
     assert f"→ `{tables.git('rev-parse', 'HEAD')[:10]}`" in page
     assert "needs two revisions" in tables.dv("diff", "HEAD", "--repo", url, code=2).err
+
+
+def test_a_target_of_another_name_is_read_by_its_old_one(tables: Work) -> None:
+    tables.dv("mv", "tables", "renamed")
+    tables.write("renamed/t.csv", OLD)
+    tables.dv("add", "renamed")
+    tables.commit("three")
+    ran = tables.dv("diff", "HEAD~1", "HEAD", "--rows", "--key", "id")
+    assert "renamed/t.csv\n  rows 3 -> 3: 1 added, 1 removed, 1 changed, 1 unchanged" in ran.out
