@@ -1,5 +1,5 @@
 # Sourced by the other scripts: makes the virtual environment once, and again when pyproject.toml
-# changes. Usage: . scripts/venv.sh EXTRA (demo, test or dev)
+# changes. Usage: . scripts/venv.sh EXTRA (demo, docs, test or dev)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 extra=${1:-test}
@@ -9,10 +9,11 @@ python=${PYTHON:-python3}
   echo "error: Python 3.11 or newer is needed; name one with PYTHON=/path/to/python" >&2
   exit 3
 }
-# The extras that hold this one: pyproject.toml says that dev and bench hold test, and test demo.
+# The extras that hold this one: pyproject.toml says that dev and bench hold test, and test holds demo and docs.
 case $extra in
 demo) holders="demo test bench dev" ;;
 test) holders="test bench dev" ;;
+docs) holders="docs test bench dev" ;;
 *) holders=$extra ;;
 esac
 installed=no

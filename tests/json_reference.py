@@ -193,7 +193,7 @@ def _table(kind: type, *, top: bool) -> Iterator[str]:
 
 
 def _section(title: str, kind: type, *, top: bool) -> Iterator[str]:
-    yield f"## {title}"
+    yield f"## {title}" if top else f"### {title}"
     yield ""
     yield " ".join(inspect.getdoc(kind).split())  # type: ignore[union-attr]
     yield ""
@@ -214,7 +214,7 @@ def reference() -> str:
             )
         )
         nested |= {one.__name__: one for one in _below(kind)}
-    lines.append("# Objects in them\n")
+    lines.append("## Objects in them\n")
     for _, kind in sorted(nested.items()):
         lines.extend(_section(kind.__name__, kind, top=False))
     return "\n".join(lines).rstrip() + "\n"

@@ -89,7 +89,7 @@ GARBAGE_THRESHOLD = 50_000
 looks some hundred times while a command is loaded, and finds nothing."""
 HIDDEN = ("merge-driver", "textconv")
 """Commands that only git runs: they are neither listed nor completed."""
-_EXIT_CODES = [
+EXIT_MEANINGS = [
     ("0", "done"),
     ("1", "failed; or the answer is no, where a command was asked to check"),
     ("2", "wrong usage"),
@@ -288,7 +288,7 @@ class _LazyGroup(click.Group):
             ):
                 formatter.write_text(line)
         with formatter.section("Exit codes"):
-            formatter.write_dl(_EXIT_CODES)
+            formatter.write_dl(EXIT_MEANINGS)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem

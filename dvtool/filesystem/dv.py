@@ -89,7 +89,7 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
         repo = {"repo": self._repo} if self._repo else {}
-        return _made, (type(self), {**self.storage_options, **repo})
+        return _made_again, (type(self), {**self.storage_options, **repo})
 
     # --- paths ----------------------------------------------------------------------------
 
@@ -281,5 +281,5 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return info
 
 
-def _made(cls: type[DvFileSystem], options: dict[str, Any]) -> DvFileSystem:
+def _made_again(cls: type[DvFileSystem], options: dict[str, Any]) -> DvFileSystem:
     return cls(**options)

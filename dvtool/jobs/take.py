@@ -29,7 +29,7 @@ from dvtool.jobs.ingest import (
     store_stream,
 )
 from dvtool.remotes.origins.base import SIZE_UNKNOWN, Origin, OriginObject
-from dvtool.remotes.origins.reading import BLOCK_BYTES, ObjectReader, read_whole
+from dvtool.remotes.origins.reading import READ_AT_ONCE_BYTES, ObjectReader, read_whole
 from dvtool.remotes.transports.retry import Attempts
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import naming_full_disk
@@ -158,7 +158,7 @@ def _store_large(
     store: LocalStore,
 ) -> tuple[Digest, int]:
     with ObjectReader(origin, described, attempts) as reader:
-        file = cast(BinaryIO, io.BufferedReader(reader, BLOCK_BYTES))
+        file = cast(BinaryIO, io.BufferedReader(reader, READ_AT_ONCE_BYTES))
         if described.size == SIZE_UNKNOWN:
             return _store_spooled(file, described, writer, store)
         if described.size > FILE_SIZE_MAX_BYTES:
@@ -172,7 +172,7 @@ def _store_spooled(
     """Store what has no size yet, by way of a temporary file: how it is cut depends on its size."""
     with tempfile.TemporaryFile(dir=store.temp_folder()) as spool:
         size = 0
-        while block := file.read(BLOCK_BYTES):
+        while block := file.read(READ_AT_ONCE_BYTES):
             spool.write(block)
             size += len(block)
         spool.seek(0)

@@ -10,7 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from dvtool.serve.answers import fault_document
 from dvtool.serve.faults import S3Fault
 
-CONNECTIONS_MAX = 128
+SERVED_CONNECTIONS_MAX = 128
 """So many connections are served at once."""
 REFUSED_MAX = 512
 """So many more are told that they are too many; those beyond are closed unheard."""
@@ -34,7 +34,7 @@ class LimitedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or refuse it."""
-        if len(self.connections) >= CONNECTIONS_MAX:
+        if len(self.connections) >= SERVED_CONNECTIONS_MAX:
             self._refuse(transport)
             return
         super().connection_made(transport)
@@ -103,7 +103,7 @@ def _cancel(timer: asyncio.TimerHandle | None) -> None:
 
 
 def _refusal() -> bytes:
-    fault = S3Fault("SlowDown", f"More than {CONNECTIONS_MAX} connections are open.")
+    fault = S3Fault("SlowDown", f"More than {SERVED_CONNECTIONS_MAX} connections are open.")
     document = fault_document(fault, "", "")
     head = (
         f"HTTP/1.1 {fault.status} Service Unavailable\r\nContent-Type: application/xml\r\n"

@@ -17,14 +17,14 @@ from dvtool.serve.revisions import ServedCommit
 from dvtool.snapshots.listed import Listed
 from dvtool.snapshots.snapshot import Snapshot
 
-BLOCK_BYTES = 4 << 20
+SENT_AT_ONCE_BYTES = 4 << 20
 """A body is read and sent in blocks of at most so many bytes."""
 STREAM_BYTES = 1 << 20
 STREAMS_MAX = 16
 """So many whole files at once are read ahead, for which a remote takes up to 64 MiB of memory each.
 Those beyond are read block by block: slower, and nobody waits for anybody."""
 _streams = threading.BoundedSemaphore(STREAMS_MAX)
-_RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
+_ASKED_RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
 _ETAG = re.compile(r'\s*(?:W/)?("[^"]*"|[^",\s]+|\*)\s*')
 
 
@@ -80,7 +80,7 @@ def object_response(stored: StoredObject, headers: Mapping[str, str], *, body: b
     about |= {"Content-Type": "binary/octet-stream", "Content-Length": str(end - start)}
     if asked is not None:
         about["Content-Range"] = f"bytes {start}-{end - 1}/{stored.size}"
-    content = _content(stored, start, end) if body else b""
+    content = _object_content(stored, start, end) if body else b""
     return Response(200 if asked is None else 206, about, content)
 
 
@@ -94,14 +94,14 @@ def _require_conditions(
     modified = stored.commit.modified
     match, none_match = headers.get("if-match"), headers.get("if-none-match")
     if match is not None:
-        if not _names(match, stored.etag):
+        if not _names_in(match, stored.etag):
             raise S3Fault("PreconditionFailed", "The ETag is another one than If-Match says.")
     else:
         unmodified = _seconds(headers.get("if-unmodified-since"))
         if unmodified is not None and modified > unmodified:
             raise S3Fault("PreconditionFailed", "The commit was made after If-Unmodified-Since.")
     if none_match is not None:
-        if _names(none_match, stored.etag):
+        if _names_in(none_match, stored.etag):
             raise S3Fault("NotModified", "", about)
         return
     since = _seconds(headers.get("if-modified-since"))
@@ -109,7 +109,7 @@ def _require_conditions(
         raise S3Fault("NotModified", "", about)
 
 
-def _names(header: str, etag: str) -> bool:
+def _names_in(header: str, etag: str) -> bool:
     """Whether a list of ETags, with quotes or without, has one; ``*`` has all."""
     given = [match[1] for match in _ETAG.finditer(header)]
     return "*" in given or etag in given or etag.strip('"') in given
@@ -132,7 +132,7 @@ def _asked_range(stored: StoredObject, headers: Mapping[str, str]) -> tuple[int,
 
     A range that is none, or several, is passed over, as HTTP has it, and as S3 does.
     """
-    match = _RANGE.fullmatch(headers.get("range", "").replace(" ", ""))
+    match = _ASKED_RANGE.fullmatch(headers.get("range", "").replace(" ", ""))
     if match is None or match[0] == "bytes=-":
         return None
     condition = headers.get("if-range")
@@ -160,14 +160,14 @@ def _asked_range(stored: StoredObject, headers: Mapping[str, str]) -> tuple[int,
 # --- bytes --------------------------------------------------------------------------------
 
 
-def _content(stored: StoredObject, start: int, end: int) -> bytes | Blocks:
+def _object_content(stored: StoredObject, start: int, end: int) -> bytes | Blocks:
     snapshot, path = stored.commit.snapshot, stored.path
     whole = (start, end) == (0, stored.size)
-    if end - start <= BLOCK_BYTES:
+    if end - start <= SENT_AT_ONCE_BYTES:
         return snapshot.read(path) if whole else snapshot.read_ranges([(path, start, end)])[0]
     if whole and _streams.acquire(blocking=False):
         return Blocks(_stream(snapshot, path))
-    return Blocks(_blocks(stored, start, end))
+    return Blocks(_body_blocks(stored, start, end))
 
 
 def _stream(snapshot: Snapshot, path: str) -> Generator[bytes]:
@@ -180,11 +180,11 @@ def _stream(snapshot: Snapshot, path: str) -> Generator[bytes]:
         _streams.release()
 
 
-def _blocks(stored: StoredObject, start: int, end: int) -> Generator[bytes]:
+def _body_blocks(stored: StoredObject, start: int, end: int) -> Generator[bytes]:
     """Yield a part of a file, each block read for itself; a whole file is checked as a whole."""
     whole = hasher() if (start, end) == (0, stored.size) else None
-    for at in range(start, end, BLOCK_BYTES):
-        until = min(at + BLOCK_BYTES, end)
+    for at in range(start, end, SENT_AT_ONCE_BYTES):
+        until = min(at + SENT_AT_ONCE_BYTES, end)
         (block,) = stored.commit.snapshot.read_ranges([(stored.path, at, until)])
         if whole is not None:
             whole.update(block)

@@ -21,7 +21,7 @@ from dvtool.system.lazy import later
 
 parquet = later("pyarrow.parquet")
 
-SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
+TABLE_SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
 
 
 class Table(Protocol):
@@ -44,7 +44,7 @@ class RowSamples:
     kind = "rows"
 
     def __init__(self, snapshot: Snapshot, path: str) -> None:
-        files = list_files(snapshot, path, SUFFIXES)
+        files = list_files(snapshot, path, TABLE_SUFFIXES)
         self._paths = files.paths
         self._tables = [
             _open_table(snapshot, file, digest)

@@ -12,7 +12,7 @@ from dvtool.errors import RemoteTransient, printable
 from dvtool.remotes.origins.base import SIZE_UNKNOWN, Body, Origin, OriginObject
 from dvtool.remotes.transports.retry import Attempts
 
-BLOCK_BYTES = 128 << 10
+READ_AT_ONCE_BYTES = 128 << 10
 """What an answer breaks off in the middle of is asked for again."""
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class ObjectReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
         """Fill a buffer with the next bytes; return how many, 0 at the end."""
-        data = self._next(min(len(buffer), BLOCK_BYTES))
+        data = self._next(min(len(buffer), READ_AT_ONCE_BYTES))
         buffer[: len(data)] = data
         return len(data)
 
@@ -111,4 +111,4 @@ class ObjectReader(io.RawIOBase):
 def read_whole(origin: Origin, described: OriginObject, attempts: Attempts) -> bytes:
     """Return all bytes of a small object."""
     with ObjectReader(origin, described, attempts) as reader:
-        return b"".join(iter(lambda: reader._next(BLOCK_BYTES), b""))
+        return b"".join(iter(lambda: reader._next(READ_AT_ONCE_BYTES), b""))

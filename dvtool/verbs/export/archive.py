@@ -26,7 +26,7 @@ def export_to_tar(snapshot: Snapshot, path: str, out: BinaryIO, *, progress: Pro
         tar = tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT)
         for batch in batches(files):
             for each, content in pieces(snapshot, batch):
-                tar.addfile(_member(snapshot, each), _Pieces(content))
+                tar.addfile(_member(snapshot, each), _PiecesFile(content))
                 progress.advance(each.entry.size or 0)
         for each in entries:
             if each.entry.type != "file":
@@ -50,7 +50,7 @@ def _member(snapshot: Snapshot, each: ExportEntry) -> tarfile.TarInfo:
     return member
 
 
-class _Pieces(io.RawIOBase):
+class _PiecesFile(io.RawIOBase):
     """A file made of pieces, for `tarfile`, which reads exact amounts."""
 
     def __init__(self, content: Iterator[bytes]) -> None:

@@ -54,7 +54,7 @@ def export_to_bucket(
     progress.start("exporting", total_bytes=sum(each.entry.size or 0 for each in files))
     try:
         for batch in batches(files):
-            fresh: list[tuple[ExportEntry, Body]] = []
+            fresh: list[tuple[ExportEntry, ExportBody]] = []
             for each, content in pieces(snapshot, batch):
                 body = _body(each, content)
                 info = there.get(each.name)
@@ -63,17 +63,17 @@ def export_to_bucket(
                     body.close()
                 elif info is not None and not force:
                     body.close()
-                    raise _refused(url, each)
+                    raise _refuse_other(url, each)
                 else:
                     fresh.append((each, body))
-            for (each, _), _done in run_bounded(lambda item: _put(backend, *item), fresh):
+            for (each, _), _done in run_bounded(lambda item: _put_object(backend, *item), fresh):
                 progress.advance(each.entry.size or 0)
     finally:
         progress.finish()
     return exported(snapshot, entries, kept=kept, left_out=others)
 
 
-class Body(NamedTuple):
+class ExportBody(NamedTuple):
     """The content of a file, as it is sent, and its MD5."""
 
     data: bytes | BinaryIO
@@ -85,20 +85,20 @@ class Body(NamedTuple):
             self.data.close()
 
 
-def _body(each: ExportEntry, content: Iterator[bytes]) -> Body:
+def _body(each: ExportEntry, content: Iterator[bytes]) -> ExportBody:
     state = hashlib.md5(usedforsecurity=False)
     if (each.entry.size or 0) <= STREAMED_BYTES:
         data = b"".join(content)
         state.update(data)
-        return Body(data, state.digest())
+        return ExportBody(data, state.digest())
     file = tempfile.TemporaryFile()
     for piece in content:
         state.update(piece)
         file.write(piece)
-    return Body(file, state.digest())
+    return ExportBody(file, state.digest())
 
 
-def _put(backend: Backend, each: ExportEntry, body: Body) -> None:
+def _put_object(backend: Backend, each: ExportEntry, body: ExportBody) -> None:
     try:
         stored = backend.put(each.name, body.data)
     finally:
@@ -107,7 +107,7 @@ def _put(backend: Backend, each: ExportEntry, body: Body) -> None:
         raise RemoteError(f"the store did not keep {printable(each.name)} as it was sent")
 
 
-def _refused(url: str, each: ExportEntry) -> RemoteError:
+def _refuse_other(url: str, each: ExportEntry) -> RemoteError:
     return RemoteError(
         f"{printable(url)} has another object under {printable(each.name)}",
         hint="name another prefix, or --force to replace objects that are there",

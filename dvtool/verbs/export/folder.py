@@ -25,14 +25,14 @@ def export_to_folder(
     `force` files and symlinks are replaced. InputError for a symlink in the place of a folder.
     """
     entries = list(entries_below(snapshot, path))
-    wanted, kept = _compare(entries, folder, force=force)
+    wanted, kept = _compare_folder(entries, folder, force=force)
     files = [each for each in wanted if each.entry.type == "file"]
     progress.start("exporting", total_bytes=sum(each.entry.size or 0 for each in files))
     try:
         os.makedirs(folder, exist_ok=True)
         for batch in batches(files):
             for each, content in pieces(snapshot, batch):
-                _write(os.path.join(folder, each.name), content, each)
+                _write_file(os.path.join(folder, each.name), content, each)
                 progress.advance(each.entry.size or 0)
         for each in wanted:
             if each.entry.type != "file":
@@ -61,7 +61,7 @@ def exported(
     )
 
 
-def _compare(
+def _compare_folder(
     entries: Sequence[ExportEntry], folder: str, *, force: bool
 ) -> tuple[list[ExportEntry], int]:
     """Return the entries that are not at the destination yet, and how many files are."""
@@ -76,7 +76,7 @@ def _compare(
         except FileNotFoundError:
             wanted.append(each)
             continue
-        if _is_there(each, place, status):
+        if _is_entry_there(each, place, status):
             kept += each.entry.type == "file"
         elif force and not stat.S_ISDIR(status.st_mode) and each.entry.type != "folder":
             wanted.append(each)
@@ -90,7 +90,7 @@ def _compare(
     return wanted, kept
 
 
-def _is_there(each: ExportEntry, place: str, status: os.stat_result) -> bool:
+def _is_entry_there(each: ExportEntry, place: str, status: os.stat_result) -> bool:
     entry = each.entry
     if entry.type == "folder":
         return stat.S_ISDIR(status.st_mode)
@@ -119,7 +119,7 @@ def _require_real_folders(folder: str, name: str) -> None:
             return
 
 
-def _write(place: str, content: object, each: ExportEntry) -> None:
+def _write_file(place: str, content: object, each: ExportEntry) -> None:
     os.makedirs(os.path.dirname(place) or ".", exist_ok=True)
     with replacing(place, durable=False) as file:
         for piece in content:  # type: ignore[attr-defined]
@@ -135,5 +135,5 @@ def _make(place: str, each: ExportEntry) -> None:
         return
     os.makedirs(os.path.dirname(place) or ".", exist_ok=True)
     if os.path.lexists(place):
-        os.unlink(place)  # --force, and _compare saw that it is no folder
+        os.unlink(place)  # --force, and _compare_folder saw that it is no folder
     os.symlink(each.entry.symlink or "", place)

@@ -32,7 +32,7 @@ from dvtool.jobs.take import TakeResult, take_batches, take_objects
 from dvtool.project.parts import Project
 from dvtool.project.taken import ListedFile, TakenObjects
 from dvtool.remotes.origins.base import Origin, OriginObject
-from dvtool.remotes.origins.reading import BLOCK_BYTES, ObjectReader
+from dvtool.remotes.origins.reading import READ_AT_ONCE_BYTES, ObjectReader
 from dvtool.remotes.transports.retry import Attempts
 from dvtool.store.freeing import sweep_temp
 from dvtool.verbs.imports.listing import filters_of
@@ -153,7 +153,7 @@ def unpacked(
         place, whole, size = os.path.join(folder, "archive"), hasher(), 0
         reader = ObjectReader(origin, described, Attempts(), project.progress.advance)
         with reader, open(place, "wb") as file:
-            while block := reader.read(BLOCK_BYTES):
+            while block := reader.read(READ_AT_ONCE_BYTES):
                 file.write(block)
                 whole.update(block)
                 size += len(block)
