@@ -20,7 +20,6 @@ p{margin:.35rem 0}
 .skip{position:absolute;left:-99rem}.skip:focus{position:static}
 nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.25rem 1rem;padding:0;margin:.75rem 0 0}
 .soft,figcaption,.note{color:var(--soft);font-size:.86rem}
-.note::before{content:"ⓘ "}
 .chips{display:flex;flex-wrap:wrap;gap:.5rem;margin:1rem 0 0;padding:0;list-style:none}
 .chips li{border:1px solid var(--line);background:var(--card);border-radius:8px;
 padding:.35rem .75rem}
