@@ -38,6 +38,9 @@ _EXPORTS = {
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
     "dvtool.repo": ("Repo",),
+    "dvtool.reports.row_diff": ("ChangedCell", "ChangedRow", "ColumnChange", "TableDiff"),
+    "dvtool.reports.sides": ("Report",),
+    "dvtool.reports.tables": ("RowDiff", "UnreadTable"),
     "dvtool.serve.options": ("ServeOptions", "Serving"),
     "dvtool.snapshots.file": ("SnapshotFile",),
     "dvtool.snapshots.listed": ("Listed",),
@@ -122,6 +125,9 @@ if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
     from dvtool.repo import Repo
+    from dvtool.reports.row_diff import ChangedCell, ChangedRow, ColumnChange, TableDiff
+    from dvtool.reports.sides import Report
+    from dvtool.reports.tables import RowDiff, UnreadTable
     from dvtool.serve.options import ServeOptions, Serving
     from dvtool.snapshots.file import SnapshotFile
     from dvtool.snapshots.listed import Listed
@@ -173,8 +179,11 @@ __all__ = [
     "Added",
     "BusyError",
     "CacheStatus",
+    "ChangedCell",
+    "ChangedRow",
     "Check",
     "CheckedOut",
+    "ColumnChange",
     "Conflict",
     "Copied",
     "CorruptError",
@@ -231,10 +240,12 @@ __all__ = [
     "Renamed",
     "Repo",
     "RepoThere",
+    "Report",
     "Reproduction",
     "Requests",
     "Resolved",
     "Restored",
+    "RowDiff",
     "RunList",
     "RunOutput",
     "RunRecord",
@@ -255,11 +266,13 @@ __all__ = [
     "SparseResult",
     "SplitSize",
     "SqlRequest",
+    "TableDiff",
     "TargetDescription",
     "TargetDiff",
     "TargetStatus",
     "Total",
     "Totals",
+    "UnreadTable",
     "UnsavedError",
     "UsageError",
     "__version__",

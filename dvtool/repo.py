@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
+    from dvtool.reports import sides
+    from dvtool.reports.tables import RowDiff
     from dvtool.serve import serving
     from dvtool.serve.options import ServeOptions, Serving
     from dvtool.snapshots import reading
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 else:
     install, service = later_in("dvtool.hooks", "install", "service")
     examine = later("dvtool.remotes.examine")
+    sides = later("dvtool.reports.sides")
     serving = later("dvtool.serve.serving")
     reading = later("dvtool.snapshots.reading")
     clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
@@ -66,6 +69,8 @@ else:
     commits = later("dvtool.verbs.push.commits")
     records, reproduce, run = later_in("dvtool.verbs.record", "records", "reproduce", "run")
     conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
+
+Rev = str | None
 
 
 class Repo(OpenRepository):
@@ -421,11 +426,23 @@ class Repo(OpenRepository):
 
     # --- verbs that only look -------------------------------------------------------------
 
-    def diff(
-        self, old: str | None = None, new: str | None = None, paths: Paths = ()
-    ) -> list[diff.TargetDiff]:
+    def diff(self, old: Rev = None, new: Rev = None, paths: Paths = ()) -> list[diff.TargetDiff]:
         """Compare two commits, or a commit (HEAD without one) with the workspace."""
         return diff.diff(self._project, self._arguments, old, new, paths)
+
+    def diff_rows(
+        self, old: Rev = None, new: Rev = None, paths: Paths = (), *, key: Sequence[str] = ()
+    ) -> RowDiff:
+        """Compare, as `diff` does, the rows of changed tables, matched by the columns `key`."""
+        compared = sides.Comparison(old, new, paths, key)
+        return sides.report_rows(self._project, self._arguments, compared, self._environ)
+
+    def report(
+        self, old: Rev = None, new: Rev = None, paths: Paths = (), *, key: Sequence[str] = ()
+    ) -> sides.Report:
+        """Show what `diff` finds as a page, and in short as a comment."""
+        compared = sides.Comparison(old, new, paths, key)
+        return sides.report_changes(self._project, self._arguments, compared, self._environ)
 
     def log(
         self, path: OnePath | None = None, *, rev: str | None = None, limit: int | None = None

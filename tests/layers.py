@@ -29,7 +29,7 @@ REMOTES = ("remotes.transports", "remotes.origins", "remotes")
 OPENED = (*STORED, "git", "store", "workspace", *REMOTES, "jobs")
 PROJECTS = (*OPENED, "project")
 VERBS = (*PROJECTS, "snapshots")
-FACES = (*VERBS, "serve", "verbs", "hooks")
+FACES = (*VERBS, "serve", "verbs", "hooks", "reports")
 
 ROOMS = (
     Room("errors", "Every error that a user should read, with its exit code and next step.", ()),
@@ -101,6 +101,11 @@ ROOMS = (
     ),
     Room("verbs", "What a user can do: one module or folder a verb.", VERBS),
     Room("hooks", "What git runs, and putting it in place.", (*VERBS, "verbs")),
+    Room(
+        "reports",
+        "Changes of the data as a person looks at them: rows of tables, pictures, plots.",
+        (*VERBS, "verbs"),
+    ),
     Room("repo", "The facade: one method a verb.", FACES),
     Room("cli", "The command: a module a verb; it alone prints.", (*FACES, "repo")),
 )

@@ -72,6 +72,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Looking": {
         "diff": "Show which files changed between commits, or in the workspace.",
+        "show": "Show a commit, and which files it changed.",
         "log": "Show the commits that changed a target.",
         "ls": "List tracked files.",
         "export": "Write data of a commit as ordinary files, an archive or objects.",

@@ -189,6 +189,18 @@ JSON_KEYS = {
         '"new": null or {…}}]}], "totals": {…}}',
         'With --stat: {"schema", "targets": [{"target", "totals": {"added": {"count", '
         '"bytes"}, "modified": {…}, "removed": {…}, "renamed": {…}}}], "totals": {…}}',
+        'With --rows: {"schema", "tables": [{"path", "table", "change", "key", "old_rows", '
+        '"new_rows", "added", "removed", "changed", "unchanged", "repeated_keys", "columns": '
+        '[{"column", "old_type", "new_type"}], "cells", "rows": [{"change", "old_row", '
+        '"new_row", "key", "cells": [{"column", "old", "new"}]}]}], "unread": [{"path", '
+        '"reason"}]}',
+        "Each key is explained in docs/reference/json.md.",
+    ),
+    "show": (
+        '{"schema", "targets": [{"target", "renamed_from", "totals": {"added": {"count", '
+        '"bytes"}, "modified": {…}, "removed": {…}, "renamed": {…}}, "changes": [{"change", '
+        '"path", "old_path", "old": null or {"type", "size", "blake3", "exec", "symlink"}, '
+        '"new": null or {…}}]}], "totals": {…}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "log": (

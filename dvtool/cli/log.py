@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dvtool.cli.diff import totals_text
 from dvtool.cli.frame import Frame, behind_dashes, command
 from dvtool.cli.output import Screen, documents, files_text
 from dvtool.errors import UsageError, printable
@@ -36,8 +37,14 @@ _CHANGES = ("added", "modified", "removed", "renamed")
     "--max-count", "limit", metavar="N", type=click.IntRange(min=1), help="At most N commits."
 )
 @click.option("-n", "habit", metavar="N", type=click.IntRange(min=1), hidden=True, help="As git.")
+@click.option("--stat", is_flag=True, help="With the bytes by which the data grew.")
 def log(
-    frame: Frame, arguments: Sequence[str], limit: int | None, habit: int | None, as_json: bool
+    frame: Frame,
+    arguments: Sequence[str],
+    limit: int | None,
+    habit: int | None,
+    stat: bool,
+    as_json: bool,
 ) -> None:
     """Show the commits that changed the target PATH, or any, newest first, with counts of files.
 
@@ -54,6 +61,8 @@ def log(
         for number, one in enumerate(found):
             again = number > 0 and found[number - 1].commit == one.commit
             _show(screen, repo, one, again=again, named=path is None)
+            if stat:
+                screen.line(f"    {_stat_text(repo, one)}")
 
 
 def _revision_and_path(repo: Repo, arguments: Sequence[str]) -> tuple[str | None, str | None]:
@@ -72,13 +81,27 @@ def _revision_and_path(repo: Repo, arguments: Sequence[str]) -> tuple[str | None
     return (words[0] if words else None), (behind[0] if behind else None)
 
 
-def _show(screen: Screen, repo: Repo, one: LogEntry, *, again: bool, named: bool) -> None:
-    """Show a commit, and a target that it changed; `again` if the commit was shown before."""
+def _stat_text(repo: Repo, one: LogEntry) -> str:
+    """Return what a commit changed in a target, with bytes."""
+    from dvtool import Totals
+    from dvtool.cli.show import changes_of_commit
+
+    found = changes_of_commit(repo, one.commit, [repo.shown(one.target)])
+    return totals_text(Totals.of(change for target in found for change in target.changes))
+
+
+def show_commit(screen: Screen, one: LogEntry) -> None:
+    """Print the id, time, author and subject of a commit."""
     date = one.date[:16].replace("T", " ")
     short = screen.style(one.commit[:HASH_SHOWN_LENGTH], "yellow")
+    screen.line(f"{short} {date} {printable(one.author)}")
+    screen.line(f"    {printable(one.subject)}")
+
+
+def _show(screen: Screen, repo: Repo, one: LogEntry, *, again: bool, named: bool) -> None:
+    """Show a commit, and a target that it changed; `again` if the commit was shown before."""
     if not again:
-        screen.line(f"{short} {date} {printable(one.author)}")
-        screen.line(f"    {printable(one.subject)}")
+        show_commit(screen, one)
     counts = [f"{getattr(one, what):,} {what}" for what in _CHANGES if getattr(one, what)]
     if one.renamed_from is not None:
         counts.append(f"target renamed from {printable(repo.shown(one.renamed_from))}")

@@ -77,12 +77,13 @@ def diff(
 ) -> list[TargetDiff]:
     """Compare two revisions, or a revision (HEAD for None) with the workspace (None).
 
+    Before "" there is nothing: all of the other side is new.
     The workspace is the manifests in the worktree with the local changes to the files on top.
     """
     git = project.git
     if new is None:
         require_worktree(git)
-    before = git.resolve(old) if old else git.head()
+    before = git.resolve(old) if old else git.head() if old is None else None
     after = git.resolve(new) if new else None
     targets = _targets_at(project, [before, after] if before else [after])
     selections = arguments.selections(targets, paths)

@@ -32,6 +32,7 @@ ONLY_IN = {
     "git": {"git.process"},
     "gitdb": {"git.process"},
     "sqlite3": {
+        "reports.row_sqlite",
         "project.taken",
         "store.rooted",
         "store.database",

@@ -1,0 +1,57 @@
+"""``dv show``: one commit, and which files it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from dvtool.cli.diff import show_targets, totals_of
+from dvtool.cli.frame import Frame, command
+from dvtool.cli.log import show_commit
+from dvtool.cli.output import documents
+from dvtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from dvtool import Repo, TargetDiff
+
+
+@command(
+    "show",
+    examples=(
+        "dv show                        # the last commit",
+        "dv show v1.0 --stat            # in totals",
+    ),
+    exits=(4, 6),
+    answers_json=True,
+)
+@click.argument("rev", metavar="[REV]", default="HEAD")
+@click.option("--stat", is_flag=True, help="Only totals for each target.")
+def show(frame: Frame, rev: str, stat: bool, as_json: bool) -> None:
+    """Show the commit REV, HEAD without one, and which files of the data it changed.
+
+    It is compared with the commit before it; of a merge, with the first one.
+    """
+    screen = frame.screen
+    with frame.repo() as repo:
+        commit = repo.snapshot(rev).commit
+        found = [one for one in changes_of_commit(repo, commit) if one.changes or not one.old]
+        if as_json:
+            screen.json(documents.DiffDocument(found, totals_of(found)))
+            return
+        last = next(iter(repo.log(rev=commit, limit=1)), None)
+        if last is not None and last.commit == commit:
+            show_commit(screen, last)
+        else:
+            screen.line(f"{commit}: changes no data")
+            return
+        show_targets(screen, repo, found, stat=stat)
+
+
+def changes_of_commit(repo: Repo, commit: str, paths: Sequence[str] = ()) -> list[TargetDiff]:
+    """Return what a commit changed since the one before it; all is new in the first one."""
+    try:
+        return repo.diff(f"{commit}^", commit, paths)
+    except UsageError:  # there is none before it
+        return repo.diff("", commit, paths)

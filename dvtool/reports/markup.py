@@ -1,0 +1,48 @@
+"""Pieces of the page. All text of others goes through `text`, so that it is never markup."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+from dvtool.errors import printable, size_text
+
+SHOWN_LENGTH_MAX = 400
+
+
+def text(foreign: str) -> str:
+    """Return text of others as it may stand in the page, in quotes too: no markup, no controls."""
+    cut = foreign if len(foreign) <= SHOWN_LENGTH_MAX else foreign[: SHOWN_LENGTH_MAX - 1] + "…"
+    safe = printable(cut.encode("utf-8", "backslashreplace").decode())
+    return html.escape(safe, quote=True)
+
+
+def growth(size: int) -> str:
+    """Return a change in bytes with its sign: ``+4.0 KiB``, ``−1 B``, ``±0 B``."""
+    return f"{'+' if size > 0 else '−' if size < 0 else '±'}{size_text(abs(size))}"
+
+
+def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of cells that are markup; it scrolls by itself, also with the keyboard.
+
+    A column whose name begins with ``#`` is one of numbers.
+    """
+    numeric = [name.startswith("#") for name in head]
+    heads = "".join(
+        f'<th scope="col"{" class=number" if is_number else ""}>{name.removeprefix("#")}</th>'
+        for name, is_number in zip(head, numeric, strict=True)
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td class="{"number" if is_number else "value"}">{cell}</td>'
+            for cell, is_number in zip(row, numeric, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    label = text(caption)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+    )

@@ -1,0 +1,37 @@
+"""``dv show`` and ``dv log --stat``: what commits changed, in the terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Work
+
+
+@pytest.fixture
+def history(work: Work) -> Work:
+    work.write("data/a.txt", "four")
+    work.dv("add", "data")
+    work.commit("First data")
+    work.write("data/b.txt", "seven..")
+    work.dv("add", "data")
+    work.commit("More data")
+    work.write("code.py", "")
+    work.commit("Only code")
+    return work
+
+
+def test_a_commit_and_the_first_one(history: Work) -> None:
+    out = history.dv("show", "HEAD~1").out
+    assert "    More data\n" in out and history.git("rev-parse", "HEAD~1")[:10] in out
+    assert "  A         +7 B  data/b.txt\ntotal: 1 added (+7 B)\n" in out
+    first = history.dv("show", "HEAD~2").out
+    assert "data (new target)\n  A         +4 B  data/a.txt\n" in first
+    assert "data: 1 added (+7 B)\n" in history.dv("show", "HEAD~1", "--stat").out
+    assert "changes no data" in history.dv("show").out
+    assert history.dv("show", "HEAD~1", "--json").json["totals"]["added"]["bytes"] == 7
+    assert history.dv("show", "nothing", code=2).err
+
+
+def test_log_with_bytes(history: Work) -> None:
+    lines = history.dv("log", "data", "--stat").lines
+    assert "    1 added (+7 B)" in lines and "    1 added (+4 B)" in lines
