@@ -32,7 +32,7 @@ def import_sql(
     key. dv update asks again.
 
     A password is never kept: it comes from PGPASSWORD, ~/.pgpass or a service file. The user's
-    name stays in this clone. Needs: pip install 'dvtool[sql]'.
+    name stays in this clone. Needs dvtool's extra sql.
     """
     from dvtool import SqlRequest
 

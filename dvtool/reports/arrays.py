@@ -77,7 +77,8 @@ def _library(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise SetupError(
-            f"arrays need {name}, which is not installed", hint="run: pip install 'dvtool[report]'"
+            f"arrays need {name}, which is not installed",
+            hint="install dvtool with its extra report: see docs/install.md",
         ) from error
 
 

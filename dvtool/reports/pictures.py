@@ -85,7 +85,8 @@ def _pillow() -> Any:
         from PIL import Image
     except ModuleNotFoundError as error:
         raise SetupError(
-            "pictures need Pillow, which is not installed", hint="run: pip install 'dvtool[report]'"
+            "pictures need Pillow, which is not installed",
+            hint="install dvtool with its extra report: see docs/install.md",
         ) from error
     return Image
 

@@ -168,7 +168,7 @@ def _arrow(path: str) -> Any:
     except ModuleNotFoundError as error:
         raise SetupError(
             f"rows of {printable(path)} need pyarrow, which is not installed",
-            hint="run: pip install 'dvtool[report]'",
+            hint="install dvtool with its extra report: see docs/install.md",
         ) from error
     return pyarrow
 

@@ -61,7 +61,7 @@ def _server_module() -> ModuleType:
             raise
         raise SetupError(
             "dv serve needs uvicorn, which is not installed",
-            hint="run: pip install 'dvtool[serve]'",
+            hint="install dvtool with its extra serve: see docs/install.md",
         ) from error
     return server
 

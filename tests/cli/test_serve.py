@@ -46,7 +46,7 @@ def test_the_extra_is_named_if_it_is_missing(data: Work, monkeypatch: pytest.Mon
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(serve, "server", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert "pip install 'dvtool[serve]'" in data.dv("serve", code=3).err
+    assert "install dvtool with its extra serve" in data.dv("serve", code=3).err
 
 
 def test_no_repository_and_no_set_up(bare: Work) -> None:

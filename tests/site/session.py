@@ -34,7 +34,7 @@ READER = "/home/you"
 """The scratch folder on pages."""
 HASH = r"\b[0-9a-f]{7,64}\b"
 PLACEHOLDERS = (
-    (r"\d{8}T\d{6}Z-[0-9a-f]{6}", "RUN"),
+    (r"\d{8}T\d{6}(?:\d{3})?Z-[0-9a-f]{6}", "RUN"),
     (r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?Z?)?", "TIME"),
     (HASH, "HASH"),
     (r"[-+]?\b\d+(\.\d+)? (B|KiB|MiB|GiB|TiB)(?=\W|$)", "SIZE"),

@@ -106,7 +106,7 @@ def open_origin(source: DataSource, local: Mapping[str, str]) -> Origin:
         raise UsageError(
             f"this version cannot ask a source of the kind {source.kind!r}: "
             f"{printable(source.url)}",
-            hint="install a newer dvtool: pip install --upgrade dvtool",
+            hint="install a newer dvtool",
         )
     bucket, _, prefix = source.url.partition("://")[2].partition("/")
     bucket_and_prefix(f"s3://{bucket}")

@@ -267,5 +267,5 @@ def _module(name: str) -> Any:
     except ImportError as error:
         raise SetupError(
             f"databases need packages that are not installed here ({name.partition('.')[0]})",
-            hint="run: pip install 'dvtool[sql]'",
+            hint="install dvtool with its extra sql: see docs/install.md",
         ) from error

@@ -21,7 +21,7 @@ RECORD_VERSION = 1
 RECORD_SUFFIX = ".json"
 READS_SUFFIX = ".reads"
 RECORD_SIZE_MAX_BYTES = 64 << 20
-RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
+RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}(?:[0-9]{3})?Z-[0-9a-f]{6}")
 
 RunState: TypeAlias = Literal["running", "ended"]
 

@@ -139,7 +139,7 @@ def _begin(
     request: RunRequest,
     out: list[str],
 ) -> RunRecord:
-    run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}"
+    run_id = _new_id()
     uncommitted = find_uncommitted(project, verbs.status(), out)
     head = project.git.head()
     commit, ref = _commit(project, run_id, uncommitted, out, allow_dirty=request.allow_dirty)
@@ -185,6 +185,12 @@ def _commit(
     if not uncommitted:
         raise SetupError("there is no commit yet; nothing was run", hint="run: git commit")
     raise refused(uncommitted)
+
+
+def _new_id() -> str:
+    """Return an id for a run: its time in UTC, to the millisecond, so that ids sort by time."""
+    now = datetime.datetime.now(datetime.UTC)
+    return f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03}Z-{os.urandom(3).hex()}"
 
 
 def _now() -> str:

@@ -67,6 +67,7 @@ def test_results_come_in_the_order_of_the_batches(engine: Engine) -> None:
 
 
 def test_an_error_comes_after_the_results_before_it(engine: Engine) -> None:
+    threads = threading.active_count()
     undone: list[int] = []
     results = engine.map(half, numbers(20), undo=undone.append)
     done: list[int] = []
@@ -75,7 +76,7 @@ def test_an_error_comes_after_the_results_before_it(engine: Engine) -> None:
     assert caught.value.hint == "take 14"
     assert done == [number // 2 for number in range(13)]
     assert set(undone) <= {7, 8, 9}
-    assert threading.active_count() <= 3
+    assert threading.active_count() <= threads + 2
 
 
 def test_who_cancels_gets_every_result_undone_that_was_not_taken(engine: Engine) -> None:
