@@ -148,7 +148,7 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> NoReturn:
         """Not there: content has no address of its own."""
-        raise NotImplementedError("content in packs has no URL of its own; see dv serve")
+        raise NotImplementedError("content in packs has no URL of its own; run: dv serve")
 
     # --- bytes ----------------------------------------------------------------------------
 

@@ -96,6 +96,19 @@ def test_an_archive_is_the_same_each_time(varied: Work, tmp_path: Path) -> None:
     assert tree(tmp_path / "out") == tree(varied.root / "data")
 
 
+def test_an_archive_takes_the_place_of_nothing_unasked(varied: Work, tmp_path: Path) -> None:
+    archive, link = tmp_path / "file.tar", tmp_path / "link.tar"
+    archive.write_bytes(b"mine")
+    link.symlink_to(archive)
+    ran = varied.dv("export", "data", "--to", f"tar:{archive}", code=5)
+    assert "is there already" in ran.err and "--force" in ran.err
+    ran = varied.dv("export", "data", "--to", f"tar:{link}", "--force", code=2)
+    assert "tar:-" in ran.err and link.is_symlink()
+    assert archive.read_bytes() == b"mine"
+    varied.dv("export", "data", "--to", f"tar:{archive}", "--force")
+    assert tarfile.is_tarfile(archive)
+
+
 def test_what_cannot_be_is_refused(varied: Work, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     assert "nowhere" in varied.dv("export", "nowhere", "--to", out, code=2).err

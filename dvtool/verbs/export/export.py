@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from dvtool.errors import UsageError, printable
+from dvtool.errors import UnsavedError, UsageError, printable
 from dvtool.remotes.transports.declaration import Value
 from dvtool.snapshots import foreign
 from dvtool.snapshots.reading import snapshot
@@ -66,6 +66,7 @@ def export_snapshot(
     if destination.startswith(TAR_PREFIX):
         name = destination.removeprefix(TAR_PREFIX)
         if name != "-":
+            _refuse_taken(name, force=request.force)
             with replacing(name, durable=False) as file:
                 return export_to_tar(source, path, file, progress=progress)
         if request.out is None:
@@ -81,6 +82,22 @@ def export_snapshot(
             hint="name a folder, tar:FILE, tar:- or s3://bucket/prefix",
         )
     return export_to_folder(source, path, destination, force=request.force, progress=progress)
+
+
+def _refuse_taken(name: str, *, force: bool) -> None:
+    """Raise for a file that is there, unless `force` may replace it, and for what is no file."""
+    if not os.path.lexists(name):
+        return
+    if os.path.islink(name) or not os.path.isfile(name):
+        raise UsageError(
+            f"{printable(name)} is no regular file, and an archive would take its place",
+            hint="write the archive to standard output: --to tar:-",
+        )
+    if not force:
+        raise UnsavedError(
+            f"{printable(name)} is there already",
+            hint="name another file, or --force to replace it",
+        )
 
 
 def get(request: GetRequest, environ: Mapping[str, str], progress: Progress = SILENT) -> Exported:
