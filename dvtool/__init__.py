@@ -77,8 +77,10 @@ _EXPORTS = {
     ),
     "dvtool.verbs.push.commits": ("PushPlan", "PushReport"),
     "dvtool.verbs.push.plan": ("Pushed",),
+    "dvtool.verbs.record.facade": ("Runs",),
     "dvtool.verbs.record.records": ("Packages", "Reads", "RunList", "RunOutput", "RunRecord"),
     "dvtool.verbs.record.reproduce": ("OutputComparison", "Reproduction"),
+    "dvtool.verbs.remotes": ("Remotes",),
     "dvtool.verbs.resolve.settle": ("Resolved", "Settled"),
     "dvtool.verbs.sparse": ("Sparse", "SparseResult"),
     "dvtool.verbs.status": ("Fault", "TargetStatus"),
@@ -169,8 +171,10 @@ if TYPE_CHECKING:
     )
     from dvtool.verbs.push.commits import PushPlan, PushReport
     from dvtool.verbs.push.plan import Pushed
+    from dvtool.verbs.record.facade import Runs
     from dvtool.verbs.record.records import Packages, Reads, RunList, RunOutput, RunRecord
     from dvtool.verbs.record.reproduce import OutputComparison, Reproduction
+    from dvtool.verbs.remotes import Remotes
     from dvtool.verbs.resolve.settle import Resolved, Settled
     from dvtool.verbs.sparse import Sparse, SparseResult
     from dvtool.verbs.status import Fault, TargetStatus
@@ -236,6 +240,7 @@ __all__ = [
     "RemoteGcResult",
     "RemoteStalled",
     "RemoteTransient",
+    "Remotes",
     "Removed",
     "Renamed",
     "Repo",
@@ -249,6 +254,7 @@ __all__ = [
     "RunList",
     "RunOutput",
     "RunRecord",
+    "Runs",
     "Sample",
     "Saved",
     "ServeOptions",

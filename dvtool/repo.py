@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO
 
 from dvtool.project.arguments import OnePath, Paths
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from dvtool.format.manifest import ShardRef
     from dvtool.hooks import install, service
     from dvtool.jobs.engine import Engine
-    from dvtool.remotes import examine
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
     from dvtool.reports import sides
@@ -30,7 +29,17 @@ if TYPE_CHECKING:
     from dvtool.snapshots import reading
     from dvtool.snapshots.listed import Listed
     from dvtool.snapshots.snapshot import Snapshot
-    from dvtool.verbs import clone, copy, describe, diff, doctor, drop, log, read, sparse
+    from dvtool.verbs import (
+        clone,
+        describe,
+        diff,
+        doctor,
+        drop,
+        log,
+        read,
+        remotes as whole_remotes,
+        sparse,
+    )
     from dvtool.verbs.add import publish
     from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.checkout import restore
@@ -39,22 +48,21 @@ if TYPE_CHECKING:
     from dvtool.verbs.export import entries, export as export_verb
     from dvtool.verbs.fetch import download, plan as fetch_plan, request as fetch_request
     from dvtool.verbs.fsck import check as fsck_check, findings, repair as fsck_repair
-    from dvtool.verbs.gc import bury, local as gc_local, remote as gc_remote, roots
+    from dvtool.verbs.gc import local as gc_local
     from dvtool.verbs.imports import facade as import_facade
     from dvtool.verbs.overlap import check as overlap
     from dvtool.verbs.push import commits
-    from dvtool.verbs.record import records, reproduce, run
+    from dvtool.verbs.record import facade as run_facade, records, run
     from dvtool.verbs.resolve import conflicts, settle
     from dvtool.verbs.status import TargetStatus
 else:
     install, service = later_in("dvtool.hooks", "install", "service")
-    examine = later("dvtool.remotes.examine")
     sides = later("dvtool.reports.sides")
     serving = later("dvtool.serve.serving")
     reading = later("dvtool.snapshots.reading")
-    clone, copy, describe, diff = later_in("dvtool.verbs", "clone", "copy", "describe", "diff")
-    doctor, drop, log, read, sparse = later_in(
-        "dvtool.verbs", "doctor", "drop", "log", "read", "sparse"
+    clone, describe, diff = later_in("dvtool.verbs", "clone", "describe", "diff")
+    doctor, drop, log, read, whole_remotes, sparse = later_in(
+        "dvtool.verbs", "doctor", "drop", "log", "read", "remotes", "sparse"
     )
     publish = later("dvtool.verbs.add.publish")
     restore = later("dvtool.verbs.checkout.restore")
@@ -63,11 +71,11 @@ else:
     download = later("dvtool.verbs.fetch.download")
     fetch_plan, fetch_request = later_in("dvtool.verbs.fetch", "plan", "request")
     fsck_check, fsck_repair = later_in("dvtool.verbs.fsck", "check", "repair")
-    gc_local, gc_remote, roots = later_in("dvtool.verbs.gc", "local", "remote", "roots")
+    gc_local = later("dvtool.verbs.gc.local")
     import_facade = later("dvtool.verbs.imports.facade")
     overlap = later("dvtool.verbs.overlap.check")
     commits = later("dvtool.verbs.push.commits")
-    records, reproduce, run = later_in("dvtool.verbs.record", "records", "reproduce", "run")
+    run_facade, run = later_in("dvtool.verbs.record", "facade", "run")
     conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
 
 Rev = str | None
@@ -107,6 +115,16 @@ class Repo(OpenRepository):
         """Data from where it is, and what is new there: see `Imports`."""
         return import_facade.Imports(self._project, self.config, self._arguments)
 
+    @property
+    def remotes(self) -> whole_remotes.Remotes:
+        """Remotes as a whole: tried out, copied, and given space back: see `Remotes`."""
+        return whole_remotes.Remotes(self._project, self.config)
+
+    @property
+    def runs(self) -> run_facade.Runs:
+        """The records of runs, and running one again: see `Runs`."""
+        return run_facade.Runs(self._project, Repo.open)
+
     # --- the repository -------------------------------------------------------------------
 
     @staticmethod
@@ -128,11 +146,6 @@ class Repo(OpenRepository):
     def check(self) -> Iterator[doctor.Check]:
         """Check settings, manifests, local store, hooks and the default remote."""
         return doctor.check_repository(self._project, self.hooks.states, self.config.open_remote)
-
-    def examine_remote(self, remote: str | None = None) -> tuple[str, examine.Examination]:
-        """Try a remote out; return its URL, and what was found."""
-        backend = self.config.open_plain(remote)
-        return backend.url, examine.examine(backend)
 
     # --- verbs on the workspace -----------------------------------------------------------
 
@@ -297,16 +310,6 @@ class Repo(OpenRepository):
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
         return restore.estimate_pull(self._project, self.config, self._arguments, request)
 
-    def copy_remote(self, source: str, destination: str, *, every: bool = False) -> copy.Copied:
-        """Copy what this repository (or `every` one) pushed to a remote to another one."""
-        return copy.copy_remote(self._project, self.config, source, destination, every=every)
-
-    def plan_copy(
-        self, source: str, destination: str, *, every: bool = False
-    ) -> tuple[copy.Copied, Estimate]:
-        """Plan a `copy_remote`; nothing is written."""
-        return copy.plan_copy(self._project, self.config, source, destination, every=every)
-
     # --- giving space back ----------------------------------------------------------------
 
     def gc(
@@ -324,33 +327,6 @@ class Repo(OpenRepository):
         """
         request = gc_local.GcRequest(unpushed, dry_run, grace_s, announce)
         return gc_local.gc_local(self._project, self.config, request)
-
-    def gc_remote(
-        self,
-        remote: str | None = None,
-        *,
-        expire: bool = False,
-        dry_run: bool = False,
-        grace_s: float | None = None,
-    ) -> gc_remote.RemoteGcResult:
-        """Bury what no root on a remote names, and remove what was buried `grace_s` seconds ago.
-
-        `expire` lets go, too, what earlier pushes needed and nobody can ask for any more.
-        """
-        request = gc_remote.RemoteGcRequest(remote, expire, dry_run, grace_s)
-        return gc_remote.gc_remote(self._project, self.config, request)
-
-    def gc_undo(self, remote: str | None = None) -> int:
-        """Take back what gc buried on a remote; return the number of tombstones."""
-        return gc_remote.undo_gc(self.config.open_remote(remote))
-
-    def roots(self, remote: str | None = None) -> list[roots.RepoThere]:
-        """Return the repositories that keep data on a remote."""
-        return roots.repositories(self.config.open_remote(remote), self.config.repo_id)
-
-    def retire(self, repo_id: str, remote: str | None = None) -> bury.RemoteGcPlan:
-        """Bury, on a remote, all that a repository which is gone for good has there."""
-        return roots.retire(self.config.open_remote(remote), repo_id)
 
     # --- trust ----------------------------------------------------------------------------
 
@@ -401,28 +377,6 @@ class Repo(OpenRepository):
         request = run.RunRequest(command, out, allow_dirty, record, environ, stdout, reproduces)
         verbs = run.WorktreeVerbs(self.status, self.add)
         return run.run(self._project, self._arguments, verbs, request)
-
-    def runs(self) -> records.RunList:
-        """Return the runs that have a record in this worktree, newest first."""
-        return records.list_runs(self._project)
-
-    def show_run(self, run_id: str) -> records.RunRecord:
-        """Return a record, by id, beginning of an id, `last`, or path of the file."""
-        return records.find_run(self._project, run_id)
-
-    def reproduce_run(
-        self,
-        run_id: str,
-        *,
-        worktree: OnePath | None = None,
-        environ: Mapping[str, str] | None = None,
-        stdout: int | None = None,
-    ) -> reproduce.Reproduction:
-        """Run a run again, in a new worktree with its code and data, and say what differs."""
-        environ = self._environment(environ)
-        request = reproduce.ReproduceRequest(run_id, worktree, environ, stdout)
-        opened = partial(Repo.open, environ=environ, progress=self._project.progress)
-        return reproduce.reproduce(self._project, opened, request)
 
     # --- verbs that only look -------------------------------------------------------------
 

@@ -106,7 +106,9 @@ ROOMS = (
         "Changes of the data as a person looks at them: rows of tables, pictures, plots.",
         (*VERBS, "verbs"),
     ),
-    Room("repo", "The facade: one method a verb.", FACES),
+    Room(
+        "repo", "The facade: one method a verb, and a part each for imports, remotes, runs.", FACES
+    ),
     Room("cli", "The command: a module a verb; it alone prints.", (*FACES, "repo")),
 )
 
@@ -115,6 +117,7 @@ VERB_ORDER = (
     ("read", "add", "status", "checkout", "push", "drop", "edit", "copy", "export"),
     ("resolve",),
     ("imports", "gc", "fsck", "clone", "overlap", "doctor", "record", "sparse"),
+    ("remotes",),
 )
 """A verb imports from the lines above its own, and within its line from none."""
 

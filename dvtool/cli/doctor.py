@@ -86,7 +86,7 @@ def _remote_checks(frame: Frame, name: str, features: list[Features]) -> Iterato
     """Yield what trying a remote out finds; put the features that it shows into `features`."""
     try:
         with frame.repo(required=False) as repo:
-            url, found = repo.examine_remote(name or None)
+            url, found = repo.remotes.examine(name or None)
             features.append(found.features)
             yield from check_examined(url, found)
             repo.config.keep_features(name or None, found.features)

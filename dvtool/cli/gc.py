@@ -116,7 +116,7 @@ def gc(
         elif undo:
             _undo(frame.screen, repo, remote or None, as_json=as_json)
         else:
-            there = repo.gc_remote(
+            there = repo.remotes.gc(
                 remote or None, expire=expire, dry_run=plan_only, grace_s=grace_s
             )
             _show_remote(frame.screen, there, plan_only=plan_only, as_json=as_json)
@@ -137,7 +137,7 @@ def _refuse_mixture(
 
 
 def _undo(screen: Screen, repo: Repo, remote: str | None, *, as_json: bool) -> None:
-    count = repo.gc_undo(remote)
+    count = repo.remotes.undo_gc(remote)
     if as_json:
         screen.json(documents.UndoneDocument(count))
     elif count:

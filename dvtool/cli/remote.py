@@ -271,7 +271,7 @@ def copy_remote(
     screen = frame.screen
     with frame.repo() as repo:
         if plan_only:
-            would, estimate = repo.plan_copy(source, destination, every=every)
+            would, estimate = repo.remotes.plan_copy(source, destination, every=every)
             if as_json:
                 screen.json(plan_document(would.destination, would.manifests, estimate))
                 return
@@ -281,7 +281,7 @@ def copy_remote(
                 sentence += count_text(would.manifests, "manifest")
             show_plan(screen, sentence, would.destination, estimate)
             return
-        copied = repo.copy_remote(source, destination, every=every)
+        copied = repo.remotes.copy(source, destination, every=every)
         if copied.lost:
             screen.warn(
                 f"{printable(copied.source)} has fewer versions than were pushed there, and so has "
@@ -322,7 +322,7 @@ def roots(frame: Frame, name: str | None, retire: str | None, as_json: bool) -> 
         if retire is not None:
             _retire(screen, repo, name, retire, as_json=as_json)
             return
-        found = repo.roots(name)
+        found = repo.remotes.roots(name)
         if as_json:
             url = printable(repo.config.open_remote(name).url)
             screen.json(documents.RootsDocument(url, found))
@@ -348,7 +348,7 @@ def _retire(screen: Screen, repo: Repo, name: str | None, repo_id: str, *, as_js
             "that is this repository, which is not gone",
             hint="to free what its commits need no more: dv gc --remote --expire",
         )
-    plan = repo.retire(repo_id, name)
+    plan = repo.remotes.retire(repo_id, name)
     if as_json:
         screen.json(documents.RetiredDocument(repo_id, len(plan.dead), plan.dead_bytes))
         return

@@ -48,7 +48,7 @@ def list_runs(frame: Frame, as_json: bool) -> None:
     """List the runs that have a record in .dv-runs, newest first."""
     screen = frame.screen
     with frame.repo() as repo:
-        found = repo.runs()
+        found = repo.runs.list()
     if as_json:
         screen.json(found)
     else:
@@ -79,7 +79,7 @@ def show(frame: Frame, run: str, as_json: bool) -> None:
     """
     screen = frame.screen
     with frame.repo() as repo:
-        record = repo.show_run(run)
+        record = repo.runs.show(run)
     if as_json:
         screen.json(record)
     else:
@@ -145,10 +145,10 @@ def reproduce(frame: Frame, run: str, worktree: str | None, as_json: bool) -> No
     screen = frame.screen
     with frame.repo() as repo:
         place = os.path.abspath(os.path.join(frame.folder, worktree)) if worktree else None
-        record = repo.show_run(run)
+        record = repo.runs.show(run)
         screen.note(f"running again: {_command(record)}")
         stdout = stderr_number() if as_json else None
-        found = repo.reproduce_run(
+        found = repo.runs.reproduce(
             run, worktree=place, environ=frame.environ_given(), stdout=stdout
         )
     if as_json:

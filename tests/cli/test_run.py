@@ -437,7 +437,7 @@ def test_the_library_runs_too(clean: Work) -> None:
     with Repo.open(clean.root) as repo:
         done = repo.run(["sh", "-c", "exit 2"])
         assert done.exit_status == 2
-        assert repo.runs().runs == [done]
+        assert repo.runs.list().runs == [done]
         (clean.root / "new.py").touch()
         with pytest.raises(DvError, match="not all of code and data"):
             repo.run(["true"])

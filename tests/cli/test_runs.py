@@ -262,7 +262,7 @@ def test_a_record_that_others_wrote_is_not_trusted(coded: Work) -> None:
 def test_the_library_shows_and_repeats(coded: Work) -> None:
     with Repo.open(coded.root) as repo:
         done = repo.run(["sh", "-c", "echo text > result"], out=["result"])
-        assert repo.show_run(done.id) == done
-        again = repo.reproduce_run("last", worktree=coded.root.parent / "again")
+        assert repo.runs.show(done.id) == done
+        again = repo.runs.reproduce("last", worktree=coded.root.parent / "again")
         assert again.same
         assert again.again.commit == done.commit

@@ -412,7 +412,7 @@ def small_packs(world: World) -> None:
 def to_sweep(world: World) -> None:
     """Leave a tombstone on the remote, for a version that no commit has."""
     with abandoned(world).repo() as repo:
-        done = repo.gc_remote(expire=True, grace_s=0)
+        done = repo.remotes.gc(expire=True, grace_s=0)
     assert done.plan.dead
     assert done.plan.replace
 

@@ -897,7 +897,7 @@ class Team(RuleBasedStateMachine):
         """Bury what no root names, and remove at once what was buried before."""
         model = self.models[number]
         with self._named_stays(), model.clone.repo() as repo:
-            done = repo.gc_remote(grace_s=0)
+            done = repo.remotes.gc(grace_s=0)
         self.done["buried"] += not done.plan.empty
         self.done["swept"] += bool(done.removed_bytes)
         self._check_unchanged(model)
@@ -915,7 +915,7 @@ class Team(RuleBasedStateMachine):
         if not others & self.published <= seen:
             return
         with self._named_stays(), model.clone.repo() as repo:
-            done = repo.gc_remote(expire=True, grace_s=0)
+            done = repo.remotes.gc(expire=True, grace_s=0)
         self.done["expired"] += bool(done.plan.expired)
         self.done["swept"] += bool(done.removed_bytes)
         self.published &= others | seen
@@ -924,7 +924,7 @@ class Team(RuleBasedStateMachine):
     @rule(number=clones)
     def gc_undo(self, number: int) -> None:
         with self._nothing_lost(), self.models[number].clone.repo() as repo:
-            repo.gc_undo()
+            repo.remotes.undo_gc()
 
     @rule(number=clones)
     def rebuild(self, number: int) -> None:

@@ -42,14 +42,14 @@ def with_second(clone: Clone, remote: Remote) -> Repo:
 
 def test_a_copy_is_a_whole_remote(source: Clone, remote: Remote, tmp_path: Path) -> None:
     with with_second(source, remote) as repo:
-        would, estimate = repo.plan_copy("origin", "b")
-        copied = repo.copy_remote("origin", "b")
+        would, estimate = repo.remotes.plan_copy("origin", "b")
+        copied = repo.remotes.copy("origin", "b")
         assert (copied.manifests, copied.there) == (4, 0)
         assert (estimate.objects, would.manifests) == (copied.objects, 4)
         assert estimate.bytes <= copied.bytes < estimate.bytes + 5_000  # roots besides
-        again = repo.copy_remote("origin", "b")
+        again = repo.remotes.copy("origin", "b")
         assert (again.objects, again.there) == (0, copied.objects)
-        assert repo.plan_copy("origin", "b")[1].requests.total == 0
+        assert repo.remotes.plan_copy("origin", "b")[1].requests.total == 0
         assert not repo.push(remote="b").pushed.changed
     shutil.rmtree(tmp_path / "a")
     theirs = source.clone(tmp_path / "theirs", remote)
@@ -68,7 +68,7 @@ def test_a_copy_needs_no_data_here(source: Clone, tmp_path: Path) -> None:
     source.git("clone", "--quiet", "--bare", ".", str(bare))
     (tmp_path / "b").mkdir()
     with Repo.open(str(bare)) as repo:
-        copied = repo.copy_remote(str(tmp_path / "a"), str(tmp_path / "b"))
+        copied = repo.remotes.copy(str(tmp_path / "a"), str(tmp_path / "b"))
         assert copied.bytes > 8 * MIB
         assert repo._project.store.db.packs() == {}
     assert list((bare / "dv" / "tmp").iterdir()) == []
@@ -96,9 +96,9 @@ def test_an_interrupted_copy_goes_on(
     with source.repo() as repo:
         with monkeypatch.context() as patch, pytest.raises(RemoteError, match="injected"):
             patch.setattr(RemoteStore, "put_pack", third_fails)
-            repo.copy_remote("origin", str(tmp_path / "b"))
+            repo.remotes.copy("origin", str(tmp_path / "b"))
         assert not (tmp_path / "b/roots").exists()
-        assert repo.copy_remote("origin", str(tmp_path / "b")).there == 2
+        assert repo.remotes.copy("origin", str(tmp_path / "b")).there == 2
 
 
 @pytest.mark.parametrize("kind", ["packs", "shards"])
@@ -115,7 +115,7 @@ def test_no_root_is_copied_that_needs_what_is_broken(
         victim.write_bytes(data)
     (tmp_path / "b").mkdir()
     with source.repo() as repo, pytest.raises(CorruptError, match=victim.name):
-        repo.copy_remote("origin", str(tmp_path / "b"))
+        repo.remotes.copy("origin", str(tmp_path / "b"))
     assert len(list((tmp_path / "b/roots").glob("*/*"))) == 1  # the other push's
 
 
@@ -129,9 +129,9 @@ def test_only_this_repository_unless_asked(source: Clone, tmp_path: Path) -> Non
     for place in ("b", "c"):
         (tmp_path / place).mkdir()
     with source.repo() as repo:
-        repo.copy_remote("origin", str(tmp_path / "b"))
+        repo.remotes.copy("origin", str(tmp_path / "b"))
         assert len(list((tmp_path / "b/roots").iterdir())) == 1
-        assert repo.copy_remote("origin", str(tmp_path / "c"), every=True).manifests == 5
+        assert repo.remotes.copy("origin", str(tmp_path / "c"), every=True).manifests == 5
         assert len(list((tmp_path / "c/roots").iterdir())) == 2
 
 
@@ -141,31 +141,31 @@ def test_mistakes(source: Clone, tmp_path: Path) -> None:
     (tmp_path / "foreign/thing").write_text("x")
     with source.repo() as repo:
         with pytest.raises(UsageError, match="same remote"):
-            repo.copy_remote("origin", str(tmp_path / "a"))
+            repo.remotes.copy("origin", str(tmp_path / "a"))
         with pytest.raises(SetupError, match="is not a dvtool remote yet"):
-            repo.copy_remote(str(tmp_path / "empty"), "origin")
+            repo.remotes.copy(str(tmp_path / "empty"), "origin")
         with pytest.raises(SetupError, match="not configured"):
-            repo.copy_remote("origin", "nowhere")
+            repo.remotes.copy("origin", "nowhere")
         with pytest.raises(SetupError, match="holds other things"):
-            repo.copy_remote("origin", str(tmp_path / "foreign"))
+            repo.remotes.copy("origin", str(tmp_path / "foreign"))
         with pytest.raises(RemoteError, match="does not exist"):
-            repo.copy_remote("origin", str(tmp_path / "none"))
+            repo.remotes.copy("origin", str(tmp_path / "none"))
     assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["thing"]
 
 
 def test_what_the_destination_lost_is_copied_again(source: Clone, tmp_path: Path) -> None:
     with with_second(source, Remote(str(tmp_path / "b"))) as repo:
-        repo.copy_remote("origin", "b")
+        repo.remotes.copy("origin", "b")
         for kind in ("packs", "shards", "roots"):
             lost = next(
                 path for path in sorted((tmp_path / "b" / kind).rglob("*")) if path.is_file()
             )
             data = lost.read_bytes()
             lost.unlink()
-            assert repo.copy_remote("origin", "b").objects > 0
+            assert repo.remotes.copy("origin", "b").objects > 0
             if kind != "roots":  # a root is named anew
                 assert lost.read_bytes() == data
-        assert repo.copy_remote("origin", "b").objects == 0
+        assert repo.remotes.copy("origin", "b").objects == 0
         assert repo.fsck(remote="b").clean
 
 
@@ -175,10 +175,10 @@ def test_a_shard_of_the_destinations_own_counts_with_its_packs_alone(
     with with_second(source, Remote(str(tmp_path / "b"))) as repo:
         repo.push(remote="b")  # its shards point into packs of its own
         packs = sorted(path for path in (tmp_path / "b" / "packs").rglob("*") if path.is_file())
-        repo.copy_remote("origin", "b")
+        repo.remotes.copy("origin", "b")
         for path in packs:
             path.unlink()
-        copied = repo.copy_remote("origin", "b")
+        copied = repo.remotes.copy("origin", "b")
         assert copied.objects > 0
         assert repo.fsck(remote="b", deep=True).clean
 
@@ -187,9 +187,9 @@ def test_a_shard_with_other_bytes_of_the_same_length_is_copied_again(
     source: Clone, tmp_path: Path
 ) -> None:
     with with_second(source, Remote(str(tmp_path / "b"))) as repo:
-        repo.copy_remote("origin", "b")
+        repo.remotes.copy("origin", "b")
         shard = next(path for path in (tmp_path / "b" / "shards").rglob("*") if path.is_file())
         data = shard.read_bytes()
         shard.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-        repo.copy_remote("origin", "b")
+        repo.remotes.copy("origin", "b")
         assert shard.read_bytes() == data

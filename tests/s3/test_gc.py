@@ -44,7 +44,7 @@ def keys(clone: Clone, top: str = "") -> set[str]:
 
 def gc(clone: Clone, grace_s: float = 0, **options: bool) -> RemoteGcResult:
     with clone.repo() as repo:
-        return repo.gc_remote(grace_s=grace_s, **options)
+        return repo.remotes.gc(grace_s=grace_s, **options)
 
 
 def pulled(mine: Clone, remote: Remote, place: Path, commit: str) -> dict[str, str]:
@@ -107,8 +107,8 @@ def test_undo(mine: Clone, stray: tuple[str, str]) -> None:
     before = keys(mine)
     gc(mine, grace_s=3600)
     with mine.repo() as repo:
-        assert repo.gc_undo() == 1
-        assert repo.gc_undo() == 0
+        assert repo.remotes.undo_gc() == 1
+        assert repo.remotes.undo_gc() == 0
     assert keys(mine) == before
 
 
@@ -119,7 +119,7 @@ def test_undo_is_refused_once_a_sweep_has_begun(mine: Clone, stray: tuple[str, s
         (name,) = tombstones.look().tombstones
         tombstones.begin_sweep(name)
         with pytest.raises(BusyError):
-            repo.gc_undo()
+            repo.remotes.undo_gc()
     assert set(stray) < keys(mine)
     # Another gc finishes what the interrupted one began; its mark is believed for some time.
     assert gc(mine).swept[0].removed == 2
@@ -165,10 +165,10 @@ def test_packs_are_moved_in_groups_that_fit_into_the_memory(
     told = Told()
     with mine.repo() as repo:
         repo._project.progress = told
-        done = repo.gc_remote(grace_s=0)
+        done = repo.remotes.gc(grace_s=0)
         assert done.moved.packs == len([one for one in told.phases if one[0] == "moving"])
         assert 2 < done.moved.packs <= 6, "merged, however many versions name the same"
-        repo.gc_remote(grace_s=0)
+        repo.remotes.gc(grace_s=0)
     assert {one[0] for one in told.phases} == {"reading shards", "moving", "removing"}
     assert all(total == size for what, total, size in told.phases if what != "reading shards")
     assert all(size for what, _, size in told.phases if what == "reading shards")
@@ -346,28 +346,28 @@ def test_roots_lists_repositories_and_retires_one(
     mine: Clone, gone: str, remote: Remote, tmp_path: Path
 ) -> None:
     with mine.repo() as repo:
-        there = {one.repo: one for one in repo.roots()}
+        there = {one.repo: one for one in repo.remotes.roots()}
         assert len(there) == 2
         assert there[gone].manifests == 1
         assert there[gone].targets == ("data",)
         assert there[gone].bytes > 70_000
         assert not there[gone].retired
         assert (there[gone].pushed_s or 0) > 1.7e9
-        plan = repo.retire(gone)
+        plan = repo.remotes.retire(gone)
         assert plan.dead_bytes > 70_000
-        assert {one.repo for one in repo.roots() if one.retired} == {gone}
+        assert {one.repo for one in repo.remotes.roots() if one.retired} == {gone}
         with pytest.raises(UsageError, match="going already"):
-            repo.retire(gone)
+            repo.remotes.retire(gone)
         with pytest.raises(UsageError, match="no roots"):
-            repo.retire("0" * 32)
-        repo.gc_undo()
-        assert not any(one.retired for one in repo.roots())
-        repo.retire(gone)
+            repo.remotes.retire("0" * 32)
+        repo.remotes.undo_gc()
+        assert not any(one.retired for one in repo.remotes.roots())
+        repo.remotes.retire(gone)
     assert gc(mine, grace_s=3600).plan.empty
     gc(mine)
     with mine.repo() as repo:
-        assert [one.repo for one in repo.roots()] != [gone]
-        assert len(repo.roots()) == 1
+        assert [one.repo for one in repo.remotes.roots()] != [gone]
+        assert len(repo.remotes.roots()) == 1
     assert pulled(mine, remote, tmp_path / "theirs", "HEAD") == mine.tree("data")
 
 
@@ -375,14 +375,14 @@ def test_a_retired_repository_that_pushes_is_not_gone(
     mine: Clone, gone: str, remote: Remote, tmp_path: Path
 ) -> None:
     with mine.repo() as repo:
-        repo.retire(gone)
+        repo.remotes.retire(gone)
     other = Clone(tmp_path / "gone")
     first = other.git("rev-parse", "HEAD")
     version(other, c=b"still alive")
     done = gc(mine)
     assert done.swept[0].removed == 0
     with mine.repo() as repo:
-        assert len(repo.roots()) == 2
+        assert len(repo.remotes.roots()) == 2
     assert "b" in pulled(other, remote, tmp_path / "theirs", first)
 
 
@@ -439,15 +439,15 @@ def test_a_damaged_repository_is_named_and_can_be_retired(
         backend = repo.config.open_remote().backend
         (key,) = (info.key for info in backend.list(f"roots/{gone}/"))
         backend.put(key, b"not a root")
-        there = {one.repo: one.damaged for one in repo.roots()}
+        there = {one.repo: one.damaged for one in repo.remotes.roots()}
         assert there[gone]
         assert len([one for one in there.values() if one]) == 1
         with pytest.raises(CorruptError):
-            repo.gc_remote(grace_s=0)
-        repo.retire(gone)
+            repo.remotes.gc(grace_s=0)
+        repo.remotes.retire(gone)
     assert gc(mine).swept[0].removed == 3
     with mine.repo() as repo:
-        assert [one.damaged for one in repo.roots()] == [False]
+        assert [one.damaged for one in repo.remotes.roots()] == [False]
     assert pulled(mine, remote, tmp_path / "theirs", "HEAD") == mine.tree("data")
 
 

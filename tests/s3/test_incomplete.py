@@ -87,7 +87,7 @@ class Day:
                 assert repo.fsck(remote="origin").clean
         elif deed == "gc --remote":
             with mine.repo() as repo:
-                repo.gc_remote(grace_s=0)
+                repo.remotes.gc(grace_s=0)
         else:
             self._push(mine)
             assert self._pulled(mine, remote, whole=True) == mine.tree("data")
