@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-from dvtool.errors import SetupError
+from dvtool.system.extras import import_extra
 
 ARRAY_SUFFIXES = (".npy", ".safetensors", ".h5", ".hdf5")
 ARRAYS_MAX = 200
@@ -71,15 +71,7 @@ def read_arrays(path: str, file: IO[bytes], size: int) -> list[ArrayFacts]:
 
 
 def _library(name: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise SetupError(
-            f"arrays need {name}, which is not installed",
-            hint="install dvtool with its extra report: see docs/install.md",
-        ) from error
+    return import_extra(name, extra="report", user="arrays")
 
 
 def _npy(file: IO[bytes], size: int) -> Iterator[ArrayFacts]:

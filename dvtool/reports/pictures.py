@@ -8,7 +8,8 @@ import warnings
 from dataclasses import dataclass
 from typing import IO, Any
 
-from dvtool.errors import SetupError, size_text
+from dvtool.errors import size_text
+from dvtool.system.extras import import_extra
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 _DECODED_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
@@ -42,7 +43,7 @@ class PictureDifference:
 
 def read_picture(file: IO[bytes], size: int) -> Picture:
     """Return a small copy of a picture; ValueError, with the reason, if it cannot be shown."""
-    image_module = _pillow()
+    image_module = import_extra("PIL.Image", extra="report", user="pictures")
     if size > FILE_BYTES_MAX:
         raise ValueError(f"a file of {size_text(size)} is not decoded")
     data = io.BytesIO(file.read(FILE_BYTES_MAX))
@@ -78,17 +79,6 @@ def picture_difference(old: Picture, new: Picture) -> PictureDifference | None:
     pixels = difference.width * difference.height
     strong = difference.point(lambda level: min(255, 3 * level))
     return PictureDifference(_data_uri(strong), sum(changed) / pixels)
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ModuleNotFoundError as error:
-        raise SetupError(
-            "pictures need Pillow, which is not installed",
-            hint="install dvtool with its extra report: see docs/install.md",
-        ) from error
-    return Image
 
 
 def _on_white(image_module: Any, image: Any) -> Any:

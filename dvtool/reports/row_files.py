@@ -10,7 +10,8 @@ from typing import IO, Any, TypeAlias
 
 import msgspec
 
-from dvtool.errors import InputError, SetupError, printable
+from dvtool.errors import InputError, printable
+from dvtool.system.extras import import_extra
 
 LINE_BYTES_MAX = 16 << 20
 """A line of a text table may have so many bytes; more is no table that a person made."""
@@ -161,16 +162,9 @@ def _json_lines_table(file: IO[bytes]) -> RowTable:
 
 
 def _arrow(path: str) -> Any:
-    try:
-        import pyarrow
-        import pyarrow.ipc
-        import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise SetupError(
-            f"rows of {printable(path)} need pyarrow, which is not installed",
-            hint="install dvtool with its extra report: see docs/install.md",
-        ) from error
-    return pyarrow
+    for module in ("pyarrow.ipc", "pyarrow.parquet"):
+        import_extra(module, extra="report", user=f"rows of {printable(path)}")
+    return import_extra("pyarrow", extra="report", user=f"rows of {printable(path)}")
 
 
 def _arrow_fault(error: Exception) -> Exception:

@@ -6,7 +6,6 @@ import ipaddress
 import secrets
 import socket
 from collections.abc import Callable, Mapping
-from types import ModuleType
 
 from dvtool.errors import SetupError, UsageError, printable
 from dvtool.project.parts import Project
@@ -15,8 +14,8 @@ from dvtool.serve.options import BUCKET, REGION, ServeOptions, Serving
 from dvtool.serve.revisions import ServedRevisions
 from dvtool.serve.signature import Keys
 from dvtool.snapshots.reading import snapshot_of
+from dvtool.system.extras import import_extra
 
-_SERVER_PACKAGES = ("uvicorn", "h11")
 _BACKLOG = 128
 
 
@@ -33,7 +32,9 @@ def serve(
     thing that could not be sent. UsageError for an unknown revision, a host that is none, keys that
     cannot be ones; SetupError if the port is in use, or uvicorn is not installed.
     """
-    server = _server_module()
+    import_extra("uvicorn", extra="serve", user="servers")
+    from dvtool.serve import server
+
     keys = _keys_given(options)
     revisions = ServedRevisions(
         project.git, lambda commit: snapshot_of(project, commit, environ=environ), options.revs
@@ -51,19 +52,6 @@ def serve(
             )
         )
         server.run_server(listener, bucket.answer, report)
-
-
-def _server_module() -> ModuleType:
-    try:
-        from dvtool.serve import server
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _SERVER_PACKAGES:
-            raise
-        raise SetupError(
-            "dv serve needs uvicorn, which is not installed",
-            hint="install dvtool with its extra serve: see docs/install.md",
-        ) from error
-    return server
 
 
 def _keys_given(options: ServeOptions) -> Keys:

@@ -12,7 +12,6 @@ in which these first occur, so that one row could change every page behind it.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -21,8 +20,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import xxhash
 
-from dvtool.errors import RemoteError, SetupError, UsageError, printable
+from dvtool.errors import RemoteError, UsageError, printable
 from dvtool.format.source import DataSource, holds_credentials
+from dvtool.system.extras import import_extra
 
 BATCH_ROWS = 1 << 14
 """SQLite has no types of columns: the driver takes them from so many rows."""
@@ -262,10 +262,4 @@ def _begins_group(value: object, usual: int) -> bool:
 
 
 def _module(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise SetupError(
-            f"databases need packages that are not installed here ({name.partition('.')[0]})",
-            hint="install dvtool with its extra sql: see docs/install.md",
-        ) from error
+    return import_extra(name, extra="sql", user="databases")

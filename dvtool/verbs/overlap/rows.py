@@ -19,8 +19,9 @@ from typing import IO, Any, Literal, TypeAlias
 
 import msgspec
 
-from dvtool.errors import InputError, SetupError, UsageError, listing, printable
+from dvtool.errors import InputError, UsageError, listing, printable
 from dvtool.format.digest import Digest, digest_of
+from dvtool.system.extras import import_extra
 
 Format: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet"]
 _FORMATS: dict[str, Format] = {
@@ -237,13 +238,8 @@ def _csv_fields(file: IO[str], delimiter: str) -> Iterator[list[str]]:
 def _parquet(
     path: str, pieces: Callable[[], Iterable[memoryview]], query: RowQuery
 ) -> Iterator[RowValues]:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ModuleNotFoundError as error:
-        raise SetupError(
-            f"rows of {printable(path)} need pyarrow, which is not installed",
-            hint="install dvtool with its extra parquet: see docs/install.md",
-        ) from error
+    parquet = import_extra("pyarrow.parquet", extra="parquet", user=f"rows of {printable(path)}")
+    arrow = import_extra("pyarrow", extra="parquet", user=f"rows of {printable(path)}")
     with tempfile.TemporaryFile() as file:
         shutil.copyfileobj(io.BufferedReader(_Pieces(pieces()), READ_BYTES), file, READ_BYTES)
         file.seek(0)
@@ -254,5 +250,5 @@ def _parquet(
             columns = list(query.keys) if query.keys and not nested else None
             for batch in table.iter_batches(PARQUET_BATCH_ROWS, columns=columns):
                 yield from batch.to_pylist()
-        except ArrowException as error:
+        except arrow.ArrowException as error:
             raise ValueError(str(error)) from error
