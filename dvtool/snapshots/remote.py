@@ -56,7 +56,7 @@ class ReadFrame(NamedTuple):
     place: int
     pack: RemotePack
     offset: int
-    stored: bytes
+    stored: memoryview
     raw: bytes | memoryview
     placements: tuple[Placement, ...]
 
@@ -282,9 +282,8 @@ class RemoteChunks:
             place, pack_range = span
             remote = self.remotes[place]
             frames = read_checked(lambda: list(_read_span(remote, place, pack_range)))
-            for frame in frames:
-                # In the thread that read it: others read on meanwhile.
-                self._keep_frame(frame)
+            # In the thread that read them: others read on meanwhile.
+            self._keep_frames(pack_range, [(frame.offset, frame.stored) for frame in frames])
             return frames
 
         for _, frames in run_bounded(
@@ -304,14 +303,11 @@ class RemoteChunks:
         def get(span: tuple[int, PackRange]) -> int:
             place, pack_range = span
             remote = self.remotes[place]
-            return read_checked(lambda: keep(_read_span(remote, place, pack_range)))
-
-        def keep(frames: Iterator[ReadFrame]) -> int:
-            size = 0
-            for frame in frames:
-                self._keep_frame(frame)
-                size += len(frame.stored)
-            return size
+            stored = read_checked(
+                lambda: [(f.offset, f.stored) for f in _read_span(remote, place, pack_range)]
+            )
+            self._keep_frames(pack_range, stored)
+            return sum(len(data) for _, data in stored)
 
         spans = run_bounded(
             get,
@@ -321,9 +317,9 @@ class RemoteChunks:
         )
         return sum(size for _, size in spans)
 
-    def _keep_frame(self, frame: ReadFrame) -> None:
+    def _keep_frames(self, span: PackRange, frames: Sequence[tuple[int, memoryview]]) -> None:
         if self._cache is not None:
-            self._cache.put_frame(frame.pack.digest, frame.offset, frame.stored)
+            self._cache.put_frames(span.pack.digest, frames)
 
 
 def _frame_runs(
@@ -344,7 +340,7 @@ def _read_span(remote: RemoteStore, place: int, span: PackRange) -> Iterator[Rea
     remote.read_pack(span.pack.digest, buffer, offset=span.offset, size=span.size)
     data = buffer.getbuffer()
     for (offset, size), group in groupby(span.places, key=_frame_of):
-        stored = bytes(data[offset - span.offset :][:size])
+        stored = data[offset - span.offset :][:size]
         raw = unpack_frame(stored, where=where)
         placements = tuple(group)
         for chunk in placements:
