@@ -76,6 +76,14 @@ def new_repository(world: World) -> None:
     _data(world.new())
 
 
+def linked(world: World) -> None:
+    """Leave a folder of data that is a link to one outside of the repository."""
+    clone = world.new()
+    _data(clone)
+    (clone.path / "data").rename(world.live / "disk")
+    clone.link("data", "../disk")
+
+
 def only_git(world: World) -> None:
     clone = Clone.new(world.work)
     clone.write("code.py", b"pass")
@@ -553,6 +561,7 @@ SCENARIOS = (
     Scenario("init", only_git, ("dv", "init", "--remote", "../remote")),
     Scenario("add-first", new_repository, ("dv", "add", "data")),
     Scenario("add-shared-store", store_elsewhere, ("dv", "add", "data")),
+    Scenario("add-dereference", linked, ("dv", "add", "--dereference", "data")),
     Scenario("add-again", changed, ("dv", "add", "data")),
     Scenario("add-part", changed, ("dv", "add", "data/big", "data/new")),
     Scenario("add-untrack", in_git, ("dv", "add", "--untrack", "table")),
