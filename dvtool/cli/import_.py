@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dvtool.cli import documents
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text, files_text
 from dvtool.cli.plans import plan_document, plan_option, show_plan
 from dvtool.cli.remote_options import ORIGIN_OPTIONS, remote_options
-from dvtool.errors import listing, printable, size_text
+from dvtool.errors import UsageError, listing, printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
         "dv import s3://lab-images/x.csv                  # one key, one file",
         "dv import --exclude '*.tmp' --plan s3://lab-images/scans   # what it takes",
         "dv import https://example.org/iris.csv data/iris.csv",
+        "dv import --reference s3://lab-images/scans      # hashed, and left where it is",
+        "dv import --materialise data/scans               # later: a copy after all",
         "dv import https://example.org/r.git//data/cats@v1  # of a repository with dv",
     ),
     exits=(4, 5, 6, 7, 8, 9),
@@ -39,6 +42,10 @@ if TYPE_CHECKING:
     "--limit", metavar="N", type=click.IntRange(min=1), help="Take the first N objects alone."
 )
 @click.option("--unpack", is_flag=True, help="Take the members of a .tar or .zip in its place.")
+@click.option(
+    "--reference", is_flag=True, help="Hash the objects and leave them there; no copy is kept."
+)
+@click.option("--materialise", is_flag=True, help="SOURCE is a PATH here: copy what it refers to.")
 @click.option("--no-checkout", is_flag=True, help="Write no files into the workspace.")
 @click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Worker processes.")
 @plan_option
@@ -51,6 +58,8 @@ def import_(
     exclude: Sequence[str],
     limit: int | None,
     unpack: bool,
+    reference: bool,
+    materialise: bool,
     no_checkout: bool,
     jobs: int | None,
     plan_only: bool,
@@ -67,12 +76,24 @@ def import_(
     A GLOB without a slash matches at any depth. Repeated after an interruption, the same command
     goes on. Credentials are those that the AWS tools use; profile, proxy, certificates and
     requester pays stay in this clone.
+
+    With --reference the objects of a bucket are hashed once and stay there: neither store nor
+    remote gets a copy. Their bytes come from the source when they are needed, and are checked; an
+    object that changed is an error. --materialise PATH copies what still matches, for a push.
     """
     from dvtool import ImportRequest
 
-    filters = (include, exclude, limit or 0)
-    request = ImportRequest(source, out, *filters, not no_checkout, _absolute(options), unpack)
     screen = frame.screen
+    if materialise:
+        given = (include, exclude, limit, unpack, reference, no_checkout, plan_only)
+        if any(given) or any(options.values()):
+            raise UsageError("--materialise PATH takes no other options")
+        _materialise(frame, [source, *([out] if out else [])], as_json=as_json)
+        return
+    filters = (include, exclude, limit or 0)
+    request = ImportRequest(
+        source, out, *filters, not no_checkout, _absolute(options), unpack, reference
+    )
     with frame.repo() as repo:
         if plan_only:
             would, estimate = repo.imports.plan_import(request)
@@ -88,6 +109,26 @@ def import_(
         show_imported(screen, repo, done, as_json=as_json)
         if not as_json:
             screen.note("next: git commit" if done.changed else "nothing is new")
+
+
+def _materialise(frame: Frame, paths: Sequence[str], *, as_json: bool) -> None:
+    screen = frame.screen
+    with frame.repo() as repo:
+        frame.set_up_git(repo)
+        done = repo.imports.materialise(paths)
+        if as_json:
+            screen.json(documents.MaterialisedDocument(done))
+            return
+        for each in done:
+            present = f", {each.present:,} were here" if each.present else ""
+            screen.done(
+                f"{printable(repo.shown(each.target))}  copied {files_text(each.files, each.bytes)}"
+                f"{present}"
+            )
+        if any(each.changed for each in done):
+            screen.note("next: git commit, then dv push")
+        else:
+            screen.note("next: dv push")
 
 
 def show_imported(screen: Screen, repo: Repo, done: Imported, *, as_json: bool) -> None:

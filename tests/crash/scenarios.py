@@ -76,6 +76,14 @@ def new_repository(world: World) -> None:
     _data(world.new())
 
 
+def linked(world: World) -> None:
+    """Leave a folder of data that is a link to one outside of the repository."""
+    clone = world.new()
+    _data(clone)
+    (clone.path / "data").rename(world.live / "disk")
+    clone.link("data", "../disk")
+
+
 def only_git(world: World) -> None:
     clone = Clone.new(world.work)
     clone.write("code.py", b"pass")
@@ -546,13 +554,31 @@ def updatable(world: World) -> None:
     put_at_source(world, {"a.txt": b"a, changed", "new/d.txt": b"d"})
 
 
+def referenced(world: World) -> None:
+    clone = importable(world)
+    run = world.run(REFERENCE)
+    assert run.code == 0, run.err
+    clone.commit("imported by reference")
+
+
 IMPORT = ("dv", "import", f"s3://{SOURCE_BUCKET}/data", "data")
+REFERENCE = ("dv", "import", "--reference", f"s3://{SOURCE_BUCKET}/data", "data")
 SCENARIOS = (
     Scenario("import", importable, IMPORT, s3=True, slow=True),
     Scenario("update", updatable, ("dv", "update"), s3=True, slow=True),
+    Scenario("import-reference", importable, REFERENCE, s3=True, slow=True),
+    Scenario(
+        "materialise",
+        referenced,
+        ("dv", "import", "--materialise", "data"),
+        s3=True,
+        slow=True,
+        fine=(0, 2),
+    ),
     Scenario("init", only_git, ("dv", "init", "--remote", "../remote")),
     Scenario("add-first", new_repository, ("dv", "add", "data")),
     Scenario("add-shared-store", store_elsewhere, ("dv", "add", "data")),
+    Scenario("add-dereference", linked, ("dv", "add", "--dereference", "data")),
     Scenario("add-again", changed, ("dv", "add", "data")),
     Scenario("add-part", changed, ("dv", "add", "data/big", "data/new")),
     Scenario("add-untrack", in_git, ("dv", "add", "--untrack", "table")),

@@ -13,6 +13,7 @@ from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, split_digests
 from dvtool.format.locations import RemotePack
 from dvtool.format.pack import PackIndex, Placement, Recipe, read_index
 from dvtool.format.packing import RollingPacks
+from dvtool.format.references import Reference
 from dvtool.store.local import LocalStore
 
 WHOLE_PACK_MIN_BYTES = 8 << 20
@@ -32,6 +33,8 @@ class Contents:
     """Shard -> their sizes in bytes."""
     several: dict[Digest, tuple[int, bytes]] = field(default_factory=dict)
     """Content of several chunks -> its size, and its chunks end to end. Others are one chunk."""
+    references: dict[Digest, Reference] = field(default_factory=dict)
+    """Content that stays at its source -> the object that has it; its chunks go nowhere."""
 
     def take(self, shard: Digest, sizes: Mapping[Digest, int]) -> None:
         """Add the contents of a shard; which of them have several chunks is for the caller."""
@@ -62,7 +65,13 @@ class Contents:
 
     def chunks_of(self, shards: Iterable[Digest]) -> dict[Digest, None]:
         """Return the distinct chunks of some shards, in the order of their entries."""
-        contents = (content for shard in shards for content in self.of(shard))
+        referenced = self.references.keys()
+        contents = (
+            content
+            for shard in shards
+            for content in self.of(shard)
+            if not referenced or content not in referenced
+        )
         if not self.several:
             return dict.fromkeys(contents)
         return dict.fromkeys(chunk for content in contents for chunk in self.chunks(content))
@@ -81,7 +90,8 @@ class Contents:
         return [
             Recipe(digest, size, parts)
             for digest, (size, joined) in self.several.items()
-            if not fresh.isdisjoint(parts := split_digests(joined))
+            if digest not in self.references
+            and not fresh.isdisjoint(parts := split_digests(joined))
         ]
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from dvtool.errors import BusyError, CorruptError, RemoteError, count_text, listing
 from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
 from dvtool.format.locations import encode_locations, encode_object
+from dvtool.format.references import Reference
 from dvtool.project.parts import Project
 from dvtool.remotes.estimate import Estimate
 from dvtool.remotes.objects import RootManifest, pack_key, shard_key
@@ -27,7 +28,8 @@ from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded
 from dvtool.verbs.push import packs as outgoing
 from dvtool.verbs.push.packs import Contents, Upload
-from dvtool.verbs.push.plan import ManifestToPush, Pushed, PushPlanning, UploadPlan
+from dvtool.verbs.push.plan import ManifestToPush, Pushed, PushPlanning
+from dvtool.verbs.push.planned import UploadPlan
 
 ROUNDS_MAX = 4
 """How often a push begins anew because a gc took away what it relied on."""
@@ -41,6 +43,8 @@ class _ShardPlaces:
 
     columns: bytes
     packs: frozenset[Digest]
+    refers: bool
+    """Whether some of it is at a source."""
 
 
 def upload(
@@ -201,11 +205,14 @@ class _Uploading:
             located = self.planning.known.located(contents.chunks_of(run))
             for shard in run:
                 places = {
-                    file: [located[chunk] for chunk in contents.chunks(file)]
+                    file: contents.references.get(file)
+                    or [located[chunk] for chunk in contents.chunks(file)]
                     for file in contents.of(shard)
                 }
-                packs = frozenset(c.pack.digest for chunks in places.values() for c in chunks)
-                found[shard] = _ShardPlaces(encode_locations(places), packs)
+                in_packs = [one for one in places.values() if not isinstance(one, Reference)]
+                packs = frozenset(c.pack.digest for chunks in in_packs for c in chunks)
+                refers = len(in_packs) < len(places)
+                found[shard] = _ShardPlaces(encode_locations(places), packs, refers)
         return found
 
     def _publish_shards(self, plan: UploadPlan, located: Mapping[Digest, _ShardPlaces]) -> None:
@@ -226,7 +233,10 @@ class _Uploading:
             self.result.bytes += len(data)
         self._prove(infos)
         self.planning.known.add_objects(infos)
-        self.planning.known.add_shards({digest: places.packs for digest, places in located.items()})
+        self.planning.known.add_shards(
+            {digest: places.packs for digest, places in located.items()},
+            {digest for digest, places in located.items() if places.refers},
+        )
 
     def _publish_root(self, unrooted: list[RootManifest]) -> None:
         """Add a root for the manifests that no root, seen there just now, names yet."""

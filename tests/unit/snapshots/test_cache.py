@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -186,6 +187,25 @@ def test_clean_removes_all(tmp_path: Path) -> None:
     assert cache.usage() == (10, 1_000)
     assert cache.clean() == (10, 1_000)
     assert cache.usage() == (0, 0)
+
+
+def test_one_reader_at_a_time_gets_a_block(tmp_path: Path) -> None:
+    first, second = (FrameCache(str(tmp_path), 1 << 20) for _ in range(2))
+    entered = threading.Event()
+    kept: list[bytes | None] = []
+
+    def read_block() -> None:
+        with second.turn(b"block"):
+            entered.set()
+            kept.append(second.get("block", size_max=1 << 10))
+
+    with first.turn(b"block"):
+        reader = threading.Thread(target=read_block)
+        reader.start()
+        assert not entered.wait(0.3), "both would ask the remote"
+        first.put("block", b"data")
+    reader.join()
+    assert kept == [b"data"]
 
 
 def test_unfinished_files_go_once_they_are_old(tmp_path: Path) -> None:
