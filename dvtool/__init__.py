@@ -33,6 +33,7 @@ _EXPORTS = {
     "dvtool.format.shown": ("ShownEntry",),
     "dvtool.format.source": ("DataSource",),
     "dvtool.format.split": ("split",),
+    "dvtool.jobs.cluster": ("ClusterEngine", "open_engine"),
     "dvtool.project.ledger": ("ReadEntry",),
     "dvtool.project.preserve": ("Saved",),
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
@@ -123,6 +124,7 @@ if TYPE_CHECKING:
     from dvtool.format.shown import ShownEntry
     from dvtool.format.source import DataSource
     from dvtool.format.split import split
+    from dvtool.jobs.cluster import ClusterEngine, open_engine
     from dvtool.project.ledger import ReadEntry
     from dvtool.project.preserve import Saved
     from dvtool.remotes.estimate import Estimate, Requests
@@ -189,6 +191,7 @@ __all__ = [
     "ChangedRow",
     "Check",
     "CheckedOut",
+    "ClusterEngine",
     "ColumnChange",
     "Conflict",
     "Copied",
@@ -290,6 +293,7 @@ __all__ = [
     "clone",
     "ls",
     "open",
+    "open_engine",
     "read",
     "snapshot",
     "split",

@@ -28,6 +28,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
 
 NAMES_SHOWN_MAX = 10
@@ -59,7 +60,7 @@ class UsageError(DvError):
 
 
 class PathFault(UsageError, OSError):
-    """A fault of one path, which is an `OSError` too: `errno` and `filename` are as usual."""
+    """A fault of one path, and an `OSError` with `errno`, `strerror` and `filename` as usual."""
 
     def __init__(self, message: str, *, hint: str | None = None, path: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -80,18 +81,21 @@ class PathMissing(PathFault, FileNotFoundError):
     """A snapshot has nothing at this path."""
 
     errno = errno.ENOENT
+    strerror = os.strerror(errno)
 
 
 class PathIsFolder(PathFault, IsADirectoryError):
     """The path is that of a folder, where a file is needed."""
 
     errno = errno.EISDIR
+    strerror = os.strerror(errno)
 
 
 class PathNotFolder(PathFault, NotADirectoryError):
     """The path is that of a file, where a folder is needed."""
 
     errno = errno.ENOTDIR
+    strerror = os.strerror(errno)
 
 
 class SetupError(DvError):

@@ -19,6 +19,7 @@ from dvtool.system.progress import SILENT, Progress
 if TYPE_CHECKING:
     from dvtool.format.manifest import ShardRef
     from dvtool.hooks import install, service
+    from dvtool.jobs.cluster import ClusterEngine
     from dvtool.jobs.engine import Engine
     from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
@@ -191,10 +192,7 @@ class Repo(OpenRepository):
         fetch: bool = True,
         plan_only: bool = False,
     ) -> Restored:
-        """Give the workspace the content of the manifests, or of a commit's, which then go there.
-
-        Missing content is fetched first, unless `fetch` is False.
-        """
+        """Bring the workspace to the manifests, or a commit's; with `fetch` get content first."""
         request = restore.RestoreRequest(rev, paths, force=force, fetch=fetch, plan_only=plan_only)
         return restore.checkout(self._project, self.config, self._arguments, request)
 
@@ -339,13 +337,14 @@ class Repo(OpenRepository):
         deep: bool | findings.Sample = False,
         repair: bool = False,
         rebuild: bool = False,
+        engine: ClusterEngine | None = None,
     ) -> findings.FsckReport:
         """Check the local store; with `workspace` the files, with `remote` that remote too.
 
         `remote` is a name, or "" for the default one; `deep` reads its packs, all or a sample.
         `repair` mends what can be mended, `rebuild` first makes the local store's index anew.
         """
-        request = fsck_check.FsckRequest(workspace, remote, deep, repair, rebuild)
+        request = fsck_check.FsckRequest(workspace, remote, deep, repair, rebuild, engine)
         return fsck_repair.fsck(self._project, self.config, self._arguments, request)
 
     def check_overlap(
@@ -418,11 +417,13 @@ class Repo(OpenRepository):
         options: Mapping[str, str] | None = None,
         force: bool = False,
         out: BinaryIO | None = None,
+        engine: ClusterEngine | None = None,
     ) -> entries.Exported:
         """Write the data at or below a path of a commit to a folder, an archive or a bucket."""
         inner = self._arguments.relative(path)
         request = export_verb.ExportRequest(inner, destination, options or {}, force=force, out=out)
-        return export_verb.export_snapshot(self.snapshot(rev), request, self._project.progress)
+        source, progress = self.snapshot(rev), self._project.progress
+        return export_verb.export_snapshot(source, request, progress, engine)
 
     def serve(
         self,

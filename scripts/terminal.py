@@ -34,6 +34,8 @@ class Seen(NamedTuple):
     seconds: float
     longest_gap_s: float
     """The longest time in which nothing was shown, from the start on."""
+    gap_after: str
+    """When that began, and the last text that was shown before."""
     answered_s: float | None
     """How long after Ctrl-C the command had ended; None if it was not interrupted."""
     code: int
@@ -56,7 +58,7 @@ def watch(arguments: Sequence[str], folder: Path, *, interrupt_after_s: float | 
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(theirs)
-    gap, typed_s = 0.0, None
+    gap, typed_s, text, gap_after = 0.0, None, b"", ""
     while True:
         ready, _, _ = select.select([ours], [], [], 0.02)
         now = time.monotonic()
@@ -72,13 +74,22 @@ def watch(arguments: Sequence[str], folder: Path, *, interrupt_after_s: float | 
             break
         if not data:
             break
-        gap, last = max(gap, now - last), now
+        if now - last > gap:
+            gap, gap_after = now - last, _place(last - started, text)
+        last, text = now, data
     code = process.wait()
     ended = time.monotonic()
     os.close(ours)
-    gap = max(gap, ended - last)
+    if ended - last > gap:
+        gap, gap_after = ended - last, _place(last - started, text)
     answered = ended - typed_s if typed_s is not None and code == 130 else None
-    return Seen(ended - started, gap, answered, code)
+    return Seen(ended - started, gap, gap_after, answered, code)
+
+
+def _place(seconds: float, text: bytes) -> str:
+    """Return when something was, and the end of the text that was shown before it."""
+    words = " ".join(text.decode(errors="replace").replace("\x1b[K", "").split())
+    return f"after {seconds:.1f} s: {words[:60] or '(nothing was shown yet)'}"
 
 
 def make_data(folder: Path, *, size_bytes: int, files: int) -> None:
@@ -124,9 +135,13 @@ def main() -> None:
             cut = watch(arguments, folder, interrupt_after_s=2.0)
             whole = watch(arguments, folder, interrupt_after_s=None)
             answered = "(had ended)" if cut.answered_s is None else f"{cut.answered_s:.2f} s"
-            gap = max(cut.longest_gap_s, whole.longest_gap_s)
+            longer = max(cut, whole, key=lambda seen: seen.longest_gap_s)
+            gap = longer.longest_gap_s
             late |= gap > LIMIT_S or (cut.answered_s or 0) > LIMIT_S
-            print(f"{verb:<10}{whole.seconds:>9.1f}{gap:>11.2f} s{answered:>17}", flush=True)
+            print(
+                f"{verb:<10}{whole.seconds:>9.1f}{gap:>11.2f} s{answered:>17}  {longer.gap_after}",
+                flush=True,
+            )
             if whole.code:
                 sys.exit(f"dv {verb} ended with {whole.code}")
             if verb == "add":

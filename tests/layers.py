@@ -121,6 +121,8 @@ VERB_ORDER = (
 )
 """A verb imports from the lines above its own, and within its line from none."""
 
+TREE_WIDTH = 98
+
 
 def room_of(module: str) -> Room | None:
     """Return the room of a module, by the longest name that fits; None for the package itself."""
@@ -132,27 +134,28 @@ def tree() -> str:
     """Return the rooms as a tree, each with its sentence and the names of its modules."""
     lines = ["dvtool/"]
     for room in ROOMS:
-        if (PACKAGE / f"{room.name}.py").is_file():
-            lines.append(f"  {room.name + '.py':<21}{room.purpose}")
-            continue
-        place = room.name.replace(".", "/")
-        lines.append(f"  {place + '/':<21}{room.purpose}")
-        lines.extend(f"      {line}" for line in textwrap.wrap("  ".join(_modules(place)), 100))
-    return "\n".join(["```", *lines, "```"])
+        is_module = (PACKAGE / f"{room.name}.py").is_file()
+        folder = room.name.replace(".", "/")
+        heading = f"  {room.name + '.py' if is_module else folder + '/':<21}"
+        lines += textwrap.wrap(heading + room.purpose, TREE_WIDTH, subsequent_indent=" " * 23)
+        if not is_module:
+            modules = textwrap.wrap("  ".join(_modules(folder)), TREE_WIDTH - 6)
+            lines.extend(f"      {line}" for line in modules)
+    return "\n".join(["```text", *lines, "```"])
 
 
-def _modules(place: str) -> list[str]:
-    places = {room.name.replace(".", "/") for room in ROOMS}
-    inner = {one for one in places if one.startswith(place + "/")}
+def _modules(folder: str) -> list[str]:
+    rooms = {room.name.replace(".", "/") for room in ROOMS}
+    inner = {name for name in rooms if name.startswith(folder + "/")}
     names = []
-    for path in sorted((PACKAGE / place).rglob("*.py")):
+    for path in sorted((PACKAGE / folder).rglob("*.py")):
         folders = {
             parent.relative_to(PACKAGE).as_posix()
             for parent in path.parents[:-1]
             if parent.is_relative_to(PACKAGE)
         }
         if path.name != "__init__.py" and not folders & inner:
-            names.append(path.relative_to(PACKAGE / place).with_suffix("").as_posix())
+            names.append(path.relative_to(PACKAGE / folder).with_suffix("").as_posix())
     return names
 
 

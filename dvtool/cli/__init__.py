@@ -24,6 +24,8 @@ from dvtool.system.programs import absolute_folders
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+STARTED_S = time.monotonic()
+"""When this process began its work, by `time.monotonic`."""
 PROGRAM = "dv"
 COMPLETION_VARIABLE = "_DV_COMPLETE"
 UTF8_VARIABLE = "PYTHONUTF8"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dvtool.cli.engines import engine_options, opened_engine
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text, documents, files_text, shell_word
 from dvtool.cli.plans import plan_option
@@ -46,6 +47,7 @@ LITTER_SHOWN_MAX = 5
     type=click.IntRange(min=1),
     help="Worker processes; one for each core if not given.",
 )
+@engine_options
 @plan_option
 def add(
     frame: Frame,
@@ -57,6 +59,8 @@ def add(
     as_is: bool,
     ours: bool,
     jobs: int | None,
+    engine: str | None,
+    engine_address: str | None,
     plan_only: bool,
     as_json: bool,
 ) -> None:
@@ -69,6 +73,9 @@ def add(
 
     A file that did not change here, while git brought a newer entry for it, is outdated: its entry
     is left, and named. If both changed, nothing is added. --ours records the file in either case.
+
+    With --engine the files are read by the workers of a cluster, which must see the workspace and
+    the local store at the same paths: on a shared filesystem.
     """
     if not paths and not update:
         raise UsageError(
@@ -78,17 +85,19 @@ def add(
     with frame.repo() as repo:
         if not plan_only:
             frame.set_up_git(repo)
-        results = repo.add(
-            paths,
-            update=update,
-            untrack=untrack,
-            stage=not no_stage,
-            dereference=dereference,
-            as_is=as_is,
-            ours=ours,
-            plan_only=plan_only,
-            jobs=jobs,
-        )
+        with opened_engine(engine, engine_address) as cluster:
+            results = repo.add(
+                paths,
+                update=update,
+                untrack=untrack,
+                stage=not no_stage,
+                dereference=dereference,
+                as_is=as_is,
+                ours=ours,
+                plan_only=plan_only,
+                jobs=jobs,
+                engine=cluster,
+            )
         for result in results:
             for warning in result.warnings:
                 screen.warn(warning)

@@ -17,13 +17,18 @@ from dvtool.errors import printable, size_text
 from dvtool.system.progress import Progress
 
 DELAY_S = 0.3
-"""Work that ends sooner shows nothing."""
+"""A command that ends sooner shows nothing."""
 TICK_S = 0.2
 """How often what is shown is drawn anew, also while nothing is heard of the work."""
+SOON_S = 0.001
+"""The least time to the first tick: a timer that is set to none is off."""
 COLUMNS = 80
-BAR_COLUMNS = 58
-"""So many columns are left to all that is not the name of the work."""
+BAR_COLUMNS = 64
+"""So many columns are left to all that is not the name of the work, where there is a bar."""
+NUMBERS_COLUMNS = 52
+"""So many where there are numbers alone, since the terminal has too few for name and bar."""
 _WITH_TOTAL = "{desc} {percentage:3.0f}% |{bar}| {done} of {whole}, {speed}, {remaining} left"
+_NARROW = "{desc} {percentage:3.0f}%, {done} of {whole}, {speed}, {remaining} left"
 _WITHOUT_TOTAL = "{desc} {done}{speed}{elapsed}"
 
 # tqdm's monitor is a thread, and its default lock a semaphore shared with child processes:
@@ -55,14 +60,18 @@ class Bars(Progress):
     """One bar for each phase of the work, gone when the phase is over.
 
     Between phases, and in those of which no bytes are known, the seconds are counted.
+    `began_s` is when the command began, by `time.monotonic`; None stands for now.
     """
 
-    def __init__(self, stream: TextIO, *, waiting: str = "working") -> None:
+    def __init__(
+        self, stream: TextIO, *, waiting: str = "working", began_s: float | None = None
+    ) -> None:
         self._stream = stream
         self._waiting = waiting
         self._bar: _Bar | None = None
         self._shown = False
         self._since = time.monotonic()
+        self._due_s = (self._since if began_s is None else began_s) + DELAY_S
         self._ticker: Ticker | None = None
         self._columns = COLUMNS
         self._note = ""
@@ -70,7 +79,8 @@ class Bars(Progress):
     def begin(self) -> None:
         """Show from now on that something is under way, until `end`."""
         shown_beside(self._hide)
-        self._ticker = Ticker(TICK_S, self._tick)
+        until_due_s = max(self._due_s - time.monotonic(), SOON_S)
+        self._ticker = Ticker(TICK_S, self._tick, first_s=until_due_s)
 
     def end(self) -> None:
         """Show nothing any more."""
@@ -90,7 +100,11 @@ class Bars(Progress):
         if self._stream.isatty():
             with contextlib.suppress(OSError, ValueError):
                 self._columns = os.get_terminal_size(self._stream.fileno()).columns
-        room = max(self._columns - (BAR_COLUMNS if total_bytes is not None else 30), 12)
+        layout, used = _WITHOUT_TOTAL, 30
+        if total_bytes is not None:
+            wide = len(printable(what)) <= self._columns - BAR_COLUMNS
+            layout, used = (_WITH_TOTAL, BAR_COLUMNS) if wide else (_NARROW, NUMBERS_COLUMNS)
+        room = max(self._columns - used, 12)
         self._hide()
         self._since, self._note = time.monotonic(), ""
         self._bar = _Bar(
@@ -98,9 +112,9 @@ class Bars(Progress):
             total=total_bytes,
             file=self._stream,
             leave=False,
-            delay=DELAY_S,
+            delay=max(self._due_s - time.monotonic(), SOON_S),
             ncols=self._columns,
-            bar_format=_WITHOUT_TOTAL if total_bytes is None else _WITH_TOTAL,
+            bar_format=layout,
         )
 
     def note(self, text: str) -> None:
@@ -123,10 +137,8 @@ class Bars(Progress):
             self._since, self._note = time.monotonic(), ""
 
     def _tick(self) -> None:
-        if progress_is_held():
-            return
-        waited_s = time.monotonic() - self._since
-        if waited_s < DELAY_S:
+        now = time.monotonic()
+        if progress_is_held() or now < self._due_s:
             return
         bar = self._bar
         if bar is not None and (bar.total is not None or bar.n):
@@ -134,7 +146,7 @@ class Bars(Progress):
             return
         what = bar.desc.removesuffix(": ") if bar is not None else self._waiting
         what = self._note or what
-        self._stream.write(f"\r{what} … {waited_s:.0f} s\x1b[K")
+        self._stream.write(f"\r{what} … {now - self._since:.0f} s\x1b[K")
         self._stream.flush()
         self._shown = True
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import click
 
 from dvtool.cli.frame import Frame, command, revision_and_paths
 from dvtool.cli.output import hide_progress
-from dvtool.cli.urls import snapshot_at, split_url
+from dvtool.cli.urls import of_revision, snapshot_at, split_url
 from dvtool.errors import UsageError
 
 COPIED_BYTES = 1 << 20
@@ -42,7 +43,7 @@ def cat(frame: Frame, arguments: Sequence[str], rev: str | None, blake3: str | N
     if blake3 is not None and rev is not None:
         raise UsageError("a --hash says all; --rev does not go with it")
     if url is not None:
-        _write_from(url, paths[0], rev)
+        of_revision(rev, paths, partial(_write_from, url))
         return
     with frame.repo(required=False) as repo:
         rev, paths = revision_and_paths(repo, rev, paths)
@@ -54,8 +55,8 @@ def cat(frame: Frame, arguments: Sequence[str], rev: str | None, blake3: str | N
         out.flush()
 
 
-def _write_from(url: str, path: str, rev: str | None) -> None:
+def _write_from(url: str, rev: str | None, paths: list[str]) -> None:
     """Write a file of a repository of which no clone is kept."""
-    with snapshot_at(url, rev) as snapshot, snapshot.open(path) as file:
+    with snapshot_at(url, rev) as snapshot, snapshot.open(paths[0]) as file:
         shutil.copyfileobj(file, sys.stdout.buffer, COPIED_BYTES)
         sys.stdout.buffer.flush()

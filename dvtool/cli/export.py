@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dvtool.cli.frame import Frame, command
+from dvtool.cli.engines import engine_options, opened_engine
+from dvtool.cli.frame import Frame, command, revision_and_paths
 from dvtool.cli.output import files_text
 from dvtool.cli.remote_options import remote_options
 from dvtool.errors import UsageError, listing, printable
@@ -37,24 +38,32 @@ if TYPE_CHECKING:
     help="A folder, tar:FILE, tar:- or s3://BUCKET/PREFIX.",
 )
 @click.option("--force", is_flag=True, help="Replace files or objects that have other content.")
+@engine_options
 @remote_options(REMOTE_OPTIONS)
 def export(
     frame: Frame,
     arguments: Sequence[str],
     destination: str,
     force: bool,
+    engine: str | None,
+    engine_address: str | None,
     as_json: bool,
     **options: str | None,
 ) -> None:
     """Write the data at or below PATH of a commit as ordinary files under ordinary names.
 
     Content comes from the local store or the remote; every byte is checked. What is there with this
-    content is kept, so that after an interruption it goes on. REV is HEAD unless given.
+    content is kept, so that after an interruption it goes on. REV is HEAD unless given; it may be
+    written REV:PATH.
+
+    With --engine the workers of a cluster do it, which must see the repository, and a folder that
+    they write to, at the same paths.
     """
     if len(arguments) > 2:
         raise UsageError("name one PATH, and before it REV if it is not HEAD")
     rev, path = (arguments[0], arguments[1]) if len(arguments) == 2 else (None, arguments[0])
-    with frame.repo() as repo:
+    with frame.repo() as repo, opened_engine(engine, engine_address) as cluster:
+        rev, (path,) = revision_and_paths(repo, rev, [path])
         result = repo.export(
             path,
             destination,
@@ -62,6 +71,7 @@ def export(
             options={name: value for name, value in options.items() if value is not None},
             force=force,
             out=sys.stdout.buffer,
+            engine=cluster,
         )
     show_exported(frame, result, destination, as_json=as_json)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from dvtool.cli import STARTED_S
 from dvtool.cli.output import Screen, hold_progress, shell_word
 from dvtool.errors import DvError, UsageError, printable
 from dvtool.system.progress import SILENT, Progress
@@ -204,7 +205,7 @@ class Frame:
         if self.progress_mode == "always" or (terminal and not os.environ.get("CI")):
             from dvtool.cli.bars import Bars
 
-            return Bars(sys.stderr, waiting=waiting)
+            return Bars(sys.stderr, waiting=waiting, began_s=STARTED_S)
         from dvtool.cli.lines import Lines
 
         return Lines(sys.stderr, waiting=waiting)

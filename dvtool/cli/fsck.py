@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dvtool.cli.engines import engine_options, opened_engine
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text
 from dvtool.errors import UsageError, printable, size_text
@@ -61,6 +62,7 @@ _PERCENT = re.compile(r"(\d+(?:\.\d+)?)%?")
 @click.option(
     "--seed", type=click.IntRange(0), help="With --sample: take the same as a run before."
 )
+@engine_options
 def fsck(
     frame: Frame,
     workspace: bool,
@@ -70,6 +72,8 @@ def fsck(
     repair: bool,
     rebuild: bool,
     seed: int | None,
+    engine: str | None,
+    engine_address: str | None,
     as_json: bool,
 ) -> None:
     """Check that stored data is whole; name damage, the files concerned and good copies.
@@ -80,6 +84,8 @@ def fsck(
 
     Nothing is changed without --repair or --rebuild. A repair takes good copies from packs here,
     the workspace and the remotes, in this order. Damaged objects are set aside, and never deleted.
+
+    With --engine the workers of a cluster read the packs of the remote.
     """
     if seed is not None and sample is None:
         raise UsageError("--seed is about a sample", hint="dv fsck --remote --sample 5% --seed 1")
@@ -88,9 +94,15 @@ def fsck(
     depth = _sample(sample, seed) if sample is not None else deep
     screen = frame.screen
     with frame.repo(required=False) as repo:
-        report = repo.fsck(
-            workspace=workspace, remote=remote, deep=depth, repair=repair, rebuild=rebuild
-        )
+        with opened_engine(engine, engine_address) as cluster:
+            report = repo.fsck(
+                workspace=workspace,
+                remote=remote,
+                deep=depth,
+                repair=repair,
+                rebuild=rebuild,
+                engine=cluster,
+            )
         if as_json:
             screen.json(report)
         else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dvtool.cli import documents
+from dvtool.cli.engines import engine_options, opened_engine
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text, files_text
 from dvtool.cli.plans import plan_document, plan_option, show_plan
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         "dv import --reference s3://lab-images/scans      # hashed, and left where it is",
         "dv import --materialise data/scans               # later: a copy after all",
         "dv import https://example.org/r.git//data/cats@v1  # of a repository with dv",
+        "dv import --engine dask s3://lab-images/scans     # by workers of a cluster",
     ),
     exits=(4, 5, 6, 7, 8, 9),
     answers_json=True,
@@ -48,6 +50,12 @@ if TYPE_CHECKING:
 @click.option("--materialise", is_flag=True, help="SOURCE is a PATH here: copy what it refers to.")
 @click.option("--no-checkout", is_flag=True, help="Write no files into the workspace.")
 @click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Worker processes.")
+@engine_options
+@click.option("--remote", metavar="NAME", help="The remote that workers of a cluster write to.")
+@click.option(
+    "--inventory", metavar="PLACE", help="List by this manifest.json of an S3 Inventory instead."
+)
+@click.option("--keys", metavar="FILE", help="Take the keys in this file, and list nothing.")
 @plan_option
 @remote_options(ORIGIN_OPTIONS)
 def import_(
@@ -62,6 +70,11 @@ def import_(
     materialise: bool,
     no_checkout: bool,
     jobs: int | None,
+    engine: str | None,
+    engine_address: str | None,
+    remote: str | None,
+    inventory: str | None,
+    keys: str | None,
     plan_only: bool,
     as_json: bool,
     **options: str | None,
@@ -77,6 +90,12 @@ def import_(
     goes on. Credentials are those that the AWS tools use; profile, proxy, certificates and
     requester pays stay in this clone.
 
+    --inventory and --keys say what the bucket holds in place of a listing, which takes a request
+    for each 1,000 keys. A line of FILE is KEY, or KEY, SIZE and ETAG with tabs between them.
+
+    With --engine the workers of a cluster read the objects, by credentials of their own, and put
+    the content on the remote. No file is written here: dv pull gets them.
+
     With --reference the objects of a bucket are hashed once and stay there: neither store nor
     remote gets a copy. Their bytes come from the source when they are needed, and are checked; an
     object that changed is an error. --materialise PATH copies what still matches, for a push.
@@ -86,13 +105,22 @@ def import_(
     screen = frame.screen
     if materialise:
         given = (include, exclude, limit, unpack, reference, no_checkout, plan_only)
-        if any(given) or any(options.values()):
+        more = (engine, engine_address, remote, inventory, keys, *options.values())
+        if any(given) or any(more):
             raise UsageError("--materialise PATH takes no other options")
         _materialise(frame, [source, *([out] if out else [])], as_json=as_json)
         return
-    filters = (include, exclude, limit or 0)
     request = ImportRequest(
-        source, out, *filters, not no_checkout, _absolute(options), unpack, reference
+        source,
+        out,
+        *(include, exclude, limit or 0),
+        checkout=not no_checkout,
+        options=_absolute(options),
+        unpack=unpack,
+        reference=reference,
+        remote=remote,
+        inventory=inventory,
+        keys=keys,
     )
     with frame.repo() as repo:
         if plan_only:
@@ -105,10 +133,15 @@ def import_(
             _warn(screen, would)
             return
         frame.set_up_git(repo)
-        done = repo.imports.import_data(request, jobs=jobs)
+        with opened_engine(engine, engine_address) as cluster:
+            if cluster is not None:
+                frame.trust_first_use(repo, falls_back=False)
+            done = repo.imports.import_data(request, jobs=jobs, engine=cluster)
         show_imported(screen, repo, done, as_json=as_json)
         if not as_json:
             screen.note("next: git commit" if done.changed else "nothing is new")
+            if done.remote and done.changed:
+                screen.note(f"the data is on {printable(done.remote)}; to have it here: dv pull")
 
 
 def _materialise(frame: Frame, paths: Sequence[str], *, as_json: bool) -> None:
@@ -149,7 +182,8 @@ def imported_text(done: Imported) -> str:
     parts = [f"{count:,} {what}" for what, count in counts.items() if count]
     text = f"{files_text(done.files, done.bytes)}: {', '.join(parts) or 'unchanged'}"
     text += f"; read {count_text(done.read, 'object')}" if done.read else ""
-    return text + (f", stored {size_text(done.stored_bytes)}" if done.stored_bytes else "")
+    text += f", stored {size_text(done.stored_bytes)}" if done.stored_bytes else ""
+    return text + (f", uploaded {size_text(done.uploaded_bytes)}" if done.uploaded_bytes else "")
 
 
 def _warn(screen: Screen, done: Imported) -> None:

@@ -12,16 +12,17 @@ JSON_KEYS = {
     "status": (
         '{"schema", "clean", "targets": [{"target", "manifest", "blake3", "files", "bytes", '
         '"clean", "added", "modified", "deleted", "outdated", "conflicting", "absent", '
-        '"absent_bytes", "left_out", "unpushed", "faults": [{"path", "problem"}], '
-        '"conflicts": [{"path", "base": null or {"type", "size", "blake3", "exec", '
-        '"symlink"}, "ours": null or {…}, "theirs": null or {…}}]}], "sources": null or '
-        '{"target", "source", "standing", "edited", "added", "modified", "removed", '
+        '"absent_bytes", "left_out", "left_out_bytes", "unpushed", "faults": [{"path", '
+        '"problem"}], "conflicts": [{"path", "base": null or {"type", "size", "blake3", '
+        '"exec", "symlink"}, "ours": null or {…}, "theirs": null or {…}}]}], "sources": null '
+        'or {"target", "source", "standing", "edited", "added", "modified", "removed", '
         '"problem"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "import": (
         '{"schema", "target", "source", "state", "files", "bytes", "read", "stored_bytes", '
-        '"added", "modified", "removed", "written", "changed", "warnings"}',
+        '"uploaded_bytes", "remote", "added", "modified", "removed", "written", "changed", '
+        '"warnings"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         'With --materialise: {"schema", "targets": [{"target", "files", "bytes", "present", '
@@ -30,12 +31,14 @@ JSON_KEYS = {
     ),
     "import-sql": (
         '{"schema", "target", "source", "state", "files", "bytes", "read", "stored_bytes", '
-        '"added", "modified", "removed", "written", "changed", "warnings"}',
+        '"uploaded_bytes", "remote", "added", "modified", "removed", "written", "changed", '
+        '"warnings"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "update": (
         '{"schema", "targets": [{"target", "source", "state", "files", "bytes", "read", '
-        '"stored_bytes", "added", "modified", "removed", "written", "changed", "warnings"}]}',
+        '"stored_bytes", "uploaded_bytes", "remote", "added", "modified", "removed", '
+        '"written", "changed", "warnings"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "checkout": (

@@ -23,7 +23,9 @@ class Ticker:
     Where there is no such timer, or another thread asks, nothing is called.
     """
 
-    def __init__(self, every_s: float, call: Callable[[], None]) -> None:
+    def __init__(
+        self, every_s: float, call: Callable[[], None], *, first_s: float | None = None
+    ) -> None:
         self._call = call
         self._before: Any = None
         self._on = False
@@ -38,7 +40,7 @@ class Ticker:
             )
         ):
             self._before = signal.signal(signal.SIGALRM, self._ring)
-            signal.setitimer(signal.ITIMER_REAL, every_s, every_s)
+            signal.setitimer(signal.ITIMER_REAL, first_s or every_s, every_s)
             self._on = True
 
     def _ring(self, *_: object) -> None:

@@ -10,7 +10,7 @@ import click
 
 from dvtool.cli.frame import Frame, command, paths_argument, revision_and_paths
 from dvtool.cli.output import Screen
-from dvtool.cli.urls import snapshot_at, split_url
+from dvtool.cli.urls import of_revision, snapshot_at, split_url
 from dvtool.errors import printable, size_text
 
 if TYPE_CHECKING:
@@ -42,9 +42,13 @@ def ls(frame: Frame, paths: Sequence[str], rev: str | None, long: bool, as_json:
     """
     url, paths = split_url(paths, folder=frame.folder)
     if url is not None:
-        with snapshot_at(url, rev) as snapshot:
-            entries = itertools.chain.from_iterable(map(snapshot.entries, paths or [""]))
-            _show(frame, entries, lambda path: path, long=long, as_json=as_json)
+
+        def show(rev: str | None, paths: list[str]) -> None:
+            with snapshot_at(url, rev) as snapshot:
+                entries = itertools.chain.from_iterable(map(snapshot.entries, paths or [""]))
+                _show(frame, entries, lambda path: path, long=long, as_json=as_json)
+
+        of_revision(rev, paths, show)
         return
     with frame.repo() as repo:
         rev, paths = revision_and_paths(repo, rev, paths)

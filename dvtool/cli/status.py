@@ -208,19 +208,25 @@ class _Report:
         out = [one for one in self._found if one.left_out]
         if not out:
             return
-        yield "Left out of this worktree (dv sparse list):"
+        left_out = sum(len(one.left_out) for one in out)
+        every = count_text(sum(one.files for one in self._found), "file")
+        yield f"Left out by the rules of dv sparse: {left_out:,} of {every} (dv sparse list):"
         for one in out:
-            yield f"{_INDENT}{self._name(one.target)}  {count_text(len(one.left_out), 'file')}"
+            total = files_text(len(one.left_out), one.left_out_bytes)
+            yield f"{_INDENT}{self._name(one.target)}  {total}"
 
     def _clean(self) -> Iterator[str]:
         clean = [one for one in self._found if one.clean and not one.absent]
+        clean = [one for one in clean if not one.files or len(one.left_out) < one.files]
         if not clean:
             return
-        total = files_text(sum(one.files for one in clean), sum(one.bytes for one in clean))
+        size = sum(one.bytes - one.left_out_bytes for one in clean)
+        total = files_text(sum(one.files - len(one.left_out) for one in clean), size)
         yield f"Clean: {count_text(len(clean), 'target')}, {total}"
         if self._frame.verbose:
             for one in clean:
-                files = files_text(one.files, one.bytes)
+                size = one.bytes - one.left_out_bytes
+                files = files_text(one.files - len(one.left_out), size)
                 yield f"{_INDENT}{self._name(one.target)}  {files}"
                 yield from self._hash(one)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from dvtool.errors import PathFault, UsageError, printable
 from dvtool.system.lazy import later
 from dvtool.system.progress import Progress
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 else:
     foreign = later("dvtool.snapshots.foreign")
     export_verb = later("dvtool.verbs.export.export")
+
+
+T = TypeVar("T")
 
 
 def split_url(
@@ -46,6 +50,29 @@ def _names_revision(argument: str, folder: str) -> bool:
         return False
 
 
+def of_revision(
+    rev: str | None, paths: Sequence[str], read: Callable[[str | None, list[str]], T]
+) -> T:
+    """Call `read` with a revision and paths of a repository, of which each may be ``REV:PATH``.
+
+    What is before the ``:`` is part of the path if it is no revision there, or if `rev` is given.
+    """
+    split = [path.partition(":") for path in paths]
+    if rev is None and split and all(named and colon for named, colon, _ in split):
+        named = {name for name, _, _ in split}
+        if len(named) > 1:
+            raise UsageError(
+                f"too many revisions: {' '.join(map(printable, sorted(named)))}",
+                hint="this takes paths of one revision",
+            )
+        try:
+            return read(named.pop(), [path for _, _, path in split])
+        except UsageError as error:
+            if isinstance(error, PathFault):
+                raise
+    return read(rev, list(paths))
+
+
 def snapshot_at(url: str, rev: str | None) -> AbstractContextManager[Snapshot]:
     """Give the data of a revision of a repository."""
     return export_verb.passing_snapshot(url, rev, os.environ)
@@ -66,6 +93,10 @@ def get_from(
     force: bool,
     progress: Progress,
 ) -> Exported:
-    """Write the data at or below a path of a repository into a folder."""
-    request = export_verb.GetRequest(url, path, folder, cwd=cwd, rev=rev, force=force)
-    return export_verb.get(request, os.environ, progress)
+    """Write the data at or below a path, or ``REV:PATH``, of a repository into a folder."""
+
+    def get(rev: str | None, paths: list[str]) -> Exported:
+        request = export_verb.GetRequest(url, paths[0], folder, cwd=cwd, rev=rev, force=force)
+        return export_verb.get(request, os.environ, progress)
+
+    return of_revision(rev, [path], get)

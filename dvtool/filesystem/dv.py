@@ -35,23 +35,33 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
     cachable = False  # a branch moves; what is read is kept by the snapshot
     async_impl = False
     local_file = False
-    storage_args: tuple[Any, ...]
     _extra_tokenize_attributes: ClassVar = ("commit",)
 
     def __init__(self, repo: str | None = None, rev: str | None = None, **options: Any) -> None:
         super().__init__(repo=repo, rev=rev, **options)
-        self._repo = os.fspath(repo) if repo else ""
         self._snapshot = snapshot(rev or None, repo or None)
 
     @property
     def storage_options(self) -> dict[str, Any]:
-        """The arguments that make a filesystem of the same commit, wherever it is made."""
-        return {**self._options, "rev": self.commit}
+        """The arguments that make a filesystem of the same commit, wherever it is made.
+
+        No password is among them.
+        """
+        return {**self._options, "repo": self._snapshot.repo, "rev": self.commit}
 
     @storage_options.setter
     def storage_options(self, options: dict[str, Any]) -> None:
         """Take the arguments that fsspec notes when it has made a filesystem."""
         self._options = options
+
+    @property
+    def storage_args(self) -> tuple[Any, ...]:
+        """None: all arguments have names, in `storage_options`."""
+        return ()
+
+    @storage_args.setter
+    def storage_args(self, args: tuple[Any, ...]) -> None:
+        """Pass over the arguments without names that fsspec notes."""
 
     # --- URLs -----------------------------------------------------------------------------
 
@@ -70,7 +80,7 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
         """Return the URL of a path: with repository and commit, so that it names it anywhere."""
         if name.startswith("dv://"):
             return name
-        return join_url(self._repo, self.commit, name)
+        return join_url(self._snapshot.repo, self.commit, name)
 
     @property
     def fsid(self) -> str:
@@ -88,8 +98,7 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return self._snapshot
 
     def __reduce__(self) -> tuple[Any, ...]:
-        repo = {"repo": self._repo} if self._repo else {}
-        return _made_again, (type(self), {**self.storage_options, **repo})
+        return _made_again, (type(self), self.storage_options)
 
     # --- paths ----------------------------------------------------------------------------
 
@@ -118,11 +127,11 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
         path = self._strip_protocol(path)
         if not self._snapshot.exists(path):
             return {} if detail else []
-        if not detail:
-            return self._snapshot.find(path)
         entries = self._snapshot.entries(path)
-        described = (self._described(entry) for entry in entries)
-        return {each["name"]: each for each in described if each["type"] == "file"}
+        if detail:
+            described = (self._described(entry) for entry in entries)
+            return {each["name"]: each for each in described if each["type"] == "file"}
+        return [entry.path for entry in entries if self._is_file(entry)]
 
     def exists(self, path: str, **kwargs: Any) -> bool:
         """Whether something is at a path."""
@@ -273,6 +282,12 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if not self._snapshot.exists(real):
             return {"name": name, "size": 0, "type": "other", "target": entry.target, **link}
         return {**self._described(self._snapshot.info(real)), "name": name, **link}
+
+    def _is_file(self, entry: Listed) -> bool:
+        """Whether an entry is a file, or a symlink that leads to one."""
+        if entry.type == "symlink":
+            return str(self._described_link(entry, entry.path)["type"]) == "file"
+        return entry.type == "file"
 
     def _file_info(self, path: str) -> dict[str, Any]:
         info = self.info(path)

@@ -1,14 +1,17 @@
 """URLs of data: ``dv://[REPO:][REV@]PATH``.
 
 The first ``:`` ends REPO, except one that is part of it: of a scheme (``https://host:443/x.git:``),
-or of git's short form (``git@host:team/x.git:``). The first ``@`` after that ends REV. A path that
+or of git's short form (``git@host:team/x.git:``), or of the name of a folder that exists, where
+what is before it is none (``/data/a:b:``). The first ``@`` after that ends REV. A path that
 has ``:`` is written with an empty REPO before it (``dv://:a:b``), one that has ``@`` with an empty
 REV (``dv://@a@b``). All other repositories and revisions are given as `repo=` and `rev=`.
 """
 
 from __future__ import annotations
 
+import os
 import re
+from itertools import accumulate
 from typing import NamedTuple
 
 SCHEME = "dv://"
@@ -33,10 +36,20 @@ def split_url(url: str) -> DataUrl:
     if known:
         repo, rest = rest[: known.end() - 1], rest[known.end() :]
     else:
-        repo, colon, after = rest.partition(":")
-        repo, rest = (repo, after) if colon else ("", rest)
+        repo = _folder_before(rest)
+        rest = rest[len(repo) :].removeprefix(":")
     rev, at, path = rest.partition("@")
     return DataUrl(repo, rev, path.strip("/")) if at else DataUrl(repo, "", rest.strip("/"))
+
+
+def _folder_before(rest: str) -> str:
+    """Return what is before the first ``:`` behind a folder that exists, else before the first."""
+    first, colon, _ = rest.partition(":")
+    if not colon or not first or os.path.isdir(first):
+        return first if colon else ""
+    *names, _ = rest.split(":")
+    longer = accumulate(names, "{}:{}".format)
+    return next((folder for folder in longer if os.path.isdir(folder)), first)
 
 
 def join_url(repo: str, rev: str, path: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from array import array
 
-from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
+from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, split_digests
 
 
 def little_endian(numbers: array[int]) -> bytes:
@@ -33,9 +33,7 @@ class Columns:
 
     def digests(self, count: int) -> list[Digest]:
         """Take `count` digests."""
-        joined = self._take(count * DIGEST_SIZE_BYTES)
-        step = DIGEST_SIZE_BYTES
-        return [joined[at : at + step] for at in range(0, len(joined), step)]
+        return list(split_digests(self._take(count * DIGEST_SIZE_BYTES)))
 
     def _take(self, size: int) -> bytes:
         taken = self._raw[self._offset : self._offset + size]

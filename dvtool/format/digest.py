@@ -6,6 +6,7 @@ collision. XXH3-64 *guards* stored bytes against accidents and spreads paths eve
 
 from __future__ import annotations
 
+import struct
 from typing import BinaryIO, TypeAlias
 
 import xxhash
@@ -21,6 +22,8 @@ EMPTY: Digest = blake3(b"").digest()
 READ_SIZE_BYTES = 1 << 20
 """How much of a file is read at a time to be hashed."""
 
+_ONE_DIGEST = struct.Struct(f"{DIGEST_SIZE_BYTES}s")
+
 hasher = blake3
 """An incremental BLAKE3: ``h = hasher(); h.update(data); h.digest()``."""
 
@@ -28,6 +31,14 @@ hasher = blake3
 def digest_of(data: bytes | bytearray | memoryview) -> Digest:
     """Return the BLAKE3-256 of `data`, 32 bytes."""
     return blake3(data).digest()
+
+
+def digest_of_file(file: BinaryIO) -> Digest:
+    """Return the BLAKE3-256 of what is left to read of a file."""
+    whole = blake3()
+    while data := file.read(READ_SIZE_BYTES):
+        whole.update(data)
+    return whole.digest()
 
 
 def guard_of(data: bytes | bytearray | memoryview) -> int:
@@ -44,7 +55,9 @@ def parse_hex(text: str) -> Digest:
 
 def split_digests(joined: bytes) -> tuple[Digest, ...]:
     """Split bytes of digests joined end to end."""
-    step = DIGEST_SIZE_BYTES
+    if len(joined) % DIGEST_SIZE_BYTES == 0:
+        return tuple([digest for (digest,) in _ONE_DIGEST.iter_unpack(joined)])
+    step = DIGEST_SIZE_BYTES  # a damaged index: the last one is too short to be found anywhere
     return tuple(joined[at : at + step] for at in range(0, len(joined), step))
 
 

@@ -25,8 +25,9 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import zstandard
@@ -78,6 +79,21 @@ class Located(msgspec.Struct, frozen=True):
     placement: Placement
 
 
+PlaceRow: TypeAlias = tuple[int, Digest, int, int, int, int]
+"""A chunk's place in short: the number of its pack, and the values of a `Placement`."""
+
+
+class ChunkPlaces(NamedTuple):
+    """Where chunks are on a remote, as rows: a `Located` for each of a million takes long."""
+
+    packs: dict[int, RemotePack]
+    rows: dict[Digest, PlaceRow]
+
+    def packs_used(self) -> set[RemotePack]:
+        """Return the packs that any of the chunks is in."""
+        return {self.packs[number] for number in {row[0] for row in self.rows.values()}}
+
+
 class ShardObject(msgspec.Struct, frozen=True):
     """A decoded shard object: the canonical text, and by file the locations or the reference."""
 
@@ -120,41 +136,71 @@ def encode_object(text: bytes, locations: ContentPlaces | bytes | None) -> bytes
 
 def encode_locations(locations: ContentPlaces) -> bytes:
     """Return locations as columns, before zstd: 24 bytes for a file of one chunk."""
+    numbers: dict[RemotePack, int] = {}
+    rows: list[PlaceRow] = []
     references = [where for where in locations.values() if isinstance(where, Reference)]
-    packs: dict[Digest, int] = {}
-    pack_sizes = array("I")
     counts = array("I")
-    numbers, offsets, sizes, starts, raws = (array("I") for _ in range(5))
-    named: list[Digest] = []
     for chunks in locations.values():
-        before = len(numbers)
+        before = len(rows)
         if isinstance(chunks, Reference):
-            for digest, size in chunks.chunks:
-                for column, number in zip(
-                    (numbers, offsets, sizes, starts, raws), (NO_PACK, 0, 0, 0, size), strict=True
-                ):
-                    column.append(number)
-                named.append(digest)
+            rows += place_rows_of(chunks)
             chunks = ()
         for chunk in chunks:
-            pack, placement = chunk.pack, chunk.placement
-            number = packs.setdefault(pack.digest, len(packs))
-            if number == len(pack_sizes):
-                pack_sizes.append(pack.size)
-            numbers.append(number)
-            offsets.append(placement.frame_offset)
-            sizes.append(placement.frame_size)
-            starts.append(placement.start)
-            raws.append(placement.size)
-            named.append(placement.digest)
-        counts.append(len(numbers) - before)
-        if counts[-1] == 1:
-            named.pop()
+            placement = chunk.placement
+            number = numbers.setdefault(chunk.pack, len(numbers))
+            rows.append(
+                (
+                    number,
+                    placement.digest,
+                    placement.frame_offset,
+                    placement.frame_size,
+                    placement.start,
+                    placement.size,
+                )
+            )
+        counts.append(len(rows) - before)
+    packs = {number: pack for pack, number in numbers.items()}
+    return encode_place_rows(packs, rows, counts, references)
+
+
+def place_rows_of(reference: Reference) -> list[PlaceRow]:
+    """Return the rows of the chunks of a content that is in no pack."""
+    return [(NO_PACK, digest, 0, 0, 0, size) for digest, size in reference.chunks]
+
+
+def encode_place_rows(
+    packs: Mapping[int, RemotePack],
+    rows: Sequence[PlaceRow],
+    counts: array[int],
+    references: Sequence[Reference] = (),
+) -> bytes:
+    """Return locations as columns: `counts` says how many of the rows each file has, in order.
+
+    `references` are those of the files whose rows have `NO_PACK`, in order.
+    """
+    columns = list(zip(*rows, strict=True)) or [()] * 6
+    numbers, digests = columns[:2]
+    sizes: dict[Digest, int] = {}
+    order: dict[Digest, int] = {}
+    shown: dict[int, int] = {NO_PACK: NO_PACK}
+    for number in dict.fromkeys(numbers):
+        if number == NO_PACK:
+            continue
+        pack = packs[number]
+        sizes.setdefault(pack.digest, pack.size)
+        shown[number] = order.setdefault(pack.digest, len(order))
+    named: list[Digest] = []
+    if set(counts) - {1}:
+        left = iter(digests)
+        for count in counts:
+            chunks = list(islice(left, count))
+            named += chunks if count != 1 else ()
+    places = [array("I", map(shown.__getitem__, numbers)), *(array("I", c) for c in columns[2:])]
     return b"".join(
         [
-            LOCATION_COUNTS.pack(len(packs), len(counts), len(numbers), len(named)),
-            *packs,
-            *map(little_endian, (pack_sizes, counts, numbers, offsets, sizes, starts, raws)),
+            LOCATION_COUNTS.pack(len(sizes), len(counts), len(rows), len(named)),
+            *sizes,
+            *map(little_endian, (array("I", sizes.values()), counts, *places)),
             *named,
             encode_references(references),
         ]

@@ -161,6 +161,11 @@ class PackWriter:
         more = INDEX_BYTES_PER_RECIPE + DIGEST_SIZE_BYTES * len(recipe.chunks)
         return self.empty or self.size_bound + more <= PACK_SIZE_AIM_BYTES
 
+    def fits_frame(self, size: int, chunks: int) -> bool:
+        """Whether a frame of `size` stored bytes with so many chunks keeps it within its limit."""
+        more = size + INDEX_BYTES_PER_FRAME + INDEX_BYTES_PER_CHUNK * chunks
+        return self.empty or self.size_bound + more <= PACK_SIZE_AIM_BYTES
+
     def add(self, digest: Digest, data: bytes, stored: bytes | None = None) -> None:
         """Append a chunk; small ones are held back until they fill a frame.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Self, TypeAlias
 
@@ -22,6 +22,14 @@ FinishedPack: TypeAlias = tuple[str, PackInfo]
 """A pack under its temporary path."""
 Chunk: TypeAlias = tuple[Digest, bytes] | tuple[Digest, bytes, bytes | None]
 """A chunk's name and bytes, and its frame where that was made before: see `PackWriter.add`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame as another pack has it, and the digest and raw size of each chunk in it."""
+
+    stored: bytes
+    chunks: Sequence[tuple[Digest, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +59,22 @@ class RollingPacks:
         self.abandon()
 
     def fill(
-        self, chunks: Iterable[Chunk], recipes: Iterable[Recipe] = ()
+        self, chunks: Iterable[Chunk | Frame], recipes: Iterable[Recipe] = ()
     ) -> Iterator[FinishedPack]:
-        """Put chunks, then recipes, into packs; yield each full one before the next is begun.
+        """Put chunks and frames, then recipes, into packs; yield a full one before the next begins.
 
         Nothing is written unless the result is iterated. The last pack stays open for more.
         """
         for chunk in chunks:
             unfinished = self._open
-            if unfinished is None or not unfinished.writer.fits(len(chunk[1])):
+            if unfinished is None or not _fits(unfinished.writer, chunk):
                 yield from self.finish()
                 unfinished = self._begin()
             try:
-                unfinished.writer.add(*chunk)
+                if isinstance(chunk, Frame):
+                    unfinished.writer.add_frame(chunk.stored, chunk.chunks)
+                else:
+                    unfinished.writer.add(*chunk)
             except BaseException:
                 self.abandon()
                 raise
@@ -106,6 +117,12 @@ class RollingPacks:
         file = open(path, "xb", buffering=WRITE_BUFFER_BYTES)
         self._open = _OpenPack(path, file, PackWriter(file))
         return self._open
+
+
+def _fits(writer: PackWriter, chunk: Chunk | Frame) -> bool:
+    if isinstance(chunk, Frame):
+        return writer.fits_frame(len(chunk.stored), len(chunk.chunks))
+    return writer.fits(len(chunk[1]))
 
 
 def write_packs(

@@ -31,7 +31,7 @@ from dvtool.format.chunker import (
 )
 from dvtool.format.digest import DIGEST_SIZE_BYTES, EMPTY, Digest, digest_of, hasher
 from dvtool.format.pack import GROUPED_SIZE_MAX_BYTES, ZSTD_LEVEL, PackInfo, Recipe, pack_frame
-from dvtool.format.packing import RollingPacks, discard_packs
+from dvtool.format.packing import FinishedPack, RollingPacks, discard_packs
 from dvtool.store.database import Database
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import FULL, naming_full_disk
@@ -49,6 +49,8 @@ BATCH_SIZE_MIN_BYTES = 16 * MIB
 BATCH_SIZE_MAX_BYTES = 30 * MIB
 BATCH_FILES_MAX = 50_000
 BATCHES_AIM = 8
+FAR_SIZE_BYTES = 256 * MIB
+FAR_FILES = 10_000
 HASHED_AT_ONCE_BYTES = 1 << 20
 PENDING_SIZE_MAX_BYTES = 8 * MIB
 LARGE_SIZE_MIN_BYTES = 32 * MIB
@@ -156,10 +158,12 @@ def ingest_batches(
     follow_links: bool = False,
     total_bytes: int | None = None,
     links: Links = NO_LINKS,
+    far: bool = False,
 ) -> Iterator[IngestBatch]:
     """Cut files, in order, into batches that make about one pack each.
 
-    With `total_bytes`, the size of all files, they are taken as batches are asked for.
+    Those for workers that are `far` away are larger, as each has a way to go. With `total_bytes`,
+    the size of all files, they are taken as batches are asked for.
     """
     if total_bytes is None:
         sources = list(sources)
@@ -168,7 +172,10 @@ def ingest_batches(
     run: list[FileSource] = []
     size = 0
     for source in sources:
-        if run and (size + source.size > limit or len(run) >= BATCH_FILES_MAX):
+        over = size + source.size > limit or len(run) >= BATCH_FILES_MAX
+        if far:
+            over = size >= FAR_SIZE_BYTES or len(run) >= FAR_FILES
+        if run and over:
             yield IngestBatch(root, store, tuple(run), follow_links, links)
             run, size = [], 0
         run.append(source)
@@ -321,15 +328,22 @@ class ChunkPacks:
     """Writes the chunks that the store lacks into packs.
 
     With several `threads`, chunks are compressed in threads, and written while more are read. The
-    packs are the same for any number of threads.
+    packs are the same for any number of threads. `deliver`, if given, takes each finished pack,
+    which need not be flushed to the disk then, instead of `finish`.
     """
 
     def __init__(
-        self, store: LocalStore, tell: Callable[[int], None] | None, *, threads: int = 1
+        self,
+        store: LocalStore,
+        tell: Callable[[int], None] | None,
+        *,
+        threads: int = 1,
+        deliver: Callable[[FinishedPack], None] | None = None,
     ) -> None:
         self._tell = tell
         self._db: Database = store.db
-        self._packs = RollingPacks(store.temp_path, durable=True)
+        self._packs = RollingPacks(store.temp_path, durable=deliver is None)
+        self._deliver = deliver or self._keep
         self._done: list[tuple[str, PackInfo]] = []
         self._taken: set[Digest] = set()
         self._fresh: set[Digest] = set()
@@ -383,7 +397,7 @@ class ChunkPacks:
         self._drain()
         self._wait()
         self._end_threads()
-        self._done += self._packs.finish()
+        self._take(self._packs.finish())
         return self._done
 
     def abandon(self) -> None:
@@ -420,7 +434,7 @@ class ChunkPacks:
         fresh = [(digest, data) for digest, data in chunks.items() if digest not in held]
         frames = self._frames(fresh)
         framed = ((*chunk, frame) for chunk, frame in zip(fresh, frames, strict=True))
-        self._done.extend(self._packs.fill(framed))
+        self._take(self._packs.fill(framed))
         self._fresh.update(digest for digest, _ in fresh)
         known = self._db.recipes(recipe.digest for recipe in recipes)
         # A recipe in the index may have been in a pack that is gone, with some of its chunks.
@@ -429,7 +443,14 @@ class ChunkPacks:
             for recipe in recipes
             if recipe.digest not in known or not self._fresh.isdisjoint(recipe.chunks)
         )
-        self._done.extend(self._packs.fill((), needed))
+        self._take(self._packs.fill((), needed))
+
+    def _take(self, packs: Iterable[FinishedPack]) -> None:
+        for pack in packs:
+            self._deliver(pack)
+
+    def _keep(self, pack: FinishedPack) -> None:
+        self._done.append(pack)
 
     def _frames(self, chunks: Sequence[tuple[Digest, bytes]]) -> Iterable[bytes | None]:
         """Return the frames, where made ahead, of chunks that have a frame of their own."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
@@ -29,7 +29,12 @@ from dvtool.jobs.ingest import (
     store_stream,
 )
 from dvtool.remotes.origins.base import SIZE_UNKNOWN, Origin, OriginObject
-from dvtool.remotes.origins.reading import READ_AT_ONCE_BYTES, ObjectReader, read_whole
+from dvtool.remotes.origins.reading import (
+    READ_AT_ONCE_BYTES,
+    ObjectReader,
+    read_at_most,
+    read_whole,
+)
 from dvtool.remotes.transports.retry import Attempts
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import naming_full_disk
@@ -39,8 +44,11 @@ BATCH_OBJECTS_MIN = 1_000
 BATCH_OBJECTS_MAX = 10_000
 TAKEN_SIZE_MIN_BYTES = 8 * MIB
 HELD_SIZE_MAX_BYTES = 4 * MIB
-"""Objects up to this size are read side by side, each whole; larger ones as a stream."""
+"""Objects up to this size are read side by side, each whole; larger ones as a stream. Of unknown
+size, an object is begun side by side, and begun again if it turns out to be larger."""
 OBJECTS_AT_ONCE = 16
+QUICK_SIZE_MAX_BYTES = 1 * MIB
+"""Up to this size the work around a request counts for more than its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,9 @@ def take_objects(batch: TakeBatch, tell: Callable[[int], None] | None = None) ->
     attempts = Attempts()
     try:
         with naming_full_disk(batch.store):
-            for digest, size in _stored(batch, writer, attempts, store):
+            for digest, size in stored_objects(
+                batch.origin, batch.objects, writer, attempts, store
+            ):
                 result.digests.append(digest)
                 result.sizes.append(size)
             result.packs = writer.finish()
@@ -114,33 +124,69 @@ def take_objects(batch: TakeBatch, tell: Callable[[int], None] | None = None) ->
     return result
 
 
-def _stored(
-    batch: TakeBatch, writer: ChunkPacks, attempts: Attempts, store: LocalStore
+def stored_objects(
+    origin: Origin,
+    objects: Sequence[OriginObject],
+    writer: ChunkPacks,
+    attempts: Attempts,
+    store: LocalStore,
 ) -> Iterator[tuple[Digest, int]]:
-    """Yield hash and size of each object in order, once its bytes are with the writer."""
-    small = [(number, each) for number, each in enumerate(batch.objects) if _is_held(each)]
+    """Yield hash and size of each object in order, once its bytes are with the writer.
+
+    The same objects are written in the same order each time, so they make the same packs.
+    """
+    small = [(number, each) for number, each in enumerate(objects) if _is_held(each)]
     done: dict[int, tuple[Digest, int]] = {}
-    reads = run_bounded(
-        lambda numbered: read_whole(batch.origin, numbered[1], attempts),
-        small,
-        workers=OBJECTS_AT_ONCE,
-        size_of=lambda numbered: numbered[1].size,
-        budget_bytes=BATCH_SIZE_MAX_BYTES,
-    )
-    for (number, described), data in reads:
-        done[number] = _store_small(data, described, writer)
-    for number, described in enumerate(batch.objects):
+    ahead: dict[int, bytes | None] = {}
+    turns = iter([number for number, _ in small])
+    turn = next(turns, None)
+    for read_number, data in _held_bytes(origin, small, attempts):
+        ahead[read_number] = data
+        while turn is not None and turn in ahead:
+            held = ahead.pop(turn)
+            if held is not None:
+                done[turn] = _store_small(held, writer)
+            turn = next(turns, None)
+    for number, described in enumerate(objects):
         if number in done:
             yield done.pop(number)
         else:
-            yield _store_large(batch.origin, described, writer, attempts, store)
+            yield _store_large(origin, described, writer, attempts, store)
+
+
+def _held_bytes(
+    origin: Origin, small: Sequence[tuple[int, OriginObject]], attempts: Attempts
+) -> Iterator[tuple[int, bytes | None]]:
+    """Yield the bytes of small objects as they come; None for one that turns out to be larger."""
+    first = next((pair for pair in small if pair[1].size != SIZE_UNKNOWN), None)
+    read: set[int] = set()
+    if first is not None:  # by the first, an origin learns how to read the others quickly
+        read.add(first[0])
+        yield first[0], read_whole(origin, first[1], attempts)
+    quick = (pair for pair in small if pair[1].size <= QUICK_SIZE_MAX_BYTES)
+    for number, data in origin.read_many(pair for pair in quick if pair is not first):
+        read.add(number)
+        yield number, data
+    reads = run_bounded(
+        lambda numbered: read_at_most(origin, numbered[1], attempts, HELD_SIZE_MAX_BYTES),
+        [pair for pair in small if pair[0] not in read],
+        workers=OBJECTS_AT_ONCE,
+        size_of=lambda numbered: _held_size(numbered[1]),
+        budget_bytes=BATCH_SIZE_MAX_BYTES,
+    )
+    for (number, _), held in reads:
+        yield number, held
 
 
 def _is_held(described: OriginObject) -> bool:
-    return 0 <= described.size <= HELD_SIZE_MAX_BYTES
+    return described.size <= HELD_SIZE_MAX_BYTES
 
 
-def _store_small(data: bytes, described: OriginObject, writer: ChunkPacks) -> tuple[Digest, int]:
+def _held_size(described: OriginObject) -> int:
+    return HELD_SIZE_MAX_BYTES if described.size == SIZE_UNKNOWN else described.size
+
+
+def _store_small(data: bytes, writer: ChunkPacks) -> tuple[Digest, int]:
     if not data:
         return EMPTY, 0
     if len(data) <= SINGLE_CHUNK_SIZE_MAX_BYTES:
@@ -160,15 +206,13 @@ def _store_large(
     with ObjectReader(origin, described, attempts) as reader:
         file = cast(BinaryIO, io.BufferedReader(reader, READ_AT_ONCE_BYTES))
         if described.size == SIZE_UNKNOWN:
-            return _store_spooled(file, described, writer, store)
+            return _store_spooled(file, writer, store)
         if described.size > FILE_SIZE_MAX_BYTES:
             raise too_large(origin, described)
         return store_stream(file, described.size, writer, sizes_for(described.size))
 
 
-def _store_spooled(
-    file: BinaryIO, described: OriginObject, writer: ChunkPacks, store: LocalStore
-) -> tuple[Digest, int]:
+def _store_spooled(file: BinaryIO, writer: ChunkPacks, store: LocalStore) -> tuple[Digest, int]:
     """Store what has no size yet, by way of a temporary file: how it is cut depends on its size."""
     with tempfile.TemporaryFile(dir=store.temp_folder()) as spool:
         size = 0
@@ -177,7 +221,7 @@ def _store_spooled(
             size += len(block)
         spool.seek(0)
         if size <= SINGLE_CHUNK_SIZE_MAX_BYTES:
-            return _store_small(spool.read(), described, writer)
+            return _store_small(spool.read(), writer)
         return store_stream(cast(BinaryIO, spool), size, writer, sizes_for(size))
 
 

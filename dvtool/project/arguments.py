@@ -192,7 +192,12 @@ class Arguments:
 
     def selections(self, targets: Sequence[str], paths: Paths) -> list[Selection]:
         """Return what paths and globs, as typed, select of the targets; all of them without any."""
-        return chosen(targets, self.all_relative(paths))
+        selected = self.all_relative(paths)
+        try:
+            return chosen(targets, selected)
+        except UsageError:
+            self.project.refuse_left_out(selected)
+            raise
 
     def selecting(self, paths: Paths) -> Callable[[Sequence[str]], list[Selection]]:
         """Return `selections` for these paths, to be called once the targets are known."""

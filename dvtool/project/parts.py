@@ -147,7 +147,7 @@ class Project(msgspec.Struct):
         """Raise a UsageError for paths of targets that sparse checkout leaves out of here."""
         left_out = [path.removesuffix(SUFFIX) for path in self.git.sparse_manifests()]
         for path in paths if left_out else ():
-            selections, _ = select(left_out, [path])
+            selections, _ = select(left_out, [path.removesuffix(SUFFIX)])
             if selections:
                 raise UsageError(
                     f"{printable(path)}: sparse checkout leaves this target out of the worktree",

@@ -20,16 +20,17 @@ from dvtool.project.sources import COMMITTED_FILE, Source, may_be_committed, val
 from dvtool.project.user_settings import set_user_setting, user_items
 from dvtool.remotes.transports import registry
 from dvtool.remotes.transports.declaration import Value
-from dvtool.system.lazy import later
+from dvtool.system.lazy import later, later_in
 
 if TYPE_CHECKING:
-    from dvtool.remotes import remote
+    from dvtool.remotes import address, remote
+    from dvtool.remotes.address import RemoteAddress
     from dvtool.remotes.remote import RemoteStore
     from dvtool.remotes.transports import base
     from dvtool.remotes.transports.base import Backend, Features
 else:
     base = later("dvtool.remotes.transports.base")
-    remote = later("dvtool.remotes.remote")
+    address, remote = later_in("dvtool.remotes", "address", "remote")
 
 CONFIG_FILE = COMMITTED_FILE
 _OPTIONS = {option.name: option for option in REMOTE_OPTIONS}
@@ -425,6 +426,10 @@ class Settings:
             return self.project.store.db.remotes.id_at(address)
         except DvError:
             return None  # a broken index is for others to report
+
+    def address_for_workers(self, name: str | None, remote_id: str) -> RemoteAddress:
+        """Return the address of a remote of this id, by which other machines open it."""
+        return address.remote_address(*self._address(self._chosen(name)), remote_id)
 
     def open_plain(self, name: str | None = None) -> Backend:
         """Open the backend of a remote for measuring it: nothing is tried twice or remembered."""

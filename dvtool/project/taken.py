@@ -208,6 +208,12 @@ class TakenObjects:
         ).fetchone()
         return row[0], int(row[1])
 
+    def forget_between(self, first: str, last: str) -> None:
+        """Let the content of the objects from one path to another count as not known."""
+        self._db.execute(
+            "UPDATE listed SET digest = NULL WHERE path BETWEEN ? AND ?", (first, last)
+        )
+
     def forget(self, paths: Iterable[str]) -> None:
         """Let the content of some objects count as not known, as where the store lacks it."""
         with self._transaction():
@@ -232,6 +238,15 @@ class TakenObjects:
                 "INSERT OR REPLACE INTO taken (source, key, tag, size, digest, bytes) "
                 "SELECT ?, key, tag, size, digest, bytes FROM listed WHERE path = ?",
                 ((self._source, file.path) for file in settled),
+            )
+
+    def settle_listed(self) -> None:
+        """Record what all objects of the listing were found to hold, as `settle` does."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO taken (source, key, tag, size, digest, bytes) "
+                "SELECT ?, key, tag, size, digest, bytes FROM listed WHERE digest IS NOT NULL",
+                (self._source,),
             )
 
     def keep_only_listed(self) -> None:

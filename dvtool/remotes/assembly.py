@@ -114,7 +114,8 @@ class Assembly:
     """Takes every shard, then `finish`. Packs in `whole` are read and handed to `judge`, once.
 
     `sizes` are the sizes of the packs in `whole` on the remote. Files with a chunk in another
-    pack, or in a damaged one, are passed over: a wrong hash would not tell what is wrong.
+    pack, or in a damaged one, are passed over: a wrong hash would not tell what is wrong. With
+    `first_read` only these packs of `whole` are judged: others read and judge the rest.
     """
 
     def __init__(
@@ -124,11 +125,13 @@ class Assembly:
         sizes: Mapping[Digest, int],
         whole: Collection[Digest],
         judge: Judge,
+        *,
+        first_read: Collection[Digest] | None = None,
     ) -> None:
         self._store = store
         self._remote = remote
         self._sizes = sizes
-        self._left = dict.fromkeys(whole)
+        self._left = dict.fromkeys(whole if first_read is None else first_read)
         self._whole = frozenset(whole)
         self._judge = judge
         self._bad: set[Digest] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from dvtool.format.digest import Digest
-from dvtool.format.locations import Located, RemotePack
+from dvtool.format.locations import ChunkPlaces, Located, RemotePack
 from dvtool.format.pack import Placement
 from dvtool.remotes.objects import FetchedShard, pack_key, shard_key
 from dvtool.remotes.transports.base import ObjectInfo
@@ -91,6 +91,10 @@ class Known:
     def located(self, chunks: Iterable[Digest]) -> dict[Digest, Located]:
         """Return chunk -> its presumed location."""
         return self._db.located(self._number, chunks)
+
+    def placed(self, chunks: Iterable[Digest]) -> ChunkPlaces:
+        """Return the presumed locations of chunks, as rows."""
+        return self._db.placed(self._number, chunks)
 
     def chunk_lists(self, files: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
         """Return file -> chunks, for files of which the remote should have every chunk."""

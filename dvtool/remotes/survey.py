@@ -29,7 +29,7 @@ PACKS, SHARDS, ROOTS = "packs/", "shards/", "roots/"
 _OBJECT = re.compile(r"(?:packs|shards)/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _ROOT = re.compile(r"roots/([0-9a-f]{32})/([0-9a-f]{64})\.json")
 _SIZE_MASK = (1 << 32) - 1
-_HEX = re.compile(r"[0-9a-f]{64}")
+_HEX_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def look_over(
     _read_roots(remote, result, besides)
     needed = sorted({name for root in result.roots.values() for name in root.shards})
     faulty = _read_shards(remote, result, needed, progress)
-    claimed = {name for claim in claims for name in claim.shards if _HEX.fullmatch(name)}
+    claimed = {name for claim in claims for name in claim.shards if _HEX_NAME.fullmatch(name)}
     _read_shards(remote, result, sorted(claimed - set(needed)))  # they need not be there yet
     progress.finish()
     for top in (PACKS, SHARDS):
@@ -158,7 +158,7 @@ def look_over(
         pack_key(bytes.fromhex(name))
         for claim in claims
         for name in claim.packs
-        if _HEX.fullmatch(name)
+        if _HEX_NAME.fullmatch(name)
     }
     return result
 
@@ -197,7 +197,7 @@ def _root_or_fault(remote: RemoteStore, key: str) -> Root | str | None:
     except CorruptError as error:
         return str(error)
     names = [name for manifest in root.manifests for name in (manifest.manifest, *manifest.shards)]
-    if not all(_HEX.fullmatch(name) for name in names):
+    if not all(_HEX_NAME.fullmatch(name) for name in names):
         return f"{remote.url}: {key} names something that is no hash"
     return root
 

@@ -15,8 +15,8 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 from dvtool.errors import BusyError, DvError
 from dvtool.format.digest import Digest
@@ -51,7 +51,11 @@ _WRITE_FLAGS = (
 _NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
 """Somebody put a folder, a link or the like there: nothing is kept of this pack."""
 _LOOK_BYTES = 64
+WRITTEN_AT_ONCE_MAX = 512
+"""Kernels take at most 1,024 pieces in one write."""
 _LOG = Log("cache")
+
+Buffer: TypeAlias = bytes | memoryview
 
 
 class CacheUsage(NamedTuple):
@@ -121,28 +125,34 @@ class FrameCache:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 return None
-            data = os.pread(fd, size, offset)
+            # A frame that began with so many zeros would have been compressed.
+            look = min(_LOOK_BYTES, size)
+            hole = os.pread(fd, look, offset) == bytes(look)
+            data = b"" if hole else os.pread(fd, size, offset)
             if time.time() - status.st_mtime > USED_EVERY_S:
                 os.utime(fd)
         except OSError:
             return None
         finally:
             os.close(fd)
-        # A frame that began with so many zeros would have been compressed.
-        hole = data[:_LOOK_BYTES] == bytes(min(_LOOK_BYTES, size))
         return None if hole or len(data) < size else data
 
-    def put_frame(self, pack: Digest, offset: int, data: bytes) -> None:
-        """Keep a frame at its place, as `put` does; others may write the same bytes meanwhile."""
+    def put_frames(self, pack: Digest, frames: Sequence[tuple[int, Buffer]]) -> None:
+        """Keep frames of a pack at their offsets, as `put` does; neighbours are written at once.
+
+        Others may write the same bytes meanwhile.
+        """
         path = self._path(pack.hex())
+        size = sum(len(data) for _, data in frames)
         try:
-            if self._broken or len(data) > self.size_max_bytes:
+            if self._broken or size > self.size_max_bytes:
                 return
-            self._get_ready(path, len(data))
+            self._get_ready(path, size)
             fd = os.open(path, _WRITE_FLAGS, 0o666)
             try:
                 if stat.S_ISREG(os.fstat(fd).st_mode):
-                    os.pwrite(fd, data, offset)
+                    for offset, neighbours in _neighbours(frames):
+                        os.pwritev(fd, neighbours, offset)
             finally:
                 os.close(fd)
         except (OSError, DvError) as error:
@@ -260,6 +270,21 @@ class FrameCache:
                     blocks = getattr(status, "st_blocks", status.st_size)
                     size = min(status.st_size, 512 * blocks)  # without holes
                     yield file.path, status.st_mtime, size
+
+
+def _neighbours(frames: Iterable[tuple[int, Buffer]]) -> Iterator[tuple[int, list[Buffer]]]:
+    """Join frames where one begins at the end of another: offset, and the bytes from there on."""
+    begin = end = -1
+    joined: list[Buffer] = []
+    for offset, data in frames:
+        if offset != end or len(joined) == WRITTEN_AT_ONCE_MAX:
+            if joined:
+                yield begin, joined
+            begin, joined = offset, []
+        joined.append(data)
+        end = offset + len(data)
+    if joined:
+        yield begin, joined
 
 
 def write_tag(folder: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dvtool.format.digest import hasher
+from dvtool.format.digest import Digest, hasher
 from dvtool.snapshots.contents import Content
-from dvtool.snapshots.layouts import IN_STORE, Layout
+from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk
 from dvtool.snapshots.source import ContentSource, not_the_content
 from dvtool.system.lazy import later
 
@@ -23,14 +24,14 @@ else:
 AHEAD_BYTES = 32 << 20
 """Of a file that is read in order so much comes from a remote at once, by several requests, while
 the caller has as much before it. With frames on their way this takes up to 128 MiB of memory,
-whatever the size of the file; reading elsewhere, or from the local store, one chunk, at most 4 MiB,
-and its frame."""
+whatever the size of the file; from the local store up to 16 MiB; reading elsewhere, one chunk, at
+most 4 MiB, and its frame."""
 FIRST_BYTES = 128 << 10
 """Of a remote the first read takes the frame that it touches, the next twice this, and each further
 one in order twice as much as the one before."""
 BACKGROUND_MIN_BYTES = 1 << 20
-LOCAL_BYTES = 1 << 20
-"""So much of the local store is read at once in order."""
+LOCAL_BYTES = 4 << 20
+"""So much of the local store is read and checked at once in order, beside the caller's work."""
 BUFFER_BYTES = 128 << 10
 
 
@@ -41,8 +42,8 @@ _NumberedChunks: TypeAlias = tuple[Layout, dict[int, memoryview]]
 class SnapshotFile(io.RawIOBase):
     """The bytes of one file of a snapshot. `name` is its path from the top of the repository.
 
-    A read takes the frames that it touches. Where reads follow one another, more is got ahead from
-    a remote. All bytes are checked: CorruptError comes before bytes that are not the file's. It
+    A read takes the frames that it touches. Where reads follow one another, more is got
+    ahead. All bytes are checked: CorruptError comes before bytes that are not the file's. It
     may be used by several threads, one after the other.
     """
 
@@ -182,18 +183,15 @@ class SnapshotFile(io.RawIOBase):
             if in_order:
                 numbers = _ahead(layout, number, self._ahead_bytes)
             wanted = {layout.pieces[at].chunk: layout.pieces[at] for at in numbers}
-            fresh: dict[bytes, memoryview] = {}
-            contents.chunks(wanted.values(), fresh.__setitem__)
-            windows.append((layout, {at: fresh[layout.pieces[at].chunk] for at in numbers}))
+            views = _room_for(wanted)
+            contents.chunks(wanted.values(), lambda chunk, data: _copy(data, views[chunk]))
+            windows.append((layout, {at: views[layout.pieces[at].chunk] for at in numbers}))
 
         contents.trying([self._content], read)
         return windows[-1]
 
     def _begin_ahead(self, number: int) -> None:
-        """Begin to read what comes next from a remote, while the caller works on what it has."""
-        assert self._layout is not None
-        if self._layout.pieces[number].place == IN_STORE:
-            return
+        """Begin to read and check what comes next, while the caller works on what it has."""
         if self._pool is None or self._pid != os.getpid():
             self._pool, self._pid = futures.ThreadPoolExecutor(1, "dv-ahead"), os.getpid()
         work = partial(self._read, number, in_order=True)
@@ -231,6 +229,20 @@ def _ahead(layout: Layout, number: int, size: int) -> range:
     return range(number, end)
 
 
+def _room_for(pieces: Mapping[Digest, PlacedChunk]) -> dict[Digest, memoryview]:
+    """Return room in memory for each of the chunks, all of it together."""
+    sizes = [piece.located.placement.size for piece in pieces.values()]
+    room = memoryview(bytearray(sum(sizes)))
+    ends = accumulate(sizes)
+    return {
+        chunk: room[end - size : end] for chunk, size, end in zip(pieces, sizes, ends, strict=True)
+    }
+
+
+def _copy(data: memoryview, room: memoryview) -> None:
+    room[:] = data
+
+
 def open_content(
     raw: SnapshotFile,
     mode: str,
@@ -239,8 +251,10 @@ def open_content(
 ) -> SnapshotFile | io.BufferedReader[SnapshotFile] | io.TextIOWrapper:
     """Return a file as `open` would for a mode; `text` is encoding, errors and newline."""
     letters = set(mode)
-    if len(letters) != len(mode) or letters - set("rwxabt+") or {"b", "t"} <= letters:
+    if len(letters) != len(mode) or letters - set("rwxabt+"):
         raise ValueError(f"invalid mode: {mode!r}")
+    if {"b", "t"} <= letters:
+        raise ValueError("can't have text and binary mode at once")
     if letters & set("wxa+"):
         raise io.UnsupportedOperation(
             f"mode {mode!r}: a snapshot is only read; change the file in the worktree, then: dv add"
@@ -248,9 +262,9 @@ def open_content(
     if "r" not in letters:
         raise ValueError("Must have exactly one of create/read/write/append mode")
     if "b" in letters:
-        for name, value in zip(("encoding", "errors", "newline"), text, strict=True):
+        for name, value in zip(("an encoding", "an errors", "a newline"), text, strict=True):
             if value is not None:
-                raise ValueError(f"binary mode doesn't take an {name} argument")
+                raise ValueError(f"binary mode doesn't take {name} argument")
         if buffering == 1:
             buffering = -1
         if buffering == 0:

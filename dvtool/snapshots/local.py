@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
 
-from dvtool.errors import CorruptError, MissingError
+from dvtool.errors import CorruptError, DvError, MissingError
 from dvtool.format.digest import Digest
 from dvtool.format.locations import Located, RemotePack
-from dvtool.format.pack import Recipe, unpack_frame
+from dvtool.format.pack import Recipe, chunk_in, unpack_frame
 from dvtool.format.references import Reference
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
 from dvtool.store.local import LocalStore
@@ -25,6 +25,14 @@ else:
     knowledge = later("dvtool.remotes.known")
 
 PACK_FILES_MAX = 32
+RUN_MAX_BYTES = 1 << 20
+"""Frames that lie together are read at once, so many bytes of them: what a processor's cache holds.
+A single frame may be larger."""
+GAP_MAX_BYTES = 16 << 10
+"""It is cheaper to read over so many bytes between two frames than to begin a read anew."""
+
+CheckedChunk: TypeAlias = tuple[Digest, memoryview | DvError]
+"""The name of a chunk, and its checked bytes or why they cannot be read."""
 
 
 class _PackFile:
@@ -35,6 +43,10 @@ class _PackFile:
 
     def read(self, offset: int, size: int) -> bytes:
         return os.pread(self._fd, size, offset)
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill a buffer from an offset on; return how many bytes there were."""
+        return os.preadv(self._fd, [buffer], offset)
 
     def __del__(self) -> None:
         fd = getattr(self, "_fd", None)
@@ -124,11 +136,31 @@ class LocalChunks:
         stored = self._opened(located.pack.digest, path).read(
             placement.frame_offset, placement.frame_size
         )
-        if len(stored) != placement.frame_size:
-            raise CorruptError(
-                f"{path} is shorter than the index says", hint="run: dv fsck --repair"
-            )
-        return unpack_frame(stored, where=path)
+        raw = _unpacked(memoryview(stored), placement.frame_size, path)
+        if isinstance(raw, DvError):
+            raise raw
+        return raw
+
+    def checked(self, pieces: Iterable[PlacedChunk]) -> Iterator[CheckedChunk]:
+        """Yield the chunks of pieces, given in the order of packs; neighbours are read at once.
+
+        The bytes of a chunk stay as they are until the next is asked for: memory that was used
+        just now is faster than new memory.
+        """
+        buffer = bytearray()
+        for run in _runs(pieces):
+            first, last = run[0].located, run[-1].located.placement
+            begin, path = first.placement.frame_offset, self.where(first)
+            try:
+                pack = self._opened(first.pack.digest, path)
+            except MissingError as error:
+                yield from ((piece.chunk, error) for piece in run)
+                continue
+            size = last.frame_offset + last.frame_size - begin
+            if len(buffer) < size:
+                buffer = bytearray(max(size, RUN_MAX_BYTES))
+            stored = memoryview(buffer)[:size]
+            yield from _chunks_of_run(run, stored[: pack.read_into(stored, begin)], begin, path)
 
     def where(self, located: Located) -> str:
         """Return the path of a chunk's pack, for messages."""
@@ -153,3 +185,57 @@ class LocalChunks:
                     ) from error
             self._open[digest] = pack  # put last: the pack not used for longest goes first
             return pack
+
+
+def _runs(pieces: Iterable[PlacedChunk]) -> Iterator[list[PlacedChunk]]:
+    """Divide pieces, given in the order of packs, into those that one read gets."""
+    run: list[PlacedChunk] = []
+    pack: Digest | None = None
+    begin = end = 0
+    for piece in pieces:
+        located = piece.located
+        offset, size = located.placement.frame_offset, located.placement.frame_size
+        if (
+            located.pack.digest != pack
+            or offset > end + GAP_MAX_BYTES
+            or (offset + size > begin + RUN_MAX_BYTES and offset + size > end)
+        ):
+            if run:
+                yield run
+            run, pack, begin = [], located.pack.digest, offset
+        run.append(piece)
+        end = offset + size
+    if run:
+        yield run
+
+
+def _chunks_of_run(
+    run: Iterable[PlacedChunk], stored: memoryview, begin: int, path: str
+) -> Iterator[CheckedChunk]:
+    """Yield the chunks of a run, of which the bytes from `begin` of the pack on were read."""
+    unpacked = -1
+    raw: bytes | memoryview | DvError = b""
+    for piece in run:
+        at = piece.located.placement
+        if at.frame_offset != unpacked:
+            unpacked, low = at.frame_offset, at.frame_offset - begin
+            raw = _unpacked(stored[low : low + at.frame_size], at.frame_size, path)
+        if isinstance(raw, DvError):
+            yield at.digest, raw
+            continue
+        try:
+            yield at.digest, chunk_in(raw, at.start, at.size, at.digest, where=path)
+        except CorruptError as error:
+            yield at.digest, error
+
+
+def _unpacked(stored: memoryview, size: int, path: str) -> bytes | memoryview | DvError:
+    """Return the bytes of a frame, or the error if it is damaged."""
+    try:
+        if len(stored) != size:
+            raise CorruptError(
+                f"{path} is shorter than the index says", hint="run: dv fsck --repair"
+            )
+        return unpack_frame(stored, where=path)
+    except CorruptError as error:
+        return error

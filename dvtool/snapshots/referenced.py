@@ -32,7 +32,7 @@ class ReadFrame(NamedTuple):
     place: int
     pack: RemotePack
     offset: int
-    stored: bytes
+    stored: memoryview
     raw: bytes | memoryview
     placements: tuple[Placement, ...]
 
@@ -101,7 +101,8 @@ class SourceChunks:
             for (digest, data), (_, offset, _) in zip(read, run.chunks, strict=True):
                 at = offset + bisect_left(starts, offset)
                 placement = placements.get(at) or Placement(digest, at, len(data) + 1, 0, len(data))
-                yield ReadFrame(AT_SOURCE, pack, at, _RAW + data, data, (placement,))
+                stored = memoryview(_RAW + data)
+                yield ReadFrame(AT_SOURCE, pack, at, stored, data, (placement,))
 
     def _read(self, run: ChunkRun) -> list[tuple[Digest, bytes]]:
         try:

@@ -279,7 +279,7 @@ class RemoteChunks:
         some = list(pieces)
         referenced = [piece for piece in some if piece.place == AT_SOURCE]
         for frame in self._sources.read(referenced) if referenced else ():
-            self._keep_frame(frame)
+            self._keep_frames(frame.pack, [(frame.offset, frame.stored)])
             yield frame
         pieces = [piece for piece in some if piece.place != AT_SOURCE]
 
@@ -287,9 +287,8 @@ class RemoteChunks:
             place, pack_range = span
             remote = self.remotes[place]
             frames = read_checked(lambda: list(_read_span(remote, place, pack_range)))
-            for frame in frames:
-                # In the thread that read it: others read on meanwhile.
-                self._keep_frame(frame)
+            # In the thread that read them: others read on meanwhile.
+            self._keep_frames(pack_range.pack, [(frame.offset, frame.stored) for frame in frames])
             return frames
 
         for _, frames in run_bounded(
@@ -309,18 +308,18 @@ class RemoteChunks:
         def get(span: tuple[int, PackRange]) -> int:
             place, pack_range = span
             remote = self.remotes[place]
-            return read_checked(lambda: keep(_read_span(remote, place, pack_range)))
-
-        def keep(frames: Iterator[ReadFrame]) -> int:
-            size = 0
-            for frame in frames:
-                self._keep_frame(frame)
-                size += len(frame.stored)
-            return size
+            stored = read_checked(
+                lambda: [(f.offset, f.stored) for f in _read_span(remote, place, pack_range)]
+            )
+            self._keep_frames(pack_range.pack, stored)
+            return sum(len(data) for _, data in stored)
 
         some = list(pieces)
         referenced = [piece for piece in some if piece.place == AT_SOURCE]
-        came = keep(self._sources.read(referenced)) if referenced else 0
+        came = 0
+        for frame in self._sources.read(referenced) if referenced else ():
+            self._keep_frames(frame.pack, [(frame.offset, frame.stored)])
+            came += len(frame.stored)
         spans = run_bounded(
             get,
             _frame_runs((piece for piece in some if piece.place != AT_SOURCE), FETCH_LIMITS),
@@ -329,9 +328,9 @@ class RemoteChunks:
         )
         return came + sum(size for _, size in spans)
 
-    def _keep_frame(self, frame: ReadFrame) -> None:
+    def _keep_frames(self, pack: RemotePack, frames: Sequence[tuple[int, memoryview]]) -> None:
         if self._cache is not None:
-            self._cache.put_frame(frame.pack.digest, frame.offset, frame.stored)
+            self._cache.put_frames(pack.digest, frames)
 
 
 def _frame_runs(
@@ -352,7 +351,7 @@ def _read_span(remote: RemoteStore, place: int, span: PackRange) -> Iterator[Rea
     remote.read_pack(span.pack.digest, buffer, offset=span.offset, size=span.size)
     data = buffer.getbuffer()
     for (offset, size), group in groupby(span.places, key=_frame_of):
-        stored = bytes(data[offset - span.offset :][:size])
+        stored = data[offset - span.offset :][:size]
         raw = unpack_frame(stored, where=where)
         placements = tuple(group)
         for chunk in placements:

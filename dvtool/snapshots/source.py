@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing, printable
 from dvtool.format.digest import Digest, digest_of, hasher
-from dvtool.format.pack import chunk_in, unpack_frame
+from dvtool.format.pack import Placement, chunk_in, unpack_frame
 from dvtool.format.references import ReferenceDiffers, ReferenceLost
 from dvtool.snapshots.cache import FrameCache
 from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
-from dvtool.snapshots.local import LocalChunks
+from dvtool.snapshots.local import CheckedChunk, LocalChunks
 from dvtool.system.logs import Log
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ LOOKS_MAX = 4
 """A pack may go between the look at the index and the read, and damage is looked for elsewhere."""
 
 Take: TypeAlias = Callable[[Digest, memoryview], None]
-"""Takes the name and the checked bytes of a chunk."""
+"""Takes the name and the checked bytes of a chunk, which may be other bytes after the call."""
 _FrameKey: TypeAlias = tuple[int, Digest, int]
 
 
@@ -154,16 +154,21 @@ class ContentSource:
         layouts: dict[Digest, Layout],
     ) -> None:
         parts: dict[Digest, list[_Stretch]] = {}
+        untried: list[int] = []
+        """Results of which only a remote said which chunks make them."""
         whole: dict[Digest, list[int]] = {}
         """Results that are one chunk each: most, and they are copied once."""
         pieces: dict[Digest, PlacedChunk] = {}
         for index, cut in enumerate(slices):
             if cut.start < cut.end:
-                layout = layouts[cut.content.digest]
-                if cut.whole and layout.chunks == (cut.content.digest,):
-                    pieces[cut.content.digest] = layout.pieces[0]
-                    whole.setdefault(cut.content.digest, []).append(index)
+                digest = cut.content.digest
+                layout = layouts[digest]
+                if len(layout.pieces) == 1 and cut.whole and layout.pieces[0].chunk == digest:
+                    pieces[digest] = layout.pieces[0]
+                    whole.setdefault(digest, []).append(index)
                     continue
+                if cut.whole and not layout.proven:
+                    untried.append(index)
                 result = bytearray(cut.end - cut.start)
                 results[index] = result
                 for number in layout.numbers(cut.start, cut.end):
@@ -179,16 +184,16 @@ class ContentSource:
                 content = bytes(data)
                 for index in whole[chunk]:
                     results[index] = content
-            for result, at, low, high in parts.get(chunk, ()):
-                result[at : at + high - low] = data[low:high]
+            if chunk in parts:
+                for result, at, low, high in parts[chunk]:
+                    result[at : at + high - low] = data[low:high]
 
         self.chunks(pieces.values(), take)
-        for cut, made in zip(slices, results, strict=True):
-            # Only a remote said which chunks make it: now all of it is here to be checked.
-            if cut.whole and cut.end and not layouts[cut.content.digest].proven:
-                if digest_of(made) != cut.content.digest:
-                    raise not_the_content(cut.content)
-                self.set_proven(cut.content.digest)
+        for index in untried:
+            made = slices[index].content
+            if digest_of(results[index]) != made.digest:
+                raise not_the_content(made)
+            self.set_proven(made.digest)
 
     def prefetch(self, contents: Sequence[Content]) -> int:
         """Get what is on remotes only into the cache; return how many bytes came.
@@ -242,13 +247,12 @@ class ContentSource:
         if len(local) > 1:
             local.sort(key=_position)
         faults: dict[Digest, DvError] = {}
-        for piece in local:
-            try:
-                data = self._local_chunk(piece)
-            except (MissingError, CorruptError) as error:
-                faults[piece.chunk] = error
-                continue
-            take(piece.chunk, data)
+        checked = self._local.checked(local) if len(local) > 1 else map(self._local_chunk, local)
+        for name, data in checked:
+            if isinstance(data, DvError):
+                faults[name] = data
+            else:
+                take(name, data)
         if faults:
             raise ChunkFaults(faults)
         absent: list[PlacedChunk] = []
@@ -258,7 +262,7 @@ class ContentSource:
                 absent.extend(chunks)
         for frame in self._remote.read(absent) if absent else ():
             key = frame.place, frame.pack.digest, frame.offset
-            self._keep_frame(key, frame.raw)
+            self._keep_frame(key, frame.raw, frame.placements[0])
             view = memoryview(frame.raw)
             for chunk in frame.placements:
                 take(chunk.digest, view[chunk.start : chunk.start + chunk.size])
@@ -278,7 +282,7 @@ class ContentSource:
             ]
         except CorruptError:
             return False
-        self._keep_frame(key, raw)
+        self._keep_frame(key, raw, chunks[0].located.placement)
         for chunk, data in taken:
             take(chunk, data)
         return True
@@ -290,24 +294,28 @@ class ContentSource:
         stored = _cached(self._cache, chunk) if self._cache is not None else None
         return None if stored is None else unpack_frame(stored, where="the cache")
 
-    def _local_chunk(self, piece: PlacedChunk) -> memoryview:
-        located = piece.located
-        placement = located.placement
-        key = (IN_STORE, located.pack.digest, placement.frame_offset)
-        raw = self._frames.get(key)
-        if raw is None:
-            raw = self._local.frame(located)
-            self._keep_frame(key, raw)
-        return chunk_in(
-            raw, placement.start, placement.size, placement.digest, where=self._local.where(located)
-        )
+    def _local_chunk(self, piece: PlacedChunk) -> CheckedChunk:
+        """Read one chunk; its frame stays in memory, since what is read next is often in it."""
+        at = piece.located.placement
+        key = (IN_STORE, piece.located.pack.digest, at.frame_offset)
+        try:
+            raw = self._frames.get(key)
+            if raw is None:
+                raw = self._local.frame(piece.located)
+                self._keep_frame(key, raw, at)
+            where = self._local.where(piece.located)
+            return at.digest, chunk_in(raw, at.start, at.size, at.digest, where=where)
+        except (MissingError, CorruptError) as error:
+            return at.digest, error
 
-    def _keep_frame(self, key: _FrameKey, raw: bytes | memoryview) -> None:
-        if len(raw) > FRAME_KEPT_MAX_BYTES:
+    def _keep_frame(self, key: _FrameKey, raw: bytes | memoryview, read: Placement) -> None:
+        """Keep the frame that a chunk was read from, if other chunks are in it."""
+        if len(raw) > FRAME_KEPT_MAX_BYTES or len(raw) == read.size:
             return
         with self._lock:
             if key not in self._frames:
-                self._frames[key] = raw
+                # A copy: a view would keep all that was read with it in memory.
+                self._frames[key] = bytes(raw)
                 self._frames_bytes += len(raw)
             while self._frames_bytes > FRAMES_KEPT_BYTES:
                 self._frames_bytes -= len(self._frames.popitem(last=False)[1])

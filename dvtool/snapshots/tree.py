@@ -82,7 +82,8 @@ class Tree:
                 inner = inner_path(target, real)
                 return Content(columns.digest(number), columns.size(number), real, target, inner)
         if self.is_folder(real):
-            raise PathIsFolder(f"{printable(path)} is a folder, not a file", path=path)
+            shown = printable(path) if real else "the top of the repository"
+            raise PathIsFolder(f"{shown} is a folder, not a file", path=path)
         raise self._missing(path)
 
     def _leads(self, path: str) -> Iterator[str]:

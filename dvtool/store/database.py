@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import TYPE_CHECKING
 
 from dvtool.format.digest import Digest, split_digests
-from dvtool.format.locations import Located, RemotePack
+from dvtool.format.locations import ChunkPlaces, Located, PlaceRow, RemotePack
 from dvtool.format.pack import PackInfo, Placement, Recipe
 from dvtool.store.remote_facts import RemoteFacts
 from dvtool.store.schema import (
@@ -25,6 +25,7 @@ from dvtool.store.schema import (
     connect_to_read,
     place_rows,
     select_in,
+    write_rows,
 )
 from dvtool.system.lazy import later
 
@@ -35,6 +36,7 @@ else:
     references = later("dvtool.store.references")
 
 COMPLETE = int.from_bytes(b"dvtl")
+SELECT_PLACES = "SELECT pack, digest, frame_offset, frame_size, start, size FROM chunks"
 TAKE_OVER = """
 INSERT OR IGNORE INTO remote_recipes
   SELECT remotes.id, one.digest, one.chunks FROM main.recipes AS one, remotes
@@ -103,7 +105,7 @@ class Database:
             for info in packs:
                 number = self._pack_number(info)
                 rows = place_rows(number, info.index.placements())
-                self._db.executemany("INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
+                write_rows(self._db, "INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
                 self._add_recipes(info.index.recipes)
 
     def add_recipes(self, recipes: Iterable[Recipe]) -> None:
@@ -117,10 +119,7 @@ class Database:
 
     def places(self, digests: Iterable[Digest]) -> dict[Digest, tuple[int, Placement]]:
         """Return chunk -> (number of its pack, placement) for the chunks that a local pack has."""
-        rows = self._select(
-            "SELECT pack, digest, frame_offset, frame_size, start, size FROM chunks WHERE digest",
-            digests,
-        )
+        rows = self._select(f"{SELECT_PLACES} WHERE digest", digests)
         return {row[1]: (row[0], Placement(*row[1:])) for row in rows}
 
     def pack_numbers(self, digests: Iterable[Digest]) -> dict[Digest, int]:
@@ -145,7 +144,7 @@ class Database:
         """
         rows = sorted((digest, removals) for digest in digests)
         with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO held_shards VALUES (?, ?)", rows)
+            write_rows(self._db, "INSERT OR REPLACE INTO held_shards VALUES (?, ?)", rows)
 
     def _count_removal(self) -> None:
         self._db.execute(
@@ -192,14 +191,15 @@ class Database:
                 self._forget_pack(digest, places)
             for info in packs:
                 rows = place_rows(self._pack_number(info), info.index.placements())
-                self._db.executemany("INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
+                write_rows(self._db, "INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
 
     def _forget_pack(self, digest: Digest, placements: Sequence[Placement]) -> None:
         row = self._db.execute("SELECT id FROM packs WHERE digest = ?", (digest,)).fetchone()
         if row is None:
             return
         self.remotes.keep_places(digest, placements)
-        self._db.executemany(
+        write_rows(
+            self._db,
             "DELETE FROM chunks WHERE digest = ? AND pack = ?",
             [(digest, row[0]) for digest in sorted(placement.digest for placement in placements)],
         )
@@ -283,9 +283,9 @@ class Database:
                 for info in late(known):
                     known.add(info.digest)
                     rows = place_rows(self._pack_number(info), info.index.placements())
-                    self._db.executemany("INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
+                    write_rows(self._db, "INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
                 gone = [(n,) for n, pack in self.packs().items() if pack.digest not in known]
-                self._db.executemany("DELETE FROM main.packs WHERE id = ?", gone)
+                write_rows(self._db, "DELETE FROM main.packs WHERE id = ?", gone)
         finally:
             self._db.execute("DETACH before")
             self._db.execute("DETACH fresh")
@@ -294,8 +294,8 @@ class Database:
         """Forget where chunks are."""
         with self._db:
             self._count_removal()
-            self._db.executemany(
-                "DELETE FROM chunks WHERE digest = ?", [(digest,) for digest in chunks]
+            write_rows(
+                self._db, "DELETE FROM chunks WHERE digest = ?", [(digest,) for digest in chunks]
             )
 
     # --- what clones saw ------------------------------------------------------------------
@@ -307,7 +307,7 @@ class Database:
         """
         rows = [(clone, digest) for digest in sorted(set(manifests))]
         with contextlib.suppress(sqlite3.OperationalError), self._db:
-            self._db.executemany("INSERT OR IGNORE INTO seen_manifests VALUES (?,?)", rows)
+            write_rows(self._db, "INSERT OR IGNORE INTO seen_manifests VALUES (?,?)", rows)
 
     def seen(self, clone: str) -> set[Digest]:
         """Return the manifests that a clone is known to have had in a commit."""
@@ -328,15 +328,32 @@ class Database:
 
     def located(self, remote: int, digests: Iterable[Digest]) -> dict[Digest, Located]:
         """Return chunk -> where a remote is believed to have it."""
-        wanted = list(digests)
-        located = self.remotes.listed(remote, wanted)
+        packs, rows = self.placed(remote, digests)
+        return {
+            digest: Located(packs[number], Placement(digest, *where))
+            for digest, (number, _, *where) in rows.items()
+        }
+
+    def placed(self, remote: int, digests: Iterable[Digest]) -> ChunkPlaces:
+        """Return where a remote is believed to have chunks, of packs that are here too or not.
+
+        In the result packs that are here have their number, others theirs below zero.
+        """
+        wanted = set(digests)
         sizes = self.remotes.packs(remote)
-        packs = self.packs()
-        for digest, (number, placement) in self.places(wanted).items():
-            pack = packs[number].digest
-            if pack in sizes:
-                located[digest] = Located(RemotePack(pack, sizes[pack]), placement)
-        return located
+        packs = {
+            number: RemotePack(pack.digest, sizes[pack.digest])
+            for number, pack in self.packs().items()
+            if pack.digest in sizes
+        }
+        local = self._select(f"{SELECT_PLACES} WHERE digest", wanted) if packs else ()
+        rows: dict[Digest, PlaceRow] = {row[1]: row for row in local if row[0] in packs}
+        wanted.difference_update(rows)
+        if sizes and wanted:
+            listed = self.remotes.listed(remote, wanted)
+            packs.update((-number, pack) for number, pack in listed.packs.items())
+            rows.update((digest, (-row[0], *row[1:])) for digest, row in listed.rows.items())
+        return ChunkPlaces(packs, rows)
 
     # --- inside ---------------------------------------------------------------------------
 
@@ -348,7 +365,8 @@ class Database:
         return int(row[0])
 
     def _add_recipes(self, recipes: Iterable[Recipe]) -> None:
-        self._db.executemany(
+        write_rows(
+            self._db,
             "INSERT OR REPLACE INTO recipes VALUES (?, ?, ?)",
             sorted((r.digest, r.size, b"".join(r.chunks)) for r in recipes),
         )

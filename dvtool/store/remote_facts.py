@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from dvtool.format.digest import Digest, split_digests
-from dvtool.format.locations import Located, RemotePack
+from dvtool.format.locations import ChunkPlaces, RemotePack
 from dvtool.format.pack import Placement
-from dvtool.store.schema import K, Row, place_rows, select_in
+from dvtool.store.schema import K, Row, place_rows, select_in, write_rows
 
 ObjectRow: TypeAlias = tuple[str, int, bytes | None]
 """An object on a remote: key, size in bytes, MD5 if known."""
@@ -46,14 +46,16 @@ class RemoteFacts:
         with self._db:
             number = self._pack_number(remote, pack)
             rows = place_rows(number, places)
-            self._db.executemany("INSERT OR REPLACE INTO remote_chunks VALUES (?,?,?,?,?,?)", rows)
+            write_rows(self._db, "INSERT OR REPLACE INTO remote_chunks VALUES (?,?,?,?,?,?)", rows)
 
     def set_pending(self, remote: int, packs: Iterable[Digest], *, pending: bool) -> None:
         """Remember whether the push that uploaded these packs is still under way."""
         rows = [(pending, remote, digest) for digest in packs]
         with self._db:
-            self._db.executemany(
-                "UPDATE remote_packs SET pending = ? WHERE remote = ? AND digest = ?", rows
+            write_rows(
+                self._db,
+                "UPDATE remote_packs SET pending = ? WHERE remote = ? AND digest = ?",
+                rows,
             )
 
     def pending_packs(self, remote: int) -> set[Digest]:
@@ -80,21 +82,16 @@ class RemoteFacts:
                     self._db.execute("DELETE FROM remote_chunks WHERE remote_pack = ?", row)
                     self._db.execute("DELETE FROM remote_packs WHERE id = ?", row)
 
-    def listed(self, remote: int, digests: Iterable[Digest]) -> dict[Digest, Located]:
-        """Return chunk -> its location on the remote, for the chunks written down here."""
+    def listed(self, remote: int, digests: Iterable[Digest]) -> ChunkPlaces:
+        """Return where chunks are on the remote, for the chunks written down here."""
         # Joined here rather than in SQL, where a wrong guess at the order costs minutes.
         rows = self._db.execute(
             "SELECT id, digest, size FROM remote_packs WHERE remote = ?", (remote,)
         )
         packs = {number: RemotePack(digest, size) for number, digest, size in rows}
         columns = "remote_pack, digest, frame_offset, frame_size, start, size"
-        return {
-            placement[0]: Located(packs[number], Placement(*placement))
-            for number, *placement in self._select(
-                f"SELECT {columns} FROM remote_chunks WHERE digest", digests
-            )
-            if number in packs
-        }
+        chunks = self._select(f"SELECT {columns} FROM remote_chunks WHERE digest", digests)
+        return ChunkPlaces(packs, {row[1]: row for row in chunks if row[0] in packs})
 
     def keep_places(self, pack: Digest, places: Iterable[Placement]) -> None:
         """Write down, within a transaction, where chunks are in a pack that leaves this store.
@@ -103,7 +100,8 @@ class RemoteFacts:
         """
         rows = self._db.execute("SELECT id FROM remote_packs WHERE digest = ?", (pack,))
         for (number,) in rows.fetchall():
-            self._db.executemany(
+            write_rows(
+                self._db,
                 "INSERT OR REPLACE INTO remote_chunks VALUES (?,?,?,?,?,?)",
                 place_rows(number, places),
             )
@@ -112,7 +110,7 @@ class RemoteFacts:
         """Remember the size and the MD5, where the remote states one, of objects there."""
         rows = sorted((remote, key, size, md5) for key, size, md5 in objects)
         with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO remote_objects VALUES (?,?,?,?)", rows)
+            write_rows(self._db, "INSERT OR REPLACE INTO remote_objects VALUES (?,?,?,?)", rows)
 
     def objects(self, remote: int, keys: Iterable[str]) -> list[ObjectRow]:
         """Return key, size and MD5 of the objects that are known."""
@@ -133,7 +131,7 @@ class RemoteFacts:
         """Forget the objects of a remote with these keys."""
         rows = [(remote, key) for key in keys]
         with self._db:
-            self._db.executemany("DELETE FROM remote_objects WHERE remote = ? AND key = ?", rows)
+            write_rows(self._db, "DELETE FROM remote_objects WHERE remote = ? AND key = ?", rows)
 
     def add_shards(
         self,
@@ -147,13 +145,15 @@ class RemoteFacts:
         """
         rows = [(remote, digest, b"".join(packs)) for digest, packs in shards.items()]
         with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO remote_shards VALUES (?,?,?)", rows)
+            write_rows(self._db, "INSERT OR REPLACE INTO remote_shards VALUES (?,?,?)", rows)
             named = [(remote, digest) for digest in shards]
-            self._db.executemany(
+            write_rows(
+                self._db,
                 "DELETE FROM remote_referring WHERE remote = ? AND digest = ?",
                 [row for row in named if row[1] not in referring],
             )
-            self._db.executemany(
+            write_rows(
+                self._db,
                 "INSERT OR IGNORE INTO remote_referring VALUES (?,?)",
                 [row for row in named if row[1] in referring],
             )
@@ -175,7 +175,7 @@ class RemoteFacts:
         """Remember that a root on the remote names these manifests."""
         rows = [(remote, manifest, root) for manifest in manifests]
         with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO remote_roots VALUES (?,?,?)", rows)
+            write_rows(self._db, "INSERT OR REPLACE INTO remote_roots VALUES (?,?,?)", rows)
 
     def root_names(self, remote: int) -> set[str]:
         """Return the ids of the roots of a remote that are known."""
@@ -238,7 +238,8 @@ class RemoteFacts:
     def add_pushed_commits(self, remote: int, commits: Iterable[str]) -> None:
         """Remember commits whose manifests, and those of all commits before, a remote has."""
         with self._db:
-            self._db.executemany(
+            write_rows(
+                self._db,
                 "INSERT OR IGNORE INTO remote_commits VALUES (?, ?)",
                 [(remote, commit) for commit in commits],
             )
@@ -296,7 +297,7 @@ class RemoteFacts:
 
     def _add_recipes(self, remote: int, recipes: Mapping[Digest, Iterable[Digest]]) -> None:
         rows = sorted((remote, digest, b"".join(chunks)) for digest, chunks in recipes.items())
-        self._db.executemany("INSERT OR REPLACE INTO remote_recipes VALUES (?,?,?)", rows)
+        write_rows(self._db, "INSERT OR REPLACE INTO remote_recipes VALUES (?,?,?)", rows)
 
     def _select(self, head: str, keys: Iterable[K]) -> Iterator[Row]:
         return select_in(self._db, self._path, head, keys)

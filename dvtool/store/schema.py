@@ -8,7 +8,7 @@ import sqlite3
 import time
 import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeAlias, TypeVar
 
 from dvtool.errors import BusyError, CorruptError, SetupError
@@ -18,6 +18,8 @@ from dvtool.system.atomic import make_folders, share
 SCHEMA_VERSION = 1
 QUERY_BATCH = 900
 """Below SQLite's oldest limit on the parameters of one statement, 999."""
+WRITE_BATCH = 4096
+"""Rows that are written in some milliseconds, so that bars move and Ctrl-C is answered."""
 BUSY_TIMEOUT_S = 60
 BUSY_RETRY_S = 0.01
 
@@ -260,12 +262,20 @@ def select_in(db: sqlite3.Connection, path: str, head: str, keys: Iterable[K]) -
 
     CorruptError if a text in the table is not UTF-8.
     """
+    return chain.from_iterable(_rows_of_batches(db, path, head, keys))
+
+
+def _rows_of_batches(
+    db: sqlite3.Connection, path: str, head: str, keys: Iterable[K]
+) -> Iterator[list[Row]]:
+    # A list for each batch: a generator that yields single rows doubles the time of a million.
     for batch in _batches(keys):
         marks = ",".join("?" * len(batch))
         try:
-            yield from db.execute(f"{head} IN ({marks})", batch)
+            rows = db.execute(f"{head} IN ({marks})", batch).fetchall()
         except UnicodeDecodeError as error:
             raise damaged(path, error) from error
+        yield rows
 
 
 def _batches(keys: Iterable[K]) -> Iterator[Sequence[K]]:
@@ -273,6 +283,13 @@ def _batches(keys: Iterable[K]) -> Iterator[Sequence[K]]:
     left = iter(sorted(set(keys)))
     while batch := list(islice(left, QUERY_BATCH)):
         yield batch
+
+
+def write_rows(db: sqlite3.Connection, statement: str, rows: Iterable[Row]) -> None:
+    """Run a statement for each row, some rows at a time: no signal is heard within one call."""
+    left = iter(rows)
+    while batch := list(islice(left, WRITE_BATCH)):
+        db.executemany(statement, batch)
 
 
 def place_rows(number: int, places: Iterable[Placement]) -> list[Row]:

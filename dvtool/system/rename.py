@@ -26,7 +26,7 @@ _NO_REPLACE = 4 if sys.platform == "darwin" else 1
 _EXCHANGE = 2
 _LACKING = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM})
 """How a system, a filesystem or a sandbox says that it knows no such rename."""
-_NO_LINK = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+_NO_SYMLINK = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
 
 def rename_new(old: str, new: str, *, folder: int | None, into: int | None) -> None:
@@ -40,7 +40,7 @@ def rename_new(old: str, new: str, *, folder: int | None, into: int | None) -> N
     try:
         os.link(old, new, src_dir_fd=folder, dst_dir_fd=into, follow_symlinks=False)
     except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_LINK:
+        if isinstance(error, OSError) and error.errno not in _NO_SYMLINK:
             raise
     else:
         os.unlink(old, dir_fd=folder)

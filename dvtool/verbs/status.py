@@ -54,7 +54,7 @@ class TargetStatus:
     json_keys: ClassVar = (
         *("target", "manifest", "blake3", "files", "bytes", "clean", "added", "modified"),
         *("deleted", "outdated", "conflicting", "absent", "absent_bytes", "left_out"),
-        *("unpushed", "faults"),
+        *("left_out_bytes", "unpushed", "faults"),
         "conflicts",
     )
 
@@ -85,6 +85,8 @@ class TargetStatus:
     """Bytes of the files among them."""
     left_out: list[str] = field(default_factory=list)
     """Paths that are not in the workspace since the rules of `dv sparse` leave them out."""
+    left_out_bytes: int = 0
+    """Bytes of the files among them."""
     unpushed: bool = False
     """Whether, by what this clone remembers, no push proved the target as HEAD has it on the
     default remote, and no branch of git's remotes has it; false without a remote."""
@@ -258,7 +260,9 @@ def _set_left_out_apart(project: Project, result: TargetStatus, wanted: Entries)
     out = [path for path in result.absent if not rules.takes(result.target, path)]
     if out:
         result.left_out += out
-        result.absent_bytes -= sum(wanted[path].bytes for path in out if path in wanted)
+        out_bytes = sum(wanted[path].bytes for path in out if path in wanted)
+        result.left_out_bytes += out_bytes
+        result.absent_bytes -= out_bytes
         gone = set(out)
         result.absent = [path for path in result.absent if path not in gone]
 

@@ -88,6 +88,38 @@ def test_what_is_waited_for_is_shown_while_nothing_is_heard(at_once: None) -> No
         bars.end()
 
 
+def test_the_delay_counts_from_the_start_of_the_command_not_of_a_phase() -> None:
+    screen = _Terminal()
+    bars = Bars(screen, began_s=time.monotonic() - 10)
+    bars.begin()
+    try:
+        bars.start("writing", total_bytes=64 * MIB)
+        _until(lambda: "writing" in screen.getvalue())
+    finally:
+        bars.end()
+    young = _Terminal()
+    bars = Bars(young, began_s=time.monotonic() + 3600)
+    bars.start("writing", total_bytes=64 * MIB)
+    bars.advance(MIB)
+    assert "writing" not in young.getvalue()
+    bars.finish()
+
+
+def test_a_narrow_terminal_has_the_whole_name_rather_than_a_bar(
+    at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for columns, begins in (("80", "adding 100,004 files of data   0%, "), ("120", "0% |")):
+        monkeypatch.setenv("COLUMNS", columns)
+        screen = _Terminal()
+        screen.fileno = lambda: -1  # type: ignore[method-assign]
+        bars = Bars(screen)
+        bars.start("adding 100,004 files of data", total_bytes=1900 * MIB)
+        _until(lambda: bars.advance(1 << 16) or screen.getvalue())  # noqa: B023
+        assert begins in screen.getvalue()
+        assert all(len(line) <= int(columns) for line in screen.getvalue().split("\r"))
+        bars.finish()
+
+
 def _until(holds: object) -> None:
     assert callable(holds)
     until = time.monotonic() + 60

@@ -76,6 +76,8 @@ def test_nothing_is_written_through_a_symlink(varied: Work, tmp_path: Path) -> N
 def test_a_commit_and_a_file_can_be_named(varied: Work, tmp_path: Path) -> None:
     varied.dv("export", "HEAD~1", "data", "--to", str(tmp_path / "old"))
     assert not (tmp_path / "old/large.bin").exists()
+    varied.dv("export", "HEAD~1:data", "--to", str(tmp_path / "colon"))
+    assert tree(tmp_path / "colon") == tree(tmp_path / "old")
     varied.dv("export", "data/run.sh", "--to", str(tmp_path / "one"))
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["run.sh"]
     assert os.access(tmp_path / "one/run.sh", os.X_OK)
@@ -157,3 +159,22 @@ def test_a_repository_is_looked_at_by_url(url: str, varied: Work, tmp_path: Path
     described = here.dv("describe", url, "--json").json
     assert described["data_id"] == varied.dv("describe", "HEAD", "--json").json["data_id"]
     assert here.dv("cat", url, "data/nowhere", code=2).err
+
+
+def test_a_revision_may_stand_before_a_path_of_a_url(
+    url: str, varied: Work, tmp_path: Path
+) -> None:
+    here = Work(tmp_path / "here")
+    here.root.mkdir()
+    varied.write("data/12:30.txt", "half past")
+    varied.dv("add", "data")
+    varied.commit("A name with a colon")
+    varied.dv("push")
+    assert "data/large.bin" in here.dv("ls", url, "HEAD~1:data").lines
+    assert "data/large.bin" not in here.dv("ls", url, "HEAD~2:data").lines
+    assert here.dv("cat", url, "HEAD:data/run.sh").out == "#!/bin/sh\n"
+    assert here.dv("cat", url, "data/12:30.txt").out == "half past"
+    here.dv("get", url, "HEAD~2:data/a.txt", "-o", "one", code=2)
+    here.dv("get", url, "HEAD~1:data/run.sh", "-o", "one")
+    assert [path.name for path in (here.root / "one").iterdir()] == ["run.sh"]
+    assert "too many revisions" in here.dv("ls", url, "A:data", "B:data", code=2).err

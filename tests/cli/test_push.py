@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from dvtool.format import manifest
+from dvtool.format.pack import read_index
 from dvtool.verbs.push import packs as outgoing
 from tests.cli.conftest import Work
 from tests.s3.servers import S3Server
@@ -236,6 +238,61 @@ def test_push_looks_contents_up_in_several_runs(
     for number in range(60):
         name = f"data/{number:03}"
         assert clone.read(name) == work.read(name)
+
+
+def pack_guards(folder: Path) -> dict[Path, list[int]]:
+    """Return the guards of the frames of each pack in a store or remote."""
+    guards = {}
+    for path in sorted(path for path in (folder / "packs").rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            index = read_index(file, size=path.stat().st_size, where=path.name)
+        guards[path] = list(index.frame_guards)
+    return guards
+
+
+@pytest.fixture
+def small_packs(work: Work) -> Work:
+    """Return a repository with six packs of two frames; the first file was added, then changed."""
+    for number in range(6):
+        for name in range(8):
+            work.write(f"data/{number}/{name}", os.urandom(20_000))
+        work.dv("add", "data")
+    work.write("data/0/0", "changed")
+    work.dv("add", "data")
+    work.commit()
+    return work
+
+
+def test_push_copies_frames_that_are_needed_whole(small_packs: Work) -> None:
+    work = small_packs
+    here = pack_guards(work.root / ".git/dv")
+    work.dv("push")
+    ((_, there),) = pack_guards(work.root.parent / "remote").items()
+    two_frames = [guards for guards in here.values() if len(guards) == 2]
+    assert len(two_frames) == 6
+    # The first frame of one pack has the file that was changed; second frames are small, not whole.
+    assert sum(guards[0] in there for guards in two_frames) == 5
+    clone = work.clone()
+    clone.dv("pull")
+    for path in sorted((work.root / "data").rglob("*")):
+        if path.is_file():
+            name = str(path.relative_to(work.root))
+            assert clone.read(name) == path.read_bytes()
+    work.dv("fsck", "--remote")
+
+
+def test_push_copies_no_frame_of_a_damaged_pack(small_packs: Work) -> None:
+    content = small_packs.read("data/5/0")
+    (path,) = (
+        path for path in pack_guards(small_packs.root / ".git/dv") if content in path.read_bytes()
+    )
+    text = bytearray(path.read_bytes())
+    text[text.index(content)] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(text)
+    ran = small_packs.dv("push", code=6)
+    assert "other bytes than its name says" in ran.err
+    assert not (small_packs.root.parent / "remote/roots").exists()
 
 
 def test_push_origin_main_is_explained(pushed: Work) -> None:

@@ -28,8 +28,8 @@ def test_only_what_the_rules_take_is_pulled(clone: Work) -> None:
     ]
     assert sorted(os.listdir(clone.root / "data/images")) == ["a.txt", "b.txt"]
     text = clone.dv("status").out
-    left_out = "Left out of this worktree (dv sparse list):\n    data/images  1 file\n"
-    assert f"{left_out}    data/table.csv  1 file" in text
+    left_out = "Left out by the rules of dv sparse: 2 of 4 files (dv sparse list):\n"
+    assert f"{left_out}    data/images  1 file, 20 B\n    data/table.csv  1 file, " in text
     assert "Not in the workspace" not in text
     assert clone.dv("status", "--exit-code").code == 0
     assert clone.dv("add", "data/images").out.endswith("unchanged\n")
@@ -89,3 +89,31 @@ def test_rules_that_say_nothing_are_refused(clone: Work) -> None:
     assert "name what to take" in clone.dv("sparse", "set", code=2).err
     assert "outside of this repository" in clone.dv("sparse", "set", "../x", code=2).err
     assert "no rules" in clone.dv("sparse").err
+
+
+def test_status_counts_what_is_here_apart_from_what_is_left_out(clone: Work) -> None:
+    clone.dv("sparse", "set", "data/images/a.txt")
+    clone.dv("pull")
+    text = clone.dv("status").out
+    assert "Left out by the rules of dv sparse: 3 of 4 files (dv sparse list):" in text
+    assert "Clean: 1 target, 1 file, " in text  # not the one that is left out whole
+    images, table = clone.dv("status", "--json").json["targets"]
+    assert images["left_out"] == ["b.txt", "sub/c.txt"]
+    sizes = {path: len(f"content of {path}") for path in images["left_out"]}
+    assert images["left_out_bytes"] == sum(sizes.values())
+    assert table["left_out_bytes"] == table["bytes"]
+    assert images["absent_bytes"] == 0
+
+
+def test_a_path_that_gits_sparse_checkout_leaves_out_is_said_so(pushed: Work) -> None:
+    pushed.write("other/file.bin", "content")
+    pushed.dv("add", "other/file.bin")
+    pushed.git("add", "-A")
+    pushed.git("commit", "-qm", "other")
+    clone = pushed.clone()
+    clone.git("sparse-checkout", "set", "data")
+    for path in ("other", "other/file.bin", "other/file.bin.dv.json"):
+        ran = clone.dv("status", path, code=2)
+        assert f"{path}: sparse checkout leaves this target out of the worktree" in ran.err
+        assert "git sparse-checkout add" in ran.err
+    assert "no target of dvtool is or holds" in clone.dv("status", "nosuch", code=2).err

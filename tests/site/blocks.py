@@ -3,7 +3,10 @@
 A comment in HTML, which no reader sees, right before a block:
 
 - `<!-- file: NAME -->`: the block is written to that file, and not run;
-- `<!-- not run: REASON -->`: only the `dv` commands in it are parsed;
+- `<!-- not run: REASON -->`: only the `dv` commands in it are parsed; `test_pages.py` lists the
+  reasons;
+- `<!-- output left out -->`: commands without output below them end with 0, and may print
+  anything;
 - `<!-- run` …commands… `-->`: a block of its own, which readers do not see.
 
 `console` blocks have commands behind `$ `, which go on behind `> `, or behind a line that ends in a
@@ -21,7 +24,8 @@ from typing import NamedTuple
 PROJECT = Path(__file__).parent.parent.parent
 DOCS = PROJECT / "docs"
 _BLOCK = re.compile(
-    r"^<!-- run\n(?P<hidden>.*?)^-->|^(?:<!-- (?P<word>file|not run): (?P<value>[^\n]*) -->\n+)?"
+    r"^<!-- run\n(?P<hidden>.*?)^-->|"
+    r"^(?:<!-- (?P<word>file|not run|output left out)(?:: (?P<value>[^\n]*))? -->\n+)?"
     r"(?P<fence>```+)(?P<language>[^\n`]*)\n(?P<body>.*?)^(?P=fence)$",
     re.M | re.S,
 )
@@ -35,27 +39,30 @@ class Block(NamedTuple):
     start: int
     file: str = ""
     not_run: str = ""
+    shortened: bool = False
 
 
 class Step(NamedTuple):
-    """A command of a console block, and what the page says that it prints."""
+    """A command of a console block, what it prints, or should by the page, and its exit code."""
 
     command: str
     shown: str
+    status: int = 0
 
 
 def blocks(text: str) -> list[Block]:
     """Return the blocks of a page in order."""
-    found = []
+    taken = []
     for match in _BLOCK.finditer(text):
         if match["hidden"] is not None:
-            found.append(Block("hidden", match["hidden"], match.start("hidden")))
+            taken.append(Block("hidden", match["hidden"], match.start("hidden")))
             continue
         file = match["value"] if match["word"] == "file" else ""
         not_run = match["value"] if match["word"] == "not run" else ""
         kind = "file" if file else match["language"]
-        found.append(Block(kind, match["body"], match.start("body"), file, not_run))
-    return found
+        shortened = match["word"] == "output left out"
+        taken.append(Block(kind, match["body"], match.start("body"), file, not_run, shortened))
+    return taken
 
 
 def steps(body: str) -> list[Step]:

@@ -15,7 +15,7 @@ _ANYTHING = frozenset({"…", "..."})
 
 def dv_commands(command: str) -> Iterator[list[str]]:
     """Yield the arguments of each `dv` in a shell command."""
-    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer = shlex.shlex(command.replace("\\\n", " "), posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     words: list[str] = []
     for word in (*lexer, ";"):

@@ -10,17 +10,22 @@ import contextlib
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.s3.servers import S3Server, moto_server
 from tests.site import blocks as page_blocks
 from tests.site.blocks import Block, Step
 
+NEEDS_S3 = "s3_put "
+"""Pages whose hidden commands make a bucket run beside a server of S3."""
 FOREIGN_PREFIXES = ("AWS_", "BOTO", "DV_", "GIT_", "XDG_")
 SETUP = """\
 git config --global user.name You
@@ -29,7 +34,16 @@ git config --global init.defaultBranch main
 git config --global maintenance.auto false
 git config --global protocol.file.allow always
 git config --global advice.detachedHead false
+# s3_put BUCKET makes a bucket, s3_put BUCKET/KEY TEXT or @FILE an object.
+s3_put() { python -c 'import os, pathlib, sys, urllib.request as r
+text = sys.argv[2] if len(sys.argv) > 2 else ""
+data = pathlib.Path(text[1:]).read_bytes() if text[:1] == "@" else text.encode()
+url = os.environ["AWS_ENDPOINT_URL"] + "/" + sys.argv[1]
+kind = {"Content-Type": "application/octet-stream"}
+r.urlopen(r.Request(url, data, kind, method="PUT")).close()' "$@"; }
 """
+COMMAND_MAX_S = 20.0
+"""A command that takes longer waits for something that never comes."""
 READER = "/home/you"
 """The scratch folder on pages."""
 HASH = r"\b[0-9a-f]{7,64}\b"
@@ -75,10 +89,14 @@ class Hashes:
 
 
 class Shell:
-    """One bash that runs a command after the other; `folder` is where it is now."""
+    """One bash that runs a command after the other.
+
+    `folder` is where it is now, `status` the exit code of the last command.
+    """
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self.folder = str(folder)
+        self.status = 0
         self._bash = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
             cwd=folder,
@@ -86,24 +104,31 @@ class Shell:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
     def run(self, command: str) -> str:
         """Return what a command prints, on standard output and standard error."""
         assert self._bash.stdin and self._bash.stdout
         mark = uuid.uuid4().hex
-        ends = f'{command}\nlast=$?; printf "\\n{mark} %s\\n" "$PWD"; (exit $last)\n'
+        # A command that reads its input must not read the next commands.
+        line = f"{{ {command}\n}} </dev/null\nlast=$?\n"
+        ends = f'{line}printf "\\n{mark} %s %s\\n" $last "$PWD"; (exit $last)\n'
         self._bash.stdin.write(ends.encode())
         self._bash.stdin.flush()
         lines: list[str] = []
+        watchdog = threading.Timer(COMMAND_MAX_S, os.killpg, [self._bash.pid, signal.SIGKILL])
+        watchdog.start()
         for raw in self._bash.stdout:
             line = raw.decode("utf-8", "backslashreplace")
             if line.startswith(mark):
-                self.folder = line.removeprefix(f"{mark} ").rstrip("\n")
+                _, status, self.folder = line.rstrip("\n").split(" ", 2)
+                self.status = int(status)
                 break
             lines.append(line)
         else:
-            raise AssertionError(f"the shell ended in: {command}")
+            raise AssertionError(f"the shell ended, or was ended, in: {command}")
+        watchdog.cancel()
         return "".join(lines).removesuffix("\n").rstrip("\n")
 
     def close(self) -> None:
@@ -117,7 +142,7 @@ class Shell:
 class Session:
     """A reader's evening with one page, in a scratch folder."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, more: Mapping[str, str]) -> None:
         self.home = scratch / "home"
         (scratch / "scratch").mkdir(parents=True)
         self.home.mkdir()
@@ -134,8 +159,9 @@ class Session:
             "LC_ALL": "C.UTF-8",
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_PAGER": "cat",
+            **more,
         }
-        self.environ = environ
+        self._more = dict(more)
         self.shell = Shell(scratch / "scratch", environ)
         self.shell.run(SETUP)
         self.names: dict[str, Any] = {"__name__": "__main__"}
@@ -148,7 +174,9 @@ class Session:
                 if block.kind == "console"
                 else [block.body]
             )
-            return [Step(command, self.shell.run(command)) for command in commands]
+            return [
+                Step(command, self.shell.run(command), self.shell.status) for command in commands
+            ]
         if block.kind == "file":
             path = Path(self.shell.folder, block.file)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,21 +192,30 @@ class Session:
 
     @contextlib.contextmanager
     def _here(self) -> Iterator[None]:
-        """Be where the shell is, with its home."""
-        before, home = os.getcwd(), os.environ.get("HOME")
+        """Be where the shell is, with its home and what the page adds to the environment."""
+        changed = {"HOME": str(self.home), **self._more}
+        folder, before = os.getcwd(), {name: os.environ.get(name) for name in changed}
         os.chdir(self.shell.folder)
-        os.environ["HOME"] = str(self.home)
+        os.environ.update(changed)
         try:
             yield
         finally:
-            os.chdir(before)
-            if home is not None:
-                os.environ["HOME"] = home
+            os.chdir(folder)
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
-def differences(text: str, scratch: Path) -> tuple[list[str], str]:
-    """Run a page; return what it shows wrongly, and the page with what is printed instead."""
-    session = Session(scratch)
+def differences(
+    text: str, scratch: Path, environ: Mapping[str, str] | None = None
+) -> tuple[list[str], str]:
+    """Run a page; return what it shows wrongly, and the page with what is printed instead.
+
+    `environ` is added to the environment of the commands.
+    """
+    session = Session(scratch, environ or {})
     hashes = Hashes()
     wrong: list[str] = []
     changed = text
@@ -202,6 +239,11 @@ def differences(text: str, scratch: Path) -> tuple[list[str], str]:
             if block.kind == "console":
                 kept = []
                 for step, real in zip(page_blocks.steps(block.body), done, strict=True):
+                    if block.shortened and not step.shown:
+                        kept.append(step)
+                        if real.status:
+                            wrong.append(f"$ {step.command}\n{real.shown}\nends: {real.status}")
+                        continue
                     same = matches(step.shown, real.shown)
                     if same and ("…" in step.shown or hashes.agree(step.shown, real.shown)):
                         kept.append(step)
@@ -216,20 +258,35 @@ def differences(text: str, scratch: Path) -> tuple[list[str], str]:
     return wrong, changed
 
 
+def s3_environment(server: S3Server) -> dict[str, str]:
+    """Return the variables that lead the AWS tools, and dv, to a server."""
+    return {**server.env, "AWS_ENDPOINT_URL": server.endpoint_url}
+
+
+@contextlib.contextmanager
+def environment(text: str) -> Iterator[dict[str, str]]:
+    """Start a server of S3 if a page needs one; yield what leads its commands there."""
+    with contextlib.ExitStack() as stack:
+        if NEEDS_S3 not in text:
+            yield {}
+            return
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        yield s3_environment(stack.enter_context(moto_server(Path(folder))))
+
+
 def main() -> None:
     """Write into pages what their commands print; with --check, only compare."""
     names = sys.argv[1:]
     check = names[:1] == ["--check"]
     wrongs = 0
     for name in names[check:]:
-        path = Path(name)
-        with tempfile.TemporaryDirectory() as scratch:
-            wrong, changed = differences(path.read_text("utf-8"), Path(scratch, "page"))
+        text = Path(name).read_text("utf-8")
+        with tempfile.TemporaryDirectory() as scratch, environment(text) as environ:
+            wrong, changed = differences(text, Path(scratch, "page"), environ)
         if not check:
-            path.write_text(changed, "utf-8")
-        print(
-            f"{name}: {len(wrong)} {'wrong' if check else 'changed'}", *wrong, sep="\n", flush=True
-        )
+            Path(name).write_text(changed, "utf-8")
+        heading = f"{name}: {len(wrong)} {'wrong' if check else 'changed'}"
+        print(heading, *wrong, sep="\n", flush=True)
         wrongs += len(wrong)
     sys.exit(check and wrongs > 0)
 

@@ -33,6 +33,7 @@ ONLY_IN = {
     "gitdb": {"git.process"},
     "sqlite3": {
         "reports.row_sqlite",
+        "project.journal",
         "project.taken",
         "store.rooted",
         "store.database",
@@ -225,6 +226,8 @@ def test_below_the_cli_nothing_prints_asks_or_reads_the_environment() -> None:
             top = one.partition(".")[0]
             if name == "snapshots.git_bar" and top == "tqdm":
                 continue  # a clone that a program's read makes may take long: somebody waits
+            if name in ("jobs.dask", "jobs.ray") and top == "logging":
+                continue  # their loggers write to standard error unless they are told not to
             assert top not in ("click", "tqdm", "argparse", "getpass", "logging"), f"{name}: {one}"
         for node in ast.walk(tree_of(name)):
             where = f"{name}:{getattr(node, 'lineno', 0)}"
@@ -254,7 +257,11 @@ def test_only_the_cli_and_opening_a_repository_read_the_environment() -> None:
         and isinstance(node.value, ast.Name)
         and node.value.id == "os"
     }
-    assert readers == {"project.ledger", "git.process", "project.opening", "stream.torch"}, (
+    assert readers == {
+        *("project.ledger", "git.process", "project.opening", "stream.torch"),
+        "jobs.child_environment",
+    }, (
+        "jobs.child_environment sets variables for the processes of a cluster that it begins; "
         "git.process hands it on to the git program, and reads nothing in it; the ledger of a run "
         "is named there for all processes of its command; Repo.open and dvtool.snapshot read "
         "settings there unless their caller hands them in; the loader for PyTorch takes its rank "
@@ -280,6 +287,8 @@ DESTROYS = {
     "verbs.fsck": "packs and shards in the store",
     "project.base": "records in git's folder",
     "project.taken": "the record in git's folder",
+    "project.journal": "the journal in git's folder",
+    "jobs.take_to_remote": "packs in a temporary folder, once they are on the remote",
     "project.links": "a record in git's folder",
     "project.relocation": "a record in git's folder",
     "snapshots.cache": "frames in the user's cache folder, which are read again",

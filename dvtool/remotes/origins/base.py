@@ -8,7 +8,7 @@ Nothing is contacted before the first call. Errors are those of a remote: `Remot
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from dvtool.errors import RemoteError, printable
@@ -37,6 +37,18 @@ class Body(Protocol):
         ...
 
 
+class ContentCheck(Protocol):
+    """Compares content, as it comes, with the hash by which its origin names it."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take the next bytes."""
+        ...
+
+    def holds(self) -> bool:
+        """Whether all bytes together are what the hash names."""
+        ...
+
+
 class Origin(Protocol):
     """A place that data comes from. Methods may be called from several threads."""
 
@@ -56,6 +68,18 @@ class Origin(Protocol):
 
         `ChangedAtSource` if it is not in the state that was described any more.
         """
+        ...
+
+    def read_many(self, objects: Iterable[tuple[int, OriginObject]]) -> Iterator[tuple[int, bytes]]:
+        """Yield the bytes of small objects, of known sizes, by number, in any order.
+
+        Only what needs no second attempt: whatever is left out is to be had by `open`, which says
+        what is wrong with it. `objects` is read as it can be asked for.
+        """
+        ...
+
+    def content_check(self, described: OriginObject) -> ContentCheck | None:
+        """Return what checks the bytes of an object, where its tag is a hash of them."""
         ...
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from dvtool.errors import RemoteTransient, printable
+from dvtool.errors import RemoteError, RemoteTransient, printable
 from dvtool.remotes.origins.base import SIZE_UNKNOWN, Body, Origin, OriginObject
 from dvtool.remotes.transports.retry import Attempts
 
@@ -45,6 +45,7 @@ class ObjectReader(io.RawIOBase):
         self._body: Body | None = None
         self.version = described.version
         """The version that the bytes are of, once some came, where the origin keeps versions."""
+        self._check = origin.content_check(described)
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -65,9 +66,24 @@ class ObjectReader(io.RawIOBase):
                 self._budget.wait_or_give_up(error, received=self._at)
                 continue
             self._at += len(data)
+            self._look_at(data)
             if data and self._tell is not None:
                 self._tell(len(data))
             return data
+
+    def _look_at(self, data: bytes) -> None:
+        """Take the next bytes into the check of the content; RemoteError if it fails at the end."""
+        if self._check is None:
+            return
+        self._check.update(data)
+        if self._at == self._described.size or not data:
+            check, self._check = self._check, None
+            if not check.holds():
+                raise RemoteError(
+                    f"{self._origin.url}: {printable(self._described.key)} is not the content that "
+                    f"its hash names ({self._described.tag})",
+                    hint="the source is damaged there; see whether another copy of it is whole",
+                )
 
     def _attempt(self, size: int) -> bytes:
         expected = self._described.size if self._span is None else self._span[1]
@@ -122,3 +138,18 @@ def read_whole(origin: Origin, described: OriginObject, attempts: Attempts) -> b
     """Return all bytes of a small object."""
     with ObjectReader(origin, described, attempts) as reader:
         return b"".join(iter(lambda: reader._next(READ_AT_ONCE_BYTES), b""))
+
+
+def read_at_most(
+    origin: Origin, described: OriginObject, attempts: Attempts, size_max: int
+) -> bytes | None:
+    """Return all bytes of an object; None if it has more than `size_max`."""
+    blocks: list[bytes] = []
+    size = 0
+    with ObjectReader(origin, described, attempts) as reader:
+        while block := reader._next(READ_AT_ONCE_BYTES):
+            size += len(block)
+            if size > size_max:
+                return None
+            blocks.append(block)
+    return b"".join(blocks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -83,6 +83,13 @@ class WebOrigin:
         finally:
             answer.close()
             answer.release_conn()
+
+    def read_many(self, objects: Iterable[tuple[int, OriginObject]]) -> Iterator[tuple[int, bytes]]:
+        """Yield nothing: there is one file; see `Origin.read_many`."""
+        return iter(())
+
+    def content_check(self, described: OriginObject) -> None:
+        """Return None: an ETag is no hash of the content that is known here."""
 
     def close(self) -> None:
         """Close idle connections."""

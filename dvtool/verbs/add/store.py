@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dvtool.errors import count_text
 from dvtool.format.packing import discard_packs
 from dvtool.format.paths import workspace_path
+from dvtool.jobs.cluster import ClusterEngine
 from dvtool.jobs.engine import Engine, engine_for
 from dvtool.jobs.ingest import FileSource, IngestResult, ingest, ingest_batches, keeps_class
 from dvtool.project.parts import Project
@@ -89,6 +90,7 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
         follow_links=dereference,
         total_bytes=total,
         links=project.workspace.links,
+        far=isinstance(engine, ClusterEngine),
     )
     left = iter(stored.paths)
     results = engine_for(engine, files=len(stored.paths), size_bytes=total).map(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from dvtool.errors import RemoteError, printable
@@ -18,13 +19,15 @@ from dvtool.verbs.export.entries import (
     ExportEntry,
     batches,
     entries_below,
+    far_parts,
     pieces,
 )
 from dvtool.verbs.export.folder import exported
 
 if TYPE_CHECKING:
+    from dvtool.jobs.cluster import ClusterEngine
     from dvtool.remotes.transports import registry
-    from dvtool.remotes.transports.base import Backend
+    from dvtool.remotes.transports.base import Backend, ObjectInfo
     from dvtool.remotes.transports.declaration import Value
 else:
     registry = later("dvtool.remotes.transports.registry")
@@ -38,12 +41,14 @@ def export_to_bucket(
     *,
     force: bool,
     progress: Progress,
+    engine: ClusterEngine | None = None,
 ) -> Exported:
     """Put the files at or below a path of a commit under a prefix, each under its own name.
 
     The store's own MD5 is compared where it states one. Objects that are there with this content
     are kept, so it can be repeated; others are a RemoteError unless `force`. Symlinks and
-    empty folders are left out and named in the result.
+    empty folders are left out and named in the result. With an `engine` its workers do it, which
+    must see the repository at the same path.
     """
     entries = list(entries_below(snapshot, path))
     files = [each for each in entries if each.entry.type == "file"]
@@ -53,24 +58,84 @@ def export_to_bucket(
     kept = 0
     progress.start("exporting", total_bytes=sum(each.entry.size or 0 for each in files))
     try:
-        for batch in batches(files):
-            fresh: list[tuple[ExportEntry, ExportBody]] = []
-            for each, content in pieces(snapshot, batch):
-                body = _body(each, content)
-                info = there.get(each.name)
-                if info is not None and (info.size, info.md5) == (each.entry.size, body.md5):
-                    kept += 1
-                    body.close()
-                elif info is not None and not force:
-                    body.close()
-                    raise _refuse_other(url, each)
-                else:
-                    fresh.append((each, body))
-            for (each, _), _done in run_bounded(lambda item: _put_object(backend, *item), fresh):
-                progress.advance(each.entry.size or 0)
+        if engine is not None:
+            far = _far_batches(snapshot, (url, options), files, there, force=force)
+            for _, known in engine.as_done(export_far, far, tell=progress.advance):
+                kept += known
+        else:
+            for batch in batches(files):
+                kept += _put_batch(snapshot, backend, batch, there, force, progress.advance)
     finally:
         progress.finish()
     return exported(snapshot, entries, kept=kept, left_out=others)
+
+
+@dataclass(frozen=True, slots=True)
+class FarExport:
+    """Files that a worker is to put under a prefix, and what is there of them. No secrets."""
+
+    snapshot: Snapshot
+    url: str
+    options: Mapping[str, Value]
+    files: tuple[ExportEntry, ...]
+    there: Mapping[str, ObjectInfo]
+    force: bool
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all files together."""
+        return sum(each.entry.size or 0 for each in self.files)
+
+
+def export_far(batch: FarExport, tell: Callable[[int], None] | None = None) -> int:
+    """Put files under a prefix, on a worker; return how many were there already."""
+    backend = registry.open_backend(batch.url, batch.options)
+    with batch.snapshot as snapshot:
+        return sum(
+            _put_batch(snapshot, backend, part, batch.there, batch.force, tell)
+            for part in batches(batch.files)
+        )
+
+
+def _far_batches(
+    snapshot: Snapshot,
+    place: tuple[str, Mapping[str, Value]],
+    files: Sequence[ExportEntry],
+    there: Mapping[str, ObjectInfo],
+    *,
+    force: bool,
+) -> Iterator[FarExport]:
+    for part in far_parts(files):
+        known = {each.name: there[each.name] for each in part if each.name in there}
+        yield FarExport(snapshot, *place, tuple(part), known, force)
+
+
+def _put_batch(
+    snapshot: Snapshot,
+    backend: Backend,
+    batch: list[ExportEntry],
+    there: Mapping[str, ObjectInfo],
+    force: bool,
+    tell: Callable[[int], None] | None,
+) -> int:
+    """Put the files of a batch that are not there; return how many are."""
+    kept = 0
+    fresh: list[tuple[ExportEntry, ExportBody]] = []
+    for each, content in pieces(snapshot, batch):
+        body = _body(each, content)
+        info = there.get(each.name)
+        if info is not None and (info.size, info.md5) == (each.entry.size, body.md5):
+            kept += 1
+            body.close()
+        elif info is not None and not force:
+            body.close()
+            raise _refuse_other(backend.url, each)
+        else:
+            fresh.append((each, body))
+    for (each, _), _done in run_bounded(lambda item: _put_object(backend, *item), fresh):
+        if tell is not None:
+            tell(each.entry.size or 0)
+    return kept
 
 
 class ExportBody(NamedTuple):

@@ -12,6 +12,8 @@ from dvtool.snapshots.snapshot import Snapshot
 
 BATCH_BYTES = 32 << 20
 BATCH_FILES = 1000
+EXPORT_FILES = 1000
+EXPORT_BYTES = 256 << 20
 STREAMED_BYTES = 8 << 20
 """Larger files are read piece by piece."""
 PIECE_BYTES = 4 << 20
@@ -67,6 +69,20 @@ def batches(entries: Iterable[ExportEntry]) -> Iterator[list[ExportEntry]]:
         size += file_size
     if batch:
         yield batch
+
+
+def far_parts(files: Iterable[ExportEntry]) -> Iterator[list[ExportEntry]]:
+    """Join files to the batches of a cluster, each worth its way there."""
+    part: list[ExportEntry] = []
+    size = 0
+    for each in files:
+        part.append(each)
+        size += each.entry.size or 0
+        if len(part) >= EXPORT_FILES or size >= EXPORT_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def pieces(

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,6 +22,9 @@ from dvtool.verbs.export.archive import export_to_tar
 from dvtool.verbs.export.bucket import export_to_bucket
 from dvtool.verbs.export.entries import Exported
 from dvtool.verbs.export.folder import export_to_folder
+
+if TYPE_CHECKING:
+    from dvtool.jobs.cluster import ClusterEngine
 
 TAR_PREFIX = "tar:"
 
@@ -55,7 +58,10 @@ class GetRequest(msgspec.Struct, frozen=True):
 
 
 def export_snapshot(
-    source: Snapshot, request: ExportRequest, progress: Progress = SILENT
+    source: Snapshot,
+    request: ExportRequest,
+    progress: Progress = SILENT,
+    engine: ClusterEngine | None = None,
 ) -> Exported:
     """Write the files at or below a path of a commit, as ordinary files under their names.
 
@@ -64,6 +70,8 @@ def export_snapshot(
     """
     path, destination = request.path, request.destination
     if destination.startswith(TAR_PREFIX):
+        if engine is not None:
+            raise UsageError("one archive is written by one machine", hint="leave --engine out")
         name = destination.removeprefix(TAR_PREFIX)
         if name != "-":
             _refuse_taken(name, force=request.force)
@@ -74,14 +82,19 @@ def export_snapshot(
         return export_to_tar(source, path, request.out, progress=progress)
     if destination.startswith("s3://"):
         return export_to_bucket(
-            source, path, destination, request.options, force=request.force, progress=progress
+            *(source, path, destination, request.options),
+            force=request.force,
+            progress=progress,
+            engine=engine,
         )
     if "://" in destination or not destination:
         raise UsageError(
             f"cannot export to {printable(destination)!r}",
             hint="name a folder, tar:FILE, tar:- or s3://bucket/prefix",
         )
-    return export_to_folder(source, path, destination, force=request.force, progress=progress)
+    return export_to_folder(
+        source, path, destination, force=request.force, progress=progress, engine=engine
+    )
 
 
 def _refuse_taken(name: str, *, force: bool) -> None:

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dvtool.errors import InputError, UnsavedError, listing, printable
 from dvtool.format.digest import hasher
 from dvtool.snapshots.snapshot import Snapshot
 from dvtool.system.atomic import replacing
 from dvtool.system.progress import Progress
-from dvtool.verbs.export.entries import Exported, ExportEntry, batches, entries_below, pieces
+from dvtool.verbs.export.entries import (
+    Exported,
+    ExportEntry,
+    batches,
+    entries_below,
+    far_parts,
+    pieces,
+)
+
+if TYPE_CHECKING:
+    from dvtool.jobs.cluster import ClusterEngine
 
 _READ_BYTES = 1 << 20
 
 
 def export_to_folder(
-    snapshot: Snapshot, path: str, folder: str, *, force: bool, progress: Progress
+    snapshot: Snapshot,
+    path: str,
+    folder: str,
+    *,
+    force: bool,
+    progress: Progress,
+    engine: ClusterEngine | None = None,
 ) -> Exported:
     """Write the files at or below a path of a commit into a folder, which is made.
 
@@ -30,16 +48,58 @@ def export_to_folder(
     progress.start("exporting", total_bytes=sum(each.entry.size or 0 for each in files))
     try:
         os.makedirs(folder, exist_ok=True)
-        for batch in batches(files):
-            for each, content in pieces(snapshot, batch):
-                _write_file(os.path.join(folder, each.name), content, each)
-                progress.advance(each.entry.size or 0)
+        if engine is not None:
+            parts = (
+                FarWrites(snapshot, os.path.abspath(folder), tuple(p)) for p in far_parts(files)
+            )
+            for _ in engine.as_done(write_far, parts, tell=progress.advance):
+                pass
+        else:
+            _write_files(snapshot, folder, files, progress.advance)
         for each in wanted:
             if each.entry.type != "file":
                 _make(os.path.join(folder, each.name), each)
     finally:
         progress.finish()
     return exported(snapshot, entries, kept=kept)
+
+
+@dataclass(frozen=True, slots=True)
+class FarWrites:
+    """Files that a worker is to write into a folder that it sees at the same path."""
+
+    snapshot: Snapshot
+    folder: str
+    files: tuple[ExportEntry, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all files together."""
+        return sum(each.entry.size or 0 for each in self.files)
+
+
+def write_far(batch: FarWrites, tell: Callable[[int], None] | None = None) -> None:
+    """Write files, on a worker; InputError if it does not see the folder."""
+    if not os.path.isdir(batch.folder):
+        raise InputError(
+            f"a worker has no folder {printable(batch.folder)}",
+            hint="export to a disk that all workers see at the same path, or to a bucket",
+        )
+    with batch.snapshot as snapshot:
+        _write_files(snapshot, batch.folder, batch.files, tell)
+
+
+def _write_files(
+    snapshot: Snapshot,
+    folder: str,
+    files: Sequence[ExportEntry],
+    tell: Callable[[int], None] | None,
+) -> None:
+    for batch in batches(files):
+        for each, content in pieces(snapshot, batch):
+            _write_file(os.path.join(folder, each.name), content, each)
+            if tell is not None:
+                tell(each.entry.size or 0)
 
 
 def exported(

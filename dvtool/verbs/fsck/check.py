@@ -10,6 +10,7 @@ from dvtool.errors import DvError, UsageError
 from dvtool.format.digest import Digest
 from dvtool.format.manifest import decode, manifest_digest
 from dvtool.format.paths import SUFFIX
+from dvtool.jobs.cluster import ClusterEngine
 from dvtool.project.history import FOR_FSCK, NeededContent, needed_content
 from dvtool.project.parts import Project
 from dvtool.project.pushed import lost_targets
@@ -17,6 +18,7 @@ from dvtool.project.settings import Settings
 from dvtool.remotes.known import Known
 from dvtool.remotes.remote import RemoteStore
 from dvtool.store.database import Database
+from dvtool.verbs.fsck.far_packs import FarReading
 from dvtool.verbs.fsck.findings import LOCAL, Damage, FsckReport, RemoteCheck, Sample
 from dvtool.verbs.fsck.meaning import explain
 from dvtool.verbs.fsck.remote import LocalEvidence, fsck_remote
@@ -36,6 +38,8 @@ class FsckRequest:
     deep: bool | Sample = False
     repair: bool = False
     rebuild: bool = False
+    engine: ClusterEngine | None = None
+    """The cluster whose workers read packs; None for this machine."""
 
     @property
     def depth(self) -> Sample | None:
@@ -47,6 +51,11 @@ class FsckRequest:
         if self.deep and self.remote is None:
             raise UsageError(
                 "only a remote is checked more or less deeply", hint="dv fsck --remote --deep"
+            )
+        if self.engine is not None and not self.deep:
+            raise UsageError(
+                "a cluster is for reading the packs of a remote",
+                hint="dv fsck --remote --deep --engine dask; or leave --engine out",
             )
         if isinstance(self.deep, Sample) and not 0 < self.deep.share <= 1:
             raise UsageError(
@@ -92,6 +101,7 @@ class Checking:
             self.project.config.text("core.repoid") or "",
             self.request.depth,
             LocalEvidence(self.store.sound, sought, self._md5s),
+            self._far_reading(name, remote),
         )
         self.remote = found
         self._name_lost(found)
@@ -99,6 +109,13 @@ class Checking:
         self._name_lost_versions(remote, found)
         self.report.remote = found.counts
         self.report.damage.extend(found.damage)
+
+    def _far_reading(self, name: str, remote: RemoteStore) -> FarReading | None:
+        engine = self.request.engine
+        if engine is None:
+            return None
+        mark = remote.required_mark()
+        return FarReading(engine, self.settings.address_for_workers(name or None, mark.id))
 
     def _md5s(self, remote_id: str, keys: Collection[str]) -> Mapping[str, bytes]:
         if not self.store.usable:

@@ -40,11 +40,13 @@ from dvtool.project.parts import Project
 from dvtool.project.source_approvals import source_access
 from dvtool.remotes.assembly import Assembly
 from dvtool.remotes.objects import MARK, FetchedShard, Root, pack_key, root_key, shard_key
+from dvtool.remotes.pack_probe import download_check
 from dvtool.remotes.references import SourceAccess
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store.packcheck import PackCheck, fingerprint
 from dvtool.system.parallel import run_bounded
+from dvtool.verbs.fsck.far_packs import FarReading, packs_batches, read_packs
 from dvtool.verbs.fsck.findings import Damage, RemoteCheck, RemoteCounts, Sample
 
 KINDS = ("dir", "file")
@@ -65,16 +67,27 @@ class LocalEvidence:
 
 
 def fsck_remote(
-    project: Project, remote: RemoteStore, repo_id: str, depth: Sample | None, here: LocalEvidence
+    project: Project,
+    remote: RemoteStore,
+    repo_id: str,
+    depth: Sample | None,
+    here: LocalEvidence,
+    far: FarReading | None = None,
 ) -> RemoteCheck:
-    """Check what the roots of this repository need there."""
-    return _RemoteCheck(project, remote, depth, here).run(repo_id)
+    """Check what the roots of this repository need there; packs are read here or `far` away."""
+    return _RemoteCheck(project, remote, depth, here, far).run(repo_id)
 
 
 class _RemoteCheck:
     def __init__(
-        self, project: Project, remote: RemoteStore, depth: Sample | None, here: LocalEvidence
+        self,
+        project: Project,
+        remote: RemoteStore,
+        depth: Sample | None,
+        here: LocalEvidence,
+        far: FarReading | None,
     ) -> None:
+        self.far = far
         self.project = project
         self.remote = remote
         self.depth = depth
@@ -344,6 +357,10 @@ class _RemoteCheck:
             chosen = sorted(random.Random(self.depth.seed).sample(chosen, count))
         total = sum(sizes[digest] for digest in chosen)
         self.project.progress.start("downloading packs", total_bytes=total)
+        if self.far is not None:
+            self._read_far(self.far, {digest: sizes[digest] for digest in chosen})
+            self.project.progress.finish()
+            return
         assembly = Assembly(self.project.store, self.remote, sizes, chosen, self._judge_pack)
         for name, shard in run_bounded(self._shard, self.result.shards):
             if not isinstance(shard, str):
@@ -353,6 +370,38 @@ class _RemoteCheck:
         self.counts.files_made = assembly.files
         self.counts.bytes_read += assembly.bytes_again
         self._name_wrong_files(assembly.wrong)
+
+    def _read_far(self, far: FarReading, sizes: Mapping[Digest, int]) -> None:
+        """Have the workers of a cluster read packs and put files together; judge what they say."""
+        packs_of: dict[Digest, list[Digest]] = {}
+        for pack, shards in self.result.pointing.items():
+            for shard in shards:
+                packs_of.setdefault(shard, []).append(pack)
+        batches = packs_batches(far.remote, self.result.shards, packs_of, sizes)
+        wrong: dict[Digest, set[Digest]] = {}
+        for _, read in far.engine.as_done(read_packs, batches):
+            for one in read.packs:
+                self._judge_read(one.digest, one.size, one.fingerprints(), one.check)
+            self.counts.files_made += read.files
+            self.counts.bytes_read += read.bytes_again
+            for name, contents in read.wrong.items():
+                wrong.setdefault(name, set()).update(contents)
+        self._name_wrong_files(self._besides_damage(wrong))
+
+    def _besides_damage(self, wrong: Mapping[Digest, Set[Digest]]) -> dict[Digest, Set[Digest]]:
+        """Leave out the files with a chunk in a damaged pack, which another worker read."""
+        besides: dict[Digest, Set[Digest]] = {}
+        for name, shard in run_bounded(self._shard, sorted(wrong)):
+            if isinstance(shard, str):
+                continue
+            contents = {
+                content
+                for content in wrong[name]
+                if not any(c.pack.digest in self.result.bad_packs for c in shard.locations[content])
+            }
+            if contents:
+                besides[name] = contents
+        return besides
 
     def _name_wrong_files(self, wrong: Mapping[Digest, Set[Digest]]) -> None:
         """Name the shards by whose places other files come out than they name."""
@@ -365,19 +414,31 @@ class _RemoteCheck:
                 )
 
     def _judge_pack(self, digest: Digest, check: PackCheck) -> None:
+        have = [fingerprint(place) for place in check.places]
+        self._judge_read(digest, check.size, have, None if check.sound else check, check)
+
+    def _judge_read(
+        self,
+        digest: Digest,
+        size: int,
+        have: Iterable[int],
+        damaged: PackCheck | None,
+        check: PackCheck | None = None,
+    ) -> None:
         self.counts.packs_read += 1
-        self.counts.bytes_read += check.size
-        self.project.progress.advance(check.size)
-        if not check.sound:
+        self.counts.bytes_read += size
+        self.project.progress.advance(size)
+        if damaged is not None:
             if digest in self.result.bad_packs:
-                self.result.bad_packs[digest] = check
+                self.result.bad_packs[digest] = damaged
                 return
-            lost = f"; {len(check.bad):,} chunks are lost in it" if check.bad else ""
-            self._bad_pack(digest, check.faults[0] + lost, check=check)
+            lost = f"; {len(damaged.bad):,} chunks are lost in it" if damaged.bad else ""
+            self._bad_pack(digest, damaged.faults[0] + lost, check=damaged)
             return
-        have = {fingerprint(place) for place in check.places}
-        if not have.issuperset(self.claims.get(digest, ())):
-            self._name_liars(digest, check)
+        if not set(have).issuperset(self.claims.get(digest, ())):
+            # A worker sends no list of places; of the rare pack that is lied about it is read here.
+            store = self.project.store
+            self._name_liars(digest, check or download_check(store, self.remote, digest, size))
 
     def _name_liars(self, digest: Digest, check: PackCheck) -> None:
         """Read the shards that point into a pack once more: which point to what is not there?"""

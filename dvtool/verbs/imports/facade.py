@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dvtool.jobs.engine import LocalPool
+from dvtool.jobs.engine import Engine, LocalPool
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
@@ -22,11 +22,22 @@ class Imports:
         self._settings = settings
         self._arguments = arguments
 
-    def import_data(self, request: ImportRequest, *, jobs: int | None = None) -> Imported:
-        """Make a target of what a source has; repeated, go on. The source is approved by that."""
+    def import_data(
+        self,
+        request: ImportRequest,
+        *,
+        jobs: int | None = None,
+        engine: Engine | None = None,
+    ) -> Imported:
+        """Make a target of what a source has; repeated, go on. The source is approved by that.
+
+        The workers of a cluster (`dvtool.open_engine`) put the content on the remote themselves,
+        and no file is written into the workspace.
+        """
         require_worktree(self._project.git)
+        engine = engine or self._engine(jobs)
         return import_data.import_data(
-            self._project, self._settings, self._arguments, request, self._engine(jobs)
+            self._project, self._settings, self._arguments, request, engine
         )
 
     def plan_import(self, request: ImportRequest) -> tuple[Imported, Estimate]:

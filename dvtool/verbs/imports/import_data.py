@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from msgspec import structs
 from dvtool.errors import MissingError, RemoteForbidden, UsageError, printable
 from dvtool.format.manifest import Built, Manifest
 from dvtool.format.source import DataSource
+from dvtool.jobs.cluster import ClusterEngine
 from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.jobs.members import SUFFIXES, bare_name, is_archive
 from dvtool.project.arguments import Arguments
@@ -21,12 +23,14 @@ from dvtool.project.source_approvals import SourceApprovals
 from dvtool.project.taken import TakenObjects
 from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.origins.base import Origin
+from dvtool.remotes.origins.inventory import InventoryBucket, inventory_batches, keys_batches
 from dvtool.remotes.origins.registry import as_folder, name_for, open_origin, source_of
 from dvtool.verbs.checkout import restore
 from dvtool.verbs.imports.bring import TargetThere, put_in_place, refuse_unpublishable
 from dvtool.verbs.imports.content import manifest_of, recall_content, take_content, unpacked
 from dvtool.verbs.imports.import_repo import import_repo, repo_source
 from dvtool.verbs.imports.listing import Listing, Opened, list_source
+from dvtool.verbs.imports.on_cluster import ImportOnCluster
 from dvtool.verbs.imports.reference import (
     copy_for_workspace,
     recall_references,
@@ -57,6 +61,13 @@ class ImportRequest:
     options: Mapping[str, str | None] = field(default_factory=dict)
     unpack: bool = False
     reference: bool = False
+    remote: str | None = None
+    """The remote that the workers of a cluster write to, if not the default one."""
+    inventory: str | None = None
+    """The manifest.json of an S3 Inventory, which says what a bucket holds in place of a listing:
+    a path, or s3://BUCKET/KEY."""
+    keys: str | None = None
+    """A file that names the objects in place of a listing: see `keys_batches`."""
 
 
 def import_data(
@@ -73,6 +84,7 @@ def import_data(
     settings.require_init()
     source, local = _typed_source(request, arguments.cwd)
     target = _target(arguments, request, source)
+    cluster = _on_cluster(project, settings, request, source, engine)
     with project.lock():
         refuse_conflicted(project, [target])
         there = target_there(project, target)
@@ -83,17 +95,39 @@ def import_data(
             if request.checkout:
                 result.written += _checked_out(project, settings, arguments, target)
             return result
-        opened = resolved(source, local)
+        opened = _opened(request, arguments, source, local)
         with TakenObjects(project.git.common_dir, opened.source) as taken:
-            found = list_source(
-                taken, opened, project.progress, to_disk=request.checkout and not request.reference
-            )
+            to_disk = request.checkout and cluster is None and not request.reference
+            found = list_source(taken, opened, project.progress, to_disk=to_disk)
             _refuse_other(there, opened.source)
             SourceApprovals(project.git.common_dir).approve(opened.source, local)
+            if cluster is not None:
+                return cluster.bring(there, found, taken, opened.origin)
             result = bring(project, there, found, taken, opened.origin, engine)
         if request.checkout and not request.reference:
             result.written += _checked_out(project, settings, arguments, target)
     return result
+
+
+def _on_cluster(
+    project: Project,
+    settings: Settings,
+    request: ImportRequest,
+    source: DataSource,
+    engine: Engine,
+) -> ImportOnCluster | None:
+    """Return what imports by the workers of a cluster; None if the engine is of this machine."""
+    if not isinstance(engine, ClusterEngine):
+        if request.remote is not None:
+            raise UsageError(
+                "an import of this machine goes into the local store, not to a remote",
+                hint="leave --remote out, then: dv push; or name a cluster: --engine dask",
+            )
+        return None
+    if request.unpack or source.kind == "dv":
+        what = "the members of one archive" if request.unpack else "another repository's data"
+        raise UsageError(f"{what} is for one machine, not for a cluster", hint="leave --engine out")
+    return ImportOnCluster(project, settings, engine, request.remote)
 
 
 def plan_import(
@@ -109,7 +143,7 @@ def plan_import(
         )
     target = _target(arguments, request, source)
     there = target_there(project, target)
-    opened = resolved(source, local)
+    opened = _opened(request, arguments, source, local)
     with TakenObjects(project.git.common_dir, opened.source) as taken:
         found = list_source(
             taken, opened, project.progress, to_disk=request.checkout and not request.reference
@@ -199,6 +233,29 @@ def _refuse_other(there: TargetThere, source: DataSource) -> None:
             hint=f"for what is new there: dv update {printable(there.target)}; else import into "
             "another place",
         )
+
+
+def _opened(
+    request: ImportRequest, arguments: Arguments, source: DataSource, local: Mapping[str, str]
+) -> Opened:
+    """Open a source as typed, with its listing or with what is given in the place of one."""
+    if request.inventory is None and request.keys is None:
+        return resolved(source, local)
+    if source.kind != "s3" or (request.inventory and request.keys) or request.unpack:
+        raise UsageError(
+            "an inventory, or a file of keys, is for the objects of a bucket, and one is enough",
+            hint="dv import --inventory manifest.json s3://BUCKET/PREFIX",
+        )
+    folder = as_folder(source) or source
+    origin = open_origin(folder, local)
+    bucket = InventoryBucket(folder, local)
+    if request.keys is not None:
+        path = os.path.join(arguments.cwd, request.keys)
+        return Opened(folder, origin, keys_batches(path, bucket, origin))
+    place = request.inventory or ""
+    if "://" not in place:
+        place = os.path.join(arguments.cwd, place)
+    return Opened(folder, origin, inventory_batches(place, bucket))
 
 
 def resolved(source: DataSource, local: Mapping[str, str]) -> Opened:

@@ -26,6 +26,10 @@ class Imported:
     """How many objects were read from the source; the others were known."""
     stored_bytes: int = 0
     """Bytes that the local store grew by."""
+    uploaded_bytes: int = 0
+    """Bytes of packs that the workers of a cluster put on the remote."""
+    remote: str = ""
+    """The remote that they put them on; empty for an import into the local store."""
     added: int = 0
     """How many entries are new in the manifest."""
     modified: int = 0

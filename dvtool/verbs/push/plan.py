@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
@@ -260,8 +261,13 @@ class PushPlanning:
                 for shard in run
                 for file, size in zip(contents.of(shard), contents.sizes[shard], strict=True)
             }
-            lists = self.store.chunk_lists(sizes)
-            left = sizes.keys() - lists.keys()
+            here = self.store.db.pack_numbers(sizes)
+            for shard in run:
+                numbers = (here.get(file, 0) for file in contents.of(shard))
+                contents.numbers[shard] = array("Q", numbers)
+            left = sizes.keys() - here.keys()
+            lists = self.store.chunk_lists(left) if left else {}
+            left -= lists.keys()
             if left and self._known is not None:
                 lists |= self._known.chunk_lists(left)
                 left -= lists.keys()
@@ -275,9 +281,12 @@ class PushPlanning:
         if unlisted:
             self._refuse_missing(plan, unlisted.__contains__)
 
-    def _missing(self, plan: UploadPlan) -> dict[Digest, None]:
-        """Return the chunks, in order, that are in no pack that the remote just now said it has."""
-        contents, missing = plan.contents, dict[Digest, None]()
+    def _missing(self, plan: UploadPlan) -> dict[int, bytearray]:
+        """Return the chunks, in order, that are in no pack that the remote just now said it has.
+
+        They are end to end, by the number of the local pack that was seen to have them.
+        """
+        contents, missing = plan.contents, dict[int, bytearray]()
         if self._known is not None:
             self._notice_local_packs(plan.proven)
         sound: set[Digest] = set()
@@ -286,9 +295,13 @@ class PushPlanning:
             missing.clear()
             for run in contents.runs():
                 chunks = contents.chunks_of(run)
-                located = self._known.located(chunks) if self._known is not None else {}
-                packs.update(chunk.pack for chunk in located.values())
-                missing.update((chunk, None) for chunk in chunks if chunk not in located)
+                if self._known is not None:
+                    placed = self._known.placed(chunks)
+                    packs |= placed.packs_used()
+                    for chunk in placed.rows:
+                        del chunks[chunk]
+                for chunk, number in chunks.items():
+                    missing.setdefault(number, bytearray()).extend(chunk)
             fresh = {pack.digest for pack in packs} - sound
             if fresh and self._known is not None:
                 there = self.remote.look([pack_key(pack) for pack in fresh])

@@ -15,9 +15,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dvtool.errors import BusyError, CorruptError, RemoteError, count_text, listing
-from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
-from dvtool.format.locations import encode_locations, encode_object
-from dvtool.format.references import Reference
+from dvtool.format.digest import Digest, digest_of_file
+from dvtool.format.locations import encode_object
 from dvtool.project.parts import Project
 from dvtool.remotes.estimate import Estimate
 from dvtool.remotes.objects import RootManifest, pack_key, shard_key
@@ -186,10 +185,7 @@ class _Uploading:
 
     def _upload_one(self, upload: Upload) -> ObjectInfo:
         with open(upload.path, "rb") as file:
-            whole = hasher()
-            while data := file.read(READ_SIZE_BYTES):
-                whole.update(data)
-            if whole.digest() != upload.pack.digest:
+            if digest_of_file(file) != upload.pack.digest:
                 raise CorruptError(
                     f"{upload.path} is damaged: its bytes are not what its name says",
                     hint="run: dv fsck --repair",
@@ -202,17 +198,11 @@ class _Uploading:
         """Return shard -> where its content should be on the remote, all of it."""
         found: dict[Digest, _ShardPlaces] = {}
         for run in contents.runs():
-            located = self.planning.known.located(contents.chunks_of(run))
+            places = self.planning.known.placed(contents.chunks_of(run))
             for shard in run:
-                places = {
-                    file: contents.references.get(file)
-                    or [located[chunk] for chunk in contents.chunks(file)]
-                    for file in contents.of(shard)
-                }
-                in_packs = [one for one in places.values() if not isinstance(one, Reference)]
-                packs = frozenset(c.pack.digest for chunks in in_packs for c in chunks)
-                refers = len(in_packs) < len(places)
-                found[shard] = _ShardPlaces(encode_locations(places), packs, refers)
+                columns, packs = contents.encoded_places(shard, places)
+                refers = not contents.references.keys().isdisjoint(contents.of(shard))
+                found[shard] = _ShardPlaces(columns, frozenset(packs), refers)
         return found
 
     def _publish_shards(self, plan: UploadPlan, located: Mapping[Digest, _ShardPlaces]) -> None:

@@ -58,6 +58,8 @@ def test_find_glob_and_walk(fs: Any) -> None:
     assert fs.find("data/sub") == ["data/sub/b@c:d.txt", "data/sub/z.bin"]
     assert sorted(fs.find("data/sub", detail=True)) == fs.find("data/sub")
     assert fs.find("data/none") == []
+    assert fs.find("data") == sorted(fs.find("data", detail=True))
+    assert "data/link" in fs.find("data") and "data/dead" not in fs.find("data")
     assert fs.glob("data/*.txt") == ["data/a.txt"]
     assert fs.glob("data/s*/*") == ["data/sub/b@c:d.txt", "data/sub/z.bin"]
     assert ("data/sub", [], ["b@c:d.txt", "z.bin"]) in list(fs.walk("data"))
@@ -162,6 +164,21 @@ def test_a_filesystem_stays_at_its_commit(tmp_path: Path) -> None:
 
 
 # --- programs -----------------------------------------------------------------------------
+
+
+def test_it_is_made_again_wherever_the_process_is(
+    fs: Any, stored: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = adapters.DvFileSystem(str(stored.path), "HEAD")
+    told, url = pickle.dumps(fs), fs.unstrip_protocol("data/a.txt")
+    monkeypatch.chdir(tmp_path)
+    made = [pickle.loads(told)]
+    made += [fsspec.AbstractFileSystem.from_json(each.to_json()) for each in (fs, named)]
+    assert {each.cat("data/a.txt") for each in made} == {(stored.path / "data/a.txt").read_bytes()}
+    with fsspec.open(url) as file:
+        assert file.read() == (stored.path / "data/a.txt").read_bytes()
+    for each in [*made, named]:
+        each.snapshot.close()
 
 
 def test_pandas_polars_and_duckdb_read_urls(fs: Any) -> None:

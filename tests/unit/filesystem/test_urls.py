@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -42,3 +44,13 @@ NAMES = st.text(st.sampled_from("ab.:@ %"), min_size=1, max_size=5)
 @given(REPOS, REVS, st.lists(NAMES, min_size=1, max_size=3).map("/".join))
 def test_what_is_joined_comes_apart_again(repo: str, rev: str, path: str) -> None:
     assert split_url(join_url(repo, rev, path)) == (repo, rev, path)
+
+
+def test_a_colon_of_a_folder_that_exists_is_part_of_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a:b@c" / "d:e"
+    folder.mkdir(parents=True)
+    url = join_url(str(folder), "v1", "data/12:30.txt")
+    assert split_url(url) == (str(folder), "v1", "data/12:30.txt")
+    assert split_url(f"dv://{folder}:data") == (str(folder), "", "data")
+    assert split_url(f"dv://{tmp_path}:a:b@c") == (str(tmp_path), "a:b", "c")
+    assert split_url("dv://data/12:30.txt") == ("data/12", "", "30.txt")

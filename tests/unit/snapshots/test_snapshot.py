@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -128,6 +129,7 @@ def test_a_path_that_is_not_there_is_said_so(data: Snapshot, path: str) -> None:
             ask(path)
         assert isinstance(caught.value, PathMissing)
         assert caught.value.filename is not None
+        assert caught.value.strerror == "No such file or directory"
         assert path.rpartition("/")[2] in str(caught.value)
     assert not data.exists(path)
 
@@ -225,6 +227,26 @@ def test_writing_is_refused(data: Snapshot, mode: str) -> None:
 def test_modes_that_make_no_sense_are_value_errors(data: Snapshot, mode: str) -> None:
     with pytest.raises(ValueError):
         data.open("data/table.csv", mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("rbt", {}),
+        ("q", {}),
+        ("rb", {"newline": ""}),
+        ("rb", {"errors": "x"}),
+        ("r", {"buffering": 0}),
+    ],
+)
+def test_errors_are_worded_as_those_of_open(
+    data: Snapshot, dataset: Dataset, mode: str, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError) as ours:
+        data.open("data/table.csv", mode, **options)
+    with pytest.raises(ValueError) as pythons:
+        open(dataset.mine.path / "data/table.csv", mode, **options)
+    assert str(ours.value) == str(pythons.value)
 
 
 def test_a_closed_file_gives_nothing(data: Snapshot) -> None:

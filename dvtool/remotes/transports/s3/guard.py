@@ -14,6 +14,7 @@ from urllib.parse import urljoin, urlsplit
 from xml.sax.saxutils import escape
 
 from botocore.awsrequest import AWSResponse
+from urllib3.exceptions import HTTPError
 
 from dvtool.system.logs import Log, Watch
 
@@ -85,6 +86,26 @@ class GuardedSession:
         if not streamed:
             _ = answer.content
         return answer
+
+    def connection(self, url: str) -> Any:
+        """Return a connection to the host of a URL, open and the caller's own to close.
+
+        It is made as those of requests are: checked certificates, the same limits of time. None
+        where a proxy is between, or connecting fails.
+        """
+        session: Any = self._session
+        if not self._is_home(url) or session._proxy_config.proxy_url_for(url):
+            return None
+        pool = session._manager.connection_from_url(url)
+        session._setup_ssl_cert(pool, url, session._verify)
+        made = pool._new_conn()
+        made.timeout = pool.timeout.connect_timeout
+        try:
+            made.connect()
+        except (HTTPError, OSError):
+            made.close()
+            return None
+        return made
 
     def close(self) -> None:
         """Close all connections."""

@@ -9,14 +9,17 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html.
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import quote, urlsplit
 
 from botocore import UNSIGNED
 from botocore.awsrequest import AWSPreparedRequest
+
+from dvtool.remotes.transports.s3.exchanges import Exchanges, QuickAnswer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -32,6 +35,14 @@ class _Base(NamedTuple):
     url: str
     host: str
     path: str
+
+
+class QuickRequest(NamedTuple):
+    """One GET of many: its number, the key, and headers besides host and signature."""
+
+    number: int
+    key: str
+    headers: Mapping[str, str]
 
 
 class QuickGet:
@@ -62,15 +73,10 @@ class QuickGet:
 
         Fails as botocore's own sending does.
         """
-        base = self._base
-        assert base is not None
+        base = self._known()
         quoted = quote(key, safe="/~")
-        all_headers = {name.lower(): value for name, value in headers.items()} | {"host": base.host}
-        signer: Any = base.client._request_signer  # type: ignore[attr-defined]
-        if signer._signature_version is not UNSIGNED and signer._credentials is not None:
-            frozen = signer._credentials.get_frozen_credentials()
-            all_headers |= _signature(frozen, signer._region_name, base.path + quoted, all_headers)
-        request = AWSPreparedRequest("GET", base.url + quoted, cast(Any, all_headers), None, True)
+        signed = cast(Any, self._signed(base, base.path + quoted, headers))
+        request = AWSPreparedRequest("GET", base.url + quoted, signed, None, True)
         wire: Any = base.client._endpoint  # type: ignore[attr-defined]
         answer = wire.http_session.send(request)
         if answer.status_code in _SUCCESS:
@@ -78,6 +84,39 @@ class QuickGet:
         answer.raw.drain_conn()
         answer.raw.close()
         return None
+
+    def send_many(self, requests: Iterable[QuickRequest]) -> Iterator[tuple[int, QuickAnswer]]:
+        """Yield the answers to many GETs of small objects, in any order, by number.
+
+        For what had no success, or cannot be had so, nothing is yielded: the caller asks for these
+        in the usual way. `requests` is read as connections become free.
+        """
+        base = self._known()
+        wire: Any = base.client._endpoint  # type: ignore[attr-defined]
+        texts = (
+            (number, self._text(base, base.path + quote(key, safe="/~"), headers))
+            for number, key, headers in requests
+        )
+        return Exchanges(lambda: wire.http_session.connection(base.url), texts).run()
+
+    def _known(self) -> _Base:
+        assert self._base is not None
+        return self._base
+
+    def _signed(self, base: _Base, path: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers of a request, and those that sign it."""
+        all_headers = {name.lower(): value for name, value in headers.items()} | {"host": base.host}
+        signer: Any = base.client._request_signer  # type: ignore[attr-defined]
+        if signer._signature_version is not UNSIGNED and signer._credentials is not None:
+            frozen = signer._credentials.get_frozen_credentials()
+            all_headers |= _signature(frozen, signer._region_name, path, all_headers)
+        return all_headers
+
+    def _text(self, base: _Base, path: str, headers: Mapping[str, str]) -> bytes:
+        """Return a request as it goes over the wire."""
+        signed = self._signed(base, path, headers).items()
+        lines = "".join(f"{name}: {value}\r\n" for name, value in signed)
+        return f"GET {path} HTTP/1.1\r\n{lines}accept-encoding: identity\r\n\r\n".encode("ascii")
 
 
 def _signature(
@@ -94,9 +133,7 @@ def _signature(
     canonical = f"GET\n{path}\n\n{lines}\n{names}\n{_NO_BODY}"
     scope = f"{now[:8]}/{region}/s3/aws4_request"
     hashed = hashlib.sha256(canonical.encode()).hexdigest()
-    key = f"AWS4{credentials.secret_key}".encode()
-    for part in (now[:8], region, "s3", "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
+    key = _signing_key(credentials.secret_key, now[:8], region)
     text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashed}"
     signed = hmac.new(key, text.encode(), "sha256").hexdigest()
     added["authorization"] = (
@@ -104,3 +141,11 @@ def _signature(
         f"SignedHeaders={names}, Signature={signed}"
     )
     return added
+
+
+@functools.lru_cache(maxsize=4)
+def _signing_key(secret: str, day: str, region: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in (day, region, "s3", "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
