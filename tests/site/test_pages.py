@@ -91,6 +91,18 @@ def test_a_page_shows_what_is_printed(
     assert not wrong, "\n\n".join([*wrong, ANEW])
 
 
+def test_no_page_shows_an_error_by_mistake() -> None:
+    errors = {
+        _name(path): step.command
+        for path in RUN
+        for block in _blocks(path)
+        if block.kind == "console"
+        for step in steps(block.body)
+        if step.shown.startswith("error:")
+    }
+    assert errors == {"docs/howto/privacy.md": 'dv cat --hash "$hash"'}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_each_command_takes_its_options(page: Path) -> None:
     refused = [
