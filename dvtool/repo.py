@@ -272,7 +272,8 @@ class Repo(OpenRepository):
         """Copy content into the local store: of the manifests in the worktree, or of commits."""
         self.config.trust_first_use()
         wanted = fetch_request.fetch_requests(self._project, self._arguments, revs, paths)
-        return download.fetch(self._project, self.config.open_remotes(remote), wanted)
+        remotes = self.config.open_remotes_if_any(remote)
+        return download.fetch(self._project, remotes, wanted)
 
     def plan_fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()

@@ -52,6 +52,8 @@ class DataSource(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     """How many objects were taken at most; 0: all."""
     unpack: bool = False
     """Whether the members of an archive were taken in place of the archive."""
+    reference: bool = False
+    """Whether the data stays at the source, so that stores hold no copy."""
     query: str = ""
     """The SQL text that was asked."""
     rows: int = -1

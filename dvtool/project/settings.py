@@ -387,6 +387,12 @@ class Settings:
                     opened.append(self._open(other))
         return opened
 
+    def open_remotes_if_any(self, name: str | None = None) -> list[RemoteStore]:
+        """Open remotes as `open_remotes` does; none if none is set and data is at sources."""
+        if name is None and not self.remotes() and self.project.store.db.references.any():
+            return []
+        return self.open_remotes(name)
+
     def open_place(self, address: str) -> RemoteStore:
         """Open a remote by its name, its URL or the path of its folder."""
         if address in self.remotes():

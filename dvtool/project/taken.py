@@ -179,6 +179,17 @@ class TakenObjects:
             last = rows[-1][0]
             yield [ListedFile(*row) for row in rows]
 
+    def known_objects(self) -> Iterator[list[tuple[str, OriginObject, Digest]]]:
+        """Yield path, object and content of the objects whose content is known, some at a time."""
+        last = ""
+        while rows := self._db.execute(
+            "SELECT path, digest, key, size, tag, version FROM listed "
+            "WHERE path > ? AND digest IS NOT NULL ORDER BY path LIMIT ?",
+            (last, ROWS_AT_ONCE),
+        ).fetchall():
+            last = rows[-1][0]
+            yield [(row[0], OriginObject(*row[2:]), row[1]) for row in rows]
+
     def unknown(self) -> Iterator[tuple[str, OriginObject]]:
         """Yield the objects whose content is not known, by path; `settle` may be called between."""
         last = ""

@@ -554,10 +554,27 @@ def updatable(world: World) -> None:
     put_at_source(world, {"a.txt": b"a, changed", "new/d.txt": b"d"})
 
 
+def referenced(world: World) -> None:
+    clone = importable(world)
+    run = world.run(REFERENCE)
+    assert run.code == 0, run.err
+    clone.commit("imported by reference")
+
+
 IMPORT = ("dv", "import", f"s3://{SOURCE_BUCKET}/data", "data")
+REFERENCE = ("dv", "import", "--reference", f"s3://{SOURCE_BUCKET}/data", "data")
 SCENARIOS = (
     Scenario("import", importable, IMPORT, s3=True, slow=True),
     Scenario("update", updatable, ("dv", "update"), s3=True, slow=True),
+    Scenario("import-reference", importable, REFERENCE, s3=True, slow=True),
+    Scenario(
+        "materialise",
+        referenced,
+        ("dv", "import", "--materialise", "data"),
+        s3=True,
+        slow=True,
+        fine=(0, 2),
+    ),
     Scenario("init", only_git, ("dv", "init", "--remote", "../remote")),
     Scenario("add-first", new_repository, ("dv", "add", "data")),
     Scenario("add-shared-store", store_elsewhere, ("dv", "add", "data")),
