@@ -51,6 +51,7 @@ NOT_RUN = {
         "takes minutes, and CI runs both",
     ],
     "docs/howto/bucket.md": ["needs hosts that are not there"],
+    "docs/howto/clusters.md": ["needs a bucket and a cluster"],
     "docs/howto/database.md": ["needs a server of PostgreSQL"],
     "docs/howto/tables.md": ["it runs until it is ended"],
     "docs/imports.md": [
@@ -68,6 +69,9 @@ NOT_RUN = {
         "needs a server that runs; tests/s3 have clients",
         "needs a server that runs; tests/s3 have clients",
         "needs rclone and a server that runs",
+    ],
+    "docs/tutorial/bucket.md": [
+        "a virtual environment with the same packages is made before the tests"
     ],
     "docs/tutorial/images.md": [
         "a virtual environment with the same packages is made before the tests"
