@@ -1,4 +1,4 @@
-"""What was taken from origins: which content each object had, in which state; of one clone.
+"""The objects taken from origins: which content each object had, in which state; of one clone.
 
 The record is an index in git's common folder. It spares requests: what is in it, in the state that
 a listing says, and in the store, is not read again, by an update or by an import that goes on.
