@@ -56,8 +56,11 @@ class SnapshotFile(io.RawIOBase):
         """Chunks at hand by their number in the layout."""
         self._next = -1
         """The chunk that comes next if the file is read in order."""
-        self._run_begin = self._call_begin = self._call_end = 0
-        """Where the reads that follow one another begin, and the bytes that the last one wants."""
+        self._run_begin = self._run_calls = self._call_end = 0
+        """Of the calls that follow one another: where the first begins, how many there were before
+        the last, and where that ends."""
+        self._ahead_bytes = 0
+        """How much is read beyond what a call wants."""
         self._coming: tuple[int, int, futures.Future[_NumberedChunks]] | None = None
         """The first chunk of what is read ahead, by which process, and the result."""
         self._pool: futures.ThreadPoolExecutor | None = None
@@ -150,9 +153,14 @@ class SnapshotFile(io.RawIOBase):
 
     def _begin_call(self, size: int) -> None:
         """Note which bytes are wanted now: a read elsewhere begins a new run of reads."""
-        if self._position != self._call_end:
+        in_order = self._position == self._call_end
+        self._run_calls = self._run_calls + 1 if in_order else 0
+        if not in_order:
             self._run_begin = self._position
-        self._call_begin = self._position
+        # A buffer asks for a large stretch, such as a column of a table, by two calls: a large one
+        # and a small one. So what the calls took alone would get too much.
+        most = size << min(self._run_calls, 16)
+        self._ahead_bytes = min(self._position - self._run_begin, most)
         self._call_end = min(self._position + size, self._content.size)
 
     def _chunk_at(self, position: int) -> tuple[memoryview, int]:
@@ -180,12 +188,8 @@ class SnapshotFile(io.RawIOBase):
             self._begin_ahead(self._next, limit)
 
     def _limit(self, begin: int) -> int:
-        """Return how far to read from a place on: what the caller wants now.
-
-        Beyond that, as much again as earlier reads took in order: a read of one stretch, such as a
-        column of a table, gets no more than it is.
-        """
-        return max(self._call_end, begin + self._call_begin - self._run_begin)
+        """Return how far to read from a place on: what the caller wants now, or more ahead."""
+        return max(self._call_end, begin + self._ahead_bytes)
 
     def _read(self, number: int, limit: int) -> _NumberedChunks:
         """Read the chunk of a number and those after it up to a limit."""
