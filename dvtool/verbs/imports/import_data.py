@@ -124,8 +124,9 @@ def _on_cluster(
                 hint="leave --remote out, then: dv push; or name a cluster: --engine dask",
             )
         return None
-    if request.unpack or source.kind == "dv":
+    if request.unpack or request.reference or source.kind == "dv":
         what = "the members of one archive" if request.unpack else "another repository's data"
+        what = "data that stays at its source" if request.reference else what
         raise UsageError(f"{what} is for one machine, not for a cluster", hint="leave --engine out")
     return ImportOnCluster(project, settings, engine, request.remote)
 
