@@ -313,7 +313,7 @@ class Repo(OpenRepository):
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
         return restore.estimate_pull(self._project, self.config, self._arguments, request)
 
-    # --- giving space back ----------------------------------------------------------------
+    # --- the store: space, and trust --------------------------------------------------------
 
     def gc(
         self,
@@ -330,8 +330,6 @@ class Repo(OpenRepository):
         """
         request = gc_local.GcRequest(unpushed, dry_run, grace_s, announce)
         return gc_local.gc_local(self._project, self.config, request)
-
-    # --- trust ----------------------------------------------------------------------------
 
     def fsck(
         self,
@@ -362,8 +360,6 @@ class Repo(OpenRepository):
         """Find what is in more than one split: paths (of what is staged), or `REV:PATH`."""
         request = overlap.OverlapRequest(splits, rows, tuple(keys), header)
         return overlap.check_overlap(self._project, self.config, self._arguments, request)
-
-    # --- runs -----------------------------------------------------------------------------
 
     def run(
         self,

@@ -43,7 +43,6 @@ from dvtool.system.parallel import run_bounded
 FRAME_RUN_LIMITS = RangeLimits(raw_bytes=16 << 20)
 FETCH_LIMITS = RangeLimits(gap_bytes=1 << 20, size_bytes=PACK_SIZE_MAX_BYTES)
 """Into the cache a pack may go in one request: its frames are in memory one at a time."""
-"""What all ranges under way may take of memory together."""
 NO_REMOTE_HINT = "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)"
 SHARDS_KEPT_FILES = 65_536
 """Of so many files it stays in memory where a remote has them: about 1 KB each."""
