@@ -125,7 +125,7 @@ def _on_cluster(
             )
         return None
     if request.unpack or request.reference or source.kind == "dv":
-        what = "the members of one archive" if request.unpack else "another repository's data"
+        what = "an archive to unpack" if request.unpack else "data of another repository"
         what = "data that stays at its source" if request.reference else what
         raise UsageError(f"{what} is for one machine, not for a cluster", hint="leave --engine out")
     return ImportOnCluster(project, settings, engine, request.remote)
