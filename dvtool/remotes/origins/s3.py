@@ -13,7 +13,7 @@ from dvtool.errors import (
     RemoteTransient,
     printable,
 )
-from dvtool.remotes.origins.base import Body, ChangedAtSource, OriginObject
+from dvtool.remotes.origins.base import SIZE_UNKNOWN, Body, ChangedAtSource, OriginObject
 from dvtool.remotes.transports.retry import Attempts
 from dvtool.remotes.transports.s3.client import ClientSource
 from dvtool.remotes.transports.s3.errors import (
@@ -56,12 +56,16 @@ class S3Origin:
         )
 
     def __reduce__(self) -> tuple[Callable[..., S3Origin], tuple[object, ...]]:
-        return _opened, (self._bucket, self._prefix, self._options, self._exact)
+        return _origin_of, (self._bucket, self._prefix, self._options, self._exact)
 
     @property
     def url(self) -> str:
         """The bucket and prefix, for messages."""
         return f"s3://{self._bucket}/{printable(self._prefix)}"
+
+    def commit(self) -> str:
+        """Return "": there are none."""
+        return ""
 
     def batches(self) -> Iterator[list[OriginObject]]:
         """Yield the objects, a page at a time; RemoteError for a listing without an end."""
@@ -114,10 +118,12 @@ class S3Origin:
             with self._errors.about(key):
                 body, headers = self._get(key, tag, None if whole else span)
         except (AlreadyThere, ObjectMissing, RangeBeyondEnd) as error:
+            if not tag and isinstance(error, ObjectMissing):
+                raise  # nobody said that it is there
             raise ChangedAtSource(f"s3://{self._bucket}", key) from error
         with contextlib.closing(body):
             # A store may pass over If-Match; its answer says what it sends all the same.
-            if _bare(headers.get("etag", tag)) != tag:
+            if tag and _bare(headers.get("etag", tag)) != tag:
                 raise ChangedAtSource(f"s3://{self._bucket}", key)
             if offset and not headers.get("content-range", "").startswith(f"bytes {offset}-"):
                 raise RemoteError(
@@ -136,20 +142,22 @@ class S3Origin:
         def requests() -> Iterator[QuickRequest]:
             for number, described in objects:
                 tags[number] = described.tag, described.size
-                headers = {"if-match": f'"{described.tag}"'}
+                headers = {"if-match": f'"{described.tag}"'} if described.tag else {}
                 headers |= {"x-amz-request-payer": "requester"} if self._payer else {}
                 yield QuickRequest(number, described.key, headers)
 
         for number, answer in self._quick.send_many(requests()):
             tag, size = tags.pop(number)
-            if _bare(answer.headers.get("etag", tag)) == tag and len(answer.body) == size:
+            right_tag = not tag or _bare(answer.headers.get("etag", tag)) == tag
+            if right_tag and size in (len(answer.body), SIZE_UNKNOWN):
                 yield number, answer.body
 
     def _get(self, key: str, tag: str, span: str | None) -> tuple[Any, Mapping[str, str]]:
         """Return the body and the headers of the answer to a GET; quickly where that works."""
         client = self._source.client()
         if self._quick.knows(client):
-            headers = {"if-match": f'"{tag}"'} | ({} if span is None else {"range": span})
+            headers = {"if-match": f'"{tag}"'} if tag else {}
+            headers |= {} if span is None else {"range": span}
             headers |= {"x-amz-request-payer": "requester"} if self._payer else {}
             quick = self._quick.send(key, headers)
             if quick is not None:
@@ -157,7 +165,8 @@ class S3Origin:
         else:
             self._quick.learn(client, key)
         extra = self._payer | ({} if span is None else {"Range": span})
-        answer = client.get_object(Bucket=self._bucket, Key=key, IfMatch=f'"{tag}"', **extra)
+        extra |= {"IfMatch": f'"{tag}"'} if tag else {}
+        answer = client.get_object(Bucket=self._bucket, Key=key, **extra)
         return answer["Body"], answer["ResponseMetadata"]["HTTPHeaders"]
 
     def content_check(self, described: OriginObject) -> None:
@@ -215,7 +224,7 @@ def _bare(tag: str) -> str:
     return tag.strip('"')
 
 
-def _opened(bucket: str, prefix: str, options: S3Options, exact: bool) -> S3Origin:
+def _origin_of(bucket: str, prefix: str, options: S3Options, exact: bool) -> S3Origin:
     return S3Origin(bucket, prefix, options, exact=exact)
 
 
