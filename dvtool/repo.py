@@ -178,10 +178,11 @@ class Repo(OpenRepository):
         return conflicts.status_with_conflicts(self._project, select, address)
 
     def resolve(
-        self, paths: Paths = (), *, side: settle.Side | None = None
+        self, paths: Paths = (), *, side: settle.Side | None = None, plan_only: bool = False
     ) -> list[settle.Settled]:
         """Settle what a merge left in manifests; without a side, what does not truly conflict."""
-        return settle.resolve(self._project, self._arguments.selecting(paths), side)
+        selecting = self._arguments.selecting(paths)
+        return settle.resolve(self._project, selecting, side, plan_only=plan_only)
 
     def checkout(
         self,
@@ -213,9 +214,12 @@ class Repo(OpenRepository):
             self._project, self._arguments, paths, data=data, force=force, plan_only=plan_only
         )
 
-    def mv(self, source: OnePath, destination: OnePath) -> edit_move.Renamed:
+    def mv(
+        self, source: OnePath, destination: OnePath, *, plan_only: bool = False
+    ) -> edit_move.Renamed:
         """Rename a target or entries in one."""
-        return edit_move.mv(self._project, self._arguments, source, destination)
+        paths = source, destination
+        return edit_move.mv(self._project, self._arguments, *paths, plan_only=plan_only)
 
     def drop(
         self,
@@ -272,7 +276,8 @@ class Repo(OpenRepository):
         """Copy content into the local store: of the manifests in the worktree, or of commits."""
         self.config.trust_first_use()
         wanted = fetch_request.fetch_requests(self._project, self._arguments, revs, paths)
-        return download.fetch(self._project, self.config.open_remotes(remote), wanted)
+        remotes = self.config.open_remotes_if_any(remote)
+        return download.fetch(self._project, remotes, wanted)
 
     def plan_fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()

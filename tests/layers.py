@@ -66,7 +66,7 @@ ROOMS = (
     Room(
         "remotes",
         "What a remote holds, over any transport, and the proof that it does.",
-        (*STORED, "store", "remotes.transports"),
+        (*STORED, "store", "remotes.transports", "remotes.origins"),
     ),
     Room(
         "jobs",

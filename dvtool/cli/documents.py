@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.edit.remove import Removed
     from dvtool.verbs.gc.roots import RepoThere
+    from dvtool.verbs.imports.reference import Materialised
     from dvtool.verbs.imports.results import Imported, SourceStatus
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push.plan import Pushed
@@ -46,6 +47,13 @@ class StatusDocument(msgspec.Struct):
     """The targets, sorted."""
     sources: Sequence[SourceStatus] | None = None
     """With --sources: how imported targets stand to their sources; null if nobody was asked."""
+
+
+class MaterialisedDocument(msgspec.Struct):
+    """What was copied of data that was imported by reference."""
+
+    targets: Sequence[Materialised]
+    """What was done, by target."""
 
 
 class UpdateDocument(msgspec.Struct):
@@ -264,7 +272,7 @@ class HooksDocument(msgspec.Struct):
 ANSWERS: dict[str, dict[str, str]] = {
     "add": {"": "AddDocument"},
     "status": {"": "StatusDocument"},
-    "import": {"": "Imported", "--plan": "TransferPlan"},
+    "import": {"": "Imported", "--plan": "TransferPlan", "--materialise": "MaterialisedDocument"},
     "import-sql": {"": "Imported"},
     "update": {"": "UpdateDocument"},
     "checkout": {"": "Restored"},

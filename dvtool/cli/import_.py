@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dvtool.cli import documents
 from dvtool.cli.engines import engine_options, opened_engine
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import Screen, count_text, files_text
 from dvtool.cli.plans import plan_document, plan_option, show_plan
 from dvtool.cli.remote_options import ORIGIN_OPTIONS, remote_options
-from dvtool.errors import listing, printable, size_text
+from dvtool.errors import UsageError, listing, printable, size_text
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         "dv import s3://lab-images/x.csv                  # one key, one file",
         "dv import --exclude '*.tmp' --plan s3://lab-images/scans   # what it takes",
         "dv import https://example.org/iris.csv data/iris.csv",
+        "dv import --reference s3://lab-images/scans      # hashed, and left where it is",
+        "dv import --materialise data/scans               # later: a copy after all",
         "dv import https://example.org/r.git//data/cats@v1  # of a repository with dv",
         "dv import hf://datasets/ibm/duorc data/duorc",
         "dv import --engine dask s3://lab-images/scans     # by workers of a cluster",
@@ -42,6 +45,10 @@ if TYPE_CHECKING:
     "--limit", metavar="N", type=click.IntRange(min=1), help="Take the first N objects alone."
 )
 @click.option("--unpack", is_flag=True, help="Take the members of a .tar or .zip in its place.")
+@click.option(
+    "--reference", is_flag=True, help="Hash the objects and leave them there; no copy is kept."
+)
+@click.option("--materialise", is_flag=True, help="SOURCE is a PATH here: copy what it refers to.")
 @click.option("--no-checkout", is_flag=True, help="Write no files into the workspace.")
 @click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Worker processes.")
 @engine_options
@@ -60,6 +67,8 @@ def import_(
     exclude: Sequence[str],
     limit: int | None,
     unpack: bool,
+    reference: bool,
+    materialise: bool,
     no_checkout: bool,
     jobs: int | None,
     engine: str | None,
@@ -87,9 +96,21 @@ def import_(
 
     With --engine the workers of a cluster read the objects, by credentials of their own, and put
     the content on the remote. No file is written here: dv pull gets them.
+
+    With --reference the objects of a bucket are hashed once and stay there: neither store nor
+    remote gets a copy. Their bytes come from the source when they are needed, and are checked; an
+    object that changed is an error. --materialise PATH copies what still matches, for a push.
     """
     from dvtool import ImportRequest
 
+    screen = frame.screen
+    if materialise:
+        given = (include, exclude, limit, unpack, reference, no_checkout, plan_only)
+        more = (engine, engine_address, remote, inventory, keys, *options.values())
+        if any(given) or any(more):
+            raise UsageError("--materialise PATH takes no other options")
+        _materialise(frame, [source, *([out] if out else [])], as_json=as_json)
+        return
     request = ImportRequest(
         source,
         out,
@@ -97,11 +118,11 @@ def import_(
         checkout=not no_checkout,
         options=_absolute(options),
         unpack=unpack,
+        reference=reference,
         remote=remote,
         inventory=inventory,
         keys=keys,
     )
-    screen = frame.screen
     with frame.repo() as repo:
         if plan_only:
             would, estimate = repo.imports.plan_import(request)
@@ -122,6 +143,26 @@ def import_(
             screen.note("next: git commit" if done.changed else "nothing is new")
             if done.remote and done.changed:
                 screen.note(f"the data is on {printable(done.remote)}; to have it here: dv pull")
+
+
+def _materialise(frame: Frame, paths: Sequence[str], *, as_json: bool) -> None:
+    screen = frame.screen
+    with frame.repo() as repo:
+        frame.set_up_git(repo)
+        done = repo.imports.materialise(paths)
+        if as_json:
+            screen.json(documents.MaterialisedDocument(done))
+            return
+        for each in done:
+            present = f", {each.present:,} were here" if each.present else ""
+            screen.done(
+                f"{printable(repo.shown(each.target))}  copied {files_text(each.files, each.bytes)}"
+                f"{present}"
+            )
+        if any(each.changed for each in done):
+            screen.note("next: git commit, then dv push")
+        else:
+            screen.note("next: dv push")
 
 
 def show_imported(screen: Screen, repo: Repo, done: Imported, *, as_json: bool) -> None:

@@ -25,6 +25,8 @@ JSON_KEYS = {
         '"warnings"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
+        'With --materialise: {"schema", "targets": [{"target", "files", "bytes", "present", '
+        '"lost", "problem", "changed"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "import-sql": (

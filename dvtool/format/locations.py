@@ -16,6 +16,7 @@
               u32 pack number, u32 frame offset, u32 frame size, u32 start, u32 size: each × chunks
               32 bytes BLAKE3 × named chunks  (of the files with several chunks, in order; a file's
                                                only chunk has the file's own hash)
+              references, as JSON             (of the files whose chunks are in no pack)
 
 Locations are a hint: the reader checks every chunk and file by its hash. gc may replace them.
 """
@@ -44,6 +45,12 @@ from dvtool.format.pack import (
     Placement,
     unzstd,
 )
+from dvtool.format.references import (
+    REFERENCE_TEXT_MAX_BYTES,
+    Reference,
+    decode_references,
+    encode_references,
+)
 
 SHARD_MAGIC = b"\x89dvshrd\n"
 HEADER = struct.Struct("<8sIIIIQ")
@@ -54,6 +61,8 @@ PART_RAW_SIZE_MAX_BYTES = 256 << 20
 ZSTD_WINDOW_MAX_BYTES = 8 << 20
 """How far back zstd may refer; every decoder must manage this, and level 3 uses 2 MiB."""
 UNPACK_BLOCK_BYTES = 1 << 20
+NO_PACK = 0xFFFFFFFF
+"""The number of a pack that chunks at a source have in the columns."""
 
 
 class RemotePack(msgspec.Struct, frozen=True):
@@ -86,10 +95,15 @@ class ChunkPlaces(NamedTuple):
 
 
 class ShardObject(msgspec.Struct, frozen=True):
-    """A decoded shard object: the canonical text and the locations by file."""
+    """A decoded shard object: the canonical text, and by file the locations or the reference."""
 
     text: bytes
     locations: dict[Digest, list[Located]]
+    references: dict[Digest, Reference] = {}
+
+
+ContentPlaces: TypeAlias = Mapping[Digest, Iterable[Located] | Reference]
+"""File -> where its chunks are, or the object that it is at its source."""
 
 
 def contents_of(entries: Entries) -> dict[Digest, int]:
@@ -101,9 +115,7 @@ def contents_of(entries: Entries) -> dict[Digest, int]:
     return contents
 
 
-def encode_object(
-    text: bytes, locations: Mapping[Digest, Iterable[Located]] | bytes | None
-) -> bytes:
+def encode_object(text: bytes, locations: ContentPlaces | bytes | None) -> bytes:
     """Return a shard object; without locations, the form that the local store keeps.
 
     `locations` must be in the order of `contents_of` the entries, or be what `encode_locations`
@@ -122,13 +134,17 @@ def encode_object(
     return header + stored_text + stored
 
 
-def encode_locations(locations: Mapping[Digest, Iterable[Located]]) -> bytes:
+def encode_locations(locations: ContentPlaces) -> bytes:
     """Return locations as columns, before zstd: 24 bytes for a file of one chunk."""
     numbers: dict[RemotePack, int] = {}
     rows: list[PlaceRow] = []
+    references = [where for where in locations.values() if isinstance(where, Reference)]
     counts = array("I")
     for chunks in locations.values():
         before = len(rows)
+        if isinstance(chunks, Reference):
+            rows += place_rows_of(chunks)
+            chunks = ()
         for chunk in chunks:
             placement = chunk.placement
             number = numbers.setdefault(chunk.pack, len(numbers))
@@ -143,19 +159,33 @@ def encode_locations(locations: Mapping[Digest, Iterable[Located]]) -> bytes:
                 )
             )
         counts.append(len(rows) - before)
-    return encode_place_rows({number: pack for pack, number in numbers.items()}, rows, counts)
+    packs = {number: pack for pack, number in numbers.items()}
+    return encode_place_rows(packs, rows, counts, references)
+
+
+def place_rows_of(reference: Reference) -> list[PlaceRow]:
+    """Return the rows of the chunks of a content that is in no pack."""
+    return [(NO_PACK, digest, 0, 0, 0, size) for digest, size in reference.chunks]
 
 
 def encode_place_rows(
-    packs: Mapping[int, RemotePack], rows: Sequence[PlaceRow], counts: array[int]
+    packs: Mapping[int, RemotePack],
+    rows: Sequence[PlaceRow],
+    counts: array[int],
+    references: Sequence[Reference] = (),
 ) -> bytes:
-    """Return locations as columns: `counts` says how many of the rows each file has, in order."""
+    """Return locations as columns: `counts` says how many of the rows each file has, in order.
+
+    `references` are those of the files whose rows have `NO_PACK`, in order.
+    """
     columns = list(zip(*rows, strict=True)) or [()] * 6
     numbers, digests = columns[:2]
     sizes: dict[Digest, int] = {}
     order: dict[Digest, int] = {}
-    shown: dict[int, int] = {}
+    shown: dict[int, int] = {NO_PACK: NO_PACK}
     for number in dict.fromkeys(numbers):
+        if number == NO_PACK:
+            continue
         pack = packs[number]
         sizes.setdefault(pack.digest, pack.size)
         shown[number] = order.setdefault(pack.digest, len(order))
@@ -172,6 +202,7 @@ def encode_place_rows(
             *sizes,
             *map(little_endian, (array("I", sizes.values()), counts, *places)),
             *named,
+            encode_references(references),
         ]
     )
 
@@ -207,7 +238,7 @@ def decode_object(data: bytes, ref: ShardRef | Digest, name: str) -> tuple[Entri
     if parts.locations_raw_size > _locations_size_max(entries):
         raise CorruptError(f"{name}: its locations are more than its entries can have")
     raw = _unpack(parts.locations, parts.locations_raw_size, name)
-    return entries, ShardObject(text, decode_locations(raw, entries, name))
+    return entries, ShardObject(text, *decode_places(raw, entries, name))
 
 
 def _parts(data: bytes, name: str) -> _Parts:
@@ -249,16 +280,25 @@ def _locations_size_max(entries: Entries) -> int:
     chunks = [1 + size // SMALL.minimum for size in contents_of(entries).values()]
     # Each chunk in a pack of its own, with a name of its own.
     per_chunk = 5 * 4 + 2 * DIGEST_SIZE_BYTES + 4
-    return LOCATION_COUNTS.size + 4 * len(chunks) + per_chunk * sum(chunks)
+    per_file = 4 + REFERENCE_TEXT_MAX_BYTES
+    return LOCATION_COUNTS.size + per_file * len(chunks) + per_chunk * sum(chunks)
 
 
 def decode_locations(raw: bytes, entries: Entries, name: str) -> dict[Digest, list[Located]]:
+    """Return file digest -> its chunks, of the files that are in packs; see `decode_places`."""
+    return decode_places(raw, entries, name)[0]
+
+
+def decode_places(
+    raw: bytes, entries: Entries, name: str
+) -> tuple[dict[Digest, list[Located]], dict[Digest, Reference]]:
     """Return file digest -> its chunks, from a shard's raw locations and its checked entries.
 
-    CorruptError if they do not fit the entries or point outside of a pack.
+    Files that are at their source have a reference in place of that. CorruptError if they do not
+    fit the entries or point outside of a pack.
     """
     if not raw:
-        return {}
+        return {}, {}
     contents = contents_of(entries)
     if len(raw) < LOCATION_COUNTS.size:
         raise CorruptError(f"{name}: its locations are cut short")
@@ -267,7 +307,7 @@ def decode_locations(raw: bytes, entries: Entries, name: str) -> dict[Digest, li
         LOCATION_COUNTS.size + (DIGEST_SIZE_BYTES + 4) * packs + 4 * files + 20 * chunks
         + DIGEST_SIZE_BYTES * named
     )  # fmt: skip
-    if len(raw) != expected or files != len(contents):
+    if len(raw) < expected or files != len(contents):
         raise CorruptError(f"{name}: its locations do not fit its entries")
     columns = Columns(raw, LOCATION_COUNTS.size)
     digests = columns.digests(packs)
@@ -279,7 +319,8 @@ def decode_locations(raw: bytes, entries: Entries, name: str) -> dict[Digest, li
     _check_places(places, sizes, name)
     if sum(counts) != chunks or sum(count for count in counts if count != 1) != named:
         raise CorruptError(f"{name}: its locations do not add up")
-    return _by_file(contents, counts, places, names, table, name)
+    located, outside = _by_file(contents, counts, places, names, table, name)
+    return located, decode_references(raw[expected:], outside, name)
 
 
 def _by_file(
@@ -289,22 +330,31 @@ def _by_file(
     names: list[Digest],
     packs: list[RemotePack],
     name: str,
-) -> dict[Digest, list[Located]]:
+) -> tuple[dict[Digest, list[Located]], dict[Digest, tuple[tuple[Digest, int], ...]]]:
+    """Return the files in packs, and the chunks of those at their source."""
     rows = zip(*places, strict=True)
     names_left = iter(names)
     located: dict[Digest, list[Located]] = {}
+    outside: dict[Digest, tuple[tuple[Digest, int], ...]] = {}
     for (digest, file_size), count in zip(contents.items(), counts, strict=True):
         chunks = []
+        elsewhere = []
         total = 0
         for _ in range(count):
             number, offset, frame_size, start, size = next(rows)
             chunk = digest if count == 1 else next(names_left)
-            chunks.append(Located(packs[number], Placement(chunk, offset, frame_size, start, size)))
             total += size
-        if total != file_size:
+            if number == NO_PACK:
+                elsewhere.append((chunk, size))
+                continue
+            chunks.append(Located(packs[number], Placement(chunk, offset, frame_size, start, size)))
+        if total != file_size or (chunks and elsewhere):
             raise CorruptError(f"{name}: the chunks of {digest.hex()} are not of the file's size")
-        located[digest] = chunks
-    return located
+        if elsewhere:
+            outside[digest] = tuple(elsewhere)
+        else:
+            located[digest] = chunks
+    return located, outside
 
 
 def _check_places(places: list[array[int]], pack_sizes: array[int], name: str) -> None:
@@ -312,6 +362,8 @@ def _check_places(places: list[array[int]], pack_sizes: array[int], name: str) -
     if any(size > PACK_SIZE_MAX_BYTES for size in pack_sizes):
         raise CorruptError(f"{name}: names a pack of more than {PACK_SIZE_MAX_BYTES:,} bytes")
     for number, offset, frame_size in zip(numbers, offsets, frame_sizes, strict=True):
+        if number == NO_PACK and not offset and not frame_size:
+            continue
         if number >= len(pack_sizes) or offset + frame_size > pack_sizes[number]:
             raise CorruptError(f"{name}: points outside of a pack")
         if not 0 < frame_size <= FRAME_STORED_SIZE_MAX_BYTES:

@@ -267,8 +267,8 @@ class Settings:
     def rename_remote(self, name: str, new: str) -> None:
         """Give a remote another name, in every file that has settings of it.
 
-        What this clone trusts and what it is the default of go along. UsageError if there is a
-        remote of the new name.
+        Its approval in this clone goes along, and so does being the default remote. UsageError if
+        there is a remote of the new name.
         """
         before = self.project.config.remote(name)
         validate_remote_name(new)
@@ -386,6 +386,12 @@ class Settings:
                 if other.name != first.name:
                     opened.append(self._open(other))
         return opened
+
+    def open_remotes_if_any(self, name: str | None = None) -> list[RemoteStore]:
+        """Open remotes as `open_remotes` does; none if none is set and data is at sources."""
+        if name is None and not self.remotes() and self.project.store.db.references.any():
+            return []
+        return self.open_remotes(name)
 
     def open_place(self, address: str) -> RemoteStore:
         """Open a remote by its name, its URL or the path of its folder."""

@@ -1,8 +1,8 @@
 """The sources that this clone may ask: addresses and queries of manifests that a person approved.
 
-A manifest comes from whoever can open a pull request. What its `source` names is asked only if a
-person typed that very source here (`dv import`), or approved it (`dv update --trust`). The record
-is one file in git's common folder, shared by all worktrees (decision 053).
+A manifest comes from whoever can open a pull request. The origin that its `source` names is
+asked only if a person typed that very source here (`dv import`), or approved it (`dv update
+--trust`). The record is one file in git's common folder, shared by all worktrees (decision 053).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 from dvtool.errors import SetupError, printable
 from dvtool.format.source import DataSource
 from dvtool.remotes.origins.registry import is_unencrypted
+from dvtool.remotes.references import SourceAccess
 from dvtool.system import atomic
 
 _RECORD_NAME = "trusted-sources.json"
@@ -98,3 +99,8 @@ def not_approved(source: DataSource) -> SetupError:
     return SetupError(
         message, hint="if the source is right (and not another's change): dv update --trust TARGET"
     )
+
+
+def source_access(common_dir: str) -> SourceAccess:
+    """Return what reads referenced data, of the sources that a clone approved alone."""
+    return SourceAccess(SourceApprovals(common_dir).local_options)

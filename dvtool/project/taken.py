@@ -1,4 +1,4 @@
-"""What was taken from origins: which content each object had, in which state; of one clone.
+"""The objects taken from origins: which content each object had, in which state; of one clone.
 
 The record is an index in git's common folder. It spares requests: what is in it, in the state that
 a listing says, and in the store, is not read again, by an update or by an import that goes on.
@@ -183,6 +183,17 @@ class TakenObjects:
         ).fetchall():
             last = rows[-1][0]
             yield [ListedFile(*row) for row in rows]
+
+    def known_objects(self) -> Iterator[list[tuple[str, OriginObject, Digest]]]:
+        """Yield path, object and content of the objects whose content is known, some at a time."""
+        last = ""
+        while rows := self._db.execute(
+            "SELECT path, digest, key, size, tag, version FROM listed "
+            "WHERE path > ? AND digest IS NOT NULL ORDER BY path LIMIT ?",
+            (last, ROWS_AT_ONCE),
+        ).fetchall():
+            last = rows[-1][0]
+            yield [(row[0], OriginObject(*row[2:]), row[1]) for row in rows]
 
     def unknown(self) -> Iterator[tuple[str, OriginObject]]:
         """Yield the objects whose content is not known, by path; `settle` may be called between."""

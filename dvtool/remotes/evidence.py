@@ -13,15 +13,17 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
-from dvtool.errors import CorruptError, MissingError
+from dvtool.errors import CorruptError, DvError, MissingError
 from dvtool.format.digest import Digest, hasher
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.manifest import ShardRef
 from dvtool.format.pack import Placement
 from dvtool.format.ranges import PackRange
+from dvtool.format.references import Reference
 from dvtool.remotes.known import Known
-from dvtool.remotes.objects import pack_key, root_key, shard_key
+from dvtool.remotes.objects import FetchedShard, pack_key, root_key, shard_key
 from dvtool.remotes.pack_ranges import read_range
+from dvtool.remotes.references import SourceAccess
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.repack import ranges_of
 from dvtool.remotes.transfers import read_checked
@@ -32,7 +34,7 @@ from dvtool.system.progress import SILENT, Progress
 
 _LOG = Log("remotes")
 BATCH_RAW_BYTES = 64 << 20
-"""What is read back at a time, before compression; twice that is held in memory at most."""
+"""Bytes that are read back at a time, before compression; memory holds at most twice as many."""
 SHARDS_READ_AT_ONCE = 32
 
 Places: TypeAlias = Mapping[Digest, Sequence[Located]]
@@ -41,7 +43,7 @@ Places: TypeAlias = Mapping[Digest, Sequence[Located]]
 
 @dataclass(frozen=True, slots=True)
 class ReadBack:
-    """What has to be read back from a remote before copies of it may be freed."""
+    """Content to be read back from a remote before copies of it may be freed."""
 
     remote: str
     bytes: int = 0
@@ -153,8 +155,13 @@ class Inspection:
     known: Known
     wanted: Mapping[ShardRef, Collection[Digest]]
     there: Mapping[str, ObjectInfo]
+    access: SourceAccess
     lost: set[Digest] = field(default_factory=set)
     """Contents of which there is no evidence, as far as it was asked for."""
+    referenced: dict[Digest, Reference] = field(default_factory=dict)
+    """Contents that the remote only says are at a source."""
+    faults: dict[Digest, DvError] = field(default_factory=dict)
+    """Why the source of a content that is lost is no evidence."""
     _looked: dict[str, ObjectInfo | None] = field(default_factory=dict)
     _stated: set[str] = field(default_factory=set)
 
@@ -165,22 +172,34 @@ class Inspection:
             part = reading_of(self.remote, places)
             size += part.bytes
             requests += part.requests
+        size += sum(reference.size for reference in self.referenced.values())
+        requests += len(self.referenced)
         return ReadBack(self.remote.url, size, requests)
 
     def read(self, progress: Progress = SILENT) -> None:
         """Read back what the remote does not state; what is not as it should be is `lost`."""
         for places in self._unstated():
             self.lost |= places.keys() - read_back(self.remote, places, progress)
+        for content, reference in self.referenced.items():
+            # Nobody keeps the source as it is: only its very bytes, now, are evidence.
+            try:
+                self.access.verify(content, reference, progress.advance)
+            except (MissingError, CorruptError) as error:
+                self.lost.add(content)
+                self.faults[content] = error
 
     def _unstated(self) -> Iterator[dict[Digest, Sequence[Located]]]:
         """Yield contents that the remote says nothing certain of, some shards at a time."""
         left = iter(self._doubtful())
         while batch := list(islice(left, SHARDS_READ_AT_ONCE)):
             places: dict[Digest, Sequence[Located]] = {}
-            for ref, locations in run_bounded(lambda ref: self._locations_of(ref), batch):
+            for ref, shard in run_bounded(lambda ref: self._shard_or_none(ref), batch):
                 contents = self.wanted[ref]
+                locations = shard.locations if shard is not None else {}
+                references = shard.references if shard is not None else {}
                 places.update({c: locations[c] for c in contents if c in locations})
-                self.lost.update(c for c in contents if c not in locations)
+                self.referenced.update({c: references[c] for c in contents if c in references})
+                self.lost.update(c for c in contents if c not in locations and c not in references)
             self._look({pack_key(c.pack.digest) for chunks in places.values() for c in chunks})
             yield not_stated(places, self._stated)
 
@@ -189,10 +208,12 @@ class Inspection:
         believed = self.known.shards(ref.digest for ref in self.wanted)
         packs = {pack for pointed in believed.values() for pack in pointed}
         self._look({*map(shard_key, believed), *map(pack_key, packs)})
+        referring = self.known.referring(believed)
         return [
             ref
             for ref in self.wanted
             if ref.digest not in believed
+            or ref.digest in referring
             or shard_key(ref.digest) not in self._stated
             or not all(pack_key(pack) in self._stated for pack in believed[ref.digest])
         ]
@@ -204,11 +225,11 @@ class Inspection:
         self._looked.update({key: answers.get(key) for key in fresh})
         self._stated |= stated(self.known, {k: answers[k] for k in fresh if k in answers})
 
-    def _locations_of(self, ref: ShardRef) -> Mapping[Digest, Sequence[Located]]:
+    def _shard_or_none(self, ref: ShardRef) -> FetchedShard | None:
         try:
-            return self.remote.get_shard(ref).locations
+            return self.remote.get_shard(ref)
         except (CorruptError, MissingError):
-            return {}
+            return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,9 +43,18 @@ class Known:
         """Return shard -> the packs that its locations point into."""
         return self._facts.shards(self._number, digests)
 
-    def add_shards(self, shards: Mapping[Digest, Iterable[Digest]]) -> None:
-        """Remember the packs of shard objects that were proven to be there."""
-        self._facts.add_shards(self._number, shards)
+    def add_shards(
+        self, shards: Mapping[Digest, Iterable[Digest]], referring: Collection[Digest] = ()
+    ) -> None:
+        """Remember the packs of shard objects that were proven to be there.
+
+        The `referring` ones name contents that are at a source, and in no pack.
+        """
+        self._facts.add_shards(self._number, shards, referring)
+
+    def referring(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Return those of the shards that name contents which are at a source."""
+        return self._facts.referring(self._number, digests)
 
     def roots(self, manifests: Iterable[Digest]) -> dict[Digest, str]:
         """Return manifest -> id of the root that names it."""
@@ -163,6 +172,11 @@ class Known:
         self.add_objects(
             ObjectInfo(shard_key(d), shard.size, shard.md5) for d, shard in whole.items()
         )
+        # The references first: a shard that is known to refer must find what it refers to.
+        named = [pair for shard in shards.values() for pair in shard.references.items()]
+        if named:
+            self._db.references.add(named)
         self.add_shards(
-            {digest: {pack.digest for pack in shard.packs()} for digest, shard in whole.items()}
+            {digest: {pack.digest for pack in shard.packs()} for digest, shard in whole.items()},
+            {digest for digest, shard in whole.items() if shard.references},
         )

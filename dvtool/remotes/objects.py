@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 
 from dvtool.errors import INSTALL_NEWER, CorruptError, MarkMissing, SetupError, printable
 from dvtool.format.digest import Digest, parse_hex
-from dvtool.format.locations import Located, RemotePack, contents_of
+from dvtool.format.locations import ContentPlaces, Located, RemotePack, contents_of
 from dvtool.format.manifest import Entries
+from dvtool.format.references import Reference
 
 FORMAT = 1
 MARK = "dv.json"
@@ -57,15 +59,31 @@ class FetchedShard:
     locations: dict[Digest, list[Located]]
     size: int
     md5: bytes | None = None
+    references: Mapping[Digest, Reference] = field(default_factory=dict)
+    """Contents that stay at their source, and are in no pack."""
 
     @property
     def complete(self) -> bool:
-        """Whether the locations cover every content that the entries name."""
-        return len(self.locations) == len(contents_of(self.entries))
+        """Whether places cover placed content that the entries name."""
+        return len(self.locations) + len(self.references) == len(contents_of(self.entries))
+
+    def places(self) -> ContentPlaces:
+        """Return locations and references in the order in which a shard object has them."""
+        return places_in_order(self.entries, self.locations, self.references)
 
     def packs(self) -> set[RemotePack]:
         """Return the packs that the locations point into."""
         return {chunk.pack for chunks in self.locations.values() for chunk in chunks}
+
+
+def places_in_order(
+    entries: Entries,
+    locations: Mapping[Digest, list[Located]],
+    references: Mapping[Digest, Reference],
+) -> ContentPlaces:
+    """Return where contents are in the order in which the entries first name them."""
+    placed: dict[Digest, list[Located] | Reference] = {**locations, **references}
+    return {digest: placed[digest] for digest in contents_of(entries) if digest in placed}
 
 
 def fresh_mark() -> bytes:

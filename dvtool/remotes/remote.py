@@ -264,7 +264,7 @@ class RemoteStore:
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
         entries, shard = decode_object(data, ref, f"{self.url}: {key}")
         md5 = self.md5_to_note([data])
-        return FetchedShard(entries, shard.text, shard.locations, len(data), md5)
+        return FetchedShard(entries, shard.text, shard.locations, len(data), md5, shard.references)
 
     def read_shard(self, digest: Digest) -> FetchedShard:
         """Return a shard of which only the hash is known, checked as `get_shard` does."""
@@ -279,7 +279,9 @@ class RemoteStore:
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
         entries, shard = decode_object(data, digest, f"{self.url}: {key}")
         md5 = self.md5_to_note([data])
-        return FetchedShard(entries, shard.text, shard.locations, len(data), md5), data
+        return FetchedShard(
+            entries, shard.text, shard.locations, len(data), md5, shard.references
+        ), data
 
     # --- roots ----------------------------------------------------------------------------
 

@@ -197,7 +197,7 @@ def put_shards(remote: RemoteStore, tombstones: Tombstones, shards: FetchedShard
     expected: dict[str, int | None] = {pack_key(pack.digest): pack.size for pack in packs}
     with tombstones.claimed(shards=shards.keys(), packs={pack.digest for pack in packs}):
         require(remote, expected)
-        objects = {d: encode_object(shard.text, shard.locations) for d, shard in shards.items()}
+        objects = {d: encode_object(shard.text, shard.places()) for d, shard in shards.items()}
         for _ in run_bounded(lambda digest: remote.put_shard(digest, objects[digest]), objects):
             pass
         require(remote, {shard_key(digest): len(data) for digest, data in objects.items()})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -92,7 +91,7 @@ class LimitedProtocol(H11Protocol):
             return
         _told.add(self)
         transport.write(_TOO_MANY)
-        with contextlib.suppress(OSError):  # the client may be gone
+        if transport.can_write_eof():
             transport.write_eof()
         # Closed at once, with a request unread, the client would get a reset and not the answer.
         self._request_due = self.loop.call_later(REFUSED_S, transport.abort)

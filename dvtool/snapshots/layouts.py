@@ -12,10 +12,12 @@ from dvtool.format.locations import Located
 
 IN_STORE = -1
 """The number of the local store among the places that chunks are read from."""
+AT_SOURCE = -2
+"""The number of the sources of references. Each object counts as a pack, each chunk as a frame."""
 
 
 class PlacedChunk(NamedTuple):
-    """A chunk of a content: `place` is `IN_STORE` or the number of a remote."""
+    """A chunk of a content: `place` is `IN_STORE`, `AT_SOURCE` or the number of a remote."""
 
     place: int
     located: Located

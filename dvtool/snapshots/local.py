@@ -14,6 +14,7 @@ from dvtool.errors import CorruptError, DvError, MissingError
 from dvtool.format.digest import Digest
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.pack import Recipe, chunk_in, unpack_frame
+from dvtool.format.references import Reference
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
 from dvtool.store.local import LocalStore
 from dvtool.system.lazy import later
@@ -85,6 +86,11 @@ class LocalChunks:
         """Return how contents are put together, of those that were tried here."""
         with self._lock:
             return self._store.db.recipes(contents)
+
+    def references(self, contents: Collection[Digest]) -> dict[Digest, list[Reference]]:
+        """Return which objects at sources have contents, as far as is known here."""
+        with self._lock:
+            return self._store.db.references.find(contents)
 
     def layouts(
         self, contents: Collection[Digest], without: Collection[Digest] = ()

@@ -24,10 +24,12 @@ from dvtool.system.lazy import later_in
 from dvtool.system.progress import SILENT
 
 if TYPE_CHECKING:
+    from dvtool.project import source_approvals
     from dvtool.remotes.remote import RemoteStore
-    from dvtool.snapshots import foreign, remote
+    from dvtool.snapshots import foreign, referenced, remote
 else:
-    foreign, remote = later_in("dvtool.snapshots", "foreign", "remote")
+    (source_approvals,) = later_in("dvtool.project", "source_approvals")
+    foreign, referenced, remote = later_in("dvtool.snapshots", "foreign", "referenced", "remote")
 
 
 class OpenedRepository:
@@ -49,7 +51,14 @@ class OpenedRepository:
         local = LocalChunks(project.store)
         self._remote = _Once(
             lambda: remote.RemoteChunks(
-                project.git, local, partial(_open_remotes, settings), commit, cache
+                project.git,
+                local,
+                partial(_open_remotes, settings),
+                commit,
+                cache,
+                referenced.SourceChunks(
+                    local.references, source_approvals.source_access(project.git.common_dir)
+                ),
             )
         )
         self.contents = ContentSource(local, self._remote.get, cache)

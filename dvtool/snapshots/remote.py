@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
-from typing import NamedTuple
 
 from dvtool.errors import (
     CorruptError,
@@ -36,8 +35,9 @@ from dvtool.remotes.transfers import read_checked
 from dvtool.snapshots.cache import FrameCache, shard_name
 from dvtool.snapshots.columns import EntryColumns
 from dvtool.snapshots.contents import Content
-from dvtool.snapshots.layouts import PlacedChunk
+from dvtool.snapshots.layouts import AT_SOURCE, PlacedChunk
 from dvtool.snapshots.local import LocalChunks
+from dvtool.snapshots.referenced import ReadFrame, SourceChunks
 from dvtool.system.parallel import run_bounded
 
 FRAME_RUN_LIMITS = RangeLimits(raw_bytes=16 << 20)
@@ -48,17 +48,6 @@ RUNS_MEMORY_MAX_BYTES = 64 << 20
 NO_REMOTE_HINT = "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)"
 SHARDS_KEPT_FILES = 65_536
 """Of so many files it stays in memory where a remote has them: about 1 KB each."""
-
-
-class ReadFrame(NamedTuple):
-    """A frame as it was read from a remote, with the chunks in it that were asked for, checked."""
-
-    place: int
-    pack: RemotePack
-    offset: int
-    stored: memoryview
-    raw: bytes | memoryview
-    placements: tuple[Placement, ...]
 
 
 class RemoteChunks:
@@ -75,12 +64,14 @@ class RemoteChunks:
         remotes: Callable[[], Sequence[RemoteStore]],
         commit: str,
         cache: FrameCache | None,
+        sources: SourceChunks,
     ) -> None:
         self._git = git
         self._local = local
         self._open = remotes
         self._commit = commit
         self._cache = cache
+        self._sources = sources
         self._anew = False
         """Whether shards in the cache may be out of date: a gc there has moved content since."""
         self._lock = threading.RLock()
@@ -134,7 +125,9 @@ class RemoteChunks:
         if data is not None:
             try:
                 entries, shard = decode_object(data, ref, name)
-                return FetchedShard(entries, shard.text, shard.locations, len(data))
+                return FetchedShard(
+                    entries, shard.text, shard.locations, len(data), None, shard.references
+                )
             except CorruptError:
                 self._cache.drop(name)
         fetched, data = remote.read_shard_object(ref.digest)
@@ -147,6 +140,7 @@ class RemoteChunks:
         with self._lock:
             self._shards.pop((number, digest), None)
             self._shards[number, digest] = shard.locations
+            self._sources.learn(shard.references)
             while (
                 len(self._shards) > 1 and sum(map(len, self._shards.values())) > SHARDS_KEPT_FILES
             ):
@@ -162,7 +156,9 @@ class RemoteChunks:
 
     def locate(self, contents: Sequence[Content]) -> dict[Digest, list[PlacedChunk]]:
         """Return the chunks of contents; MissingError, naming the files, if one is nowhere."""
-        located: dict[Digest, list[PlacedChunk]] = {}
+        located = self._sources.locate([content.digest for content in contents])
+        if all(content.digest in located for content in contents):
+            return located
 
         def get(remote: RemoteStore, number: int) -> None:
             for found in self._attempts(
@@ -170,6 +166,8 @@ class RemoteChunks:
             ):
                 for digest, chunks in found.items():
                     located.setdefault(digest, [PlacedChunk(number, chunk) for chunk in chunks])
+                left = [content.digest for content in contents if content.digest not in located]
+                located.update(self._sources.locate(left) if left else {})
                 if all(content.digest in located for content in contents):
                     return
             lacking = [c.path for c in contents if c.digest not in located]
@@ -278,12 +276,19 @@ class RemoteChunks:
         damaged again and again.
         """
 
+        some = list(pieces)
+        referenced = [piece for piece in some if piece.place == AT_SOURCE]
+        for frame in self._sources.read(referenced) if referenced else ():
+            self._keep_frames(frame.pack, [(frame.offset, frame.stored)])
+            yield frame
+        pieces = [piece for piece in some if piece.place != AT_SOURCE]
+
         def get(span: tuple[int, PackRange]) -> list[ReadFrame]:
             place, pack_range = span
             remote = self.remotes[place]
             frames = read_checked(lambda: list(_read_span(remote, place, pack_range)))
             # In the thread that read them: others read on meanwhile.
-            self._keep_frames(pack_range, [(frame.offset, frame.stored) for frame in frames])
+            self._keep_frames(pack_range.pack, [(frame.offset, frame.stored) for frame in frames])
             return frames
 
         for _, frames in run_bounded(
@@ -306,20 +311,26 @@ class RemoteChunks:
             stored = read_checked(
                 lambda: [(f.offset, f.stored) for f in _read_span(remote, place, pack_range)]
             )
-            self._keep_frames(pack_range, stored)
+            self._keep_frames(pack_range.pack, stored)
             return sum(len(data) for _, data in stored)
 
+        some = list(pieces)
+        referenced = [piece for piece in some if piece.place == AT_SOURCE]
+        came = 0
+        for frame in self._sources.read(referenced) if referenced else ():
+            self._keep_frames(frame.pack, [(frame.offset, frame.stored)])
+            came += len(frame.stored)
         spans = run_bounded(
             get,
-            _frame_runs(pieces, FETCH_LIMITS),
+            _frame_runs((piece for piece in some if piece.place != AT_SOURCE), FETCH_LIMITS),
             size_of=lambda span: span[1].size,
             budget_bytes=RUNS_MEMORY_MAX_BYTES,
         )
-        return sum(size for _, size in spans)
+        return came + sum(size for _, size in spans)
 
-    def _keep_frames(self, span: PackRange, frames: Sequence[tuple[int, memoryview]]) -> None:
+    def _keep_frames(self, pack: RemotePack, frames: Sequence[tuple[int, memoryview]]) -> None:
         if self._cache is not None:
-            self._cache.put_frames(span.pack.digest, frames)
+            self._cache.put_frames(pack.digest, frames)
 
 
 def _frame_runs(

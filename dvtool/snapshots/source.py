@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing, printable
 from dvtool.format.digest import Digest, digest_of, hasher
 from dvtool.format.pack import Placement, chunk_in, unpack_frame
+from dvtool.format.references import ReferenceDiffers, ReferenceLost
 from dvtool.snapshots.cache import FrameCache
 from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
@@ -131,9 +132,11 @@ class ContentSource:
                     if attempt or isinstance(error, CorruptError)
                 )
                 self.forget(contents)
-            except ObjectMissing as error:
-                if first is not None or attempt + 1 == LOOKS_MAX:
-                    raise first or error from error
+            except (ObjectMissing, ReferenceLost, ReferenceDiffers) as error:
+                if first is not None:
+                    raise first from error
+                if attempt + 1 == LOOKS_MAX:
+                    raise
                 first = error
                 self.forget(contents)
                 self._remote.forget()

@@ -7,8 +7,10 @@ The first two can be made again from the packs; the last is a hint that every pu
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from dvtool.format.digest import Digest, split_digests
 from dvtool.format.locations import ChunkPlaces, Located, PlaceRow, RemotePack
@@ -25,6 +27,13 @@ from dvtool.store.schema import (
     select_in,
     write_rows,
 )
+from dvtool.system.lazy import later
+
+if TYPE_CHECKING:
+    from dvtool.store import references
+    from dvtool.store.references import References
+else:
+    references = later("dvtool.store.references")
 
 COMPLETE = int.from_bytes(b"dvtl")
 SELECT_PLACES = "SELECT pack, digest, frame_offset, frame_size, start, size FROM chunks"
@@ -55,12 +64,25 @@ class Database:
     def __init__(self, path: str, *, reading: bool = False) -> None:
         """Open or make the file; with `reading` it is only read, and may be missing."""
         self._path = path
+        self._reading = reading
+        self._references: References | None = None
         self._db = connect_to_read(path) if reading else connect(path)
         self.remotes = RemoteFacts(self._db, path)
 
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
+        if self._references is not None:
+            self._references.close()
+            self._references = None
+
+    @property
+    def references(self) -> References:
+        """The contents that are known to be at a source; opened when they are first needed."""
+        if self._references is None:
+            folder = os.path.dirname(self._path)
+            self._references = references.References(folder, reading=self._reading)
+        return self._references
 
     @property
     def complete(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from dvtool.format.digest import Digest, split_digests
@@ -133,11 +133,35 @@ class RemoteFacts:
         with self._db:
             write_rows(self._db, "DELETE FROM remote_objects WHERE remote = ? AND key = ?", rows)
 
-    def add_shards(self, remote: int, shards: Mapping[Digest, Iterable[Digest]]) -> None:
-        """Remember shards that a remote has: hash -> the packs it points into."""
+    def add_shards(
+        self,
+        remote: int,
+        shards: Mapping[Digest, Iterable[Digest]],
+        referring: Collection[Digest] = (),
+    ) -> None:
+        """Remember shards that a remote has: hash -> the packs it points into.
+
+        Those that are `referring` name contents that are at a source, and in no pack.
+        """
         rows = [(remote, digest, b"".join(packs)) for digest, packs in shards.items()]
         with self._db:
             write_rows(self._db, "INSERT OR REPLACE INTO remote_shards VALUES (?,?,?)", rows)
+            named = [(remote, digest) for digest in shards]
+            write_rows(
+                self._db,
+                "DELETE FROM remote_referring WHERE remote = ? AND digest = ?",
+                [row for row in named if row[1] not in referring],
+            )
+            write_rows(
+                self._db,
+                "INSERT OR IGNORE INTO remote_referring VALUES (?,?)",
+                [row for row in named if row[1] in referring],
+            )
+
+    def referring(self, remote: int, digests: Iterable[Digest]) -> set[Digest]:
+        """Return those of the shards whose objects there name contents that are at a source."""
+        head = f"SELECT digest FROM remote_referring WHERE remote = {remote:d} AND digest"
+        return {row[0] for row in self._select(head, digests)}
 
     def shards(self, remote: int, digests: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
         """Return hash -> packs of the shards that a remote is believed to have."""

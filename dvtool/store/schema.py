@@ -78,6 +78,8 @@ LATER_TABLES = (
     "CREATE TABLE IF NOT EXISTS removals (id INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS seen_manifests "
     "(clone TEXT NOT NULL, manifest BLOB NOT NULL, PRIMARY KEY (clone, manifest)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS remote_referring "
+    "(remote INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (remote, digest)) WITHOUT ROWID",
 )
 """Tables that came later: an older index gets them when it is opened."""
 

@@ -31,6 +31,7 @@ from dvtool.project.history import for_drop, held_runs, versions
 from dvtool.project.neighbours import versions_of_neighbours
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
+from dvtool.project.source_approvals import source_access
 from dvtool.remotes.evidence import Announce, Inspection, ReadBack, read_roots, stated
 from dvtool.remotes.known import Known
 from dvtool.remotes.objects import root_key
@@ -118,7 +119,7 @@ class DropPlan:
     remove: dict[str, int] = field(default_factory=dict)
     """The files and links that leave the workspace, each with its bytes."""
     outdated: dict[str, Entry | None] = field(default_factory=dict)
-    """What is as the manifest had it before it changed, and goes too."""
+    """Outdated files: they are as the manifest had them before it changed, and go too."""
     changed: list[str] = field(default_factory=list)
     """Paths of entries at which there is something of the user's."""
     unstored: list[str] = field(default_factory=list)
@@ -158,21 +159,27 @@ def drop(
         known = Known(project.store.db, store.required_mark().id)
         repo_id = project.config.text("core.repoid") or ""
         there = _prove(store, known, repo_id, parts, plans)
-        inspection = Inspection(store, known, _contents_by_shard(plans), there)
+        access = source_access(project.git.common_dir)
+        inspection = Inspection(store, known, _contents_by_shard(plans), there, access)
         read = inspection.reading()
-        _refuse_lost(store, plans, inspection.lost)
+        _refuse_lost(store, plans, inspection)
         if not request.plan_only and read.requests:
             if request.announce is not None:
                 request.announce(read)
             project.progress.start("reading back", total_bytes=read.bytes)
             inspection.read(project.progress)
             project.progress.finish()
-            _refuse_lost(store, plans, inspection.lost)
+            access.close()
+            _refuse_lost(store, plans, inspection)
         with project.store.used(alone=not request.plan_only):
             needed = _needed_besides(project, parts, known)
-            # Of these the store has the copy that is counted on.
+            # The store has the copy of outdated files that is counted on.
             needed.update(e.digest for p in plans for e in p.outdated.values() if e and e.is_file)
-            chunks = _droppable(project, store, known, plans, needed)
+            chunks = _droppable(
+                project, store, known, plans, needed,
+                # A file that stays here would else be the only copy, should the source change.
+                inspection.referenced if request.workspace else (),
+            )  # fmt: skip
             if request.plan_only:
                 places = project.store.db.places(chunks).values()
                 targets = tuple(_planned(plan) for plan in plans)
@@ -337,14 +344,22 @@ def _contents_by_shard(plans: Sequence[DropPlan]) -> dict[ShardRef, set[Digest]]
     return found
 
 
-def _refuse_lost(remote: RemoteStore, plans: Sequence[DropPlan], lost: Collection[Digest]) -> None:
+def _refuse_lost(remote: RemoteStore, plans: Sequence[DropPlan], inspection: Inspection) -> None:
     """Raise an UnsavedError, naming the files, if the remote holds other bytes than it should."""
+    lost = inspection.lost
     paths = [
         workspace_path(plan.target, path)
         for plan in plans
         for path, entry in plan.entries.items()
         if entry.size > 0 and entry.digest in lost
     ]
+    if paths and inspection.faults:
+        first = next(iter(inspection.faults.values()))
+        raise UnsavedError(
+            f"these are at a source, which does not have them as they were taken; nothing was "
+            f"dropped:\n{listing(paths)}\n{first}",
+            hint="keep copies on the remote: dv import --materialise PATH, then dv push",
+        )
     if paths:
         raise UnsavedError(
             f"{remote.url} holds damaged objects in place of what these need; "
@@ -359,23 +374,27 @@ def _droppable(
     known: Known,
     plans: Sequence[DropPlan],
     needed: Collection[Digest],
+    referenced: Collection[Digest],
 ) -> set[Digest]:
     """Return the chunks that may leave the store, once `_prove` has passed.
 
-    Each is in a pack that the remote says it has, and none is of the contents `needed`.
+    Each is in a pack that the remote says it has, or of a content that was just read from its
+    source (`referenced`); and none is of the contents `needed`.
     """
     contents = {digest for plan in plans for digest in contents_of(plan.entries)}
     lists = project.store.chunk_lists([*contents, *needed])
     kept = {chunk for digest in needed for chunk in lists.get(digest, ())}
     chunks = {chunk for digest in contents for chunk in lists.get(digest, ())} - kept
     chunks = project.store.db.held_chunks(chunks)
+    read = {chunk for digest in referenced for chunk in lists.get(digest, ())} & chunks
+    chunks -= read
     located = located_now(remote, known, chunks)
     if len(located) < len(chunks):
         # The place is not known here, though proven: the shards there say where the content is.
         unknown = chunks - located.keys()
         learn_shards(remote, known, _shards_with(project, plans, unknown))
         located |= located_now(remote, known, unknown)
-    return chunks & located.keys()
+    return (chunks & located.keys()) | read
 
 
 def _shards_with(

@@ -554,10 +554,27 @@ def updatable(world: World) -> None:
     put_at_source(world, {"a.txt": b"a, changed", "new/d.txt": b"d"})
 
 
+def referenced(world: World) -> None:
+    clone = importable(world)
+    run = world.run(REFERENCE)
+    assert run.code == 0, run.err
+    clone.commit("imported by reference")
+
+
 IMPORT = ("dv", "import", f"s3://{SOURCE_BUCKET}/data", "data")
+REFERENCE = ("dv", "import", "--reference", f"s3://{SOURCE_BUCKET}/data", "data")
 SCENARIOS = (
     Scenario("import", importable, IMPORT, s3=True, slow=True),
     Scenario("update", updatable, ("dv", "update"), s3=True, slow=True),
+    Scenario("import-reference", importable, REFERENCE, s3=True, slow=True),
+    Scenario(
+        "materialise",
+        referenced,
+        ("dv", "import", "--materialise", "data"),
+        s3=True,
+        slow=True,
+        fine=(0, 2),
+    ),
     Scenario("init", only_git, ("dv", "init", "--remote", "../remote")),
     Scenario("add-first", new_repository, ("dv", "add", "data")),
     Scenario("add-shared-store", store_elsewhere, ("dv", "add", "data")),
@@ -575,6 +592,9 @@ SCENARIOS = (
     Scenario("checkout-kinds", of_other_kinds, ("dv", "checkout", "HEAD~1")),
     Scenario("rm-kinds", of_other_kinds, ("dv", "rm", "--data", "data"), fine=(0, 2)),
     Scenario("checkout-force", unsaved, ("dv", "checkout", "--force", "HEAD~1")),
+    Scenario("restore", unsaved, ("dv", "restore", "data")),
+    Scenario("restore-source", two_commits, ("dv", "restore", "--source", "HEAD~1", "data")),
+    Scenario("sparse", two_commits, ("dv", "sparse", "set", "--exclude", "data/big")),
     Scenario("checkout-workers", gone_for_workers, ("dv", "checkout"), slow=True),
     Scenario("checkout-sharded", sharded_two, ("dv", "checkout", "HEAD~1"), slow=True),
     Scenario("add-outdated", left_outdated, ("dv", "add", "data")),
@@ -618,6 +638,7 @@ SCENARIOS = (
     Scenario("gc-remote-bury", collectable, GC_NOW, again=GC_LATER, frees=True),
     Scenario("gc-remote-sweep", to_sweep, GC_NOW, again=GC_LATER, frees=True),
     Scenario("gc-remote-undo", to_sweep, ("dv", "gc", "--remote", "--undo")),
+    Scenario("remote-rename", pushed, ("dv", "remote", "rename", "origin", "new"), fine=(0, 2, 3)),
     Scenario("remote-trust", untrusted, ("dv", "remote", "trust")),
     Scenario("remote-copy", to_copy, ("dv", "remote", "copy", "origin", BACKUP)),
     Scenario(

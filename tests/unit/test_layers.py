@@ -37,6 +37,7 @@ ONLY_IN = {
         "project.taken",
         "store.rooted",
         "store.database",
+        "store.references",
         "store.remote_facts",
         "store.schema",
         "workspace.statcache",

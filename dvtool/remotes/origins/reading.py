@@ -22,7 +22,8 @@ class ObjectReader(io.RawIOBase):
 
     Each attempt asks for the state that was listed, so the bytes are never of two states. Bytes
     that are more or fewer than the size that was listed are an error. `tell` is called with the
-    number of bytes that came.
+    number of bytes that came. `span` is the offset and the size of the range to read; it asks for
+    all of an object without.
     """
 
     def __init__(
@@ -31,14 +32,19 @@ class ObjectReader(io.RawIOBase):
         described: OriginObject,
         attempts: Attempts,
         tell: Callable[[int], object] | None = None,
+        *,
+        span: tuple[int, int] | None = None,
     ) -> None:
         self._origin = origin
+        self._span = span
         self._described = described
         self._budget = attempts.budget(f"read {described.key}")
         self._tell = tell
         self._at = 0
         self._opened = contextlib.ExitStack()
         self._body: Body | None = None
+        self.version = described.version
+        """The version that the bytes are of, once some came, where the origin keeps versions."""
         self._check = origin.content_check(described)
 
     def readable(self) -> bool:
@@ -80,14 +86,17 @@ class ObjectReader(io.RawIOBase):
                 )
 
     def _attempt(self, size: int) -> bytes:
-        expected = self._described.size
+        expected = self._described.size if self._span is None else self._span[1]
         if self._at == expected:
             if self._body is not None and self._body.read(1):  # its end gives the connection back
                 raise self._broke_off(1)
             return b""
         if self._body is None:
-            opening = self._origin.open(self._described, offset=self._at)
+            begin, length = self._span or (0, None)
+            size_left = None if length is None else length - self._at
+            opening = self._origin.open(self._described, offset=begin + self._at, size=size_left)
             self._body = self._opened.enter_context(opening)
+            self.version = getattr(self._body, "version", "")
         data = self._body.read(size)
         if expected == SIZE_UNKNOWN:
             return data
@@ -96,9 +105,10 @@ class ObjectReader(io.RawIOBase):
         return data
 
     def _broke_off(self, more: int) -> RemoteTransient:
+        expected = self._described.size if self._span is None else self._span[1]
         return RemoteTransient(
             f"{self._origin.url}: {printable(self._described.key)} ended after "
-            f"{self._at + more:,} of {self._described.size:,} bytes"
+            f"{self._at + more:,} of {expected:,} bytes"
         )
 
     def _drop(self) -> None:

@@ -94,15 +94,22 @@ class S3Origin:
     def describe(self, key: str) -> OriginObject | None:
         """Return the object of a key, None if there is none."""
 
+        return self.look(OriginObject(key, 0, ""))
+
+    def look(self, described: OriginObject) -> OriginObject | None:
+        """Return what is at a key now, or as the version described; None if nothing is."""
+        key = described.key
+
         def ask() -> OriginObject | None:
             try:
                 with self._errors.about(key):
                     answer = self._source.client().head_object(
-                        Bucket=self._bucket, Key=key, **self._payer
+                        Bucket=self._bucket, Key=key, **self._payer, **_named(described)
                     )
             except ObjectMissing:
                 return None
-            return self._described(key, answer.get("ContentLength"), answer.get("ETag"))
+            listed = self._described(key, answer.get("ContentLength"), answer.get("ETag"))
+            return listed._replace(version=_version(answer.get("VersionId")))
 
         return self._attempts.run(f"head {key}", ask)
 
@@ -116,7 +123,7 @@ class S3Origin:
         whole = not offset and size is None
         try:
             with self._errors.about(key):
-                body, headers = self._get(key, tag, None if whole else span)
+                body, headers = self._get(described, None if whole else span)
         except (AlreadyThere, ObjectMissing, RangeBeyondEnd) as error:
             if not tag and isinstance(error, ObjectMissing):
                 raise  # nobody said that it is there
@@ -131,7 +138,10 @@ class S3Origin:
                     f" {printable(key)} with that range",
                     hint=HINT_ENDPOINT,
                 )
-            yield _S3Body(body, self._errors, key)
+            total = headers.get("content-range", "").rpartition("/")[2]
+            if total.isdigit() and described.size not in (SIZE_UNKNOWN, int(total)):
+                raise ChangedAtSource(f"s3://{self._bucket}", key)
+            yield _S3Body(body, self._errors, key, _version(headers.get("x-amz-version-id")))
 
     def read_many(self, objects: Iterable[tuple[int, OriginObject]]) -> Iterator[tuple[int, bytes]]:
         """Yield the bytes of small objects by number, as they come; see `Origin.read_many`."""
@@ -152,10 +162,13 @@ class S3Origin:
             if right_tag and size in (len(answer.body), SIZE_UNKNOWN):
                 yield number, answer.body
 
-    def _get(self, key: str, tag: str, span: str | None) -> tuple[Any, Mapping[str, str]]:
+    def _get(self, described: OriginObject, span: str | None) -> tuple[Any, Mapping[str, str]]:
         """Return the body and the headers of the answer to a GET; quickly where that works."""
         client = self._source.client()
-        if self._quick.knows(client):
+        key, tag = described.key, described.tag
+        if described.version:
+            pass  # a version is part of the query, which the quick way does not sign
+        elif self._quick.knows(client):
             headers = {"if-match": f'"{tag}"'} if tag else {}
             headers |= {} if span is None else {"range": span}
             headers |= {"x-amz-request-payer": "requester"} if self._payer else {}
@@ -164,7 +177,7 @@ class S3Origin:
                 return quick.raw, quick.headers
         else:
             self._quick.learn(client, key)
-        extra = self._payer | ({} if span is None else {"Range": span})
+        extra = self._payer | ({} if span is None else {"Range": span}) | _named(described)
         extra |= {"IfMatch": f'"{tag}"'} if tag else {}
         answer = client.get_object(Bucket=self._bucket, Key=key, **extra)
         return answer["Body"], answer["ResponseMetadata"]["HTTPHeaders"]
@@ -219,6 +232,15 @@ class S3Origin:
         return OriginObject(key, size, _bare(tag))
 
 
+def _named(described: OriginObject) -> dict[str, Any]:
+    return {"VersionId": described.version} if described.version else {}
+
+
+def _version(said: str | None) -> str:
+    """Return the version that an answer names; a bucket without versions names none."""
+    return said if said and said != "null" else ""
+
+
 def _bare(tag: str) -> str:
     """Return an ETag without its quotes, which some stores leave out of listings."""
     return tag.strip('"')
@@ -231,7 +253,8 @@ def _origin_of(bucket: str, prefix: str, options: S3Options, exact: bool) -> S3O
 class _S3Body:
     """The body of an answer, whose errors are ours."""
 
-    def __init__(self, body: Any, errors: Translation, key: str) -> None:
+    def __init__(self, body: Any, errors: Translation, key: str, version: str) -> None:
+        self.version = version
         self._body = body
         self._errors = errors
         self._key = key

@@ -159,8 +159,8 @@ def _fetch_content(
     wanted = list(_to_fetch(project, parts))
     if not wanted:
         return None
-    configured = project.config.remotes()
-    if not request.fetch or not (request.remote or configured):
+    configured = request.remote or project.config.remotes()
+    if not request.fetch or not (configured or _is_at_sources(project, parts)):
         missing = _missing_files(project, parts)
         raise MissingError(
             f"the content of {count_text(len(missing), 'file')} "
@@ -168,7 +168,14 @@ def _fetch_content(
             f"not in the local store; nothing was changed:\n{listing(sorted(missing))}",
             hint="run: dv pull" if configured else "add the remote that has it: dv remote add",
         )
-    return download.fetch(project, settings.open_remotes(request.remote), wanted)
+    remotes = settings.open_remotes(request.remote) if configured else []
+    return download.fetch(project, remotes, wanted)
+
+
+def _is_at_sources(project: Project, parts: Sequence[_Part]) -> bool:
+    """Whether all that the plans need and the store lacks is known to be at sources."""
+    lacking = {digest for part in parts for digest in project.store.lacking(part.plan.needed())}
+    return lacking <= project.store.db.references.known(lacking)
 
 
 def _to_fetch(project: Project, parts: Sequence[_Part]) -> Iterator[FetchRequest]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import BinaryIO, Self
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
 
 from dvtool.errors import (
     CorruptError,
@@ -23,7 +23,7 @@ from dvtool.format.digest import READ_SIZE_BYTES, Digest, HashingSink, hasher
 from dvtool.format.locations import RemotePack
 from dvtool.format.manifest import ShardRef
 from dvtool.format.pack import PackInfo, Recipe, read_index, verify_pack
-from dvtool.format.packing import FinishedPack, RollingPacks
+from dvtool.format.packing import FinishedPack
 from dvtool.format.ranges import PackRange
 from dvtool.project.parts import Project
 from dvtool.remotes.known import Known
@@ -32,7 +32,6 @@ from dvtool.remotes.pack_ranges import read_range
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
 from dvtool.remotes.transports.base import ObjectInfo
-from dvtool.store.local import LocalStore
 from dvtool.system.atomic import flush_to_disk, naming_full_disk
 from dvtool.system.parallel import run_bounded
 from dvtool.verbs.fetch.lists import FetchLists
@@ -42,7 +41,10 @@ from dvtool.verbs.fetch.plan import (
     PackRead,
     lacking_contents,
     paths_of,
+    shards_are_here,
 )
+from dvtool.verbs.fetch.received import ReceivedChunks
+from dvtool.verbs.fetch.references import fetch_referenced, first_error
 from dvtool.verbs.fetch.request import Fetched, FetchRequest
 
 RANGES_MEMORY_MAX_BYTES = 64 << 20
@@ -73,13 +75,34 @@ def fetch(
     error of the first is raised: MissingError if it lacks something, CorruptError if it sends
     something else, RemoteError if it does not answer. Content that arrived sound before that stays.
     """
-    result = Fetched(remotes[0].url)
+    result = Fetched(remotes[0].url if remotes else "")
     with naming_full_disk(project.store.path):
-        errors = _from_first(
-            remotes, lambda remote: _Fetch(project, remote, requests, result).run()
-        )
+        failed = _fetch_known_references(project, requests, result)
+        try:
+            errors = _from_first(
+                remotes, lambda remote: _Fetch(project, remote, requests, result).run()
+            )
+        except DvError as error:
+            fault = first_error(failed, list(failed))
+            if fault is None:
+                raise
+            raise fault from error
+        if failed and not remotes:
+            raise first_error(failed, list(failed)) or MissingError("no remote to ask")
     result.warnings = tuple(f"taken from another remote, since {error}" for error in errors)
     return result
+
+
+def _fetch_known_references(
+    project: Project, requests: Sequence[FetchRequest], result: Fetched
+) -> dict[Digest, DvError]:
+    """Copy what is known here to be at sources; return why some could not be had.
+
+    Shards that are not here say nothing yet: `_Fetch` looks again once it has them.
+    """
+    here = [request for request in requests if shards_are_here(project, request)]
+    sizes = lacking_contents(project, here).sizes if here else {}
+    return fetch_referenced(project, sizes, result) if sizes else {}
 
 
 def _from_first(
@@ -87,6 +110,8 @@ def _from_first(
 ) -> list[DvError]:
     """Do the work with the first remote that can; return why those before it could not."""
     errors: list[DvError] = []
+    if not remotes:
+        return errors
     for remote in remotes:
         try:
             work(remote)
@@ -134,7 +159,13 @@ class _Fetch:
             if not failed:
                 break
             # A pack may be gone since its place was read: the shards say where the content is now.
-        if failed:
+        if lacking.sizes:
+            # By now the shards have said what is at a source, and not on the remote.
+            lost = fetch_referenced(self.project, lacking.sizes, self.result)
+            lacking = lacking.still(self.store)
+            if error := first_error(lost, lacking.sizes):
+                raise error
+        if failed and lacking.sizes:
             raise failed[0]
         self._refuse_lacking(lacking, unknown)
 
@@ -301,40 +332,3 @@ def _blocks_of(file: BinaryIO) -> Iterator[bytes]:
     file.seek(0)
     while data := file.read(READ_SIZE_BYTES):
         yield data
-
-
-class ReceivedChunks:
-    """Puts single chunks, fetched out of foreign packs, into packs of our own.
-
-    Whatever ends the block, the chunks that arrived before are kept: they were checked, and need
-    not come again.
-    """
-
-    def __init__(self, store: LocalStore) -> None:
-        self._store = store
-        self._packs = RollingPacks(store.temp_path, durable=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def add(self, chunks: Iterable[tuple[Digest, bytes]]) -> None:
-        """Take chunks that were checked."""
-        self._adopt(self._packs.fill(chunks))
-
-    def add_recipes(self, recipes: Iterable[Recipe]) -> None:
-        """Take recipes, which are believed only once they were tried."""
-        self._adopt(self._packs.fill((), recipes))
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            self._adopt(self._packs.finish())
-        except (OSError, DvError):
-            if kind is None:
-                raise
-        finally:
-            self._packs.abandon()
-
-    def _adopt(self, packs: Iterable[FinishedPack]) -> None:
-        for temp, info in packs:
-            info.index.recipes = []
-            self._store.adopt([(temp, info)])

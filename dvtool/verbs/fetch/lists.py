@@ -130,6 +130,12 @@ class FetchLists:
             if digest in contents
         }
 
+    def referenced(self, contents: Collection[Digest]) -> set[Digest]:
+        """Return those of the contents that are at a source, by the shards at hand or before."""
+        said = {digest for shard in self._shards.values() for digest in shard.references}
+        left = set(contents) - said
+        return said.intersection(contents) | self._store.db.references.known(left)
+
     def keep_only(self, requests: Iterable[FetchRequest]) -> None:
         """Let go of all shards but those of some requests."""
         kept = {ref.digest for request in requests for ref in request.manifest.shards}

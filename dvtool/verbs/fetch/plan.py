@@ -92,6 +92,14 @@ def lacking_contents(project: Project, requests: Sequence[FetchRequest]) -> Lack
     return LackingContents(sizes, 0).still(project.store)
 
 
+def shards_are_here(project: Project, request: FetchRequest) -> bool:
+    """Whether the entries of all shards that a request selects are in the store."""
+    if request.manifest.entries is not None:
+        return True
+    shards = project.selected_shards(request.manifest, request.selection)
+    return all(project.store.has_shard(ref.digest) for ref in shards)
+
+
 def paths_of(
     project: Project, requests: Sequence[FetchRequest], digests: Collection[Digest]
 ) -> list[str]:
@@ -251,7 +259,8 @@ class FetchPlanner:
         self._lists.get_locations(sizes.keys(), group)
         located: dict[Digest, list[Located]] = {}
         for located in self._attempts(known, sizes, group):
-            if len(located) == len(sizes):
+            left = sizes.keys() - located.keys()
+            if not left or left <= self._lists.referenced(left):
                 break
         return located
 

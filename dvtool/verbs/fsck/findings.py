@@ -12,8 +12,9 @@ LOCAL = "local store"
 WORKSPACE = "workspace"
 
 Kind: TypeAlias = Literal[
-    "pack", "index", "recipe", "shard", "manifest", "saved", "content", "file", "root", "mark"
-]
+    "pack", "index", "recipe", "shard", "manifest", "saved", "content", "file", "root", "mark",
+    "object",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class Damage:
     place: str
     """Where it is: `local store`, `workspace` or the URL of a remote."""
     kind: Kind
-    """pack, index, recipe, shard, manifest, saved, content, file, root or mark."""
+    """pack, index, recipe, shard, manifest, saved, content, file, root, mark, or the object at a
+    source that data refers to."""
     name: str
     """Its path or key there."""
     problem: str

@@ -16,7 +16,15 @@ from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 
-from dvtool.errors import CorruptError, MarkMissing, ObjectMissing, SetupError, count_text
+from dvtool.errors import (
+    CorruptError,
+    DvError,
+    MarkMissing,
+    ObjectMissing,
+    RemoteError,
+    SetupError,
+    count_text,
+)
 from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.manifest import MANIFEST_VERSION
@@ -27,10 +35,13 @@ from dvtool.format.pack import (
     Placement,
     read_index,
 )
+from dvtool.format.references import Reference, ReferenceLost, SourceAddress, shown
 from dvtool.project.parts import Project
+from dvtool.project.source_approvals import source_access
 from dvtool.remotes.assembly import Assembly
 from dvtool.remotes.objects import MARK, FetchedShard, Root, pack_key, root_key, shard_key
 from dvtool.remotes.pack_probe import download_check
+from dvtool.remotes.references import SourceAccess
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store.packcheck import PackCheck, fingerprint
@@ -89,12 +100,15 @@ class _RemoteCheck:
         """Key -> MD5 that a pack had when it was proven."""
         self.claims: dict[Digest, array[int]] = {}
         """Pack -> fingerprints of the places that shards say are in it, where it will be read."""
+        self.references: dict[Digest, Reference] = {}
+        """Content -> the object at a source that has it."""
 
     def run(self, repo_id: str) -> RemoteCheck:
         """Check from the roots down: whatever is referred to after what refers to it."""
         self._check_mark(repo_id)
         self._check_roots(repo_id)
         self._check_shards(self.result.shards)
+        self._check_sources()
         self._check_packs()
         self._name_users()
         return self.result
@@ -163,7 +177,44 @@ class _RemoteCheck:
                 self._bad_shard(digest, "does not say where all of its content is")
             self.result.held.update(self.here.sought & shard.locations.keys())
             self._take_places(digest, shard)
+            self.references.update(shard.references)
         self.project.progress.finish()
+
+    def _check_sources(self) -> None:
+        """Ask sources for what shards refer to; in depth, read all of it."""
+        if not self.references:
+            return
+        total = sum(one.size for one in self.references.values()) if self.depth else None
+        self.project.progress.start("asking sources", total_bytes=total)
+        by_address: dict[SourceAddress, dict[Digest, Reference]] = {}
+        for content, one in self.references.items():
+            by_address.setdefault(one.address, {})[content] = one
+        with contextlib.closing(source_access(self.project.git.common_dir)) as access:
+            for address, some in by_address.items():
+                try:
+                    self._check_source(access, some)
+                except (SetupError, RemoteError) as error:
+                    problem = f"could not be asked: {error}; {error.hint or ''}".rstrip("; ")
+                    self._add(Damage(address.url, "object", address.url, problem))
+        self.project.progress.finish()
+
+    def _check_source(self, access: SourceAccess, references: Mapping[Digest, Reference]) -> None:
+        lost = access.losses(list(references.values()))
+        for content, one in references.items():
+            fault = lost.get(one.name)
+            if fault is None and self.depth:
+                fault = access.fault(content, one, self.project.progress.advance)
+            if fault is not None:
+                self._bad_object(content, one, fault)
+            else:
+                self.result.held.update(self.here.sought & {content})
+
+    def _bad_object(self, content: Digest, reference: Reference, fault: DvError) -> None:
+        problem = str(fault).removeprefix(f"{shown(reference)} ")
+        self._add(
+            Damage(reference.address.url, "object", reference.key, problem,
+                   missing=isinstance(fault, ReferenceLost), contents=frozenset([content]))
+        )  # fmt: skip
 
     def _shard(self, digest: Digest) -> FetchedShard | str:
         try:
@@ -297,7 +348,7 @@ class _RemoteCheck:
     def _read_packs(self, there: Mapping[str, ObjectInfo]) -> None:
         """Download packs, all or a sample; check them chunk by chunk, and the files in them."""
         sizes = {d: there[pack_key(d)].size for d in self.result.packs if pack_key(d) in there}
-        # What is no pack by its size alone was named already, and is not worth its bytes.
+        # Objects whose size rules out a pack were reported above; they are not worth their bytes.
         sizes = {d: size for d, size in sizes.items() if size <= PACK_SIZE_MAX_BYTES}
         chosen = sorted(sizes)
         if self.depth is not None and self.depth.share < 1:

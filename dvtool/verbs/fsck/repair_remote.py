@@ -23,9 +23,10 @@ from dvtool.format.manifest import (
     shard_refs,
 )
 from dvtool.format.pack import PACK_SIZE_MAX_BYTES, Placement
+from dvtool.format.references import Reference
 from dvtool.project.history import FOR_NAMING, versions
 from dvtool.project.parts import Project
-from dvtool.remotes.objects import MARK, FetchedShard, pack_key, shard_key
+from dvtool.remotes.objects import MARK, FetchedShard, pack_key, places_in_order, shard_key
 from dvtool.remotes.pack_probe import download_check
 from dvtool.remotes.proof import located_now
 from dvtool.remotes.remote import RemoteStore
@@ -182,7 +183,8 @@ class _Mend:
 
     def _mend_shard(self, digest: Digest, text: bytes | None) -> None:
         shard = self._shard(digest, text)
-        contents = contents_of(shard.entries)
+        references = self._references(shard)
+        contents = {c: n for c, n in contents_of(shard.entries).items() if c not in references}
         bad = digest in self.found.bad_shards
         self._learn_chunks(shard, contents)
         homeless = self._homeless(shard, contents, bad=bad)
@@ -199,7 +201,9 @@ class _Mend:
             return
         if len(locations) < len(contents):
             raise MissingError(_no_copy(len(contents) - len(locations)))
-        self._put_shard(digest, encode_object(shard.text, locations), locations)
+        places = places_in_order(shard.entries, locations, references)
+        data = encode_object(shard.text, places)
+        self._put_shard(digest, data, locations, refers=bool(references))
         # Places learned from the damaged shard must mislead nobody any more.
         self.known.expect((), {c: shard.chunks[c] for c in shard.doubted if c in shard.chunks})
         if lost:
@@ -217,6 +221,13 @@ class _Mend:
         if text is None:
             raise MissingError("the shard is not here either")
         return _Shard(text, decode_any_shard(text, digest), None)
+
+    def _references(self, shard: _Shard) -> Mapping[Digest, Reference]:
+        """Return the contents that stay at a source: as the shard said, else as is known here."""
+        if shard.old is not None:
+            return shard.old.references
+        lacking = self.store.lacking(contents_of(shard.entries))
+        return {c: some[0] for c, some in self.store.db.references.find(lacking).items()}
 
     def _learn_chunks(self, shard: _Shard, contents: Collection[Digest]) -> None:
         """Note what the contents consist of: as tried here, else as was or is said there."""
@@ -302,7 +313,12 @@ class _Mend:
         return not bad and place.pack.digest not in self.left
 
     def _put_shard(
-        self, digest: Digest, data: bytes, locations: Mapping[Digest, Sequence[Located]]
+        self,
+        digest: Digest,
+        data: bytes,
+        locations: Mapping[Digest, Sequence[Located]],
+        *,
+        refers: bool,
     ) -> None:
         every = {chunk.pack for chunks in locations.values() for chunk in chunks}
         packs = {pack.digest for pack in every}
@@ -313,7 +329,7 @@ class _Mend:
             self.remote.put_shard(digest, data)
             self.at.prove({shard_key(digest): len(data)})
         self.known.add_objects([ObjectInfo(shard_key(digest), len(data))])
-        self.known.add_shards({digest: packs})
+        self.known.add_shards({digest: packs}, {digest} if refers else ())
         for pack in self.left:
             if pack not in packs:
                 self.found.pointing.get(pack, set()).discard(digest)

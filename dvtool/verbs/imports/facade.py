@@ -7,9 +7,10 @@ from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
 from dvtool.remotes.estimate import Estimate
-from dvtool.verbs.imports import import_data, import_sql, update
+from dvtool.verbs.imports import import_data, import_sql, reference, update
 from dvtool.verbs.imports.import_data import ImportRequest
 from dvtool.verbs.imports.import_sql import SqlRequest
+from dvtool.verbs.imports.reference import Materialised
 from dvtool.verbs.imports.results import Imported, SourceStatus
 
 
@@ -53,6 +54,11 @@ class Imports:
         """Bring imported targets to the state that their sources have now."""
         require_worktree(self._project.git)
         return update.update_targets(self._project, self._arguments, paths, self._engine(jobs))
+
+    def materialise(self, paths: Paths) -> list[Materialised]:
+        """Copy data that was imported by reference into the local store, for a push to send."""
+        require_worktree(self._project.git)
+        return reference.materialise(self._project, self._settings, self._arguments, paths)
 
     def trust(self, paths: Paths) -> list[str]:
         """Approve the sources that manifests name, from now on; return them as text."""

@@ -44,6 +44,12 @@ from dvtool.verbs.imports.import_repo import (
 from dvtool.verbs.imports.kept_otherwise import kept_otherwise
 from dvtool.verbs.imports.listing import Listing, Opened, list_source
 from dvtool.verbs.imports.on_cluster import ImportOnCluster
+from dvtool.verbs.imports.reference import (
+    copy_for_workspace,
+    recall_references,
+    refer_content,
+    refuse_unreferable,
+)
 from dvtool.verbs.imports.results import Imported
 from dvtool.verbs.imports.targets import new_target, target_there
 from dvtool.verbs.resolve.conflicts import refuse_conflicted
@@ -54,7 +60,10 @@ SAMPLE_SIZE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """What to import, as typed. `options` are those of `ORIGIN_OPTIONS`, as text."""
+    """What to import, as typed. `options` are those of `ORIGIN_OPTIONS`, as text.
+
+    By `reference`, the data is hashed and stays where it is; no files are written.
+    """
 
     source: str
     out: str | None = None
@@ -64,6 +73,7 @@ class ImportRequest:
     checkout: bool = True
     options: Mapping[str, str | None] = field(default_factory=dict)
     unpack: bool = False
+    reference: bool = False
     remote: str | None = None
     """The remote that the workers of a cluster write to, if not the default one."""
     inventory: str | None = None
@@ -97,14 +107,14 @@ def import_data(
         else:
             opened = _opened(request, arguments, source, local)
             with TakenObjects(project.git.common_dir, opened.source) as taken:
-                to_disk = request.checkout and cluster is None
+                to_disk = request.checkout and cluster is None and not request.reference
                 found = list_source(taken, opened, project.progress, to_disk=to_disk)
                 _refuse_another_source(there, opened.source)
                 SourceApprovals(project.git.common_dir).approve(opened.source, local)
                 if cluster is not None:
                     return cluster.bring(there, found, taken, opened.origin)
                 result = bring(project, there, found, taken, opened.origin, engine)
-        if request.checkout:
+        if request.checkout and not request.reference:
             result.written += _checked_out(project, settings, arguments, target)
     return result
 
@@ -159,8 +169,9 @@ def _on_cluster(
                 hint="leave --remote out, then: dv push; or name a cluster: --engine dask",
             )
         return None
-    if request.unpack or source.kind == "dv":
+    if request.unpack or request.reference or source.kind == "dv":
         what = "the members of one archive" if request.unpack else "another repository's data"
+        what = "data that stays at its source" if request.reference else what
         raise UsageError(f"{what} is for one machine, not for a cluster", hint="leave --engine out")
     return ImportOnCluster(project, settings, engine, request.remote)
 
@@ -180,9 +191,11 @@ def plan_import(
     there = target_there(project, target)
     opened = _opened(request, arguments, source, local)
     with TakenObjects(project.git.common_dir, opened.source) as taken:
-        found = list_source(taken, opened, project.progress, to_disk=request.checkout)
+        found = list_source(
+            taken, opened, project.progress, to_disk=request.checkout and not request.reference
+        )
         _refuse_another_source(there, opened.source)
-        recall_content(project, taken, there.manifest)
+        _recall(project, taken, found.source, there.manifest)
         objects, size = taken.unknown_total()
         result = Imported(target, found.source.url, found.source.state)
         result.files, result.bytes = found.objects, found.bytes
@@ -212,7 +225,7 @@ def _timed(estimate: Estimate, taken: TakenObjects, origin: Origin) -> Estimate:
 def _typed_source(request: ImportRequest, folder: str) -> tuple[DataSource, dict[str, str]]:
     repository = repo_source(request.source, folder)
     if repository is not None:
-        listed_otherwise = request.inventory or request.keys
+        listed_otherwise = request.inventory or request.keys or request.reference
         if request.unpack or listed_otherwise or any(request.options.values()):
             raise UsageError(
                 f"{printable(request.source)} is a path in a repository",
@@ -229,7 +242,11 @@ def _typed_source(request: ImportRequest, folder: str) -> tuple[DataSource, dict
             f"{printable(source.url)} cannot be unpacked",
             hint=f"--unpack takes one file whose name ends in {', '.join(SUFFIXES)}, whole",
         )
-    return structs.replace(source, **filters, limit=request.limit, unpack=request.unpack), local
+    source = structs.replace(
+        source, **filters, limit=request.limit, unpack=request.unpack, reference=request.reference
+    )
+    refuse_unreferable(source)
+    return source, local
 
 
 def _target(arguments: Arguments, request: ImportRequest, source: DataSource) -> str:
@@ -335,9 +352,12 @@ def bring(
         result.read, result.state = 1, built.manifest.source.state if built.manifest.source else ""
         put_in_place(project, there, built, result)
         return result
-    recall_content(project, taken, before)
+    _recall(project, taken, found.source, before)
     try:
-        result.read, result.stored_bytes = take_content(project, taken, origin, engine)
+        if found.source.reference:
+            result.read = refer_content(project, taken, origin, found.source, engine)
+        else:
+            result.read, result.stored_bytes = take_content(project, taken, origin, engine)
     finally:
         origin.close()
     if not found.source.state:  # what has no tag is told by its content alone
@@ -346,9 +366,20 @@ def bring(
     built = manifest_of(project, taken, found.source)
     if before is not None and before.source is not None and _is_same_data(before, built):
         built = Built(before, ())
+    elif found.source.reference and project.workspace.stat(there.target) is not None:
+        copy_for_workspace(project, before, built)
     put_in_place(project, there, built, result)
     taken.keep_only_listed()
     return result
+
+
+def _recall(
+    project: Project, taken: TakenObjects, source: DataSource, before: Manifest | None
+) -> None:
+    if source.reference:
+        recall_references(project, taken, source)
+    else:
+        recall_content(project, taken, before)
 
 
 def _is_same(before: DataSource, found: DataSource) -> bool:

@@ -13,9 +13,16 @@ from typing import BinaryIO
 from dvtool.errors import CorruptError
 from dvtool.format import pack
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, digest_of_file, split_digests
-from dvtool.format.locations import ChunkPlaces, RemotePack, encode_place_rows
+from dvtool.format.locations import (
+    ChunkPlaces,
+    PlaceRow,
+    RemotePack,
+    encode_place_rows,
+    place_rows_of,
+)
 from dvtool.format.pack import GROUPED_SIZE_MAX_BYTES, PackIndex, Placement, Recipe, read_index
 from dvtool.format.packing import Frame, RollingPacks
+from dvtool.format.references import Reference
 from dvtool.store.local import LocalStore
 
 WHOLE_PACK_MIN_BYTES = 4 << 20
@@ -37,6 +44,8 @@ class Contents:
     """Shard -> the number of the local pack that was seen to have each; 0 for none."""
     several: dict[Digest, tuple[int, bytes]] = field(default_factory=dict)
     """Content of several chunks -> its size, and its chunks end to end. Others are one chunk."""
+    references: dict[Digest, Reference] = field(default_factory=dict)
+    """Content that stays at its source -> the object that has it; its chunks go nowhere."""
 
     def take(self, shard: Digest, sizes: Mapping[Digest, int]) -> None:
         """Add the contents of a shard; which of them have several chunks is for the caller."""
@@ -73,10 +82,12 @@ class Contents:
         found: dict[Digest, int] = {}
         for shard in shards:
             contents = zip(self.of(shard), self.numbers[shard], strict=True)
-            if not self.several:
+            if not self.several and not self.references:
                 found.update(contents)
                 continue
             for content, number in contents:
+                if content in self.references:
+                    continue
                 if content in self.several:
                     found.update((chunk, found.get(chunk, 0)) for chunk in self.chunks(content))
                 else:
@@ -86,6 +97,9 @@ class Contents:
     def encoded_places(self, shard: Digest, places: ChunkPlaces) -> tuple[bytes, set[Digest]]:
         """Return the locations of a shard's contents, encoded, and the packs that they name."""
         contents = self.of(shard)
+        referenced = [self.references[one] for one in contents if one in self.references]
+        if referenced:
+            return self._places_with_references(contents, places, referenced)
         if not self.several:
             counts = array("I", [1]) * len(contents)
             chunks = contents
@@ -96,6 +110,23 @@ class Contents:
         rows = [places.rows[chunk] for chunk in chunks]
         packs = {places.packs[number].digest for number in {row[0] for row in rows}}
         return encode_place_rows(places.packs, rows, counts), packs
+
+    def _places_with_references(
+        self, contents: Sequence[Digest], places: ChunkPlaces, referenced: Sequence[Reference]
+    ) -> tuple[bytes, set[Digest]]:
+        rows: list[PlaceRow] = []
+        counts = array("I")
+        packs: set[Digest] = set()
+        for content in contents:
+            reference = self.references.get(content)
+            if reference is None:
+                more = [places.rows[chunk] for chunk in self.chunks(content)]
+                packs.update(places.packs[row[0]].digest for row in more)
+            else:
+                more = place_rows_of(reference)
+            rows += more
+            counts.append(len(more))
+        return encode_place_rows(places.packs, rows, counts, referenced), packs
 
     @property
     def chunk_count(self) -> int:
@@ -111,7 +142,8 @@ class Contents:
         return [
             Recipe(digest, size, parts)
             for digest, (size, joined) in self.several.items()
-            if not fresh.isdisjoint(parts := split_digests(joined))
+            if digest not in self.references
+            and not fresh.isdisjoint(parts := split_digests(joined))
         ]
 
 

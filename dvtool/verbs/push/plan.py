@@ -13,7 +13,6 @@ from dvtool.format.locations import RemotePack, contents_of
 from dvtool.format.manifest import (
     Entries,
     Manifest,
-    ShardRef,
     decode_shard,
     manifest_digest,
     manifest_shards,
@@ -36,8 +35,10 @@ from dvtool.remotes.proof import (
 from dvtool.remotes.remote import HEADS_MAX, RemoteStore, split_known_id
 from dvtool.remotes.tombstones import Tombstones
 from dvtool.remotes.transports.pace import REQUESTS_START
-from dvtool.verbs.push import packs as outgoing
-from dvtool.verbs.push.packs import Contents, Outgoing
+from dvtool.store.references import chunk_lists_of
+from dvtool.verbs.push import packs as outgoing, references
+from dvtool.verbs.push.packs import Contents
+from dvtool.verbs.push.planned import ShardToPush, UploadPlan
 
 SHARD_BYTES_PER_ENTRY, SHARD_BYTES_PER_CHUNK = 45, 12
 """About what shard objects take; seen on 20,000 files of 8 KiB."""
@@ -86,27 +87,6 @@ class Pushed:
         return self.bytes > 0
 
 
-@dataclass(slots=True)
-class ShardToPush:
-    """A shard to be on the remote, and a target to name in messages."""
-
-    ref: ShardRef
-    target: str
-    text: bytes | None = None
-
-
-@dataclass(slots=True)
-class UploadPlan:
-    """The objects that a push will upload, after the remote was asked what it has."""
-
-    lacking: list[ShardToPush] = field(default_factory=list)
-    contents: Contents = field(default_factory=Contents)
-    outgoing: Outgoing = field(default_factory=Outgoing)
-    proven: Proven = field(default_factory=Proven)
-    root: bool = False
-    """Whether a root must be added."""
-
-
 class PushPlanning:
     """Asks a remote what it has of manifests, and says what is to be uploaded."""
 
@@ -144,7 +124,8 @@ class PushPlanning:
             self._known = Known(self.store.db, mark.id)
             if doomed is None:
                 doomed = self.tombstones.doomed_roots(self.tombstones.look())
-        plan = UploadPlan(proven=self._without_doomed(self._proven(), doomed or ()))
+        proven = references.proven_at_sources(self, self._proven())
+        plan = UploadPlan(proven=self._without_doomed(proven, doomed or ()))
         plan.lacking = [s for digest, s in self.shards.items() if digest not in plan.proven.shards]
         unrooted = self.unrooted(plan.proven.roots)
         if unrooted and not plan.lacking:
@@ -156,10 +137,13 @@ class PushPlanning:
             return plan
         self.project.shards.need(shard.ref for shard in plan.lacking if shard.text is None)
         for shard in plan.lacking:
-            plan.contents.take(shard.ref.digest, contents_of(self._entries(shard)))
+            plan.contents.take(shard.ref.digest, contents_of(self.entries(shard)))
         self._look_back(plan.contents)
         self._list_chunks(plan)
+        references.refer(self, plan)
         plan.outgoing = outgoing.plan_packs(self.store, self._missing(plan))
+        if plan.outgoing.absent and references.refer_absent(self, plan):
+            plan.outgoing = outgoing.plan_packs(self.store, self._missing(plan))
         absent = plan.outgoing.absent
         if absent:
             self._refuse_missing(
@@ -175,8 +159,12 @@ class PushPlanning:
             else:
                 texts = shard_refs(one.manifest.entries)
                 cuts = [ShardToPush(text.ref, one.target, text.text) for text in texts]
+            source = one.manifest.source
+            refers = source is not None and source.reference
             for shard in cuts:
-                self.shards.setdefault(shard.ref.digest, shard)
+                shard.by_reference = refers
+                first = self.shards.setdefault(shard.ref.digest, shard)
+                first.by_reference = first.by_reference and refers
             self.shard_names[digest] = [shard.ref.blake3 for shard in cuts]
         self.result.files = sum(shard.ref.files for shard in self.shards.values())
 
@@ -232,7 +220,8 @@ class PushPlanning:
             if digest not in roots or root_key(self.repo_id, roots[digest]) not in sound
         ]
 
-    def _entries(self, shard: ShardToPush) -> Entries:
+    def entries(self, shard: ShardToPush) -> Entries:
+        """Return the entries of a shard."""
         if shard.text is None:
             return self.project.shards.load(shard.ref)
         return decode_shard(shard.text, shard.ref)
@@ -247,12 +236,14 @@ class PushPlanning:
         unknown: set[Digest] = set()
         for run in contents.runs():
             lacking = self.store.lacking(file for shard in run for file in contents.of(shard))
-            unknown |= lacking - self._known.chunk_lists(lacking).keys()
+            lacking -= self._known.chunk_lists(lacking).keys()
+            unknown |= lacking - self.store.db.references.known(lacking)
         seen = set(self.shards)
         for one in self.manifests.values() if unknown else ():
             for manifest in one.past() if one.past is not None else ():
                 for some in outgoing.runs(sorted(unknown)):
                     unknown.difference_update(self._known.chunk_lists(some))
+                    unknown -= self.store.db.references.known(unknown)
                 if not unknown:
                     return
                 refs = {ref.digest: ref for ref in manifest_shards(manifest)}
@@ -279,6 +270,9 @@ class PushPlanning:
             left -= lists.keys()
             if left and self._known is not None:
                 lists |= self._known.chunk_lists(left)
+                left -= lists.keys()
+            if left:
+                lists |= chunk_lists_of(self.store.db.references.find(left))
                 left -= lists.keys()
             unlisted |= left
             for file, chunks in lists.items():
@@ -337,7 +331,7 @@ class PushPlanning:
         """Name the files whose content cannot be pushed, each content once."""
         names: dict[Digest, str] = {}
         for shard in plan.lacking:
-            for path, entry in self._entries(shard).items():
+            for path, entry in self.entries(shard).items():
                 if entry.size > 0 and entry.digest not in names and is_missing(entry.digest):
                     names[entry.digest] = workspace_path(shard.target, path)
         raise _neither_here_nor_there(

@@ -27,7 +27,8 @@ from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded
 from dvtool.verbs.push import packs as outgoing
 from dvtool.verbs.push.packs import Contents, Upload
-from dvtool.verbs.push.plan import ManifestToPush, Pushed, PushPlanning, UploadPlan
+from dvtool.verbs.push.plan import ManifestToPush, Pushed, PushPlanning
+from dvtool.verbs.push.planned import UploadPlan
 
 ROUNDS_MAX = 4
 """How often a push begins anew because a gc took away what it relied on."""
@@ -41,6 +42,8 @@ class _ShardPlaces:
 
     columns: bytes
     packs: frozenset[Digest]
+    refers: bool
+    """Whether some of it is at a source."""
 
 
 def upload(
@@ -198,7 +201,8 @@ class _Uploading:
             places = self.planning.known.placed(contents.chunks_of(run))
             for shard in run:
                 columns, packs = contents.encoded_places(shard, places)
-                found[shard] = _ShardPlaces(columns, frozenset(packs))
+                refers = not contents.references.keys().isdisjoint(contents.of(shard))
+                found[shard] = _ShardPlaces(columns, frozenset(packs), refers)
         return found
 
     def _publish_shards(self, plan: UploadPlan, located: Mapping[Digest, _ShardPlaces]) -> None:
@@ -219,7 +223,10 @@ class _Uploading:
             self.result.bytes += len(data)
         self._prove(infos)
         self.planning.known.add_objects(infos)
-        self.planning.known.add_shards({digest: places.packs for digest, places in located.items()})
+        self.planning.known.add_shards(
+            {digest: places.packs for digest, places in located.items()},
+            {digest for digest, places in located.items() if places.refers},
+        )
 
     def _publish_root(self, unrooted: list[RootManifest]) -> None:
         """Add a root for the manifests that no root, seen there just now, names yet."""

@@ -291,7 +291,7 @@ class Remote:
 
 # ruff: noqa: E402
 from dvtool.errors import ManifestError
-from dvtool.format import chunker, locations as shard, manifest, pack, paths
+from dvtool.format import chunker, locations as shard, manifest, pack, paths, references
 from dvtool.format.manifest import Entry
 from dvtool.remotes.objects import Mark, Root, RootManifest
 from dvtool.remotes.tombstones import Claim, Tombstone
@@ -374,6 +374,24 @@ def test_source_example() -> None:
     )
     without = manifest.decode(plain.encode(), "example")
     assert manifest.manifest_digest(built) == manifest.manifest_digest(without)
+
+
+def test_references_example() -> None:
+    text = EXAMPLES["references"].removesuffix("\n").encode()
+    content, chunk = bytes(32), b"\1" * 32
+    parts = {content: ((chunk, 4), (content, 2))}
+    decoded = references.decode_references(text, parts, "example")
+    assert references.encode_references(list(decoded.values())) == text
+    reference = decoded[content]
+    (source,), ((number, *state),) = json.loads(text).values()
+    assert number == 0
+    assert [reference.key, reference.tag, reference.version] == state
+    assert (reference.size, reference.chunks) == (6, parts[content])
+    assert source == {
+        "kind": reference.address.kind,
+        "url": reference.address.url,
+        "options": [list(pair) for pair in reference.address.options],
+    }
 
 
 def test_sharded_example() -> None:

@@ -26,6 +26,7 @@ from dvtool.format.locations import (
 )
 from dvtool.format.manifest import Entries, Entry, ShardText, decode_shard, shard_refs
 from dvtool.format.pack import PACK_SIZE_MAX_BYTES, Placement
+from dvtool.format.references import REFERENCE_TEXT_MAX_BYTES
 
 NAME = "shards/ab/cd"
 PACKS = [RemotePack(digest_of(b"pack %d" % n), 10_000 * (n + 1)) for n in range(3)]
@@ -313,8 +314,9 @@ def test_an_object_from_elsewhere_is_checked_against_its_hash_and_its_entries() 
     other = encode_object(shard.text.replace(b"3000", b"3001"), locations)
     with pytest.raises(CorruptError, match=f"{NAME}: its text is not"):
         decode_object(other, shard.ref, NAME)
-    # Three files of fewer than 16 KiB have three chunks, of 88 bytes each at most.
-    for size, message in ((16 + 12 + 3 * 88, "do not fit"), (16 + 12 + 3 * 88 + 1, "more than")):
+    # Three files of fewer than 16 KiB have three chunks, of 88 bytes each at most, or a reference.
+    most = 16 + 3 * (4 + REFERENCE_TEXT_MAX_BYTES) + 3 * 88
+    for size, message in ((most, "do not fit"), (most + 1, "more than")):
         with pytest.raises(CorruptError, match=message):
             decode_object(object_of(shard.text, bytes(size)), shard.ref, NAME)
 

@@ -1,0 +1,275 @@
+"""Data that stays in its bucket: imported by reference, read, checked, copied; on real servers."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import dvtool
+from dvtool.format.manifest import manifest_digest
+from tests.cli.conftest import Work
+from tests.s3.conftest import use
+from tests.s3.proxy import CountingProxy, Fault, Request
+from tests.s3.servers import S3Server
+from tests.s3.test_import import Bucket, files
+from tests.scenario import noise
+
+DATA = {
+    "a.txt": b"alpha\n",
+    "empty": b"",
+    "sub/b.bin": noise(70_000, 1),
+    "sub/large.bin": noise(700_000, 2),
+    "sub/same.txt": b"alpha\n",
+}
+LARGE = "sub/large.bin"
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    root = tmp_path / "work"
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    work = Work(root)
+    work.dv("init", "--no-hooks")
+    work.dv("remote", "add", "origin", str(tmp_path / "remote"))
+    work.commit("init")
+    return work
+
+
+@pytest.fixture
+def bucket(work: Work, s3_env: S3Server) -> Bucket:
+    bucket = Bucket(work, s3_env)
+    bucket.put(DATA)
+    bucket.dv("import", "--reference", bucket.url, "out")
+    work.commit("imported")
+    return bucket
+
+
+def stored(folder: Path) -> int:
+    return sum(path.stat().st_size for path in (folder / "packs").rglob("*") if path.is_file())
+
+
+def test_only_places_are_kept_and_every_reader_finds_the_bytes(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    work = bucket.work
+    assert bucket.manifest().source.reference
+    assert not (work.root / "out").exists()
+    work.dv("push")
+    assert (stored(work.root / ".git" / "dv"), stored(tmp_path / "remote")) == (0, 0)
+    snapshot = dvtool.snapshot(repo=work.root)
+    assert snapshot.read(f"out/{LARGE}") == DATA[LARGE]
+    with snapshot.open(f"out/{LARGE}", "rb") as file:
+        file.seek(300_000)
+        assert file.read(10) == DATA[LARGE][300_000:300_010]
+    assert stored(work.root / ".git" / "dv") == 0
+    work.dv("pull")
+    assert files(work.root / "out") == DATA
+    work.dv("status", "--exit-code")
+    work.dv("push")
+    assert stored(tmp_path / "remote") == 0
+    work.dv("fsck")
+    work.dv("fsck", "--remote", "origin", "--deep")
+    work.dv("drop", "out")
+    assert (files(work.root / "out") if (work.root / "out").exists() else {}) == {}
+    assert stored(work.root / ".git" / "dv") == 0
+    work.dv("pull")
+    assert files(work.root / "out") == DATA
+
+
+def imported(work: Work, server: S3Server, *, versions: bool = False) -> Bucket:
+    bucket = Bucket(work, server)
+    if versions:
+        with server.client() as client:
+            client.put_bucket_versioning(
+                Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
+            )
+    bucket.put(DATA)
+    bucket.dv("import", "--reference", bucket.url, "out")
+    work.commit("imported")
+    work.dv("push")
+    return bucket
+
+
+CHANGED = noise(700_000, 3)
+"""Of the size of the large file."""
+
+
+def refused(bucket: Bucket, *, exit_code: int, names: str) -> None:
+    """See that nothing gives the bytes of the large file, and that all say what is wrong."""
+    work = bucket.work
+    for verb in (("pull",), ("fetch",), ("push",), ("cat", f"out/{LARGE}")):
+        ran = work.dv(*verb, code=exit_code if verb != ("push",) else 4)
+        assert f"s3://{bucket.name}/data/{LARGE}" in ran.err, verb
+        assert names in ran.err
+    assert f"data/{LARGE}" in work.dv("fsck", "--remote", "origin", code=4).out
+    assert not (work.root / "out" / LARGE).exists()
+    snapshot = dvtool.snapshot(repo=work.root)
+    assert snapshot.read("out/a.txt") == DATA["a.txt"]
+    with pytest.raises(dvtool.DvError, match=LARGE):
+        snapshot.read(f"out/{LARGE}")
+    with snapshot.open(f"out/{LARGE}", "rb") as file, pytest.raises(dvtool.DvError):
+        file.seek(1)
+        file.read(4)
+
+
+@pytest.mark.parametrize("change", ["replaced", "same size", "gone", "shorter"])
+def test_an_object_that_changed_is_named_and_nothing_else_is_given(
+    bucket: Bucket, change: str
+) -> None:
+    work = bucket.work
+    work.dv("push")
+    if change == "gone":
+        bucket.delete(f"data/{LARGE}")
+    else:
+        data = {"replaced": b"other", "same size": CHANGED, "shorter": DATA[LARGE][:-1]}
+        bucket.put({LARGE: data[change]})
+    refused(bucket, exit_code=4, names="is gone" if change == "gone" else "was replaced")
+    lost = work.dv("import", "--materialise", "out", code=4)
+    assert f"out/{LARGE}" in lost.err.replace("  ", " ")
+    assert "out/a.txt" not in lost.err
+    # The rest is copied, and the way that is named leads out.
+    work.dv("checkout", "--", "out/a.txt", "out/sub/b.bin")
+    work.dv("update")
+    work.commit("updated")
+    work.dv("push")
+    work.dv("pull")
+    assert files(work.root / "out").get(LARGE) == {
+        "replaced": b"other", "same size": CHANGED, "shorter": DATA[LARGE][:-1], "gone": None
+    }[change]  # fmt: skip
+
+
+def test_an_object_that_was_put_back_is_good_again(bucket: Bucket) -> None:
+    work = bucket.work
+    bucket.put({LARGE: CHANGED})
+    work.dv("push", code=4)
+    bucket.put({LARGE: DATA[LARGE]})
+    work.dv("push")
+    work.dv("pull")
+    assert files(work.root / "out") == DATA
+
+
+def test_a_version_that_was_taken_is_read_whatever_is_newest(
+    work: Work, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(moto_server, monkeypatch)
+    bucket = imported(work, moto_server, versions=True)
+    bucket.put({LARGE: CHANGED})
+    bucket.delete("data/a.txt")
+    work.dv("push")
+    work.dv("fsck", "--remote", "origin", "--deep")
+    work.dv("pull")
+    assert files(work.root / "out") == DATA
+    work.dv("drop", "out")
+    # The version itself is removed: then only what is there now counts.
+    with moto_server.client() as client:
+        rows = client.list_object_versions(Bucket=bucket.name, Prefix=f"data/{LARGE}")["Versions"]
+        old = next(row["VersionId"] for row in rows if not row["IsLatest"])
+        client.delete_object(Bucket=bucket.name, Key=f"data/{LARGE}", VersionId=old)
+    refused(bucket, exit_code=4, names="was replaced")
+    bucket.put({LARGE: DATA[LARGE]})
+    work.dv("push")
+    work.dv("pull")
+    assert files(work.root / "out") == DATA
+
+
+class Liar:
+    """A proxy's policy that changes a bit in the bodies of one key, and nothing of its headers."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def choose(self, request: Request) -> Fault | None:
+        lies = request.kind == "GET" and request.path.partition("?")[0].endswith(self.key)
+        return Fault("GET", flip_at=0.5) if lies else None
+
+
+def test_other_bytes_under_the_same_etag_are_never_given(
+    work: Work, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(moto_server, monkeypatch)
+    with CountingProxy(moto_server.endpoint_url) as proxy:
+        bucket = imported(work, S3Server("proxied", proxy.url))
+        work.dv("pull")
+        proxy.policy = Liar(LARGE)
+        # The push and a check of metadata believe the store; nobody is given its bytes.
+        work.dv("push")
+        work.dv("fsck", "--remote", "origin")
+        assert f"data/{LARGE}" in work.dv("fsck", "--remote", "origin", "--deep", code=6).out
+        # Files and store here are the only good copy: nothing may go.
+        dropped = work.dv("drop", "out", code=5)
+        assert f"out/{LARGE}" in dropped.err
+        assert files(work.root / "out") == DATA
+        clone = work.clone("clone")
+        clone.dv("pull", code=3)
+        assert "dv update --trust" in clone.dv("cat", f"out/{LARGE}", code=3).err
+        clone.dv("update", "--trust", "out")
+        for verb in (("pull",), ("cat", f"out/{LARGE}"), ("import", "--materialise", "out")):
+            ran = clone.dv(*verb, code=4 if verb[0] == "import" else 6)
+            assert f"s3://{bucket.name}/data/{LARGE} has other bytes" in ran.err
+        assert not (clone.root / "out" / LARGE).exists()
+        # The clone that has the bytes makes the copy, and the other one finds it.
+        manifest = bucket.manifest()
+        work.dv("import", "--materialise", "out")
+        assert manifest_digest(bucket.manifest()) == manifest_digest(manifest)
+        assert not bucket.manifest().source.reference
+        work.commit("copied")
+        work.dv("push")
+        clone.git("pull", "-q")
+        clone.dv("pull")
+        assert files(clone.root / "out") == DATA
+
+
+def test_copies_of_a_part_go_to_the_remote_without_another_commit(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    work = bucket.work
+    work.dv("push")
+    done = work.dv("import", "--materialise", f"out/{LARGE}", "--json").json["targets"][0]
+    assert (done["files"], done["bytes"], done["changed"]) == (1, len(DATA[LARGE]), False)
+    work.dv("push")
+    assert stored(tmp_path / "remote") > 600_000
+    bucket.delete(f"data/{LARGE}")
+    work.dv("push")
+    work.dv("fsck", "--remote", "origin", "--deep")
+    assert work.dv("import", "--materialise", "nothing", code=2)
+
+
+def test_another_target_with_the_same_bytes_gets_its_own_copy(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    work = bucket.work
+    work.dv("push")
+    work.write("own/large.bin", DATA[LARGE])
+    work.dv("add", "own")
+    work.commit("own")
+    work.dv("push")
+    assert stored(tmp_path / "remote") > 600_000
+    bucket.delete(f"data/{LARGE}")
+    work.dv("drop", "own")
+    work.dv("pull", "own")
+    assert work.read("own/large.bin") == DATA[LARGE]
+
+
+def test_references_survive_what_happens_to_a_remote(bucket: Bucket, tmp_path: Path) -> None:
+    work = bucket.work
+    work.dv("push")
+    (tmp_path / "other").mkdir()
+    other = str(tmp_path / "other")
+    work.dv("remote", "copy", "origin", other)
+    work.dv("gc")
+    work.dv("gc", "--remote", "origin", "--grace", "0d")
+    work.dv("remote", "add", "second", other)
+    work.dv("fsck", "--remote", "second", "--deep")
+    (work.root / ".git" / "dv" / "references.db").unlink()
+    work.dv("pull", "--remote", "second")
+    assert files(work.root / "out") == DATA
+    assert work.dv("export", "out", "--to", str(tmp_path / "copy")).code == 0
+    assert files(tmp_path / "copy") == DATA
+
+
+def test_what_cannot_be_referred_to_is_refused(work: Work) -> None:
+    work.dv("import", "--reference", "https://example.org/x.csv", code=2)
+    work.dv("import", "--reference", "--unpack", "s3://bucket/x.tar", code=2)
+    work.dv("import", "--materialise", "out", "--limit", "3", code=2)
