@@ -20,6 +20,7 @@ from dvtool.snapshots.layouts import AT_SOURCE, PlacedChunk
 from dvtool.system.parallel import run_bounded
 
 RUNS_MEMORY_MAX_BYTES = 64 << 20
+"""So much memory all ranges that are under way may take together."""
 LOST_FOR_S = 30.0
 """So long an object that was found changed is not asked again: it may be put back."""
 _RAW = b"\0"

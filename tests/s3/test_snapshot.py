@@ -105,6 +105,18 @@ def test_a_range_costs_the_frames_it_touches(clone: Clone, proxy: CountingProxy)
         assert proxy.received < 5 << 20
 
 
+def test_a_stretch_of_a_large_file_costs_no_more_than_it_is(
+    clone: Clone, proxy: CountingProxy
+) -> None:
+    """A buffer asks for a column of a table by two calls; neither is the beginning of a run."""
+    begin, size = 3 << 20, 6 << 20
+    with open_data(clone) as data, data.open("data/large") as file:
+        file.seek(begin)
+        proxy.reset()
+        assert file.read(size) == LARGE[begin : begin + size]
+    assert size <= proxy.received <= 1.2 * size
+
+
 def test_a_large_file_is_read_in_order(clone: Clone, proxy: CountingProxy) -> None:
     with open_data(clone) as data, data.open("data/large") as file:
         blocks = []

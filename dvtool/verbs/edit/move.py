@@ -52,7 +52,6 @@ def mv(
     arguments: Arguments,
     source: str | os.PathLike[str],
     destination: str | os.PathLike[str],
-    *,
     plan_only: bool = False,
 ) -> Renamed:
     """Rename a target or entries in one, given as typed; see `move`."""

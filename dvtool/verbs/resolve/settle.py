@@ -126,7 +126,7 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 def resolve(
-    project: Project, select: Select, side: Side | None, *, plan_only: bool = False
+    project: Project, select: Select, side: Side | None, plan_only: bool = False
 ) -> list[Settled]:
     """Settle what merges left, as far as selected; the rest of the merge is done in any case.
 
@@ -164,7 +164,9 @@ def _plan_target(
         return Settled(Resolved(one.target, settled, still, one.ours, one.ours), ())
     conflicts = _merged_so_far(project, one, one.ours, one.theirs)[1]
     chosen, left = _told_apart(one, selection, side, conflicts)
-    return Settled(Resolved(one.target, _paths(chosen), _paths(left), one.ours, one.ours), ())
+    return Settled(
+        Resolved(one.target, _conflict_paths(chosen), _conflict_paths(left), one.ours, one.ours), ()
+    )
 
 
 def _settle_target(
@@ -210,8 +212,8 @@ def _resolve_target(
     project.write_manifest(one.target, built.manifest, instead_of=text)
     return Resolved(
         one.target,
-        _paths(chosen),
-        _paths(left),
+        _conflict_paths(chosen),
+        _conflict_paths(left),
         one.ours,
         built.manifest,
     )
@@ -239,7 +241,7 @@ def _told_apart(
     return chosen, [conflict for conflict in conflicts if conflict not in chosen]
 
 
-def _paths(conflicts: Sequence[Conflict]) -> tuple[str, ...]:
+def _conflict_paths(conflicts: Sequence[Conflict]) -> tuple[str, ...]:
     return tuple(conflict.path for conflict in conflicts)
 
 
