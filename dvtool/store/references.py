@@ -18,9 +18,9 @@ from dvtool.format.references import Reference, SourceAddress
 from dvtool.store.schema import BUSY_TIMEOUT_S, is_read_only, select_in
 from dvtool.system.atomic import make_folders, share
 
-FILE_NAME = "references.db"
+REFERENCES_NAME = "references.db"
 _SIZE_BYTES = 8
-_TABLES = (
+_REFERENCE_TABLES = (
     "CREATE TABLE IF NOT EXISTS addresses (id INTEGER PRIMARY KEY, text BLOB NOT NULL UNIQUE)",
     "CREATE TABLE IF NOT EXISTS contents (digest BLOB NOT NULL, address INTEGER NOT NULL, "
     "key TEXT NOT NULL, size INTEGER NOT NULL, tag TEXT NOT NULL, version TEXT NOT NULL, "
@@ -33,7 +33,7 @@ class References:
     """Content -> the objects that have it. With `reading` nothing is made or changed."""
 
     def __init__(self, folder: str, *, reading: bool = False) -> None:
-        self._path = os.path.join(folder, FILE_NAME)
+        self._path = os.path.join(folder, REFERENCES_NAME)
         fixed = reading or is_read_only(folder)
         try:
             self._db = self._connect(fixed)
@@ -53,7 +53,7 @@ class References:
             db.execute("PRAGMA query_only = ON")
             return db  # with its tables: they are made in one transaction
         db.execute("PRAGMA synchronous = FULL")
-        for statement in _TABLES:
+        for statement in _REFERENCE_TABLES:
             db.execute(statement)
         if path != ":memory:":
             share(path)

@@ -100,7 +100,7 @@ class S3Origin:
             try:
                 with self._errors.about(key):
                     answer = self._source.client().head_object(
-                        Bucket=self._bucket, Key=key, **self._payer, **_named(described)
+                        Bucket=self._bucket, Key=key, **self._payer, **_version_wanted(described)
                     )
             except ObjectMissing:
                 return None
@@ -169,7 +169,7 @@ class S3Origin:
                 return quick.raw, quick.headers
         else:
             self._quick.learn(client, key)
-        extra = self._payer | ({} if span is None else {"Range": span}) | _named(described)
+        extra = self._payer | ({} if span is None else {"Range": span}) | _version_wanted(described)
         answer = client.get_object(Bucket=self._bucket, Key=key, IfMatch=f'"{tag}"', **extra)
         return answer["Body"], answer["ResponseMetadata"]["HTTPHeaders"]
 
@@ -223,7 +223,7 @@ class S3Origin:
         return OriginObject(key, size, _bare(tag))
 
 
-def _named(described: OriginObject) -> dict[str, Any]:
+def _version_wanted(described: OriginObject) -> dict[str, Any]:
     return {"VersionId": described.version} if described.version else {}
 
 

@@ -150,7 +150,7 @@ def plan_import(
             taken, opened, project.progress, to_disk=request.checkout and not request.reference
         )
         _refuse_other(there, opened.source)
-        _recall(project, taken, found.source, there.manifest)
+        _recall_known(project, taken, found.source, there.manifest)
         objects, size = taken.unknown_total()
         result = Imported(target, found.source.url, found.source.state)
         result.files, result.bytes = found.objects, found.bytes
@@ -307,7 +307,7 @@ def bring(
         result.read, result.state = 1, built.manifest.source.state if built.manifest.source else ""
         put_in_place(project, there, built, result)
         return result
-    _recall(project, taken, found.source, before)
+    _recall_known(project, taken, found.source, before)
     try:
         if found.source.reference:
             result.read = refer_content(project, taken, origin, found.source, engine)
@@ -328,7 +328,7 @@ def bring(
     return result
 
 
-def _recall(
+def _recall_known(
     project: Project, taken: TakenObjects, source: DataSource, before: Manifest | None
 ) -> None:
     if source.reference:
