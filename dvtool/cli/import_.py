@@ -128,10 +128,15 @@ def import_(
                 frame.trust_first_use(repo, falls_back=False)
             done = repo.imports.import_data(request, jobs=jobs, engine=cluster)
         show_imported(screen, repo, done, as_json=as_json)
-        if not as_json:
-            screen.note("next: git commit" if done.changed else "nothing is new")
-            if done.remote and done.changed:
-                screen.note(f"the data is on {printable(done.remote)}; to have it here: dv pull")
+        _note_next(screen, done, as_json=as_json)
+
+
+def _note_next(screen: Screen, done: Imported, *, as_json: bool) -> None:
+    if as_json:
+        return
+    screen.note("next: git commit" if done.changed else "nothing is new")
+    if done.remote and done.changed:
+        screen.note(f"the data is on {printable(done.remote)}; to have it here: dv pull")
 
 
 def _plan(frame: Frame, repo: Repo, request: ImportRequest, *, as_json: bool) -> None:
