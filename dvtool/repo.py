@@ -62,9 +62,8 @@ else:
     serving = later("dvtool.serve.serving")
     reading = later("dvtool.snapshots.reading")
     clone, describe, diff = later_in("dvtool.verbs", "clone", "describe", "diff")
-    doctor, drop, log, read, whole_remotes, sparse = later_in(
-        "dvtool.verbs", "doctor", "drop", "log", "read", "remotes", "sparse"
-    )
+    doctor, drop, log, read = later_in("dvtool.verbs", "doctor", "drop", "log", "read")
+    whole_remotes, sparse = later_in("dvtool.verbs", "remotes", "sparse")
     publish = later("dvtool.verbs.add.publish")
     restore = later("dvtool.verbs.checkout.restore")
     edit_move, edit_remove = later_in("dvtool.verbs.edit", "move", "remove")
@@ -178,10 +177,10 @@ class Repo(OpenRepository):
         return conflicts.status_with_conflicts(self._project, select, address)
 
     def resolve(
-        self, paths: Paths = (), *, side: settle.Side | None = None
+        self, paths: Paths = (), *, side: settle.Side | None = None, plan_only: bool = False
     ) -> list[settle.Settled]:
         """Settle what a merge left in manifests; without a side, what does not truly conflict."""
-        return settle.resolve(self._project, self._arguments.selecting(paths), side)
+        return settle.resolve(self._project, self._arguments.selecting(paths), side, plan_only)
 
     def checkout(
         self,
@@ -213,9 +212,11 @@ class Repo(OpenRepository):
             self._project, self._arguments, paths, data=data, force=force, plan_only=plan_only
         )
 
-    def mv(self, source: OnePath, destination: OnePath) -> edit_move.Renamed:
+    def mv(
+        self, source: OnePath, destination: OnePath, *, plan_only: bool = False
+    ) -> edit_move.Renamed:
         """Rename a target or entries in one."""
-        return edit_move.mv(self._project, self._arguments, source, destination)
+        return edit_move.mv(self._project, self._arguments, source, destination, plan_only)
 
     def drop(
         self,
@@ -243,8 +244,7 @@ class Repo(OpenRepository):
     ) -> commits.PushReport:
         """Upload what commits need (HEAD, `revs`, or all refs), and prove that it is there.
 
-        What the commits behind them need goes along, unless a push from any clone proved it. With
-        `anew` the place may be another remote than when it was used last.
+        Commits behind them go along unless a push proved them; `anew`: the remote may be a new one.
         """
         self.config.trust_first_use()
         select = self._arguments.selecting(paths) if paths else None
@@ -309,7 +309,7 @@ class Repo(OpenRepository):
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
         return restore.estimate_pull(self._project, self.config, self._arguments, request)
 
-    # --- giving space back ----------------------------------------------------------------
+    # --- the store: space, and trust --------------------------------------------------------
 
     def gc(
         self,
@@ -326,8 +326,6 @@ class Repo(OpenRepository):
         """
         request = gc_local.GcRequest(unpushed, dry_run, grace_s, announce)
         return gc_local.gc_local(self._project, self.config, request)
-
-    # --- trust ----------------------------------------------------------------------------
 
     def fsck(
         self,
@@ -358,8 +356,6 @@ class Repo(OpenRepository):
         """Find what is in more than one split: paths (of what is staged), or `REV:PATH`."""
         request = overlap.OverlapRequest(splits, rows, tuple(keys), header)
         return overlap.check_overlap(self._project, self.config, self._arguments, request)
-
-    # --- runs -----------------------------------------------------------------------------
 
     def run(
         self,

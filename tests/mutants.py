@@ -68,8 +68,8 @@ BREAKS = (
         "chunks that a remote names for a file are believed to make it",
         2,
         "dvtool/snapshots/source.py",
-        "                if digest_of(made) != cut.content.digest:\n",
-        "                if False:\n",
+        "            if digest_of(results[index]) != made.digest:\n",
+        "            if False:\n",
         ("tests/unit/snapshots/test_snapshot.py::"
          "test_a_remote_that_names_other_chunks_is_not_believed",),
     ),

@@ -23,6 +23,7 @@ TICK_S = 0.2
 SOON_S = 0.001
 """The least time to the first tick: a timer that is set to none is off."""
 COLUMNS = 80
+ROWS = 24
 BAR_COLUMNS = 64
 """So many columns are left to all that is not the name of the work, where there is a bar."""
 NUMBERS_COLUMNS = 52
@@ -96,10 +97,12 @@ class Bars(Progress):
         self.finish()
         if total_bytes == 0:
             return
-        self._columns = shutil.get_terminal_size((COLUMNS, 24)).columns
+        self._columns = shutil.get_terminal_size((COLUMNS, ROWS)).columns
         if self._stream.isatty():
             with contextlib.suppress(OSError, ValueError):
-                self._columns = os.get_terminal_size(self._stream.fileno()).columns
+                # Terminals that `script`, Docker and CI services make may say that they have none.
+                said = os.get_terminal_size(self._stream.fileno()).columns
+                self._columns = said or self._columns
         layout, used = _WITHOUT_TOTAL, 30
         if total_bytes is not None:
             wide = len(printable(what)) <= self._columns - BAR_COLUMNS
@@ -114,6 +117,7 @@ class Bars(Progress):
             leave=False,
             delay=max(self._due_s - time.monotonic(), SOON_S),
             ncols=self._columns,
+            nrows=ROWS,
             bar_format=layout,
         )
 

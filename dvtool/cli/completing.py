@@ -1,4 +1,4 @@
-"""What completes a command line: the scripts for shells, and the values of arguments and options.
+"""Completion of a command line: the scripts for shells, and the values of arguments and options.
 
 The shell calls ``dv`` with the line so far in the environment. It answers a line for each value:
 its kind (``plain``, ``path`` or ``folder``), a tab, the value, a tab, and a help text or nothing.

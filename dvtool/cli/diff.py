@@ -138,8 +138,7 @@ def _compared(
 
 def _hand_out(screen: Screen, report: Report, form: _Form) -> None:
     if form.html is not None:
-        with open(form.html, "w", encoding="utf-8") as file:
-            file.write(report.html)
+        report.write_html(form.html)
         screen.note(f"written: {printable(form.html)} ({size_text(len(report.html.encode()))})")
     if form.markdown:
         screen.line(report.markdown.rstrip("\n"))

@@ -180,7 +180,7 @@ class Screen:
 
     def _to_err(self, text: str, *styles: str) -> None:
         hide_progress()
-        # What was printed so far comes first, also where both go to one terminal or file.
+        # Text that was printed so far comes first, also where both go to one terminal or file.
         with contextlib.suppress(OSError):
             self._out.flush()
         text = wrapped(_safe(text, coloured=self._err_coloured), self._err)

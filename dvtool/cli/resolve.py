@@ -9,6 +9,7 @@ import click
 
 from dvtool.cli.frame import Frame, command, paths_argument
 from dvtool.cli.output import Screen, count_text, documents, shell_word
+from dvtool.cli.plans import plan_option
 from dvtool.errors import UsageError, listing, printable, size_text
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         "dv resolve --theirs                       # all, for the other side",
         "dv resolve --both data/images/cat.jpg     # keeps cat.theirs.jpg too",
         "dv resolve --ours 'data/images/dogs/*'    # some entries, by a glob",
+        "dv resolve -n                             # what is in conflict, and would be left",
     ),
     exits=(4, 5, 6, 7, 8, 9),
     fails="failed; or conflicts are left",
@@ -33,8 +35,9 @@ if TYPE_CHECKING:
 @click.option("--ours", is_flag=True, help="Settle for our side.")
 @click.option("--theirs", is_flag=True, help="Settle for the other side.")
 @click.option("--both", is_flag=True, help="Keep the other side beside ours: cat.theirs.jpg.")
+@plan_option
 def resolve(
-    frame: Frame, paths: Sequence[str], ours: bool, theirs: bool, both: bool, as_json: bool
+    frame: Frame, paths: Sequence[str], plan_only: bool, as_json: bool, **sides_given: bool
 ) -> None:
     """Settle what a merge, rebase, cherry-pick or stash pop left in conflict.
 
@@ -46,23 +49,38 @@ def resolve(
     rebase, ours is the branch you rebase onto and theirs your own commit; in a cherry-pick or
     stash pop, theirs is what is picked or popped.
     """
-    sides = [name for name, on in (("ours", ours), ("theirs", theirs), ("both", both)) if on]
+    sides = [name for name in ("ours", "theirs", "both") if sides_given[name]]
     if len(sides) > 1:
         raise UsageError("--ours, --theirs and --both exclude each other")
     screen = frame.screen
     with frame.repo() as repo:
-        done = repo.resolve(paths, side=cast("Side", sides[0]) if sides else None)
+        side = cast("Side", sides[0]) if sides else None
+        done = repo.resolve(paths, side=side, plan_only=plan_only)
         if as_json:
             screen.json(documents.ResolveDocument(done))
         else:
             for one in done:
-                _show(screen, repo, one)
+                (_show_plan if plan_only else _show)(screen, repo, one)
             if not done:
                 screen.done("nothing to resolve")
+            elif plan_only:
+                screen.note("nothing was changed")
             elif not any(one.resolved.left for one in done):
                 screen.note("next: git commit, or git rebase --continue and the like")
     if any(one.resolved.left for one in done):
         raise click.exceptions.Exit(1)
+
+
+def _show_plan(screen: Screen, repo: Repo, one: Settled) -> None:
+    resolved = one.resolved
+    name = printable(repo.shown(resolved.target))
+    settled = f"{count_text(len(resolved.settled), 'conflict')} would be settled"
+    left = f"{count_text(len(resolved.left), 'conflict')} would be left"
+    parts = [text for text, paths in ((settled, one.settled), (left, one.left)) if paths]
+    screen.done(f"{name}  {'; '.join(parts) or 'no true conflict: it would be staged'}")
+    paths = [repo.shown_in(resolved.target, path) for path in (*one.settled, *one.left)]
+    if paths:
+        screen.line(listing(paths))
 
 
 def _show(screen: Screen, repo: Repo, one: Settled) -> None:

@@ -60,7 +60,7 @@ def serve(
     if REVs are named, these alone. A / in a branch's name is written as two dots:
     s3://dv/feature..x/ is the branch feature/x. Each request reads the branch as it is then.
 
-    What to type for clients to find the server and be let in is printed; with --json it is one
+    The lines to type for clients, with address and keys, are printed; with --json it is one
     line. Ctrl-C, or SIGTERM, ends the server at once, with exit code 0.
     """
     screen = frame.screen

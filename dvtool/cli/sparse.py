@@ -77,8 +77,8 @@ def set_rules(
 ) -> None:
     """Take only the PATHs (paths or globs), without what --exclude says, from now on.
 
-    What is left out then goes from the workspace, if it was not changed and the local store has
-    it. What is taken and not there comes with dv pull.
+    A file that is left out is removed from the workspace, if it was not changed and the local
+    store has it. dv pull gets files that are taken and not there.
     """
     with frame.repo() as repo:
         result = repo.sparse.set(paths, exclude=exclude, plan_only=plan_only)

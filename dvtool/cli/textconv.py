@@ -28,7 +28,7 @@ HASH_SHOWN = 12
 def textconv(frame: Frame, file: str) -> None:
     """Show a manifest as lines: path, size, start of the BLAKE3, kind.
 
-    For git. What is no manifest (conflict markers are in it, perhaps) is shown as it is.
+    For git. A text that is no manifest (it may have conflict markers) is shown as it is.
     """
     from dvtool.format.manifest import decode
 

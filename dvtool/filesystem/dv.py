@@ -27,7 +27,8 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
     folder; `rev` a revision, without it HEAD. A filesystem stays at the commit that the revision
     named when it was made, and pickles with that commit. Paths are from the top of the repository.
 
-    What is not there is a FileNotFoundError; content that cannot be had is another `DvError`.
+    A path that is not there is a FileNotFoundError; content that cannot be had is another
+    `DvError`.
     """
 
     protocol = "dv"
@@ -84,7 +85,7 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     @property
     def fsid(self) -> str:
-        """What identifies the content of the filesystem: the data id of the commit."""
+        """The id of the content of the filesystem: the data id of the commit."""
         return f"dv_{self._snapshot.data_id}"
 
     @property

@@ -22,9 +22,9 @@ class Difference(msgspec.Struct, frozen=True):
     path: str
     """The path in the target now, or, of a removed entry, as it was."""
     old: Entry | None
-    """What it was; null if it is new."""
+    """Its entry before; null if it is new."""
     new: Entry | None
-    """What it is now; null if it is gone."""
+    """Its entry now; null if it is gone."""
     source: str | None = None
 
     @property

@@ -41,7 +41,7 @@ class Conflict(msgspec.Struct, frozen=True):
     """The path in the target; '.' for a target that is one file; '/source', without versions, if
     both sides changed where the data comes from."""
     base: Entry | None
-    """What both sides come from; null if both added it."""
+    """The entry that both sides come from; null if both added it."""
     ours: Entry | None
     """Our side; null if we removed it."""
     theirs: Entry | None

@@ -37,7 +37,7 @@ class DataSource(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     url: str
     """The address, without credentials."""
     state: str
-    """What identifies the state that was taken: a hash over a listing, an ETag or a commit."""
+    """The id of the state that was taken: a hash over a listing, an ETag or a commit."""
     path: str = ""
     """The path in a repository or in an archive."""
     rev: str = ""
@@ -65,7 +65,7 @@ class DataSource(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
 
     @property
     def request(self) -> DataSource:
-        """What was asked for, without the state that was found and what became of it."""
+        """The source as it was asked for, without the state that was found and what followed."""
         return structs.replace(self, state="", rows=-1, schema=(), edited=False)
 
 

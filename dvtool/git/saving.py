@@ -40,7 +40,7 @@ class Saving(Index):
     def changes(self, *, exclude: Sequence[str] = ()) -> list[FileChange]:
         """Return the files that differ from HEAD, staged or not, and those untracked, sorted.
 
-        What is ignored is none, nor what is in or below the paths to `exclude`.
+        Ignored files are none, nor are files in or below the paths to `exclude`.
         """
         self._require_worktree()
         listing = self._run(

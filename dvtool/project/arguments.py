@@ -183,7 +183,7 @@ class Arguments:
         selected = select(targets, [path])[0]
         if any(selection.whole or has_wildcards(path) for selection in selected):
             return True
-        # What is not on the disk may be in a manifest; a revision is more likely meant.
+        # A path that is not on the disk may be in a manifest; a revision is more likely meant.
         return bool(selected) and not self.project.git.has_commit(argument)
 
     def all_relative(self, paths: Paths) -> list[str]:

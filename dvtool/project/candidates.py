@@ -1,4 +1,4 @@
-"""What a user may be about to type: paths, entries of targets and revisions. Nothing is fetched."""
+"""Paths, entries of targets and revisions that a user may be about to type. Nothing is fetched."""
 
 from __future__ import annotations
 

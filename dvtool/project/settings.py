@@ -267,8 +267,8 @@ class Settings:
     def rename_remote(self, name: str, new: str) -> None:
         """Give a remote another name, in every file that has settings of it.
 
-        What this clone trusts and what it is the default of go along. UsageError if there is a
-        remote of the new name.
+        Its approval in this clone goes along, and so does being the default remote. UsageError if
+        there is a remote of the new name.
         """
         before = self.project.config.remote(name)
         validate_remote_name(new)

@@ -1,8 +1,8 @@
 """The sources that this clone may ask: addresses and queries of manifests that a person approved.
 
-A manifest comes from whoever can open a pull request. What its `source` names is asked only if a
-person typed that very source here (`dv import`), or approved it (`dv update --trust`). The record
-is one file in git's common folder, shared by all worktrees (decision 053).
+A manifest comes from whoever can open a pull request. The origin that its `source` names is
+asked only if a person typed that very source here (`dv import`), or approved it (`dv update
+--trust`). The record is one file in git's common folder, shared by all worktrees (decision 053).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which data a worktree takes: standing rules, as sparse checkout has them for what git keeps.
 
 A rule is a path from the top of the worktree or a glob; with ``!`` before it what it selects is
-left out. The last rule that selects a path decides. What no rule selects is taken, unless a rule
-without ``!`` is there, which says that only some of the data is wanted.
+left out. The last rule that selects a path decides. A path that no rule selects is taken,
+unless a rule without ``!`` is there, which says that only some of the data is wanted.
 """
 
 from __future__ import annotations

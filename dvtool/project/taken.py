@@ -1,4 +1,4 @@
-"""What was taken from origins: which content each object had, in which state; of one clone.
+"""The objects taken from origins: which content each object had, in which state; of one clone.
 
 The record is an index in git's common folder. It spares requests: what is in it, in the state that
 a listing says, and in the store, is not read again, by an update or by an import that goes on.
@@ -22,7 +22,7 @@ from dvtool.system.atomic import make_folders
 
 FILE_NAME = "taken.db"
 BUSY_WAIT_S = 30.0
-ROWS_AT_ONCE = 10_000
+TAKEN_ROWS_AT_ONCE = 10_000
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS taken (
@@ -109,7 +109,7 @@ class TakenObjects:
         last = ""
         while rows := self._db.execute(
             "SELECT path, size, tag, digest FROM listed WHERE path > ? ORDER BY path LIMIT ?",
-            (last, ROWS_AT_ONCE),
+            (last, TAKEN_ROWS_AT_ONCE),
         ).fetchall():
             last = rows[-1][0]
             for path, size, tag, digest in rows:
@@ -174,7 +174,7 @@ class TakenObjects:
         while rows := self._db.execute(
             "SELECT path, digest, bytes FROM listed WHERE path > ? AND digest IS NOT NULL "
             "ORDER BY path LIMIT ?",
-            (last, ROWS_AT_ONCE),
+            (last, TAKEN_ROWS_AT_ONCE),
         ).fetchall():
             last = rows[-1][0]
             yield [ListedFile(*row) for row in rows]
@@ -185,7 +185,7 @@ class TakenObjects:
         while rows := self._db.execute(
             "SELECT path, digest, key, size, tag, version FROM listed "
             "WHERE path > ? AND digest IS NOT NULL ORDER BY path LIMIT ?",
-            (last, ROWS_AT_ONCE),
+            (last, TAKEN_ROWS_AT_ONCE),
         ).fetchall():
             last = rows[-1][0]
             yield [(row[0], OriginObject(*row[2:]), row[1]) for row in rows]
@@ -196,7 +196,7 @@ class TakenObjects:
         while rows := self._db.execute(
             "SELECT path, key, size, tag, version FROM listed WHERE path > ? AND digest IS NULL "
             "ORDER BY path LIMIT ?",
-            (last, ROWS_AT_ONCE),
+            (last, TAKEN_ROWS_AT_ONCE),
         ).fetchall():
             last = rows[-1][0]
             yield from ((row[0], OriginObject(*row[1:])) for row in rows)

@@ -1,1 +1,1 @@
-"""What a remote holds, over any transport, and the proof that it does."""
+"""The objects of a remote, over any transport, and the proof that it holds them."""

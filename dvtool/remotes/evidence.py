@@ -34,7 +34,7 @@ from dvtool.system.progress import SILENT, Progress
 
 _LOG = Log("remotes")
 BATCH_RAW_BYTES = 64 << 20
-"""What is read back at a time, before compression; twice that is held in memory at most."""
+"""Bytes that are read back at a time, before compression; memory holds at most twice as many."""
 SHARDS_READ_AT_ONCE = 32
 
 Places: TypeAlias = Mapping[Digest, Sequence[Located]]
@@ -43,7 +43,7 @@ Places: TypeAlias = Mapping[Digest, Sequence[Located]]
 
 @dataclass(frozen=True, slots=True)
 class ReadBack:
-    """What has to be read back from a remote before copies of it may be freed."""
+    """Content to be read back from a remote before copies of it may be freed."""
 
     remote: str
     bytes: int = 0

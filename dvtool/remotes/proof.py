@@ -32,7 +32,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """What a remote was seen to hold: whole shards, sound roots by key, and all else it said.
+    """The objects that a remote was seen to hold: whole shards, sound roots by key, the rest.
 
     `gone` are the keys of objects that it was known to have and has no more, as far as it was
     looked at; `lost` those of shards among them, or that point to such packs.
@@ -96,7 +96,7 @@ def prove_shards(
     """Ask the remote for shards, for the packs that they point into, and for roots by their keys.
 
     A shard is whole if the remote has it with every pack that it points into, each with its right
-    size (and MD5). What is known of it is believed only as far as the remote says the same now.
+    size (and MD5). Earlier knowledge of it is believed only as far as the remote says the same now.
     """
     believed = known.shards(shards)
     packs = {pack for pointed in believed.values() for pack in pointed}

@@ -18,6 +18,7 @@ from dvtool.reports.page import page
 from dvtool.reports.tables import OpenFile, RowDiff, Sides, diff_rows
 from dvtool.snapshots.reading import snapshot_of
 from dvtool.snapshots.snapshot import Snapshot
+from dvtool.system import atomic
 from dvtool.verbs.diff import TargetDiff, diff
 
 _COMMIT_SHOWN_LENGTH = 10
@@ -55,6 +56,20 @@ class Report:
     """The same in short, below 65,000 characters: a comment on a pull request."""
     files: int
     """How many files changed."""
+
+    def write_html(self, path: str) -> None:
+        """Put the page in the place of a file, whole or not at all, as on a full disk.
+
+        A link stays, and what it leads to is replaced. What is no file, as /dev/stdout, is
+        written to.
+        """
+        data = self.html.encode("utf-8")
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "wb") as file:
+                file.write(data)
+            return
+        with atomic.naming_full_disk(path, len(data)):
+            atomic.write_bytes(os.path.realpath(path), data, durable=False)
 
 
 def report_changes(

@@ -151,7 +151,7 @@ class FrameCache:
             fd = os.open(path, _WRITE_FLAGS, 0o666)
             try:
                 if stat.S_ISREG(os.fstat(fd).st_mode):
-                    for offset, neighbours in _neighbours(frames):
+                    for offset, neighbours in _holes_beside(frames):
                         os.pwritev(fd, neighbours, offset)
             finally:
                 os.close(fd)
@@ -272,7 +272,7 @@ class FrameCache:
                     yield file.path, status.st_mtime, size
 
 
-def _neighbours(frames: Iterable[tuple[int, Buffer]]) -> Iterator[tuple[int, list[Buffer]]]:
+def _holes_beside(frames: Iterable[tuple[int, Buffer]]) -> Iterator[tuple[int, list[Buffer]]]:
     """Join frames where one begins at the end of another: offset, and the bytes from there on."""
     begin = end = -1
     joined: list[Buffer] = []

@@ -6,7 +6,6 @@ import io
 import os
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,9 +25,6 @@ AHEAD_BYTES = 32 << 20
 the caller has as much before it. With frames on their way this takes up to 128 MiB of memory,
 whatever the size of the file; from the local store up to 16 MiB; reading elsewhere, one chunk, at
 most 4 MiB, and its frame."""
-FIRST_BYTES = 128 << 10
-"""Of a remote the first read takes the frame that it touches, the next twice this, and each further
-one in order twice as much as the one before."""
 BACKGROUND_MIN_BYTES = 1 << 20
 LOCAL_BYTES = 4 << 20
 """So much of the local store is read and checked at once in order, beside the caller's work."""
@@ -60,8 +56,11 @@ class SnapshotFile(io.RawIOBase):
         """Chunks at hand by their number in the layout."""
         self._next = -1
         """The chunk that comes next if the file is read in order."""
-        self._ahead_bytes = FIRST_BYTES
-        """How much is read at once: more and more as reads follow one another."""
+        self._run_begin = self._run_calls = self._call_end = 0
+        """Of the calls that follow one another: where the first begins, how many there were before
+        the last, and where that ends."""
+        self._ahead_bytes = 0
+        """How much is read beyond what a call wants."""
         self._coming: tuple[int, int, futures.Future[_NumberedChunks]] | None = None
         """The first chunk of what is read ahead, by which process, and the result."""
         self._pool: futures.ThreadPoolExecutor | None = None
@@ -104,6 +103,7 @@ class SnapshotFile(io.RawIOBase):
         self._require_open()
         view = memoryview(buffer).cast("B")
         with self._lock:
+            self._begin_call(len(view))
             filled = 0
             while filled < len(view) and self._position < self._content.size:
                 chunk, begin = self._chunk_at(self._position)
@@ -121,6 +121,7 @@ class SnapshotFile(io.RawIOBase):
         with self._lock:
             parts = []
             left = min(size, self._content.size - self._position)
+            self._begin_call(left)
             while left > 0:
                 chunk, begin = self._chunk_at(self._position)
                 part = chunk[self._position - begin :][:left]
@@ -150,6 +151,18 @@ class SnapshotFile(io.RawIOBase):
         if self.closed:
             raise ValueError("I/O operation on closed file.")
 
+    def _begin_call(self, size: int) -> None:
+        """Note which bytes are wanted now: a read elsewhere begins a new run of reads."""
+        in_order = self._position == self._call_end
+        self._run_calls = self._run_calls + 1 if in_order else 0
+        if not in_order:
+            self._run_begin = self._position
+        # A buffer asks for a large stretch, such as a column of a table, by two calls: a large one
+        # and a small one. So what the calls took alone would get too much.
+        most = size << min(self._run_calls, 16)
+        self._ahead_bytes = min(self._position - self._run_begin, most)
+        self._call_end = min(self._position + size, self._content.size)
+
     def _chunk_at(self, position: int) -> tuple[memoryview, int]:
         """Return the chunk that has the byte at a position, and where the chunk begins."""
         if self._layout is None:
@@ -162,26 +175,29 @@ class SnapshotFile(io.RawIOBase):
 
     def _get(self, number: int) -> None:
         """Have the chunk of a number at hand, and begin to read what comes after it."""
-        in_order = number == self._next
-        self._ahead_bytes = min(2 * self._ahead_bytes, AHEAD_BYTES) if in_order else FIRST_BYTES
-        window = self._taken_ahead(number) if in_order else None
+        window = self._taken_ahead(number) if number == self._next else None
         if window is None:
-            window = self._read(number, in_order=in_order)
+            assert self._layout is not None
+            window = self._read(number, self._limit(self._layout.begin(number)))
         self._layout, self._chunks = window
         self._check(number)
         self._next = max(self._chunks) + 1
-        if self._ahead_bytes >= BACKGROUND_MIN_BYTES and self._next < len(self._layout.pieces):
-            self._begin_ahead(self._next)
+        begin = self._layout.begin(self._next)
+        limit = self._limit(begin)
+        if self._next < len(self._layout.pieces) and limit - begin >= BACKGROUND_MIN_BYTES:
+            self._begin_ahead(self._next, limit)
 
-    def _read(self, number: int, *, in_order: bool) -> _NumberedChunks:
-        """Read the chunk of a number and, in order, those after it up to `AHEAD_BYTES`."""
+    def _limit(self, begin: int) -> int:
+        """Return how far to read from a place on: what the caller wants now, or more ahead."""
+        return max(self._call_end, begin + self._ahead_bytes)
+
+    def _read(self, number: int, limit: int) -> _NumberedChunks:
+        """Read the chunk of a number and those after it up to a limit."""
         contents, windows = self._contents(), list[_NumberedChunks]()
 
         def read(layouts: dict[bytes, Layout]) -> None:
             layout = layouts[self._content.digest]
-            numbers = range(number, number + 1)
-            if in_order:
-                numbers = _ahead(layout, number, self._ahead_bytes)
+            numbers = _ahead(layout, number, limit)
             wanted = {layout.pieces[at].chunk: layout.pieces[at] for at in numbers}
             views = _room_for(wanted)
             contents.chunks(wanted.values(), lambda chunk, data: _copy(data, views[chunk]))
@@ -190,12 +206,11 @@ class SnapshotFile(io.RawIOBase):
         contents.trying([self._content], read)
         return windows[-1]
 
-    def _begin_ahead(self, number: int) -> None:
+    def _begin_ahead(self, number: int, limit: int) -> None:
         """Begin to read and check what comes next, while the caller works on what it has."""
         if self._pool is None or self._pid != os.getpid():
             self._pool, self._pid = futures.ThreadPoolExecutor(1, "dv-ahead"), os.getpid()
-        work = partial(self._read, number, in_order=True)
-        self._coming = number, self._pid, self._pool.submit(work)
+        self._coming = number, self._pid, self._pool.submit(self._read, number, limit)
 
     def _taken_ahead(self, number: int) -> _NumberedChunks | None:
         coming, self._coming = self._coming, None
@@ -219,12 +234,15 @@ class SnapshotFile(io.RawIOBase):
             self._contents().set_proven(self._content.digest)
 
 
-def _ahead(layout: Layout, number: int, size: int) -> range:
-    """Return the numbers of the pieces to read at once; of the local store they are few."""
-    end = number + 1
-    local = layout.pieces[number].place == IN_STORE
-    limit = layout.begin(number) + (LOCAL_BYTES if local else size)
-    while end < len(layout.pieces) and layout.ends[end] <= limit:
+def _ahead(layout: Layout, number: int, limit: int) -> range:
+    """Return the numbers of the pieces to read at once, to have what is before the limit."""
+    end, begin = number + 1, layout.begin(number)
+    at_once = LOCAL_BYTES if layout.pieces[number].place == IN_STORE else AHEAD_BYTES
+    while (
+        end < len(layout.pieces)
+        and layout.begin(end) < limit
+        and layout.ends[end] - begin <= at_once
+    ):
         end += 1
     return range(number, end)
 

@@ -19,7 +19,8 @@ from dvtool.remotes.references import ChunkRun, SourceAccess, runs_of
 from dvtool.snapshots.layouts import AT_SOURCE, PlacedChunk
 from dvtool.system.parallel import run_bounded
 
-SOURCE_MEMORY_MAX_BYTES = 64 << 20
+RUNS_MEMORY_MAX_BYTES = 64 << 20
+"""So much memory all ranges that are under way may take together."""
 LOST_FOR_S = 30.0
 """So long an object that was found changed is not asked again: it may be put back."""
 _RAW = b"\0"
@@ -92,7 +93,7 @@ class SourceChunks:
             run for name, chunks in wanted.items() for run in runs_of(self._by_name[name], chunks)
         )
         for run, read in run_bounded(
-            self._read, runs, size_of=lambda run: run.size, budget_bytes=SOURCE_MEMORY_MAX_BYTES
+            self._read, runs, size_of=lambda run: run.size, budget_bytes=RUNS_MEMORY_MAX_BYTES
         ):
             one = run.reference
             pack = RemotePack(one.name, one.size)

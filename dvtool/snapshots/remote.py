@@ -37,14 +37,12 @@ from dvtool.snapshots.columns import EntryColumns
 from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import AT_SOURCE, PlacedChunk
 from dvtool.snapshots.local import LocalChunks
-from dvtool.snapshots.referenced import ReadFrame, SourceChunks
+from dvtool.snapshots.referenced import RUNS_MEMORY_MAX_BYTES, ReadFrame, SourceChunks
 from dvtool.system.parallel import run_bounded
 
 FRAME_RUN_LIMITS = RangeLimits(raw_bytes=16 << 20)
 FETCH_LIMITS = RangeLimits(gap_bytes=1 << 20, size_bytes=PACK_SIZE_MAX_BYTES)
 """Into the cache a pack may go in one request: its frames are in memory one at a time."""
-RUNS_MEMORY_MAX_BYTES = 64 << 20
-"""What all ranges under way may take of memory together."""
 NO_REMOTE_HINT = "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)"
 SHARDS_KEPT_FILES = 65_536
 """Of so many files it stays in memory where a remote has them: about 1 KB each."""

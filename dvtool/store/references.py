@@ -18,7 +18,7 @@ from dvtool.format.references import Reference, SourceAddress
 from dvtool.store.schema import BUSY_TIMEOUT_S, is_read_only, select_in
 from dvtool.system.atomic import make_folders, share
 
-REFERENCES_NAME = "references.db"
+REFERENCES_FILE = "references.db"
 _SIZE_BYTES = 8
 _REFERENCE_TABLES = (
     "CREATE TABLE IF NOT EXISTS addresses (id INTEGER PRIMARY KEY, text BLOB NOT NULL UNIQUE)",
@@ -33,7 +33,7 @@ class References:
     """Content -> the objects that have it. With `reading` nothing is made or changed."""
 
     def __init__(self, folder: str, *, reading: bool = False) -> None:
-        self._path = os.path.join(folder, REFERENCES_NAME)
+        self._path = os.path.join(folder, REFERENCES_FILE)
         fixed = reading or is_read_only(folder)
         try:
             self._db = self._connect(fixed)

@@ -46,7 +46,7 @@ class TarSamples:
         self._stems: list[tuple[str, list[TarMember]]] = []
         firsts = [0]
         for file, digest in zip(self._paths, files.digests, strict=True):
-            self._stems.extend(_by_stem(_tar_members(snapshot, file, digest)))
+            self._stems.extend(_by_stem(_members_of_tar(snapshot, file, digest)))
             firsts.append(len(self._stems))
         self._firsts = firsts
         self.sizes = running_sizes(
@@ -82,7 +82,7 @@ class TarSamples:
         return self._paths[bisect_right(self._firsts, number) - 1]
 
 
-def _tar_members(snapshot: Snapshot, path: str, digest: bytes) -> list[TarMember]:
+def _members_of_tar(snapshot: Snapshot, path: str, digest: bytes) -> list[TarMember]:
     """Return the files in a tar file; the tar file is read through if they are not known."""
     name = f"tar-{MEMBERS_VERSION}-{digest.hex()}"
     kept = load_index(snapshot, name)

@@ -111,7 +111,7 @@ def share(path: str) -> None:
 def share_open(fd: int, above: int) -> None:
     """Do as `share` does to an open file or folder; `above` is the mode of the folder it is in.
 
-    What another user made is left to that user.
+    Another user's files are left to that user.
     """
     if above & _SHARED != _SHARED:
         return

@@ -1,4 +1,4 @@
-"""What room a disk has, in words."""
+"""The room that a disk has, in words."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ class DropPlan:
     remove: dict[str, int] = field(default_factory=dict)
     """The files and links that leave the workspace, each with its bytes."""
     outdated: dict[str, Entry | None] = field(default_factory=dict)
-    """What is as the manifest had it before it changed, and goes too."""
+    """Outdated files: they are as the manifest had them before it changed, and go too."""
     changed: list[str] = field(default_factory=list)
     """Paths of entries at which there is something of the user's."""
     unstored: list[str] = field(default_factory=list)
@@ -173,7 +173,7 @@ def drop(
             _refuse_lost(store, plans, inspection)
         with project.store.used(alone=not request.plan_only):
             needed = _needed_besides(project, parts, known)
-            # Of these the store has the copy that is counted on.
+            # The store has the copy of outdated files that is counted on.
             needed.update(e.digest for p in plans for e in p.outdated.values() if e and e.is_file)
             chunks = _droppable(
                 project, store, known, plans, needed,

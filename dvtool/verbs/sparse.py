@@ -51,8 +51,8 @@ class Sparse:
     ) -> SparseResult:
         """Take only `paths`, without what `exclude` says; with `keep` the rules before stay.
 
-        What is left out by then goes from the workspace, if it is as its manifest says and the
-        local store has it. What is taken and not there comes with the next pull.
+        A file that is left out is removed from the workspace, if it is as its manifest says and
+        the local store has it. The next pull gets files that are taken and not there.
         """
         lines = [*self._lines(paths), *(NOT + line for line in self._lines(exclude))]
         if not lines:

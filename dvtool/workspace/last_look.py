@@ -86,7 +86,7 @@ def put(temp: str, name: str, folder: int | None, believed: Believed, path: str)
     """
     if not isinstance(believed, There):
         try:
-            if not _is_there(name, folder, believed, content=False):
+            if not _is_still_there(name, folder, believed, content=False):
                 raise changed(path)
             if exchange(temp, name, folder=folder):
                 _settle_exchange(temp, name, folder, believed, path)
@@ -104,7 +104,7 @@ def _settle_exchange(
     aside: str, name: str, folder: int | None, believed: FileThere | LinkThere, path: str
 ) -> None:
     """Remove what an exchange put aside if it is what was believed; else put it back."""
-    if _is_there(aside, folder, believed, content=True):
+    if _is_still_there(aside, folder, believed, content=True):
         os.unlink(aside, dir_fd=folder)
         return
     ours = os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino
@@ -123,7 +123,7 @@ def take(name: str, folder: int | None, believed: Believed, path: str) -> None:
         if isinstance(believed, There):
             os.rmdir(name, dir_fd=folder)
             return
-        if not _is_there(name, folder, believed, content=False):
+        if not _is_still_there(name, folder, believed, content=False):
             raise changed(path)
         aside = _beside(name, aside_name(_digest(believed), NO_MARK))
         os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
@@ -134,7 +134,7 @@ def take(name: str, folder: int | None, believed: Believed, path: str) -> None:
             raise changed(path) from error
         raise
     try:
-        as_believed = _is_there(aside, folder, believed, content=True)
+        as_believed = _is_still_there(aside, folder, believed, content=True)
     except BaseException:
         give_back(aside, name, folder)
         raise
@@ -222,7 +222,7 @@ def _beside(name: str, other: str) -> str:
     return os.path.join(os.path.dirname(name), other)
 
 
-def _is_there(
+def _is_still_there(
     name: str, folder: int | None, believed: FileThere | LinkThere | There, *, content: bool
 ) -> bool:
     """Whether a name has what is believed.

@@ -5,15 +5,18 @@ Each line is the median of paired rounds, in which both sides are measured one a
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 SMALL_BYTES = 8 << 10
 LARGE_BYTES = 256 * MIB
 SAMPLE = 1_000
+COLUMNS = 8
+ROWS = 2_000_000
 BLOCK_BYTES = 1 << 20
 
 
@@ -92,10 +97,13 @@ def measure(bench: Bench, scale: Scale, rounds: int) -> Iterator[Row]:
         mine.commit("data")
         yield from local_rows(mine.path, scale.s_files, rounds)
         yield from many_rows(top / "many", rounds)
+        if importlib.util.find_spec("dvc") is not None:
+            yield from dvc_rows(top / "dvc", mine.path, rounds)
         with mine.repo() as repo:
             repo.push()
         theirs = mine.clone(top / "theirs", remote)
         yield from remote_rows(theirs.path, proxy, rounds)
+        yield column_row(top / "tables", bucket, proxy)
         yield large_row(theirs.path, bucket, proxy.url, mine.path / "large", rounds)
     for folder in (top, server_folder):
         bench.put_away(folder)
@@ -183,6 +191,67 @@ def many_rows(repo: Path, rounds: int) -> Iterator[Row]:
         subprocess.run(["git", "ls-tree", "HEAD"], cwd=repo, check=True, capture_output=True)
 
     yield Row("find 300,000 files", *paired(rounds, found, by_git), "git ls-tree of one file")
+
+
+def dvc_rows(repo: Path, ours: Path, rounds: int) -> Iterator[Row]:
+    """Measure the same small files through DVCFileSystem, whose cache has links to them."""
+    theirs: Any = importlib.import_module("dvc.api").DVCFileSystem
+    shutil.copytree(ours / "data", repo / "data")
+    for words in (
+        ("git", "init", "-q"),
+        ("dvc", "init", "-q"),
+        ("dvc", "config", "core.analytics", "false"),
+        ("dvc", "add", "-q", "data"),
+        ("git", "add", "."),
+        ("git", "commit", "-qm", "data"),
+    ):
+        subprocess.run(words, cwd=repo, check=True)
+    files = theirs(str(repo), rev="HEAD")
+    with dvtool.snapshot(repo=ours) as data:
+        paths = random.Random(2).sample(data.find("data"), SAMPLE)
+        mine, other = paired(
+            rounds,
+            lambda: [data.read(path) for path in paths],
+            lambda: [files.read_bytes(path) for path in paths],
+        )
+        yield Row("read one small local file", mine / SAMPLE, other / SAMPLE, "DVCFileSystem")
+
+    def opened() -> None:
+        with dvtool.snapshot(repo=ours) as data:
+            data.find("data")
+
+    def opened_by_dvc() -> None:
+        theirs(str(repo), rev="HEAD").find("data")
+
+    count = len(list((ours / "data").rglob("*.bin")))
+    yield Row(f"open and find {count:,}", *paired(rounds, opened, opened_by_dvc), "DVCFileSystem")
+
+
+def column_row(repo: Path, bucket: str, proxy: CountingProxy) -> Row:
+    """Count the bytes from S3 for one column of a table, beside those that the column has."""
+    import fsspec
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from tests.scenario import Clone, Remote
+
+    remote = Remote(f"s3://{bucket}/tables", proxy.url)
+    mine = Clone.new(repo, remote)
+    draw = np.random.default_rng(1)
+    table = pa.table({f"c{n}": draw.random(ROWS) for n in range(COLUMNS)})
+    pq.write_table(table, repo / "table.parquet", use_dictionary=False, row_group_size=ROWS // 2)
+    groups = pq.ParquetFile(repo / "table.parquet").metadata
+    size = sum(groups.row_group(n).column(3).total_compressed_size for n in range(2))
+    mine.add("table.parquet")
+    mine.commit("table")
+    with mine.repo() as opened:
+        opened.push()
+    theirs = mine.clone(repo.with_name("tables-clone"), remote)
+    proxy.reset()
+    files = fsspec.filesystem("dv", repo=str(theirs.path))
+    assert pq.read_table("table.parquet", columns=["c3"], filesystem=files).num_rows == ROWS
+    return Row("bytes of one column of 8 from S3", proxy.received, size, "the column", "bytes")
 
 
 def remote_rows(repo: Path, proxy: CountingProxy, rounds: int) -> Iterator[Row]:

@@ -133,6 +133,10 @@ def as_bytes(batch: list[memoryview]) -> list[bytes]:
 
 def litdata(source: Source, skip: int) -> Batches:
     lit = importlib.import_module("litdata")
+    if source.endpoint.startswith("http:"):
+        # Its other client, obstore, is not told of endpoints without TLS, and refuses them.
+        downloader: Any = importlib.import_module("litdata.streaming.downloader")
+        downloader._OBSTORE_AVAILABLE = False
     options = {"endpoint_url": source.endpoint}
     dataset = (
         lit.StreamingDataset(source.bucket, shuffle=True, storage_options=options)

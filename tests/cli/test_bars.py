@@ -10,6 +10,7 @@ import re
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import threading
 import time
@@ -49,6 +50,28 @@ def test_bars_show_work_bytes_rate_and_time_left(at_once: None) -> None:
     assert "left" in text
     bars.finish()
     assert screen.getvalue().endswith("\r")  # the line was wiped
+
+
+def test_bars_are_shown_on_a_terminal_that_says_no_width(
+    at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    ours, theirs = pty.openpty()
+    os.set_blocking(ours, False)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+    try:
+        with open(theirs, "w", closefd=False) as stream:
+            monkeypatch.setattr(sys, "stderr", stream)  # of this one tqdm asks for the height
+            bars = Bars(stream)
+            bars.start("uploading 2 packs", total_bytes=64 * MIB)
+            time.sleep(0.15)
+            bars.advance(16 * MIB)
+            stream.flush()
+            assert b"16.0 MiB of 64.0 MiB" in os.read(ours, 4096)
+            bars.finish()
+    finally:
+        os.close(theirs)
+        os.close(ours)
 
 
 def test_bars_start_no_thread_and_show_no_empty_work(at_once: None) -> None:

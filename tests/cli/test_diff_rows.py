@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
+import signal
+
 import pytest
 
+from dvtool import Report
 from tests.cli.conftest import Work
 
 OLD = "id,name,n\n1,a,10\n2,b,20\n3,c,30\n"
@@ -73,6 +79,7 @@ def test_a_page_and_a_comment(tables: Work) -> None:
     assert "`the workspace`" in tables.dv("diff", "--markdown").out
     assert "exclude" in tables.dv("diff", "--html", "x", "--rows", code=2).err
     assert "--json goes with neither" in tables.dv("diff", "--markdown", "--json", code=2).err
+    _refuse_half_a_page(tables)
     missing = tables.dv("diff", "--html", "no/such/page.html", code=None)
     assert missing.code and "Traceback" not in missing.err and "no/such" in missing.err
 
@@ -95,3 +102,25 @@ def test_a_target_of_another_name_is_read_by_its_old_one(tables: Work) -> None:
     tables.commit("three")
     ran = tables.dv("diff", "HEAD~1", "HEAD", "--rows", "--key", "id")
     assert "renamed/t.csv\n  rows 3 -> 3: 1 added, 1 removed, 1 changed, 1 unchanged" in ran.out
+
+
+def _refuse_half_a_page(tables: Work) -> None:
+    """A page that does not fit leaves the one before, and nothing beside it."""
+    before, names = tables.read("page.html"), sorted(os.listdir(tables.root))
+    full = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, full[1]))
+    try:
+        with pytest.raises(OSError) as failed:
+            Report("new " * len(before), "", 1).write_html(str(tables.root / "page.html"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, full)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert failed.value.errno == errno.EFBIG
+    assert tables.read("page.html") == before
+    assert sorted(os.listdir(tables.root)) == names
+    (tables.root / "link.html").symlink_to("page.html")
+    tables.dv("diff", "HEAD~1", "HEAD", "--html", "link.html")
+    assert (tables.root / "link.html").is_symlink()
+    assert tables.read("page.html").startswith(b"<!doctype html>")
+    (tables.root / "link.html").unlink()

@@ -21,6 +21,22 @@ def test_mv_entries_from_a_subfolder(data: Work) -> None:
     assert data.dv("diff", "--stat").out == "data/images: 1 renamed\n"
 
 
+@pytest.mark.parametrize(
+    ("source", "destination"),
+    [("data/images", "archive/photos"), ("data/images/sub", "data/images/other")],
+)
+def test_a_dry_run_moves_nothing(data: Work, source: str, destination: str) -> None:
+    before = data.git("status", "--porcelain"), data.dv("ls").out
+    for name in ("-n", "--dry-run", "--plan"):
+        ran = data.dv("mv", name, source, destination)
+        assert ran.out == f"{source} -> {destination}\n"
+        assert ran.err == "nothing was changed\n"
+    assert (data.git("status", "--porcelain"), data.dv("ls").out) == before
+    assert data.read("data/images/sub/c.txt") == b"content of sub/c.txt"
+    assert not (data.root / destination).exists()
+    assert "exists already" in data.dv("mv", "-n", "data/images", ".dvconfig", code=2).err
+
+
 def test_mv_json(data: Work) -> None:
     assert data.dv("mv", "--json", "data/table.csv", "table.csv").json == {
         "schema": 1,

@@ -310,3 +310,19 @@ def test_what_only_the_merged_commits_manifest_locates_is_fetched(driven: Work, 
     driven.dv("pull")
     assert tree(driven)["b.txt"] == "theirs"
     assert tree(driven)["sub/c.txt"] == "ours"
+
+
+def test_a_dry_run_says_what_would_be_settled_and_settles_nothing(either: Work) -> None:
+    branches(either, {"a.txt": "ours", "b.txt": "ours"}, {"a.txt": "theirs", "b.txt": "theirs"})
+    run(either, "merge", "other", code=1)
+    before = either.git("ls-files", "-u"), either.read(MANIFEST), tree(either)
+    ran = either.dv("resolve", "-n", code=1)
+    assert "2 conflicts would be left" in ran.out
+    ran = either.dv("resolve", "--dry-run", "--theirs", f"{TARGET}/a.txt", code=1)
+    assert "1 conflict would be settled; 1 conflict would be left" in ran.out
+    assert ran.err == "nothing was changed\n"
+    assert either.dv("resolve", "-n", "--ours", "--json").json["targets"][0]["left"] == []
+    assert (either.git("ls-files", "-u"), either.read(MANIFEST), tree(either)) == before
+    assert conflicts(either) == {TARGET: ["a.txt", "b.txt"]}
+    either.dv("resolve", "--theirs")
+    assert either.dv("resolve", "-n").out == "nothing to resolve\n"

@@ -592,6 +592,9 @@ SCENARIOS = (
     Scenario("checkout-kinds", of_other_kinds, ("dv", "checkout", "HEAD~1")),
     Scenario("rm-kinds", of_other_kinds, ("dv", "rm", "--data", "data"), fine=(0, 2)),
     Scenario("checkout-force", unsaved, ("dv", "checkout", "--force", "HEAD~1")),
+    Scenario("restore", unsaved, ("dv", "restore", "data")),
+    Scenario("restore-source", two_commits, ("dv", "restore", "--source", "HEAD~1", "data")),
+    Scenario("sparse", two_commits, ("dv", "sparse", "set", "--exclude", "data/big")),
     Scenario("checkout-workers", gone_for_workers, ("dv", "checkout"), slow=True),
     Scenario("checkout-sharded", sharded_two, ("dv", "checkout", "HEAD~1"), slow=True),
     Scenario("add-outdated", left_outdated, ("dv", "add", "data")),
@@ -635,6 +638,7 @@ SCENARIOS = (
     Scenario("gc-remote-bury", collectable, GC_NOW, again=GC_LATER, frees=True),
     Scenario("gc-remote-sweep", to_sweep, GC_NOW, again=GC_LATER, frees=True),
     Scenario("gc-remote-undo", to_sweep, ("dv", "gc", "--remote", "--undo")),
+    Scenario("remote-rename", pushed, ("dv", "remote", "rename", "origin", "new"), fine=(0, 2, 3)),
     Scenario("remote-trust", untrusted, ("dv", "remote", "trust")),
     Scenario("remote-copy", to_copy, ("dv", "remote", "copy", "origin", BACKUP)),
     Scenario(

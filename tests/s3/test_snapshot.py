@@ -70,6 +70,30 @@ def test_a_second_process_asks_for_dv_json_alone(clone: Clone, proxy: CountingPr
     assert proxy.total == 1
 
 
+def test_files_at_random_are_a_request_a_run_of_frames_at_most(
+    clone: Clone, proxy: CountingProxy
+) -> None:
+    """Runs are counted by where the other clone's store has the frames, which were pushed so."""
+    chosen = random.Random(4).sample(range(FILES), 12)
+    with dvtool.snapshot(repo=clone.path.with_name("mine")) as mine:
+        contents = [mine.contents("data/small")[number] for number in chosen]
+        layouts = mine._contents.layouts(contents)
+    frames = sorted(
+        {
+            (located.pack.digest, located.placement.frame_offset, located.placement.frame_size)
+            for layout in layouts.values()
+            for _, located in layout.pieces
+        }
+    )
+    ends = {(pack, offset + size) for pack, offset, size in frames}
+    runs = sum((pack, offset) not in ends for pack, offset, _ in frames)
+    assert 1 < runs <= len(frames)
+    with open_data(clone) as data:
+        ranges = [(f"data/small/{number:04}", None, None) for number in chosen]
+        assert data.read_ranges(ranges) == [noise(SIZE, number) for number in chosen]
+    assert 0 < packs_read(proxy) <= runs
+
+
 def test_a_range_costs_the_frames_it_touches(clone: Clone, proxy: CountingProxy) -> None:
     with open_data(clone) as data:
         data.read_ranges([("data/large", 0, 1)])
@@ -79,6 +103,18 @@ def test_a_range_costs_the_frames_it_touches(clone: Clone, proxy: CountingProxy)
         ]
         assert proxy.total == 1
         assert proxy.received < 5 << 20
+
+
+def test_a_stretch_of_a_large_file_costs_no_more_than_it_is(
+    clone: Clone, proxy: CountingProxy
+) -> None:
+    """A buffer asks for a column of a table by two calls; neither is the beginning of a run."""
+    begin, size = 3 << 20, 6 << 20
+    with open_data(clone) as data, data.open("data/large") as file:
+        file.seek(begin)
+        proxy.reset()
+        assert file.read(size) == LARGE[begin : begin + size]
+    assert size <= proxy.received <= 1.2 * size
 
 
 def test_a_large_file_is_read_in_order(clone: Clone, proxy: CountingProxy) -> None:

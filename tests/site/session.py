@@ -42,7 +42,7 @@ url = os.environ["AWS_ENDPOINT_URL"] + "/" + sys.argv[1]
 kind = {"Content-Type": "application/octet-stream"}
 r.urlopen(r.Request(url, data, kind, method="PUT")).close()' "$@"; }
 """
-COMMAND_MAX_S = 20.0
+COMMAND_MAX_S = 300.0
 """A command that takes longer waits for something that never comes."""
 READER = "/home/you"
 """The scratch folder on pages."""

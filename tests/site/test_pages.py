@@ -51,6 +51,7 @@ NOT_RUN = {
         "takes minutes, and CI runs both",
     ],
     "docs/howto/bucket.md": ["needs hosts that are not there"],
+    "docs/howto/clusters.md": ["needs a bucket and a cluster"],
     "docs/howto/database.md": ["needs a server of PostgreSQL"],
     "docs/howto/tables.md": ["it runs until it is ended"],
     "docs/imports.md": [
@@ -68,6 +69,9 @@ NOT_RUN = {
         "needs a server that runs; tests/s3 have clients",
         "needs a server that runs; tests/s3 have clients",
         "needs rclone and a server that runs",
+    ],
+    "docs/tutorial/bucket.md": [
+        "a virtual environment with the same packages is made before the tests"
     ],
     "docs/tutorial/images.md": [
         "a virtual environment with the same packages is made before the tests"
@@ -89,6 +93,18 @@ def test_a_page_shows_what_is_printed(
         environ = s3_environment(server)
     wrong, _ = differences(text, tmp_path / "page", environ)
     assert not wrong, "\n\n".join([*wrong, ANEW])
+
+
+def test_no_page_shows_an_error_by_mistake() -> None:
+    errors = {
+        _name(path): step.command
+        for path in RUN
+        for block in _blocks(path)
+        if block.kind == "console"
+        for step in steps(block.body)
+        if step.shown.startswith("error:")
+    }
+    assert errors == {"docs/howto/privacy.md": 'dv cat --hash "$hash"'}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

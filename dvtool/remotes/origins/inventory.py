@@ -112,7 +112,7 @@ def keys_batches(
     not there.
     """
     try:
-        opened: IO[str] = _decoded(path)
+        opened: IO[str] = _text_of(path)
     except OSError as error:
         raise MissingError(f"{printable(path)} cannot be read: {error.strerror}") from error
     with opened as lines:
@@ -153,7 +153,7 @@ def _object_of_key(origin: Origin, key: str) -> OriginObject:
     return answer
 
 
-def _decoded(path: str) -> IO[str]:
+def _text_of(path: str) -> IO[str]:
     if path.endswith(".gz"):
         return gzip.open(path, "rt", encoding="utf-8", newline="")
     return open(path, encoding="utf-8", newline="")
@@ -265,7 +265,7 @@ def _is(value: object) -> bool:
     return value is True or str(value).lower() == "true"
 
 
-def _named(columns: Iterable[str], where: str) -> dict[str, int]:
+def _bucket_named(columns: Iterable[str], where: str) -> dict[str, int]:
     names = {COLUMNS.get(name.lower().replace("_", "")): at for at, name in enumerate(columns)}
     lacking = [name for name in ("key", "size", "tag") if name not in names]
     if lacking:
@@ -278,7 +278,7 @@ def _named(columns: Iterable[str], where: str) -> dict[str, int]:
 
 
 def _rows_of_csv(path: str, columns: list[str], where: str) -> Iterator[InventoryRow]:
-    names = _named(columns, where)
+    names = _bucket_named(columns, where)
     opened = gzip.open if path.endswith(".gz") else open
     try:
         with opened(path, "rb") as raw, io.TextIOWrapper(raw, "utf-8", newline="") as text:
@@ -298,7 +298,7 @@ def _parquet_rows(path: str, _: list[str], where: str) -> Iterator[InventoryRow]
     try:
         with parquet.ParquetFile(path) as file:
             columns = list(file.schema_arrow.names)
-            names = _named(columns, where)
+            names = _bucket_named(columns, where)
             wanted = [columns[at] for at in names.values()]
             for table in file.iter_batches(ROWS_A_BATCH, columns=wanted):
                 values = [table.column(name).to_pylist() for name in wanted]

@@ -52,16 +52,19 @@ def mv(
     arguments: Arguments,
     source: str | os.PathLike[str],
     destination: str | os.PathLike[str],
+    plan_only: bool = False,
 ) -> Renamed:
     """Rename a target or entries in one, given as typed; see `move`."""
     with project.lock():
         old, new = arguments.relative(source), arguments.relative(destination)
         # The top of the repository is a folder that takes the source into it, like any other.
-        return move(project, old, new or old.rpartition("/")[2])
+        return move(project, old, new or old.rpartition("/")[2], plan_only=plan_only)
 
 
-def move(project: Project, source: str, destination: str, *, stage: bool = True) -> Renamed:
+def move(project: Project, source: str, destination: str, *, plan_only: bool = False) -> Renamed:
     """Rename a target with its data, or entries within one target, and stage that.
+
+    With `plan_only` nothing is changed; what cannot be moved is refused all the same.
 
     A destination that is a folder (and no part of a target's name) takes the source into it.
     """
@@ -73,14 +76,14 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
     )
     if cut_off is not None and resumed:
         destination = cut_off.destination
-        if project.workspace.stat(source) is None:
+        if project.workspace.stat(source) is None and not plan_only:
             forget_relocation(project)
-    if source in targets and resumed:
-        return _finish_move(project, source, destination, stage=stage)
-    if source in targets and _was_interrupted(project, source, destination):
-        return _finish_move(project, source, destination, stage=stage)
+    if source in targets and (resumed or _was_interrupted(project, source, destination)):
+        if plan_only:
+            return Renamed(source, destination)
+        return _finish_move(project, source, destination)
     if source in targets:
-        return _move_target(project, source, _into(project, source, destination), stage=stage)
+        return _move_target(project, source, _into(project, source, destination), plan_only)
     owner = next((target for target in targets if source.startswith(target + "/")), None)
     if owner is None:
         raise UsageError(
@@ -88,7 +91,9 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
         )
     inside = destination if resumed else _into(project, source, destination)
     for place in dict.fromkeys((destination, inside)):
-        if place.startswith(owner + "/") and _finish_entries(project, owner, source, place, stage):
+        if not place.startswith(owner + "/"):
+            continue
+        if _finish_entries(project, owner, source, place, plan_only=plan_only):
             return Renamed(source, place)
     destination = inside
     if not destination.startswith(owner + "/"):
@@ -96,7 +101,7 @@ def move(project: Project, source: str, destination: str, *, stage: bool = True)
             f"{printable(source)} belongs to {printable(owner)} and can only move within it",
             hint="move the file yourself, then `dv add` both targets: its content is not copied",
         )
-    return _move_entries(project, owner, source, destination, stage=stage)
+    return _move_entries(project, owner, source, destination, plan_only=plan_only)
 
 
 def _is_taken(project: Project, source: str, destination: str) -> bool:
@@ -113,7 +118,7 @@ def _into(project: Project, source: str, destination: str) -> str:
     return destination
 
 
-def _move_target(project: Project, source: str, destination: str, *, stage: bool) -> Renamed:
+def _move_target(project: Project, source: str, destination: str, plan_only: bool) -> Renamed:
     refuse_place(destination)
     if destination.startswith(source + "/"):
         raise UsageError(f"{printable(source)} cannot move into itself")
@@ -130,9 +135,11 @@ def _move_target(project: Project, source: str, destination: str, *, stage: bool
     refuse_unusable(project.workspace, destination)
     refuse_unusable(project.workspace, source)
     refuse_misled(project, source, destination)
+    if plan_only:
+        return Renamed(source, destination)
     # New name first, old name last: a crash in between leaves two manifests, and all data.
     project.write_manifest(destination, project.manifest(source), instead_of=None)
-    return _finish_move(project, source, destination, stage=stage)
+    return _finish_move(project, source, destination)
 
 
 def _was_interrupted(project: Project, source: str, destination: str) -> bool:
@@ -144,7 +151,7 @@ def _was_interrupted(project: Project, source: str, destination: str) -> bool:
     return project.workspace.stat(source) is None or project.workspace.stat(destination) is None
 
 
-def _finish_move(project: Project, source: str, destination: str, *, stage: bool) -> Renamed:
+def _finish_move(project: Project, source: str, destination: str) -> Renamed:
     """Do what follows the new manifest; every step may have been done before."""
     manifest, text = project.read_manifest(source)
     if manifest != project.manifest(destination):
@@ -156,12 +163,11 @@ def _finish_move(project: Project, source: str, destination: str, *, stage: bool
     move_base(project, source, destination)
     move_links(project, source, destination)
     unignore_target(project.workspace, source)
-    if stage:
-        stage_with_removals(
-            project,
-            [destination + SUFFIX, ignore_file(destination), ignore_file(source)],
-            removed=[source + SUFFIX],
-        )
+    stage_with_removals(
+        project,
+        [destination + SUFFIX, ignore_file(destination), ignore_file(source)],
+        removed=[source + SUFFIX],
+    )
     project.remove_manifest(source, instead_of=text)
     return Renamed(source, destination)
 
@@ -221,7 +227,7 @@ def _is_at_or_below(path: str, places: Sequence[str]) -> bool:
 
 
 def _finish_entries(
-    project: Project, target: str, source: str, destination: str, stage: bool
+    project: Project, target: str, source: str, destination: str, *, plan_only: bool
 ) -> bool:
     """Finish a move within a target that was cut off; False if there is none to finish.
 
@@ -234,8 +240,12 @@ def _finish_entries(
     taken = _at_or_below(project, target, manifest, new)
     if taken:
         places = (inner, new)
-        record_part(project, target, manifest, lambda path: _is_at_or_below(path, places))
-        return stage and _finish_staging(project, target, inner, taken, new)
+        unstaged = _is_unstaged(project, target, inner, taken, new)
+        if not plan_only:
+            record_part(project, target, manifest, lambda path: _is_at_or_below(path, places))
+            if unstaged:
+                project.git.stage([target + SUFFIX])
+        return unstaged
     entries = _at_or_below(project, target, manifest, inner)
     moved = {new + path[len(inner) :]: entry for path, entry in entries.items()}
     scan = scan_target(project, target, inner=new)
@@ -244,27 +254,25 @@ def _finish_entries(
     if not scan.files or any(moved.get(path) != file_entry(scan, path) for path in scan.files):
         return False  # something else is there
     _refuse_misplaced(project, target, manifest, moved)
+    if plan_only:
+        return True
     built = _renamed(project, manifest, entries, moved)
     project.write_manifest(target, built.manifest, instead_of=text)
     _record_moved(project, target, built.manifest, entries, moved)
     rows: dict[str, Seen | None] = dict.fromkeys(entries)
     rows |= {path: structs.replace(scan.seen[path], tracked=True) for path in scan.files}
     save_seen(project, target, rows)
-    if stage:
-        project.git.stage([target + SUFFIX])
+    project.git.stage([target + SUFFIX])
     return True
 
 
-def _finish_staging(project: Project, target: str, inner: str, taken: Entries, new: str) -> bool:
-    """Stage the manifest if what moved to `new` still is at `inner` in git's index."""
+def _is_unstaged(project: Project, target: str, inner: str, taken: Entries, new: str) -> bool:
+    """Whether what moved to `new` still is at `inner` in git's index."""
     staged = staged_manifest(project, target)
     if staged is None:
         return False
     before = _at_or_below(project, target, staged, inner)
-    if taken != {new + path[len(inner) :]: entry for path, entry in before.items()}:
-        return False
-    project.git.stage([target + SUFFIX])
-    return True
+    return taken == {new + path[len(inner) :]: entry for path, entry in before.items()}
 
 
 def _renamed(project: Project, manifest: Manifest, entries: Entries, moved: Entries) -> Built:
@@ -302,7 +310,7 @@ def _record_moved(
 
 
 def _move_entries(
-    project: Project, target: str, source: str, destination: str, *, stage: bool
+    project: Project, target: str, source: str, destination: str, *, plan_only: bool
 ) -> Renamed:
     inner, new = source[len(target) + 1 :], destination[len(target) + 1 :]
     manifest, text = project.read_manifest(target)
@@ -316,6 +324,8 @@ def _move_entries(
     _refuse_misplaced(project, target, manifest, moved)
     _refuse_outdated(project, target, manifest, entries)
     refuse_misled(project, source, destination)
+    if plan_only:
+        return Renamed(source, destination)
     built = _renamed(project, manifest, entries, moved)
     scan = scan_target(project, target, inner=inner)
     if project.workspace.stat(source) is not None:
@@ -330,6 +340,5 @@ def _move_entries(
         target,
         dict.fromkeys(entries) | {new + path[len(inner) :]: was for path, was in seen.items()},
     )
-    if stage:
-        project.git.stage([target + SUFFIX])
+    project.git.stage([target + SUFFIX])
     return Renamed(source, destination)

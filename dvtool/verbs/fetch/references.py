@@ -16,7 +16,7 @@ from dvtool.system.parallel import run_bounded
 from dvtool.verbs.fetch.received import ReceivedChunks
 from dvtool.verbs.fetch.request import Fetched
 
-OBJECTS_MEMORY_MAX_BYTES = 64 << 20
+REFERENCES_MEMORY_MAX_BYTES = 64 << 20
 LOOKUPS_AT_ONCE = 10_000
 
 
@@ -36,7 +36,7 @@ def fetch_referenced(
             references = store.db.references.find(lacking[at : at + LOOKUPS_AT_ONCE])
             while references:
                 first = {content: some[0] for content, some in references.items()}
-                errors = _copy_referenced(project, access, first, result)
+                errors = _copied_run(project, access, first, result)
                 failed.update({c: errors[c] for c in errors if c not in failed})
                 # Another object may have had the same content, and have it still.
                 references = {c: references[c][1:] for c in errors if references[c][1:]}
@@ -46,7 +46,7 @@ def fetch_referenced(
     return {content: error for content, error in failed.items() if content not in come}
 
 
-def _copy_referenced(
+def _copied_run(
     project: Project,
     access: SourceAccess,
     references: Mapping[Digest, Reference],
@@ -67,9 +67,9 @@ def _copy_referenced(
     with ReceivedChunks(store) as received:
         for run, chunks in run_bounded(
             lambda run: _read_or_error(access, run),
-            _object_runs(project, references),
+            _reference_runs(project, references),
             size_of=lambda run: run.size,
-            budget_bytes=OBJECTS_MEMORY_MAX_BYTES,
+            budget_bytes=REFERENCES_MEMORY_MAX_BYTES,
         ):
             if isinstance(chunks, DvError):
                 failed.update(dict.fromkeys(by_name[run.reference.name], chunks))
@@ -92,7 +92,7 @@ def _copy_referenced(
     return failed
 
 
-def _object_runs(project: Project, references: Mapping[Digest, Reference]) -> Iterator[ChunkRun]:
+def _reference_runs(project: Project, references: Mapping[Digest, Reference]) -> Iterator[ChunkRun]:
     for reference in references.values():
         chunks = {chunk for chunk, _ in reference.chunks}
         yield from runs_of(reference, chunks - project.store.db.held_chunks(chunks))

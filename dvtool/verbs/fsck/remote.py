@@ -348,7 +348,7 @@ class _RemoteCheck:
     def _read_packs(self, there: Mapping[str, ObjectInfo]) -> None:
         """Download packs, all or a sample; check them chunk by chunk, and the files in them."""
         sizes = {d: there[pack_key(d)].size for d in self.result.packs if pack_key(d) in there}
-        # What is no pack by its size alone was named already, and is not worth its bytes.
+        # Objects whose size rules out a pack were reported above; they are not worth their bytes.
         sizes = {d: size for d, size in sizes.items() if size <= PACK_SIZE_MAX_BYTES}
         chosen = sorted(sizes)
         if self.depth is not None and self.depth.share < 1:

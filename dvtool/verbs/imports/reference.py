@@ -158,7 +158,7 @@ def materialise(
             )
         project.git.refuse_if_index_is_locked()
         done = [_materialise(project, settings, *one) for one in wanted]
-    _refuse_unmatched(done)
+    _refuse_lost_references(done)
     return done
 
 
@@ -199,7 +199,7 @@ def _materialise(
     return result
 
 
-def _refuse_unmatched(done: Sequence[Materialised]) -> None:
+def _refuse_lost_references(done: Sequence[Materialised]) -> None:
     lost = [workspace_path(one.target, path) for one in done for path in one.lost]
     if lost:
         copied = sum(one.files + one.present for one in done)

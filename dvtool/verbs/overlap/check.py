@@ -63,7 +63,7 @@ class Shared:
 
 @dataclass(slots=True)
 class SplitSize:
-    """What was compared of one split."""
+    """The part of one split that was compared."""
 
     split: str
     """The split, as it was typed."""
@@ -77,7 +77,7 @@ class SplitSize:
 
 @dataclass(frozen=True, slots=True)
 class PairOverlap:
-    """What two splits have in common."""
+    """The content that two splits share."""
 
     first: str
     """The one, as it was typed."""
@@ -89,7 +89,7 @@ class PairOverlap:
 
 @dataclass(slots=True)
 class OverlapReport:
-    """What splits have in common."""
+    """The content that splits share."""
 
     json_keys: ClassVar = ("overlap", "shared", "splits", "pairs", "listed")
 
@@ -100,7 +100,7 @@ class OverlapReport:
     pairs: list[PairOverlap] = field(default_factory=list)
     """Every two splits."""
     listed: list[Shared] = field(default_factory=list)
-    """What is shared, up to 1,000 of it, by path."""
+    """Up to 1,000 shared files or rows, by path."""
 
     @property
     def overlap(self) -> bool:
@@ -109,7 +109,7 @@ class OverlapReport:
 
 
 class OverlapRequest(NamedTuple):
-    """What to compare: the splits as they were typed; with `rows` or `keys`, rows of tables."""
+    """A comparison: the splits as they were typed; with `rows` or `keys`, rows of tables."""
 
     names: Sequence[str]
     rows: bool = False
@@ -119,7 +119,7 @@ class OverlapRequest(NamedTuple):
 
     @property
     def query(self) -> RowQuery | None:
-        """What makes two rows the same; None where whole files are compared."""
+        """The columns that make two rows the same; None where whole files are compared."""
         return RowQuery(self.keys, self.header) if self.rows or self.keys else None
 
 

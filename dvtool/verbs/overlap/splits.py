@@ -15,7 +15,7 @@ from dvtool.project.parts import Project, chosen
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a split has of one target."""
+    """The entries of one target that a split has."""
 
     manifest: Manifest
     selection: Selection

@@ -205,7 +205,7 @@ def plan_packs(store: LocalStore, chunks: Mapping[int, bytearray]) -> Outgoing:
     A local pack goes up as it is only if every chunk in it is needed: what was added and then
     dropped before it was committed is nobody else's business.
     """
-    by_pack, absent = _looked_up(store, chunks)
+    by_pack, absent = _by_local_pack(store, chunks)
     if absent:
         return Outgoing(absent=frozenset(absent))
     packs = store.db.packs()
@@ -227,7 +227,7 @@ def plan_packs(store: LocalStore, chunks: Mapping[int, bytearray]) -> Outgoing:
     return Outgoing(tuple(whole.values()), rest, sum(_part_bytes(store, part) for part in rest))
 
 
-def _looked_up(
+def _by_local_pack(
     store: LocalStore, chunks: Mapping[int, bytearray]
 ) -> tuple[dict[int, bytearray], set[Digest]]:
     """Return the chunks by the number of the pack that has them, and those that none has."""

@@ -58,7 +58,7 @@ def proven_at_sources(planning: Planning, proven: Proven) -> Proven:
         contents = set(contents_of(planning.entries(shard)))
         outside = _outside_packs(planning, contents)
         wanted = outside.keys() & _to_copy(planning, shard, contents)
-        if wanted or len(_held_at_source(planning, outside, shard)) < len(outside):
+        if wanted or len(_references_held(planning, outside, shard)) < len(outside):
             again.add(digest)
     return replace(proven, shards=proven.shards - again) if again else proven
 
@@ -78,7 +78,7 @@ def refer(planning: Planning, plan: UploadPlan) -> None:
             contents = set(plan.contents.of(shard.ref.digest))
             contents -= _to_copy(planning, shard, contents)
             some = _outside_packs(planning, contents)
-            plan.contents.references.update(_held_at_source(planning, some, shard))
+            plan.contents.references.update(_references_held(planning, some, shard))
 
 
 def refer_absent(planning: Planning, plan: UploadPlan) -> bool:
@@ -92,7 +92,7 @@ def refer_absent(planning: Planning, plan: UploadPlan) -> bool:
             if not absent.isdisjoint(plan.contents.chunks(content))
         }
         some = planning.store.db.references.find(wanted)
-        plan.contents.references.update(_held_at_source(planning, some, shard))
+        plan.contents.references.update(_references_held(planning, some, shard))
     return len(plan.contents.references) > before
 
 
@@ -111,7 +111,7 @@ def _outside_packs(
     }
 
 
-def _held_at_source(
+def _references_held(
     planning: Planning, references: Mapping[Digest, list[Reference]], shard: ShardToPush
 ) -> dict[Digest, Reference]:
     """Return, for each content, an object that its source says it has as it was taken.

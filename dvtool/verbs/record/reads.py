@@ -1,4 +1,4 @@
-"""What a run read, from its ledger: the entries, each once, and a Merkle root over them."""
+"""The entries that a run read, from its ledger, each once, and a Merkle root over them."""
 
 from __future__ import annotations
 

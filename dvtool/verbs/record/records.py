@@ -103,7 +103,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     exit_status: int | None = None
     """Its exit status; 128 and the number of the signal that ended it, 127 if it was not found."""
     problem: str | None = None
-    """What went wrong besides the exit status, in words."""
+    """Faults besides the exit status, in words."""
     reads: Reads = msgspec.field(default_factory=Reads)
     """Which entries it read through dvtool."""
     out: list[str] = []
@@ -123,7 +123,7 @@ class RunList:
     runs: list[RunRecord] = field(default_factory=list)
     """The records, newest first."""
     damaged: list[str] = field(default_factory=list)
-    """What is wrong with the others, in words."""
+    """Faults of the other records, in words."""
 
 
 def runs_folder(project: Project) -> str:

@@ -168,7 +168,7 @@ def _environment_again(
 ) -> dict[str, str]:
     """Return the environment for running again: that of now, with the variables of the record.
 
-    Of these only such as `dv run` records, since anybody may have written the record, and none that
+    Only variables that `dv run` records, since anybody may have written the record, and none that
     say where things are. What PYTHONPATH has of this worktree becomes the same of the new one:
     else another version of the code would run.
     """

@@ -54,11 +54,11 @@ KEPT_VARIABLES = frozenset(
         *("TF_DETERMINISTIC_OPS", "TZ", "VIRTUAL_ENV", "WORLD_SIZE", "XLA_FLAGS"),
     )
 )
-"""What a record says of the environment. Nothing else is written down: it may be a secret."""
+"""The variables that a record has. Nothing else of the environment: it may be a secret."""
 
 
 class RunRequest(NamedTuple):
-    """What to run, and how; see the options of `dv run`."""
+    """A command to run, and how; see the options of `dv run`."""
 
     command: Sequence[str]
     out: Paths = ()

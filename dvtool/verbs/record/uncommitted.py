@@ -1,4 +1,4 @@
-"""What of code and data is not committed, and keeping it for a run all the same."""
+"""Code and data that are not committed, and keeping them for a run all the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RUN_REFS = "refs/dv/runs/"
 
 @dataclass(frozen=True, slots=True)
 class Uncommitted:
-    """What is not as HEAD has it: files of git, and targets."""
+    """Paths that are not as HEAD has them: files of git, and targets."""
 
     code: list[FileChange]
     data: list[TargetStatus]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -125,26 +125,48 @@ class Settled(msgspec.Struct, frozen=True):
         return sum(one.missing_bytes for one in self.stepped)
 
 
-def resolve(project: Project, select: Select, side: Side | None) -> list[Settled]:
+def resolve(
+    project: Project, select: Select, side: Side | None, plan_only: bool = False
+) -> list[Settled]:
     """Settle what merges left, as far as selected; the rest of the merge is done in any case.
 
     Without a side only what does not truly conflict is settled. The workspace follows, as far as
     that overwrites nothing unsaved and the store has it. A manifest that is merged but not in the
-    form that dvtool gives it gets that form.
+    form that dvtool gives it gets that form. With `plan_only` nothing is changed: the results have
+    what would be settled and left, and tell nothing of files.
     """
     with project.lock():
         left = unmerged_targets(project, project.git.conflicts_in_index(), mismerged=True)
-        forget_other_records(project, left)
+        if not plan_only:
+            forget_other_records(project, left)
         selections = select(sorted({*project.targets(), *left}))
+        settle = _plan_target if plan_only else _settle_target
         done = [
-            _settle_target(project, left[selection.target], selection, side)
+            settle(project, left[selection.target], selection, side)
             for selection in selections
             if selection.target in left
         ]
+        if plan_only:
+            return done
         for selection in selections:
             if selection.target not in left:
                 done.extend(_normalised(project, selection.target))
         return done
+
+
+def _plan_target(
+    project: Project, one: Unmerged, selection: Selection, side: Side | None
+) -> Settled:
+    """Return what settling a target would settle and leave; nothing is written."""
+    if one.ours is None or one.theirs is None or one.whole:
+        whole = (SELF,) if whole_conflict(one) else ()
+        settled, still = ((), whole) if side is None else (whole, ())
+        return Settled(Resolved(one.target, settled, still, one.ours, one.ours), ())
+    conflicts = _merged_so_far(project, one, one.ours, one.theirs)[1]
+    chosen, left = _told_apart(one, selection, side, conflicts)
+    return Settled(
+        Resolved(one.target, _conflict_paths(chosen), _conflict_paths(left), one.ours, one.ours), ()
+    )
 
 
 def _settle_target(
@@ -169,18 +191,10 @@ def _resolve_target(
     text = project.manifest_text(one.target)
     if one.ours is None or one.theirs is None or one.whole:
         return _resolve_whole(project, one, side)
-    before = find_record(project, one.target, one.stages)
-    if before is not None and before.conflicts is not None:
-        manifest, open_before = project.manifest(one.target), before.conflicts
-    else:
-        built, open_before = merged(project, one.base, one.ours, one.theirs)
-        project.store.put_shards(built.shards)
-        manifest = built.manifest
-    chosen = [c for c in open_before if side is not None and selection.matches(c.path)]
-    if side is not None and not chosen and open_before and not selection.whole:
-        raise UsageError(
-            f"no conflict in {printable(one.target)} matches", hint="dv status lists the conflicts"
-        )
+    built, open_before = _merged_so_far(project, one, one.ours, one.theirs)
+    project.store.put_shards(built.shards)
+    manifest = built.manifest
+    chosen, left = _told_apart(one, selection, side, open_before)
     changes: Changes = {}
     for conflict in chosen:
         if conflict.path != SOURCE_PATH:
@@ -192,18 +206,43 @@ def _resolve_target(
     elif changes:
         built = _edited_unless_a_sides(one, built)
     project.store.put_shards(built.shards)
-    left = [conflict for conflict in open_before if conflict not in chosen]
     # Kept even if no conflict is left: until the manifest is staged, the next look must not begin
     # anew.
     keep_settled(project, one.target, one.stages, encode(built.manifest), left)
     project.write_manifest(one.target, built.manifest, instead_of=text)
     return Resolved(
         one.target,
-        tuple(conflict.path for conflict in chosen),
-        tuple(conflict.path for conflict in left),
+        _conflict_paths(chosen),
+        _conflict_paths(left),
         one.ours,
         built.manifest,
     )
+
+
+def _merged_so_far(
+    project: Project, one: Unmerged, ours: Manifest, theirs: Manifest
+) -> tuple[Built, Sequence[Conflict]]:
+    """Return what is merged of a target so far, and the conflicts that are open in it."""
+    before = find_record(project, one.target, one.stages)
+    if before is not None and before.conflicts is not None:
+        return Built(project.manifest(one.target), ()), before.conflicts
+    return merged(project, one.base, ours, theirs)
+
+
+def _told_apart(
+    one: Unmerged, selection: Selection, side: Side | None, conflicts: Sequence[Conflict]
+) -> tuple[list[Conflict], list[Conflict]]:
+    """Tell conflicts that a side settles from those that are left; UsageError if none is meant."""
+    chosen = [c for c in conflicts if side is not None and selection.matches(c.path)]
+    if side is not None and not chosen and conflicts and not selection.whole:
+        raise UsageError(
+            f"no conflict in {printable(one.target)} matches", hint="dv status lists the conflicts"
+        )
+    return chosen, [conflict for conflict in conflicts if conflict not in chosen]
+
+
+def _conflict_paths(conflicts: Sequence[Conflict]) -> tuple[str, ...]:
+    return tuple(conflict.path for conflict in conflicts)
 
 
 def _edited_unless_a_sides(one: Unmerged, built: Built) -> Built:

@@ -7,11 +7,15 @@ import multiprocessing
 import os
 import pickle
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 import dvtool
 from dvtool import PathMissing, Snapshot
+from tests.scenario import Clone, Remote, noise
 from tests.unit.snapshots.conftest import BIG, Dataset
 
 
@@ -88,3 +92,47 @@ def test_threads_share_a_snapshot(data: Snapshot, dataset: Dataset) -> None:
         for found in pool.map(read_some, [data] * 16, range(16)):
             for path, content in found:
                 assert content == dataset.files[path]
+
+
+READER = """
+import re, sys, dvtool
+
+def peak_bytes():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+
+before = 0
+with dvtool.snapshot(repo=sys.argv[1]) as data, data.open("large", buffering=0) as file:
+    size = 0
+    while part := file.read(1 << 20):
+        size += len(part)
+        before = before or peak_bytes()
+print(size, peak_bytes() - before)
+"""
+MANY = 64
+BLOCK = noise(3 << 20, 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize("place", ["store", "remote"])
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, place: str) -> None:
+    """192 MiB in order: the two windows of `AHEAD_BYTES` and what is on its way to them."""
+    remote = Remote(str(tmp_path / "remote"))
+    clone = Clone.new(tmp_path / "mine", remote)
+    clone.write("large", BLOCK * MANY)
+    clone.add("large")
+    clone.commit("large")
+    if place == "remote":
+        with clone.repo() as repo:
+            repo.push()
+        clone = clone.clone(tmp_path / "theirs", remote)
+    environ = {**os.environ, "DV_CACHE_SIZE": "0"}
+    read = subprocess.run(
+        [sys.executable, "-c", READER, str(clone.path)],
+        env=environ,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    size, grown = map(int, read.stdout.split())
+    assert size == MANY * len(BLOCK)
+    assert grown < (32 << 20 if place == "store" else 128 << 20)
