@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         "dv import --reference s3://lab-images/scans      # hashed, and left where it is",
         "dv import --materialise data/scans               # later: a copy after all",
         "dv import https://example.org/r.git//data/cats@v1  # of a repository with dv",
+        "dv import hf://datasets/ibm/duorc data/duorc",
         "dv import --engine dask s3://lab-images/scans     # by workers of a cluster",
     ),
     exits=(4, 5, 6, 7, 8, 9),
@@ -83,9 +84,9 @@ def import_(
     """Make a target OUT of data that is elsewhere, and record where it came from.
 
     SOURCE is a bucket's prefix (s3://BUCKET/PREFIX: the keys below PREFIX/), one of its keys, a
-    file of a web server (https://HOST/FILE), or a path of another repository that uses dv, at a
-    revision (GIT-URL//PATH@REV). Every object is read once. The manifest says which state was
-    taken; dv update asks for what is new.
+    file of a web server (https://HOST/FILE), a path of a repository with dv, DVC or git-lfs
+    (GIT-URL//PATH@REV), or of the Hugging Face hub (hf://datasets/OWNER/NAME/PATH). Every object is
+    read once. The manifest says which state was taken; dv update asks for what is new.
 
     A GLOB without a slash matches at any depth. Repeated after an interruption, the same command
     goes on. Credentials are those of the AWS tools; they, and local options, stay in this clone.

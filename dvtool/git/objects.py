@@ -78,6 +78,36 @@ class Objects(Revisions):
                 blobs[path_of[name]] = head.split(b" ")[2].decode("ascii")
         return blobs
 
+    def files_at(self, commit: str, path: str = "") -> dict[str, str]:
+        """Return path and blob id of the files of a commit at or below a path; symlinks are none.
+
+        Names that are no UTF-8 come as `os.fsdecode` has them.
+        """
+        below = ("--", path) if path else ()
+        listing = self._run(
+            *("ls-tree", "-r", "-z", "--full-tree", self._commit_id(commit), *below), literal=True
+        ).stdout
+        files = {}
+        for entry in listing.split(b"\0")[:-1]:
+            head, _, name = entry.partition(b"\t")
+            mode, _kind, blob_id = head.split(b" ")
+            if mode in FILE_MODES:
+                files[os.fsdecode(name)] = blob_id.decode("ascii")
+        return files
+
+    def need_blobs(self, blob_ids: Iterable[str]) -> None:
+        """Get blobs that a clone without files lacks, in one request and not one by one."""
+        if self._run("config", "remote.origin.promisor", codes=None).status:
+            return
+        lines = "".join(f"{blob_id}\n" for blob_id in blob_ids).encode("ascii")
+        if lines:
+            self._run(
+                *("-c", "fetch.negotiationAlgorithm=noop", "fetch", "-q", "origin", "--no-tags"),
+                *("--no-write-fetch-head", "--recurse-submodules=no", "--filter=blob:none"),
+                "--stdin",
+                stdin=lines,
+            )
+
     def blob_id(self, data: bytes) -> str:
         """Return the id that git gives a blob of these bytes."""
         return self._run("hash-object", "--stdin", stdin=data).stdout.decode("ascii").strip()

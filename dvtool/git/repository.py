@@ -101,6 +101,20 @@ class Git(Manifests, Saving, Worktrees):
             said = result.stderr.partition("'...\n")
             raise_failure("clone", structs.replace(result, stderr=said[2] or said[0]))
 
+    def credential(self, url: str) -> tuple[str, str] | None:
+        """Return user and password that git's helpers know for a URL, None if they know none.
+
+        Nobody is asked at the terminal.
+        """
+        env = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true"}
+        asked = f"url={url}\n\n".encode()
+        answer = self._run("credential", "fill", stdin=asked, codes=None, env=env)
+        lines = os.fsdecode(answer.stdout).splitlines()
+        answered = dict(line.split("=", 1) for line in lines if "=" in line)
+        if answer.status or not answered.get("password"):
+            return None
+        return answered.get("username", ""), answered["password"]
+
     def refresh(self, *, progress: ShowProgress | None = None) -> None:
         """Bring the branches, tags and HEAD of a bare clone to where its origin has them now."""
         told = ("--progress",) if progress else ()

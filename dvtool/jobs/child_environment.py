@@ -6,8 +6,13 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-FOR_CLUSTERS = {"PYTHONSAFEPATH": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-"""No Python that a cluster begins takes modules from the current folder, and nobody is told."""
+FOR_CLUSTERS = {
+    "PYTHONSAFEPATH": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "(?s).*",
+}
+"""No Python that a cluster begins takes modules from the current folder; Ray tells nobody that it
+is used, and prints nothing where the command prints its result."""
 
 
 @contextlib.contextmanager

@@ -102,3 +102,8 @@ def _client(distributed: Any, address: str, name: str) -> Any:
             f"{name} does not answer",
             hint="see that `dask scheduler` runs there, and that its port can be reached from here",
         ) from error
+    except Exception as error:  # whatever the bytes of another service mean to Dask
+        raise RemoteError(
+            f"{name} answers, but not as a Dask scheduler",
+            hint="write the address that `dask scheduler` prints; its release may be too far off",
+        ) from error

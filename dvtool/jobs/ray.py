@@ -81,7 +81,8 @@ def open_ray(address: str | None) -> RayCluster:
 
     UsageError for an address that is none, RemoteError if no cluster answers there.
     """
-    ray = import_extra("ray", extra="ray", user="Ray clusters")
+    with variables_set(FOR_CLUSTERS):  # some of which Ray reads when it is imported
+        ray = import_extra("ray", extra="ray", user="Ray clusters")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     name = "the Ray cluster of this machine"
     if address is None:

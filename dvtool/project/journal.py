@@ -24,7 +24,7 @@ from dvtool.system.atomic import make_folders
 FOLDER = "journal"
 KEPT_S = 60 * 24 * 3600
 """How long the journal of an import that nobody repeats is kept."""
-ROWS_AT_ONCE = 1_000
+JOURNAL_ROWS = 1_000
 
 _JOURNAL_TABLES = """
 CREATE TABLE IF NOT EXISTS batches (name BLOB PRIMARY KEY, result BLOB NOT NULL) WITHOUT ROWID;
@@ -125,7 +125,7 @@ class Journal:
         last = ""
         while rows := self._db.execute(
             "SELECT first, last, name FROM used WHERE first > ? ORDER BY first LIMIT ?",
-            (last, ROWS_AT_ONCE),
+            (last, JOURNAL_ROWS),
         ).fetchall():
             last = rows[-1][0]
             yield from map(UsedBatch._make, rows)
@@ -161,7 +161,7 @@ class Journal:
         last = b""
         while rows := self._db.execute(
             "SELECT digest, size, md5 FROM packs WHERE digest > ? ORDER BY digest LIMIT ?",
-            (last, ROWS_AT_ONCE),
+            (last, JOURNAL_ROWS),
         ).fetchall():
             last = rows[-1][0]
             yield [PackThere(*row) for row in rows]

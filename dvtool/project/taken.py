@@ -168,6 +168,11 @@ class TakenObjects:
         )
         return first, second, third
 
+    def has_record(self) -> bool:
+        """Whether anything was taken from the source by this clone."""
+        asked = self._db.execute("SELECT 1 FROM taken WHERE source = ? LIMIT 1", (self._source,))
+        return asked.fetchone() is not None
+
     def known(self) -> Iterator[list[ListedFile]]:
         """Yield the objects whose content is known, by path, some at a time."""
         last = ""

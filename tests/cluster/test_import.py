@@ -19,10 +19,39 @@ def test_workers_import_what_one_machine_would(bucket: Bucket, dask: RunningClus
     work.commit("imported")
     work.dv("status", "--exit-code")
     # The root is there already, and names the shards: a push of both has nothing to send.
-    pushed = work.dv("push", "--json").json
-    print(pushed)
+    (pushed,) = work.dv("push", "--json").json["pushes"]
+    assert (pushed["packs"], pushed["bytes"]) == (0, 0)
     other = work.clone(remote=False)
     other.dv("remote", "add", "origin", work.root.parent / "work-remote")
     other.dv("pull", "far")
     assert files(other.root / "far") == OBJECTS
     work.dv("fsck", "--remote", "--deep")
+
+
+def test_an_import_again_reads_what_is_new_and_no_more(
+    bucket: Bucket, dask: RunningCluster
+) -> None:
+    work = bucket.work
+    bucket.dv("import", bucket.url, "far", *dask.options)
+    work.commit("imported")
+    assert bucket.dv("import", bucket.url, "far", *dask.options, "--json").json["read"] == 0
+    bucket.put({"part-03/3.bin": b"another", "zzz/new": b"new"})
+    bucket.delete("data/large.bin")
+    done = bucket.dv("import", bucket.url, "far", *dask.options, "--json").json
+    assert (done["read"], done["added"], done["modified"]) == (2, 1, 1)
+    assert done["removed"] == ["large.bin"]
+    bucket.dv("import", bucket.url, "here", "--no-checkout")
+    assert work.read("far.dv.json") == work.read("here.dv.json")
+    work.dv("checkout", "--", "far")
+    now = {**OBJECTS, "part-03/3.bin": b"another", "zzz/new": b"new"}
+    del now["large.bin"]
+    assert files(work.root / "far") == now
+
+
+def test_what_is_for_one_machine_is_refused(bucket: Bucket, dask: RunningCluster) -> None:
+    ran = bucket.dv("import", bucket.url, "far", "--remote", "origin", code=2)
+    assert "an import of this machine goes into the local store" in ran.err
+    ran = bucket.dv("import", bucket.url + "/x.zip", "far", "--unpack", *dask.options, code=2)
+    assert "an archive to unpack is for one machine" in ran.err
+    ran = bucket.dv("import", bucket.url, "far", "--remote", "none", *dask.options, code=3)
+    assert "none" in ran.err

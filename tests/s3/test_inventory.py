@@ -136,7 +136,7 @@ def test_what_is_no_inventory_is_refused(bucket: Bucket, tmp_path: Path) -> None
     refused(place, 6, "1.csv.gz cannot be read")
     (tmp_path / "1.csv.gz").write_bytes(data)
     place.write_bytes(manifest(bucket, {"a/1.csv.gz": data}, sourceBucket="another"))
-    refused(place, 2, "is the inventory of the bucket another")
+    refused(place, 2, "is the inventory of another bucket, another")
     place.write_bytes(manifest(bucket, {"a/1.csv.gz": data}, fileFormat="ORC"))
     refused(place, 2, "is of the format ORC", "CSV or Parquet")
     place.write_bytes(manifest(bucket, {"a/1.csv.gz": data}, fileSchema="Bucket, Key, Size"))

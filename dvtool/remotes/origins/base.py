@@ -57,6 +57,10 @@ class Origin(Protocol):
         """The origin, for messages; without credentials."""
         ...
 
+    def commit(self) -> str:
+        """Return the commit that is listed, asked once; "" where states are no commits."""
+        ...
+
     def batches(self) -> Iterator[list[OriginObject]]:
         """Yield the objects, some at a time, as they are listed; a request for each batch."""
         ...

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from dvtool.errors import RemoteError, RemoteTransient, printable
+from dvtool.errors import CorruptError, RemoteTransient, printable
 from dvtool.remotes.origins.base import SIZE_UNKNOWN, Body, Origin, OriginObject
 from dvtool.remotes.transports.retry import Attempts
 
@@ -72,14 +72,14 @@ class ObjectReader(io.RawIOBase):
             return data
 
     def _look_at(self, data: bytes) -> None:
-        """Take the next bytes into the check of the content; RemoteError if it fails at the end."""
+        """Take the next bytes into the check of the content; CorruptError if that fails."""
         if self._check is None:
             return
         self._check.update(data)
         if self._at == self._described.size or not data:
             check, self._check = self._check, None
             if not check.holds():
-                raise RemoteError(
+                raise CorruptError(
                     f"{self._origin.url}: {printable(self._described.key)} is not the content that "
                     f"its hash names ({self._described.tag})",
                     hint="the source is damaged there; see whether another copy of it is whole",

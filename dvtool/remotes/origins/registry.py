@@ -19,10 +19,13 @@ from dvtool.system.lazy import later
 options = later("dvtool.remotes.transports.s3.options")
 s3 = later("dvtool.remotes.origins.s3")
 web = later("dvtool.remotes.origins.web")
+hub = later("dvtool.remotes.origins.hub")
 
 ORIGIN_OPTIONS: tuple[Option, ...] = tuple(each for each in OPTIONS if not each.of_writing)
 """The options of a bucket that is read."""
-FORMS = "s3://BUCKET/PREFIX, https://HOST/FILE, or GIT-URL//PATH@REV"
+NAMED_BY_PATH = frozenset({"dvc", "lfs", "hf"})
+"""Kinds whose keys are paths in the target already; their state is a commit."""
+FORMS = "s3://BUCKET/PREFIX, https://HOST/FILE, GIT-URL//PATH@REV, or hf://datasets/OWNER/NAME"
 _SIGNED = re.compile(
     r"[?&](X-Amz-(Signature|Credential|Security-Token)|Signature|sig|token|access_token|api_?key)=",
     re.IGNORECASE,
@@ -37,6 +40,8 @@ def source_of(url: str, values: Mapping[str, str | None]) -> tuple[DataSource, d
     """
     given = {name: value for name, value in values.items() if value}
     scheme = url.partition("://")[0].lower() if "://" in url else ""
+    if scheme == "hf" and url.isprintable() and not given:
+        return hub.hub_source(url), {}
     if not url.isprintable() or len(url) > URL_LENGTH_MAX or scheme not in ("s3", "http", "https"):
         raise UsageError(f"{printable(url)} is nothing to import from", hint=f"write {FORMS}")
     if holds_credentials(url) or _SIGNED.search(url):
@@ -102,6 +107,9 @@ def open_origin(source: DataSource, local: Mapping[str, str]) -> Origin:
     if source.kind == "web":
         opened: Origin = web.WebOrigin(source.url)
         return opened
+    if source.kind == "hf":
+        files: Origin = hub.HubOrigin(source.url, source.path, source.rev)
+        return files
     if source.kind != "s3":
         raise UsageError(
             f"this version cannot ask a source of the kind {source.kind!r}: "
@@ -143,6 +151,8 @@ def as_folder(source: DataSource) -> DataSource | None:
 
 def entry_path(source: DataSource, key: str) -> str:
     """Return the path in the target that an object of a source gets."""
+    if source.kind in NAMED_BY_PATH:
+        return key or SELF
     if source.kind != "s3" or not source.url.endswith("/"):
         return SELF
     return key.removeprefix(source.url.partition("://")[2].partition("/")[2])

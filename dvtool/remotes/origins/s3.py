@@ -56,12 +56,16 @@ class S3Origin:
         )
 
     def __reduce__(self) -> tuple[Callable[..., S3Origin], tuple[object, ...]]:
-        return _opened, (self._bucket, self._prefix, self._options, self._exact)
+        return _origin_of, (self._bucket, self._prefix, self._options, self._exact)
 
     @property
     def url(self) -> str:
         """The bucket and prefix, for messages."""
         return f"s3://{self._bucket}/{printable(self._prefix)}"
+
+    def commit(self) -> str:
+        """Return "": there are none."""
+        return ""
 
     def batches(self) -> Iterator[list[OriginObject]]:
         """Yield the objects, a page at a time; RemoteError for a listing without an end."""
@@ -100,7 +104,7 @@ class S3Origin:
             try:
                 with self._errors.about(key):
                     answer = self._source.client().head_object(
-                        Bucket=self._bucket, Key=key, **self._payer, **_version_wanted(described)
+                        Bucket=self._bucket, Key=key, **self._payer, **_named(described)
                     )
             except ObjectMissing:
                 return None
@@ -121,10 +125,12 @@ class S3Origin:
             with self._errors.about(key):
                 body, headers = self._get(described, None if whole else span)
         except (AlreadyThere, ObjectMissing, RangeBeyondEnd) as error:
+            if not tag and isinstance(error, ObjectMissing):
+                raise  # nobody said that it is there
             raise ChangedAtSource(f"s3://{self._bucket}", key) from error
         with contextlib.closing(body):
             # A store may pass over If-Match; its answer says what it sends all the same.
-            if _bare(headers.get("etag", tag)) != tag:
+            if tag and _bare(headers.get("etag", tag)) != tag:
                 raise ChangedAtSource(f"s3://{self._bucket}", key)
             if offset and not headers.get("content-range", "").startswith(f"bytes {offset}-"):
                 raise RemoteError(
@@ -146,13 +152,14 @@ class S3Origin:
         def requests() -> Iterator[QuickRequest]:
             for number, described in objects:
                 tags[number] = described.tag, described.size
-                headers = {"if-match": f'"{described.tag}"'}
+                headers = {"if-match": f'"{described.tag}"'} if described.tag else {}
                 headers |= {"x-amz-request-payer": "requester"} if self._payer else {}
                 yield QuickRequest(number, described.key, headers)
 
         for number, answer in self._quick.send_many(requests()):
             tag, size = tags.pop(number)
-            if _bare(answer.headers.get("etag", tag)) == tag and len(answer.body) == size:
+            right_tag = not tag or _bare(answer.headers.get("etag", tag)) == tag
+            if right_tag and size in (len(answer.body), SIZE_UNKNOWN):
                 yield number, answer.body
 
     def _get(self, described: OriginObject, span: str | None) -> tuple[Any, Mapping[str, str]]:
@@ -162,15 +169,17 @@ class S3Origin:
         if described.version:
             pass  # a version is part of the query, which the quick way does not sign
         elif self._quick.knows(client):
-            headers = {"if-match": f'"{tag}"'} | ({} if span is None else {"range": span})
+            headers = {"if-match": f'"{tag}"'} if tag else {}
+            headers |= {} if span is None else {"range": span}
             headers |= {"x-amz-request-payer": "requester"} if self._payer else {}
             quick = self._quick.send(key, headers)
             if quick is not None:
                 return quick.raw, quick.headers
         else:
             self._quick.learn(client, key)
-        extra = self._payer | ({} if span is None else {"Range": span}) | _version_wanted(described)
-        answer = client.get_object(Bucket=self._bucket, Key=key, IfMatch=f'"{tag}"', **extra)
+        extra = self._payer | ({} if span is None else {"Range": span}) | _named(described)
+        extra |= {"IfMatch": f'"{tag}"'} if tag else {}
+        answer = client.get_object(Bucket=self._bucket, Key=key, **extra)
         return answer["Body"], answer["ResponseMetadata"]["HTTPHeaders"]
 
     def content_check(self, described: OriginObject) -> None:
@@ -223,7 +232,7 @@ class S3Origin:
         return OriginObject(key, size, _bare(tag))
 
 
-def _version_wanted(described: OriginObject) -> dict[str, Any]:
+def _named(described: OriginObject) -> dict[str, Any]:
     return {"VersionId": described.version} if described.version else {}
 
 
@@ -237,7 +246,7 @@ def _bare(tag: str) -> str:
     return tag.strip('"')
 
 
-def _opened(bucket: str, prefix: str, options: S3Options, exact: bool) -> S3Origin:
+def _origin_of(bucket: str, prefix: str, options: S3Options, exact: bool) -> S3Origin:
     return S3Origin(bucket, prefix, options, exact=exact)
 
 

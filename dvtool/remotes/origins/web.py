@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -25,11 +25,13 @@ _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 class WebOrigin:
     """The file at `url`. Its tag is its ETag, else the time of its last change, if it has any.
 
-    A redirection is followed, but not from https to http.
+    A redirection is followed, but not from https to http. `headers` go with each request, and one
+    that names the caller (authorization) to no other host; with these it is for one process.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
         self._url = url
+        self._headers = dict(headers or {})
         self._attempts = Attempts()
         self._pool: urllib3.PoolManager | None = None
 
@@ -40,6 +42,10 @@ class WebOrigin:
     def url(self) -> str:
         """The address, for messages."""
         return printable(self._url)
+
+    def commit(self) -> str:
+        """Return "": there are none."""
+        return ""
 
     def batches(self) -> Iterator[list[OriginObject]]:
         """Yield the one file as the server describes it; ObjectMissing if it is not there."""
@@ -79,7 +85,7 @@ class WebOrigin:
                 part = answer.headers.get("content-range", "").startswith(f"bytes {offset}-")
                 if answer.status != 206 or not part:
                     _skip(answer, offset)
-            yield _WebBody(answer, self.url)
+            yield web_body(answer, self.url)
         finally:
             answer.close()
             answer.release_conn()
@@ -98,8 +104,9 @@ class WebOrigin:
 
     def _ask(self, method: str, headers: dict[str, str]) -> Any:
         if self._pool is None:
-            self._pool = _pool_for(self._url)
+            self._pool = pool_for(self._url)
         url = self._url
+        headers = {**self._headers, **headers}
         for _ in range(REDIRECTS_MAX + 1):
             answer = self._send(method, url, {**self._pool.headers, **headers})
             target = answer.get_redirect_location()
@@ -107,6 +114,8 @@ class WebOrigin:
                 return answer
             answer.close()
             before, url = url, urljoin(url, target)
+            if urlsplit(before).netloc != urlsplit(url).netloc:
+                headers.pop("authorization", None)
             if before.startswith("https:") and not url.startswith("https:"):
                 where = printable(url)
                 raise RemoteError(f"{self.url} redirects to {where}, which is not encrypted")
@@ -140,7 +149,7 @@ class WebOrigin:
         raise kind(f"{self.url}: the server answers {status}")
 
 
-def _pool_for(url: str) -> urllib3.PoolManager:
+def pool_for(url: str) -> urllib3.PoolManager:
     """Return connections to a server, by the proxy that the system or environment names for it."""
     parts = urlsplit(url)
     options: dict[str, Any] = {
@@ -175,6 +184,11 @@ def _skip(answer: Any, size: int) -> None:
         if not data:
             raise RemoteTransient("the server sent less than before")
         size -= len(data)
+
+
+def web_body(answer: Any, url: str) -> Body:
+    """Return the body of an answer of urllib3; `url` is for messages."""
+    return _WebBody(answer, url)
 
 
 class _WebBody:

@@ -39,7 +39,7 @@ AFTER_ALL = chr(0x10FFFF)
 """After every path."""
 
 
-class _Window(NamedTuple):
+class _PathWindow(NamedTuple):
     """The places of the contents of a run of paths, which ends at `last`."""
 
     last: str
@@ -51,16 +51,16 @@ class _Unread(NamedTuple):
 
     first: str
     end: str
-    read: Callable[[], _Window]
+    read: Callable[[], _PathWindow]
 
 
-class _Places:
+class _PathPlaces:
     """Where contents are, for shards in the order of their paths."""
 
     def __init__(self, windows: Iterator[_Unread]) -> None:
         self._windows = windows
         self._next = next(windows, None)
-        self._open: deque[_Window] = deque()
+        self._open: deque[_PathWindow] = deque()
 
     def go_on(self, first: str, last: str) -> None:
         """Read the windows that reach into this run of paths; let go of those before it."""
@@ -107,7 +107,7 @@ class FarShards:
         """Return the manifest of what is listed; of a large one, each shard is stored here too."""
         self._journal.forget_shards()
         self.shards.clear()
-        batches, kept = _Places(self._batches()), _Places(self._kept(before))
+        batches, kept = _PathPlaces(self._batches()), _PathPlaces(self._kept(before))
         objects, _ = self._taken.total()
         refs: list[ShardRef] = []
         few: Entries = {}
@@ -134,7 +134,9 @@ class FarShards:
         for file in chain.from_iterable(self._taken.known()):
             yield file.path, Entry(blake3=file.digest.hex(), size=file.size)
 
-    def _make(self, shard: ShardText, entries: Entries, places: tuple[_Places, _Places]) -> None:
+    def _make(
+        self, shard: ShardText, entries: Entries, places: tuple[_PathPlaces, _PathPlaces]
+    ) -> None:
         located: dict[Digest, list[Located]] = {}
         packs: set[Digest] = set()
         for content in contents_of(entries):
@@ -151,9 +153,9 @@ class FarShards:
     def _batches(self) -> Iterator[_Unread]:
         """Yield the batches of the listing."""
 
-        def read(batch: UsedBatch) -> _Window:
+        def read(batch: UsedBatch) -> _PathWindow:
             result = self._journal.result(batch.name)
-            return _Window(batch.last, result.located() if result is not None else {})
+            return _PathWindow(batch.last, result.located() if result is not None else {})
 
         for batch in self._journal.used():
             yield _Unread(batch.first, batch.last, partial(read, batch))
@@ -161,11 +163,11 @@ class FarShards:
     def _kept(self, before: Manifest | None) -> Iterator[_Unread]:
         """Yield the shards of the manifest before that the remote has, with their places."""
 
-        def read(ref: ShardRef) -> _Window:
+        def read(ref: ShardRef) -> _PathWindow:
             shard = self._remote.get_shard(ref)
             packs = {chunk.pack for chunks in shard.locations.values() for chunk in chunks}
             self._journal.need_packs(PackThere(pack.digest, pack.size, None) for pack in packs)
-            return _Window(next(reversed(shard.entries)), shard.locations)
+            return _PathWindow(next(reversed(shard.entries)), shard.locations)
 
         refs = manifest_shards(before) if before is not None else []
         ends = [*(ref.first for ref in refs[1:]), AFTER_ALL]

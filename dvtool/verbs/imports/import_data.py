@@ -11,10 +11,10 @@ from itertools import chain
 from msgspec import structs
 
 from dvtool.errors import MissingError, RemoteForbidden, UsageError, printable
-from dvtool.format.manifest import Built, Manifest
+from dvtool.format.manifest import Built, Manifest, manifest_digest
 from dvtool.format.source import DataSource
 from dvtool.jobs.cluster import ClusterEngine
-from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.jobs.engine import LOCAL_POOL, Engine, InProcess
 from dvtool.jobs.members import SUFFIXES, bare_name, is_archive
 from dvtool.project.arguments import Arguments
 from dvtool.project.parts import Project
@@ -24,11 +24,24 @@ from dvtool.project.taken import TakenObjects
 from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.origins.base import Origin
 from dvtool.remotes.origins.inventory import InventoryBucket, inventory_batches, keys_batches
-from dvtool.remotes.origins.registry import as_folder, name_for, open_origin, source_of
+from dvtool.remotes.origins.registry import (
+    NAMED_BY_PATH,
+    as_folder,
+    name_for,
+    open_origin,
+    source_of,
+)
 from dvtool.verbs.checkout import restore
 from dvtool.verbs.imports.bring import TargetThere, put_in_place, refuse_unpublishable
 from dvtool.verbs.imports.content import manifest_of, recall_content, take_content, unpacked
-from dvtool.verbs.imports.import_repo import import_repo, repo_source
+from dvtool.verbs.imports.import_repo import (
+    approve_typed,
+    has_data_of_dv,
+    import_repo,
+    other_repository,
+    repo_source,
+)
+from dvtool.verbs.imports.kept_otherwise import kept_otherwise
 from dvtool.verbs.imports.listing import Listing, Opened, list_source
 from dvtool.verbs.imports.on_cluster import ImportOnCluster
 from dvtool.verbs.imports.reference import (
@@ -90,23 +103,55 @@ def import_data(
         there = target_there(project, target)
         refuse_unpublishable(project, there)
         if source.kind == "dv":
-            _refuse_other(there, source)
-            result = import_repo(project, there, source, typed=True)
-            if request.checkout:
-                result.written += _checked_out(project, settings, arguments, target)
-            return result
-        opened = _opened(request, arguments, source, local)
-        with TakenObjects(project.git.common_dir, opened.source) as taken:
-            to_disk = request.checkout and cluster is None and not request.reference
-            found = list_source(taken, opened, project.progress, to_disk=to_disk)
-            _refuse_other(there, opened.source)
-            SourceApprovals(project.git.common_dir).approve(opened.source, local)
-            if cluster is not None:
-                return cluster.bring(there, found, taken, opened.origin)
-            result = bring(project, there, found, taken, opened.origin, engine)
+            result = _from_repository(project, there, source, engine, to_disk=request.checkout)
+        else:
+            opened = _opened(request, arguments, source, local)
+            with TakenObjects(project.git.common_dir, opened.source) as taken:
+                to_disk = request.checkout and cluster is None and not request.reference
+                found = list_source(taken, opened, project.progress, to_disk=to_disk)
+                _refuse_another_source(there, opened.source)
+                SourceApprovals(project.git.common_dir).approve(opened.source, local)
+                if cluster is not None:
+                    return cluster.bring(there, found, taken, opened.origin)
+                result = bring(project, there, found, taken, opened.origin, engine)
         if request.checkout and not request.reference:
             result.written += _checked_out(project, settings, arguments, target)
     return result
+
+
+def _from_repository(
+    project: Project, there: TargetThere, source: DataSource, engine: Engine, *, to_disk: bool
+) -> Imported:
+    """Take what another repository has at a path: by its dv, else as DVC or git-lfs keep it."""
+    with other_repository(project, source) as other:
+        kept = None if has_data_of_dv(other) else kept_otherwise(other)
+        if kept is not None:
+            kept = kept._replace(source=with_filters(kept.source, source))
+            _refuse_another_source(there, kept.source)
+            approve_typed(project, kept.source, typed=True)
+            return bring_kept(project, there, kept, engine, to_disk=to_disk)
+        if source.include or source.exclude or source.limit:
+            raise UsageError(
+                f"{printable(source.url)} is a repository with dv, whose paths are taken whole",
+                hint="name a folder or file in it; leave filters and limit out",
+            )
+        _refuse_another_source(there, source)
+        return import_repo(project, there, other, typed=True)
+
+
+def with_filters(found: DataSource, asked: DataSource) -> DataSource:
+    """Return a source with the filters that were asked for."""
+    return structs.replace(found, include=asked.include, exclude=asked.exclude, limit=asked.limit)
+
+
+def bring_kept(
+    project: Project, there: TargetThere, kept: Opened, engine: Engine, *, to_disk: bool
+) -> Imported:
+    """Bring a target to what DVC or git-lfs keeps in another repository."""
+    engine = InProcess() if kept.source.kind == "lfs" else engine  # its origin has secrets
+    with TakenObjects(project.git.common_dir, kept.source) as taken:
+        found = list_source(taken, kept, project.progress, to_disk=to_disk)
+        return bring(project, there, found, taken, kept.origin, engine)
 
 
 def _on_cluster(
@@ -125,7 +170,7 @@ def _on_cluster(
             )
         return None
     if request.unpack or request.reference or source.kind == "dv":
-        what = "the members of one archive" if request.unpack else "another repository's data"
+        what = "an archive to unpack" if request.unpack else "data of another repository"
         what = "data that stays at its source" if request.reference else what
         raise UsageError(f"{what} is for one machine, not for a cluster", hint="leave --engine out")
     return ImportOnCluster(project, settings, engine, request.remote)
@@ -149,8 +194,8 @@ def plan_import(
         found = list_source(
             taken, opened, project.progress, to_disk=request.checkout and not request.reference
         )
-        _refuse_other(there, opened.source)
-        _recall_known(project, taken, found.source, there.manifest)
+        _refuse_another_source(there, opened.source)
+        _recall(project, taken, found.source, there.manifest)
         objects, size = taken.unknown_total()
         result = Imported(target, found.source.url, found.source.state)
         result.files, result.bytes = found.objects, found.bytes
@@ -180,19 +225,15 @@ def _timed(estimate: Estimate, taken: TakenObjects, origin: Origin) -> Estimate:
 def _typed_source(request: ImportRequest, folder: str) -> tuple[DataSource, dict[str, str]]:
     repository = repo_source(request.source, folder)
     if repository is not None:
-        given = [
-            *(["unpack"] if request.unpack else []),
-            *request.include,
-            *request.exclude,
-            *filter(None, request.options.values()),
-        ]
-        if given or request.limit or request.reference:
+        listed_otherwise = request.inventory or request.keys or request.reference
+        if request.unpack or listed_otherwise or any(request.options.values()):
             raise UsageError(
-                f"{printable(request.source)} is a path in a repository, and taken whole",
-                hint="name a folder or file in it; leave filters, limit and options out",
+                f"{printable(request.source)} is a path in a repository",
+                hint="name a folder or file in it; leave --unpack and what is of buckets out",
             )
-        return repository, {}
-    source, local = source_of(request.source, request.options)
+        source, local = repository, dict[str, str]()
+    else:
+        source, local = source_of(request.source, request.options)
     if not all((*request.include, *request.exclude)):
         raise UsageError("a glob is empty", hint="quote it for the shell: --exclude '*.tmp'")
     filters = {"include": tuple(request.include), "exclude": tuple(request.exclude)}
@@ -220,12 +261,13 @@ def _target(arguments: Arguments, request: ImportRequest, source: DataSource) ->
     return new_target(arguments, name)
 
 
-def _refuse_other(there: TargetThere, source: DataSource) -> None:
+def _refuse_another_source(there: TargetThere, source: DataSource) -> None:
     """Raise a UsageError if a target was imported from elsewhere, or with other filters."""
     if there.manifest is None or there.manifest.source is None:
         return
     before, now = there.manifest.source.request, source.request
-    if source.kind == "dv":  # the remote that the other repository names is not known yet
+    if source.kind in ("dv", "dvc", "lfs"):  # the other repository may name another remote by now
+        now = structs.replace(now, options={})
         before = structs.replace(before, options={})
     if before != now:
         raise UsageError(
@@ -261,6 +303,9 @@ def _opened(
 
 def resolved(source: DataSource, local: Mapping[str, str]) -> Opened:
     """Open a source as typed: a key with keys below it means those, another key one file."""
+    if source.kind == "hf":
+        hub = open_origin(source, local)
+        return Opened(source, hub, hub.batches(), hub.commit())
     folder = None if source.unpack else as_folder(source)
     refusal: RemoteForbidden | None = None
     if folder is not None:
@@ -307,7 +352,7 @@ def bring(
         result.read, result.state = 1, built.manifest.source.state if built.manifest.source else ""
         put_in_place(project, there, built, result)
         return result
-    _recall_known(project, taken, found.source, before)
+    _recall(project, taken, found.source, before)
     try:
         if found.source.reference:
             result.read = refer_content(project, taken, origin, found.source, engine)
@@ -319,7 +364,7 @@ def bring(
         found.source = structs.replace(found.source, state=taken.state())
         result.state = found.source.state
     built = manifest_of(project, taken, found.source)
-    if before is not None and before.source is not None and _is_same(before.source, found.source):
+    if before is not None and before.source is not None and _is_same_data(before, built):
         built = Built(before, ())
     elif found.source.reference and project.workspace.stat(there.target) is not None:
         copy_for_workspace(project, before, built)
@@ -328,7 +373,7 @@ def bring(
     return result
 
 
-def _recall_known(
+def _recall(
     project: Project, taken: TakenObjects, source: DataSource, before: Manifest | None
 ) -> None:
     if source.reference:
@@ -339,6 +384,17 @@ def _recall_known(
 
 def _is_same(before: DataSource, found: DataSource) -> bool:
     return before.request == found.request and before.state == found.state
+
+
+def _is_same_data(before: Manifest, built: Built) -> bool:
+    """Whether the source is in the same state, or, where that is a commit, has the same data."""
+    then, now = before.source, built.manifest.source
+    assert then is not None
+    assert now is not None
+    if then.request != now.request or then.edited:
+        return _is_same(then, now)
+    same = now.kind in NAMED_BY_PATH and manifest_digest(before) == manifest_digest(built.manifest)
+    return same or then.state == now.state
 
 
 def warnings_of(found: Listing) -> list[str]:

@@ -111,21 +111,16 @@ def _address(settings: Settings) -> str:
 
 
 def import_repo(
-    project: Project, there: TargetThere, source: DataSource, *, typed: bool
+    project: Project, there: TargetThere, other: OtherRepository, *, typed: bool
 ) -> Imported:
     """Bring a target to what another repository has at a path and revision.
 
     What is `typed` is approved by that; else the repository, and the remote that it names now, must
     be approved: SetupError before the remote is asked.
     """
-    registry = SourceApprovals(project.git.common_dir)
-    with other_repository(project, source) as other:
-        if typed:
-            registry.approve(other.source, {})
-        elif registry.find(other.source) is None:
-            raise not_approved(other.source)
-        result = Imported(there.target, source.url, other.source.state)
-        built = _fetched(other, result)
+    approve_typed(project, other.source, typed=typed)
+    result = Imported(there.target, other.source.url, other.source.state)
+    built = _fetched(other, result)
     before = there.manifest
     if before is not None and before.source is not None:
         same = manifest_digest(before) == manifest_digest(built.manifest)
@@ -133,6 +128,23 @@ def import_repo(
             built = Built(before, ())  # another commit with the same data is no change
     put_in_place(project, there, built, result)
     return result
+
+
+def approve_typed(project: Project, source: DataSource, *, typed: bool) -> None:
+    """Approve a source that was typed; SetupError for another one that nobody approved here."""
+    registry = SourceApprovals(project.git.common_dir)
+    if typed:
+        registry.approve(source, {})
+    elif registry.find(source) is None:
+        raise not_approved(source)
+
+
+def has_data_of_dv(other: OtherRepository) -> bool:
+    """Whether the path of a source has data of dv in another repository."""
+    return any(
+        _selection(target, other.source.path) is not None
+        for target in other.project.manifests_here()
+    )
 
 
 def is_behind(project: Project, manifest: Manifest) -> bool:

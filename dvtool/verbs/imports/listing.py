@@ -46,6 +46,8 @@ class Opened(NamedTuple):
     source: DataSource
     origin: Origin
     batches: Iterator[list[OriginObject]]
+    commit: str = ""
+    """The state that is listed, where that is a commit."""
 
 
 def list_source(
@@ -78,7 +80,7 @@ def list_source(
             if source.include or source.exclude
             else "check the address: an S3 prefix means the keys below PREFIX/",
         )
-    found.source = structs.replace(source, state=taken.state())
+    found.source = structs.replace(source, state=opened.commit or taken.state())
     return found
 
 

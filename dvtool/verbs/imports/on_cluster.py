@@ -40,7 +40,7 @@ from dvtool.verbs.imports.far_shards import FarShards
 from dvtool.verbs.imports.listing import Listing
 from dvtool.verbs.imports.results import Imported
 
-ROUNDS_MAX = 4
+REPEATS_MAX = 4
 """How often batches are repeated whose packs are not on the remote any more."""
 
 
@@ -80,7 +80,7 @@ class ImportOnCluster:
             publisher = FarPublisher(
                 self.remote, self.known, self.repo_id, journal, self.project.progress
             )
-            for _ in range(ROUNDS_MAX):
+            for _ in range(REPEATS_MAX):
                 read, uploaded = self._take(journal, taken, found, origin)
                 result.read += read
                 result.uploaded_bytes += uploaded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dvtool.errors import DvError, UsageError, printable
+from dvtool.errors import DvError, MissingError, UsageError, printable
 from dvtool.format.manifest import Manifest
 from dvtool.format.source import DataSource
 from dvtool.jobs.engine import LOCAL_POOL, Engine
@@ -14,12 +14,22 @@ from dvtool.project.source_approvals import SourceApprovals, source_text
 from dvtool.project.taken import TakenObjects
 from dvtool.remotes.origins.registry import open_origin
 from dvtool.verbs.imports.bring import TargetThere, refuse_unpublishable
-from dvtool.verbs.imports.import_data import bring
-from dvtool.verbs.imports.import_repo import import_repo, is_behind, other_repository
+from dvtool.verbs.imports.import_data import bring, bring_kept, with_filters
+from dvtool.verbs.imports.import_repo import (
+    OtherRepository,
+    approve_typed,
+    import_repo,
+    is_behind,
+    other_repository,
+)
 from dvtool.verbs.imports.import_sql import ask_rows, update_sql
+from dvtool.verbs.imports.kept_otherwise import kept_otherwise
 from dvtool.verbs.imports.listing import Opened, list_source
 from dvtool.verbs.imports.results import Imported, SourceStatus
 from dvtool.verbs.resolve.conflicts import refuse_conflicted
+
+KEPT_OTHERWISE = ("dvc", "lfs")
+"""The kinds of sources that are repositories and keep data otherwise than dv."""
 
 
 def update_targets(
@@ -46,14 +56,33 @@ def _update(project: Project, approvals: SourceApprovals, target: str, engine: E
     refuse_unpublishable(project, there)
     if source.kind == "sql":
         return update_sql(project, there, approvals.local_options(source))
-    if source.kind == "dv":
-        return import_repo(project, there, source.request, typed=False)
-    origin = open_origin(source.request, approvals.local_options(source))
     to_disk = project.workspace.stat(target) is not None
+    if source.kind == "dv":
+        with other_repository(project, source.request) as other:
+            return import_repo(project, there, other, typed=False)
+    if source.kind in KEPT_OTHERWISE:
+        with other_repository(project, source.request) as other:
+            kept = kept_as_before(other, source)
+            approve_typed(project, kept.source, typed=False)
+            return bring_kept(project, there, kept, engine, to_disk=to_disk)
+    origin = open_origin(source.request, approvals.local_options(source))
     with TakenObjects(project.git.common_dir, source) as taken:
-        opened = Opened(source.request, origin, origin.batches())
+        opened = Opened(source.request, origin, origin.batches(), origin.commit())
         found = list_source(taken, opened, project.progress, to_disk=to_disk)
         return bring(project, there, found, taken, origin, engine)
+
+
+def kept_as_before(other: OtherRepository, source: DataSource) -> Opened:
+    """Return what a repository keeps with DVC or git-lfs now; MissingError if it does no more."""
+    kept = kept_otherwise(other)
+    if kept is None or kept.source.kind != source.kind:
+        tool = "DVC" if source.kind == "dvc" else "git-lfs"
+        raise MissingError(
+            f"{printable(source.url)} keeps nothing with {tool} at "
+            f"{printable(source.path) or 'its top'} any more",
+            hint="see what there is in a clone of it; then import from there anew",
+        )
+    return kept._replace(source=with_filters(kept.source, source))
 
 
 def trust_sources(project: Project, arguments: Arguments, paths: Paths) -> list[str]:
@@ -66,9 +95,13 @@ def trust_sources(project: Project, arguments: Arguments, paths: Paths) -> list[
     for target in _imported(project, arguments, paths):
         source = _source_of(project.manifest(target))
         sources = [source]
-        if source.kind == "dv":  # the other repository may name another remote by now
+        if source.kind in (
+            "dv",
+            *KEPT_OTHERWISE,
+        ):  # the other repository may name another remote by now
             with other_repository(project, source.request) as other:
-                sources.append(other.source)
+                now = other.source if source.kind == "dv" else kept_as_before(other, source).source
+                sources.append(now)
         for named in sources:
             if approvals.find(named) is None:
                 approvals.approve(named, {})
@@ -107,18 +140,36 @@ def _source_status(
         if source.kind == "dv":
             result.standing = "behind" if is_behind(project, manifest) else "current"
             return result
+        if source.kind in KEPT_OTHERWISE:
+            with other_repository(project, source.request) as other:
+                kept = kept_as_before(other, source)
+                approve_typed(project, kept.source, typed=False)
+                _compare_listed(project, kept, source, result)
+            return result
         origin = open_origin(source.request, approved.local)
-        with TakenObjects(project.git.common_dir, source) as taken:
-            opened = Opened(source.request, origin, origin.batches())
-            found = list_source(taken, opened, project.progress, to_disk=False)
-            if not found.source.state:
-                result.standing = "unknown"
-            elif found.source.state != source.state:
-                result.standing = "behind"
-                result.added, result.modified, result.removed = taken.changes()
+        opened = Opened(source.request, origin, origin.batches(), origin.commit())
+        _compare_listed(project, opened, source, result)
     except DvError as error:
         result.standing, result.problem = "failed", str(error)
     return result
+
+
+def _compare_listed(
+    project: Project, opened: Opened, source: DataSource, result: SourceStatus
+) -> None:
+    """Say in the result how a target stands to what its source lists."""
+    if opened.commit and opened.commit == source.state:
+        return
+    with TakenObjects(project.git.common_dir, source) as taken:
+        found = list_source(taken, opened, project.progress, to_disk=False)
+        if not found.source.state:
+            result.standing = "unknown"
+        elif found.source.state != source.state:
+            changes = taken.changes()
+            result.added, result.modified, result.removed = changes
+            # Another commit may have the same data, which the record of what was taken tells.
+            same = opened.commit and taken.has_record() and not any(changes)
+            result.standing = "current" if same else "behind"
 
 
 def _imported(project: Project, arguments: Arguments, paths: Paths) -> Sequence[str]:

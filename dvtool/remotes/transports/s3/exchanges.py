@@ -18,8 +18,9 @@ _LOG = Log("remotes.s3")
 EXCHANGES_AT_ONCE = 24
 ANSWER_WITHIN_S = 30.0
 """A small answer that takes longer is left to the usual way, which tells slow from stalled."""
-LOOK_EVERY_S = 1.0
+LATE_LOOK_EVERY_S = 1.0
 HEAD_SIZE_MAX_BYTES = 64 << 10
+QUICK_ANSWER_MAX_BYTES = 4 << 20
 RECEIVED_AT_ONCE_BYTES = 256 << 10
 _HEAD_END = b"\r\n\r\n"
 _WAIT = (BlockingIOError, InterruptedError)
@@ -88,6 +89,8 @@ class _Exchange:
             self._head = _headers(bytes(self._received[:end]))
             del self._received[: end + len(_HEAD_END)]
             self._end = int(self._head["content-length"])
+            if self._end > QUICK_ANSWER_MAX_BYTES:
+                raise _Broken
         if len(self._received) > self._end:
             raise _Broken
         if len(self._received) < self._end:
@@ -141,7 +144,7 @@ class Exchanges:
             while len(self._underway) < EXCHANGES_AT_ONCE and self._add():
                 pass
             while self._underway:
-                for key, _ in self._selector.select(LOOK_EVERY_S):
+                for key, _ in self._selector.select(LATE_LOOK_EVERY_S):
                     number = key.data.number
                     answer = self._answer(key.data)
                     if answer is not None:
