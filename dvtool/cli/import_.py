@@ -17,6 +17,7 @@ from dvtool.cli.remote_options import ORIGIN_OPTIONS, remote_options
 from dvtool.errors import UsageError, listing, printable, size_text
 
 if TYPE_CHECKING:
+    from dvtool import ImportRequest
     from dvtool.repo import Repo
     from dvtool.verbs.imports.results import Imported
 
@@ -88,18 +89,15 @@ def import_(
     read once. The manifest says which state was taken; dv update asks for what is new.
 
     A GLOB without a slash matches at any depth. Repeated after an interruption, the same command
-    goes on. Credentials are those that the AWS tools use; profile, proxy, certificates and
-    requester pays stay in this clone.
+    goes on. Credentials are those of the AWS tools; they, and local options, stay in this clone.
 
     --inventory and --keys say what the bucket holds in place of a listing, which takes a request
     for each 1,000 keys. A line of FILE is KEY, or KEY, SIZE and ETAG with tabs between them.
-
     With --engine the workers of a cluster read the objects, by credentials of their own, and put
     the content on the remote. No file is written here: dv pull gets them.
 
     With --reference the objects of a bucket are hashed once and stay there: neither store nor
-    remote gets a copy. Their bytes come from the source when they are needed, and are checked; an
-    object that changed is an error. --materialise PATH copies what still matches, for a push.
+    remote gets a copy. An object that changed is an error. --materialise PATH copies them later.
     """
     from dvtool import ImportRequest
 
@@ -107,9 +105,7 @@ def import_(
     if materialise:
         given = (include, exclude, limit, unpack, reference, no_checkout, plan_only)
         more = (engine, engine_address, remote, inventory, keys, *options.values())
-        if any(given) or any(more):
-            raise UsageError("--materialise PATH takes no other options")
-        _materialise(frame, [source, *([out] if out else [])], as_json=as_json)
+        _materialise(frame, [source, out], any((*given, *more)), as_json=as_json)
         return
     request = ImportRequest(
         source,
@@ -125,13 +121,7 @@ def import_(
     )
     with frame.repo() as repo:
         if plan_only:
-            would, estimate = repo.imports.plan_import(request)
-            if as_json:
-                screen.json(plan_document(would.source, would.read, estimate))
-                return
-            sentence = f"an import of {files_text(would.files, would.bytes)} from {would.source}"
-            show_plan(screen, printable(sentence), would.source, estimate)
-            _warn(screen, would)
+            _plan(frame, repo, request, as_json=as_json)
             return
         frame.set_up_git(repo)
         with opened_engine(engine, engine_address) as cluster:
@@ -139,14 +129,33 @@ def import_(
                 frame.trust_first_use(repo, falls_back=False)
             done = repo.imports.import_data(request, jobs=jobs, engine=cluster)
         show_imported(screen, repo, done, as_json=as_json)
-        if not as_json:
-            screen.note("next: git commit" if done.changed else "nothing is new")
-            if done.remote and done.changed:
-                screen.note(f"the data is on {printable(done.remote)}; to have it here: dv pull")
+        _note_next(screen, done, as_json=as_json)
 
 
-def _materialise(frame: Frame, paths: Sequence[str], *, as_json: bool) -> None:
+def _note_next(screen: Screen, done: Imported, *, as_json: bool) -> None:
+    if as_json:
+        return
+    screen.note("next: git commit" if done.changed else "nothing is new")
+    if done.remote and done.changed:
+        screen.note(f"the data is on {printable(done.remote)}; to have it here: dv pull")
+
+
+def _plan(frame: Frame, repo: Repo, request: ImportRequest, *, as_json: bool) -> None:
     screen = frame.screen
+    would, estimate = repo.imports.plan_import(request)
+    if as_json:
+        screen.json(plan_document(would.source, would.read, estimate))
+        return
+    sentence = f"an import of {files_text(would.files, would.bytes)} from {would.source}"
+    show_plan(screen, printable(sentence), would.source, estimate)
+    _warn(screen, would)
+
+
+def _materialise(frame: Frame, named: Sequence[str | None], others: bool, *, as_json: bool) -> None:
+    if others:
+        raise UsageError("--materialise PATH takes no other options")
+    screen = frame.screen
+    paths = [path for path in named if path]
     with frame.repo() as repo:
         frame.set_up_git(repo)
         done = repo.imports.materialise(paths)

@@ -5,6 +5,7 @@ Packs and shards are read as the format describes them; store.db is then held ag
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -28,6 +29,7 @@ from dvtool.remotes.objects import Root
 from dvtool.remotes.tombstones import TOMBSTONES
 from dvtool.repo import Repo
 from dvtool.store.local import LocalStore
+from dvtool.store.references import References
 from dvtool.system.atomic import is_temp_name
 from tests.scenario import tree
 
@@ -76,10 +78,19 @@ def check_repository(work: Path, remote: Objects) -> Report:
             continue
         wanted = {entry.digest for entry in entries.values() if entry.size > 0}
         report.named |= wanted
-        if not wanted <= report.saved:
-            lost = [p for p, e in entries.items() if e.size > 0 and e.digest not in report.saved]
+        saved = report.saved | _at_sources(store, wanted - report.saved)
+        if not wanted <= saved:
+            lost = [p for p, e in entries.items() if e.size > 0 and e.digest not in saved]
             report.problems.append(f"{where} names what is in neither store nor remote: {lost}")
     return report
+
+
+def _at_sources(store: Path, contents: set[Digest]) -> set[Digest]:
+    """Return those of the contents that were imported by reference, and stay at a source."""
+    if not contents or not (store / "references.db").exists():
+        return set()
+    with contextlib.closing(References(str(store), reading=True)) as references:
+        return references.known(contents)
 
 
 def store_of(work: Path) -> Path:
