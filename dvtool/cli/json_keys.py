@@ -261,8 +261,7 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "remote copy": (
-        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there", '
-        '"lost"}',
+        '{"schema", "source", "destination", "manifests", "objects", "bytes", "there", "lost"}',
         'With --plan: {"schema", "remote", "files", "objects", "bytes", "requests": {"put", '
         '"list", "get", "head"}, "request_cost_usd", "seconds"}',
         "Each key is explained in docs/reference/json.md.",
