@@ -21,7 +21,7 @@ from dvtool.format.source import DataSource
 from dvtool.jobs.take_to_remote import FarTaken, PackThere
 from dvtool.system.atomic import make_folders
 
-FOLDER = "journal"
+JOURNALS = "journal"
 KEPT_S = 60 * 24 * 3600
 """How long the journal of an import that nobody repeats is kept."""
 JOURNAL_ROWS = 1_000
@@ -61,7 +61,7 @@ class Journal:
     """The journal of one import, from one source to one remote; a context manager."""
 
     def __init__(self, git_dir: str, source: DataSource, remote_id: str) -> None:
-        folder = os.path.join(git_dir, "dv", FOLDER)
+        folder = os.path.join(git_dir, "dv", JOURNALS)
         make_folders(folder)
         _sweep(folder)
         named = (source.kind, source.url, sorted(source.options.items()), remote_id)

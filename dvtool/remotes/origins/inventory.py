@@ -265,7 +265,7 @@ def _is(value: object) -> bool:
     return value is True or str(value).lower() == "true"
 
 
-def _bucket_named(columns: Iterable[str], where: str) -> dict[str, int]:
+def _column_numbers(columns: Iterable[str], where: str) -> dict[str, int]:
     names = {COLUMNS.get(name.lower().replace("_", "")): at for at, name in enumerate(columns)}
     lacking = [name for name in ("key", "size", "tag") if name not in names]
     if lacking:
@@ -278,7 +278,7 @@ def _bucket_named(columns: Iterable[str], where: str) -> dict[str, int]:
 
 
 def _rows_of_csv(path: str, columns: list[str], where: str) -> Iterator[InventoryRow]:
-    names = _bucket_named(columns, where)
+    names = _column_numbers(columns, where)
     opened = gzip.open if path.endswith(".gz") else open
     try:
         with opened(path, "rb") as raw, io.TextIOWrapper(raw, "utf-8", newline="") as text:
@@ -298,7 +298,7 @@ def _parquet_rows(path: str, _: list[str], where: str) -> Iterator[InventoryRow]
     try:
         with parquet.ParquetFile(path) as file:
             columns = list(file.schema_arrow.names)
-            names = _bucket_named(columns, where)
+            names = _column_numbers(columns, where)
             wanted = [columns[at] for at in names.values()]
             for table in file.iter_batches(ROWS_A_BATCH, columns=wanted):
                 values = [table.column(name).to_pylist() for name in wanted]

@@ -55,7 +55,7 @@ def export_to_folder(
             for _ in engine.as_done(write_far, parts, tell=progress.advance):
                 pass
         else:
-            _write_exported(snapshot, folder, files, progress.advance)
+            _write_each(snapshot, folder, files, progress.advance)
         for each in wanted:
             if each.entry.type != "file":
                 _make(os.path.join(folder, each.name), each)
@@ -86,10 +86,10 @@ def write_far(batch: FarWrites, tell: Callable[[int], None] | None = None) -> No
             hint="export to a disk that all workers see at the same path, or to a bucket",
         )
     with batch.snapshot as snapshot:
-        _write_exported(snapshot, batch.folder, batch.files, tell)
+        _write_each(snapshot, batch.folder, batch.files, tell)
 
 
-def _write_exported(
+def _write_each(
     snapshot: Snapshot,
     folder: str,
     files: Sequence[ExportEntry],

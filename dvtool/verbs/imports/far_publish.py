@@ -28,7 +28,7 @@ from dvtool.system.progress import Progress
 
 PACKS_A_CLAIM = 50_000
 """A claim of so many packs has some 3 MB."""
-SHARDS_SIZE_MAX_BYTES = 64 << 20
+FAR_SHARDS_MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class FarPublisher:
             lambda made: self.remote.put_shard(made.digest, made.data),
             self.journal.shards(),
             size_of=lambda made: len(made.data),
-            budget_bytes=SHARDS_SIZE_MAX_BYTES,
+            budget_bytes=FAR_SHARDS_MAX_BYTES,
         ):
             infos[info.key] = info
             self._remember(shard)
