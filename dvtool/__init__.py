@@ -72,7 +72,7 @@ _EXPORTS = {
     "dvtool.verbs.imports.import_data": ("ImportRequest",),
     "dvtool.verbs.imports.import_sql": ("SqlRequest",),
     "dvtool.verbs.imports.reference": ("Materialised",),
-    "dvtool.verbs.imports.results": ("Imported", "SourceStatus"),
+    "dvtool.verbs.imports.results": ("Imported", "SourceStatus", "SqlPlan"),
     "dvtool.verbs.log": ("LogEntry",),
     "dvtool.verbs.overlap.check": (
         *("OverlapReport", "PairOverlap", "SharedPlace", "Shared", "SharedPart", "SplitSize"),
@@ -163,7 +163,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.imports.import_data import ImportRequest
     from dvtool.verbs.imports.import_sql import SqlRequest
     from dvtool.verbs.imports.reference import Materialised
-    from dvtool.verbs.imports.results import Imported, SourceStatus
+    from dvtool.verbs.imports.results import Imported, SourceStatus, SqlPlan
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.overlap.check import (
         OverlapReport,
@@ -277,6 +277,7 @@ __all__ = [
     "Sparse",
     "SparseResult",
     "SplitSize",
+    "SqlPlan",
     "SqlRequest",
     "TableDiff",
     "TargetDescription",

@@ -273,7 +273,7 @@ ANSWERS: dict[str, dict[str, str]] = {
     "add": {"": "AddDocument"},
     "status": {"": "StatusDocument"},
     "import": {"": "Imported", "--plan": "TransferPlan", "--materialise": "MaterialisedDocument"},
-    "import-sql": {"": "Imported"},
+    "import-sql": {"": "Imported", "--plan": "SqlPlan"},
     "update": {"": "UpdateDocument"},
     "checkout": {"": "Restored"},
     "rm": {"": "RmDocument"},

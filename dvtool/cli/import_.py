@@ -143,12 +143,13 @@ def _note_next(screen: Screen, done: Imported, *, as_json: bool) -> None:
 def _plan(frame: Frame, repo: Repo, request: ImportRequest, *, as_json: bool) -> None:
     screen = frame.screen
     would, estimate = repo.imports.plan_import(request)
+    _warn(screen, would)
+    remote = would.remote or would.source
     if as_json:
-        screen.json(plan_document(would.source, would.read, estimate))
+        screen.json(plan_document(remote, would.read, estimate))
         return
     sentence = f"an import of {files_text(would.files, would.bytes)} from {would.source}"
-    show_plan(screen, printable(sentence), would.source, estimate)
-    _warn(screen, would)
+    show_plan(screen, printable(sentence), remote, estimate)
 
 
 def _materialise(frame: Frame, named: Sequence[str | None], others: bool, *, as_json: bool) -> None:

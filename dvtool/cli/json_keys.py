@@ -33,6 +33,7 @@ JSON_KEYS = {
         '{"schema", "target", "source", "state", "files", "bytes", "read", "stored_bytes", '
         '"uploaded_bytes", "remote", "added", "modified", "removed", "written", "changed", '
         '"warnings"}',
+        'With --plan: {"schema", "target", "source", "query", "columns", "rows", "warnings"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "update": (

@@ -213,6 +213,11 @@ class TakenObjects:
         ).fetchone()
         return row[0], int(row[1])
 
+    def unsized_total(self) -> int:
+        """Return how many of the listed objects have a size that is not known."""
+        row = self._db.execute("SELECT count(*) FROM listed WHERE size < 0").fetchone()
+        return int(row[0])
+
     def forget_between(self, first: str, last: str) -> None:
         """Let the content of the objects from one path to another count as not known."""
         self._db.execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -181,6 +182,16 @@ def test_a_dataset_comes_and_follows(work: Work, hub: Hub) -> None:
     done = work.dv("update", "cats", "--json").json["targets"][0]
     assert (done["read"], done["removed"]) == (1, ["train/a.csv"])
     assert files(work.root / "cats") == hub.commits[SECOND]
+
+
+def test_what_lacks_is_named(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", None)
+    ran = work.dv("import", "hf://datasets/lab/cats", code=3)
+    assert "need huggingface_hub, which is not installed" in ran.err
+    assert "its extra hub" in ran.err
+    ran = work.dv("import", "hf://datasets/lab/cats", "--region", "x", code=2)
+    assert "is on the Hugging Face hub, where --region means nothing" in ran.err
 
 
 def test_what_is_wrong_is_said_and_nothing_recorded(work: Work, hub: Hub) -> None:

@@ -52,6 +52,11 @@ def source_of(work: Work, target: str) -> DataSource:
     return source
 
 
+def nothing_planned_is_kept(work: Work) -> None:
+    assert work.git("status", "--porcelain") == ""
+    assert not (work.root / ".git/dv/trusted-sources.json").exists()
+
+
 @pytest.fixture
 def mine(tmp_path: Path) -> Work:
     root = tmp_path / "mine"
@@ -75,6 +80,15 @@ def dvc(tmp_path: Path) -> Path:
 
 def test_outputs_of_dvc_come_and_follow(mine: Work, dvc: Path) -> None:
     head = git(dvc, "rev-parse", "HEAD")
+    plan = mine.dv("import", "--plan", f"{dvc}//data", "all", "--json").json
+    assert (plan["remote"], plan["files"], plan["objects"], plan["bytes"]) == (
+        "../../storage",
+        3,
+        3,
+        sum(map(len, IN_DATA.values())),
+    )
+    assert plan["requests"] == {"put": 0, "list": 0, "get": 4, "head": 0}  # with images.dir
+    nothing_planned_is_kept(mine)
     done = mine.dv("import", f"{dvc}//data", "all", "--json").json
     assert (done["added"], done["read"], done["state"]) == (3, 3, head)
     assert files(mine.root / "all") == IN_DATA
@@ -322,6 +336,9 @@ def test_the_batch_api_of_a_server(mine: Work, lfs_site: Any) -> None:
     assert not (mine.root / "out.dv.json").exists()
     helper = "!f() { echo username=me; echo password=key; }; f"
     subprocess.run(["git", "config", "--global", "credential.helper", helper], check=True)
+    plan = mine.dv("import", "--plan", f"{url}//data", "out", "--json").json
+    assert (plan["objects"], plan["bytes"]) == (3, sum(map(len, IN_LFS.values())))
+    assert plan["requests"] == {"put": 0, "list": 1, "get": 2, "head": 0}
     lfs_site.asked.clear()
     mine.dv("import", f"{url}//data", "out")
     assert files(mine.root / "out") == IN_LFS

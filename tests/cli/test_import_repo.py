@@ -114,9 +114,16 @@ def test_by_pack_and_only_from_a_remote_that_was_approved(
         proxy.reset()
         clone.dv("pull")
         of_a_pull = proxy.total
+        plan = mine.dv("import", "--plan", f"file://{bare.root}//data", "data", "--json").json
+        assert (plan["remote"], plan["files"]) == (place, 300)
+        assert mine.git("status", "--porcelain") == ""
         proxy.reset()
         mine.dv("import", f"file://{bare.root}//data", "data")
         assert proxy.total <= of_a_pull
+        assert plan["requests"]["get"] >= plan["objects"] > 0
+        assert sum(plan["requests"].values()) <= of_a_pull
+        again = mine.dv("import", "--plan", f"file://{bare.root}//data", "data")
+        assert "nothing to transfer" in again.out
         assert len(tree(mine.root / "data")) == 300
         assert source_of(mine, "data").options == {"remote": f"{place}, endpoint-url {proxy.url}"}
         mine.commit("imported")

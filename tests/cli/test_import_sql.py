@@ -103,6 +103,31 @@ def test_a_table_becomes_a_file_and_follows(work: Work, lab: sqlite3.Connection)
     assert source_of(work, "data/p.parquet").rows == ROWS - 1
 
 
+def test_a_plan_counts_and_keeps_nothing(work: Work, lab: sqlite3.Connection) -> None:
+    plan = work.dv("import-sql", "--plan", "sqlite:///lab.db", "points", "p.parquet", "--json").json
+    plan.pop("schema")
+    assert plan == {
+        "target": "p.parquet",
+        "source": "sqlite:///lab.db",
+        "query": 'SELECT * FROM points ORDER BY "id"',
+        "columns": ["id int64", "name string", "x double"],
+        "rows": ROWS,
+        "warnings": [],
+    }
+    for query, says in (
+        ("SELECT id FROM points WHERE id < 7 -- seven", "an import of 7 rows"),
+        ("PRAGMA table_info(points)", "rows that are not counted"),
+    ):
+        ran = work.dv("import-sql", "--plan", "sqlite:///lab.db", query, "p.parquet")
+        assert says in ran.out
+        assert "no ORDER BY" in ran.err
+    query = "SELECT nothing FROM points"
+    ran = work.dv("import-sql", "--plan", "sqlite:///lab.db", query, "p.parquet", code=7)
+    assert "refuses the query" in ran.err
+    nothing_recorded(work)
+    assert not list((work.root / ".git/dv").rglob("*.pack"))
+
+
 def test_a_deleted_row_adds_little(work: Work) -> None:
     with make_database(work.root / "lab.db", 400_000) as lab:
         work.dv("import-sql", "sqlite:///lab.db", "points", "p.parquet")
@@ -200,6 +225,11 @@ def test_postgres(work: Work, postgres: Postgres, monkeypatch: pytest.MonkeyPatc
     assert "PGPASSWORD" in ran.err
     nothing_recorded(work)
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    plan = work.dv("import-sql", "--plan", postgres.url, "points", "p.parquet", "--json").json
+    assert (plan["rows"], plan["columns"][:2]) == (ROWS, ["id int32", "name string"])
+    query = "WITH gone AS (DELETE FROM points RETURNING id) SELECT id FROM gone"
+    work.dv("import-sql", "--plan", postgres.url, query, "p.parquet", code=7)
+    nothing_recorded(work)
     monkeypatch.setenv("DV_LOG", str(work.root.parent / "log"))
     work.dv("import-sql", postgres.url, "points", "p.parquet")
     monkeypatch.delenv("DV_LOG")

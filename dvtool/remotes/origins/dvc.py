@@ -253,6 +253,11 @@ class DvcOrigin:
             return HashCheck("md5", md5)
         return TextCheck(md5)
 
+    def planned_requests(self, objects: Iterable[OriginObject]) -> tuple[int, int]:
+        """Return how many questions and GETs it takes to read objects, with folders' listings."""
+        folders = sum(out.is_folder for _, out in self._outs)
+        return 0, folders + sum(1 for _ in objects)
+
     def close(self) -> None:
         """Close idle connections."""
         for location in self._places.values():

@@ -154,6 +154,11 @@ class LfsOrigin:
             return GitCheck(described.tag, described.size)
         return HashCheck("sha256", described.tag)
 
+    def planned_requests(self, objects: Iterable[OriginObject]) -> tuple[int, int]:
+        """Return how many questions where objects are, and how many GETs, it takes to read them."""
+        count = sum(each.version != "git" for each in objects)
+        return -(-count // ASKED_AT_ONCE) if self._place.server else 0, count
+
     def close(self) -> None:
         """Close idle connections."""
         for pool in self._pools.values():

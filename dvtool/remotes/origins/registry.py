@@ -40,7 +40,13 @@ def source_of(url: str, values: Mapping[str, str | None]) -> tuple[DataSource, d
     """
     given = {name: value for name, value in values.items() if value}
     scheme = url.partition("://")[0].lower() if "://" in url else ""
-    if scheme == "hf" and url.isprintable() and not given:
+    if scheme == "hf" and url.isprintable():
+        if given:
+            flag = _option(next(iter(given))).flag
+            raise UsageError(
+                f"{printable(url)} is on the Hugging Face hub, where {flag} means nothing",
+                hint="server and token are settings of huggingface_hub: HF_ENDPOINT, HF_TOKEN",
+            )
         return hub.hub_source(url), {}
     if not url.isprintable() or len(url) > URL_LENGTH_MAX or scheme not in ("s3", "http", "https"):
         raise UsageError(f"{printable(url)} is nothing to import from", hint=f"write {FORMS}")

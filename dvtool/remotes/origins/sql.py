@@ -46,6 +46,8 @@ WRITER_SETTINGS: Mapping[str, Any] = {
 URL_FORM = "sqlite:///FILE, or postgresql://HOST/DATABASE"
 _TABLE = r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?"
 _NOISE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_COUNTABLE = re.compile(r"[\s(]*(select|with|values|table)\b", re.IGNORECASE)
 _PARAMETERS = frozenset({"sslmode", "service", "application_name", "connect_timeout", "host"})
 _PRIMARY_KEY = {
     "sqlite": "SELECT name FROM pragma_table_info('{0}') WHERE pk > 0 ORDER BY pk",
@@ -180,8 +182,27 @@ class SqlSource:
                 for table in row_groups(reader):
                     writer.write_table(table, row_group_size=max(table.num_rows, 1))
                     rows += table.num_rows
-            schema = reader.schema
-        return rows, tuple(f"{field.name} {field.type}" for field in schema)
+            columns = _columns(reader.schema)
+        return rows, columns
+
+    def described(self, query: str) -> tuple[tuple[str, ...], int | None]:
+        """Return name and type of each column of a query, and how many rows it gives.
+
+        The rows are None for a statement that cannot be part of another, as a PRAGMA.
+        RemoteError, with what the database says, if it refuses the query.
+        """
+        inner = f"(\n{query}\n) AS planned"  # a comment may end the query
+        countable = _COUNTABLE.match(_COMMENT.sub(" ", query)) is not None
+        options = {_BATCH_OPTION: str(BATCH_ROWS)} if self._kind == "sqlite" else {}
+        # SQLite tells types by the first rows, and reads no more than these.
+        only_columns = query if self._kind == "sqlite" else f"SELECT * FROM {inner} LIMIT 0"
+        with self._explained("refuses the query"):
+            with self._run(only_columns, **options) as reader:
+                columns = _columns(reader.schema)
+            if not countable:
+                return columns, None
+            with self._run(f"SELECT count(*) FROM {inner}") as reader:
+                return columns, int(reader.read_all().column(0)[0].as_py())
 
     @contextlib.contextmanager
     def _explained(self, trouble: str) -> Iterator[None]:
@@ -229,6 +250,10 @@ def row_groups(reader: Any) -> Iterator[Any]:
         if end > at or not table.num_rows:
             yield _compact(table.slice(at, end - at))
         at = end
+
+
+def _columns(schema: Any) -> tuple[str, ...]:
+    return tuple(f"{field.name} {field.type}" for field in schema)
 
 
 def _compact(table: Any) -> Any:

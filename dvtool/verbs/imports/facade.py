@@ -11,7 +11,7 @@ from dvtool.verbs.imports import import_data, import_sql, reference, update
 from dvtool.verbs.imports.import_data import ImportRequest
 from dvtool.verbs.imports.import_sql import SqlRequest
 from dvtool.verbs.imports.reference import Materialised
-from dvtool.verbs.imports.results import Imported, SourceStatus
+from dvtool.verbs.imports.results import Imported, SourceStatus, SqlPlan
 
 
 class Imports:
@@ -49,6 +49,11 @@ class Imports:
         """Make a Parquet file of the rows of a query; the database is approved by that."""
         require_worktree(self._project.git)
         return import_sql.import_sql(self._project, self._settings, self._arguments, request)
+
+    def plan_sql(self, request: SqlRequest) -> SqlPlan:
+        """Say what `import_sql` would read; the database is asked, and nothing is kept."""
+        require_worktree(self._project.git)
+        return import_sql.plan_sql(self._project, self._settings, self._arguments, request)
 
     def update(self, paths: Paths = (), *, jobs: int | None = None) -> list[Imported]:
         """Bring imported targets to the state that their sources have now."""

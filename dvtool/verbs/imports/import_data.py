@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -23,7 +24,9 @@ from dvtool.project.source_approvals import SourceApprovals
 from dvtool.project.taken import TakenObjects
 from dvtool.remotes.estimate import Estimate, Requests
 from dvtool.remotes.origins.base import Origin
+from dvtool.remotes.origins.dvc import DvcOrigin
 from dvtool.remotes.origins.inventory import InventoryBucket, inventory_batches, keys_batches
+from dvtool.remotes.origins.lfs import LfsOrigin
 from dvtool.remotes.origins.registry import (
     NAMED_BY_PATH,
     as_folder,
@@ -35,10 +38,12 @@ from dvtool.verbs.checkout import restore
 from dvtool.verbs.imports.bring import TargetThere, put_in_place, refuse_unpublishable
 from dvtool.verbs.imports.content import manifest_of, recall_content, take_content, unpacked
 from dvtool.verbs.imports.import_repo import (
+    REMOTE,
     approve_typed,
     has_data_of_dv,
     import_repo,
     other_repository,
+    plan_repo,
     repo_source,
 )
 from dvtool.verbs.imports.kept_otherwise import kept_otherwise
@@ -130,13 +135,17 @@ def _from_repository(
             _refuse_another_source(there, kept.source)
             approve_typed(project, kept.source, typed=True)
             return bring_kept(project, there, kept, engine, to_disk=to_disk)
-        if source.include or source.exclude or source.limit:
-            raise UsageError(
-                f"{printable(source.url)} is a repository with dv, whose paths are taken whole",
-                hint="name a folder or file in it; leave filters and limit out",
-            )
+        _refuse_filters(source)
         _refuse_another_source(there, source)
         return import_repo(project, there, other, typed=True)
+
+
+def _refuse_filters(source: DataSource) -> None:
+    if source.include or source.exclude or source.limit:
+        raise UsageError(
+            f"{printable(source.url)} is a repository with dv, whose paths are taken whole",
+            hint="name a folder or file in it; leave filters and limit out",
+        )
 
 
 def with_filters(found: DataSource, asked: DataSource) -> DataSource:
@@ -182,26 +191,47 @@ def plan_import(
     """Say what an import would read, and what that takes; nothing is written but a record."""
     settings.require_init()
     source, local = _typed_source(request, arguments.cwd)
-    if source.kind == "dv":
-        raise UsageError(
-            "--plan is for buckets and files of web servers alone",
-            hint="in a clone of the other repository: dv fetch --plan",
-        )
-    target = _target(arguments, request, source)
-    there = target_there(project, target)
-    opened = _opened(request, arguments, source, local)
-    with TakenObjects(project.git.common_dir, opened.source) as taken:
-        found = list_source(
-            taken, opened, project.progress, to_disk=request.checkout and not request.reference
-        )
+    there = target_there(project, _target(arguments, request, source))
+    to_disk = request.checkout and not request.reference
+    if source.kind != "dv":
+        opened = _opened(request, arguments, source, local)
+        return _planned(project, there, opened, to_disk=to_disk)
+    with other_repository(project, source) as other:
+        kept = None if has_data_of_dv(other) else kept_otherwise(other)
+        if kept is not None:
+            kept = kept._replace(source=with_filters(kept.source, source))
+            return _planned(project, there, kept, to_disk=to_disk)
+        _refuse_filters(source)
+        _refuse_another_source(there, source)
+        return plan_repo(there, other)
+
+
+def _planned(
+    project: Project, there: TargetThere, opened: Opened, *, to_disk: bool
+) -> tuple[Imported, Estimate]:
+    """List an origin, and say what of it would be read."""
+    origin = opened.origin
+    with closing(origin), TakenObjects(project.git.common_dir, opened.source) as taken:
+        found = list_source(taken, opened, project.progress, to_disk=to_disk)
         _refuse_another_source(there, opened.source)
         _recall(project, taken, found.source, there.manifest)
         objects, size = taken.unknown_total()
-        result = Imported(target, found.source.url, found.source.state)
+        result = Imported(there.target, found.source.url, found.source.state)
         result.files, result.bytes = found.objects, found.bytes
         result.read, result.warnings = objects, warnings_of(found)
-        estimate = Estimate(objects, size, Requests(list=found.pages, get=objects))
-        return result, _timed(estimate, taken, opened.origin)
+        unsized = taken.unsized_total()
+        if unsized:
+            result.warnings.append(
+                f"the source does not say how large {unsized:,} of the {found.objects:,} objects "
+                "are: they are not in the bytes"
+            )
+        if isinstance(origin, DvcOrigin | LfsOrigin):
+            result.remote = opened.source.options.get(REMOTE, "").partition(" ")[0].rstrip(",")
+            asked, got = origin.planned_requests(each for _, each in taken.unknown())
+            requests = Requests(list=asked, get=got)
+        else:
+            requests = Requests(list=found.pages, get=objects)
+        return result, _timed(Estimate(objects, size, requests), taken, origin)
 
 
 def _timed(estimate: Estimate, taken: TakenObjects, origin: Origin) -> Estimate:

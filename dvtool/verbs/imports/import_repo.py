@@ -27,7 +27,9 @@ from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.project.shards import ShardSource
 from dvtool.project.source_approvals import SourceApprovals, not_approved
+from dvtool.remotes.estimate import Estimate
 from dvtool.verbs.fetch import download
+from dvtool.verbs.fetch.plan import plan_fetch
 from dvtool.verbs.fetch.request import FetchRequest, fetch_request
 from dvtool.verbs.imports.bring import TargetThere, put_in_place
 from dvtool.verbs.imports.results import Imported
@@ -130,6 +132,19 @@ def import_repo(
     return result
 
 
+def plan_repo(there: TargetThere, other: OtherRepository) -> tuple[Imported, Estimate]:
+    """Say what `import_repo` would fetch, as the plan of a fetch does; only lists of files come."""
+    entries = _entries_at(other)
+    result = Imported(there.target, other.source.url, other.source.state)
+    result.files, result.bytes = len(entries), sum(entry.size for entry in entries.values())
+    remote = other.settings.open_remote()
+    result.remote = remote.url
+    wanted = list(_requests(other.project, other.source.path))
+    fetched, estimate = plan_fetch(other.project, remote, wanted)
+    result.read = fetched.files
+    return result, estimate
+
+
 def approve_typed(project: Project, source: DataSource, *, typed: bool) -> None:
     """Approve a source that was typed; SetupError for another one that nobody approved here."""
     registry = SourceApprovals(project.git.common_dir)
@@ -162,13 +177,7 @@ def is_behind(project: Project, manifest: Manifest) -> bool:
 def _fetched(other: OtherRepository, result: Imported) -> Built:
     """Fetch the content that a path means; return the manifest of it."""
     project, path = other.project, other.source.path
-    entries = _entries(project, path)
-    if not entries:
-        raise MissingError(
-            f"{printable(other.source.url)} has no data of dv at {printable(path) or 'its top'}"
-            f"{f' in {printable(other.source.rev)}' if other.source.rev else ''}",
-            hint="see what there is: dv ls, in a clone of it",
-        )
+    entries = _entries_at(other)
     wanted = list(_requests(project, path))
     lacking = project.store.lacking(entry.digest for entry in entries.values() if entry.size > 0)
     if lacking:
@@ -178,6 +187,19 @@ def _fetched(other: OtherRepository, result: Imported) -> Built:
         after = sum(info.size for info in project.store.db.packs().values())
         result.stored_bytes = after - before
     return build("file" if SELF in entries else "dir", entries, other.source)
+
+
+def _entries_at(other: OtherRepository) -> Entries:
+    """Return the entries that the path of a source means; MissingError if there are none."""
+    path = other.source.path
+    entries = _entries(other.project, path)
+    if not entries:
+        raise MissingError(
+            f"{printable(other.source.url)} has no data of dv at {printable(path) or 'its top'}"
+            f"{f' in {printable(other.source.rev)}' if other.source.rev else ''}",
+            hint="see what there is: dv ls, in a clone of it",
+        )
+    return entries
 
 
 def _requests(project: Project, path: str) -> Iterator[FetchRequest]:

@@ -22,7 +22,7 @@ from dvtool.project.source_approvals import SourceApprovals
 from dvtool.remotes.origins.sql import SqlSource, has_order, sql_source
 from dvtool.verbs.checkout import restore
 from dvtool.verbs.imports.bring import TargetThere, put_in_place, refuse_unpublishable
-from dvtool.verbs.imports.results import Imported
+from dvtool.verbs.imports.results import Imported, SqlPlan
 from dvtool.verbs.imports.targets import new_target, target_there
 from dvtool.verbs.resolve.conflicts import refuse_conflicted
 
@@ -51,13 +51,7 @@ def import_sql(
     Errors leave manifest, index and workspace as they were.
     """
     settings.require_init()
-    if not request.out.endswith(PARQUET):
-        raise UsageError(
-            f"{printable(request.out)} does not end in {PARQUET}, the form that rows are kept in",
-            hint=f"name it: dv import-sql URL QUERY OUT{PARQUET}",
-        )
-    typed, local = sql_source(request.url, request.query, project.root, arguments.cwd)
-    target = new_target(arguments, request.out)
+    typed, local, target = _typed(project, arguments, request)
     with project.lock():
         refuse_conflicted(project, [target])
         there = target_there(project, target)
@@ -72,6 +66,49 @@ def import_sql(
             )
             result.written += sum(each.written for each in restored.targets)
     return result
+
+
+def plan_sql(
+    project: Project, settings: Settings, arguments: Arguments, request: SqlRequest
+) -> SqlPlan:
+    """Say what `import_sql` would read: columns, and rows as the database counts them.
+
+    The query runs for its columns, and to be counted, in one read-only transaction. No file is
+    written, and nothing is approved.
+    """
+    settings.require_init()
+    typed, local, target = _typed(project, arguments, request)
+    there = target_there(project, target)
+    with SqlSource(typed, local, project.root) as database:
+        query = database.full_query()
+        columns, rows = database.described(query)
+    _refuse_another_query(there, structs.replace(typed, query=query))
+    warnings = [] if has_order(query) else [NO_ORDER]
+    return SqlPlan(target, typed.url, query, list(columns), rows, warnings)
+
+
+def _typed(
+    project: Project, arguments: Arguments, request: SqlRequest
+) -> tuple[DataSource, dict[str, str], str]:
+    """Return the source, what stays in this clone of it, and the target that were typed."""
+    if not request.out.endswith(PARQUET):
+        raise UsageError(
+            f"{printable(request.out)} does not end in {PARQUET}, the form that rows are kept in",
+            hint=f"name it: dv import-sql URL QUERY OUT{PARQUET}",
+        )
+    typed, local = sql_source(request.url, request.query, project.root, arguments.cwd)
+    return typed, local, new_target(arguments, request.out)
+
+
+def _refuse_another_query(there: TargetThere, found: DataSource) -> None:
+    """Raise a UsageError if a target was imported from elsewhere, or by another query."""
+    before = there.manifest
+    earlier = None if before is None or before.source is None else before.source.request
+    if earlier not in (None, found.request):
+        raise UsageError(
+            f"{printable(there.target)} was imported from elsewhere, or by another query",
+            hint="import into another file, or take this out first: dv rm TARGET",
+        )
 
 
 def update_sql(project: Project, there: TargetThere, local: Mapping[str, str]) -> Imported:
@@ -98,13 +135,8 @@ def _bring_rows(
     with tempfile.TemporaryDirectory(dir=project.store.temp_folder()) as folder:
         found, entry, stored = _stored_rows(project, source, local, folder, keep=True)
     before = there.manifest
-    earlier = None if before is None or before.source is None else before.source.request
-    if approve and earlier not in (None, found.request):
-        raise UsageError(
-            f"{printable(there.target)} was imported from elsewhere, or by another query",
-            hint="import into another file, or take this out first: dv rm TARGET",
-        )
     if approve:
+        _refuse_another_query(there, found)
         SourceApprovals(project.git.common_dir).approve(found, local)
     result = Imported(there.target, found.url, found.state, read=1, stored_bytes=stored)
     result.warnings = [] if has_order(found.query) else [NO_ORDER]

@@ -29,7 +29,8 @@ class Imported:
     uploaded_bytes: int = 0
     """Bytes of packs that the workers of a cluster put on the remote."""
     remote: str = ""
-    """The remote that they put them on; empty for an import into the local store."""
+    """The remote that they put them on; of a plan, the one that another repository's data is on.
+    Else empty."""
     added: int = 0
     """How many entries are new in the manifest."""
     modified: int = 0
@@ -42,6 +43,24 @@ class Imported:
     """Whether the manifest is another now."""
     warnings: list[str] = field(default_factory=list)
     """Sentences for people, such as that a limit left something out."""
+
+
+@dataclass(slots=True)
+class SqlPlan:
+    """What `import_sql` would read. Nothing was kept."""
+
+    target: str
+    """The target, as a path from the top of the worktree."""
+    source: str
+    """Address of the database."""
+    query: str
+    """The query that would run."""
+    columns: list[str]
+    """Name and type of each column, as `id int64`; of SQLite, by the first rows."""
+    rows: int | None
+    """How many rows the query gives now; null if the database cannot count them."""
+    warnings: list[str] = field(default_factory=list)
+    """Sentences for people, such as that the rows have no order."""
 
 
 @dataclass(slots=True)

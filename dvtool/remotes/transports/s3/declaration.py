@@ -27,6 +27,9 @@ else:
     backend = later("dvtool.remotes.transports.s3.backend")
     options = later("dvtool.remotes.transports.s3.options")
 
+BUCKET_LENGTH_MIN = 2
+"""AWS's own have three or more; that of `dv serve` is called dv."""
+BUCKET_LENGTH_MAX = 255
 # Patterns as text: they are compiled only where something is set.
 _BUCKET = r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"
 _BUCKET_TO_SET = r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]"
@@ -57,7 +60,10 @@ def bucket_and_prefix(url: str) -> tuple[str, str]:
             hint="endpoint, region and profile are settings of their own",
         )
     if not re.fullmatch(_BUCKET, bucket):
-        raise UsageError(f"{url}: {bucket!r} is not a bucket", hint="write s3://bucket/prefix")
+        raise UsageError(
+            f"{url}: {bucket!r} is not a bucket: {_bucket_fault(bucket)}",
+            hint="write s3://bucket/prefix",
+        )
     prefix = prefix.strip("/")
     if prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/")):
         parts = [part for part in prefix.split("/") if part not in {"", ".", ".."}]
@@ -66,6 +72,16 @@ def bucket_and_prefix(url: str) -> tuple[str, str]:
             hint=f"write s3://{'/'.join((bucket, *parts))}",
         )
     return bucket, prefix
+
+
+def _bucket_fault(bucket: str) -> str:
+    if not bucket:
+        return "the name is empty"
+    if len(bucket) < BUCKET_LENGTH_MIN:
+        return f"a name has {BUCKET_LENGTH_MIN} characters or more (on AWS 3)"
+    if len(bucket) > BUCKET_LENGTH_MAX:
+        return f"a name has {BUCKET_LENGTH_MAX} characters at most"
+    return "a name has letters, digits, '.', '_' and '-', and begins with a letter or digit"
 
 
 def _alias_hint(arn: str) -> str:
@@ -103,7 +119,10 @@ def _check_setting(url: str) -> None:
     if url.startswith("s3://") and (
         not re.fullmatch(_BUCKET_TO_SET, host_of(url)) or re.search(r"[?#\\]", rest)
     ):
-        raise ValueError("is not of the form s3://BUCKET or s3://BUCKET/PREFIX")
+        raise ValueError(
+            "is not of the form s3://BUCKET or s3://BUCKET/PREFIX, with 3 to 63 letters, digits, "
+            "'.', '_' and '-' in BUCKET"
+        )
 
 
 def _may_be_committed(url: str, root: str | None) -> bool:
