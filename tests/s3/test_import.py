@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -220,6 +221,16 @@ def test_edited_files_are_refused_and_kept(moto: Bucket) -> None:
     assert work.read("out/a.txt") == b"mine"
     assert work.read("out/sub/b.bin") == b"mine too"
     assert work.read("out/new.txt") == b"new"
+    # The state that was taken then is in no commit, and the next update merges with it.
+    work.commit("updated")
+    work.dv("gc")
+    moto.put({"new.txt": b"newer"})
+    moto.dv("update")
+    assert (work.read("out/new.txt"), work.read("out/a.txt")) == (b"newer", b"mine")
+    moto.put({"a.txt": b"theirs again"})
+    assert "changed here and at the source" in moto.dv("update", code=5).err
+    shutil.rmtree(work.root / ".git/dv/as-taken")
+    assert "neither a commit nor this clone" in moto.dv("update", code=2).err
 
 
 def test_an_import_goes_on_where_it_ended(moto: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

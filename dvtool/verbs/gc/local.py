@@ -19,6 +19,7 @@ from dvtool.format.locations import contents_of
 from dvtool.format.manifest import Entries, Manifest, ShardRef, decode, manifest_digest
 from dvtool.format.pack import read_index
 from dvtool.git import Git
+from dvtool.project.as_taken import shards_as_taken
 from dvtool.project.base import shards_of_bases
 from dvtool.project.history import FOR_GC, FOR_GC_UNPUSHED, versions
 from dvtool.project.locks import all_worktrees_locked
@@ -172,6 +173,7 @@ def chunks_needed_by(
         result.shards.update(ref.digest for ref in manifest.shards)
     bases = shards_of_bases(project.git.worktree_git_dirs())
     result.shards.update(ref.digest for ref in bases)
+    result.shards.update(ref.digest for ref in shards_as_taken(project.git.common_dir))
     result.chunks = chunks_of(project.store, contents)
     return result
 

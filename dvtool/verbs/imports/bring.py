@@ -16,6 +16,7 @@ from dvtool.format.manifest import Built, Manifest, encode, manifest_digest
 from dvtool.format.merge import edited, merge, shards_needed, with_source
 from dvtool.format.paths import SUFFIX, workspace_path
 from dvtool.format.source import DataSource
+from dvtool.project.as_taken import keep_as_taken, read_as_taken
 from dvtool.project.base import read_base
 from dvtool.project.history import versions_anywhere
 from dvtool.project.ignoring import needs_line
@@ -71,18 +72,27 @@ def merged_with(project: Project, there: TargetThere, theirs: Built) -> Built:
         )
     built = with_source(built, theirs.manifest.source)
     same = manifest_digest(built.manifest) == manifest_digest(theirs.manifest)
-    return built if same else edited(built)
+    if same:
+        return built
+    keep_as_taken(project, there.target, theirs.manifest)
+    return edited(built)
 
 
 def _as_taken(project: Project, target: str, source: DataSource) -> Manifest:
-    """Return the manifest as it was taken, before it was edited, from git's history."""
+    """Return the manifest as it was taken, before it was edited: from git's history, or a record.
+
+    UsageError if neither has it.
+    """
     for version in versions_anywhere(project, target):
         taken = version.source
         if taken is not None and taken == structs.replace(source, edited=False):
             return version
+    recorded = read_as_taken(project, target, source)
+    if recorded is not None:
+        return recorded
     raise UsageError(
-        f"{printable(target)} was edited, and no commit has it as it was taken from the source, so "
-        "nobody can tell what was edited",
+        f"{printable(target)} was edited, and neither a commit nor this clone has it as it was "
+        "taken from the source, so nobody can tell what was edited",
         hint="import the source beside it: dv import SOURCE OTHER",
     )
 
