@@ -285,6 +285,7 @@ DESTROYS = {
     "verbs.push": "packs in the store's own folder",
     "verbs.gc": "shards in the store",
     "verbs.fsck": "packs and shards in the store",
+    "project.as_taken": "records in git's folder",
     "project.base": "records in git's folder",
     "project.taken": "the record in git's folder",
     "project.journal": "the journal in git's folder",
