@@ -548,6 +548,9 @@ def updatable(world: World) -> None:
     run = world.run(IMPORT)
     assert run.code == 0, run.err
     clone.commit("imported")
+    clone.write("data/sub/b.txt", b"b, edited here")
+    clone.add("data")
+    clone.commit("edited")
     assert world.server is not None
     with world.server.client() as client:
         client.delete_object(Bucket=SOURCE_BUCKET, Key="data/gone")
