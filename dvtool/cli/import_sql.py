@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     examples=(
         "dv import-sql sqlite:///lab.db points data/points.parquet",
         "dv import-sql sqlite:////srv/lab.db 'SELECT * FROM p ORDER BY id' p.parquet",
-        "dv import-sql --plan sqlite:///lab.db points p.parquet   # columns, and how many rows",
+        "dv import-sql --plan sqlite:///lab.db points p.parquet   # columns, rows",
         "dv import-sql postgresql://db.example.org/lab points data/points.parquet",
     ),
     exits=(5, 6, 7, 8, 9),
