@@ -407,8 +407,10 @@ def warnings_of(found: Listing) -> list[str]:
         )
     if found.markers:
         count = "1 empty key" if found.markers == 1 else f"{found.markers:,} empty keys"
-        warnings.append(f"{count} ending in a slash, as consoles make for folders, passed over")
-    return warnings
+        warnings.append(
+            f"{count} ending in a slash (or _$folder$), as consoles make for folders, passed over"
+        )
+    return [*warnings, *found.leftovers.warnings()]
 
 
 def _checked_out(project: Project, settings: Settings, arguments: Arguments, target: str) -> int:
