@@ -40,7 +40,12 @@ if TYPE_CHECKING:
 )
 @click.argument("source", metavar="SOURCE")
 @click.argument("out", metavar="[OUT]", required=False, type=click.Path())
-@click.option("--include", metavar="GLOB", multiple=True, help="Take only these paths.")
+@click.option(
+    "--include",
+    metavar="GLOB",
+    multiple=True,
+    help="Take only these paths. What jobs leave (_SUCCESS, _temporary/) is taken only so: '_*'.",
+)
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Leave these paths out.")
 @click.option(
     "--limit", metavar="N", type=click.IntRange(min=1), help="Take the first N objects alone."
@@ -88,10 +93,8 @@ def import_(
     (GIT-URL//PATH@REV), or of the Hugging Face hub (hf://datasets/OWNER/NAME/PATH). Every object is
     read once. The manifest says which state was taken; dv update asks for what is new.
 
-    A GLOB without a slash matches at any depth. What jobs leave in a bucket (_SUCCESS, _temporary/
-    and the like) is taken only if an --include spells it, such as '_*'. Repeated after an
-    interruption, the same command goes on. Credentials are those of the AWS tools; they, and local
-    options, stay in this clone.
+    A GLOB without a slash matches at any depth. Repeated after an interruption, the same command
+    goes on. Credentials are those of the AWS tools; they, and local options, stay in this clone.
 
     --inventory and --keys say what the bucket holds in place of a listing, which takes a request
     for each 1,000 keys. A line of FILE is KEY, or KEY, SIZE and ETAG with tabs between them.
