@@ -112,7 +112,9 @@ def import_data(
                 _refuse_another_source(there, opened.source)
                 SourceApprovals(project.git.common_dir).approve(opened.source, local)
                 if cluster is not None:
-                    return cluster.bring(there, found, taken, opened.origin)
+                    result = cluster.bring(there, found, taken, opened.origin)
+                    result.warnings = warnings_of(found)
+                    return result
                 result = bring(project, there, found, taken, opened.origin, engine)
         if request.checkout and not request.reference:
             result.written += _checked_out(project, settings, arguments, target)
