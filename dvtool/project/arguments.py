@@ -195,9 +195,23 @@ class Arguments:
         selected = self.all_relative(paths)
         try:
             return chosen(targets, selected)
-        except UsageError:
+        except UsageError as error:
             self.project.refuse_left_out(selected)
+            self._refuse_revision(paths, error)
             raise
+
+    def _refuse_revision(self, paths: Paths, cause: UsageError) -> None:
+        """Explain a ``REV:PATH`` where only paths of the workspace are taken."""
+        for argument in each_path(paths):
+            rev, path = self.split_revision(argument)
+            if rev is not None:
+                plain = self.shown(self.relative(path))
+                raise UsageError(
+                    f"{printable(argument)} is a path in a revision; this command is about the "
+                    "workspace and takes its paths",
+                    hint=f"repeat it with {printable(plain)}; at a revision read dv ls, cat, diff, "
+                    "log, show and fetch",
+                ) from cause
 
     def selecting(self, paths: Paths) -> Callable[[Sequence[str]], list[Selection]]:
         """Return `selections` for these paths, to be called once the targets are known."""

@@ -236,15 +236,17 @@ class Settings:
                 raise SetupError(f"there is no folder {url}", hint="see that it is mounted")
         self.set_remote(name, url, local=True)
 
-    def remote_url(self, url: str, options: Mapping[str, str | None] | None = None) -> str:
-        """Return the URL as it is kept: a folder's by its absolute path; the folder is made.
+    def remote_url(
+        self, url: str, options: Mapping[str, str | None] | None = None, *, make: bool = True
+    ) -> str:
+        """Return the URL as it is kept: a folder's by its absolute path; with `make` it is made.
 
         UsageError for a URL of no transport, and for options that are not of its transport.
         """
         transport = registry.transport_of(url)
         registry.refuse_foreign_options(url, options or {})
         url = transport.resolve(url, self._cwd)
-        if transport.create is not None:
+        if make and transport.create is not None:
             transport.create(url)
         return url
 
