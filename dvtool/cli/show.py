@@ -37,19 +37,19 @@ def show(frame: Frame, rev: str, stat: bool, as_json: bool) -> None:
     """
     screen = frame.screen
     with frame.repo() as repo:
-        named, path = repo.arguments.split_revision(rev)
-        commit = repo.snapshot(named or rev).commit
-        changes = changes_of_commit(repo, commit, [path] if named else [])
+        revs, paths = repo.arguments.sort_arguments([rev], [])
+        commit = repo.snapshot(revs[0]).commit
+        changes = changes_of_commit(repo, commit, paths)
         found = [one for one in changes if one.changes or not one.old]
         if as_json:
             screen.json(documents.DiffDocument(found, totals_of(found)))
             return
         last = next(iter(repo.log(rev=commit, limit=1)), None)
-        if last is not None and last.commit == commit and (found or not named):
+        if last is not None and last.commit == commit and (found or not paths):
             show_commit(screen, last)
         else:
-            below = f" in {printable(repo.shown(repo.arguments.relative(path)))}" if named else ""
-            screen.line(f"{commit}: changes no data{below}")
+            names = (printable(repo.shown(repo.arguments.relative(path))) for path in paths)
+            screen.line(" ".join([f"{commit}: changes no data", *(f"in {name}" for name in names)]))
             return
         show_targets(screen, repo, found, stat=stat)
 
