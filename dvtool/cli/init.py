@@ -81,10 +81,10 @@ def init(
 def _plan(frame: Frame, repo: Repo, url: str | None, *, hooks: bool) -> None:
     """Say what an init would do."""
     screen = frame.screen
-    if repo.config.initialised:
-        screen.line("this repository is set up for dvtool already")
-    else:
+    if repo.init(plan_only=True):
         screen.line("would be set up for dvtool: a .dvconfig, staged for git")
+    else:
+        screen.line("this repository is set up for dvtool already")
     if url is not None:
         screen.line(f"remote {ORIGIN}: would be {printable(url)}")
     plan = repo.hooks.ensure(dry_run=True) if hooks else None

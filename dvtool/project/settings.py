@@ -82,13 +82,12 @@ class Settings:
         """Raise a UsageError if a setting cannot have this value."""
         validate_setting(key, value, committed=False)
 
-    def init(self) -> bool:
-        """Make `.dvconfig`, staged, and the local store; return False if that was done before.
-
-        Safe to repeat.
-        """
+    def init(self, *, plan_only: bool = False) -> bool:
+        """Make `.dvconfig`, staged, and the local store; False if that was done. Repeatable."""
         require_worktree(self.project.git)
         fresh = not self.initialised
+        if plan_only:
+            return fresh
         if fresh:
             self._set_committed("core.repoid", os.urandom(16).hex())
         else:

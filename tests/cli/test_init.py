@@ -92,6 +92,7 @@ def test_init_in_a_bare_repository(bare: Work) -> None:
     bare.git("init", "-q", "--bare", "../bare.git")
     ran = Work(bare.root.parent / "bare.git").dv("init", code=3)
     assert "bare repository" in ran.err
+    assert Work(bare.root.parent / "bare.git").dv("init", "-n", code=3).err == ran.err
 
 
 def test_init_quiet(bare: Work) -> None:
