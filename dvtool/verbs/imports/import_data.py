@@ -403,9 +403,11 @@ def warnings_of(found: Listing) -> list[str]:
     """Return what a person should know of a listing."""
     warnings = []
     if found.more:
+        limit = found.source.limit
+        taken = "object was" if limit == 1 else f"{limit:,} objects were"
         warnings.append(
-            f"only the first {found.source.limit:,} objects were taken (--limit): the source has "
-            "more, and the target is not all of it"
+            f"only the first {taken} taken (--limit): the source has more, and the target is not "
+            "all of it"
         )
     if found.markers:
         count = "1 empty key" if found.markers == 1 else f"{found.markers:,} empty keys"
