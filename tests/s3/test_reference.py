@@ -273,3 +273,30 @@ def test_what_cannot_be_referred_to_is_refused(work: Work) -> None:
     work.dv("import", "--reference", "https://example.org/x.csv", code=2)
     work.dv("import", "--reference", "--unpack", "s3://bucket/x.tar", code=2)
     work.dv("import", "--materialise", "out", "--limit", "3", code=2)
+
+
+def test_a_drop_leaves_the_copy_of_files_that_another_worktree_has(
+    work: Work, tmp_path: Path, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(moto_server, monkeypatch)
+    bucket = imported(work, moto_server)
+    other = Work(tmp_path / "other")
+    work.git("worktree", "add", "-q", "-b", "other", str(other.root))
+    work.dv("pull")
+    other.dv("checkout", "--", f"out/{LARGE}")
+    work.dv("drop", "out")
+    assert 600_000 < stored(work.root / ".git" / "dv") < 750_000
+    # The source changes, and so does the file: its content is in the store, as that of any file.
+    bucket.put({LARGE: CHANGED})
+    other.write(f"out/{LARGE}", b"edited")
+    other.dv("restore", f"out/{LARGE}")
+    assert files(other.root / "out") == {LARGE: DATA[LARGE]}
+    # Another version takes its place, the worktree goes, and the content can be had all the same.
+    other.dv("drop", "out", code=5)
+    other.dv("update")
+    other.commit("updated")
+    other.dv("pull")
+    assert files(other.root / "out")[LARGE] == CHANGED
+    work.dv("gc")
+    work.dv("checkout", "--", f"out/{LARGE}")
+    assert files(work.root / "out") == {LARGE: DATA[LARGE]}
