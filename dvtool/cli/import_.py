@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         "dv import s3://lab-images/x.csv                  # one key, one file",
         "dv import --exclude '*.tmp' --plan s3://lab-images/scans   # what it takes",
         "dv import https://example.org/iris.csv data/iris.csv",
-        "dv import --reference s3://lab-images/scans      # hashed, and left where it is",
+        "dv import --reference s3://lab-images/scans      # hashed and left where it is",
         "dv import --materialise data/scans               # later: a copy after all",
         "dv import https://example.org/r.git//data/cats@v1  # of a repository with dv",
         "dv import hf://datasets/ibm/duorc data/duorc",

@@ -81,9 +81,12 @@ def test_status_json(data: Work) -> None:
             "absent",
             "absent_bytes",
             "left_out",
+            "left_out_bytes",
             "unpushed",
             "faults",
             "conflicts",
+            "source",
+            "reference",
         ),
     }
 

@@ -300,3 +300,27 @@ def test_a_drop_leaves_the_copy_of_files_that_another_worktree_has(
     work.dv("gc")
     work.dv("checkout", "--", f"out/{LARGE}")
     assert files(work.root / "out") == {LARGE: DATA[LARGE]}
+
+
+def test_a_listing_says_that_the_bytes_are_at_the_source(bucket: Bucket) -> None:
+    work, url = bucket.work, f"{bucket.url}/"
+    work.write("own.txt", b"own\n")
+    work.dv("add", "own.txt")
+    described = {one["target"]: one for one in work.dv("describe", "--json").json["targets"]}
+    assert (described["out"]["source"], described["out"]["reference"]) == (url, True)
+    assert (described["own.txt"]["source"], described["own.txt"]["reference"]) == (None, False)
+    assert f"at {url}" in work.dv("describe").out
+    targets = {one["target"]: one for one in work.dv("status", "--json").json["targets"]}
+    assert (targets["out"]["source"], targets["out"]["reference"]) == (url, True)
+    assert (targets["own.txt"]["source"], targets["own.txt"]["reference"]) == (None, False)
+    screen = work.dv("status").out
+    assert "Kept at the source" in screen and screen.count(url) == 1
+    for rev in ((), ("--rev", "HEAD")):
+        entries = work.dv("ls", "--json", *rev).json["entries"]
+        assert {one.get("source") for one in entries if one["target"] == "out"} == {url}
+        assert all("source" not in one for one in entries if one["target"] != "out")
+    assert f"at {url}" in work.dv("ls", "-l", "out").out
+    snapshot = dvtool.snapshot(repo=work.root)
+    assert snapshot.info(f"out/{LARGE}").source == url
+    work.dv("import", "--materialise", "out")
+    assert "Kept at the source" not in work.dv("status").out
