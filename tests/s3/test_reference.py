@@ -324,3 +324,30 @@ def test_a_listing_says_that_the_bytes_are_at_the_source(bucket: Bucket) -> None
     assert snapshot.info(f"out/{LARGE}").source == url
     work.dv("import", "--materialise", "out")
     assert "Kept at the source" not in work.dv("status").out
+
+
+def test_a_repository_that_is_read_by_its_url_asks_no_source_and_says_the_way(
+    work: Work, tmp_path: Path, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(moto_server, monkeypatch)
+    monkeypatch.setenv("DV_CACHE_PATH", str(tmp_path / "cache"))
+    imported(work, moto_server)
+    monkeypatch.setenv("DV_REMOTE_ORIGIN_URL", str(tmp_path / "remote"))
+    url = f"file://{work.root}"
+    for ran in (
+        work.dv("get", url, "out", "-o", "copy", code=3),
+        work.dv("cat", url, "out/a.txt", code=3),
+    ):
+        assert "read by its URL" in ran.err
+        assert f"git clone {url} FOLDER && cd FOLDER && dv update --trust TARGET" in ran.err
+    with (
+        dvtool.snapshot(repo=url) as snapshot,
+        pytest.raises(dvtool.SetupError, match="read by its URL"),
+    ):
+        snapshot.read(f"out/{LARGE}")
+    # The way that is named leads there.
+    monkeypatch.delenv("DV_REMOTE_ORIGIN_URL")
+    clone = work.clone("clone")
+    clone.dv("update", "--trust", "out")
+    with dvtool.snapshot(repo=clone.root) as snapshot:
+        assert snapshot.read(f"out/{LARGE}") == DATA[LARGE]
