@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 import dvtool
-from dvtool.format.manifest import manifest_digest
+from dvtool.format.locations import decode_object, encode_locations, split_object
+from dvtool.format.manifest import decode, encode, manifest_digest
+from dvtool.remotes.objects import places_in_order
 from tests.cli.conftest import Work
 from tests.s3.conftest import use
 from tests.s3.proxy import CountingProxy, Fault, Request
@@ -351,3 +356,52 @@ def test_a_repository_that_is_read_by_its_url_asks_no_source_and_says_the_way(
     clone.dv("update", "--trust", "out")
     with dvtool.snapshot(repo=clone.root) as snapshot:
         assert snapshot.read(f"out/{LARGE}") == DATA[LARGE]
+
+
+GOLDEN = Path(__file__).parent.parent / "data" / "format-1"
+SCANS = {
+    "a.txt": b"alpha\n",
+    "empty": b"",
+    "sub/large.bin": blake3(b"large").digest(400_000),
+    "sub/same.txt": b"alpha\n",
+    "sub/copied.bin": blake3(b"copied").digest(3_000),
+    "ünïcödé 図.txt": b"odd\n",
+}
+
+
+def test_references_of_format_1_are_read_and_written_as_they_were(
+    tmp_path: Path, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = json.loads((GOLDEN / "references.json").read_text())["data/scans"]
+    bundle = str(GOLDEN / "references.bundle")
+    subprocess.run(["git", "clone", "-q", "-b", "main", bundle, "work"], cwd=tmp_path, check=True)
+    shutil.copytree(GOLDEN / "references", tmp_path / "remote")
+    work = Work(tmp_path / "work")
+    text = work.read("data/scans.dv.json")
+    manifest = decode(text, "data/scans")
+    assert manifest.source is not None
+    assert manifest.source.reference
+    assert (blake3(text).hexdigest(), encode(manifest)) == (said["text"], text)
+    assert manifest_digest(manifest).hex() == said["manifest"]
+    [path] = (path for path in (tmp_path / "remote" / "shards").rglob("*") if path.is_file())
+    data = path.read_bytes()
+    entries, shard = decode_object(data, bytes.fromhex(path.name), path.name)
+    assert (len(shard.locations), len(shard.references)) == (1, 3)
+    assert {(one.address.url, bool(one.version)) for one in shard.references.values()} == {
+        ("s3://lab-scans/scans/", True)
+    }
+    assert max(len(one.chunks) for one in shard.references.values()) > 1
+    places = places_in_order(entries, shard.locations, shard.references)
+    assert encode_locations(places) == split_object(data, path.name)[1]
+    # The objects are in a bucket of that name: other versions of the same states.
+    use(moto_server, monkeypatch)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server.endpoint_url)
+    with moto_server.client() as client:
+        client.create_bucket(Bucket="lab-scans")
+        for name, body in SCANS.items():
+            client.put_object(Bucket="lab-scans", Key=f"scans/{name}", Body=body)
+    work.dv("remote", "add", "origin", tmp_path / "remote")
+    work.dv("pull", code=3)
+    work.dv("update", "--trust", "data/scans")
+    work.dv("pull")
+    assert files(work.root / "data/scans") == SCANS
