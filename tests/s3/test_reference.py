@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import dvtool
 from dvtool.format.locations import decode_object, encode_locations, split_object
 from dvtool.format.manifest import decode, encode, manifest_digest
 from dvtool.remotes.objects import places_in_order
+from dvtool.store.references import References
 from tests.cli.conftest import Work
 from tests.s3.conftest import use
 from tests.s3.proxy import CountingProxy, Fault, Request
@@ -356,6 +358,41 @@ def test_a_repository_that_is_read_by_its_url_asks_no_source_and_says_the_way(
     clone.dv("update", "--trust", "out")
     with dvtool.snapshot(repo=clone.root) as snapshot:
         assert snapshot.read(f"out/{LARGE}") == DATA[LARGE]
+
+
+def test_gc_forgets_the_references_that_no_manifest_names(
+    work: Work, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(moto_server, monkeypatch)
+    bucket = imported(work, moto_server)
+    other = Bucket(work, moto_server)
+    other.put({"more.bin": CHANGED})
+    other.dv("import", "--reference", other.url, "more")
+    [entry] = work.dv("ls", "--json", "more").json["entries"]
+    kept = {one["blake3"] for one in work.dv("ls", "--json", "out").json["entries"]}
+
+    def known() -> set[str]:
+        with closing(References(str(work.root / ".git" / "dv"), reading=True)) as references:
+            every = [*kept, entry["blake3"]]
+            return {one.hex() for one in references.known([bytes.fromhex(one) for one in every])}
+
+    everything = known()
+    assert entry["blake3"] in everything
+    work.dv("gc", "--unpushed", "--grace", "0d")
+    assert known() == everything  # a manifest in the worktree names it
+    work.git("reset", "-q", "--hard")
+    work.dv("gc")
+    work.dv("gc", "--unpushed")
+    assert known() == everything  # it is young, and on no remote
+    work.dv("gc", "--unpushed", "--grace", "0d")
+    assert known() == everything - {entry["blake3"]}
+    work.dv("pull")
+    assert files(work.root / "out") == DATA
+    # It can be referred to again.
+    other.dv("import", "--reference", other.url, "more")
+    work.dv("pull", "more")
+    assert files(work.root / "more") == {"more.bin": CHANGED}
+    assert bucket.manifest().source.reference
 
 
 GOLDEN = Path(__file__).parent.parent / "data" / "format-1"
