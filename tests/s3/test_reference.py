@@ -360,6 +360,23 @@ def test_a_repository_that_is_read_by_its_url_asks_no_source_and_says_the_way(
         assert snapshot.read(f"out/{LARGE}") == DATA[LARGE]
 
 
+def test_a_drop_reads_from_the_source_though_the_remote_states_its_objects(
+    work: Work, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(moto_server, monkeypatch)
+    url = f"s3://{moto_server.new_bucket()}/remote"
+    work.dv("remote", "set", "origin", url, "--endpoint-url", moto_server.endpoint_url)
+    bucket = imported(work, moto_server)
+    work.dv("pull")
+    bucket.put({LARGE: CHANGED})
+    # Of every object of the remote the MD5 is stated and known here: that says nothing of the data.
+    assert f"out/{LARGE}" in work.dv("drop", "out", code=5).err
+    assert files(work.root / "out") == DATA
+    bucket.put({LARGE: DATA[LARGE]})
+    work.dv("drop", "out")
+    assert stored(work.root / ".git" / "dv") == 0
+
+
 def test_gc_forgets_the_references_that_no_manifest_names(
     work: Work, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
