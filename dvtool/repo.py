@@ -139,9 +139,9 @@ class Repo(OpenRepository):
         """Clone a git repository, without its data; return the folder, absolute."""
         return clone.clone(url, directory, cwd=cwd, rev=rev, progress=progress)
 
-    def init(self) -> bool:
+    def init(self, *, plan_only: bool = False) -> bool:
         """Make `.dvconfig`, staged, and the local store; False if that was done before."""
-        return self.config.init()
+        return self.config.init(plan_only=plan_only)
 
     def check(self) -> Iterator[doctor.Check]:
         """Check settings, manifests, local store, hooks and the default remote."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dvtool.cli.frame import Frame, command
+from dvtool.cli.output import count_text
 from dvtool.errors import printable, size_text
 from dvtool.verbs.cache import CacheStatus, cache_status, clean_cache
 
@@ -56,8 +57,9 @@ def clean(frame: Frame, as_json: bool) -> None:
         frame.screen.json(removed)
         return
     size = size_text(removed.file_bytes + removed.clone_bytes)
-    clones = f"{removed.clones:,} clone{'' if removed.clones == 1 else 's'}"
-    frame.screen.line(f"removed {removed.files:,} files of frames and {clones}, {size}")
+    files = count_text(removed.files, "file")
+    clones = count_text(removed.clones, "clone")
+    frame.screen.line(f"removed {files} of frames and {clones}, {size}")
 
 
 def _counted(count: int, size: int) -> str:

@@ -63,6 +63,13 @@ class UpdateDocument(msgspec.Struct):
     """Each target that was imported, as far as named."""
 
 
+class UpdatePlanDocument(msgspec.Struct):
+    """What `dv update` would bring."""
+
+    targets: Sequence[SourceStatus]
+    """How each target that was imported, as far as named, stands to its source."""
+
+
 class RmDocument(msgspec.Struct):
     """The result of `dv rm`."""
 
@@ -274,7 +281,7 @@ ANSWERS: dict[str, dict[str, str]] = {
     "status": {"": "StatusDocument"},
     "import": {"": "Imported", "--plan": "TransferPlan", "--materialise": "MaterialisedDocument"},
     "import-sql": {"": "Imported"},
-    "update": {"": "UpdateDocument"},
+    "update": {"": "UpdateDocument", "--plan": "UpdatePlanDocument"},
     "checkout": {"": "Restored"},
     "rm": {"": "RmDocument"},
     "mv": {"": "Renamed"},

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         "dv import s3://lab-images/x.csv                  # one key, one file",
         "dv import --exclude '*.tmp' --plan s3://lab-images/scans   # what it takes",
         "dv import https://example.org/iris.csv data/iris.csv",
-        "dv import --reference s3://lab-images/scans      # hashed and left where it is",
+        "dv import --reference s3://lab-images/scans      # hashed, left where it is",
         "dv import --materialise data/scans               # later: a copy after all",
         "dv import https://example.org/r.git//data/cats@v1  # of a repository with dv",
         "dv import hf://datasets/ibm/duorc data/duorc",
@@ -40,7 +40,12 @@ if TYPE_CHECKING:
 )
 @click.argument("source", metavar="SOURCE")
 @click.argument("out", metavar="[OUT]", required=False, type=click.Path())
-@click.option("--include", metavar="GLOB", multiple=True, help="Take only these paths.")
+@click.option(
+    "--include",
+    metavar="GLOB",
+    multiple=True,
+    help="Take only these paths. What jobs leave (_SUCCESS, _temporary/) is taken only so: '_*'.",
+)
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Leave these paths out.")
 @click.option(
     "--limit", metavar="N", type=click.IntRange(min=1), help="Take the first N objects alone."

@@ -9,6 +9,7 @@ import click
 
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.output import shell_word
+from dvtool.cli.plans import plan_option
 from dvtool.cli.remote_options import INIT_OPTIONS, remote_options
 from dvtool.errors import UsageError, printable
 
@@ -25,6 +26,7 @@ ORIGIN = "origin"
         "dv init --remote s3://BUCKET/PREFIX   # with a bucket as the remote 'origin'",
         "dv init --remote ../data-remote       # with a folder, for this clone only",
         "dv init --no-hooks                    # git itself stays as it is",
+        "dv init -n                            # what would be done; nothing is changed",
     ),
     exits=(7, 9),
 )
@@ -32,11 +34,13 @@ ORIGIN = "origin"
 @remote_options(INIT_OPTIONS)
 @click.option("--no-hooks", is_flag=True, help="Install no git hooks and drivers in this clone.")
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing, also if git has other hooks.")
+@plan_option
 def init(
     frame: Frame,
     url: str | None,
     no_hooks: bool,
     yes: bool,
+    plan_only: bool,
     **options: str | None,
 ) -> None:
     """Prepare this git repository, or a clone of one, for dv.
@@ -51,7 +55,10 @@ def init(
         raise UsageError(f"{flags} belong to a --remote, and none is given")
     with frame.repo(required=False) as repo:
         # Everything that can be wrong with the remote comes before the first change.
-        url = _checked(repo, url, options) if url is not None else None
+        url = _checked(repo, url, options, make=not plan_only) if url is not None else None
+        if plan_only:
+            _plan(frame, repo, url, hooks=not no_hooks)
+            return
         fresh = repo.init()
         if fresh:
             screen.done("set up for dvtool: .dvconfig is staged for git")
@@ -71,13 +78,28 @@ def init(
             screen.note("next: dv pull")
 
 
-def _checked(repo: Repo, url: str, options: Mapping[str, str | None]) -> str:
+def _plan(frame: Frame, repo: Repo, url: str | None, *, hooks: bool) -> None:
+    """Say what an init would do."""
+    screen = frame.screen
+    if repo.init(plan_only=True):
+        screen.line("would be set up for dvtool: a .dvconfig, staged for git")
+    else:
+        screen.line("this repository is set up for dvtool already")
+    if url is not None:
+        screen.line(f"remote {ORIGIN}: would be {printable(url)}")
+    plan = repo.hooks.ensure(dry_run=True) if hooks else None
+    if plan is not None and plan.write:
+        screen.line(f"git hooks would be installed: {' '.join(plan.write)}")
+    screen.note("nothing was changed")
+
+
+def _checked(repo: Repo, url: str, options: Mapping[str, str | None], *, make: bool = True) -> str:
     """Return the URL as it will be kept; UsageError if `origin` leads elsewhere already."""
     for option in INIT_OPTIONS:
         value = options[option.name]
         if value is not None:
             repo.config.check_value(f"remote.{ORIGIN}.{option.field}", value)
-    url = repo.config.remote_url(url, options)
+    url = repo.config.remote_url(url, options, make=make)
     repo.config.check_value(f"remote.{ORIGIN}.url", url)
     before = repo.config.remotes().get(ORIGIN)
     if before is not None and before.url != url:

@@ -12,11 +12,11 @@ JSON_KEYS = {
     "status": (
         '{"schema", "clean", "targets": [{"target", "manifest", "blake3", "files", "bytes", '
         '"clean", "added", "modified", "deleted", "outdated", "conflicting", "absent", '
-        '"absent_bytes", "left_out", "left_out_bytes", "unpushed", "faults": [{"path", '
-        '"problem"}], "conflicts": [{"path", "base": null or {"type", "size", "blake3", '
-        '"exec", "symlink"}, "ours": null or {…}, "theirs": null or {…}}], "source", '
-        '"reference"}], "sources": null or {"target", "source", "standing", "edited", '
-        '"added", "modified", "removed", "problem"}}',
+        '"absent_bytes", "left_out", "left_out_bytes", "unpushed", "unpushed_files", '
+        '"unpushed_bytes", "faults": [{"path", "problem"}], "conflicts": [{"path", "base": '
+        'null or {"type", "size", "blake3", "exec", "symlink"}, "ours": null or {…}, '
+        '"theirs": null or {…}}], "source", "reference"}], "sources": null or {"target", '
+        '"source", "standing", "edited", "added", "modified", "removed", "problem"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "import": (
@@ -39,6 +39,8 @@ JSON_KEYS = {
         '{"schema", "targets": [{"target", "source", "state", "files", "bytes", "read", '
         '"stored_bytes", "uploaded_bytes", "remote", "added", "modified", "removed", '
         '"written", "changed", "warnings"}]}',
+        'With --plan: {"schema", "targets": [{"target", "source", "standing", "edited", '
+        '"added", "modified", "removed", "problem"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "checkout": (

@@ -27,6 +27,7 @@ _CHANGES = ("added", "modified", "removed", "renamed")
         "dv log data/images",
         "dv log --max-count 5 main -- data/images",
         "dv log v1.0..v2.0              # between two revisions",
+        "dv log v1.0:data/images        # that target, up to a revision",
     ),
     exits=(4, 6),
     answers_json=True,
@@ -69,6 +70,10 @@ def _revision_and_path(repo: Repo, arguments: Sequence[str]) -> tuple[str | None
     """Tell revision from path, whichever comes first."""
     behind = behind_dashes()
     words = list(arguments)
+    if not behind and len(words) == 1:
+        rev, path = repo.arguments.split_revision(words[0])
+        if rev is not None:
+            return rev, path
     if not behind and words and not repo.arguments.is_revision(words[0]):
         behind = [words.pop(0)]
     if not behind and len(words) > 1:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         "dv resolve --theirs                       # all, for the other side",
         "dv resolve --both data/images/cat.jpg     # keeps cat.theirs.jpg too",
         "dv resolve --ours 'data/images/dogs/*'    # some entries, by a glob",
-        "dv resolve -n                             # what is in conflict and stays",
+        "dv resolve -n                             # what is in conflict, and stays",
     ),
     exits=(4, 5, 6, 7, 8, 9),
     fails="failed; or conflicts are left",

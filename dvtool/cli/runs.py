@@ -19,18 +19,29 @@ COMMIT_SHOWN_LENGTH = 10
 SHOWN_MAX = 10
 
 
-@click.group("runs", invoke_without_command=True)
+class _Runs(click.Group):
+    """The group: a word that is no command of it is the ID of a run to show."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group("runs", cls=_Runs, invoke_without_command=True)
 @click.pass_context
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def runs(context: click.Context, as_json: bool) -> None:
     """List the runs that dv run recorded, show one, or run one again.
 
-    Without a command, lists them.
+    Without a command, lists them; dv runs ID shows one.
 
     \b
     Examples:
       dv runs
-      dv runs show last
+      dv runs last
       dv runs reproduce 20260314T0926
 
     \b

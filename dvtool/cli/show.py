@@ -11,7 +11,7 @@ from dvtool.cli.diff import show_targets, totals_of
 from dvtool.cli.frame import Frame, command
 from dvtool.cli.log import show_commit
 from dvtool.cli.output import documents
-from dvtool.errors import UsageError
+from dvtool.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from dvtool import Repo, TargetDiff
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     examples=(
         "dv show                        # the last commit",
         "dv show v1.0 --stat            # in totals",
+        "dv show v1.0:data/images       # only below a path",
     ),
     exits=(4, 6),
     answers_json=True,
@@ -31,20 +32,24 @@ if TYPE_CHECKING:
 def show(frame: Frame, rev: str, stat: bool, as_json: bool) -> None:
     """Show the commit REV, HEAD without one, and which files of the data it changed.
 
-    It is compared with the commit before it; of a merge, with the first one.
+    It is compared with the commit before it; of a merge, with the first one. REV:PATH shows only
+    what is at or below a path.
     """
     screen = frame.screen
     with frame.repo() as repo:
-        commit = repo.snapshot(rev).commit
-        found = [one for one in changes_of_commit(repo, commit) if one.changes or not one.old]
+        revs, paths = repo.arguments.sort_arguments([rev], [])
+        commit = repo.snapshot(revs[0]).commit
+        changes = changes_of_commit(repo, commit, paths)
+        found = [one for one in changes if one.changes or not one.old]
         if as_json:
             screen.json(documents.DiffDocument(found, totals_of(found)))
             return
         last = next(iter(repo.log(rev=commit, limit=1)), None)
-        if last is not None and last.commit == commit:
+        if last is not None and last.commit == commit and (found or not paths):
             show_commit(screen, last)
         else:
-            screen.line(f"{commit}: changes no data")
+            names = (printable(repo.shown(repo.arguments.relative(path))) for path in paths)
+            screen.line(" ".join([f"{commit}: changes no data", *(f"in {name}" for name in names)]))
             return
         show_targets(screen, repo, found, stat=stat)
 

@@ -104,11 +104,12 @@ def add_rules(
 
 
 @command("disable", examples=("dv sparse disable && dv pull",), exits=(9,), answers_json=True)
-def disable(frame: Frame, as_json: bool) -> None:
+@plan_option
+def disable(frame: Frame, plan_only: bool, as_json: bool) -> None:
     """Take all data again; it comes with dv pull."""
     with frame.repo() as repo:
-        result = repo.sparse.disable()
-        _show(frame, repo, result, plan_only=False, as_json=as_json)
+        result = repo.sparse.disable(plan_only=plan_only)
+        _show(frame, repo, result, plan_only=plan_only, as_json=as_json)
 
 
 def _show(
@@ -121,6 +122,8 @@ def _show(
     if result.removed:
         would = "would be removed" if plan_only else "removed"
         screen.done(f"{files_text(result.removed, result.removed_bytes)} {would}")
+    elif plan_only:
+        screen.done("no file would be removed")
     else:
         screen.done("all data is taken" if not result.rules else "the rules are as they are asked")
     if result.kept:

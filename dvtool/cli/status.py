@@ -84,18 +84,22 @@ def _show_sources(screen: Screen, repo: Repo, asked: Sequence[SourceStatus] | No
         return
     screen.line("\nSources (dv update brings what is new):" if asked else "\nnothing was imported")
     for one in asked:
-        counts = {"added": one.added, "modified": one.modified, "removed": one.removed}
-        news = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-        text = {
-            "current": "as the source has it",
-            "behind": f"behind: {news}" if news else "behind",
-            "unknown": "the source does not say whether anything is new; dv update reads it",
-            "unapproved": "not asked: approve it with dv update --trust",
-            "failed": f"could not be asked: {one.problem}",
-        }[one.standing]
-        edited = ", edited here" if one.edited else ""
-        name = printable(repo.shown(one.target))
-        screen.line(f"{_INDENT}{name}  {text}{edited}  ({printable(one.source)})")
+        screen.line(f"{_INDENT}{source_text(repo, one)}")
+
+
+def source_text(repo: Repo, one: SourceStatus) -> str:
+    """Return how a target stands to its source, in a line."""
+    counts = {"added": one.added, "modified": one.modified, "removed": one.removed}
+    news = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    text = {
+        "current": "as the source has it",
+        "behind": f"behind: {news}" if news else "behind",
+        "unknown": "the source does not say whether anything is new; dv update reads it",
+        "unapproved": "not asked: approve it with dv update --trust",
+        "failed": f"could not be asked: {one.problem}",
+    }[one.standing]
+    edited = ", edited here" if one.edited else ""
+    return f"{printable(repo.shown(one.target))}  {text}{edited}  ({printable(one.source)})"
 
 
 class _Report:
@@ -202,8 +206,8 @@ class _Report:
             return
         yield "Committed and not pushed (dv push):"
         for one in unpushed:
-            total = f"  {files_text(one.files, one.bytes)}" if one.manifest == "committed" else ""
-            yield f"{_INDENT}{self._name(one.target)}{total}"
+            total = files_text(one.unpushed_files, one.unpushed_bytes)
+            yield f"{_INDENT}{self._name(one.target)}  {total}"
 
     def _at_sources(self) -> Iterator[str]:
         referenced = [one for one in self._found if one.reference]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from dvtool.cli.frame import Frame, command, paths_argument
 from dvtool.cli.import_ import show_imported
 from dvtool.cli.output import documents
+from dvtool.cli.plans import plan_option
+from dvtool.cli.status import source_text
 from dvtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from dvtool.repo import Repo
 
 
 @command(
@@ -18,7 +24,7 @@ from dvtool.errors import UsageError
         "dv update                     # all that was imported",
         "dv update data/scans          # one target",
         "dv update --trust data/scans  # in a clone: yes, ask that source",
-        "dv status --sources           # only ask what is behind",
+        "dv update -n                  # only ask what is new",
     ),
     exits=(4, 5, 6, 7, 8, 9),
     answers_json=True,
@@ -26,8 +32,14 @@ from dvtool.errors import UsageError
 @paths_argument
 @click.option("--trust", is_flag=True, help="Approve the sources of these PATHs from now on.")
 @click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Worker processes.")
+@plan_option
 def update(
-    frame: Frame, paths: Sequence[str], trust: bool, jobs: int | None, as_json: bool
+    frame: Frame,
+    paths: Sequence[str],
+    trust: bool,
+    jobs: int | None,
+    plan_only: bool,
+    as_json: bool,
 ) -> None:
     """Ask the sources of imported targets, and bring here what is new there.
 
@@ -39,8 +51,16 @@ def update(
     """
     if trust and not paths:
         raise UsageError("--trust needs a PATH", hint="name what you trust: dv update --trust PATH")
+    if trust and plan_only:
+        raise UsageError(
+            "--trust approves sources, and --dry-run changes nothing",
+            hint="leave one of them out; --trust asks nothing that it does not print first",
+        )
     screen = frame.screen
     with frame.repo() as repo:
+        if plan_only:
+            _plan(frame, repo, paths, as_json=as_json)
+            return
         for approved in repo.imports.trust(paths) if trust else ():
             screen.note(f"from now on this clone asks {approved}")
         frame.set_up_git(repo)
@@ -54,3 +74,14 @@ def update(
             screen.done("nothing was imported here (dv import SOURCE OUT)")
         elif any(each.changed for each in done):
             screen.note("next: git commit")
+
+
+def _plan(frame: Frame, repo: Repo, paths: Sequence[str], *, as_json: bool) -> None:
+    screen = frame.screen
+    asked = repo.imports.plan_update(paths)
+    if as_json:
+        screen.json(documents.UpdatePlanDocument(asked))
+        return
+    for one in asked:
+        screen.line(source_text(repo, one))
+    screen.note("nothing was changed" if asked else "nothing was imported here")

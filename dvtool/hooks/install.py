@@ -137,11 +137,11 @@ class Hooks:
             return ""
         return own_folder.shared_folder(self._project.git)
 
-    def ensure(self) -> HookPlan | None:
+    def ensure(self, *, dry_run: bool = False) -> HookPlan | None:
         """Install unless that was done in this clone, or is not wanted; return what was done."""
         if _is_marked(self._project) or not self._project.config.flag("hooks.install"):
             return None
-        return self.install()
+        return self.install(dry_run=dry_run)
 
 
 def _hook_status(project: Project) -> HookStatus:

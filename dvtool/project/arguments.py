@@ -93,12 +93,16 @@ class Arguments:
         """Return revision and path of ``REV:PATH``; None and the argument for any other.
 
         As in git the path counts from the top of the worktree, or, if it begins with a dot, from
-        the folder that the user is in. No path at all is the whole worktree.
+        the folder that the user is in. No path at all is the whole worktree. UsageError for a
+        range, and for a commit that a shallow clone lacks.
         """
         rev, colon, path = argument.partition(":")
         if not (rev and colon) or os.path.lexists(os.path.join(self._cwd, argument)):
             return None, argument
         if not self.project.git.has_commit(rev):
+            explained = self._explained(rev)
+            if explained is not None:
+                raise explained
             return None, argument
         if not path.startswith("."):
             path = os.path.join(self.project.root, path)
@@ -195,9 +199,29 @@ class Arguments:
         selected = self.all_relative(paths)
         try:
             return chosen(targets, selected)
-        except UsageError:
+        except UsageError as error:
             self.project.refuse_left_out(selected)
+            self._refuse_revision(paths, error)
             raise
+
+    def _refuse_revision(self, paths: Paths, cause: UsageError) -> None:
+        """Explain a revision, or a ``REV:PATH``, where only paths are taken."""
+        for argument in each_path(paths):
+            if self.project.git.has_commit(argument):
+                shown = printable(argument)
+                raise UsageError(
+                    f"{shown} is a revision, and paths are taken here",
+                    hint=f"what it has: dv ls --rev {shown}, dv diff {shown}, dv log {shown}",
+                ) from cause
+            rev, path = self.split_revision(argument)
+            if rev is not None:
+                plain = self.shown(self.relative(path))
+                raise UsageError(
+                    f"{printable(argument)} is a path in a revision; this command is about the "
+                    "workspace and takes its paths",
+                    hint=f"repeat it with {printable(plain)}; at a revision read dv ls, cat, diff, "
+                    "log, show and fetch",
+                ) from cause
 
     def selecting(self, paths: Paths) -> Callable[[Sequence[str]], list[Selection]]:
         """Return `selections` for these paths, to be called once the targets are known."""

@@ -82,13 +82,12 @@ class Settings:
         """Raise a UsageError if a setting cannot have this value."""
         validate_setting(key, value, committed=False)
 
-    def init(self) -> bool:
-        """Make `.dvconfig`, staged, and the local store; return False if that was done before.
-
-        Safe to repeat.
-        """
+    def init(self, *, plan_only: bool = False) -> bool:
+        """Make `.dvconfig`, staged, and the local store; False if that was done. Repeatable."""
         require_worktree(self.project.git)
         fresh = not self.initialised
+        if plan_only:
+            return fresh
         if fresh:
             self._set_committed("core.repoid", os.urandom(16).hex())
         else:
@@ -236,15 +235,17 @@ class Settings:
                 raise SetupError(f"there is no folder {url}", hint="see that it is mounted")
         self.set_remote(name, url, local=True)
 
-    def remote_url(self, url: str, options: Mapping[str, str | None] | None = None) -> str:
-        """Return the URL as it is kept: a folder's by its absolute path; the folder is made.
+    def remote_url(
+        self, url: str, options: Mapping[str, str | None] | None = None, *, make: bool = True
+    ) -> str:
+        """Return the URL as it is kept: a folder's by its absolute path; with `make` it is made.
 
         UsageError for a URL of no transport, and for options that are not of its transport.
         """
         transport = registry.transport_of(url)
         registry.refuse_foreign_options(url, options or {})
         url = transport.resolve(url, self._cwd)
-        if transport.create is not None:
+        if make and transport.create is not None:
             transport.create(url)
         return url
 

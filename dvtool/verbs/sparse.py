@@ -60,9 +60,9 @@ class Sparse:
         before = self._project.sparse_rules().lines if keep else ()
         return self._put(SparseRules(tuple(dict.fromkeys([*before, *lines]))), plan_only=plan_only)
 
-    def disable(self) -> SparseResult:
+    def disable(self, *, plan_only: bool = False) -> SparseResult:
         """Take everything again; it comes with the next pull."""
-        return self._put(SparseRules(), plan_only=False)
+        return self._put(SparseRules(), plan_only=plan_only)
 
     def _lines(self, paths: Paths) -> Iterable[str]:
         for path in each_path(paths):

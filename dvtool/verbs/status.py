@@ -54,7 +54,7 @@ class TargetStatus:
     json_keys: ClassVar = (
         *("target", "manifest", "blake3", "files", "bytes", "clean", "added", "modified"),
         *("deleted", "outdated", "conflicting", "absent", "absent_bytes", "left_out"),
-        *("left_out_bytes", "unpushed", "faults"),
+        *("left_out_bytes", "unpushed", "unpushed_files", "unpushed_bytes", "faults"),
         *("conflicts", "source", "reference"),
     )
 
@@ -90,6 +90,10 @@ class TargetStatus:
     unpushed: bool = False
     """Whether, by what this clone remembers, no push proved the target as HEAD has it on the
     default remote, and no branch of git's remotes has it; false without a remote."""
+    unpushed_files: int = 0
+    """How many entries it has in HEAD, if it is not pushed."""
+    unpushed_bytes: int = 0
+    """Bytes of its files there, if it is not pushed."""
     faults: list[Fault] = field(default_factory=list)
     """The files in the workspace that cannot be versioned."""
     conflicts: list[Conflict] = field(default_factory=list)
@@ -157,6 +161,7 @@ def mark_unpushed(
     does not push before the data is proven to be there, where its hooks are installed.
     """
     digests: dict[str, Digest] = {}
+    totals: dict[str, tuple[int, int]] = {}
     for result in results:
         blob = committed.get(result.target + SUFFIX)
         if blob is None:
@@ -164,9 +169,12 @@ def mark_unpushed(
         with contextlib.suppress(CorruptError):
             if result.manifest == "committed" and result.blake3 is not None:
                 digests[result.target] = bytes.fromhex(result.blake3)
+                totals[result.target] = (result.files, result.bytes)
             else:
                 text = project.git.read_blob(blob)
-                digests[result.target] = manifest_digest(decode(text, result.target + SUFFIX))
+                manifest = decode(text, result.target + SUFFIX)
+                digests[result.target] = manifest_digest(manifest)
+                totals[result.target] = (manifest.files, manifest.bytes)
     if address is not None:
         rooted = rooted_at(project.store.database_path, address, digests.values())
         digests = {target: digest for target, digest in digests.items() if digest not in rooted}
@@ -177,6 +185,8 @@ def mark_unpushed(
         if result.target in digests:
             path = result.target + SUFFIX
             result.unpushed = committed[path] in own.get(path, ())
+            if result.unpushed:
+                result.unpushed_files, result.unpushed_bytes = totals[result.target]
 
 
 def _conflicted(

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -83,6 +86,34 @@ def test_doctor_and_manifests(data: Work) -> None:
 def test_doctor_and_the_store(data: Work) -> None:
     data.write(".git/dv/store.db", b"this is no database" * 100)
     assert _state(data, "store", code=1)["state"] == "failed"
+
+
+LIMITED = "-dac_override,-dac_read_search"
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv, of util-linux")
+@pytest.mark.parametrize(
+    ("folder", "mode", "said"),
+    [(".git/dv", 0o555, "only be read"), (".git/dv/packs", 0, "not be read")],
+)
+def test_doctor_where_the_store_may_not_be_written(
+    data: Work, folder: str, mode: int, said: str
+) -> None:
+    program = [sys.executable, "-m", "dvtool", "doctor", "--json"]
+    if os.geteuid() == 0:  # whose right to write everywhere is taken from it
+        limits = (f"--bounding-set={LIMITED}", f"--inh-caps={LIMITED}")
+        program = ["setpriv", *limits, *program]
+    os.chmod(data.root / folder, mode)
+    try:
+        ran = subprocess.run(program, cwd=data.root, capture_output=True, text=True, check=False)
+    finally:
+        os.chmod(data.root / folder, 0o755)
+    assert ran.returncode == 1, ran.stderr
+    assert "Traceback" not in ran.stderr
+    store = next(check for check in json.loads(ran.stdout)["checks"] if check["name"] == "store")
+    assert store["state"] == "failed"
+    assert store["detail"].startswith(f"{data.root / folder} may {said} by this user")
+    assert store["hint"].startswith("check who owns it")
 
 
 def test_doctor_and_unknown_settings(work: Work) -> None:

@@ -76,6 +76,17 @@ def test_a_target_at_a_revision_comes_and_follows(pushed: Work, mine: Work) -> N
         "part": "current",
         "pictures": "current",
     }
+    before = mine.git("status", "--porcelain"), tree(mine.root / "everything")
+    planned = mine.dv("update", "-n", "a.txt", "part")
+    assert planned.out.splitlines() == [
+        f"a.txt  behind  ({pushed.root})",
+        f"part  as the source has it  ({pushed.root})",
+    ]
+    assert "nothing was changed" in planned.err
+    asked = mine.dv("update", "--plan", "--json").json["targets"]
+    assert {one["target"]: one["standing"] for one in asked} == standings
+    assert "--dry-run changes nothing" in mine.dv("update", "-n", "--trust", "part", code=2).err
+    assert before == (mine.git("status", "--porcelain"), tree(mine.root / "everything"))
     targets = {one["target"]: one for one in mine.dv("update", "--json").json["targets"]}
     assert {name for name, one in targets.items() if one["changed"]} == {"a.txt", "everything"}
     assert targets["everything"]["removed"] == ["images/b.txt"]

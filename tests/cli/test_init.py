@@ -92,6 +92,7 @@ def test_init_in_a_bare_repository(bare: Work) -> None:
     bare.git("init", "-q", "--bare", "../bare.git")
     ran = Work(bare.root.parent / "bare.git").dv("init", code=3)
     assert "bare repository" in ran.err
+    assert Work(bare.root.parent / "bare.git").dv("init", "-n", code=3).err == ran.err
 
 
 def test_init_quiet(bare: Work) -> None:
@@ -106,3 +107,23 @@ def test_init_stages_what_an_interrupted_init_made(bare: Work) -> None:
     bare.dv("init")
     assert bare.git("diff", "--cached", "--name-only") == ".dvconfig"
     assert bare.read(".dvconfig") == before
+
+
+def test_init_says_what_it_would_do(
+    bare: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DV_HOOKS_INSTALL")
+
+    def everything() -> dict[str, bytes]:
+        return {str(p): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+    before = everything()
+    shown = bare.dv("init", "-n", "--remote", tmp_path / "not made").out
+    assert shown.splitlines()[0] == "would be set up for dvtool: a .dvconfig, staged for git"
+    assert f"remote origin: would be {tmp_path / 'not made'}" in shown
+    assert "git hooks would be installed: pre-commit pre-push" in shown
+    assert "hooks" not in bare.dv("init", "-n", "--no-hooks").out
+    assert everything() == before
+    assert not (tmp_path / "not made").exists()
+    bare.dv("init")
+    assert bare.dv("init", "-n").out == "this repository is set up for dvtool already\n"

@@ -107,6 +107,7 @@ def test_a_url_is_kept_in_its_plain_form(bare: Work, url: str, kept: str) -> Non
         ("s3://arn:aws:s3:::bucket/p", "write s3://bucket/p"),
         ("s3://arn:aws:s3:eu-west-1:1234:accesspoint/mine/p", "--name mine says it"),
         ("arn:aws:s3:eu-west-1:1234:accesspoint/mine", "the alias is the bucket"),
+        ("S3://B/p", "write s3://bucket/prefix"),
     ],
 )
 def test_a_url_that_is_refused_has_a_way(bare: Work, url: str, hint: str) -> None:
@@ -166,6 +167,10 @@ def test_a_revision_that_a_shallow_clone_lacks(pushed: Work, tmp_path: Path) -> 
     ran = Work(place).dv("diff", "HEAD~1", code=2)
     assert "git fetch --unshallow" in ran.err
     assert "unshallow" not in pushed.dv("diff", "nosuch", code=2).err
+    for command in ("log", "show", "cat", "drop"):
+        ran = Work(place).dv(command, "HEAD~1:data/table.csv", code=2)
+        assert "git fetch --unshallow" in ran.err
+    assert "git fetch --unshallow" in Work(place).dv("show", "HEAD~1", code=2).err
 
 
 def test_the_hint_of_status_undoes_an_edit(pushed: Work) -> None:
@@ -274,3 +279,17 @@ def test_a_full_disk_says_which_and_how_much_is_needed(
     assert ran.returncode == 1
     assert f"the disk is full ({small}: " in ran.stderr
     assert "of 1.0 MiB free; up to 3.0 MiB are to be written)" in ran.stderr
+
+
+def test_what_is_not_there_has_a_next_step(work: Work) -> None:
+    ran = work.dv("add", "nosuch", code=2)
+    assert "there is nothing at nosuch" in ran.err
+    assert "hint: see what is there: ls" in ran.err
+
+
+def test_a_revision_where_paths_are_taken(pushed: Work) -> None:
+    for command in ("ls", "drop", "status"):
+        ran = pushed.dv(command, "HEAD", code=2)
+        assert "HEAD is a revision, and paths are taken here" in ran.err
+    assert "dv ls --rev HEAD," in ran.err
+    assert pushed.dv("ls", "--rev", "HEAD").lines

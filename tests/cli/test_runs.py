@@ -80,6 +80,8 @@ def test_runs_are_listed_newest_first(coded: Work) -> None:
     assert [one["exit_status"] for one in found] == [0, 3]
     assert coded.dv("runs", "show", "2020", "--json").json["id"] == earlier
     assert coded.dv("runs", "show", f".dv-runs/{earlier}.json", "--json").json["id"] == earlier
+    assert coded.dv("runs", "2020").out == coded.dv("runs", "show", "2020").out
+    assert "there is no run 1999" in coded.dv("runs", "1999", code=2).err
     assert "could be any of" in coded.dv("runs", "show", "20", code=2).err
     assert "there is no run 1999" in coded.dv("runs", "show", "1999", code=2).err
     assert "there is no file nothing.json" in coded.dv("runs", "show", "nothing.json", code=2).err

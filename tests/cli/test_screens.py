@@ -5,9 +5,11 @@ To write them anew, run this with DV_WRITE_SCREENS=1, then read the difference i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import sqlite3
 import sys
 import tempfile
 from pathlib import Path
@@ -22,11 +24,6 @@ WRITE = os.environ.get("DV_WRITE_SCREENS", "0") not in ("", "0")
 WITHOUT_SCREEN = {
     "completion": "prints scripts, which test_completion runs",
     "doctor": "tells of the machine",
-    **dict.fromkeys(
-        ("run", "runs", "show", "check-overlap", "cache", "get", "import", "import-sql", "export"),
-        "has tests of its own",
-    ),
-    **dict.fromkeys(("serve", "update"), "has tests of its own"),
 }
 TEMPORARY = "/tmp"
 PLACE = "/tmp/dv-12345678"
@@ -38,6 +35,8 @@ MASKS = (
     (r"(stored|freed|packs?,)(\s)[0-9.]+ [KMG]?i?B", r"\1\2SIZE"),
     (r"[0-9.]+ [KMG]?i?B (transferred|of it|would go|would be)", r"SIZE \1"),
     (r"about [0-9.]+ [KMG]?i?B", "about SIZE"),
+    (r"\d{8}T\d{6,9}Z-[0-9a-f]{6}", "RUN"),
+    (r"(\.parquet\s+1 file, )[0-9.]+ [KMG]?i?B", r"\1SIZE"),
 )
 """What differs from run to run, or with the version of a library."""
 STORY: tuple[tuple[str, str], ...] = (
@@ -80,6 +79,22 @@ STORY: tuple[tuple[str, str], ...] = (
     ("hooks", "dv hooks status"),
     ("resolve", "dv resolve"),
     ("clone", "dv clone --remote REMOTE . ../copy"),
+    ("show", "dv show HEAD~1"),
+    ("check-overlap", "dv check-overlap data/images data/images/sub/b.txt"),
+    ("export", "dv export data/images --to ../exported"),
+    ("get", "dv get ../work data/images -o ../got"),
+    ("import", "dv import ../work//data/images data/pictures"),
+    ("", "sqlite ../lab.db"),
+    ("import-sql", "dv import-sql sqlite:///../lab.db points data/points.parquet"),
+    ("", "git commit -qam Imported"),
+    ("update-dry-run", "dv update -n data/pictures"),
+    ("update", "dv update data/pictures"),
+    ("", "git clean -fdq data/photos"),
+    ("run", "dv run -- true"),
+    ("runs", "dv runs"),
+    ("serve-error", "dv serve nosuch"),
+    ("cache", "dv cache"),
+    ("cache-clean", "dv cache clean"),
     ("unknown", "dv commit -m x"),
     (
         "error",
@@ -94,6 +109,10 @@ def _run(work: Work, line: str) -> str:
     words = [str(work.root.parent / "remote") if word == "REMOTE" else word for word in words]
     if program == "write":
         work.write(words[0], f"{words[0]} is another now")
+        return ""
+    if program == "sqlite":
+        with contextlib.closing(sqlite3.connect(work.root / words[0])) as db, db:
+            db.execute("CREATE TABLE points (x INTEGER)")
         return ""
     if program == "git":
         work.git(*words)
@@ -131,6 +150,7 @@ def test_screens(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def _tell(bare: Work, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bare.root.parent / "cache"))
     bare.write("data/images/a.txt", "content of a")
     bare.write("data/images/sub/b.txt", "content of b")
     bare.write("data/table.csv", "x,y\n1,2\n")

@@ -35,3 +35,25 @@ def test_a_commit_and_the_first_one(history: Work) -> None:
 def test_log_with_bytes(history: Work) -> None:
     lines = history.dv("log", "data", "--stat").lines
     assert "    1 added (+7 B)" in lines and "    1 added (+4 B)" in lines
+
+
+def test_a_path_in_a_revision(history: Work) -> None:
+    history.write("other", "1")
+    history.dv("add", "other")
+    history.write("data/a.txt", "five.")
+    history.dv("add", "data")
+    history.commit("Both")
+    shown = history.dv("show", "HEAD:other").out
+    assert "other (new target)" in shown and "a.txt" not in shown
+    assert "data/a.txt" in history.dv("show", "HEAD:data").out
+    assert "changes no data in data/b.txt" in history.dv("show", "HEAD:data/b.txt").out
+    assert history.dv("log", "HEAD~1:data").out == history.dv("log", "HEAD~1", "--", "data").out
+    assert "Both" not in history.dv("log", "HEAD~1:data").out
+    assert "Both" in history.dv("log", "HEAD:other").out
+
+
+@pytest.mark.parametrize("command", ["drop", "rm", "status"])
+def test_a_path_in_a_revision_where_only_the_workspace_counts(history: Work, command: str) -> None:
+    ran = history.dv(command, "HEAD~1:data/a.txt", code=2)
+    assert "is a path in a revision" in ran.err
+    assert "repeat it with data/a.txt" in ran.err

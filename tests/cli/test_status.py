@@ -24,6 +24,12 @@ def test_status_says_what_is_not_pushed(data: Work) -> None:
     data.commit("second")
     states = data.dv("status", "--json").json["targets"]
     assert [one["unpushed"] for one in states] == [True, False]
+    assert states[0]["unpushed_files"] == states[0]["files"] == 3
+    shown = data.dv("status").out
+    data.write("data/images/new.txt", "more")
+    data.dv("add", "data/images")  # what HEAD has is counted, not what is staged
+    assert data.dv("status").out.endswith(shown[shown.index("Committed and not pushed") :])
+    data.git("reset", "-q", "--hard")
     data.dv("push")
     assert "not pushed" not in data.dv("status").out
     assert data.dv("push", "--check").out.startswith("everything is on ")
@@ -48,7 +54,7 @@ def test_status_sections(data: Work) -> None:
         "\n"
         "Committed and not pushed (dv push):\n"
         "    data/images  3 files, 52 B\n"
-        "    data/table.csv\n"
+        "    data/table.csv  1 file, 8 B\n"
     )
 
 
@@ -83,6 +89,8 @@ def test_status_json(data: Work) -> None:
             "left_out",
             "left_out_bytes",
             "unpushed",
+            "unpushed_files",
+            "unpushed_bytes",
             "faults",
             "conflicts",
             "source",

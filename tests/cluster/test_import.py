@@ -35,11 +35,12 @@ def test_an_import_again_reads_what_is_new_and_no_more(
     bucket.dv("import", bucket.url, "far", *dask.options)
     work.commit("imported")
     assert bucket.dv("import", bucket.url, "far", *dask.options, "--json").json["read"] == 0
-    bucket.put({"part-03/3.bin": b"another", "zzz/new": b"new"})
+    bucket.put({"part-03/3.bin": b"another", "zzz/new": b"new", "_SUCCESS": b""})
     bucket.delete("data/large.bin")
     done = bucket.dv("import", bucket.url, "far", *dask.options, "--json").json
     assert (done["read"], done["added"], done["modified"]) == (2, 1, 1)
     assert done["removed"] == ["large.bin"]
+    assert "1 object (_SUCCESS)" in done["warnings"][0]
     bucket.dv("import", bucket.url, "here", "--no-checkout")
     assert work.read("far.dv.json") == work.read("here.dv.json")
     work.dv("checkout", "--", "far")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dvtool.format.manifest import Entries, Manifest
@@ -62,6 +63,29 @@ class Added:
     def changed(self) -> bool:
         """Whether the manifest is another now."""
         return bool(self.added or self.modified or self.removed)
+
+
+def joined(project: Project, parts: Iterable[Added], *, planned: bool) -> list[Added]:
+    """Return one result for each target, of the parts of it that were added one by one.
+
+    The result of a part that is only `planned` counts from the manifest that there is.
+    """
+    results: dict[str, Added] = {}
+    for part in parts:
+        whole = results.setdefault(part.target, part)
+        if whole is part:
+            continue
+        before = project.manifest(part.target) if planned else whole
+        whole.files += part.files - before.files
+        whole.bytes += part.bytes - before.bytes
+        whole.added += part.added
+        whole.modified += part.modified
+        whole.removed += part.removed
+        whole.stored_bytes += part.stored_bytes
+        whole.outdated += part.outdated
+        whole.warnings += [text for text in part.warnings if text not in whole.warnings]
+        whole.litter += part.litter
+    return list(results.values())
 
 
 def litter_in(scan: Scan, before: Manifest | None) -> list[str]:

@@ -201,7 +201,7 @@ def target_kind(project: Project, scan: Scan, before: Manifest | None, request: 
             hint=f"to get it back: dv checkout -- {printable(place)}; to untrack it: "
             f"dv rm {printable(place)}"
             if before is not None
-            else None,
+            else "see what is there: ls; to take a path of another folder: dv -C FOLDER add PATH",
         )
     if before is not None and request.inner:
         return before.kind

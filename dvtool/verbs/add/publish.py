@@ -22,7 +22,7 @@ from dvtool.project.links import follow_links, forget_led_elsewhere
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
 from dvtool.verbs.add.base import find_standings, leave, record_added
-from dvtool.verbs.add.foresee import Added, foresee, litter_in
+from dvtool.verbs.add.foresee import Added, foresee, joined, litter_in
 from dvtool.verbs.add.manifest import first_manifest, merge_meanwhile, next_manifest
 from dvtool.verbs.add.plan import (
     AddRequest,
@@ -85,7 +85,8 @@ def add_paths(
     requests = plan_add(project, paths_to_add(project, arguments, paths, update=options.update))
     with project.lock():
         refuse(project, [request.target for request in requests])
-        return [add(project, request, options) for request in requests]
+        parts = (add(project, request, options) for request in requests)
+        return joined(project, parts, planned=options.plan_only)
 
 
 def add(project: Project, request: AddRequest, options: AddOptions) -> Added:

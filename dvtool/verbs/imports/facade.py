@@ -55,6 +55,11 @@ class Imports:
         require_worktree(self._project.git)
         return update.update_targets(self._project, self._arguments, paths, self._engine(jobs))
 
+    def plan_update(self, paths: Paths = ()) -> list[SourceStatus]:
+        """Say what an `update` would bring; the sources are asked, and nothing is changed."""
+        require_worktree(self._project.git)
+        return update.plan_update(self._project, self._arguments, paths)
+
     def materialise(self, paths: Paths) -> list[Materialised]:
         """Copy data that was imported by reference into the local store, for a push to send."""
         require_worktree(self._project.git)

@@ -112,7 +112,9 @@ def import_data(
                 _refuse_another_source(there, opened.source)
                 SourceApprovals(project.git.common_dir).approve(opened.source, local)
                 if cluster is not None:
-                    return cluster.bring(there, found, taken, opened.origin)
+                    result = cluster.bring(there, found, taken, opened.origin)
+                    result.warnings = warnings_of(found)
+                    return result
                 result = bring(project, there, found, taken, opened.origin, engine)
         if request.checkout and not request.reference:
             result.written += _checked_out(project, settings, arguments, target)
@@ -401,14 +403,18 @@ def warnings_of(found: Listing) -> list[str]:
     """Return what a person should know of a listing."""
     warnings = []
     if found.more:
+        limit = found.source.limit
+        taken = "object was" if limit == 1 else f"{limit:,} objects were"
         warnings.append(
-            f"only the first {found.source.limit:,} objects were taken (--limit): the source has "
-            "more, and the target is not all of it"
+            f"only the first {taken} taken (--limit): the source has more, and the target is not "
+            "all of it"
         )
     if found.markers:
         count = "1 empty key" if found.markers == 1 else f"{found.markers:,} empty keys"
-        warnings.append(f"{count} ending in a slash, as consoles make for folders, passed over")
-    return warnings
+        warnings.append(
+            f"{count} ending in a slash (or _$folder$), as consoles make for folders, passed over"
+        )
+    return [*warnings, *found.leftovers.warnings()]
 
 
 def _checked_out(project: Project, settings: Settings, arguments: Arguments, target: str) -> int:

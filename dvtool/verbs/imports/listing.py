@@ -21,6 +21,7 @@ from dvtool.project.taken import TakenObjects
 from dvtool.remotes.origins.base import Origin, OriginObject
 from dvtool.remotes.origins.registry import entry_path
 from dvtool.system.progress import Progress
+from dvtool.verbs.imports.leftovers import TAKE_ALL, Leftovers
 
 NAMES_MAX = 10
 
@@ -30,11 +31,13 @@ class Listing:
     """What a source has: `source` with the state that was found, and the totals."""
 
     source: DataSource
+    leftovers: Leftovers
+    """What jobs left there beside their data; not taken."""
     objects: int = 0
     bytes: int = 0
     pages: int = 0
     markers: int = 0
-    """Empty objects whose keys end in a slash, which consoles make for folders; not taken."""
+    """Empty objects that stand for folders; not taken."""
     more: bool = False
     """Whether there are more objects than the limit allows."""
     faults: list[str] = field(default_factory=list)
@@ -59,7 +62,7 @@ def list_source(
     entry, or (`to_disk`) no file.
     """
     source = opened.source
-    found = Listing(source)
+    found = Listing(source, Leftovers.of(source))
     progress.start("listing")
     for batch in opened.batches:
         found.pages += 1
@@ -75,24 +78,35 @@ def list_source(
     found.objects, found.bytes = taken.total()
     if not found.objects:
         raise MissingError(
-            f"there is nothing to take at {opened.origin.url}",
-            hint="check the address; --include and --exclude leave out what they do not match"
-            if source.include or source.exclude
-            else "check the address: an S3 prefix means the keys below PREFIX/",
+            f"there is nothing to take at {opened.origin.url}", hint=_hint_of_nothing(found)
         )
     found.source = structs.replace(source, state=opened.commit or taken.state())
     return found
 
 
+def _hint_of_nothing(found: Listing) -> str:
+    if found.leftovers.objects:
+        names = found.leftovers.names_text()
+        return f"only what jobs leave beside their data is there: {names}; to take it: {TAKE_ALL}"
+    if found.source.include or found.source.exclude:
+        return "check the address; --include and --exclude leave out what they do not match"
+    return "check the address: an S3 prefix means the keys below PREFIX/"
+
+
 def _chosen(found: Listing, batch: list[OriginObject]) -> Iterator[tuple[str, OriginObject]]:
     """Yield the objects that the filters let pass, with their paths."""
+    source, leftovers = found.source, found.leftovers
     # The filters of an archive are for its members.
-    passes = (lambda _: True) if found.source.unpack else filters_of(found.source)
+    passes = (lambda _: True) if source.unpack else filters_of(source)
+    # Also a leftover that no --include takes may say that a job is not done.
+    is_looked_at = filters_of(structs.replace(source, include=()))
+    markers = leftovers.folder_suffixes
     for described in batch:
-        path = entry_path(found.source, described.key)
-        if described.key.endswith("/") and described.size == 0:
+        path = entry_path(source, described.key)
+        left = leftovers.look_at(path) if is_looked_at(path) else ""
+        if described.size == 0 and described.key.endswith(markers):
             found.markers += 1
-        elif passes(path):
+        elif passes(path) and not (left and leftovers.leaves_out(left)):
             yield path, described
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dvtool.errors import DvError, MissingError, UsageError, printable
 from dvtool.format.manifest import Manifest
@@ -47,6 +47,26 @@ def update_targets(
         for target in targets:
             approvals.local_options(_source_of(project.manifest(target)))
         return [_update(project, approvals, target, engine) for target in targets]
+
+
+def plan_update(project: Project, arguments: Arguments, paths: Paths = ()) -> list[SourceStatus]:
+    """Say what an update would bring, by asking the sources; nothing is fetched or changed.
+
+    Errors are those of `update_targets`, as far as asking tells.
+    """
+    targets = _imported(project, arguments, paths)
+    refuse_conflicted(project, targets)
+    approvals = SourceApprovals(project.git.common_dir)
+    manifests = {target: project.manifest(target) for target in targets}
+    for manifest in manifests.values():
+        approvals.local_options(_source_of(manifest))
+    results = []
+    for target, manifest in manifests.items():
+        source = _source_of(manifest)
+        result = SourceStatus(target, source.url, "current", source.edited)
+        _ask(project, manifest, approvals.local_options(source), result)
+        results.append(result)
+    return results
 
 
 def _update(project: Project, approvals: SourceApprovals, target: str, engine: Engine) -> Imported:
@@ -133,25 +153,31 @@ def _source_status(
         result.standing = "unapproved"
         return result
     try:
-        if source.kind == "sql":
-            now = ask_rows(project, source.request, approved.local)
-            result.standing = "current" if now.state == source.state else "behind"
-            return result
-        if source.kind == "dv":
-            result.standing = "behind" if is_behind(project, manifest) else "current"
-            return result
-        if source.kind in KEPT_OTHERWISE:
-            with other_repository(project, source.request) as other:
-                kept = kept_as_before(other, source)
-                approve_typed(project, kept.source, typed=False)
-                _compare_listed(project, kept, source, result)
-            return result
-        origin = open_origin(source.request, approved.local)
-        opened = Opened(source.request, origin, origin.batches(), origin.commit())
-        _compare_listed(project, opened, source, result)
+        _ask(project, manifest, approved.local, result)
     except DvError as error:
         result.standing, result.problem = "failed", str(error)
     return result
+
+
+def _ask(
+    project: Project, manifest: Manifest, local: Mapping[str, str], result: SourceStatus
+) -> None:
+    """Ask an approved source what is new, and say so in the result."""
+    source = _source_of(manifest)
+    if source.kind == "sql":
+        now = ask_rows(project, source.request, local)
+        result.standing = "current" if now.state == source.state else "behind"
+    elif source.kind == "dv":
+        result.standing = "behind" if is_behind(project, manifest) else "current"
+    elif source.kind in KEPT_OTHERWISE:
+        with other_repository(project, source.request) as other:
+            kept = kept_as_before(other, source)
+            approve_typed(project, kept.source, typed=False)
+            _compare_listed(project, kept, source, result)
+    else:
+        origin = open_origin(source.request, local)
+        opened = Opened(source.request, origin, origin.batches(), origin.commit())
+        _compare_listed(project, opened, source, result)
 
 
 def _compare_listed(

@@ -20,6 +20,7 @@ from PIL import Image
 
 from dvtool import Report, snapshot
 from dvtool.repo import Repo
+from dvtool.reports.markup import text
 from tests.scenario import Clone, Remote, noise
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -238,3 +239,10 @@ def test_a_browser_shows_the_page(tmp_path: Path, width: int) -> None:
     with Image.open(shot) as image:
         colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 24) or ()}
     assert any(red > 200 and green < 60 and blue < 60 for red, green, blue in colours)
+
+
+def test_an_address_in_text_of_others_is_none_in_the_page() -> None:
+    for foreign in ("<img src=http://evil.example/x>", "HTTPS://evil.example", "see http:x"):
+        escaped = text(foreign)
+        assert not re.search("https?:", escaped, re.IGNORECASE)
+        assert html.unescape(escaped) == foreign

@@ -183,7 +183,7 @@ def test_what_takes_its_place_after_the_look_stays(
     believed = PLANNED[planned](root / "x")
     states: list[dict[str, str]] = []
 
-    real = last_look._is_there
+    real = last_look._is_still_there
 
     def meddle(name: str, folder: int | None, what: FileThere, *, content: bool) -> bool:
         answer = real(name, folder, what, content=content)
@@ -198,7 +198,7 @@ def test_what_takes_its_place_after_the_look_stays(
             )
         return answer
 
-    monkeypatch.setattr(last_look, "_is_there", meddle)
+    monkeypatch.setattr(last_look, "_is_still_there", meddle)
     with pytest.raises(UnsavedError, match="x changed while dvtool was at work"):
         ACTS[act](workspace, "x", believed)
     assert state_of(root) == states[0]
@@ -209,7 +209,7 @@ def test_what_takes_the_name_while_something_is_aside_stays_too(
 ) -> None:
     believed = file_at(root / "x")
     (root / "x").write_text("first")
-    real, done = last_look._is_there, False
+    real, done = last_look._is_still_there, False
 
     def meddle(name: str, folder: int | None, what: FileThere, *, content: bool) -> bool:
         nonlocal done
@@ -221,7 +221,7 @@ def test_what_takes_the_name_while_something_is_aside_stays_too(
             (root / "second").rename(root / "x")
         return real(name, folder, what, content=content)
 
-    monkeypatch.setattr(last_look, "_is_there", meddle)
+    monkeypatch.setattr(last_look, "_is_still_there", meddle)
     with pytest.raises(UnsavedError, match=r"it has the name x\.kept-1 now"):
         workspace.remove("x", believed=believed)
     assert state_of(root) == {"x": "second", "x.kept-1": "first"}

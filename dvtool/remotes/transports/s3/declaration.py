@@ -57,7 +57,11 @@ def bucket_and_prefix(url: str) -> tuple[str, str]:
             hint="endpoint, region and profile are settings of their own",
         )
     if not re.fullmatch(_BUCKET, bucket):
-        raise UsageError(f"{url}: {bucket!r} is not a bucket", hint="write s3://bucket/prefix")
+        raise UsageError(
+            f"{url}: {bucket!r} is not a bucket: a name has three letters or digits and more, of "
+            "ASCII, with dots and hyphens between them",
+            hint="write s3://bucket/prefix",
+        )
     prefix = prefix.strip("/")
     if prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/")):
         parts = [part for part in prefix.split("/") if part not in {"", ".", ".."}]
