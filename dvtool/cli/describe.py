@@ -76,7 +76,8 @@ def _show(screen: Screen, found: Description, *, whole: bool) -> None:
     length = None if whole else HASH_SHOWN_LENGTH
     for one in found.targets:
         total = files_text(one.files, one.bytes)
-        screen.line(f"        {one.blake3[:length]}  {printable(one.target)}  {total}")
+        place = f"  at {printable(one.source)}" if one.reference and one.source else ""
+        screen.line(f"        {one.blake3[:length]}  {printable(one.target)}  {total}{place}")
 
 
 def _reasons(repo: Repo, found: Description) -> str:

@@ -15,8 +15,8 @@ JSON_KEYS = {
         '"absent_bytes", "left_out", "left_out_bytes", "unpushed", "unpushed_files", '
         '"unpushed_bytes", "faults": [{"path", "problem"}], "conflicts": [{"path", "base": '
         'null or {"type", "size", "blake3", "exec", "symlink"}, "ours": null or {…}, '
-        '"theirs": null or {…}}]}], "sources": null or {"target", "source", "standing", '
-        '"edited", "added", "modified", "removed", "problem"}}',
+        '"theirs": null or {…}}], "source", "reference"}], "sources": null or {"target", '
+        '"source", "standing", "edited", "added", "modified", "removed", "problem"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "import": (
@@ -147,29 +147,30 @@ JSON_KEYS = {
     ),
     "run": (
         '{"schema", "version", "id", "state", "commit", "parent", "ref", "branch", "data_id",'
-        ' "targets": [{"target", "blake3", "files", "bytes"}], "command", "folder", '
-        '"environment", "packages": null or {"python", "executable", "how", "distributions"},'
-        ' "start", "end", "seconds", "exit_status", "problem", "reads": {"count", "root", '
-        '"entries": [{"blake3", "path"}], "file"}, "out", "outputs": [{"target", "blake3", '
-        '"files", "bytes"}], "reproduces", "dvtool"}',
+        ' "targets": [{"target", "blake3", "files", "bytes", "source", "reference"}], '
+        '"command", "folder", "environment", "packages": null or {"python", "executable", '
+        '"how", "distributions"}, "start", "end", "seconds", "exit_status", "problem", '
+        '"reads": {"count", "root", "entries": [{"blake3", "path"}], "file"}, "out", '
+        '"outputs": [{"target", "blake3", "files", "bytes"}], "reproduces", "dvtool"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "runs list": (
         '{"schema", "runs": [{"version", "id", "state", "commit", "parent", "ref", "branch", '
-        '"data_id", "targets": [{"target", "blake3", "files", "bytes"}], "command", "folder",'
-        ' "environment", "packages": null or {"python", "executable", "how", '
-        '"distributions"}, "start", "end", "seconds", "exit_status", "problem", "reads": '
-        '{"count", "root", "entries": [{"blake3", "path"}], "file"}, "out", "outputs": '
-        '[{"target", "blake3", "files", "bytes"}], "reproduces", "dvtool"}], "damaged"}',
+        '"data_id", "targets": [{"target", "blake3", "files", "bytes", "source", '
+        '"reference"}], "command", "folder", "environment", "packages": null or {"python", '
+        '"executable", "how", "distributions"}, "start", "end", "seconds", "exit_status", '
+        '"problem", "reads": {"count", "root", "entries": [{"blake3", "path"}], "file"}, '
+        '"out", "outputs": [{"target", "blake3", "files", "bytes"}], "reproduces", '
+        '"dvtool"}], "damaged"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "runs show": (
         '{"schema", "version", "id", "state", "commit", "parent", "ref", "branch", "data_id",'
-        ' "targets": [{"target", "blake3", "files", "bytes"}], "command", "folder", '
-        '"environment", "packages": null or {"python", "executable", "how", "distributions"},'
-        ' "start", "end", "seconds", "exit_status", "problem", "reads": {"count", "root", '
-        '"entries": [{"blake3", "path"}], "file"}, "out", "outputs": [{"target", "blake3", '
-        '"files", "bytes"}], "reproduces", "dvtool"}',
+        ' "targets": [{"target", "blake3", "files", "bytes", "source", "reference"}], '
+        '"command", "folder", "environment", "packages": null or {"python", "executable", '
+        '"how", "distributions"}, "start", "end", "seconds", "exit_status", "problem", '
+        '"reads": {"count", "root", "entries": [{"blake3", "path"}], "file"}, "out", '
+        '"outputs": [{"target", "blake3", "files", "bytes"}], "reproduces", "dvtool"}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "runs reproduce": (
@@ -177,11 +178,11 @@ JSON_KEYS = {
         '[{"target", "before", "now", "changes": [{"change", "path", "old_path", "old": null '
         'or {"type", "size", "blake3", "exec", "symlink"}, "new": null or {…}}]}], '
         '"packages", "again": {"version", "id", "state", "commit", "parent", "ref", "branch",'
-        ' "data_id", "targets": [{"target", "blake3", "files", "bytes"}], "command", '
-        '"folder", "environment", "packages": null or {"python", "executable", "how", '
-        '"distributions"}, "start", "end", "seconds", "exit_status", "problem", "reads": '
-        '{"count", "root", "entries": [{"blake3", "path"}], "file"}, "out", "outputs": '
-        '[{"target", "blake3", "files", "bytes"}], "reproduces", "dvtool"}}',
+        ' "data_id", "targets": [{"target", "blake3", "files", "bytes", "source", '
+        '"reference"}], "command", "folder", "environment", "packages": null or {"python", '
+        '"executable", "how", "distributions"}, "start", "end", "seconds", "exit_status", '
+        '"problem", "reads": {"count", "root", "entries": [{"blake3", "path"}], "file"}, '
+        '"out", "outputs": [{"target", "blake3", "files", "bytes"}], "reproduces", "dvtool"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "check-overlap": (
@@ -219,7 +220,7 @@ JSON_KEYS = {
     ),
     "ls": (
         '{"schema", "entries": [{"path", "target", "type", "size", "blake3", "exec", '
-        '"symlink"}], "error": null or {"message", "hint", "exit_code"}}',
+        '"symlink", "source"}], "error": null or {"message", "hint", "exit_code"}}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "export": (
@@ -232,7 +233,7 @@ JSON_KEYS = {
     ),
     "describe": (
         '{"schema", "commit", "branch", "dirty", "code_dirty", "data_dirty", "data_id", '
-        '"targets": [{"target", "blake3", "files", "bytes"}]}',
+        '"targets": [{"target", "blake3", "files", "bytes", "source", "reference"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "serve": (

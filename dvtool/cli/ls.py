@@ -33,7 +33,12 @@ _KINDS = {"symlink": "l", "folder": "d", "file": "-"}
 )
 @paths_argument
 @click.option("--rev", metavar="REV", help="List the manifests of a commit.")
-@click.option("-l", "--long", is_flag=True, help="Show sizes and hashes; with -v whole hashes.")
+@click.option(
+    "-l",
+    "--long",
+    is_flag=True,
+    help="Show sizes and hashes; with -v whole hashes. Of referenced data also the source.",
+)
 def ls(frame: Frame, paths: Sequence[str], rev: str | None, long: bool, as_json: bool) -> None:
     """List tracked files, from the manifests in the worktree or of a commit.
 
@@ -71,7 +76,8 @@ def _show(
         name = printable(shown(entry.path)) + ("/" if entry.type == "folder" else "")
         columns = _columns(screen, entry, frame.verbose) if long else ""
         link = f" -> {printable(entry.symlink)}" if long and entry.symlink else ""
-        screen.line(f"{columns}{name}{link}")
+        place = f"  at {printable(entry.source)}" if long and entry.source else ""
+        screen.line(f"{columns}{name}{link}{place}")
 
 
 def _columns(screen: Screen, one: Listed, whole: bool) -> str:

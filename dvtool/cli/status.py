@@ -123,6 +123,7 @@ class _Report:
             self._left_out(),
             self._clean(),
             self._unpushed(),
+            self._at_sources(),
         ]
         text = "\n\n".join("\n".join(lines) for lines in map(list, sections) if lines)
         self._screen.line(text or "no targets yet (dv add PATH makes one)")
@@ -207,6 +208,15 @@ class _Report:
         for one in unpushed:
             total = files_text(one.unpushed_files, one.unpushed_bytes)
             yield f"{_INDENT}{self._name(one.target)}  {total}"
+
+    def _at_sources(self) -> Iterator[str]:
+        referenced = [one for one in self._found if one.reference]
+        if not referenced:
+            return
+        yield "Kept at the source, by reference (dv import --materialise makes a copy):"
+        for one in referenced:
+            total = files_text(one.files, one.bytes)
+            yield f"{_INDENT}{self._name(one.target)}  {total}  {printable(one.source or '')}"
 
     def _left_out(self) -> Iterator[str]:
         out = [one for one in self._found if one.left_out]

@@ -11,7 +11,7 @@ import contextlib
 import os
 import shlex
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 
 import msgspec
@@ -260,12 +260,19 @@ def shards_of_bases(git_dirs: Iterable[str]) -> list[ShardRef]:
     """Return the shards that the records of worktrees name; an unreadable record names none."""
     refs: dict[str, ShardRef] = {}
     for git_dir in git_dirs:
-        for target in based_targets(git_dir):
-            text = _read_record(base_path(git_dir, target))
-            with contextlib.suppress(ManifestError):
-                manifest = decode(text or b"", target + SUFFIX)
-                refs.update((ref.blake3, ref) for ref in manifest.shards)
+        for _, manifest in bases_of(git_dir):
+            refs.update((ref.blake3, ref) for ref in manifest.shards)
     return list(refs.values())
+
+
+def bases_of(git_dir: str) -> Iterator[tuple[str, Manifest]]:
+    """Yield the targets of a worktree with their bases; an unreadable record is passed over."""
+    for target in based_targets(git_dir):
+        try:
+            manifest = decode(_read_record(base_path(git_dir, target)) or b"", target + SUFFIX)
+        except ManifestError:
+            continue
+        yield target, manifest
 
 
 def is_settled(project: Project, target: str) -> bool:

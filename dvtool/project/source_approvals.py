@@ -8,6 +8,7 @@ asked only if a person typed that very source here (`dv import`), or approved it
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 
 import msgspec
@@ -101,6 +102,23 @@ def not_approved(source: DataSource) -> SetupError:
     )
 
 
-def source_access(common_dir: str) -> SourceAccess:
-    """Return what reads referenced data, of the sources that a clone approved alone."""
-    return SourceAccess(SourceApprovals(common_dir).local_options)
+def source_access(common_dir: str, *, url: str | None = None) -> SourceAccess:
+    """Return what reads referenced data, of the sources that a clone approved alone.
+
+    Nobody approves anything in the clone of a `url` that is made to be read: a SetupError says how
+    to have one in which that can be done.
+    """
+    approvals = SourceApprovals(common_dir)
+
+    def local_options(source: DataSource) -> Mapping[str, str]:
+        if url is None or approvals.find(source) is not None:
+            return approvals.local_options(source)
+        raise SetupError(
+            f"the data stays at its source, and nobody approved that {source_text(source)} is "
+            "asked for a repository that is read by its URL",
+            hint="clone it, approve the source there if it is right, and read from that clone: "
+            f"git clone {shlex.quote(printable(url))} FOLDER && cd FOLDER && "
+            "dv update --trust TARGET",
+        )
+
+    return SourceAccess(local_options)

@@ -43,7 +43,9 @@ class OpenedRepository:
         *,
         cache: FrameCache | None,
         owned: bool,
+        url: str | None = None,
     ) -> None:
+        """Take the parts; `url` names the repository if this is the clone of one in the cache."""
         self.project = project
         self.pid = os.getpid()
         # Called before anything that garbage consists of is told that it is garbage.
@@ -57,7 +59,11 @@ class OpenedRepository:
                 commit,
                 cache,
                 referenced.SourceChunks(
-                    local.references, source_approvals.source_access(project.git.common_dir)
+                    local.references,
+                    source_approvals.source_access(
+                        project.git.common_dir,
+                        url=foreign.without_password(url) if url is not None else None,
+                    ),
                 ),
             )
         )
@@ -65,12 +71,12 @@ class OpenedRepository:
 
     @classmethod
     def at(
-        cls, folder: str, commit: str, environ: Mapping[str, str], *, bare: bool
+        cls, folder: str, commit: str, environ: Mapping[str, str], *, url: str | None
     ) -> OpenedRepository:
-        """Open the repository around a folder, or the bare one that it is, for reading."""
-        project, cwd = open_project(folder, environ, SILENT, reading=True, bare=bare)
+        """Open the repository around a folder, or the bare clone of a URL there, for reading."""
+        project, cwd = open_project(folder, environ, SILENT, reading=True, bare=url is not None)
         settings, cache = Settings(project, cwd, environ), cache_of(project, environ)
-        return cls(project, settings, commit, cache=cache, owned=True)
+        return cls(project, settings, commit, cache=cache, owned=True, url=url)
 
     def columns(self, refs: Sequence[ShardRef]) -> dict[Digest, EntryColumns]:
         """Return the entries of shards: from the local store, the rest from a remote."""
@@ -163,9 +169,7 @@ class Handle:
                 environ = environment(self._environ)
                 if self.url is not None:
                     self.folder = foreign.cached_clone(self.url, self.commit, environ, None)
-                self._opened = OpenedRepository.at(
-                    self.folder, self.commit, environ, bare=self.url is not None
-                )
+                self._opened = OpenedRepository.at(self.folder, self.commit, environ, url=self.url)
             return self._opened
 
     def close(self) -> None:

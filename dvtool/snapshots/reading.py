@@ -52,7 +52,7 @@ def snapshot(
         close_project(project)
         raise
     settings, cache = Settings(project, cwd, used), cache_of(project, used)
-    opened = OpenedRepository(project, settings, commit, cache=cache, owned=True)
+    opened = OpenedRepository(project, settings, commit, cache=cache, owned=True, url=url)
     top = project.git.worktree or project.git.git_dir
     return Snapshot(Handle(top, commit, environ, opened, url=url), manifests)
 

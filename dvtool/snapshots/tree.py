@@ -12,7 +12,7 @@ from dvtool.format.paths import joined, workspace_path
 from dvtool.format.selection import Selection, select
 from dvtool.snapshots.columns import EntryColumns
 from dvtool.snapshots.contents import Content, Contents
-from dvtool.snapshots.listed import Listed
+from dvtool.snapshots.listed import Listed, source_of_files
 from dvtool.snapshots.targets import TargetEntries, inner_path
 
 LINKS_MAX = 40
@@ -247,7 +247,9 @@ def _selected(target: TargetEntries, selection: Selection, paths: list[str]) -> 
 
 
 def _listed(path: str, target: TargetEntries, columns: EntryColumns, number: int) -> Listed:
-    return Listed(path=path, target=target.target, **asdict(columns.shown(number)))
+    shown = columns.shown(number)
+    source = source_of_files(target.manifest) if shown.type == "file" else None
+    return Listed(path=path, target=target.target, source=source, **asdict(shown))
 
 
 def _last_name(path: str) -> str:

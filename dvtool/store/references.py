@@ -132,6 +132,28 @@ class References:
         """Return those of the contents that some object has, or had."""
         return set(self.find(digests))
 
+    def forget_besides(self, needed: Collection[Digest], *, before_s: float) -> int:
+        """Forget all contents but those `needed`; return by how many bytes the file shrank.
+
+        Nothing is forgotten if any was learned since `before_s`, as `time.time` has it.
+        """
+        try:
+            rows = self._db.execute("SELECT digest FROM contents UNION SELECT digest FROM copied")
+            gone = [row for row in rows if row[0] not in needed]
+            if not gone or os.path.getmtime(self._path) > before_s:
+                return 0
+            size = os.path.getsize(self._path)
+            with self._db:
+                self._db.executemany("DELETE FROM contents WHERE digest = ?", gone)
+                self._db.executemany("DELETE FROM copied WHERE digest = ?", gone)
+                self._db.execute(
+                    "DELETE FROM addresses WHERE id NOT IN (SELECT address FROM contents)"
+                )
+            self._db.execute("VACUUM")
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
+        return size - os.path.getsize(self._path)
+
     def _number(self, address: SourceAddress) -> int:
         text = msgspec.json.encode(address)
         self._db.execute("INSERT OR IGNORE INTO addresses (text) VALUES (?)", (text,))

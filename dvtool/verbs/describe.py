@@ -23,6 +23,10 @@ class TargetDescription:
     """How many entries it has."""
     bytes: int
     """Bytes of all its files together."""
+    source: str | None = None
+    """The address that it was imported from; null if it was not imported."""
+    reference: bool = False
+    """Whether its bytes stay at that source, so that remotes hold no copy of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +90,18 @@ def _description(
         data_dirty=False,
         data_id=data_id,
         targets=tuple(
-            TargetDescription(
-                target, manifest_digest(manifest).hex(), manifest.files, manifest.bytes
-            )
-            for target, manifest in sorted(manifests.items())
+            _target_description(target, manifest) for target, manifest in sorted(manifests.items())
         ),
+    )
+
+
+def _target_description(target: str, manifest: Manifest) -> TargetDescription:
+    source = manifest.source
+    return TargetDescription(
+        target,
+        manifest_digest(manifest).hex(),
+        manifest.files,
+        manifest.bytes,
+        source.url if source is not None else None,
+        source is not None and source.reference,
     )

@@ -28,7 +28,7 @@ from dvtool.format.paths import folders_above, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.project.base import drift_of, standings, taken_out
 from dvtool.project.history import for_drop, held_runs, versions
-from dvtool.project.neighbours import versions_of_neighbours
+from dvtool.project.neighbours import contents_in_other_worktrees, versions_of_neighbours
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.project.source_approvals import source_access
@@ -175,11 +175,11 @@ def drop(
             needed = _needed_besides(project, parts, known)
             # The store has the copy of outdated files that is counted on.
             needed.update(e.digest for p in plans for e in p.outdated.values() if e and e.is_file)
-            chunks = _droppable(
-                project, store, known, plans, needed,
-                # A file that stays here would else be the only copy, should the source change.
-                inspection.referenced if request.workspace else (),
-            )  # fmt: skip
+            # A file that stays in a worktree would else be the only copy, should the source change.
+            referenced = inspection.referenced.keys()
+            stays = contents_in_other_worktrees(project, referenced)
+            needed |= stays if request.workspace else referenced
+            chunks = _droppable(project, store, known, plans, needed, referenced - needed)
             if request.plan_only:
                 places = project.store.db.places(chunks).values()
                 targets = tuple(_planned(plan) for plan in plans)

@@ -14,7 +14,7 @@ from dvtool.format.paths import workspace_path
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
-from dvtool.snapshots.listed import Listed
+from dvtool.snapshots.listed import Listed, source_of_files
 from dvtool.snapshots.snapshot import snapshot_within
 
 BLOCK_BYTES = 4 << 20
@@ -27,10 +27,14 @@ def ls(
     """Yield the entries of the manifests in the worktree or (with `rev`) of a revision."""
     manifests = project.manifests_of(rev)
     for selection in arguments.selections(sorted(manifests), paths):
-        for path, entry in project.entries(manifests[selection.target], selection).items():
-            target, shown = selection.target, entry.json_value
+        manifest, target = manifests[selection.target], selection.target
+        kept_at = source_of_files(manifest)
+        for path, entry in project.entries(manifest, selection).items():
             yield Listed(
-                path=workspace_path(target, path), target=target, **msgspec.structs.asdict(shown)
+                path=workspace_path(target, path),
+                target=target,
+                source=kept_at if entry.is_file else None,
+                **msgspec.structs.asdict(entry.json_value),
             )
 
 

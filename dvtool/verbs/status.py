@@ -55,7 +55,7 @@ class TargetStatus:
         *("target", "manifest", "blake3", "files", "bytes", "clean", "added", "modified"),
         *("deleted", "outdated", "conflicting", "absent", "absent_bytes", "left_out"),
         *("left_out_bytes", "unpushed", "unpushed_files", "unpushed_bytes", "faults"),
-        "conflicts",
+        *("conflicts", "source", "reference"),
     )
 
     target: str
@@ -98,6 +98,10 @@ class TargetStatus:
     """The files in the workspace that cannot be versioned."""
     conflicts: list[Conflict] = field(default_factory=list)
     """The conflicts that a merge left."""
+    source: str | None = None
+    """The address that the target was imported from; null if it was not imported."""
+    reference: bool = False
+    """Whether its bytes stay at that source, so that remotes hold no copy of them."""
 
     @property
     def edited(self) -> bool:
@@ -206,6 +210,8 @@ def _target_status(project: Project, selection: Selection, state: ManifestState)
         files=manifest.files,
         bytes=manifest.bytes,
     )
+    if manifest.source is not None:
+        result.source, result.reference = manifest.source.url, manifest.source.reference
     if selection.whole and manifest.shards:
         _compare_large(project, manifest, result)
         return result

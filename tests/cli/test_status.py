@@ -93,6 +93,8 @@ def test_status_json(data: Work) -> None:
             "unpushed_bytes",
             "faults",
             "conflicts",
+            "source",
+            "reference",
         ),
     }
 

@@ -3,6 +3,8 @@
 It was run once and is not to be run again for format 1: what lies there was written by the first
 release, and that is its worth. Usage: python tests/data/make_format_1.py FOLDER
 With --sources it adds what came later: the last version, with manifests that have a `source`.
+With --references (and PYTHONPATH=.) it adds data that stays at its source, of which one file has a
+copy: a bundle, and a remote of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from blake3 import blake3
@@ -167,10 +170,58 @@ def with_sources(folder: Path) -> None:
     shutil.rmtree(work)
 
 
+REFERENCED = {
+    "a.txt": b"alpha\n",
+    "empty": b"",
+    "sub/large.bin": noise("large", 400_000),
+    "sub/same.txt": b"alpha\n",
+    "sub/copied.bin": noise("copied", 3_000),
+    "\u00fcn\u00efc\u00f6d\u00e9 \u56f3.txt": b"odd\n",
+}
+
+
+def with_references(folder: Path) -> None:
+    """Add a bundle, a remote and a list of data that was imported by reference."""
+    from dvtool.verbs.imports.import_data import ImportRequest
+    from tests.s3.servers import moto_server
+
+    work, remote = folder / "work", folder / "references"
+    work.mkdir()
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main"], cwd=work, check=True)
+    with tempfile.TemporaryDirectory() as log, moto_server(Path(log)) as server:
+        os.environ.update({**server.env, "AWS_ENDPOINT_URL": server.endpoint_url})
+        with server.client() as client:
+            client.create_bucket(Bucket="lab-scans")
+            versions = {"Status": "Enabled"}
+            client.put_bucket_versioning(Bucket="lab-scans", VersioningConfiguration=versions)
+            for name, data in REFERENCED.items():
+                client.put_object(Bucket="lab-scans", Key=f"scans/{name}", Body=data)
+        with Repo.open(str(work)) as repo:
+            repo.config.init()
+            repo.config.set_remote("origin", str(remote))
+            request = ImportRequest(
+                "s3://lab-scans/scans/", str(work / "data/scans"), reference=True
+            )
+            repo.imports.import_data(request)
+            subprocess.run(["git", "commit", "-qm", "scans"], cwd=work, check=True)
+            repo.imports.materialise([str(work / "data/scans/sub/copied.bin")])
+            repo.push()
+    subprocess.run(
+        ["git", "bundle", "create", "--quiet", str(folder / "references.bundle"), "main"],
+        cwd=work, check=True,
+    )  # fmt: skip
+    (folder / "references.json").write_text(json.dumps(manifests(work), indent=1) + "\n")
+    shutil.rmtree(work)
+
+
 def main() -> None:
     if sys.argv[1] == "--sources":
         os.environ.update(ENVIRONMENT)
         with_sources(Path(sys.argv[2]).absolute())
+        return
+    if sys.argv[1] == "--references":
+        os.environ.update(ENVIRONMENT)
+        with_references(Path(sys.argv[2]).absolute())
         return
     folder = Path(sys.argv[1]).absolute()
     if (folder / "versions.json").exists():

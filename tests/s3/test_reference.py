@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 import dvtool
-from dvtool.format.manifest import manifest_digest
+from dvtool.format.locations import decode_object, encode_locations, split_object
+from dvtool.format.manifest import decode, encode, manifest_digest
+from dvtool.remotes.objects import places_in_order
+from dvtool.store.references import References
 from tests.cli.conftest import Work
 from tests.s3.conftest import use
 from tests.s3.proxy import CountingProxy, Fault, Request
@@ -273,3 +280,182 @@ def test_what_cannot_be_referred_to_is_refused(work: Work) -> None:
     work.dv("import", "--reference", "https://example.org/x.csv", code=2)
     work.dv("import", "--reference", "--unpack", "s3://bucket/x.tar", code=2)
     work.dv("import", "--materialise", "out", "--limit", "3", code=2)
+
+
+def test_a_drop_leaves_the_copy_of_files_that_another_worktree_has(
+    work: Work, tmp_path: Path, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(moto_server, monkeypatch)
+    bucket = imported(work, moto_server)
+    other = Work(tmp_path / "other")
+    work.git("worktree", "add", "-q", "-b", "other", str(other.root))
+    work.dv("pull")
+    other.dv("checkout", "--", f"out/{LARGE}")
+    work.dv("drop", "out")
+    assert 600_000 < stored(work.root / ".git" / "dv") < 750_000
+    # The source changes, and so does the file: its content is in the store, as that of any file.
+    bucket.put({LARGE: CHANGED})
+    other.write(f"out/{LARGE}", b"edited")
+    other.dv("restore", f"out/{LARGE}")
+    assert files(other.root / "out") == {LARGE: DATA[LARGE]}
+    # Another version takes its place, the worktree goes, and the content can be had all the same.
+    other.dv("drop", "out", code=5)
+    other.dv("update")
+    other.commit("updated")
+    other.dv("pull")
+    assert files(other.root / "out")[LARGE] == CHANGED
+    work.dv("gc")
+    work.dv("checkout", "--", f"out/{LARGE}")
+    assert files(work.root / "out") == {LARGE: DATA[LARGE]}
+
+
+def test_a_listing_says_that_the_bytes_are_at_the_source(bucket: Bucket) -> None:
+    work, url = bucket.work, f"{bucket.url}/"
+    work.write("own.txt", b"own\n")
+    work.dv("add", "own.txt")
+    described = {one["target"]: one for one in work.dv("describe", "--json").json["targets"]}
+    assert (described["out"]["source"], described["out"]["reference"]) == (url, True)
+    assert (described["own.txt"]["source"], described["own.txt"]["reference"]) == (None, False)
+    assert f"at {url}" in work.dv("describe").out
+    targets = {one["target"]: one for one in work.dv("status", "--json").json["targets"]}
+    assert (targets["out"]["source"], targets["out"]["reference"]) == (url, True)
+    assert (targets["own.txt"]["source"], targets["own.txt"]["reference"]) == (None, False)
+    screen = work.dv("status").out
+    assert "Kept at the source" in screen and screen.count(url) == 1
+    for rev in ((), ("--rev", "HEAD")):
+        entries = work.dv("ls", "--json", *rev).json["entries"]
+        assert {one.get("source") for one in entries if one["target"] == "out"} == {url}
+        assert all("source" not in one for one in entries if one["target"] != "out")
+    assert f"at {url}" in work.dv("ls", "-l", "out").out
+    snapshot = dvtool.snapshot(repo=work.root)
+    assert snapshot.info(f"out/{LARGE}").source == url
+    work.dv("import", "--materialise", "out")
+    assert "Kept at the source" not in work.dv("status").out
+
+
+def test_a_repository_that_is_read_by_its_url_asks_no_source_and_says_the_way(
+    work: Work, tmp_path: Path, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(moto_server, monkeypatch)
+    monkeypatch.setenv("DV_CACHE_PATH", str(tmp_path / "cache"))
+    imported(work, moto_server)
+    monkeypatch.setenv("DV_REMOTE_ORIGIN_URL", str(tmp_path / "remote"))
+    url = f"file://{work.root}"
+    for ran in (
+        work.dv("get", url, "out", "-o", "copy", code=3),
+        work.dv("cat", url, "out/a.txt", code=3),
+    ):
+        assert "read by its URL" in ran.err
+        assert f"git clone {url} FOLDER && cd FOLDER && dv update --trust TARGET" in ran.err
+    with (
+        dvtool.snapshot(repo=url) as snapshot,
+        pytest.raises(dvtool.SetupError, match="read by its URL"),
+    ):
+        snapshot.read(f"out/{LARGE}")
+    # The way that is named leads there.
+    monkeypatch.delenv("DV_REMOTE_ORIGIN_URL")
+    clone = work.clone("clone")
+    clone.dv("update", "--trust", "out")
+    with dvtool.snapshot(repo=clone.root) as snapshot:
+        assert snapshot.read(f"out/{LARGE}") == DATA[LARGE]
+
+
+def test_a_drop_reads_from_the_source_though_the_remote_states_its_objects(
+    work: Work, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(moto_server, monkeypatch)
+    url = f"s3://{moto_server.new_bucket()}/remote"
+    work.dv("remote", "set", "origin", url, "--endpoint-url", moto_server.endpoint_url)
+    bucket = imported(work, moto_server)
+    work.dv("pull")
+    bucket.put({LARGE: CHANGED})
+    # Of every object of the remote the MD5 is stated and known here: that says nothing of the data.
+    assert f"out/{LARGE}" in work.dv("drop", "out", code=5).err
+    assert files(work.root / "out") == DATA
+    bucket.put({LARGE: DATA[LARGE]})
+    work.dv("drop", "out")
+    assert stored(work.root / ".git" / "dv") == 0
+
+
+def test_gc_forgets_the_references_that_no_manifest_names(
+    work: Work, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(moto_server, monkeypatch)
+    bucket = imported(work, moto_server)
+    other = Bucket(work, moto_server)
+    other.put({"more.bin": CHANGED})
+    other.dv("import", "--reference", other.url, "more")
+    [entry] = work.dv("ls", "--json", "more").json["entries"]
+    kept = {one["blake3"] for one in work.dv("ls", "--json", "out").json["entries"]}
+
+    def known() -> set[str]:
+        with closing(References(str(work.root / ".git" / "dv"), reading=True)) as references:
+            every = [*kept, entry["blake3"]]
+            return {one.hex() for one in references.known([bytes.fromhex(one) for one in every])}
+
+    everything = known()
+    assert entry["blake3"] in everything
+    work.dv("gc", "--unpushed", "--grace", "0d")
+    assert known() == everything  # a manifest in the worktree names it
+    work.git("reset", "-q", "--hard")
+    work.dv("gc")
+    work.dv("gc", "--unpushed")
+    assert known() == everything  # it is young, and on no remote
+    work.dv("gc", "--unpushed", "--grace", "0d")
+    assert known() == everything - {entry["blake3"]}
+    work.dv("pull")
+    assert files(work.root / "out") == DATA
+    # It can be referred to again.
+    other.dv("import", "--reference", other.url, "more")
+    work.dv("pull", "more")
+    assert files(work.root / "more") == {"more.bin": CHANGED}
+    assert bucket.manifest().source.reference
+
+
+GOLDEN = Path(__file__).parent.parent / "data" / "format-1"
+SCANS = {
+    "a.txt": b"alpha\n",
+    "empty": b"",
+    "sub/large.bin": blake3(b"large").digest(400_000),
+    "sub/same.txt": b"alpha\n",
+    "sub/copied.bin": blake3(b"copied").digest(3_000),
+    "ünïcödé 図.txt": b"odd\n",
+}
+
+
+def test_references_of_format_1_are_read_and_written_as_they_were(
+    tmp_path: Path, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = json.loads((GOLDEN / "references.json").read_text())["data/scans"]
+    bundle = str(GOLDEN / "references.bundle")
+    subprocess.run(["git", "clone", "-q", "-b", "main", bundle, "work"], cwd=tmp_path, check=True)
+    shutil.copytree(GOLDEN / "references", tmp_path / "remote")
+    work = Work(tmp_path / "work")
+    text = work.read("data/scans.dv.json")
+    manifest = decode(text, "data/scans")
+    assert manifest.source is not None
+    assert manifest.source.reference
+    assert (blake3(text).hexdigest(), encode(manifest)) == (said["text"], text)
+    assert manifest_digest(manifest).hex() == said["manifest"]
+    [path] = (path for path in (tmp_path / "remote" / "shards").rglob("*") if path.is_file())
+    data = path.read_bytes()
+    entries, shard = decode_object(data, bytes.fromhex(path.name), path.name)
+    assert (len(shard.locations), len(shard.references)) == (1, 3)
+    assert {(one.address.url, bool(one.version)) for one in shard.references.values()} == {
+        ("s3://lab-scans/scans/", True)
+    }
+    assert max(len(one.chunks) for one in shard.references.values()) > 1
+    places = places_in_order(entries, shard.locations, shard.references)
+    assert encode_locations(places) == split_object(data, path.name)[1]
+    # The objects are in a bucket of that name: other versions of the same states.
+    use(moto_server, monkeypatch)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server.endpoint_url)
+    with moto_server.client() as client:
+        client.create_bucket(Bucket="lab-scans")
+        for name, body in SCANS.items():
+            client.put_object(Bucket="lab-scans", Key=f"scans/{name}", Body=body)
+    work.dv("remote", "add", "origin", tmp_path / "remote")
+    work.dv("pull", code=3)
+    work.dv("update", "--trust", "data/scans")
+    work.dv("pull")
+    assert files(work.root / "data/scans") == SCANS

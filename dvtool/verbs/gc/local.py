@@ -43,10 +43,11 @@ GROUP_MAX_BYTES = 60 << 20
 
 @dataclass(slots=True)
 class NeededChunks:
-    """The data that manifests here name: their hashes, their shards, and the chunks of contents."""
+    """The data that manifests here name: their hashes, their shards, contents and their chunks."""
 
     manifests: dict[Digest, Manifest] = field(default_factory=dict)
     shards: set[Digest] = field(default_factory=set)
+    contents: set[Digest] = field(default_factory=set)
     chunks: set[Digest] = field(default_factory=set)
     elsewhere: set[Digest] = field(default_factory=set)
     """The chunks that other clones need, whose remotes are not asked."""
@@ -54,6 +55,7 @@ class NeededChunks:
     def add(self, theirs: NeededChunks) -> None:
         """Add what other clones need, which no remote of this one makes up for."""
         self.shards |= theirs.shards
+        self.contents |= theirs.contents
         self.chunks |= theirs.chunks
         self.elsewhere |= theirs.chunks
 
@@ -106,7 +108,7 @@ class GcResult:
     packs: int = 0
     """Packs removed or written anew."""
     store_bytes: int = 0
-    """Bytes that packs and shards became smaller by."""
+    """Bytes that packs, shards and the record of references became smaller by."""
     temp_bytes: int = 0
     """Bytes of unfinished files that were removed."""
     asked: tuple[str, ...] = ()
@@ -161,7 +163,6 @@ def chunks_needed_by(
     MissingError if that is not possible.
     """
     result = NeededChunks()
-    contents: set[Digest] = set()
     seen: set[Digest] = set()
     for manifest in manifests:
         digest = manifest_digest(manifest)
@@ -169,12 +170,12 @@ def chunks_needed_by(
             continue
         result.manifests[digest] = manifest
         for entries in _lists(project, manifest, seen, complete=complete):
-            contents.update(contents_of(entries))
+            result.contents.update(contents_of(entries))
         result.shards.update(ref.digest for ref in manifest.shards)
     bases = shards_of_bases(project.git.worktree_git_dirs())
     result.shards.update(ref.digest for ref in bases)
     result.shards.update(ref.digest for ref in shards_as_taken(project.git.common_dir))
-    result.chunks = chunks_of(project.store, contents)
+    result.chunks = chunks_of(project.store, result.contents)
     return result
 
 
@@ -361,7 +362,8 @@ class GcRequest:
 def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResult:
     """Free the local store of what nothing here needs and a remote holds.
 
-    With `unpushed` also of what no remote holds, if it is older than the grace.
+    With `unpushed` also of what no remote holds, if it is older than the grace; and references
+    are forgotten that nobody needs, if the last one came before the grace.
     """
     rule = GcRule(
         unpushed=request.unpushed,
@@ -397,6 +399,10 @@ def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResu
             since.add(_needed_elsewhere(project, request))
             result = apply_gc(project, plan, since)
             result.temp_bytes += _sweep_worktrees(project.git)
+            if rule.unpushed:  # every list is known: what none names, an import can find again
+                result.store_bytes += project.store.db.references.forget_besides(
+                    needed.contents | since.contents, before_s=now_s - rule.grace_s
+                )
     result.asked = tuple(one.name for one in held.remotes)
     result.warnings = held.warnings
     going = plan.chunks if request.dry_run else frozenset()
