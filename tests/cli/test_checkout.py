@@ -48,9 +48,8 @@ def test_checkout_paths_and_dashes(data: Work) -> None:
 def test_checkout_takes_everything_behind_dashes_as_a_path(data: Work) -> None:
     data.git("branch", "nope")
     data.dv("checkout", "nope")
-    assert (
-        "no target of dvtool is or holds:\n  nope" in data.dv("checkout", "--", "nope", code=2).err
-    )
+    refused = data.dv("checkout", "--", "nope", code=2).err
+    assert "nope is a revision, and paths are taken here" in refused
 
 
 def test_checkout_json(data: Work) -> None:
