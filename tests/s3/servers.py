@@ -72,12 +72,13 @@ class S3Server:
             client.create_bucket(Bucket=bucket)
         return bucket
 
-    def reset(self) -> None:
-        """Remove every bucket with what is in it."""
+    def drop_named(self, text: str) -> None:
+        """Remove the buckets that a text names, with what is in them; others have their users."""
         with self.client() as client:
             names = [bucket["Name"] for bucket in client.list_buckets().get("Buckets", [])]
         for name in names:
-            self.drop_bucket(name)
+            if name in text:
+                self.drop_bucket(name)
 
     def drop_bucket(self, bucket: str) -> None:
         """Remove a bucket with what is in it."""

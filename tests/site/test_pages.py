@@ -99,7 +99,7 @@ def test_a_page_shows_what_is_printed(
     environ = {}
     if NEEDS_S3 in text:
         server: S3Server = request.getfixturevalue("moto_server")
-        server.reset()
+        server.drop_named(text)
         environ = s3_environment(server)
     wrong, _ = differences(text, tmp_path / "page", environ)
     assert not wrong, "\n\n".join([*wrong, ANEW])
