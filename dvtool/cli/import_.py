@@ -159,7 +159,10 @@ def _plan(frame: Frame, repo: Repo, request: ImportRequest, *, as_json: bool) ->
 
 def _materialise(frame: Frame, named: Sequence[str | None], others: bool, *, as_json: bool) -> None:
     if others:
-        raise UsageError("--materialise PATH takes no other options")
+        raise UsageError(
+            "--materialise PATH takes no other options",
+            hint="leave the others out: dv import --materialise PATH",
+        )
     screen = frame.screen
     paths = [path for path in named if path]
     with frame.repo() as repo:

@@ -65,7 +65,10 @@ def outs_of(text: bytes, path: str) -> list[DvcOut]:
     try:
         document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{printable(path)} is no YAML: {printable(str(error))}") from error
+        raise InputError(
+            f"{printable(path)} is no YAML: {printable(str(error))}",
+            hint="mend it in that repository, or name another revision: GIT-URL//PATH@REV",
+        ) from error
     folder = path.rpartition("/")[0]
     if path.rpartition("/")[2] == LOCK_NAME:
         stages = _mapping(document).get("stages", document)
@@ -95,7 +98,10 @@ def _out(row: Mapping[str, Any], base: str, named_in: str) -> DvcOut | None:
     fault = path_fault(whole)
     if fault or not re.fullmatch(_MD5, str(md5)):
         why = fault or "has no MD5"
-        raise InputError(f"{printable(named_in)}: its output {printable(path)} {why}")
+        raise InputError(
+            f"{printable(named_in)}: its output {printable(path)} {why}",
+            hint="mend it there (dvc status), or name another path or revision",
+        )
     size = row.get("size")
     known = size if isinstance(size, int) and size >= 0 else SIZE_UNKNOWN
     if str(md5).endswith(_DIR):
@@ -123,7 +129,10 @@ def remotes_of(*texts: bytes) -> tuple[dict[str, DvcRemote], str]:
         try:
             parser.read_string(text.decode("utf-8"))
         except (configparser.Error, UnicodeDecodeError) as error:
-            raise InputError(f"{CONFIG_PATH} is not sound: {printable(str(error))}") from error
+            raise InputError(
+                f"{CONFIG_PATH} is not sound: {printable(str(error))}",
+                hint="mend it in that repository, or name another revision: GIT-URL//PATH@REV",
+            ) from error
         for section in parser.sections():
             merged.setdefault(section.strip("'"), {}).update(parser.items(section))
     remotes = {}
@@ -205,12 +214,16 @@ class DvcOrigin:
             rows = msgspec.json.decode(text or b"", type=list[dict[str, Any]])
         except msgspec.MsgspecError as error:
             raise RemoteError(
-                f"{self.url}: the listing of {printable(path)} is not sound"
+                f"{self.url}: the listing of {printable(path)} is not sound",
+                hint="push it again from a clone that has the data: dvc push",
             ) from error
         for row in rows:
             inner, md5 = row.get("relpath"), row.get("md5")
             if not isinstance(inner, str) or not re.fullmatch(_MD5, str(md5)):
-                raise RemoteError(f"{self.url}: the listing of {printable(path)} is not sound")
+                raise RemoteError(
+                    f"{self.url}: the listing of {printable(path)} is not sound",
+                    hint="push it again from a clone that has the data: dvc push",
+                )
             yield inner, DvcOut(inner, str(md5), SIZE_UNKNOWN, out.layout, out.remote)
 
     @contextlib.contextmanager

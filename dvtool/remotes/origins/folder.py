@@ -25,7 +25,10 @@ def opened_in(folders: tuple[str, ...], name: str, offset: int, missing: str) ->
         except (FileNotFoundError, NotADirectoryError):
             continue
         except PermissionError as error:
-            raise RemoteForbidden(f"{printable(path)} cannot be read: {error.strerror}") from error
+            raise RemoteForbidden(
+                f"{printable(path)} cannot be read: {error.strerror}",
+                hint="ask for the right to read it, then repeat the command",
+            ) from error
         except OSError as error:
             raise RemoteError(f"{printable(path)} cannot be read: {error.strerror}") from error
     if file is None:

@@ -86,7 +86,10 @@ class HubOrigin:
         with self._explained():
             info = self._hub.HfApi().repo_info(name, repo_type=kind, revision=self._rev or None)
         if not info.sha:
-            raise RemoteError(f"{self.url}: the hub names no commit")
+            raise RemoteError(
+                f"{self.url}: the hub names no commit",
+                hint="name a commit: hf://datasets/OWNER/NAME@COMMIT/PATH",
+            )
         return str(info.sha)
 
     def commit(self) -> str:

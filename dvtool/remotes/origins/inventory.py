@@ -114,7 +114,10 @@ def keys_batches(
     try:
         opened: IO[str] = _text_of(path)
     except OSError as error:
-        raise MissingError(f"{printable(path)} cannot be read: {error.strerror}") from error
+        raise MissingError(
+            f"{printable(path)} cannot be read: {error.strerror}",
+            hint="check the path after --keys",
+        ) from error
     with opened as lines:
         for batch in _in_batches(_key_lines(lines, path, bucket)):
             unknown = {
@@ -149,7 +152,10 @@ def _object_of_key(origin: Origin, key: str) -> OriginObject:
     describe: Callable[[str], OriginObject | None] | None = getattr(origin, "describe", None)
     answer = describe(key) if describe is not None else None
     if answer is None:
-        raise MissingError(f"{origin.url} has no object {printable(key)}; nothing was recorded")
+        raise MissingError(
+            f"{origin.url} has no object {printable(key)}; nothing was recorded",
+            hint="take its line out of the file of keys, or list the bucket: leave --keys out",
+        )
     return answer
 
 
@@ -172,7 +178,10 @@ def _in_batches(objects: Iterable[OriginObject]) -> Iterator[list[OriginObject]]
 
 def _manifest(path: str, address: str) -> _InventoryManifest:
     if os.path.getsize(path) > INVENTORY_SIZE_MAX_BYTES:
-        raise UsageError(f"{printable(address)} is too large for the manifest of an inventory")
+        raise UsageError(
+            f"{printable(address)} is too large for the manifest of an inventory",
+            hint="name its manifest.json",
+        )
     with open(path, "rb") as file:
         text = file.read()
     try:
@@ -207,14 +216,19 @@ def _local_file(address: str, bucket: InventoryBucket) -> Iterator[str]:
     """Yield the path of a file that is here, or that is copied here from a bucket meanwhile."""
     if not address.startswith("s3://"):
         if not os.path.isfile(address):
-            raise MissingError(f"there is no file {printable(address)}")
+            raise MissingError(
+                f"there is no file {printable(address)}", hint="check the path after --inventory"
+            )
         yield address
         return
     source = DataSource("s3", address, "", options=bucket.source.options)
     origin = open_origin(source, bucket.local)
     described = next((each for batch in origin.batches() for each in batch), None)
     if described is None:
-        raise MissingError(f"there is nothing at {printable(address)}")
+        raise MissingError(
+            f"there is nothing at {printable(address)}",
+            hint="check the address, or list the bucket: leave --inventory out",
+        )
     with tempfile.TemporaryDirectory(prefix="dv-inventory-") as folder:
         path = os.path.join(folder, address.rpartition("/")[2] or "file")
         with ObjectReader(origin, described, Attempts()) as reader, open(path, "wb") as file:
@@ -257,7 +271,10 @@ def _objects(
         except (TypeError, ValueError):
             size, tag = -1, ""
         if size < 0 or not tag:
-            raise CorruptError(f"{printable(where)}: {printable(key)} has no size or no ETag")
+            raise CorruptError(
+                f"{printable(where)}: {printable(key)} has no size or no ETag",
+                hint="have the inventory written with the fields Size and ETag",
+            )
         yield OriginObject(key, size, tag)
 
 
@@ -284,12 +301,18 @@ def _rows_of_csv(path: str, columns: list[str], where: str) -> Iterator[Inventor
         with opened(path, "rb") as raw, io.TextIOWrapper(raw, "utf-8", newline="") as text:
             for fields in csv.reader(text):
                 if len(fields) < len(columns):
-                    raise CorruptError(f"{printable(where)} has a row of {len(fields)} fields")
+                    raise CorruptError(
+                        f"{printable(where)} has a row of {len(fields)} fields",
+                        hint="copy it again, or list the bucket: leave --inventory out",
+                    )
                 row: InventoryRow = {name: fields[at] for name, at in names.items()}
                 row["key"] = unquote_plus(row["key"], errors="strict")
                 yield row
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise CorruptError(f"{printable(where)} cannot be read: {printable(str(error))}") from error
+        raise CorruptError(
+            f"{printable(where)} cannot be read: {printable(str(error))}",
+            hint="copy it from the bucket again, or list the bucket: leave --inventory out",
+        ) from error
 
 
 def _parquet_rows(path: str, _: list[str], where: str) -> Iterator[InventoryRow]:
@@ -305,4 +328,7 @@ def _parquet_rows(path: str, _: list[str], where: str) -> Iterator[InventoryRow]
                 for row in zip(*values, strict=True):
                     yield dict(zip(names, row, strict=True))
     except (OSError, arrow.ArrowException, arrow.ArrowInvalid) as error:
-        raise CorruptError(f"{printable(where)} cannot be read: {printable(str(error))}") from error
+        raise CorruptError(
+            f"{printable(where)} cannot be read: {printable(str(error))}",
+            hint="copy it from the bucket again, or list the bucket: leave --inventory out",
+        ) from error

@@ -134,7 +134,10 @@ class LfsOrigin:
                 raise RemoteTransient(f"{self.url}: {printable(described.key)}: {answer.status}")
             self._check(answer.status)
             if offset and answer.status != 206:
-                raise RemoteError(f"{self.url}: the server sends no part of a file")
+                raise RemoteError(
+                    f"{self.url}: the server sends no part of a file",
+                    hint="repeat the command: it reads the file from its beginning",
+                )
             yield web_body(answer, self.url)
         finally:
             answer.close()
@@ -193,7 +196,10 @@ class LfsOrigin:
                 if action is not None:
                     self._actions[row["oid"]] = _action_of(action)
         except (msgspec.MsgspecError, LookupError, TypeError, AttributeError) as error:
-            raise RemoteError(f"{self.url}: the server's answer is none of git-lfs") from error
+            raise RemoteError(
+                f"{self.url}: the server's answer is none of git-lfs",
+                hint="check the address in lfs.url or .lfsconfig of that repository",
+            ) from error
 
     def _post(self, body: bytes) -> tuple[int, bytes]:
         headers = {**self._headers, "Accept": _JSON, "Content-Type": _JSON}

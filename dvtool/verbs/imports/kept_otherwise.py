@@ -101,7 +101,10 @@ def _dvc_place(url: str, remote: dvc.DvcRemote | None, name: str) -> tuple[dvc.D
             )
         return dvc.DvcPlace(caches, None, ""), ""
     if holds_credentials(remote.url):
-        raise UsageError(f"the address of DVC's remote {printable(remote.name)} holds credentials")
+        raise UsageError(
+            f"the address of DVC's remote {printable(remote.name)} holds credentials",
+            hint="take them out of .dvc/config there; use your AWS configuration",
+        )
     if any(remote.settings.get(key, "").lower() == "true" for key in ("version_aware", "worktree")):
         raise UsageError(
             f"DVC's remote {printable(remote.name)} keeps files by the versions of its bucket, "
@@ -190,7 +193,10 @@ def _lfs_place(git: Git, source: DataSource) -> lfs.LfsPlace:
         url = unquote(urlsplit(url).path)
     stated = dict(git.config_items_at(source.state, ".lfsconfig")).get("lfs.url", "")
     if holds_credentials(stated):
-        raise InputError(f"{printable(source.url)}: its .lfsconfig holds credentials")
+        raise InputError(
+            f"{printable(source.url)}: its .lfsconfig holds credentials",
+            hint="take them out there; use git's credential helper",
+        )
     if os.path.isdir(url):
         folders = _lfs_folders(url)
         if any(map(os.path.isdir, folders)) or not stated:
