@@ -359,6 +359,32 @@ def test_polars(served: Served) -> None:
         names: dict[str, Any] = {"polars": polars}
         exec(compile(block.replace("/main/", f"/{name}/"), str(PAGE), "exec"), names)
         assert names["frame"]["n"].sum() == sum(range(ROWS))
+    glob = block.replace("/main/data/table.", "/HEAD~1/data/*.")  # Polars encodes it twice
+    exec(compile(glob, str(PAGE), "exec"), names)
+    assert names["frame"]["n"].sum() == sum(range(ROWS))
+
+
+def test_duckdb(served: Served) -> None:
+    """The block of docs/serve.md, with the address and the keys of this server."""
+    import duckdb
+
+    wheel = pytest.importorskip(
+        "duckdb_extension_httpfs", reason="the wheel duckdb-extension-httpfs is not installed"
+    )
+    kept = Path(wheel.__file__).parent / "extensions" / f"v{duckdb.__version__}"
+    library = kept / "httpfs.duckdb_extension"
+    if not library.is_file():
+        pytest.skip(f"the wheel duckdb-extension-httpfs is not for DuckDB {duckdb.__version__}")
+    (block,) = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+    block = block.replace("INSTALL httpfs; LOAD httpfs;", f"LOAD '{library}';")
+    block = block.replace("127.0.0.1:9000", served.said["endpoint_url"].removeprefix("http://"))
+    block = block.replace("KEY_ID '…'", f"KEY_ID '{served.said['access_key']}'")
+    block = block.replace("SECRET '…'", f"SECRET '{served.said['secret_key']}'")
+    connection = duckdb.connect()
+    assert connection.execute(block).fetchall() == [(ROWS,)]
+    for name in ("HEAD~1", "feature..x"):
+        rows = f"SELECT count(*) FROM 's3://dv/{name}/data/*.parquet'"
+        assert connection.execute(rows).fetchall() == [(ROWS,)]
 
 
 def test_s5cmd(served: Served) -> None:
