@@ -208,10 +208,10 @@ def cut_alike(old: str, new: str, length_max: int) -> tuple[str, str]:
     alike = next((at for at, pair in enumerate(zip(old, new)) if pair[0] != pair[1]), None)  # noqa: B905
     alike = min(len(old), len(new)) if alike is None else alike
     start = alike - length_max // 4 if alike >= length_max - 1 - length_max // 4 else 0
-    return _cut(old, start, length_max), _cut(new, start, length_max)
+    return _cut_from(old, start, length_max), _cut_from(new, start, length_max)
 
 
-def _cut(text: str, start: int, length_max: int) -> str:
+def _cut_from(text: str, start: int, length_max: int) -> str:
     shown = ("…" if start else "") + text[start:]
     return shown if len(shown) <= length_max else shown[: length_max - 1] + "…"
 

@@ -95,7 +95,7 @@ def _arrays_markup(body: ArrayChange, file: ShownFile, names: tuple[str, str]) -
         if before == after and before is not None:
             rows.append([text(name or "the array"), "unchanged", *_facts(before)])
             continue
-        sides = ("before", "now") if before and after else (_tag("removed"), _tag("added"))
+        sides = ("before", "now") if before and after else (_tagged("removed"), _tagged("added"))
         for array, side in zip((before, after), sides, strict=True):
             if array is not None:
                 rows.append([text(name or "the array"), side, *_facts(array)])
@@ -105,7 +105,7 @@ def _arrays_markup(body: ArrayChange, file: ShownFile, names: tuple[str, str]) -
     return table(f"Arrays of {file.path}", head, rows) + more
 
 
-def _tag(change: str) -> str:
+def _tagged(change: str) -> str:
     return f'<span class="tag {change}">{change}</span>'
 
 
@@ -191,7 +191,7 @@ def _rows(diff: TableDiff) -> str:
         return ""
     body = [
         [
-            _tag(row.change),
+            _tagged(row.change),
             f"{row.new_row or row.old_row:,}",
             *([text(", ".join(value or "(none)" for value in row.key))] if diff.key else []),
             _cells(row),

@@ -67,11 +67,11 @@ def cell_text(value: Any) -> str | None:
 
 def cell_texts(old: Any, new: Any) -> tuple[str | None, str | None]:
     """Return two values as they are shown; long ones are cut so that their difference is seen."""
-    texts = [None if value is None else _whole_text(value) for value in (old, new)]
+    texts = [None if value is None else _uncut_text(value) for value in (old, new)]
     before, after = texts
     shown = cut_alike(before or "", after or "", CELL_LENGTH_MAX)
     return before and shown[0], after and shown[1]
 
 
-def _whole_text(value: Any) -> str:
+def _uncut_text(value: Any) -> str:
     return value if isinstance(value, str) else _encoder.encode(value).decode()

@@ -85,7 +85,7 @@ def _distribution(name: str, old: list[Any], new: list[Any]) -> Distribution | N
     missing = len(old) - len(before), len(new) - len(after)
     numbers = _numbers(before), _numbers(after)
     if numbers[0] is not None and numbers[1] is not None and len({*numbers[0], *numbers[1]}) > 1:
-        return _histogram(name, (numbers[0], numbers[1]), missing)
+        return _of_numbers(name, (numbers[0], numbers[1]), missing)
     counts = [Counter(map(_label, values)) for values in (before, after)]
     both = counts[0] + counts[1]
     of_their_own = len(both) > VALUES_MAX and len(both) > sum(both.values()) / 3
@@ -100,7 +100,7 @@ def _distribution(name: str, old: list[Any], new: list[Any]) -> Distribution | N
     return Distribution(name, False, shown, old_tally, new_tally, *missing, bool(gone))
 
 
-def _histogram(
+def _of_numbers(
     name: str, sides: tuple[list[float], list[float]], missing: tuple[int, int]
 ) -> Distribution:
     low, high = min(map(min, filter(None, sides))), max(map(max, filter(None, sides)))

@@ -64,7 +64,7 @@ class ChangedRow(msgspec.Struct, frozen=True):
 
 
 class TableDiff(msgspec.Struct):
-    """What changed in one table."""
+    """The changes of one table."""
 
     path: str
     """The file, from the top of the worktree."""

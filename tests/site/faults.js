@@ -31,7 +31,7 @@
       if (block.scrollWidth > block.clientWidth + 1)
         faults.push(`${block.scrollWidth - block.clientWidth} px are to be scrolled: ${name(block)}`);
   for (const cell of article.querySelectorAll('td'))
-    if (cell.clientWidth < 60 && cell.clientHeight > 200) faults.push(`a narrow column: ${name(cell)}`);
+    if (cell.clientWidth < 70 && cell.clientHeight > 140) faults.push(`a narrow column: ${name(cell)}`);
   const parts = colour => {
     const numbers = colour.match(/[\d.]+/g).map(Number);
     return numbers.length === 3 ? [...numbers, 1] : numbers;
