@@ -9,12 +9,10 @@ import json
 import math
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -209,21 +207,27 @@ def _run(work: Path, *command: str) -> str:
     return done.stdout.decode()
 
 
+_MEASURE = """
+import json, resource, subprocess, sys, time
+started = time.monotonic()
+code = subprocess.call(sys.argv[1:])
+seconds = time.monotonic() - started
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([code, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+"""
+
+
 def _measured(work: Path, command: list[str]) -> tuple[float, float, float]:
-    """Run a command; return its seconds, its seconds of CPU, and its peak memory in MiB."""
-    started = time.monotonic()
-    process = subprocess.Popen(command, cwd=work)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.monotonic() - started
-    if status:
-        sys.exit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
-    process.returncode = 0
-    return seconds, usage.ru_utime + usage.ru_stime, _peak_mib(usage)
+    """Run a command; return its seconds, its seconds of CPU, and its peak memory in MiB.
 
-
-def _peak_mib(usage: resource.struct_rusage) -> float:
+    A small process starts it: until a child is another program, the memory of its parent counts.
+    """
+    answer = _run(work, sys.executable, "-I", "-S", "-c", _MEASURE, *command)
+    code, seconds, cpu_s, peak = json.loads(answer.splitlines()[-1])
+    if code:
+        sys.exit(f"{' '.join(command)} ended with {code}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return usage.ru_maxrss * unit / (1 << 20)
+    return seconds, cpu_s, peak * unit / (1 << 20)
 
 
 def take_pictures(names: list[str], out: Path) -> None:

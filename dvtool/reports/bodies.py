@@ -157,7 +157,7 @@ def _table_diff(diff: TableDiff) -> str:
     )
     keyed = f" · by {text(', '.join(diff.key))}" if diff.key else ""
     if not diff.key and diff.added and diff.removed:
-        keyed = " · without a key; --key COLUMN shows which cells changed"
+        keyed = " · without a key; <code>--key COLUMN</code> shows which cells changed"
     head = f"<p class=table>{name}{diff.old_rows:,} → {diff.new_rows:,} rows: {counts or 'none'}"
     head += f'<span class="soft">{keyed}</span></p>'
     columns = "".join(

@@ -34,6 +34,7 @@ td.path,td.value{overflow-wrap:anywhere;min-width:5rem;max-width:46rem}
 td.path{min-width:8.5rem}
 td.word{white-space:nowrap}
 p.table{margin-top:.9rem}
+code{white-space:nowrap}
 td.number,th.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .cards{display:grid;gap:.75rem}
 .card{border:1px solid var(--line);background:var(--card);border-radius:8px;
