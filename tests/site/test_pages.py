@@ -133,6 +133,19 @@ def test_each_command_takes_its_options(page: Path) -> None:
     assert not refused, "\n".join(refused)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_commands_in_sentences_exist_with_their_options(page: Path) -> None:
+    """Only arguments may be left out there; a synopsis with brackets or bars is passed over."""
+    text = re.sub(r"^(```+).*?^\1$|^<!--.*?-->$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    refused = [
+        why
+        for typed in re.findall(r"`(dv [^`\[|]+)`", text)
+        for arguments in dv_commands(" ".join(typed.split()))
+        if (why := refusal(arguments)) and not re.search("Missing parameter|an argument", why)
+    ]
+    assert not refused, "\n".join(refused)
+
+
 def test_all_blocks_are_run_or_say_why_not() -> None:
     reasons = {
         _name(path): [block.not_run for block in _blocks(path) if block.not_run]
