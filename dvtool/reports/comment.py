@@ -138,7 +138,8 @@ def _arrays_comment(body: ArrayChange) -> str:
         for array in arrays[:_ROWS_MAX]:
             shape = " × ".join(map(str, array.shape))
             mean = f"{array.statistics.mean:.5g}" if array.statistics else ""
-            cells = f"{code(array.name)} | {side} | {shape} | {code(array.dtype)} | {mean}"
+            name = code(array.name or "the array")
+            cells = f"{name} | {side} | {shape} | {code(array.dtype)} | {mean}"
             lines.append(f"| {cells} |")
     return "\n".join(lines)
 
