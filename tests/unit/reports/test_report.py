@@ -7,12 +7,13 @@ import io
 import json
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy
 import pytest
 import vega_datasets
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dvtool import Report, snapshot
 from dvtool.repo import Repo
@@ -163,6 +164,13 @@ def test_a_browser_shows_the_page(tmp_path: Path) -> None:
     fewer = {name: b"".join(found[:90] + found[99:]) for name, found in lines.items()}
     old = {"p.png": picture("red"), "labels.json": json.dumps(coco(0)).encode()}
     new = {"p.png": picture("red", spot="blue"), "labels.json": json.dumps(coco(1)).encode()}
+    sklearn = find_spec("sklearn")
+    assert sklearn is not None and sklearn.origin is not None
+    with Image.open(Path(sklearn.origin).parent / "datasets" / "images" / "flower.jpg") as image:
+        for side, shown in ((old, image), (new, ImageOps.mirror(image))):
+            file = io.BytesIO()
+            shown.save(file, "JPEG")
+            side["photo.jpg"] = file.getvalue()
     report = report_of(tmp_path, old | tables, new | fewer | hostile_files())
     (tmp_path / "page.html").write_text(report.html, encoding="utf-8")
     with browser() as chromium:
