@@ -167,6 +167,23 @@ BREAKS = (
         "                _ = (locked(lock,",
         ("tests/unit/snapshots/test_cache.py::test_one_reader_at_a_time_gets_a_block",),
     ),
+    # --- reports --------------------------------------------------------------------------
+    Break(
+        "names and cells are markup in a report",
+        8,
+        "dvtool/reports/markup.py",
+        "    escaped = html.escape(safe, quote=True)\n",
+        "    escaped = safe\n",
+        ("tests/unit/reports/test_report.py::test_hostile_content_is_inert",),
+    ),
+    Break(
+        "a report decodes a picture of any size",
+        8,
+        "dvtool/reports/pictures.py",
+        "                if width * height > PIXELS_MAX:\n",
+        "                if False:\n",
+        ("tests/unit/reports/test_report.py::test_hostile_content_is_inert",),
+    ),
     # --- nothing is lost ------------------------------------------------------------------
     Break(
         "a dv.json that cannot be seen is replaced",
