@@ -112,6 +112,12 @@ def far_batches(
     count: int,
 ) -> Iterator[FarBatch]:
     """Cut objects, in order, into batches, as they are asked for; there are `count` in all."""
+    for run in cut_runs(objects, count=count):
+        yield FarBatch(origin, remote, run)
+
+
+def cut_runs(objects: Iterable[OriginObject], *, count: int) -> Iterator[tuple[OriginObject, ...]]:
+    """Cut objects, in order, into the runs of batches for workers of a cluster."""
     steps = count // (FAR_BATCHES_AIM * FAR_OBJECTS_MIN)
     # A power of two, so that batches stay the same when some objects come or go.
     least = FAR_OBJECTS_MIN * min(FAR_STEPS_MAX, 1 << max(steps.bit_length() - 1, 0))
@@ -123,10 +129,10 @@ def far_batches(
         full = len(run) >= FAR_GROWTH_MAX * least or size >= FAR_GROWTH_MAX * FAR_SIZE_MIN_BYTES
         enough = len(run) >= least or size >= FAR_SIZE_MIN_BYTES
         if full or (enough and _may_end_at(described.key)):
-            yield FarBatch(origin, remote, tuple(run))
+            yield tuple(run)
             run, size = [], 0
     if run:
-        yield FarBatch(origin, remote, tuple(run))
+        yield tuple(run)
 
 
 def _may_end_at(key: str) -> bool:
