@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from dvtool.format.locations import decode_object
 from dvtool.remotes.objects import decode_root
+from dvtool.system.atomic import TEMP_PREFIX
 
 OBJECTS, LARGE, BATCH_OBJECTS = 2_000, 4, 60
 """Batches are made small, so that a moment falls into any of them."""
@@ -145,6 +146,9 @@ class Place:
         self.dv("push")
         loose = {key for key in self.files() if key.startswith(("packs/", "shards/"))}
         loose -= self.needed()
+        for key in loose:
+            if TEMP_PREFIX in key:  # a gc removes unfinished files once nobody can be at them
+                os.utime(self.remote / key, (0, 0))
         self.dv("fsck", "--remote", "--deep")
         for _ in range(2):  # the first buries, the second removes
             self.dv("gc", "--remote", "--grace", "0m")
