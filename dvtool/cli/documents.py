@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.edit.remove import Removed
     from dvtool.verbs.gc.roots import RepoThere
-    from dvtool.verbs.imports.reference import Materialised
+    from dvtool.verbs.imports.reference import Materialised, ReferencedSource
     from dvtool.verbs.imports.results import Imported, SourceStatus
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push.plan import Pushed
@@ -241,6 +241,8 @@ class RemotesDocument(msgspec.Struct):
 
     remotes: Sequence[RemoteRow]
     """The remotes, sorted by name."""
+    sources: Sequence[ReferencedSource]
+    """The sources at which data stays that was imported by reference, sorted by address."""
 
 
 class RootsDocument(msgspec.Struct):
