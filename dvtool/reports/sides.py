@@ -58,7 +58,7 @@ class Report:
     def write_html(self, path: str) -> None:
         """Put the page in the place of a file, whole or not at all, as on a full disk.
 
-        A link stays, and what it leads to is replaced. What is no file, as /dev/stdout, is
+        A link stays, and what it leads to is replaced. A path of no file, as /dev/stdout, is
         written to.
         """
         data = self.html.encode("utf-8")
