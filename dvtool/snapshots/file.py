@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 else:
     futures = later("concurrent.futures")
 
-WINDOW_BYTES = 4 << 20
+FAR_WINDOW_BYTES = 4 << 20
 """What is read and checked at once of a file on a remote, mostly by one request."""
 AHEAD_BYTES = 32 << 20
 """Of a file that is read in order so much comes from a remote ahead of the caller, window by window
 and side by side. With frames on their way this takes up to 128 MiB of memory, whatever the size of
 the file; from the local store up to 8 MiB; reading elsewhere, one chunk, at most 4 MiB, and its
 frame."""
-AHEAD_THREADS = AHEAD_BYTES // WINDOW_BYTES
+AHEAD_THREADS = AHEAD_BYTES // FAR_WINDOW_BYTES
 BACKGROUND_MIN_BYTES = 1 << 20
 LOCAL_WINDOW_BYTES = 2 << 20
 LOCAL_AHEAD_BYTES = 4 << 20
@@ -40,7 +40,7 @@ memory which was used just now is used again: new memory costs more than the cop
 BUFFER_BYTES = 128 << 10
 
 
-class _Window(NamedTuple):
+class _ReadWindow(NamedTuple):
     """Chunks of a file that follow one another, where each begins, and by which layout."""
 
     layout: Layout
@@ -60,7 +60,7 @@ class _Coming(NamedTuple):
 
     begin: int
     end: int
-    result: futures.Future[_Window]
+    result: futures.Future[_ReadWindow]
 
 
 class SnapshotFile(io.RawIOBase):
@@ -79,10 +79,13 @@ class SnapshotFile(io.RawIOBase):
         self._content = content
         self._position = 0
         self._lock = threading.RLock()
-        self._window: _Window | None = None
+        self._window: _ReadWindow | None = None
         self._coming: deque[_Coming] = deque()
         """What is being read ahead, each behind the one before."""
         self._spare: list[bytearray] = []
+        """Memory that no window uses any more."""
+        self._left: list[bytearray] = []
+        """Memory of windows that the call under way has left, and of which it may have views."""
         self._run_begin = self._run_calls = self._call_end = 0
         """Of the calls that follow one another: where the first begins, how many there were before
         the last, and where that ends."""
@@ -133,6 +136,7 @@ class SnapshotFile(io.RawIOBase):
             filled = 0
             while filled < len(view) and self._position < self._content.size:
                 chunk, begin = self._chunk_at(self._position)
+                self._reuse_left()  # all before was copied
                 part = chunk[self._position - begin :][: len(view) - filled]
                 view[filled : filled + len(part)] = part
                 filled += len(part)
@@ -154,7 +158,9 @@ class SnapshotFile(io.RawIOBase):
                 parts.append(part)
                 left -= len(part)
                 self._position += len(part)
-            return b"".join(parts)
+            data = b"".join(parts)
+            self._reuse_left()  # only now: the parts were views
+            return data
 
     def readall(self) -> bytes:
         """Return the rest of the file."""
@@ -177,6 +183,10 @@ class SnapshotFile(io.RawIOBase):
         if self.closed:
             raise ValueError("I/O operation on closed file.")
 
+    def _reuse_left(self) -> None:
+        self._spare += self._left
+        self._left.clear()
+
     def _begin_call(self, size: int) -> None:
         """Note which bytes are wanted now: a read elsewhere begins a new run of reads."""
         in_order = self._position == self._call_end
@@ -197,12 +207,12 @@ class SnapshotFile(io.RawIOBase):
         number = bisect_right(window.begins, position) - 1
         return window.chunks[number], window.begins[number]
 
-    def _next_window(self, position: int) -> _Window:
+    def _next_window(self, position: int) -> _ReadWindow:
         """Have the window of a position at hand, and begin to read what comes after it."""
         before, self._window = self._window, None
         layout = self._known_layout() if before is None else before.layout
         if before is not None and before.room:
-            self._spare.append(before.room)
+            self._left.append(before.room)
         if not self._is_coming(position):
             self._coming.clear()
             begin = layout.begin(layout.numbers(position, position + 1).start)
@@ -243,7 +253,7 @@ class SnapshotFile(io.RawIOBase):
             self._coming.append(_Coming(at, end, self._submitted(at, end)))
             at = end
 
-    def _submitted(self, begin: int, end: int) -> futures.Future[_Window]:
+    def _submitted(self, begin: int, end: int) -> futures.Future[_ReadWindow]:
         if self._pool is None or self._pid != os.getpid():
             self._pid, self._stop = os.getpid(), threading.Event()
             self._pool = futures.ThreadPoolExecutor(
@@ -251,9 +261,9 @@ class SnapshotFile(io.RawIOBase):
             )
         return self._pool.submit(self._read, begin, end)
 
-    def _read(self, begin: int, end: int) -> _Window:
+    def _read(self, begin: int, end: int) -> _ReadWindow:
         """Read the chunks that have the bytes from a place up to another."""
-        contents, windows = self._contents(), list[_Window]()
+        contents, windows = self._contents(), list[_ReadWindow]()
 
         def read(layouts: dict[bytes, Layout]) -> None:
             layout = layouts[self._content.digest]
@@ -269,7 +279,7 @@ class SnapshotFile(io.RawIOBase):
 
             contents.chunks(pieces.values(), take)
             chunks = [views[layout.pieces[at].chunk] for at in numbers]
-            windows.append(_Window(layout, [layout.begin(at) for at in numbers], chunks, room))
+            windows.append(_ReadWindow(layout, [layout.begin(at) for at in numbers], chunks, room))
 
         contents.trying([self._content], read)
         return windows[-1]
@@ -291,7 +301,7 @@ class SnapshotFile(io.RawIOBase):
             for piece, size, end in zip(pieces, sizes, ends, strict=True)
         }
 
-    def _check(self, window: _Window) -> None:
+    def _check(self, window: _ReadWindow) -> None:
         """Hash a file that is read in order, if only a remote said which chunks make it."""
         if window.layout.proven or window.begins[0] != self._hashed:
             return
@@ -310,7 +320,7 @@ def _is_local(layout: Layout, begin: int) -> bool:
 
 
 def _window_bytes(layout: Layout, begin: int) -> int:
-    return LOCAL_WINDOW_BYTES if _is_local(layout, begin) else WINDOW_BYTES
+    return LOCAL_WINDOW_BYTES if _is_local(layout, begin) else FAR_WINDOW_BYTES
 
 
 def _ahead_bytes(layout: Layout, begin: int) -> int:
