@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from dvtool.errors import RemoteError, printable
 
 SIZE_UNKNOWN = -1
+FORM_EXECUTABLE, FORM_LINK = "+x", "->"
 
 
 class OriginObject(NamedTuple):
@@ -21,12 +22,15 @@ class OriginObject(NamedTuple):
 
     `size` is in bytes, `SIZE_UNKNOWN` where the origin does not say. `tag` tells this state of the
     object from others ("" where nothing does), `version` names it where the origin keeps versions.
+    `form` is FORM_EXECUTABLE for a file with that bit, FORM_LINK for a symlink, of which `version`
+    says where it points; "" for all else.
     """
 
     key: str
     size: int
     tag: str
     version: str = ""
+    form: str = ""
 
 
 class Body(Protocol):

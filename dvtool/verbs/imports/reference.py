@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from msgspec import structs
@@ -17,18 +16,19 @@ from dvtool.format.paths import workspace_path
 from dvtool.format.references import SourceAddress
 from dvtool.format.selection import Selection
 from dvtool.format.source import DataSource
-from dvtool.jobs.engine import Engine, engine_for
-from dvtool.jobs.refer import ReferBatch, refer_objects
-from dvtool.jobs.take import take_batches
+from dvtool.jobs.engine import Engine
+from dvtool.jobs.refer import ReferBatch, ReferResult, refer_objects
+from dvtool.jobs.take import TakeBatch
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
-from dvtool.project.taken import ListedFile, TakenObjects
-from dvtool.remotes.origins.base import Origin, OriginObject
+from dvtool.project.taken import TakenObjects
+from dvtool.remotes.origins.base import Origin
 from dvtool.verbs.fetch.download import fetch
 from dvtool.verbs.fetch.references import fetch_referenced, first_error
 from dvtool.verbs.fetch.request import Fetched, fetch_request
 from dvtool.verbs.imports.bring import TargetThere, publish
+from dvtool.verbs.imports.read_listed import ListingWork, read_listed
 from dvtool.verbs.resolve.conflicts import refuse_conflicted
 
 
@@ -86,40 +86,20 @@ def refer_content(
 
     What was read by then is on record after an error, too.
     """
-    objects, size = taken.unknown_total()
-    if not objects:
-        return 0
-    references = project.store.db.references
     address = SourceAddress.of(source)
-    paths: list[str] = []
 
-    def wanted() -> Iterator[OriginObject]:
-        for path, described in taken.unknown():
-            paths.append(path)
-            yield described
+    def keep(result: ReferResult) -> None:
+        # The references first: what is on record as read is not read again.
+        named = zip(result.digests, result.references, strict=True)
+        rows = ((digest, one) for digest, one in named if one is not None)
+        project.store.db.references.add(rows)
 
-    batches = take_batches(origin, project.store.path, wanted(), count=objects, total_bytes=size)
-    project.progress.start("hashing", total_bytes=size)
-    results = engine_for(engine, files=objects, size_bytes=size).map(
-        refer_objects,
-        (ReferBatch(address, batch) for batch in batches),
-        tell=project.progress.advance,
+    def batch(objects: TakeBatch) -> ReferBatch:
+        return ReferBatch(address, objects)
+
+    return read_listed(
+        project, taken, origin, engine, ListingWork("hashing", refer_objects, keep, batch)
     )
-    at = 0
-    with closing(results):
-        for result in results:
-            named = zip(result.digests, result.references, strict=True)
-            # The references first: what is on record as read is not read again.
-            references.add((digest, one) for digest, one in named if one is not None)
-            count = len(result.digests)
-            run = zip(paths[:count], result.digests, result.sizes, strict=True)
-            taken.settle(ListedFile(*row) for row in run)
-            del paths[:count]
-            at += count
-    project.progress.finish()
-    if at != objects:
-        raise DvError("the listing changed while it was worked on", hint="repeat the command")
-    return objects
 
 
 def copy_for_workspace(project: Project, before: Manifest | None, built: Built) -> None:
