@@ -230,6 +230,13 @@ def test_postgres(work: Work, postgres: Postgres, monkeypatch: pytest.MonkeyPatc
     query = "WITH gone AS (DELETE FROM points RETURNING id) SELECT id FROM gone"
     work.dv("import-sql", "--plan", postgres.url, query, "p.parquet", code=7)
     nothing_recorded(work)
+    # One snapshot for all that is read, and nothing can be written.
+    query = "SELECT current_setting('transaction_isolation') AS isolation, "
+    query += "current_setting('transaction_read_only') AS read_only ORDER BY 1"
+    work.dv("import-sql", postgres.url, query, "settings.parquet")
+    (settings,) = pq.read_table(work.root / "settings.parquet").to_pylist()
+    assert settings == {"isolation": "repeatable read", "read_only": "on"}
+    work.dv("rm", "--data", "--force", "settings.parquet")
     monkeypatch.setenv("DV_LOG", str(work.root.parent / "log"))
     work.dv("import-sql", postgres.url, "points", "p.parquet")
     monkeypatch.delenv("DV_LOG")
@@ -247,6 +254,8 @@ def test_postgres(work: Work, postgres: Postgres, monkeypatch: pytest.MonkeyPatc
         "DELETE FROM points": "refuses the query",
         "WITH gone AS (DELETE FROM points RETURNING id) SELECT id FROM gone": "read-only",
         "SELECT 1 / (id - 30000) FROM points ORDER BY id": "division by zero",
+        "SELECT id, CASE WHEN id = 30000 THEN pg_terminate_backend(pg_backend_pid()) END "
+        "FROM points ORDER BY id": "terminating connection",
     }.items():
         assert says in work.dv("import-sql", postgres.url, query, "q.parquet", code=7).err
         assert not (work.root / "q.parquet.dv.json").exists()
@@ -257,6 +266,29 @@ def test_postgres(work: Work, postgres: Postgres, monkeypatch: pytest.MonkeyPatc
         if path.is_file()
     ]
     assert not any(PASSWORD.encode() in data for data in everything)
+
+
+def test_passwords_of_files(
+    work: Work, postgres: Postgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PGPASSFILE", str(tmp_path / "none"))
+    services, passwords = tmp_path / "services", tmp_path / "passwords"
+    place = f"host=127.0.0.1\nport={postgres.port}\ndbname=postgres\nuser=lab\n"
+    services.write_text(f"[lab]\n{place}password={PASSWORD}\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    query = "SELECT 1 AS one ORDER BY 1"
+    work.dv("import-sql", "postgresql://?service=lab", query, "a.parquet")
+    assert source_of(work, "a.parquet").url == "postgresql://?service=lab"
+    services.unlink()
+    assert "lab" in work.dv("update", code=7).err
+    work.dv("import-sql", postgres.url, query, "b.parquet", code=7)
+    passwords.write_text(f"127.0.0.1:*:*:lab:{PASSWORD}\n")
+    passwords.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(passwords))
+    work.dv("import-sql", postgres.url, query, "b.parquet")
+    for target in ("a.parquet", "b.parquet"):
+        assert PASSWORD not in work.read(f"{target}.dv.json").decode()
+    assert PASSWORD not in work.read(".git/dv/trusted-sources.json").decode()
 
 
 def test_a_server_that_is_not_there(work: Work) -> None:
