@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
@@ -161,12 +162,15 @@ def test_what_is_wrong_with_a_query_is_said_and_nothing_recorded(
         "SELECT missing FROM points": "no such column",
         "DELETE FROM points": "readonly database",
         "points": "Type mismatch in column 2",
+        f"/* */ ATTACH DATABASE '{work.root}/new.db' AS x": "attaches another database",
     }.items():
         ran = work.dv("import-sql", "sqlite:///lab.db", query, "p.parquet", code=7)
         assert says in ran.err
         assert "nothing was recorded" in ran.err
-    assert "CAST(column AS TEXT)" in ran.err
+        if query == "points":
+            assert "CAST(column AS TEXT)" in ran.err
     nothing_recorded(work)
+    assert not (work.root / "new.db").exists()
     assert lab.execute("SELECT count(*) FROM points").fetchone() == (ROWS + 1,)
     ran = work.dv("import-sql", "sqlite:///lab.db", "SELECT id FROM points", "p.parquet")
     assert "no ORDER BY" in ran.err
@@ -188,6 +192,43 @@ def test_bad_requests(work: Work, url: str, query: str, out: str, code: int, say
     work.commit("init")
     assert says in work.dv("import-sql", url, query, out, code=code).err
     nothing_recorded(work)
+
+
+def test_a_file_of_duckdb_is_read_and_nothing_else(work: Work) -> None:
+    database = duckdb.connect(str(work.root / "lab.duckdb"))
+    database.execute("CREATE TABLE points (id INTEGER PRIMARY KEY, x DOUBLE, tags VARCHAR[])")
+    database.execute("INSERT INTO points SELECT i, i / 3, ['a', 'b'] FROM range(5000) r(i)")
+    database.close()
+    (work.root / ".gitignore").write_text("lab.duckdb\n")
+    work.commit("lab")
+    url, secret = "duckdb:///lab.duckdb", work.root.parent / "secret.csv"
+    secret.write_text("a,b\n1,2\n")
+    for query, says in {
+        "DELETE FROM points": "read-only",
+        "CREATE TABLE other (n INTEGER)": "read-only",
+        f"COPY points TO '{secret}2'": "disabled by configuration",
+        f"SELECT * FROM read_csv('{secret}')": "disabled by configuration",
+        f"ATTACH '{secret}3' AS other": "attaches another database",
+        "SET enable_external_access = true": "locked",
+        "SELECT error('in the middle') FROM points WHERE id > 4000": "in the middle",
+        "points_of_others": "points_of_others",
+    }.items():
+        ran = work.dv("import-sql", url, query, "p.parquet", code=7)
+        assert says in ran.err
+        assert "nothing was recorded" in ran.err
+    nothing_recorded(work)
+    assert [path.name for path in work.root.parent.glob("secret*")] == ["secret.csv"]
+    plan = work.dv("import-sql", "--plan", url, "points", "p.parquet", "--json").json
+    assert (plan["rows"], plan["query"]) == (5_000, 'SELECT * FROM points ORDER BY "id"')
+    work.dv("import-sql", url, "points", "p.parquet")
+    assert pq.read_table(work.root / "p.parquet").num_rows == 5_000
+    work.commit("imported")
+    assert "unchanged" in work.dv("update").out
+    with duckdb.connect(str(work.root / "lab.duckdb")) as database:
+        database.execute("DELETE FROM points WHERE id = 17")
+    assert "1 modified" in work.dv("update").out
+    ran = work.dv("import-sql", "duckdb:///none.duckdb", "points", "q.parquet", code=7)
+    assert "there is no database" in ran.err
 
 
 def test_a_clone_runs_no_query_before_it_is_told_to(work: Work, lab: sqlite3.Connection) -> None:
