@@ -360,7 +360,7 @@ BREAKS = (
         "dirty pages of a file hide what is written to it later",
         1,
         "dvtool/jobs/ingest.py",
-        "        start_writeback(fd)\n",
+        "        show_mapped_writes(fd, before.st_dev)\n",
         "",
         ("tests/unit/system/test_writeback.py",),
     ),

@@ -16,7 +16,7 @@ from dvtool.system.calls import check_stopped, count
 from dvtool.system.lazy import later
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
 from dvtool.system.stat import Stat, stat_of
-from dvtool.system.writeback import start_writeback
+from dvtool.system.writeback import show_mapped_writes
 from dvtool.workspace.files import COARSEST_NS
 from dvtool.workspace.opener import READ_FLAGS, reason
 from dvtool.workspace.remembered import remember_files
@@ -166,7 +166,7 @@ def _hash_open(fd: int, path: str) -> tuple[Digest, Stat]:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
             raise InputError(f"{printable(path)} is not a file any more")
-        start_writeback(fd)
+        show_mapped_writes(fd, before.st_dev)
         whole = hasher()
         while data := os.read(fd, READ_SIZE_BYTES):
             whole.update(data)
