@@ -194,8 +194,8 @@ BREAKS = (
         "a source that nobody approved is asked",
         8,
         "dvtool/verbs/imports/update.py",
-        "            approvals.local_options(_source_of(project.manifest(target)))\n",
-        "            approvals.approve(_source_of(project.manifest(target)), {})\n",
+        "            approvals.local_options(_askable(target, project.manifest(target)))\n",
+        "            approvals.approve(_askable(target, project.manifest(target)), {})\n",
         ("tests/s3/test_import.py::test_a_clone_asks_nobody_before_it_is_told_to",),
     ),
     Break(

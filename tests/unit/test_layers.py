@@ -33,7 +33,7 @@ ONLY_IN = {
     "gitdb": {"git.process"},
     "sqlite3": {
         "reports.row_sqlite",
-        "project.journal",
+        "system.disposable",
         "project.taken",
         "store.rooted",
         "store.database",
@@ -287,7 +287,7 @@ DESTROYS = {
     "verbs.fsck": "packs and shards in the store",
     "project.as_taken": "records in git's folder",
     "project.base": "records in git's folder",
-    "project.taken": "the record in git's folder",
+    "system.disposable": "a damaged record in git's folder",
     "project.journal": "the journal in git's folder",
     "jobs.take_to_remote": "packs in a temporary folder, once they are on the remote",
     "project.links": "a record in git's folder",
