@@ -163,7 +163,7 @@ class Repo(OpenRepository):
         jobs: int | None = None,
         engine: Engine | None = None,
     ) -> list[Added]:
-        """Snapshot files and folders, with `update` targets only (all of them without paths)."""
+        """Snapshot files and folders; with `update` only entries that there are (see `dv add`)."""
         options = publish.AddOptions(
             untrack, stage, dereference, as_is, ours, engine, jobs, plan_only, update
         )

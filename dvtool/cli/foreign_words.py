@@ -88,8 +88,8 @@ WORDS: Mapping[str, str] = {
 """Word -> the next step. A word that is a command of dv is never looked up here."""
 
 OPTIONS: Mapping[tuple[str, str], str] = {
-    ("add", "-A"): "name what to add: dv add -u takes every target; new data by its path",
-    ("add", "--all"): "name what to add: dv add -u takes every target; new data by its path",
+    ("add", "-A"): "name what to add: dv add -u takes changes of what is tracked; else paths",
+    ("add", "--all"): "name what to add: dv add -u takes changes of what is tracked; else paths",
     ("add", "-f"): "to take what .dvignore leaves out, change .dvignore",
     ("add", "-R"): "a folder is one target: dv add FOLDER",
     ("add", "-o"): "a target stays where its data is: dv add PATH",
