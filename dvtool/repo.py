@@ -413,11 +413,14 @@ class Repo(OpenRepository):
         options: Mapping[str, str] | None = None,
         force: bool = False,
         out: BinaryIO | None = None,
+        plan_only: bool = False,
         engine: ClusterEngine | None = None,
     ) -> entries.Exported:
         """Write the data at or below a path of a commit to a folder, an archive or a bucket."""
         inner = self._arguments.relative(path)
-        request = export_verb.ExportRequest(inner, destination, options or {}, force=force, out=out)
+        request = export_verb.ExportRequest(
+            inner, destination, options or {}, force, out, plan_only
+        )
         source, progress = self.snapshot(rev), self._project.progress
         return export_verb.export_snapshot(source, request, progress, engine)
 

@@ -104,7 +104,6 @@ def add(
             for warning in result.warnings:
                 screen.warn(warning)
             _warn_outdated(screen, repo, result)
-            _note_new(screen, repo, result)
         _warn_litter(screen, repo, results)
         if as_json:
             screen.json(documents.AddDocument(results))
@@ -115,6 +114,7 @@ def add(
                 screen.line(f"{name}  would have {_summary(result)}")
             else:
                 screen.done(f"{name}  {_summary(result)}")
+            _note_new(screen, repo, result)
         if not results:
             screen.done("no target is in the workspace; dv pull gets them, dv add PATH makes one")
     if plan_only:
@@ -155,8 +155,8 @@ def _note_new(screen: Screen, repo: Repo, result: Added) -> None:
     if result.left_new:
         count = count_text(len(result.left_new), "new path")
         word = shell_word(repo.shown(result.target))
-        was = "was" if len(result.left_new) == 1 else "were"
-        screen.note(f"{count} {was} left: to take what is new too: dv add {word}")
+        is_or_are = "is" if len(result.left_new) == 1 else "are"
+        screen.note(f"{count} {is_or_are} left: to take what is new too: dv add {word}")
 
 
 def _summary(result: Added) -> str:

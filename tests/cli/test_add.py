@@ -367,7 +367,7 @@ def test_add_update_takes_nothing_new(
     assert work.dv("add", "-u", "-n").out.endswith(": 1 modified, 3 removed\n")
     ran = work.dv("add", "-u")
     assert ": 1 modified, 3 removed" in ran.out
-    assert ran.err.startswith("5 new paths were left: to take what is new too: dv add data\n")
+    assert ran.err.startswith("5 new paths are left: to take what is new too: dv add data\n")
     assert work.dv("ls").lines == [
         "data/a",
         "data/c",
