@@ -38,6 +38,96 @@ class Break:
 
 
 BREAKS = (
+    # --- restore, sparse, remote rename, add -u -------------------------------------------
+    Break(
+        "restore replaces content that is saved nowhere",
+        1,
+        "dvtool/verbs/checkout/restore.py",
+        "    saved = save_unsaved(project, plans)\n",
+        "    saved = list[Saved]()\n",
+        ("tests/cli/test_restore.py::"
+         "test_restore_undoes_changes_and_saves_what_was_nowhere_else",),
+    ),
+    Break(
+        "restore from a revision changes the manifest",
+        7,
+        "dvtool/verbs/checkout/restore.py",
+        "    if not request.manifests:\n        commit = None\n",
+        "    if not request.manifests:\n",
+        ("tests/cli/test_restore.py::test_restore_from_a_revision_leaves_the_manifest",),
+    ),
+    Break(
+        "what a restore took away counts as never there",
+        7,
+        "dvtool/verbs/checkout/restore.py",
+        "            part.plan.stays_tracked = True\n",
+        "            part.plan.stays_tracked = False\n",
+        ("tests/cli/test_restore.py::test_restore_from_a_revision_leaves_the_manifest",),
+    ),
+    Break(
+        "sparse removes files that were changed",
+        7,
+        "dvtool/verbs/sparse.py",
+        "digest in lacking or file_entry(scan, path) != out[path]:\n",
+        "digest in lacking:\n",
+        ("tests/cli/test_sparse.py::test_what_was_changed_to_something_stored_stays",),
+    ),
+    Break(
+        "sparse removes files whose content no store has",
+        1,
+        "dvtool/verbs/sparse.py",
+        "digest is None or digest in lacking or file_entry",
+        "digest is None or file_entry",
+        ("tests/cli/test_sparse.py::test_what_the_store_lacks_stays",),
+    ),
+    Break(
+        "a pull brings what standing rules leave out",
+        7,
+        "dvtool/verbs/checkout/restore.py",
+        "            heed_rules(checkout_plan, project.sparse_rules())\n",
+        "            pass\n",
+        ("tests/cli/test_sparse.py::test_only_what_the_rules_take_is_pulled",),
+    ),
+    Break(
+        "the hooks bring what standing rules leave out",
+        7,
+        "dvtool/verbs/checkout/follow.py",
+        " if path in here or rules.takes(target, path)}\n",
+        "}\n",
+        ("tests/cli/test_sparse.py::test_the_hooks_bring_nothing_that_is_left_out",),
+    ),
+    Break(
+        "a remote is trusted once it is renamed",
+        8,
+        "dvtool/project/settings.py",
+        "        if trusted:\n            self._approvals.trust([self.remote(new)])\n",
+        "        self._approvals.trust([self.remote(new)])\n",
+        ("tests/cli/test_remote.py::test_rename_trusts_nothing",),
+    ),
+    Break(
+        "the default remote is another one once it is renamed",
+        3,
+        "dvtool/project/settings.py",
+        "            if default and git.config.get_in(",
+        "            if not default and git.config.get_in(",
+        ("tests/cli/test_remote.py::test_rename",),
+    ),
+    Break(
+        "add -u takes what is new",
+        7,
+        "dvtool/verbs/add/publish.py",
+        "        result.left_new = leave_new(project, before, scan)\n",
+        "        result.left_new = []\n",
+        ("tests/cli/test_add.py::test_add_update_takes_nothing_new",),
+    ),
+    Break(
+        "a folder in which add -u left something new counts as unchanged",
+        7,
+        "dvtool/verbs/add/publish.py",
+        "*racy, *result.outdated, *result.left_new]\n",
+        "*racy, *result.outdated]\n",
+        ("tests/cli/test_add.py::test_add_update_takes_nothing_new",),
+    ),
     # --- references -----------------------------------------------------------------------
     Break(
         "bytes of an object that says it did not change are believed",
