@@ -15,7 +15,13 @@ import msgspec
 from dvtool.errors import CorruptError, SetupError
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.format.references import Reference, SourceAddress
-from dvtool.store.schema import BUSY_TIMEOUT_S, is_read_only, select_in
+from dvtool.store.schema import (
+    BUSY_TIMEOUT_S,
+    HearingConnection,
+    is_read_only,
+    select_in,
+    write_rows,
+)
 from dvtool.system.atomic import make_folders, share
 
 REFERENCES_FILE = "references.db"
@@ -48,7 +54,9 @@ class References:
             path = ":memory:"
         elif not fixed:
             make_folders(os.path.dirname(path))
-        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        db = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, check_same_thread=False, factory=HearingConnection
+        )
         if fixed and path != ":memory:":
             db.execute("PRAGMA query_only = ON")
             return db  # with its tables: they are made in one transaction
@@ -70,18 +78,17 @@ class References:
             return
         with self._db:
             numbers = {reference.address: self._number(reference.address) for _, reference in rows}
-            self._db.executemany(
-                "INSERT OR IGNORE INTO contents VALUES (?,?,?,?,?,?,?)",
-                [
-                    (
-                        digest,
-                        numbers[reference.address],
-                        *(reference.key, reference.size, reference.tag, reference.version),
-                        _joined(reference),
-                    )
-                    for digest, reference in rows
-                ],
+            contents = (
+                (
+                    digest,
+                    numbers[reference.address],
+                    *(reference.key, reference.size, reference.tag, reference.version),
+                    _joined(reference),
+                )
+                for digest, reference in rows
             )
+            insert = "INSERT OR IGNORE INTO contents VALUES (?,?,?,?,?,?,?)"
+            write_rows(self._db, insert, contents)
 
     def find(self, digests: Iterable[Digest]) -> dict[Digest, list[Reference]]:
         """Return content -> the objects that have, or had it; those that came last first."""
