@@ -107,7 +107,9 @@ ROOMS = (
         (*VERBS, "verbs"),
     ),
     Room(
-        "repo", "The facade: one method a verb, and a part each for imports, remotes, runs.", FACES
+        "repo",
+        "The facade: one method a verb, and parts: imports, plans, remotes, reports, runs, sparse.",
+        FACES,
     ),
     Room("cli", "The command: a module a verb; it alone prints.", (*FACES, "repo")),
 )
@@ -117,7 +119,7 @@ VERB_ORDER = (
     ("read", "add", "status", "checkout", "push", "drop", "edit", "copy", "export"),
     ("resolve",),
     ("imports", "gc", "fsck", "clone", "overlap", "doctor", "record", "sparse"),
-    ("remotes",),
+    ("remotes", "plans"),
 )
 """A verb imports from the lines above its own, and within its line from none."""
 

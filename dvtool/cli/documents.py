@@ -50,21 +50,21 @@ class StatusDocument(msgspec.Struct):
 
 
 class MaterialisedDocument(msgspec.Struct):
-    """What was copied of data that was imported by reference."""
+    """The data that was imported by reference and is now copied."""
 
     targets: Sequence[Materialised]
-    """What was done, by target."""
+    """The result for each target."""
 
 
 class UpdateDocument(msgspec.Struct):
-    """What `dv update` did."""
+    """The changes that `dv update` made."""
 
     targets: Sequence[Imported]
     """Each target that was imported, as far as named."""
 
 
 class UpdatePlanDocument(msgspec.Struct):
-    """What `dv update` would bring."""
+    """The changes that `dv update` would bring."""
 
     targets: Sequence[SourceStatus]
     """How each target that was imported, as far as named, stands to its source."""
@@ -192,7 +192,7 @@ class DoctorDocument(msgspec.Struct):
     ok: bool
     """Whether no check failed."""
     checks: Sequence[Check]
-    """What was looked at."""
+    """The checks that were made."""
 
 
 class RemoteDoctorDocument(msgspec.Struct):
@@ -201,7 +201,7 @@ class RemoteDoctorDocument(msgspec.Struct):
     ok: bool
     """Whether no check failed."""
     checks: Sequence[Check]
-    """What was looked at."""
+    """The checks that were made."""
     features: Features | None
     """The powers of the store; null if there is no answer."""
 

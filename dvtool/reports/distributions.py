@@ -42,9 +42,13 @@ def distributions(old: RowTable, new: RowTable) -> tuple[list[Distribution], boo
     names = [name for name in new.columns if name in old.columns][:COLUMNS_MAX]
     before, old_more = _columns(old, names)
     after, new_more = _columns(new, names)
-    found = [_distribution(name, before[name], after[name]) for name in names]
+    drawn = [_distribution(name, before[name], after[name]) for name in names]
     shown = [
-        one for one in found if one and (one.old, one.old_missing) != (one.new, one.new_missing)
+        distribution
+        for distribution in drawn
+        if distribution
+        and (distribution.old, distribution.old_missing)
+        != (distribution.new, distribution.new_missing)
     ]
     return shown, old_more or new_more
 

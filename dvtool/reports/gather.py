@@ -90,7 +90,7 @@ class FileKind:
 
 @dataclass(slots=True)
 class Gathered:
-    """What a report shows. `changes` are all of them, by path from the top of the worktree."""
+    """The content of a report. `changes` are all of them, by path from the top of the worktree."""
 
     old: str
     new: str
@@ -104,10 +104,10 @@ class Gathered:
 
     def folders(self) -> dict[str, Totals]:
         """Return folder -> the changes directly in it, sorted."""
-        found: dict[str, list[Difference]] = {}
+        by_folder: dict[str, list[Difference]] = {}
         for path, change in self.changes:
-            found.setdefault(posixpath.dirname(path), []).append(change)
-        return {folder: Totals.of(changes) for folder, changes in sorted(found.items())}
+            by_folder.setdefault(posixpath.dirname(path), []).append(change)
+        return {folder: Totals.of(changes) for folder, changes in sorted(by_folder.items())}
 
 
 def gather(
@@ -129,12 +129,12 @@ def gather(
         if kind is not None:
             by_kind.setdefault(kind, []).append((path, change))
     for kind, limit in EACH_MAX.items():
-        found = by_kind.get(kind, [])
+        chosen = by_kind.get(kind, [])
         shown = [
-            _shown_file(kind, path, change, sides, keys) for path, change in spread(found, limit)
+            _shown_file(kind, path, change, sides, keys) for path, change in spread(chosen, limit)
         ]
-        if found:
-            result.kinds.append(FileKind(kind, len(found), shown))
+        if chosen:
+            result.kinds.append(FileKind(kind, len(chosen), shown))
     return result
 
 
@@ -246,8 +246,8 @@ class _FileReading:
                 )
             plots, sampled = [], False
             for name in sorted(set(old) & set(new), key=lambda name: name or ""):
-                found, more = distributions(old[name], new[name])
-                plots.extend(found)
+                drawn, more = distributions(old[name], new[name])
+                plots.extend(drawn)
                 sampled = sampled or more
         if sampled:
             notes.append("plots are of the first 20,000 rows of each side")

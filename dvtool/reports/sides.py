@@ -60,7 +60,7 @@ class Report:
     def write_html(self, path: str) -> None:
         """Put the page in the place of a file, whole or not at all, as on a full disk.
 
-        A link stays, and what it leads to is replaced. What is no file, as /dev/stdout, is
+        A link stays, and what it leads to is replaced. A path that is no file, as /dev/stdout, is
         written to.
         """
         data = self.html.encode("utf-8")
@@ -99,7 +99,9 @@ def opened_sides(
     """Give the changes between two sides, and how to read the files of each."""
     old, new = comparison.old, comparison.new
     targets = diff(project, arguments, old, new, comparison.paths)
-    renamed = {one.target: one.renamed_from for one in targets if one.renamed_from is not None}
+    renamed = {
+        target.target: target.renamed_from for target in targets if target.renamed_from is not None
+    }
     with ExitStack() as held:
         before = held.enter_context(snapshot_of(project, old, environ=environ))
         if new is None:

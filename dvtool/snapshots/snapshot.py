@@ -37,9 +37,9 @@ SnapshotPath: TypeAlias = str | os.PathLike[str]
 class Snapshot:
     """The data of one commit: what its manifests name. It never changes.
 
-    Paths are from the top of the repository. Files that git itself keeps are no part of it. What is
-    read comes from the local store or, if it is not there, from a remote that this clone trusts,
-    and is checked by its BLAKE3; nothing is written into the store.
+    Paths are from the top of the repository. Files that git itself keeps are no part of it. Bytes
+    come from the local store or, if they are not there, from a remote that this clone trusts, and
+    are checked by their BLAKE3; nothing is written into the store.
 
     It may be used by several threads and after a fork, and pickles as repository and commit.
     Every method raises `DvError`; PathMissing, PathIsFolder and PathNotFolder are the `OSError`

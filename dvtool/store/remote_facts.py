@@ -1,4 +1,4 @@
-"""What store.db knows of remotes: hints, which every push confirms before it relies on them."""
+"""The facts of remotes in store.db: hints, which every push confirms before it relies on them."""
 
 from __future__ import annotations
 

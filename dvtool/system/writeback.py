@@ -1,4 +1,4 @@
-"""What a program writes into a mapped file shows in its stamps, once its dirty pages are clean.
+"""Clean pages for mapped files, so that a later write through the mapping shows in their stamps.
 
 A write through a mapping moves a file's times only when it makes a clean page dirty (Linux: at the
 page fault). Until the system has written the page, later writes to it move nothing.
@@ -41,10 +41,10 @@ def _call() -> _Call | None:
     if sys.platform != "linux":
         return None
     try:
-        found = ctypes.CDLL(None).sync_file_range
+        function = ctypes.CDLL(None).sync_file_range
     except (OSError, AttributeError):
         return None
-    found.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-    found.restype = ctypes.c_int
-    answer: _Call = found
+    function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    function.restype = ctypes.c_int
+    answer: _Call = function
     return answer

@@ -17,7 +17,7 @@ _SIZE_DEFAULT_BYTES = 10 << 30
 
 @dataclass(frozen=True, slots=True)
 class CacheStatus:
-    """What is in the cache: frames that were read from remotes, and clones of git URLs."""
+    """The content of the cache: frames that were read from remotes, and clones of git URLs."""
 
     path: str
     """Its folder."""

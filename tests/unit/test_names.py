@@ -14,7 +14,7 @@ TESTS = Path(__file__).parents[1]
 
 LOOSE = {"__init__", "__main__", "errors", "repo"}
 FILE_LINES_MAX = 500
-FACADE_LINES_A_METHOD_MAX = 12
+FACADE_LINES_MAX = 370
 FACADE_STATEMENTS_MAX = 4
 """`repo.py` has one method a verb with one call in it, beside what makes the arguments of that."""
 PUBLIC_TWICE_MAX = 5
@@ -104,7 +104,7 @@ def test_the_facade_has_a_short_method_for_each_verb() -> None:
         for node in repo.body
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
     ]
-    assert lines_of("repo.py") <= FACADE_LINES_A_METHOD_MAX * len(methods)
+    assert lines_of("repo.py") <= FACADE_LINES_MAX
     branches = ast.If | ast.For | ast.While | ast.With | ast.Try | ast.FunctionDef
     for method in methods:
         statements = method.body[1:]  # without the docstring

@@ -41,7 +41,7 @@ class DvcOut(NamedTuple):
     md5: str
     size: int
     layout: str
-    """What stands before the hash's first two digits in a remote: "" before DVC 3."""
+    """The path before the hash's first two digits in a remote: "" before DVC 3."""
     remote: str
     """The name of the remote that holds it; "" for the default one."""
 

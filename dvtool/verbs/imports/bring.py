@@ -1,7 +1,7 @@
 """Bringing a target to a state of its source: store, manifest, git's index, then the workspace.
 
-What is referred to comes first, so that a run that ends at any moment leaves a valid repository,
-and the next one goes on.
+The referenced comes before the referrer, so that a run that ends at any moment leaves a valid
+repository, and the next one goes on.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ SAMPLE_SIZE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """What to import, as typed. `options` are those of `ORIGIN_OPTIONS`, as text.
+    """The data to import, as typed. `options` are those of `ORIGIN_OPTIONS`, as text.
 
     By `reference`, the data is hashed and stays where it is; no files are written.
     """

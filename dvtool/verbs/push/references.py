@@ -27,7 +27,7 @@ from dvtool.verbs.push.planned import ShardToPush, UploadPlan
 
 
 class Planning(Protocol):
-    """What is asked of the planning of a push."""
+    """The questions to the planning of a push."""
 
     project: Project
     store: LocalStore

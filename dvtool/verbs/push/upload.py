@@ -2,8 +2,8 @@
 
 The order is packs, proof, claim, proof, shards, proof, root: whatever is referred to is there
 before what refers to it, and a gc that runs meanwhile spares it: see `dvtool.remotes.tombstones`.
-What this clone remembers of the remote is a hint, checked against the remote's own
-word each time, so an object that was deleted behind our back is uploaded again.
+This clone's memory of the remote is a hint, checked against the remote's own word each time, so an
+object that was deleted behind our back is uploaded again.
 """
 
 from __future__ import annotations
