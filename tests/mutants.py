@@ -961,7 +961,7 @@ BREAKS = (
         "push does not see that its packs arrived",
         3,
         "dvtool/verbs/push/upload.py",
-        "        lost = set(packs) - confirm_packs(self.remote, known, packs, there)\n",
+        "        lost = set(packs) - confirm_packs(self.remote, known, packs, infos)\n",
         "        lost: set[Digest] = set()\n",
         ("tests/s3/test_transfers.py::TestProof::"
          "test_a_store_that_loses_what_it_took_is_found_out",),

@@ -162,7 +162,7 @@ def ingest_batches(
 ) -> Iterator[IngestBatch]:
     """Cut files, in order, into batches that make about one pack each.
 
-    Those for workers that are `far` away are larger, as each has a way to go. With `total_bytes`,
+    Batches for workers that are `far` away are larger, as each has a way to go. With `total_bytes`,
     the size of all files, they are taken as batches are asked for.
     """
     if total_bytes is None:

@@ -59,7 +59,7 @@ class DvcOut(NamedTuple):
 def outs_of(text: bytes, path: str) -> list[DvcOut]:
     """Return the outputs that a `.dvc` file or a `dvc.lock` names; InputError if it is not sound.
 
-    What DVC does not keep (`cache: false`, imports without a hash) is passed over.
+    Outputs that DVC does not keep (`cache: false`, imports without a hash) are passed over.
     """
     yaml = import_extra("yaml", extra="dvc", user="files of DVC")
     try:

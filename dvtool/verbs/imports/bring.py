@@ -122,7 +122,8 @@ def plan_workspace(project: Project, there: TargetThere, built: Built) -> Follow
 def put_in_place(project: Project, there: TargetThere, built: Built, result: Imported) -> None:
     """Put what a source gave in place: merged with what was edited here, published, followed.
 
-    What the target has already is published again, as a run may have ended before it was staged.
+    A state that the target has already is published again, as a run may have ended before it was
+    staged.
     """
     before = there.manifest
     if before is not None and built.manifest == before:

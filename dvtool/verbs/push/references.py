@@ -100,13 +100,13 @@ def _outside_packs(
     planning: Planning, contents: Collection[Digest]
 ) -> dict[Digest, list[Reference]]:
     """Return the references of contents of which the remote does not have all chunks in packs."""
-    found = planning.store.db.references.find(contents)
-    chunks = {chunk for some in found.values() for chunk, _ in some[0].chunks}
+    references = planning.store.db.references.find(contents)
+    chunks = {chunk for some in references.values() for chunk, _ in some[0].chunks}
     mark = planning.remote.mark()
     located = planning.known.located(chunks) if mark is not None and chunks else {}
     return {
         content: some
-        for content, some in found.items()
+        for content, some in references.items()
         if not all(chunk in located for chunk, _ in some[0].chunks)
     }
 
@@ -125,8 +125,14 @@ def _references_held(
         while left:
             first = {content: some[0] for content, some in left.items()}
             lost = access.losses(list(first.values()))
-            held |= {content: one for content, one in first.items() if one.name not in lost}
-            errors |= {c: lost[one.name] for c, one in first.items() if one.name in lost}
+            held |= {
+                content: reference
+                for content, reference in first.items()
+                if reference.name not in lost
+            }
+            errors |= {
+                c: lost[reference.name] for c, reference in first.items() if reference.name in lost
+            }
             left = {c: some[1:] for c, some in left.items() if c not in held and some[1:]}
     gone = {content: errors[content] for content in references if content not in held}
     gone = {content: gone[content] for content in planning.store.lacking(gone)}
