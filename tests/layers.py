@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,6 +126,18 @@ VERB_ORDER = (
 """A verb imports from the lines above its own, and within its line from none."""
 
 TREE_WIDTH = 98
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Return the tree of a file of Python, which all tests of the code read once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes_in(path: Path) -> list[ast.AST]:
+    """Return all nodes of a file: to walk the trees is most of the time of such tests."""
+    return list(ast.walk(parsed(path)))
 
 
 def room_of(module: str) -> Room | None:

