@@ -104,7 +104,7 @@ class Repo(OpenRepository):
     @property
     def reports(self) -> dvtool.Reports:
         """Changes by row and as a page, and what splits share: see `Reports`."""
-        return report_facade.Reports(self._project, self.config, self._arguments, self._environ)
+        return report_facade.Reports(self._project, self.config, self._arguments)
 
     @property
     def runs(self) -> dvtool.Runs:
@@ -304,7 +304,7 @@ class Repo(OpenRepository):
         self, old: str | None = None, new: str | None = None, paths: Paths = ()
     ) -> list[dvtool.TargetDiff]:
         """Compare two commits, or a commit (HEAD without one) with the workspace."""
-        return diff.diff(self._project, self._arguments, old, new, paths)
+        return diff.diff(self._project, self.config, self._arguments, old, new, paths)
 
     def log(
         self, path: OnePath | None = None, *, rev: str | None = None, limit: int | None = None
@@ -347,7 +347,7 @@ class Repo(OpenRepository):
 
     def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[dvtool.Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""
-        return read.ls(self._project, self._arguments, paths, rev=rev)
+        return read.ls(self._project, self.config, self._arguments, paths, rev=rev)
 
     def cat(self, path: OnePath, *, rev: str | None = None) -> Iterator[memoryview]:
         """Yield the bytes of one tracked file, from the store or else from the default remote."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.edit.remove import Removed
     from dvtool.verbs.gc.roots import RepoThere
-    from dvtool.verbs.imports.reference import Materialised
+    from dvtool.verbs.imports.reference import Materialised, ReferencedSource
     from dvtool.verbs.imports.results import Imported, SourceStatus
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push.plan import Pushed
@@ -50,14 +50,14 @@ class StatusDocument(msgspec.Struct):
 
 
 class MaterialisedDocument(msgspec.Struct):
-    """The data that was imported by reference and is now copied."""
+    """The copies of data that was imported by reference."""
 
     targets: Sequence[Materialised]
-    """The result for each target."""
+    """The work done, by target."""
 
 
 class UpdateDocument(msgspec.Struct):
-    """The changes that `dv update` made."""
+    """The result of `dv update`."""
 
     targets: Sequence[Imported]
     """Each target that was imported, as far as named."""
@@ -192,7 +192,7 @@ class DoctorDocument(msgspec.Struct):
     ok: bool
     """Whether no check failed."""
     checks: Sequence[Check]
-    """The checks that were made."""
+    """The things that were looked at."""
 
 
 class RemoteDoctorDocument(msgspec.Struct):
@@ -201,7 +201,7 @@ class RemoteDoctorDocument(msgspec.Struct):
     ok: bool
     """Whether no check failed."""
     checks: Sequence[Check]
-    """The checks that were made."""
+    """The things that were looked at."""
     features: Features | None
     """The powers of the store; null if there is no answer."""
 
@@ -241,6 +241,8 @@ class RemotesDocument(msgspec.Struct):
 
     remotes: Sequence[RemoteRow]
     """The remotes, sorted by name."""
+    sources: Sequence[ReferencedSource]
+    """The sources at which data stays that was imported by reference, sorted by address."""
 
 
 class RootsDocument(msgspec.Struct):

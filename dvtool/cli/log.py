@@ -61,9 +61,9 @@ def log(
             return
         for number, entry in enumerate(entries):
             again = number > 0 and entries[number - 1].commit == entry.commit
-            _show(screen, repo, entry, again=again, named=path is None)
-            if stat:
-                screen.line(f"    {_stat_text(repo, entry)}")
+            if not again:
+                show_commit(screen, entry)
+            _show_target(screen, repo, entry, named=path is None, stat=stat)
 
 
 def _revision_and_path(repo: Repo, arguments: Sequence[str]) -> tuple[str | None, str | None]:
@@ -103,11 +103,11 @@ def show_commit(screen: Screen, entry: LogEntry) -> None:
     screen.line(f"    {printable(entry.subject)}")
 
 
-def _show(screen: Screen, repo: Repo, entry: LogEntry, *, again: bool, named: bool) -> None:
-    """Show a commit, and a target that it changed; `again` if the commit was shown before."""
-    if not again:
-        show_commit(screen, entry)
+def _show_target(screen: Screen, repo: Repo, entry: LogEntry, *, named: bool, stat: bool) -> None:
+    """Show a target that a commit changed; with `stat` the bytes too."""
     counts = [f"{getattr(entry, what):,} {what}" for what in _CHANGES if getattr(entry, what)]
+    if counts and stat:
+        counts = [_stat_text(repo, entry)]
     if entry.renamed_from is not None:
         counts.append(f"target renamed from {printable(repo.shown(entry.renamed_from))}")
     changes = ", ".join(counts) if entry.added is not None else "changes not known here (dv fetch)"

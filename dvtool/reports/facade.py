@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dvtool.project.arguments import Arguments, Paths
@@ -25,17 +25,10 @@ class Reports:
     Every method raises `DvError`.
     """
 
-    def __init__(
-        self,
-        project: Project,
-        settings: Settings,
-        arguments: Arguments,
-        environ: Mapping[str, str],
-    ) -> None:
+    def __init__(self, project: Project, settings: Settings, arguments: Arguments) -> None:
         self._project = project
         self._settings = settings
         self._arguments = arguments
-        self._environ = environ
 
     def rows(
         self,
@@ -47,7 +40,7 @@ class Reports:
     ) -> RowDiff:
         """Compare the rows of changed tables, matched by the columns `key`."""
         compared = sides.Comparison(old, new, paths, key)
-        return sides.report_rows(self._project, self._arguments, compared, self._environ)
+        return sides.report_rows(self._project, self._settings, self._arguments, compared)
 
     def changes(
         self,
@@ -59,7 +52,7 @@ class Reports:
     ) -> sides.Report:
         """Show changes as a page, and in short as a comment; of large data a sample is read."""
         compared = sides.Comparison(old, new, paths, key)
-        return sides.report_changes(self._project, self._arguments, compared, self._environ)
+        return sides.report_changes(self._project, self._settings, self._arguments, compared)
 
     def overlap(
         self,

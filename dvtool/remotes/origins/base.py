@@ -21,12 +21,15 @@ class OriginObject(NamedTuple):
 
     `size` is in bytes, `SIZE_UNKNOWN` where the origin does not say. `tag` tells this state of the
     object from others ("" where nothing does), `version` names it where the origin keeps versions.
+    `modified` is when it was last written, in seconds since 1970 by the origin's clock; 0 if the
+    origin does not say.
     """
 
     key: str
     size: int
     tag: str
     version: str = ""
+    modified: int = 0
 
 
 class Body(Protocol):

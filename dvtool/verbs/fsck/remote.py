@@ -13,8 +13,10 @@ import hashlib
 import math
 import random
 from array import array
-from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+
+from msgspec import structs
 
 from dvtool.errors import (
     CorruptError,
@@ -181,7 +183,10 @@ class _RemoteCheck:
         self.project.progress.finish()
 
     def _check_sources(self) -> None:
-        """Ask sources for what shards refer to; in depth, read all of it."""
+        """Ask sources for what shards refer to, or will once it is pushed; in depth, read it."""
+        unpushed = self.here.sought - self.references.keys() - self.result.held
+        for content, known in self.project.store.db.references.find(unpushed).items():
+            self.references[content] = known[0]
         if not self.references:
             return
         total = (
@@ -201,7 +206,7 @@ class _RemoteCheck:
         self.project.progress.finish()
 
     def _check_source(self, access: SourceAccess, references: Mapping[Digest, Reference]) -> None:
-        lost = access.losses(list(references.values()))
+        lost = self._losses(access, self._timed(references))
         for content, reference in references.items():
             fault = lost.get(reference.name)
             if fault is None and self.depth:
@@ -210,6 +215,28 @@ class _RemoteCheck:
                 self._bad_object(content, reference, fault)
             else:
                 self.result.held.update(self.here.sought & {content})
+
+    def _timed(self, references: Mapping[Digest, Reference]) -> list[Reference]:
+        """Return references with the last times at which this clone knows that they held."""
+        known = self.project.store.db.references.find(references)
+        times = {
+            reference.name: reference.modified for some in known.values() for reference in some
+        }
+        return [
+            structs.replace(
+                reference, modified=max(reference.modified, times.get(reference.name, 0))
+            )
+            for reference in references.values()
+        ]
+
+    def _losses(
+        self, access: SourceAccess, references: Sequence[Reference]
+    ) -> Mapping[Digest, DvError]:
+        """Ask for objects; read those written since they were taken, if not all are read anyway."""
+        if self.depth:
+            return access.ask(references).lost
+        lost, _ = access.prove(references, self.project.progress)
+        return lost
 
     def _bad_object(self, content: Digest, reference: Reference, fault: DvError) -> None:
         problem = str(fault).removeprefix(f"{shown(reference)} ")

@@ -65,7 +65,7 @@ SAMPLE_SIZE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """The data to import, as typed. `options` are those of `ORIGIN_OPTIONS`, as text.
+    """The source to import, as typed. `options` are those of `ORIGIN_OPTIONS`, as text.
 
     By `reference`, the data is hashed and stays where it is; no files are written.
     """
@@ -180,9 +180,14 @@ def _on_cluster(
                 hint="leave --remote out, then: dv push; or name a cluster: --engine dask",
             )
         return None
-    if request.unpack or request.reference or source.kind == "dv":
+    if request.reference and source.kind == "s3":
+        if request.remote is not None:
+            raise UsageError(
+                "data that stays at its source goes to no remote", hint="leave --remote out"
+            )
+        return None  # workers only read: what they say is kept here
+    if request.unpack or source.kind == "dv":
         what = "an archive to unpack" if request.unpack else "data of another repository"
-        what = "data that stays at its source" if request.reference else what
         raise UsageError(f"{what} is for one machine, not for a cluster", hint="leave --engine out")
     return ImportOnCluster(project, settings, engine, request.remote)
 

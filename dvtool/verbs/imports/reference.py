@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 
 from msgspec import structs
 
-from dvtool.errors import CorruptError, DvError, MissingError, UsageError, listing, printable
+from dvtool.errors import (
+    CorruptError,
+    DvError,
+    ManifestError,
+    MissingError,
+    UsageError,
+    listing,
+    printable,
+)
 from dvtool.format.compare import differing
 from dvtool.format.digest import EMPTY, Digest
 from dvtool.format.manifest import Built, Manifest
@@ -17,12 +25,15 @@ from dvtool.format.paths import workspace_path
 from dvtool.format.references import SourceAddress
 from dvtool.format.selection import Selection
 from dvtool.format.source import DataSource
+from dvtool.jobs.cluster import ClusterEngine
 from dvtool.jobs.engine import Engine, engine_for
 from dvtool.jobs.refer import ReferBatch, refer_objects
-from dvtool.jobs.take import take_batches
+from dvtool.jobs.take import take_runs
+from dvtool.jobs.take_to_remote import cut_runs
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
+from dvtool.project.source_approvals import SourceApprovals
 from dvtool.project.taken import ListedFile, TakenObjects
 from dvtool.remotes.origins.base import Origin, OriginObject
 from dvtool.verbs.fetch.download import fetch
@@ -34,7 +45,7 @@ from dvtool.verbs.resolve.conflicts import refuse_conflicted
 
 @dataclass(slots=True)
 class Materialised:
-    """The content that `import --materialise` copied for one target."""
+    """The data that `import --materialise` copied for one target."""
 
     target: str
     """The target, as a path from the top of the worktree."""
@@ -50,6 +61,38 @@ class Materialised:
     """The fault of these objects; null if there is none."""
     changed: bool = False
     """Whether the manifest is another now: all of the target has copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferencedSource:
+    """A source at which data stays that was imported by reference."""
+
+    url: str
+    """Its address."""
+    targets: tuple[str, ...]
+    """The targets whose data is there, sorted."""
+    approved: bool
+    """Whether this clone may ask it; dv update --trust TARGET approves it."""
+
+
+def referenced_sources(project: Project) -> list[ReferencedSource]:
+    """Return the sources that manifests of the worktree refer to, sorted; none is asked.
+
+    Manifests that cannot be read are passed over.
+    """
+    approvals = SourceApprovals(project.git.common_dir)
+    targets: dict[str, list[str]] = {}
+    approved: dict[str, bool] = {}
+    for target in project.targets():
+        try:
+            source = project.manifest(target).source
+        except (CorruptError, UsageError, ManifestError):
+            continue
+        if source is not None and source.reference:
+            targets.setdefault(source.url, []).append(target)
+            may_ask = approvals.find(source) is not None
+            approved[source.url] = approved.get(source.url, True) and may_ask
+    return [ReferencedSource(url, tuple(targets[url]), approved[url]) for url in sorted(targets)]
 
 
 def refuse_unreferable(source: DataSource) -> None:
@@ -98,11 +141,15 @@ def refer_content(
             paths.append(path)
             yield described
 
-    batches = take_batches(origin, project.store.path, wanted(), count=objects, total_bytes=size)
+    if isinstance(engine, ClusterEngine):
+        runs = cut_runs(wanted(), count=objects)
+    else:
+        engine = engine_for(engine, files=objects, size_bytes=size)
+        runs = take_runs(wanted(), count=objects, total_bytes=size)
     project.progress.start("hashing", total_bytes=size)
-    results = engine_for(engine, files=objects, size_bytes=size).map(
+    results = engine.map(
         refer_objects,
-        (ReferBatch(address, batch) for batch in batches),
+        (ReferBatch(address, origin, run) for run in runs),
         tell=project.progress.advance,
     )
     at = 0

@@ -10,14 +10,14 @@ SourceStanding: TypeAlias = Literal["current", "behind", "unknown", "unapproved"
 
 @dataclass(slots=True)
 class Imported:
-    """The changes that `import` or `update` made to one target. Paths are relative to it."""
+    """The result of `import` or `update` for one target. Paths are relative to it."""
 
     target: str
     """The target, as a path from the top of the worktree."""
     source: str
     """Where its data comes from."""
     state: str
-    """The mark of the state that was taken."""
+    """The identity of the state that was taken."""
     files: int = 0
     """How many entries its manifest has now."""
     bytes: int = 0
