@@ -150,8 +150,9 @@ def status(frame: Frame, as_json: bool) -> None:
             )
         else:
             screen.line(f"hooks in {_folder(placed.folder)}:")
+            width = max(len(hook.name) for hook in placed.hooks)
             for hook in placed.hooks:
-                screen.line(f"  {hook.name:<14} {_state(hook)}")
+                screen.line(f"  {hook.name:<{width}}  {_state(hook)}")
             screen.line(f"merge and diff drivers: {'' if drivers else 'not '}installed")
     if not placed.complete:
         raise click.exceptions.Exit(1)

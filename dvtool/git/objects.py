@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from dvtool.errors import CorruptError, DvError, MissingError
 from dvtool.format.manifest import MANIFEST_SIZE_MAX_BYTES
-from dvtool.git.listing import FILE_MODES, OBJECT_ID
+from dvtool.git.listing import FILE_MODES, OBJECT_ID, TreeEntry
 from dvtool.git.process import Folders, words_of
 from dvtool.git.refs import Revisions
 from dvtool.system.lazy import later
@@ -84,8 +84,8 @@ class Objects(Revisions):
                 blobs[path_of[name]] = head.split(b" ")[2].decode("ascii")
         return blobs
 
-    def files_at(self, commit: str, path: str = "") -> dict[str, str]:
-        """Return path and blob id of the files of a commit at or below a path; symlinks are none.
+    def tree_at(self, commit: str, path: str = "") -> dict[str, TreeEntry]:
+        """Return all that a commit has at or below a path: files, symlinks and submodules.
 
         Names that are no UTF-8 come as `os.fsdecode` has them.
         """
@@ -93,13 +93,12 @@ class Objects(Revisions):
         listing = self._run(
             *("ls-tree", "-r", "-z", "--full-tree", self._commit_id(commit), *below), literal=True
         ).stdout
-        files = {}
+        entries = {}
         for entry in listing.split(b"\0")[:-1]:
             head, _, name = entry.partition(b"\t")
-            mode, _kind, blob_id = head.split(b" ")
-            if mode in FILE_MODES:
-                files[os.fsdecode(name)] = blob_id.decode("ascii")
-        return files
+            mode, _kind, object_id = head.split(b" ")
+            entries[os.fsdecode(name)] = TreeEntry(mode, object_id.decode("ascii"))
+        return entries
 
     def need_blobs(self, blob_ids: Iterable[str]) -> None:
         """Get blobs that a clone without files lacks, in one request and not one by one."""

@@ -97,10 +97,11 @@ def _described(
     )
 
 
-def retire(remote: RemoteStore, repo: str) -> RemoteGcPlan:
+def retire(remote: RemoteStore, repo: str, *, plan_only: bool = False) -> RemoteGcPlan:
     """Bury all roots of a repository and the objects that only they need; return the plan.
 
-    UsageError if it has none there. Damaged roots do not stop this.
+    UsageError if it has none there. Damaged roots do not stop this. With `plan_only` nothing is
+    buried.
     """
     remote.required_mark()
     tombstones = Tombstones(remote)
@@ -120,14 +121,7 @@ def retire(remote: RemoteStore, repo: str) -> RemoteGcPlan:
     surveyed = look_over(remote, tombstones.claims(look, time.time()), besides=going)
     live = surveyed.live({name for root in surveyed.roots.values() for name in root.shards})
     dead = tuple(i for key, i in surveyed.objects.items() if key not in live and key not in doomed)
-    tombstones.put(
-        Tombstone(
-            FORMAT,
-            now_text(),
-            [info.key for info in dead],
-            going,
-            repo,
-            retired=True,
-        )
-    )
+    if not plan_only:
+        keys = [info.key for info in dead]
+        tombstones.put(Tombstone(FORMAT, now_text(), keys, going, repo, retired=True))
     return RemoteGcPlan(dead=dead)
