@@ -61,7 +61,7 @@ Buffer: TypeAlias = bytes | memoryview
 
 
 class CacheUsage(NamedTuple):
-    """What is in a cache."""
+    """The size of a cache."""
 
     files: int
     """How many files."""

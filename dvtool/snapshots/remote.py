@@ -314,7 +314,7 @@ class RemoteChunks:
     def fetch(self, pieces: Iterable[PlacedChunk]) -> int:
         """Put the frames of chunks into the cache; return how many bytes these are.
 
-        What is wanted of a pack is one request, if it lies together. Errors are those of `read`.
+        Parts of a pack are one request, if they lie together. Errors are those of `read`.
         """
 
         def get(span: tuple[int, PackRange]) -> int:

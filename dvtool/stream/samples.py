@@ -34,7 +34,7 @@ class SampleSet(Protocol):
 
     @property
     def data_key(self) -> bytes:
-        """What identifies keys and content of the samples: equal for equal data, anywhere."""
+        """The identity of keys and content of the samples: equal for equal data, anywhere."""
 
     def key(self, number: int) -> str:
         """Return the key of a sample."""

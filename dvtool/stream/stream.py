@@ -25,7 +25,7 @@ from dvtool.stream.samples import FileSamples, Sample, SampleSet, StemSamples
 from dvtool.stream.share import Share, Tail, drop_first, positions, rank_length
 
 SampleKind = Literal["files", "stems", "rows", "tar"]
-"""What a sample is: a file, files of one stem, a row of a table, or members of a tar file."""
+"""The kinds of samples: a file, files of one stem, a row of a table, or members of a tar file."""
 STATE_VERSION = 1
 
 

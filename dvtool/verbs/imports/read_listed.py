@@ -17,7 +17,7 @@ from dvtool.remotes.origins.base import Origin, OriginObject
 
 
 class ReadBatch(Protocol):
-    """What became of a batch: hash and size of each object, in the order of the batch."""
+    """The result of a batch: hash and size of each object, in the order of the batch."""
 
     @property
     def digests(self) -> Sequence[Digest]:
@@ -35,13 +35,13 @@ Result = TypeVar("Result", bound=ReadBatch)
 
 @dataclass(frozen=True, slots=True)
 class ListingWork(Generic[Result]):
-    """What is done with batches: `work`, in a worker, of each that `batch` makes.
+    """The work on batches: `work`, in a worker, of each that `batch` makes.
 
     `keep` takes each result before its objects go on record as read, `undo` what is not kept.
     """
 
     shown: str
-    """What it is called for people: importing, hashing."""
+    """Its name for people: importing, hashing."""
     work: Callable[..., Result]
     keep: Callable[[Result], object]
     batch: Callable[[TakeBatch], Any] = lambda batch: batch
@@ -57,7 +57,7 @@ def read_listed(
 ) -> int:
     """Read all that is listed and not known; return how many objects that was.
 
-    What was read by then is on record after an error, too.
+    Objects read by then are on record after an error, too.
     """
     objects, size = taken.unknown_total()
     if not objects:
