@@ -163,7 +163,7 @@ class Repo(OpenRepository):
         jobs: int | None = None,
         engine: Engine | None = None,
     ) -> list[Added]:
-        """Snapshot files and folders, with `update` targets only (all of them without paths)."""
+        """Snapshot files and folders; with `update` only entries that there are (see `dv add`)."""
         options = publish.AddOptions(
             untrack, stage, dereference, as_is, ours, engine, jobs, plan_only, update
         )
@@ -378,21 +378,21 @@ class Repo(OpenRepository):
 
     def diff(self, old: Rev = None, new: Rev = None, paths: Paths = ()) -> list[diff.TargetDiff]:
         """Compare two commits, or a commit (HEAD without one) with the workspace."""
-        return diff.diff(self._project, self._arguments, old, new, paths)
+        return diff.diff(self._project, self.config, self._arguments, old, new, paths)
 
     def diff_rows(
         self, old: Rev = None, new: Rev = None, paths: Paths = (), *, key: Sequence[str] = ()
     ) -> RowDiff:
         """Compare, as `diff` does, the rows of changed tables, matched by the columns `key`."""
         compared = sides.Comparison(old, new, paths, key)
-        return sides.report_rows(self._project, self._arguments, compared, self._environ)
+        return sides.report_rows(self._project, self.config, self._arguments, compared)
 
     def report(
         self, old: Rev = None, new: Rev = None, paths: Paths = (), *, key: Sequence[str] = ()
     ) -> sides.Report:
         """Show what `diff` finds as a page, and in short as a comment."""
         compared = sides.Comparison(old, new, paths, key)
-        return sides.report_changes(self._project, self._arguments, compared, self._environ)
+        return sides.report_changes(self._project, self.config, self._arguments, compared)
 
     def log(
         self, path: OnePath | None = None, *, rev: str | None = None, limit: int | None = None
@@ -413,11 +413,14 @@ class Repo(OpenRepository):
         options: Mapping[str, str] | None = None,
         force: bool = False,
         out: BinaryIO | None = None,
+        plan_only: bool = False,
         engine: ClusterEngine | None = None,
     ) -> entries.Exported:
         """Write the data at or below a path of a commit to a folder, an archive or a bucket."""
         inner = self._arguments.relative(path)
-        request = export_verb.ExportRequest(inner, destination, options or {}, force=force, out=out)
+        request = export_verb.ExportRequest(
+            inner, destination, options or {}, force, out, plan_only
+        )
         source, progress = self.snapshot(rev), self._project.progress
         return export_verb.export_snapshot(source, request, progress, engine)
 
@@ -435,7 +438,7 @@ class Repo(OpenRepository):
 
     def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""
-        return read.ls(self._project, self._arguments, paths, rev=rev)
+        return read.ls(self._project, self.config, self._arguments, paths, rev=rev)
 
     def cat(self, path: OnePath, *, rev: str | None = None) -> Iterator[memoryview]:
         """Yield the bytes of one tracked file, from the store or else from the default remote."""

@@ -38,6 +38,124 @@ class Break:
 
 
 BREAKS = (
+    # --- switching ------------------------------------------------------------------------
+    Break(
+        "a shard is compared with another by its lines, whatever its hash",
+        2,
+        "dvtool/format/edits.py",
+        "    if digest_of(text) != ref.digest:\n",
+        "    if not text:\n",
+        ("tests/unit/format/test_edits.py::"
+         "test_a_list_that_is_not_what_its_name_says_is_not_believed",),
+    ),
+    Break(
+        "a folder with a file that stayed behind counts as the new manifest has it",
+        7,
+        "dvtool/workspace/agreement.py",
+        "        if path[len(target) + 1 :] not in changed\n        and olds",
+        "        if olds",
+        ("tests/property/test_following.py::"
+         "test_a_file_that_cannot_be_written_is_not_called_as_the_manifest_has_it",),
+    ),
+    Break(
+        "a switch takes a file for the old one though the user edited it",
+        7,
+        "dvtool/verbs/checkout/follow.py",
+        "        unchanged = any(one.is_file and one.digest == digest for one in known)\n",
+        "        unchanged = any(one.is_file for one in known)\n",
+        ("tests/property/test_following.py::"
+         "test_an_edit_to_what_the_store_has_is_kept_too",),
+    ),
+    # --- restore, sparse, remote rename, add -u -------------------------------------------
+    Break(
+        "restore replaces content that is saved nowhere",
+        1,
+        "dvtool/verbs/checkout/restore.py",
+        "    saved = save_unsaved(project, plans)\n",
+        "    saved = list[Saved]()\n",
+        ("tests/cli/test_restore.py::"
+         "test_restore_undoes_changes_and_saves_what_was_nowhere_else",),
+    ),
+    Break(
+        "restore from a revision changes the manifest",
+        7,
+        "dvtool/verbs/checkout/restore.py",
+        "    if not request.manifests:\n        commit = None\n",
+        "    if not request.manifests:\n",
+        ("tests/cli/test_restore.py::test_restore_from_a_revision_leaves_the_manifest",),
+    ),
+    Break(
+        "what a restore took away counts as never there",
+        7,
+        "dvtool/verbs/checkout/restore.py",
+        "            part.plan.stays_tracked = True\n",
+        "            part.plan.stays_tracked = False\n",
+        ("tests/cli/test_restore.py::test_restore_from_a_revision_leaves_the_manifest",),
+    ),
+    Break(
+        "sparse removes files that were changed",
+        7,
+        "dvtool/verbs/sparse.py",
+        "digest in lacking or file_entry(scan, path) != out[path]:\n",
+        "digest in lacking:\n",
+        ("tests/cli/test_sparse.py::test_what_was_changed_to_something_stored_stays",),
+    ),
+    Break(
+        "sparse removes files whose content no store has",
+        1,
+        "dvtool/verbs/sparse.py",
+        "digest is None or digest in lacking or file_entry",
+        "digest is None or file_entry",
+        ("tests/cli/test_sparse.py::test_what_the_store_lacks_stays",),
+    ),
+    Break(
+        "a pull brings what standing rules leave out",
+        7,
+        "dvtool/verbs/checkout/restore.py",
+        "            heed_rules(checkout_plan, project.sparse_rules())\n",
+        "            pass\n",
+        ("tests/cli/test_sparse.py::test_only_what_the_rules_take_is_pulled",),
+    ),
+    Break(
+        "the hooks bring what standing rules leave out",
+        7,
+        "dvtool/verbs/checkout/follow.py",
+        " if path in here or rules.takes(target, path)}\n",
+        "}\n",
+        ("tests/cli/test_sparse.py::test_the_hooks_bring_nothing_that_is_left_out",),
+    ),
+    Break(
+        "a remote is trusted once it is renamed",
+        8,
+        "dvtool/project/settings.py",
+        "        if trusted:\n            self._approvals.trust([self.remote(new)])\n",
+        "        self._approvals.trust([self.remote(new)])\n",
+        ("tests/cli/test_remote.py::test_rename_trusts_nothing",),
+    ),
+    Break(
+        "the default remote is another one once it is renamed",
+        3,
+        "dvtool/project/settings.py",
+        "            if default and git.config.get_in(",
+        "            if not default and git.config.get_in(",
+        ("tests/cli/test_remote.py::test_rename",),
+    ),
+    Break(
+        "add -u takes what is new",
+        7,
+        "dvtool/verbs/add/publish.py",
+        "        result.left_new = leave_new(project, before, scan)\n",
+        "        result.left_new = []\n",
+        ("tests/cli/test_add.py::test_add_update_takes_nothing_new",),
+    ),
+    Break(
+        "a folder in which add -u left something new counts as unchanged",
+        7,
+        "dvtool/verbs/add/publish.py",
+        "*racy, *result.outdated, *result.left_new]\n",
+        "*racy, *result.outdated]\n",
+        ("tests/cli/test_add.py::test_add_update_takes_nothing_new",),
+    ),
     # --- references -----------------------------------------------------------------------
     Break(
         "bytes of an object that says it did not change are believed",
@@ -166,8 +284,8 @@ BREAKS = (
         "a source that nobody approved is asked",
         8,
         "dvtool/verbs/imports/update.py",
-        "            approvals.local_options(_source_of(project.manifest(target)))\n",
-        "            approvals.approve(_source_of(project.manifest(target)), {})\n",
+        "            approvals.local_options(_askable(target, project.manifest(target)))\n",
+        "            approvals.approve(_askable(target, project.manifest(target)), {})\n",
         ("tests/s3/test_import.py::test_a_clone_asks_nobody_before_it_is_told_to",),
     ),
     Break(
@@ -201,6 +319,23 @@ BREAKS = (
         "                held.enter_context(locked(lock,",
         "                _ = (locked(lock,",
         ("tests/unit/snapshots/test_cache.py::test_one_reader_at_a_time_gets_a_block",),
+    ),
+    # --- reports --------------------------------------------------------------------------
+    Break(
+        "names and cells are markup in a report",
+        8,
+        "dvtool/reports/markup.py",
+        "    escaped = html.escape(safe, quote=True)\n",
+        "    escaped = safe\n",
+        ("tests/unit/reports/test_report.py::test_hostile_content_is_inert",),
+    ),
+    Break(
+        "a report decodes a picture of any size",
+        8,
+        "dvtool/reports/pictures.py",
+        "                if width * height > PIXELS_MAX:\n",
+        "                if False:\n",
+        ("tests/unit/reports/test_report.py::test_hostile_content_is_inert",),
     ),
     # --- nothing is lost ------------------------------------------------------------------
     Break(
@@ -395,7 +530,7 @@ BREAKS = (
         "dirty pages of a file hide what is written to it later",
         1,
         "dvtool/jobs/ingest.py",
-        "        start_writeback(fd)\n",
+        "        show_mapped_writes(fd, before.st_dev)\n",
         "",
         ("tests/unit/system/test_writeback.py",),
     ),

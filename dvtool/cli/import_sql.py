@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     examples=(
         "dv import-sql sqlite:///lab.db points data/points.parquet",
         "dv import-sql sqlite:////srv/lab.db 'SELECT * FROM p ORDER BY id' p.parquet",
+        "dv import-sql duckdb:///lab.duckdb points data/points.parquet",
         "dv import-sql --plan sqlite:///lab.db points p.parquet   # columns, rows",
         "dv import-sql postgresql://db.example.org/lab points data/points.parquet",
     ),

@@ -88,8 +88,8 @@ def path_fault(path: str) -> str | None:
     """Say why a path cannot be an entry ('is absolute', …); None if it can.
 
     These are refused on every system, so that a manifest made on one can be checked out on all:
-    absolute paths, empty, ``.`` and ``..`` components, NUL, and every spelling that some
-    filesystem takes for ``.git`` (git itself refuses them in its trees).
+    absolute paths, empty, ``.`` and ``..`` components, NUL, what is no UTF-8, and every spelling
+    that some filesystem takes for ``.git`` (git itself refuses them in its trees).
     """
     if path.startswith("/"):
         return "is absolute"
@@ -97,6 +97,8 @@ def path_fault(path: str) -> str | None:
         return "has a NUL in it"
     if re.match(r"[A-Za-z]:", path):
         return "begins like a drive letter"
+    if not path.isascii() and not is_utf8(path):
+        return "has a name that is not valid UTF-8"
     for component in re.split(r"[/\\]", path):
         if component in ("", ".", ".."):
             return "has an empty, '.' or '..' component"
@@ -112,8 +114,6 @@ def target_fault(target: str) -> str | None:
 
     A manifest's name is that of its target and a suffix, so `...dv.json` would be that of `..`.
     """
-    if not target.isascii() and not is_utf8(target):
-        return "has a name that is not valid UTF-8"
     if "\n" in target or "\r" in target:
         return "has a newline in it"
     if target.endswith(SUFFIX):
@@ -131,6 +131,8 @@ def link_fault(path: str, target: str) -> str | None:
         return f"is absolute (-> {printable(target)})"
     if "\x00" in target:
         return "has a NUL in it"
+    if not is_utf8(target):
+        return "points at a name that is not valid UTF-8"
     # The link is read as Windows would, too: there a backslash separates folders.
     target = target.replace("\\", "/")
     resolved = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))

@@ -15,7 +15,28 @@ history), `objects`, `manifests`, `index` (and the working tree), `worktrees` (a
 way in each). `config` is about settings, `process` runs git, `listing` reads its answers.
 """
 
-from dvtool.git.listing import SHORT_ID_LENGTH, Commit, Overview, Staged
+from dvtool.git.listing import (
+    EXECUTABLE_MODE,
+    FILE_MODES,
+    LINK_MODE,
+    SHORT_ID_LENGTH,
+    SUBMODULE_MODE,
+    Commit,
+    Overview,
+    Staged,
+    TreeEntry,
+)
 from dvtool.git.repository import Git
 
-__all__ = ["SHORT_ID_LENGTH", "Commit", "Git", "Overview", "Staged"]
+__all__ = [
+    "EXECUTABLE_MODE",
+    "FILE_MODES",
+    "LINK_MODE",
+    "SHORT_ID_LENGTH",
+    "SUBMODULE_MODE",
+    "Commit",
+    "Git",
+    "Overview",
+    "Staged",
+    "TreeEntry",
+]

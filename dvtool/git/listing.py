@@ -7,6 +7,7 @@ import re
 import shlex
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,10 +15,18 @@ from dvtool.errors import CorruptError, ManifestError, UsageError, printable
 from dvtool.format.paths import SUFFIX, target_fault
 
 FILE_MODES = frozenset({b"100644", b"100755"})
+EXECUTABLE_MODE, LINK_MODE, SUBMODULE_MODE = b"100755", b"120000", b"160000"
 OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 SHORT_ID_LENGTH = 10
 SPARSE_TAG = b"S"
 """How ``ls-files -t`` marks what sparse checkout leaves out."""
+
+
+class TreeEntry(NamedTuple):
+    """What a commit has at a path: git's mode, and the id of the object."""
+
+    mode: bytes
+    id: str
 
 
 class Commit(msgspec.Struct, frozen=True):

@@ -394,6 +394,8 @@ def raise_failure(verb: str, result: Result) -> NoReturn:
         raise SetupError(message, hint="run: git check-ignore -v PATH, and take out that line")
     if verb == "checkout" and "did not match any file" in words:
         raise UsageError(message, hint="run: git log -- PATH")
+    if verb == "clone":
+        raise DvError(message, hint="check the address, and your access to it: git ls-remote URL")
     if "bad config" in words:
         raise SetupError(message, hint="mend that line")
     raise DvError(message)

@@ -37,7 +37,7 @@ from dvtool.store.local import LocalStore
 from dvtool.system.atomic import FULL, naming_full_disk
 from dvtool.system.lazy import later
 from dvtool.system.stat import Stat
-from dvtool.system.writeback import start_writeback
+from dvtool.system.writeback import show_mapped_writes
 from dvtool.workspace.opener import NO_LINKS, READ_FLAGS, Links, Opener, reason
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _ingest_file(
             raise InputError(f"{name} is not a file any more")
         if before.st_size > FILE_SIZE_MAX_BYTES:
             raise InputError(f"{name} is larger than the 1 TiB that a file may have")
-        start_writeback(fd)
+        show_mapped_writes(fd, before.st_dev)
         if before.st_size <= SINGLE_CHUNK_SIZE_MAX_BYTES:
             digest, size = _read_small(fd, before.st_size, writer)
         else:

@@ -166,7 +166,7 @@ def _zip_members(archive: str, name: str) -> Iterator[Member]:
                 )
             with packed.open(info) as file:
                 if stat.S_ISLNK(mode):
-                    target = file.read(LINK_SIZE_MAX_BYTES).decode("utf-8", "replace")
+                    target = file.read(LINK_SIZE_MAX_BYTES).decode("utf-8", "surrogateescape")
                     yield Member(info.filename, 0, False, None, target)
                     continue
                 content = cast(BinaryIO, file)

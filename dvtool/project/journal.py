@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from dvtool.format.digest import Digest, digest_of
 from dvtool.format.source import DataSource
 from dvtool.jobs.take_to_remote import FarTaken, PackThere
 from dvtool.system.atomic import make_folders
+from dvtool.system.disposable import one_transaction, open_disposable
 
 JOURNALS = "journal"
 KEPT_S = 60 * 24 * 3600
@@ -37,6 +37,9 @@ CREATE TABLE IF NOT EXISTS packs (
 CREATE TABLE IF NOT EXISTS shards (
     digest BLOB PRIMARY KEY, object BLOB NOT NULL, packs BLOB NOT NULL
 ) WITHOUT ROWID;
+DELETE FROM used;
+DELETE FROM packs;
+DELETE FROM shards;
 """
 _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(FarTaken)
 
@@ -66,24 +69,7 @@ class Journal:
         _sweep(folder)
         named = (source.kind, source.url, sorted(source.options.items()), remote_id)
         self._path = os.path.join(folder, digest_of(repr(named).encode()).hex() + ".db")
-        try:
-            self._db = self._opened()
-        except sqlite3.DatabaseError:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._path)  # damaged: the batches are worked on again
-            self._db = self._opened()
-
-    def _opened(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None)
-        try:
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.executescript(_JOURNAL_TABLES)
-            for table in ("used", "packs", "shards"):
-                db.execute(f"DELETE FROM {table}")
-        except BaseException:
-            db.close()
-            raise
-        return db
+        self._db = open_disposable(self._path, _JOURNAL_TABLES)
 
     def __enter__(self) -> Journal:
         return self
@@ -116,7 +102,7 @@ class Journal:
 
     def use(self, batch: UsedBatch, packs: Iterable[PackThere]) -> None:
         """Note that a batch, which is done, is part of the listing, and where its bytes are."""
-        with self._transaction():
+        with one_transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO used VALUES (?, ?, ?)", batch)
             self.need_packs(packs)
 
@@ -137,7 +123,7 @@ class Journal:
             result = self.result(batch.name)
             if result is None or any(pack.digest in lost for pack in result.packs):
                 gone.append(batch)
-        with self._transaction():
+        with one_transaction(self._db):
             for batch in gone:
                 self._db.execute("DELETE FROM batches WHERE name = ?", (batch.name,))
                 self._db.execute("DELETE FROM used WHERE first = ?", (batch.first,))
@@ -192,16 +178,6 @@ class Journal:
     def shard_names(self) -> list[Digest]:
         """Return the hashes of the shards that are to be put on the remote."""
         return [row[0] for row in self._db.execute("SELECT digest FROM shards ORDER BY digest")]
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
 
 def _sweep(folder: str) -> None:

@@ -7,21 +7,21 @@ Without it nothing is lost but time (decision 052).
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from dvtool.errors import DvError
-from dvtool.format.digest import Digest, digest_of, hasher
+from dvtool.format.digest import EMPTY, Digest, digest_of, hasher
+from dvtool.format.manifest import Entry
 from dvtool.format.source import DataSource
 from dvtool.format.spelling import folded
-from dvtool.remotes.origins.base import OriginObject
+from dvtool.remotes.origins.base import FORM_EXECUTABLE, FORM_LINK, OriginObject
 from dvtool.system.atomic import make_folders
+from dvtool.system.disposable import one_transaction, open_disposable
 
 FILE_NAME = "taken.db"
-BUSY_WAIT_S = 30.0
 TAKEN_ROWS_AT_ONCE = 10_000
 
 _TABLES = """
@@ -31,7 +31,8 @@ CREATE TABLE IF NOT EXISTS taken (
 ) WITHOUT ROWID;
 CREATE TEMP TABLE listed (
     path TEXT PRIMARY KEY, key TEXT NOT NULL, tag TEXT NOT NULL, size INTEGER NOT NULL,
-    version TEXT NOT NULL, folded TEXT NOT NULL, digest BLOB, bytes INTEGER
+    version TEXT NOT NULL, folded TEXT NOT NULL, digest BLOB, bytes INTEGER,
+    form TEXT NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -42,6 +43,18 @@ class ListedFile(NamedTuple):
     path: str
     digest: Digest
     size: int
+    form: str = ""
+    """As that of an `OriginObject`."""
+    link: str = ""
+    """Where a symlink points."""
+
+    @property
+    def entry(self) -> Entry:
+        """What a manifest says of it."""
+        if self.form == FORM_LINK:
+            return Entry(symlink=self.link)
+        executable = self.form == FORM_EXECUTABLE
+        return Entry(blake3=self.digest.hex(), size=self.size, exec=executable)
 
 
 class TakenObjects:
@@ -52,24 +65,7 @@ class TakenObjects:
         make_folders(folder)
         named_source = (source.kind, source.url, source.path, *sorted(source.options.items()))
         self._source = digest_of(repr(named_source).encode())
-        path = os.path.join(folder, FILE_NAME)
-        try:
-            self._db = self._opened(path)
-        except sqlite3.DatabaseError:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)  # damaged: it is only a record of what was read
-            self._db = self._opened(path)
-
-    @staticmethod
-    def _opened(path: str) -> sqlite3.Connection:
-        db = sqlite3.connect(path, timeout=BUSY_WAIT_S, isolation_level=None)
-        try:
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.executescript(_TABLES)
-        except BaseException:
-            db.close()
-            raise
-        return db
+        self._db = open_disposable(os.path.join(folder, FILE_NAME), _TABLES)
 
     def __enter__(self) -> TakenObjects:
         return self
@@ -80,16 +76,23 @@ class TakenObjects:
     # --- the listing ----------------------------------------------------------------------
 
     def list_objects(self, objects: Iterable[tuple[str, OriginObject]]) -> None:
-        """Take objects of a listing, with their paths; a path that is there already is DvError."""
+        """Take objects of a listing, with their paths; a path that is there already is DvError.
+
+        A symlink has no content, so that counts as known.
+        """
         rows = (
-            (path, described.key, described.tag, described.size, described.version, folded(path))
-            for path, described in objects
+            (
+                *(path, each.key, each.tag, each.size, each.version, folded(path)),
+                *((EMPTY, 0) if each.form == FORM_LINK else (None, None)),
+                each.form,
+            )
+            for path, each in objects
         )
         try:
-            with self._transaction():
+            with one_transaction(self._db):
                 self._db.executemany(
-                    "INSERT INTO listed (path, key, tag, size, version, folded) "
-                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO listed (path, key, tag, size, version, folded, digest, bytes, "
+                    "form) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     rows,
                 )
         except sqlite3.IntegrityError as error:
@@ -108,7 +111,8 @@ class TakenObjects:
         whole = hasher(b"dv listing 1\n")
         last = ""
         while rows := self._db.execute(
-            "SELECT path, size, tag, digest FROM listed WHERE path > ? ORDER BY path LIMIT ?",
+            "SELECT path, size, tag || form, digest FROM listed WHERE path > ? "
+            "ORDER BY path LIMIT ?",
             (last, TAKEN_ROWS_AT_ONCE),
         ).fetchall():
             last = rows[-1][0]
@@ -140,12 +144,12 @@ class TakenObjects:
 
     def recall(self) -> None:
         """Note in the listing the content of each object that was taken in that very state."""
-        with self._transaction():
+        with one_transaction(self._db):
             self._db.execute(
                 "UPDATE listed SET (digest, bytes) = (SELECT taken.digest, taken.bytes FROM taken "
-                "WHERE taken.source = ? AND taken.key = listed.key AND taken.tag = listed.tag "
-                "AND taken.size = listed.size) WHERE tag <> ''",
-                (self._source,),
+                "WHERE taken.source = ? AND taken.key = listed.key AND taken.size = listed.size "
+                "AND taken.tag IN (listed.tag, listed.tag || ?)) WHERE tag <> '' AND form <> ?",
+                (self._source, FORM_EXECUTABLE, FORM_LINK),
             )
 
     def changes(self) -> tuple[int, int, int]:
@@ -158,7 +162,8 @@ class TakenObjects:
         gone = f"SELECT count(*) FROM ({recorded}) WHERE key NOT IN (SELECT key FROM listed)"
         changed = (
             "SELECT count(*) FROM listed JOIN taken ON taken.source = :source "
-            "AND taken.key = listed.key WHERE taken.tag <> listed.tag OR taken.size <> listed.size"
+            "AND taken.key = listed.key "
+            "WHERE taken.tag <> listed.tag || listed.form OR taken.size <> listed.size"
         )
         named = {"source": self._source}
         if self._db.execute(f"{recorded} LIMIT 1", named).fetchone() is None:
@@ -177,9 +182,9 @@ class TakenObjects:
         """Yield the objects whose content is known, by path, some at a time."""
         last = ""
         while rows := self._db.execute(
-            "SELECT path, digest, bytes FROM listed WHERE path > ? AND digest IS NOT NULL "
-            "ORDER BY path LIMIT ?",
-            (last, TAKEN_ROWS_AT_ONCE),
+            "SELECT path, digest, bytes, form, iif(form = ?, version, '') FROM listed "
+            "WHERE path > ? AND digest IS NOT NULL ORDER BY path LIMIT ?",
+            (FORM_LINK, last, TAKEN_ROWS_AT_ONCE),
         ).fetchall():
             last = rows[-1][0]
             yield [ListedFile(*row) for row in rows]
@@ -226,14 +231,14 @@ class TakenObjects:
 
     def forget(self, paths: Iterable[str]) -> None:
         """Let the content of some objects count as not known, as where the store lacks it."""
-        with self._transaction():
+        with one_transaction(self._db):
             self._db.executemany(
                 "UPDATE listed SET digest = NULL WHERE path = ?", ((path,) for path in paths)
             )
 
     def guess(self, files: Iterable[ListedFile]) -> None:
         """Note the content of objects in the listing alone, until `settle` or the end."""
-        with self._transaction():
+        with one_transaction(self._db):
             self._db.executemany(
                 "UPDATE listed SET digest = ?, bytes = ? WHERE path = ?",
                 ((file.digest, file.size, file.path) for file in files),
@@ -243,36 +248,27 @@ class TakenObjects:
         """Record, durably enough to go on after a crash, what objects were found to hold."""
         settled = list(files)
         self.guess(settled)
-        with self._transaction():
+        with one_transaction(self._db):
             self._db.executemany(
                 "INSERT OR REPLACE INTO taken (source, key, tag, size, digest, bytes) "
-                "SELECT ?, key, tag, size, digest, bytes FROM listed WHERE path = ?",
+                "SELECT ?, key, tag || form, size, digest, bytes FROM listed WHERE path = ?",
                 ((self._source, file.path) for file in settled),
             )
 
     def settle_listed(self) -> None:
         """Record what all objects of the listing were found to hold, as `settle` does."""
-        with self._transaction():
+        with one_transaction(self._db):
             self._db.execute(
                 "INSERT OR REPLACE INTO taken (source, key, tag, size, digest, bytes) "
-                "SELECT ?, key, tag, size, digest, bytes FROM listed WHERE digest IS NOT NULL",
+                "SELECT ?, key, tag || form, size, digest, bytes FROM listed "
+                "WHERE digest IS NOT NULL",
                 (self._source,),
             )
 
     def keep_only_listed(self) -> None:
         """Forget what was taken from objects that are listed no more."""
-        with self._transaction():
+        with one_transaction(self._db):
             self._db.execute(
                 "DELETE FROM taken WHERE source = ? AND key NOT IN (SELECT key FROM listed)",
                 (self._source,),
             )
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 
 from dvtool.remotes.transports.declaration import RequestPrices
+
+SAMPLE_SIZE_BYTES = 1 << 20
+"""So much of one object tells how fast a link is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +67,34 @@ class Estimate:
             return self
         rounds = self.requests.total / side_by_side
         return replace(self, seconds=self.bytes / bytes_per_s + rounds * latency_s)
+
+
+class LinkSample:
+    """Times the beginning of one object, which is written to it, from the moment it is made."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        """Bytes that came."""
+        self._began_s = time.monotonic()
+        self._latency_s: float | None = None
+
+    def answered(self) -> None:
+        """Note that the answer begins, if it did not before."""
+        if self._latency_s is None:
+            self._latency_s = time.monotonic() - self._began_s
+
+    def write(self, data: bytes, /) -> None:
+        """Take the next bytes."""
+        self.answered()
+        self.size += len(data)
+
+    def timed(self, estimate: Estimate, *, side_by_side: int) -> Estimate:
+        """Return an estimate with the time that the sample, taken until now, speaks for.
+
+        Objects go `side_by_side` at a time at most, each as fast as the sample.
+        """
+        self.answered()
+        taken_s = max(time.monotonic() - self._began_s, 1e-6)
+        at_once = min(side_by_side, max(estimate.objects, 1))
+        rate = max(self.size, 1) / taken_s * at_once
+        return estimate.timed(bytes_per_s=rate, latency_s=self._latency_s, side_by_side=at_once)

@@ -15,11 +15,21 @@ import msgspec
 from dvtool.errors import CorruptError, SetupError
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.format.references import Reference, SourceAddress
-from dvtool.store.schema import BUSY_TIMEOUT_S, is_read_only, select_in
+from dvtool.store.schema import (
+    BUSY_TIMEOUT_S,
+    HearingConnection,
+    is_read_only,
+    select_in,
+    write_rows,
+)
 from dvtool.system.atomic import make_folders, share
 
 REFERENCES_FILE = "references.db"
 _SIZE_BYTES = 8
+_INSERT = (
+    "INSERT INTO contents VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE "
+    "SET modified = max(modified, excluded.modified) WHERE excluded.modified > modified"
+)
 _ADD_TIMES = "ALTER TABLE contents ADD COLUMN modified INTEGER NOT NULL DEFAULT 0"
 _REFERENCE_TABLES = (
     "CREATE TABLE IF NOT EXISTS addresses (id INTEGER PRIMARY KEY, text BLOB NOT NULL UNIQUE)",
@@ -59,7 +69,9 @@ class References:
         path = ":memory:" if self._in_memory else self._path
         if making:
             make_folders(os.path.dirname(path))
-        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        db = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, check_same_thread=False, factory=HearingConnection
+        )
         if self._fixed and not self._in_memory:
             db.execute("PRAGMA query_only = ON")
             self._time = "modified" if "modified" in _columns(db) else "0"
@@ -95,21 +107,16 @@ class References:
         db = self._current(making=True)
         with db:
             numbers = {reference.address: self._number(reference.address) for _, reference in rows}
-            db.executemany(
-                "INSERT INTO contents VALUES (?,?,?,?,?,?,?,?) "
-                "ON CONFLICT DO UPDATE SET modified = max(modified, excluded.modified) "
-                "WHERE excluded.modified > modified",
-                [
-                    (
-                        digest,
-                        numbers[reference.address],
-                        *(reference.key, reference.size, reference.tag, reference.version),
-                        _joined(reference),
-                        reference.modified,
-                    )
-                    for digest, reference in rows
-                ],
+            contents = (
+                (
+                    digest,
+                    numbers[reference.address],
+                    *(reference.key, reference.size, reference.tag, reference.version),
+                    *(_joined(reference), reference.modified),
+                )
+                for digest, reference in rows
             )
+            write_rows(db, _INSERT, contents)
 
     def find(self, digests: Iterable[Digest]) -> dict[Digest, list[Reference]]:
         """Return content -> the objects that have, or had it; those that came last first."""

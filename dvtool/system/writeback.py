@@ -1,11 +1,13 @@
-"""What a program writes into a mapped file shows in its stamps, once its dirty pages are clean.
+"""A write through a mapping shows in a file's stamps only where it makes a clean page dirty.
 
-A write through a mapping moves a file's times only when it makes a clean page dirty (Linux: at the
-page fault). Until the system has written the page, later writes to it move nothing.
+Linux moves the times at the page fault. Until the system has written the page, later writes of the
+same mapping move nothing.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
@@ -17,23 +19,71 @@ if TYPE_CHECKING:
 else:
     ctypes = later("ctypes")
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _START = 2
 """SYNC_FILE_RANGE_WRITE: begin to write the dirty pages, and wait for nothing."""
+
+
+_LEASED = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
+"""File systems whose inode knows of every mapping. Overlays are not: they map another inode."""
+
+
+_IGNORED_SIGNAL = int(signal.SIGURG) if sys.platform != "win32" else 0
 
 
 class _Call(Protocol):
     def __call__(self, fd: int, offset: int, size: int, flags: int) -> int: ...
 
 
-def start_writeback(fd: int) -> None:
+def show_mapped_writes(fd: int, device: int) -> None:
     """Let every write through a mapping from now on move the stamps of an open file.
 
-    Nobody waits for the disk. It has no effect where files have no disk (tmpfs), or on systems
-    without sync_file_range(2).
+    A file that nobody has open for writing needs nothing: a mapping made later moves them with its
+    first write. Otherwise its dirty pages begin their way to the disk, and nobody waits for them.
+    This has no effect on files without a disk (tmpfs) that are mapped, nor on systems without
+    sync_file_range(2). `device` is the file's st_dev.
     """
+    if sys.platform != "linux" or (_file_systems().get(device) in _LEASED and _has_no_writer(fd)):
+        return
     call = _call()
     if call is not None:
         call(fd, 0, 0, _START)
+
+
+def _has_no_writer(fd: int) -> bool:
+    """Return whether no descriptor and no mapping can write the file: only then it can be leased.
+
+    The lease is given back at once. Who opens the file for writing meanwhile waits that long, and
+    the signal that this sends is one that is ignored unless somebody asks for it.
+    """
+    try:
+        control = fcntl.fcntl
+        control(fd, fcntl.F_SETSIG, _IGNORED_SIGNAL)
+        control(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        control(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:  # a writer, another user's file, or no leases there
+        return False
+    return True
+
+
+@cache
+def _file_systems() -> dict[int, str]:
+    """Return the type of each mounted file system, by its device number."""
+    types: dict[int, str] = {}
+    try:
+        with open("/proc/self/mountinfo", "rb") as mounts:
+            for line in mounts:
+                fields = line.split()
+                major, minor = map(int, fields[2].split(b":"))
+                name = fields[fields.index(b"-", 6) + 1]
+                types[os.makedev(major, minor)] = os.fsdecode(name)
+    except (OSError, ValueError, IndexError):
+        return {}
+    return types
 
 
 @cache

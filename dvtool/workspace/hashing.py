@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from dvtool.errors import DvError, InputError, count_text, printable
 from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
@@ -16,7 +17,7 @@ from dvtool.system.calls import check_stopped, count
 from dvtool.system.lazy import later
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
 from dvtool.system.stat import Stat, stat_of
-from dvtool.system.writeback import start_writeback
+from dvtool.system.writeback import show_mapped_writes
 from dvtool.workspace.files import COARSEST_NS
 from dvtool.workspace.opener import READ_FLAGS, reason
 from dvtool.workspace.remembered import remember_files
@@ -105,8 +106,7 @@ def read_digest(worktree: Worktree, path: str, *, follow: bool = False) -> Diges
         return _hash_open(opener.file(path), path)[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Hashed:
+class _Hashed(msgspec.Struct, frozen=True):
     """A file as it was read; without `stat` it is gone or, with `fault`, cannot be read."""
 
     path: str
@@ -166,7 +166,7 @@ def _hash_open(fd: int, path: str) -> tuple[Digest, Stat]:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
             raise InputError(f"{printable(path)} is not a file any more")
-        start_writeback(fd)
+        show_mapped_writes(fd, before.st_dev)
         whole = hasher()
         while data := os.read(fd, READ_SIZE_BYTES):
             whole.update(data)

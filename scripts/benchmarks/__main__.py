@@ -11,7 +11,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import chapters, peers, results, special
-from benchmarks.chapters import FLUSHES, GROWTH_VERSIONS, READ, REQUESTS, START, STATUS_MANY, STREAM
+from benchmarks.chapters import (
+    FLUSHES,
+    GROWTH_VERSIONS,
+    IMPORT,
+    READ,
+    REQUESTS,
+    START,
+    STATUS_MANY,
+    STREAM,
+)
 from benchmarks.data import DataError
 from benchmarks.measure import (
     LEAST_ROOM_BYTES,
@@ -206,6 +215,7 @@ class Session:
 
         self._try(READ, self._read)
         self._try(STREAM, self._stream)
+        self._try(IMPORT, self._import)
 
     def _read(self) -> None:
         from benchmarks import reading  # which loads dvtool itself
@@ -218,6 +228,12 @@ class Session:
         from benchmarks import streaming
 
         for line in streaming.measure(self._bench, self._scale, self._rounds):
+            self._say(line)
+
+    def _import(self) -> None:
+        from benchmarks import importing
+
+        for line in importing.measure(self._bench, self._scale, self._rounds):
             self._say(line)
 
     def _try(self, name: str, measure: Callable[[], object]) -> None:

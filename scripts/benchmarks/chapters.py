@@ -28,7 +28,7 @@ from benchmarks.tools import (
 
 GROWTH_FILES, GROWTH_BYTES, GROWTH_VERSIONS = "growth-files", "growth-bytes", "growth-versions"
 START, STATUS_MANY, REQUESTS, FLUSHES = "start", "status-many", "requests", "flushes"
-READ, STREAM = "read", "stream"
+READ, STREAM, IMPORT = "read", "stream", "import"
 SPECIAL = {
     START: "Start-up: `--version`",
     STATUS_MANY: "Status of many files, nothing changed",
@@ -37,6 +37,7 @@ SPECIAL = {
     FLUSHES: "Calls that wait for the disk",
     READ: "Reading a commit from Python",
     STREAM: "Streams for training",
+    IMPORT: "Imports: from a bucket, from another repository, from PostgreSQL",
 }
 """Workloads that do not go through the story."""
 MANY_FILES, MANY_BYTES = 50_000, 512 * MIB

@@ -156,6 +156,15 @@ def test_the_layout_and_line_ends_of_dvc_before_3(mine: Work, dvc: Path) -> None
     commit(dvc)
     mine.dv("import", f"{dvc}//old.txt")
     assert mine.read("old.txt") == text
+    assert not os.access(mine.root / "old.txt", os.X_OK)
+    # The bit that DVC sets is the file's here, too.
+    dvc.joinpath("old.txt.dvc").write_text(
+        f"outs:\n- md5: {md5}\n  path: old.txt\n  isexec: true\n"
+    )
+    commit(dvc)
+    done = mine.dv("update", "--json").json["targets"][0]
+    assert (done["read"], done["modified"]) == (0, 1)
+    assert os.access(mine.root / "old.txt", os.X_OK)
 
 
 def test_dvcs_remote_in_a_bucket(
@@ -271,6 +280,58 @@ def test_files_of_git_lfs_come_and_follow(mine: Work, lfs: Path) -> None:
     ran = mine.dv("import", f"{bare}//data/sub", "again", code=6)
     assert "b.bin is not the content that its hash names" in ran.err
     assert not (mine.root / "again.dv.json").exists()
+
+
+def test_executable_bits_and_symlinks_of_git_are_taken_over(mine: Work, lfs: Path) -> None:
+    data = lfs / "data"
+    data.joinpath("run.sh").write_bytes(b"#!/bin/sh\n")
+    data.joinpath("run.sh").chmod(0o755)
+    data.joinpath("a.bin").chmod(0o755)
+    data.joinpath("sub/link").symlink_to("../notes.txt")
+    commit(lfs)
+    mine.dv("import", f"{lfs}//data", "out")
+    top = mine.root / "out"
+    assert {str(p.relative_to(top)) for p in top.rglob("*") if os.access(p, os.X_OK)} == {
+        "sub",
+        "run.sh",
+        "a.bin",
+    }
+    assert (top / "sub/link").readlink() == Path("../notes.txt")
+    mine.commit("imported")
+    mine.dv("status", "--exit-code")
+    assert "unchanged" in mine.dv("update").out
+    # A bit alone changes, and where a link leads: nothing is read again.
+    data.joinpath("a.bin").chmod(0o644)
+    data.joinpath("sub/link").unlink()
+    data.joinpath("sub/link").symlink_to("b.bin")
+    commit(lfs)
+    assert mine.dv("status", "--sources", "--json").json["sources"][0]["standing"] == "behind"
+    done = mine.dv("update", "--json").json["targets"][0]
+    assert (done["read"], done["modified"]) == (0, 2)
+    assert not os.access(top / "a.bin", os.X_OK)
+    assert (top / "sub/link").readlink() == Path("b.bin")
+    mine.commit("updated")
+    (lfs / "README").write_text("another commit with the same data")
+    commit(lfs)
+    assert mine.dv("status", "--sources", "--json").json["sources"][0]["standing"] == "current"
+    # A link that leads out of the target, or is all that is asked for, is refused by name.
+    ran = mine.dv("import", f"{lfs}//data/sub", "part")
+    assert files(mine.root / "part")["link"] == b"b" * 5_000
+    ran = mine.dv("import", f"{lfs}//data/sub/link", "one", code=4)
+    assert "keeps nothing" in ran.err or "no data of dv" in ran.err
+    data.joinpath("sub/link").unlink()
+    data.joinpath("sub/link").symlink_to("../../README")
+    data.joinpath("sub/odd").symlink_to(os.fsdecode(b"\xff"))
+    commit(lfs)
+    ran = mine.dv("import", f"{lfs}//data", "again", code=8)
+    assert "sub/link leads outside of its folder (-> ../../README)" in ran.err
+    assert "sub/odd points at a name that is not valid UTF-8" in ran.err
+    assert not (mine.root / "again.dv.json").exists()
+    git(lfs, "submodule", "add", "-q", "--", "./", "data/module")
+    git(lfs, "commit", "-qm", "module")
+    ran = mine.dv("import", f"{lfs}//data", "--exclude", "link", "--exclude", "odd", "most")
+    assert "1 submodule of git not taken (data/module)" in ran.err
+    assert files(mine.root / "most").keys() == {*IN_LFS, "run.sh"}
 
 
 class Lfs(http.server.BaseHTTPRequestHandler):

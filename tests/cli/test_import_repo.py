@@ -127,6 +127,7 @@ def test_by_pack_and_only_from_a_remote_that_was_approved(
         of_a_pull = proxy.total
         plan = mine.dv("import", "--plan", f"file://{bare.root}//data", "data", "--json").json
         assert (plan["remote"], plan["files"]) == (place, 300)
+        assert plan["bytes"] > 0 and plan["seconds"] is not None
         assert mine.git("status", "--porcelain") == ""
         proxy.reset()
         mine.dv("import", f"file://{bare.root}//data", "data")

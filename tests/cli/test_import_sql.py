@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
@@ -161,12 +162,15 @@ def test_what_is_wrong_with_a_query_is_said_and_nothing_recorded(
         "SELECT missing FROM points": "no such column",
         "DELETE FROM points": "readonly database",
         "points": "Type mismatch in column 2",
+        f"/* */ ATTACH DATABASE '{work.root}/new.db' AS x": "attaches another database",
     }.items():
         ran = work.dv("import-sql", "sqlite:///lab.db", query, "p.parquet", code=7)
         assert says in ran.err
         assert "nothing was recorded" in ran.err
-    assert "CAST(column AS TEXT)" in ran.err
+        if query == "points":
+            assert "CAST(column AS TEXT)" in ran.err
     nothing_recorded(work)
+    assert not (work.root / "new.db").exists()
     assert lab.execute("SELECT count(*) FROM points").fetchone() == (ROWS + 1,)
     ran = work.dv("import-sql", "sqlite:///lab.db", "SELECT id FROM points", "p.parquet")
     assert "no ORDER BY" in ran.err
@@ -188,6 +192,43 @@ def test_bad_requests(work: Work, url: str, query: str, out: str, code: int, say
     work.commit("init")
     assert says in work.dv("import-sql", url, query, out, code=code).err
     nothing_recorded(work)
+
+
+def test_a_file_of_duckdb_is_read_and_nothing_else(work: Work) -> None:
+    database = duckdb.connect(str(work.root / "lab.duckdb"))
+    database.execute("CREATE TABLE points (id INTEGER PRIMARY KEY, x DOUBLE, tags VARCHAR[])")
+    database.execute("INSERT INTO points SELECT i, i / 3, ['a', 'b'] FROM range(5000) r(i)")
+    database.close()
+    (work.root / ".gitignore").write_text("lab.duckdb\n")
+    work.commit("lab")
+    url, secret = "duckdb:///lab.duckdb", work.root.parent / "secret.csv"
+    secret.write_text("a,b\n1,2\n")
+    for query, says in {
+        "DELETE FROM points": "read-only",
+        "CREATE TABLE other (n INTEGER)": "read-only",
+        f"COPY points TO '{secret}2'": "disabled by configuration",
+        f"SELECT * FROM read_csv('{secret}')": "disabled by configuration",
+        f"ATTACH '{secret}3' AS other": "attaches another database",
+        "SET enable_external_access = true": "locked",
+        "SELECT error('in the middle') FROM points WHERE id > 4000": "in the middle",
+        "points_of_others": "points_of_others",
+    }.items():
+        ran = work.dv("import-sql", url, query, "p.parquet", code=7)
+        assert says in ran.err
+        assert "nothing was recorded" in ran.err
+    nothing_recorded(work)
+    assert [path.name for path in work.root.parent.glob("secret*")] == ["secret.csv"]
+    plan = work.dv("import-sql", "--plan", url, "points", "p.parquet", "--json").json
+    assert (plan["rows"], plan["query"]) == (5_000, 'SELECT * FROM points ORDER BY "id"')
+    work.dv("import-sql", url, "points", "p.parquet")
+    assert pq.read_table(work.root / "p.parquet").num_rows == 5_000
+    work.commit("imported")
+    assert "unchanged" in work.dv("update").out
+    with duckdb.connect(str(work.root / "lab.duckdb")) as database:
+        database.execute("DELETE FROM points WHERE id = 17")
+    assert "1 modified" in work.dv("update").out
+    ran = work.dv("import-sql", "duckdb:///none.duckdb", "points", "q.parquet", code=7)
+    assert "there is no database" in ran.err
 
 
 def test_a_clone_runs_no_query_before_it_is_told_to(work: Work, lab: sqlite3.Connection) -> None:
@@ -230,6 +271,13 @@ def test_postgres(work: Work, postgres: Postgres, monkeypatch: pytest.MonkeyPatc
     query = "WITH gone AS (DELETE FROM points RETURNING id) SELECT id FROM gone"
     work.dv("import-sql", "--plan", postgres.url, query, "p.parquet", code=7)
     nothing_recorded(work)
+    # One snapshot for all that is read, and nothing can be written.
+    query = "SELECT current_setting('transaction_isolation') AS isolation, "
+    query += "current_setting('transaction_read_only') AS read_only ORDER BY 1"
+    work.dv("import-sql", postgres.url, query, "settings.parquet")
+    (settings,) = pq.read_table(work.root / "settings.parquet").to_pylist()
+    assert settings == {"isolation": "repeatable read", "read_only": "on"}
+    work.dv("rm", "--data", "--force", "settings.parquet")
     monkeypatch.setenv("DV_LOG", str(work.root.parent / "log"))
     work.dv("import-sql", postgres.url, "points", "p.parquet")
     monkeypatch.delenv("DV_LOG")
@@ -247,6 +295,8 @@ def test_postgres(work: Work, postgres: Postgres, monkeypatch: pytest.MonkeyPatc
         "DELETE FROM points": "refuses the query",
         "WITH gone AS (DELETE FROM points RETURNING id) SELECT id FROM gone": "read-only",
         "SELECT 1 / (id - 30000) FROM points ORDER BY id": "division by zero",
+        "SELECT id, CASE WHEN id = 30000 THEN pg_terminate_backend(pg_backend_pid()) END "
+        "FROM points ORDER BY id": "terminating connection",
     }.items():
         assert says in work.dv("import-sql", postgres.url, query, "q.parquet", code=7).err
         assert not (work.root / "q.parquet.dv.json").exists()
@@ -257,6 +307,29 @@ def test_postgres(work: Work, postgres: Postgres, monkeypatch: pytest.MonkeyPatc
         if path.is_file()
     ]
     assert not any(PASSWORD.encode() in data for data in everything)
+
+
+def test_passwords_of_files(
+    work: Work, postgres: Postgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PGPASSFILE", str(tmp_path / "none"))
+    services, passwords = tmp_path / "services", tmp_path / "passwords"
+    place = f"host=127.0.0.1\nport={postgres.port}\ndbname=postgres\nuser=lab\n"
+    services.write_text(f"[lab]\n{place}password={PASSWORD}\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    query = "SELECT 1 AS one ORDER BY 1"
+    work.dv("import-sql", "postgresql://?service=lab", query, "a.parquet")
+    assert source_of(work, "a.parquet").url == "postgresql://?service=lab"
+    services.unlink()
+    assert "lab" in work.dv("update", code=7).err
+    work.dv("import-sql", postgres.url, query, "b.parquet", code=7)
+    passwords.write_text(f"127.0.0.1:*:*:lab:{PASSWORD}\n")
+    passwords.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(passwords))
+    work.dv("import-sql", postgres.url, query, "b.parquet")
+    for target in ("a.parquet", "b.parquet"):
+        assert PASSWORD not in work.read(f"{target}.dv.json").decode()
+    assert PASSWORD not in work.read(".git/dv/trusted-sources.json").decode()
 
 
 def test_a_server_that_is_not_there(work: Work) -> None:

@@ -86,3 +86,61 @@ def test_two_updates_conflict_by_name_and_are_settled(sourced: Work) -> None:
     assert sourced.read(f"{TARGET}/b.txt") == b"theirs"
     sourced.git("commit", "-qm", "merged")
     sourced.dv("status", "--exit-code")
+
+
+HOSTILE = {
+    "a kind of tomorrow": (DataSource("gopher", "gopher://x/y", "1"), "which this version cannot"),
+    "an option of a machine": (
+        DataSource("s3", "s3://bb/p/", "1", options={"profile": "admin"}),
+        "a source has no option profile",
+    ),
+    "an endpoint that is a file": (
+        DataSource("s3", "s3://bb/p/", "1", options={"endpoint_url": "file:///etc"}),
+        "file:///etc",
+    ),
+    "no bucket": (DataSource("s3", "s3://../p", "1"), "is not a bucket"),
+    "a bucket that is a server": (DataSource("s3", "https://h/p", "1"), "is called s3, and is not"),
+    "a file of this machine": (DataSource("web", "file:///etc/passwd", "1"), "nothing to import"),
+    "a server without a file": (DataSource("web", "https://h/", "1"), "names no file"),
+    "a database of no kind": (DataSource("sql", "mysql://h/d", "1", query="q"), "is no database"),
+    "a file of passwords": (
+        DataSource("sql", "postgresql://h/d?passfile=/etc/passwd", "1", query="q"),
+        "sets passfile",
+    ),
+    "a user": (DataSource("sql", "postgresql://root@h/d", "1", query="q"), "names a user"),
+    "no query": (DataSource("sql", "sqlite:///x.db", "1"), "there is no query"),
+    "a way out": (DataSource("dv", "https://h/r", "1", "../secret"), "'..' component"),
+    "no address of the hub": (DataSource("hf", "https://h/x", "1"), "no address of the hub"),
+    "a reference to a file": (
+        DataSource("web", "https://h/x", "1", reference=True),
+        "is referred to, and",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_source_that_can_be_none_is_refused_before_anybody_approves_it(
+    pushed: Work, name: str
+) -> None:
+    source, says = HOSTILE[name]
+    put_source(pushed, source)
+    for verb in (("update",), ("update", "--trust", TARGET), ("update", "-n")):
+        ran = pushed.dv(*verb, code=8)
+        assert f"{MANIFEST}: its source " in ran.err
+        assert says in ran.err
+        assert f"git log -p -- {MANIFEST}" in ran.err
+    assert "from now on" not in ran.err
+    asked = pushed.dv("status", "--sources", "--json").json["sources"][0]
+    assert (asked["standing"], says in asked["problem"]) == ("failed", True)
+    assert not (pushed.root / ".git/dv/trusted-sources.json").exists()
+    pushed.dv("status", "--exit-code")
+
+
+def test_addresses_that_would_be_options_or_programs_of_git(pushed: Work) -> None:
+    mark = pushed.root.parent / "pwned"
+    for url, code in (("--upload-pack=touch pwned", 2), (f"ext::sh -c touch% {mark}", 1)):
+        put_source(pushed, DataSource("dv", url, "1", TARGET))
+        pushed.dv("update", code=3)
+        pushed.dv("update", "--trust", TARGET, code=code)
+        assert not mark.exists()
+        assert not (pushed.root / ".git/dv/trusted-sources.json").exists()

@@ -33,7 +33,7 @@ ONLY_IN = {
     "gitdb": {"git.process"},
     "sqlite3": {
         "reports.row_sqlite",
-        "project.journal",
+        "system.disposable",
         "project.taken",
         "store.rooted",
         "store.database",
@@ -136,6 +136,7 @@ MAY_IMPORT = {
     "cli.config": {"project.config", "project.keys", "remotes.transports.declaration"},
     "cli.doctor": {"verbs.doctor"},
     "cli.failures": {"system.room"},
+    "cli.lines": {"system.heard"},
     "cli.fsck": {"verbs.fsck.findings"},
     "cli.logs": {"project.keys"},
     "cli.merge_driver": {
@@ -287,7 +288,7 @@ DESTROYS = {
     "verbs.fsck": "packs and shards in the store",
     "project.as_taken": "records in git's folder",
     "project.base": "records in git's folder",
-    "project.taken": "the record in git's folder",
+    "system.disposable": "a damaged record in git's folder",
     "project.journal": "the journal in git's folder",
     "jobs.take_to_remote": "packs in a temporary folder, once they are on the remote",
     "project.links": "a record in git's folder",

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from dvtool.errors import RemoteError, printable
 
 SIZE_UNKNOWN = -1
+FORM_EXECUTABLE, FORM_LINK = "+x", "->"
 
 
 class OriginObject(NamedTuple):
@@ -23,12 +24,15 @@ class OriginObject(NamedTuple):
     object from others ("" where nothing does), `version` names it where the origin keeps versions.
     `modified` is when it was last written, in seconds since 1970 by the origin's clock; 0 if the
     origin does not say.
+    `form` is FORM_EXECUTABLE for a file with that bit, FORM_LINK for a symlink, of which `version`
+    says where it points; "" for all else.
     """
 
     key: str
     size: int
     tag: str
     version: str = ""
+    form: str = ""
     modified: int = 0
 
 

@@ -18,7 +18,14 @@ import msgspec
 
 from dvtool.errors import InputError, RemoteError, UsageError, printable
 from dvtool.format.paths import path_fault
-from dvtool.remotes.origins.base import SIZE_UNKNOWN, Body, ContentCheck, Origin, OriginObject
+from dvtool.remotes.origins.base import (
+    FORM_EXECUTABLE,
+    SIZE_UNKNOWN,
+    Body,
+    ContentCheck,
+    Origin,
+    OriginObject,
+)
 from dvtool.remotes.origins.checks import HashCheck, TextCheck
 from dvtool.remotes.origins.folder import opened_in, size_in
 from dvtool.remotes.origins.reading import read_at_most
@@ -44,6 +51,8 @@ class DvcOut(NamedTuple):
     """What stands before the hash's first two digits in a remote: "" before DVC 3."""
     remote: str
     """The name of the remote that holds it; "" for the default one."""
+    executable: bool = False
+    """Whether DVC sets that bit of the file; of the files of a folder it does not know."""
 
     @property
     def is_folder(self) -> bool:
@@ -107,7 +116,8 @@ def _out(row: Mapping[str, Any], base: str, named_in: str) -> DvcOut | None:
     if str(md5).endswith(_DIR):
         known = SIZE_UNKNOWN
     layout = NOW_LAYOUT if row.get("hash") == "md5" else ""
-    return DvcOut(whole, str(md5), known, layout, row.get("remote") or "")
+    executable = row.get("isexec") is True
+    return DvcOut(whole, str(md5), known, layout, row.get("remote") or "", executable)
 
 
 class DvcRemote(NamedTuple):
@@ -201,7 +211,8 @@ class DvcOrigin:
         if size == SIZE_UNKNOWN and location.folders:
             size = self._size(location, out)
         # The remote is part of the version, so that a worker knows where to read.
-        return OriginObject(path, size, out.md5, f"{out.remote}:{out.name}")
+        form = FORM_EXECUTABLE if out.executable else ""
+        return OriginObject(path, size, out.md5, f"{out.remote}:{out.name}", form)
 
     def _size(self, location: DvcPlace, out: DvcOut) -> int:
         size = size_in(location.folders, out.name)

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from dvtool.errors import UsageError, printable
-from dvtool.format.paths import SELF
+from dvtool.format.paths import SELF, path_fault
 from dvtool.format.source import URL_LENGTH_MAX, DataSource, holds_credentials
 from dvtool.remotes.origins.base import Origin
 from dvtool.remotes.transports.declaration import Option
@@ -20,9 +20,12 @@ options = later("dvtool.remotes.transports.s3.options")
 s3 = later("dvtool.remotes.origins.s3")
 web = later("dvtool.remotes.origins.web")
 hub = later("dvtool.remotes.origins.hub")
+sql = later("dvtool.remotes.origins.sql")
 
 ORIGIN_OPTIONS: tuple[Option, ...] = tuple(each for each in OPTIONS if not each.of_writing)
 """The options of a bucket that is read."""
+GIT_KINDS = ("dv", "dvc", "lfs")
+"""Kinds that are repositories of git."""
 NAMED_BY_PATH = frozenset({"dvc", "lfs", "hf"})
 """Kinds whose keys are paths in the target already; their state is a commit."""
 FORMS = "s3://BUCKET/PREFIX, https://HOST/FILE, GIT-URL//PATH@REV, or hf://datasets/OWNER/NAME"
@@ -137,6 +140,35 @@ def open_origin(source: DataSource, local: Mapping[str, str]) -> Origin:
     return bucket_origin
 
 
+def askable_fault(source: DataSource) -> str | None:
+    """Say why a source of a manifest can be none, as a predicate; None if it can be asked.
+
+    It is as strict as with what is typed. Nothing is contacted.
+    """
+    try:
+        if source.kind == "sql":
+            if sql.sql_source(source.url, source.query, "", "")[1]:
+                return f"names a user: {printable(source.url)}"
+        elif source.kind in GIT_KINDS:
+            fault = path_fault(source.path) if source.path else None
+            return None if fault is None else f"has a path that {fault}: {printable(source.path)}"
+        elif source.kind == "hf":
+            if hub.hub_source(source.url).url != source.url:
+                return f"has an address of another form: {printable(source.url)}"
+        elif source.kind in ("s3", "web"):
+            if source_of(source.url, {})[0].kind != source.kind:
+                return f"is called {source.kind}, and is not: {printable(source.url)}"
+            if source.kind == "s3":
+                open_origin(source, {})
+    except UsageError as error:
+        return f"is not sound: {error}"
+    if source.kind not in (*GIT_KINDS, "s3", "web", "hf", "sql"):
+        return f"is of the kind {source.kind}, which this version cannot ask"
+    if source.reference and (source.kind != "s3" or source.unpack):
+        return "is referred to, and its objects cannot be"
+    return None
+
+
 def is_unencrypted(source: DataSource) -> bool:
     """Whether requests would pass a network unencrypted."""
     if source.kind == "web":
@@ -155,7 +187,7 @@ def as_folder(source: DataSource) -> DataSource | None:
     return structs.replace(source, url=source.url + "/")
 
 
-def paths_of(source: DataSource) -> Callable[[str], str]:
+def entry_paths(source: DataSource) -> Callable[[str], str]:
     """Return what gives the path in the target that an object of a source gets, by its key."""
     if source.kind in NAMED_BY_PATH:
         return lambda key: key or SELF

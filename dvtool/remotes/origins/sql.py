@@ -12,6 +12,7 @@ in which these first occur, so that one row could change every page behind it.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import xxhash
 
-from dvtool.errors import RemoteError, UsageError, printable
+from dvtool.errors import RemoteError, SetupError, UsageError, printable
 from dvtool.format.source import DataSource, holds_credentials
 from dvtool.system.extras import import_extra
 
@@ -43,14 +44,26 @@ WRITER_SETTINGS: Mapping[str, Any] = {
     "use_content_defined_chunking": {"min_chunk_size": 32 << 10, "max_chunk_size": 128 << 10},
 }
 """All that decides about the bytes, besides the release of pyarrow, which the file names."""
-URL_FORM = "sqlite:///FILE, or postgresql://HOST/DATABASE"
+URL_FORM = "sqlite:///FILE, duckdb:///FILE, or postgresql://HOST/DATABASE"
+FILE_SCHEMES = ("sqlite", "duckdb")
+"""Databases that are a file."""
+DUCKDB_SETTINGS: Mapping[str, str] = {
+    "access_mode": "READ_ONLY",
+    # Else a query could read any file, write one (COPY … TO) and load code.
+    "enable_external_access": "false",
+    "lock_configuration": "true",
+}
 _TABLE = r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?"
 _NOISE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _COUNTABLE = re.compile(r"[\s(]*(select|with|values|table)\b", re.IGNORECASE)
+_ATTACHES = re.compile(r"[\s;]*attach\b", re.IGNORECASE)
 _PARAMETERS = frozenset({"sslmode", "service", "application_name", "connect_timeout", "host"})
 _PRIMARY_KEY = {
     "sqlite": "SELECT name FROM pragma_table_info('{0}') WHERE pk > 0 ORDER BY pk",
+    "duckdb": "SELECT unnest(constraint_column_names) FROM duckdb_constraints() WHERE "
+    "constraint_type = 'PRIMARY KEY' AND lower('{0}') IN (lower(table_name), "
+    "lower(schema_name || '.' || table_name))",
     "postgresql": "SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = "
     "i.indrelid AND a.attnum = ANY(i.indkey) WHERE i.indrelid = '{0}'::regclass AND i.indisprimary "
     "ORDER BY array_position(i.indkey::int2[], a.attnum)",
@@ -60,8 +73,8 @@ _PRIMARY_KEY = {
 def sql_source(url: str, asked: str, root: str, folder: str) -> tuple[DataSource, dict[str, str]]:
     """Return the source that an address and a query, or the name of a table, mean as typed.
 
-    A file of SQLite is relative to `folder`; in the manifest it is relative to the top of the
-    worktree, `root`, if it is in there. The user's name stays on this machine, and is returned.
+    A database that is a file is relative to `folder`; in the manifest it is relative to the top of
+    the worktree, `root`, if it is in there. The user's name stays on this machine, and is returned.
     """
     if holds_credentials(url):
         raise UsageError(
@@ -69,22 +82,22 @@ def sql_source(url: str, asked: str, root: str, folder: str) -> tuple[DataSource
             hint="put it into ~/.pgpass or a service file, or set PGPASSWORD",
         )
     scheme = url.partition("://")[0].lower()
-    if scheme not in ("sqlite", "postgresql", "postgres") or not url.isprintable():
+    if scheme not in (*FILE_SCHEMES, "postgresql", "postgres") or not url.isprintable():
         raise UsageError(f"{printable(url)} is no database", hint=f"write {URL_FORM}")
     query = asked.strip().rstrip(";").strip()
     if not query or "\0" in query:
         raise UsageError("there is no query", hint="name a table, or write one: 'SELECT …'")
-    if scheme == "sqlite":
+    if scheme in FILE_SCHEMES:
         path = url.partition("://")[2]
         if not path.startswith("/") or len(path) < 2:
             raise UsageError(
                 f"{printable(url)} names no file",
-                hint="sqlite:///relative.db, or sqlite:////absolute.db",
+                hint=f"{scheme}:///relative.db, or {scheme}:////absolute.db",
             )
         full = os.path.normpath(os.path.join(folder, unquote(path[1:])))
         inside = full.startswith(root + os.sep)
         where = os.path.relpath(full, root) if inside else full
-        return DataSource("sql", f"sqlite:///{quote(where)}", "", query=query), {}
+        return DataSource("sql", f"{scheme}:///{quote(where)}", "", query=query), {}
     parts = urlsplit(url)
     extra = sorted(name for name, _ in parse_qsl(parts.query) if name not in _PARAMETERS)
     if extra:
@@ -120,9 +133,8 @@ class SqlSource:
     def __enter__(self) -> SqlSource:
         # The drivers' DB-API modules would load pandas and polars too, where these are installed.
         manager = _module("adbc_driver_manager")
-        driver = _module(f"adbc_driver_{self._kind}")
         with self._explained("cannot be opened"):
-            self._opened.enter_context(opened := driver.connect(self._address()))
+            self._opened.enter_context(opened := self._database(manager))
             connection = self._opened.enter_context(manager.AdbcConnection(opened))
             connection.set_autocommit(False)
             self._connection = connection
@@ -147,19 +159,42 @@ class SqlSource:
             with _module("pyarrow").RecordBatchReader.from_stream(stream) as reader:
                 yield reader
 
+    def _database(self, manager: Any) -> Any:
+        driver = _module(f"adbc_driver_{self._kind}")
+        if self._kind != "duckdb":
+            return driver.connect(self._address())
+        return manager.AdbcDatabase(
+            driver=driver.driver_path(),
+            entrypoint="duckdb_adbc_init",
+            path=self._file(),
+            **DUCKDB_SETTINGS,
+        )
+
+    def _file(self) -> str:
+        path = os.path.join(self._root, unquote(self._source.url.partition("://")[2][1:]))
+        if not os.path.isfile(path):
+            raise RemoteError(
+                f"there is no database {printable(path)}",
+                hint=f"write {self._kind}:///relative.db, or {self._kind}:////absolute.db",
+            )
+        return path
+
     def _address(self) -> str:
-        rest = self._source.url.partition("://")[2]
         if self._kind == "sqlite":
-            path = os.path.join(self._root, unquote(rest[1:]))
-            if not os.path.isfile(path):
-                raise RemoteError(f"there is no database {printable(path)}")
-            return f"file:{quote(path)}?mode=ro"
+            return f"file:{quote(self._file())}?mode=ro"
+        rest = self._source.url.partition("://")[2]
         user = self._local.get("user")
         return f"postgresql://{quote(user, safe='') + '@' if user else ''}{rest}"
 
     def full_query(self) -> str:
         """Return the query; of a table, the one that reads it in the order of its primary key."""
         query = self._source.query
+        if _ATTACHES.match(_COMMENT.sub(" ", query)):  # SQLite would make the file
+            raise RemoteError(
+                f"{printable(self._source.url)}: the query attaches another database, which the "
+                "address does not name; nothing was recorded",
+                hint="name that one in the address",
+            )
         if not re.fullmatch(_TABLE, query):
             return query
         named = self._run(_PRIMARY_KEY[self._kind].format(query))
@@ -287,4 +322,9 @@ def _begins_group(value: object, usual: int) -> bool:
 
 
 def _module(name: str) -> Any:
+    if name == "adbc_driver_duckdb" and importlib.util.find_spec(name) is None:
+        raise SetupError(
+            "files of DuckDB need its own package, duckdb, which is not installed",
+            hint="run: python -m pip install duckdb, where dvtool is installed",
+        )
     return import_extra(name, extra="sql", user="databases")

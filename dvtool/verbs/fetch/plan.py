@@ -15,7 +15,7 @@ from dvtool.format.pack import Placement, Recipe
 from dvtool.format.paths import workspace_path
 from dvtool.format.ranges import PackRange, RangeLimits, join_ranges
 from dvtool.project.parts import Project
-from dvtool.remotes.estimate import Estimate, Requests
+from dvtool.remotes.estimate import SAMPLE_SIZE_BYTES, Estimate, LinkSample, Requests
 from dvtool.remotes.known import Known
 from dvtool.remotes.proof import located_now
 from dvtool.remotes.remote import RemoteStore
@@ -287,9 +287,16 @@ class FetchPlanner:
 
 
 def plan_fetch(
-    project: Project, remote: RemoteStore, requests: Sequence[FetchRequest]
+    project: Project,
+    remote: RemoteStore,
+    requests: Sequence[FetchRequest],
+    *,
+    sample: bool = False,
 ) -> tuple[Fetched, Estimate]:
-    """Return the result that a fetch would have, and its cost. Only shards are fetched."""
+    """Return the result that a fetch would have, and its cost. Only shards are fetched.
+
+    With `sample`, the beginning of one pack is read to tell the time, if nobody measured the link.
+    """
     result = Fetched(remote.url)
     fetch_lists = FetchLists(project, remote, result)
     fetch_lists.get_entries(requests)
@@ -306,7 +313,16 @@ def plan_fetch(
         _count_reads(reads, portion.reads)
     result.files = len(located)
     result.bytes = sum(lacking.sizes[digest] for digest in located)
-    return result, _estimate(remote, fetch_lists, reads)
+    estimate = _estimate(remote, fetch_lists, reads)
+    if sample and estimate.seconds is None and reads:
+        estimate = _timed_by_sample(remote, next(iter(reads)), estimate)
+    return result, estimate
+
+
+def _timed_by_sample(remote: RemoteStore, pack: RemotePack, estimate: Estimate) -> Estimate:
+    link = LinkSample()
+    remote.read_pack(pack.digest, link, offset=0, size=min(SAMPLE_SIZE_BYTES, pack.size))
+    return link.timed(estimate, side_by_side=REQUESTS_START)
 
 
 def _count_reads(reads: dict[RemotePack, tuple[int, int]], more: Iterable[PackRead]) -> None:

@@ -6,17 +6,14 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing
 
 from msgspec import structs
 
-from dvtool.errors import DvError, MissingError, printable
+from dvtool.errors import MissingError, printable
 from dvtool.format.digest import EMPTY, hasher
 from dvtool.format.manifest import (
     INLINE_ENTRIES_MAX,
     Built,
-    Entry,
     Kind,
     Manifest,
     ShardRef,
@@ -26,9 +23,9 @@ from dvtool.format.manifest import (
 from dvtool.format.packing import discard_packs
 from dvtool.format.paths import SELF
 from dvtool.format.source import DataSource
-from dvtool.jobs.engine import Engine, engine_for
+from dvtool.jobs.engine import Engine
 from dvtool.jobs.members import store_members
-from dvtool.jobs.take import TakeResult, take_batches, take_objects
+from dvtool.jobs.take import TakeResult, take_objects
 from dvtool.project.parts import Project
 from dvtool.project.taken import ListedFile, TakenObjects
 from dvtool.remotes.origins.base import Origin, OriginObject
@@ -36,6 +33,7 @@ from dvtool.remotes.origins.reading import READ_AT_ONCE_BYTES, ObjectReader
 from dvtool.remotes.transports.retry import Attempts
 from dvtool.store.freeing import sweep_temp
 from dvtool.verbs.imports.listing import filters_of
+from dvtool.verbs.imports.read_listed import ListingWork, read_listed
 
 _MD5_TAG = r"[0-9a-f]{32}"
 
@@ -103,40 +101,18 @@ def take_content(
     Return how many objects were read, and by how many bytes the store grew. What was read by then
     is in the store and on record after an error, too.
     """
-    objects, size = taken.unknown_total()
-    if not objects:
-        return 0, 0
-    sweep_temp(project.store)
-    _ = project.store.db  # makes the local store, before workers open it
-    project.progress.start("importing", total_bytes=size)
-    paths: list[str] = []
+    stored = 0
 
-    def wanted() -> Iterator[OriginObject]:
-        for path, described in taken.unknown():
-            paths.append(path)
-            yield described
+    def keep(result: TakeResult) -> None:
+        nonlocal stored
+        project.store.adopt(result.packs)
+        stored += sum(info.size for _, info in result.packs)
 
-    results = engine_for(engine, files=objects, size_bytes=size).map(
-        take_objects,
-        take_batches(origin, project.store.path, wanted(), count=objects, total_bytes=size),
-        tell=project.progress.advance,
-        undo=_discard_taken,
-    )
-    stored = at = 0
-    with closing(results):
-        for result in results:
-            project.store.adopt(result.packs)
-            stored += sum(info.size for _, info in result.packs)
-            # The results come in the order of the batches.
-            count = len(result.digests)
-            run = zip(paths[:count], result.digests, result.sizes, strict=True)
-            taken.settle(ListedFile(*row) for row in run)
-            del paths[:count]
-            at += count
-    project.progress.finish()
-    if at != objects:
-        raise DvError("the listing changed while it was worked on", hint="repeat the command")
-    return objects, stored
+    if taken.unknown_total()[0]:
+        sweep_temp(project.store)
+        _ = project.store.db  # makes the local store, before workers open it
+    work = ListingWork("importing", take_objects, keep, undo=_discard_taken)
+    return read_listed(project, taken, origin, engine, work), stored
 
 
 def unpacked(
@@ -173,11 +149,7 @@ def unpacked(
 def manifest_of(project: Project, taken: TakenObjects, source: DataSource) -> Built:
     """Make the manifest of what is listed; of a large one, each shard is stored as it is cut."""
     objects, _ = taken.total()
-    entries = (
-        (file.path, Entry(blake3=file.digest.hex(), size=file.size))
-        for run in taken.known()
-        for file in run
-    )
+    entries = ((file.path, file.entry) for run in taken.known() for file in run)
     if objects <= INLINE_ENTRIES_MAX:
         few = dict(entries)
         kind: Kind = "file" if SELF in few else "dir"

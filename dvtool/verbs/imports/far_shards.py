@@ -132,7 +132,7 @@ class FarShards:
 
     def _entries(self) -> Iterator[tuple[str, Entry]]:
         for file in chain.from_iterable(self._taken.known()):
-            yield file.path, Entry(blake3=file.digest.hex(), size=file.size)
+            yield file.path, file.entry
 
     def _make(
         self, shard: ShardText, entries: Entries, places: tuple[_PathPlaces, _PathPlaces]

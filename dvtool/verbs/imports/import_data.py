@@ -22,7 +22,7 @@ from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.project.source_approvals import SourceApprovals
 from dvtool.project.taken import TakenObjects
-from dvtool.remotes.estimate import Estimate, Requests
+from dvtool.remotes.estimate import SAMPLE_SIZE_BYTES, Estimate, LinkSample, Requests
 from dvtool.remotes.origins.base import Origin
 from dvtool.remotes.origins.dvc import DvcOrigin
 from dvtool.remotes.origins.inventory import InventoryBucket, inventory_batches, keys_batches
@@ -60,12 +60,11 @@ from dvtool.verbs.imports.targets import new_target, target_there
 from dvtool.verbs.resolve.conflicts import refuse_conflicted
 
 _SIDE_BY_SIDE = 16
-SAMPLE_SIZE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """What to import, as typed. `options` are those of `ORIGIN_OPTIONS`, as text.
+    """The source to import, as typed. `options` are those of `ORIGIN_OPTIONS`, as text.
 
     By `reference`, the data is hashed and stays where it is; no files are written.
     """
@@ -218,8 +217,10 @@ def _planned(
 ) -> tuple[Imported, Estimate]:
     """List an origin, and say what of it would be read."""
     origin = opened.origin
+    began_s = time.monotonic()
     with closing(origin), TakenObjects(project.git.common_dir, opened.source) as taken:
         found = list_source(taken, opened, project.progress, to_disk=to_disk)
+        listed_s = time.monotonic() - began_s
         _refuse_another_source(there, opened.source)
         _recall(project, taken, found.source, there.manifest)
         objects, size = taken.unknown_total()
@@ -238,25 +239,24 @@ def _planned(
             requests = Requests(list=asked, get=got)
         else:
             requests = Requests(list=found.pages, get=objects)
-        return result, _timed(Estimate(objects, size, requests), taken, origin)
+        # If nothing is to be read, all that is left is the listing, which was just done.
+        estimate = Estimate(objects, size, requests, seconds=listed_s)
+        return result, _timed(estimate, taken, origin)
 
 
 def _timed(estimate: Estimate, taken: TakenObjects, origin: Origin) -> Estimate:
-    """Return an estimate with the time that the beginning of one object speaks for."""
+    """Return an estimate with the time that the beginning of one object, if any, speaks for."""
     described = next((one for _, one in taken.unknown()), None)
     if described is None:
         return estimate
-    began_s = time.monotonic()
-    size = 0
+    sample = LinkSample()
     with origin.open(described) as body:
-        latency_s = time.monotonic() - began_s
-        while size < SAMPLE_SIZE_BYTES and (data := body.read(SAMPLE_SIZE_BYTES - size)):
-            size += len(data)
-    rate = max(size, 1) / max(time.monotonic() - began_s, 1e-6)
-    side_by_side = min(_SIDE_BY_SIDE, max(estimate.objects, 1))
-    return estimate.timed(
-        bytes_per_s=rate * side_by_side, latency_s=latency_s, side_by_side=side_by_side
-    )
+        sample.answered()
+        while data := body.read(SAMPLE_SIZE_BYTES - sample.size):
+            sample.write(data)
+            if sample.size >= SAMPLE_SIZE_BYTES:
+                break
+    return sample.timed(estimate, side_by_side=_SIDE_BY_SIDE)
 
 
 def _typed_source(request: ImportRequest, folder: str) -> tuple[DataSource, dict[str, str]]:
@@ -406,6 +406,8 @@ def bring(
     elif found.source.reference and project.workspace.stat(there.target) is not None:
         copy_for_workspace(project, before, built)
     put_in_place(project, there, built, result)
+    if found.source.kind in NAMED_BY_PATH:
+        taken.settle_listed()  # with executable bits and symlinks, which are not read
     taken.keep_only_listed()
     return result
 
@@ -449,7 +451,7 @@ def warnings_of(found: Listing) -> list[str]:
         warnings.append(
             f"{count} ending in a slash (or _$folder$), as consoles make for folders, passed over"
         )
-    return [*warnings, *found.leftovers.warnings()]
+    return [*warnings, *found.notes, *found.leftovers.warnings()]
 
 
 def _checked_out(project: Project, settings: Settings, arguments: Arguments, target: str) -> int:

@@ -133,14 +133,17 @@ def import_repo(
 
 
 def plan_repo(there: TargetThere, other: OtherRepository) -> tuple[Imported, Estimate]:
-    """Say what `import_repo` would fetch, as the plan of a fetch does; only lists of files come."""
+    """Say what `import_repo` would fetch, as the plan of a fetch does.
+
+    Lists of files come, and the beginning of one pack, for the time.
+    """
     entries = _entries_at(other)
     result = Imported(there.target, other.source.url, other.source.state)
     result.files, result.bytes = len(entries), sum(entry.size for entry in entries.values())
     remote = other.settings.open_remote()
     result.remote = remote.url
     wanted = list(_requests(other.project, other.source.path))
-    fetched, estimate = plan_fetch(other.project, remote, wanted)
+    fetched, estimate = plan_fetch(other.project, remote, wanted, sample=True)
     result.read = fetched.files
     return result, estimate
 

@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import unquote, urlsplit
 
 from msgspec import structs
 
-from dvtool.errors import InputError, UsageError, printable
+from dvtool.errors import InputError, UsageError, count_text, printable
 from dvtool.format.chunker import FILE_SIZE_MAX_BYTES
 from dvtool.format.source import DataSource, holds_credentials
-from dvtool.git import Git
+from dvtool.git import (
+    EXECUTABLE_MODE,
+    FILE_MODES,
+    LINK_MODE,
+    SUBMODULE_MODE,
+    Git,
+    TreeEntry,
+)
+from dvtool.jobs.members import LINK_SIZE_MAX_BYTES
 from dvtool.remotes.origins import dvc, lfs
-from dvtool.remotes.origins.base import OriginObject
+from dvtool.remotes.origins.base import FORM_EXECUTABLE, FORM_LINK, OriginObject
 from dvtool.remotes.origins.registry import open_origin, source_of
 from dvtool.verbs.imports.import_repo import REMOTE, OtherRepository
-from dvtool.verbs.imports.listing import Opened
+from dvtool.verbs.imports.listing import NAMES_MAX, Opened
 
 _DVC_OPTIONS = {"endpointurl": "endpoint_url", "region": "region", "profile": "profile"}
 _SSH = (
@@ -35,12 +43,13 @@ def kept_otherwise(other: OtherRepository) -> Opened | None:
     The source of the answer has its kind, and as an option the place where the content is.
     """
     git, source = other.project.git, other.source
-    files = git.files_at(source.state)
+    tree = git.tree_at(source.state)
+    files = {name: entry.id for name, entry in tree.items() if entry.mode in FILE_MODES}
     if dvc.CONFIG_PATH in files:
         opened = _outs_of_dvc(git, source, files)
         if opened is not None:
             return opened
-    return _files_of_lfs(git, source, files)
+    return _files_of_lfs(git, source, tree)
 
 
 def _outs_of_dvc(git: Git, source: DataSource, files: dict[str, str]) -> Opened | None:
@@ -150,27 +159,23 @@ def _dvc_bucket(remote: dvc.DvcRemote) -> tuple[dvc.DvcPlace, str]:
     return place, " ".join([remote.url, *words])
 
 
-def _files_of_lfs(git: Git, source: DataSource, files: dict[str, str]) -> Opened | None:
+def _files_of_lfs(git: Git, source: DataSource, tree: Mapping[str, TreeEntry]) -> Opened | None:
     path = source.path
     chosen = {
-        name: blob
-        for name, blob in files.items()
+        name: entry
+        for name, entry in tree.items()
         if not path or name == path or name.startswith(path + "/")
     }
-    git.need_blobs(chosen.values())
-    sizes = git.object_sizes(list(chosen.values()))
-    objects, pointers = [], 0
-    for name, blob in chosen.items():
-        key = name[len(path) :].lstrip("/")
-        small = sizes.get(blob, 0) <= lfs.LFS_POINTER_SIZE_MAX_BYTES
-        pointer = lfs.lfs_pointer(git.read_blob(blob)) if small else None
-        if pointer is None:
-            objects.append(OriginObject(key, sizes.get(blob, 0), blob, "git"))
-            continue
-        pointers += 1
-        objects.append(OriginObject(key, pointer.size, pointer.oid))
-    if not pointers:
-        return None
+    blobs = [entry.id for entry in chosen.values() if entry.mode != SUBMODULE_MODE]
+    git.need_blobs(blobs)
+    sizes = git.object_sizes(blobs)
+    objects = [
+        _described_by_git(git, name[len(path) :].lstrip("/"), entry, sizes.get(entry.id, 0))
+        for name, entry in chosen.items()
+        if entry.mode != SUBMODULE_MODE
+    ]
+    if all(each.version for each in objects):
+        return None  # git has all of it, and git-lfs nothing
     place = _lfs_place(git, source)
     options = {REMOTE: place.server} if place.server else {}
     found = structs.replace(source, kind="lfs", state="", options=options)
@@ -180,7 +185,31 @@ def _files_of_lfs(git: Git, source: DataSource, files: dict[str, str]) -> Opened
         place,
         lambda blob: git.read_blob(blob, size_max=FILE_SIZE_MAX_BYTES),
     )
-    return Opened(found, origin, origin.batches(), source.state)
+    modules = [name for name, entry in chosen.items() if entry.mode == SUBMODULE_MODE]
+    return Opened(found, origin, origin.batches(), source.state, _notes_of(modules))
+
+
+def _described_by_git(git: Git, key: str, entry: TreeEntry, size: int) -> OriginObject:
+    """Describe a file or symlink of a commit; what is a pointer, as what it points to."""
+    if entry.mode == LINK_MODE:
+        target = git.read_blob(entry.id, size_max=LINK_SIZE_MAX_BYTES)
+        return OriginObject(key, 0, entry.id, os.fsdecode(target), FORM_LINK)
+    form = FORM_EXECUTABLE if entry.mode == EXECUTABLE_MODE else ""
+    small = size <= lfs.LFS_POINTER_SIZE_MAX_BYTES
+    pointer = lfs.lfs_pointer(git.read_blob(entry.id)) if small else None
+    if pointer is None:
+        return OriginObject(key, size, entry.id, "git", form)
+    return OriginObject(key, pointer.size, pointer.oid, "", form)
+
+
+def _notes_of(modules: Sequence[str]) -> tuple[str, ...]:
+    if not modules:
+        return ()
+    names = ", ".join(map(printable, modules[:NAMES_MAX]))
+    return (
+        f"{count_text(len(modules), 'submodule')} of git not taken ({names}): import from the "
+        "repository of each",
+    )
 
 
 def _lfs_place(git: Git, source: DataSource) -> lfs.LfsPlace:

@@ -13,13 +13,13 @@ from msgspec import structs
 
 from dvtool.errors import InputError, MissingError, listing, printable, size_text
 from dvtool.format.chunker import FILE_SIZE_MAX_BYTES
-from dvtool.format.paths import SELF, path_fault
+from dvtool.format.paths import SELF, link_fault, path_fault
 from dvtool.format.selection import Selection
 from dvtool.format.source import DataSource
 from dvtool.format.spelling import too_long
 from dvtool.project.taken import TakenObjects
-from dvtool.remotes.origins.base import Origin, OriginObject
-from dvtool.remotes.origins.registry import paths_of
+from dvtool.remotes.origins.base import FORM_LINK, Origin, OriginObject
+from dvtool.remotes.origins.registry import entry_paths
 from dvtool.system.progress import Progress
 from dvtool.verbs.imports.leftovers import TAKE_ALL, Leftovers
 
@@ -41,6 +41,8 @@ class Listing:
     more: bool = False
     """Whether there are more objects than the limit allows."""
     faults: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    """Sentences on what is there and was not listed."""
 
 
 class Opened(NamedTuple):
@@ -51,6 +53,8 @@ class Opened(NamedTuple):
     batches: Iterator[list[OriginObject]]
     commit: str = ""
     """The state that is listed, where that is a commit."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what is there and is not listed."""
 
 
 def list_source(
@@ -62,7 +66,7 @@ def list_source(
     entry, or (`to_disk`) no file.
     """
     source = opened.source
-    found = Listing(source, Leftovers.of(source))
+    found = Listing(source, Leftovers.of(source), notes=opened.notes)
     progress.start("listing")
     for batch in opened.batches:
         found.pages += 1
@@ -100,7 +104,7 @@ def _chosen(found: Listing, batch: list[OriginObject]) -> Iterator[tuple[str, Or
     passes = (lambda _: True) if source.unpack else filters_of(source)
     # Also a leftover that no --include takes may say that a job is not done.
     is_looked_at = filters_of(structs.replace(source, include=()))
-    markers, path_of = leftovers.folder_suffixes, paths_of(source)
+    markers, path_of = leftovers.folder_suffixes, entry_paths(source)
     for described in batch:
         path = path_of(described.key)
         left = leftovers.look_at(path) if is_looked_at(path) else ""
@@ -131,7 +135,9 @@ def _globs(globs: tuple[str, ...]) -> Selection | None:
 
 def _is_sound(found: Listing, path: str, described: OriginObject, to_disk: bool) -> bool:
     fault = None if path == SELF else path_fault(path)
-    if described.key.endswith("/"):
+    if described.form == FORM_LINK:
+        fault = fault or _fault_of_link(path, described.version)
+    elif described.key.endswith("/"):
         fault = "ends in a slash and is not empty"
     elif described.size > FILE_SIZE_MAX_BYTES:
         fault = f"has {size_text(described.size)}, more than the 1 TiB that a file may have"
@@ -140,6 +146,12 @@ def _is_sound(found: Listing, path: str, described: OriginObject, to_disk: bool)
     if fault is not None:
         found.faults.append(f"{described.key} {fault}")
     return fault is None
+
+
+def _fault_of_link(path: str, target: str) -> str | None:
+    if path == SELF:
+        return f"is a symlink (-> {printable(target)}): name the path that it leads to"
+    return link_fault(path, target)
 
 
 def _refuse_keys(taken: TakenObjects, found: Listing) -> None:

@@ -31,7 +31,7 @@ from dvtool.project.taken import ListedFile, TakenObjects
 from dvtool.remotes.address import RemoteAddress
 from dvtool.remotes.known import Known
 from dvtool.remotes.origins.base import Origin
-from dvtool.remotes.origins.registry import paths_of
+from dvtool.remotes.origins.registry import entry_paths
 from dvtool.remotes.proof import prove_shards
 from dvtool.remotes.remote import RemoteStore
 from dvtool.verbs.imports.bring import TargetThere, count_changes, merged_with, publish
@@ -198,7 +198,7 @@ def _note_done(
     journal: Journal, taken: TakenObjects, source: DataSource, batch: FarBatch, result: FarTaken
 ) -> None:
     """Note in the listing and the journal what became of a batch."""
-    path_of = paths_of(source)
+    path_of = entry_paths(source)
     paths = [path_of(described.key) for described in batch.objects]
     files = zip(paths, result.files(), strict=True)
     taken.guess(ListedFile(path, digest, size) for path, (digest, size) in files)

@@ -45,7 +45,7 @@ from dvtool.verbs.resolve.conflicts import refuse_conflicted
 
 @dataclass(slots=True)
 class Materialised:
-    """What `import --materialise` copied for one target."""
+    """The data that `import --materialise` copied for one target."""
 
     target: str
     """The target, as a path from the top of the worktree."""
@@ -58,7 +58,7 @@ class Materialised:
     lost: list[str] = field(default_factory=list)
     """Paths in the target whose objects are gone, or are not what was taken any more."""
     problem: str | None = None
-    """What is wrong with these objects; null if nothing is."""
+    """The fault of these objects; null if there is none."""
     changed: bool = False
     """Whether the manifest is another now: all of the target has copies."""
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dvtool.errors import DvError, MissingError, UsageError, printable
+from dvtool.errors import DvError, InputError, MissingError, UsageError, printable
 from dvtool.format.manifest import Manifest
+from dvtool.format.paths import SUFFIX
 from dvtool.format.source import DataSource
 from dvtool.jobs.engine import LOCAL_POOL, Engine
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project
 from dvtool.project.source_approvals import SourceApprovals, source_text
 from dvtool.project.taken import TakenObjects
-from dvtool.remotes.origins.registry import open_origin
+from dvtool.remotes.origins.registry import askable_fault, open_origin
 from dvtool.verbs.imports.bring import TargetThere, refuse_unpublishable
 from dvtool.verbs.imports.import_data import bring, bring_kept, with_filters
 from dvtool.verbs.imports.import_repo import (
@@ -45,7 +46,7 @@ def update_targets(
     with project.lock():
         refuse_conflicted(project, targets)
         for target in targets:
-            approvals.local_options(_source_of(project.manifest(target)))
+            approvals.local_options(_askable(target, project.manifest(target)))
         return [_update(project, approvals, target, engine) for target in targets]
 
 
@@ -58,8 +59,8 @@ def plan_update(project: Project, arguments: Arguments, paths: Paths = ()) -> li
     refuse_conflicted(project, targets)
     approvals = SourceApprovals(project.git.common_dir)
     manifests = {target: project.manifest(target) for target in targets}
-    for manifest in manifests.values():
-        approvals.local_options(_source_of(manifest))
+    for target, manifest in manifests.items():
+        approvals.local_options(_askable(target, manifest))
     results = []
     for target, manifest in manifests.items():
         source = _source_of(manifest)
@@ -113,7 +114,7 @@ def trust_sources(project: Project, arguments: Arguments, paths: Paths) -> list[
     approvals = SourceApprovals(project.git.common_dir)
     approved = []
     for target in _imported(project, arguments, paths):
-        source = _source_of(project.manifest(target))
+        source = _askable(target, project.manifest(target))
         sources = [source]
         if source.kind in (
             "dv",
@@ -148,6 +149,10 @@ def _source_status(
 ) -> SourceStatus:
     source = _source_of(manifest)
     result = SourceStatus(target, source.url, "current", source.edited)
+    fault = askable_fault(source)
+    if fault is not None:
+        result.standing, result.problem = "failed", f"its source {fault}"
+        return result
     approved = approvals.find(source)
     if approved is None:
         result.standing = "unapproved"
@@ -209,6 +214,19 @@ def _imported(project: Project, arguments: Arguments, paths: Paths) -> Sequence[
             hint="see what was: dv status --sources",
         )
     return [target for target in targets if target not in plain]
+
+
+def _askable(target: str, manifest: Manifest) -> DataSource:
+    """Return the source of a target; InputError if it is none that could be asked."""
+    source = _source_of(manifest)
+    fault = askable_fault(source)
+    if fault is not None:
+        file = printable(target + SUFFIX)
+        raise InputError(
+            f"{file}: its source {fault}; nothing was asked",
+            hint=f"see who wrote it: git log -p -- {file}; the data can be used all the same",
+        )
+    return source
 
 
 def _source_of(manifest: Manifest) -> DataSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.system.writeback import start_writeback
+from dvtool.system.writeback import show_mapped_writes
 from tests.scenario import Clone, Remote
 
 TICK_S = 0.02
@@ -34,9 +35,35 @@ def test_a_write_after_it_moves_the_stamp(mapped: Path) -> None:
             pages[0] = number
             before = path.stat().st_mtime_ns
             time.sleep(TICK_S)
-            start_writeback(file.fileno())
+            _show(path)
             pages[0] = number + 100
             assert path.stat().st_mtime_ns > before
+
+
+def test_a_mapping_made_after_it_moves_the_stamp_of_a_file_that_nobody_had_open(
+    mapped: Path,
+) -> None:
+    path = mapped / "file"
+    path.write_bytes(bytes(10_000))
+    _show(path)
+    before = path.stat().st_mtime_ns
+    time.sleep(TICK_S)
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as pages:
+        pages[0] = 1
+        assert path.stat().st_mtime_ns > before
+
+
+def test_a_writer_that_comes_after_it_waits_for_nobody(mapped: Path) -> None:
+    path = mapped / "file"
+    path.write_bytes(bytes(10_000))
+    with open(path, "rb") as file:
+        show_mapped_writes(file.fileno(), os.fstat(file.fileno()).st_dev)
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))  # BlockingIOError while it is leased
+
+
+def _show(path: Path) -> None:
+    with open(path, "rb") as file:
+        show_mapped_writes(file.fileno(), os.fstat(file.fileno()).st_dev)
 
 
 def test_status_sees_what_is_written_through_a_mapping_after_an_add(mapped: Path) -> None:

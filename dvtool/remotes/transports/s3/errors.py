@@ -231,7 +231,7 @@ class Translation:
                 f"no credentials for {self.url}: {text_of(error)}", hint=HINT_CREDENTIALS
             ) from error
         except _NETWORK as error:
-            raise self._from_network(error) from error
+            raise self._from_network(key, error) from error
         except (exceptions.BotoCoreError, ValueError) as error:
             # ValueError: what botocore raises for an endpoint url that it cannot use.
             raise RemoteError(f"{self.what(key)}: {text_of(error)}", hint=HINT_ENDPOINT) from error
@@ -311,7 +311,7 @@ class Translation:
             return Unexplained(f"{subject}: {said}")
         return RemoteError(f"{subject}: {said}")
 
-    def _from_network(self, error: Exception) -> RemoteError:
+    def _from_network(self, key: str, error: Exception) -> RemoteError:
         """Return the error for a request that got no answer, or part of one."""
         causes = _chain(error)
         text = text_of(causes[-1])
@@ -329,7 +329,7 @@ class Translation:
                 )
         stalled = any(isinstance(cause, _TIMEOUTS) for cause in causes)
         kind = RemoteStalled if stalled else RemoteTransient
-        return kind(f"no complete answer from {self.place()}: {text}")
+        return kind(f"{self.what(key)}: no complete answer from {self.place()}: {text}")
 
     def what(self, key: str) -> str:
         """Return how a message names an object, or the remote as a whole."""
