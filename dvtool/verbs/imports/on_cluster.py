@@ -32,7 +32,7 @@ from dvtool.project.taken import ListedFile, TakenObjects
 from dvtool.remotes.address import RemoteAddress
 from dvtool.remotes.known import Known
 from dvtool.remotes.origins.base import Origin
-from dvtool.remotes.origins.registry import entry_path
+from dvtool.remotes.origins.registry import entry_paths
 from dvtool.remotes.proof import prove_shards
 from dvtool.remotes.remote import RemoteStore
 from dvtool.verbs.imports.bring import TargetThere, count_changes, merged_with, publish
@@ -199,7 +199,8 @@ def _note_done(
     journal: Journal, taken: TakenObjects, source: DataSource, batch: FarBatch, result: FarTaken
 ) -> None:
     """Note in the listing and the journal what became of a batch."""
-    paths = [entry_path(source, described.key) for described in batch.objects]
+    path_of = entry_paths(source)
+    paths = [path_of(described.key) for described in batch.objects]
     files = zip(paths, result.files(), strict=True)
     taken.guess(ListedFile(path, digest, size) for path, (digest, size) in files)
     journal.use(UsedBatch(paths[0], paths[-1], batch.name), result.packs)
