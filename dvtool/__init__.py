@@ -71,7 +71,7 @@ _EXPORTS = {
     "dvtool.verbs.imports.facade": ("Imports",),
     "dvtool.verbs.imports.import_data": ("ImportRequest",),
     "dvtool.verbs.imports.import_sql": ("SqlRequest",),
-    "dvtool.verbs.imports.reference": ("Materialised",),
+    "dvtool.verbs.imports.reference": ("Materialised", "ReferencedSource"),
     "dvtool.verbs.imports.results": ("Imported", "SourceStatus", "SqlPlan"),
     "dvtool.verbs.log": ("LogEntry",),
     "dvtool.verbs.overlap.check": (
@@ -162,7 +162,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.imports.facade import Imports
     from dvtool.verbs.imports.import_data import ImportRequest
     from dvtool.verbs.imports.import_sql import SqlRequest
-    from dvtool.verbs.imports.reference import Materialised
+    from dvtool.verbs.imports.reference import Materialised, ReferencedSource
     from dvtool.verbs.imports.results import Imported, SourceStatus, SqlPlan
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.overlap.check import (
@@ -239,6 +239,7 @@ __all__ = [
     "Pushed",
     "ReadEntry",
     "Reads",
+    "ReferencedSource",
     "RemoteBusy",
     "RemoteError",
     "RemoteForbidden",

@@ -201,6 +201,21 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
+def cut_alike(old: str, new: str, length_max: int) -> tuple[str, str]:
+    """Return two texts that differ, both cut so that the place where they begin to is seen."""
+    if max(len(old), len(new)) <= length_max:
+        return old, new
+    alike = next((at for at, pair in enumerate(zip(old, new)) if pair[0] != pair[1]), None)  # noqa: B905
+    alike = min(len(old), len(new)) if alike is None else alike
+    start = alike - length_max // 4 if alike >= length_max - 1 - length_max // 4 else 0
+    return _cut_from(old, start, length_max), _cut_from(new, start, length_max)
+
+
+def _cut_from(text: str, start: int, length_max: int) -> str:
+    shown = ("…" if start else "") + text[start:]
+    return shown if len(shown) <= length_max else shown[: length_max - 1] + "…"
+
+
 def count_text(count: int, noun: str) -> str:
     """Return a count with its noun: ``1 file``, ``20,000 files``."""
     consonant_y = noun.endswith("y") and noun[-2] not in "aeiou"

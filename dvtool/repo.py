@@ -378,21 +378,21 @@ class Repo(OpenRepository):
 
     def diff(self, old: Rev = None, new: Rev = None, paths: Paths = ()) -> list[diff.TargetDiff]:
         """Compare two commits, or a commit (HEAD without one) with the workspace."""
-        return diff.diff(self._project, self._arguments, old, new, paths)
+        return diff.diff(self._project, self.config, self._arguments, old, new, paths)
 
     def diff_rows(
         self, old: Rev = None, new: Rev = None, paths: Paths = (), *, key: Sequence[str] = ()
     ) -> RowDiff:
         """Compare, as `diff` does, the rows of changed tables, matched by the columns `key`."""
         compared = sides.Comparison(old, new, paths, key)
-        return sides.report_rows(self._project, self._arguments, compared, self._environ)
+        return sides.report_rows(self._project, self.config, self._arguments, compared)
 
     def report(
         self, old: Rev = None, new: Rev = None, paths: Paths = (), *, key: Sequence[str] = ()
     ) -> sides.Report:
         """Show what `diff` finds as a page, and in short as a comment."""
         compared = sides.Comparison(old, new, paths, key)
-        return sides.report_changes(self._project, self._arguments, compared, self._environ)
+        return sides.report_changes(self._project, self.config, self._arguments, compared)
 
     def log(
         self, path: OnePath | None = None, *, rev: str | None = None, limit: int | None = None
@@ -435,7 +435,7 @@ class Repo(OpenRepository):
 
     def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""
-        return read.ls(self._project, self._arguments, paths, rev=rev)
+        return read.ls(self._project, self.config, self._arguments, paths, rev=rev)
 
     def cat(self, path: OnePath, *, rev: str | None = None) -> Iterator[memoryview]:
         """Yield the bytes of one tracked file, from the store or else from the default remote."""

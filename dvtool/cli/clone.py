@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 
 import click
+from msgspec import structs
 
 from dvtool.cli.checkout import show_restored
 from dvtool.cli.frame import Frame, behind_dashes, command
@@ -60,7 +60,7 @@ def _pull(
 
     screen, cwd = frame.screen, os.path.abspath(frame.folder)
     shown = os.path.relpath(place, cwd)
-    inside = dataclasses.replace(frame, folder=place)
+    inside = structs.replace(frame, folder=place)
     if not as_json:
         screen.done(f"cloned into {printable(shown)}")
     try:

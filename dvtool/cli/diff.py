@@ -68,8 +68,8 @@ def diff(frame: Frame, arguments: Sequence[str], keys: Sequence[str], **options:
     as A B, A...B begins where B left A. A file that is gone and a new one with the same content are
     one rename; so is a target that dv mv gave another name. PATHs may be globs.
 
-    --rows compares CSV, TSV, Parquet, Feather, JSON lines and SQLite tables, and the annotations of
-    COCO and Label Studio, by row. --html and --markdown show tables, images, audio, arrays and
+    --rows compares CSV, TSV, Parquet, Feather, JSON and SQLite tables, and the annotations of COCO
+    and Label Studio, by row. --html and --markdown show tables, images, audio, arrays and
     text.
     """
     form = _Form(**options)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dvtool.verbs.doctor import Check
     from dvtool.verbs.edit.remove import Removed
     from dvtool.verbs.gc.roots import RepoThere
-    from dvtool.verbs.imports.reference import Materialised
+    from dvtool.verbs.imports.reference import Materialised, ReferencedSource
     from dvtool.verbs.imports.results import Imported, SourceStatus
     from dvtool.verbs.log import LogEntry
     from dvtool.verbs.push.plan import Pushed
@@ -50,21 +50,21 @@ class StatusDocument(msgspec.Struct):
 
 
 class MaterialisedDocument(msgspec.Struct):
-    """What was copied of data that was imported by reference."""
+    """The copies of data that was imported by reference."""
 
     targets: Sequence[Materialised]
-    """What was done, by target."""
+    """The work done, by target."""
 
 
 class UpdateDocument(msgspec.Struct):
-    """What `dv update` did."""
+    """The result of `dv update`."""
 
     targets: Sequence[Imported]
     """Each target that was imported, as far as named."""
 
 
 class UpdatePlanDocument(msgspec.Struct):
-    """What `dv update` would bring."""
+    """The changes that `dv update` would bring."""
 
     targets: Sequence[SourceStatus]
     """How each target that was imported, as far as named, stands to its source."""
@@ -192,7 +192,7 @@ class DoctorDocument(msgspec.Struct):
     ok: bool
     """Whether no check failed."""
     checks: Sequence[Check]
-    """What was looked at."""
+    """The things that were looked at."""
 
 
 class RemoteDoctorDocument(msgspec.Struct):
@@ -201,7 +201,7 @@ class RemoteDoctorDocument(msgspec.Struct):
     ok: bool
     """Whether no check failed."""
     checks: Sequence[Check]
-    """What was looked at."""
+    """The things that were looked at."""
     features: Features | None
     """The powers of the store; null if there is no answer."""
 
@@ -241,6 +241,8 @@ class RemotesDocument(msgspec.Struct):
 
     remotes: Sequence[RemoteRow]
     """The remotes, sorted by name."""
+    sources: Sequence[ReferencedSource]
+    """The sources at which data stays that was imported by reference, sorted by address."""
 
 
 class RootsDocument(msgspec.Struct):

@@ -52,9 +52,9 @@ def export(
 ) -> None:
     """Write the data at or below PATH of a commit as ordinary files under ordinary names.
 
-    Content comes from the local store or the remote; every byte is checked. What is there with this
-    content is kept, so that after an interruption it goes on. REV is HEAD unless given; it may be
-    written REV:PATH.
+    Content comes from the local store or the remote; every byte is checked. A file that is there
+    with this content is kept, so that after an interruption it goes on. REV is HEAD unless given;
+    it may be written REV:PATH.
 
     With --engine the workers of a cluster do it, which must see the repository, and a folder that
     they write to, at the same paths.

@@ -6,10 +6,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
+import msgspec
 
 from dvtool.cli import STARTED_S
 from dvtool.cli.output import Screen, hold_progress, shell_word
@@ -59,8 +59,7 @@ def on_terminal() -> bool:
 Function: TypeAlias = Callable[..., Any]
 
 
-@dataclass(slots=True)
-class Frame:
+class Frame(msgspec.Struct):
     """The global options, and what follows from them."""
 
     folder: str = "."

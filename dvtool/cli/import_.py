@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "--include",
     metavar="GLOB",
     multiple=True,
-    help="Take only these paths. What jobs leave (_SUCCESS, _temporary/) is taken only so: '_*'.",
+    help="Take only these paths; leftovers of jobs (_SUCCESS, _temporary/) only so: '_*'.",
 )
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Leave these paths out.")
 @click.option(

@@ -261,7 +261,8 @@ JSON_KEYS = {
         "Each key is explained in docs/reference/json.md.",
     ),
     "remote list": (
-        '{"schema", "remotes": [{"name", "url", "default", "source", "trusted", "options"}]}',
+        '{"schema", "remotes": [{"name", "url", "default", "source", "trusted", "options"}], '
+        '"sources": [{"url", "targets", "approved"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "remote copy": (

@@ -61,9 +61,9 @@ def log(
             return
         for number, one in enumerate(found):
             again = number > 0 and found[number - 1].commit == one.commit
-            _show(screen, repo, one, again=again, named=path is None)
-            if stat:
-                screen.line(f"    {_stat_text(repo, one)}")
+            if not again:
+                show_commit(screen, one)
+            _show_target(screen, repo, one, named=path is None, stat=stat)
 
 
 def _revision_and_path(repo: Repo, arguments: Sequence[str]) -> tuple[str | None, str | None]:
@@ -103,11 +103,11 @@ def show_commit(screen: Screen, one: LogEntry) -> None:
     screen.line(f"    {printable(one.subject)}")
 
 
-def _show(screen: Screen, repo: Repo, one: LogEntry, *, again: bool, named: bool) -> None:
-    """Show a commit, and a target that it changed; `again` if the commit was shown before."""
-    if not again:
-        show_commit(screen, one)
+def _show_target(screen: Screen, repo: Repo, one: LogEntry, *, named: bool, stat: bool) -> None:
+    """Show a target that a commit changed; with `stat` the bytes too."""
     counts = [f"{getattr(one, what):,} {what}" for what in _CHANGES if getattr(one, what)]
+    if counts and stat:
+        counts = [_stat_text(repo, one)]
     if one.renamed_from is not None:
         counts.append(f"target renamed from {printable(repo.shown(one.renamed_from))}")
     changes = ", ".join(counts) if one.added is not None else "changes not known here (dv fetch)"

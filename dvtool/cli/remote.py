@@ -19,6 +19,7 @@ from dvtool.project.keys import REMOTE_OPTIONS
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo
+    from dvtool.verbs.imports.reference import ReferencedSource
 
 
 TARGETS_SHOWN_MAX = 20
@@ -158,7 +159,10 @@ def _say_where(
     answers_json=True,
 )
 def list_remotes(frame: Frame, as_json: bool) -> None:
-    """List the remotes; the default one is marked with a star."""
+    """List the remotes, and the sources at which data stays that was imported by reference.
+
+    The default remote is marked with a star. Nobody is asked.
+    """
     screen = frame.screen
     with frame.repo(required=False) as repo:
         remotes = list(repo.config.remotes().values())
@@ -168,7 +172,7 @@ def list_remotes(frame: Frame, as_json: bool) -> None:
                 documents.RemoteRow.of(remote, default, trusted=repo.config.trusts(remote.name))
                 for remote in remotes
             ]
-            screen.json(documents.RemotesDocument(rows))
+            screen.json(documents.RemotesDocument(rows, repo.imports.referenced()))
             return
         width = max((len(one.name) for one in remotes), default=0)
         for one in remotes:
@@ -178,6 +182,18 @@ def list_remotes(frame: Frame, as_json: bool) -> None:
             screen.line(f"{mark} {one.name:<{width}}  {printable(one.url)}  {place}")
         if not remotes:
             screen.note("no remotes yet: dv remote add origin s3://BUCKET/PREFIX (or a folder)")
+        for referenced in repo.imports.referenced():
+            _show_source(screen, repo, referenced)
+
+
+def _show_source(screen: Screen, repo: Repo, source: ReferencedSource) -> None:
+    """Say what of the data stays at a source, where a loss would be one of the data."""
+    shown = [printable(repo.shown(target)) for target in source.targets]
+    more = len(shown) - TARGETS_SHOWN_MAX
+    targets = ", ".join(shown[:TARGETS_SHOWN_MAX]) + (f" and {more:,} more" if more > 0 else "")
+    trust = "" if source.approved else f"; not approved: dv update --trust {shell_word(shown[0])}"
+    place = screen.style(f"(by reference, of {targets}{trust})", "dim")
+    screen.line(f"  {printable(source.url)}  {place}")
 
 
 def _default_name(repo: Repo) -> str | None:

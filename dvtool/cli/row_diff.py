@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from dvtool.cli.output import Screen, count_text
-from dvtool.errors import printable
+from dvtool.errors import cut_alike, printable
 
 if TYPE_CHECKING:
     from dvtool import ChangedCell, ChangedRow, ColumnChange, RowDiff, TableDiff
@@ -15,6 +15,7 @@ ROWS_SHOWN_MAX = 5
 """So many rows of each kind of change are printed; --json has more of them."""
 CELLS_SHOWN_MAX = 6
 _TEXT_LENGTH_MAX = 32
+_KEY_START_LENGTH = 8
 _MARKS = {"changed": ("M", "yellow"), "added": ("A", "green"), "removed": ("D", "red")}
 
 
@@ -48,7 +49,7 @@ def _table_lines(screen: Screen, table: TableDiff) -> Iterator[str]:
         for row in rows[:ROWS_SHOWN_MAX]:
             yield _row_text(screen, row)
         left = getattr(table, change) - len(rows[:ROWS_SHOWN_MAX])
-        if left and table.change == "modified":
+        if left:
             yield f"    … {left:,} more {change}"
 
 
@@ -75,7 +76,7 @@ def _row_text(screen: Screen, row: ChangedRow) -> str:
     number = row.new_row if row.new_row is not None else row.old_row
     label = f"row {number:,}"
     if row.key:
-        label += f" ({', '.join(map(_value_text, row.key))})"
+        label += f" ({', '.join(map(_key_text, row.key))})"
     cells = [_cell_text(row, cell) for cell in row.cells[:CELLS_SHOWN_MAX]]
     if len(row.cells) > CELLS_SHOWN_MAX:
         cells.append("…")
@@ -85,12 +86,23 @@ def _row_text(screen: Screen, row: ChangedRow) -> str:
 def _cell_text(row: ChangedRow, cell: ChangedCell) -> str:
     name = printable(cell.column)
     if row.change == "changed":
-        return f"{name} {_value_text(cell.old)} -> {_value_text(cell.new)}"
+        old, new = cut_alike(_whole_text(cell.old), _whole_text(cell.new), _TEXT_LENGTH_MAX)
+        return f"{name} {old} -> {new}"
     return f"{name} {_value_text(cell.new if row.change == 'added' else cell.old)}"
 
 
 def _value_text(value: str | None) -> str:
-    if value is None:
-        return "(none)"
-    text = printable(value) or "''"
+    text = _whole_text(value)
     return text if len(text) <= _TEXT_LENGTH_MAX else text[: _TEXT_LENGTH_MAX - 1] + "…"
+
+
+def _key_text(value: str | None) -> str:
+    """Return the value of a key; of a long one, as a path is, the end says most."""
+    text = _whole_text(value)
+    if len(text) <= _TEXT_LENGTH_MAX:
+        return text
+    return f"{text[:_KEY_START_LENGTH]}…{text[_KEY_START_LENGTH + 1 - _TEXT_LENGTH_MAX :]}"
+
+
+def _whole_text(value: str | None) -> str:
+    return "(none)" if value is None else printable(value) or "''"

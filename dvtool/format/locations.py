@@ -231,14 +231,17 @@ def decode_object(data: bytes, ref: ShardRef | Digest, name: str) -> tuple[Entri
     allow. CorruptError, naming `name` or the shard's hash, if something is wrong.
     """
     parts = _parts(data, name)
-    digest = ref.digest if isinstance(ref, ShardRef) else ref
-    _check_text(parts, digest, name)
-    text = _unpack(parts.text, parts.text_raw_size, name)
+    text = _checked_text(parts, ref.digest if isinstance(ref, ShardRef) else ref, name)
     entries = decode_shard(text, ref) if isinstance(ref, ShardRef) else decode_any_shard(text, ref)
     if parts.locations_raw_size > _locations_size_max(entries):
         raise CorruptError(f"{name}: its locations are more than its entries can have")
     raw = _unpack(parts.locations, parts.locations_raw_size, name)
     return entries, ShardObject(text, *decode_places(raw, entries, name))
+
+
+def decode_entries(data: bytes, ref: ShardRef, name: str) -> Entries:
+    """Return the entries of a shard object from elsewhere, checked; see `decode_object`."""
+    return decode_shard(_checked_text(_parts(data, name), ref.digest, name), ref)
 
 
 def _parts(data: bytes, name: str) -> _Parts:
@@ -257,6 +260,11 @@ def _parts(data: bytes, name: str) -> _Parts:
     if guard_of(stored) != guard:
         raise CorruptError(f"{name}: its locations are damaged")
     return _Parts(stored_text, text_raw, stored, raw)
+
+
+def _checked_text(parts: _Parts, digest: Digest, name: str) -> bytes:
+    _check_text(parts, digest, name)
+    return _unpack(parts.text, parts.text_raw_size, name)
 
 
 def _check_text(parts: _Parts, digest: Digest, name: str) -> None:

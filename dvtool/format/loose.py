@@ -7,11 +7,16 @@ of another form are refused: no text that dvtool wrote or git merged has them.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dvtool.errors import ManifestError, listing
+from dvtool.system.lazy import later
+
+if TYPE_CHECKING:
+    import json
+else:
+    json = later("json")
 
 _FORMS: tuple[set[str], ...] = (
     {"blake3", "size"},

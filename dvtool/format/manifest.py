@@ -164,6 +164,11 @@ def decode_any_shard(text: bytes, digest: Digest) -> Entries:
     name = f"shard {digest.hex()}"
     if digest_of(text) != digest:
         raise ManifestError(f"{name}: its bytes are not what its name says")
+    return decode_run(text, name)
+
+
+def decode_run(text: bytes, name: str) -> Entries:
+    """Return the entries of a run in canonical form: of a shard, or some lines of one; checked."""
     entries = _decode_entries(text, name)
     if not entries or encode_entries(in_order(entries)) != text:
         raise ManifestError(f"{name}: not in canonical form (order, repeated keys or spacing)")

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO, Self, TypeAlias
+
+import msgspec
 
 from dvtool.format.chunker import MIB
 from dvtool.format.digest import Digest
@@ -24,16 +25,14 @@ Chunk: TypeAlias = tuple[Digest, bytes] | tuple[Digest, bytes, bytes | None]
 """A chunk's name and bytes, and its frame where that was made before: see `PackWriter.add`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """A frame as another pack has it, and the digest and raw size of each chunk in it."""
 
     stored: bytes
     chunks: Sequence[tuple[Digest, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class _OpenPack:
+class _OpenPack(msgspec.Struct, frozen=True):
     path: str
     file: BinaryIO
     writer: PackWriter

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Annotated
 
 import msgspec
 
@@ -19,6 +20,7 @@ KEY_LENGTH_MAX = 1_024
 """Characters of a key, of a tag and of a version that a reference may have."""
 REFERENCE_TEXT_MAX_BYTES = 16 << 10
 """What the text of one reference, its address included, may take before compression."""
+TIME_MAX_S = (1 << 63) - 1
 
 
 class SourceAddress(msgspec.Struct, frozen=True, order=True):
@@ -42,7 +44,9 @@ class SourceAddress(msgspec.Struct, frozen=True, order=True):
 class Reference(msgspec.Struct, frozen=True, dict=True):
     """One content at its source. `size` is in bytes; `version` is "" where there are none.
 
-    `chunks` are names and sizes, in order; a content of one chunk has that chunk's name.
+    `chunks` are names and sizes, in order; a content of one chunk has that chunk's name. `modified`
+    is when the object had last been written as the bytes were read, in seconds since 1970 by the
+    source's clock; 0 if nobody knows. It is a hint to read again, and no part of the state.
     """
 
     address: SourceAddress
@@ -51,6 +55,7 @@ class Reference(msgspec.Struct, frozen=True, dict=True):
     tag: str
     version: str
     chunks: tuple[tuple[Digest, int], ...]
+    modified: int = 0
 
     @cached_property
     def name(self) -> Digest:
@@ -59,10 +64,19 @@ class Reference(msgspec.Struct, frozen=True, dict=True):
         return digest_of(b"dv reference 1\n" + msgspec.json.encode(parts))
 
 
+class _Object(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One object: number of its source, key, tag, version; and time, which is left out if 0."""
+
+    source: int
+    key: str
+    tag: str
+    version: str
+    modified: Annotated[int, msgspec.Meta(ge=1, le=TIME_MAX_S)] = 0
+
+
 class _Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sources: list[SourceAddress]
-    objects: list[tuple[int, str, str, str]]
-    """Number of the source, key, tag and version of each object."""
+    objects: list[_Object]
 
 
 def encode_references(references: Sequence[Reference]) -> bytes:
@@ -76,10 +90,11 @@ def encode_references(references: Sequence[Reference]) -> bytes:
             reference.key,
             reference.tag,
             reference.version,
+            *([reference.modified] if reference.modified else []),
         )
         for reference in references
     ]
-    return msgspec.json.encode(_Text(list(numbers), objects))
+    return msgspec.json.encode({"sources": list(numbers), "objects": objects})
 
 
 def decode_references(
@@ -97,13 +112,15 @@ def decode_references(
     if len(said.objects) != len(chunks):
         raise CorruptError(f"{name}: its references do not fit its entries")
     decoded = {}
-    for (content, parts), (number, key, tag, version) in zip(
-        chunks.items(), said.objects, strict=True
-    ):
-        if not 0 <= number < len(said.sources) or not is_nameable(key, tag, version):
+    for (content, parts), each in zip(chunks.items(), said.objects, strict=True):
+        state = each.key, each.tag, each.version
+        if not 0 <= each.source < len(said.sources) or not is_nameable(*state):
             raise CorruptError(f"{name}: a reference names no object")
         size = sum(part for _, part in parts)
-        decoded[content] = Reference(said.sources[number], key, size, tag, version, parts)
+        address = said.sources[each.source]
+        decoded[content] = Reference(
+            address, each.key, size, each.tag, each.version, parts, each.modified
+        )
     return decoded
 
 

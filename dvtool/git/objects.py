@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import importlib
 import os
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from dvtool.errors import CorruptError, DvError, MissingError
 from dvtool.format.manifest import MANIFEST_SIZE_MAX_BYTES
 from dvtool.git.listing import FILE_MODES, OBJECT_ID, TreeEntry
 from dvtool.git.process import Folders, words_of
 from dvtool.git.refs import Revisions
+from dvtool.system.lazy import later
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = later("hashlib")
 
 TREE_SIZE_MAX_BYTES = 256 << 20
 """Room for a folder of some million names."""
@@ -114,7 +120,7 @@ class Objects(Revisions):
     @staticmethod
     def is_blob(blob_id: str, data: bytes) -> bool:
         """Tell whether git would name these bytes so."""
-        name = hashlib.sha256() if len(blob_id) == 64 else hashlib.sha1(usedforsecurity=False)
+        name = _git_hasher("sha256" if len(blob_id) == 64 else "sha1")
         name.update(b"blob %d\0" % len(data))
         name.update(data)
         return name.hexdigest() == blob_id
@@ -147,6 +153,15 @@ class Objects(Revisions):
         blobs, self._blobs = self._blobs, None
         if blobs is not None:
             blobs.close()
+
+
+def _git_hasher(kind: str) -> hashlib._Hash:
+    """Return the hasher of git's ids. `hashlib` loads OpenSSL, which takes longer than the rest."""
+    if kind == "sha1":
+        with contextlib.suppress(ImportError):
+            own: hashlib._Hash = importlib.import_module("_sha1").sha1(usedforsecurity=False)
+            return own
+    return hashlib.new(kind, usedforsecurity=False)
 
 
 class BlobReader:

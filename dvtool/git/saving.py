@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
 from dvtool.git.index import Index, left_out_pathspec
 from dvtool.git.listing import nul_list
+from dvtool.system.lazy import later
+
+if TYPE_CHECKING:
+    import shutil
+    import tempfile
+else:
+    shutil = later("shutil")
+    tempfile = later("tempfile")
 
 ChangeKind: TypeAlias = Literal["tracked", "untracked", "conflicted", "submodule", "repository"]
 _DURABLE = ("-c", "core.fsync=all")

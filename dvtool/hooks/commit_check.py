@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -18,9 +20,17 @@ from dvtool.hooks.drivers import overriding
 from dvtool.project.ignoring import is_exposed
 from dvtool.project.parts import Project
 from dvtool.system import atomic
+from dvtool.system.lazy import later
 from dvtool.verbs.resolve.conflicts import open_conflicts
 from dvtool.verbs.status import status
 
+if TYPE_CHECKING:
+    from dvtool.snapshots import shards as snapshot_shards
+else:
+    snapshot_shards = later("dvtool.snapshots.shards")
+
+HeldEntries: TypeAlias = Callable[[Manifest], Entries]
+"""Gives the entries of a manifest as far as they are on this disk."""
 CLEAN = "clean"
 """The file, in the folder of a worktree, whose time is when all data was as its manifests say."""
 LOOK_MAX_S = 2.0
@@ -63,8 +73,8 @@ class CommitCheck(msgspec.Struct):
         return bool(stopped or self.attributes or (self.refuse_changed and self.changed))
 
 
-def check_commit(project: Project) -> CommitCheck:
-    """Check what is staged for the next commit, by git's index alone.
+def check_commit(project: Project, environ: Mapping[str, str]) -> CommitCheck:
+    """Check what is staged for the next commit, by git's index alone; no remote is asked.
 
     If that is good, all targets whose files have changed since `dv add` are named too.
 
@@ -76,14 +86,15 @@ def check_commit(project: Project) -> CommitCheck:
     staged = project.git.staged()
     parents = project.git.parents_of_next()
     manifests = [blob for blob in staged if blob.path.endswith(SUFFIX)]
+    held = partial(_held_entries, project, environ)
     for blob in manifests:
         result.targets.append(blob.path.removesuffix(SUFFIX))
         try:
-            _check_manifest(project, blob, parents, result)
+            _check_manifest(project, blob, held, parents, result)
         except ManifestError as error:
             result.damaged.append(str(error))
     if result.missing:
-        result.missing = _named_by_no_parent(project, result.missing, parents, manifests)
+        result.missing = _named_by_no_parent(project, held, parents, manifests, result.missing)
     files = [blob for blob in staged if blob not in manifests]
     result.inside = _inside_targets(project, files)
     result.attributes = overriding(project, [blob.path for blob in manifests]) if manifests else []
@@ -140,11 +151,16 @@ def _note_clean(project: Project, time_s: float) -> None:
 
 
 def _check_manifest(
-    project: Project, staged: Staged, parents: Sequence[str], result: CommitCheck
+    project: Project,
+    staged: Staged,
+    held: HeldEntries,
+    parents: Sequence[str],
+    result: CommitCheck,
 ) -> None:
     target = staged.path.removesuffix(SUFFIX)
     manifest = decode(project.git.read_blob(staged.blob), staged.path)
-    entries = _own_entries(project, target, manifest, _parents_manifests(project, target, parents))
+    before = _parents_manifests(project, target, parents)
+    entries = _own_entries(project, target, manifest, held, before)
     digests = {entry.digest for entry in entries.values() if entry.size > 0}
     lacking = project.store.lacking(digests)
     result.missing.extend(
@@ -165,7 +181,11 @@ def _parents_manifests(project: Project, target: str, parents: Sequence[str]) ->
 
 
 def _own_entries(
-    project: Project, target: str, manifest: Manifest, parents: Sequence[Manifest]
+    project: Project,
+    target: str,
+    manifest: Manifest,
+    held: HeldEntries,
+    parents: Sequence[Manifest],
 ) -> Entries:
     """Return the entries that no parent has in the same place.
 
@@ -183,36 +203,37 @@ def _own_entries(
                     "the store"
                 ) from error
     for parent in parents:
-        known = _held_entries(project, parent)
+        known = held(parent)
         entries = {path: entry for path, entry in entries.items() if known.get(path) != entry}
     return entries
 
 
-def _held_entries(project: Project, manifest: Manifest) -> Entries:
-    """Return the entries of a manifest as far as they are here."""
+def _held_entries(project: Project, environ: Mapping[str, str], manifest: Manifest) -> Entries:
+    """Return the entries of a manifest as far as they are on this disk."""
     entries = dict(manifest.entries or {})
-    for ref in manifest.shards:
-        with contextlib.suppress(MissingError):
-            entries.update(project.store.held_shard(ref))
+    if manifest.shards:
+        entries.update(snapshot_shards.shards_here(project, environ).read_held(manifest.shards))
     return entries
 
 
 def _named_by_no_parent(
-    project: Project, missing: Sequence[str], parents: Sequence[str], manifests: Sequence[Staged]
+    project: Project,
+    held: HeldEntries,
+    parents: Sequence[str],
+    manifests: Sequence[Staged],
+    missing: Sequence[str],
 ) -> list[str]:
     """Return those of the missing files whose content is not a parent's under another name."""
     known: set[str] = set()
     for parent in parents:
         with contextlib.suppress(ManifestError):
             for manifest in project.manifests_at(parent).values():
-                known.update(e.blake3 for e in _held_entries(project, manifest).values())
+                known.update(e.blake3 for e in held(manifest).values())
     content: dict[str, str] = {}
     for staged in manifests:
         target = staged.path.removesuffix(SUFFIX)
         with contextlib.suppress(ManifestError):
-            entries = _held_entries(
-                project, decode(project.git.read_blob(staged.blob), staged.path)
-            )
+            entries = held(decode(project.git.read_blob(staged.blob), staged.path))
             content.update({workspace_path(target, p): e.blake3 for p, e in entries.items()})
     return [path for path in missing if content.get(path) not in known]
 

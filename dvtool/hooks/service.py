@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dvtool.hooks import commit_check, events
     from dvtool.hooks.commit_check import CommitCheck
     from dvtool.hooks.events import Synced
+    from dvtool.snapshots import shards as snapshot_shards
     from dvtool.verbs.push import commits
     from dvtool.verbs.push.commits import PushReport
     from dvtool.verbs.resolve import conflicts
@@ -24,6 +25,7 @@ else:
     commits = later("dvtool.verbs.push.commits")
     conflicts = later("dvtool.verbs.resolve.conflicts")
     events = later("dvtool.hooks.events")
+    snapshot_shards = later("dvtool.snapshots.shards")
 
 
 class GitService:
@@ -42,7 +44,7 @@ class GitService:
 
     def check_commit(self) -> CommitCheck:
         """Check what is staged for the next commit."""
-        return commit_check.check_commit(self._project)
+        return commit_check.check_commit(self._project, self._settings.environ)
 
     def push_refs(self, new: Sequence[str], old: Sequence[str]) -> PushReport | None:
         """Push what the objects `new`, about to be pushed by git, need; None if that is nothing.
@@ -74,5 +76,5 @@ class GitService:
         conflicts.record_conflicts(self._project, path, sides, manifest, left)
 
     def entries_here(self, ref: ShardRef) -> Entries:
-        """Return the entries of a shard from the disk; MissingError if it is not here."""
-        return self._project.store.load_shard(ref)
+        """Return the entries of a shard from this disk; MissingError if it is not here."""
+        return snapshot_shards.shards_here(self._project, self._settings.environ).read_here(ref)

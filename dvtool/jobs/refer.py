@@ -19,7 +19,7 @@ from dvtool.format.chunker import (
 )
 from dvtool.format.digest import EMPTY, Digest, digest_of, hasher
 from dvtool.format.references import Reference, SourceAddress, is_nameable
-from dvtool.jobs.take import HELD_SIZE_MAX_BYTES, OBJECTS_AT_ONCE, TakeBatch, too_large
+from dvtool.jobs.take import HELD_SIZE_MAX_BYTES, OBJECTS_AT_ONCE, too_large
 from dvtool.remotes.origins.base import SIZE_UNKNOWN, Origin, OriginObject
 from dvtool.remotes.origins.reading import READ_AT_ONCE_BYTES, ObjectReader
 from dvtool.remotes.transports.retry import Attempts
@@ -28,15 +28,16 @@ from dvtool.system.parallel import run_bounded
 
 @dataclass(frozen=True, slots=True)
 class ReferBatch:
-    """Objects of the origin at an address."""
+    """Objects of the origin at an address. Holds no secret."""
 
     address: SourceAddress
-    batch: TakeBatch
+    origin: Origin
+    objects: tuple[OriginObject, ...]
 
     @property
     def size_bytes(self) -> int:
         """The size of all objects together, as listed."""
-        return self.batch.size_bytes
+        return sum(max(described.size, 0) for described in self.objects)
 
 
 @dataclass(slots=True)
@@ -53,8 +54,8 @@ def refer_objects(batch: ReferBatch, tell: Callable[[int], None] | None = None) 
 
     `tell`, if given, is called with the number of bytes read since the last call.
     """
-    origin, attempts, result = batch.batch.origin, Attempts(), ReferResult()
-    objects = batch.batch.objects
+    origin, attempts, result = batch.origin, Attempts(), ReferResult()
+    objects = batch.objects
     done: dict[int, tuple[Digest, int, Reference | None]] = {}
 
     def read(number: int) -> tuple[Digest, int, Reference | None]:
@@ -109,9 +110,9 @@ def _referred(
             block = bytes(part)
             whole.update(block)
             chunks.append((digest_of(block), len(block)))
-        version = reader.version
+        version, settled_s = reader.version, reader.settled_s or 0
     if not chunks:
         return EMPTY, 0, None
     size = sum(part for _, part in chunks)
-    reference = Reference(address, key, size, tag, version, tuple(chunks))
+    reference = Reference(address, key, size, tag, version, tuple(chunks), settled_s)
     return whole.digest(), size, reference

@@ -77,7 +77,15 @@ class TakeResult:
 def take_batches(
     origin: Origin, store: str, objects: Iterable[OriginObject], *, count: int, total_bytes: int
 ) -> Iterator[TakeBatch]:
-    """Cut objects, in order, into batches that make about one pack each, as they are asked for.
+    """Cut objects, in order, into batches that make about one pack each, as they are asked for."""
+    for run in take_runs(objects, count=count, total_bytes=total_bytes):
+        yield TakeBatch(origin, store, run)
+
+
+def take_runs(
+    objects: Iterable[OriginObject], *, count: int, total_bytes: int
+) -> Iterator[tuple[OriginObject, ...]]:
+    """Cut objects, in order, into the runs of batches for workers of this machine.
 
     There are `count` objects of `total_bytes`; of few, batches are small, so that all have work.
     """
@@ -88,12 +96,12 @@ def take_batches(
     for described in objects:
         more = max(described.size, 0)
         if run and (size + more > limit or len(run) >= most):
-            yield TakeBatch(origin, store, tuple(run))
+            yield tuple(run)
             run, size = [], 0
         run.append(described)
         size += more
     if run:
-        yield TakeBatch(origin, store, tuple(run))
+        yield tuple(run)
 
 
 def take_objects(batch: TakeBatch, tell: Callable[[int], None] | None = None) -> TakeResult:

@@ -6,8 +6,11 @@ it is now. The same batch makes the same packs, so a batch that is repeated chan
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import tempfile
+import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -46,6 +49,9 @@ END_ONE_IN = 64
 """Past its least size a batch ends at one key in so many, whatever came before: so a key that is
 new moves the ends of the batches next to it, and no others."""
 WORKER_THREADS_MAX = 4
+BATCH_PREFIX = "dv-batch-"
+BATCH_MAX_S = 2 * 24 * 3600
+"""No worker is at a batch for so long."""
 LOCATIONS_MAX_BYTES = 1 << 30
 
 
@@ -112,6 +118,12 @@ def far_batches(
     count: int,
 ) -> Iterator[FarBatch]:
     """Cut objects, in order, into batches, as they are asked for; there are `count` in all."""
+    for run in cut_runs(objects, count=count):
+        yield FarBatch(origin, remote, run)
+
+
+def cut_runs(objects: Iterable[OriginObject], *, count: int) -> Iterator[tuple[OriginObject, ...]]:
+    """Cut objects, in order, into the runs of batches for workers of a cluster."""
     steps = count // (FAR_BATCHES_AIM * FAR_OBJECTS_MIN)
     # A power of two, so that batches stay the same when some objects come or go.
     least = FAR_OBJECTS_MIN * min(FAR_STEPS_MAX, 1 << max(steps.bit_length() - 1, 0))
@@ -123,10 +135,10 @@ def far_batches(
         full = len(run) >= FAR_GROWTH_MAX * least or size >= FAR_GROWTH_MAX * FAR_SIZE_MIN_BYTES
         enough = len(run) >= least or size >= FAR_SIZE_MIN_BYTES
         if full or (enough and _may_end_at(described.key)):
-            yield FarBatch(origin, remote, tuple(run))
+            yield tuple(run)
             run, size = [], 0
     if run:
-        yield FarBatch(origin, remote, tuple(run))
+        yield tuple(run)
 
 
 def _may_end_at(key: str) -> bool:
@@ -141,7 +153,8 @@ def take_to_remote(batch: FarBatch, tell: Callable[[int], None] | None = None) -
     that the driver uses.
     """
     remote = batch.remote.open()
-    with tempfile.TemporaryDirectory(prefix="dv-batch-") as folder, LocalStore(folder) as store:
+    _sweep_lost_batches()
+    with tempfile.TemporaryDirectory(prefix=BATCH_PREFIX) as folder, LocalStore(folder) as store:
         packs = _Uploads(remote)
         large = any(described.size >= LARGE_SIZE_MIN_BYTES for described in batch.objects)
         threads = min(os.cpu_count() or 1, WORKER_THREADS_MAX) if large else 1
@@ -162,6 +175,17 @@ def take_to_remote(batch: FarBatch, tell: Callable[[int], None] | None = None) -
         zstandard.compress(encode_locations(located)),
         packs.there,
     )
+
+
+def _sweep_lost_batches() -> None:
+    """Remove what batches left here, in the folder for temporary files, whose workers were lost."""
+    with os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            if entry.name.startswith(BATCH_PREFIX) and entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    stats = entry.stat(follow_symlinks=False)
+                    if stats.st_uid == os.getuid() and stats.st_mtime < time.time() - BATCH_MAX_S:
+                        shutil.rmtree(entry.path, ignore_errors=True)
 
 
 class _Uploads:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
+
+import msgspec
 
 from dvtool.format.digest import Digest
 from dvtool.jobs.engine import Engine, engine_for
@@ -39,15 +40,14 @@ Stamps: TypeAlias = list[tuple[int, int, int, int] | None]
 """The fields of each file's `Stamp`; None for a file that could not be written in this way."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnpackBatch:
+class UnpackBatch(msgspec.Struct, frozen=True):
     """Files to write below `root`, and where in which store their contents are. Picklable."""
 
     root: str
     store: str
     pieces: tuple[Piece, ...]
     whereabouts: Whereabouts
-    links: Links = field(default_factory=dict)
+    links: Links = msgspec.field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:

@@ -18,7 +18,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from dvtool.errors import (
     CorruptError,
@@ -43,8 +44,7 @@ OTHER_SIDES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REBASE_HEAD", "refs/stash")
 """Commits that a merge, pick, rebase or `stash pop` under way takes content from."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """Which manifests count for a caller, and whether a manifest that cannot be read is an error.
 
     A file in a worktree or below `saved/` that cannot be read is an error unless `tolerant`.
@@ -90,8 +90,7 @@ def for_drop(pushed: Iterable[str]) -> Scope:
     return Scope(complete=True, pushed=tuple(pushed))
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(msgspec.Struct, frozen=True):
     """One manifest: of a target, as a git blob or (`blob` empty) as a file that is no blob yet.
 
     `target` is empty for a manifest of what a forced checkout saved, and for a blob that a note, a
@@ -104,11 +103,10 @@ class Version:
     where: str
 
 
-@dataclass(slots=True)
-class Unread:
+class Unread(msgspec.Struct):
     """The files and blobs at a manifest's path that are no manifest, or cannot be read."""
 
-    faults: list[tuple[str, str]] = field(default_factory=list)
+    faults: list[tuple[str, str]] = msgspec.field(default_factory=list)
     """In worktrees and below `saved/`: the path, and why."""
     passed_over: int = 0
     """How many blobs in history."""
@@ -315,15 +313,14 @@ class _Reading:
 # --- what the manifests need ----------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class NeededContent:
+class NeededContent(msgspec.Struct):
     """The data that manifests need. The entries of shards that are not here are not known."""
 
-    contents: dict[Digest, int] = field(default_factory=dict)
+    contents: dict[Digest, int] = msgspec.field(default_factory=dict)
     """Content -> its size in bytes."""
-    shards: dict[Digest, ShardRef] = field(default_factory=dict)
-    lists_not_here: set[Digest] = field(default_factory=set)
-    unread: Unread = field(default_factory=Unread)
+    shards: dict[Digest, ShardRef] = msgspec.field(default_factory=dict)
+    lists_not_here: set[Digest] = msgspec.field(default_factory=set)
+    unread: Unread = msgspec.field(default_factory=Unread)
 
 
 def needed_content(project: Project, scope: Scope) -> NeededContent:

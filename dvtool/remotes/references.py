@@ -7,9 +7,12 @@ elsewhere: it is asked only if this clone approved it, which the caller's `local
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
+
+from msgspec import structs
 
 from dvtool.errors import CorruptError, DvError, SetupError, printable, size_text
 from dvtool.format.digest import Digest, digest_of, hasher
@@ -21,6 +24,7 @@ from dvtool.remotes.origins.registry import open_origin
 from dvtool.remotes.transfers import read_checked
 from dvtool.remotes.transports.retry import Attempts
 from dvtool.system.parallel import run_bounded
+from dvtool.system.progress import Progress
 
 if TYPE_CHECKING:
     from dvtool.remotes.origins.s3 import S3Origin
@@ -29,6 +33,7 @@ LOOKS_LIST_MIN = 1_000
 """From so many objects of one source on, a listing is cheaper than a request for each."""
 LOOKS_AT_ONCE = 16
 RUN_SIZE_MAX_BYTES = 16 << 20
+PROOF_MEMORY_MAX_BYTES = 64 << 20
 GAP_SIZE_MAX_BYTES = 128 << 10
 
 
@@ -48,6 +53,16 @@ class ChunkRun(NamedTuple):
         """How many bytes are read."""
         _, offset, size = self.chunks[-1]
         return offset + size - self.offset
+
+
+class AskedSources(NamedTuple):
+    """Answers of sources about references, by the references' names."""
+
+    lost: dict[Digest, DvError]
+    """Why an object does not hold."""
+    rewritten: set[Digest]
+    """The objects that were written since they were read, or may have been: their ETag and size
+    are as they were taken, and their time is another one, or that of the reading is not known."""
 
 
 class SourceAccess:
@@ -87,10 +102,11 @@ class SourceAccess:
         ReferenceLost if the object is gone or changed, CorruptError if it says that it is as it
         was and has other bytes.
         """
-        return read_checked(lambda: self._read(run))
+        return read_checked(lambda: self._read(run))[0]
 
-    def _read(self, run: ChunkRun) -> list[tuple[Digest, bytes]]:
-        data = self._range(run.reference, run.offset, run.size)
+    def _read(self, run: ChunkRun) -> tuple[list[tuple[Digest, bytes]], int]:
+        """Return the chunks of a run, and when the object was written, as `ObjectReader` has it."""
+        data, settled_s = self._range(run.reference, run.offset, run.size)
         chunks = []
         for digest, offset, size in run.chunks:
             begin = offset - run.offset
@@ -98,9 +114,9 @@ class SourceAccess:
             if len(chunk) != size or digest_of(chunk) != digest:
                 raise ReferenceDiffers(run.reference)
             chunks.append((digest, chunk))
-        return chunks
+        return chunks, settled_s
 
-    def _range(self, reference: Reference, offset: int, size: int) -> bytes:
+    def _range(self, reference: Reference, offset: int, size: int) -> tuple[bytes, int]:
         described, origin = self._described(reference), self.origin(reference.address)
         try:
             return _read_range(origin, described, offset, size)
@@ -136,38 +152,83 @@ class SourceAccess:
 
     # --- asking ---------------------------------------------------------------------------
 
-    def losses(self, references: Sequence[Reference]) -> dict[Digest, DvError]:
-        """Ask sources for objects; return name of the reference -> why it does not hold.
+    def ask(self, references: Sequence[Reference]) -> AskedSources:
+        """Ask sources for objects, whose size, ETag and version must be as they were taken.
 
-        That is the origin's word: size, ETag and version. Errors of a whole source are raised.
+        That is the origin's word. Errors of a whole source are raised.
         """
-        lost: dict[Digest, DvError] = {}
+        asked = AskedSources({}, set())
         by_address: dict[SourceAddress, list[Reference]] = {}
         for reference in {reference.name: reference for reference in references}.values():
             by_address.setdefault(reference.address, []).append(reference)
         for address, listed in by_address.items():
             left = self._unlisted(address, listed) if len(listed) >= LOOKS_LIST_MIN else listed
-            for reference, loss in run_bounded(self._loss_or_none, left, workers=LOOKS_AT_ONCE):
-                if loss is not None:
-                    lost[reference.name] = loss
-        return lost
+            for reference, said in run_bounded(self._loss_or_time, left, workers=LOOKS_AT_ONCE):
+                if isinstance(said, DvError):
+                    asked.lost[reference.name] = said
+                elif said not in (0, reference.modified):
+                    asked.rewritten.add(reference.name)
+        return asked
+
+    def prove(
+        self, references: Sequence[Reference], progress: Progress
+    ) -> tuple[dict[Digest, DvError], list[Reference]]:
+        """Ask sources for objects, and read anew each that was written since it was read.
+
+        Return name of the reference -> why it does not hold, and those that were read anew and do,
+        with the time of that reading. A store that changes bytes, and neither ETag nor time of
+        the object, is believed: only reading everything finds that.
+        """
+        asked = self.ask(references)
+        lost = asked.lost
+        by_name = {each.name: each for each in references if each.name in asked.rewritten}
+        if not by_name:
+            return lost, []
+        sound = []
+        progress.start(
+            "reading again at sources", total_bytes=sum(each.size for each in by_name.values())
+        )
+        for reference, said in run_bounded(
+            self._fault_or_time,
+            by_name.values(),
+            workers=LOOKS_AT_ONCE,
+            size_of=lambda each: min(each.size, RUN_SIZE_MAX_BYTES),
+            budget_bytes=PROOF_MEMORY_MAX_BYTES,
+        ):
+            if isinstance(said, DvError):
+                lost[reference.name] = said
+            else:
+                sound.append(structs.replace(reference, modified=said))
+            progress.advance(reference.size)
+        progress.finish()
+        return lost, sound
+
+    def _fault_or_time(self, reference: Reference) -> DvError | int:
+        """Read all chunks of an object; return what is wrong with it, else when it was written."""
+        times = set()
+        try:
+            for run in runs_of(reference, {chunk for chunk, _ in reference.chunks}):
+                _, settled_s = read_checked(functools.partial(self._read, run))
+                times.add(settled_s)
+        except (ReferenceLost, CorruptError) as error:
+            return error
+        return times.pop() if len(times) == 1 else 0
 
     def _unlisted(self, address: SourceAddress, references: Sequence[Reference]) -> list[Reference]:
         """Return the references that a listing does not show as they were taken."""
-        left = {
-            (reference.key, reference.size, reference.tag): reference for reference in references
-        }
+        left = {(each.key, each.size, each.tag, each.modified): each for each in references}
         for batch in self.origin(address).batches():
             for listed in batch:
-                left.pop((listed.key, listed.size, listed.tag), None)
+                left.pop((listed.key, listed.size, listed.tag, listed.modified), None)
         return list(left.values())
 
-    def _loss_or_none(self, reference: Reference) -> DvError | None:
+    def _loss_or_time(self, reference: Reference) -> DvError | int:
+        """Return why an object does not hold, else when it was written: 0 if nobody says."""
         described, origin = self._described(reference), self.origin(reference.address)
         for state in dict.fromkeys((described, described._replace(version=""))):
             now = origin.look(state)
             if now is not None and (now.size, now.tag) == (reference.size, reference.tag):
-                return None
+                return now.modified
         return self._loss(reference)
 
     def _loss(self, reference: Reference) -> ReferenceLost:
@@ -191,12 +252,14 @@ class SourceAccess:
         return OriginObject(key, reference.size, reference.tag, reference.version)
 
 
-def _read_range(origin: S3Origin, described: OriginObject, offset: int, size: int) -> bytes:
+def _read_range(
+    origin: S3Origin, described: OriginObject, offset: int, size: int
+) -> tuple[bytes, int]:
     with ObjectReader(origin, described, Attempts(), span=(offset, size)) as reader:
         parts = []
         while data := reader.read(READ_AT_ONCE_BYTES):
             parts.append(data)
-        return b"".join(parts)
+        return b"".join(parts), reader.settled_s or 0
 
 
 def runs_of(reference: Reference, chunks: Iterable[Digest]) -> Iterator[ChunkRun]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from dvtool.errors import count_text
 from dvtool.reports.arrays import ArrayFacts
+from dvtool.reports.distributions import Distribution
 from dvtool.reports.gather import (
     ArrayChange,
     PictureChange,
@@ -15,7 +17,7 @@ from dvtool.reports.gather import (
     TextChange,
 )
 from dvtool.reports.markup import table, text
-from dvtool.reports.pictures import Picture
+from dvtool.reports.pictures import Picture, PictureDifference
 from dvtool.reports.plots import distribution_plot, legend, waveform
 from dvtool.reports.row_diff import ChangedCell, ChangedRow, TableDiff
 from dvtool.reports.sounds import Sound
@@ -39,11 +41,7 @@ def _pictures(body: PictureChange, file: ShownFile, names: tuple[str, str]) -> s
     pairs = zip((body.old, body.new), ("before", "now"), strict=True)
     figures = [_one_picture(picture, side, file) for picture, side in pairs if picture is not None]
     if body.difference is not None:
-        share = f"{100 * body.difference.share:.1f} % of the pixels differ"
-        figures.append(
-            f'<figure><img class="difference" src="{body.difference.uri}" alt="difference">'
-            f"<figcaption>difference, × 3: {share}</figcaption></figure>"
-        )
+        figures.append(_difference(body.difference))
     elif body.old and body.new:
         figures.append(
             "<figure><figcaption>no difference view: the sizes differ</figcaption></figure>"
@@ -52,9 +50,20 @@ def _pictures(body: PictureChange, file: ShownFile, names: tuple[str, str]) -> s
     return f'<div class="pair{three}">{"".join(figures)}</div>'
 
 
+def _difference(difference: PictureDifference) -> str:
+    if not difference.share:
+        reason = "in this size no pixel differs visibly: colours, metadata or compression may"
+        return f"<figure><figcaption>{reason}</figcaption></figure>"
+    share = f"{100 * difference.share:.1f} % of the pixels differ"
+    return (
+        f'<figure><img class="difference" src="{difference.uri}" alt="difference">'
+        f"<figcaption>difference, × 3: {share}</figcaption></figure>"
+    )
+
+
 def _one_picture(picture: Picture, side: str, file: ShownFile) -> str:
     return (
-        f'<figure><img src="{picture.uri}" alt="{text(file.path)}, {side}" loading="lazy">'
+        f'<figure><img src="{picture.uri}" alt="{text(file.path)}, {side}" decoding="async">'
         f"<figcaption>{side}, {picture.width:,} × {picture.height:,}</figcaption></figure>"
     )
 
@@ -84,15 +93,20 @@ def _arrays_markup(body: ArrayChange, file: ShownFile, names: tuple[str, str]) -
     for name in every[:ARRAYS_SHOWN_MAX]:
         before, after = old.get(name), new.get(name)
         if before == after and before is not None:
-            rows.append([text(name), "as before", *_facts(before)])
+            rows.append([text(name or "the array"), "unchanged", *_facts(before)])
             continue
-        for array, side in ((before, "before"), (after, "now")):
+        sides = ("before", "now") if before and after else (_tagged("removed"), _tagged("added"))
+        for array, side in zip((before, after), sides, strict=True):
             if array is not None:
-                rows.append([text(name), side, *_facts(array)])
-    head = ["array", "", "shape", "dtype", "#min", "#max", "#mean", "#std", "#NaN, inf"]
+                rows.append([text(name or "the array"), side, *_facts(array)])
+    head = ["/array", ".", ".shape", "dtype", "#min", "#max", "#mean", "#std", "#NaN, inf"]
     left = len(every) - ARRAYS_SHOWN_MAX
     more = f'<p class="note">{left:,} more arrays are not shown</p>' if left > 0 else ""
     return table(f"Arrays of {file.path}", head, rows) + more
+
+
+def _tagged(change: str) -> str:
+    return f'<span class="tag {change}">{change}</span>'
 
 
 def _facts(array: ArrayFacts) -> list[str]:
@@ -123,11 +137,15 @@ def _text_markup(body: TextChange, file: ShownFile, names: tuple[str, str]) -> s
 
 
 def _tables_markup(body: TableChange, file: ShownFile, names: tuple[str, str]) -> str:
-    parts = [_table_diff(diff) for diff in body.diffs]
-    if body.plots:
-        plots = "".join(map(distribution_plot, body.plots))
-        parts.append(f'{legend(("before", "now"))}<div class="plots">{plots}</div>')
-    return "".join(parts)
+    parts = [_table_diff(diff) + _plots(body.plots.get(diff.table, ())) for diff in body.diffs]
+    return "".join(parts or map(_plots, body.plots.values()))
+
+
+def _plots(plots: Sequence[Distribution]) -> str:
+    if not plots:
+        return ""
+    drawn = "".join(map(distribution_plot, plots))
+    return f'{legend(("before", "now"))}<div class="plots">{drawn}</div>'
 
 
 def _table_diff(diff: TableDiff) -> str:
@@ -137,8 +155,10 @@ def _table_diff(diff: TableDiff) -> str:
         for change in ("added", "removed", "changed", "unchanged")
         if getattr(diff, change)
     )
-    keyed = f" · by {text(', '.join(diff.key))}" if diff.key else " · without a key"
-    head = f"<p>{name}{diff.old_rows:,} → {diff.new_rows:,} rows: {counts or 'none'}"
+    keyed = f" · by {text(', '.join(diff.key))}" if diff.key else ""
+    if not diff.key and diff.added and diff.removed:
+        keyed = " · without a key; <code>--key COLUMN</code> shows which cells changed"
+    head = f"<p class=table>{name}{diff.old_rows:,} → {diff.new_rows:,} rows: {counts or 'none'}"
     head += f'<span class="soft">{keyed}</span></p>'
     columns = "".join(
         f"<li>column <b>{text(c.column)}</b> "
@@ -171,7 +191,7 @@ def _rows(diff: TableDiff) -> str:
         return ""
     body = [
         [
-            f'<span class="tag {row.change}">{row.change}</span>',
+            _tagged(row.change),
             f"{row.new_row or row.old_row:,}",
             *([text(", ".join(value or "(none)" for value in row.key))] if diff.key else []),
             _cells(row),
@@ -181,7 +201,11 @@ def _rows(diff: TableDiff) -> str:
     total = diff.added + diff.removed + diff.changed
     head = ["change", "#row", *(["key"] if diff.key else []), "cells"]
     label = f"{len(rows):,} of {total:,} rows, the first of each kind"
-    shown = table(f"Rows of {diff.path}", head, body)
+    if len(rows) == total:
+        label = count_text(total, "row")
+    elif diff.change != "modified":
+        label = f"the first {len(rows):,} of {total:,} rows"
+    shown = table(f"Rows of {diff.path}", head, body, stacks=True)
     return f"<details open><summary>{label}</summary>{shown}</details>"
 
 

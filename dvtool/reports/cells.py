@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from dvtool.errors import cut_alike
 from dvtool.format.digest import digest_of
 
 CELL_LENGTH_MAX = 200
@@ -61,7 +62,16 @@ def plain(value: Any) -> Any:
 
 def cell_text(value: Any) -> str | None:
     """Return a value as it is shown, cut where it is long; None for no value."""
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else _encoder.encode(value).decode()
-    return text if len(text) <= CELL_LENGTH_MAX else text[: CELL_LENGTH_MAX - 1] + "…"
+    return cell_texts(value, None)[0]
+
+
+def cell_texts(old: Any, new: Any) -> tuple[str | None, str | None]:
+    """Return two values as they are shown; long ones are cut so that their difference is seen."""
+    texts = [None if value is None else _uncut_text(value) for value in (old, new)]
+    before, after = texts
+    shown = cut_alike(before or "", after or "", CELL_LENGTH_MAX)
+    return before and shown[0], after and shown[1]
+
+
+def _uncut_text(value: Any) -> str:
+    return value if isinstance(value, str) else _encoder.encode(value).decode()

@@ -124,8 +124,12 @@ def _block(file: ShownFile) -> str:
 
 def _picture_comment(body: PictureChange) -> str:
     sizes = [f"{one.width:,} × {one.height:,}" for one in (body.old, body.new) if one]
-    share = body.difference and f": {100 * body.difference.share:.1f} % of the pixels differ"
+    share = body.difference and _share_text(body.difference.share)
     return " → ".join(sizes) + (share or "")
+
+
+def _share_text(share: float) -> str:
+    return f": {100 * share:.1f} % of the pixels differ" if share else ": no pixel differs visibly"
 
 
 def _arrays_comment(body: ArrayChange) -> str:
@@ -134,7 +138,8 @@ def _arrays_comment(body: ArrayChange) -> str:
         for array in arrays[:_ROWS_MAX]:
             shape = " × ".join(map(str, array.shape))
             mean = f"{array.statistics.mean:.5g}" if array.statistics else ""
-            cells = f"{code(array.name)} | {side} | {shape} | {code(array.dtype)} | {mean}"
+            name = code(array.name or "the array")
+            cells = f"{name} | {side} | {shape} | {code(array.dtype)} | {mean}"
             lines.append(f"| {cells} |")
     return "\n".join(lines)
 

@@ -19,6 +19,8 @@ BINS = 24
 VALUES_MAX = 8
 _NUMERIC_SHARE_MIN = 0.95
 _DISTINCT_MAX = 2_000
+_DISTANCE_MIN = 0.01
+"""Distributions whose shares differ by less, in sum over all values, look the same in a plot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +37,34 @@ class Distribution:
     new: tuple[int, ...]
     old_missing: int
     new_missing: int
+    other_values: bool
+    """Whether values came or went, of numbers whether the lowest or the highest is another."""
+
+    @property
+    def distance(self) -> float:
+        """The total variation distance: 0 for equal shares, 1 if no value is on both sides."""
+        old_sum, new_sum = max(1, sum(self.old)), max(1, sum(self.new))
+        pairs = zip(self.old, self.new, strict=True)
+        return sum(abs(old / old_sum - new / new_sum) for old, new in pairs) / 2
+
+    @property
+    def differs(self) -> bool:
+        """Whether a plot shows a difference."""
+        missing = bool(self.old_missing) != bool(self.new_missing)
+        return self.other_values or missing or self.distance >= _DISTANCE_MIN
 
 
 def distributions(old: RowTable, new: RowTable) -> tuple[list[Distribution], bool]:
-    """Return the columns whose distributions differ, the first ones, and if rows were left out."""
+    """Return the columns whose distributions differ, most first, and if rows were left out.
+
+    Of the table's columns the first `COLUMNS_MAX` are looked at.
+    """
     names = [name for name in new.columns if name in old.columns][:COLUMNS_MAX]
     before, old_more = _columns(old, names)
     after, new_more = _columns(new, names)
-    found = [_distribution(name, before[name], after[name]) for name in names]
-    shown = [
-        one for one in found if one and (one.old, one.old_missing) != (one.new, one.new_missing)
-    ]
-    return shown, old_more or new_more
+    plots = [_distribution(name, before[name], after[name]) for name in names]
+    shown = [plot for plot in plots if plot is not None and plot.differs]
+    return sorted(shown, key=lambda plot: -plot.distance), old_more or new_more
 
 
 def _columns(table: RowTable, names: Sequence[str]) -> tuple[dict[str, list[Any]], bool]:
@@ -60,22 +78,41 @@ def _columns(table: RowTable, names: Sequence[str]) -> tuple[dict[str, list[Any]
 
 
 def _distribution(name: str, old: list[Any], new: list[Any]) -> Distribution | None:
+    if any(isinstance(value, list) for value in (*old, *new)):
+        return None  # boxes, and the like: each of its own
     before = [value for value in old if value not in (None, "")]
     after = [value for value in new if value not in (None, "")]
     missing = len(old) - len(before), len(new) - len(after)
-    old_numbers, new_numbers = _numbers(before), _numbers(after)
-    if old_numbers is not None and new_numbers is not None and old_numbers + new_numbers:
-        low, high = min(old_numbers + new_numbers), max(old_numbers + new_numbers)
-        labels = (f"{low:g}", f"{high:g}")
-        bins = [_binned(numbers, low, high) for numbers in (old_numbers, new_numbers)]
-        return Distribution(name, True, labels, bins[0], bins[1], *missing)
+    numbers = _numbers(before), _numbers(after)
+    if numbers[0] is not None and numbers[1] is not None and len({*numbers[0], *numbers[1]}) > 1:
+        return _of_numbers(name, (numbers[0], numbers[1]), missing)
     counts = [Counter(map(_label, values)) for values in (before, after)]
     both = counts[0] + counts[1]
-    if len(both) > _DISTINCT_MAX or (len(both) > VALUES_MAX and len(both) > sum(both.values()) / 3):
-        return None  # texts and ids, each of its own
-    top = [value for value, _ in sorted(both.items(), key=lambda it: (-it[1], it[0]))[:VALUES_MAX]]
-    tallies = [tuple(count[value] for value in top) for count in counts]
-    return Distribution(name, False, tuple(top), tallies[0], tallies[1], *missing)
+    of_their_own = len(both) > VALUES_MAX and len(both) > sum(both.values()) / 3
+    if len(both) > _DISTINCT_MAX or of_their_own or max(map(_most, counts)) <= 1:
+        return None  # texts and ids
+    gone = counts[0].keys() ^ counts[1].keys()
+    ranked = sorted(both, key=lambda value: (-both[value], value))
+    other = [value for value in ranked if value in gone][: VALUES_MAX // 2]
+    frequent = [value for value in ranked if value not in other][: VALUES_MAX - len(other)]
+    shown = tuple(value for value in ranked if value in {*other, *frequent})
+    old_tally, new_tally = (tuple(count[value] for value in shown) for count in counts)
+    return Distribution(name, False, shown, old_tally, new_tally, *missing, bool(gone))
+
+
+def _of_numbers(
+    name: str, sides: tuple[list[float], list[float]], missing: tuple[int, int]
+) -> Distribution:
+    low, high = min(map(min, filter(None, sides))), max(map(max, filter(None, sides)))
+    old, new = (_binned(numbers, low, high) for numbers in sides)
+    ends = [(min(numbers, default=None), max(numbers, default=None)) for numbers in sides]
+    return Distribution(
+        name, True, (f"{low:g}", f"{high:g}"), old, new, *missing, ends[0] != ends[1]
+    )
+
+
+def _most(counts: Counter[str]) -> int:
+    return max(counts.values(), default=0)
 
 
 def _label(value: Any) -> str:

@@ -27,11 +27,10 @@ EACH_MAX = {"pictures": 24, "tables": 12, "arrays": 12, "sounds": 12, "texts": 1
 
 @dataclass(frozen=True, slots=True)
 class TableChange:
-    """The rows that changed in the tables of a file, and how columns are distributed."""
+    """The rows that changed in the tables of a file, and how columns are distributed, by table."""
 
     diffs: list[TableDiff]
-    plots: list[Distribution]
-    sampled: bool
+    plots: dict[str | None, list[Distribution]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +243,10 @@ class _FileReading:
                     f"rows are not compared: both sides have {size_text(total)}; "
                     "`dv diff --rows` does it"
                 )
-            plots, sampled = [], False
+            plots, sampled = {}, False
             for name in sorted(set(old) & set(new), key=lambda name: name or ""):
-                found, more = distributions(old[name], new[name])
-                plots.extend(found)
+                plots[name], more = distributions(old[name], new[name])
                 sampled = sampled or more
         if sampled:
             notes.append("plots are of the first 20,000 rows of each side")
-        return TableChange(diffs, plots, sampled), notes
+        return TableChange(diffs, plots), notes

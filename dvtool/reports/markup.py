@@ -28,27 +28,33 @@ def growth(size: int) -> str:
     return f"{'+' if size > 0 else '−' if size < 0 else '±'}{size_text(abs(size))}"
 
 
-def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+_COLUMN_KINDS = {"#": "number", "/": "path", ".": "word"}
+
+
+def table(
+    caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, stacks: bool = False
+) -> str:
     """Return a table of cells that are markup; it scrolls by itself, also with the keyboard.
 
-    A column whose name begins with ``#`` is one of numbers.
+    In a narrow window one that `stacks` has the last cell of each row below the others.
+
+    A column whose name begins with ``#`` is one of numbers, with ``/`` of paths, with ``.`` of
+    words that stay in one line.
     """
-    numeric = [name.startswith("#") for name in head]
+    kinds = [_COLUMN_KINDS.get(name[:1], "value") for name in head]
     heads = "".join(
-        f'<th scope="col"{" class=number" if is_number else ""}>{name.removeprefix("#")}</th>'
-        for name, is_number in zip(head, numeric, strict=True)
+        f'<th scope="col" class="{kind}">{name.lstrip("#/.")}</th>'
+        for name, kind in zip(head, kinds, strict=True)
     )
     body = "".join(
         "<tr>"
-        + "".join(
-            f'<td class="{"number" if is_number else "value"}">{cell}</td>'
-            for cell, is_number in zip(row, numeric, strict=True)
-        )
+        + "".join(f'<td class="{kind}">{cell}</td>' for cell, kind in zip(row, kinds, strict=True))
         + "</tr>"
         for row in rows
     )
     label = text(caption)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>'
+        f'<div class="scroll{" stacks" if stacks else ""}" tabindex="0" role="region" '
+        f'aria-label="{label}"><table>'
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
     )

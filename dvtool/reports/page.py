@@ -85,7 +85,7 @@ def _folders_section(report: Gathered) -> str:
     folders = report.folders()
     shown = sorted(folders, key=lambda name: -_change_count(folders[name]))[:FOLDERS_MAX]
     rows = [[text(name + "/"), *map(_total_cell, _totals(folders[name]))] for name in sorted(shown)]
-    head = ["folder", *(f"#{change}" for change in CHANGES)]
+    head = ["/folder", *(f"#{change}" for change in CHANGES)]
     note = ""
     if len(folders) > len(shown):
         note = f"the {len(shown)} folders with the most changes, of {len(folders):,}"
@@ -116,7 +116,7 @@ def _files_section(report: Gathered) -> str:
     note = ""
     if len(report.changes) > len(shown):
         note = f"the first {len(shown)} of {len(report.changes):,}, by target and path"
-    listed = table("All files", ["change", "path", "#before", "#now"], rows)
+    listed = table("All files", [".change", "/path", "#before", "#now"], rows)
     return (
         f'<section id="files"><h2>All files</h2>{_note(note)}'
         f"<details{' open' if len(shown) <= 40 else ''}><summary>{len(shown):,} changed files"

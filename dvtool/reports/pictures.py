@@ -56,10 +56,13 @@ def read_picture(file: IO[bytes], size: int) -> Picture:
                     raise ValueError(f"{width:,} × {height:,} pixels are not decoded")
                 image.draft("RGB", (2 * SIDE_PIXELS_MAX, 2 * SIDE_PIXELS_MAX))
                 small = _on_white(image_module, image)
+    except (image_module.DecompressionBombError, image_module.DecompressionBombWarning) as error:
+        raise ValueError(f"it claims far more than {PIXELS_MAX:,} pixels: not decoded") from error
+    except image_module.UnidentifiedImageError as error:
+        formats = ", ".join(_DECODED_FORMATS)
+        raise ValueError(f"it cannot be decoded: it is none of {formats}") from error
     except (OSError, SyntaxError, Warning, MemoryError, EOFError, OverflowError) as error:
         raise ValueError(f"it cannot be decoded: {error}") from error
-    except image_module.DecompressionBombError as error:
-        raise ValueError(f"it is not decoded: {error}") from error
     except (IndexError, KeyError, TypeError, AttributeError) as error:  # of damaged headers
         raise ValueError("it cannot be decoded") from error
     return Picture(_data_uri(small), width, height, small)

@@ -9,14 +9,14 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from dvtool.errors import UsageError, listing, printable
 from dvtool.format.digest import DIGEST_SIZE_BYTES, digest_of
-from dvtool.reports.cells import cell_text, decode_cells, encode_cells
+from dvtool.reports.cells import cell_text, cell_texts, decode_cells, encode_cells, plain
 from dvtool.reports.row_files import RowTable
 from dvtool.system.sorting import Sorter
 
@@ -38,7 +38,7 @@ class ColumnChange(msgspec.Struct, frozen=True):
 
 
 class ChangedCell(msgspec.Struct, frozen=True):
-    """A cell that differs. Long values are cut."""
+    """A cell that differs. Long values are cut, where they are alike first."""
 
     column: str
     """The column."""
@@ -64,7 +64,7 @@ class ChangedRow(msgspec.Struct, frozen=True):
 
 
 class TableDiff(msgspec.Struct):
-    """What changed in one table."""
+    """The changes of one table."""
 
     path: str
     """The file, from the top of the worktree."""
@@ -123,7 +123,7 @@ class _Tally:
         if len(kept) == EXAMPLES_MAX and rank <= kept[0][0]:
             return
         shown = [
-            ChangedCell(name, cell_text(before), cell_text(after))
+            ChangedCell(name, *cell_texts(before, after))
             for name, before, after in self._differing(old, new)
         ]
         values = dict(zip(self.names, decode_cells((new or old).data), strict=True))  # type: ignore[union-attr]
@@ -174,11 +174,21 @@ def compare_tables(path: str, old: RowTable, new: RowTable, key: Sequence[str]) 
 
 
 def whole_table(path: str, table: RowTable, change: Literal["added", "removed"]) -> TableDiff:
-    """Return the difference of a table that only one side has."""
-    count = table.count()
-    if change == "added":
-        return TableDiff(path, table.name, change, [], new_rows=count, added=count)
-    return TableDiff(path, table.name, change, [], old_rows=count, removed=count)
+    """Return the difference of a table that only one side has, with its first rows."""
+    count, is_new = table.count(), change == "added"
+    rows = []
+    for number, values in enumerate(islice(table.rows(), EXAMPLES_MAX), start=1):
+        shown = [cell_text(plain(value)) for value in values]
+        cells = [
+            ChangedCell(name, None if is_new else value, value if is_new else None)
+            for name, value in zip(table.columns, shown, strict=True)
+            if value is not None
+        ]
+        old_row, new_row = (None, number) if is_new else (number, None)
+        rows.append(ChangedRow(change, old_row, new_row, [], cells))
+    if is_new:
+        return TableDiff(path, table.name, change, [], new_rows=count, added=count, rows=rows)
+    return TableDiff(path, table.name, change, [], old_rows=count, removed=count, rows=rows)
 
 
 def schema_changes(old: RowTable, new: RowTable) -> list[ColumnChange]:

@@ -142,9 +142,16 @@ _JSON_TYPES = {
 
 
 def _json_lines_table(file: IO[bytes]) -> RowTable:
-    """Return the table of JSON lines: one pass finds the columns; null and absent are alike."""
+    return objects_table(lambda: _json_objects(file))
+
+
+def objects_table(objects: Callable[[], Iterator[dict[str, Any]]]) -> RowTable:
+    """Return the table of objects of JSON: one pass finds the columns; null and absent are alike.
+
+    `objects` may be called again.
+    """
     kinds: dict[str, set[str]] = {}
-    for values in _json_objects(file):
+    for values in objects():
         for name, value in values.items():
             kinds.setdefault(name, set())
             if value is not None:
@@ -152,7 +159,7 @@ def _json_lines_table(file: IO[bytes]) -> RowTable:
     columns = {name: " or ".join(sorted(kinds[name])) or "null" for name in kinds}
 
     def rows() -> Iterator[RowCells]:
-        for values in _json_objects(file):
+        for values in objects():
             yield [values.get(name) for name in columns]
 
     return RowTable(None, columns, rows, counted(rows))

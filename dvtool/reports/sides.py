@@ -12,6 +12,7 @@ from dvtool.errors import MissingError, printable
 from dvtool.git.listing import OBJECT_ID
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project
+from dvtool.project.settings import Settings
 from dvtool.reports.comment import comment
 from dvtool.reports.gather import gather
 from dvtool.reports.page import page
@@ -36,13 +37,10 @@ class Comparison:
 
 
 def report_rows(
-    project: Project,
-    arguments: Arguments,
-    comparison: Comparison,
-    environ: Mapping[str, str],
+    project: Project, settings: Settings, arguments: Arguments, comparison: Comparison
 ) -> RowDiff:
     """Compare the rows of changed tables; see `diff_rows`."""
-    with opened_sides(project, arguments, comparison, environ=environ) as (targets, sides):
+    with opened_sides(project, settings, arguments, comparison) as (targets, sides):
         return diff_rows(targets, sides, comparison.key)
 
 
@@ -60,7 +58,7 @@ class Report:
     def write_html(self, path: str) -> None:
         """Put the page in the place of a file, whole or not at all, as on a full disk.
 
-        A link stays, and what it leads to is replaced. What is no file, as /dev/stdout, is
+        A link stays, and what it leads to is replaced. A path of no file, as /dev/stdout, is
         written to.
         """
         data = self.html.encode("utf-8")
@@ -73,17 +71,14 @@ class Report:
 
 
 def report_changes(
-    project: Project,
-    arguments: Arguments,
-    comparison: Comparison,
-    environ: Mapping[str, str],
+    project: Project, settings: Settings, arguments: Arguments, comparison: Comparison
 ) -> Report:
     """Show the changes between two sides; of large data a sample is read, and the report says so.
 
     SetupError if a library of `dvtool[report]` is needed and missing.
     """
     names = _shown_name(comparison.old or "HEAD"), _shown_name(comparison.new or "the workspace")
-    with opened_sides(project, arguments, comparison, environ=environ) as (targets, sides):
+    with opened_sides(project, settings, arguments, comparison) as (targets, sides):
         gathered = gather(names, targets, sides, comparison.key)
         return Report(page(gathered), comment(gathered), len(gathered.changes))
 
@@ -94,11 +89,11 @@ def _shown_name(rev: str) -> str:
 
 @contextmanager
 def opened_sides(
-    project: Project, arguments: Arguments, comparison: Comparison, *, environ: Mapping[str, str]
+    project: Project, settings: Settings, arguments: Arguments, comparison: Comparison
 ) -> Iterator[tuple[list[TargetDiff], Sides]]:
     """Give the changes between two sides, and how to read the files of each."""
-    old, new = comparison.old, comparison.new
-    targets = diff(project, arguments, old, new, comparison.paths)
+    old, new, environ = comparison.old, comparison.new, settings.environ
+    targets = diff(project, settings, arguments, old, new, comparison.paths)
     renamed = {one.target: one.renamed_from for one in targets if one.renamed_from is not None}
     with ExitStack() as held:
         before = held.enter_context(snapshot_of(project, old, environ=environ))

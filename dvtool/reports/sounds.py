@@ -41,7 +41,8 @@ def read_sound(file: IO[bytes], size: int) -> Sound:
             frames = min(sound.getnframes(), size // (width * channels))
             peaks = [_peak(sound, frames, column) for column in range(min(BUCKETS, frames))]
     except (wave.Error, EOFError, OSError) as error:
-        raise ValueError(f"its waveform cannot be read: {error}") from error
+        reason = str(error) or "it ends too early"
+        raise ValueError(f"its waveform cannot be read: {reason}") from error
     sampled = frames > BUCKETS * _FRAMES_READ_MAX
     return Sound(frames / rate, rate, channels, 8 * width, tuple(peaks), sampled)
 

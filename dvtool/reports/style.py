@@ -30,7 +30,11 @@ padding:.35rem .75rem}
 table{border-collapse:collapse;font-size:.86rem}
 th,td{border-bottom:1px solid var(--line);padding:.25rem .6rem;text-align:left;vertical-align:top}
 th{font-weight:600;color:var(--soft);white-space:nowrap}
-td.path,td.value{overflow-wrap:anywhere;min-width:6rem;max-width:46rem}
+td.path,td.value{overflow-wrap:anywhere;min-width:5rem;max-width:46rem}
+td.path{min-width:8.5rem}
+td.word{white-space:nowrap}
+p.table{margin-top:.9rem}
+code{white-space:nowrap}
 td.number,th.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .cards{display:grid;gap:.75rem}
 .card{border:1px solid var(--line);background:var(--card);border-radius:8px;
@@ -40,7 +44,10 @@ padding:.75rem;min-width:0}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,16rem),1fr));gap:.75rem;
 margin-top:.5rem}
 .pair.three{grid-template-columns:repeat(3,minmax(0,1fr))}
-@media (max-width:640px){.pair.three{grid-template-columns:1fr}}
+@media (max-width:640px){.pair.three{grid-template-columns:1fr}th,td{padding:.25rem .4rem}
+.stacks thead{position:absolute;left:-99rem}.stacks tr{display:block;padding:.25rem 0;
+border-bottom:1px solid var(--line)}.stacks td{display:inline-block;border:0;padding:0 .5rem 0 0;
+min-width:0}.stacks td:last-child{display:block}}
 figure{margin:0;min-width:0}
 figure img{display:block;max-width:100%;height:auto;max-height:20rem;border-radius:4px;
 background:#fff;border:1px solid var(--line)}

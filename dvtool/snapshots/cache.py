@@ -20,6 +20,8 @@ from typing import NamedTuple, TypeAlias
 
 from dvtool.errors import BusyError, DvError
 from dvtool.format.digest import Digest
+from dvtool.format.locations import OBJECT_SIZE_MAX_BYTES
+from dvtool.project.parts import Project
 from dvtool.system.atomic import is_temp_name, share, write_bytes
 from dvtool.system.locking import locked
 from dvtool.system.logs import Log
@@ -77,6 +79,14 @@ def default_folder(environ: Mapping[str, str]) -> str:
     return os.path.join(home, *usual, "dvtool")
 
 
+def cache_of(project: Project, environ: Mapping[str, str]) -> FrameCache | None:
+    """Return the cache of what is read from remotes; None if its size is set to 0."""
+    size = project.config.number("cache.size")
+    given = project.config.text("cache.path")
+    folder = os.path.join(project.root, os.path.expanduser(given)) if given else None
+    return FrameCache(folder or default_folder(environ), size) if size else None
+
+
 class FrameCache:
     """A bounded cache in a folder; several processes and threads may use one.
 
@@ -114,6 +124,15 @@ class FrameCache:
         finally:
             os.close(fd)
         return data
+
+    def get_shards(self, shard: Digest) -> Iterator[tuple[str, bytes]]:
+        """Yield name and bytes, unchecked, of what is kept of a shard, whichever remote had it."""
+        start = shard_name("", shard)
+        for entry in _entries(os.path.dirname(self._path(start))):
+            if entry.name.startswith(start) and not is_temp_name(entry.name):
+                data = self.get(entry.name, size_max=OBJECT_SIZE_MAX_BYTES)
+                if data is not None:
+                    yield entry.name, data
 
     def get_frame(self, pack: Digest, offset: int, size: int) -> bytes | None:
         """Return what is kept of a pack at a place, unchecked; None for a hole or less."""

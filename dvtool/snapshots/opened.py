@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dvtool.errors import CorruptError, DvError, MissingError
 from dvtool.format.digest import Digest
 from dvtool.format.manifest import ShardRef
 from dvtool.project.opening import close_project, environment, open_project
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
-from dvtool.snapshots.cache import FrameCache, default_folder
+from dvtool.snapshots.cache import FrameCache, cache_of
 from dvtool.snapshots.columns import EntryColumns
 from dvtool.snapshots.local import LocalChunks
+from dvtool.snapshots.shards import ShardReader
 from dvtool.snapshots.source import ContentSource
 from dvtool.system.lazy import later_in
 from dvtool.system.progress import SILENT
@@ -68,6 +68,7 @@ class OpenedRepository:
             )
         )
         self.contents = ContentSource(local, self._remote.get, cache)
+        self.shards = ShardReader(project.store, cache, self._remote.get)
 
     @classmethod
     def at(
@@ -79,22 +80,8 @@ class OpenedRepository:
         return cls(project, settings, commit, cache=cache, owned=True, url=url)
 
     def columns(self, refs: Sequence[ShardRef]) -> dict[Digest, EntryColumns]:
-        """Return the entries of shards: from the local store, the rest from a remote."""
-        columns: dict[Digest, EntryColumns] = {}
-        absent = []
-        damage: DvError | None = None
-        for ref in refs:
-            try:
-                columns[ref.digest] = EntryColumns(self.project.store.held_shard(ref))
-            except (MissingError, CorruptError) as error:
-                damage = damage or (error if isinstance(error, CorruptError) else None)
-                absent.append(ref)
-        if absent:
-            try:
-                columns |= self._remote.get().columns(absent)
-            except DvError as error:
-                raise damage or error from error
-        return columns
+        """Return the entries of shards: from this disk, the rest from a remote."""
+        return {digest: EntryColumns(entries) for digest, entries in self.shards.read_each(refs)}
 
     def close(self) -> None:
         """Release files and processes."""
@@ -120,14 +107,6 @@ def _close_here(project: Project | None, pid: int) -> None:
     if project is not None and pid == os.getpid():
         with contextlib.suppress(Exception):
             close_project(project)
-
-
-def cache_of(project: Project, environ: Mapping[str, str]) -> FrameCache | None:
-    """Return the cache of what is read from remotes; None if its size is set to 0."""
-    size = project.config.number("cache.size")
-    given = project.config.text("cache.path")
-    folder = os.path.join(project.root, os.path.expanduser(given)) if given else None
-    return FrameCache(folder or default_folder(environ), size) if size else None
 
 
 def _open_remotes(settings: Settings) -> Sequence[RemoteStore]:

@@ -13,11 +13,12 @@ from dvtool.git.refs import head_unasked
 from dvtool.project.opening import close_project, environment, open_project
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
+from dvtool.snapshots.cache import cache_of
 from dvtool.snapshots.file import SnapshotFile
 from dvtool.snapshots.foreign import cached_clone, is_url, require_folder, without_password
 from dvtool.snapshots.git_bar import git_bar
 from dvtool.snapshots.listed import Listed
-from dvtool.snapshots.opened import Handle, OpenedRepository, cache_of
+from dvtool.snapshots.opened import Handle, OpenedRepository
 from dvtool.snapshots.snapshot import Snapshot, SnapshotPath, read_manifests
 from dvtool.system.progress import SILENT
 

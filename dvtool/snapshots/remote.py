@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
+from typing import TypeVar
 
 from dvtool.errors import (
     CorruptError,
@@ -24,7 +25,7 @@ from dvtool.errors import (
 )
 from dvtool.format.digest import Digest
 from dvtool.format.locations import OBJECT_SIZE_MAX_BYTES, Located, RemotePack, decode_object
-from dvtool.format.manifest import ShardRef, decode, manifest_shards, ref_of
+from dvtool.format.manifest import Entries, ShardRef, decode, manifest_shards, ref_of
 from dvtool.format.pack import PACK_SIZE_MAX_BYTES, Placement, chunk_in, unpack_frame
 from dvtool.format.paths import SUFFIX
 from dvtool.format.ranges import PackRange, RangeLimits, join_ranges
@@ -33,13 +34,13 @@ from dvtool.remotes.objects import FetchedShard, pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
 from dvtool.snapshots.cache import FrameCache, shard_name
-from dvtool.snapshots.columns import EntryColumns
 from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import AT_SOURCE, PlacedChunk
 from dvtool.snapshots.local import LocalChunks
 from dvtool.snapshots.referenced import RUNS_MEMORY_MAX_BYTES, ReadFrame, SourceChunks
 from dvtool.system.parallel import run_bounded
 
+T = TypeVar("T")
 FRAME_RUN_LIMITS = RangeLimits(raw_bytes=16 << 20)
 FETCH_LIMITS = RangeLimits(gap_bytes=1 << 20, size_bytes=PACK_SIZE_MAX_BYTES)
 """Into the cache a pack may go in one request: its frames are in memory one at a time."""
@@ -86,15 +87,16 @@ class RemoteChunks:
 
     # --- shards ---------------------------------------------------------------------------
 
-    def columns(self, refs: Sequence[ShardRef]) -> dict[Digest, EntryColumns]:
-        """Return the entries of shards of large manifests, checked."""
-        found: dict[Digest, EntryColumns] = {}
+    def shards(self, refs: Sequence[ShardRef]) -> Iterator[tuple[Digest, Entries]]:
+        """Yield the entries of shards of large manifests, checked, in any order."""
+        came: set[Digest] = set()
 
-        def get(remote: RemoteStore, number: int) -> None:
-            wanted = [ref for ref in refs if ref.digest not in found]
+        def get(remote: RemoteStore, number: int) -> Iterator[tuple[Digest, Entries]]:
+            wanted = [ref for ref in refs if ref.digest not in came]
             for ref, shard in run_bounded(partial(self._get_shard, remote), wanted):
-                found[ref.digest] = EntryColumns(shard.entries)
+                came.add(ref.digest)
                 self._keep(number, ref.digest, shard)
+                yield ref.digest, shard.entries
 
         if not self.remotes:
             raise MissingError(
@@ -103,14 +105,13 @@ class RemoteChunks:
                 hint=NO_REMOTE_HINT,
             )
         try:
-            self._from_first(get)
+            yield from self._from_first(get)
         except ObjectMissing as error:
             raise MissingError(
                 f"shards of a large manifest are neither in the local store nor on a remote: "
                 f"{error}",
                 hint="run `dv push` in the clone where the data was added",
             ) from error
-        return found
 
     def _get_shard(self, remote: RemoteStore, ref: ShardRef) -> FetchedShard:
         """Return a shard as a remote has it, checked; from the cache if it is there."""
@@ -158,7 +159,7 @@ class RemoteChunks:
         if all(content.digest in located for content in contents):
             return located
 
-        def get(remote: RemoteStore, number: int) -> None:
+        def get(remote: RemoteStore, number: int) -> Iterator[None]:
             for found in self._attempts(
                 remote, number, [c for c in contents if c.digest not in located]
             ):
@@ -167,6 +168,7 @@ class RemoteChunks:
                 left = [content.digest for content in contents if content.digest not in located]
                 located.update(self._sources.locate(left) if left else {})
                 if all(content.digest in located for content in contents):
+                    yield None
                     return
             lacking = [c.path for c in contents if c.digest not in located]
             raise MissingError(
@@ -182,7 +184,8 @@ class RemoteChunks:
                 f"{listing(lacking)}",
                 hint=NO_REMOTE_HINT,
             )
-        self._from_first(get)
+        for _ in self._from_first(get):
+            pass
         return located
 
     def _attempts(
@@ -253,13 +256,13 @@ class RemoteChunks:
             finally:
                 git.close()
 
-    def _from_first(self, work: Callable[[RemoteStore, int], None]) -> None:
-        """Do the work with the first remote that can; else raise the error of the first."""
+    def _from_first(self, work: Callable[[RemoteStore, int], Iterator[T]]) -> Iterator[T]:
+        """Yield what the first remote that can gives; else raise the error of the first."""
         errors: list[DvError] = []
         for number, remote in enumerate(self.remotes):
             try:
                 remote.required_mark()
-                work(remote, number)
+                yield from work(remote, number)
                 return
             except (MissingError, CorruptError, RemoteError, SetupError) as error:
                 errors.append(error)

@@ -10,15 +10,19 @@ from functools import cached_property
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias, overload
 
 from dvtool.errors import printable, size_text
-from dvtool.format.manifest import Manifest
+from dvtool.format.digest import Digest
+from dvtool.format.manifest import Entries, Manifest, ShardRef
+from dvtool.format.selection import Selection
+from dvtool.git.refs import head_unasked
 from dvtool.project.ledger import note_reads
 from dvtool.project.opening import environment
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
+from dvtool.snapshots.cache import cache_of
 from dvtool.snapshots.contents import Content, Contents
 from dvtool.snapshots.file import SnapshotFile, open_content
 from dvtool.snapshots.listed import Listed
-from dvtool.snapshots.opened import Handle, OpenedRepository, cache_of
+from dvtool.snapshots.opened import Handle, OpenedRepository
 from dvtool.snapshots.source import ContentSource, Slice
 from dvtool.snapshots.targets import TargetEntries
 from dvtool.snapshots.tree import Tree
@@ -37,9 +41,9 @@ SnapshotPath: TypeAlias = str | os.PathLike[str]
 class Snapshot:
     """The data of one commit: what its manifests name. It never changes.
 
-    Paths are from the top of the repository. Files that git itself keeps are no part of it. What is
-    read comes from the local store or, if it is not there, from a remote that this clone trusts,
-    and is checked by its BLAKE3; nothing is written into the store.
+    Paths are from the top of the repository. Files that git itself keeps are no part of it. Data
+    that is read comes from the local store or, if it is not there, from a remote that this clone
+    trusts, and is checked by its BLAKE3; nothing is written into the store.
 
     It may be used by several threads and after a fork, and pickles as repository and commit.
     Every method raises `DvError`; PathMissing, PathIsFolder and PathNotFolder are the `OSError`
@@ -115,6 +119,14 @@ class Snapshot:
     def entries(self, path: SnapshotPath = "") -> Iterator[Listed]:
         """Yield all files, symlinks and empty folders at or below a path, sorted by path."""
         return self._tree.entries(os.fspath(path))
+
+    def entries_selected(self, selections: Iterable[Selection]) -> Iterator[Listed]:
+        """Yield the entries that selections name of the targets, in their order."""
+        return self._tree.entries_selected(selections)
+
+    def shard_entries(self, refs: Sequence[ShardRef]) -> dict[Digest, Entries]:
+        """Return the entries of shards of its manifests, or of earlier ones, as `info` has them."""
+        return dict(self._handle.opened.shards.read_each(refs))
 
     def info(self, path: SnapshotPath) -> Listed:
         """Return what is known of a path: type, size, blake3, exec, symlink and target.
@@ -325,14 +337,15 @@ class Snapshot:
 
 
 def snapshot_within(
-    project: Project, settings: Settings, rev: str | None, manifests: Mapping[str, Manifest]
+    project: Project, settings: Settings, commit: str | None, manifests: Mapping[str, Manifest]
 ) -> Snapshot:
-    """Return manifests of a revision, or (None) of the worktree, as a snapshot.
+    """Return manifests of a commit (its id), or (None) of the worktree, as a snapshot.
 
     It reads with the parts of a repository that is open, and is of use as long as that is.
     """
     git = project.git
-    commit = git.resolve(rev) if rev is not None else git.head() or ""
+    if commit is None:
+        commit = head_unasked(git.git_dir, git.common_dir) or git.head() or ""
     cache = cache_of(project, settings.environ)
     opened = OpenedRepository(project, settings, commit, cache=cache, owned=False)
     top = git.worktree or git.git_dir

@@ -6,10 +6,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
+from dvtool.errors import ManifestError
 from dvtool.format.digest import Digest
 from dvtool.format.manifest import Manifest, ShardRef, manifest_shards
 from dvtool.format.paths import SELF
-from dvtool.format.selection import AFTER_SLASH
+from dvtool.format.selection import AFTER_SLASH, Selection
 from dvtool.snapshots.columns import EntryColumns
 
 LoadColumns: TypeAlias = Callable[[Sequence[ShardRef]], dict[Digest, EntryColumns]]
@@ -71,6 +72,17 @@ class TargetEntries:
             if begin < end:
                 yield Run(columns, begin, end)
 
+    def may_match(self, selection: Selection) -> Iterator[EntryColumns]:
+        """Yield, in order, the entries of the shards in which something may be selected."""
+        ends = [*self._firsts[1:], None]
+        return self._every(
+            [
+                number
+                for number, (first, end) in enumerate(zip(self._firsts, ends, strict=True))
+                if selection.may_match_between(first, end)
+            ]
+        )
+
     def has_below(self, folder: str) -> bool:
         """Whether there is anything below a folder."""
         if not folder:
@@ -111,17 +123,27 @@ class TargetEntries:
     def _one(self, shard: int) -> EntryColumns:
         return next(self._every(range(shard, shard + 1)))
 
-    def _every(self, shards: range) -> Iterator[EntryColumns]:
+    def _every(self, shards: Sequence[int]) -> Iterator[EntryColumns]:
         absent = [self.manifest.shards[n] for n in shards if self._columns[n] is None]
         if absent:
             loaded = self._load(absent)
             for number in shards:
                 if self._columns[number] is None:
                     self._columns[number] = loaded[self.manifest.shards[number].digest]
+                    self._require_order(number)
         for number in shards:
             columns = self._columns[number]
             assert columns is not None
             yield columns
+
+    def _require_order(self, number: int) -> None:
+        """Raise ManifestError for a shard that reaches into the next: each path is in one."""
+        columns = self._columns[number]
+        follows = self._firsts[number + 1 : number + 2]
+        if columns and follows and columns.paths[-1] >= follows[0]:
+            raise ManifestError(
+                f"shard {self.manifest.shards[number].blake3}: overlaps the one behind it"
+            )
 
 
 def inner_path(target: TargetEntries, path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec.structs import asdict
 
@@ -152,9 +152,19 @@ class Tree:
         found = []
         for selection in selections:
             target = self._targets[selection.target]
-            for columns, low, high in target.runs(selection.folder):
-                found.extend(_selected(target, selection, columns.files_between(low, high)))
+            for columns in target.may_match(selection):
+                found.extend(_selected(target, selection, columns.files_between(0, len(columns))))
         return sorted(found)
+
+    def entries_selected(self, selections: Iterable[Selection]) -> Iterator[Listed]:
+        """Yield the entries that selections name, in their order."""
+        for selection in selections:
+            target = self._targets[selection.target]
+            for columns in target.may_match(selection):
+                for number, path in enumerate(columns.paths):
+                    if selection.matches(path):
+                        full = workspace_path(target.target, path)
+                        yield _listed(full, target, columns, number)
 
     def children(self, path: str) -> list[Listed]:
         """Return what is directly in a folder, sorted; of a file, the file."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 
 import msgspec
@@ -42,7 +41,7 @@ def register(store_path: str, git_dir: str) -> None:
     try:
         if path is None:
             make_folders(os.path.join(git_dir, "dv"))
-            write_bytes(os.path.join(git_dir, ID_FILE), secrets.token_hex(16).encode() + b"\n")
+            write_bytes(os.path.join(git_dir, ID_FILE), os.urandom(16).hex().encode() + b"\n")
             path = note_path(store_path, git_dir)
             assert path is not None
         make_folders(os.path.dirname(path))

@@ -20,64 +20,92 @@ from dvtool.system.atomic import make_folders, share
 
 REFERENCES_FILE = "references.db"
 _SIZE_BYTES = 8
+_ADD_TIMES = "ALTER TABLE contents ADD COLUMN modified INTEGER NOT NULL DEFAULT 0"
 _REFERENCE_TABLES = (
     "CREATE TABLE IF NOT EXISTS addresses (id INTEGER PRIMARY KEY, text BLOB NOT NULL UNIQUE)",
     "CREATE TABLE IF NOT EXISTS contents (digest BLOB NOT NULL, address INTEGER NOT NULL, "
     "key TEXT NOT NULL, size INTEGER NOT NULL, tag TEXT NOT NULL, version TEXT NOT NULL, "
-    "chunks BLOB NOT NULL, UNIQUE (digest, address, key, tag, version))",
+    "chunks BLOB NOT NULL, modified INTEGER NOT NULL DEFAULT 0, "
+    "UNIQUE (digest, address, key, tag, version))",
     "CREATE TABLE IF NOT EXISTS copied (digest BLOB PRIMARY KEY) WITHOUT ROWID",
 )
 
 
 class References:
-    """Content -> the objects that have it. With `reading` nothing is made or changed."""
+    """Content -> the objects that have it. With `reading` nothing is made or changed.
+
+    The file is made when something is first put into it.
+    """
 
     def __init__(self, folder: str, *, reading: bool = False) -> None:
         self._path = os.path.join(folder, REFERENCES_FILE)
-        fixed = reading or is_read_only(folder)
+        self._fixed = reading or is_read_only(folder)
+        self._in_memory = False
+        self._time = "modified"
+        self._db = self._opened()
+
+    def _opened(self, *, making: bool = False) -> sqlite3.Connection:
         try:
-            self._db = self._connect(fixed)
+            return self._connect(making)
         except sqlite3.OperationalError as error:
             raise SetupError(f"cannot open {self._path}: {error}") from error
         except sqlite3.DatabaseError as error:
             raise self._damaged(error) from error
 
-    def _connect(self, fixed: bool) -> sqlite3.Connection:
-        path = self._path
-        if fixed and not os.path.exists(path):
-            path = ":memory:"
-        elif not fixed:
+    def _connect(self, making: bool) -> sqlite3.Connection:
+        """Open the file, or nothing in its place if there is none and none is to be made."""
+        making = making and not self._fixed
+        self._in_memory = not making and not _has_bytes(self._path)
+        path = ":memory:" if self._in_memory else self._path
+        if making:
             make_folders(os.path.dirname(path))
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-        if fixed and path != ":memory:":
+        if self._fixed and not self._in_memory:
             db.execute("PRAGMA query_only = ON")
-            return db  # with its tables: they are made in one transaction
+            self._time = "modified" if "modified" in _columns(db) else "0"
+            return db
         db.execute("PRAGMA synchronous = FULL")
-        for statement in _REFERENCE_TABLES:
-            db.execute(statement)
-        if path != ":memory:":
+        with db:
+            db.execute("BEGIN IMMEDIATE")  # so that whoever reads finds all tables, or no bytes
+            for statement in _REFERENCE_TABLES:
+                db.execute(statement)
+            if "modified" not in _columns(db):
+                db.execute(_ADD_TIMES)
+        self._time = "modified"
+        if not self._in_memory:
             share(path)
         return db
+
+    def _current(self, *, making: bool = False) -> sqlite3.Connection:
+        """Return the connection; a file that came since, or is to be made, is opened."""
+        if self._in_memory and ((making and not self._fixed) or _has_bytes(self._path)):
+            self._db.close()
+            self._db = self._opened(making=making)
+        return self._db
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
     def add(self, references: Iterable[tuple[Digest, Reference]]) -> None:
-        """Remember, durably, which object has a content."""
+        """Remember, durably, which object has a content; of known ones the latest time."""
         rows = [(digest, reference) for digest, reference in references]
         if not rows:
             return
-        with self._db:
+        db = self._current(making=True)
+        with db:
             numbers = {reference.address: self._number(reference.address) for _, reference in rows}
-            self._db.executemany(
-                "INSERT OR IGNORE INTO contents VALUES (?,?,?,?,?,?,?)",
+            db.executemany(
+                "INSERT INTO contents VALUES (?,?,?,?,?,?,?,?) "
+                "ON CONFLICT DO UPDATE SET modified = max(modified, excluded.modified) "
+                "WHERE excluded.modified > modified",
                 [
                     (
                         digest,
                         numbers[reference.address],
                         *(reference.key, reference.size, reference.tag, reference.version),
                         _joined(reference),
+                        reference.modified,
                     )
                     for digest, reference in rows
                 ],
@@ -85,21 +113,21 @@ class References:
 
     def find(self, digests: Iterable[Digest]) -> dict[Digest, list[Reference]]:
         """Return content -> the objects that have, or had it; those that came last first."""
-        wanted = list(digests)
+        wanted, db = list(digests), self._current()
         references: dict[Digest, list[tuple[int, Reference]]] = {}
         try:
             addresses = {
                 number: msgspec.json.decode(text, type=SourceAddress)
-                for number, text in self._db.execute("SELECT id, text FROM addresses")
+                for number, text in db.execute("SELECT id, text FROM addresses")
             }
             if not addresses:
                 return {}
-            columns = "rowid, digest, address, key, size, tag, version, chunks"
-            for row, digest, number, key, size, tag, version, chunks in select_in(
-                self._db, self._path, f"SELECT {columns} FROM contents WHERE digest", wanted
+            columns = f"rowid, digest, address, key, size, tag, version, chunks, {self._time}"
+            for row, digest, number, key, size, tag, version, chunks, time in select_in(
+                db, self._path, f"SELECT {columns} FROM contents WHERE digest", wanted
             ):
                 parts = _parted(chunks) or ((digest, size),)
-                reference = Reference(addresses[number], key, size, tag, version, parts)
+                reference = Reference(addresses[number], key, size, tag, version, parts, time)
                 references.setdefault(digest, []).append((row, reference))
         except (sqlite3.DatabaseError, msgspec.MsgspecError, KeyError) as error:
             raise self._damaged(error) from error
@@ -111,22 +139,22 @@ class References:
     def any(self) -> bool:
         """Whether any content is known to be at a source."""
         try:
-            row = self._db.execute("SELECT 1 FROM contents LIMIT 1").fetchone()
+            row = self._current().execute("SELECT 1 FROM contents LIMIT 1").fetchone()
         except sqlite3.DatabaseError as error:
             raise self._damaged(error) from error
         return row is not None
 
     def set_copied(self, digests: Iterable[Digest]) -> None:
         """Remember that copies of contents were asked for: a push sends them, not the reference."""
-        with self._db:
-            self._db.executemany(
-                "INSERT OR IGNORE INTO copied VALUES (?)", [(digest,) for digest in digests]
-            )
+        rows = [(digest,) for digest in digests]
+        if rows:
+            with self._current(making=True) as db:
+                db.executemany("INSERT OR IGNORE INTO copied VALUES (?)", rows)
 
     def copied(self, digests: Iterable[Digest]) -> set[Digest]:
         """Return those of the contents of which copies were asked for."""
         head = "SELECT digest FROM copied WHERE digest"
-        return {row[0] for row in select_in(self._db, self._path, head, digests)}
+        return {row[0] for row in select_in(self._current(), self._path, head, digests)}
 
     def known(self, digests: Collection[Digest]) -> set[Digest]:
         """Return those of the contents that some object has, or had."""
@@ -138,7 +166,9 @@ class References:
         Nothing is forgotten if any was learned since `before_s`, as `time.time` has it.
         """
         try:
-            rows = self._db.execute("SELECT digest FROM contents UNION SELECT digest FROM copied")
+            rows = self._current().execute(
+                "SELECT digest FROM contents UNION SELECT digest FROM copied"
+            )
             gone = [row for row in rows if row[0] not in needed]
             if not gone or os.path.getmtime(self._path) > before_s:
                 return 0
@@ -166,6 +196,18 @@ class References:
             hint="move it away: what was pushed is learned from the remote again, and the rest by "
             "dv import --reference, repeated",
         )
+
+
+def _has_bytes(path: str) -> bool:
+    """Whether a file is there with something in it: SQLite makes it before it writes to it."""
+    try:
+        return os.path.getsize(path) > 0
+    except FileNotFoundError:
+        return False
+
+
+def _columns(db: sqlite3.Connection) -> set[str]:
+    return {row[1] for row in db.execute("PRAGMA table_info(contents)")}
 
 
 def chunk_lists_of(

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
-from urllib.parse import quote
 
 from dvtool.format.digest import Digest
 
 LOOK_TIMEOUT_S = 1.0
+_PLAIN = frozenset(b"/-_.~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+"""The bytes that a URI has as they are. `urllib.parse` is not loaded for this: it takes 2 ms."""
+
+
+def database_uri(path: str) -> str:
+    """Return the URI by which SQLite opens a database for reading alone."""
+    quoted = (chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in os.fsencode(path))
+    return f"file:{''.join(quoted)}?mode=ro"
 
 
 def rooted_at(database_path: str, address: str, manifests: Iterable[Digest]) -> set[Digest]:
@@ -22,9 +30,8 @@ def rooted_at(database_path: str, address: str, manifests: Iterable[Digest]) -> 
         "JOIN remote_ids ON remote_ids.id = remotes.name WHERE remote_ids.place = ? "
         "AND remote_roots.manifest = ?"
     )
-    uri = f"file:{quote(database_path)}?mode=ro"
     try:
-        with closing(sqlite3.connect(uri, uri=True, timeout=LOOK_TIMEOUT_S)) as db:
+        with closing(_connected(database_path)) as db:
             return {
                 manifest
                 for manifest in manifests
@@ -32,3 +39,7 @@ def rooted_at(database_path: str, address: str, manifests: Iterable[Digest]) -> 
             }
     except sqlite3.Error:
         return set()
+
+
+def _connected(path: str) -> sqlite3.Connection:
+    return sqlite3.connect(database_uri(path), uri=True, timeout=LOOK_TIMEOUT_S)

@@ -6,13 +6,13 @@ import errno
 import os
 import sqlite3
 import time
-import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, TypeAlias, TypeVar
 
 from dvtool.errors import BusyError, CorruptError, SetupError
 from dvtool.format.pack import Placement
+from dvtool.store.rooted import database_uri
 from dvtool.system.atomic import make_folders, share
 
 SCHEMA_VERSION = 1
@@ -162,10 +162,9 @@ def connect_to_read(path: str) -> sqlite3.Connection:
     if is_read_only(os.path.dirname(path)):
         return connect(path)
     if os.path.exists(path):
-        name = urllib.parse.quote(os.fsencode(path))
         try:
             db = sqlite3.connect(
-                f"file:{name}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False
+                database_uri(path), uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False
             )
             version = db.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.OperationalError as error:
@@ -203,11 +202,11 @@ def _copy_into(db: sqlite3.Connection, path: str) -> None:
     """Copy a store.db that may only be read, if there is one, with what its log has besides."""
     if not os.path.exists(path):
         return
-    name = urllib.parse.quote(os.fsencode(path))
     log = f"{path}-wal"
     # With nothing in the log the file is whole by itself. Else SQLite needs its shared memory.
     logged = os.path.exists(log) and os.path.getsize(log) > 0
-    source = sqlite3.connect(f"file:{name}?mode=ro{'' if logged else '&immutable=1'}", uri=True)
+    uri = database_uri(path) + ("" if logged else "&immutable=1")
+    source = sqlite3.connect(uri, uri=True)
     try:
         source.backup(db)
     finally:

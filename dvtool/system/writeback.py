@@ -16,10 +16,13 @@ from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
     import ctypes
-    import fcntl
 else:
     ctypes = later("ctypes")
-    fcntl = later("fcntl")
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 _START = 2
 """SYNC_FILE_RANGE_WRITE: begin to write the dirty pages, and wait for nothing."""
@@ -27,6 +30,9 @@ _START = 2
 
 _LEASED = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
 """File systems whose inode knows of every mapping. Overlays are not: they map another inode."""
+
+
+_IGNORED_SIGNAL = int(signal.SIGURG) if sys.platform != "win32" else 0
 
 
 class _Call(Protocol):
@@ -55,9 +61,10 @@ def _has_no_writer(fd: int) -> bool:
     the signal that this sends is one that is ignored unless somebody asks for it.
     """
     try:
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        control = fcntl.fcntl
+        control(fd, fcntl.F_SETSIG, _IGNORED_SIGNAL)
+        control(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        control(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError:  # a writer, another user's file, or no leases there
         return False
     return True

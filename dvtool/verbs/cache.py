@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from dvtool.errors import SetupError
 from dvtool.project.opening import close_project, environment, open_project
-from dvtool.snapshots.cache import FrameCache
+from dvtool.snapshots.cache import FrameCache, cache_of
 from dvtool.snapshots.foreign import cache_folder, clones, remove_clones
-from dvtool.snapshots.opened import cache_of
 from dvtool.system.progress import SILENT
 
 _SIZE_DEFAULT_BYTES = 10 << 30
@@ -17,7 +16,7 @@ _SIZE_DEFAULT_BYTES = 10 << 30
 
 @dataclass(frozen=True, slots=True)
 class CacheStatus:
-    """What is in the cache: frames that were read from remotes, and clones of git URLs."""
+    """The contents of the cache: frames that were read from remotes, and clones of git URLs."""
 
     path: str
     """Its folder."""

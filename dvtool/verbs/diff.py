@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from functools import cache, partial
+from typing import TYPE_CHECKING, ClassVar
 
 from dvtool.format.compare import Difference, differences, differing, unshared_shards
 from dvtool.format.manifest import Entries, Entry, Manifest, decode
@@ -12,9 +13,17 @@ from dvtool.format.paths import SUFFIX, folder_of
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project, require_worktree
+from dvtool.project.settings import Settings
+from dvtool.system.lazy import later
 from dvtool.workspace.agreement import agree
 from dvtool.workspace.hashing import hash_files
 from dvtool.workspace.scan import Scan, content_of, file_entry, find_left_out, scan_target
+
+if TYPE_CHECKING:
+    from dvtool.snapshots import snapshot as snapshots
+    from dvtool.snapshots.snapshot import Snapshot
+else:
+    snapshots = later("dvtool.snapshots.snapshot")
 
 
 @dataclass(slots=True)
@@ -73,7 +82,12 @@ class TargetDiff:
 
 
 def diff(
-    project: Project, arguments: Arguments, old: str | None, new: str | None, paths: Paths
+    project: Project,
+    settings: Settings,
+    arguments: Arguments,
+    old: str | None,
+    new: str | None,
+    paths: Paths,
 ) -> list[TargetDiff]:
     """Compare two revisions, or a revision (HEAD for None) with the workspace (None).
 
@@ -90,11 +104,14 @@ def diff(
     renamed = _renamed_targets(project, before, after)
     # The old name of a target that is shown under its new one is not shown besides.
     gone = {renamed[each.target] for each in selections if each.target in renamed}
-    return [
-        _diff_target(project, selection, before, after, renamed.get(selection.target))
-        for selection in selections
-        if selection.target not in gone
-    ]
+    shown = [each for each in selections if each.target not in gone]
+    if after is not None:
+        # Made when the first shard is asked for: most manifests have none.
+        data = cache(lambda: snapshots.snapshot_within(project, settings, after, {}))
+        compare = partial(_diff_commits, project, data, (before, after))
+    else:
+        compare = partial(_diff_workspace, project, before)
+    return [_diff_target(each, compare, renamed.get(each.target)) for each in shown]
 
 
 def _renamed_targets(project: Project, old: str | None, new: str | None) -> dict[str, str]:
@@ -106,21 +123,12 @@ def _renamed_targets(project: Project, old: str | None, new: str | None) -> dict
 
 
 def _diff_target(
-    project: Project,
     selection: Selection,
-    old: str | None,
-    new: str | None,
+    compare: Callable[[str, str], TargetDiff],
     renamed_from: str | None,
 ) -> TargetDiff:
-    """Compare a target of two commits; for `new` None is the workspace, for `old` nothing."""
-    before = project.manifest_at(old, renamed_from or selection.target) if old else None
-    if new is None:
-        result = _diff_workspace(project, selection, before)
-    else:
-        after = project.manifest_at(new, selection.target)
-        project.shards.need(unshared_shards(before, after))
-        sides = differing(before, after, project.shards.load)
-        result = TargetDiff(selection.target, before, after, differences(*sides))
+    """Return the selected changes of a target, which `compare` finds by its name then and now."""
+    result = compare(renamed_from or selection.target, selection.target)
     result.renamed_from = renamed_from
     result.changes = [
         change
@@ -131,18 +139,39 @@ def _diff_target(
     return result
 
 
-def _diff_workspace(project: Project, selection: Selection, before: Manifest | None) -> TargetDiff:
-    text = project.manifest_text(selection.target)
+def _diff_commits(
+    project: Project,
+    data: Callable[[], Snapshot],
+    commits: tuple[str | None, str],
+    name_before: str,
+    target: str,
+) -> TargetDiff:
+    """Compare a target of two commits, None for nothing; `data` gives what reads its shards."""
+    old, new = commits
+    before = project.manifest_at(old, name_before) if old else None
+    after = project.manifest_at(new, target)
+    refs = unshared_shards(before, after)
+    shards = data().shard_entries(refs) if refs else {}
+    sides = differing(before, after, lambda ref: shards[ref.digest])
+    return TargetDiff(target, before, after, differences(*sides))
+
+
+def _diff_workspace(
+    project: Project, commit: str | None, name_before: str, target: str
+) -> TargetDiff:
+    """Compare a target of a commit, None for nothing, with the workspace."""
+    before = project.manifest_at(commit, name_before) if commit else None
+    text = project.manifest_text(target)
     if text is None:
         old = project.entries(before) if before else {}
-        return TargetDiff(selection.target, before, None, differences(old, {}))
-    manifest = decode(text, selection.target + SUFFIX)
+        return TargetDiff(target, before, None, differences(old, {}))
+    manifest = decode(text, target + SUFFIX)
     if manifest.shards:
-        old, now = _differing_workspace(project, selection.target, before, manifest)
+        old, now = _differing_workspace(project, target, before, manifest)
     else:
         old = project.entries(before) if before else {}
-        now = workspace_entries(project, selection.target, manifest)
-    return TargetDiff(selection.target, before, manifest, differences(old, now))
+        now = workspace_entries(project, target, manifest)
+    return TargetDiff(target, before, manifest, differences(old, now))
 
 
 def _differing_workspace(

@@ -6,15 +6,13 @@ import os
 from collections.abc import Iterator
 from typing import IO
 
-import msgspec
-
 from dvtool.errors import MissingError, PathFault, SetupError, UsageError, printable
 from dvtool.format.digest import Digest, parse_hex
-from dvtool.format.paths import workspace_path
+from dvtool.format.manifest import Manifest
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
-from dvtool.snapshots.listed import Listed, source_of_files
+from dvtool.snapshots.listed import Listed
 from dvtool.snapshots.snapshot import snapshot_within
 
 BLOCK_BYTES = 4 << 20
@@ -22,20 +20,20 @@ BLOCK_BYTES = 4 << 20
 
 
 def ls(
-    project: Project, arguments: Arguments, paths: Paths, *, rev: str | None = None
+    project: Project,
+    settings: Settings,
+    arguments: Arguments,
+    paths: Paths,
+    *,
+    rev: str | None = None,
 ) -> Iterator[Listed]:
-    """Yield the entries of the manifests in the worktree or (with `rev`) of a revision."""
-    manifests = project.manifests_of(rev)
-    for selection in arguments.selections(sorted(manifests), paths):
-        manifest, target = manifests[selection.target], selection.target
-        kept_at = source_of_files(manifest)
-        for path, entry in project.entries(manifest, selection).items():
-            yield Listed(
-                path=workspace_path(target, path),
-                target=target,
-                source=kept_at if entry.is_file else None,
-                **msgspec.structs.asdict(entry.json_value),
-            )
+    """Yield the entries of the manifests in the worktree or (with `rev`) of a revision.
+
+    Nothing is put into the store.
+    """
+    commit, manifests = _manifests_at(project, rev)
+    selections = arguments.selections(sorted(manifests), paths)
+    yield from snapshot_within(project, settings, commit, manifests).entries_selected(selections)
 
 
 def cat(
@@ -50,9 +48,9 @@ def cat(
 
     Nothing is put into the store. Symlinks are followed within the data.
     """
-    manifests = project.manifests_of(rev)
+    commit, manifests = _manifests_at(project, rev)
     arguments.selections(sorted(manifests), path)  # UsageError for what is in no target
-    data = snapshot_within(project, settings, rev, manifests)
+    data = snapshot_within(project, settings, commit, manifests)
     try:
         file = data.open(arguments.relative(path), "rb")
     except PathFault as error:
@@ -61,6 +59,14 @@ def cat(
             hint="see what there is: dv ls",
         ) from error
     return _blocks(file, settings)
+
+
+def _manifests_at(project: Project, rev: str | None) -> tuple[str | None, dict[str, Manifest]]:
+    """Return the commit of a revision, None for the worktree, and its manifests."""
+    if rev is None:
+        return None, project.manifests_of(None)
+    commit = project.git.resolve(rev)
+    return commit, project.manifests_at(commit)
 
 
 def _blocks(file: IO[bytes], settings: Settings) -> Iterator[memoryview]:

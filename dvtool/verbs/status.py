@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
+
+import msgspec
 
 from dvtool.errors import CorruptError, ManifestError, printable
 from dvtool.format.digest import Digest
@@ -47,8 +48,7 @@ class Fault(NamedTuple):
     """The problem, in words."""
 
 
-@dataclass(slots=True)
-class TargetStatus:
+class TargetStatus(msgspec.Struct):
     """One target. Paths are relative to it; '.' is a target that is one file."""
 
     json_keys: ClassVar = (
@@ -69,21 +69,21 @@ class TargetStatus:
     """How many entries the manifest has."""
     bytes: int = 0
     """Bytes of all its files together."""
-    added: list[str] = field(default_factory=list)
+    added: list[str] = msgspec.field(default_factory=list)
     """Paths that the workspace has and the manifest has not."""
-    modified: list[str] = field(default_factory=list)
+    modified: list[str] = msgspec.field(default_factory=list)
     """Paths that are another in the workspace."""
-    deleted: list[str] = field(default_factory=list)
+    deleted: list[str] = msgspec.field(default_factory=list)
     """Paths that are gone from the workspace."""
-    outdated: list[str] = field(default_factory=list)
+    outdated: list[str] = msgspec.field(default_factory=list)
     """Paths that are as the manifest had them before it changed."""
-    conflicting: list[str] = field(default_factory=list)
+    conflicting: list[str] = msgspec.field(default_factory=list)
     """Paths that were changed here and in the manifest, to different things."""
-    absent: list[str] = field(default_factory=list)
+    absent: list[str] = msgspec.field(default_factory=list)
     """Paths that were never put into the workspace, which is no change."""
     absent_bytes: int = 0
     """Bytes of the files among them."""
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[str] = msgspec.field(default_factory=list)
     """Paths that are not in the workspace since the rules of `dv sparse` leave them out."""
     left_out_bytes: int = 0
     """Bytes of the files among them."""
@@ -94,9 +94,9 @@ class TargetStatus:
     """How many entries it has in HEAD, if it is not pushed."""
     unpushed_bytes: int = 0
     """Bytes of its files there, if it is not pushed."""
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Fault] = msgspec.field(default_factory=list)
     """The files in the workspace that cannot be versioned."""
-    conflicts: list[Conflict] = field(default_factory=list)
+    conflicts: list[Conflict] = msgspec.field(default_factory=list)
     """The conflicts that a merge left."""
     source: str | None = None
     """The address that the target was imported from; null if it was not imported."""

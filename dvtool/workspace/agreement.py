@@ -13,9 +13,9 @@ import stat
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import structs
 
 from dvtool.format.manifest import Built, Entries, Manifest, ShardRef
@@ -37,16 +37,15 @@ if TYPE_CHECKING:
 KEY_SIZE_BYTES = 16
 
 
-@dataclass(slots=True)
-class Agreement:
+class Agreement(msgspec.Struct):
     """The part of a target that is as the manifest says. Folder paths are relative to it."""
 
     target: str
     manifest: Manifest
     store: ShardStore
-    same: dict[str, AgreedFolder] = field(default_factory=dict)
+    same: dict[str, AgreedFolder] = msgspec.field(default_factory=dict)
     """The folders whose own entries are as the manifest says."""
-    partial: dict[bytes, ShardRef] = field(default_factory=dict)
+    partial: dict[bytes, ShardRef] = msgspec.field(default_factory=dict)
     """The shards that have entries elsewhere too, by `key_of`; all are in the store."""
 
     _wanted: Entries | None = None
@@ -352,6 +351,34 @@ def carry_over(
         for folder, agreed in moved.items()
     }
     _save(worktree, agreement.target, agreed_folders)
+
+
+def carry_edits(
+    worktree: StoredWorktree,
+    target: str,
+    before: Manifest,
+    after: Manifest,
+    edited: Iterable[str],
+) -> None:
+    """Remember the folders that agree with `before` as agreeing with `after`, without a look.
+
+    The two have the same paths in the shards of the same number, and differ in the files `edited`
+    alone. Of the folders of these nothing new is known.
+    """
+    pairs = zip(before.shards, after.shards, strict=True)
+    turned = {key_of(was): key_of(now) for was, now in pairs if was != now}
+    olds = _keys(before)
+    changed = {folder_of(path) for path in edited}
+    agreed_folders = {
+        path[len(target) + 1 :]: structs.replace(
+            agreed, entries={turned.get(key, key): n for key, n in agreed.entries.items()}
+        )
+        for path, agreed in worktree.statcache.agreed_folders(target).items()
+        if path[len(target) + 1 :] not in changed
+        and olds >= agreed.entries.keys()
+        and not turned.keys().isdisjoint(agreed.entries)
+    }
+    _save(worktree, target, agreed_folders)
 
 
 def _save(

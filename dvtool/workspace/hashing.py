@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from dvtool.errors import DvError, InputError, count_text, printable
 from dvtool.format.digest import READ_SIZE_BYTES, Digest, hasher
@@ -105,8 +106,7 @@ def read_digest(worktree: Worktree, path: str, *, follow: bool = False) -> Diges
         return _hash_open(opener.file(path), path)[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Hashed:
+class _Hashed(msgspec.Struct, frozen=True):
     """A file as it was read; without `stat` it is gone or, with `fault`, cannot be read."""
 
     path: str

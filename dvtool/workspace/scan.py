@@ -6,13 +6,14 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
 
 from dvtool.errors import InputError, listing
 from dvtool.format.digest import Digest
 from dvtool.format.manifest import Entry
-from dvtool.format.paths import SELF, folder_of, link_fault, workspace_path
+from dvtool.format.paths import SELF, folder_of, folders_above, link_fault, workspace_path
 from dvtool.format.selection import Selection
 from dvtool.system.stat import Stat, is_executable, stat_of
 from dvtool.workspace.last_look import Believed, FileThere, LinkThere, There
@@ -27,27 +28,26 @@ ContentAt: TypeAlias = Callable[[str], bool]
 """Whether the content at a path within the target counts, also behind a link that leads out."""
 
 
-@dataclass(slots=True)
-class Scan:
+class Scan(msgspec.Struct):
     """The paths of one target, relative to it, as found on the disk."""
 
     target: str
-    files: dict[str, Stat] = field(default_factory=dict)
-    links: dict[str, str] = field(default_factory=dict)
-    folders: set[str] = field(default_factory=set)
-    empty_folders: list[str] = field(default_factory=list)
-    faults: list[tuple[str, str]] = field(default_factory=list)
-    followed: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Stat] = msgspec.field(default_factory=dict)
+    links: dict[str, str] = msgspec.field(default_factory=dict)
+    folders: set[str] = msgspec.field(default_factory=set)
+    empty_folders: list[str] = msgspec.field(default_factory=list)
+    faults: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    followed: dict[str, str] = msgspec.field(default_factory=dict)
     """Symlinks that count as what they point to, and where that is."""
     left_out: bool = False
     """Whether ignore rules left something out."""
-    unfinished: list[str] = field(default_factory=list)
+    unfinished: list[str] = msgspec.field(default_factory=list)
     """Files that an interrupted command left; see `sweep`."""
-    seen: dict[str, Seen] = field(default_factory=dict)
+    seen: dict[str, Seen] = msgspec.field(default_factory=dict)
     """The statcache's entries, of paths on the disk and of vanished ones."""
-    states: dict[str, tuple[Digest, list[str]]] = field(default_factory=dict)
+    states: dict[str, tuple[Digest, list[str]]] = msgspec.field(default_factory=dict)
     """The state of each folder ("" is the target), where that says all, and the folders in it."""
-    digests: dict[str, Digest] = field(default_factory=dict)
+    digests: dict[str, Digest] = msgspec.field(default_factory=dict)
     """Of the files whose digest is known: from the statcache, or once `hash_files` has run."""
 
     recorded: frozenset[str] | None = None
@@ -190,6 +190,25 @@ def _look(
 def _is_left_out(worktree: Worktree, path: str) -> bool:
     links = worktree.workspace.links
     return Ignore(worktree.root, path, is_folder=False, links=links).excluded
+
+
+def scan_files(worktree: Worktree, target: str, paths: Collection[str]) -> Scan:
+    """Look at some paths of a target alone, for ordinary files, without reading any."""
+    scan = Scan(target)
+    for path in paths:
+        file_stat = worktree.workspace.stat(workspace_path(target, path))
+        if file_stat is not None and stat.S_ISREG(file_stat.st_mode):
+            scan.files[path] = stat_of(file_stat)
+    scan.folders = folders_above(scan.files)
+    folders = {folder_of(workspace_path(target, path)) for path in paths}
+    known = worktree.statcache.folders(folders)
+    for path in paths:
+        folder, _, name = workspace_path(target, path).rpartition("/")
+        seen = known.get(folder, {}).get(name)
+        if seen is not None:
+            _remember(scan, path, seen)
+    _recall_modes(worktree, scan)
+    return scan
 
 
 def link_above(worktree: Worktree, target: str, inner: str) -> str | None:

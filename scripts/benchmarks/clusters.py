@@ -3,6 +3,7 @@
 scripts/scale driver --entries 10000000    what the driver takes: memory, CPU a batch
 scripts/scale workers                      throughput with one and two workers of this machine
 scripts/scale simulate                     time, requests and dollars by size: docs/scale.md
+scripts/scale kills --engine dask          drivers and workers killed: what is lost, what is left
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 
 import zstandard
 
+from benchmarks.kills import run_kills
 from dvtool.errors import ObjectMissing
 from dvtool.format.chunker import chunks_expected
 from dvtool.format.locations import Located, RemotePack, encode_locations
@@ -444,15 +446,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("what", choices=("driver", "workers", "simulate"))
+    parser.add_argument("what", choices=("driver", "workers", "simulate", "kills"))
     parser.add_argument("--entries", type=int, default=10_000_000)
     parser.add_argument("--size", type=int, default=60_000)
     parser.add_argument("--objects", type=int, default=1_200)
+    parser.add_argument("--engine", choices=("dask", "ray"), default="dask")
+    parser.add_argument("--moments", type=int, default=10)
     given = parser.parse_args()
     acts: dict[str, Callable[[], None]] = {
         "driver": lambda: run_driver(given.entries, given.size),
         "workers": lambda: run_workers(given.objects, 500_000),
         "simulate": run_simulation,
+        "kills": lambda: run_kills(given.engine, given.moments),
     }
     acts[given.what]()
 

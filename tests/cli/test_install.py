@@ -85,6 +85,9 @@ def test_the_action_runs_steps_that_there_are_and_no_input_as_code() -> None:
     assert set(steps) == {"install", "key", "pull", "check", "diff", "comment"}
     assert all(f"\n{step})" in script for step in steps)
     assert not [line for line in text.splitlines() if "run:" in line and "${{" in line]
+    inputs = re.findall(r"^  ([\w-]+):$", text.partition("\noutputs:")[0], re.MULTILINE)
+    page = (PROJECT / "docs" / "install.md").read_text("utf-8")
+    assert len(inputs) > 5 and all(f"| `{name}` |" in page for name in inputs)
 
 
 def test_the_wheel_has_what_dv_needs(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_remote_none(bare: Work) -> None:
     ran = bare.dv("remote")
     assert ran.out == ""
     assert "dv remote add" in ran.err
-    assert bare.dv("remote", "list", "--json").json == {"schema": 1, "remotes": []}
+    assert bare.dv("remote", "list", "--json").json == {"schema": 1, "remotes": [], "sources": []}
 
 
 def test_a_committed_folder_outside_is_refused(data: Work) -> None:

@@ -34,7 +34,8 @@ def test_a_commit_and_the_first_one(history: Work) -> None:
 
 def test_log_with_bytes(history: Work) -> None:
     lines = history.dv("log", "data", "--stat").lines
-    assert "    1 added (+7 B)" in lines and "    1 added (+4 B)" in lines
+    assert "    2 files, 11 B: 1 added (+7 B)" in lines
+    assert "    1 file, 4 B: 1 added (+4 B)" in lines
 
 
 def test_a_path_in_a_revision(history: Work) -> None:

@@ -49,6 +49,28 @@ def test_an_import_again_reads_what_is_new_and_no_more(
     assert files(work.root / "far") == now
 
 
+def test_workers_hash_what_stays_at_its_source(bucket: Bucket, dask: RunningCluster) -> None:
+    work = bucket.work
+    bucket.dv("import", "--reference", bucket.url, "here")
+    (work.root / ".git" / "dv" / "references.db").unlink()
+    done = bucket.dv("import", "--reference", bucket.url, "far", *dask.options, "--json").json
+    assert done["read"] == len(OBJECTS) - 1  # the empty one is known to be empty
+    assert done["stored_bytes"] == done["uploaded_bytes"] == 0
+    assert work.read("far.dv.json") == work.read("here.dv.json")
+    assert not (work.root.parent / "work-remote" / "packs").exists()
+    assert bucket.dv("import", "--reference", bucket.url, "far", *dask.options, "--json").json[
+        "read"
+    ] == 0  # fmt: skip
+    work.git("rm", "-q", "-f", "--cached", "here.dv.json")
+    (work.root / "here.dv.json").unlink()
+    work.commit("imported")
+    work.dv("push")
+    work.dv("pull")
+    assert files(work.root / "far") == OBJECTS
+    refused = ("--reference", bucket.url, "other", *dask.options, "--remote", "origin")
+    assert "goes to no remote" in bucket.dv("import", *refused, code=2).err
+
+
 def test_what_is_for_one_machine_is_refused(bucket: Bucket, dask: RunningCluster) -> None:
     ran = bucket.dv("import", bucket.url, "far", "--remote", "origin", code=2)
     assert "an import of this machine goes into the local store" in ran.err

@@ -566,10 +566,20 @@ def referenced(world: World) -> None:
 
 IMPORT = ("dv", "import", f"s3://{SOURCE_BUCKET}/data", "data")
 REFERENCE = ("dv", "import", "--reference", f"s3://{SOURCE_BUCKET}/data", "data")
+DRIVER = (sys.executable, "-P", str(Path(__file__).with_name("driver.py")))
+"""`dv` with a cluster of one worker."""
 SCENARIOS = (
     Scenario("import", importable, IMPORT, s3=True, slow=True),
     Scenario("update", updatable, ("dv", "update"), s3=True, slow=True),
     Scenario("import-reference", importable, REFERENCE, s3=True, slow=True),
+    Scenario(
+        "import-cluster",
+        importable,
+        (*DRIVER, *IMPORT[1:], "--engine", "dask"),
+        s3=True,
+        slow=True,
+    ),
+    Scenario("push-reference", referenced, ("dv", "push"), s3=True, slow=True),
     Scenario(
         "materialise",
         referenced,

@@ -63,6 +63,8 @@ def prepared(
     server = request.getfixturevalue("moto_server") if scenario.s3 else None
     for name, value in (server.env if server else {}).items():
         monkeypatch.setenv(name, value)
+    if server:  # the same file for all faults of a scenario, as it is prepared once
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(fast_folder / f"{scenario.name}.aws"))
     if scenario.name not in ready:
         ready[scenario.name] = prepare(scenario, World(fast_folder / scenario.name, server))
     return ready[scenario.name]

@@ -12,11 +12,11 @@ import random
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from msgspec import structs
+from msgspec.structs import asdict
 
 from dvtool.errors import InputError, ManifestError, UnsavedError, UsageError
 from dvtool.format import manifest as manifests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -14,7 +15,9 @@ from blake3 import blake3
 import dvtool
 from dvtool.format.locations import decode_object, encode_locations, split_object
 from dvtool.format.manifest import decode, encode, manifest_digest
+from dvtool.remotes import references as remote_references
 from dvtool.remotes.objects import places_in_order
+from dvtool.remotes.origins import s3 as s3_origin
 from dvtool.store.references import References
 from tests.cli.conftest import Work
 from tests.s3.conftest import use
@@ -197,10 +200,12 @@ def test_other_bytes_under_the_same_etag_are_never_given(
 ) -> None:
     use(moto_server, monkeypatch)
     with CountingProxy(moto_server.endpoint_url) as proxy:
+        monkeypatch.setattr(s3_origin, "SETTLED_S", 0)  # the data is as if it were old
         bucket = imported(work, S3Server("proxied", proxy.url))
         work.dv("pull")
         proxy.policy = Liar(LARGE)
-        # The push and a check of metadata believe the store; nobody is given its bytes.
+        # ETag and time are what they were, so the push and a check of metadata believe the store;
+        # nobody is given its bytes.
         work.dv("push")
         work.dv("fsck", "--remote", "origin")
         assert f"data/{LARGE}" in work.dv("fsck", "--remote", "origin", "--deep", code=6).out
@@ -226,6 +231,117 @@ def test_other_bytes_under_the_same_etag_are_never_given(
         clone.git("pull", "-q")
         clone.dv("pull")
         assert files(clone.root / "out") == DATA
+
+
+TWIN = bytes.fromhex(
+    "d131dd02c5e6eec4693d9a0698aff95c2fcab58712467eab4004583eb8fb7f89"
+    "55ad340609f4b30283e488832571415a085125e8f7cdc99fd91dbdf280373c5b"
+    "d8823e3156348f5bae6dacd436c919c6dd53e2b487da03fd02396306d248cda0"
+    "e99f33420f577ee8ce54b67080a80d1ec69821bcb6a8839396f9652b6ff72a70"
+)
+OTHER_TWIN = bytes(
+    byte ^ (0x80 if at in (19, 45, 59, 83, 109, 123) else 0) for at, byte in enumerate(TWIN)
+)
+"""128 bytes with the same MD5, found by X. Wang and H. Yu: for a real store, the same object."""
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_other_bytes_of_the_same_etag_are_found_by_the_time_they_were_written(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, listed: bool
+) -> None:
+    work = bucket.work
+    assert hashlib.md5(TWIN).digest() == hashlib.md5(OTHER_TWIN).digest()
+    if listed:  # the proof by a listing, as of many objects
+        monkeypatch.setattr(remote_references, "LOOKS_LIST_MIN", 1)
+    twin = Bucket(work, bucket.server)
+    twin.put({"twin": TWIN, "b": b"b"})
+    twin.dv("import", "--reference", twin.url, "twin")
+    work.commit("twin")
+    work.dv("push")
+    twin.put({"twin": OTHER_TWIN})
+    ran = work.dv("push", code=4)
+    assert f"twin/twin: s3://{twin.name}/data/twin has other bytes than were taken" in ran.err
+    assert "data/b" not in ran.err
+    assert "data/twin" in work.dv("fsck", "--remote", "origin", code=6).out
+    assert f"s3://{twin.name}/data/twin has other bytes" in work.dv("pull", "twin", code=6).err
+    assert not (work.root / "twin" / "twin").exists()
+    twin.put({"twin": TWIN})
+    work.dv("push")
+    work.dv("fsck", "--remote", "origin")
+    work.dv("pull", "twin")
+    assert files(work.root / "twin") == {"twin": TWIN, "b": b"b"}
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_push_reads_no_object_that_was_not_written_since(
+    work: Work, s3_env: S3Server, monkeypatch: pytest.MonkeyPatch, listed: bool
+) -> None:
+    monkeypatch.setattr(s3_origin, "SETTLED_S", 0)
+    if listed:
+        monkeypatch.setattr(remote_references, "LOOKS_LIST_MIN", 1)
+    with CountingProxy(s3_env.endpoint_url) as proxy:
+        imported(work, S3Server("proxied", proxy.url))
+        counts = dict(proxy.counts)
+        proxy.reset()
+        work.dv("push")
+        asked = "LIST" if listed else "HEAD"
+        # Three objects: two with different contents each, one that another has, too.
+        assert dict(proxy.counts) == {asked: 1 if listed else 3}, counts
+
+
+def test_a_time_that_tells_nothing_has_the_object_read_again(
+    work: Work, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(moto_server, monkeypatch)
+    monkeypatch.setattr(s3_origin, "SETTLED_S", 3_600)  # all that is here was written just now
+    with CountingProxy(moto_server.endpoint_url) as proxy:
+        imported(work, S3Server("proxied", proxy.url))
+        proxy.reset()
+        work.dv("push")
+        assert proxy.counts["GET"] == 3
+        monkeypatch.setattr(s3_origin, "SETTLED_S", 0)
+        work.dv("push")
+        proxy.reset()
+        work.dv("push")
+        assert proxy.counts["GET"] == 0
+
+
+def test_a_version_that_is_restored_holds_as_it_was_taken(
+    work: Work, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(moto_server, monkeypatch)
+    bucket = imported(work, moto_server, versions=True)
+    key = f"data/{LARGE}"
+    with moto_server.client() as client:
+        # Deleted, and the mark of that removed.
+        marker = client.delete_object(Bucket=bucket.name, Key=key)["VersionId"]
+        work.dv("push")
+        client.delete_object(Bucket=bucket.name, Key=key, VersionId=marker)
+        work.dv("push")
+        # Replaced, the version copied on top of that, and then itself removed.
+        version = client.head_object(Bucket=bucket.name, Key=key)["VersionId"]
+        bucket.put({LARGE: CHANGED})
+        source = {"Bucket": bucket.name, "Key": key, "VersionId": version}
+        client.copy_object(Bucket=bucket.name, Key=key, CopySource=source)
+        work.dv("push")
+        client.delete_object(Bucket=bucket.name, Key=key, VersionId=version)
+    work.dv("push")
+    work.dv("fsck", "--remote", "origin", "--deep")
+    work.dv("pull")
+    assert files(work.root / "out") == DATA
+
+
+def test_dv_remote_names_the_sources_at_which_data_stays(bucket: Bucket) -> None:
+    work = bucket.work
+    (source,) = work.dv("remote", "list", "--json").json["sources"]
+    assert source == {"url": f"{bucket.url}/", "targets": ["out"], "approved": True}
+    assert f"  {bucket.url}/  (by reference, of out)\n" in work.dv("remote").out
+    clone = work.clone("clone")
+    assert "not approved: dv update --trust out" in clone.dv("remote", "list").out
+    clone.dv("update", "--trust", "out")
+    assert "not approved" not in clone.dv("remote", "list").out
+    work.dv("import", "--materialise", "out")
+    assert work.dv("remote", "list", "--json").json["sources"] == []
 
 
 def test_copies_of_a_part_go_to_the_remote_without_another_commit(
@@ -459,3 +575,21 @@ def test_references_of_format_1_are_read_and_written_as_they_were(
     work.dv("update", "--trust", "data/scans")
     work.dv("pull")
     assert files(work.root / "data/scans") == SCANS
+
+
+def test_fsck_asks_the_source_of_what_was_not_pushed_yet(bucket: Bucket) -> None:
+    work = bucket.work
+    work.write("own.txt", b"own\n")
+    work.dv("add", "own.txt")
+    work.commit("own")
+    work.dv("push", "--", "own.txt")
+    work.dv("fsck")
+    work.dv("fsck", "--remote")
+    work.dv("fsck", "--remote", "--deep")
+    bucket.put({LARGE: CHANGED})
+    ran = work.dv("fsck", "--remote", code=4)
+    assert f"data/{LARGE}" in ran.out and "was replaced" in ran.out
+    bucket.put({LARGE: DATA[LARGE]})
+    work.dv("fsck", "--remote")
+    work.dv("remote", "remove", "origin")
+    work.dv("fsck")

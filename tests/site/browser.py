@@ -112,6 +112,8 @@ class Browser:
         self.call("Page.navigate", url=url)
         loaded = "new Promise(done => addEventListener('load', () => done(1)))"
         self.evaluate(f"document.readyState === 'complete' ? 1 : {loaded}")
+        decoded = "Promise.all([...document.images].map(one => one.decode().catch(() => 0)))"
+        self.evaluate(f"{decoded}.then(() => 1)")
 
     def evaluate(self, script: str) -> Any:
         """Return the value of a script of the page."""

@@ -5,7 +5,7 @@
   const root = document.documentElement;
   if (root.scrollWidth > window.innerWidth)
     faults.push(`the page is ${root.scrollWidth} px wide in ${window.innerWidth}`);
-  const article = document.querySelector('article') || document.body;
+  const article = document.querySelector('article[role=main]') || document.body;
   const room = article.getBoundingClientRect();
   const name = element => `${element.tagName.toLowerCase()} ${element.textContent.trim().slice(0, 40)}`;
   if (article.querySelectorAll('h1').length !== 1) faults.push('not one heading of the first level');
@@ -16,7 +16,7 @@
     level = own;
   }
   for (const image of article.querySelectorAll('img'))
-    if (!image.naturalWidth) faults.push(`no picture: ${image.src}`);
+    if (!image.naturalWidth) faults.push(`no picture: ${image.src.slice(0, 80)}`);
   const scrolls = element => {
     for (let at = element; at && at !== article; at = at.parentElement)
       if (['auto', 'scroll'].includes(getComputedStyle(at).overflowX)) return true;
@@ -27,11 +27,11 @@
     if (box.width && box.right > room.right + 1 && !scrolls(element)) faults.push(`sticks out: ${name(element)}`);
   }
   if (window.innerWidth > 1000)
-    for (const block of article.querySelectorAll('pre, .table-wrapper'))
+    for (const block of article.querySelectorAll('pre:not([tabindex]), .table-wrapper'))
       if (block.scrollWidth > block.clientWidth + 1)
         faults.push(`${block.scrollWidth - block.clientWidth} px are to be scrolled: ${name(block)}`);
   for (const cell of article.querySelectorAll('td'))
-    if (cell.clientWidth < 60 && cell.clientHeight > 200) faults.push(`a narrow column: ${name(cell)}`);
+    if (cell.clientWidth < 70 && cell.clientHeight > 140) faults.push(`a narrow column: ${name(cell)}`);
   const parts = colour => {
     const numbers = colour.match(/[\d.]+/g).map(Number);
     return numbers.length === 3 ? [...numbers, 1] : numbers;

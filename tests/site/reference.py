@@ -116,7 +116,9 @@ def _options(command: click.Command, context: click.Context) -> Iterator[str]:
     rows = [record for record in records if record is not None]
     if rows:
         yield from ("| option | what |", "|---|---|")
-        yield from (f"| `{names}` | {_escaped(text)} |" for names, text in rows)
+        for names, text in rows:
+            shown = names.replace("|", "\\|")  # a bar ends a cell, in code too
+            yield f"| `{shown}` | {_escaped(text)} |"
         yield ""
 
 

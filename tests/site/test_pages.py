@@ -61,6 +61,9 @@ NOT_RUN = {
     "docs/howto/lake.md": [
         "needs Java and pyspark; tests/s3/test_leftovers.py runs it where they are"
     ],
+    "docs/howto/pytorch.md": [
+        "needs TensorFlow; tests/unit/stream/test_adapters.py runs the like where it is"
+    ],
     "docs/howto/tables.md": ["it runs until it is ended"],
     "docs/imports.md": [
         "needs hosts that are not there",
@@ -130,6 +133,19 @@ def test_each_command_takes_its_options(page: Path) -> None:
     assert not refused, "\n".join(refused)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_commands_in_sentences_exist_with_their_options(page: Path) -> None:
+    """Only arguments may be left out there; a synopsis with brackets or bars is passed over."""
+    text = re.sub(r"^(```+).*?^\1$|^<!--.*?-->$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    refused = [
+        why
+        for typed in re.findall(r"`(dv [^`\[|]+)`", text)
+        for arguments in dv_commands(" ".join(typed.split()))
+        if (why := refusal(arguments)) and not re.search("Missing parameter|an argument", why)
+    ]
+    assert not refused, "\n".join(refused)
+
+
 def test_all_blocks_are_run_or_say_why_not() -> None:
     reasons = {
         _name(path): [block.not_run for block in _blocks(path) if block.not_run]
@@ -153,6 +169,19 @@ def test_a_block_says_what_it_is(page: Path) -> None:
         r"^```+.*?^```+$|^<!-- run\n.*?-->$", "", page.read_text("utf-8"), flags=re.M | re.S
     )
     assert not re.search(r"\n\n {4,}[^-* ]", indented), "an indented block is not run"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_rows_of_tables_have_the_cells_of_their_head(page: Path) -> None:
+    """A bar ends a cell, also in code, unless there is a backslash before it."""
+    wrong, cells = [], 0
+    text = re.sub(r"^(```+).*?^\1$|^<!--.*?-->$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    for line in text.splitlines():
+        found = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        if found and cells and found != cells:
+            wrong.append(line)
+        cells = found and (cells or found)
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -22,6 +22,8 @@ class OriginObject(NamedTuple):
 
     `size` is in bytes, `SIZE_UNKNOWN` where the origin does not say. `tag` tells this state of the
     object from others ("" where nothing does), `version` names it where the origin keeps versions.
+    `modified` is when it was last written, in seconds since 1970 by the origin's clock; 0 if the
+    origin does not say.
     `form` is FORM_EXECUTABLE for a file with that bit, FORM_LINK for a symlink, of which `version`
     says where it points; "" for all else.
     """
@@ -30,6 +32,7 @@ class OriginObject(NamedTuple):
     size: int
     tag: str
     version: str = ""
+    modified: int = 0
     form: str = ""
 
 

@@ -45,6 +45,9 @@ class ObjectReader(io.RawIOBase):
         self._body: Body | None = None
         self.version = described.version
         """The version that the bytes are of, once some came, where the origin keeps versions."""
+        self.settled_s: int | None = None
+        """When the object had last been written, long enough before the bytes came that they are
+        of no later state; 0 if the origin does not say so. None before the first bytes."""
         self._check = origin.content_check(described)
 
     def readable(self) -> bool:
@@ -97,6 +100,8 @@ class ObjectReader(io.RawIOBase):
             opening = self._origin.open(self._described, offset=begin + self._at, size=size_left)
             self._body = self._opened.enter_context(opening)
             self.version = getattr(self._body, "version", "")
+            settled_s = getattr(self._body, "settled_s", 0)
+            self.settled_s = settled_s if self.settled_s in (None, settled_s) else 0
         data = self._body.read(size)
         if expected == SIZE_UNKNOWN:
             return data

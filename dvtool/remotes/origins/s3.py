@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from dvtool.errors import (
@@ -34,6 +36,8 @@ EMPTY_PAGES_MAX = 100
 """Pages without an object, one after the other, before a listing is given up."""
 PAGES_UNTIL_AHEAD = 2
 """From this page on, the next one is asked for before this one was worked on."""
+SETTLED_S = 2
+"""So long ago an object must have been written for its time to tell later states from it."""
 
 
 class S3Origin:
@@ -130,7 +134,10 @@ class S3Origin:
             except ObjectMissing:
                 return None
             listed = self._described(key, answer.get("ContentLength"), answer.get("ETag"))
-            return listed._replace(version=_version(answer.get("VersionId")))
+            return listed._replace(
+                version=_version(answer.get("VersionId")),
+                modified=_stated_s(answer["ResponseMetadata"]["HTTPHeaders"]),
+            )
 
         return self._attempts.run(f"head {key}", ask)
 
@@ -162,7 +169,7 @@ class S3Origin:
             total = headers.get("content-range", "").rpartition("/")[2]
             if total.isdigit() and described.size not in (SIZE_UNKNOWN, int(total)):
                 raise ChangedAtSource(f"s3://{self._bucket}", key)
-            yield _S3Body(body, self._errors, key, _version(headers.get("x-amz-version-id")))
+            yield _S3Body(body, self._errors, key, headers)
 
     def read_many(self, objects: Iterable[tuple[int, OriginObject]]) -> Iterator[tuple[int, bytes]]:
         """Yield the bytes of small objects by number, as they come; see `Origin.read_many`."""
@@ -242,7 +249,8 @@ class S3Origin:
                 "asked for",
                 hint=HINT_ENDPOINT,
             )
-        return self._described(key, row.get("Size"), row.get("ETag"))
+        listed = self._described(key, row.get("Size"), row.get("ETag"))
+        return listed._replace(modified=_listed_s(row))
 
     def _described(self, key: str, size: int | None, tag: str | None) -> OriginObject:
         if size is None or size < 0 or not tag:
@@ -262,6 +270,36 @@ def _version(said: str | None) -> str:
     return said if said and said != "null" else ""
 
 
+def _listed_s(row: Mapping[str, Any]) -> int:
+    """Return the time that a listing has of an object, in whole seconds; 0 for none."""
+    with contextlib.suppress(ValueError):
+        return _seconds(datetime.datetime.fromisoformat(row.get("LastModified", "")))
+    return 0
+
+
+def _stated_s(headers: Mapping[str, str]) -> int:
+    """Return the time that an answer has of an object; 0 for none."""
+    with contextlib.suppress(ValueError):
+        return _seconds(parsedate_to_datetime(headers.get("last-modified", "")))
+    return 0
+
+
+def _seconds(time: datetime.datetime) -> int:
+    return max(int(time.timestamp()), 0)
+
+
+def _settled_s(headers: Mapping[str, str]) -> int:
+    """Return when the object of an answer was written; 0 if it may be written again unnoticed.
+
+    Times have whole seconds, so that of an object that is just being written tells nothing.
+    """
+    written_s = _stated_s(headers)
+    with contextlib.suppress(ValueError):
+        if _seconds(parsedate_to_datetime(headers.get("date", ""))) - written_s >= SETTLED_S:
+            return written_s
+    return 0
+
+
 def _bare(tag: str) -> str:
     """Return an ETag without its quotes, which some stores leave out of listings."""
     return tag.strip('"')
@@ -274,8 +312,11 @@ def _origin_of(bucket: str, prefix: str, options: S3Options, exact: bool) -> S3O
 class _S3Body:
     """The body of an answer, whose errors are ours."""
 
-    def __init__(self, body: Any, errors: Translation, key: str, version: str) -> None:
-        self.version = version
+    def __init__(
+        self, body: Any, errors: Translation, key: str, headers: Mapping[str, str]
+    ) -> None:
+        self.version = _version(headers.get("x-amz-version-id"))
+        self.settled_s = _settled_s(headers)
         self._body = body
         self._errors = errors
         self._key = key

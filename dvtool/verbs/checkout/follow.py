@@ -7,10 +7,12 @@ overwritten: what is left out for that is named instead.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from dvtool.errors import BusyError, DvError
 from dvtool.format.compare import differing, unshared_shards
+from dvtool.format.edits import find_edits
 from dvtool.format.manifest import Entries, Entry, Manifest
 from dvtool.format.merge import parents
 from dvtool.format.paths import SELF, check_nesting, folder_of, folders_above, workspace_path
@@ -25,16 +27,22 @@ from dvtool.verbs.checkout.plan import (
     save_unsaved,
 )
 from dvtool.verbs.checkout.write import CheckedOut, apply_checkout
-from dvtool.workspace.agreement import Agreement, agreeing
+from dvtool.workspace.agreement import Agreement, agreeing, carry_edits
 from dvtool.workspace.hashing import hash_files
-from dvtool.workspace.scan import Scan, content_of, find_left_out, is_known, scan_target
+from dvtool.workspace.scan import (
+    Scan,
+    content_of,
+    find_left_out,
+    is_known,
+    scan_files,
+    scan_target,
+)
 
 EACH_MAX_FILES = 10_000
 """Up to here a plan that failed is tried again path by path."""
 
 
-@dataclass(slots=True)
-class FollowPlan:
+class FollowPlan(msgspec.Struct):
     """How one target gets in step with a manifest that git has put in place.
 
     Paths are relative to the target. `kept` are local changes where the manifest changed too;
@@ -42,15 +50,15 @@ class FollowPlan:
     """
 
     checkout: CheckoutPlan
-    kept: list[str] = field(default_factory=list)
-    missing: Entries = field(default_factory=dict)
-    absent: set[str] = field(default_factory=set)
+    kept: list[str] = msgspec.field(default_factory=list)
+    missing: Entries = msgspec.field(default_factory=dict)
+    absent: set[str] = msgspec.field(default_factory=set)
     """The absent files of a target with nothing in the workspace: nobody asked for them yet."""
     gone: bool = False
     """Whether the target is no longer one, so that its emptied folders go too."""
-    known: dict[str, list[Entry]] = field(default_factory=dict)
+    known: dict[str, list[Entry]] = msgspec.field(default_factory=dict)
     """The entries that `olds` have at each path that differs."""
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = msgspec.field(default_factory=list)
     """Paths that were left since something went wrong there, and what."""
 
 
@@ -63,6 +71,9 @@ def plan_follow(
     removed if it is as one of `olds` has it and its content is in the store. Content that is not
     in the store is `missing`; no loss is planned, so there is nothing to refuse.
     """
+    short = _plan_edits(project, target, wanted, olds)
+    if short is not None:
+        return short
     sides: Sequence[Manifest | None] = olds or (None,)
     want, known = _differing_entries(project, sides, wanted)
     new = {path: entry for path, entry in sorted(want.items()) if entry is not None}
@@ -105,6 +116,36 @@ def plan_follow(
     _hold_missing(project, result, known)
     if wanted is not None and wanted.kind == "dir" and not olds:
         checkout.make_target = not result.missing
+    return result
+
+
+def _plan_edits(
+    project: Project, target: str, wanted: Manifest | None, olds: Sequence[Manifest]
+) -> FollowPlan | None:
+    """Plan as `plan_follow` by a look at the files that differ alone.
+
+    None if more differs than the content of files that are there, or links are followed.
+    """
+    if wanted is None or len(olds) != 1 or project.workspace.links:
+        return None
+    (old,) = olds
+    refs = unshared_shards(old, wanted)
+    if not refs or not all(project.store.has_shard(ref.digest) for ref in refs):
+        return None
+    edits = find_edits(old, wanted, lambda ref: project.store.shard_text(ref.digest))
+    if edits is None:
+        return None
+    scan = scan_files(project, target, edits.new)
+    hash_files(project, scan, edits.new, tolerant=True)
+    if scan.faults or len(scan.files) != len(edits.new):
+        return None  # something is in the place of a file, or in its way, or it cannot be read
+    carry_edits(project, target, old, wanted, edits.new)
+    checkout = CheckoutPlan(target, scan, keep_folders=folders_above(edits.new))
+    result = FollowPlan(checkout, known={path: [entry] for path, entry in edits.old.items()})
+    for path, entry in edits.new.items():
+        _follow_one(result, path, entry, result.known[path])
+    _keep_unsaved(project, result)
+    _hold_missing(project, result, result.known)
     return result
 
 
@@ -267,8 +308,7 @@ def apply_each(project: Project, follow_plan: FollowPlan) -> CheckedOut:
     return CheckedOut(plan.target, written, size, removed)
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
+class Followed(msgspec.Struct, frozen=True):
     """The changes to a target in the workspace; paths are from the top of the worktree."""
 
     target: str

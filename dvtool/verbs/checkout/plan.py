@@ -6,8 +6,9 @@ Nothing is touched until the plan holds; `write` carries it out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+import msgspec
 
 from dvtool.errors import InputError, UnsavedError, listing
 from dvtool.format.compare import shard_hashes
@@ -41,25 +42,24 @@ FilesByContent: TypeAlias = dict[Digest, list[tuple[str, Entry]]]
 """Files to write, with their entries, by their content."""
 
 
-@dataclass(slots=True)
-class CheckoutPlan:
+class CheckoutPlan(msgspec.Struct):
     """The plan of checking out one target. Paths are relative to the target."""
 
     target: str
     scan: Scan
-    write: Entries = field(default_factory=dict)
-    chmod: Entries = field(default_factory=dict)
-    remove: list[str] = field(default_factory=list)
-    unsaved: list[str] = field(default_factory=list)
+    write: Entries = msgspec.field(default_factory=dict)
+    chmod: Entries = msgspec.field(default_factory=dict)
+    remove: list[str] = msgspec.field(default_factory=list)
+    unsaved: list[str] = msgspec.field(default_factory=list)
     """Files with content that is nowhere else, which writing or removing would destroy."""
-    unstored: list[str] = field(default_factory=list)
+    unstored: list[str] = msgspec.field(default_factory=list)
     """Files that dvtool put there and whose content the store has no more: it goes there first."""
-    blocked: list[str] = field(default_factory=list)
+    blocked: list[str] = msgspec.field(default_factory=list)
     """Obstacles that cannot be saved: links and folders that no manifest knows."""
-    settled: Entries = field(default_factory=dict)
+    settled: Entries = msgspec.field(default_factory=dict)
     """Entries that the workspace has already."""
-    keep_folders: set[str] = field(default_factory=set)
-    emptied: set[str] = field(default_factory=set)
+    keep_folders: set[str] = msgspec.field(default_factory=set)
+    emptied: set[str] = msgspec.field(default_factory=set)
     """Folders from which everything went before, by what was then cut off."""
     make_target: bool = False
     """Whether the target is a folder that has to be there, be it empty."""

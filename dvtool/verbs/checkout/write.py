@@ -6,10 +6,10 @@ A file that somebody changes meanwhile stays: only files as planned are replaced
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import TypeAlias
 
+import msgspec
 from msgspec import structs
 
 from dvtool.errors import ManifestError, count_text, printable
@@ -38,8 +38,7 @@ _ToWrite: TypeAlias = Sequence[tuple[Digest, Sequence[tuple[str, Entry]]]]
 """Contents in the order in which they are best read, each with the files that have it."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedOut:
+class CheckedOut(msgspec.Struct, frozen=True):
     """The result for one target."""
 
     target: str

@@ -13,8 +13,10 @@ import hashlib
 import math
 import random
 from array import array
-from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+
+from msgspec import structs
 
 from dvtool.errors import (
     CorruptError,
@@ -181,7 +183,10 @@ class _RemoteCheck:
         self.project.progress.finish()
 
     def _check_sources(self) -> None:
-        """Ask sources for what shards refer to; in depth, read all of it."""
+        """Ask sources for what shards refer to, or will once it is pushed; in depth, read it."""
+        unpushed = self.here.sought - self.references.keys() - self.result.held
+        for content, known in self.project.store.db.references.find(unpushed).items():
+            self.references[content] = known[0]
         if not self.references:
             return
         total = sum(one.size for one in self.references.values()) if self.depth else None
@@ -199,7 +204,7 @@ class _RemoteCheck:
         self.project.progress.finish()
 
     def _check_source(self, access: SourceAccess, references: Mapping[Digest, Reference]) -> None:
-        lost = access.losses(list(references.values()))
+        lost = self._losses(access, self._timed(references))
         for content, one in references.items():
             fault = lost.get(one.name)
             if fault is None and self.depth:
@@ -208,6 +213,24 @@ class _RemoteCheck:
                 self._bad_object(content, one, fault)
             else:
                 self.result.held.update(self.here.sought & {content})
+
+    def _timed(self, references: Mapping[Digest, Reference]) -> list[Reference]:
+        """Return references with the last times at which this clone knows that they held."""
+        known = self.project.store.db.references.find(references)
+        times = {one.name: one.modified for some in known.values() for one in some}
+        return [
+            structs.replace(one, modified=max(one.modified, times.get(one.name, 0)))
+            for one in references.values()
+        ]
+
+    def _losses(
+        self, access: SourceAccess, references: Sequence[Reference]
+    ) -> Mapping[Digest, DvError]:
+        """Ask for objects; read those written since they were taken, if not all are read anyway."""
+        if self.depth:
+            return access.ask(references).lost
+        lost, _ = access.prove(references, self.project.progress)
+        return lost
 
     def _bad_object(self, content: Digest, reference: Reference, fault: DvError) -> None:
         problem = str(fault).removeprefix(f"{shown(reference)} ")

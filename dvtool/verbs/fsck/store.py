@@ -317,7 +317,7 @@ class _StoreCheck:
     def _judge_lacking(self) -> None:
         """Tell contents that were never here, or were freed, from those that got lost."""
         lacking = self.result.lacking
-        elsewhere = _known_of_remotes(self.db, lacking) if self.db else set()
+        elsewhere = _known_elsewhere(self.db, lacking) if self.db else set()
         found = self._in_packs_unlisted(lacking)
         lost_track: set[Digest] = set()
         if self.db is None:
@@ -448,6 +448,11 @@ def md5s_proven(project: Project, remote_id: str, keys: Iterable[str]) -> dict[s
     with contextlib.closing(Database(project.store.database_path)) as db:
         rows = db.remotes.objects(db.remotes.number(remote_id), keys)
         return {key: md5 for key, _, md5 in rows if md5 is not None}
+
+
+def _known_elsewhere(db: Database, contents: Collection[Digest]) -> set[Digest]:
+    """Return the contents that a remote is known to have, or a source by reference."""
+    return _known_of_remotes(db, contents) | db.references.known(contents)
 
 
 def _known_of_remotes(db: Database, contents: Collection[Digest]) -> set[Digest]:

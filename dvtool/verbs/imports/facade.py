@@ -10,7 +10,7 @@ from dvtool.remotes.estimate import Estimate
 from dvtool.verbs.imports import import_data, import_sql, reference, update
 from dvtool.verbs.imports.import_data import ImportRequest
 from dvtool.verbs.imports.import_sql import SqlRequest
-from dvtool.verbs.imports.reference import Materialised
+from dvtool.verbs.imports.reference import Materialised, ReferencedSource
 from dvtool.verbs.imports.results import Imported, SourceStatus, SqlPlan
 
 
@@ -32,7 +32,8 @@ class Imports:
         """Make a target of what a source has; repeated, go on. The source is approved by that.
 
         The workers of a cluster (`dvtool.open_engine`) put the content on the remote themselves,
-        and no file is written into the workspace.
+        and no file is written into the workspace. Of data that stays at its source they only say
+        what they read.
         """
         require_worktree(self._project.git)
         engine = engine or self._engine(jobs)
@@ -64,6 +65,10 @@ class Imports:
         """Say what an `update` would bring; the sources are asked, and nothing is changed."""
         require_worktree(self._project.git)
         return update.plan_update(self._project, self._arguments, paths)
+
+    def referenced(self) -> list[ReferencedSource]:
+        """Return the sources at which data stays that was imported by reference; none is asked."""
+        return reference.referenced_sources(self._project)
 
     def materialise(self, paths: Paths) -> list[Materialised]:
         """Copy data that was imported by reference into the local store, for a push to send."""

@@ -64,7 +64,7 @@ _SIDE_BY_SIDE = 16
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """What to import, as typed. `options` are those of `ORIGIN_OPTIONS`, as text.
+    """The source to import, as typed. `options` are those of `ORIGIN_OPTIONS`, as text.
 
     By `reference`, the data is hashed and stays where it is; no files are written.
     """
@@ -179,9 +179,14 @@ def _on_cluster(
                 hint="leave --remote out, then: dv push; or name a cluster: --engine dask",
             )
         return None
-    if request.unpack or request.reference or source.kind == "dv":
+    if request.reference and source.kind == "s3":
+        if request.remote is not None:
+            raise UsageError(
+                "data that stays at its source goes to no remote", hint="leave --remote out"
+            )
+        return None  # workers only read: what they say is kept here
+    if request.unpack or source.kind == "dv":
         what = "an archive to unpack" if request.unpack else "data of another repository"
-        what = "data that stays at its source" if request.reference else what
         raise UsageError(f"{what} is for one machine, not for a cluster", hint="leave --engine out")
     return ImportOnCluster(project, settings, engine, request.remote)
 
@@ -196,18 +201,18 @@ def plan_import(
     to_disk = request.checkout and not request.reference
     if source.kind != "dv":
         opened = _opened(request, arguments, source, local)
-        return _planned(project, there, opened, to_disk=to_disk)
+        return _plan_listed(project, there, opened, to_disk=to_disk)
     with other_repository(project, source) as other:
         kept = None if has_data_of_dv(other) else kept_otherwise(other)
         if kept is not None:
             kept = kept._replace(source=with_filters(kept.source, source))
-            return _planned(project, there, kept, to_disk=to_disk)
+            return _plan_listed(project, there, kept, to_disk=to_disk)
         _refuse_filters(source)
         _refuse_another_source(there, source)
         return plan_repo(there, other)
 
 
-def _planned(
+def _plan_listed(
     project: Project, there: TargetThere, opened: Opened, *, to_disk: bool
 ) -> tuple[Imported, Estimate]:
     """List an origin, and say what of it would be read."""
@@ -217,7 +222,7 @@ def _planned(
         found = list_source(taken, opened, project.progress, to_disk=to_disk)
         listed_s = time.monotonic() - began_s
         _refuse_another_source(there, opened.source)
-        _recall(project, taken, found.source, there.manifest)
+        _recall_known(project, taken, found.source, there.manifest)
         objects, size = taken.unknown_total()
         result = Imported(there.target, found.source.url, found.source.state)
         result.files, result.bytes = found.objects, found.bytes
@@ -384,7 +389,7 @@ def bring(
         result.read, result.state = 1, built.manifest.source.state if built.manifest.source else ""
         put_in_place(project, there, built, result)
         return result
-    _recall(project, taken, found.source, before)
+    _recall_known(project, taken, found.source, before)
     try:
         if found.source.reference:
             result.read = refer_content(project, taken, origin, found.source, engine)
@@ -407,7 +412,7 @@ def bring(
     return result
 
 
-def _recall(
+def _recall_known(
     project: Project, taken: TakenObjects, source: DataSource, before: Manifest | None
 ) -> None:
     if source.reference:

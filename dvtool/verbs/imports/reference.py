@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from msgspec import structs
 
-from dvtool.errors import CorruptError, DvError, MissingError, UsageError, listing, printable
+from dvtool.errors import (
+    CorruptError,
+    DvError,
+    ManifestError,
+    MissingError,
+    UsageError,
+    listing,
+    printable,
+)
 from dvtool.format.compare import differing
 from dvtool.format.digest import EMPTY, Digest
 from dvtool.format.manifest import Built, Manifest
@@ -16,25 +25,27 @@ from dvtool.format.paths import workspace_path
 from dvtool.format.references import SourceAddress
 from dvtool.format.selection import Selection
 from dvtool.format.source import DataSource
-from dvtool.jobs.engine import Engine
-from dvtool.jobs.refer import ReferBatch, ReferResult, refer_objects
-from dvtool.jobs.take import TakeBatch
+from dvtool.jobs.cluster import ClusterEngine
+from dvtool.jobs.engine import Engine, engine_for
+from dvtool.jobs.refer import ReferBatch, refer_objects
+from dvtool.jobs.take import take_runs
+from dvtool.jobs.take_to_remote import cut_runs
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
-from dvtool.project.taken import TakenObjects
-from dvtool.remotes.origins.base import Origin
+from dvtool.project.source_approvals import SourceApprovals
+from dvtool.project.taken import ListedFile, TakenObjects
+from dvtool.remotes.origins.base import Origin, OriginObject
 from dvtool.verbs.fetch.download import fetch
 from dvtool.verbs.fetch.references import fetch_referenced, first_error
 from dvtool.verbs.fetch.request import Fetched, fetch_request
 from dvtool.verbs.imports.bring import TargetThere, publish
-from dvtool.verbs.imports.read_listed import ListingWork, read_listed
 from dvtool.verbs.resolve.conflicts import refuse_conflicted
 
 
 @dataclass(slots=True)
 class Materialised:
-    """What `import --materialise` copied for one target."""
+    """The data that `import --materialise` copied for one target."""
 
     target: str
     """The target, as a path from the top of the worktree."""
@@ -47,9 +58,41 @@ class Materialised:
     lost: list[str] = field(default_factory=list)
     """Paths in the target whose objects are gone, or are not what was taken any more."""
     problem: str | None = None
-    """What is wrong with these objects; null if nothing is."""
+    """The fault of these objects; null if there is none."""
     changed: bool = False
     """Whether the manifest is another now: all of the target has copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferencedSource:
+    """A source at which data stays that was imported by reference."""
+
+    url: str
+    """Its address."""
+    targets: tuple[str, ...]
+    """The targets whose data is there, sorted."""
+    approved: bool
+    """Whether this clone may ask it; dv update --trust TARGET approves it."""
+
+
+def referenced_sources(project: Project) -> list[ReferencedSource]:
+    """Return the sources that manifests of the worktree refer to, sorted; none is asked.
+
+    Manifests that cannot be read are passed over.
+    """
+    approvals = SourceApprovals(project.git.common_dir)
+    targets: dict[str, list[str]] = {}
+    approved: dict[str, bool] = {}
+    for target in project.targets():
+        try:
+            source = project.manifest(target).source
+        except (CorruptError, UsageError, ManifestError):
+            continue
+        if source is not None and source.reference:
+            targets.setdefault(source.url, []).append(target)
+            may_ask = approvals.find(source) is not None
+            approved[source.url] = approved.get(source.url, True) and may_ask
+    return [ReferencedSource(url, tuple(targets[url]), approved[url]) for url in sorted(targets)]
 
 
 def refuse_unreferable(source: DataSource) -> None:
@@ -86,20 +129,44 @@ def refer_content(
 
     What was read by then is on record after an error, too.
     """
+    objects, size = taken.unknown_total()
+    if not objects:
+        return 0
+    references = project.store.db.references
     address = SourceAddress.of(source)
+    paths: list[str] = []
 
-    def keep(result: ReferResult) -> None:
-        # The references first: what is on record as read is not read again.
-        named = zip(result.digests, result.references, strict=True)
-        rows = ((digest, one) for digest, one in named if one is not None)
-        project.store.db.references.add(rows)
+    def wanted() -> Iterator[OriginObject]:
+        for path, described in taken.unknown():
+            paths.append(path)
+            yield described
 
-    def batch(objects: TakeBatch) -> ReferBatch:
-        return ReferBatch(address, objects)
-
-    return read_listed(
-        project, taken, origin, engine, ListingWork("hashing", refer_objects, keep, batch)
+    if isinstance(engine, ClusterEngine):
+        runs = cut_runs(wanted(), count=objects)
+    else:
+        engine = engine_for(engine, files=objects, size_bytes=size)
+        runs = take_runs(wanted(), count=objects, total_bytes=size)
+    project.progress.start("hashing", total_bytes=size)
+    results = engine.map(
+        refer_objects,
+        (ReferBatch(address, origin, run) for run in runs),
+        tell=project.progress.advance,
     )
+    at = 0
+    with closing(results):
+        for result in results:
+            named = zip(result.digests, result.references, strict=True)
+            # The references first: what is on record as read is not read again.
+            references.add((digest, one) for digest, one in named if one is not None)
+            count = len(result.digests)
+            run = zip(paths[:count], result.digests, result.sizes, strict=True)
+            taken.settle(ListedFile(*row) for row in run)
+            del paths[:count]
+            at += count
+    project.progress.finish()
+    if at != objects:
+        raise DvError("the listing changed while it was worked on", hint="repeat the command")
+    return objects
 
 
 def copy_for_workspace(project: Project, before: Manifest | None, built: Built) -> None:

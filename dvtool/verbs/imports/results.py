@@ -10,14 +10,14 @@ SourceStanding: TypeAlias = Literal["current", "behind", "unknown", "unapproved"
 
 @dataclass(slots=True)
 class Imported:
-    """What `import` or `update` did to one target. Paths are relative to it."""
+    """The result of `import` or `update` for one target. Paths are relative to it."""
 
     target: str
     """The target, as a path from the top of the worktree."""
     source: str
     """Where its data comes from."""
     state: str
-    """What identifies the state that was taken."""
+    """The identity of the state that was taken."""
     files: int = 0
     """How many entries its manifest has now."""
     bytes: int = 0
@@ -47,7 +47,7 @@ class Imported:
 
 @dataclass(slots=True)
 class SqlPlan:
-    """What `import_sql` would read. Nothing was kept."""
+    """The rows that `import_sql` would read. Nothing was kept."""
 
     target: str
     """The target, as a path from the top of the worktree."""

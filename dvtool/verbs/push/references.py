@@ -6,7 +6,7 @@ was taken. Copies that are here go in its place where that is not so, or where t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Protocol
@@ -116,6 +116,8 @@ def _references_held(
 ) -> dict[Digest, Reference]:
     """Return, for each content, an object that its source says it has as it was taken.
 
+    Objects that were written since they were read are read anew, whatever their ETag is.
+
     Contents without one are left out if copies of them are here; MissingError for others.
     """
     held: dict[Digest, Reference] = {}
@@ -124,7 +126,8 @@ def _references_held(
     with closing(source_access(planning.project.git.common_dir)) as access:
         while left:
             first = {content: some[0] for content, some in left.items()}
-            lost = access.losses(list(first.values()))
+            lost, sound = access.prove(list(first.values()), planning.project.progress)
+            first |= _remembered(planning, first, sound)
             held |= {content: one for content, one in first.items() if one.name not in lost}
             errors |= {c: lost[one.name] for c, one in first.items() if one.name in lost}
             left = {c: some[1:] for c, some in left.items() if c not in held and some[1:]}
@@ -133,6 +136,16 @@ def _references_held(
     if gone:
         raise _lost(gone, dict(_paths(planning, shard, gone)), planning.remote.url)
     return held
+
+
+def _remembered(
+    planning: Planning, first: Mapping[Digest, Reference], sound: Sequence[Reference]
+) -> dict[Digest, Reference]:
+    """Remember when objects were written that were read anew; return content -> reference."""
+    by_name = {one.name: one for one in sound}
+    anew = {content: by_name[one.name] for content, one in first.items() if one.name in by_name}
+    planning.store.db.references.add(anew.items())
+    return anew
 
 
 def _paths(

@@ -290,7 +290,7 @@ class Remote:
 # --- the text against the code ----------------------------------------------------------------
 
 # ruff: noqa: E402
-from dvtool.errors import ManifestError
+from dvtool.errors import CorruptError, ManifestError
 from dvtool.format import chunker, locations as shard, manifest, pack, paths, references
 from dvtool.format.manifest import Entry
 from dvtool.remotes.objects import Mark, Root, RootManifest
@@ -382,6 +382,15 @@ def test_references_example() -> None:
     parts = {content: ((chunk, 4), (content, 2))}
     decoded = references.decode_references(text, parts, "example")
     assert references.encode_references(list(decoded.values())) == text
+    # The time is left out where it is not known.
+    timed = text.replace(b',""]]', b',"",1769864400]]')
+    later = references.decode_references(timed, parts, "example")
+    assert later[content].modified == 1_769_864_400
+    assert later[content].name == decoded[content].name
+    assert references.encode_references(list(later.values())) == timed
+    for wrong in (b"0", b"-1", b"1.5", b'"1"', b"1,1", b"9223372036854775808"):
+        with pytest.raises(CorruptError):
+            references.decode_references(timed.replace(b"1769864400", wrong), parts, "example")
     reference = decoded[content]
     (source,), ((number, *state),) = json.loads(text).values()
     assert number == 0

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import html.parser
 import io
+import json
 import re
-import shutil
-import struct
-import subprocess
-import wave
-import zlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
-import h5py
 import numpy
 import pytest
-from PIL import Image
+import vega_datasets
+from PIL import Image, ImageOps
 
 from dvtool import Report, snapshot
 from dvtool.repo import Repo
 from dvtool.reports.markup import text
 from tests.scenario import Clone, Remote, noise
+from tests.site.browser import CHROMIUM, browser, shots
+from tests.unit.reports.files import (
+    HOSTILE,
+    coco,
+    hdf5,
+    hostile_files,
+    npy,
+    picture,
+    safetensors,
+    sound,
+)
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 LOADING = ("src", "href", "srcset", "data", "action", "poster", "background", "xlink:href")
 
 
@@ -58,42 +65,6 @@ def checked(report: Report) -> _Checked:
     return _Checked(page)
 
 
-def picture(color: str, *, spot: str | None = None, size: tuple[int, int] = (64, 48)) -> bytes:
-    image = Image.new("RGB", size, color)
-    if spot is not None:
-        image.paste(spot, (0, 0, size[0] // 2, size[1] // 2))
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
-
-
-def sound(level: int) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as written:
-        written.setparams((1, 2, 8_000, 0, "NONE", ""))
-        written.writeframes(struct.pack("<h", level) * 4_000)
-    return file.getvalue()
-
-
-def array(shift: float) -> bytes:
-    file = io.BytesIO()
-    numpy.save(file, numpy.arange(12.0).reshape(3, 4) + shift)
-    return file.getvalue()
-
-
-def hdf5(shift: int) -> bytes:
-    file = io.BytesIO()
-    with h5py.File(file, "w") as written:
-        written["group/x"] = numpy.arange(6) + shift
-        written["elsewhere"] = h5py.ExternalLink("/etc/passwd", "/x")
-    return file.getvalue()
-
-
-def safetensors(value: int) -> bytes:
-    header = b'{"w":{"dtype":"I32","shape":[2],"data_offsets":[0,8]}}'
-    return len(header).to_bytes(8, "little") + header + struct.pack("<ii", value, value)
-
-
 def report_of(
     tmp_path: Path, old: dict[str, bytes], new: dict[str, bytes], **options: object
 ) -> Report:
@@ -114,10 +85,10 @@ def test_what_changed_of_each_kind(tmp_path: Path) -> None:
     make: dict[str, Callable[[int], bytes]] = {
         "img/p.png": lambda n: picture("red", spot="blue" if n else None),
         "img/sized.png": lambda n: picture("red", size=(20 + n, 20)),
-        "a.wav": lambda n: sound(9_000 * (n + 1)),
-        "a.npy": array,
-        "a.h5": hdf5,
-        "a.safetensors": safetensors,
+        "a.wav": lambda n: sound([9_000 * (n + 1)] * 4_000),
+        "a.npy": lambda n: npy(numpy.arange(12.0).reshape(3, 4) + n),
+        "a.h5": lambda n: hdf5({"group/x": numpy.arange(6) + n}),
+        "a.safetensors": lambda n: safetensors({"w": numpy.full(2, n, "int32")}),
         "t.csv": lambda n: b"id,v\n" + b"".join(b"%d,%d\n" % (k, k * (n + 1)) for k in range(30)),
         "notes.txt": lambda n: b"same\n" + (b"changed\n" if n else b"before\n"),
     }
@@ -138,40 +109,8 @@ def test_what_changed_of_each_kind(tmp_path: Path) -> None:
     assert page.text.count("elsewhere") == 0  # a link to another file is not followed
 
 
-def _png_of_size(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        body = kind + data
-        return len(data).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    data = chunk(b"IDAT", zlib.compress(bytes(1 << 20)))
-    return b"\x89PNG\r\n\x1a\n" + head + data + chunk(b"IEND", b"")
-
-
-EVIL = "<img src=x onerror=alert(1)>"
-HOSTILE: dict[str, tuple[bytes, str]] = {
-    "markup.csv": (f'id,"{EVIL}"\n1,"{EVIL}"\n2,=cmd()\n'.encode(), EVIL),
-    "drawing.svg": (b"<svg onload='alert(1)'><script>alert(2)</script></svg>", "<svg onload="),
-    "page.html": (b"</pre><script src=http://evil.example/x.js></script>", "</pre><script"),
-    "bomb.png": (_png_of_size(60_000, 60_000), "not decoded"),
-    "large.png": (_png_of_size(9_000, 9_000), "81,000,000".replace("81,000,000", "9,000 × 9,000")),
-    "broken.jpg": (b"\xff\xd8\xff\xe0 no such thing", "cannot be decoded"),
-    "named.png.jpg": (b"<svg onload=alert(1)>", "cannot be decoded"),
-    "deep.json": (b'{"images":' + b"[" * 50_000 + b"]" * 50_000, ""),
-    "deep.jsonl": (b"[" * 50_000 + b"]" * 50_000, "nested too deeply"),
-    "pickle.npy": (b"\x93NUMPY\x01\x00\x10\x00{'descr':'O'}   \n", "cannot be read"),
-    "claims.npy": (array(1.0)[:-8], "claims more than the file has"),
-    "claims.safetensors": (b"\xff" * 8 + b"{}", "too large"),
-    "claims.wav": (sound(1)[:30], "cannot be read"),
-    "broken.h5": (b"\x89HDF\r\n\x1a\n" + bytes(90), "cannot be read"),
-    "ticks.md": (b"```\n# @everyone ![x](http://evil.example/x.png)\n", "@everyone"),
-}
-
-
 def test_hostile_content_is_inert(tmp_path: Path) -> None:
-    names = {f'"><script>alert(1)</script>{EVIL.replace("/", "")}.txt'.replace("/", "_"): b"a"}
-    names |= {"`|![x](http:evil).txt": b"b", "\x1b[31m\u202e.txt": b"c"}
-    report = report_of(tmp_path, {}, {name: data for name, (data, _) in HOSTILE.items()} | names)
+    report = report_of(tmp_path, {}, hostile_files())
     page = checked(report)  # refuses what came to life
     for name, (_, shown) in HOSTILE.items():
         assert name in page.text
@@ -217,28 +156,32 @@ def test_a_repository_by_url_reads_from_its_remote(
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)")
-@pytest.mark.parametrize("width", [360, 1200])
-def test_a_browser_shows_the_page(tmp_path: Path, width: int) -> None:
-    report = report_of(tmp_path, {"p.png": picture("red")}, {"p.png": picture("red", spot="blue")})
+def test_a_browser_shows_the_page(tmp_path: Path) -> None:
+    """Wide and narrow, light and dark: nothing sticks out or is pale, and pictures are there."""
+    source = Path(vega_datasets.__file__).parent / "_data"
+    tables = {name: (source / name).read_bytes() for name in ("stocks.csv", "seattle-weather.csv")}
+    lines = {name: data.splitlines(keepends=True) for name, data in tables.items()}
+    fewer = {name: b"".join(found[:90] + found[99:]) for name, found in lines.items()}
+    old = {"p.png": picture("red"), "labels.json": json.dumps(coco(0)).encode()}
+    new = {"p.png": picture("red", spot="blue"), "labels.json": json.dumps(coco(1)).encode()}
+    sklearn = find_spec("sklearn")
+    assert sklearn is not None and sklearn.origin is not None
+    with Image.open(Path(sklearn.origin).parent / "datasets" / "images" / "flower.jpg") as image:
+        for side, shown in ((old, image), (new, ImageOps.mirror(image))):
+            file = io.BytesIO()
+            shown.save(file, "JPEG")
+            side["photo.jpg"] = file.getvalue()
+    report = report_of(tmp_path, old | tables, new | fewer | hostile_files())
     (tmp_path / "page.html").write_text(report.html, encoding="utf-8")
-    assert CHROMIUM is not None
-    frame = f'<iframe src="page.html" width="{width}" height="1500" style="border:0"></iframe>'
-    (tmp_path / "frame.html").write_text(f'<body style="margin:0">{frame}')
-    shot = tmp_path / "shot.png"
-    subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"),
-            *("--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}"),
-            *(f"--screenshot={shot}", f"--window-size={max(width, 500)},1500"),
-            (tmp_path / "frame.html").as_uri(),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    with Image.open(shot) as image:
-        colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 24) or ()}
-    assert any(red > 200 and green < 60 and blue < 60 for red, green, blue in colours)
+    with browser() as chromium:
+        taken = shots(chromium, tmp_path / "page.html", pictures=True)
+    for shot in taken:
+        assert not shot.faults, (shot.width_px, shot.scheme)
+        assert shot.image is not None
+        colours = {colour for _, colour in shot.image.getcolors(1 << 24) or ()}
+        assert any(red > 200 and green < 60 and blue < 60 for red, green, blue in colours)
+        assert sum(shot.image.getpixel((2, 2))) > 700 or shot.scheme == "dark"
+        assert sum(shot.image.getpixel((2, 2))) < 100 or shot.scheme == "light"
 
 
 def test_an_address_in_text_of_others_is_none_in_the_page() -> None:

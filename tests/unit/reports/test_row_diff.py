@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import json
 import os
 import random
 import sqlite3
@@ -20,9 +21,11 @@ import pytest
 
 from dvtool import TableDiff, UsageError
 from dvtool.reports.annotations import annotation_tables
+from dvtool.reports.cells import cell_texts
 from dvtool.reports.row_diff import compare_tables
 from dvtool.reports.tables import tables_of
 from dvtool.system.sorting import Sorter
+from tests.unit.reports.files import label_studio
 from tests.unit.reports.tables import compare, counts, json_lines
 
 ROWS = int(os.environ.get("DV_TEST_ROWS", "3000"))
@@ -201,6 +204,40 @@ def test_label_studio_by_content() -> None:
     assert (counts(same["tasks"]), counts(same["annotations"])) == ((0, 0, 0, 2), (0, 0, 0, 1))
     changed = _compare_exports(export(1, "cat"), export(1, "dog"))
     assert counts(changed["annotations"]) == (0, 0, 1, 0)
+    numbered = _compare_exports(label_studio(0), label_studio(1))
+    assert counts(numbered["tasks"]) == (1, 0, 0, 3)
+    for name in ("annotations", "regions"):
+        assert counts(numbered[name]) == (1, 0, 1, 2)
+    (row, _) = numbered["regions"].rows
+    assert row.key == ["s3://lab-data/1.jpg"]
+    assert [(cell.old, cell.new) for cell in row.cells] == [
+        ('{"choices":["dog"]}', '{"choices":["wolf"]}')
+    ]
+
+
+def test_an_array_of_objects_is_a_table() -> None:
+    def minimal(*labels: str) -> bytes:
+        return json.dumps(
+            [{"image": f"{n}.jpg", "label": of} for n, of in enumerate(labels)]
+        ).encode()
+
+    diff = compare("a.json", minimal("cat", "dog"), minimal("cat", "cat", "dog"), "image")
+    assert (diff.table, counts(diff)) == (None, (1, 0, 1, 1))
+    for other in (b"[1, 2]", b'[{"a": 1}, 2]', b'{"images": 1}', b"3"):
+        assert annotation_tables(io.BytesIO(other)) == []
+
+
+def test_of_long_values_the_difference_is_seen() -> None:
+    old, new = "a" * 500 + "b" * 300, "a" * 500 + "c" * 300
+    diff = compare("t.csv", f"id,v\n1,{old}\n".encode(), f"id,v\n1,{new}\n".encode(), "id")
+    (cell,) = diff.rows[0].cells
+    assert (
+        cell.old == "…" + "a" * 50 + "b" * 148 + "…"
+        and cell.new == "…" + "a" * 50 + "c" * 148 + "…"
+    )
+    assert cell_texts("x" * 300, "x" * 299) == ("…" + "x" * 51, "…" + "x" * 50)
+    assert cell_texts("y" + "x" * 300, None) == ("y" + "x" * 198 + "…", None)
+    assert cell_texts("same", "sane") == ("same", "sane")
 
 
 def test_other_json_is_no_export() -> None:

@@ -105,6 +105,8 @@ def test_walk_goes_where_os_walk_goes(data: Snapshot, dataset: Dataset) -> None:
         ("**/0007.jpg", ["data/images/0/0007.jpg"]),
         ("data/images/?/0008.jpg", ["data/images/1/0008.jpg"]),
         ("data/nothing*", []),
+        ("data/images/3/0003.jpg", ["data/images/3/0003.jpg"]),
+        ("data/big.bin", ["data/big.bin"]),
     ],
 )
 def test_glob(data: Snapshot, pattern: str, expected: list[str]) -> None:
