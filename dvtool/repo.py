@@ -163,7 +163,7 @@ class Repo(OpenRepository):
         jobs: int | None = None,
         engine: Engine | None = None,
     ) -> list[Added]:
-        """Snapshot files and folders, with `update` targets only (all of them without paths)."""
+        """Snapshot files and folders; with `update` only entries that there are (see `dv add`)."""
         options = publish.AddOptions(
             untrack, stage, dereference, as_is, ours, engine, jobs, plan_only, update
         )
@@ -413,11 +413,14 @@ class Repo(OpenRepository):
         options: Mapping[str, str] | None = None,
         force: bool = False,
         out: BinaryIO | None = None,
+        plan_only: bool = False,
         engine: ClusterEngine | None = None,
     ) -> entries.Exported:
         """Write the data at or below a path of a commit to a folder, an archive or a bucket."""
         inner = self._arguments.relative(path)
-        request = export_verb.ExportRequest(inner, destination, options or {}, force=force, out=out)
+        request = export_verb.ExportRequest(
+            inner, destination, options or {}, force, out, plan_only
+        )
         source, progress = self.snapshot(rev), self._project.progress
         return export_verb.export_snapshot(source, request, progress, engine)
 

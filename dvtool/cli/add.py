@@ -26,7 +26,7 @@ LITTER_SHOWN_MAX = 5
         "dv add data/images             # a folder, as one target",
         "dv add data/*.parquet          # several files, each a target",
         "dv add data/images/new.jpg     # only this file of the target data/images",
-        "dv add -u                      # every target that is here, as it is now",
+        "dv add -u                      # all changes of what is tracked; nothing new",
         "dv add 'data/2024-*.csv' -n    # what a glob would take; nothing is added",
         "dv add --untrack data/old.csv  # take over what git tracks",
     ),
@@ -34,7 +34,9 @@ LITTER_SHOWN_MAX = 5
     answers_json=True,
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, type=click.Path())
-@click.option("-u", "--update", is_flag=True, help="Only what is a target; all, without a PATH.")
+@click.option(
+    "-u", "--update", is_flag=True, help="Only what is tracked, nothing new; all without a PATH."
+)
 @click.option("--no-stage", is_flag=True, help="Leave it to you to stage manifests for git.")
 @click.option("--untrack", is_flag=True, help="Take what git tracks out of git's index.")
 @click.option("--dereference", is_flag=True, help="Keep what symlinks point to, not the links.")
@@ -112,6 +114,7 @@ def add(
                 screen.line(f"{name}  would have {_summary(result)}")
             else:
                 screen.done(f"{name}  {_summary(result)}")
+            _note_new(screen, repo, result)
         if not results:
             screen.done("no target is in the workspace; dv pull gets them, dv add PATH makes one")
     if plan_only:
@@ -145,6 +148,15 @@ def _warn_outdated(screen: Screen, repo: Repo, result: Added) -> None:
     )
     word = shell_word(repo.shown(result.target))
     screen.note(f"to get those: dv pull {word}; to record the files here: dv add --ours {word}")
+
+
+def _note_new(screen: Screen, repo: Repo, result: Added) -> None:
+    """Say what -u left, as it is new."""
+    if result.left_new:
+        count = count_text(len(result.left_new), "new path")
+        word = shell_word(repo.shown(result.target))
+        is_or_are = "is" if len(result.left_new) == 1 else "are"
+        screen.note(f"{count} {is_or_are} left: to take what is new too: dv add {word}")
 
 
 def _summary(result: Added) -> str:

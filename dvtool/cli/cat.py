@@ -12,7 +12,7 @@ import click
 from dvtool.cli.frame import Frame, command, revision_and_paths
 from dvtool.cli.output import hide_progress
 from dvtool.cli.urls import of_revision, snapshot_at, split_url
-from dvtool.errors import UsageError
+from dvtool.errors import UsageError, printable
 
 COPIED_BYTES = 1 << 20
 
@@ -38,6 +38,12 @@ def cat(frame: Frame, arguments: Sequence[str], rev: str | None, blake3: str | N
     kept. The hash is checked before the last bytes are written.
     """
     url, paths = split_url(arguments, folder=frame.folder)
+    if url and not paths and "://" not in url:
+        name, _, path = url.partition(":")
+        raise UsageError(
+            f"{printable(name)} is no revision here; as a git URL, {printable(url)} needs a PATH",
+            hint=f"see the revisions: git log --oneline --all; then dv cat REV:{printable(path)}",
+        )
     if len(paths) + (blake3 is not None) != 1 or (url and blake3):
         raise UsageError("name one file to write, or its --hash", hint="see what there is: dv ls")
     if blake3 is not None and rev is not None:

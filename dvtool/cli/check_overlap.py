@@ -87,11 +87,12 @@ def _show(screen: Screen, report: OverlapReport, *, shown_max: int | None) -> No
             names = f"{printable(pair.first)} and {printable(pair.second)}"
             screen.line(screen.style(f"{names} share {pair.shared:,}:", "red"))
     listed = report.listed[:shown_max]
-    for shared in listed:
+    for number, shared in enumerate(listed):
+        if number:
+            screen.line()
         for part in shared.splits:
             more = f" and {part.count - 1:,} more" if part.count > 1 else ""
             screen.line(f"  {printable(part.split)}: {_place(part.places[0])}{more}")
-        screen.line()
     if report.shared > len(listed):
         screen.line(f"… and {report.shared - len(listed):,} more (-v or --json list up to 1,000)")
 

@@ -55,6 +55,14 @@ def describe(frame: Frame, arguments: Sequence[str], check: bool, as_json: bool)
             _show(screen, found, whole=frame.verbose)
         return
     with frame.repo() as repo:
+        named, path = repo.arguments.split_revision(rev) if rev is not None else (None, "")
+        if named is not None:
+            shown = printable(repo.shown(repo.arguments.relative(path)))
+            raise UsageError(
+                f"{printable(rev or '')} is a path in a revision, and all data of one is described",
+                hint=f"run: dv describe {printable(named)}; of the path: dv ls {printable(named)}:"
+                f"{shown}",
+            )
         found = repo.describe(rev)
         if as_json:
             screen.json(found)

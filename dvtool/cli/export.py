@@ -11,6 +11,7 @@ import click
 from dvtool.cli.engines import engine_options, opened_engine
 from dvtool.cli.frame import Frame, command, revision_and_paths
 from dvtool.cli.output import files_text
+from dvtool.cli.plans import plan_option
 from dvtool.cli.remote_options import remote_options
 from dvtool.errors import UsageError, listing, printable
 from dvtool.project.keys import REMOTE_OPTIONS
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         "dv export data/images --to /tmp/images           # as of HEAD",
         "dv export v1.0 data --to tar:- | zstd > v1.tar.zst",
         "dv export main data --to s3://plain-bucket/data  # an object for each file",
+        "dv export data --to /mnt/data -n    # how much; nothing is written",
     ),
     exits=(4, 5, 6, 7, 8),
     answers_json=True,
@@ -38,15 +40,19 @@ if TYPE_CHECKING:
     help="A folder, tar:FILE, tar:- or s3://BUCKET/PREFIX.",
 )
 @click.option("--force", is_flag=True, help="Replace files or objects that have other content.")
+@click.option("--rev", metavar="REV", help="The data as of a commit, as REV before PATH.")
 @engine_options
 @remote_options(REMOTE_OPTIONS)
+@plan_option
 def export(
     frame: Frame,
     arguments: Sequence[str],
     destination: str,
     force: bool,
+    rev: str | None,
     engine: str | None,
     engine_address: str | None,
+    plan_only: bool,
     as_json: bool,
     **options: str | None,
 ) -> None:
@@ -61,7 +67,10 @@ def export(
     """
     if len(arguments) > 2:
         raise UsageError("name one PATH, and before it REV if it is not HEAD")
-    rev, path = (arguments[0], arguments[1]) if len(arguments) == 2 else (None, arguments[0])
+    path = arguments[-1]
+    if len(arguments) == 2 and rev not in (None, arguments[0]):
+        raise UsageError(f"REV is {printable(arguments[0])} and --rev {printable(rev or '')}")
+    rev = arguments[0] if len(arguments) == 2 else rev
     with frame.repo() as repo, opened_engine(engine, engine_address) as cluster:
         rev, (path,) = revision_and_paths(repo, rev, [path])
         result = repo.export(
@@ -71,15 +80,19 @@ def export(
             options={name: value for name, value in options.items() if value is not None},
             force=force,
             out=sys.stdout.buffer,
+            plan_only=plan_only,
             engine=cluster,
         )
-    show_exported(frame, result, destination, as_json=as_json)
+    show_exported(frame, result, destination, plan_only=plan_only, as_json=as_json)
 
 
-def show_exported(frame: Frame, result: Exported, destination: str, *, as_json: bool) -> None:
+def show_exported(
+    frame: Frame, result: Exported, destination: str, *, plan_only: bool, as_json: bool
+) -> None:
     """Print the result of an export, beside an archive that has standard output."""
     screen = frame.screen
-    if as_json and destination != "tar:-":
+    to_output = destination == "tar:-" and not plan_only
+    if as_json and not to_output:
         screen.json(result)
         return
     if result.left_out:
@@ -87,9 +100,16 @@ def show_exported(frame: Frame, result: Exported, destination: str, *, as_json: 
             "symlinks and empty folders cannot be objects, and were left out:\n"
             + listing(result.left_out)
         )
+    files, place = files_text(result.files, result.bytes), printable(destination)
     kept = f", {result.kept:,} of them were there" if result.kept else ""
-    text = f"{files_text(result.files, result.bytes)}{kept} in {printable(destination)}"
-    if destination == "tar:-":
+    text = f"{files}{kept} in {place}"
+    if plan_only:
+        verb = "is" if result.kept == 1 else "are"
+        there = f"; {result.kept:,} of them {verb} there already" if result.kept else ""
+        text = f"{files} would be in {place}{there}"
+    if to_output:
         screen.note(text)
     else:
         screen.done(text)
+    if plan_only:
+        screen.note("nothing was written")

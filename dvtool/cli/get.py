@@ -6,6 +6,7 @@ import click
 
 from dvtool.cli.export import show_exported
 from dvtool.cli.frame import Frame, command
+from dvtool.cli.plans import plan_option
 from dvtool.cli.urls import get_from
 
 
@@ -14,6 +15,7 @@ from dvtool.cli.urls import get_from
     examples=(
         "dv get git@example.org:team/vision.git data/images/cats",
         "dv get https://example.org/vision.git data --rev v1.0 -o vision-data",
+        "dv get git@example.org:team/vision.git data --plan   # how much that is",
     ),
     exits=(4, 5, 6, 7, 8),
     answers_json=True,
@@ -23,6 +25,7 @@ from dvtool.cli.urls import get_from
 @click.option("--rev", metavar="REV", help="A branch, tag or commit (default: the default branch).")
 @click.option("-o", "--output", metavar="OUT", help="The folder to write to, else PATH's name.")
 @click.option("--force", is_flag=True, help="Replace files that have other content.")
+@plan_option
 def get(
     frame: Frame,
     url: str,
@@ -30,6 +33,7 @@ def get(
     rev: str | None,
     output: str | None,
     force: bool,
+    plan_only: bool,
     as_json: bool,
 ) -> None:
     """Write the data at or below PATH of a git repository into a folder; no clone is kept.
@@ -44,6 +48,8 @@ def get(
             cwd=frame.folder,
             rev=rev,
             force=force,
+            plan_only=plan_only,
             progress=progress,
         )
-    show_exported(frame, result, output or path.rstrip("/").rpartition("/")[2], as_json=as_json)
+    folder = output or path.rstrip("/").rpartition("/")[2]
+    show_exported(frame, result, folder, plan_only=plan_only, as_json=as_json)

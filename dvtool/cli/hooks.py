@@ -148,8 +148,9 @@ def status(frame: Frame, as_json: bool) -> None:
             screen.json(documents.HooksDocument(found.folder, found.complete, drivers, found.hooks))
         else:
             screen.line(f"hooks in {_folder(found.folder)}:")
+            width = max(len(one.name) for one in found.hooks)
             for one in found.hooks:
-                screen.line(f"  {one.name:<14} {_state(one)}")
+                screen.line(f"  {one.name:<{width}}  {_state(one)}")
             screen.line(f"merge and diff drivers: {'' if drivers else 'not '}installed")
     if not found.complete:
         raise click.exceptions.Exit(1)

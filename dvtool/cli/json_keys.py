@@ -6,7 +6,7 @@ Made by `python -m tests.json_reference` from the classes of results: change tho
 JSON_KEYS = {
     "add": (
         '{"schema", "targets": [{"target", "files", "bytes", "added", "modified", "removed", '
-        '"stored_bytes", "outdated", "warnings", "litter"}]}',
+        '"stored_bytes", "outdated", "left_new", "warnings", "litter"}]}',
         "Each key is explained in docs/reference/json.md.",
     ),
     "status": (

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from dvtool.errors import printable, size_text
+from dvtool.system.heard import hear_signals
 from dvtool.system.progress import Progress
 
 LINE_EVERY_S = 10.0
@@ -42,6 +43,7 @@ class Ticker:
             self._before = signal.signal(signal.SIGALRM, self._ring)
             signal.setitimer(signal.ITIMER_REAL, first_s or every_s, every_s)
             self._on = True
+            hear_signals(True)
 
     def _ring(self, *_: object) -> None:
         # Whatever is wrong with a bar, the work goes on; a write that is under way is not entered.
@@ -52,6 +54,7 @@ class Ticker:
         """Call it no more."""
         if self._on:
             self._on = False
+            hear_signals(False)
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, self._before)
 

@@ -20,6 +20,7 @@ from dvtool.project.keys import REMOTE_OPTIONS
 if TYPE_CHECKING:
     from dvtool.repo import Repo
     from dvtool.verbs.imports.reference import ReferencedSource
+    from dvtool.verbs.gc.bury import RemoteGcPlan
 
 
 TARGETS_SHOWN_MAX = 20
@@ -319,14 +320,17 @@ def copy_remote(
     examples=(
         "dv remote roots                    # the repositories on the default remote",
         "dv remote roots lab --json",
-        "dv remote roots --retire REPO-ID   # that one is gone for good",
+        "dv remote roots --retire REPO-ID   # that one is gone for good; -n: what goes",
     ),
     exits=(4, 6, 7, 9),
     answers_json=True,
 )
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--retire", metavar="REPO-ID", help="Bury all that this repository has there.")
-def roots(frame: Frame, name: str | None, retire: str | None, as_json: bool) -> None:
+@plan_option
+def roots(
+    frame: Frame, name: str | None, retire: str | None, plan_only: bool, as_json: bool
+) -> None:
     """List the repositories that keep data on a remote; this one is marked with a star.
 
     gc never removes what one of them pushed. A repository that is gone for good has to be retired
@@ -336,8 +340,12 @@ def roots(frame: Frame, name: str | None, retire: str | None, as_json: bool) -> 
     screen = frame.screen
     with frame.repo(required=False) as repo:
         if retire is not None:
-            _retire(screen, repo, name, retire, as_json=as_json)
+            _refuse_own(repo, retire)
+            plan = repo.remotes.retire(retire, name, plan_only=plan_only)
+            _show_retired(screen, retire, plan, plan_only=plan_only, as_json=as_json)
             return
+        if plan_only:
+            raise UsageError("--dry-run is for --retire: a list changes nothing")
         found = repo.remotes.roots(name)
         if as_json:
             url = printable(repo.config.open_remote(name).url)
@@ -358,20 +366,26 @@ def roots(frame: Frame, name: str | None, retire: str | None, as_json: bool) -> 
             screen.note("no repository has pushed there yet")
 
 
-def _retire(screen: Screen, repo: Repo, name: str | None, repo_id: str, *, as_json: bool) -> None:
+def _refuse_own(repo: Repo, repo_id: str) -> None:
     if repo_id == repo.config.repo_id:
         raise UsageError(
             "that is this repository, which is not gone",
             hint="to free what its commits need no more: dv gc --remote --expire",
         )
-    plan = repo.remotes.retire(repo_id, name)
+
+
+def _show_retired(
+    screen: Screen, repo_id: str, plan: RemoteGcPlan, *, plan_only: bool, as_json: bool
+) -> None:
     if as_json:
         screen.json(documents.RetiredDocument(repo_id, len(plan.dead), plan.dead_bytes))
         return
-    screen.done(
-        f"retired {printable(repo_id)}: buried {count_text(len(plan.dead), 'object')}, "
-        f"{size_text(plan.dead_bytes)}"
-    )
+    said = "would retire {}: would bury" if plan_only else "retired {}: buried"
+    what = f"{count_text(len(plan.dead), 'object')}, {size_text(plan.dead_bytes)}"
+    screen.done(f"{said.format(printable(repo_id))} {what}")
+    if plan_only:
+        screen.note("nothing was buried")
+        return
     screen.note("dv gc --remote removes that after the grace period; dv gc --remote --undo undoes")
 
 

@@ -23,7 +23,7 @@ from dvtool.cli.plans import plan_option
     answers_json=True,
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
-@click.option("-s", "--source", metavar="REV", help="The files as of a revision.")
+@click.option("-s", "--source", "--rev", "source", metavar="REV", help="The files as of a commit.")
 @plan_option
 def restore(
     frame: Frame, paths: Sequence[str], source: str | None, plan_only: bool, as_json: bool

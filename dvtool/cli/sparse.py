@@ -128,10 +128,11 @@ def _show(
         screen.done("all data is taken" if not result.rules else "the rules are as they are asked")
     if result.kept:
         names = listing(repo.shown(path) for path in result.kept)
-        screen.warn(
-            f"{count_text(len(result.kept), 'file')} left out by the rules stay here, since they "
-            f"were changed or no store has them:\n{names}"
-        )
+        why = "stay here, since they were changed or no store has them"
+        if len(result.kept) == 1:
+            why = "stays here, since it was changed or no store has it"
+        count = count_text(len(result.kept), "file")
+        screen.warn(f"{count} left out by the rules {why}:\n{names}")
     screen.note("nothing was changed" if plan_only else "to get what is taken: dv pull")
 
 

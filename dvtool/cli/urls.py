@@ -91,12 +91,13 @@ def get_from(
     cwd: str,
     rev: str | None,
     force: bool,
+    plan_only: bool,
     progress: Progress,
 ) -> Exported:
     """Write the data at or below a path, or ``REV:PATH``, of a repository into a folder."""
 
     def get(rev: str | None, paths: list[str]) -> Exported:
-        request = export_verb.GetRequest(url, paths[0], folder, cwd=cwd, rev=rev, force=force)
+        request = export_verb.GetRequest(url, paths[0], folder, cwd, rev, force, plan_only)
         return export_verb.get(request, os.environ, progress)
 
     return of_revision(rev, [path], get)

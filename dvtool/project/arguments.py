@@ -213,15 +213,22 @@ class Arguments:
                     f"{shown} is a revision, and paths are taken here",
                     hint=f"what it has: dv ls --rev {shown}, dv diff {shown}, dv log {shown}",
                 ) from cause
-            rev, path = self.split_revision(argument)
-            if rev is not None:
-                plain = self.shown(self.relative(path))
-                raise UsageError(
-                    f"{printable(argument)} is a path in a revision; this command is about the "
-                    "workspace and takes its paths",
-                    hint=f"repeat it with {printable(plain)}; at a revision read dv ls, cat, diff, "
-                    "log, show and fetch",
-                ) from cause
+            self.refuse_in_revision(argument, cause)
+
+    def refuse_in_revision(
+        self, path: str | os.PathLike[str], cause: Exception | None = None
+    ) -> None:
+        """Raise a UsageError for a ``REV:PATH``, for a command that is about the workspace."""
+        typed = os.fspath(path)
+        rev, inner = self.split_revision(typed)
+        if rev is not None:
+            plain = self.shown(self.relative(inner))
+            raise UsageError(
+                f"{printable(typed)} is a path in a revision; this command is about the "
+                "workspace and takes its paths",
+                hint=f"repeat it with {printable(plain)}; at a revision read dv ls, cat, diff, "
+                "log, show, fetch, export and get",
+            ) from cause
 
     def selecting(self, paths: Paths) -> Callable[[Sequence[str]], list[Selection]]:
         """Return `selections` for these paths, to be called once the targets are known."""

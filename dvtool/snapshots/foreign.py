@@ -102,8 +102,14 @@ def _clone(
     try:
         Git.clone_bare(url, beside, cwd=os.getcwd(), progress=progress)
         _trust(beside, environ)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(beside, ignore_errors=True)
+        if isinstance(error, DvError) and "://" not in url and "@" not in url:
+            host = printable(url.partition(":")[0])
+            error.hint = error.hint or (
+                f"{host} is taken for a host, as there is no revision of that name here: "
+                "git log --oneline --all"
+            )
         raise
     os.rename(beside, folder)
 

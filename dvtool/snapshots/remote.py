@@ -45,6 +45,10 @@ FRAME_RUN_LIMITS = RangeLimits(raw_bytes=16 << 20)
 FETCH_LIMITS = RangeLimits(gap_bytes=1 << 20, size_bytes=PACK_SIZE_MAX_BYTES)
 """Into the cache a pack may go in one request: its frames are in memory one at a time."""
 NO_REMOTE_HINT = "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)"
+NO_COMMITTED_REMOTE_HINT = (
+    "its .dvconfig names no remote, and a folder as a remote is known to one clone alone: "
+    "name the folder of that clone instead of a URL"
+)
 SHARDS_KEPT_FILES = 65_536
 """Of so many files it stays in memory where a remote has them: about 1 KB each."""
 
@@ -85,6 +89,10 @@ class RemoteChunks:
                 self._opened = self._open()
             return self._opened
 
+    @property
+    def _no_remote_hint(self) -> str:
+        return NO_COMMITTED_REMOTE_HINT if self._git.worktree is None else NO_REMOTE_HINT
+
     # --- shards ---------------------------------------------------------------------------
 
     def shards(self, refs: Sequence[ShardRef]) -> Iterator[tuple[Digest, Entries]]:
@@ -102,7 +110,7 @@ class RemoteChunks:
             raise MissingError(
                 f"shards of a large manifest ({len(refs):,}) are not in the local store, and there "
                 "is no remote to ask",
-                hint=NO_REMOTE_HINT,
+                hint=self._no_remote_hint,
             )
         try:
             yield from self._from_first(get)
@@ -182,7 +190,7 @@ class RemoteChunks:
             raise MissingError(
                 "the local store does not have what these need, and there is no remote to ask:\n"
                 f"{listing(lacking)}",
-                hint=NO_REMOTE_HINT,
+                hint=self._no_remote_hint,
             )
         for _ in self._from_first(get):
             pass

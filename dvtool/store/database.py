@@ -25,6 +25,7 @@ from dvtool.store.schema import (
     connect_to_read,
     place_rows,
     select_in,
+    sorted_rows,
     write_rows,
 )
 from dvtool.system.lazy import later
@@ -368,7 +369,7 @@ class Database:
         write_rows(
             self._db,
             "INSERT OR REPLACE INTO recipes VALUES (?, ?, ?)",
-            sorted((r.digest, r.size, b"".join(r.chunks)) for r in recipes),
+            sorted_rows((r.digest, r.size, b"".join(r.chunks)) for r in recipes),
         )
 
     def _select(self, head: str, keys: Iterable[K]) -> Iterator[Row]:

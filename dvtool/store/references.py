@@ -15,7 +15,13 @@ import msgspec
 from dvtool.errors import CorruptError, SetupError
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.format.references import Reference, SourceAddress
-from dvtool.store.schema import BUSY_TIMEOUT_S, is_read_only, select_in
+from dvtool.store.schema import (
+    BUSY_TIMEOUT_S,
+    HearingConnection,
+    is_read_only,
+    select_in,
+    write_rows,
+)
 from dvtool.system.atomic import make_folders, share
 
 REFERENCES_FILE = "references.db"
@@ -59,8 +65,15 @@ class References:
         path = ":memory:" if self._in_memory else self._path
         if making:
             make_folders(os.path.dirname(path))
+<<<<<<< HEAD
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         if self._fixed and not self._in_memory:
+=======
+        db = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, check_same_thread=False, factory=HearingConnection
+        )
+        if fixed and path != ":memory:":
+>>>>>>> term
             db.execute("PRAGMA query_only = ON")
             self._time = "modified" if "modified" in _columns(db) else "0"
             return db
@@ -95,6 +108,7 @@ class References:
         db = self._current(making=True)
         with db:
             numbers = {reference.address: self._number(reference.address) for _, reference in rows}
+<<<<<<< HEAD
             db.executemany(
                 "INSERT INTO contents VALUES (?,?,?,?,?,?,?,?) "
                 "ON CONFLICT DO UPDATE SET modified = max(modified, excluded.modified) "
@@ -109,7 +123,19 @@ class References:
                     )
                     for digest, reference in rows
                 ],
+=======
+            contents = (
+                (
+                    digest,
+                    numbers[reference.address],
+                    *(reference.key, reference.size, reference.tag, reference.version),
+                    _joined(reference),
+                )
+                for digest, reference in rows
+>>>>>>> term
             )
+            insert = "INSERT OR IGNORE INTO contents VALUES (?,?,?,?,?,?,?)"
+            write_rows(self._db, insert, contents)
 
     def find(self, digests: Iterable[Digest]) -> dict[Digest, list[Reference]]:
         """Return content -> the objects that have, or had it; those that came last first."""

@@ -8,17 +8,20 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, TypeAlias, TypeVar
+from types import TracebackType
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from dvtool.errors import BusyError, CorruptError, SetupError
 from dvtool.format.pack import Placement
 from dvtool.store.rooted import database_uri
 from dvtool.system.atomic import make_folders, share
+from dvtool.system.heard import while_hearing
+from dvtool.system.sorting import sorted_in_parts
 
 SCHEMA_VERSION = 1
 QUERY_BATCH = 900
 """Below SQLite's oldest limit on the parameters of one statement, 999."""
-WRITE_BATCH = 4096
+WRITE_BATCH = 1024
 """Rows that are written in some milliseconds, so that bars move and Ctrl-C is answered."""
 BUSY_TIMEOUT_S = 60
 BUSY_RETRY_S = 0.01
@@ -106,6 +109,27 @@ ROW_TESTS = {
 """Table -> a test of each row; a flipped bit can make a text or a number of a digest."""
 
 
+class HearingConnection(sqlite3.Connection):
+    """A connection whose ``with`` hears signals while it commits; it may be used by any thread."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> Literal[False]:
+        """Commit, or roll back after an error, also that of the commit itself."""
+        if kind is not None:
+            self.rollback()
+            return False
+        try:
+            while_hearing(self.commit)
+        except BaseException:
+            self.rollback()
+            raise
+        return False
+
+
 def connect(path: str) -> sqlite3.Connection:
     """Open store.db, made with its tables if it is not there.
 
@@ -118,7 +142,12 @@ def connect(path: str) -> sqlite3.Connection:
         make_folders(os.path.dirname(path))
     try:
         # An empty name is that of a file without a name, which SQLite keeps in memory if it can.
-        db = sqlite3.connect("" if fixed else path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        db = sqlite3.connect(
+            "" if fixed else path,
+            timeout=BUSY_TIMEOUT_S,
+            check_same_thread=False,
+            factory=HearingConnection,
+        )
     except sqlite3.Error as error:
         raise SetupError(f"cannot open the store's index {path}: {error}") from error
     try:
@@ -279,7 +308,7 @@ def _rows_of_batches(
 
 def _batches(keys: Iterable[K]) -> Iterator[Sequence[K]]:
     # Neighbours in sorted order are on the same pages of the index.
-    left = iter(sorted(set(keys)))
+    left = sorted_in_parts(set(keys), _beginning)
     while batch := list(islice(left, QUERY_BATCH)):
         yield batch
 
@@ -291,6 +320,20 @@ def write_rows(db: sqlite3.Connection, statement: str, rows: Iterable[Row]) -> N
         db.executemany(statement, batch)
 
 
-def place_rows(number: int, places: Iterable[Placement]) -> list[Row]:
-    """Return the rows of `chunks` or `remote_chunks` for placements in the pack of this number."""
-    return sorted((p.digest, number, p.frame_offset, p.frame_size, p.start, p.size) for p in places)
+def place_rows(number: int, places: Iterable[Placement]) -> Iterator[Row]:
+    """Yield the rows of `chunks` or `remote_chunks` for placements in the pack of this number."""
+    rows = ((p.digest, number, p.frame_offset, p.frame_size, p.start, p.size) for p in places)
+    return sorted_rows(rows)
+
+
+def sorted_rows(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield rows sorted, whose first column is a digest."""
+    return sorted_in_parts(rows, _first_byte)
+
+
+def _first_byte(row: Row) -> bytes:
+    return bytes(row[0][:1])
+
+
+def _beginning(key: K) -> K:
+    return key[:1]

@@ -11,8 +11,10 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from functools import partial
 from typing import BinaryIO, NamedTuple
 
+from dvtool.system.heard import while_hearing
 from dvtool.system.room import NEEDED
 
 try:
@@ -80,9 +82,9 @@ def flush_to_disk(fd: int) -> None:
     """
     if _FULL_SYNC is not None:
         with contextlib.suppress(OSError):
-            fcntl.fcntl(fd, _FULL_SYNC)
+            while_hearing(partial(fcntl.fcntl, fd, _FULL_SYNC))
             return
-    os.fsync(fd)
+    while_hearing(partial(os.fsync, fd))
 
 
 def share(path: str) -> None:

@@ -1,13 +1,18 @@
-"""Sorting more records than memory holds: sorted runs in temporary files, merged."""
+"""Sorting more records than memory holds, or than one call should take.
+
+More than memory holds are sorted runs in temporary files, merged.
+"""
 
 from __future__ import annotations
 
 import heapq
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import groupby
-from typing import IO
+from typing import IO, Any, TypeVar
+
+T = TypeVar("T")
 
 RUN_BYTES_MAX = 32 << 20
 """About so much memory is taken by records before they go to the disk."""
@@ -16,6 +21,20 @@ RUNS_MAX = 64
 _RECORD_COST_BYTES = 64
 """What Python needs for a record besides its bytes, roughly."""
 _LENGTH_BYTES = 4
+
+
+def sorted_in_parts(records: Iterable[T], part_of: Callable[[T], Any]) -> Iterator[T]:
+    """Yield records sorted; many are not sorted by one call of C, in which no signal is heard.
+
+    `part_of` gives the beginning of a record, by which it is sorted first, such as its first byte.
+    """
+    parts: dict[Any, list[T]] = {}
+    for record in records:
+        parts.setdefault(part_of(record), []).append(record)
+    for key in sorted(parts):
+        part = parts.pop(key)
+        part.sort()
+        yield from part
 
 
 class Sorter:

@@ -60,6 +60,8 @@ class Remotes:
         """Return the repositories that keep data on a remote."""
         return repositories(self._settings.open_remote(remote), self._settings.repo_id)
 
-    def retire(self, repo_id: str, remote: str | None = None) -> RemoteGcPlan:
+    def retire(
+        self, repo_id: str, remote: str | None = None, *, plan_only: bool = False
+    ) -> RemoteGcPlan:
         """Bury, on a remote, all that a repository which is gone for good has there."""
-        return retire(self._settings.open_remote(remote), repo_id)
+        return retire(self._settings.open_remote(remote), repo_id, plan_only=plan_only)

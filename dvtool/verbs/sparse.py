@@ -67,6 +67,7 @@ class Sparse:
     def _lines(self, paths: Paths) -> Iterable[str]:
         for path in each_path(paths):
             negated = path.startswith(NOT)
+            self._arguments.refuse_in_revision(path.removeprefix(NOT))
             line = self._arguments.relative(path.removeprefix(NOT)) or "**"
             yield f"{NOT}{line}" if negated else line
 

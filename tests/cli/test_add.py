@@ -8,6 +8,7 @@ import sys
 import pytest
 from blake3 import blake3
 
+from dvtool.format import manifest
 from tests.cli.conftest import ODD_NAMES, Work
 
 
@@ -346,6 +347,50 @@ def test_add_a_glob_in_a_target_takes_what_is_gone_too(data: Work) -> None:
     status = data.dv("status", "--json").json["targets"][0]
     assert status["modified"] == ["sub/c.txt"]
     assert status["deleted"] == []
+
+
+@pytest.mark.parametrize("inline_max", [1000, 2])
+def test_add_update_takes_nothing_new(
+    work: Work, monkeypatch: pytest.MonkeyPatch, inline_max: int
+) -> None:
+    monkeypatch.setattr(manifest, "INLINE_ENTRIES_MAX", inline_max)
+    for name in ("a", "b", "c", "sub/d", "sub/e", "turned", "deep/er/f"):
+        work.write(f"data/{name}", f"content of {name}")
+    (work.root / "data/empty").mkdir()
+    work.dv("add", "data")
+    work.commit("data")
+    (work.root / "data/a").write_text("changed")
+    for gone in ("b", "sub/d", "turned"):
+        (work.root / "data" / gone).unlink()
+    for new in ("new", "sub/new", "newer/x/y", "empty/x", "turned/x"):
+        work.write(f"data/{new}", f"new {new}")
+    assert work.dv("add", "-u", "-n").out.endswith(": 1 modified, 3 removed\n")
+    ran = work.dv("add", "-u")
+    assert ": 1 modified, 3 removed" in ran.out
+    assert ran.err.startswith("5 new paths are left: to take what is new too: dv add data\n")
+    assert work.dv("ls").lines == [
+        "data/a",
+        "data/c",
+        "data/deep/er/f",
+        "data/empty/",
+        "data/sub/e",
+    ]
+    added = work.dv("status", "--json").json["targets"][0]["added"]
+    assert added == ["empty/x", "new", "newer/x/y", "sub/new", "turned/x"]
+    assert "unchanged" in work.dv("add", "-u", "data/newer", "data/sub/*").out
+    assert "5 added, 1 removed" in work.dv("add", "data").out  # the folder is empty no more
+    assert work.dv("status", "--json").json["targets"][0]["added"] == []
+
+
+def test_add_update_of_paths_in_a_target(data: Work) -> None:
+    for name in ("a.txt", "b.txt", "sub/c.txt", "sub/new.txt"):
+        data.write(f"data/images/{name}", "changed")
+    assert "1 modified" in data.dv("add", "-u", "data/images/sub").out
+    assert data.dv("status", "--json").json["targets"][0]["modified"] == ["a.txt", "b.txt"]
+    (data.root / "data/images/a.txt").unlink()
+    assert "1 modified, 1 removed" in data.dv("add", "-u", "data/images/*.txt").out
+    assert data.dv("status", "--json").json["targets"][0]["added"] == ["sub/new.txt"]
+    assert "no target" in data.dv("add", "-u", "README", code=2).err
 
 
 def test_add_update_and_the_dot(data: Work) -> None:

@@ -40,6 +40,27 @@ def test_a_folder_gets_ordinary_files(varied: Work, tmp_path: Path) -> None:
     assert again["kept"] == again["files"] and again["commit"] == varied.git("rev-parse", "HEAD")
 
 
+def test_a_plan_of_an_export_writes_nothing(varied: Work, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    ran = varied.dv("export", "data", "--to", out, "-n")
+    assert ran.out == f"5 files, 9.8 MiB would be in {out}\n"
+    assert ran.err == "nothing was written\n"
+    archive = varied.dv("export", "data", "--to", "tar:-", "--plan", "--json")
+    assert archive.json["files"] == 5
+    got = varied.dv("get", str(varied.root), "data", "-o", out, "-n")
+    assert got.out == ran.out
+    assert not (tmp_path / "out").exists()
+    varied.dv("export", "data/large.bin", "--rev", "HEAD", "--to", out)
+    planned = varied.dv("export", "data", "--to", out, "-n")
+    assert planned.out.endswith("; 1 of them is there already\n")
+    (tmp_path / "out/large.bin").write_bytes(b"mine")
+    assert "large.bin" in varied.dv("export", "data", "--to", out, "-n", code=5).err
+    assert (
+        "--rev HEAD~1"
+        in varied.dv(*("export", "HEAD", "data", "--rev", "HEAD~1", "--to", out), code=2).err
+    )
+
+
 def test_an_interrupted_export_goes_on(varied: Work, tmp_path: Path) -> None:
     out = tmp_path / "out"
     varied.dv("export", "data", "--to", str(out))

@@ -105,6 +105,9 @@ def test_unknown_option(bare: Work) -> None:
         ("prune", "dv gc"),
         ("move", "dv mv"),
         ("stash", "git stash"),
+        ("archive", "dv export"),
+        ("fetch-all", "dv fetch"),
+        ("login", "dv doctor --remote"),
     ],
 )
 def test_words_of_git_dvc_and_git_lfs_are_answered(bare: Work, typed: str, hint: str) -> None:

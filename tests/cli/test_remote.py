@@ -279,6 +279,17 @@ def test_rename(work: Work) -> None:
     assert "cannot be called" in work.dv("remote", "rename", "cloud", "a b", code=2).err
 
 
+def test_rename_trusts_nothing(work: Work) -> None:
+    work.dv("remote", "add", "lab", "s3://bucket/prefix")
+    text = work.read(".dvconfig").decode()
+    work.write(".dvconfig", text.replace("s3://bucket/prefix", "s3://other/prefix"))
+    for name, new in (("lab", "cloud"), ("cloud", "lab")):
+        work.dv("remote", "rename", name, new)
+        rows = {one["name"]: one for one in work.dv("remote", "list", "--json").json["remotes"]}
+        assert rows[new]["url"] == "s3://other/prefix"
+        assert not rows[new]["trusted"]
+
+
 def test_the_default_is_the_one_that_push_takes(work: Work) -> None:
     work.dv("remote", "add", "other", work.root.parent / "other")
     rows = {

@@ -81,6 +81,7 @@ STORY: tuple[tuple[str, str], ...] = (
     ("clone", "dv clone --remote REMOTE . ../copy"),
     ("show", "dv show HEAD~1"),
     ("check-overlap", "dv check-overlap data/images data/images/sub/b.txt"),
+    ("export-plan", "dv export data/images --to ../exported --plan"),
     ("export", "dv export data/images --to ../exported"),
     ("get", "dv get ../work data/images -o ../got"),
     ("import", "dv import ../work//data/images data/pictures"),

@@ -53,8 +53,22 @@ def test_a_path_in_a_revision(history: Work) -> None:
     assert "Both" in history.dv("log", "HEAD:other").out
 
 
-@pytest.mark.parametrize("command", ["drop", "rm", "status"])
+@pytest.mark.parametrize(
+    "command",
+    ["drop", "rm", "status", "add", "add -u", "resolve", "update", "sparse set", "mv", "describe"],
+)
 def test_a_path_in_a_revision_where_only_the_workspace_counts(history: Work, command: str) -> None:
-    ran = history.dv(command, "HEAD~1:data/a.txt", code=2)
+    more = ["data/b"] if command == "mv" else []
+    ran = history.dv(*command.split(), "HEAD~1:data/a.txt", *more, code=2)
     assert "is a path in a revision" in ran.err
-    assert "repeat it with data/a.txt" in ran.err
+    named = "of the path: dv ls HEAD~1:data/a.txt" if command == "describe" else "with data/a.txt"
+    assert named in ran.err
+
+
+def test_what_is_no_revision_before_a_colon_is_said_to_be_none(history: Work) -> None:
+    ran = history.dv("cat", "nosuch:data/a.txt", code=2)
+    assert ran.err.startswith("error: nosuch is no revision here; as a git URL, ")
+    ran = history.dv("ls", "nosuch.invalid:data", code=1)
+    assert (
+        "hint: nosuch.invalid is taken for a host, as there is no revision of that name" in ran.err
+    )

@@ -65,6 +65,24 @@ def test_what_is_left_out_goes_and_what_was_changed_stays(clone: Work) -> None:
     assert clone.read("data/images/sub/c.txt") == b"content of sub/c.txt"
 
 
+def test_what_was_changed_to_something_stored_stays(clone: Work) -> None:
+    clone.dv("pull")
+    clone.write("data/images/a.txt", "content of b.txt")
+    ran = clone.dv("sparse", "set", "--exclude", "data/images")
+    assert "1 file left out by the rules stays here, since it was changed" in ran.err
+    assert clone.read("data/images/a.txt") == b"content of b.txt"
+    assert not (clone.root / "data/images/b.txt").exists()
+
+
+def test_what_the_store_lacks_stays(clone: Work) -> None:
+    clone.dv("pull")
+    clone.dv("drop", "--store", "data/images")
+    ran = clone.dv("sparse", "set", "--exclude", "data/images")
+    assert "3 files left out by the rules stay here" in ran.err
+    assert clone.read("data/images/a.txt") == b"content of a.txt"
+    assert clone.dv("status", "--json").json["targets"][0]["deleted"] == []
+
+
 def test_the_hooks_bring_nothing_that_is_left_out(clone: Work, pushed: Work) -> None:
     clone.dv("hooks", "install")
     clone.dv("sparse", "set", "data/images/*.txt")

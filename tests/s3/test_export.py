@@ -25,12 +25,19 @@ def test_files_become_objects_once(s3_env: S3Server, tmp_path: Path) -> None:
     bucket = s3_env.new_bucket()
     url, options = f"s3://{bucket}/plain/prefix", {"endpoint_url": s3_env.endpoint_url}
     with clone.repo() as repo, s3_env.client() as s3:
+        would = repo.export("data", url, options=options, plan_only=True)
+        assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
         result = repo.export("data", url, options=options)
+        assert result == would
         assert (result.files, result.kept, result.left_out) == (3, 0, ("data/link",))
         for name, content in files.items():
             answer = s3.get_object(Bucket=bucket, Key=f"plain/prefix/{name}")
             assert answer["Body"].read() == content
+        assert repo.export("data", url, options=options, plan_only=True).kept == 3
         assert repo.export("data", url, options=options).kept == 3
+        s3.put_object(Bucket=bucket, Key="plain/prefix/a.txt", Body=b"another")
+        with pytest.raises(RemoteError, match=r"another object under a\.txt"):
+            repo.export("data", url, options=options, plan_only=True)
         s3.put_object(Bucket=bucket, Key="plain/prefix/a.txt", Body=b"two")
         with pytest.raises(RemoteError, match=r"another object under a\.txt"):
             repo.export("data", url, options=options)

@@ -353,7 +353,10 @@ def test_roots_lists_repositories_and_retires_one(
         assert there[gone].bytes > 70_000
         assert not there[gone].retired
         assert (there[gone].pushed_s or 0) > 1.7e9
+        would = repo.remotes.retire(gone, plan_only=True)
+        assert not any(one.retired for one in repo.remotes.roots())
         plan = repo.remotes.retire(gone)
+        assert plan == would
         assert plan.dead_bytes > 70_000
         assert {one.repo for one in repo.remotes.roots() if one.retired} == {gone}
         with pytest.raises(UsageError, match="going already"):

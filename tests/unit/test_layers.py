@@ -136,6 +136,7 @@ MAY_IMPORT = {
     "cli.config": {"project.config", "project.keys", "remotes.transports.declaration"},
     "cli.doctor": {"verbs.doctor"},
     "cli.failures": {"system.room"},
+    "cli.lines": {"system.heard"},
     "cli.fsck": {"verbs.fsck.findings"},
     "cli.logs": {"project.keys"},
     "cli.merge_driver": {

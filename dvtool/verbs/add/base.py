@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from dvtool.errors import UsageError, listing
 from dvtool.format.manifest import Entry, Manifest
-from dvtool.format.paths import workspace_path
+from dvtool.format.paths import folders_above, workspace_path
 from dvtool.project.base import Drift, drift_of, record_base, standings
 from dvtool.project.parts import Project
 from dvtool.verbs.add.plan import AddRequest
@@ -87,6 +87,22 @@ def leave(scan: Scan, paths: Iterable[str]) -> None:
         scan.digests.pop(path, None)
     if out:
         scan.empty_folders = [path for path in scan.empty_folders if path not in out]
+
+
+def leave_new(project: Project, before: Manifest, scan: Scan) -> list[str]:
+    """Take out of a scan what has no entry in the manifest `before`, and return these paths.
+
+    A folder that is an entry itself counts as empty still if all that is in it is left.
+    """
+    paths = [*scan.files, *scan.links, *scan.empty_folders]
+    known = project.entries_near(before, paths)
+    new = sorted(path for path in paths if path not in known)
+    leave(scan, new)
+    above = folders_above(new)
+    emptied = {path for path, one in project.entries_near(before, above).items() if one.dir}
+    filled = folders_above([*scan.files, *scan.links, *scan.empty_folders])
+    scan.empty_folders.extend(sorted(above & emptied - filled))
+    return new
 
 
 def record_added(

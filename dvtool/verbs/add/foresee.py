@@ -43,6 +43,8 @@ class Added:
     """Bytes that the local store grew by."""
     outdated: list[str] = field(default_factory=list)
     """Paths that the manifest changed since they were put here; their entries stay."""
+    left_new: list[str] = field(default_factory=list)
+    """Paths that are new in the workspace and were left, as --update takes only known ones."""
     warnings: list[str] = field(default_factory=list)
     """Sentences for people, such as names that collide on other systems."""
     litter: list[str] = field(default_factory=list)
@@ -83,6 +85,7 @@ def joined(project: Project, parts: Iterable[Added], *, planned: bool) -> list[A
         whole.removed += part.removed
         whole.stored_bytes += part.stored_bytes
         whole.outdated += part.outdated
+        whole.left_new += part.left_new
         whole.warnings += [text for text in part.warnings if text not in whole.warnings]
         whole.litter += part.litter
     return list(results.values())
@@ -118,8 +121,8 @@ def foresee(
     new = [path for path in (*scan.files, *scan.links) if path not in entries]
     changed = [path for path in scan.files if path in entries and not _is_as(scan, path, entries)]
     changed += [p for p in scan.links if p in entries and scan.links[p] != entries[p].symlink]
-    gone = [path for path, entry in entries.items() if not entry.dir and scan.vanished(path)]
-    gone = [path for path in gone if path not in scan.files and path not in scan.links]
+    files = [path for path, entry in entries.items() if not entry.dir]
+    gone = [path for path in files if scan.vanished(path) or path in scan.folders]
     result.added, result.modified, result.removed = len(new), len(changed), len(gone)
     sizes = {path: found.st_size for path, found in scan.files.items()}
     left = set(entries) - set(gone) | set(new)

@@ -36,27 +36,47 @@ def paths_to_add(
     """Return what paths, as typed, mean to `dv add`, from the top of the worktree.
 
     A glob is what it matches on the disk and in targets, without what git keeps. ``.`` in a folder
-    that holds targets is these, and so is, with `update`, no path at all: those of them that are
-    in the workspace. UsageError for a glob that matches nothing.
+    that holds targets is these. With `update` only targets and paths in them are meant, and all
+    targets by no path at all; a target that is not in the workspace is passed over. UsageError for
+    a glob that matches nothing.
     """
     targets = project.targets()
+    if update:
+        return _paths_to_update(project, arguments, targets, typed)
     paths: list[str] = []
     for path in each_path(typed):
         inner = arguments.relative(path)
         below = [t for t in targets if not inner or t == inner or t.startswith(inner + "/")]
         is_there = os.path.lexists(project.absolute(inner))
-        if update or (os.path.normpath(path) == "." and below and inner not in below):
+        if os.path.normpath(path) == "." and below and inner not in below:
             chosen_targets = arguments.selections(targets, path)
             paths.extend(one.target for one in chosen_targets)
         elif has_wildcards(inner) and not is_there:
             paths.extend(_paths_matching(project, targets, inner))
         else:
+            if not is_there:
+                arguments.refuse_in_revision(path)
             paths.append(inner)
-    if update and not each_path(typed):
-        paths = targets
-    if update:
-        paths = [path for path in paths if os.path.lexists(project.absolute(path))]
     return list(dict.fromkeys(paths))
+
+
+def _paths_to_update(
+    project: Project, arguments: Arguments, targets: Sequence[str], typed: Paths
+) -> list[str]:
+    whole: list[str] = [] if each_path(typed) else list(targets)
+    inside: list[str] = []
+    for path in each_path(typed):
+        inner = arguments.relative(path)
+        parts: list[str] = []
+        for selection in arguments.selections(targets, path):
+            (whole if selection.whole else parts).append(selection.target)
+        if parts and has_wildcards(inner) and not os.path.lexists(project.absolute(inner)):
+            matching = _paths_matching(project, targets, inner)
+            inside.extend(p for p in matching if any(p.startswith(t + "/") for t in parts))
+        elif parts:
+            inside.append(inner)
+    here = (target for target in whole if os.path.lexists(project.absolute(target)))
+    return list(dict.fromkeys([*here, *inside]))
 
 
 def _paths_matching(project: Project, targets: Sequence[str], pattern: str) -> list[str]:

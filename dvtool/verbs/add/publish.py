@@ -21,7 +21,7 @@ from dvtool.project.ignoring import needs_line
 from dvtool.project.links import follow_links, forget_led_elsewhere
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
-from dvtool.verbs.add.base import find_standings, leave, record_added
+from dvtool.verbs.add.base import find_standings, leave, leave_new, record_added
 from dvtool.verbs.add.foresee import Added, foresee, joined, litter_in
 from dvtool.verbs.add.manifest import first_manifest, merge_meanwhile, next_manifest
 from dvtool.verbs.add.plan import (
@@ -51,7 +51,10 @@ from dvtool.workspace.statcache import Seen
 
 
 class AddOptions(msgspec.Struct, frozen=True):
-    """How to add: see the options of `dv add`. The files are read by `engine`."""
+    """How to add: see the options of `dv add`. The files are read by `engine`.
+
+    With `update` only entries that a manifest has are taken, as they are now or as gone.
+    """
 
     untrack: bool = False
     stage: bool = True
@@ -109,14 +112,16 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
     known, scan = _look_around(project, request, before, options)
     kind = target_kind(project, scan, before, request)
     refuse_unversionable(scan, request)
-    if not options.as_is:
-        refuse_pointers(project, scan)
     found = find_standings(project, request, before, scan, ours=options.ours) if before else None
-    result = Added(request.target, warnings=ambiguity_warnings(scan))
-    result.litter = litter_in(scan, before)
+    result = Added(request.target)
     if found is not None:
         result.outdated = sorted(found.outdated)
         leave(scan, result.outdated)
+    if before is not None and options.update:
+        result.left_new = leave_new(project, before, scan)
+    if not options.as_is:
+        refuse_pointers(project, scan)
+    result.warnings, result.litter = ambiguity_warnings(scan), litter_in(scan, before)
     if options.plan_only:
         return foresee(project, request, before, scan, result)
     sweep(project, scan)
@@ -135,7 +140,8 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
     # The workspace has the content that was built, and not yet what a merge added to the manifest.
     racy = _remember_added(project, scan, stored, after.removed)
     if built.manifest.shards and not request.inner:
-        _agree(project, scan, built.manifest, [*after.left, *racy, *result.outdated])
+        doubtful = [*after.left, *racy, *result.outdated, *result.left_new]
+        _agree(project, scan, built.manifest, doubtful)
         if known is not None:
             carry_over(project, known, after.changed, built)
         # Without `known`, what never was here is not among what was `left`.

@@ -55,6 +55,7 @@ def mv(
     plan_only: bool = False,
 ) -> Renamed:
     """Rename a target or entries in one, given as typed; see `move`."""
+    arguments.refuse_in_revision(source)
     with project.lock():
         old, new = arguments.relative(source), arguments.relative(destination)
         # The top of the repository is a folder that takes the source into it, like any other.

@@ -40,6 +40,7 @@ def export_to_bucket(
     options: Mapping[str, Value],
     *,
     force: bool,
+    plan_only: bool = False,
     progress: Progress,
     engine: ClusterEngine | None = None,
 ) -> Exported:
@@ -48,13 +49,17 @@ def export_to_bucket(
     The store's own MD5 is compared where it states one. Objects that are there with this content
     are kept, so it can be repeated; others are a RemoteError unless `force`. Symlinks and
     empty folders are left out and named in the result. With an `engine` its workers do it, which
-    must see the repository at the same path.
+    must see the repository at the same path. With `plan_only` nothing is put, and what is there is
+    compared by size alone.
     """
     entries = list(entries_below(snapshot, path))
     files = [each for each in entries if each.entry.type == "file"]
     others = [each.entry.path for each in entries if each.entry.type != "file"]
     backend = registry.open_backend(url, options)
     there = {info.key: info for info in backend.list("")}
+    if plan_only:
+        kept = _foreseen(backend.url, files, there, force=force)
+        return exported(snapshot, entries, kept=kept, left_out=others)
     kept = 0
     progress.start("exporting", total_bytes=sum(each.entry.size or 0 for each in files))
     try:
@@ -68,6 +73,20 @@ def export_to_bucket(
     finally:
         progress.finish()
     return exported(snapshot, entries, kept=kept, left_out=others)
+
+
+def _foreseen(
+    url: str, files: Sequence[ExportEntry], there: Mapping[str, ObjectInfo], *, force: bool
+) -> int:
+    """Return how many files are there, as far as sizes tell; refuse others unless `force`."""
+    kept = 0
+    for each in files:
+        info = there.get(each.name)
+        if info is not None and info.size == each.entry.size:
+            kept += 1
+        elif info is not None and not force:
+            raise _refuse_other(url, each)
+    return kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ PIECE_BYTES = 4 << 20
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of an export."""
+    """The result of an export, or of its plan: what would be there."""
 
     commit: str
     """The commit that was exported."""

@@ -20,8 +20,8 @@ from dvtool.system.progress import SILENT, Progress
 from dvtool.verbs.describe import Description, describe_snapshot
 from dvtool.verbs.export.archive import export_to_tar
 from dvtool.verbs.export.bucket import export_to_bucket
-from dvtool.verbs.export.entries import Exported
-from dvtool.verbs.export.folder import export_to_folder
+from dvtool.verbs.export.entries import Exported, entries_below
+from dvtool.verbs.export.folder import export_to_folder, exported
 
 if TYPE_CHECKING:
     from dvtool.jobs.cluster import ClusterEngine
@@ -41,6 +41,7 @@ class ExportRequest(msgspec.Struct, frozen=True):
     options: Mapping[str, Value] = {}
     force: bool = False
     out: Any = None
+    plan_only: bool = False
 
 
 class GetRequest(msgspec.Struct, frozen=True):
@@ -55,6 +56,7 @@ class GetRequest(msgspec.Struct, frozen=True):
     cwd: str = "."
     rev: str | None = None
     force: bool = False
+    plan_only: bool = False
 
 
 def export_snapshot(
@@ -66,24 +68,19 @@ def export_snapshot(
     """Write the files at or below a path of a commit, as ordinary files under their names.
 
     Every byte is checked. It can be repeated after an interruption: files that are there are kept.
-    Errors are those of `Snapshot.read` and of each kind of destination.
+    Errors are those of `Snapshot.read` and of each kind of destination. With `plan_only` nothing is
+    written.
     """
     path, destination = request.path, request.destination
     if destination.startswith(TAR_PREFIX):
         if engine is not None:
             raise UsageError("one archive is written by one machine", hint="leave --engine out")
-        name = destination.removeprefix(TAR_PREFIX)
-        if name != "-":
-            _refuse_taken(name, force=request.force)
-            with replacing(name, durable=False) as file:
-                return export_to_tar(source, path, file, progress=progress)
-        if request.out is None:
-            raise UsageError("there is no output for tar:-")
-        return export_to_tar(source, path, request.out, progress=progress)
+        return _export_archive(source, request, progress)
     if destination.startswith("s3://"):
         return export_to_bucket(
             *(source, path, destination, request.options),
             force=request.force,
+            plan_only=request.plan_only,
             progress=progress,
             engine=engine,
         )
@@ -93,8 +90,26 @@ def export_snapshot(
             hint="name a folder, tar:FILE, tar:- or s3://bucket/prefix",
         )
     return export_to_folder(
-        source, path, destination, force=request.force, progress=progress, engine=engine
+        *(source, path, destination),
+        force=request.force,
+        plan_only=request.plan_only,
+        progress=progress,
+        engine=engine,
     )
+
+
+def _export_archive(source: Snapshot, request: ExportRequest, progress: Progress) -> Exported:
+    name = request.destination.removeprefix(TAR_PREFIX)
+    if name != "-":
+        _refuse_taken(name, force=request.force)
+    if request.plan_only:
+        return exported(source, list(entries_below(source, request.path)), kept=0)
+    if name != "-":
+        with replacing(name, durable=False) as file:
+            return export_to_tar(source, request.path, file, progress=progress)
+    if request.out is None:
+        raise UsageError("there is no output for tar:-")
+    return export_to_tar(source, request.path, request.out, progress=progress)
 
 
 def _refuse_taken(name: str, *, force: bool) -> None:
@@ -120,7 +135,10 @@ def get(request: GetRequest, environ: Mapping[str, str], progress: Progress = SI
         name = os.path.basename(request.path.rstrip("/")) if is_folder else ""
         folder = os.path.join(request.cwd, request.folder if request.folder is not None else name)
         return export_to_folder(
-            source, request.path, folder, force=request.force, progress=progress
+            *(source, request.path, folder),
+            force=request.force,
+            plan_only=request.plan_only,
+            progress=progress,
         )
 
 

@@ -34,6 +34,7 @@ def export_to_folder(
     folder: str,
     *,
     force: bool,
+    plan_only: bool = False,
     progress: Progress,
     engine: ClusterEngine | None = None,
 ) -> Exported:
@@ -41,9 +42,12 @@ def export_to_folder(
 
     UnsavedError, before anything is written, where something else is in the place of an entry; with
     `force` files and symlinks are replaced. InputError for a symlink in the place of a folder.
+    With `plan_only` nothing is written; all of that is raised.
     """
     entries = list(entries_below(snapshot, path))
     wanted, kept = _compare_folder(entries, folder, force=force)
+    if plan_only:
+        return exported(snapshot, entries, kept=kept)
     files = [each for each in wanted if each.entry.type == "file"]
     progress.start("exporting", total_bytes=sum(each.entry.size or 0 for each in files))
     try:

@@ -92,10 +92,11 @@ def _described(
     )
 
 
-def retire(remote: RemoteStore, repo: str) -> RemoteGcPlan:
+def retire(remote: RemoteStore, repo: str, *, plan_only: bool = False) -> RemoteGcPlan:
     """Bury all roots of a repository and the objects that only they need; return the plan.
 
-    UsageError if it has none there. Damaged roots do not stop this.
+    UsageError if it has none there. Damaged roots do not stop this. With `plan_only` nothing is
+    buried.
     """
     remote.required_mark()
     tombstones = Tombstones(remote)
@@ -115,14 +116,7 @@ def retire(remote: RemoteStore, repo: str) -> RemoteGcPlan:
     there = look_over(remote, tombstones.claims(look, time.time()), besides=going)
     live = there.live({name for one in there.roots.values() for name in one.shards})
     dead = tuple(i for key, i in there.objects.items() if key not in live and key not in doomed)
-    tombstones.put(
-        Tombstone(
-            FORMAT,
-            now_text(),
-            [info.key for info in dead],
-            going,
-            repo,
-            retired=True,
-        )
-    )
+    if not plan_only:
+        keys = [info.key for info in dead]
+        tombstones.put(Tombstone(FORMAT, now_text(), keys, going, repo, retired=True))
     return RemoteGcPlan(dead=dead)

@@ -352,7 +352,9 @@ class Injector:
             full = injector.inside(path)
             if full is None:
                 return real(path, *args, **options)
-            options["factory"] = _Connection
+            # A connection with a `with` of its own keeps it: it calls `commit`.
+            own = options.get("factory")
+            options["factory"] = type("Own", (_Commits, own), {}) if own else _Connection
             db = injector.at("connect", full, lambda: real(path, *args, **options))
             db.injector, db.path = injector, full
             return db
@@ -400,8 +402,8 @@ class _RawFile(io.FileIO):
         return int(self._injector.at("write", here, lambda: call(data), half=lambda: call(part)))
 
 
-class _Connection(sqlite3.Connection):
-    """A connection whose commits are fault points."""
+class _Commits(sqlite3.Connection):
+    """A connection whose commits are fault points, if its ``with`` calls `commit`."""
 
     injector: Injector
     path: str
@@ -417,6 +419,10 @@ class _Connection(sqlite3.Connection):
             done = super().execute
             return self.injector.at("commit", self.path, lambda: done(sql))  # type: ignore[no-any-return]
         return super().execute(sql, *parameters)
+
+
+class _Connection(_Commits):
+    """A connection whose commits are fault points."""
 
     def __exit__(self, kind: Any, *_: object) -> bool:  # type: ignore[override]
         if kind is not None:
