@@ -289,6 +289,18 @@ BREAKS = (
         ("tests/s3/test_import.py::test_a_clone_asks_nobody_before_it_is_told_to",),
     ),
     Break(
+        "a source that nobody could have typed is put to a person for approval",
+        8,
+        "dvtool/verbs/imports/update.py",
+        "    if fault is not None:\n        file = printable(target + SUFFIX)\n",
+        "    if fault is None:\n        return source\n    if False:\n"
+        "        file = printable(target + SUFFIX)\n",
+        (
+            "tests/cli/test_source.py"
+            "::test_a_source_that_can_be_none_is_refused_before_anybody_approves_it",
+        ),
+    ),
+    Break(
         "an update goes on over files that were edited",
         7,
         "dvtool/verbs/imports/bring.py",

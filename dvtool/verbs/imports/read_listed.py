@@ -30,22 +30,22 @@ class ReadBatch(Protocol):
         ...
 
 
-Result = TypeVar("Result", bound=ReadBatch)
+ReadResult = TypeVar("ReadResult", bound=ReadBatch)
 
 
 @dataclass(frozen=True, slots=True)
-class ListingWork(Generic[Result]):
-    """The work on batches: `work`, in a worker, of each that `batch` makes.
+class ListingWork(Generic[ReadResult]):
+    """What is done with batches: `work`, in a worker, of each that `batch` makes.
 
     `keep` takes each result before its objects go on record as read, `undo` what is not kept.
     """
 
     shown: str
-    """Its name for people: importing, hashing."""
-    work: Callable[..., Result]
-    keep: Callable[[Result], object]
+    """What it is called for people: importing, hashing."""
+    work: Callable[..., ReadResult]
+    keep: Callable[[ReadResult], object]
     batch: Callable[[TakeBatch], Any] = lambda batch: batch
-    undo: Callable[[Result], None] | None = None
+    undo: Callable[[ReadResult], None] | None = None
 
 
 def read_listed(
@@ -53,7 +53,7 @@ def read_listed(
     taken: TakenObjects,
     origin: Origin,
     engine: Engine,
-    work: ListingWork[Result],
+    work: ListingWork[ReadResult],
 ) -> int:
     """Read all that is listed and not known; return how many objects that was.
 
