@@ -12,6 +12,8 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
+import msgspec
+
 from dvtool.errors import CorruptError, MissingError
 from dvtool.format.digest import Digest, hasher
 from dvtool.format.pack import RAW, Placement
@@ -26,8 +28,15 @@ DIRECT_MIN_SHARE = 7 / 8
 
 _Span: TypeAlias = tuple[int, int, int]
 """A descriptor, and offset and size of bytes in its file."""
-_OneSpan: TypeAlias = tuple[int, int, int, Digest]
-"""The span of a content that is one, and its hash."""
+
+
+class _Stretch(msgspec.Struct, gc=False):
+    """The span of a content that is one, and its hash: no object that Python's collector counts."""
+
+    fd: int
+    offset: int
+    size: int
+    digest: Digest
 
 
 class _Frames(NamedTuple):
@@ -44,7 +53,7 @@ class DirectContents:
         self._source = source
         self._contents = contents
         self._packs: dict[tuple[bool, Digest], _Frames] = {}
-        self._one: dict[int, _OneSpan] = {}
+        self._one: dict[int, _Stretch] = {}
         self._several: dict[int, list[_Span]] = {}
 
     def look_up(self, numbers: Sequence[int]) -> bool:
@@ -59,11 +68,11 @@ class DirectContents:
             if placed is None:
                 several.append(number)
                 continue
-            pack, placement = placed
+            placement = placed.placement
             size += placement.size
-            span = self._span(True, pack.digest, placement)
+            span = self._span(True, placed.pack.digest, placement)
             if span is not None:
-                self._one[number] = (*span, digest)
+                self._one[number] = _Stretch(*span, digest)
                 direct_size += placement.size
         layouts = self._source.layouts([contents[number] for number in several])
         for number in several:
@@ -87,10 +96,10 @@ class DirectContents:
         results: list[bytes] = []
         others: list[int] = []
         for index, number in enumerate(numbers):
-            span = one.get(number)
-            if span is not None:
-                fd, offset, size, digest = span
-                data = pread(fd, size, offset)
+            at = one.get(number)
+            if at is not None:
+                digest = at.digest
+                data = pread(at.fd, at.size, at.offset)
             else:
                 digest = self._contents.digest(number)
                 spans = self._several.get(number, ())

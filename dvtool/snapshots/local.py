@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from dvtool.errors import CorruptError, DvError, MissingError
 from dvtool.format.digest import Digest
 from dvtool.format.locations import Located, RemotePack
-from dvtool.format.pack import Placement, Recipe, chunk_in, unpack_frame
+from dvtool.format.pack import Recipe, chunk_in, unpack_frame
 from dvtool.format.references import Reference
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
 from dvtool.store.local import LocalStore
@@ -72,11 +72,11 @@ class LocalChunks:
     def pieces(self, chunks: Collection[Digest]) -> dict[Digest, PlacedChunk]:
         """Return where chunks are, of those that are here."""
         return {
-            chunk: PlacedChunk(IN_STORE, Located(pack, placement))
-            for chunk, (pack, placement) in self.placements(chunks).items()
+            chunk: PlacedChunk(IN_STORE, located)
+            for chunk, located in self.placements(chunks).items()
         }
 
-    def placements(self, chunks: Collection[Digest]) -> dict[Digest, tuple[RemotePack, Placement]]:
+    def placements(self, chunks: Collection[Digest]) -> dict[Digest, Located]:
         """Return the packs of chunks and where they are in them, of those that are here."""
         with self._lock:
             places = self._store.db.places(chunks)
@@ -84,7 +84,7 @@ class LocalChunks:
                 self._packs = self._store.db.packs()
             packs = self._packs
             return {
-                chunk: (packs[number], placement)
+                chunk: Located(packs[number], placement)
                 for chunk, (number, placement) in places.items()
                 if number in packs
             }
