@@ -48,7 +48,7 @@ class DvcOut(NamedTuple):
     md5: str
     size: int
     layout: str
-    """What stands before the hash's first two digits in a remote: "" before DVC 3."""
+    """The path before the hash's first two digits in a remote: "" before DVC 3."""
     remote: str
     """The name of the remote that holds it; "" for the default one."""
     executable: bool = False
@@ -68,7 +68,7 @@ class DvcOut(NamedTuple):
 def outs_of(text: bytes, path: str) -> list[DvcOut]:
     """Return the outputs that a `.dvc` file or a `dvc.lock` names; InputError if it is not sound.
 
-    What DVC does not keep (`cache: false`, imports without a hash) is passed over.
+    Outputs that DVC does not keep (`cache: false`, imports without a hash) are passed over.
     """
     yaml = import_extra("yaml", extra="dvc", user="files of DVC")
     try:
@@ -212,7 +212,7 @@ class DvcOrigin:
             size = self._size(location, out)
         # The remote is part of the version, so that a worker knows where to read.
         form = FORM_EXECUTABLE if out.executable else ""
-        return OriginObject(path, size, out.md5, f"{out.remote}:{out.name}", form)
+        return OriginObject(path, size, out.md5, f"{out.remote}:{out.name}", form=form)
 
     def _size(self, location: DvcPlace, out: DvcOut) -> int:
         size = size_in(location.folders, out.name)
