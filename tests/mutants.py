@@ -65,6 +65,7 @@ BREAKS = (
         "        unchanged = any(one.is_file for one in known)\n",
         ("tests/property/test_following.py::"
          "test_an_edit_to_what_the_store_has_is_kept_too",),
+    ),
     # --- restore, sparse, remote rename, add -u -------------------------------------------
     Break(
         "restore replaces content that is saved nowhere",

@@ -19,8 +19,8 @@ from dvtool.project.keys import REMOTE_OPTIONS
 
 if TYPE_CHECKING:
     from dvtool.repo import Repo
-    from dvtool.verbs.imports.reference import ReferencedSource
     from dvtool.verbs.gc.bury import RemoteGcPlan
+    from dvtool.verbs.imports.reference import ReferencedSource
 
 
 TARGETS_SHOWN_MAX = 20

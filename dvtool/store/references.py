@@ -65,15 +65,10 @@ class References:
         path = ":memory:" if self._in_memory else self._path
         if making:
             make_folders(os.path.dirname(path))
-<<<<<<< HEAD
-        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-        if self._fixed and not self._in_memory:
-=======
         db = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, check_same_thread=False, factory=HearingConnection
         )
-        if fixed and path != ":memory:":
->>>>>>> term
+        if self._fixed and not self._in_memory:
             db.execute("PRAGMA query_only = ON")
             self._time = "modified" if "modified" in _columns(db) else "0"
             return db
@@ -108,34 +103,22 @@ class References:
         db = self._current(making=True)
         with db:
             numbers = {reference.address: self._number(reference.address) for _, reference in rows}
-<<<<<<< HEAD
-            db.executemany(
-                "INSERT INTO contents VALUES (?,?,?,?,?,?,?,?) "
-                "ON CONFLICT DO UPDATE SET modified = max(modified, excluded.modified) "
-                "WHERE excluded.modified > modified",
-                [
-                    (
-                        digest,
-                        numbers[reference.address],
-                        *(reference.key, reference.size, reference.tag, reference.version),
-                        _joined(reference),
-                        reference.modified,
-                    )
-                    for digest, reference in rows
-                ],
-=======
             contents = (
                 (
                     digest,
                     numbers[reference.address],
                     *(reference.key, reference.size, reference.tag, reference.version),
                     _joined(reference),
+                    reference.modified,
                 )
                 for digest, reference in rows
->>>>>>> term
             )
-            insert = "INSERT OR IGNORE INTO contents VALUES (?,?,?,?,?,?,?)"
-            write_rows(self._db, insert, contents)
+            insert = (
+                "INSERT INTO contents VALUES (?,?,?,?,?,?,?,?) "
+                "ON CONFLICT DO UPDATE SET modified = max(modified, excluded.modified) "
+                "WHERE excluded.modified > modified"
+            )
+            write_rows(db, insert, contents)
 
     def find(self, digests: Iterable[Digest]) -> dict[Digest, list[Reference]]:
         """Return content -> the objects that have, or had it; those that came last first."""
