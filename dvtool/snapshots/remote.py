@@ -316,8 +316,8 @@ class RemoteChunks:
     def fetch(self, pieces: Iterable[PlacedChunk]) -> int:
         """Put the frames of chunks into the cache, which there must be; return how many bytes.
 
-        What is wanted of a pack is one request, if it lies together. It is written as it comes:
-        whoever reads the cache checks it, and asks the remote again for what arrived damaged.
+        The wanted frames of a pack are one request, if they lie together. They are written as they
+        come: whoever reads the cache checks it, and asks the remote again for what arrived damaged.
         """
         cache = self._cache
         assert cache is not None
