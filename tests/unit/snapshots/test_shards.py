@@ -70,7 +70,7 @@ def test_ls_and_diff_put_no_shard_into_the_store(far: Clone, tmp_path: Path) -> 
     assert picked == ["many/3/00003.bin"]
     assert [(each.change, each.path) for each in changed.changes] == [("modified", "3/00003.bin")]
     assert shards_in_store(far) == []
-    # What was read is in the cache: nothing is asked for again.
+    # The cache has all that was read: nothing is asked for again.
     (tmp_path / "remote").rename(tmp_path / "away")
     with far.repo() as repo:
         assert [entry.path for entry in repo.ls()] == listed

@@ -212,7 +212,7 @@ def test_a_file_is_read_in_order(data: Snapshot) -> None:
 def test_memory_that_is_used_again_is_not_that_of_a_call_under_way(
     tmp_path: Path, size: int
 ) -> None:
-    """What comes next is read ahead while a call joins what it has."""
+    """The next stretch is read while a call joins what it has."""
     mine = Clone.new(tmp_path / "large", Remote(str(tmp_path / "remote")))
     large = noise(12 << 20, 5)
     mine.write("large", large)
