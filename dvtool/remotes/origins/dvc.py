@@ -212,7 +212,7 @@ class DvcOrigin:
             size = self._size(location, out)
         # The remote is part of the version, so that a worker knows where to read.
         form = FORM_EXECUTABLE if out.executable else ""
-        return OriginObject(path, size, out.md5, f"{out.remote}:{out.name}", form)
+        return OriginObject(path, size, out.md5, f"{out.remote}:{out.name}", form=form)
 
     def _size(self, location: DvcPlace, out: DvcOut) -> int:
         size = size_in(location.folders, out.name)

@@ -193,13 +193,13 @@ def _described_by_git(git: Git, key: str, entry: TreeEntry, size: int) -> Origin
     """Describe a file or symlink of a commit; what is a pointer, as what it points to."""
     if entry.mode == LINK_MODE:
         target = git.read_blob(entry.id, size_max=LINK_SIZE_MAX_BYTES)
-        return OriginObject(key, 0, entry.id, os.fsdecode(target), FORM_LINK)
+        return OriginObject(key, 0, entry.id, os.fsdecode(target), form=FORM_LINK)
     form = FORM_EXECUTABLE if entry.mode == EXECUTABLE_MODE else ""
     small = size <= lfs.LFS_POINTER_SIZE_MAX_BYTES
     pointer = lfs.lfs_pointer(git.read_blob(entry.id)) if small else None
     if pointer is None:
-        return OriginObject(key, size, entry.id, "git", form)
-    return OriginObject(key, pointer.size, pointer.oid, "", form)
+        return OriginObject(key, size, entry.id, "git", form=form)
+    return OriginObject(key, pointer.size, pointer.oid, form=form)
 
 
 def _notes_of(modules: Sequence[str]) -> tuple[str, ...]:
