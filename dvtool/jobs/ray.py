@@ -54,7 +54,7 @@ class RayCluster:
             if error is None:
                 outcome.set_result(done.result())
             else:
-                # What the work raised is the cause of what Ray raises.
+                # The error of the work is the cause of the one that Ray raises.
                 outcome.set_exception(getattr(error, "cause", None) or error)
 
         outcome.set_running_or_notify_cancel()

@@ -84,7 +84,7 @@ class PackThere(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FarTaken(msgspec.Struct, array_like=True):
-    """What became of a batch, in columns: hash and size of each object in order, and the places.
+    """The result of a batch, in columns: hash and size of each object in order, and the places.
 
     `places` are the locations, as a shard object has them, of the distinct contents that are not
     empty, in the order in which the objects first have them.

@@ -62,7 +62,7 @@ class ServedCommit:
 
 
 class ServedRevisions:
-    """What a server serves: given revisions, or all that git resolves. For several threads.
+    """The revisions of a server: given ones, or all that git resolves. For several threads.
 
     `load` gives the snapshot of a commit. UsageError for a given revision that is unknown.
     """

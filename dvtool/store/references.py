@@ -26,6 +26,10 @@ from dvtool.system.atomic import make_folders, share
 
 REFERENCES_FILE = "references.db"
 _SIZE_BYTES = 8
+_INSERT = (
+    "INSERT INTO contents VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE "
+    "SET modified = max(modified, excluded.modified) WHERE excluded.modified > modified"
+)
 _ADD_TIMES = "ALTER TABLE contents ADD COLUMN modified INTEGER NOT NULL DEFAULT 0"
 _REFERENCE_TABLES = (
     "CREATE TABLE IF NOT EXISTS addresses (id INTEGER PRIMARY KEY, text BLOB NOT NULL UNIQUE)",
@@ -108,17 +112,11 @@ class References:
                     digest,
                     numbers[reference.address],
                     *(reference.key, reference.size, reference.tag, reference.version),
-                    _joined(reference),
-                    reference.modified,
+                    *(_joined(reference), reference.modified),
                 )
                 for digest, reference in rows
             )
-            insert = (
-                "INSERT INTO contents VALUES (?,?,?,?,?,?,?,?) "
-                "ON CONFLICT DO UPDATE SET modified = max(modified, excluded.modified) "
-                "WHERE excluded.modified > modified"
-            )
-            write_rows(db, insert, contents)
+            write_rows(db, _INSERT, contents)
 
     def find(self, digests: Iterable[Digest]) -> dict[Digest, list[Reference]]:
         """Return content -> the objects that have, or had it; those that came last first."""

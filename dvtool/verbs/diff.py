@@ -228,14 +228,14 @@ def _scanned_entries(project: Project, scan: Scan, wanted: Entries, manifest: Ma
 
 def _targets_at(project: Project, commits: Sequence[str | None]) -> list[str]:
     """Return the targets of any of the commits (None: the worktree), sorted."""
-    found: set[str] = set()
+    targets: set[str] = set()
     for commit in commits:
         if commit is None:
-            found.update(project.targets())
+            targets.update(project.targets())
         else:
-            found.update(path.removesuffix(SUFFIX) for path in project.git.manifests_at(commit))
+            targets.update(path.removesuffix(SUFFIX) for path in project.git.manifests_at(commit))
     if None in commits and project.git.worktree is not None:
-        found.difference_update(
+        targets.difference_update(
             path.removesuffix(SUFFIX) for path in project.git.sparse_manifests()
         )
-    return sorted(found)
+    return sorted(targets)

@@ -25,7 +25,7 @@ from tests.s3.servers import S3Server
 from tests.s3.test_import import files
 
 ALL = os.environ.get("DV_TEST_ALL", "0") not in ("", "0")
-OBJECTS, MOMENTS = (2_000, 20) if ALL else (200, 2)
+OBJECTS, MOMENTS = (2_000, 20) if ALL else (120, 1)
 SEED = int(os.environ.get("DV_TEST_SEED", "0"))
 EACH_BYTES = 400
 TARGET, MANIFEST = "data", "data.dv.json"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 EMPTY_PAGES_MAX = 100
 """Pages without an object, one after the other, before a listing is given up."""
+PAGES_UNTIL_AHEAD = 2
+"""From this page on, the next one is asked for before this one was worked on."""
 SETTLED_S = 2
 """So long ago an object must have been written for its time to tell later states from it."""
 
@@ -77,19 +80,37 @@ class S3Origin:
             described = self.head()
             yield [] if described is None else [described]
             return
-        token, idle = None, 0
-        while True:
-            page = self._page(token)
-            rows = [self._row(row) for row in page.get("Contents", ())]
-            yield rows
-            if not page["IsTruncated"]:
-                return
-            idle = 0 if rows else idle + 1
-            before, token = token, page.get("NextContinuationToken")
-            if not token or token == before or idle >= EMPTY_PAGES_MAX:
-                raise RemoteError(
-                    f"{self.url}: the store's listing does not end", hint=HINT_ENDPOINT
-                )
+        with contextlib.closing(self._pages()) as pages:
+            for page in pages:
+                yield [self._row(row) for row in page.get("Contents", ())]
+
+    def _pages(self) -> Generator[ListObjectsV2OutputTypeDef, None, None]:
+        """Yield the pages of the listing; from the second on, the next is asked for meanwhile.
+
+        A listing that ends sooner, as with a small limit, is of pages that were wanted alone.
+        """
+        pool = ThreadPoolExecutor(1, "dv-listing")
+        token, idle, number = None, 0, 0
+        page = self._page(None)
+        try:
+            while True:
+                number += 1
+                idle = 0 if page.get("Contents") else idle + 1
+                before, token = token, page.get("NextContinuationToken")
+                is_last = not page["IsTruncated"]
+                endless = not is_last and (not token or token == before or idle >= EMPTY_PAGES_MAX)
+                ahead = not is_last and not endless and number >= PAGES_UNTIL_AHEAD
+                following = pool.submit(self._page, token) if ahead else None
+                yield page
+                if is_last:
+                    return
+                if endless:
+                    raise RemoteError(
+                        f"{self.url}: the store's listing does not end", hint=HINT_ENDPOINT
+                    )
+                page = self._page(token) if following is None else following.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def head(self) -> OriginObject | None:
         """Return the object whose key is the prefix itself, None if there is none."""

@@ -280,7 +280,7 @@ class _Download:
                     received.add(chunks)
                 self.result.transferred_bytes += span.size
                 self.progress.advance(span.size)
-            single = {place.digest for span in ranges for place in span.places}
+            single = {placement.digest for span in ranges for placement in span.places}
             received.add_recipes(r for r in recipes if not single.isdisjoint(r.chunks))
         return failed
 

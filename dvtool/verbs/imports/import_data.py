@@ -201,18 +201,18 @@ def plan_import(
     to_disk = request.checkout and not request.reference
     if source.kind != "dv":
         opened = _opened(request, arguments, source, local)
-        return _planned(project, there, opened, to_disk=to_disk)
+        return _plan_listed(project, there, opened, to_disk=to_disk)
     with other_repository(project, source) as other:
         kept = None if has_data_of_dv(other) else kept_otherwise(other)
         if kept is not None:
             kept = kept._replace(source=with_filters(kept.source, source))
-            return _planned(project, there, kept, to_disk=to_disk)
+            return _plan_listed(project, there, kept, to_disk=to_disk)
         _refuse_filters(source)
         _refuse_another_source(there, source)
         return plan_repo(there, other)
 
 
-def _planned(
+def _plan_listed(
     project: Project, there: TargetThere, opened: Opened, *, to_disk: bool
 ) -> tuple[Imported, Estimate]:
     """List an origin, and say what of it would be read."""
@@ -222,7 +222,7 @@ def _planned(
         found = list_source(taken, opened, project.progress, to_disk=to_disk)
         listed_s = time.monotonic() - began_s
         _refuse_another_source(there, opened.source)
-        _recall(project, taken, found.source, there.manifest)
+        _recall_known(project, taken, found.source, there.manifest)
         objects, size = taken.unknown_total()
         result = Imported(there.target, found.source.url, found.source.state)
         result.files, result.bytes = found.objects, found.bytes
@@ -389,7 +389,7 @@ def bring(
         result.read, result.state = 1, built.manifest.source.state if built.manifest.source else ""
         put_in_place(project, there, built, result)
         return result
-    _recall(project, taken, found.source, before)
+    _recall_known(project, taken, found.source, before)
     try:
         if found.source.reference:
             result.read = refer_content(project, taken, origin, found.source, engine)
@@ -412,7 +412,7 @@ def bring(
     return result
 
 
-def _recall(
+def _recall_known(
     project: Project, taken: TakenObjects, source: DataSource, before: Manifest | None
 ) -> None:
     if source.reference:

@@ -28,11 +28,11 @@ NAMES_MAX = 10
 
 @dataclass(slots=True)
 class Listing:
-    """What a source has: `source` with the state that was found, and the totals."""
+    """The data of a source: `source` with the state that was found, and the totals."""
 
     source: DataSource
     leftovers: Leftovers
-    """What jobs left there beside their data; not taken."""
+    """Objects that jobs left there beside their data; not taken."""
     objects: int = 0
     bytes: int = 0
     pages: int = 0

@@ -1,8 +1,9 @@
 """import on a cluster: workers read the source and write packs to the remote, the driver the rest.
 
 The content never passes through this machine. The packs come first, then the driver's shards, the
-root, the manifest, git's index. What workers did is in a journal, so that a driver that was killed
-goes on: the packs that it no longer knows of are named by no root, and gc on the remote finds them.
+root, the manifest, git's index. A journal has the workers' results, so that a driver that was
+killed goes on: the packs that it no longer knows of are named by no root, and gc on the remote
+finds them.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from dvtool.remotes.origins.base import Origin, OriginObject
 
 
 class ReadBatch(Protocol):
-    """What became of a batch: hash and size of each object, in the order of the batch."""
+    """The result of a batch: hash and size of each object, in the order of the batch."""
 
     @property
     def digests(self) -> Sequence[Digest]:
@@ -30,22 +30,22 @@ class ReadBatch(Protocol):
         ...
 
 
-Result = TypeVar("Result", bound=ReadBatch)
+ReadResult = TypeVar("ReadResult", bound=ReadBatch)
 
 
 @dataclass(frozen=True, slots=True)
-class ListingWork(Generic[Result]):
-    """What is done with batches: `work`, in a worker, of each that `batch` makes.
+class ListingWork(Generic[ReadResult]):
+    """The work on batches: `work`, in a worker, of each that `batch` makes.
 
     `keep` takes each result before its objects go on record as read, `undo` what is not kept.
     """
 
     shown: str
-    """What it is called for people: importing, hashing."""
-    work: Callable[..., Result]
-    keep: Callable[[Result], object]
+    """Its name for people: importing, hashing."""
+    work: Callable[..., ReadResult]
+    keep: Callable[[ReadResult], object]
     batch: Callable[[TakeBatch], Any] = lambda batch: batch
-    undo: Callable[[Result], None] | None = None
+    undo: Callable[[ReadResult], None] | None = None
 
 
 def read_listed(
@@ -53,11 +53,11 @@ def read_listed(
     taken: TakenObjects,
     origin: Origin,
     engine: Engine,
-    work: ListingWork[Result],
+    work: ListingWork[ReadResult],
 ) -> int:
     """Read all that is listed and not known; return how many objects that was.
 
-    What was read by then is on record after an error, too.
+    Objects read by then are on record after an error, too.
     """
     objects, size = taken.unknown_total()
     if not objects:
