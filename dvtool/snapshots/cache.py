@@ -128,7 +128,7 @@ class FrameCache:
     def get_shards(self, shard: Digest) -> Iterator[tuple[str, bytes]]:
         """Yield name and bytes, unchecked, of what is kept of a shard, whichever remote had it."""
         start = shard_name("", shard)
-        for entry in _entries(os.path.dirname(self._path(start))):
+        for entry in _folder_entries(os.path.dirname(self._path(start))):
             if entry.name.startswith(start) and not is_temp_name(entry.name):
                 data = self.get(entry.name, size_max=OBJECT_SIZE_MAX_BYTES)
                 if data is not None:
@@ -272,10 +272,10 @@ class FrameCache:
 
     def _files(self) -> Iterator[tuple[str, float, int]]:
         """Yield path, time of last use and size of each file; old unfinished ones go."""
-        for folder in _entries(self._top):
+        for folder in _folder_entries(self._top):
             if not folder.is_dir(follow_symlinks=False):
                 continue
-            for file in _entries(folder.path):
+            for file in _folder_entries(folder.path):
                 try:
                     status = file.stat(follow_symlinks=False)
                 except FileNotFoundError:
@@ -318,7 +318,7 @@ def shard_name(remote_id: str, shard: Digest) -> str:
     return f"{shard.hex()}-{remote_id}"
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+def _folder_entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)

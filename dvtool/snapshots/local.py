@@ -148,7 +148,7 @@ class LocalChunks:
         just now is faster than new memory.
         """
         buffer = bytearray()
-        for run in _runs(pieces):
+        for run in _runs_of_pieces(pieces):
             first, last = run[0].located, run[-1].located.placement
             begin, path = first.placement.frame_offset, self.where(first)
             try:
@@ -187,7 +187,7 @@ class LocalChunks:
             return pack
 
 
-def _runs(pieces: Iterable[PlacedChunk]) -> Iterator[list[PlacedChunk]]:
+def _runs_of_pieces(pieces: Iterable[PlacedChunk]) -> Iterator[list[PlacedChunk]]:
     """Divide pieces, given in the order of packs, into those that one read gets."""
     run: list[PlacedChunk] = []
     pack: Digest | None = None

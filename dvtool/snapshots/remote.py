@@ -6,7 +6,6 @@ content do make that content is known once all of it was read.
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
@@ -300,9 +299,13 @@ class RemoteChunks:
             self._keep_frames(pack_range.pack, [(frame.offset, frame.stored) for frame in frames])
             return frames
 
+        spans = list(_frame_runs(pieces, FRAME_RUN_LIMITS))
+        if len(spans) == 1:  # no thread is begun for one request
+            yield from get(spans[0])
+            return
         for _, frames in run_bounded(
             get,
-            _frame_runs(pieces, FRAME_RUN_LIMITS),
+            spans,
             size_of=lambda span: span[1].memory_bytes,
             budget_bytes=RUNS_MEMORY_MAX_BYTES,
         ):
@@ -354,11 +357,29 @@ def _frame_runs(
             yield place, span
 
 
+class _Room:
+    """A sink with room for so many bytes, taken at once."""
+
+    def __init__(self, size: int) -> None:
+        self._data = memoryview(bytearray(size))
+        self._end = 0
+
+    @property
+    def filled(self) -> memoryview:
+        """The bytes that were written."""
+        return self._data[: self._end]
+
+    def write(self, data: bytes, /) -> None:
+        """Take bytes; ValueError for more than there is room for."""
+        self._data[self._end : self._end + len(data)] = data
+        self._end += len(data)
+
+
 def _read_span(remote: RemoteStore, place: int, span: PackRange) -> Iterator[ReadFrame]:
     where = f"{remote.url}: {pack_key(span.pack.digest)}"
-    buffer = io.BytesIO()
-    remote.read_pack(span.pack.digest, buffer, offset=span.offset, size=span.size)
-    data = buffer.getbuffer()
+    room = _Room(span.size)
+    remote.read_pack(span.pack.digest, room, offset=span.offset, size=span.size)
+    data = room.filled
     for (offset, size), group in groupby(span.places, key=_frame_of):
         stored = data[offset - span.offset :][:size]
         raw = unpack_frame(stored, where=where)

@@ -70,14 +70,14 @@ class References:
         )
         if self._fixed and not self._in_memory:
             db.execute("PRAGMA query_only = ON")
-            self._time = "modified" if "modified" in _columns(db) else "0"
+            self._time = "modified" if "modified" in _column_names(db) else "0"
             return db
         db.execute("PRAGMA synchronous = FULL")
         with db:
             db.execute("BEGIN IMMEDIATE")  # so that whoever reads finds all tables, or no bytes
             for statement in _REFERENCE_TABLES:
                 db.execute(statement)
-            if "modified" not in _columns(db):
+            if "modified" not in _column_names(db):
                 db.execute(_ADD_TIMES)
         self._time = "modified"
         if not self._in_memory:
@@ -215,7 +215,7 @@ def _has_bytes(path: str) -> bool:
         return False
 
 
-def _columns(db: sqlite3.Connection) -> set[str]:
+def _column_names(db: sqlite3.Connection) -> set[str]:
     return {row[1] for row in db.execute("PRAGMA table_info(contents)")}
 
 

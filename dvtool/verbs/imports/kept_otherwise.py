@@ -199,7 +199,7 @@ def _described_by_git(git: Git, key: str, entry: TreeEntry, size: int) -> Origin
     pointer = lfs.lfs_pointer(git.read_blob(entry.id)) if small else None
     if pointer is None:
         return OriginObject(key, size, entry.id, "git", form=form)
-    return OriginObject(key, pointer.size, pointer.oid, "", form=form)
+    return OriginObject(key, pointer.size, pointer.oid, form=form)
 
 
 def _notes_of(modules: Sequence[str]) -> tuple[str, ...]:
