@@ -39,6 +39,7 @@ _EXPORTS = {
     "dvtool.remotes.estimate": ("Estimate", "Requests"),
     "dvtool.remotes.examine": ("Examination",),
     "dvtool.repo": ("Repo",),
+    "dvtool.reports.facade": ("Reports",),
     "dvtool.reports.row_diff": ("ChangedCell", "ChangedRow", "ColumnChange", "TableDiff"),
     "dvtool.reports.sides": ("Report",),
     "dvtool.reports.tables": ("RowDiff", "UnreadTable"),
@@ -77,6 +78,7 @@ _EXPORTS = {
     "dvtool.verbs.overlap.check": (
         *("OverlapReport", "PairOverlap", "SharedPlace", "Shared", "SharedPart", "SplitSize"),
     ),
+    "dvtool.verbs.plans": ("Plans",),
     "dvtool.verbs.push.commits": ("PushPlan", "PushReport"),
     "dvtool.verbs.push.plan": ("Pushed",),
     "dvtool.verbs.record.facade": ("Runs",),
@@ -130,6 +132,7 @@ if TYPE_CHECKING:
     from dvtool.remotes.estimate import Estimate, Requests
     from dvtool.remotes.examine import Examination
     from dvtool.repo import Repo
+    from dvtool.reports.facade import Reports
     from dvtool.reports.row_diff import ChangedCell, ChangedRow, ColumnChange, TableDiff
     from dvtool.reports.sides import Report
     from dvtool.reports.tables import RowDiff, UnreadTable
@@ -173,6 +176,7 @@ if TYPE_CHECKING:
         SharedPlace,
         SplitSize,
     )
+    from dvtool.verbs.plans import Plans
     from dvtool.verbs.push.commits import PushPlan, PushReport
     from dvtool.verbs.push.plan import Pushed
     from dvtool.verbs.record.facade import Runs
@@ -233,6 +237,7 @@ __all__ = [
     "PathIsFolder",
     "PathMissing",
     "PathNotFolder",
+    "Plans",
     "Progress",
     "PushPlan",
     "PushReport",
@@ -253,6 +258,7 @@ __all__ = [
     "Repo",
     "RepoThere",
     "Report",
+    "Reports",
     "Reproduction",
     "Requests",
     "Resolved",

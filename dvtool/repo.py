@@ -14,78 +14,54 @@ from dvtool.project.opening import OpenRepository
 from dvtool.project.parts import Project
 from dvtool.project.shards import ShardSource
 from dvtool.system.lazy import later, later_in
-from dvtool.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    import dvtool
     from dvtool.format.manifest import ShardRef
     from dvtool.hooks import install, service
-    from dvtool.jobs.cluster import ClusterEngine
     from dvtool.jobs.engine import Engine
-    from dvtool.remotes.estimate import Estimate
     from dvtool.remotes.evidence import Announce
-    from dvtool.reports import sides
-    from dvtool.reports.tables import RowDiff
+    from dvtool.reports import facade as report_facade
     from dvtool.serve import serving
-    from dvtool.serve.options import ServeOptions, Serving
     from dvtool.snapshots import reading
-    from dvtool.snapshots.listed import Listed
-    from dvtool.snapshots.snapshot import Snapshot
-    from dvtool.verbs import (
-        clone,
-        describe,
-        diff,
-        doctor,
-        drop,
-        log,
-        read,
-        remotes as whole_remotes,
-        sparse,
-    )
+    from dvtool.verbs import describe, diff, doctor, drop, log, plans, read, remotes, sparse
     from dvtool.verbs.add import publish
-    from dvtool.verbs.add.foresee import Added
     from dvtool.verbs.checkout import restore
-    from dvtool.verbs.checkout.restore import Restored
-    from dvtool.verbs.edit import move as edit_move, remove as edit_remove
-    from dvtool.verbs.export import entries, export as export_verb
-    from dvtool.verbs.fetch import download, plan as fetch_plan, request as fetch_request
-    from dvtool.verbs.fsck import check as fsck_check, findings, repair as fsck_repair
+    from dvtool.verbs.edit import move, remove
+    from dvtool.verbs.export import export
+    from dvtool.verbs.fetch import download, request as fetch_request
+    from dvtool.verbs.fsck import check as fsck_check, repair as fsck_repair
     from dvtool.verbs.gc import local as gc_local
     from dvtool.verbs.imports import facade as import_facade
-    from dvtool.verbs.overlap import check as overlap
     from dvtool.verbs.push import commits
-    from dvtool.verbs.record import facade as run_facade, records, run
+    from dvtool.verbs.record import facade as run_facade, run
     from dvtool.verbs.resolve import conflicts, settle
-    from dvtool.verbs.status import TargetStatus
 else:
     install, service = later_in("dvtool.hooks", "install", "service")
-    sides = later("dvtool.reports.sides")
+    report_facade = later("dvtool.reports.facade")
     serving = later("dvtool.serve.serving")
     reading = later("dvtool.snapshots.reading")
-    clone, describe, diff = later_in("dvtool.verbs", "clone", "describe", "diff")
-    doctor, drop, log, read = later_in("dvtool.verbs", "doctor", "drop", "log", "read")
-    whole_remotes, sparse = later_in("dvtool.verbs", "remotes", "sparse")
+    describe, diff, doctor = later_in("dvtool.verbs", "describe", "diff", "doctor")
+    drop, log, plans = later_in("dvtool.verbs", "drop", "log", "plans")
+    read, remotes, sparse = later_in("dvtool.verbs", "read", "remotes", "sparse")
     publish = later("dvtool.verbs.add.publish")
     restore = later("dvtool.verbs.checkout.restore")
-    edit_move, edit_remove = later_in("dvtool.verbs.edit", "move", "remove")
-    export_verb = later("dvtool.verbs.export.export")
-    download = later("dvtool.verbs.fetch.download")
-    fetch_plan, fetch_request = later_in("dvtool.verbs.fetch", "plan", "request")
+    move, remove = later_in("dvtool.verbs.edit", "move", "remove")
+    export = later("dvtool.verbs.export.export")
+    download, fetch_request = later_in("dvtool.verbs.fetch", "download", "request")
     fsck_check, fsck_repair = later_in("dvtool.verbs.fsck", "check", "repair")
     gc_local = later("dvtool.verbs.gc.local")
     import_facade = later("dvtool.verbs.imports.facade")
-    overlap = later("dvtool.verbs.overlap.check")
     commits = later("dvtool.verbs.push.commits")
     run_facade, run = later_in("dvtool.verbs.record", "facade", "run")
     conflicts, settle = later_in("dvtool.verbs.resolve", "conflicts", "settle")
-
-Rev = str | None
 
 
 class Repo(OpenRepository):
     """A git repository with dvtool in it, for one thread at a time; see `OpenRepository`.
 
     Every method raises `DvError` with a message for the user. Its options are those of the command
-    of the same name, and a `plan_…` says what the verb would do and what that takes.
+    of the same name.
     """
 
     def __init__(self, project: Project, cwd: str, *, environ: Mapping[str, str]) -> None:
@@ -101,49 +77,45 @@ class Repo(OpenRepository):
         return install.Hooks(self._project, self.config)
 
     @cached_property
-    def sparse(self) -> sparse.Sparse:
+    def sparse(self) -> dvtool.Sparse:
         """The standing rules that say which data this worktree takes, and changing them."""
         return sparse.Sparse(self._project, self._arguments)
 
     @property
     def for_git(self) -> service.GitService:
-        """What git's hooks and drivers ask for."""
+        """The service for git's hooks and drivers."""
         return service.GitService(self._project, self.config)
 
     @property
-    def imports(self) -> import_facade.Imports:
+    def imports(self) -> dvtool.Imports:
         """Data from where it is, and what is new there: see `Imports`."""
         return import_facade.Imports(self._project, self.config, self._arguments)
 
     @property
-    def remotes(self) -> whole_remotes.Remotes:
-        """Remotes as a whole: tried out, copied, and given space back: see `Remotes`."""
-        return whole_remotes.Remotes(self._project, self.config)
+    def plans(self) -> dvtool.Plans:
+        """The plans of `push`, `fetch` and `pull`, and what they would take: see `Plans`."""
+        return plans.Plans(self._project, self.config, self._arguments)
 
     @property
-    def runs(self) -> run_facade.Runs:
+    def remotes(self) -> dvtool.Remotes:
+        """Remotes as a whole: tried out, copied, and given space back: see `Remotes`."""
+        return remotes.Remotes(self._project, self.config)
+
+    @property
+    def reports(self) -> dvtool.Reports:
+        """Changes by row and as a page, and what splits share: see `Reports`."""
+        return report_facade.Reports(self._project, self.config, self._arguments)
+
+    @property
+    def runs(self) -> dvtool.Runs:
         """The records of runs, and running one again: see `Runs`."""
         return run_facade.Runs(self._project, Repo.open)
-
-    # --- the repository -------------------------------------------------------------------
-
-    @staticmethod
-    def clone(
-        url: str,
-        directory: str | None = None,
-        *,
-        cwd: str = ".",
-        rev: str | None = None,
-        progress: Progress = SILENT,
-    ) -> str:
-        """Clone a git repository, without its data; return the folder, absolute."""
-        return clone.clone(url, directory, cwd=cwd, rev=rev, progress=progress)
 
     def init(self, *, plan_only: bool = False) -> bool:
         """Make `.dvconfig`, staged, and the local store; False if that was done before."""
         return self.config.init(plan_only=plan_only)
 
-    def check(self) -> Iterator[doctor.Check]:
+    def check(self) -> Iterator[dvtool.Check]:
         """Check settings, manifests, local store, hooks and the default remote."""
         return doctor.check_repository(self._project, self.hooks.states, self.config.open_remote)
 
@@ -162,7 +134,7 @@ class Repo(OpenRepository):
         plan_only: bool = False,
         jobs: int | None = None,
         engine: Engine | None = None,
-    ) -> list[Added]:
+    ) -> list[dvtool.Added]:
         """Snapshot files and folders; with `update` only entries that there are (see `dv add`)."""
         options = publish.AddOptions(
             untrack, stage, dereference, as_is, ours, engine, jobs, plan_only, update
@@ -171,14 +143,14 @@ class Repo(OpenRepository):
             self._project, self.config, self._arguments, paths, options, conflicts.refuse_conflicted
         )
 
-    def status(self, paths: Paths = ()) -> list[TargetStatus]:
+    def status(self, paths: Paths = ()) -> list[dvtool.TargetStatus]:
         """Compare workspace, manifests and HEAD."""
         select, address = self._arguments.selecting(paths), self.config.default_address
         return conflicts.status_with_conflicts(self._project, select, address)
 
     def resolve(
         self, paths: Paths = (), *, side: settle.Side | None = None, plan_only: bool = False
-    ) -> list[settle.Settled]:
+    ) -> list[dvtool.Settled]:
         """Settle what a merge left in manifests; without a side, what does not truly conflict."""
         return settle.resolve(self._project, self._arguments.selecting(paths), side, plan_only)
 
@@ -190,14 +162,14 @@ class Repo(OpenRepository):
         force: bool = False,
         fetch: bool = True,
         plan_only: bool = False,
-    ) -> Restored:
+    ) -> dvtool.Restored:
         """Bring the workspace to the manifests, or a commit's; with `fetch` get content first."""
         request = restore.RestoreRequest(rev, paths, force=force, fetch=fetch, plan_only=plan_only)
         return restore.checkout(self._project, self.config, self._arguments, request)
 
     def restore(
         self, paths: Paths, *, source: str | None = None, plan_only: bool = False
-    ) -> Restored:
+    ) -> dvtool.Restored:
         """Undo changes to files, which are saved first; manifests stay, also with a `source`."""
         request = restore.RestoreRequest(
             source, paths, force=True, manifests=False, plan_only=plan_only
@@ -206,17 +178,17 @@ class Repo(OpenRepository):
 
     def rm(
         self, paths: Paths, *, data: bool = False, force: bool = False, plan_only: bool = False
-    ) -> list[edit_remove.Removed]:
+    ) -> list[dvtool.Removed]:
         """Untrack targets, or entries in them; `data` removes the files from the workspace too."""
-        return edit_remove.rm(
+        return remove.rm(
             self._project, self._arguments, paths, data=data, force=force, plan_only=plan_only
         )
 
     def mv(
         self, source: OnePath, destination: OnePath, *, plan_only: bool = False
-    ) -> edit_move.Renamed:
+    ) -> dvtool.Renamed:
         """Rename a target or entries in one."""
-        return edit_move.mv(self._project, self._arguments, source, destination, plan_only)
+        return move.mv(self._project, self._arguments, source, destination, plan_only)
 
     def drop(
         self,
@@ -226,7 +198,7 @@ class Repo(OpenRepository):
         workspace: bool = True,
         plan_only: bool = False,
         announce: Announce | None = None,
-    ) -> drop.Dropped:
+    ) -> dvtool.Dropped:
         """Free workspace and store, or the store alone, of what a remote provably holds."""
         request = drop.DropRequest(remote, workspace, plan_only, announce)
         return drop.drop(self._project, self.config, self._arguments.selecting(paths), request)
@@ -241,7 +213,7 @@ class Repo(OpenRepository):
         every: bool = False,
         paths: Paths = (),
         anew: bool = False,
-    ) -> commits.PushReport:
+    ) -> dvtool.PushReport:
         """Upload what commits need (HEAD, `revs`, or all refs), and prove that it is there.
 
         Commits behind them go along unless a push proved them; `anew`: the remote may be a new one.
@@ -251,37 +223,14 @@ class Repo(OpenRepository):
         request = commits.PushRequest(remote, revs, every, select, anew)
         return commits.push(self._project, self.config, request)
 
-    def plan_push(
-        self,
-        *,
-        remote: str | None = None,
-        revs: Sequence[str] = (),
-        every: bool = False,
-        paths: Paths = (),
-        tips_only: bool = False,
-    ) -> commits.PushPlan:
-        """Plan a `push`, with `tips_only` of the revisions alone; the remote is only asked."""
-        self.config.trust_first_use()
-        select = self._arguments.selecting(paths) if paths else None
-        request = commits.PushRequest(remote, revs, every, select)
-        return commits.plan_push(self._project, self.config, request, tips_only=tips_only)
-
     def fetch(
         self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
-    ) -> fetch_request.Fetched:
+    ) -> dvtool.Fetched:
         """Copy content into the local store: of the manifests in the worktree, or of commits."""
         self.config.trust_first_use()
         wanted = fetch_request.fetch_requests(self._project, self._arguments, revs, paths)
-        remotes = self.config.open_remotes_if_any(remote)
-        return download.fetch(self._project, remotes, wanted)
-
-    def plan_fetch(
-        self, *, remote: str | None = None, revs: Sequence[str] = (), paths: Paths = ()
-    ) -> tuple[fetch_request.Fetched, Estimate]:
-        """Plan a `fetch`; only shards are fetched."""
-        self.config.trust_first_use()
-        wanted = fetch_request.fetch_requests(self._project, self._arguments, revs, paths)
-        return fetch_plan.plan_fetch(self._project, self.config.open_remote(remote), wanted)
+        stores = self.config.open_remotes_if_any(remote)
+        return download.fetch(self._project, stores, wanted)
 
     def pull(
         self,
@@ -290,24 +239,11 @@ class Repo(OpenRepository):
         rev: str | None = None,
         paths: Paths = (),
         force: bool = False,
-    ) -> Restored:
+    ) -> dvtool.Restored:
         """Fetch what the workspace lacks, then check it out."""
         self.config.trust_first_use()
         request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
         return restore.checkout(self._project, self.config, self._arguments, request)
-
-    def plan_pull(
-        self,
-        *,
-        remote: str | None = None,
-        rev: str | None = None,
-        paths: Paths = (),
-        force: bool = False,
-    ) -> tuple[fetch_request.Fetched, Estimate]:
-        """Plan a `pull`; the workspace stays as it is."""
-        self.config.trust_first_use()
-        request = restore.RestoreRequest(rev, paths, force=force, remote=remote)
-        return restore.estimate_pull(self._project, self.config, self._arguments, request)
 
     # --- the store: space, and trust --------------------------------------------------------
 
@@ -318,7 +254,7 @@ class Repo(OpenRepository):
         dry_run: bool = False,
         grace_s: float | None = None,
         announce: Announce | None = None,
-    ) -> gc_local.GcResult:
+    ) -> dvtool.GcResult:
         """Free the local store of what nothing here needs and a remote holds.
 
         `unpushed` also frees what no remote holds, if nothing here needs it and it is older than
@@ -332,11 +268,11 @@ class Repo(OpenRepository):
         *,
         workspace: bool = False,
         remote: str | None = None,
-        deep: bool | findings.Sample = False,
+        deep: bool | dvtool.Sample = False,
         repair: bool = False,
         rebuild: bool = False,
-        engine: ClusterEngine | None = None,
-    ) -> findings.FsckReport:
+        engine: dvtool.ClusterEngine | None = None,
+    ) -> dvtool.FsckReport:
         """Check the local store; with `workspace` the files, with `remote` that remote too.
 
         `remote` is a name, or "" for the default one; `deep` reads its packs, all or a sample.
@@ -344,18 +280,6 @@ class Repo(OpenRepository):
         """
         request = fsck_check.FsckRequest(workspace, remote, deep, repair, rebuild, engine)
         return fsck_repair.fsck(self._project, self.config, self._arguments, request)
-
-    def check_overlap(
-        self,
-        splits: Sequence[str],
-        *,
-        rows: bool = False,
-        keys: Sequence[str] = (),
-        header: bool = True,
-    ) -> overlap.OverlapReport:
-        """Find what is in more than one split: paths (of what is staged), or `REV:PATH`."""
-        request = overlap.OverlapRequest(splits, rows, tuple(keys), header)
-        return overlap.check_overlap(self._project, self.config, self._arguments, request)
 
     def run(
         self,
@@ -367,7 +291,7 @@ class Repo(OpenRepository):
         environ: Mapping[str, str] | None = None,
         stdout: int | None = None,
         reproduces: str | None = None,
-    ) -> records.RunRecord:
+    ) -> dvtool.RunRecord:
         """Run a command from committed code and data, and record what it read and wrote."""
         environ = self._environment(environ)
         request = run.RunRequest(command, out, allow_dirty, record, environ, stdout, reproduces)
@@ -376,31 +300,19 @@ class Repo(OpenRepository):
 
     # --- verbs that only look -------------------------------------------------------------
 
-    def diff(self, old: Rev = None, new: Rev = None, paths: Paths = ()) -> list[diff.TargetDiff]:
+    def diff(
+        self, old: str | None = None, new: str | None = None, paths: Paths = ()
+    ) -> list[dvtool.TargetDiff]:
         """Compare two commits, or a commit (HEAD without one) with the workspace."""
         return diff.diff(self._project, self.config, self._arguments, old, new, paths)
 
-    def diff_rows(
-        self, old: Rev = None, new: Rev = None, paths: Paths = (), *, key: Sequence[str] = ()
-    ) -> RowDiff:
-        """Compare, as `diff` does, the rows of changed tables, matched by the columns `key`."""
-        compared = sides.Comparison(old, new, paths, key)
-        return sides.report_rows(self._project, self.config, self._arguments, compared)
-
-    def report(
-        self, old: Rev = None, new: Rev = None, paths: Paths = (), *, key: Sequence[str] = ()
-    ) -> sides.Report:
-        """Show what `diff` finds as a page, and in short as a comment."""
-        compared = sides.Comparison(old, new, paths, key)
-        return sides.report_changes(self._project, self.config, self._arguments, compared)
-
     def log(
         self, path: OnePath | None = None, *, rev: str | None = None, limit: int | None = None
-    ) -> Iterator[log.LogEntry]:
+    ) -> Iterator[dvtool.LogEntry]:
         """Yield the commits that changed a target, or (None) any; UsageError if none did."""
         return log.log(self._project, self._arguments, path, rev=rev, limit=limit)
 
-    def snapshot(self, rev: str | None = None) -> Snapshot:
+    def snapshot(self, rev: str | None = None) -> dvtool.Snapshot:
         """Return the data of a revision (HEAD without one), to be read without a checkout."""
         return reading.snapshot_of(self._project, rev, environ=self._environ)
 
@@ -414,20 +326,18 @@ class Repo(OpenRepository):
         force: bool = False,
         out: BinaryIO | None = None,
         plan_only: bool = False,
-        engine: ClusterEngine | None = None,
-    ) -> entries.Exported:
+        engine: dvtool.ClusterEngine | None = None,
+    ) -> dvtool.Exported:
         """Write the data at or below a path of a commit to a folder, an archive or a bucket."""
         inner = self._arguments.relative(path)
-        request = export_verb.ExportRequest(
-            inner, destination, options or {}, force, out, plan_only
-        )
+        request = export.ExportRequest(inner, destination, options or {}, force, out, plan_only)
         source, progress = self.snapshot(rev), self._project.progress
-        return export_verb.export_snapshot(source, request, progress, engine)
+        return export.export_snapshot(source, request, progress, engine)
 
     def serve(
         self,
-        options: ServeOptions,
-        announce: Callable[[Serving], None],
+        options: dvtool.ServeOptions,
+        announce: Callable[[dvtool.Serving], None],
         report: Callable[[str], None],
     ) -> None:
         """Serve the data of commits over S3's protocol until Ctrl-C; see `Serving`.
@@ -436,7 +346,7 @@ class Repo(OpenRepository):
         """
         serving.serve(self._project, self._environ, options, announce, report)
 
-    def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[Listed]:
+    def ls(self, paths: Paths = (), *, rev: str | None = None) -> Iterator[dvtool.Listed]:
         """Yield the entries of the manifests in the worktree or (with `rev`) of a commit."""
         return read.ls(self._project, self.config, self._arguments, paths, rev=rev)
 
@@ -448,7 +358,7 @@ class Repo(OpenRepository):
         """Yield the bytes of content in the local store, by its BLAKE3 in hex."""
         return read.cat_content(self._project, blake3)
 
-    def describe(self, rev: str | None = None) -> describe.Description:
+    def describe(self, rev: str | None = None) -> dvtool.Description:
         """Return what to write into an experiment's record; see `Description`."""
         return describe.describe(
             self._project, rev, is_clean=lambda: all(status.clean for status in self.status())

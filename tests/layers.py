@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,7 +109,9 @@ ROOMS = (
         (*VERBS, "verbs"),
     ),
     Room(
-        "repo", "The facade: one method a verb, and a part each for imports, remotes, runs.", FACES
+        "repo",
+        "The facade: one method a verb, and parts: imports, plans, remotes, reports, runs, sparse.",
+        FACES,
     ),
     Room("cli", "The command: a module a verb; it alone prints.", (*FACES, "repo")),
 )
@@ -117,11 +121,23 @@ VERB_ORDER = (
     ("read", "add", "status", "checkout", "push", "drop", "edit", "copy", "export"),
     ("resolve",),
     ("imports", "gc", "fsck", "clone", "overlap", "doctor", "record", "sparse"),
-    ("remotes",),
+    ("remotes", "plans"),
 )
 """A verb imports from the lines above its own, and within its line from none."""
 
 TREE_WIDTH = 98
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Return the tree of a file of Python, which all tests of the code read once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes_in(path: Path) -> list[ast.AST]:
+    """Return all nodes of a file: to walk the trees is most of the time of such tests."""
+    return list(ast.walk(parsed(path)))
 
 
 def room_of(module: str) -> Room | None:

@@ -589,7 +589,7 @@ BREAKS = (
         "rm removes edits of what the manifest has no more",
         1,
         "dvtool/verbs/edit/remove.py",
-        '    return [path for path in here if path in entries or found[path] == "outdated"]\n',
+        '    return [path for path in here if path in entries or standing[path] == "outdated"]\n',
         "    return here\n",
         (
             "tests/cli/test_base.py::test_rm_data_keeps_an_edit_of_what_the_manifest_has_no_more",
@@ -609,7 +609,8 @@ BREAKS = (
         "drop calls outdated files changed",
         7,
         "dvtool/verbs/drop.py",
-        '    plan.outdated = {path: now[path] for path in found if found[path] == "outdated"}\n',
+        '    plan.outdated = {path: now[path] for path in standing if standing[path] == "outdated"}'
+        "\n",
         "    plan.outdated = {}\n",
         (
             "tests/cli/test_base.py::test_drop_takes_what_is_outdated_and_keeps_its_content",
@@ -668,8 +669,9 @@ BREAKS = (
         "gc of a remote gives up what this clone never saw",
         1,
         "dvtool/verbs/gc/bury.py",
-        "if expiry is not None and one.manifest in expiry.seen]",
-        "if expiry is not None]",
+        "        manifest for manifest in old if expiry is not None and manifest.manifest in "
+        "expiry.seen\n",
+        "        manifest for manifest in old if expiry is not None\n",
         ("tests/unit/verbs/gc/test_bury.py::test_expiry_leaves_what_this_clone_never_saw",),
     ),
     Break(
@@ -757,19 +759,19 @@ BREAKS = (
         "gc plans by this repository's roots only",
         1,
         "dvtool/verbs/gc/bury.py",
-        "    stay = [one for one in there.roots.values() if one not in replaced]\n",
-        "    stay = [r for r in there.roots.values() if r.repo == repo and r not in replaced]\n",
+        "    stay = [root for root in surveyed.roots.values() if root not in replaced]\n",
+        "    stay = [r for r in surveyed.roots.values() if r.repo == repo and r not in replaced]\n",
         ("tests/unit/verbs/gc/test_bury.py",),
     ),
     Break(
         "gc removes by one repository's roots only",
         1,
         "dvtool/verbs/gc/sweep.py",
-        "    stay = [one for key, one in there.roots.items() if key not in roots]\n",
+        "    stay = [root for key, root in surveyed.roots.items() if key not in roots]\n",
         "    stay = [\n"
-        "        one\n"
-        "        for key, one in there.roots.items()\n"
-        "        if key not in roots and one.repo == grave.repo\n"
+        "        root\n"
+        "        for key, root in surveyed.roots.items()\n"
+        "        if key not in roots and root.repo == grave.repo\n"
         "    ]\n",
         ("tests/unit/verbs/gc/test_sweep.py",),
     ),
@@ -785,11 +787,11 @@ BREAKS = (
         "            if info is None or "
         "age_s(info, grave.tombstone.created, now_s) < rule.grace_s:\n"
         "                return None\n"
-        "            there = _survey_for(remote, tombstones.claims(look, now_s), "
+        "            surveyed = _survey_for(remote, tombstones.claims(look, now_s), "
         "grave.tombstone, rule)\n",
         "        look = tombstones.look()\n"
         "        now_s = time.time()\n"
-        "        there = _survey_for(remote, tombstones.claims(look, now_s), "
+        "        surveyed = _survey_for(remote, tombstones.claims(look, now_s), "
         "grave.tombstone, rule)\n"
         "        mark = tombstones.begin_sweep(grave.name)\n"
         "        try:\n"
@@ -1141,7 +1143,7 @@ BREAKS = (
         "push does not see that its packs arrived",
         3,
         "dvtool/verbs/push/upload.py",
-        "        lost = set(packs) - confirm_packs(self.remote, known, packs, there)\n",
+        "        lost = set(packs) - confirm_packs(self.remote, known, packs, infos)\n",
         "        lost: set[Digest] = set()\n",
         ("tests/s3/test_transfers.py::TestProof::"
          "test_a_store_that_loses_what_it_took_is_found_out",),

@@ -186,7 +186,7 @@ def _asks_for_json(arguments: Sequence[str]) -> bool:
 
 
 PLATFORM = os.name
-"""What Python calls the kind of system: posix, or nt for Windows."""
+"""The kind of system, as Python calls it: posix, or nt for Windows."""
 _RUN_ANYWHERE = ("completion", "-h", "--help", "--version")
 
 

@@ -125,10 +125,10 @@ def add(
 
 def _warn_litter(screen: Screen, repo: Repo, results: Sequence[Added]) -> None:
     """Name what programs left behind and dv takes along, and the rules that keep it out."""
-    names = [repo.shown_in(one.target, path) for one in results for path in one.litter]
+    names = [repo.shown_in(result.target, path) for result in results for path in result.litter]
     if not names:
         return
-    lines = sorted({rule for one in results for rule in one.litter_rules})
+    lines = sorted({rule for result in results for rule in result.litter_rules})
     rules = "\n".join(f"  {printable(line)}" for line in lines)
     takes = "is taken too, and looks" if len(names) == 1 else "are taken too, and look"
     screen.warn(f"{count_text(len(names), 'path')} {takes} left behind:\n{listing(names)}")

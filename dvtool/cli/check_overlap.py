@@ -58,7 +58,7 @@ def check_overlap(
     """
     screen = frame.screen
     with frame.repo() as repo:
-        report = repo.check_overlap(
+        report = repo.reports.overlap(
             splits, rows=rows or no_header, keys=tuple(keys), header=not no_header
         )
         if as_json:
@@ -102,5 +102,5 @@ def _size(size: SplitSize) -> str:
     return count_text(size.files, "file") + rows
 
 
-def _place(place: SharedPlace) -> str:
-    return printable(place.path) + (f", row {place.row:,}" if place.row else "")
+def _place(shared: SharedPlace) -> str:
+    return printable(shared.path) + (f", row {shared.row:,}" if shared.row else "")

@@ -72,16 +72,16 @@ def show_restored(
         screen.done(fetched_text(restored.fetched))
     quiet = True
     would = " would be" if plan_only else ""
-    for one in restored.targets:
+    for target in restored.targets:
         parts = []
-        if one.written:
-            parts.append(f"{count_text(one.written, 'file')}{would} written")
-            parts[-1] += f", {size_text(one.written_bytes)}" if one.written_bytes else ""
-        if one.removed:
-            parts.append(f"{one.removed:,}{would} removed")
+        if target.written:
+            parts.append(f"{count_text(target.written, 'file')}{would} written")
+            parts[-1] += f", {size_text(target.written_bytes)}" if target.written_bytes else ""
+        if target.removed:
+            parts.append(f"{target.removed:,}{would} removed")
         if parts or frame.verbose:
             text = "; ".join(parts) or "as it should be"
-            screen.done(f"{printable(repo.shown(one.target))}  {text}")
+            screen.done(f"{printable(repo.shown(target.target))}  {text}")
             quiet = False
     if quiet:
         screen.done("the workspace is as it should be" if restored.targets else "no targets here")
@@ -106,9 +106,9 @@ def fetched_text(fetched: Fetched) -> str:
     if not fetched.files:
         return "nothing to fetch: the local store has it all"
     files = f"{count_text(fetched.files, 'file')}, {size_text(fetched.bytes)}"
-    found = f"; {fetched.found:,} {_were(fetched.found)} here already" if fetched.found else ""
+    known = f"; {fetched.found:,} {_were(fetched.found)} here already" if fetched.found else ""
     return (
-        f"fetched from {url}: {files} ({size_text(fetched.transferred_bytes)} transferred){found}"
+        f"fetched from {url}: {files} ({size_text(fetched.transferred_bytes)} transferred){known}"
     )
 
 
@@ -117,8 +117,8 @@ def _show_saved(screen: Screen, repo: Repo, saved: Sequence[Saved]) -> None:
     if not saved:
         return
     screen.line(f"saved before it was replaced: {count_text(len(saved), 'file')}; to get it back:")
-    for one in saved[:SAVED_SHOWN_MAX]:
-        screen.line(f"  dv cat --hash {one.blake3} > {shell_word(repo.shown(one.path))}")
+    for kept in saved[:SAVED_SHOWN_MAX]:
+        screen.line(f"  dv cat --hash {kept.blake3} > {shell_word(repo.shown(kept.path))}")
     if len(saved) > SAVED_SHOWN_MAX:
         screen.line(f"  … and {len(saved) - SAVED_SHOWN_MAX:,} more")
     folder = printable(repo.saved_folder)

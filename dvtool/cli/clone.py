@@ -40,7 +40,7 @@ def clone(
     A data remote that is a folder is not in .dvconfig and has to be named: --remote. If the data
     cannot be had, the clone stays, and dv pull in it goes on.
     """
-    from dvtool import Repo
+    import dvtool
 
     behind = behind_dashes()
     # As with git: `dv clone -- URL` has its URL behind the dashes.
@@ -49,18 +49,18 @@ def clone(
         raise UsageError("clone what?", hint="run: dv clone URL")
     url, directory, paths = before[0], before[1] if len(before) > 1 else None, before[2:]
     with frame.showing_progress() as progress:
-        place = Repo.clone(url, directory, cwd=frame.folder, rev=rev, progress=progress)
-    _pull(frame, place, [*paths, *behind], remote, as_json=as_json)
+        folder = dvtool.clone(url, directory, cwd=frame.folder, rev=rev, progress=progress)
+    _pull(frame, folder, [*paths, *behind], remote, as_json=as_json)
 
 
 def _pull(
-    frame: Frame, place: str, paths: Sequence[str], remote: str | None, *, as_json: bool
+    frame: Frame, folder: str, paths: Sequence[str], remote: str | None, *, as_json: bool
 ) -> None:
     from dvtool import Restored
 
     screen, cwd = frame.screen, os.path.abspath(frame.folder)
-    shown = os.path.relpath(place, cwd)
-    inside = structs.replace(frame, folder=place)
+    shown = os.path.relpath(folder, cwd)
+    inside = structs.replace(frame, folder=folder)
     if not as_json:
         screen.done(f"cloned into {printable(shown)}")
     try:

@@ -97,11 +97,11 @@ def _list(screen: Screen, repo: Repo, *, as_json: bool, verbose: bool) -> None:
     if as_json:
         screen.json(documents.ConfigDocument(list(settings)))
         return
-    rows = [(one.key, _text(one.value), one.source) for one in settings]
+    rows = [(setting.key, _text(setting.value), setting.source) for setting in settings]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     for key, value, source in rows:
-        place = screen.style(source, "dim")
-        screen.line(f"{printable(key):<{widths[0]}}  {printable(value):<{widths[1]}}  {place}")
+        origin = screen.style(source, "dim")
+        screen.line(f"{printable(key):<{widths[0]}}  {printable(value):<{widths[1]}}  {origin}")
         if verbose:
             screen.line(screen.style(f"    {_description(key)}", "dim"))
 
@@ -109,7 +109,7 @@ def _list(screen: Screen, repo: Repo, *, as_json: bool, verbose: bool) -> None:
 def _description(key: str) -> str:
     field = key.rpartition(".")[2]
     pattern = f"remote.*.{field}" if key.startswith("remote.") else key
-    return next(one.description for one in KEYS if one.name == pattern)
+    return next(known.description for known in KEYS if known.name == pattern)
 
 
 def _text(value: Value) -> str:
@@ -120,13 +120,13 @@ def _text(value: Value) -> str:
 
 
 def _show(screen: Screen, repo: Repo, key: str, *, as_json: bool) -> None:
-    found = _in_force(repo, key)
+    setting = _in_force(repo, key)
     if as_json:
-        screen.json(documents.ConfigDocument([found]))
-    elif found.value is not None:
-        screen.line(printable(_text(found.value)))
-    if found.value is None:
-        screen.note(f"{found.key} has no value")
+        screen.json(documents.ConfigDocument([setting]))
+    elif setting.value is not None:
+        screen.line(printable(_text(setting.value)))
+    if setting.value is None:
+        screen.note(f"{setting.key} has no value")
         raise click.exceptions.Exit(1)
 
 

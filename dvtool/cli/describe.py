@@ -48,11 +48,11 @@ def describe(frame: Frame, arguments: Sequence[str], check: bool, as_json: bool)
         raise UsageError("--check is about the worktree; it takes no REV")
     screen = frame.screen
     if url is not None:
-        found = describe_at(url, rev)
+        description = describe_at(url, rev)
         if as_json:
-            screen.json(found)
+            screen.json(description)
         else:
-            _show(screen, found, whole=frame.verbose)
+            _show(screen, description, whole=frame.verbose)
         return
     with frame.repo() as repo:
         named, path = repo.arguments.split_revision(rev) if rev is not None else (None, "")
@@ -63,39 +63,41 @@ def describe(frame: Frame, arguments: Sequence[str], check: bool, as_json: bool)
                 hint=f"run: dv describe {printable(named)}; of the path: dv ls {printable(named)}:"
                 f"{shown}",
             )
-        found = repo.describe(rev)
+        description = repo.describe(rev)
         if as_json:
-            screen.json(found)
+            screen.json(description)
         else:
-            _show(screen, found, whole=frame.verbose)
-        if check and found.dirty:
-            screen.error(_reasons(repo, found))
+            _show(screen, description, whole=frame.verbose)
+        if check and description.dirty:
+            screen.error(_reasons(repo, description))
             raise click.exceptions.Exit(1)
 
 
-def _show(screen: Screen, found: Description, *, whole: bool) -> None:
-    what = {"code": found.code_dirty, "data": found.data_dirty}
+def _show(screen: Screen, description: Description, *, whole: bool) -> None:
+    what = {"code": description.code_dirty, "data": description.data_dirty}
     dirty = " and ".join(name for name, differs in what.items() if differs)
     state = screen.style(f" (dirty: {dirty})", "yellow") if dirty else ""
-    screen.line(f"commit  {found.commit or 'none yet'}{state}")
-    if found.branch is not None:
-        screen.line(f"branch  {printable(found.branch)}")
-    screen.line(f"data    {found.data_id}")
+    screen.line(f"commit  {description.commit or 'none yet'}{state}")
+    if description.branch is not None:
+        screen.line(f"branch  {printable(description.branch)}")
+    screen.line(f"data    {description.data_id}")
     length = None if whole else HASH_SHOWN_LENGTH
-    for one in found.targets:
-        total = files_text(one.files, one.bytes)
-        place = f"  at {printable(one.source)}" if one.reference and one.source else ""
-        screen.line(f"        {one.blake3[:length]}  {printable(one.target)}  {total}{place}")
+    for target in description.targets:
+        total = files_text(target.files, target.bytes)
+        source = f"  at {printable(target.source)}" if target.reference and target.source else ""
+        screen.line(
+            f"        {target.blake3[:length]}  {printable(target.target)}  {total}{source}"
+        )
 
 
-def _reasons(repo: Repo, found: Description) -> str:
+def _reasons(repo: Repo, description: Description) -> str:
     """Say what differs from HEAD."""
     reasons = []
-    if found.commit is None:
+    if description.commit is None:
         reasons.append("there is no commit yet")
-    elif found.code_dirty:
+    elif description.code_dirty:
         reasons.append("files that git tracks differ from HEAD (git status names them)")
-    if found.data_dirty:
-        names = listing(one.target for one in repo.status() if not one.clean)
+    if description.data_dirty:
+        names = listing(target.target for target in repo.status() if not target.clean)
         reasons.append(f"data or its manifests differ from HEAD (dv status says how):\n{names}")
     return "; ".join(reasons)

@@ -78,11 +78,11 @@ def diff(frame: Frame, arguments: Sequence[str], keys: Sequence[str], **options:
         repo, revisions, paths = _compared(frame, arguments, form.url, held)
         old, new = [*revisions, None, None][:2]
         if form.rows:
-            changed = repo.diff_rows(old, new, paths, key=keys)
+            changed = repo.reports.rows(old, new, paths, key=keys)
             frame.screen.json(changed) if form.as_json else show_rows(frame.screen, changed)
             differs = bool(changed.tables or changed.unread)
         elif form.html is not None or form.markdown:
-            report = repo.report(old, new, paths, key=keys)
+            report = repo.reports.changes(old, new, paths, key=keys)
             _hand_out(frame.screen, report, form)
             differs = report.files > 0
         else:
@@ -133,7 +133,7 @@ def _compared(
         )
     snapshots = [held.enter_context(snapshot(rev, url)) for rev in arguments]
     repo = held.enter_context(Repo.open(snapshots[0].git_dirs[1]))
-    return repo, [one.commit for one in snapshots], paths
+    return repo, [opened.commit for opened in snapshots], paths
 
 
 def _hand_out(screen: Screen, report: Report, form: _Form) -> None:
@@ -146,72 +146,74 @@ def _hand_out(screen: Screen, report: Report, form: _Form) -> None:
 
 def _show_files(screen: Screen, repo: Repo, targets: Sequence[TargetDiff], form: _Form) -> bool:
     """Print which files changed; return whether any did."""
-    found = [one for one in targets if one.changes or _appears(one)]
+    changed = [target for target in targets if target.changes or _appears(target)]
     if form.as_json:
-        screen.json(_document(found, stat=form.stat))
+        screen.json(_document(changed, stat=form.stat))
     elif form.name_only:
-        for one in found:
-            for change in one.changes:
-                screen.line(_name(repo, one.target, change.path))
+        for target in changed:
+            for change in target.changes:
+                screen.line(_name(repo, target.target, change.path))
     else:
-        show_targets(screen, repo, found, stat=form.stat)
-    return bool(found)
+        show_targets(screen, repo, changed, stat=form.stat)
+    return bool(changed)
 
 
-def _appears(one: TargetDiff) -> bool:
+def _appears(target: TargetDiff) -> bool:
     """Whether the target itself came, went or got another name, be it with no file in it."""
-    return (one.old is None) != (one.new is None) or one.renamed_from is not None
+    return (target.old is None) != (target.new is None) or target.renamed_from is not None
 
 
 # --- JSON -----------------------------------------------------------------------------------
 
 
-def _document(found: Sequence[TargetDiff], *, stat: bool) -> object:
+def _document(changed: Sequence[TargetDiff], *, stat: bool) -> object:
     if not stat:
-        return documents.DiffDocument(found, totals_of(found))
-    targets = [documents.TargetTotals(one.target, one.totals) for one in found]
-    return documents.DiffStatDocument(targets, totals_of(found))
+        return documents.DiffDocument(changed, totals_of(changed))
+    targets = [documents.TargetTotals(target.target, target.totals) for target in changed]
+    return documents.DiffStatDocument(targets, totals_of(changed))
 
 
-def totals_of(found: Sequence[TargetDiff]) -> Totals:
+def totals_of(targets: Sequence[TargetDiff]) -> Totals:
     """Return the changes of all targets, added up."""
     from dvtool import Totals
 
-    return Totals.of(change for one in found for change in one.changes)
+    return Totals.of(change for target in targets for change in target.changes)
 
 
 # --- text -----------------------------------------------------------------------------------
 
 
-def show_targets(screen: Screen, repo: Repo, found: Sequence[TargetDiff], *, stat: bool) -> None:
+def show_targets(screen: Screen, repo: Repo, targets: Sequence[TargetDiff], *, stat: bool) -> None:
     """Print which files changed in targets, or with `stat` the totals."""
-    for one in found:
-        state = _state_text(repo, one)
-        name = screen.style(printable(repo.shown(one.target)), "bold")
+    for target in targets:
+        state = _state_text(repo, target)
+        name = screen.style(printable(repo.shown(target.target)), "bold")
         if stat:
-            screen.line(f"{name}{state}: {totals_text(one.totals)}")
+            screen.line(f"{name}{state}: {totals_text(target.totals)}")
             continue
         screen.line(f"{name}{state}")
-        for line in _lines(screen, repo, one):
+        for line in _lines(screen, repo, target):
             screen.line(line)
-    if not found:
+    if not targets:
         screen.line("no difference")
-    elif len(found) > 1 or not stat:
-        screen.line(f"total: {totals_text(totals_of(found))}")
+    elif len(targets) > 1 or not stat:
+        screen.line(f"total: {totals_text(totals_of(targets))}")
 
 
-def _state_text(repo: Repo, one: TargetDiff) -> str:
-    if one.renamed_from is not None:
-        return f" (renamed from {printable(repo.shown(one.renamed_from))})"
-    return " (new target)" if one.old is None else " (target removed)" if one.new is None else ""
+def _state_text(repo: Repo, target: TargetDiff) -> str:
+    if target.renamed_from is not None:
+        return f" (renamed from {printable(repo.shown(target.renamed_from))})"
+    return (
+        " (new target)" if target.old is None else " (target removed)" if target.new is None else ""
+    )
 
 
-def _lines(screen: Screen, repo: Repo, one: TargetDiff) -> Iterator[str]:
-    for change in one.changes:
+def _lines(screen: Screen, repo: Repo, target: TargetDiff) -> Iterator[str]:
+    for change in target.changes:
         mark, colour = _MARKS[change.change]
-        name = _name(repo, one.target, change.path)
+        name = _name(repo, target.target, change.path)
         if change.source is not None:
-            source = one.renamed_from or one.target
+            source = target.renamed_from or target.target
             name = f"{_name(repo, source, change.source)} -> {name}"
         size = f"{_size_text(change):>12}"
         note = " (executable bit)" if _only_mode(change) else ""

@@ -49,19 +49,19 @@ def doctor(frame: Frame, remote: str | None, as_json: bool) -> None:
     the requests to git and to the remote, with times. Credentials are left out.
     """
     screen = frame.screen
-    found = []
+    checks = []
     features: list[Features] = []
     checks_made = _checks(frame) if remote is None else _remote_checks(frame, remote, features)
     for check in checks_made:
-        found.append(check)
+        checks.append(check)
         if not as_json:
             _show(screen, check)
-    healthy = all(check.state != "failed" for check in found)
+    healthy = all(check.state != "failed" for check in checks)
     if as_json:
         screen.json(
-            documents.DoctorDocument(healthy, found)
+            documents.DoctorDocument(healthy, checks)
             if remote is None
-            else documents.RemoteDoctorDocument(healthy, found, next(iter(features), None))
+            else documents.RemoteDoctorDocument(healthy, checks, next(iter(features), None))
         )
     elif healthy:
         screen.done("everything that dv needs works")
@@ -86,10 +86,10 @@ def _remote_checks(frame: Frame, name: str, features: list[Features]) -> Iterato
     """Yield what trying a remote out finds; put the features that it shows into `features`."""
     try:
         with frame.repo(required=False) as repo:
-            url, found = repo.remotes.examine(name or None)
-            features.append(found.features)
-            yield from check_examined(url, found)
-            repo.config.keep_features(name or None, found.features)
+            url, examination = repo.remotes.examine(name or None)
+            features.append(examination.features)
+            yield from check_examined(url, examination)
+            repo.config.keep_features(name or None, examination.features)
     except DvError as error:
         yield failed("remote", error)
 

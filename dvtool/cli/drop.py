@@ -58,16 +58,16 @@ def drop(
             screen.json(dropped)
             return
         if plan_only:
-            for one in dropped.targets if not store_only else ():
-                name = printable(repo.shown(one.target))
-                screen.line(f"{name}  {files_text(one.files, one.bytes)} would be removed")
+            for target in dropped.targets if not store_only else ():
+                name = printable(repo.shown(target.target))
+                screen.line(f"{name}  {files_text(target.files, target.bytes)} would be removed")
             screen.line(f"{size_text(dropped.store_bytes)} would go from the local store")
             screen.line(reading_text(dropped.read_back))
             return
-        for one in dropped.targets:
+        for target in dropped.targets:
             if not store_only:
-                name = printable(repo.shown(one.target))
-                screen.done(f"{name}  {files_text(one.files, one.bytes)} removed")
+                name = printable(repo.shown(target.target))
+                screen.done(f"{name}  {files_text(target.files, target.bytes)} removed")
         freed = size_text(dropped.freed_bytes)
         store = f"{size_text(dropped.store_bytes)} of it in the local store"
         screen.done(f"freed {freed}, {store}; {printable(dropped.remote)} has it all")

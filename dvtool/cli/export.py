@@ -100,13 +100,13 @@ def show_exported(
             "symlinks and empty folders cannot be objects, and were left out:\n"
             + listing(result.left_out)
         )
-    files, place = files_text(result.files, result.bytes), printable(destination)
+    files, shown = files_text(result.files, result.bytes), printable(destination)
     kept = f", {result.kept:,} of them were there" if result.kept else ""
-    text = f"{files}{kept} in {place}"
+    text = f"{files}{kept} in {shown}"
     if plan_only:
         verb = "is" if result.kept == 1 else "are"
-        there = f"; {result.kept:,} of them {verb} there already" if result.kept else ""
-        text = f"{files} would be in {place}{there}"
+        already = f"; {result.kept:,} of them {verb} there already" if result.kept else ""
+        text = f"{files} would be in {shown}{already}"
     if to_output:
         screen.note(text)
     else:

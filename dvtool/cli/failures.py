@@ -165,10 +165,10 @@ def _of_os(error: OSError) -> Failure:
     code = error.errno or 0
     sentence, hint = _OS_SENTENCES.get(code, (error.strerror or str(error), None))
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if _is_name(name)]
-    place = " -> ".join(printable(name) for name in names)
+    paths = " -> ".join(printable(name) for name in names)
     if code in (errno.ENOSPC, errno.EDQUOT):
         sentence += room_text(names[0], needed_of(error)) if names else _room_here()
-    return Failure(f"{place}: {sentence}" if place else sentence, hint, 1)
+    return Failure(f"{paths}: {sentence}" if paths else sentence, hint, 1)
 
 
 def _room_here() -> str:

@@ -46,7 +46,7 @@ def fetch(
         revisions, paths = revisions_and_paths(repo, arguments, remotes="fetch")
         frame.trust_first_use(repo, falls_back=remote is None)
         if plan_only:
-            would, estimate = repo.plan_fetch(remote=remote, revs=revisions, paths=paths)
+            would, estimate = repo.plans.fetch(remote=remote, revs=revisions, paths=paths)
             show_fetch_plan(screen, would, estimate, as_json=as_json)
             return
         fetched = repo.fetch(remote=remote, revs=revisions, paths=paths)

@@ -124,8 +124,8 @@ def _sample(text: str, seed: int | None) -> Sample:
 
 
 def _show(screen: Screen, report: FsckReport, *, deep: bool) -> None:
-    for one in report.damage:
-        _show_damage(screen, one)
+    for damage in report.damage:
+        _show_damage(screen, damage)
     screen.done(f"local store: {_store_text(report.store)}")
     for line in _store_notes(report.store):
         screen.note(line)
@@ -160,43 +160,47 @@ def _clean_text(report: FsckReport) -> str:
 
 
 def _verdict(report: FsckReport) -> str:
-    missing = sum(one.missing for one in report.remaining)
+    missing = sum(damage.missing for damage in report.remaining)
     damaged = len(report.remaining) - missing
     parts = [f"{damaged:,} damaged"] if damaged else []
     return ", ".join(parts + ([f"{missing:,} missing"] if missing else []))
 
 
-def _show_damage(screen: Screen, one: Damage) -> None:
-    label, colour = ("missing", "yellow") if one.missing else ("damaged", "red")
-    if one.repaired:
+def _show_damage(screen: Screen, damage: Damage) -> None:
+    label, colour = ("missing", "yellow") if damage.missing else ("damaged", "red")
+    if damage.repaired:
         label, colour = "repaired", "green"
-    name = f"{printable(one.place)}: {printable(one.name)}" if one.name else printable(one.place)
-    verb = "" if one.name else "content "
-    screen.line(f"{screen.style(label, colour)}  {name} {verb}{printable(one.problem)}")
-    for line in _touched(one):
+    name = (
+        f"{printable(damage.place)}: {printable(damage.name)}"
+        if damage.name
+        else printable(damage.place)
+    )
+    verb = "" if damage.name else "content "
+    screen.line(f"{screen.style(label, colour)}  {name} {verb}{printable(damage.problem)}")
+    for line in _touched(damage):
         screen.line(f"    {line}")
-    if one.repaired:
-        screen.line(f"    {printable(one.repaired)}")
-    elif one.failed:
-        screen.line(f"    not repaired: {printable(one.failed)}")
+    if damage.repaired:
+        screen.line(f"    {printable(damage.repaired)}")
+    elif damage.failed:
+        screen.line(f"    not repaired: {printable(damage.failed)}")
 
 
-def _touched(one: Damage) -> Iterator[str]:
-    if one.targets:
-        yield f"targets: {', '.join(map(printable, one.targets[:FILES_SHOWN_MAX]))}"
-    for file in one.files[:FILES_SHOWN_MAX]:
+def _touched(damage: Damage) -> Iterator[str]:
+    if damage.targets:
+        yield f"targets: {', '.join(map(printable, damage.targets[:FILES_SHOWN_MAX]))}"
+    for file in damage.files[:FILES_SHOWN_MAX]:
         good = ", ".join(map(printable, file.copies)) or "nowhere known"
         yield f"{printable(file.path)}  {size_text(file.size)}, good copy: {good}"
-    if len(one.files) > FILES_SHOWN_MAX:
-        without = sum(not file.copies for file in one.files)
-        places = Counter(copy for file in one.files for copy in file.copies)
-        counts = [f"{printable(place)} {count:,}" for place, count in places.most_common()]
+    if len(damage.files) > FILES_SHOWN_MAX:
+        without = sum(not file.copies for file in damage.files)
+        places = Counter(copy for file in damage.files for copy in file.copies)
+        counts = [f"{printable(copy)} {count:,}" for copy, count in places.most_common()]
         counts += [f"nowhere known {without:,}"] if without else []
-        yield f"… {count_text(len(one.files), 'file')} in all; good copies: {', '.join(counts)}"
-    if one.commits:
-        shown = "; ".join(f"{c.commit[:10]} {printable(c.subject)}" for c in one.commits_shown)
-        more = " …" if one.commits > len(one.commits_shown) else ""
-        yield f"in {count_text(one.commits, 'commit')}: {shown}{more}"
+        yield f"… {count_text(len(damage.files), 'file')} in all; good copies: {', '.join(counts)}"
+    if damage.commits:
+        shown = "; ".join(f"{c.commit[:10]} {printable(c.subject)}" for c in damage.commits_shown)
+        more = " …" if damage.commits > len(damage.commits_shown) else ""
+        yield f"in {count_text(damage.commits, 'commit')}: {shown}{more}"
 
 
 def _store_text(counts: StoreCounts) -> str:
@@ -231,9 +235,9 @@ def _store_notes(counts: StoreCounts) -> Iterator[str]:
         "unfinished drop": counts.unfinished_drops,
         "file set aside by repairs": counts.set_aside,
     }
-    some = [f"{count:,} × {what}" for what, count in leftovers.items() if count]
-    if some:
-        yield f"harmless: {', '.join(some)}"
+    parts = [f"{count:,} × {what}" for what, count in leftovers.items() if count]
+    if parts:
+        yield f"harmless: {', '.join(parts)}"
 
 
 def _workspace_text(counts: WorkspaceCounts) -> str:

@@ -116,10 +116,10 @@ def gc(
         elif undo:
             _undo(frame.screen, repo, remote or None, as_json=as_json)
         else:
-            there = repo.remotes.gc(
+            freed = repo.remotes.gc(
                 remote or None, expire=expire, dry_run=plan_only, grace_s=grace_s
             )
-            _show_remote(frame.screen, there, plan_only=plan_only, as_json=as_json)
+            _show_remote(frame.screen, freed, plan_only=plan_only, as_json=as_json)
 
 
 def _refuse_mixture(
@@ -209,8 +209,8 @@ def _show_remote(screen: Screen, done: RemoteGcResult, *, plan_only: bool, as_js
     for text in done.warnings:
         screen.warn(text)
     if done.swept:
-        count = sum(one.removed for one in done.swept)
-        spared = sum(one.spared for one in done.swept)
+        count = sum(sweep.removed for sweep in done.swept)
+        spared = sum(sweep.spared for sweep in done.swept)
         also = f"; {count_text(spared, 'object')} needed again stay" if spared else ""
         screen.done(f"removed {count_text(count, 'object')}, {size_text(done.removed_bytes)}{also}")
     verb = "would bury" if plan_only else "buried"
@@ -222,11 +222,11 @@ def _show_remote(screen: Screen, done: RemoteGcResult, *, plan_only: bool, as_js
         names = f"{count_text(len(plan.keep), 'manifest')} in 1 root"
         would = "would gather" if plan_only else "gathered"
         say(f"{would} {names} in place of {count_text(len(plan.replace), 'root')}")
-    for one in plan.expired:
-        say(f"  expired: {printable(one.target)} {one.manifest[:12]}, which no commit names")
+    for root in plan.expired:
+        say(f"  expired: {printable(root.target)} {root.manifest[:12]}, which no commit names")
     if plan.unseen:
-        some = count_text(plan.unseen, "manifest")
-        say(f"  {some} of this repository that no commit here ever had: left to other clones")
+        manifests = count_text(plan.unseen, "manifest")
+        say(f"  {manifests} of this repository that no commit here ever had: left to other clones")
     if plan.empty:
         say("nothing is dead" + (" that is not buried already" if done.waiting else ""))
     else:

@@ -141,24 +141,26 @@ _STATES = {
 def status(frame: Frame, as_json: bool) -> None:
     """Show which git hooks are in place. Ends with 1 unless all are."""
     with frame.repo(required=False) as repo:
-        found = repo.hooks.status()
+        placed = repo.hooks.status()
         drivers = repo.hooks.drivers_installed()
         screen = frame.screen
         if as_json:
-            screen.json(documents.HooksDocument(found.folder, found.complete, drivers, found.hooks))
+            screen.json(
+                documents.HooksDocument(placed.folder, placed.complete, drivers, placed.hooks)
+            )
         else:
-            screen.line(f"hooks in {_folder(found.folder)}:")
-            width = max(len(one.name) for one in found.hooks)
-            for one in found.hooks:
-                screen.line(f"  {one.name:<{width}}  {_state(one)}")
+            screen.line(f"hooks in {_folder(placed.folder)}:")
+            width = max(len(hook.name) for hook in placed.hooks)
+            for hook in placed.hooks:
+                screen.line(f"  {hook.name:<{width}}  {_state(hook)}")
             screen.line(f"merge and diff drivers: {'' if drivers else 'not '}installed")
-    if not found.complete:
+    if not placed.complete:
         raise click.exceptions.Exit(1)
 
 
-def _state(one: Hook) -> str:
-    kept = " (the hook from before runs first)" if one.kept and one.state == "installed" else ""
-    return _STATES[one.state] + kept
+def _state(hook: Hook) -> str:
+    kept = " (the hook from before runs first)" if hook.kept and hook.state == "installed" else ""
+    return _STATES[hook.state] + kept
 
 
 # --- the work of the hooks --------------------------------------------------------------------

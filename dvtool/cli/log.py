@@ -55,15 +55,15 @@ def log(
     screen = frame.screen
     with frame.repo() as repo:
         rev, path = _revision_and_path(repo, arguments)
-        found = list(repo.log(path, rev=rev, limit=limit or habit))
+        entries = list(repo.log(path, rev=rev, limit=limit or habit))
         if as_json:
-            screen.json(documents.LogDocument(found))
+            screen.json(documents.LogDocument(entries))
             return
-        for number, one in enumerate(found):
-            again = number > 0 and found[number - 1].commit == one.commit
+        for number, entry in enumerate(entries):
+            again = number > 0 and entries[number - 1].commit == entry.commit
             if not again:
-                show_commit(screen, one)
-            _show_target(screen, repo, one, named=path is None, stat=stat)
+                show_commit(screen, entry)
+            _show_target(screen, repo, entry, named=path is None, stat=stat)
 
 
 def _revision_and_path(repo: Repo, arguments: Sequence[str]) -> tuple[str | None, str | None]:
@@ -86,31 +86,31 @@ def _revision_and_path(repo: Repo, arguments: Sequence[str]) -> tuple[str | None
     return (words[0] if words else None), (behind[0] if behind else None)
 
 
-def _stat_text(repo: Repo, one: LogEntry) -> str:
+def _stat_text(repo: Repo, entry: LogEntry) -> str:
     """Return what a commit changed in a target, with bytes."""
     from dvtool import Totals
     from dvtool.cli.show import changes_of_commit
 
-    found = changes_of_commit(repo, one.commit, [repo.shown(one.target)])
-    return totals_text(Totals.of(change for target in found for change in target.changes))
+    changed = changes_of_commit(repo, entry.commit, [repo.shown(entry.target)])
+    return totals_text(Totals.of(change for target in changed for change in target.changes))
 
 
-def show_commit(screen: Screen, one: LogEntry) -> None:
+def show_commit(screen: Screen, entry: LogEntry) -> None:
     """Print the id, time, author and subject of a commit."""
-    date = one.date[:16].replace("T", " ")
-    short = screen.style(one.commit[:HASH_SHOWN_LENGTH], "yellow")
-    screen.line(f"{short} {date} {printable(one.author)}")
-    screen.line(f"    {printable(one.subject)}")
+    date = entry.date[:16].replace("T", " ")
+    short = screen.style(entry.commit[:HASH_SHOWN_LENGTH], "yellow")
+    screen.line(f"{short} {date} {printable(entry.author)}")
+    screen.line(f"    {printable(entry.subject)}")
 
 
-def _show_target(screen: Screen, repo: Repo, one: LogEntry, *, named: bool, stat: bool) -> None:
+def _show_target(screen: Screen, repo: Repo, entry: LogEntry, *, named: bool, stat: bool) -> None:
     """Show a target that a commit changed; with `stat` the bytes too."""
-    counts = [f"{getattr(one, what):,} {what}" for what in _CHANGES if getattr(one, what)]
+    counts = [f"{getattr(entry, what):,} {what}" for what in _CHANGES if getattr(entry, what)]
     if counts and stat:
-        counts = [_stat_text(repo, one)]
-    if one.renamed_from is not None:
-        counts.append(f"target renamed from {printable(repo.shown(one.renamed_from))}")
-    changes = ", ".join(counts) if one.added is not None else "changes not known here (dv fetch)"
-    total = files_text(one.files, one.bytes) if one.blake3 else "removed"
-    name = f"{printable(repo.shown(one.target))}  " if named else ""
+        counts = [_stat_text(repo, entry)]
+    if entry.renamed_from is not None:
+        counts.append(f"target renamed from {printable(repo.shown(entry.renamed_from))}")
+    changes = ", ".join(counts) if entry.added is not None else "changes not known here (dv fetch)"
+    total = files_text(entry.files, entry.bytes) if entry.blake3 else "removed"
+    name = f"{printable(repo.shown(entry.target))}  " if named else ""
     screen.line(screen.style(f"    {name}{total}" + (f": {changes}" if changes else ""), "dim"))

@@ -77,7 +77,7 @@ def begin_in_file(path: str, arguments: Sequence[str]) -> None:
 
 def begin_on_stderr(arguments: Sequence[str]) -> None:
     """Write notes to standard error."""
-    if not any(isinstance(one, _ToStderr) for one in _HANDLERS):
+    if not any(isinstance(handler, _ToStderr) for handler in _HANDLERS):
         _begin(_ToStderr(), arguments)
 
 

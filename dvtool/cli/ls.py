@@ -76,14 +76,14 @@ def _show(
         name = printable(shown(entry.path)) + ("/" if entry.type == "folder" else "")
         columns = _columns(screen, entry, frame.verbose) if long else ""
         link = f" -> {printable(entry.symlink)}" if long and entry.symlink else ""
-        place = f"  at {printable(entry.source)}" if long and entry.source else ""
-        screen.line(f"{columns}{name}{link}{place}")
+        source = f"  at {printable(entry.source)}" if long and entry.source else ""
+        screen.line(f"{columns}{name}{link}{source}")
 
 
-def _columns(screen: Screen, one: Listed, whole: bool) -> str:
+def _columns(screen: Screen, entry: Listed, whole: bool) -> str:
     """Return kind, size and hash, as columns in front of the name."""
-    kind = "x" if one.exec else _KINDS[one.type]
-    size = size_text(one.size) if one.size is not None else ""
+    kind = "x" if entry.exec else _KINDS[entry.type]
+    size = size_text(entry.size) if entry.size is not None else ""
     length = 64 if whole else HASH_SHOWN_LENGTH
-    digest = one.blake3 or ""
+    digest = entry.blake3 or ""
     return f"{kind} {size:>10}  {screen.style(f'{digest[:length]:{length}}', 'dim')}  "

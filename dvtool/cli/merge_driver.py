@@ -50,16 +50,16 @@ def merge_driver(frame: Frame, base: str, ours: str, theirs: str, path: str) -> 
         name: decode(text, f"{path} ({name})") if text or name != "base" else None
         for name, text in texts.items()
     }
-    mine, other = sides["ours"], sides["theirs"]
-    if mine is None or other is None:
+    own, other = sides["ours"], sides["theirs"]
+    if own is None or other is None:
         raise ManifestError(f"{printable(path)}: a side of the merge is empty")
-    built, conflicts = _merge(frame, sides["base"], mine, other)
+    built, conflicts = _merge(frame, sides["base"], own, other)
     write_bytes(ours, encode(built.manifest))
     if conflicts:
         _record(frame, path, texts, built.manifest, conflicts)
-        found = count_text(len(conflicts), "conflict")
+        count = count_text(len(conflicts), "conflict")
         target = printable(path.removesuffix(SUFFIX))
-        frame.screen.note(f"{found} in {target}: dv status lists them, dv resolve settles them")
+        frame.screen.note(f"{count} in {target}: dv status lists them, dv resolve settles them")
         raise click.exceptions.Exit(1)
 
 

@@ -46,7 +46,7 @@ def pull(
         rev = revisions[0] if revisions else None
         frame.trust_first_use(repo, falls_back=remote is None)
         if plan_only:
-            would, estimate = repo.plan_pull(remote=remote, rev=rev, paths=paths, force=force)
+            would, estimate = repo.plans.pull(remote=remote, rev=rev, paths=paths, force=force)
             show_fetch_plan(frame.screen, would, estimate, as_json=as_json)
             return
         frame.set_up_git(repo)

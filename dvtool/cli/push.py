@@ -82,7 +82,7 @@ def push(
             return repo.push(remote=name, revs=revisions, every=every, paths=paths, anew=new_remote)
 
         def plan_one(name: str | None) -> PushPlan:
-            return repo.plan_push(
+            return repo.plans.push(
                 remote=name, revs=revisions, every=every, paths=paths, tips_only=check
             )
 
@@ -110,17 +110,17 @@ def _check(
             raise
         frame.screen.error(str(error), hint=error.hint)
         raise click.exceptions.Exit(1) from error
-    lacking = [one for one in plans if one.estimate.requests.total]
+    lacking = [plan for plan in plans if plan.estimate.requests.total]
     if as_json:
         _show_plans(frame, repo, plans, as_json=True)
     else:
-        for one in plans:
-            for warning in one.warnings:
+        for plan in plans:
+            for warning in plan.warnings:
                 frame.screen.warn(warning)
-            url, files = printable(one.would.remote), count_text(one.would.files, "file")
-            if one in lacking:
-                objects = count_text(one.estimate.objects, "object")
-                size = size_text(one.estimate.bytes)
+            url, files = printable(plan.would.remote), count_text(plan.would.files, "file")
+            if plan in lacking:
+                objects = count_text(plan.estimate.objects, "object")
+                size = size_text(plan.estimate.bytes)
                 frame.screen.line(f"{url} lacks {objects}, about {size}, of {files}")
             else:
                 frame.screen.line(f"everything is on {url}: {files}")
@@ -155,7 +155,7 @@ def _push_all(
         if not as_json:
             screen.done(_summary(report))
     if reports and as_json:
-        pushes = [one.pushed for one in reports]
+        pushes = [report.pushed for report in reports]
         screen.json(documents.PushDocument(pushes, failed, reports[-1].uncommitted))
     elif reports:
         _warn_uncommitted(frame, repo, reports[-1].uncommitted)
@@ -195,16 +195,16 @@ def _show_plans(frame: Frame, repo: Repo, plans: Sequence[PushPlan], *, as_json:
         for warning in plan.warnings:
             screen.warn(warning)
     if as_json:
-        rows = [plan_document(one.would.remote, one.would.files, one.estimate) for one in plans]
+        rows = [plan_document(plan.would.remote, plan.would.files, plan.estimate) for plan in plans]
         screen.json(documents.PushPlanDocument(rows, uncommitted))
         return
-    for one in plans:
-        sentence = files_sentence("everything is on URL:", one.would.remote, one.would.files)
-        if one.estimate.requests.total:
+    for plan in plans:
+        sentence = files_sentence("everything is on URL:", plan.would.remote, plan.would.files)
+        if plan.estimate.requests.total:
             sentence = files_sentence(
-                "a push to URL would prove", one.would.remote, one.would.files
+                "a push to URL would prove", plan.would.remote, plan.would.files
             )
-            if one.would.resumed_packs:
-                sentence += f"; {count_text(one.would.resumed_packs, 'pack')} are there already"
-        show_plan(screen, sentence, one.would.remote, one.estimate)
+            if plan.would.resumed_packs:
+                sentence += f"; {count_text(plan.would.resumed_packs, 'pack')} are there already"
+        show_plan(screen, sentence, plan.would.remote, plan.estimate)
     _warn_uncommitted(frame, repo, uncommitted)

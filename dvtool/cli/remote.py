@@ -175,12 +175,16 @@ def list_remotes(frame: Frame, as_json: bool) -> None:
             ]
             screen.json(documents.RemotesDocument(rows, repo.imports.referenced()))
             return
-        width = max((len(one.name) for one in remotes), default=0)
-        for one in remotes:
-            mark = "*" if one.name == default else " "
-            source = one.source if repo.config.trusts(one.name) else f"{one.source}, not trusted"
-            place = screen.style(f"({source})", "dim")
-            screen.line(f"{mark} {one.name:<{width}}  {printable(one.url)}  {place}")
+        width = max((len(remote.name) for remote in remotes), default=0)
+        for remote in remotes:
+            mark = "*" if remote.name == default else " "
+            source = (
+                remote.source
+                if repo.config.trusts(remote.name)
+                else f"{remote.source}, not trusted"
+            )
+            origin = screen.style(f"({source})", "dim")
+            screen.line(f"{mark} {remote.name:<{width}}  {printable(remote.url)}  {origin}")
         if not remotes:
             screen.note("no remotes yet: dv remote add origin s3://BUCKET/PREFIX (or a folder)")
         for referenced in repo.imports.referenced():
@@ -193,8 +197,8 @@ def _show_source(screen: Screen, repo: Repo, source: ReferencedSource) -> None:
     more = len(shown) - TARGETS_SHOWN_MAX
     targets = ", ".join(shown[:TARGETS_SHOWN_MAX]) + (f" and {more:,} more" if more > 0 else "")
     trust = "" if source.approved else f"; not approved: dv update --trust {shell_word(shown[0])}"
-    place = screen.style(f"(by reference, of {targets}{trust})", "dim")
-    screen.line(f"  {printable(source.url)}  {place}")
+    origin = screen.style(f"(by reference, of {targets}{trust})", "dim")
+    screen.line(f"  {printable(source.url)}  {origin}")
 
 
 def _default_name(repo: Repo) -> str | None:
@@ -310,9 +314,9 @@ def copy_remote(
             return
         objects = f"{count_text(copied.objects, 'object')}, {size_text(copied.bytes)}"
         were = "was" if copied.there == 1 else "were"
-        there = f"; {copied.there:,} {were} there already" if copied.there else ""
+        already = f"; {copied.there:,} {were} there already" if copied.there else ""
         url = printable(copied.destination)
-        screen.done(f"copied to {url}: {objects}; proven there{there}")
+        screen.done(f"copied to {url}: {objects}; proven there{already}")
 
 
 @command(
@@ -346,23 +350,23 @@ def roots(
             return
         if plan_only:
             raise UsageError("--dry-run is for --retire: a list changes nothing")
-        found = repo.remotes.roots(name)
+        repositories = repo.remotes.roots(name)
         if as_json:
             url = printable(repo.config.open_remote(name).url)
-            screen.json(documents.RootsDocument(url, found))
+            screen.json(documents.RootsDocument(url, repositories))
             return
-        for one in found:
-            mark = "*" if one.this else " "
-            also = ", damaged" if one.damaged else ""
-            also += ", retired" if one.retired else ""
+        for repository in repositories:
+            mark = "*" if repository.this else " "
+            also = ", damaged" if repository.damaged else ""
+            also += ", retired" if repository.retired else ""
             screen.line(
-                f"{mark} {one.repo}  {count_text(one.manifests, 'manifest')} in "
-                f"{count_text(one.roots, 'root')}, {size_text(one.bytes)}, "
-                f"pushed {_time_text(one.pushed_s) or 'at an unknown time'}{also}"
+                f"{mark} {repository.repo}  {count_text(repository.manifests, 'manifest')} in "
+                f"{count_text(repository.roots, 'root')}, {size_text(repository.bytes)}, "
+                f"pushed {_time_text(repository.pushed_s) or 'at an unknown time'}{also}"
             )
-            for target in one.targets[:TARGETS_SHOWN_MAX] if frame.verbose else ():
+            for target in repository.targets[:TARGETS_SHOWN_MAX] if frame.verbose else ():
                 screen.line(f"    {printable(target)}")
-        if not found:
+        if not repositories:
             screen.note("no repository has pushed there yet")
 
 

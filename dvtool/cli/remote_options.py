@@ -11,7 +11,7 @@ from dvtool.project.keys import REMOTE_OPTIONS
 from dvtool.remotes.transports.declaration import Option
 
 ORIGIN_OPTIONS = tuple(option for option in REMOTE_OPTIONS if not option.of_writing)
-"""Those of a bucket that data is imported from."""
+"""The options of a bucket that data is imported from."""
 INIT_OPTIONS = tuple(option for option in REMOTE_OPTIONS if option.at_init)
 """The options that `dv init` takes."""
 

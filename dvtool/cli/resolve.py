@@ -59,32 +59,36 @@ def resolve(
         if as_json:
             screen.json(documents.ResolveDocument(done))
         else:
-            for one in done:
-                (_show_plan if plan_only else _show)(screen, repo, one)
+            for settlement in done:
+                (_show_plan if plan_only else _show)(screen, repo, settlement)
             if not done:
                 screen.done("nothing to resolve")
             elif plan_only:
                 screen.note("nothing was changed")
-            elif not any(one.resolved.left for one in done):
+            elif not any(settlement.resolved.left for settlement in done):
                 screen.note("next: git commit, or git rebase --continue and the like")
-    if any(one.resolved.left for one in done):
+    if any(settlement.resolved.left for settlement in done):
         raise click.exceptions.Exit(1)
 
 
-def _show_plan(screen: Screen, repo: Repo, one: Settled) -> None:
-    resolved = one.resolved
+def _show_plan(screen: Screen, repo: Repo, settlement: Settled) -> None:
+    resolved = settlement.resolved
     name = printable(repo.shown(resolved.target))
     settled = f"{count_text(len(resolved.settled), 'conflict')} would be settled"
     left = f"{count_text(len(resolved.left), 'conflict')} would be left"
-    parts = [text for text, paths in ((settled, one.settled), (left, one.left)) if paths]
+    parts = [
+        text for text, paths in ((settled, settlement.settled), (left, settlement.left)) if paths
+    ]
     screen.done(f"{name}  {'; '.join(parts) or 'no true conflict: it would be staged'}")
-    paths = [repo.shown_in(resolved.target, path) for path in (*one.settled, *one.left)]
+    paths = [
+        repo.shown_in(resolved.target, path) for path in (*settlement.settled, *settlement.left)
+    ]
     if paths:
         screen.line(listing(paths))
 
 
-def _show(screen: Screen, repo: Repo, one: Settled) -> None:
-    resolved = one.resolved
+def _show(screen: Screen, repo: Repo, settlement: Settled) -> None:
+    resolved = settlement.resolved
     name = printable(repo.shown(resolved.target))
     settled = f"{count_text(len(resolved.settled), 'conflict')} settled"
     parts = [settled] if resolved.settled else []
@@ -92,7 +96,7 @@ def _show(screen: Screen, repo: Repo, one: Settled) -> None:
         parts.append(f"{count_text(len(resolved.left), 'conflict')} left")
     else:
         parts.append("staged" if resolved.after is not None else "its removal is staged")
-    for step in one.stepped:
+    for step in settlement.stepped:
         if step.written:
             files = count_text(step.written, "file")
             parts.append(f"{files} written, {size_text(step.written_bytes)}")
@@ -106,7 +110,7 @@ def _show(screen: Screen, repo: Repo, one: Settled) -> None:
         screen.line(listing(left))
         word = shell_word(repo.shown(resolved.target))
         screen.note(f"choose: dv resolve --ours, --theirs or --both {word}")
-    for step in one.stepped:
+    for step in settlement.stepped:
         _warn(screen, repo, step)
 
 

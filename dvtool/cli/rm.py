@@ -53,17 +53,17 @@ def rm(
         if as_json:
             screen.json(documents.RmDocument(removed))
             return
-        for one in removed:
-            text = _text(repo, one, data=data, plan_only=plan_only)
+        for removal in removed:
+            text = _text(repo, removal, data=data, plan_only=plan_only)
             (screen.line if plan_only else screen.done)(text)
     screen.note("nothing was changed" if plan_only else "next: git commit")
 
 
-def _text(repo: Repo, one: Removed, *, data: bool, plan_only: bool) -> str:
-    name = printable(repo.shown(one.target))
+def _text(repo: Repo, removal: Removed, *, data: bool, plan_only: bool) -> str:
+    name = printable(repo.shown(removal.target))
     would = " would be" if plan_only else ""
-    entries = count_text(one.entries, "file") + would
+    entries = count_text(removal.entries, "file") + would
     tracked = "would not be tracked" if plan_only else "is not tracked any more"
-    what = f"{name} {tracked}" if one.whole else f"{entries} taken out of {name}"
-    removed = f"{count_text(one.files, 'file')}{would} removed"
+    what = f"{name} {tracked}" if removal.whole else f"{entries} taken out of {name}"
+    removed = f"{count_text(removal.files, 'file')}{would} removed"
     return f"{what}; {removed if data else 'the files stay'}"

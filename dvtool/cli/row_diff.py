@@ -19,14 +19,14 @@ _KEY_START_LENGTH = 8
 _MARKS = {"changed": ("M", "yellow"), "added": ("A", "green"), "removed": ("D", "red")}
 
 
-def show_rows(screen: Screen, found: RowDiff) -> None:
+def show_rows(screen: Screen, changed: RowDiff) -> None:
     """Print the difference of tables."""
-    for table in found.tables:
+    for table in changed.tables:
         for line in _table_lines(screen, table):
             screen.line(line)
-    for unread in found.unread:
+    for unread in changed.unread:
         screen.warn(unread.reason)
-    if not found.tables and not found.unread:
+    if not changed.tables and not changed.unread:
         screen.line("no table changed")
 
 

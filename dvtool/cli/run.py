@@ -90,7 +90,7 @@ def run(
     raise click.exceptions.Exit(done.exit_status or 0)
 
 
-def _report(screen: Screen, done: RunRecord, place: str) -> None:
+def _report(screen: Screen, done: RunRecord, path: str) -> None:
     """Say on standard error what came of it: standard output is the command's."""
     if done.problem:
         screen.error(printable(done.problem))
@@ -99,7 +99,7 @@ def _report(screen: Screen, done: RunRecord, place: str) -> None:
     kept = f"; not committed, kept by {done.ref}" if done.ref else ""
     screen.note(
         f"run {done.id}: exit code {done.exit_status}, {count_text(done.reads.count, 'entry')} "
-        f"read; recorded in {printable(place)}{kept}"
+        f"read; recorded in {printable(path)}{kept}"
     )
     if done.outputs:
         screen.note("next: git commit")

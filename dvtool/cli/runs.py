@@ -59,16 +59,16 @@ def list_runs(frame: Frame, as_json: bool) -> None:
     """List the runs that have a record in .dv-runs, newest first."""
     screen = frame.screen
     with frame.repo() as repo:
-        found = repo.runs.list()
+        recorded = repo.runs.list()
     if as_json:
-        screen.json(found)
+        screen.json(recorded)
     else:
-        for record in found.runs:
+        for record in recorded.runs:
             commit = record.commit[:COMMIT_SHOWN_LENGTH] + ("+" if record.ref else " ")
             screen.line(f"{record.id}  {commit}  {_ending(record):>12}  {_command(record)}")
-        if not found.runs:
+        if not recorded.runs:
             screen.note("no run is recorded here; to record one: dv run -- COMMAND")
-    for problem in found.damaged:
+    for problem in recorded.damaged:
         screen.warn(problem)
 
 
@@ -155,33 +155,34 @@ def reproduce(frame: Frame, run: str, worktree: str | None, as_json: bool) -> No
     """
     screen = frame.screen
     with frame.repo() as repo:
-        place = os.path.abspath(os.path.join(frame.folder, worktree)) if worktree else None
+        folder = os.path.abspath(os.path.join(frame.folder, worktree)) if worktree else None
         record = repo.runs.show(run)
         screen.note(f"running again: {_command(record)}")
         stdout = stderr_number() if as_json else None
-        found = repo.runs.reproduce(
-            run, worktree=place, environ=frame.environ_given(), stdout=stdout
+        reproduction = repo.runs.reproduce(
+            run, worktree=folder, environ=frame.environ_given(), stdout=stdout
         )
     if as_json:
-        screen.json(found)
+        screen.json(reproduction)
     else:
-        _show_reproduction(screen, found)
-    if not found.same:
+        _show_reproduction(screen, reproduction)
+    if not reproduction.same:
         raise click.exceptions.Exit(1)
 
 
-def _show_reproduction(screen: Screen, found: Reproduction) -> None:
-    if found.packages:
+def _show_reproduction(screen: Screen, reproduction: Reproduction) -> None:
+    if reproduction.packages:
         screen.warn(
-            "packages have other versions now:\n" + listing(found.packages, shown_max=SHOWN_MAX)
+            "packages have other versions now:\n"
+            + listing(reproduction.packages, shown_max=SHOWN_MAX)
         )
-    before, now = found.exit_statuses
+    before, now = reproduction.exit_statuses
     if before != now:
         screen.line(f"exit code   {before} -> {now}")
-    root, root_now = found.roots
+    root, root_now = reproduction.roots
     if root != root_now:
         screen.line(f"entries read  {printable(str(root))} -> {printable(str(root_now))}")
-    for output in found.outputs:
+    for output in reproduction.outputs:
         if not output.same:
             screen.line(
                 f"{printable(output.target)}  {printable(str(output.before)[:16])} -> "
@@ -189,9 +190,9 @@ def _show_reproduction(screen: Screen, found: Reproduction) -> None:
             )
             for change in output.changes[:SHOWN_MAX]:
                 screen.line(f"  {change.change} {printable(change.path)}")
-    word = shell_word(found.worktree)
-    verdict = "the same" if found.same else "not the same"
-    screen.done(f"run {found.run}: {verdict}; its worktree is {word}")
+    word = shell_word(reproduction.worktree)
+    verdict = "the same" if reproduction.same else "not the same"
+    screen.done(f"run {reproduction.run}: {verdict}; its worktree is {word}")
 
 
 def _ending(record: RunRecord) -> str:

@@ -40,18 +40,18 @@ def show(frame: Frame, rev: str, stat: bool, as_json: bool) -> None:
         revs, paths = repo.arguments.sort_arguments([rev], [])
         commit = repo.snapshot(revs[0]).commit
         changes = changes_of_commit(repo, commit, paths)
-        found = [one for one in changes if one.changes or not one.old]
+        changed = [target for target in changes if target.changes or not target.old]
         if as_json:
-            screen.json(documents.DiffDocument(found, totals_of(found)))
+            screen.json(documents.DiffDocument(changed, totals_of(changed)))
             return
         last = next(iter(repo.log(rev=commit, limit=1)), None)
-        if last is not None and last.commit == commit and (found or not paths):
+        if last is not None and last.commit == commit and (changed or not paths):
             show_commit(screen, last)
         else:
             names = (printable(repo.shown(repo.arguments.relative(path))) for path in paths)
             screen.line(" ".join([f"{commit}: changes no data", *(f"in {name}" for name in names)]))
             return
-        show_targets(screen, repo, found, stat=stat)
+        show_targets(screen, repo, changed, stat=stat)
 
 
 def changes_of_commit(repo: Repo, commit: str, paths: Sequence[str] = ()) -> list[TargetDiff]:

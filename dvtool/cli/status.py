@@ -57,15 +57,15 @@ def status(
     """
     screen = frame.screen
     with frame.repo() as repo:
-        found = repo.status(paths)
+        targets = repo.status(paths)
         asked = repo.imports.status(paths) if sources else None
         if as_json:
-            clean = all(one.clean for one in found)
-            screen.json(documents.StatusDocument(clean, found, asked))
+            clean = all(target.clean for target in targets)
+            screen.json(documents.StatusDocument(clean, targets, asked))
         else:
-            _Report(frame, screen, repo, found).show()
+            _Report(frame, screen, repo, targets).show()
             _show_sources(screen, repo, asked)
-    if exit_code and not all(one.clean for one in found):
+    if exit_code and not all(target.clean for target in targets):
         raise click.exceptions.Exit(1)
 
 
@@ -83,42 +83,42 @@ def _show_sources(screen: Screen, repo: Repo, asked: Sequence[SourceStatus] | No
     if asked is None:
         return
     screen.line("\nSources (dv update brings what is new):" if asked else "\nnothing was imported")
-    for one in asked:
-        screen.line(f"{_INDENT}{source_text(repo, one)}")
+    for source in asked:
+        screen.line(f"{_INDENT}{source_text(repo, source)}")
 
 
-def source_text(repo: Repo, one: SourceStatus) -> str:
+def source_text(repo: Repo, source: SourceStatus) -> str:
     """Return how a target stands to its source, in a line."""
-    counts = {"added": one.added, "modified": one.modified, "removed": one.removed}
+    counts = {"added": source.added, "modified": source.modified, "removed": source.removed}
     news = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
     text = {
         "current": "as the source has it",
         "behind": f"behind: {news}" if news else "behind",
         "unknown": "the source does not say whether anything is new; dv update reads it",
         "unapproved": "not asked: approve it with dv update --trust",
-        "failed": f"could not be asked: {one.problem}",
-    }[one.standing]
-    edited = ", edited here" if one.edited else ""
-    return f"{printable(repo.shown(one.target))}  {text}{edited}  ({printable(one.source)})"
+        "failed": f"could not be asked: {source.problem}",
+    }[source.standing]
+    edited = ", edited here" if source.edited else ""
+    return f"{printable(repo.shown(source.target))}  {text}{edited}  ({printable(source.source)})"
 
 
 class _Report:
     """The sections of the report, in the manner of `git status`."""
 
     def __init__(
-        self, frame: Frame, screen: Screen, repo: Repo, found: Sequence[TargetStatus]
+        self, frame: Frame, screen: Screen, repo: Repo, targets: Sequence[TargetStatus]
     ) -> None:
         self._frame = frame
         self._screen = screen
         self._repo = repo
-        self._found = found
+        self._targets = targets
 
     def show(self) -> None:
         sections = [
             self._conflicts(),
             self._manifests(),
-            *(self._outdated(one) for one in self._found if one.outdated),
-            *(self._changes(one) for one in self._found if one.edited),
+            *(self._outdated(target) for target in self._targets if target.outdated),
+            *(self._changes(target) for target in self._targets if target.edited),
             self._absent(),
             self._left_out(),
             self._clean(),
@@ -129,124 +129,128 @@ class _Report:
         self._screen.line(text or "no targets yet (dv add PATH makes one)")
 
     def _conflicts(self) -> Iterator[str]:
-        unmerged = [one for one in self._found if one.manifest == "conflicted"]
+        unmerged = [target for target in self._targets if target.manifest == "conflicted"]
         if not unmerged:
             return
         yield "Conflicts (dv resolve):"
-        for one in unmerged:
-            word = shell_word(self._repo.shown(one.target))
-            if not one.conflicts:
-                yield f"{_INDENT}{self._name(one.target)}  no true conflict: dv resolve {word}"
+        for target in unmerged:
+            word = shell_word(self._repo.shown(target.target))
+            if not target.conflicts:
+                yield f"{_INDENT}{self._name(target.target)}  no true conflict: dv resolve {word}"
                 continue
-            shown = one.conflicts if self._frame.verbose else one.conflicts[:NAMES_SHOWN_MAX]
+            shown = target.conflicts if self._frame.verbose else target.conflicts[:NAMES_SHOWN_MAX]
             for conflict in shown:
                 label = self._screen.style(f"{_conflict_kind(conflict) + ':':<17}", "red")
-                yield f"{_INDENT}{label} {self._name(one.target, conflict.path)}"
-            if len(one.conflicts) > len(shown):
-                yield f"{_INDENT}… and {len(one.conflicts) - len(shown):,} more (-v shows all)"
+                yield f"{_INDENT}{label} {self._name(target.target, conflict.path)}"
+            if len(target.conflicts) > len(shown):
+                yield f"{_INDENT}… and {len(target.conflicts) - len(shown):,} more (-v shows all)"
         yield "  (dv resolve PATH… with --ours, --theirs or --both settles them)"
 
     def _manifests(self) -> Iterator[str]:
-        changed = [one for one in self._found if one.manifest not in ("committed", "conflicted")]
+        changed = [
+            target for target in self._targets if target.manifest not in ("committed", "conflicted")
+        ]
         if not changed:
             return
         yield "Manifests that differ from HEAD (git commit):"
-        for one in changed:
-            colour = _COLOURS.get(one.manifest, "green")
-            label = self._screen.style(f"{one.manifest + ':':<10}", colour)
-            total = f"  {files_text(one.files, one.bytes)}" if one.blake3 else ""
-            yield f"{_INDENT}{label} {self._name(one.target)}{total}"
-            yield from self._hash(one)
+        for target in changed:
+            colour = _COLOURS.get(target.manifest, "green")
+            label = self._screen.style(f"{target.manifest + ':':<10}", colour)
+            total = f"  {files_text(target.files, target.bytes)}" if target.blake3 else ""
+            yield f"{_INDENT}{label} {self._name(target.target)}{total}"
+            yield from self._hash(target)
 
-    def _outdated(self, one: TargetStatus) -> Iterator[str]:
-        word = shell_word(self._repo.shown(one.target))
-        count = count_text(len(one.outdated), "file")
-        yield f"Outdated in {self._name(one.target)}: {count} as before the manifest changed"
+    def _outdated(self, target: TargetStatus) -> Iterator[str]:
+        word = shell_word(self._repo.shown(target.target))
+        count = count_text(len(target.outdated), "file")
+        yield f"Outdated in {self._name(target.target)}: {count} as before the manifest changed"
         yield f"  (dv pull {word} gets what the manifest has; dv checkout -- {word} what is here):"
-        yield from self._names(one, "outdated", one.outdated)
+        yield from self._names(target, "outdated", target.outdated)
 
-    def _changes(self, one: TargetStatus) -> Iterator[str]:
-        word = shell_word(self._repo.shown(one.target))
-        if one.manifest == "conflicted":
-            yield f"Changes in {self._name(one.target)} against what is merged so far:"
+    def _changes(self, target: TargetStatus) -> Iterator[str]:
+        word = shell_word(self._repo.shown(target.target))
+        if target.manifest == "conflicted":
+            yield f"Changes in {self._name(target.target)} against what is merged so far:"
         else:
-            yield f"Changes in {self._name(one.target)} that are not added"
+            yield f"Changes in {self._name(target.target)} that are not added"
             yield f"  (dv add {word} keeps them, dv restore {word} undoes them):"
-        yield from self._names(one, "added", one.added)
-        yield from self._names(one, "modified", one.modified)
-        yield from self._names(one, "deleted", one.deleted)
-        if one.conflicting:
-            yield from self._names(one, "conflict", one.conflicting)
+        yield from self._names(target, "added", target.added)
+        yield from self._names(target, "modified", target.modified)
+        yield from self._names(target, "deleted", target.deleted)
+        if target.conflicting:
+            yield from self._names(target, "conflict", target.conflicting)
             yield f"{_INDENT}(changed here and in the manifest: dv add --ours PATH keeps yours,"
             yield f"{_INDENT} dv checkout --force -- PATH takes the manifest's and saves yours)"
-        for path, problem in one.faults:
+        for path, problem in target.faults:
             label = self._screen.style("problem: ", "red")
-            yield f"{_INDENT}{label}  {self._name(one.target, path)} {printable(problem)}"
+            yield f"{_INDENT}{label}  {self._name(target.target, path)} {printable(problem)}"
 
-    def _names(self, one: TargetStatus, what: str, names: Sequence[str]) -> Iterator[str]:
+    def _names(self, target: TargetStatus, what: str, names: Sequence[str]) -> Iterator[str]:
         shown = names if self._frame.verbose else names[:NAMES_SHOWN_MAX]
         for name in shown:
             label = self._screen.style(f"{what + ':':<10}", _COLOURS[what])
-            yield f"{_INDENT}{label} {self._name(one.target, name)}"
+            yield f"{_INDENT}{label} {self._name(target.target, name)}"
         if len(names) > len(shown):
             yield f"{_INDENT}… and {len(names) - len(shown):,} more {what} (-v shows all)"
 
     def _absent(self) -> Iterator[str]:
-        absent = [one for one in self._found if one.absent]
+        absent = [target for target in self._targets if target.absent]
         if not absent:
             return
         yield "Not in the workspace (dv pull gets it):"
-        for one in absent:
-            total = files_text(len(one.absent), one.absent_bytes)
-            yield f"{_INDENT}{self._name(one.target)}  {total}"
+        for target in absent:
+            total = files_text(len(target.absent), target.absent_bytes)
+            yield f"{_INDENT}{self._name(target.target)}  {total}"
 
     def _unpushed(self) -> Iterator[str]:
-        unpushed = [one for one in self._found if one.unpushed]
+        unpushed = [target for target in self._targets if target.unpushed]
         if not unpushed:
             return
         yield "Committed and not pushed (dv push):"
-        for one in unpushed:
-            total = files_text(one.unpushed_files, one.unpushed_bytes)
-            yield f"{_INDENT}{self._name(one.target)}  {total}"
+        for target in unpushed:
+            total = files_text(target.unpushed_files, target.unpushed_bytes)
+            yield f"{_INDENT}{self._name(target.target)}  {total}"
 
     def _at_sources(self) -> Iterator[str]:
-        referenced = [one for one in self._found if one.reference]
+        referenced = [target for target in self._targets if target.reference]
         if not referenced:
             return
         yield "Kept at the source, by reference (dv import --materialise makes a copy):"
-        for one in referenced:
-            total = files_text(one.files, one.bytes)
-            yield f"{_INDENT}{self._name(one.target)}  {total}  {printable(one.source or '')}"
+        for target in referenced:
+            total = files_text(target.files, target.bytes)
+            yield f"{_INDENT}{self._name(target.target)}  {total}  {printable(target.source or '')}"
 
     def _left_out(self) -> Iterator[str]:
-        out = [one for one in self._found if one.left_out]
+        out = [target for target in self._targets if target.left_out]
         if not out:
             return
-        left_out = sum(len(one.left_out) for one in out)
-        every = count_text(sum(one.files for one in self._found), "file")
+        left_out = sum(len(target.left_out) for target in out)
+        every = count_text(sum(target.files for target in self._targets), "file")
         yield f"Left out by the rules of dv sparse: {left_out:,} of {every} (dv sparse list):"
-        for one in out:
-            total = files_text(len(one.left_out), one.left_out_bytes)
-            yield f"{_INDENT}{self._name(one.target)}  {total}"
+        for target in out:
+            total = files_text(len(target.left_out), target.left_out_bytes)
+            yield f"{_INDENT}{self._name(target.target)}  {total}"
 
     def _clean(self) -> Iterator[str]:
-        clean = [one for one in self._found if one.clean and not one.absent]
-        clean = [one for one in clean if not one.files or len(one.left_out) < one.files]
+        clean = [target for target in self._targets if target.clean and not target.absent]
+        clean = [
+            target for target in clean if not target.files or len(target.left_out) < target.files
+        ]
         if not clean:
             return
-        size = sum(one.bytes - one.left_out_bytes for one in clean)
-        total = files_text(sum(one.files - len(one.left_out) for one in clean), size)
+        size = sum(target.bytes - target.left_out_bytes for target in clean)
+        total = files_text(sum(target.files - len(target.left_out) for target in clean), size)
         yield f"Clean: {count_text(len(clean), 'target')}, {total}"
         if self._frame.verbose:
-            for one in clean:
-                size = one.bytes - one.left_out_bytes
-                files = files_text(one.files - len(one.left_out), size)
-                yield f"{_INDENT}{self._name(one.target)}  {files}"
-                yield from self._hash(one)
+            for target in clean:
+                size = target.bytes - target.left_out_bytes
+                files = files_text(target.files - len(target.left_out), size)
+                yield f"{_INDENT}{self._name(target.target)}  {files}"
+                yield from self._hash(target)
 
-    def _hash(self, one: TargetStatus) -> Iterator[str]:
-        if self._frame.verbose and one.blake3:
-            yield f"{_INDENT}  {self._screen.style(one.blake3, 'dim')}"
+    def _hash(self, target: TargetStatus) -> Iterator[str]:
+        if self._frame.verbose and target.blake3:
+            yield f"{_INDENT}  {self._screen.style(target.blake3, 'dim')}"
 
     def _name(self, target: str, path: str = ".") -> str:
         return printable(self._repo.shown_in(target, path))

@@ -82,6 +82,6 @@ def _plan(frame: Frame, repo: Repo, paths: Sequence[str], *, as_json: bool) -> N
     if as_json:
         screen.json(documents.UpdatePlanDocument(asked))
         return
-    for one in asked:
-        screen.line(source_text(repo, one))
+    for target in asked:
+        screen.line(source_text(repo, target))
     screen.note("nothing was changed" if asked else "nothing was imported here")

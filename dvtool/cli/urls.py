@@ -55,7 +55,7 @@ def of_revision(
 ) -> T:
     """Call `read` with a revision and paths of a repository, of which each may be ``REV:PATH``.
 
-    What is before the ``:`` is part of the path if it is no revision there, or if `rev` is given.
+    The text before the ``:`` is part of the path if it is no revision there, or if `rev` is given.
     """
     split = [path.partition(":") for path in paths]
     if rev is None and split and all(named and colon for named, colon, _ in split):

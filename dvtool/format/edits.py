@@ -55,7 +55,7 @@ def find_edits(old: Manifest, new: Manifest, text_of: ShardTextOf) -> Edits | No
 def _edits_in(was: ShardRef, now: ShardRef, text_of: ShardTextOf) -> Edits | None:
     if (was.first, was.files) != (now.first, now.files):
         return None
-    lines, others = _lines(was, text_of), _lines(now, text_of)
+    lines, others = _lines_of_shard(was, text_of), _lines_of_shard(now, text_of)
     if lines is None or others is None or len(lines) != len(others):
         return None
     pairs = [(line, other) for line, other in zip(lines, others, strict=True) if line != other]
@@ -75,7 +75,7 @@ def _edits_in(was: ShardRef, now: ShardRef, text_of: ShardTextOf) -> Edits | Non
     return Edits(before, after)
 
 
-def _lines(ref: ShardRef, text_of: ShardTextOf) -> list[bytes] | None:
+def _lines_of_shard(ref: ShardRef, text_of: ShardTextOf) -> list[bytes] | None:
     """Return the lines of a shard's entries, None if its text is not what its name says."""
     text = text_of(ref)
     if digest_of(text) != ref.digest:

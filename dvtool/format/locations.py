@@ -65,14 +65,14 @@ NO_PACK = 0xFFFFFFFF
 """The number of a pack that chunks at a source have in the columns."""
 
 
-class RemotePack(msgspec.Struct, frozen=True):
+class RemotePack(msgspec.Struct, frozen=True, gc=False):
     """A pack as locations name it; `size` in bytes lets a listing prove it whole."""
 
     digest: Digest
     size: int
 
 
-class Located(msgspec.Struct, frozen=True):
+class Located(msgspec.Struct, frozen=True, gc=False):
     """One chunk on a remote."""
 
     pack: RemotePack

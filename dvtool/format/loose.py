@@ -1,4 +1,4 @@
-"""What JSON decoders let pass in the text of a manifest, and the format refuses.
+"""Texts of manifests that JSON decoders let pass and the format refuses.
 
 Order, spacing and escapes are free, since git merges manifests as text. A path named twice, a
 value that only repeats a default (``"exec": false``) or says nothing (``null``), and a number

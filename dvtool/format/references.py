@@ -19,7 +19,7 @@ from dvtool.format.source import DataSource, check_source
 KEY_LENGTH_MAX = 1_024
 """Characters of a key, of a tag and of a version that a reference may have."""
 REFERENCE_TEXT_MAX_BYTES = 16 << 10
-"""What the text of one reference, its address included, may take before compression."""
+"""Bytes that the text of one reference, its address included, may take before compression."""
 TIME_MAX_S = (1 << 63) - 1
 
 

@@ -23,7 +23,7 @@ SPARSE_TAG = b"S"
 
 
 class TreeEntry(NamedTuple):
-    """What a commit has at a path: git's mode, and the id of the object."""
+    """The entry of a commit at a path: git's mode, and the id of the object."""
 
     mode: bytes
     id: str

@@ -33,7 +33,7 @@ _LOG = Log("git")
 _SEPARATOR = "--dv-separator"  # `git rev-parse` prints an option that it does not know as it is
 
 _GITPYTHON_PROGRAM = "GIT_PYTHON_GIT_EXECUTABLE"
-"""What GitPython runs as `git version` when it is imported; by default a name on the PATH."""
+"""The program whose version GitPython asks when it is imported; by default a name on the PATH."""
 _FIXED = {
     "LANGUAGE": "C",
     "LC_ALL": "C",

@@ -1,8 +1,8 @@
 """Batches: files in, entries and packs out.
 
 `ingest` is a plain function of picklable values, so any engine whose workers see the same disk can
-work on a batch. What a batch does depends on its files and on what the store holds, never on how
-many workers there are.
+work on a batch. Its result depends on the files and on what the store holds, never on how many
+workers there are.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def ingest_batches(
 ) -> Iterator[IngestBatch]:
     """Cut files, in order, into batches that make about one pack each.
 
-    Those for workers that are `far` away are larger, as each has a way to go. With `total_bytes`,
+    Batches for workers that are `far` away are larger, as each has a way to go. With `total_bytes`,
     the size of all files, they are taken as batches are asked for.
     """
     if total_bytes is None:

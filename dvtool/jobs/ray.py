@@ -54,7 +54,7 @@ class RayCluster:
             if error is None:
                 outcome.set_result(done.result())
             else:
-                # What the work raised is the cause of what Ray raises.
+                # The error of the work is the cause of the one that Ray raises.
                 outcome.set_exception(getattr(error, "cause", None) or error)
 
         outcome.set_running_or_notify_cancel()
@@ -94,6 +94,12 @@ def open_ray(address: str | None) -> RayCluster:
         opened.enter_context(variables_set(FOR_CLUSTERS))
         try:
             _see_that_it_answers(address)
+        except OSError as error:
+            raise RemoteError(
+                f"{name} does not answer",
+                hint="see that `ray start --head` was run there, and that its port can be reached",
+            ) from error
+        try:
             ray.init(address=address, **options)
         except ValueError as error:
             raise UsageError(
@@ -101,10 +107,11 @@ def open_ray(address: str | None) -> RayCluster:
                 f"{printable(str(error).splitlines()[0])}",
                 hint="write HOST:PORT as `ray start --head` prints it, or ray://HOST:10001",
             ) from error
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # Ray has no one class for what keeps it from connecting
             raise RemoteError(
-                f"{name} does not answer",
-                hint="see that `ray start --head` was run there, and that its port can be reached",
+                f"{name} cannot be used: {printable(str(error).strip().partition(chr(10))[0])}",
+                hint="write the address that `ray start --head` prints, and have one release of "
+                "Ray on all machines; a cluster that asks for a token wants it in RAY_AUTH_TOKEN",
             ) from error
         opened.callback(ray.shutdown)
         return RayCluster(ray, name, opened.pop_all())

@@ -14,6 +14,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 import xxhash
@@ -55,7 +56,7 @@ BATCH_MAX_S = 2 * 24 * 3600
 LOCATIONS_MAX_BYTES = 1 << 30
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FarBatch:
     """Objects of an origin, and the remote that they go to. Holds no secret."""
 
@@ -68,7 +69,7 @@ class FarBatch:
         """The size of all objects together, as listed."""
         return sum(max(described.size, 0) for described in self.objects)
 
-    @property
+    @cached_property
     def name(self) -> Digest:
         """The hash of what is to be read, in which state, and of the remote it goes to."""
         return digest_of(repr((self.remote.id, self.objects)).encode("utf-8", "surrogatepass"))
@@ -83,7 +84,7 @@ class PackThere(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FarTaken(msgspec.Struct, array_like=True):
-    """What became of a batch, in columns: hash and size of each object in order, and the places.
+    """The result of a batch, in columns: hash and size of each object in order, and the places.
 
     `places` are the locations, as a shard object has them, of the distinct contents that are not
     empty, in the order in which the objects first have them.

@@ -50,7 +50,7 @@ class ListedFile(NamedTuple):
 
     @property
     def entry(self) -> Entry:
-        """What a manifest says of it."""
+        """The entry of a manifest for it."""
         if self.form == FORM_LINK:
             return Entry(symlink=self.link)
         executable = self.form == FORM_EXECUTABLE

@@ -87,7 +87,7 @@ def _json_table(name: str, key: str, objects: Callable[[], Iterator[dict[str, An
 def _coco_tables(coco: _Coco) -> list[RowTable]:
     decode_image = msgspec.json.Decoder(_Image).decode
     files = {repr(image.id): image.file_name for image in map(decode_image, coco.images)}
-    names = {repr(one.get("id")): str(one.get("name")) for one in coco.categories}
+    names = {repr(category.get("id")): str(category.get("name")) for category in coco.categories}
 
     def images() -> Iterator[dict[str, Any]]:
         for raw in coco.images:

@@ -185,7 +185,7 @@ def _rows(diff: TableDiff) -> str:
     rows = [
         row
         for change in _ROW_CHANGES
-        for row in [one for one in diff.rows if one.change == change][:ROWS_EACH_MAX]
+        for row in [changed for changed in diff.rows if changed.change == change][:ROWS_EACH_MAX]
     ]
     if not rows:
         return ""

@@ -115,7 +115,7 @@ def _block(file: ShownFile) -> str:
         parts.append(_text_comment(body))
     elif isinstance(body, SoundChange):
         sounds = [sound for sound in (body.old, body.new) if sound]
-        parts.append(" → ".join(f"{one.seconds:.2f} s, {one.rate_hz:,} Hz" for one in sounds))
+        parts.append(" → ".join(f"{sound.seconds:.2f} s, {sound.rate_hz:,} Hz" for sound in sounds))
     elif isinstance(body, ArrayChange):
         parts.append(_arrays_comment(body))
     parts.extend(code(note) for note in file.notes)
@@ -123,7 +123,9 @@ def _block(file: ShownFile) -> str:
 
 
 def _picture_comment(body: PictureChange) -> str:
-    sizes = [f"{one.width:,} × {one.height:,}" for one in (body.old, body.new) if one]
+    sizes = [
+        f"{picture.width:,} × {picture.height:,}" for picture in (body.old, body.new) if picture
+    ]
     share = body.difference and _share_text(body.difference.share)
     return " → ".join(sizes) + (share or "")
 

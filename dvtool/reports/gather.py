@@ -89,7 +89,7 @@ class FileKind:
 
 @dataclass(slots=True)
 class Gathered:
-    """What a report shows. `changes` are all of them, by path from the top of the worktree."""
+    """The content of a report. `changes` are all of them, by path from the top of the worktree."""
 
     old: str
     new: str
@@ -103,10 +103,10 @@ class Gathered:
 
     def folders(self) -> dict[str, Totals]:
         """Return folder -> the changes directly in it, sorted."""
-        found: dict[str, list[Difference]] = {}
+        by_folder: dict[str, list[Difference]] = {}
         for path, change in self.changes:
-            found.setdefault(posixpath.dirname(path), []).append(change)
-        return {folder: Totals.of(changes) for folder, changes in sorted(found.items())}
+            by_folder.setdefault(posixpath.dirname(path), []).append(change)
+        return {folder: Totals.of(changes) for folder, changes in sorted(by_folder.items())}
 
 
 def gather(
@@ -128,12 +128,12 @@ def gather(
         if kind is not None:
             by_kind.setdefault(kind, []).append((path, change))
     for kind, limit in EACH_MAX.items():
-        found = by_kind.get(kind, [])
+        chosen = by_kind.get(kind, [])
         shown = [
-            _shown_file(kind, path, change, sides, keys) for path, change in spread(found, limit)
+            _shown_file(kind, path, change, sides, keys) for path, change in spread(chosen, limit)
         ]
-        if found:
-            result.kinds.append(FileKind(kind, len(found), shown))
+        if chosen:
+            result.kinds.append(FileKind(kind, len(chosen), shown))
     return result
 
 

@@ -26,7 +26,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 class _Budget:
-    """What of the page's size is left."""
+    """Bytes of the page's size that are left."""
 
     def __init__(self) -> None:
         self._left = PAGE_BYTES_MAX

@@ -138,9 +138,9 @@ class _Tally:
         nothing = [None] * len(self.names)
         before = decode_cells(old.data) if old else nothing
         after = decode_cells(new.data) if new else nothing
-        for name, one, other in zip(self.names, before, after, strict=True):
-            if one != other or type(one) is not type(other):
-                yield name, one, other
+        for name, value, other in zip(self.names, before, after, strict=True):
+            if value != other or type(value) is not type(other):
+                yield name, value, other
 
     def finish(self) -> TableDiff:
         """Return the result."""

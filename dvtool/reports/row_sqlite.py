@@ -47,8 +47,8 @@ def sqlite_tables(file: IO[bytes], held: ExitStack) -> list[RowTable]:
 
 def _sqlite_table(database: sqlite3.Connection, name: str) -> RowTable:
     quoted = _quoted(name)
-    found = database.execute(f"pragma table_info({quoted})").fetchall()
-    columns = {column: kind.lower() or "any" for _, column, kind, *_ in found}
+    described = database.execute(f"pragma table_info({quoted})").fetchall()
+    columns = {column: kind.lower() or "any" for _, column, kind, *_ in described}
     selected = ", ".join(map(_quoted, columns))
 
     def rows() -> Iterator[RowCells]:

@@ -94,7 +94,9 @@ def opened_sides(
     """Give the changes between two sides, and how to read the files of each."""
     old, new, environ = comparison.old, comparison.new, settings.environ
     targets = diff(project, settings, arguments, old, new, comparison.paths)
-    renamed = {one.target: one.renamed_from for one in targets if one.renamed_from is not None}
+    renamed = {
+        target.target: target.renamed_from for target in targets if target.renamed_from is not None
+    }
     with ExitStack() as held:
         before = held.enter_context(snapshot_of(project, old, environ=environ))
         if new is None:

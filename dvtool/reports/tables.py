@@ -21,7 +21,7 @@ OpenFile: TypeAlias = Callable[[str], IO[bytes]]
 """Opens a file of one side for reading, seekable, by its path from the top of the worktree."""
 NamedTables: TypeAlias = dict[str | None, RowTable]
 _FAULTS = (ValueError, OverflowError, RecursionError, MemoryError)
-"""What reading a table raises that is none."""
+"""The errors of reading a table that is none."""
 
 
 class Sides(NamedTuple):
@@ -138,7 +138,7 @@ def tables_of(path: str, file: IO[bytes], held: ExitStack) -> list[RowTable]:
 def _tables(path: str, open_file: OpenFile, held: ExitStack) -> NamedTables:
     file = held.enter_context(open_file(path))
     try:
-        found = tables_of(path, file, held)
+        tables = tables_of(path, file, held)
     except _FAULTS as error:
         raise TableFault(str(no_table(path, error))) from error
-    return {table.name: table for table in found}
+    return {table.name: table for table in tables}

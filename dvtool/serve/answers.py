@@ -31,7 +31,7 @@ class ListedObject(NamedTuple):
 
 
 class ListedPage(NamedTuple):
-    """What a listing answers: its rows, and elements that say what was asked and how it goes on."""
+    """The answer to a listing: rows, and elements that say what was asked and how it goes on."""
 
     rows: Sequence[ListedObject]
     prefixes: Sequence[str]

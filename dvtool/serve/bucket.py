@@ -119,7 +119,8 @@ class Bucket:
         version = parameters.get("list-type", "1")
         if version not in ("1", "2") or parameters.get("encoding-type", "url") != "url":
             raise S3Fault("InvalidArgument", "This kind of listing is not known.")
-        prefix, token = parameters.get("prefix", ""), parameters.get("continuation-token")
+        prefix = self._revisions.plain_prefix(parameters.get("prefix", ""))
+        token = parameters.get("continuation-token")
         pinned, after = "", parameters.get("start-after" if version == "2" else "marker", "")
         if token is not None:
             pinned, after = self._read_token(token, prefix)

@@ -22,7 +22,7 @@ OBJECT_BLOCK_BYTES = 4 << 20
 STREAM_BYTES = 1 << 20
 STREAMS_MAX = 16
 """So many whole files at once are read ahead, for which a remote takes up to 64 MiB of memory each.
-Those beyond are read block by block: slower, and nobody waits for anybody."""
+Files beyond them are read block by block: slower, and nobody waits for anybody."""
 _streams = threading.BoundedSemaphore(STREAMS_MAX)
 _BYTE_RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
 _ETAG = re.compile(r'\s*(?:W/)?("[^"]*"|[^",\s]+|\*)\s*')

@@ -62,7 +62,7 @@ class ServedCommit:
 
 
 class ServedRevisions:
-    """What a server serves: given revisions, or all that git resolves. For several threads.
+    """The revisions of a server: given ones, or all that git resolves. For several threads.
 
     `load` gives the snapshot of a commit. UsageError for a given revision that is unknown.
     """
@@ -93,6 +93,18 @@ class ServedRevisions:
             }
             names |= {"HEAD"} if self._git.head() is not None else set()
         return sorted(names, key=lambda name: name + "/")
+
+    def plain_prefix(self, prefix: str) -> str:
+        """Return the prefix that a client means which encodes ``~`` and ``^`` once too often.
+
+        Polars does so when it lists for a glob. No branch has these two in its name; one whose name
+        has what they become comes first.
+        """
+        name, slash, rest = prefix.partition("/")
+        plain = name.replace("%7E", "~").replace("%5E", "^")
+        if plain == name or self.commit(name) is not None or self.commit(plain) is None:
+            return prefix
+        return plain + slash + rest
 
     def commit(self, name: str) -> str | None:
         """Return the commit that a name leads to now; None if none does, or it is not served."""

@@ -34,7 +34,7 @@ class Keys(NamedTuple):
 
 
 class _Claim(NamedTuple):
-    """What a request says of its signature."""
+    """The signature of a request, as the request states it."""
 
     access_key: str
     scope: str

@@ -15,7 +15,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from dvtool.errors import BusyError, DvError
@@ -61,7 +61,7 @@ Buffer: TypeAlias = bytes | memoryview
 
 
 class CacheUsage(NamedTuple):
-    """What is in a cache."""
+    """The size of a cache."""
 
     files: int
     """How many files."""
@@ -85,6 +85,35 @@ def cache_of(project: Project, environ: Mapping[str, str]) -> FrameCache | None:
     given = project.config.text("cache.path")
     folder = os.path.join(project.root, os.path.expanduser(given)) if given else None
     return FrameCache(folder or default_folder(environ), size) if size else None
+
+
+class PackSink:
+    """Writes bytes of a pack to their place in the cache's file; a full disk is no error."""
+
+    def __init__(self, offset: int, give_up: Callable[[Exception], None]) -> None:
+        self.fd: int | None = None
+        """Where it writes; without one, what comes is not kept."""
+        self._offset = offset
+        self._give_up = give_up
+
+    def write(self, data: Buffer, /) -> None:
+        """Take the next bytes."""
+        left = memoryview(data)
+        while left and self.fd is not None:
+            try:
+                written = os.pwrite(self.fd, left, self._offset)
+            except OSError as error:
+                self._give_up(error)
+                self.close()
+                return
+            self._offset += written
+            left = left[written:]
+
+    def close(self) -> None:
+        """Close the file."""
+        fd, self.fd = self.fd, None
+        if fd is not None:
+            os.close(fd)
 
 
 class FrameCache:
@@ -128,7 +157,7 @@ class FrameCache:
     def get_shards(self, shard: Digest) -> Iterator[tuple[str, bytes]]:
         """Yield name and bytes, unchecked, of what is kept of a shard, whichever remote had it."""
         start = shard_name("", shard)
-        for entry in _entries(os.path.dirname(self._path(start))):
+        for entry in _folder_entries(os.path.dirname(self._path(start))):
             if entry.name.startswith(start) and not is_temp_name(entry.name):
                 data = self.get(entry.name, size_max=OBJECT_SIZE_MAX_BYTES)
                 if data is not None:
@@ -155,6 +184,63 @@ class FrameCache:
         finally:
             os.close(fd)
         return None if hole or len(data) < size else data
+
+    def open_pack(self, pack: Digest) -> int | None:
+        """Return a descriptor of what is kept of a pack, each byte at its place; None for nothing.
+
+        Bytes that are not kept are holes or the end of the file; the caller closes it.
+        """
+        try:
+            fd = os.open(self._path(pack.hex()), _READ_FLAGS)
+        except OSError:
+            return None
+        try:
+            status = os.fstat(fd)
+            if stat.S_ISREG(status.st_mode):
+                if time.time() - status.st_mtime > USED_EVERY_S:
+                    os.utime(fd)
+                kept, fd = fd, -1
+                return kept
+        except OSError:
+            pass
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        return None
+
+    def absent(self, pack: Digest, offsets: Iterable[int]) -> set[int]:
+        """Return at which of these offsets no frame of a pack is kept, by how each begins."""
+        fd = self.open_pack(pack)
+        if fd is None:
+            return set(offsets)
+        try:
+            hole = bytes(_LOOK_BYTES)
+            return {
+                offset
+                for offset in offsets
+                if (begin := os.pread(fd, _LOOK_BYTES, offset)) == hole[: len(begin)]
+            }
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def pack_sink(self, pack: Digest, offset: int, size: int) -> Iterator[PackSink]:
+        """Give what takes `size` bytes of a pack from an offset on, as they come and unchecked."""
+        path = self._path(pack.hex())
+        sink = PackSink(offset, self._give_up)
+        try:
+            if not self._broken and size <= self.size_max_bytes:
+                self._get_ready(path, size)
+                fd = os.open(path, _WRITE_FLAGS, 0o666)
+                if stat.S_ISREG(os.fstat(fd).st_mode):
+                    sink.fd = fd
+                else:
+                    os.close(fd)
+        except (OSError, DvError) as error:
+            if getattr(error, "errno", None) not in _NO_FILE:
+                self._give_up(error)
+        with contextlib.closing(sink):
+            yield sink
 
     def put_frames(self, pack: Digest, frames: Sequence[tuple[int, Buffer]]) -> None:
         """Keep frames of a pack at their offsets, as `put` does; neighbours are written at once.
@@ -272,10 +358,10 @@ class FrameCache:
 
     def _files(self) -> Iterator[tuple[str, float, int]]:
         """Yield path, time of last use and size of each file; old unfinished ones go."""
-        for folder in _entries(self._top):
+        for folder in _folder_entries(self._top):
             if not folder.is_dir(follow_symlinks=False):
                 continue
-            for file in _entries(folder.path):
+            for file in _folder_entries(folder.path):
                 try:
                     status = file.stat(follow_symlinks=False)
                 except FileNotFoundError:
@@ -318,7 +404,7 @@ def shard_name(remote_id: str, shard: Digest) -> str:
     return f"{shard.hex()}-{remote_id}"
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+def _folder_entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)

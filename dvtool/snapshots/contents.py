@@ -80,6 +80,11 @@ class Contents(Sequence[Content]):
         files, entry = self._at(number)
         return files.path(entry)
 
+    def digest(self, number: int) -> Digest:
+        """Return the BLAKE3 of a file's content."""
+        files, entry = self._at(number)
+        return files.columns.digest(entry)
+
     @property
     def paths(self) -> list[str]:
         """The paths of all files, from the top of the repository."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import threading
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dvtool.format.digest import Digest, hasher
 from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk
 from dvtool.snapshots.source import ContentSource, not_the_content
+from dvtool.system.calls import here
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
@@ -20,19 +24,43 @@ if TYPE_CHECKING:
 else:
     futures = later("concurrent.futures")
 
+FAR_WINDOW_BYTES = 4 << 20
+"""What is read and checked at once of a file on a remote, mostly by one request."""
 AHEAD_BYTES = 32 << 20
-"""Of a file that is read in order so much comes from a remote at once, by several requests, while
-the caller has as much before it. With frames on their way this takes up to 128 MiB of memory,
-whatever the size of the file; from the local store up to 16 MiB; reading elsewhere, one chunk, at
-most 4 MiB, and its frame."""
+"""Of a file that is read in order so much comes from a remote ahead of the caller, window by window
+and side by side. With frames on their way this takes up to 128 MiB of memory, whatever the size of
+the file; from the local store up to 8 MiB; reading elsewhere, one chunk, at most 4 MiB, and its
+frame."""
+AHEAD_THREADS = AHEAD_BYTES // FAR_WINDOW_BYTES
 BACKGROUND_MIN_BYTES = 1 << 20
-LOCAL_BYTES = 4 << 20
-"""So much of the local store is read and checked at once in order, beside the caller's work."""
+LOCAL_WINDOW_BYTES = 2 << 20
+LOCAL_AHEAD_BYTES = 4 << 20
+"""So much of the local store is read and checked beside the caller's work. It is little, so that
+memory which was used just now is used again: new memory costs more than the copy into it."""
 BUFFER_BYTES = 128 << 10
 
 
-_NumberedChunks: TypeAlias = tuple[Layout, dict[int, memoryview]]
-"""A layout, and chunks by their number in it."""
+class _ReadWindow(NamedTuple):
+    """Chunks of a file that follow one another, where each begins, and by which layout."""
+
+    layout: Layout
+    begins: Sequence[int]
+    chunks: Sequence[memoryview]
+    room: bytearray
+    """The memory of those chunks that were copied, which another window may use later."""
+
+    @property
+    def end(self) -> int:
+        """Where the last chunk ends."""
+        return self.begins[-1] + len(self.chunks[-1])
+
+
+class _Coming(NamedTuple):
+    """A window that is being read: where it begins and ends, and the result."""
+
+    begin: int
+    end: int
+    result: futures.Future[_ReadWindow]
 
 
 class SnapshotFile(io.RawIOBase):
@@ -51,20 +79,21 @@ class SnapshotFile(io.RawIOBase):
         self._content = content
         self._position = 0
         self._lock = threading.RLock()
-        self._layout: Layout | None = None
-        self._chunks: dict[int, memoryview] = {}
-        """Chunks at hand by their number in the layout."""
-        self._next = -1
-        """The chunk that comes next if the file is read in order."""
+        self._window: _ReadWindow | None = None
+        self._coming: deque[_Coming] = deque()
+        """What is being read ahead, each behind the one before."""
+        self._spare: list[bytearray] = []
+        """Memory that no window uses any more."""
+        self._left: list[bytearray] = []
+        """Memory of windows that the call under way has left, and of which it may have views."""
         self._run_begin = self._run_calls = self._call_end = 0
         """Of the calls that follow one another: where the first begins, how many there were before
         the last, and where that ends."""
         self._ahead_bytes = 0
         """How much is read beyond what a call wants."""
-        self._coming: tuple[int, int, futures.Future[_NumberedChunks]] | None = None
-        """The first chunk of what is read ahead, by which process, and the result."""
         self._pool: futures.ThreadPoolExecutor | None = None
         self._pid = 0
+        self._stop = threading.Event()
         self._whole = hasher()
         self._hashed = 0
         """How many bytes from the beginning were hashed, as far as the file was read in order."""
@@ -107,6 +136,7 @@ class SnapshotFile(io.RawIOBase):
             filled = 0
             while filled < len(view) and self._position < self._content.size:
                 chunk, begin = self._chunk_at(self._position)
+                self._reuse_left()  # all before was copied
                 part = chunk[self._position - begin :][: len(view) - filled]
                 view[filled : filled + len(part)] = part
                 filled += len(part)
@@ -128,7 +158,9 @@ class SnapshotFile(io.RawIOBase):
                 parts.append(part)
                 left -= len(part)
                 self._position += len(part)
-            return b"".join(parts)
+            data = b"".join(parts)
+            self._reuse_left()  # only now: the parts were views
+            return data
 
     def readall(self) -> bytes:
         """Return the rest of the file."""
@@ -137,12 +169,12 @@ class SnapshotFile(io.RawIOBase):
 
     def close(self) -> None:
         """Let go of what is in memory."""
-        self._chunks, coming, self._coming = {}, self._coming, None
+        self._window = None
         pool, self._pool = self._pool, None
         if pool is not None and self._pid == os.getpid():
-            if coming is not None:
-                coming[2].cancel()
+            self._stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+        self._coming.clear()
         super().close()
 
     # --- inside ---------------------------------------------------------------------------
@@ -150,6 +182,10 @@ class SnapshotFile(io.RawIOBase):
     def _require_open(self) -> None:
         if self.closed:
             raise ValueError("I/O operation on closed file.")
+
+    def _reuse_left(self) -> None:
+        self._spare += self._left
+        self._left.clear()
 
     def _begin_call(self, size: int) -> None:
         """Note which bytes are wanted now: a read elsewhere begins a new run of reads."""
@@ -165,100 +201,143 @@ class SnapshotFile(io.RawIOBase):
 
     def _chunk_at(self, position: int) -> tuple[memoryview, int]:
         """Return the chunk that has the byte at a position, and where the chunk begins."""
-        if self._layout is None:
-            layouts = self._contents().layouts([self._content])
-            self._layout = layouts[self._content.digest]
-        number = self._layout.numbers(position, position + 1).start
-        if number not in self._chunks:
-            self._get(number)
-        return self._chunks[number], self._layout.begin(number)
+        window = self._window
+        if window is None or not window.begins[0] <= position < window.end:
+            window = self._next_window(position)
+        number = bisect_right(window.begins, position) - 1
+        return window.chunks[number], window.begins[number]
 
-    def _get(self, number: int) -> None:
-        """Have the chunk of a number at hand, and begin to read what comes after it."""
-        window = self._taken_ahead(number) if number == self._next else None
-        if window is None:
-            assert self._layout is not None
-            window = self._read(number, self._limit(self._layout.begin(number)))
-        self._layout, self._chunks = window
-        self._check(number)
-        self._next = max(self._chunks) + 1
-        begin = self._layout.begin(self._next)
-        limit = self._limit(begin)
-        if self._next < len(self._layout.pieces) and limit - begin >= BACKGROUND_MIN_BYTES:
-            self._begin_ahead(self._next, limit)
+    def _next_window(self, position: int) -> _ReadWindow:
+        """Have the window of a position at hand, and begin to read what comes after it."""
+        before, self._window = self._window, None
+        layout = self._known_layout() if before is None else before.layout
+        if before is not None and before.room:
+            self._left.append(before.room)
+        if not self._is_coming(position):
+            self._coming.clear()
+            begin = layout.begin(layout.numbers(position, position + 1).start)
+            if self._call_end - begin > _window_bytes(layout, begin):
+                self._begin_ahead(layout, begin)
+        if self._is_coming(position):
+            window = self._coming.popleft().result.result()
+        else:
+            end = _end_of_window(layout, position, self._limit(position))
+            window = self._read(position, end)
+        self._check(window)
+        self._window = window
+        self._begin_ahead(window.layout, window.end)
+        return window
+
+    def _known_layout(self) -> Layout:
+        return self._contents().layouts([self._content])[self._content.digest]
+
+    def _is_coming(self, position: int) -> bool:
+        if not self._coming or self._pid != os.getpid():
+            return False
+        return self._coming[0].begin <= position < self._coming[0].end
 
     def _limit(self, begin: int) -> int:
         """Return how far to read from a place on: what the caller wants now, or more ahead."""
         return max(self._call_end, begin + self._ahead_bytes)
 
-    def _read(self, number: int, limit: int) -> _NumberedChunks:
-        """Read the chunk of a number and those after it up to a limit."""
-        contents, windows = self._contents(), list[_NumberedChunks]()
+    def _begin_ahead(self, layout: Layout, begin: int) -> None:
+        """Begin to read and check what comes from a place on, while the caller works."""
+        if self._pool is None or self._pid != os.getpid():
+            self._coming.clear()
+        limit = min(self._limit(begin), self._content.size)
+        at = self._coming[-1].end if self._coming else begin
+        while at < limit and at - begin < _ahead_bytes(layout, begin):
+            if not self._coming and limit - at < BACKGROUND_MIN_BYTES:
+                return
+            end = _end_of_window(layout, at, limit)
+            self._coming.append(_Coming(at, end, self._submitted(at, end)))
+            at = end
+
+    def _submitted(self, begin: int, end: int) -> futures.Future[_ReadWindow]:
+        if self._pool is None or self._pid != os.getpid():
+            self._pid, self._stop = os.getpid(), threading.Event()
+            self._pool = futures.ThreadPoolExecutor(
+                AHEAD_THREADS, "dv-ahead", initializer=setattr, initargs=(here, "stop", self._stop)
+            )
+        return self._pool.submit(self._read, begin, end)
+
+    def _read(self, begin: int, end: int) -> _ReadWindow:
+        """Read the chunks that have the bytes from a place up to another."""
+        contents, windows = self._contents(), list[_ReadWindow]()
 
         def read(layouts: dict[bytes, Layout]) -> None:
             layout = layouts[self._content.digest]
-            numbers = _ahead(layout, number, limit)
-            wanted = {layout.pieces[at].chunk: layout.pieces[at] for at in numbers}
-            views = _room_for(wanted)
-            contents.chunks(wanted.values(), lambda chunk, data: _copy(data, views[chunk]))
-            windows.append((layout, {at: views[layout.pieces[at].chunk] for at in numbers}))
+            numbers = layout.numbers(begin, end)
+            pieces = {layout.pieces[at].chunk: layout.pieces[at] for at in numbers}
+            room, views = self._room_for([p for p in pieces.values() if p.place == IN_STORE])
+
+            def take(chunk: Digest, data: memoryview) -> None:
+                if pieces[chunk].place == IN_STORE:
+                    views[chunk][:] = data
+                else:  # of what is not in the store, the bytes stay as they are
+                    views[chunk] = data
+
+            contents.chunks(pieces.values(), take)
+            chunks = [views[layout.pieces[at].chunk] for at in numbers]
+            windows.append(_ReadWindow(layout, [layout.begin(at) for at in numbers], chunks, room))
 
         contents.trying([self._content], read)
         return windows[-1]
 
-    def _begin_ahead(self, number: int, limit: int) -> None:
-        """Begin to read and check what comes next, while the caller works on what it has."""
-        if self._pool is None or self._pid != os.getpid():
-            self._pool, self._pid = futures.ThreadPoolExecutor(1, "dv-ahead"), os.getpid()
-        self._coming = number, self._pid, self._pool.submit(self._read, number, limit)
+    def _room_for(
+        self, pieces: Sequence[PlacedChunk]
+    ) -> tuple[bytearray, dict[Digest, memoryview]]:
+        """Return room in memory for each of the chunks, all of it together."""
+        sizes = [piece.located.placement.size for piece in pieces]
+        size = sum(sizes)
+        room = bytearray()
+        with contextlib.suppress(IndexError):  # another thread may take the last one
+            room = self._spare.pop() if size else room
+        if len(room) < size:
+            room = bytearray(size)
+        ends, view = accumulate(sizes), memoryview(room)
+        return room, {
+            piece.chunk: view[end - size : end]
+            for piece, size, end in zip(pieces, sizes, ends, strict=True)
+        }
 
-    def _taken_ahead(self, number: int) -> _NumberedChunks | None:
-        coming, self._coming = self._coming, None
-        if coming is None or coming[:2] != (number, os.getpid()):
-            return None
-        return coming[2].result()
-
-    def _check(self, number: int) -> None:
+    def _check(self, window: _ReadWindow) -> None:
         """Hash a file that is read in order, if only a remote said which chunks make it."""
-        layout = self._layout
-        assert layout is not None
-        if layout.proven or layout.begin(number) != self._hashed:
+        if window.layout.proven or window.begins[0] != self._hashed:
             return
-        for chunk in self._chunks.values():
+        for chunk in window.chunks:
             self._whole.update(chunk)
             self._hashed += len(chunk)
         if self._hashed == self._content.size:
             if self._whole.digest() != self._content.digest:
-                self._chunks = {}
                 raise not_the_content(self._content)
             self._contents().set_proven(self._content.digest)
 
 
-def _ahead(layout: Layout, number: int, limit: int) -> range:
-    """Return the numbers of the pieces to read at once, to have what is before the limit."""
-    end, begin = number + 1, layout.begin(number)
-    at_once = LOCAL_BYTES if layout.pieces[number].place == IN_STORE else AHEAD_BYTES
-    while (
-        end < len(layout.pieces)
-        and layout.begin(end) < limit
-        and layout.ends[end] - begin <= at_once
-    ):
+def _is_local(layout: Layout, begin: int) -> bool:
+    numbers = layout.numbers(begin, begin + 1)
+    return numbers.start < len(layout.pieces) and layout.pieces[numbers.start].place == IN_STORE
+
+
+def _window_bytes(layout: Layout, begin: int) -> int:
+    return LOCAL_WINDOW_BYTES if _is_local(layout, begin) else FAR_WINDOW_BYTES
+
+
+def _ahead_bytes(layout: Layout, begin: int) -> int:
+    return LOCAL_AHEAD_BYTES if _is_local(layout, begin) else AHEAD_BYTES
+
+
+def _end_of_window(layout: Layout, begin: int, limit: int) -> int:
+    """Return where the last chunk of a window ends, that has what is before the limit.
+
+    A window has one chunk at least, and of several no more bytes than make one.
+    """
+    number = layout.numbers(begin, begin + 1).start
+    begin = layout.begin(number)
+    end, most = number + 1, begin + _window_bytes(layout, begin)
+    while end < len(layout.pieces) and layout.begin(end) < limit and layout.ends[end] <= most:
         end += 1
-    return range(number, end)
-
-
-def _room_for(pieces: Mapping[Digest, PlacedChunk]) -> dict[Digest, memoryview]:
-    """Return room in memory for each of the chunks, all of it together."""
-    sizes = [piece.located.placement.size for piece in pieces.values()]
-    room = memoryview(bytearray(sum(sizes)))
-    ends = accumulate(sizes)
-    return {
-        chunk: room[end - size : end] for chunk, size, end in zip(pieces, sizes, ends, strict=True)
-    }
-
-
-def _copy(data: memoryview, room: memoryview) -> None:
-    room[:] = data
+    return layout.ends[end - 1]
 
 
 def open_content(

@@ -35,23 +35,22 @@ CheckedChunk: TypeAlias = tuple[Digest, memoryview | DvError]
 """The name of a chunk, and its checked bytes or why they cannot be read."""
 
 
-class _PackFile:
-    """A pack that is open for reading as long as somebody holds this."""
+class PackFile:
+    """A file with frames of a pack, open for reading as long as somebody holds this."""
 
-    def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
 
     def read(self, offset: int, size: int) -> bytes:
-        return os.pread(self._fd, size, offset)
+        """Return bytes from an offset on; fewer at the end of the file."""
+        return os.pread(self.fd, size, offset)
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Fill a buffer from an offset on; return how many bytes there were."""
-        return os.preadv(self._fd, [buffer], offset)
+        return os.preadv(self.fd, [buffer], offset)
 
     def __del__(self) -> None:
-        fd = getattr(self, "_fd", None)
-        if fd is not None:
-            os.close(fd)
+        os.close(self.fd)
 
 
 class LocalChunks:
@@ -61,7 +60,7 @@ class LocalChunks:
         self._store = store
         self._lock = threading.RLock()
         self._packs: dict[int, RemotePack] = {}
-        self._open: dict[Digest, _PackFile] = {}
+        self._open: dict[Digest, PackFile] = {}
         self._paths: dict[Digest, str] = {}
 
     def forget(self) -> None:
@@ -72,14 +71,22 @@ class LocalChunks:
 
     def pieces(self, chunks: Collection[Digest]) -> dict[Digest, PlacedChunk]:
         """Return where chunks are, of those that are here."""
+        return {
+            chunk: PlacedChunk(IN_STORE, located)
+            for chunk, located in self.placements(chunks).items()
+        }
+
+    def placements(self, chunks: Collection[Digest]) -> dict[Digest, Located]:
+        """Return the packs of chunks and where they are in them, of those that are here."""
         with self._lock:
             places = self._store.db.places(chunks)
             if any(number not in self._packs for number, _ in places.values()):
                 self._packs = self._store.db.packs()
+            packs = self._packs
             return {
-                chunk: PlacedChunk(IN_STORE, Located(self._packs[number], placement))
+                chunk: Located(packs[number], placement)
                 for chunk, (number, placement) in places.items()
-                if number in self._packs
+                if number in packs
             }
 
     def recipes(self, contents: Collection[Digest]) -> dict[Digest, Recipe]:
@@ -133,9 +140,7 @@ class LocalChunks:
     def frame(self, located: Located) -> bytes | memoryview:
         """Return the unpacked frame of a chunk; MissingError if its pack is gone."""
         placement, path = located.placement, self.where(located)
-        stored = self._opened(located.pack.digest, path).read(
-            placement.frame_offset, placement.frame_size
-        )
+        stored = self.opened(located.pack.digest).read(placement.frame_offset, placement.frame_size)
         raw = _unpacked(memoryview(stored), placement.frame_size, path)
         if isinstance(raw, DvError):
             raise raw
@@ -148,11 +153,11 @@ class LocalChunks:
         just now is faster than new memory.
         """
         buffer = bytearray()
-        for run in _runs(pieces):
+        for run in _runs_of_pieces(pieces):
             first, last = run[0].located, run[-1].located.placement
             begin, path = first.placement.frame_offset, self.where(first)
             try:
-                pack = self._opened(first.pack.digest, path)
+                pack = self.opened(first.pack.digest)
             except MissingError as error:
                 yield from ((piece.chunk, error) for piece in run)
                 continue
@@ -164,20 +169,24 @@ class LocalChunks:
 
     def where(self, located: Located) -> str:
         """Return the path of a chunk's pack, for messages."""
-        digest = located.pack.digest
+        return self._path(located.pack.digest)
+
+    def _path(self, digest: Digest) -> str:
         path = self._paths.get(digest)
         if path is None:
             path = self._paths[digest] = self._store.pack_path(digest)
         return path
 
-    def _opened(self, digest: Digest, path: str) -> _PackFile:
+    def opened(self, digest: Digest) -> PackFile:
+        """Return a pack, opened; MissingError if it is gone."""
+        path = self._path(digest)
         with self._lock:
             pack = self._open.pop(digest, None)
             if pack is None:
                 while len(self._open) >= PACK_FILES_MAX:
                     self._open.pop(next(iter(self._open)))
                 try:
-                    pack = _PackFile(path)
+                    pack = PackFile(os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
                 except OSError as error:
                     raise MissingError(
                         f"{path} cannot be read ({error.strerror}), but the index names it",
@@ -187,7 +196,7 @@ class LocalChunks:
             return pack
 
 
-def _runs(pieces: Iterable[PlacedChunk]) -> Iterator[list[PlacedChunk]]:
+def _runs_of_pieces(pieces: Iterable[PlacedChunk]) -> Iterator[list[PlacedChunk]]:
     """Divide pieces, given in the order of packs, into those that one read gets."""
     run: list[PlacedChunk] = []
     pack: Digest | None = None

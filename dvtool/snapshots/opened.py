@@ -1,4 +1,4 @@
-"""What one process has open of a snapshot's repository, and the way to open it anew elsewhere."""
+"""A snapshot's repository as one process has it open, and the way to open it anew elsewhere."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ content do make that content is known once all of it was read.
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
@@ -43,7 +42,9 @@ from dvtool.system.parallel import run_bounded
 T = TypeVar("T")
 FRAME_RUN_LIMITS = RangeLimits(raw_bytes=16 << 20)
 FETCH_LIMITS = RangeLimits(gap_bytes=1 << 20, size_bytes=PACK_SIZE_MAX_BYTES)
-"""Into the cache a pack may go in one request: its frames are in memory one at a time."""
+"""Into the cache a pack may go in one request: it is never in memory."""
+FETCHES_MAX = 8
+"""So many packs come at once: more would come no sooner, and later than the first are needed."""
 NO_REMOTE_HINT = "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)"
 NO_COMMITTED_REMOTE_HINT = (
     "its .dvconfig names no remote, and a folder as a remote is known to one clone alone: "
@@ -300,28 +301,33 @@ class RemoteChunks:
             self._keep_frames(pack_range.pack, [(frame.offset, frame.stored) for frame in frames])
             return frames
 
+        spans = list(_frame_runs(pieces, FRAME_RUN_LIMITS))
+        if len(spans) == 1:  # no thread is begun for one request
+            yield from get(spans[0])
+            return
         for _, frames in run_bounded(
             get,
-            _frame_runs(pieces, FRAME_RUN_LIMITS),
+            spans,
             size_of=lambda span: span[1].memory_bytes,
             budget_bytes=RUNS_MEMORY_MAX_BYTES,
         ):
             yield from frames
 
     def fetch(self, pieces: Iterable[PlacedChunk]) -> int:
-        """Put the frames of chunks into the cache; return how many bytes these are.
+        """Put the frames of chunks into the cache, which there must be; return how many bytes.
 
-        What is wanted of a pack is one request, if it lies together. Errors are those of `read`.
+        What is wanted of a pack is one request, if it lies together. It is written as it comes:
+        whoever reads the cache checks it, and asks the remote again for what arrived damaged.
         """
+        cache = self._cache
+        assert cache is not None
 
         def get(span: tuple[int, PackRange]) -> int:
             place, pack_range = span
-            remote = self.remotes[place]
-            stored = read_checked(
-                lambda: [(f.offset, f.stored) for f in _read_span(remote, place, pack_range)]
-            )
-            self._keep_frames(pack_range.pack, stored)
-            return sum(len(data) for _, data in stored)
+            pack, offset, size = pack_range.pack.digest, pack_range.offset, pack_range.size
+            with cache.pack_sink(pack, offset, size) as sink:
+                self.remotes[place].read_pack(pack, sink, offset=offset, size=size)
+            return size
 
         some = list(pieces)
         referenced = [piece for piece in some if piece.place == AT_SOURCE]
@@ -329,13 +335,8 @@ class RemoteChunks:
         for frame in self._sources.read(referenced) if referenced else ():
             self._keep_frames(frame.pack, [(frame.offset, frame.stored)])
             came += len(frame.stored)
-        spans = run_bounded(
-            get,
-            _frame_runs((piece for piece in some if piece.place != AT_SOURCE), FETCH_LIMITS),
-            size_of=lambda span: span[1].size,
-            budget_bytes=RUNS_MEMORY_MAX_BYTES,
-        )
-        return came + sum(size for _, size in spans)
+        spans = _frame_runs((piece for piece in some if piece.place != AT_SOURCE), FETCH_LIMITS)
+        return came + sum(size for _, size in run_bounded(get, spans, workers=FETCHES_MAX))
 
     def _keep_frames(self, pack: RemotePack, frames: Sequence[tuple[int, memoryview]]) -> None:
         if self._cache is not None:
@@ -354,11 +355,29 @@ def _frame_runs(
             yield place, span
 
 
+class _Room:
+    """A sink with room for so many bytes, taken at once."""
+
+    def __init__(self, size: int) -> None:
+        self._data = memoryview(bytearray(size))
+        self._end = 0
+
+    @property
+    def filled(self) -> memoryview:
+        """The bytes that were written."""
+        return self._data[: self._end]
+
+    def write(self, data: bytes, /) -> None:
+        """Take bytes; ValueError for more than there is room for."""
+        self._data[self._end : self._end + len(data)] = data
+        self._end += len(data)
+
+
 def _read_span(remote: RemoteStore, place: int, span: PackRange) -> Iterator[ReadFrame]:
     where = f"{remote.url}: {pack_key(span.pack.digest)}"
-    buffer = io.BytesIO()
-    remote.read_pack(span.pack.digest, buffer, offset=span.offset, size=span.size)
-    data = buffer.getbuffer()
+    room = _Room(span.size)
+    remote.read_pack(span.pack.digest, room, offset=span.offset, size=span.size)
+    data = room.filled
     for (offset, size), group in groupby(span.places, key=_frame_of):
         stored = data[offset - span.offset :][:size]
         raw = unpack_frame(stored, where=where)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dvtool.errors import CorruptError, DvError, MissingError
+from dvtool.errors import CorruptError, DvError, MissingError, RemoteError, SetupError
 from dvtool.format.digest import Digest
 from dvtool.format.manifest import Entries, ShardRef
 from dvtool.project.parts import Project
@@ -85,6 +85,18 @@ class ShardReader:
             except CorruptError:
                 continue  # whoever asks the remote puts another in its place
         return None
+
+
+@contextlib.contextmanager
+def lists_needed() -> Iterator[None]:
+    """Raise MissingError where a remote that may have shards cannot be asked for them."""
+    try:
+        yield
+    except (SetupError, RemoteError) as error:
+        raise MissingError(
+            f"shards of large manifests that are not here cannot be read: {error}",
+            hint=error.hint or "see that the remote can be reached, then repeat the command",
+        ) from error
 
 
 def shards_here(project: Project, environ: Mapping[str, str]) -> ShardReader:

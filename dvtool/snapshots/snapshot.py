@@ -26,13 +26,14 @@ from dvtool.snapshots.opened import Handle, OpenedRepository
 from dvtool.snapshots.source import ContentSource, Slice
 from dvtool.snapshots.targets import TargetEntries
 from dvtool.snapshots.tree import Tree
-from dvtool.system.lazy import later
+from dvtool.system.lazy import later_in
 
 if TYPE_CHECKING:
-    from dvtool.snapshots import foreign
+    from dvtool.snapshots import direct, foreign
+    from dvtool.snapshots.direct import DirectContents
     from dvtool.snapshots.targets import LoadColumns
 else:
-    foreign = later("dvtool.snapshots.foreign")
+    direct, foreign = later_in("dvtool.snapshots", "direct", "foreign")
 
 SnapshotPath: TypeAlias = str | os.PathLike[str]
 """A path from the top of the repository, with ``/`` between names."""
@@ -197,6 +198,13 @@ class Snapshot:
         parts = self._contents.read([Slice(content, 0, content.size) for content in contents])
         note_reads(contents)
         return parts
+
+    def direct(self, contents: Contents, numbers: Sequence[int]) -> DirectContents | None:
+        """Return a reader of contents, by their numbers, that needs no order and little memory.
+
+        None if they are better read by `read_contents`, many at once.
+        """
+        return direct.find_direct(self._contents, contents, numbers)
 
     @overload
     def open(

@@ -89,6 +89,16 @@ class ContentSource:
         self._frames: OrderedDict[_FrameKey, bytes | memoryview] = OrderedDict()
         self._frames_bytes = 0
 
+    @property
+    def local(self) -> LocalChunks:
+        """The chunks of the local store."""
+        return self._local
+
+    @property
+    def cache(self) -> FrameCache | None:
+        """The cache of what came from remotes."""
+        return self._cache
+
     @cached_property
     def _remote(self) -> RemoteChunks:
         return self._open_remote()
@@ -211,10 +221,10 @@ class ContentSource:
                 piece.chunk: piece
                 for layout in layouts.values()
                 for piece in layout.pieces
-                if piece.place != IN_STORE and not self._is_cached(piece)
+                if piece.place != IN_STORE
             }
-            if pieces:
-                size += self._remote.fetch(pieces.values())
+            if uncached := self._not_in_cache(pieces.values()):
+                size += self._remote.fetch(uncached)
 
         with self._cache.turn(hasher(b"".join(content.digest for content in absent)).digest()):
             self.trying(absent, read)
@@ -287,8 +297,18 @@ class ContentSource:
             take(chunk, data)
         return True
 
-    def _is_cached(self, chunk: PlacedChunk) -> bool:
-        return self._cache is not None and _cached(self._cache, chunk) is not None
+    def _not_in_cache(self, pieces: Iterable[PlacedChunk]) -> list[PlacedChunk]:
+        """Return the pieces whose frames the cache has not even begun to hold."""
+        assert self._cache is not None
+        by_pack: dict[Digest, list[PlacedChunk]] = {}
+        for piece in pieces:
+            by_pack.setdefault(piece.located.pack.digest, []).append(piece)
+        uncached = []
+        for pack, held in by_pack.items():
+            offsets = {piece.located.placement.frame_offset for piece in held}
+            absent = self._cache.absent(pack, offsets)
+            uncached += [p for p in held if p.located.placement.frame_offset in absent]
+        return uncached
 
     def _cached_frame(self, chunk: PlacedChunk) -> bytes | memoryview | None:
         stored = _cached(self._cache, chunk) if self._cache is not None else None

@@ -26,6 +26,10 @@ from dvtool.system.atomic import make_folders, share
 
 REFERENCES_FILE = "references.db"
 _SIZE_BYTES = 8
+_INSERT = (
+    "INSERT INTO contents VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE "
+    "SET modified = max(modified, excluded.modified) WHERE excluded.modified > modified"
+)
 _ADD_TIMES = "ALTER TABLE contents ADD COLUMN modified INTEGER NOT NULL DEFAULT 0"
 _REFERENCE_TABLES = (
     "CREATE TABLE IF NOT EXISTS addresses (id INTEGER PRIMARY KEY, text BLOB NOT NULL UNIQUE)",
@@ -70,14 +74,14 @@ class References:
         )
         if self._fixed and not self._in_memory:
             db.execute("PRAGMA query_only = ON")
-            self._time = "modified" if "modified" in _columns(db) else "0"
+            self._time = "modified" if "modified" in _column_names(db) else "0"
             return db
         db.execute("PRAGMA synchronous = FULL")
         with db:
             db.execute("BEGIN IMMEDIATE")  # so that whoever reads finds all tables, or no bytes
             for statement in _REFERENCE_TABLES:
                 db.execute(statement)
-            if "modified" not in _columns(db):
+            if "modified" not in _column_names(db):
                 db.execute(_ADD_TIMES)
         self._time = "modified"
         if not self._in_memory:
@@ -108,17 +112,11 @@ class References:
                     digest,
                     numbers[reference.address],
                     *(reference.key, reference.size, reference.tag, reference.version),
-                    _joined(reference),
-                    reference.modified,
+                    *(_joined(reference), reference.modified),
                 )
                 for digest, reference in rows
             )
-            insert = (
-                "INSERT INTO contents VALUES (?,?,?,?,?,?,?,?) "
-                "ON CONFLICT DO UPDATE SET modified = max(modified, excluded.modified) "
-                "WHERE excluded.modified > modified"
-            )
-            write_rows(db, insert, contents)
+            write_rows(db, _INSERT, contents)
 
     def find(self, digests: Iterable[Digest]) -> dict[Digest, list[Reference]]:
         """Return content -> the objects that have, or had it; those that came last first."""
@@ -215,7 +213,7 @@ def _has_bytes(path: str) -> bool:
         return False
 
 
-def _columns(db: sqlite3.Connection) -> set[str]:
+def _column_names(db: sqlite3.Connection) -> set[str]:
     return {row[1] for row in db.execute("PRAGMA table_info(contents)")}
 
 

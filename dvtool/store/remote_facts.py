@@ -1,4 +1,4 @@
-"""What store.db knows of remotes: hints, which every push confirms before it relies on them."""
+"""The facts of remotes in store.db: hints, which every push confirms before it relies on them."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class RemoteFacts:
     ) -> None:
         """Remember shards that a remote has: hash -> the packs it points into.
 
-        Those that are `referring` name contents that are at a source, and in no pack.
+        Shards that are `referring` name contents that are at a source, and in no pack.
         """
         rows = [(remote, digest, b"".join(packs)) for digest, packs in shards.items()]
         with self._db:

@@ -1,4 +1,4 @@
-"""What pushes from here proved, looked up without opening the store: nothing is made or mended."""
+"""Proofs of pushes from here, looked up without opening the store: nothing is made or mended."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class LineIndex(msgspec.Struct, frozen=True):
     starts: array[int]
     """Where each row begins, in bytes, and where the last one ends."""
     delimiter: str | None = None
-    """What separates fields; None for JSON lines."""
+    """The separator of fields; None for JSON lines."""
     names: tuple[str, ...] = ()
 
     def __len__(self) -> int:

@@ -1,19 +1,21 @@
-"""Reading the samples of an epoch window by window, the next one beside the one in use."""
+"""Reading the samples of an epoch: a window is fetched and looked up beside the one in use."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from dvtool.errors import CorruptError, DvError, MissingError
 from dvtool.stream.order import Order, Window
-from dvtool.stream.samples import Sample, SampleSet
+from dvtool.stream.samples import ReadSamples, Sample, SampleSet
 
 OnDamage = Literal["raise", "skip"]
 """A sample that is damaged, or nowhere, ends the epoch with an error or is left out and counted."""
 EARLY_SAMPLES = 128
+PIECE_BYTES = 1 << 20
+"""So much is read ahead of what can be read one by one: memory that is used again and again."""
 UNREADABLE = (CorruptError, MissingError)
 
 
@@ -62,75 +64,130 @@ def start_early(wanted: Iterator[WindowPart]) -> Iterator[WindowPart]:
     yield from wanted
 
 
-def read_parts(
-    samples: SampleSet,
-    wanted: Iterator[WindowPart],
-    *,
-    fetch: Callable[[Window], None],
-    on_damage: OnDamage,
-    skipped: Callable[[str, DvError], None],
-) -> Iterator[Sample | None]:
-    """Yield the samples of parts in order, None for one that was skipped.
+class _Ready(NamedTuple):
+    """Samples whose content is near, and what reads them one by one, if anything does."""
 
-    One part more than the one in use is held in memory, read by a thread. `fetch` is called in it,
-    before a window is read; `skipped` is told keys and errors of the samples that were left out.
+    numbers: Sequence[int]
+    read: ReadSamples | None
+
+
+class PartReader:
+    """Reads the samples of parts for one reader of an epoch, ahead of who takes them.
+
+    `fetch` is called before a window is read; `skipped` is told keys and errors of the samples
+    that were left out.
     """
 
-    fetched: Window | None = None
+    def __init__(
+        self,
+        samples: SampleSet,
+        fetch: Callable[[Window], None],
+        on_damage: OnDamage,
+        skipped: Callable[[str, DvError], None],
+    ) -> None:
+        self._samples = samples
+        self._fetch = fetch
+        self._raises = on_damage == "raise"
+        self._skipped = skipped
+        self._fetched: Window | None = None
 
-    def read(part: WindowPart) -> list[Sample | None]:
-        nonlocal fetched
-        if part.window is not fetched:
+    def read(self, wanted: Iterator[WindowPart], *, unfetched: bool) -> Iterator[Sample | None]:
+        """Yield the samples of parts in order, None for one that was skipped.
+
+        A window is fetched while the one before it is in use. Of a window that is near, some
+        megabytes are read ahead; if it is compressed, all that is wanted of it. With `unfetched`
+        the first samples do not wait for their window, and are read by themselves.
+        """
+        reading = ThreadPoolExecutor(1, thread_name_prefix="dv-stream")
+        fetching = ThreadPoolExecutor(1, thread_name_prefix="dv-stream-fetch")
+        try:
+            pieces = self._pieces(start_early(wanted), fetching, unfetched)
+            following = reading.submit(next, pieces, None)
+            while (piece := following.result()) is not None:
+                following = reading.submit(next, pieces, None)
+                yield from piece
+        finally:
+            for executor in (reading, fetching):
+                executor.shutdown(wait=False, cancel_futures=True)
+
+    def _pieces(
+        self, wanted: Iterator[WindowPart], fetching: ThreadPoolExecutor, unfetched: bool
+    ) -> Iterator[list[Sample | None]]:
+        """Yield the samples of parts: some at a time, or all of a part."""
+
+        def begin(part: WindowPart | None) -> Future[_Ready] | None:
+            return fetching.submit(self._get_ready, part) if part is not None else None
+
+        early = next(wanted, None)
+        if early is None:
+            return
+        if not unfetched:
+            self._get_window(early.window)
+        following = begin(next(wanted, None))
+        yield from self._read(self._look_up(early))
+        while following is not None:
+            ready, following = following.result(), begin(next(wanted, None))
+            yield from self._read(ready)
+
+    def _get_ready(self, part: WindowPart) -> _Ready:
+        self._get_window(part.window)
+        return self._look_up(part)
+
+    def _get_window(self, window: Window) -> None:
+        if window is self._fetched:
+            return
+        try:
+            self._fetch(window)
+        except UNREADABLE:
+            if self._raises:
+                raise  # else reading tells which samples it is
+        self._fetched = window
+
+    def _look_up(self, part: WindowPart) -> _Ready:
+        return _Ready(part.numbers, self._samples.direct(part.numbers))
+
+    def _read(self, ready: _Ready) -> Iterator[list[Sample | None]]:
+        if ready.read is None:
+            yield self._read_together(ready.numbers)
+            return
+        for numbers in self._in_pieces(ready.numbers):
             try:
-                fetch(part.window)
+                piece: list[Sample | None] = list(ready.read(numbers))
             except UNREADABLE:
-                if on_damage == "raise":
-                    raise  # else reading tells which samples it is
-            fetched = part.window
-        return _read_samples(samples, part.numbers, on_damage, skipped)
+                if self._raises:
+                    raise
+                piece = self._read_together(numbers)
+            yield piece
 
-    executor = ThreadPoolExecutor(1, thread_name_prefix="dv-stream")
-    try:
-        following: Future[list[Sample | None]] | None = None
-        for part in wanted:
-            ready, following = following, executor.submit(read, part)
-            if ready is not None:
-                yield from ready.result()
-                del ready
-        if following is not None:
-            yield from following.result()
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+    def _in_pieces(self, numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Cut samples, given by number, into pieces of about `PIECE_BYTES`."""
+        ends = self._samples.sizes.ends
+        begin = size = 0
+        for index, number in enumerate(numbers, 1):
+            size += ends[number] - (ends[number - 1] if number else 0)
+            if size >= PIECE_BYTES or index == len(numbers):
+                yield numbers[begin:index]
+                begin, size = index, 0
 
+    def _read_together(self, numbers: Sequence[int]) -> list[Sample | None]:
+        """Read samples, given in any order and perhaps several times; return them in that order."""
+        ascending = sorted(set(numbers))
+        try:
+            read: list[Sample | None] = list(self._samples.read(ascending))
+        except UNREADABLE:
+            if self._raises:
+                raise
+            read = self._read_sound(ascending)
+        held = dict(zip(ascending, read, strict=True))
+        return [held[number] for number in numbers]
 
-def _read_samples(
-    samples: SampleSet,
-    numbers: Sequence[int],
-    on_damage: OnDamage,
-    skipped: Callable[[str, DvError], None],
-) -> list[Sample | None]:
-    """Read samples, given in any order and perhaps several times; return them in that order."""
-    ascending = sorted(set(numbers))
-    try:
-        read: list[Sample | None] = list(samples.read(ascending))
-    except UNREADABLE:
-        if on_damage == "raise":
-            raise
-        read = _read_sound(samples, ascending, skipped)
-    held = dict(zip(ascending, read, strict=True))
-    return [held[number] for number in numbers]
-
-
-def _read_sound(
-    samples: SampleSet, numbers: Sequence[int], skipped: Callable[[str, DvError], None]
-) -> list[Sample | None]:
-    """Read samples, None for each that cannot be read, which halving finds."""
-    try:
-        return list(samples.read(numbers))
-    except UNREADABLE as error:
-        if len(numbers) > 1:
-            half = len(numbers) // 2
-            first = _read_sound(samples, numbers[:half], skipped)
-            return first + _read_sound(samples, numbers[half:], skipped)
-        skipped(samples.key(numbers[0]), error)
-        return [None]
+    def _read_sound(self, numbers: Sequence[int]) -> list[Sample | None]:
+        """Read samples, None for each that cannot be read, which halving finds."""
+        try:
+            return list(self._samples.read(numbers))
+        except UNREADABLE as error:
+            if len(numbers) > 1:
+                half = len(numbers) // 2
+                return self._read_sound(numbers[:half]) + self._read_sound(numbers[half:])
+            self._skipped(self._samples.key(numbers[0]), error)
+            return [None]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import posixpath
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import blake3
 import msgspec
@@ -25,6 +24,10 @@ class Sample(msgspec.Struct, frozen=True):
     """Its bytes, or a dictionary of its fields."""
 
 
+ReadSamples: TypeAlias = Callable[[Sequence[int]], list[Sample]]
+"""Reads samples, given by their numbers."""
+
+
 class SampleSet(Protocol):
     """All samples below a path of a snapshot, numbered in the order of their paths."""
 
@@ -34,13 +37,19 @@ class SampleSet(Protocol):
 
     @property
     def data_key(self) -> bytes:
-        """What identifies keys and content of the samples: equal for equal data, anywhere."""
+        """The identity of keys and content of the samples: equal for equal data, anywhere."""
 
     def key(self, number: int) -> str:
         """Return the key of a sample."""
 
     def read(self, numbers: Sequence[int]) -> list[Sample]:
         """Read samples, given by ascending numbers; `DvError` if one of them cannot be read."""
+
+    def direct(self, numbers: Sequence[int]) -> ReadSamples | None:
+        """Return what reads any of these samples fast, in any order, errors as those of `read`.
+
+        None if that is `read`, of as many as there is memory for.
+        """
 
     def files(self, block: Block) -> Sequence[Content]:
         """Return the files that a block of samples is read from, if they are read whole."""
@@ -66,6 +75,14 @@ class FileSamples:
         files = [self._files[number] for number in numbers]
         contents = self._snapshot.read_contents(files)
         return [Sample(file.path, data) for file, data in zip(files, contents, strict=True)]
+
+    def direct(self, numbers: Sequence[int]) -> ReadSamples | None:
+        """Return what reads any of these files, if packs have most of them uncompressed."""
+        contents = self._snapshot.direct(self._files, numbers)
+        if contents is None:
+            return None
+        read, path = contents.read, self._files.path
+        return lambda wanted: list(map(Sample, map(path, wanted), read(wanted)))
 
     def files(self, block: Block) -> Sequence[Content]:
         """Return the files of a block."""
@@ -99,12 +116,26 @@ class StemSamples:
 
     def read(self, numbers: Sequence[int]) -> list[Sample]:
         """Read all files of samples, in one call of the snapshot."""
-        files = [self._files[file] for number in numbers for file in self._members[number]]
-        contents = zip(files, self._snapshot.read_contents(files), strict=True)
+        files = [self._files[file] for file in self._files_of(numbers)]
+        return self._joined(numbers, self._snapshot.read_contents(files))
+
+    def direct(self, numbers: Sequence[int]) -> ReadSamples | None:
+        """Return what reads any of these samples, if packs have most of them uncompressed."""
+        contents = self._snapshot.direct(self._files, self._files_of(numbers))
+        if contents is None:
+            return None
+        read = contents.read
+        return lambda wanted: self._joined(wanted, read(self._files_of(wanted)))
+
+    def _files_of(self, numbers: Sequence[int]) -> list[int]:
+        return [file for number in numbers for file in self._members[number]]
+
+    def _joined(self, numbers: Sequence[int], contents: Sequence[bytes]) -> list[Sample]:
+        data = iter(contents)
         samples = []
         for number in numbers:
-            members = itertools.islice(contents, len(self._members[number]))
-            fields = {split_stem(file.path)[1]: data for file, data in members}
+            paths = map(self._files.path, self._members[number])
+            fields = {split_stem(path)[1]: next(data) for path in paths}
             samples.append(Sample(self._stems[number], fields))
         return samples
 

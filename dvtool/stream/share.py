@@ -15,7 +15,7 @@ import msgspec
 from dvtool.errors import UsageError
 
 Tail = Literal["keep", "drop", "pad"]
-"""What happens at the end of an epoch whose samples do not divide among the ranks.
+"""The end of an epoch whose samples do not divide among the ranks.
 
 `keep` leaves some ranks with one sample fewer, `drop` leaves the last samples out, and `pad` gives
 samples of the epoch's beginning once more.

@@ -20,12 +20,12 @@ from dvtool.stream.order import (
     cut_blocks,
     node_blocks,
 )
-from dvtool.stream.reading import OnDamage, parts, read_parts, start_early
+from dvtool.stream.reading import OnDamage, PartReader, parts
 from dvtool.stream.samples import FileSamples, Sample, SampleSet, StemSamples
 from dvtool.stream.share import Share, Tail, drop_first, positions, rank_length
 
 SampleKind = Literal["files", "stems", "rows", "tar"]
-"""What a sample is: a file, files of one stem, a row of a table, or members of a tar file."""
+"""The kinds of samples: a file, files of one stem, a row of a table, or members of a tar file."""
 STATE_VERSION = 1
 
 
@@ -260,18 +260,20 @@ class Epoch:
         if self._read is None:
             stream = self._stream
             spans = positions(len(self._order), self._begin, self._share, stream.tail)
-            self._read = read_parts(
+            reader = PartReader(
                 stream.samples,
-                start_early(parts(self._order, drop_first(spans, self.consumed))),
-                fetch=self._fetch,
-                on_damage=stream.on_damage,
-                skipped=lambda key, error: stream.skipped.append(key),
+                self._fetch,
+                stream.on_damage,
+                lambda key, error: stream.skipped.append(key),
             )
+            wanted = parts(self._order, drop_first(spans, self.consumed))
+            self._read = reader.read(wanted, unfetched=self.place > 0)
         return self._read
 
     def _fetch(self, window: Window) -> None:
-        for block in window.blocks:
-            self._stream.snapshot.prefetch_contents(self._stream.samples.files(block))
+        samples = self._stream.samples
+        files = [file for block in window.blocks for file in samples.files(block)]
+        self._stream.snapshot.prefetch_contents(files)
 
 
 def _sample_set(kind: SampleKind, snapshot: Snapshot, path: str) -> SampleSet:

@@ -73,6 +73,9 @@ class RowSamples:
                 samples.append(Sample(f"{path}#{row}", fields))
         return samples
 
+    def direct(self, numbers: Sequence[int]) -> None:
+        """Return nothing: rows are read by ranges."""
+
     def files(self, block: Block) -> Sequence[Content]:
         """Return no file: rows are read by ranges, and files are not fetched whole."""
         return ()

@@ -74,6 +74,9 @@ class TarSamples:
             for number in numbers
         ]
 
+    def direct(self, numbers: Sequence[int]) -> None:
+        """Return nothing: members are read by ranges."""
+
     def files(self, block: Block) -> Sequence[Content]:
         """Return no file: members are read by ranges, and tar files are not fetched whole."""
         return ()

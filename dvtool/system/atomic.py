@@ -51,7 +51,7 @@ def temp_name() -> str:
 
 
 class Aside(NamedTuple):
-    """What an aside name says, in hex: of what was believed to be there, and of its name.
+    """The parts of an aside name, in hex: of what was believed to be there, and of its name.
 
     `digest` is the beginning of a digest, `mark` stands for the name of what was to be replaced.
     """

@@ -124,7 +124,7 @@ def _signals_passed_on() -> Iterator[_Passing]:
         try:
             if threading.current_thread() is threading.main_thread():
                 for number in PASSED_ON:
-                    # What is ignored, as by nohup, the program ignores too.
+                    # The program ignores signals that are ignored here, as by nohup.
                     if signal.getsignal(number) is not signal.SIG_IGN:
                         before[number] = signal.signal(number, passing.handle)
             yield passing

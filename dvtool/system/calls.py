@@ -1,4 +1,4 @@
-"""What a call that runs in another thread asks and tells: whether to stop, and how far it is."""
+"""The exchange with a call that runs in another thread: whether to stop, and how far it is."""
 
 from __future__ import annotations
 

@@ -16,16 +16,16 @@ def open_disposable(path: str, tables: str) -> sqlite3.Connection:
     sqlite3.OperationalError where the disk refuses, or another process holds it for long.
     """
     try:
-        return _opened_record(path, tables)
+        return _opened_anew(path, tables)
     except sqlite3.OperationalError:
         raise  # it is in use, or not to be had: no reason to remove it
     except sqlite3.DatabaseError:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-    return _opened_record(path, tables)
+    return _opened_anew(path, tables)
 
 
-def _opened_record(path: str, tables: str) -> sqlite3.Connection:
+def _opened_anew(path: str, tables: str) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=RECORD_BUSY_WAIT_S, isolation_level=None)
     try:
         db.execute("PRAGMA synchronous = NORMAL")

@@ -27,7 +27,7 @@ def hear_signals(wanted: bool) -> None:
 def while_hearing(call: Callable[[], T]) -> T:
     """Return what a call returns, and hear signals meanwhile if that is wanted.
 
-    What a signal's handler raises is raised once the call has ended: what the call works on is used
+    Errors of a signal's handler are raised once the call has ended: what the call works on is used
     by nothing else before.
     """
     main = threading.current_thread() is threading.main_thread()

@@ -24,7 +24,7 @@ _SECRETS = (
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"), HIDDEN),
     (re.compile(rf"(?i)((?:{_NAMES})[\w-]*+['\"]?\s*+[:=]\s*+)\S+"), rf"\1{HIDDEN}"),
 )
-"""What may be a credential, and what is written in its place: user info and queries of URLs, key
+"""Patterns of credentials, and what is written in their place: user info and queries of URLs, key
 ids of AWS, and the values of what is called by such a name. A pattern begins with a fixed text: one
 that could begin at any letter would take the square of a long line's time."""
 _TEXT_LOOKED_AT_MAX = 10 * TEXT_LENGTH_MAX

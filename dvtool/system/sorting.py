@@ -19,7 +19,7 @@ RUN_BYTES_MAX = 32 << 20
 RUNS_MAX = 64
 """So many runs are merged at once; each is an open file."""
 _RECORD_COST_BYTES = 64
-"""What Python needs for a record besides its bytes, roughly."""
+"""Bytes that Python needs for a record besides its own, roughly."""
 _LENGTH_BYTES = 4
 
 

@@ -35,7 +35,7 @@ _LEASED = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
 _IGNORED_SIGNAL = int(signal.SIGURG) if sys.platform != "win32" else 0
 
 
-class _Call(Protocol):
+class _FlushCall(Protocol):
     def __call__(self, fd: int, offset: int, size: int, flags: int) -> int: ...
 
 
@@ -49,7 +49,7 @@ def show_mapped_writes(fd: int, device: int) -> None:
     """
     if sys.platform != "linux" or (_file_systems().get(device) in _LEASED and _has_no_writer(fd)):
         return
-    call = _call()
+    call = _flush_call()
     if call is not None:
         call(fd, 0, 0, _START)
 
@@ -87,14 +87,14 @@ def _file_systems() -> dict[int, str]:
 
 
 @cache
-def _call() -> _Call | None:
+def _flush_call() -> _FlushCall | None:
     if sys.platform != "linux":
         return None
     try:
-        found = ctypes.CDLL(None).sync_file_range
+        function = ctypes.CDLL(None).sync_file_range
     except (OSError, AttributeError):
         return None
-    found.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-    found.restype = ctypes.c_int
-    answer: _Call = found
+    function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    function.restype = ctypes.c_int
+    answer: _FlushCall = function
     return answer

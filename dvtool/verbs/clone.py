@@ -28,8 +28,8 @@ def clone(
         progress.note(f"cloning {url}: git is {stage} {done:,} objects{share}")
 
     told = None if progress is SILENT else show
-    place = os.path.abspath(cwd)
-    folder = Git.clone(url, directory, cwd=place, checkout=rev is None, progress=told)
+    parent = os.path.abspath(cwd)
+    folder = Git.clone(url, directory, cwd=parent, checkout=rev is None, progress=told)
     if rev is not None:
         with Git.discover(folder) as git:
             git.switch_fresh(rev)

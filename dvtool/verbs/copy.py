@@ -93,7 +93,7 @@ def copy_remote(
     work.result.lost = lost_targets(
         project,
         Known(project.store.db, work.source.required_mark().id),
-        {parse_hex(one) for root in work.roots for one in _manifests_of(root)},
+        {parse_hex(name) for root in work.roots for name in _manifests_of(root)},
     )
     return work.result
 
@@ -150,8 +150,10 @@ class _Copy:
         if other is not None and other.id == mark.id:
             raise UsageError(f"{self.source.url} and {self.destination.url} are the same remote")
         self.roots = roots = list(self._roots())
-        self.result.manifests = len({one.manifest for r in roots for one in r.root.manifests})
-        there = {} if other is None else {i.key: i for i in self.destination.backend.list("")}
+        self.result.manifests = len(
+            {manifest.manifest for r in roots for manifest in r.root.manifests}
+        )
+        objects = {} if other is None else {i.key: i for i in self.destination.backend.list("")}
         digests = list(dict.fromkeys(_shards_of(roots)))
         keys = {shard_key(digest): digest for digest in digests}
         infos = self.source.look(keys)
@@ -159,17 +161,17 @@ class _Copy:
             if key not in infos:
                 self.broken[digest] = MissingError(f"{self.source.url} does not have {key}")
         self._read_shards(digest for key, digest in keys.items() if key in infos)
-        self._find_proven(digests, there)
+        self._find_proven(digests, objects)
         lacking = self.shard_packs.keys() - self.proven.keys()
         packs = {pack for digest in lacking for pack in self.shard_packs[digest]}
         plan = _Plan()
         plan.packs = [
             p
             for p in sorted(packs, key=_digest_of_pack)
-            if not _is_at_destination(there, _pack_info(p))
+            if not _is_at_destination(objects, _pack_info(p))
         ]
         plan.shards = [infos[shard_key(digest)] for digest in self.shard_packs if digest in lacking]
-        rooted = {} if other is None else self._rooted({one.repo_id for one in roots})
+        rooted = {} if other is None else self._rooted({root.repo_id for root in roots})
         plan.roots = [r for r in roots if not _manifests_of(r) <= rooted.get(r.repo_id, set())]
         packs |= {pack for pointed in self.proven.values() for pack in pointed}
         plan.there = len(packs) + len(self.proven.keys() | lacking) + len(roots)
@@ -177,28 +179,28 @@ class _Copy:
         self.result.there = plan.there
         return plan
 
-    def _find_proven(self, digests: Collection[Digest], there: Mapping[str, ObjectInfo]) -> None:
+    def _find_proven(self, digests: Collection[Digest], objects: Mapping[str, ObjectInfo]) -> None:
         """Note the shards that the destination has whole: the object, and every pack it points to.
 
         These packs may be others than the source's: data that a gc there moved stays where it is.
         """
-        held = [digest for digest in digests if shard_key(digest) in there]
-        for digest, packs in run_bounded(lambda one: self._packs_there(one, there), held):
+        held = [digest for digest in digests if shard_key(digest) in objects]
+        for digest, packs in run_bounded(lambda digest: self._packs_there(digest, objects), held):
             if packs is not None and all(
-                _is_at_destination(there, _pack_info(pack)) for pack in packs
+                _is_at_destination(objects, _pack_info(pack)) for pack in packs
             ):
                 self.proven[digest] = packs
                 self.broken.pop(digest, None)
 
     def _packs_there(
-        self, digest: Digest, there: Mapping[str, ObjectInfo]
+        self, digest: Digest, objects: Mapping[str, ObjectInfo]
     ) -> frozenset[RemotePack] | None:
         """Return the packs of the destination's own shard object, None if it is not sound."""
-        md5 = there[shard_key(digest)].md5
+        md5 = objects[shard_key(digest)].md5
         if md5 is not None and md5 == self.shard_md5s.get(digest):
             return self.shard_packs[digest]
-        found = _packs_of(self.destination, digest)
-        return None if isinstance(found, DvError) else found[0]
+        packs = _packs_of(self.destination, digest)
+        return None if isinstance(packs, DvError) else packs[0]
 
     def _roots(self) -> Iterator[_Root]:
         repositories = self.source.repositories()
@@ -211,7 +213,7 @@ class _Copy:
                 hint="see that the remotes are in the right order: dv remote copy FROM TO",
             )
         self.progress.start("reading what there is")
-        for (repo, name), (root, _) in run_bounded(lambda one: self.source.get_root(*one), names):
+        for (repo, name), (root, _) in run_bounded(lambda name: self.source.get_root(*name), names):
             yield _Root(repo, name, root)
         self.progress.finish()
 
@@ -219,27 +221,27 @@ class _Copy:
         """Return the manifests that roots on the destination name, and will go on to name."""
         tombstones = Tombstones(self.destination)
         doomed = tombstones.doomed_roots(tombstones.look())
-        there = self.destination.repositories()
+        present = self.destination.repositories()
         names = [
             (repo, name)
             for repo in repo_ids
-            for name in there.get(repo, ())
+            for name in present.get(repo, ())
             if root_key(repo, name) not in doomed
         ]
-        found: dict[str, set[str]] = {}
+        rooted: dict[str, set[str]] = {}
         for (repo, _), read in run_bounded(lambda name: self.destination.sound_root(*name), names):
             if read is not None:
                 named = {manifest.manifest for manifest in read[0].manifests}
-                found.setdefault(repo, set()).update(named)
-        return found
+                rooted.setdefault(repo, set()).update(named)
+        return rooted
 
     def _read_shards(self, digests: Iterable[Digest]) -> None:
         self.progress.start("reading shards")
-        for digest, found in run_bounded(lambda one: _packs_of(self.source, one), digests):
-            if isinstance(found, DvError):
-                self.broken[digest] = found
+        for digest, packs in run_bounded(lambda digest: _packs_of(self.source, digest), digests):
+            if isinstance(packs, DvError):
+                self.broken[digest] = packs
             else:
-                self.shard_packs[digest], self.shard_md5s[digest] = found
+                self.shard_packs[digest], self.shard_md5s[digest] = packs
         self.progress.finish()
 
     # --- doing it -------------------------------------------------------------------------
@@ -303,8 +305,8 @@ class _Copy:
             shards=whole.keys(), packs={pack.digest for pack in packs}
         ):
             started = time.monotonic()
-            there = self.destination.look([info.key for info in expected])
-            self._refuse_changed(all(_is_at_destination(there, info) for info in expected))
+            objects = self.destination.look([info.key for info in expected])
+            self._refuse_changed(all(_is_at_destination(objects, info) for info in expected))
             self._copy_shards(plan.shards)
             keys = [shard_key(digest) for digest in whole]
             self._refuse_changed(self.destination.look(keys).keys() >= set(keys))
@@ -339,9 +341,9 @@ class _Copy:
 
     def _copy_roots(self, roots: Sequence[_Root]) -> None:
         sent: list[ObjectInfo] = []
-        for one in roots:
-            if self.broken.keys().isdisjoint(_shards_of([one])):
-                _, info = self.destination.put_root(one.repo_id, one.root.manifests)
+        for root in roots:
+            if self.broken.keys().isdisjoint(_shards_of([root])):
+                _, info = self.destination.put_root(root.repo_id, root.root.manifests)
                 sent.append(info)
         self._prove(sent)
 
@@ -350,8 +352,8 @@ class _Copy:
             return
         self.result.objects += len(sent)
         self.result.bytes += sum(info.size for info in sent)
-        there = self.destination.look([info.key for info in sent])
-        sound = self.destination.confirmed(sent, there)
+        objects = self.destination.look([info.key for info in sent])
+        sound = self.destination.confirmed(sent, objects)
         lost = [info.key for info in sent if info.key not in sound]
         if lost:
             raise RemoteError(
@@ -373,13 +375,13 @@ def _packs_of(remote: RemoteStore, digest: Digest) -> tuple[frozenset[RemotePack
 
 
 def _shards_of(roots: Iterable[_Root]) -> Iterator[Digest]:
-    for one in roots:
-        for manifest in one.root.manifests:
+    for root in roots:
+        for manifest in root.root.manifests:
             yield from map(parse_hex, manifest.shards)
 
 
 def _manifests_of(root: _Root) -> set[str]:
-    return {one.manifest for one in root.root.manifests}
+    return {manifest.manifest for manifest in root.root.manifests}
 
 
 def _digest_of_pack(pack: RemotePack) -> Digest:
@@ -390,11 +392,11 @@ def _pack_info(pack: RemotePack) -> ObjectInfo:
     return ObjectInfo(pack_key(pack.digest), pack.size)
 
 
-def _is_at_destination(there: Mapping[str, ObjectInfo], wanted: ObjectInfo) -> bool:
-    found = there.get(wanted.key)
-    if found is None or found.size != wanted.size:
+def _is_at_destination(objects: Mapping[str, ObjectInfo], wanted: ObjectInfo) -> bool:
+    held = objects.get(wanted.key)
+    if held is None or held.size != wanted.size:
         return False
-    return None in (found.md5, wanted.md5) or found.md5 == wanted.md5
+    return None in (held.md5, wanted.md5) or held.md5 == wanted.md5
 
 
 class _HashingSink:

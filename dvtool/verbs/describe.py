@@ -71,8 +71,8 @@ def describe(project: Project, rev: str | None, *, is_clean: Callable[[], bool])
     data_dirty = not is_clean()
     code_dirty = git.head() is None or git.is_dirty(exclude_manifests=True)
     manifests = project.manifests_of(None)
-    found = _description(git.head(), manifests, project.describe_targets(manifests).hex())
-    return replace(found, branch=git.branch(), code_dirty=code_dirty, data_dirty=data_dirty)
+    description = _description(git.head(), manifests, project.describe_targets(manifests).hex())
+    return replace(description, branch=git.branch(), code_dirty=code_dirty, data_dirty=data_dirty)
 
 
 def describe_snapshot(snapshot: Snapshot) -> Description:

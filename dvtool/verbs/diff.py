@@ -8,22 +8,23 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, ClassVar
 
 from dvtool.format.compare import Difference, differences, differing, unshared_shards
+from dvtool.format.digest import Digest
 from dvtool.format.manifest import Entries, Entry, Manifest, decode
 from dvtool.format.paths import SUFFIX, folder_of
 from dvtool.format.selection import Selection
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
-from dvtool.system.lazy import later
+from dvtool.system.lazy import later_in
 from dvtool.workspace.agreement import agree
 from dvtool.workspace.hashing import hash_files
 from dvtool.workspace.scan import Scan, content_of, file_entry, find_left_out, scan_target
 
 if TYPE_CHECKING:
-    from dvtool.snapshots import snapshot as snapshots
+    from dvtool.snapshots import shards as snapshot_shards, snapshot as snapshots
     from dvtool.snapshots.snapshot import Snapshot
 else:
-    snapshots = later("dvtool.snapshots.snapshot")
+    snapshot_shards, snapshots = later_in("dvtool.snapshots", "shards", "snapshot")
 
 
 @dataclass(slots=True)
@@ -151,7 +152,10 @@ def _diff_commits(
     before = project.manifest_at(old, name_before) if old else None
     after = project.manifest_at(new, target)
     refs = unshared_shards(before, after)
-    shards = data().shard_entries(refs) if refs else {}
+    shards: dict[Digest, Entries] = {}
+    if refs:
+        with snapshot_shards.lists_needed():
+            shards = data().shard_entries(refs)
     sides = differing(before, after, lambda ref: shards[ref.digest])
     return TargetDiff(target, before, after, differences(*sides))
 
@@ -224,14 +228,14 @@ def _scanned_entries(project: Project, scan: Scan, wanted: Entries, manifest: Ma
 
 def _targets_at(project: Project, commits: Sequence[str | None]) -> list[str]:
     """Return the targets of any of the commits (None: the worktree), sorted."""
-    found: set[str] = set()
+    targets: set[str] = set()
     for commit in commits:
         if commit is None:
-            found.update(project.targets())
+            targets.update(project.targets())
         else:
-            found.update(path.removesuffix(SUFFIX) for path in project.git.manifests_at(commit))
+            targets.update(path.removesuffix(SUFFIX) for path in project.git.manifests_at(commit))
     if None in commits and project.git.worktree is not None:
-        found.difference_update(
+        targets.difference_update(
             path.removesuffix(SUFFIX) for path in project.git.sparse_manifests()
         )
-    return sorted(found)
+    return sorted(targets)

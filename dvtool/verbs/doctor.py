@@ -102,20 +102,20 @@ def _check_packages() -> Check:
         required = importlib.metadata.requires(PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
         return Check("packages", "warning", f"{PACKAGE} runs without being installed")
-    found, missing = [f"{PACKAGE} {own}"], []
+    versions, missing = [f"{PACKAGE} {own}"], []
     for requirement in required:
         name = re.split(r"[ <>=!~;\[(]", requirement, maxsplit=1)[0]
         if "extra ==" in requirement.replace("extra==", "extra =="):
             continue
         try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
+            versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
         detail = f"missing: {', '.join(missing)}"
         hint = "install dvtool again, which brings them: see docs/install.md"
         return Check("packages", "failed", detail, hint)
-    return Check("packages", "ok", ", ".join(found))
+    return Check("packages", "ok", ", ".join(versions))
 
 
 # --- the repository -------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def _check_manifests(project: Project) -> Check:
 
 
 def _check_store(project: Project) -> Check:
-    place = project.store.path
+    folder_path = project.store.path
     refused = _refused_folder([project.store.path, os.path.join(project.git.git_dir, "dv")])
     if refused is not None:
         folder, may = refused
@@ -178,10 +178,10 @@ def _check_store(project: Project) -> Check:
     except DvError as error:
         return failed("store", error)
     except OSError as error:
-        detail = f"{place} cannot be used: {error.strerror}"
+        detail = f"{folder_path} cannot be used: {error.strerror}"
         return Check("store", "failed", detail, "check who owns it, and its permissions")
     size = sum(pack.size for pack in packs)
-    return Check("store", "ok", f"in {count_text(len(packs), 'pack')} in {place}", bytes=size)
+    return Check("store", "ok", f"in {count_text(len(packs), 'pack')} in {folder_path}", bytes=size)
 
 
 def _refused_folder(folders: Sequence[str]) -> tuple[str, str] | None:
@@ -262,33 +262,41 @@ def _check_answer(store: RemoteStore, mark: Mark | None) -> Check:
 # --- one remote, examined -------------------------------------------------------------------
 
 
-def check_examined(url: str, found: Examination) -> Iterator[Check]:
+def check_examined(url: str, examination: Examination) -> Iterator[Check]:
     """Say what the examination of a remote has found."""
-    yield _remote(url, found)
-    yield _check_permissions(found)
-    yield from _check_features(found.features)
-    yield from _check_facts(found.facts)
-    yield from _check_rates(found.features)
+    yield _remote(url, examination)
+    yield _check_permissions(examination)
+    yield from _check_features(examination.features)
+    yield from _check_facts(examination.facts)
+    yield from _check_rates(examination.features)
 
 
-def _remote(url: str, found: Examination) -> Check:
-    if found.mark is not None:
-        return Check("remote", "ok", f"{url} answers, format {found.mark.dv}, {found.mark.created}")
-    if found.stranger is not None:
-        detail = f"{url} holds other things (such as {printable(found.stranger)}) and no dv.json"
+def _remote(url: str, examination: Examination) -> Check:
+    if examination.mark is not None:
+        return Check(
+            "remote",
+            "ok",
+            f"{url} answers, format {examination.mark.dv}, {examination.mark.created}",
+        )
+    if examination.stranger is not None:
+        detail = (
+            f"{url} holds other things (such as {printable(examination.stranger)}) and no dv.json"
+        )
         return Check("remote", "failed", detail, "choose an empty bucket, prefix or folder")
     return Check("remote", "warning", f"{url} answers, and has no dv.json yet", "run: dv push")
 
 
-def _check_permissions(found: Examination) -> Check:
-    refused = dict(found.refused)
-    may = ", ".join(deed for deed in ("read", "list", "write", "delete") if deed in found.done)
-    not_tried = "" if "write" in found.done | refused.keys() else "; writing was not tried"
+def _check_permissions(examination: Examination) -> Check:
+    refused = dict(examination.refused)
+    may = ", ".join(
+        deed for deed in ("read", "list", "write", "delete") if deed in examination.done
+    )
+    not_tried = "" if "write" in examination.done | refused.keys() else "; writing was not tried"
     if not refused:
         return Check("permissions", "ok", f"{may or 'none was tried'}{not_tried}")
     reasons = "; ".join(f"no {deed}: {error}" for deed, error in refused.items())
     # Without these two dvtool does its work, with more requests or without gc of the remote.
-    bearable = refused.keys() <= {"list", "delete"} and bool(found.done)
+    bearable = refused.keys() <= {"list", "delete"} and bool(examination.done)
     hint = next(iter(refused.values())).hint or "see docs/remotes.md for the rights that dv uses"
     detail = f"{may or 'none confirmed'}{not_tried}; {reasons}"
     return Check("permissions", "warning" if bearable else "failed", detail, hint)

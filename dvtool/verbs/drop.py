@@ -158,9 +158,9 @@ def drop(
         store = settings.open_remote(request.remote)
         known = Known(project.store.db, store.required_mark().id)
         repo_id = project.config.text("core.repoid") or ""
-        there = _prove(store, known, repo_id, parts, plans)
+        proven = _prove(store, known, repo_id, parts, plans)
         access = source_access(project.git.common_dir)
-        inspection = Inspection(store, known, _contents_by_shard(plans), there, access)
+        inspection = Inspection(store, known, _contents_by_shard(plans), proven, access)
         read = inspection.reading()
         _refuse_lost(store, plans, inspection)
         if not request.plan_only and read.requests:
@@ -183,7 +183,7 @@ def drop(
             if request.plan_only:
                 places = project.store.db.places(chunks).values()
                 targets = tuple(_planned(plan) for plan in plans)
-                size = sum(place.size for _, place in places)
+                size = sum(placement.size for _, placement in places)
                 return Dropped(store.url, targets, size, read, planned=True)
             targets = tuple(_clear(project, plan) for plan in plans)
             return Dropped(store.url, targets, drop_chunks(project.store, chunks), read)
@@ -262,22 +262,22 @@ def _plan_removal(project: Project, part: PartToDrop, plan: DropPlan) -> None:
     others |= {path for path in gone if _is_file(scan, path) or path in scan.folders}
     hash_files(project, scan, others)
     now = {path: entry_now(scan, path) for path in sorted(others)}
-    found = standings(project, drift, now)
-    plan.outdated = {path: now[path] for path in found if found[path] == "outdated"}
+    standing = standings(project, drift, now)
+    plan.outdated = {path: now[path] for path in standing if standing[path] == "outdated"}
     files = {
         path: entry.digest for path, entry in plan.outdated.items() if entry and entry.size > 0
     }
     lacking = project.store.lacking(files.values())
     plan.unstored = [path for path, digest in files.items() if digest in lacking]
-    plan.changed = [path for path in found if path in entries and path not in plan.outdated]
+    plan.changed = [path for path in standing if path in entries and path not in plan.outdated]
     going = [path for path in (*clean, *plan.outdated) if _is_file(scan, path)]
     plan.remove = {path: (now.get(path) or entries[path]).bytes for path in going}
     plan.scan = scan
 
 
 def _size(scan: Scan, path: str) -> int | None:
-    found = scan.files.get(path)
-    return None if found is None else found.st_size
+    status = scan.files.get(path)
+    return None if status is None else status.st_size
 
 
 def _is_file(scan: Scan, path: str) -> bool:
@@ -334,14 +334,14 @@ def _prove(
 
 def _contents_by_shard(plans: Sequence[DropPlan]) -> dict[ShardRef, set[Digest]]:
     """Return which contents are to go of each shard that has any."""
-    found: dict[ShardRef, set[Digest]] = {}
+    contents: dict[ShardRef, set[Digest]] = {}
     for plan in plans:
         firsts = [ref.first for ref in plan.shards]
         for path, entry in plan.entries.items():
             if entry.size > 0:
                 ref = plan.shards[bisect_right(firsts, path) - 1]
-                found.setdefault(ref, set()).add(entry.digest)
-    return found
+                contents.setdefault(ref, set()).add(entry.digest)
+    return contents
 
 
 def _refuse_lost(remote: RemoteStore, plans: Sequence[DropPlan], inspection: Inspection) -> None:

@@ -104,12 +104,12 @@ def _followed(project: Project, target: str, rev: str, limit: int | None) -> lis
     until = rev.partition("..")[0] if ".." in rev else ""
     while limit is None or len(steps) < limit:
         left = None if limit is None else limit - len(steps)
-        found = list(project.git.log(target + SUFFIX, rev=rev, limit=left))
-        steps.extend(_CommitOf(target, commit) for commit in found)
+        commits = list(project.git.log(target + SUFFIX, rev=rev, limit=left))
+        steps.extend(_CommitOf(target, commit) for commit in commits)
         names.add(target)
-        if not found or (left is not None and len(found) >= left):
+        if not commits or (left is not None and len(commits) >= left):
             break
-        oldest = found[-1].id
+        oldest = commits[-1].id
         before = project.git.manifest_renamed_in(oldest, target + SUFFIX)
         if before is None or before.removesuffix(SUFFIX) in names:
             break

@@ -13,6 +13,7 @@ from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.snapshots.listed import Listed
+from dvtool.snapshots.shards import lists_needed
 from dvtool.snapshots.snapshot import snapshot_within
 
 BLOCK_BYTES = 4 << 20
@@ -33,7 +34,9 @@ def ls(
     """
     commit, manifests = _manifests_at(project, rev)
     selections = arguments.selections(sorted(manifests), paths)
-    yield from snapshot_within(project, settings, commit, manifests).entries_selected(selections)
+    data = snapshot_within(project, settings, commit, manifests)
+    with lists_needed():
+        yield from data.entries_selected(selections)
 
 
 def cat(

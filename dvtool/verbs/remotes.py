@@ -1,4 +1,4 @@
-"""What `Repo.remotes` is: a method for each act on a whole remote."""
+"""The class of `Repo.remotes`: a method for each act on a whole remote."""
 
 from __future__ import annotations
 

@@ -130,23 +130,23 @@ def status(
     `committed` has path and blob id of HEAD's manifests, `conflicts` the targets whose manifests
     a merge left unmerged.
     """
-    found = []
+    results = []
     for selection in selections:
         if conflicts is not None and selection.target in conflicts:
-            found.append(_conflicted(project, selection, conflicts[selection.target]))
+            results.append(_conflicted(project, selection, conflicts[selection.target]))
             continue
         text = project.manifest_text(selection.target)
         blob = committed.get(selection.target + SUFFIX)
         if text is None:
-            found.append(TargetStatus(selection.target, "deleted"))
+            results.append(TargetStatus(selection.target, "deleted"))
             continue
         state: ManifestState = "new"
         if blob is not None:
             state = "committed" if project.git.is_blob(blob, text) else "modified"
-        found.append(_target_status(project, selection, state))
+        results.append(_target_status(project, selection, state))
         if is_exposed(project, selection.target):
-            found[-1].faults.append(Fault(SELF, NOT_KEPT_OUT))
-    return found
+            results[-1].faults.append(Fault(SELF, NOT_KEPT_OUT))
+    return results
 
 
 def mark_unpushed(
@@ -157,7 +157,7 @@ def mark_unpushed(
 ) -> None:
     """Mark the targets that nobody is known to have pushed as HEAD has them.
 
-    Nothing is asked of a remote. What is on a branch of git's remotes was pushed by somebody: git
+    No remote is asked. A manifest on a branch of git's remotes was pushed by somebody: git
     does not push before the data is proven to be there, where its hooks are installed.
     """
     digests: dict[str, Digest] = {}
@@ -197,7 +197,7 @@ def _conflicted(
     if project.manifest_text(selection.target) is not None:
         with contextlib.suppress(ManifestError):
             result = _target_status(project, selection, "conflicted")
-    result.conflicts = [one for one in conflicts if selection.matches(one.path)]
+    result.conflicts = [conflict for conflict in conflicts if selection.matches(conflict.path)]
     return result
 
 
@@ -299,9 +299,9 @@ def judge(project: Project, manifest: Manifest, scan: Scan, result: TargetStatus
         differing = [path for path in differing if path in moved]
     hash_files(project, scan, differing, tolerant=True)
     files = {path: entry_now(scan, path) for path in differing if is_known(scan, path)}
-    found = bases.standings(project, drift, files)
+    standing_of = bases.standings(project, drift, files)
     for name, paths in (("outdated", result.outdated), ("conflicting", result.conflicting)):
-        paths.extend(sorted(path for path, standing in found.items() if standing == name))
+        paths.extend(sorted(path for path, standing in standing_of.items() if standing == name))
     moved = {*result.outdated, *result.conflicting}
     for paths in (result.added, result.modified, result.deleted):
         paths[:] = [path for path in paths if path not in moved]
@@ -322,7 +322,7 @@ def _as_large(scan: Scan, wanted: Entries) -> list[str]:
     return [
         path
         for path, entry in wanted.items()
-        if (found := scan.files.get(path)) is not None and found.st_size == entry.size
+        if (status := scan.files.get(path)) is not None and status.st_size == entry.size
     ]
 
 

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -146,7 +147,7 @@ class Place:
         self.dv("push")
         loose = {key for key in self.files() if key.startswith(("packs/", "shards/"))}
         loose -= self.needed()
-        for key in loose:
+        for key in self.files():
             if TEMP_PREFIX in key:  # a gc removes unfinished files once nobody can be at them
                 os.utime(self.remote / key, (0, 0))
         self.dv("fsck", "--remote", "--deep")
@@ -274,6 +275,7 @@ def _dask(folder: Path) -> Iterator[Target]:
 @contextlib.contextmanager
 def _ray(folder: Path) -> Iterator[Target]:
     mark = folder.name
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     env = {**os.environ, MARK: mark, "RAY_TMPDIR": "/tmp", "RAY_USAGE_STATS_ENABLED": "0"}
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", RAY_HEAD],

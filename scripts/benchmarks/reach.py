@@ -45,9 +45,9 @@ def times(results: Results) -> list[Row]:
         share("add S, dv / `cp -r` + `sync`", 0.5, (*dv, ADD), (*copied, ADD)),
         faster("push S, DVC / dv", "S", PUSH, 15),
         faster("clone and pull S, DVC / dv", "S", PULL, 10),
-        share("clone and pull S, dv / `cp -r` + `sync`", 1.0, (*dv, PULL), (*copied, PULL)),
+        share("clone and pull S, dv / `cp -r` + `sync`", 1.1, (*dv, PULL), (*copied, PULL)),
         faster("status of S unchanged, DVC / dv", "S", STATUS, 10),
-        share("status of S unchanged, dv / `git status`", 5, (*dv, STATUS), ("S", "git", STATUS)),
+        share("status of S unchanged, dv / `git status`", 2.5, (*dv, STATUS), ("S", "git", STATUS)),
         share(
             f"{of_many}, dv / `git status`",
             2,
@@ -55,6 +55,12 @@ def times(results: Results) -> list[Row]:
             (STATUS_MANY, "git", STATUS),
         ),
         faster("switch between versions of S that differ in a file, DVC / dv", "S", BACK, 15),
+        share(
+            "switch of S that differs in a file, hooks included, dv / `git checkout`",
+            3,
+            (*dv, BACK),
+            ("S", "git", BACK),
+        ),
         share("add and push B, dv / DVC", 0.5, ("B", "dv", BACKUP), ("B", "dvc", BACKUP)),
         share("add and push B, dv / restic", 0.5, ("B", "dv", BACKUP), ("B", "restic", BACKUP)),
     ]

@@ -63,12 +63,20 @@ def shown(value: float, unit: str) -> str:
 
 
 def paired(
-    rounds: int, ours: Callable[[], object], other: Callable[[], object]
+    rounds: int,
+    ours: Callable[[], object],
+    other: Callable[[], object],
+    *,
+    before: Callable[[], object] = lambda: None,
 ) -> tuple[float, float]:
-    """Return the median of each side; the two take turns, and go once before."""
+    """Return the median of each side; the two take turns, and go once before.
+
+    `before` is called before each, outside of its time.
+    """
     taken: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds + 1):
         for side, work in zip(taken, (ours, other), strict=True):
+            before()
             began = time.perf_counter()
             work()
             if number:
@@ -104,7 +112,9 @@ def measure(bench: Bench, scale: Scale, rounds: int) -> Iterator[Row]:
         theirs = mine.clone(top / "theirs", remote)
         yield from remote_rows(theirs.path, proxy, rounds)
         yield column_row(top / "tables", bucket, proxy)
-        yield large_row(theirs.path, bucket, proxy.url, mine.path / "large", rounds)
+        # Not by the proxy, whose threads would share an interpreter with what is measured.
+        direct = mine.clone(top / "direct", Remote(remote.url, server.endpoint_url))
+        yield large_row(direct.path, bucket, server.endpoint_url, mine.path / "large", rounds)
     for folder in (top, server_folder):
         bench.put_away(folder)
 
@@ -274,8 +284,10 @@ def large_row(repo: Path, bucket: str, endpoint: str, plain: Path, rounds: int) 
     client = boto3.client("s3", endpoint_url=endpoint)
     client.upload_file(str(plain), bucket, "plain")
 
-    def ours() -> None:
+    def emptied() -> None:
         dvtool.clean_cache(str(repo))
+
+    def ours() -> None:
         with dvtool.snapshot(repo=repo) as data, data.open("large", buffering=0) as file:
             drained(file)
 
@@ -283,4 +295,5 @@ def large_row(repo: Path, bucket: str, endpoint: str, plain: Path, rounds: int) 
         with open(os.devnull, "wb") as nothing:
             client.download_fileobj(bucket, "plain", nothing)
 
-    return Row("read 256 MiB in order, S3", *paired(rounds, ours, theirs), "download_fileobj")
+    taken = paired(rounds, ours, theirs, before=emptied)
+    return Row("read 256 MiB in order, S3", *taken, "download_fileobj")

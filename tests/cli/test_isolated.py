@@ -160,7 +160,7 @@ def test_a_command_starts_no_program_of_the_current_folder(
     env = environment(name, hostile)
     for verb in ("status", "diff ours theirs", "checkout", "doctor", "push", "fetch"):
         assert dv(hostile, env, *verb.split()).returncode == 0, verb
-    code = "import sys; from dvtool.repo import Repo; Repo.clone(sys.argv[1], sys.argv[2])"
+    code = "import sys; import dvtool; dvtool.clone(sys.argv[1], sys.argv[2])"
     subprocess.run(
         [sys.executable, "-P", "-c", code, str(hostile.root), str(tmp_path / "clone")],
         cwd=hostile.root,

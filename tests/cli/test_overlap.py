@@ -223,7 +223,7 @@ def test_long_fields_are_read(work: Work) -> None:
 def test_the_library_gives_the_same(splits: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "SHARED_LISTED_MAX", 0)
     with Repo.open(splits.root) as repo:
-        report = repo.check_overlap(["data/train", "HEAD:data/val"])
+        report = repo.reports.overlap(["data/train", "HEAD:data/val"])
     assert isinstance(report, OverlapReport)
     assert (report.overlap, report.shared, report.listed) == (True, 1, [])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import dvtool
 from dvtool.errors import UnsavedError
 from dvtool.repo import Repo
 from tests.scenario import Clone, Remote, noise
@@ -27,7 +28,7 @@ def work(tmp_path: Path, remote: Remote) -> Clone:
 
 
 def test_clone_a_part_then_add_push_and_drop(work: Clone, remote: Remote, tmp_path: Path) -> None:
-    place = Repo.clone(str(work.path), "part", cwd=str(tmp_path))
+    place = dvtool.clone(str(work.path), "part", cwd=str(tmp_path))
     part = Clone(Path(place))
     with part.repo() as repo:
         repo.config.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url)
@@ -75,7 +76,7 @@ def test_a_clone_that_fetched_a_pack_whole_knows_what_the_store_should_state(
     work: Clone, remote: Remote, tmp_path: Path
 ) -> None:
     """Where the store states MD5s nothing is read back, and a pack that rotted frees nothing."""
-    clone = Clone(Path(Repo.clone(str(work.path), "other", cwd=str(tmp_path))))
+    clone = Clone(Path(dvtool.clone(str(work.path), "other", cwd=str(tmp_path))))
     with clone.repo() as repo:
         repo.config.set_remote("origin", remote.url, endpoint_url=remote.endpoint_url)
         repo.pull()

@@ -120,7 +120,9 @@ def served(_isolated_session: None, tmp_path_factory: pytest.TempPathFactory) ->
     clone.link("data/link", "large.bin")
     table = pyarrow.table({"n": range(ROWS), "text": [f"row {n}" for n in range(ROWS)]})
     parquet.write_table(table, clone.path / "data/table.parquet")
-    clone.add("data")
+    (clone.path / "tables").mkdir()
+    parquet.write_table(table, clone.path / "tables/part.parquet")
+    clone.add("data", "tables")
     clone.write("code.py", b"secret = 1")
     clone.git("add", "-A")
     clone.commit("first")
@@ -180,12 +182,13 @@ def test_listings_of_both_kinds_have_every_key_once(served: Served) -> None:
         [f"main/data/{name}" for name in ("empty", "large.bin", "table.parquet")]
         + [f"main/data/many/{number:05}.txt" for number in range(2_500)]
         + [f"main/data/odd/{name}" for name in ODD]
+        + ["main/tables/part.parquet"]
     )
     assert served.keys(Prefix="main/") == snapshot_keys
     first = served.s3.get_paginator("list_objects").paginate(Bucket="dv", Prefix="main/")
     assert [row["Key"] for page in first for row in page["Contents"]] == snapshot_keys
     assert (
-        served.keys(Prefix="main/", StartAfter="main/data/odd/") == snapshot_keys[-len(ODD) - 1 :]
+        served.keys(Prefix="main/", StartAfter="main/data/odd/") == snapshot_keys[-len(ODD) - 2 :]
     )
     assert served.keys(
         Prefix="main/data/many/", PaginationConfig={"PageSize": 7, "MaxItems": 30}
@@ -359,6 +362,33 @@ def test_polars(served: Served) -> None:
         names: dict[str, Any] = {"polars": polars}
         exec(compile(block.replace("/main/", f"/{name}/"), str(PAGE), "exec"), names)
         assert names["frame"]["n"].sum() == sum(range(ROWS))
+    glob = block.replace("/main/data/table.", "/HEAD~1/tables/*.")  # Polars encodes it twice
+    exec(compile(glob, str(PAGE), "exec"), names)
+    assert names["frame"]["n"].sum() == sum(range(ROWS))
+
+
+def test_duckdb(served: Served) -> None:
+    """The block of docs/serve.md, with the address and the keys of this server."""
+    import duckdb
+
+    wheel = pytest.importorskip(
+        "duckdb_extension_httpfs", reason="the wheel duckdb-extension-httpfs is not installed"
+    )
+    kept = Path(wheel.__file__).parent / "extensions" / f"v{duckdb.__version__}"
+    library = kept / "httpfs.duckdb_extension"
+    if not library.is_file():
+        pytest.skip(f"the wheel duckdb-extension-httpfs is not for DuckDB {duckdb.__version__}")
+    (block,) = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+    block = block.replace("INSTALL httpfs; LOAD httpfs;", f"LOAD '{library}';")
+    block = block.replace("127.0.0.1:9000", served.said["endpoint_url"].removeprefix("http://"))
+    block = block.replace("KEY_ID '…'", f"KEY_ID '{served.said['access_key']}'")
+    block = block.replace("SECRET '…'", f"SECRET '{served.said['secret_key']}'")
+    block = block.replace("/v1.0/", "/v1/")
+    connection = duckdb.connect()
+    assert connection.execute(block).fetchall() == [(ROWS,)]
+    for name in ("HEAD~1", "feature..x"):
+        rows = f"SELECT count(*) FROM 's3://dv/{name}/data/*.parquet'"
+        assert connection.execute(rows).fetchall() == [(ROWS,)]
 
 
 def test_s5cmd(served: Served) -> None:

@@ -61,7 +61,7 @@ class TestPlans:
         with CountingProxy(s3_env.endpoint_url) as proxy:
             clone = make(tmp_path / "mine", Remote(f"s3://{s3_env.new_bucket()}", proxy.url))
             with clone.repo() as repo:
-                plan = repo.plan_push()
+                plan = repo.plans.push()
             assert proxy.counts["PUT"] == 0
             looked = Counter(proxy.counts)
             proxy.reset()
@@ -84,7 +84,7 @@ class TestPlans:
             theirs = mine.clone(tmp_path / "theirs", remote)
             proxy.reset()
             with theirs.repo() as repo:
-                would, estimate = repo.plan_pull()
+                would, estimate = repo.plans.pull()
             assert proxy.counts["PUT"] == 0 and proxy.received < MIB
             proxy.reset()
             with theirs.repo() as repo:
@@ -175,7 +175,7 @@ class TestResuming:
         there = {info.key: info.size for info in faulty.backend.list("packs/")}
         assert there
         with mine.repo() as repo:
-            plan = repo.plan_push()
+            plan = repo.plans.push()
             pushed = repo.push().pushed
         assert pushed.resumed_packs == plan.would.resumed_packs == len(there)
         assert pushed.resumed_bytes == sum(there.values())

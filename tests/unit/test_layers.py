@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import dvtool
-from tests.layers import DESIGN, ROOMS, VERB_ORDER, in_design, room_of
+from tests.layers import DESIGN, ROOMS, VERB_ORDER, in_design, nodes_in, parsed, room_of
 
 PACKAGE = Path(dvtool.__file__).parent
 LINES_MAX = 70
@@ -48,6 +48,10 @@ ONLY_IN = {
 }
 
 
+def nodes_of(name: str) -> list[ast.AST]:
+    return nodes_in(modules()[name])
+
+
 @cache
 def modules() -> dict[str, Path]:
     found = {}
@@ -58,14 +62,18 @@ def modules() -> dict[str, Path]:
     return found
 
 
-@cache
 def tree_of(name: str) -> ast.Module:
-    return ast.parse(modules()[name].read_text(encoding="utf-8"))
+    return parsed(modules()[name])
 
 
-def imports_of(name: str) -> Iterator[str]:
-    """Yield the dotted names that a module imports, at its top or within functions."""
-    for node in ast.walk(tree_of(name)):
+@cache
+def imports_of(name: str) -> list[str]:
+    """Return the dotted names that a module imports, at its top or within functions."""
+    return list(_imports_in(name))
+
+
+def _imports_in(name: str) -> Iterator[str]:
+    for node in nodes_of(name):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -76,12 +84,13 @@ def imports_of(name: str) -> Iterator[str]:
                 yield full if full.removeprefix("dvtool.") in modules() else node.module
 
 
-def inner_imports(name: str) -> set[str]:
-    return {
+@cache
+def inner_imports(name: str) -> frozenset[str]:
+    return frozenset(
         one.removeprefix("dvtool").removeprefix(".")
         for one in imports_of(name)
         if one == "dvtool" or one.startswith("dvtool.")
-    }
+    )
 
 
 @cache
@@ -160,13 +169,13 @@ def imports_when_run(name: str) -> set[str]:
     """Return the modules that a module imports, without those that it needs for types alone."""
     for_types = {
         id(inner)
-        for node in ast.walk(tree_of(name))
+        for node in nodes_of(name)
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
     return {
         node.module.removeprefix("dvtool").removeprefix(".")
-        for node in ast.walk(tree_of(name))
+        for node in nodes_of(name)
         if isinstance(node, ast.ImportFrom)
         and node.module is not None
         and node.module.split(".")[0] == "dvtool"
@@ -184,7 +193,7 @@ def test_the_command_uses_the_facade_and_result_types_alone() -> None:
 
 def test_the_command_uses_public_names_alone() -> None:
     for name in modules():
-        for node in ast.walk(tree_of(name)) if name.startswith("cli") else ():
+        for node in nodes_of(name) if name.startswith("cli") else ():
             if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("repo"):
                 assert not node.attr.startswith("_"), f"{name}:{node.lineno} uses {node.attr}"
 
@@ -230,7 +239,7 @@ def test_below_the_cli_nothing_prints_asks_or_reads_the_environment() -> None:
             if name in ("jobs.dask", "jobs.ray") and top == "logging":
                 continue  # their loggers write to standard error unless they are told not to
             assert top not in ("click", "tqdm", "argparse", "getpass", "logging"), f"{name}: {one}"
-        for node in ast.walk(tree_of(name)):
+        for node in nodes_of(name):
             where = f"{name}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("print", "input", "breakpoint", "exit"), where
@@ -252,7 +261,7 @@ def test_only_the_cli_and_opening_a_repository_read_the_environment() -> None:
     readers = {
         name
         for name in below_cli()
-        for node in ast.walk(tree_of(name))
+        for node in nodes_of(name)
         if isinstance(node, ast.Attribute)
         and node.attr == "environ"
         and isinstance(node.value, ast.Name)
@@ -312,7 +321,7 @@ DESTROYS = {
 def test_only_the_last_look_replaces_or_removes_the_users_files() -> None:
     found = set()
     for name in modules():
-        for node in ast.walk(tree_of(name)):
+        for node in nodes_of(name):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 if node.attr in DESTROYING.get(node.value.id, ()):
                     found.add(next((m for m in DESTROYS if f"{name}.".startswith(f"{m}.")), name))
@@ -329,7 +338,7 @@ def test_only_the_last_look_replaces_or_removes_the_users_files() -> None:
 def test_a_file_that_workspace_has_just_made_is_all_that_it_removes_itself(module: str) -> None:
     removed = [
         ast.unparse(node)
-        for node in ast.walk(tree_of(module))
+        for node in nodes_of(module)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and ast.unparse(node.func.value) == "os"
@@ -343,7 +352,7 @@ def test_a_file_that_workspace_has_just_made_is_all_that_it_removes_itself(modul
 def test_who_replaces_or_removes_says_what_it_believes_to_be_there(method: str) -> None:
     calls = 0
     for name in below_cli():
-        for node in ast.walk(tree_of(name)):
+        for node in nodes_of(name):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue
             if node.func.attr != method or not ast.unparse(node.func.value).endswith("workspace"):
@@ -397,7 +406,7 @@ def test_no_function_is_longer_than_a_person_can_hold_in_view() -> None:
     long = [
         f"{name}.{node.name}: {(node.end_lineno or 0) - node.lineno + 1} lines"
         for name in modules()
-        for node in ast.walk(tree_of(name))
+        for node in nodes_of(name)
         if isinstance(node, ast.FunctionDef)
         and (node.end_lineno or 0) - node.lineno + 1 > LINES_MAX
     ]
@@ -407,7 +416,7 @@ def test_no_function_is_longer_than_a_person_can_hold_in_view() -> None:
 def test_every_module_has_postponed_annotations() -> None:
     for name in modules():
         text = modules()[name].read_text(encoding="utf-8")
-        if any(isinstance(node, ast.FunctionDef) for node in ast.walk(tree_of(name))):
+        if any(isinstance(node, ast.FunctionDef) for node in nodes_of(name)):
             assert "from __future__ import annotations" in text, name
 
 

@@ -6,7 +6,6 @@ import ast
 import importlib.resources
 import inspect
 import json
-import os
 import subprocess
 import sys
 import typing
@@ -102,35 +101,3 @@ def test_the_documentation_names_every_public_name() -> None:
     text = LIBRARY.read_text(encoding="utf-8")
     missing = [name for name in dvtool.__all__ if f"`{name}`" not in text]
     assert not missing
-
-
-USER = """
-from pathlib import Path
-import dvtool
-
-def newest(folder: Path) -> str | None:
-    try:
-        with dvtool.Repo.open(folder) as repo:
-            added: list[dvtool.Added] = repo.add(folder / "data")
-            return added[0].target if added else None
-    except dvtool.SetupError as error:
-        return error.hint
-"""
-
-
-def test_a_type_checker_takes_a_users_program(tmp_path: Path) -> None:
-    (tmp_path / "right.py").write_text(USER)
-    (tmp_path / "wrong.py").write_text(USER.replace("added[0].target", "added[0].size"))
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "mypy", "--strict", "--config-file="),
-            *("--cache-dir", os.devnull),  # that of scripts/check is of other options
-            *(str(tmp_path / name) for name in ("right.py", "wrong.py")),
-        ],
-        capture_output=True,
-        text=True,
-        cwd=PROJECT,
-    )
-    assert done.returncode == 1, done.stderr
-    assert "wrong.py:9: error" in done.stdout, done.stdout
-    assert "Found 1 error in 1 file (checked 2 source files)" in done.stdout, done.stdout

@@ -32,8 +32,8 @@ class OriginObject(NamedTuple):
     size: int
     tag: str
     version: str = ""
-    modified: int = 0
     form: str = ""
+    modified: int = 0
 
 
 class Body(Protocol):

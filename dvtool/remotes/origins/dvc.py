@@ -48,7 +48,7 @@ class DvcOut(NamedTuple):
     md5: str
     size: int
     layout: str
-    """What stands before the hash's first two digits in a remote: "" before DVC 3."""
+    """The path before the hash's first two digits in a remote: "" before DVC 3."""
     remote: str
     """The name of the remote that holds it; "" for the default one."""
     executable: bool = False
@@ -68,7 +68,7 @@ class DvcOut(NamedTuple):
 def outs_of(text: bytes, path: str) -> list[DvcOut]:
     """Return the outputs that a `.dvc` file or a `dvc.lock` names; InputError if it is not sound.
 
-    What DVC does not keep (`cache: false`, imports without a hash) is passed over.
+    Outputs that DVC does not keep (`cache: false`, imports without a hash) are passed over.
     """
     yaml = import_extra("yaml", extra="dvc", user="files of DVC")
     try:

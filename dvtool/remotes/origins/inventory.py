@@ -1,4 +1,4 @@
-"""What a bucket holds, from a file instead of a listing: an S3 Inventory, or a list of keys.
+"""The objects of a bucket, from a file instead of a listing: an S3 Inventory, or a list of keys.
 
 An inventory is what AWS describes under "Amazon S3 Inventory": a manifest.json that names files of
 CSV (gzip) or Parquet, with a row for each object. All is foreign input, and checked.

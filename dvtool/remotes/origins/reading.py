@@ -13,7 +13,7 @@ from dvtool.remotes.origins.base import SIZE_UNKNOWN, Body, Origin, OriginObject
 from dvtool.remotes.transports.retry import Attempts
 
 READ_AT_ONCE_BYTES = 128 << 10
-"""What an answer breaks off in the middle of is asked for again."""
+"""So much is read at once; a piece in which an answer breaks off is asked for again."""
 T = TypeVar("T")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import structs
@@ -187,13 +187,14 @@ def as_folder(source: DataSource) -> DataSource | None:
     return structs.replace(source, url=source.url + "/")
 
 
-def entry_path(source: DataSource, key: str) -> str:
-    """Return the path in the target that an object of a source gets."""
+def entry_paths(source: DataSource) -> Callable[[str], str]:
+    """Return what gives the path in the target that an object of a source gets, by its key."""
     if source.kind in NAMED_BY_PATH:
-        return key or SELF
+        return lambda key: key or SELF
     if source.kind != "s3" or not source.url.endswith("/"):
-        return SELF
-    return key.removeprefix(source.url.partition("://")[2].partition("/")[2])
+        return lambda _: SELF
+    prefix = source.url.partition("://")[2].partition("/")[2]
+    return lambda key: key.removeprefix(prefix)
 
 
 def name_for(source: DataSource) -> str:

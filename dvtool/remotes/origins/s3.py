@@ -273,18 +273,18 @@ def _version(said: str | None) -> str:
 def _listed_s(row: Mapping[str, Any]) -> int:
     """Return the time that a listing has of an object, in whole seconds; 0 for none."""
     with contextlib.suppress(ValueError):
-        return _seconds(datetime.datetime.fromisoformat(row.get("LastModified", "")))
+        return _modified_s(datetime.datetime.fromisoformat(row.get("LastModified", "")))
     return 0
 
 
 def _stated_s(headers: Mapping[str, str]) -> int:
     """Return the time that an answer has of an object; 0 for none."""
     with contextlib.suppress(ValueError):
-        return _seconds(parsedate_to_datetime(headers.get("last-modified", "")))
+        return _modified_s(parsedate_to_datetime(headers.get("last-modified", "")))
     return 0
 
 
-def _seconds(time: datetime.datetime) -> int:
+def _modified_s(time: datetime.datetime) -> int:
     return max(int(time.timestamp()), 0)
 
 
@@ -295,7 +295,7 @@ def _settled_s(headers: Mapping[str, str]) -> int:
     """
     written_s = _stated_s(headers)
     with contextlib.suppress(ValueError):
-        if _seconds(parsedate_to_datetime(headers.get("date", ""))) - written_s >= SETTLED_S:
+        if _modified_s(parsedate_to_datetime(headers.get("date", ""))) - written_s >= SETTLED_S:
             return written_s
     return 0
 

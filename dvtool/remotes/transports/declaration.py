@@ -77,7 +77,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestPrices(msgspec.Struct, frozen=True):
-    """What a store asks for a request that writes or lists, and for one that reads."""
+    """The price of a request that writes or lists, and of one that reads."""
 
     write_usd: float
     read_usd: float

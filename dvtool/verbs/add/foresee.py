@@ -1,4 +1,4 @@
-"""What an add did or would do, and what it takes along that hardly anybody means to keep."""
+"""The changes of an add, done or planned, and the litter that hardly anybody means to keep."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from dvtool.workspace.scan import Scan, link_above
 from dvtool.workspace.walk import refuse_faults
 
 _OURS_AND_GITS = frozenset({".git", ".gitignore", ".gitattributes", ".dvignore", ".dvconfig"})
-"""What a glob passes over."""
+"""Names that a glob passes over."""
 
 
 @dataclass(frozen=True, slots=True)

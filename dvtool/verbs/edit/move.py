@@ -91,11 +91,11 @@ def move(project: Project, source: str, destination: str, *, plan_only: bool = F
             f"{printable(source)} is neither a target nor in one", hint="for other files: git mv"
         )
     inside = destination if resumed else _into(project, source, destination)
-    for place in dict.fromkeys((destination, inside)):
-        if not place.startswith(owner + "/"):
+    for moved_to in dict.fromkeys((destination, inside)):
+        if not moved_to.startswith(owner + "/"):
             continue
-        if _finish_entries(project, owner, source, place, plan_only=plan_only):
-            return Renamed(source, place)
+        if _finish_entries(project, owner, source, moved_to, plan_only=plan_only):
+            return Renamed(source, moved_to)
     destination = inside
     if not destination.startswith(owner + "/"):
         raise UsageError(
@@ -113,8 +113,8 @@ def _is_taken(project: Project, source: str, destination: str) -> bool:
 
 
 def _into(project: Project, source: str, destination: str) -> str:
-    found = project.workspace.stat(destination)
-    if found is not None and stat.S_ISDIR(found.st_mode):
+    status = project.workspace.stat(destination)
+    if status is not None and stat.S_ISDIR(status.st_mode):
         return f"{destination}/{source.rpartition('/')[2]}"
     return destination
 
@@ -202,10 +202,10 @@ def _move_seen(project: Project, source: str, destination: str) -> None:
 
 def _at_or_below(project: Project, target: str, manifest: Manifest, inner: str) -> Entries:
     """Return the entries at and below a path that is meant literally, wildcards and all."""
-    found = project.entries(manifest, Selection(target, (inner,)))
+    entries = project.entries(manifest, Selection(target, (inner,)))
     return {
         path: entry
-        for path, entry in found.items()
+        for path, entry in entries.items()
         if path == inner or path.startswith(inner + "/")
     }
 
@@ -224,7 +224,7 @@ def _refuse_misplaced(project: Project, target: str, manifest: Manifest, moved: 
 
 
 def _is_at_or_below(path: str, places: Sequence[str]) -> bool:
-    return any(path == place or path.startswith(place + "/") for place in places)
+    return any(path == folder or path.startswith(folder + "/") for folder in places)
 
 
 def _finish_entries(

@@ -167,8 +167,8 @@ def _doomed(
     here = [path for path in (*scan.files, *scan.links) if path in entries or path in gone]
     hash_files(project, scan, here)
     left = {path: entry_now(scan, path) for path in here if path in gone}
-    found = standings(project, drift, left)
-    return [path for path in here if path in entries or found[path] == "outdated"]
+    standing = standings(project, drift, left)
+    return [path for path in here if path in entries or standing[path] == "outdated"]
 
 
 def _save_or_refuse(
@@ -188,8 +188,8 @@ def _save_or_refuse(
     lacking = project.store.lacking(digests.values())
     now = {path: entry_now(scan, path) for path in doomed}
     changes = {path: entry for path, entry in now.items() if entry != entries.get(path)}
-    found = standings(project, drift, changes)
-    changes = {path: entry for path, entry in changes.items() if found[path] != "outdated"}
+    standing = standings(project, drift, changes)
+    changes = {path: entry for path, entry in changes.items() if standing[path] != "outdated"}
     links = [workspace_path(scan.target, path) for path in changes if path in scan.links]
     if links:
         raise UnsavedError(

@@ -56,32 +56,32 @@ def export_to_bucket(
     files = [each for each in entries if each.entry.type == "file"]
     others = [each.entry.path for each in entries if each.entry.type != "file"]
     backend = registry.open_backend(url, options)
-    there = {info.key: info for info in backend.list("")}
+    objects = {info.key: info for info in backend.list("")}
     if plan_only:
-        kept = _foreseen(backend.url, files, there, force=force)
+        kept = _foreseen(backend.url, files, objects, force=force)
         return exported(snapshot, entries, kept=kept, left_out=others)
     kept = 0
     progress.start("exporting", total_bytes=sum(each.entry.size or 0 for each in files))
     try:
         if engine is not None:
-            far = _far_batches(snapshot, (url, options), files, there, force=force)
+            far = _far_batches(snapshot, (url, options), files, objects, force=force)
             for _, known in engine.as_done(export_far, far, tell=progress.advance):
                 kept += known
         else:
             for batch in batches(files):
-                kept += _put_batch(snapshot, backend, batch, there, force, progress.advance)
+                kept += _put_batch(snapshot, backend, batch, objects, force, progress.advance)
     finally:
         progress.finish()
     return exported(snapshot, entries, kept=kept, left_out=others)
 
 
 def _foreseen(
-    url: str, files: Sequence[ExportEntry], there: Mapping[str, ObjectInfo], *, force: bool
+    url: str, files: Sequence[ExportEntry], objects: Mapping[str, ObjectInfo], *, force: bool
 ) -> int:
     """Return how many files are there, as far as sizes tell; refuse others unless `force`."""
     kept = 0
     for each in files:
-        info = there.get(each.name)
+        info = objects.get(each.name)
         if info is not None and info.size == each.entry.size:
             kept += 1
         elif info is not None and not force:
@@ -118,22 +118,22 @@ def export_far(batch: FarExport, tell: Callable[[int], None] | None = None) -> i
 
 def _far_batches(
     snapshot: Snapshot,
-    place: tuple[str, Mapping[str, Value]],
+    address: tuple[str, Mapping[str, Value]],
     files: Sequence[ExportEntry],
-    there: Mapping[str, ObjectInfo],
+    objects: Mapping[str, ObjectInfo],
     *,
     force: bool,
 ) -> Iterator[FarExport]:
     for part in far_parts(files):
-        known = {each.name: there[each.name] for each in part if each.name in there}
-        yield FarExport(snapshot, *place, tuple(part), known, force)
+        known = {each.name: objects[each.name] for each in part if each.name in objects}
+        yield FarExport(snapshot, *address, tuple(part), known, force)
 
 
 def _put_batch(
     snapshot: Snapshot,
     backend: Backend,
     batch: list[ExportEntry],
-    there: Mapping[str, ObjectInfo],
+    objects: Mapping[str, ObjectInfo],
     force: bool,
     tell: Callable[[int], None] | None,
 ) -> int:
@@ -142,7 +142,7 @@ def _put_batch(
     fresh: list[tuple[ExportEntry, ExportBody]] = []
     for each, content in pieces(snapshot, batch):
         body = _body(each, content)
-        info = there.get(each.name)
+        info = objects.get(each.name)
         if info is not None and (info.size, info.md5) == (each.entry.size, body.md5):
             kept += 1
             body.close()

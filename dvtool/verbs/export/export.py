@@ -30,7 +30,7 @@ TAR_PREFIX = "tar:"
 
 
 class ExportRequest(msgspec.Struct, frozen=True):
-    """What to export, and where to.
+    """The data to export, and where to.
 
     `destination` is a folder, ``tar:FILE`` (``tar:-`` is `out`), or ``s3://bucket/prefix``, for
     which `options` are those of a remote.
@@ -45,7 +45,7 @@ class ExportRequest(msgspec.Struct, frozen=True):
 
 
 class GetRequest(msgspec.Struct, frozen=True):
-    """What to get of which repository, and the folder for it.
+    """The data to get, its repository, and the folder for it.
 
     Without `folder` it is one in `cwd`, named as the path's last part; of a file, `cwd` itself.
     """

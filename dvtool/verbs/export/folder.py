@@ -133,19 +133,19 @@ def _compare_folder(
     others: list[str] = []
     kept = 0
     for each in entries:
-        place = os.path.join(folder, each.name)
+        destination = os.path.join(folder, each.name)
         _require_real_folders(folder, each.name)
         try:
-            status = os.lstat(place)
+            status = os.lstat(destination)
         except FileNotFoundError:
             wanted.append(each)
             continue
-        if _is_entry_there(each, place, status):
+        if _is_entry_there(each, destination, status):
             kept += each.entry.type == "file"
         elif force and not stat.S_ISDIR(status.st_mode) and each.entry.type != "folder":
             wanted.append(each)
         else:
-            others.append(place)
+            others.append(destination)
     if others:
         raise UnsavedError(
             "something else is in the place of what would be exported: " + listing(others),
@@ -154,16 +154,16 @@ def _compare_folder(
     return wanted, kept
 
 
-def _is_entry_there(each: ExportEntry, place: str, status: os.stat_result) -> bool:
+def _is_entry_there(each: ExportEntry, path: str, status: os.stat_result) -> bool:
     entry = each.entry
     if entry.type == "folder":
         return stat.S_ISDIR(status.st_mode)
     if entry.type == "symlink":
-        return stat.S_ISLNK(status.st_mode) and os.readlink(place) == entry.symlink
+        return stat.S_ISLNK(status.st_mode) and os.readlink(path) == entry.symlink
     if not stat.S_ISREG(status.st_mode) or status.st_size != entry.size:
         return False
     state = hasher()
-    with open(place, "rb") as file:
+    with open(path, "rb") as file:
         while piece := file.read(_READ_BYTES):
             state.update(piece)
     return state.hexdigest() == entry.blake3 and bool(status.st_mode & 0o100) >= bool(entry.exec)
@@ -171,21 +171,21 @@ def _is_entry_there(each: ExportEntry, place: str, status: os.stat_result) -> bo
 
 def _require_real_folders(folder: str, name: str) -> None:
     """Refuse a symlink in the place of a folder: what is written below it would be elsewhere."""
-    place = folder
+    inner = folder
     for part in name.split("/")[:-1]:
-        place = os.path.join(place, part)
-        if os.path.islink(place):
+        inner = os.path.join(inner, part)
+        if os.path.islink(inner):
             raise InputError(
-                f"{printable(place)} is a symlink; an export writes nothing through it",
+                f"{printable(inner)} is a symlink; an export writes nothing through it",
                 hint="remove it, or name another folder",
             )
-        if not os.path.isdir(place):
+        if not os.path.isdir(inner):
             return
 
 
-def _write_file(place: str, content: object, each: ExportEntry) -> None:
-    os.makedirs(os.path.dirname(place) or ".", exist_ok=True)
-    with replacing(place, durable=False) as file:
+def _write_file(path: str, content: object, each: ExportEntry) -> None:
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with replacing(path, durable=False) as file:
         for piece in content:  # type: ignore[attr-defined]
             file.write(piece)
         if each.entry.exec:
@@ -193,11 +193,11 @@ def _write_file(place: str, content: object, each: ExportEntry) -> None:
             os.chmod(file.fileno(), mode | ((mode & 0o444) >> 2))
 
 
-def _make(place: str, each: ExportEntry) -> None:
+def _make(path: str, each: ExportEntry) -> None:
     if each.entry.type == "folder":
-        os.makedirs(place, exist_ok=True)
+        os.makedirs(path, exist_ok=True)
         return
-    os.makedirs(os.path.dirname(place) or ".", exist_ok=True)
-    if os.path.lexists(place):
-        os.unlink(place)  # --force, and _compare_folder saw that it is no folder
-    os.symlink(each.entry.symlink or "", place)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    if os.path.lexists(path):
+        os.unlink(path)  # --force, and _compare_folder saw that it is no folder
+    os.symlink(each.entry.symlink or "", path)

@@ -218,6 +218,8 @@ class _Download:
         self.remote = remote
         self.result = result
         self.noted: list[ObjectInfo] = []
+        self.finished: set[str] = set()
+        """The temporary files of packs that came whole, until the store has them."""
 
     def take_noted(self) -> list[ObjectInfo]:
         """Return, once, the packs that were read whole, with the MD5 that the remote states.
@@ -247,12 +249,20 @@ class _Download:
         transfers = run_bounded(
             self._get_pack, packs, size_of=lambda pack: pack.size, tell=self.progress.advance
         )
-        for pack, got in transfers:
-            if isinstance(got, DvError):
-                failed.append(got)
-            else:
-                self.store.adopt([got])
-            self.result.transferred_bytes += pack.size
+        try:
+            for pack, got in transfers:
+                if isinstance(got, DvError):
+                    failed.append(got)
+                else:
+                    self.store.adopt([got])
+                    self.finished.discard(got[0])
+                self.result.transferred_bytes += pack.size
+        except BaseException:
+            del transfers  # which waits for the calls under way
+            for temp in list(self.finished):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temp)
+            raise
         return failed
 
     def _get_ranges(self, ranges: Sequence[PackRange], recipes: Sequence[Recipe]) -> list[DvError]:
@@ -270,7 +280,7 @@ class _Download:
                     received.add(chunks)
                 self.result.transferred_bytes += span.size
                 self.progress.advance(span.size)
-            single = {place.digest for span in ranges for place in span.places}
+            single = {placement.digest for span in ranges for placement in span.places}
             received.add_recipes(r for r in recipes if not single.isdisjoint(r.chunks))
         return failed
 
@@ -311,6 +321,7 @@ class _Download:
             self.noted.append(ObjectInfo(pack_key(pack.digest), pack.size, md5))
         # Which file the chunks make is believed only after it was tried: see `_Fetch._round`.
         index.recipes = []
+        self.finished.add(temp)
         return temp, PackInfo(pack.digest, pack.size, index)
 
     def _get_range(self, span: PackRange) -> list[tuple[Digest, bytes]] | DvError:

@@ -122,7 +122,7 @@ def plan_reads(located: Mapping[Digest, Sequence[Located]], held: set[Digest]) -
                 by_pack.setdefault(chunk.pack, {})[chunk.placement.digest] = chunk.placement
     reads = []
     for pack, places in by_pack.items():
-        frames = {place.frame_offset: place.frame_size for place in places.values()}
+        frames = {placement.frame_offset: placement.frame_size for placement in places.values()}
         needed = sum(frames.values())
         if needed >= WHOLE_PACK_SHARE_MIN * pack.size:
             reads.append(PackRead(pack, whole=True))

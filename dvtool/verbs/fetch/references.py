@@ -60,9 +60,9 @@ def _copied_run(
     total = sum(reference.size for reference in references.values())
     project.progress.start("downloading from sources", total_bytes=total)
     recipes = [
-        Recipe(content, one.size, tuple(chunk for chunk, _ in one.chunks))
-        for content, one in references.items()
-        if len(one.chunks) > 1
+        Recipe(content, reference.size, tuple(chunk for chunk, _ in reference.chunks))
+        for content, reference in references.items()
+        if len(reference.chunks) > 1
     ]
     with ReceivedChunks(store) as received:
         for run, chunks in run_bounded(

@@ -93,9 +93,9 @@ class Checking:
     def _check_remote(self, name: str) -> None:
         self.settings.require_init()
         remote = self.settings.open_remote(name or None)
-        sought = {content for one in self.report.damage for content in one.contents}
+        sought = {content for damage in self.report.damage for content in damage.contents}
         sought |= self.store.lacking
-        found = fsck_remote(
+        checked = fsck_remote(
             self.project,
             remote,
             self.project.config.text("core.repoid") or "",
@@ -103,12 +103,12 @@ class Checking:
             LocalEvidence(self.store.sound, sought, self._md5s),
             self._far_reading(name, remote),
         )
-        self.remote = found
-        self._name_lost(found)
-        found.counts.not_pushed = tuple(self._not_pushed(found.rooted))
-        self._name_lost_versions(remote, found)
-        self.report.remote = found.counts
-        self.report.damage.extend(found.damage)
+        self.remote = checked
+        self._name_lost(checked)
+        checked.counts.not_pushed = tuple(self._not_pushed(checked.rooted))
+        self._name_lost_versions(remote, checked)
+        self.report.remote = checked.counts
+        self.report.damage.extend(checked.damage)
 
     def _far_reading(self, name: str, remote: RemoteStore) -> FarReading | None:
         engine = self.request.engine
@@ -122,31 +122,31 @@ class Checking:
             return {}
         return md5s_proven(self.project, remote_id, keys)
 
-    def _name_lost(self, found: RemoteCheck) -> None:
+    def _name_lost(self, checked: RemoteCheck) -> None:
         """Name content that is neither here nor there, nor known to be on another remote."""
-        lost = self.store.lacking - self.store.unlisted - found.held
+        lost = self.store.lacking - self.store.unlisted - checked.held
         if lost and len(self.project.config.remotes()) > 1 and self.store.usable:
             lost -= known_of_remotes(self.project, lost)
         if lost:
-            problem = f"is neither here nor on {found.counts.url}"
+            problem = f"is neither here nor on {checked.counts.url}"
             self.report.damage.append(
                 Damage(LOCAL, "content", "", problem, missing=True, contents=frozenset(lost))
             )
 
-        lists = self.need.lists_not_here - (found.shards.keys() - found.bad_shards)
+        lists = self.need.lists_not_here - (checked.shards.keys() - checked.bad_shards)
         if lists and len(self.project.config.remotes()) <= 1:
-            problem = f"of {len(lists):,} shards is neither here nor on {found.counts.url}"
+            problem = f"of {len(lists):,} shards is neither here nor on {checked.counts.url}"
             self.report.damage.append(
                 Damage(LOCAL, "content", "", problem, missing=True, shards=frozenset(lists))
             )
 
-    def _name_lost_versions(self, remote: RemoteStore, found: RemoteCheck) -> None:
+    def _name_lost_versions(self, remote: RemoteStore, checked: RemoteCheck) -> None:
         """Name versions that a push proved there and that no root there names any more."""
-        if found.mark_lost or found.bad_roots or not self.store.usable:
+        if checked.mark_lost or checked.bad_roots or not self.store.usable:
             return
         with contextlib.closing(Database(self.project.store.database_path)) as db:
             known = Known(db, remote.required_mark().id)
-            lost = lost_targets(self.project, known, found.rooted)
+            lost = lost_targets(self.project, known, checked.rooted)
         if lost:
             problem = (
                 f"named {sum(lost.values()):,} manifests more, as a push proved; the remote was "
@@ -154,7 +154,7 @@ class Checking:
             )
             self.report.damage.append(
                 Damage(
-                    found.counts.url, "root", "roots", problem, missing=True, targets=tuple(lost)
+                    checked.counts.url, "root", "roots", problem, missing=True, targets=tuple(lost)
                 )
             )
 
@@ -165,9 +165,9 @@ class Checking:
         blobs: set[tuple[str, str]] = set()
         for tip in {*git.all_refs().values(), *([head] if head else [])}:
             blobs.update(git.manifests_at(tip).items())
-        found = set()
+        targets = set()
         for path, blob in blobs:
             with contextlib.suppress(DvError):
                 if manifest_digest(decode(git.read_blob(blob), path)) not in rooted:
-                    found.add(path.removesuffix(SUFFIX))
-        return sorted(found)
+                    targets.add(path.removesuffix(SUFFIX))
+        return sorted(targets)

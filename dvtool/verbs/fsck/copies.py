@@ -48,7 +48,7 @@ class Copies:
             self.from_workspace(left)
             left = self.store.lacking(left)
         remotes = self.remotes() if left else ()
-        for remote in sorted(remotes, key=lambda one: one.url == but):
+        for remote in sorted(remotes, key=lambda remote: remote.url == but):
             self._from_remote(remote, left)
             left = self.store.lacking(left)
             if not left:
@@ -59,8 +59,8 @@ class Copies:
         """Take in the files of the workspace that have wanted content, by reading them."""
         files = {
             file.path: (file.digest, file.size)
-            for one in self.checking.report.damage
-            for file in one.files
+            for damage in self.checking.report.damage
+            for file in damage.files
             if file.digest in wanted and WORKSPACE in file.copies
         }
         for target in () if self.project.git.worktree is None else self.project.targets():

@@ -23,13 +23,13 @@ class DamagedRemote:
     """A remote and what a check found there, which learns what became of it."""
 
     def __init__(
-        self, project: Project, remote: RemoteStore, repo_id: str, found: RemoteCheck
+        self, project: Project, remote: RemoteStore, repo_id: str, checked: RemoteCheck
     ) -> None:
         self.project = project
         self.store = project.store
         self.remote = remote
         self.repo_id = repo_id
-        self.found = found
+        self.found = checked
         self.tombstones = Tombstones(remote)
 
     @cached_property
@@ -39,15 +39,15 @@ class DamagedRemote:
 
     def repaired(self, key: str, text: str) -> None:
         """Say of an object what was done about it."""
-        for one in self.found.damage:
-            if one.name == key:
-                one.repaired = text
+        for damage in self.found.damage:
+            if damage.name == key:
+                damage.repaired = text
 
     def failed(self, key: str, text: str) -> None:
         """Say of an object why it could not be mended."""
-        for one in self.found.damage:
-            if one.name == key:
-                one.failed = text
+        for damage in self.found.damage:
+            if damage.name == key:
+                damage.failed = text
 
     def set_aside(self, key: str) -> None:
         """Copy an object, if there is one, below `aside/`; its own hash makes that repeatable."""
@@ -64,17 +64,17 @@ class DamagedRemote:
                 whole = hasher()
                 while data := file.read(READ_SIZE_BYTES):
                     whole.update(data)
-                place = f"{ASIDE}{key}.{whole.hexdigest()[:16]}"
-                held = self.remote.backend.head(place)
+                aside_key = f"{ASIDE}{key}.{whole.hexdigest()[:16]}"
+                held = self.remote.backend.head(aside_key)
                 if held is None or held.size != info.size:
-                    self.remote.backend.put(place, file)
+                    self.remote.backend.put(aside_key, file)
         finally:
             os.unlink(temp)
 
     def prove(self, expected: Mapping[str, int]) -> None:
         """See that objects are there with these sizes; RemoteError if one is not."""
-        there = self.remote.look(list(expected))
-        lost = [k for k, size in expected.items() if k not in there or there[k].size != size]
+        infos = self.remote.look(list(expected))
+        lost = [k for k, size in expected.items() if k not in infos or infos[k].size != size]
         if lost:
             raise RemoteError(
                 f"{self.remote.url} took {lost[0]} without an error but does not have it",

@@ -64,7 +64,7 @@ class FarPackRead:
 
 @dataclass(slots=True)
 class PacksRead:
-    """What a batch came to: `wrong` has shard -> contents that its places do not make."""
+    """The result of a batch: `wrong` has shard -> contents that its places do not make."""
 
     packs: list[FarPackRead] = field(default_factory=list)
     wrong: dict[Digest, set[Digest]] = field(default_factory=dict)
@@ -106,7 +106,7 @@ def read_packs(batch: PacksBatch, tell: Callable[[int], None] | None = None) -> 
     result = PacksRead()
 
     def judge(digest: Digest, check: PackCheck) -> None:
-        have = array("Q", [fingerprint(place) for place in check.places]).tobytes()
+        have = array("Q", [fingerprint(placement) for placement in check.places]).tobytes()
         damaged = None if check.sound else check
         result.packs.append(FarPackRead(digest, check.size, have, damaged))
         if tell is not None:

@@ -205,7 +205,7 @@ class FsckReport:
     @property
     def remaining(self) -> list[Damage]:
         """The objects and files that are damaged or missing now."""
-        return [one for one in self.damage if not one.repaired]
+        return [damage for damage in self.damage if not damage.repaired]
 
     @property
     def clean(self) -> bool:
@@ -217,7 +217,7 @@ class FsckReport:
         """0 if clean, 6 if something is damaged, 4 if things are only missing."""
         if self.clean:
             return 0
-        return 4 if all(one.missing for one in self.remaining) else 6
+        return 4 if all(damage.missing for damage in self.remaining) else 6
 
 
 @dataclass(slots=True)

@@ -54,20 +54,20 @@ class _Meaning:
         self.blobs: dict[int, set[tuple[str, str]]] = defaultdict(set)
 
     def run(self) -> None:
-        for number, one in enumerate(self.damage):
-            for digest in one.contents:
+        for number, damage in enumerate(self.damage):
+            for digest in damage.contents:
                 self.by_content[digest].append(number)
-            for digest in one.shards:
+            for digest in damage.shards:
                 self.by_shard[digest].append(number)
         if self.by_content or self.by_shard:
             for version in versions(self.project, FOR_NAMING):
                 self._look_at(version)
         copies = self._copies()
-        for number, one in enumerate(self.damage):
-            one.targets = tuple(sorted(self.targets[number].union(one.targets)))
+        for number, damage in enumerate(self.damage):
+            damage.targets = tuple(sorted(self.targets[number].union(damage.targets)))
             some = sorted(self.files[number].values(), key=lambda file: file.path)
-            one.files = tuple(
-                replace(file, copies=tuple(_seen_from(one.place, copies[file.digest])))
+            damage.files = tuple(
+                replace(file, copies=tuple(_seen_from(damage.place, copies[file.digest])))
                 for file in some
             )
         self._name_commits()
@@ -96,9 +96,9 @@ class _Meaning:
         for digest, some in cuts:
             for number in self.by_shard.get(digest, ()):
                 self._touch(number, version)
-                one = self.damage[number]
-                if one.kind == "shard":
-                    one.contents |= contents_of(some).keys()
+                damage = self.damage[number]
+                if damage.kind == "shard":
+                    damage.contents |= contents_of(some).keys()
                     for path, entry in some.items():
                         if entry.size > 0:
                             self._touch_file(number, version.target, path, entry.digest, entry.size)
@@ -110,8 +110,8 @@ class _Meaning:
             self.blobs[number].add((version.target + SUFFIX, version.blob))
 
     def _touch_file(self, number: int, target: str, path: str, digest: Digest, size: int) -> None:
-        place = workspace_path(target, path) if target else path
-        self.files[number].setdefault((place, digest), File(place, digest, size))
+        full = workspace_path(target, path) if target else path
+        self.files[number].setdefault((full, digest), File(full, digest, size))
 
     # --- good copies ----------------------------------------------------------------------
 
@@ -141,7 +141,7 @@ class _Meaning:
         if self.remote is not None:
             seen = self.remote.held & contents
             yield from ((digest, self.remote.counts.url) for digest in seen)
-        urls = [one.url for one in self.project.config.remotes().values()]
+        urls = [remote.url for remote in self.project.config.remotes().values()]
         if self.remote is not None:
             urls = [url for url in urls if url != self.remote.counts.url]
         if urls and self.store.usable:
@@ -186,7 +186,7 @@ def _content_runs(entries: Entries) -> Iterator[tuple[Digest, Entries]]:
         yield text.ref.digest, dict(islice(left, text.ref.files))
 
 
-def _seen_from(place: str, copies: Iterable[str]) -> Iterator[str]:
+def _seen_from(damaged_at: str, copies: Iterable[str]) -> Iterator[str]:
     """Yield the places of copies; where the local store is damaged, it has the others elsewhere."""
     for copy in copies:
-        yield "another pack" if copy == place == LOCAL else copy
+        yield "another pack" if copy == damaged_at == LOCAL else copy

@@ -145,22 +145,22 @@ class _RemoteCheck:
                 self.result.bad_roots.add(name)
                 self._add(Damage(self.name, "root", root_key(repo_id, name), root))
                 continue
-            for one in root.manifests:
-                self.result.rooted[bytes.fromhex(one.manifest)] = one.target
-                for shard in one.shards:
-                    self.result.shards.setdefault(bytes.fromhex(shard), one.target)
+            for manifest in root.manifests:
+                self.result.rooted[bytes.fromhex(manifest.manifest)] = manifest.target
+                for shard in manifest.shards:
+                    self.result.shards.setdefault(bytes.fromhex(shard), manifest.target)
         self.counts.manifests = len(self.result.rooted)
 
     def _root(self, repo_id: str, name: str) -> Root | str:
         """Return a root that is what it says, or why it is not."""
         try:
             root, _ = self.remote.get_root(repo_id, name)
-            for one in root.manifests:
-                shards = b"".join(bytes.fromhex(shard) for shard in one.shards)
+            for manifest in root.manifests:
+                shards = b"".join(bytes.fromhex(shard) for shard in manifest.shards)
                 heads = [f"dv manifest {MANIFEST_VERSION} {kind}\n" for kind in KINDS]
                 hashes = [hasher(head.encode() + shards).hexdigest() for head in heads]
-                if one.manifest not in hashes:
-                    return f"names a manifest of {one.target!r} that its shards do not make"
+                if manifest.manifest not in hashes:
+                    return f"names a manifest of {manifest.target!r} that its shards do not make"
         except (CorruptError, ObjectMissing, ValueError) as error:
             return _problem(error, self.remote.url, root_key(repo_id, name))
         return root
@@ -189,11 +189,13 @@ class _RemoteCheck:
             self.references[content] = known[0]
         if not self.references:
             return
-        total = sum(one.size for one in self.references.values()) if self.depth else None
+        total = (
+            sum(reference.size for reference in self.references.values()) if self.depth else None
+        )
         self.project.progress.start("asking sources", total_bytes=total)
         by_address: dict[SourceAddress, dict[Digest, Reference]] = {}
-        for content, one in self.references.items():
-            by_address.setdefault(one.address, {})[content] = one
+        for content, reference in self.references.items():
+            by_address.setdefault(reference.address, {})[content] = reference
         with contextlib.closing(source_access(self.project.git.common_dir)) as access:
             for address, some in by_address.items():
                 try:
@@ -205,22 +207,26 @@ class _RemoteCheck:
 
     def _check_source(self, access: SourceAccess, references: Mapping[Digest, Reference]) -> None:
         lost = self._losses(access, self._timed(references))
-        for content, one in references.items():
-            fault = lost.get(one.name)
+        for content, reference in references.items():
+            fault = lost.get(reference.name)
             if fault is None and self.depth:
-                fault = access.fault(content, one, self.project.progress.advance)
+                fault = access.fault(content, reference, self.project.progress.advance)
             if fault is not None:
-                self._bad_object(content, one, fault)
+                self._bad_object(content, reference, fault)
             else:
                 self.result.held.update(self.here.sought & {content})
 
     def _timed(self, references: Mapping[Digest, Reference]) -> list[Reference]:
         """Return references with the last times at which this clone knows that they held."""
         known = self.project.store.db.references.find(references)
-        times = {one.name: one.modified for some in known.values() for one in some}
+        times = {
+            reference.name: reference.modified for some in known.values() for reference in some
+        }
         return [
-            structs.replace(one, modified=max(one.modified, times.get(one.name, 0)))
-            for one in references.values()
+            structs.replace(
+                reference, modified=max(reference.modified, times.get(reference.name, 0))
+            )
+            for reference in references.values()
         ]
 
     def _losses(
@@ -269,7 +275,7 @@ class _RemoteCheck:
                 self._bad_shard(digest, fault)
             elif self.depth:
                 claims = self.claims.setdefault(pack.digest, array("Q"))
-                claims.extend(fingerprint(place) for place in places)
+                claims.extend(fingerprint(placement) for placement in places)
 
     def _places_fault(self, pack: RemotePack, places: list[Placement]) -> str:
         """Say which place cannot be, by the bounds of the pack or by its index if that is here."""
@@ -282,9 +288,11 @@ class _RemoteCheck:
                 wrong = set(places).difference(index.placements())
                 return _points_wrong(pack.digest, len(wrong)) if wrong else ""
         end = pack.size - TRAILER.size
-        for place in places:
-            within = place.frame_offset + place.frame_size < end and place.frame_size > 1
-            if not within or place.start + place.size > FRAME_RAW_SIZE_MAX_BYTES:
+        for placement in places:
+            within = (
+                placement.frame_offset + placement.frame_size < end and placement.frame_size > 1
+            )
+            if not within or placement.start + placement.size > FRAME_RAW_SIZE_MAX_BYTES:
                 return _points_wrong(pack.digest, 1)
         return ""
 
@@ -293,12 +301,12 @@ class _RemoteCheck:
     def _check_packs(self) -> None:
         packs = self.result.packs
         keys = [pack_key(digest) for digest in packs]
-        there = self.remote.look(keys)
+        infos = self.remote.look(keys)
         mark = None if self.result.mark_lost else self.remote.mark()
         if mark is not None:
             self.md5s = self.here.md5s(mark.id, keys)
         for digest, size in sorted(packs.items()):
-            info = there.get(pack_key(digest))
+            info = infos.get(pack_key(digest))
             self.counts.packs += 1
             if info is None:
                 self._bad_pack(digest, "is not there", missing=True)
@@ -311,7 +319,7 @@ class _RemoteCheck:
             elif self._md5_differs(digest, info):
                 self._bad_pack(digest, "has other bytes: its MD5 is not that of the pack")
         if self.depth:
-            self._read_packs(there)
+            self._read_packs(infos)
 
     def _md5_differs(self, digest: Digest, info: ObjectInfo) -> bool:
         """Whether the remote's MD5 is not that of the pack, where both are known."""
@@ -368,9 +376,9 @@ class _RemoteCheck:
 
     # --- deep -----------------------------------------------------------------------------
 
-    def _read_packs(self, there: Mapping[str, ObjectInfo]) -> None:
+    def _read_packs(self, infos: Mapping[str, ObjectInfo]) -> None:
         """Download packs, all or a sample; check them chunk by chunk, and the files in them."""
-        sizes = {d: there[pack_key(d)].size for d in self.result.packs if pack_key(d) in there}
+        sizes = {d: infos[pack_key(d)].size for d in self.result.packs if pack_key(d) in infos}
         # Objects whose size rules out a pack were reported above; they are not worth their bytes.
         sizes = {d: size for d, size in sizes.items() if size <= PACK_SIZE_MAX_BYTES}
         chosen = sorted(sizes)
@@ -403,8 +411,10 @@ class _RemoteCheck:
         batches = packs_batches(far.remote, self.result.shards, packs_of, sizes)
         wrong: dict[Digest, set[Digest]] = {}
         for _, read in far.engine.as_done(read_packs, batches):
-            for one in read.packs:
-                self._judge_read(one.digest, one.size, one.fingerprints(), one.check)
+            for pack_read in read.packs:
+                self._judge_read(
+                    pack_read.digest, pack_read.size, pack_read.fingerprints(), pack_read.check
+                )
             self.counts.files_made += read.files
             self.counts.bytes_read += read.bytes_again
             for name, contents in read.wrong.items():
@@ -437,7 +447,7 @@ class _RemoteCheck:
                 )
 
     def _judge_pack(self, digest: Digest, check: PackCheck) -> None:
-        have = [fingerprint(place) for place in check.places]
+        have = [fingerprint(placement) for placement in check.places]
         self._judge_read(digest, check.size, have, None if check.sound else check, check)
 
     def _judge_read(

@@ -54,8 +54,8 @@ def fsck(
 
 def _repair_remote(checking: Checking) -> None:
     """Mend what the check found on the remote; content comes from here and other remotes."""
-    found = checking.remote
-    assert found is not None
+    checked = checking.remote
+    assert checked is not None
     remote = checking.settings.open_remote(checking.request.remote or None)
     copies = Copies(checking)
 
@@ -63,10 +63,10 @@ def _repair_remote(checking: Checking) -> None:
         copies.bring(contents, but=remote.url)
 
     repo_id = checking.project.config.text("core.repoid") or ""
-    mend_remote(checking.project, remote, repo_id, found, bring)
-    for one in found.damage:
-        if one.failed:
-            one.failed = "; ".join([one.failed, *copies.failures])
+    mend_remote(checking.project, remote, repo_id, checked, bring)
+    for damage in checked.damage:
+        if damage.failed:
+            damage.failed = "; ".join([damage.failed, *copies.failures])
 
 
 def _restore_rotten(checking: Checking, arguments: Arguments) -> None:
@@ -89,16 +89,16 @@ def _restorable(project: Project, report: FsckReport) -> Iterator[Damage]:
 
     The statcache is made to forget them, so that the checkout sees what they are now.
     """
-    for one in report.damage:
-        if one.kind != "file":
+    for damage in report.damage:
+        if damage.kind != "file":
             continue
-        target = next(t for t in project.targets() if f"{one.name}/".startswith(f"{t}/"))
-        path = one.name[len(target) + 1 :] or SELF
+        target = next(t for t in project.targets() if f"{damage.name}/".startswith(f"{t}/"))
+        path = damage.name[len(target) + 1 :] or SELF
         save_seen(project, target, {path: None})
         entry = project.entries_near(project.manifest(target), [path]).get(path)
-        if entry is None or entry.digest not in one.contents:
-            one.failed = "its good content was never added, so that nothing else has it"
-        elif any(char in one.name for char in "*?["):
-            one.failed = "its name is a glob; put it back with dv checkout --force"
+        if entry is None or entry.digest not in damage.contents:
+            damage.failed = "its good content was never added, so that nothing else has it"
+        elif any(char in damage.name for char in "*?["):
+            damage.failed = "its name is a glob; put it back with dv checkout --force"
         else:
-            yield one
+            yield damage

@@ -56,10 +56,10 @@ class _Shard:
 
 
 def mend_remote(
-    project: Project, remote: RemoteStore, repo_id: str, found: RemoteCheck, bring: Bring
+    project: Project, remote: RemoteStore, repo_id: str, checked: RemoteCheck, bring: Bring
 ) -> None:
     """Mend what a check found on a remote, as far as good copies can be reached; say so there."""
-    _Mend(DamagedRemote(project, remote, repo_id, found), bring).run()
+    _Mend(DamagedRemote(project, remote, repo_id, checked), bring).run()
 
 
 class _Mend:
@@ -127,9 +127,9 @@ class _Mend:
                 )
 
     def _keep(self, path: str, check: PackCheck) -> None:
-        places = [place for place in check.places if place.digest not in check.bad]
-        held = self.store.db.held_chunks(place.digest for place in places)
-        wanted = [place for place in places if place.digest not in held]
+        places = [placement for placement in check.places if placement.digest not in check.bad]
+        held = self.store.db.held_chunks(placement.digest for placement in places)
+        wanted = [placement for placement in places if placement.digest not in held]
         if wanted:
             self.store.adopt(mending.packs_of(self.store, read_chunks(path, wanted)))
 
@@ -159,12 +159,12 @@ class _Mend:
     def _find_certain(self) -> None:
         """Note where the remote has chunks by packs that are here too, byte for byte."""
         packs = {p.digest: (n, p) for n, p in self.store.db.packs().items()}
-        there = self.remote.look([pack_key(digest) for digest in packs])
+        infos = self.remote.look([pack_key(digest) for digest in packs])
         for digest, (number, pack) in packs.items():
-            info = there.get(pack_key(digest))
+            info = infos.get(pack_key(digest))
             if info is not None and info.size == pack.size and digest not in self.left:
-                for place in self.store.db.chunks_in(number):
-                    self.places[place.digest] = Located(pack, place)
+                for placement in self.store.db.chunks_in(number):
+                    self.places[placement.digest] = Located(pack, placement)
 
     def _texts_here(self, digests: Set[Digest]) -> dict[Digest, bytes]:
         """Return the texts of shards by what git and the local store have."""
@@ -272,7 +272,9 @@ class _Mend:
                     self.at.repaired(key, "the same pack was made again and uploaded")
                 pack, places = RemotePack(info.digest, info.size), list(info.index.placements())
                 self.known.add_pack(pack, places)
-                self.places.update({place.digest: Located(pack, place) for place in places})
+                self.places.update(
+                    {placement.digest: Located(pack, placement) for placement in places}
+                )
 
     def _believe_hints(self, shard: _Shard) -> None:
         """Where nothing else says it: take what is known of packs that the remote has."""
@@ -290,16 +292,18 @@ class _Mend:
             old = shard.old.locations.get(content, []) if shard.old is not None else []
             was = {chunk.placement.digest: chunk for chunk in old}
             chunks = shard.chunks.get(content, ())
-            found = [
-                place for chunk in chunks if (place := self._place(chunk, was.get(chunk), bad=bad))
+            placed = [
+                located
+                for chunk in chunks
+                if (located := self._place(chunk, was.get(chunk), bad=bad))
             ]
-            if chunks and len(found) == len(chunks):
-                locations[content] = found
+            if chunks and len(placed) == len(chunks):
+                locations[content] = placed
             elif old:
                 locations[content] = old
             doubtful = content in shard.doubted and not chunks
             places = locations.get(content, ())
-            lost += doubtful or not all(self._is_sound(place, bad=bad) for place in places)
+            lost += doubtful or not all(self._is_sound(located, bad=bad) for located in places)
         return locations, lost
 
     def _place(self, chunk: Digest, was: Located | None, *, bad: bool) -> Located | None:
@@ -307,10 +311,10 @@ class _Mend:
             return was
         return self.places.get(chunk) or was
 
-    def _is_sound(self, place: Located, *, bad: bool) -> bool:
-        if place.placement.digest in self.places:
+    def _is_sound(self, located: Located, *, bad: bool) -> bool:
+        if located.placement.digest in self.places:
             return True
-        return not bad and place.pack.digest not in self.left
+        return not bad and located.pack.digest not in self.left
 
     def _put_shard(
         self,

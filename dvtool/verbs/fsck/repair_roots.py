@@ -36,7 +36,11 @@ class _RootRepair:
         named_by = {name: self.at.known.named_by_root(name) for name in names}
         rooted = self._rooted()
         added = self._add_root(
-            [one for digest, one in self._manifests_here().items() if digest not in rooted]
+            [
+                manifest
+                for digest, manifest in self._manifests_here().items()
+                if digest not in rooted
+            ]
         )
         rooted = self._rooted()
         for name in names:
@@ -68,7 +72,7 @@ class _RootRepair:
             if root_key(self.at.repo_id, name) not in doomed:
                 with contextlib.suppress(CorruptError, ObjectMissing):
                     root, _ = self.at.remote.get_root(self.at.repo_id, name)
-                    rooted.update(bytes.fromhex(one.manifest) for one in root.manifests)
+                    rooted.update(bytes.fromhex(manifest.manifest) for manifest in root.manifests)
         return rooted
 
     def _add_root(
@@ -78,9 +82,15 @@ class _RootRepair:
 
         Return it, its id and the manifests; nothing if there are none.
         """
-        pointed = self._pointed({bytes.fromhex(shard) for one in wanted for shard in one.shards})
-        whole = [one for one in wanted if all(bytes.fromhex(s) in pointed for s in one.shards)]
-        shards = {bytes.fromhex(shard) for one in whole for shard in one.shards}
+        pointed = self._pointed(
+            {bytes.fromhex(shard) for manifest in wanted for shard in manifest.shards}
+        )
+        whole = [
+            manifest
+            for manifest in wanted
+            if all(bytes.fromhex(s) in pointed for s in manifest.shards)
+        ]
+        shards = {bytes.fromhex(shard) for manifest in whole for shard in manifest.shards}
         packs = {pack for shard in shards for pack in pointed[shard]}
         if not whole:
             return []
@@ -89,31 +99,31 @@ class _RootRepair:
             require(self.at.remote, expected | {pack_key(pack.digest): pack.size for pack in packs})
             name, info = self.at.remote.put_root(self.at.repo_id, whole)
             self.at.prove({info.key: info.size})
-        return [(info, name, [bytes.fromhex(one.manifest) for one in whole])]
+        return [(info, name, [bytes.fromhex(manifest.manifest) for manifest in whole])]
 
     def _pointed(self, shards: Collection[Digest]) -> dict[Digest, set[RemotePack]]:
         """Return shard -> the packs it points to, for shards that are whole there, packs too."""
-        found: dict[Digest, set[RemotePack]] = {}
+        packs_of: dict[Digest, set[RemotePack]] = {}
         for digest in sorted(shards):
             with contextlib.suppress(CorruptError, ObjectMissing):
                 shard = self.at.remote.read_shard(digest)
                 if shard.complete:
-                    found[digest] = set(shard.packs())
-        every = {pack for packs in found.values() for pack in packs}
-        there = self.at.remote.look([pack_key(pack.digest) for pack in every])
+                    packs_of[digest] = set(shard.packs())
+        every = {pack for packs in packs_of.values() for pack in packs}
+        infos = self.at.remote.look([pack_key(pack.digest) for pack in every])
         gone = {
             pack
             for pack in every
-            if (info := there.get(pack_key(pack.digest))) is None or info.size != pack.size
+            if (info := infos.get(pack_key(pack.digest))) is None or info.size != pack.size
         }
-        return {digest: packs for digest, packs in found.items() if packs.isdisjoint(gone)}
+        return {digest: packs for digest, packs in packs_of.items() if packs.isdisjoint(gone)}
 
     def _manifests_here(self) -> dict[Digest, RootManifest]:
         """Return every manifest of this clone as a root names it, in the order of a push."""
-        found: dict[Digest, RootManifest] = {}
+        manifests: dict[Digest, RootManifest] = {}
         for version in versions(self.at.project, FOR_NAMING):
             if version.target and version.blob:
                 digest = manifest_digest(version.manifest)
                 shards = [ref.blake3 for ref in manifest_shards(version.manifest)]
-                found.setdefault(digest, RootManifest(version.target, digest.hex(), shards))
-        return found
+                manifests.setdefault(digest, RootManifest(version.target, digest.hex(), shards))
+        return manifests

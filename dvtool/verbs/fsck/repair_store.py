@@ -45,7 +45,7 @@ class _StoreRepair:
         self.store = checking.project.store
         self.found = checking.store
         self.report = checking.report
-        self.mine = [one for one in self.report.damage if one.place == LOCAL]
+        self.mine = [damage for damage in self.report.damage if damage.place == LOCAL]
         self.copies = Copies(checking)
         self.unknown: set[Digest] = set()
         """Packs of which it could not be found out what they held."""
@@ -59,7 +59,7 @@ class _StoreRepair:
         self._finish_leftovers()
         self._mend_unknown()
         self._mend_shards()
-        wanted = {content for one in self.mine for content in one.contents}
+        wanted = {content for damage in self.mine for content in damage.contents}
         lost = self.copies.bring(wanted)
         mending.forget_found(self.store)
         self._judge(lost)
@@ -84,7 +84,7 @@ class _StoreRepair:
                     f"{count:,} good chunks of pack {check.digest.hex()[:12]}… were kept"
                 )
         others = {self.found.elsewhere[c] for c in self.found.bad & self.found.elsewhere.keys()}
-        mending.index_packs(self.store, {one: self.found.sound[one] for one in others})
+        mending.index_packs(self.store, {digest: self.found.sound[digest] for digest in others})
         for check in checks:
             mending.give_up_file(self.store, check.digest)
         mending.take_from_aside(self.store)
@@ -113,7 +113,9 @@ class _StoreRepair:
         if not unknown:
             return
         # First, since the workspace may give the very same pack again, in the same place.
-        mending.set_packs_aside(self.store, [self.found.packs[one] for one in sorted(unknown)])
+        mending.set_packs_aside(
+            self.store, [self.found.packs[digest] for digest in sorted(unknown)]
+        )
         lacking = self.store.lacking(self.checking.need.contents)
         self.copies.from_workspace(lacking)
         for remote in self.copies.remotes():
@@ -130,7 +132,7 @@ class _StoreRepair:
     # --- shards ---------------------------------------------------------------------------
 
     def _mend_shards(self) -> None:
-        bad = {digest for one in self.mine if one.kind == "shard" for digest in one.shards}
+        bad = {digest for damage in self.mine if damage.kind == "shard" for digest in damage.shards}
         aside = {d: mending.set_aside(self.store, p) for p, d in self._files_of(bad)}
         refs = {d: ref for d, ref in self.checking.need.shards.items() if d in bad}
         self._shards_from_workspace(refs)
@@ -177,21 +179,21 @@ class _StoreRepair:
     # --- the repairs -------------------------------------------------------------------
 
     def _judge(self, lacking: Collection[Digest]) -> None:
-        for one in self.mine:
-            lost = one.contents & set(lacking)
-            absent = one.shards & self.lists_lost
+        for damage in self.mine:
+            lost = damage.contents & set(lacking)
+            absent = damage.shards & self.lists_lost
             if lost or absent:
-                one.failed = self._why(one, lost, absent)
-            elif one.kind == "pack" and _pack_of(one) in self.unknown:
-                one.failed = "; ".join(["what it held was not found out", *self.copies.failures])
-            elif one.kind == "pack" and self.found.packs[_pack_of(one)].newer:
-                one.failed = "it is of a later format: use a later version of dvtool"
-            elif one.kind in ("saved", "manifest"):
-                one.failed = "nothing but you knows what it should say"
+                damage.failed = self._why(damage, lost, absent)
+            elif damage.kind == "pack" and _pack_of(damage) in self.unknown:
+                damage.failed = "; ".join(["what it held was not found out", *self.copies.failures])
+            elif damage.kind == "pack" and self.found.packs[_pack_of(damage)].newer:
+                damage.failed = "it is of a later format: use a later version of dvtool"
+            elif damage.kind in ("saved", "manifest"):
+                damage.failed = "nothing but you knows what it should say"
             else:
-                one.repaired = _what_was_done(one)
+                damage.repaired = _what_was_done(damage)
 
-    def _why(self, one: Damage, lost: Collection[Digest], absent: Collection[Digest]) -> str:
+    def _why(self, damage: Damage, lost: Collection[Digest], absent: Collection[Digest]) -> str:
         parts = []
         if lost:
             size = sum(self.checking.need.contents.get(content, 0) for content in lost)
@@ -201,15 +203,17 @@ class _StoreRepair:
         return "; ".join([*parts, *self.copies.failures])
 
 
-def _pack_of(one: Damage) -> Digest:
-    return bytes.fromhex(os.path.basename(one.name))
+def _pack_of(damage: Damage) -> Digest:
+    return bytes.fromhex(os.path.basename(damage.name))
 
 
-def _what_was_done(one: Damage) -> str:
-    if one.kind == "pack":
-        return "its content is in sound packs now" + ("" if one.missing else ", the file in aside/")
-    if one.kind in ("index", "recipe"):
+def _what_was_done(damage: Damage) -> str:
+    if damage.kind == "pack":
+        return "its content is in sound packs now" + (
+            "" if damage.missing else ", the file in aside/"
+        )
+    if damage.kind in ("index", "recipe"):
         return "store.db is right now"
-    if one.kind == "shard":
+    if damage.kind == "shard":
         return "it is whole again, the damaged file in aside/"
     return "it is here again"

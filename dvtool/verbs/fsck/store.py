@@ -151,29 +151,31 @@ class _StoreCheck:
     # --- packs ----------------------------------------------------------------------------
 
     def _check_packs(self) -> None:
-        there = {digest: os.path.getsize(path) for path, digest in self.store.files(PACKS)}
-        for digest in self.numbers.keys() - there.keys():
-            there[digest] = 0
-        self.project.progress.start("checking packs", total_bytes=sum(there.values()))
+        sizes = {digest: os.path.getsize(path) for path, digest in self.store.files(PACKS)}
+        for digest in self.numbers.keys() - sizes.keys():
+            sizes[digest] = 0
+        self.project.progress.start("checking packs", total_bytes=sum(sizes.values()))
         checked = run_bounded(
-            self._check_pack, self._to_check(there), workers=CHECK_WORKERS,
-            size_of=lambda one: there[one[0]], budget_bytes=CHECK_BUDGET_BYTES,
+            self._check_pack, self._to_check(sizes), workers=CHECK_WORKERS,
+            size_of=lambda item: sizes[item[0]], budget_bytes=CHECK_BUDGET_BYTES,
             tell=self.project.progress.advance,
         )  # fmt: skip
         for (digest, _), check in checked:
             self._take_pack(digest, check)
         self.project.progress.finish()
 
-    def _to_check(self, there: Iterable[Digest]) -> Iterator[tuple[Digest, tuple[Placement, ...]]]:
+    def _to_check(
+        self, digests: Iterable[Digest]
+    ) -> Iterator[tuple[Digest, tuple[Placement, ...]]]:
         """Yield each pack with the places that the index has in it, should its own not be there."""
-        for digest in sorted(there):
+        for digest in sorted(digests):
             rows: tuple[Placement, ...] = ()
             if self.db is not None and digest in self.numbers:
                 rows = tuple(self.db.chunks_in(self.numbers[digest][0]))
             yield digest, rows
 
-    def _check_pack(self, one: tuple[Digest, tuple[Placement, ...]]) -> PackCheck:
-        digest, rows = one
+    def _check_pack(self, item: tuple[Digest, tuple[Placement, ...]]) -> PackCheck:
+        digest, rows = item
         return check_pack(self.store.pack_path(digest), digest, known=rows)
 
     def _take_pack(self, digest: Digest, check: PackCheck) -> None:
@@ -200,7 +202,7 @@ class _StoreCheck:
         if check.index is None:
             self.bad_in[digest] = set(check.bad)
             return
-        right = {place for place in check.places if place.digest not in check.bad}
+        right = {placement for placement in check.places if placement.digest not in check.bad}
         wrong = {row.digest for row in rows if row not in right}
         self.bad_in[digest] = wrong
         if check.sound and (wrong or size != check.size):
@@ -274,7 +276,7 @@ class _StoreCheck:
         wrong = []
         tried = run_bounded(
             partial(self._try_recipe, packs), self._recipe_parts(), workers=CHECK_WORKERS,
-            size_of=lambda one: one[0].size, budget_bytes=CHECK_BUDGET_BYTES,
+            size_of=lambda item: item[0].size, budget_bytes=CHECK_BUDGET_BYTES,
         )  # fmt: skip
         for (recipe, _), right in tried:
             self.counts.recipes += 1
@@ -284,7 +286,7 @@ class _StoreCheck:
         self.project.progress.finish()
         if wrong:
             self.result.rebuild = True
-            needed = frozenset(one for one in wrong if one in self.need.contents)
+            needed = frozenset(content for content in wrong if content in self.need.contents)
             self.result.damaged_contents |= needed
             problem = f"{len(wrong):,} recipes make other files than they say"
             self._add(Damage(LOCAL, "recipe", "store.db", problem, contents=needed))
@@ -302,10 +304,10 @@ class _StoreCheck:
     def _try_recipe(
         self,
         packs: dict[int, RemotePack],
-        one: tuple[Recipe, list[tuple[int, Placement]]],
+        item: tuple[Recipe, list[tuple[int, Placement]]],
     ) -> bool:
-        recipe, parts = one
-        if sum(place.size for _, place in parts) != recipe.size or len(parts) < 2:
+        recipe, parts = item
+        if sum(placement.size for _, placement in parts) != recipe.size or len(parts) < 2:
             return False
         paths = {n: self.store.pack_path(packs[n].digest) for n, _ in parts}
         with contextlib.suppress(CorruptError, OSError):
@@ -318,29 +320,31 @@ class _StoreCheck:
         """Tell contents that were never here, or were freed, from those that got lost."""
         lacking = self.result.lacking
         elsewhere = _known_elsewhere(self.db, lacking) if self.db else set()
-        found = self._in_packs_unlisted(lacking)
+        unlisted = self._in_packs_unlisted(lacking)
         lost_track: set[Digest] = set()
         if self.db is None:
-            lacking -= found
+            lacking -= unlisted
         else:
             self.counts.unlisted_chunks = len(self.unlisted)
-            self.result.unlisted = found
-            self.result.untried = [self.recipes[one] for one in found if one in self.recipes]
-            lost_track = found - elsewhere - self._unfinished(self.db, found)
-            self.counts.to_list = len(found - lost_track)
+            self.result.unlisted = unlisted
+            self.result.untried = [
+                self.recipes[content] for content in unlisted if content in self.recipes
+            ]
+            lost_track = unlisted - elsewhere - self._unfinished(self.db, unlisted)
+            self.counts.to_list = len(unlisted - lost_track)
         if lost_track:
             self._index_damage(
                 f"does not list content of {len(lost_track):,} files that the packs have",
                 lost_track,
             )
-        away = lacking - found
+        away = lacking - unlisted
         self.counts.not_here = len(away)
-        self.counts.not_here_bytes = sum(self.need.contents[one] for one in away)
+        self.counts.not_here_bytes = sum(self.need.contents[content] for content in away)
         nowhere = away - elsewhere
         self.counts.nowhere_known = len(nowhere)
         self._name_lost(nowhere)
 
-    def _unfinished(self, db: Database, found: Collection[Digest]) -> set[Digest]:
+    def _unfinished(self, db: Database, contents: Collection[Digest]) -> set[Digest]:
         """Return the contents in packs of which the index lacks what a command lists last.
 
         A pack gets its name before the index names it, in one go with its chunks; so an interrupted
@@ -349,22 +353,25 @@ class _StoreCheck:
         interruption leaves other gaps, in packs that the index names and no remote has: such chunks
         were lost.
         """
-        tried = db.recipes(found)
+        tried = db.recipes(contents)
         recipes = self.recipes | tried
-        lists = {one: recipes[one].chunks if one in recipes else (one,) for one in found}
+        lists = {
+            content: recipes[content].chunks if content in recipes else (content,)
+            for content in contents
+        }
         chunks = {chunk for some in lists.values() for chunk in some}
         listed = db.held_chunks(chunks) | self.stray
         noted = tried.keys() | self.stray
         for number in db.remotes.numbers():
-            there = db.located(number, chunks).keys()
-            listed |= there
-            noted |= db.remotes.recipes(number, found).keys()
+            located = db.located(number, chunks).keys()
+            listed |= located
+            noted |= db.remotes.recipes(number, contents).keys()
             # A pack from there has recipes of versions that nobody fetched by their manifest.
-            noted |= {one for one, some in lists.items() if there >= set(some)}
+            noted |= {content for content, some in lists.items() if located >= set(some)}
         return {
-            one
-            for one, some in lists.items()
-            if (one in noted or one not in recipes) and listed.issuperset(some)
+            content
+            for content, some in lists.items()
+            if (content in noted or content not in recipes) and listed.issuperset(some)
         }
 
     def _name_lost(self, nowhere: Collection[Digest]) -> None:
@@ -372,8 +379,10 @@ class _StoreCheck:
         if self.project.config.remotes():
             noted = noted_lost(self.store)
             recipes = self.db.recipes(nowhere) if self.db else {}
-            lost = {one for one in nowhere if one in noted} | {
-                one for one, recipe in recipes.items() if not noted.isdisjoint(recipe.chunks)
+            lost = {content for content in nowhere if content in noted} | {
+                content
+                for content, recipe in recipes.items()
+                if not noted.isdisjoint(recipe.chunks)
             }
             problem = "was lost with a pack, and no remote is known to have it"
         else:
@@ -387,8 +396,8 @@ class _StoreCheck:
         recipes = (self.db.recipes(lacking) if self.db else {}) | self.recipes
         chunks = {c for recipe in recipes.values() for c in recipe.chunks}
         here = (self.db.held_chunks(chunks) if self.db else set()) | self.unlisted
-        return {one for one in lacking if one in self.unlisted} | {
-            one for one, recipe in recipes.items() if here.issuperset(recipe.chunks)
+        return {content for content in lacking if content in self.unlisted} | {
+            content for content, recipe in recipes.items() if here.issuperset(recipe.chunks)
         }
 
     # --- shards, manifests, leftovers -----------------------------------------------------
@@ -456,7 +465,7 @@ def _known_elsewhere(db: Database, contents: Collection[Digest]) -> set[Digest]:
 
 
 def _known_of_remotes(db: Database, contents: Collection[Digest]) -> set[Digest]:
-    return {one for number in db.remotes.numbers() for one in db.known_on(number, contents)}
+    return {content for number in db.remotes.numbers() for content in db.known_on(number, contents)}
 
 
 def _count_files(folder: str, *, but: str = "\0") -> int:

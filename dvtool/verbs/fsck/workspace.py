@@ -55,19 +55,19 @@ def fsck_workspace(project: Project) -> tuple[WorkspaceCounts, list[Damage]]:
             elif digest != entries[path].digest:
                 counts.changed += 1
         project.progress.finish()
-    return counts, sorted(damage, key=lambda one: one.name)
+    return counts, sorted(damage, key=lambda damage: damage.name)
 
 
 def _digest_now(project: Project, scan: Scan, path: str) -> Digest | None:
     with contextlib.suppress(DvError, OSError):
-        place = workspace_path(scan.target, path)
-        return read_digest(project, place, follow=scan.behind_link(path))
+        full = workspace_path(scan.target, path)
+        return read_digest(project, full, follow=scan.behind_link(path))
     return None
 
 
-def _rotten(target: str, path: str, expected: Digest, found: Digest) -> Damage:
+def _rotten(target: str, path: str, expected: Digest, read: Digest) -> Damage:
     problem = (
-        f"has other bytes ({found.hex()[:12]}…) than when it was last read or written "
+        f"has other bytes ({read.hex()[:12]}…) than when it was last read or written "
         f"({expected.hex()[:12]}…), though its size and times say that nothing changed it"
     )
     name = workspace_path(target, path)

@@ -70,7 +70,7 @@ class RemoteGcPlan:
 
 
 def plan_remote_gc(
-    there: Survey,
+    surveyed: Survey,
     buried: Collection[Tombstone],
     *,
     repo: str | None = None,
@@ -81,22 +81,24 @@ def plan_remote_gc(
 
     Objects in a tombstone already are passed over.
     """
-    doomed = {key for one in buried for key in (*one.keys, *one.roots)}
-    own = [one for one in there.roots.values() if one.repo == repo and one.key not in doomed]
+    doomed = {key for tombstone in buried for key in (*tombstone.keys, *tombstone.roots)}
+    own = [root for root in surveyed.roots.values() if root.repo == repo and root.key not in doomed]
     old = list(_not_needed(own, expiry, now_s)) if expiry is not None else []
-    expired = [one for one in old if expiry is not None and one.manifest in expiry.seen]
-    gone = {one.manifest for one in expired}
+    expired = [
+        manifest for manifest in old if expiry is not None and manifest.manifest in expiry.seen
+    ]
+    gone = {manifest.manifest for manifest in expired}
     replaced = own if gone or len(own) > ROOTS_MAX else []
     keep = {
-        one.manifest: one for root in replaced for one in root.root.manifests
-        if one.manifest not in gone
+        manifest.manifest: manifest for root in replaced for manifest in root.root.manifests
+        if manifest.manifest not in gone
     }  # fmt: skip
-    stay = [one for one in there.roots.values() if one not in replaced]
-    shards = {name for one in stay for name in one.shards}
-    shards |= {name for one in keep.values() for name in one.shards}
-    live = there.live(shards)
-    dead = [info for key, info in there.objects.items() if key not in live and key not in doomed]
-    move, move_bytes = _to_move(there, shards, doomed)
+    stay = [root for root in surveyed.roots.values() if root not in replaced]
+    shards = {name for root in stay for name in root.shards}
+    shards |= {name for manifest in keep.values() for name in manifest.shards}
+    live = surveyed.live(shards)
+    dead = [info for key, info in surveyed.objects.items() if key not in live and key not in doomed]
+    move, move_bytes = _to_move(surveyed, shards, doomed)
     return RemoteGcPlan(
         dead=tuple(dead),
         move=tuple(move),
@@ -118,24 +120,24 @@ def _not_needed(own: Sequence[RootThere], expiry: Expiry, now_s: float) -> Itera
     }
     seen: set[str] = set()
     for root in own:
-        for one in root.root.manifests:
-            if one.manifest not in expiry.needed | young | seen:
-                seen.add(one.manifest)
-                yield one
+        for manifest in root.root.manifests:
+            if manifest.manifest not in expiry.needed | young | seen:
+                seen.add(manifest.manifest)
+                yield manifest
 
 
 def _to_move(
-    there: Survey, shards: Collection[str], doomed: Collection[str]
+    surveyed: Survey, shards: Collection[str], doomed: Collection[str]
 ) -> tuple[list[ObjectInfo], int]:
     """Return packs that are mostly dead, and small ones if they are many; and their live bytes."""
-    live = live_bytes(there, shards)
+    live = live_bytes(surveyed, shards)
     sparse: list[ObjectInfo] = []
     small: list[ObjectInfo] = []
     for key, size in live.items():
-        if key in doomed or key in there.claimed or key not in there.objects:
+        if key in doomed or key in surveyed.claimed or key not in surveyed.objects:
             continue
-        info = there.objects[key]
-        if size < LIVE_SHARE_MIN * there.data_bytes.get(key, size):
+        info = surveyed.objects[key]
+        if size < LIVE_SHARE_MIN * surveyed.data_bytes.get(key, size):
             sparse.append(info)
         elif info.size < SMALL_PACK_BYTES:
             small.append(info)
@@ -154,7 +156,7 @@ def pack_of(key: str) -> Digest:
 def bury(
     remote: RemoteStore,
     tombstones: Tombstones,
-    there: Survey,
+    surveyed: Survey,
     plan: RemoteGcPlan,
     repo: str | None,
     here: GcSide,
@@ -163,15 +165,15 @@ def bury(
     moved = Moved()
     if plan.move:
         packs = {pack_of(info.key) for info in plan.move}
-        moved = move_out(remote, tombstones, there, packs, here)
+        moved = move_out(remote, tombstones, surveyed, packs, here)
     if plan.replace:
         assert repo is not None
         if plan.keep:
-            _put_root(remote, tombstones, there, repo, plan.keep)
-    stay = [one for one in there.roots.values() if one not in plan.replace]
-    shards = {name for one in stay for name in one.shards}
-    shards |= {name for one in plan.keep for name in one.shards}
-    live = there.live(shards)
+            _put_root(remote, tombstones, surveyed, repo, plan.keep)
+    stay = [root for root in surveyed.roots.values() if root not in plan.replace]
+    shards = {name for root in stay for name in root.shards}
+    shards |= {name for manifest in plan.keep for name in manifest.shards}
+    live = surveyed.live(shards)
     keys = [info.key for info in (*plan.dead, *plan.move) if info.key not in live]
     if keys or plan.replace:
         tombstones.put(
@@ -179,9 +181,9 @@ def bury(
                 FORMAT,
                 now_text(),
                 keys,
-                [one.key for one in plan.replace],
+                [root.key for root in plan.replace],
                 repo if plan.replace else None,
-                [one.manifest for one in plan.expired],
+                [manifest.manifest for manifest in plan.expired],
             )
         )
     return moved
@@ -190,14 +192,14 @@ def bury(
 def _put_root(
     remote: RemoteStore,
     tombstones: Tombstones,
-    there: Survey,
+    surveyed: Survey,
     repo: str,
     manifests: Sequence[RootManifest],
 ) -> None:
     """Write a root for manifests that other roots name, as a push does."""
-    names = {name for one in manifests for name in one.shards}
+    names = {name for manifest in manifests for name in manifest.shards}
     shards = {bytes.fromhex(name) for name in names}
-    sizes = {pack: size for name in names for pack, size in there.shards[name].sizes.items()}
+    sizes = {pack: size for name in names for pack, size in surveyed.shards[name].sizes.items()}
     expected = {pack_key(pack): size for pack, size in sizes.items()}
     with tombstones.claimed(shards=shards, packs=sizes.keys()):
         require(remote, {**expected, **dict.fromkeys(map(shard_key, shards))})

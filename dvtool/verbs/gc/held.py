@@ -59,14 +59,14 @@ class HeldRemotely:
     @property
     def chunks(self) -> set[Digest]:
         """The chunks that a remote holds, as far as is known by now."""
-        return {digest for one in self.remotes for digest in one.chunks} - self.wrong
+        return {digest for remote in self.remotes for digest in remote.chunks} - self.wrong
 
     @property
     def kept(self) -> Kept:
         """The manifests that roots on remotes name, and their shards."""
         return Kept(
-            {digest for one in self.remotes for digest in one.kept.manifests},
-            {digest for one in self.remotes for digest in one.kept.shards} - self.wrong,
+            {digest for remote in self.remotes for digest in remote.kept.manifests},
+            {digest for remote in self.remotes for digest in remote.kept.shards} - self.wrong,
         )
 
     def doubtful(self, chunks: Iterable[Digest], shards: Iterable[str]) -> bool:
@@ -80,11 +80,11 @@ class HeldRemotely:
         """Return, for each remote, what has to be read back before this may go."""
         left = set(chunks) - self.sure
         reads = []
-        for one in self.remotes:
-            part = reading_of(one.store, one.unstated(left))
-            named = [path for path in shards if _shard_digest(path) in one.kept.shards]
+        for remote in self.remotes:
+            part = reading_of(remote.store, remote.unstated(left))
+            named = [path for path in shards if _shard_digest(path) in remote.kept.shards]
             size = part.bytes + sum(map(os.path.getsize, named))
-            reads.append(ReadBack(one.store.url, size, part.requests + len(named)))
+            reads.append(ReadBack(remote.store.url, size, part.requests + len(named)))
         return [read for read in reads if read.requests]
 
     def inspect(
@@ -102,21 +102,21 @@ class HeldRemotely:
                 announce(read)
         progress.start("reading back", total_bytes=sum(read.bytes for read in reads))
         wanted, names = set(chunks), set(map(_shard_digest, shards))
-        for one in self.remotes:
-            going = (one.chunks.keys() & wanted) - self.sure - self.wrong
-            unstated = one.unstated(going)
-            good = read_back(one.store, unstated, progress)
+        for remote in self.remotes:
+            going = (remote.chunks.keys() & wanted) - self.sure - self.wrong
+            unstated = remote.unstated(going)
+            good = read_back(remote.store, unstated, progress)
             self.sure |= going - (unstated.keys() - good)
-            named = (one.kept.shards & names) - self.sure - self.wrong
-            good_shards = read_shards(one.store, sorted(named))
+            named = (remote.kept.shards & names) - self.sure - self.wrong
+            good_shards = read_shards(remote.store, sorted(named))
             self.sure |= good_shards
             bad = len(unstated) - len(good), len(named) - len(good_shards)
             self.wrong |= (unstated.keys() - good) | (named - good_shards)
             if any(bad):
                 self.warnings.append(
-                    f"remote {one.name} ({one.store.url}) holds damaged objects: {bad[0]:,} chunks "
-                    f"and {bad[1]:,} shards that gc would have freed stay here. Repair it "
-                    f"from here: dv fsck --remote {one.name} --deep --repair"
+                    f"remote {remote.name} ({remote.store.url}) holds damaged objects: "
+                    f"{bad[0]:,} chunks and {bad[1]:,} shards that gc would have freed stay here. "
+                    f"Repair it from here: dv fsck --remote {remote.name} --deep --repair"
                 )
         progress.finish()
 
@@ -133,14 +133,14 @@ def ask_remotes(project: Project, settings: Settings, asked: set[Digest]) -> Hel
             if mark is None:
                 continue
             known = Known(project.store.db, mark.id)
-            found, kept = kept_chunks(remote, known, repo_id, left)
+            held_there, kept = kept_chunks(remote, known, repo_id, left)
         except DvError as error:
             held.warnings.append(
                 f"remote {name} was not asked, what it has counts as not there: {error}"
             )
             continue
-        left -= found.keys()
-        held.remotes.append(AskedRemote(name, remote, known, found, kept))
+        left -= held_there.keys()
+        held.remotes.append(AskedRemote(name, remote, known, held_there, kept))
     return held
 
 

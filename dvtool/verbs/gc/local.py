@@ -315,10 +315,10 @@ def apply_gc(project: Project, plan: GcPlan, needed: NeededChunks) -> GcResult:
         before = {pack.digest for pack in store.db.packs().values()}
         project.progress.start("rewriting packs", total_bytes=plan.pack_bytes)
         for group in plan.groups:
-            there = store.db.packs()
-            numbers = [number for number in group if number in there]
+            packs = store.db.packs()
+            numbers = [number for number in group if number in packs]
             result.store_bytes += rewrite_packs(store, numbers, gone)
-            project.progress.advance(sum(there[number].size for number in numbers))
+            project.progress.advance(sum(packs[number].size for number in numbers))
         project.progress.finish()
         result.packs = len(before - {pack.digest for pack in store.db.packs().values()})
         for path in plan.shards:
@@ -403,7 +403,7 @@ def gc_local(project: Project, settings: Settings, request: GcRequest) -> GcResu
                 result.store_bytes += project.store.db.references.forget_besides(
                     needed.contents | since.contents, before_s=now_s - rule.grace_s
                 )
-    result.asked = tuple(one.name for one in held.remotes)
+    result.asked = tuple(remote.name for remote in held.remotes)
     result.warnings = held.warnings
     going = plan.chunks if request.dry_run else frozenset()
     result.kept_unpushed_bytes = unheld_bytes(project, needed, held, going)
@@ -422,10 +422,10 @@ def _losing(project: Project, chunks: Collection[bytes]) -> tuple[list[str], lis
     for commit, blobs in git.manifest_blobs_of_each(git.commits_beside_refs() if chunks else ()):
         for blob in (blobs or frozenset()) - verdicts.keys():
             verdicts[blob] = _names_any(project, blob, chunks)
-        found = {None} if blobs is None else {verdicts[blob] for blob in blobs}
-        if True in found:
+        answers = {None} if blobs is None else {verdicts[blob] for blob in blobs}
+        if True in answers:
             losing.append(commit)
-        elif None in found:
+        elif None in answers:
             unread.append(commit)
     return losing, unread
 

@@ -107,7 +107,9 @@ class RemoteGcResult:
     @property
     def expired(self) -> tuple[ExpiredManifest, ...]:
         """With --expire: manifests that no commit needs any more."""
-        return tuple(ExpiredManifest(one.target, one.manifest) for one in self.plan.expired)
+        return tuple(
+            ExpiredManifest(manifest.target, manifest.manifest) for manifest in self.plan.expired
+        )
 
     @property
     def unseen(self) -> int:
@@ -117,12 +119,12 @@ class RemoteGcResult:
     @property
     def removed(self) -> int:
         """How many objects are gone now, of those that were buried before."""
-        return sum(one.removed for one in self.swept)
+        return sum(sweep.removed for sweep in self.swept)
 
     @property
     def removed_bytes(self) -> int:
         """Bytes of these objects."""
-        return sum(one.bytes for one in self.swept)
+        return sum(sweep.bytes for sweep in self.swept)
 
 
 def gc_remote(project: Project, settings: Settings, request: RemoteGcRequest) -> RemoteGcResult:
@@ -178,12 +180,12 @@ def collect_remote(
             result.swept.append(swept)
     look, now_s = (tombstones.look(), time.time()) if dry_run else tombstones.clock()
     standing = list(tombstones.standing(look).values())
-    retired = {key for one in standing if one.retired for key in one.roots}
+    retired = {key for tombstone in standing if tombstone.retired for key in tombstone.roots}
     claims = tombstones.claims(look, now_s)
-    there = survey(remote, claims, besides=retired, progress=here.progress)
-    result.plan = plan_remote_gc(there, standing, repo=repo, expiry=expiry, now_s=now_s)
+    surveyed = survey(remote, claims, besides=retired, progress=here.progress)
+    result.plan = plan_remote_gc(surveyed, standing, repo=repo, expiry=expiry, now_s=now_s)
     if not dry_run:
-        result.moved = bury(remote, tombstones, there, result.plan, repo, here)
+        result.moved = bury(remote, tombstones, surveyed, result.plan, repo, here)
         for key in tombstones.stale(look, now_s):
             remote.backend.delete(key)
         if isinstance(remote.backend, LocalBackend):
@@ -193,11 +195,11 @@ def collect_remote(
 
 def _may_sweep(grave: Grave, expiry: Expiry | None, result: RemoteGcResult) -> bool:
     """Whether this clone can tell if expired data is needed again; warn if it cannot."""
-    one = grave.tombstone
-    if not one.expired:
+    tombstone = grave.tombstone
+    if not tombstone.expired:
         return True
-    if expiry is not None and expiry.repo == one.repo:
-        foreign = set(one.expired) - expiry.seen - expiry.needed
+    if expiry is not None and expiry.repo == tombstone.repo:
+        foreign = set(tombstone.expired) - expiry.seen - expiry.needed
         if foreign:
             some = f"{len(foreign):,} manifest{'s' * (len(foreign) != 1)}"
             result.warnings.append(
@@ -206,7 +208,7 @@ def _may_sweep(grave: Grave, expiry: Expiry | None, result: RemoteGcResult) -> b
             )
         return not foreign
     result.warnings.append(
-        f"what repository {one.repo} gave up is removed only from a clone of it: "
+        f"what repository {tombstone.repo} gave up is removed only from a clone of it: "
         "dv gc --remote --expire"
     )
     return False

@@ -59,35 +59,40 @@ def repositories(remote: RemoteStore, own: str | None = None) -> list[RepoThere]
     remote.required_mark()
     tombstones = Tombstones(remote)
     look = tombstones.look()
-    there = look_over(remote, ())
+    surveyed = look_over(remote, ())
     retired = {
-        root for one in tombstones.standing(look).values() if one.retired for root in one.roots
+        root
+        for tombstone in tombstones.standing(look).values()
+        if tombstone.retired
+        for root in tombstone.roots
     }
     by_repo: dict[str, list[str]] = {}
-    for key in sorted({*there.roots, *there.broken}):
+    for key in sorted({*surveyed.roots, *surveyed.broken}):
         by_repo.setdefault(key.split("/")[1], []).append(key)
     return [
-        _described(there, repo, keys, own=own, retired=retired.issuperset(keys))
+        _described(surveyed, repo, keys, own=own, retired=retired.issuperset(keys))
         for repo, keys in by_repo.items()
     ]
 
 
 def _described(
-    there: Survey, repo: str, keys: Sequence[str], *, own: str | None, retired: bool
+    surveyed: Survey, repo: str, keys: Sequence[str], *, own: str | None, retired: bool
 ) -> RepoThere:
-    roots = [there.roots[key] for key in keys if key in there.roots]
-    needed = there.keys_of({name for root in roots for name in root.shards})
-    times = [one.info.modified_s for one in roots if one.info.modified_s is not None]
-    manifests = {one.manifest: one.target for root in roots for one in root.root.manifests}
+    roots = [surveyed.roots[key] for key in keys if key in surveyed.roots]
+    needed = surveyed.keys_of({name for root in roots for name in root.shards})
+    times = [root.info.modified_s for root in roots if root.info.modified_s is not None]
+    manifests = {
+        manifest.manifest: manifest.target for root in roots for manifest in root.root.manifests
+    }
     return RepoThere(
         repo=repo,
         this=repo == own,
         roots=len(keys),
         manifests=len(manifests),
-        bytes=sum(there.objects[key].size for key in needed if key in there.objects),
+        bytes=sum(surveyed.objects[key].size for key in needed if key in surveyed.objects),
         pushed_s=max(times, default=None),
         retired=retired,
-        damaged=not there.broken.isdisjoint(keys),
+        damaged=not surveyed.broken.isdisjoint(keys),
         targets=tuple(sorted(set(manifests.values()))),
     )
 
@@ -103,7 +108,7 @@ def retire(remote: RemoteStore, repo: str, *, plan_only: bool = False) -> Remote
     refuse_without_delete(remote)
     look = tombstones.look()
     standing = tombstones.standing(look).values()
-    doomed = {key for one in standing for key in (*one.keys, *one.roots)}
+    doomed = {key for tombstone in standing for key in (*tombstone.keys, *tombstone.roots)}
     roots = list_roots(remote, repo)
     going = [key for key in roots if key not in doomed]
     if not going:
@@ -113,9 +118,9 @@ def retire(remote: RemoteStore, repo: str, *, plan_only: bool = False) -> Remote
             hint="see which there are: dv remote roots",
         )
     # Damaged roots of others cannot hide a need: a sweep asks for all roots to be whole.
-    there = look_over(remote, tombstones.claims(look, time.time()), besides=going)
-    live = there.live({name for one in there.roots.values() for name in one.shards})
-    dead = tuple(i for key, i in there.objects.items() if key not in live and key not in doomed)
+    surveyed = look_over(remote, tombstones.claims(look, time.time()), besides=going)
+    live = surveyed.live({name for root in surveyed.roots.values() for name in root.shards})
+    dead = tuple(i for key, i in surveyed.objects.items() if key not in live and key not in doomed)
     if not plan_only:
         keys = [info.key for info in dead]
         tombstones.put(Tombstone(FORMAT, now_text(), keys, going, repo, retired=True))

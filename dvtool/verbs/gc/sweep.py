@@ -46,11 +46,13 @@ class Grave:
 
 def graves(tombstones: Tombstones, look: Look, grace_s: float) -> list[Grave]:
     """Return the tombstones that stand, oldest first."""
-    found = [
-        Grave(name, one, grace_s - age_s(look.tombstones[name], one.created, time.time()))
-        for name, one in tombstones.standing(look).items()
+    standing = [
+        Grave(
+            name, tombstone, grace_s - age_s(look.tombstones[name], tombstone.created, time.time())
+        )
+        for name, tombstone in tombstones.standing(look).items()
     ]
-    return sorted(found, key=lambda grave: grave.due_in_s)
+    return sorted(standing, key=lambda grave: grave.due_in_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,9 @@ def sweep_grave(
             info = look.tombstones.get(grave.name)
             if info is None or age_s(info, grave.tombstone.created, now_s) < rule.grace_s:
                 return None
-            there = _survey_for(remote, tombstones.claims(look, now_s), grave.tombstone, rule)
-            batches, spared = to_remove(there, grave.tombstone, rule.expiry)
-            done, count, size = _remove(remote, there, batches, started, rule.progress)
+            surveyed = _survey_for(remote, tombstones.claims(look, now_s), grave.tombstone, rule)
+            batches, spared = to_remove(surveyed, grave.tombstone, rule.expiry)
+            done, count, size = _remove(remote, surveyed, batches, started, rule.progress)
         finally:
             tombstones.end_sweep(mark)
         total = Swept(total.removed + count, total.bytes + size, spared)
@@ -103,9 +105,9 @@ def _survey_for(
     """Survey a remote for a sweep; the roots of repositories whose time is up may be damaged."""
     besides = {
         root
-        for one in (grave, *rule.due)
-        if one.retired and not _is_alive(list_roots(remote, one.repo), one)
-        for root in one.roots
+        for tombstone in (grave, *rule.due)
+        if tombstone.retired and not _is_alive(list_roots(remote, tombstone.repo), tombstone)
+        for root in tombstone.roots
     }
     return survey(remote, claims, besides=besides, progress=rule.progress)
 
@@ -116,42 +118,44 @@ def _is_alive(roots: Iterable[str], grave: Tombstone) -> bool:
 
 
 def to_remove(
-    there: Survey, grave: Tombstone, expiry: Expiry | None
+    surveyed: Survey, grave: Tombstone, expiry: Expiry | None
 ) -> tuple[list[list[str]], int]:
     """Return the keys to remove, those that refer to others first; and how many are spared."""
     spared = {
         key
         for key in grave.roots
-        if key in there.roots and _is_needed(there, there.roots[key], grave, expiry)
+        if key in surveyed.roots and _is_needed(surveyed, surveyed.roots[key], grave, expiry)
     }
     # A tombstone is foreign: it can name nothing but objects of its kind.
     roots = [key for key in grave.roots if is_root(key, grave.repo) and key not in spared]
-    stay = [one for key, one in there.roots.items() if key not in roots]
-    live = there.live({name for one in stay for name in one.shards})
-    every = [key for key in grave.keys if key in there.objects]
+    stay = [root for key, root in surveyed.roots.items() if key not in roots]
+    live = surveyed.live({name for root in stay for name in root.shards})
+    every = [key for key in grave.keys if key in surveyed.objects]
     dead = [key for key in every if key not in live]
     packs = [key for key in dead if key.startswith(PACKS)]
     shards = [key for key in dead if not key.startswith(PACKS)]
     return [roots, shards, packs], len(spared) + len(every) - len(dead)
 
 
-def _is_needed(there: Survey, root: RootThere, grave: Tombstone, expiry: Expiry | None) -> bool:
+def _is_needed(surveyed: Survey, root: RootThere, grave: Tombstone, expiry: Expiry | None) -> bool:
     """Whether a root names manifests that no remaining root names and that did not expire."""
     others = [
-        one for one in there.roots.values() if one.repo == root.repo and one.key not in grave.roots
+        other
+        for other in surveyed.roots.values()
+        if other.repo == root.repo and other.key not in grave.roots
     ]
     if grave.retired:
         return bool(others)
     given_up = set(grave.expired)
     if expiry is not None:
         given_up = (given_up & expiry.seen) - expiry.needed
-    named = {name for one in others for name in one.manifests}
+    named = {name for other in others for name in other.manifests}
     return not root.manifests <= named | given_up
 
 
 def _remove(
     remote: RemoteStore,
-    there: Survey,
+    surveyed: Survey,
     batches: Sequence[Sequence[str]],
     started: float,
     progress: Progress,
@@ -161,7 +165,7 @@ def _remove(
     Returns whether that was all, and how many objects of how many bytes are gone.
     """
     count = size = 0
-    sizes = {k: there.objects[k].size for some in batches for k in some if k in there.objects}
+    sizes = {k: surveyed.objects[k].size for some in batches for k in some if k in surveyed.objects}
     progress.start("removing", total_bytes=sum(sizes.values()))
     for batch in batches:
         for at in range(0, len(batch), REMOVED_AT_ONCE):

@@ -1,7 +1,7 @@
 """Bringing a target to a state of its source: store, manifest, git's index, then the workspace.
 
-What is referred to comes first, so that a run that ends at any moment leaves a valid repository,
-and the next one goes on.
+The referenced comes before the referrer, so that a run that ends at any moment leaves a valid
+repository, and the next one goes on.
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ def plan_workspace(project: Project, there: TargetThere, built: Built) -> Follow
 def put_in_place(project: Project, there: TargetThere, built: Built, result: Imported) -> None:
     """Put what a source gave in place: merged with what was edited here, published, followed.
 
-    What the target has already is published again, as a run may have ended before it was staged.
+    A state that the target has already is published again, as a run may have ended before it was
+    staged.
     """
     before = there.manifest
     if before is not None and built.manifest == before:

@@ -98,8 +98,8 @@ def take_content(
 ) -> tuple[int, int]:
     """Bring the content of all that is listed into the store, reading only what is not known.
 
-    Return how many objects were read, and by how many bytes the store grew. What was read by then
-    is in the store and on record after an error, too.
+    Return how many objects were read, and by how many bytes the store grew. The objects read by
+    then are in the store and on record after an error, too.
     """
     stored = 0
 

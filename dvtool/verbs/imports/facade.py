@@ -1,4 +1,4 @@
-"""What `Repo.imports` is: a method for each act on the sources of data."""
+"""The class of `Repo.imports`: a method for each act on the sources of data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workers put on a remote, made part of it: proof, claims, shard objects, root.
+"""Packs that workers put on a remote, made part of it: proof, claims, shard objects, root.
 
 The order, the claims and the proof are those of a push (`dvtool.verbs.push.upload`). Packs and
 shard objects are read from the journal some at a time, as there may be millions.

@@ -117,8 +117,8 @@ def import_repo(
 ) -> Imported:
     """Bring a target to what another repository has at a path and revision.
 
-    What is `typed` is approved by that; else the repository, and the remote that it names now, must
-    be approved: SetupError before the remote is asked.
+    A source that is `typed` is approved by that; else the repository, and the remote that it names
+    now, must be approved: SetupError before the remote is asked.
     """
     approve_typed(project, other.source, typed=typed)
     result = Imported(there.target, other.source.url, other.source.state)

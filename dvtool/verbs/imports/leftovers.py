@@ -33,7 +33,7 @@ _FOLDER_SUFFIX = "_$folder$"
 
 @dataclass(slots=True)
 class Leftovers:
-    """What of a listing jobs left beside their data, and what that says of these jobs.
+    """The objects of a listing that jobs left beside their data, and what they say of these jobs.
 
     `include` are the globs of the source. One that spells the `_` or `.` with which a leftover's
     name begins takes it, as a shell's globs do with hidden files.
@@ -110,8 +110,8 @@ class Leftovers:
         sign = f"{self.unfinished}/" if self.unfinished else self._uncommitted()
         if sign:
             said.append(
-                f"a job is writing there, or was killed: {printable(sign)} is there. What was "
-                "taken may lack files, or have some twice; when the job is done: dv update"
+                f"a job is writing there, or was killed: {printable(sign)} is there. The "
+                "data taken may lack files, or have some twice; when the job is done: dv update"
             )
         for kind, path in self.logs.items():
             said.append(

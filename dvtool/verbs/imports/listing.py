@@ -19,7 +19,7 @@ from dvtool.format.source import DataSource
 from dvtool.format.spelling import too_long
 from dvtool.project.taken import TakenObjects
 from dvtool.remotes.origins.base import FORM_LINK, Origin, OriginObject
-from dvtool.remotes.origins.registry import entry_path
+from dvtool.remotes.origins.registry import entry_paths
 from dvtool.system.progress import Progress
 from dvtool.verbs.imports.leftovers import TAKE_ALL, Leftovers
 
@@ -28,11 +28,11 @@ NAMES_MAX = 10
 
 @dataclass(slots=True)
 class Listing:
-    """What a source has: `source` with the state that was found, and the totals."""
+    """The data of a source: `source` with the state that was found, and the totals."""
 
     source: DataSource
     leftovers: Leftovers
-    """What jobs left there beside their data; not taken."""
+    """Objects that jobs left there beside their data; not taken."""
     objects: int = 0
     bytes: int = 0
     pages: int = 0
@@ -104,9 +104,9 @@ def _chosen(found: Listing, batch: list[OriginObject]) -> Iterator[tuple[str, Or
     passes = (lambda _: True) if source.unpack else filters_of(source)
     # Also a leftover that no --include takes may say that a job is not done.
     is_looked_at = filters_of(structs.replace(source, include=()))
-    markers = leftovers.folder_suffixes
+    markers, path_of = leftovers.folder_suffixes, entry_paths(source)
     for described in batch:
-        path = entry_path(source, described.key)
+        path = path_of(described.key)
         left = leftovers.look_at(path) if is_looked_at(path) else ""
         if described.size == 0 and described.key.endswith(markers):
             found.markers += 1

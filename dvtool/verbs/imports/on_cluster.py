@@ -1,8 +1,9 @@
 """import on a cluster: workers read the source and write packs to the remote, the driver the rest.
 
 The content never passes through this machine. The packs come first, then the driver's shards, the
-root, the manifest, git's index. What workers did is in a journal, so that a driver that was killed
-goes on: the packs that it no longer knows of are named by no root, and gc on the remote finds them.
+root, the manifest, git's index. A journal has the workers' results, so that a driver that was
+killed goes on: the packs that it no longer knows of are named by no root, and gc on the remote
+finds them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from dvtool.project.taken import ListedFile, TakenObjects
 from dvtool.remotes.address import RemoteAddress
 from dvtool.remotes.known import Known
 from dvtool.remotes.origins.base import Origin
-from dvtool.remotes.origins.registry import entry_path
+from dvtool.remotes.origins.registry import entry_paths
 from dvtool.remotes.proof import prove_shards
 from dvtool.remotes.remote import RemoteStore
 from dvtool.verbs.imports.bring import TargetThere, count_changes, merged_with, publish
@@ -198,7 +199,8 @@ def _note_done(
     journal: Journal, taken: TakenObjects, source: DataSource, batch: FarBatch, result: FarTaken
 ) -> None:
     """Note in the listing and the journal what became of a batch."""
-    paths = [entry_path(source, described.key) for described in batch.objects]
+    path_of = entry_paths(source)
+    paths = [path_of(described.key) for described in batch.objects]
     files = zip(paths, result.files(), strict=True)
     taken.guess(ListedFile(path, digest, size) for path, (digest, size) in files)
     journal.use(UsedBatch(paths[0], paths[-1], batch.name), result.packs)

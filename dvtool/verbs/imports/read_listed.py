@@ -17,7 +17,7 @@ from dvtool.remotes.origins.base import Origin, OriginObject
 
 
 class ReadBatch(Protocol):
-    """What became of a batch: hash and size of each object, in the order of the batch."""
+    """The result of a batch: hash and size of each object, in the order of the batch."""
 
     @property
     def digests(self) -> Sequence[Digest]:
@@ -57,7 +57,7 @@ def read_listed(
 ) -> int:
     """Read all that is listed and not known; return how many objects that was.
 
-    What was read by then is on record after an error, too.
+    Objects read by then are on record after an error, too.
     """
     objects, size = taken.unknown_total()
     if not objects:

@@ -127,7 +127,7 @@ def refer_content(
 ) -> int:
     """Read what is listed and not known, and remember where it is; return how many objects.
 
-    What was read by then is on record after an error, too.
+    Objects read by then are on record after an error, too.
     """
     objects, size = taken.unknown_total()
     if not objects:

@@ -1,4 +1,4 @@
-"""What an import or an update did, or would do."""
+"""The results of imports and updates, done or planned."""
 
 from __future__ import annotations
 

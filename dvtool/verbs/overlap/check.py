@@ -236,10 +236,10 @@ class _Rows:
                 self._sorter.add(_split_record(digest, number, path, row))
 
     def _refuse_unlike(self) -> None:
-        for (first, one), (second, other) in combinations(self._columns.items(), 2):
-            if one and other and one.isdisjoint(other):
+        for (first, columns), (second, other) in combinations(self._columns.items(), 2):
+            if columns and other and columns.isdisjoint(other):
                 names = [self._report.splits[number].split for number in (first, second)]
-                differing = sorted(min(one, key=sorted) ^ min(other, key=sorted))
+                differing = sorted(min(columns, key=sorted) ^ min(other, key=sorted))
                 raise UsageError(
                     f"no row of {printable(names[0])} can be equal to one of "
                     f"{printable(names[1])}: only one of them has the columns\n"

@@ -38,18 +38,18 @@ PARQUET_BATCH_ROWS = 4_096
 READ_BYTES = 1 << 20
 
 _DAMAGE = (ValueError, csv.Error, gzip.BadGzipFile, zlib.error, EOFError)
-"""What reading a table raises that is none; an error of the disk is not among them."""
+"""The errors of reading a table that is none; an error of the disk is not among them."""
 
 RowValues: TypeAlias = dict[str, Any]
 TableColumns: TypeAlias = frozenset[str]
 
 
 class RowQuery(msgspec.Struct, frozen=True):
-    """What makes two rows the same.
+    """The rule by which two rows are the same.
 
-    With `keys` it is the values of these columns, without keys all columns with their values. A row
-    in which these are all empty is like no other. Without a `header`, the columns of CSV files are
-    called 1, 2, 3 …
+    With `keys` the values of these columns count, without keys all columns with their values. A
+    row in which these are all empty is like no other. Without a `header`, the columns of CSV files
+    are called 1, 2, 3 …
     """
 
     keys: tuple[str, ...] = ()
@@ -107,12 +107,12 @@ def _numbered(
 
 
 def _refuse_lacking(path: str, number: int, columns: Iterable[str], query: RowQuery) -> None:
-    there = set(columns)
+    names = set(columns)
     for key in query.keys:
-        if key not in there:
+        if key not in names:
             raise UsageError(
                 f"{printable(path)}, row {number:,}, has no column {printable(key)}; it has:\n"
-                f"{listing(sorted(there))}",
+                f"{listing(sorted(names))}",
                 hint="name columns that all tables have: --key COLUMN",
             )
 

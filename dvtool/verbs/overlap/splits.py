@@ -1,4 +1,4 @@
-"""What the arguments of check-overlap mean: parts of targets, of git's index or of a revision."""
+"""Splits, as check-overlap names them: parts of targets, of git's index or of a revision."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def _split(name: str, manifests: dict[str, Manifest], path: str, *, rev: str) ->
         raise UsageError(
             f"{printable(name)} is and holds no target of dvtool {where}", hint=hint
         ) from error
-    return Split(name, tuple(Part(manifests[one.target], one) for one in selections))
+    return Split(
+        name, tuple(Part(manifests[selection.target], selection) for selection in selections)
+    )
 
 
 def _manifests_staged(project: Project) -> dict[str, Manifest]:

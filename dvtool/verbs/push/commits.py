@@ -129,8 +129,8 @@ def take_manifests(
     known = Known(project.store.db, mark.id) if mark else None
     buried = _buried(store) if known is not None else []
     # Earlier proof is void where a gc is about to remove the roots.
-    void = any(one.repo == repo_id_of(project) and one.lets_go for one in buried)
-    doomed = frozenset(root for one in buried for root in one.roots)
+    void = any(tombstone.repo == repo_id_of(project) and tombstone.lets_go for tombstone in buried)
+    doomed = frozenset(root for tombstone in buried for root in tombstone.roots)
     past = [] if every or void or known is None else known.commits()
     at_tips, behind, warnings = manifests_to_push(project, tips, past)
     if void:
@@ -139,10 +139,10 @@ def take_manifests(
             "commits in this clone need: dv push --all"
         )
     if select is not None:
-        selections = select(sorted({one.target for one in at_tips}))
+        selections = select(sorted({manifest.target for manifest in at_tips}))
         targets = {selection.target for selection in selections}
-        at_tips = [one for one in at_tips if one.target in targets]
-        behind = [one for one in behind if one.target in targets]
+        at_tips = [manifest for manifest in at_tips if manifest.target in targets]
+        behind = [manifest for manifest in behind if manifest.target in targets]
     if not every:
         behind = _unproven(project, store, known, behind, doomed)
     return Taken(at_tips, behind, tuple(warnings), whole=select is None, doomed=doomed)
@@ -163,9 +163,9 @@ def _unproven(
     """Return the manifests that no root there names: roots are written after the proof."""
     if known is None or not behind:
         return list(behind)
-    digests = [manifest_digest(one.manifest) for one in behind]
+    digests = [manifest_digest(manifest.manifest) for manifest in behind]
     rooted = prove_roots(store, known, repo_id_of(project), digests, doomed=doomed)
-    return [one for one in behind if manifest_digest(one.manifest) not in rooted]
+    return [manifest for manifest in behind if manifest_digest(manifest.manifest) not in rooted]
 
 
 def push(project: Project, settings: Settings, request: PushRequest) -> PushReport:
@@ -174,7 +174,7 @@ def push(project: Project, settings: Settings, request: PushRequest) -> PushRepo
     Where history has gaps that nobody here can fill, the report says so.
     """
     project, store, tips, taken = _open_push(project, settings, request)
-    ours = [manifest_digest(one.manifest) for one in (*taken.at_tips, *taken.behind)]
+    ours = [manifest_digest(manifest.manifest) for manifest in (*taken.at_tips, *taken.behind)]
     project.store.db.add_seen(project.clone_name, ours)
     pushed, gaps = _with_history(
         lambda manifests: upload(

@@ -29,20 +29,20 @@ def make_good(
     known = Known(project.store.db, store.required_mark().id)
     others = project.git.commits_among(known.commits())
     at_tips, behind, _ = manifests_to_push(project, tips, (), also=others)
-    found, gaps = _upload_each(project, store, repo_id, [*at_tips, *behind])
-    pushed.packs += found.packs
-    pushed.bytes += found.bytes
-    pushed.lost |= found.lost
+    sent, gaps = _upload_each(project, store, repo_id, [*at_tips, *behind])
+    pushed.packs += sent.packs
+    pushed.bytes += sent.bytes
+    pushed.lost |= sent.lost
     known.forget_commits()
     if gaps:
         texts = [lost_text(store.url, pushed)]
         texts.append(f"these versions are neither here nor on {store.url} any more:")
         return ["\n".join([*texts, listing(list(dict.fromkeys(gaps)))])]
-    known.forget_objects(pushed.gone | found.gone)
+    known.forget_objects(pushed.gone | sent.gone)
     known.add_commits(others)
-    if not (pushed.lost or found.bytes):
+    if not (pushed.lost or sent.bytes):
         return []
-    again = f"{count_text(found.packs, 'pack')} ({size_text(found.bytes)}) besides, sent again"
+    again = f"{count_text(sent.packs, 'pack')} ({size_text(sent.bytes)}) besides, sent again"
     return [f"{lost_text(store.url, pushed)}; all versions are proven there anew; {again}"]
 
 

@@ -58,8 +58,8 @@ class Contents:
 
     def chunks(self, content: Digest) -> tuple[Digest, ...]:
         """Return the chunks of a content."""
-        found = self.several.get(content)
-        return (content,) if found is None else split_digests(found[1])
+        recipe = self.several.get(content)
+        return (content,) if recipe is None else split_digests(recipe[1])
 
     def runs(self) -> Iterator[list[Digest]]:
         """Yield the shards by runs with as many contents as are held in memory at a time."""
@@ -79,25 +79,29 @@ class Contents:
 
         With each goes the number of the local pack that was seen to have it, 0 if none was.
         """
-        found: dict[Digest, int] = {}
+        numbers_of: dict[Digest, int] = {}
         for shard in shards:
             contents = zip(self.of(shard), self.numbers[shard], strict=True)
             if not self.several and not self.references:
-                found.update(contents)
+                numbers_of.update(contents)
                 continue
             for content, number in contents:
                 if content in self.references:
                     continue
                 if content in self.several:
-                    found.update((chunk, found.get(chunk, 0)) for chunk in self.chunks(content))
+                    numbers_of.update(
+                        (chunk, numbers_of.get(chunk, 0)) for chunk in self.chunks(content)
+                    )
                 else:
-                    found[content] = number
-        return found
+                    numbers_of[content] = number
+        return numbers_of
 
     def encoded_places(self, shard: Digest, places: ChunkPlaces) -> tuple[bytes, set[Digest]]:
         """Return the locations of a shard's contents, encoded, and the packs that they name."""
         contents = self.of(shard)
-        referenced = [self.references[one] for one in contents if one in self.references]
+        referenced = [
+            self.references[content] for content in contents if content in self.references
+        ]
         if referenced:
             return self._places_with_references(contents, places, referenced)
         if not self.several:
@@ -236,10 +240,10 @@ def _by_local_pack(
     absent: set[Digest] = set()
     for unsure in (joined for number, joined in chunks.items() if number not in packs):
         for run in _runs_of(unsure):
-            found = store.db.pack_numbers(run)
+            known = store.db.pack_numbers(run)
             for digest in run:
-                if digest in found:
-                    by_pack.setdefault(found[digest], bytearray()).extend(digest)
+                if digest in known:
+                    by_pack.setdefault(known[digest], bytearray()).extend(digest)
                 else:
                     absent.add(digest)
     return by_pack, absent

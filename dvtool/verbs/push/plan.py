@@ -97,7 +97,7 @@ class PushPlanning:
         self.store = project.store
         self.remote = remote
         self.repo_id = repo_id
-        self.manifests = {manifest_digest(one.manifest): one for one in wanted}
+        self.manifests = {manifest_digest(manifest.manifest): manifest for manifest in wanted}
         self.shards: dict[Digest, ShardToPush] = {}
         self.shard_names: dict[Digest, list[str]] = {}
         self.result = Pushed(remote.url, manifests=len(self.manifests))
@@ -153,13 +153,13 @@ class PushPlanning:
 
     def _collect(self) -> None:
         """Gather the distinct shards of all manifests; small manifests are cut here."""
-        for digest, one in self.manifests.items():
-            if one.manifest.entries is None:
-                cuts = [ShardToPush(ref, one.target) for ref in one.manifest.shards]
+        for digest, wanted in self.manifests.items():
+            if wanted.manifest.entries is None:
+                cuts = [ShardToPush(ref, wanted.target) for ref in wanted.manifest.shards]
             else:
-                texts = shard_refs(one.manifest.entries)
-                cuts = [ShardToPush(text.ref, one.target, text.text) for text in texts]
-            source = one.manifest.source
+                texts = shard_refs(wanted.manifest.entries)
+                cuts = [ShardToPush(text.ref, wanted.target, text.text) for text in texts]
+            source = wanted.manifest.source
             refers = source is not None and source.reference
             for shard in cuts:
                 shard.by_reference = refers
@@ -186,8 +186,8 @@ class PushPlanning:
         if gaps and self._known is not None:
             # A gc may have gathered roots into one. Damaged roots do not count either.
             void = {*doomed, *gaps.values()}
-            found = prove_roots(self.remote, self._known, self.repo_id, gaps, doomed=void)
-            names = self._known.roots(found).values()
+            rooted = prove_roots(self.remote, self._known, self.repo_id, gaps, doomed=void)
+            names = self._known.roots(rooted).values()
             sound |= {root_key(self.repo_id, name) for name in names}
         return replace(proven, roots=sound)
 
@@ -200,12 +200,12 @@ class PushPlanning:
         """
         if self._known is None:
             return list(unrooted)
-        names = [bytes.fromhex(one.manifest) for one in unrooted]
+        names = [bytes.fromhex(manifest.manifest) for manifest in unrooted]
         sound = plan.proven.roots
-        found = prove_roots(
+        rooted = prove_roots(
             self.remote, self._known, self.repo_id, names, sound=sound, doomed=doomed
         )
-        roots = self._known.roots(found)
+        roots = self._known.roots(rooted)
         plan.proven = replace(
             plan.proven, roots=sound | {root_key(self.repo_id, name) for name in roots.values()}
         )
@@ -215,8 +215,8 @@ class PushPlanning:
         """Return the manifests that none of the `sound` roots, by their keys, names yet."""
         roots = self._known.roots(self.manifests) if self._known else {}
         return [
-            RootManifest(one.target, digest.hex(), self.shard_names[digest])
-            for digest, one in self.manifests.items()
+            RootManifest(manifest.target, digest.hex(), self.shard_names[digest])
+            for digest, manifest in self.manifests.items()
             if digest not in roots or root_key(self.repo_id, roots[digest]) not in sound
         ]
 
@@ -239,8 +239,8 @@ class PushPlanning:
             lacking -= self._known.chunk_lists(lacking).keys()
             unknown |= lacking - self.store.db.references.known(lacking)
         seen = set(self.shards)
-        for one in self.manifests.values() if unknown else ():
-            for manifest in one.past() if one.past is not None else ():
+        for wanted in self.manifests.values() if unknown else ():
+            for manifest in wanted.past() if wanted.past is not None else ():
                 for some in outgoing.runs(sorted(unknown)):
                     unknown.difference_update(self._known.chunk_lists(some))
                     unknown -= self.store.db.references.known(unknown)
@@ -304,8 +304,8 @@ class PushPlanning:
                     missing.setdefault(number, bytearray()).extend(chunk)
             fresh = {pack.digest for pack in packs} - sound
             if fresh and self._known is not None:
-                there = self.remote.look([pack_key(pack) for pack in fresh])
-                sound |= confirm_packs(self.remote, self._known, fresh, there)
+                infos = self.remote.look([pack_key(pack) for pack in fresh])
+                sound |= confirm_packs(self.remote, self._known, fresh, infos)
             if sound.issuperset(fresh):
                 break
             # A pack that is not there is forgotten; the chunk may then turn up in another.
@@ -345,11 +345,11 @@ class PushPlanning:
         """
         db, own, others = self.store.db, printable(self.remote.url), []
         for remote in self.project.config.remotes().values():
-            place = remote.url if "://" in remote.url else self.project.absolute(remote.url)
-            if place == self.remote.url:
+            address = remote.url if "://" in remote.url else self.project.absolute(remote.url)
+            if address == self.remote.url:
                 own = remote.name
                 continue
-            known_id = db.remotes.id_at(store_address(place, remote.options))
+            known_id = db.remotes.id_at(store_address(address, remote.options))
             remote_id = next(filter(None, split_known_id(known_id)), None)
             number = db.remotes.number(remote_id) if remote_id else None
             known = number is not None and db.known_on(number, contents) >= set(contents)

@@ -27,7 +27,7 @@ from dvtool.verbs.push.planned import ShardToPush, UploadPlan
 
 
 class Planning(Protocol):
-    """What is asked of the planning of a push."""
+    """The questions to the planning of a push."""
 
     project: Project
     store: LocalStore
@@ -100,13 +100,13 @@ def _outside_packs(
     planning: Planning, contents: Collection[Digest]
 ) -> dict[Digest, list[Reference]]:
     """Return the references of contents of which the remote does not have all chunks in packs."""
-    found = planning.store.db.references.find(contents)
-    chunks = {chunk for some in found.values() for chunk, _ in some[0].chunks}
+    references = planning.store.db.references.find(contents)
+    chunks = {chunk for some in references.values() for chunk, _ in some[0].chunks}
     mark = planning.remote.mark()
     located = planning.known.located(chunks) if mark is not None and chunks else {}
     return {
         content: some
-        for content, some in found.items()
+        for content, some in references.items()
         if not all(chunk in located for chunk, _ in some[0].chunks)
     }
 
@@ -128,8 +128,14 @@ def _references_held(
             first = {content: some[0] for content, some in left.items()}
             lost, sound = access.prove(list(first.values()), planning.project.progress)
             first |= _remembered(planning, first, sound)
-            held |= {content: one for content, one in first.items() if one.name not in lost}
-            errors |= {c: lost[one.name] for c, one in first.items() if one.name in lost}
+            held |= {
+                content: reference
+                for content, reference in first.items()
+                if reference.name not in lost
+            }
+            errors |= {
+                c: lost[reference.name] for c, reference in first.items() if reference.name in lost
+            }
             left = {c: some[1:] for c, some in left.items() if c not in held and some[1:]}
     gone = {content: errors[content] for content in references if content not in held}
     gone = {content: gone[content] for content in planning.store.lacking(gone)}
@@ -142,8 +148,12 @@ def _remembered(
     planning: Planning, first: Mapping[Digest, Reference], sound: Sequence[Reference]
 ) -> dict[Digest, Reference]:
     """Remember when objects were written that were read anew; return content -> reference."""
-    by_name = {one.name: one for one in sound}
-    anew = {content: by_name[one.name] for content, one in first.items() if one.name in by_name}
+    by_name = {reference.name: reference for reference in sound}
+    anew = {
+        content: by_name[reference.name]
+        for content, reference in first.items()
+        if reference.name in by_name
+    }
     planning.store.db.references.add(anew.items())
     return anew
 

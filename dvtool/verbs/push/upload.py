@@ -2,8 +2,8 @@
 
 The order is packs, proof, claim, proof, shards, proof, root: whatever is referred to is there
 before what refers to it, and a gc that runs meanwhile spares it: see `dvtool.remotes.tombstones`.
-What this clone remembers of the remote is a hint, checked against the remote's own
-word each time, so an object that was deleted behind our back is uploaded again.
+This clone's memory of the remote is a hint, checked against the remote's own word each time, so an
+object that was deleted behind our back is uploaded again.
 """
 
 from __future__ import annotations
@@ -132,11 +132,11 @@ class _Uploading:
         The missing ones are forgotten.
         """
         keys = [shard_key(digest) for digest in shards]
-        there = self.remote.look([*keys, *map(pack_key, packs)])
-        sound = confirm_packs(self.remote, self.planning.known, packs, there)
+        infos = self.remote.look([*keys, *map(pack_key, packs)])
+        sound = confirm_packs(self.remote, self.planning.known, packs, infos)
         if not sound.issuperset(packs):
             return False
-        return confirm(self.remote, self.planning.known, keys, there).issuperset(keys)
+        return confirm(self.remote, self.planning.known, keys, infos).issuperset(keys)
 
     def _upload(self, plan: UploadPlan) -> None:
         """Upload packs side by side; each is remembered as soon as it is there, then all proven."""
@@ -166,9 +166,9 @@ class _Uploading:
                     os.unlink(path)
         keys = [pack_key(digest) for digest in packs]
         progress.start(f"asking {self.remote.url} for what it has now")
-        there = self.remote.look(keys)
+        infos = self.remote.look(keys)
         progress.finish()
-        lost = set(packs) - confirm_packs(self.remote, known, packs, there)
+        lost = set(packs) - confirm_packs(self.remote, known, packs, infos)
         self._refuse_lost([pack_key(digest) for digest in packs if digest in lost])
 
     def _uploads(self, plan: UploadPlan, unfinished: set[str]) -> Iterator[Upload]:
@@ -196,14 +196,14 @@ class _Uploading:
 
     def _located(self, contents: Contents) -> dict[Digest, _ShardPlaces]:
         """Return shard -> where its content should be on the remote, all of it."""
-        found: dict[Digest, _ShardPlaces] = {}
+        located: dict[Digest, _ShardPlaces] = {}
         for run in contents.runs():
             places = self.planning.known.placed(contents.chunks_of(run))
             for shard in run:
                 columns, packs = contents.encoded_places(shard, places)
                 refers = not contents.references.keys().isdisjoint(contents.of(shard))
-                found[shard] = _ShardPlaces(columns, frozenset(packs), refers)
-        return found
+                located[shard] = _ShardPlaces(columns, frozenset(packs), refers)
+        return located
 
     def _publish_shards(self, plan: UploadPlan, located: Mapping[Digest, _ShardPlaces]) -> None:
         def objects() -> Iterator[tuple[Digest, bytes]]:
@@ -214,9 +214,9 @@ class _Uploading:
 
         infos: list[ObjectInfo] = []
         for (_, data), info in run_bounded(
-            lambda one: self.remote.put_shard(*one),
+            lambda shard: self.remote.put_shard(*shard),
             objects(),
-            size_of=lambda one: len(one[1]),
+            size_of=lambda shard: len(shard[1]),
             budget_bytes=SHARDS_SIZE_MAX_BYTES,
         ):
             infos.append(info)
@@ -236,13 +236,15 @@ class _Uploading:
         self._prove([info])
         self.result.bytes += info.size
         self.planning.known.add_objects([info])
-        self.planning.known.add_root(name, [bytes.fromhex(one.manifest) for one in unrooted])
+        self.planning.known.add_root(
+            name, [bytes.fromhex(manifest.manifest) for manifest in unrooted]
+        )
 
     def _prove(self, expected: Collection[ObjectInfo]) -> None:
         """See that the remote itself says of every object that it is there, whole."""
         if expected:
-            there = self.remote.look([info.key for info in expected])
-            sound = self.remote.confirmed(expected, there)
+            infos = self.remote.look([info.key for info in expected])
+            sound = self.remote.confirmed(expected, infos)
             self._refuse_lost([info.key for info in expected if info.key not in sound])
 
     def _refuse_lost(self, keys: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What `Repo.runs` is: the records of runs, and running one again."""
+"""The class of `Repo.runs`: the records of runs, and running one again."""
 
 from __future__ import annotations
 

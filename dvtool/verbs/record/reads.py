@@ -43,8 +43,8 @@ class MerkleTree:
         return root.hex()
 
 
-def collect_reads(ledger: str, place: str) -> Reads:
-    """Return what a ledger says was read, and write all of it, sorted, to the file at `place`."""
+def collect_reads(ledger: str, path: str) -> Reads:
+    """Return what a ledger says was read, and write all of it, sorted, to the file `path`."""
     tree = MerkleTree()
     count = 0
     entries: list[ReadEntry] = []
@@ -53,8 +53,8 @@ def collect_reads(ledger: str, place: str) -> Reads:
     with Sorter() as sorter:
         for line in lines_in(ledger):
             sorter.add(line)
-        atomic.make_folders(os.path.dirname(place))
-        with atomic.replacing(place) as file:
+        atomic.make_folders(os.path.dirname(path))
+        with atomic.replacing(path) as file:
             for line in sorter.unique():
                 tree.add(line)
                 file.write(line + b"\n")
@@ -62,4 +62,4 @@ def collect_reads(ledger: str, place: str) -> Reads:
                 if len(entries) <= ENTRIES_LISTED_MAX and (entry := entry_of(line)) is not None:
                     entries.append(entry)
     listed = entries if count <= ENTRIES_LISTED_MAX else []
-    return Reads(count=count, root=tree.root, entries=listed, file=os.path.basename(place))
+    return Reads(count=count, root=tree.root, entries=listed, file=os.path.basename(path))

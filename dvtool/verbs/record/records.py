@@ -172,14 +172,14 @@ def read_record(path: str) -> RunRecord:
 def list_runs(project: Project) -> RunList:
     """Return the runs that have a record in this worktree, newest first."""
     folder = runs_folder(project)
-    found = RunList()
+    runs = RunList()
     for name in sorted(os.listdir(folder), reverse=True) if os.path.isdir(folder) else ():
         if name.endswith(RECORD_SUFFIX) and RUN_ID.fullmatch(name.removesuffix(RECORD_SUFFIX)):
             try:
-                found.runs.append(read_record(os.path.join(folder, name)))
+                runs.runs.append(read_record(os.path.join(folder, name)))
             except CorruptError as error:
-                found.damaged.append(str(error))
-    return found
+                runs.damaged.append(str(error))
+    return runs
 
 
 def find_run(project: Project, name: str) -> RunRecord:
@@ -194,9 +194,13 @@ def find_run(project: Project, name: str) -> RunRecord:
             raise UsageError(f"there is no file {printable(name)}", hint="run: dv runs") from error
     folder = runs_folder(project)
     names = sorted(os.listdir(folder), reverse=True) if os.path.isdir(folder) else []
-    ids = [one.removesuffix(RECORD_SUFFIX) for one in names if one.endswith(RECORD_SUFFIX)]
-    ids = [one for one in ids if RUN_ID.fullmatch(one)]
-    fitting = ids[:1] if name == "last" else [one for one in ids if name and one.startswith(name)]
+    ids = [run_id.removesuffix(RECORD_SUFFIX) for run_id in names if run_id.endswith(RECORD_SUFFIX)]
+    ids = [run_id for run_id in ids if RUN_ID.fullmatch(run_id)]
+    fitting = (
+        ids[:1]
+        if name == "last"
+        else [run_id for run_id in ids if name and run_id.startswith(name)]
+    )
     if len(fitting) == 1:
         return read_record(os.path.join(folder, fitting[0] + RECORD_SUFFIX))
     if fitting:

@@ -68,7 +68,7 @@ class Reproduction:
     def same(self) -> bool:
         """Whether exit status, what was read, and all outputs are the same."""
         (before, now), (root, root_now) = self.exit_statuses, self.roots
-        return before == now and root == root_now and all(one.same for one in self.outputs)
+        return before == now and root == root_now and all(output.same for output in self.outputs)
 
 
 class OpenWorktree(Protocol):
@@ -122,8 +122,8 @@ def reproduce(
             f"git does not have the commit of run {record.id}: {printable(record.commit)}",
             hint=f"get it from where the run was made: git fetch REMOTE {record.ref or 'BRANCH'}",
         )
-    place = request.worktree or f"{project.root}-run-{record.id}"
-    folder = os.path.abspath(os.fspath(place))
+    chosen = request.worktree or f"{project.root}-run-{record.id}"
+    folder = os.path.abspath(os.fspath(chosen))
     if os.path.lexists(folder):
         raise UsageError(
             f"{printable(folder)} is there already",
@@ -169,8 +169,8 @@ def _environment_again(
     """Return the environment for running again: that of now, with the variables of the record.
 
     Only variables that `dv run` records, since anybody may have written the record, and none that
-    say where things are. What PYTHONPATH has of this worktree becomes the same of the new one:
-    else another version of the code would run.
+    say where things are. Folders of this worktree in PYTHONPATH become those of the new one: else
+    another version of the code would run.
     """
     recorded = {
         name: text

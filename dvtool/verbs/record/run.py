@@ -215,7 +215,7 @@ def _add_outputs(project: Project, verbs: WorktreeVerbs, path: str, record: RunR
     try:
         added = verbs.add([project.absolute(each) for each in record.out])
         manifests = project.manifests_here()
-        chosen = {target: manifests[target] for target in sorted(one.target for one in added)}
+        chosen = {target: manifests[target] for target in sorted(result.target for result in added)}
     except BaseException as error:
         record.problem = f"the outputs were not added: {printable(str(error))}"
         write_record(path, record)

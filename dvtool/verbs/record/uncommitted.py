@@ -110,9 +110,9 @@ def _manifest_now(project: Project, target: str) -> Manifest:
         for path, entry in entries.items()
         if entry.is_file and entry.digest in lacking
     }
-    here = [place for place in paths if project.workspace.stat(place) is not None]
-    for place, stored in preserve.store_contents(project, here).items():
-        path = paths[place]
+    here = [full for full in paths if project.workspace.stat(full) is not None]
+    for full, stored in preserve.store_contents(project, here).items():
+        path = paths[full]
         entries[path] = Entry(blake3=stored.blake3, size=stored.size, exec=entries[path].exec)
     built = build(manifest.kind, entries)
     project.store.put_shards(built.shards)
@@ -125,7 +125,7 @@ def _refuse_unsavable(project: Project, uncommitted: Uncommitted) -> None:
     for change in uncommitted.code:
         by_kind.setdefault(change.kind, []).append(change.path)
     conflicted = by_kind.get("conflicted", [])
-    conflicted += [one.target for one in uncommitted.data if one.manifest == "conflicted"]
+    conflicted += [status.target for status in uncommitted.data if status.manifest == "conflicted"]
     if conflicted:
         raise UsageError(
             f"a merge left conflicts in:\n{listing(conflicted)}",

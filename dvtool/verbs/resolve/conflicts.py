@@ -94,7 +94,11 @@ def unmerged_targets(
         for record in records_in_force(project):
             left.setdefault(record.target, _recorded(project, record))
     if mismerged or is_any_recorded(project):
-        left |= {one.target: one for one in _mismerged(project) if one.target not in left}
+        left |= {
+            target_left.target: target_left
+            for target_left in _mismerged(project)
+            if target_left.target not in left
+        }
     return left
 
 
@@ -108,8 +112,8 @@ def _recorded(project: Project, record: OpenConflicts) -> Unmerged:
 def note_unmerged_targets(project: Project) -> dict[str, Unmerged]:
     """Record which manifests a merge left open; return them, and those recorded before."""
     left = unmerged_targets(project, project.git.conflicts_in_index(), mismerged=False)
-    for one in left.values():
-        note_unmerged(project, one.target, one.stages)
+    for unmerged in left.values():
+        note_unmerged(project, unmerged.target, unmerged.stages)
     forget_other_records(project, left)
     return left
 
@@ -133,12 +137,12 @@ def record_conflicts(
 
 def open_conflicts(project: Project) -> list[str]:
     """Return the targets with conflicts that are recorded and not settled, though staged."""
-    found = []
+    targets = []
     for record in records_in_force(project):
         with contextlib.suppress(DvError):
             if conflicts(project, _recorded(project, record)):
-                found.append(record.target)
-    return found
+                targets.append(record.target)
+    return targets
 
 
 def _mismerged(project: Project) -> list[Unmerged]:
@@ -149,18 +153,18 @@ def _mismerged(project: Project) -> list[Unmerged]:
     damaged = {target for target in project.targets() if not _sound(project, target)}
     in_part = {target for target in project.targets() if is_recorded(project, target)}
     sides = project.git.merge_sides() if damaged or in_part else None
-    found = []
+    mismerged = []
     for target in sorted(damaged | in_part) if sides else ():
         texts = {
             stage: text
             for stage, commit in zip((BASE, OURS, THEIRS), sides or (), strict=True)
             if commit and (text := project.git.blob_at(commit, target + SUFFIX)) is not None
         }
-        one = _unmerged(target, texts, tuple(side or "" for side in sides or ()))
-        ours = target in damaged or find_record(project, target, one.stages) is not None
-        if ours and one.ours is not None and one.theirs is not None:
-            found.append(one)
-    return found
+        unmerged = _unmerged(target, texts, tuple(side or "" for side in sides or ()))
+        ours = target in damaged or find_record(project, target, unmerged.stages) is not None
+        if ours and unmerged.ours is not None and unmerged.theirs is not None:
+            mismerged.append(unmerged)
+    return mismerged
 
 
 def _sound(project: Project, target: str) -> bool:
@@ -171,30 +175,30 @@ def _sound(project: Project, target: str) -> bool:
     return True
 
 
-def conflicts(project: Project, one: Unmerged) -> list[Conflict]:
+def conflicts(project: Project, unmerged: Unmerged) -> list[Conflict]:
     """Return the entries of an unmerged manifest that are still to be settled."""
-    if one.ours is None or one.theirs is None or one.whole:
-        return whole_conflict(one)
-    record = find_record(project, one.target, one.stages)
+    if unmerged.ours is None or unmerged.theirs is None or unmerged.whole:
+        return whole_conflict(unmerged)
+    record = find_record(project, unmerged.target, unmerged.stages)
     if record is not None and record.conflicts is not None:
         return record.conflicts
-    return merged(project, one.base, one.ours, one.theirs)[1]
+    return merged(project, unmerged.base, unmerged.ours, unmerged.theirs)[1]
 
 
-def whole_conflict(one: Unmerged) -> list[Conflict]:
+def whole_conflict(unmerged: Unmerged) -> list[Conflict]:
     """Return the conflict of a target that is settled as one; none if it has an answer."""
-    sides = (one.base, one.ours, one.theirs)
-    if one.damage is None and decided(one) is not None:
+    sides = (unmerged.base, unmerged.ours, unmerged.theirs)
+    if unmerged.damage is None and decided(unmerged) is not None:
         return []
     base, ours, theirs = (_decoded_entry(side) for side in sides)
     return [Conflict(SELF, base, ours, theirs)]
 
 
-def decided(one: Unmerged) -> Manifest | None:
+def decided(unmerged: Unmerged) -> Manifest | None:
     """Return what two whole sides come to where only one of them changed, or both alike."""
-    if one.ours == one.theirs or one.base == one.theirs:
-        return one.ours
-    return one.theirs if one.base == one.ours else None
+    if unmerged.ours == unmerged.theirs or unmerged.base == unmerged.theirs:
+        return unmerged.ours
+    return unmerged.theirs if unmerged.base == unmerged.ours else None
 
 
 def _decoded_entry(manifest: Manifest | None) -> Entry | None:
@@ -261,17 +265,17 @@ def _status(
     paths = {*seen.worktree, *seen.committed} - seen.left_out
     known = {path.removesuffix(SUFFIX) for path in paths}
     selections = select(sorted({*known, *left}))
-    found: dict[str, list[Conflict]] = {}
+    open_in: dict[str, list[Conflict]] = {}
     problems: dict[str, str] = {}
-    for target in (one.target for one in selections if one.target in left):
-        found[target] = []
+    for target in (selection.target for selection in selections if selection.target in left):
+        open_in[target] = []
         try:
-            found[target] = conflicts(project, left[target])
+            open_in[target] = conflicts(project, left[target])
         except DvError as error:  # a shard that is neither here nor to be had
             problems[target] = f"cannot be compared: {error}"
         if left[target].damage is not None:
             problems[target] = f"cannot be compared: {left[target].damage}"
-    results = status(project, selections, seen.committed, found)
+    results = status(project, selections, seen.committed, open_in)
     for result in results:
         if result.target in problems:
             result.faults.append(Fault(".", problems[result.target]))

@@ -125,7 +125,10 @@ def _as_left(project: Project, record: OpenConflicts) -> OpenConflicts | None:
     """Return what the record says of the manifest as it is; None: it is of another text."""
     text = _digest_text(project.manifest_text(record.target))
     both = (record, record.before)
-    return next((one for one in both if one is not None and one.manifest == text), None)
+    return next(
+        (candidate for candidate in both if candidate is not None and candidate.manifest == text),
+        None,
+    )
 
 
 def _digest_text(manifest: bytes | None) -> str:

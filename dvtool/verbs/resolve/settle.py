@@ -97,32 +97,32 @@ class Settled(msgspec.Struct, frozen=True):
     @property
     def written(self) -> int:
         """How many files were written."""
-        return sum(one.written for one in self.stepped)
+        return sum(step.written for step in self.stepped)
 
     @property
     def written_bytes(self) -> int:
         """Bytes of these files."""
-        return sum(one.written_bytes for one in self.stepped)
+        return sum(step.written_bytes for step in self.stepped)
 
     @property
     def removed(self) -> int:
         """How many files were removed."""
-        return sum(one.removed for one in self.stepped)
+        return sum(step.removed for step in self.stepped)
 
     @property
     def unsaved(self) -> tuple[str, ...]:
         """Files with changes that are saved nowhere, left as they are; from the worktree's top."""
-        return tuple(path for one in self.stepped for path in one.unsaved)
+        return tuple(path for step in self.stepped for path in step.unsaved)
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Files whose content is not here, left as they are; from the worktree's top."""
-        return tuple(path for one in self.stepped for path in one.missing)
+        return tuple(path for step in self.stepped for path in step.missing)
 
     @property
     def missing_bytes(self) -> int:
         """Bytes of the content that is not here."""
-        return sum(one.missing_bytes for one in self.stepped)
+        return sum(step.missing_bytes for step in self.stepped)
 
 
 def resolve(
@@ -155,24 +155,31 @@ def resolve(
 
 
 def _plan_target(
-    project: Project, one: Unmerged, selection: Selection, side: Side | None
+    project: Project, unmerged: Unmerged, selection: Selection, side: Side | None
 ) -> Settled:
     """Return what settling a target would settle and leave; nothing is written."""
-    if one.ours is None or one.theirs is None or one.whole:
-        whole = (SELF,) if whole_conflict(one) else ()
+    if unmerged.ours is None or unmerged.theirs is None or unmerged.whole:
+        whole = (SELF,) if whole_conflict(unmerged) else ()
         settled, still = ((), whole) if side is None else (whole, ())
-        return Settled(Resolved(one.target, settled, still, one.ours, one.ours), ())
-    conflicts = _merged_so_far(project, one, one.ours, one.theirs)[1]
-    chosen, left = _told_apart(one, selection, side, conflicts)
+        return Settled(Resolved(unmerged.target, settled, still, unmerged.ours, unmerged.ours), ())
+    conflicts = _merged_so_far(project, unmerged, unmerged.ours, unmerged.theirs)[1]
+    chosen, left = _told_apart(unmerged, selection, side, conflicts)
     return Settled(
-        Resolved(one.target, _conflict_paths(chosen), _conflict_paths(left), one.ours, one.ours), ()
+        Resolved(
+            unmerged.target,
+            _conflict_paths(chosen),
+            _conflict_paths(left),
+            unmerged.ours,
+            unmerged.ours,
+        ),
+        (),
     )
 
 
 def _settle_target(
-    project: Project, one: Unmerged, selection: Selection, side: Side | None
+    project: Project, unmerged: Unmerged, selection: Selection, side: Side | None
 ) -> Settled:
-    resolved = _resolve_target(project, one, selection, side)
+    resolved = _resolve_target(project, unmerged, selection, side)
     stepped = [follow.follow(project, resolved.target, resolved.before, resolved.after)]
     if resolved.kept is not None:
         kept = project.manifest(resolved.kept)
@@ -182,61 +189,62 @@ def _settle_target(
 
 
 def _resolve_target(
-    project: Project, one: Unmerged, selection: Selection, side: Side | None
+    project: Project, unmerged: Unmerged, selection: Selection, side: Side | None
 ) -> Resolved:
     """Settle the selected conflicts of a target for one side, for `_stage` to tell git of.
 
     Without a side only what does not truly conflict is settled.
     """
-    text = project.manifest_text(one.target)
-    if one.ours is None or one.theirs is None or one.whole:
-        return _resolve_whole(project, one, side)
-    built, open_before = _merged_so_far(project, one, one.ours, one.theirs)
+    text = project.manifest_text(unmerged.target)
+    if unmerged.ours is None or unmerged.theirs is None or unmerged.whole:
+        return _resolve_whole(project, unmerged, side)
+    built, open_before = _merged_so_far(project, unmerged, unmerged.ours, unmerged.theirs)
     project.store.put_shards(built.shards)
     manifest = built.manifest
-    chosen, left = _told_apart(one, selection, side, open_before)
+    chosen, left = _told_apart(unmerged, selection, side, open_before)
     changes: Changes = {}
     for conflict in chosen:
         if conflict.path != SOURCE_PATH:
             _settle(project, manifest, changes, conflict, side)
     built = update(manifest, changes, project.shards.load)
     if any(conflict.path == SOURCE_PATH for conflict in chosen):
-        winner = one.theirs if side == "theirs" else one.ours
+        winner = unmerged.theirs if side == "theirs" else unmerged.ours
         built = with_source(built, source_after(built.manifest, winner))
     elif changes:
-        built = _edited_unless_a_sides(one, built)
+        built = _edited_unless_a_sides(unmerged, built)
     project.store.put_shards(built.shards)
     # Kept even if no conflict is left: until the manifest is staged, the next look must not begin
     # anew.
-    keep_settled(project, one.target, one.stages, encode(built.manifest), left)
-    project.write_manifest(one.target, built.manifest, instead_of=text)
+    keep_settled(project, unmerged.target, unmerged.stages, encode(built.manifest), left)
+    project.write_manifest(unmerged.target, built.manifest, instead_of=text)
     return Resolved(
-        one.target,
+        unmerged.target,
         _conflict_paths(chosen),
         _conflict_paths(left),
-        one.ours,
+        unmerged.ours,
         built.manifest,
     )
 
 
 def _merged_so_far(
-    project: Project, one: Unmerged, ours: Manifest, theirs: Manifest
+    project: Project, unmerged: Unmerged, ours: Manifest, theirs: Manifest
 ) -> tuple[Built, Sequence[Conflict]]:
     """Return what is merged of a target so far, and the conflicts that are open in it."""
-    before = find_record(project, one.target, one.stages)
+    before = find_record(project, unmerged.target, unmerged.stages)
     if before is not None and before.conflicts is not None:
-        return Built(project.manifest(one.target), ()), before.conflicts
-    return merged(project, one.base, ours, theirs)
+        return Built(project.manifest(unmerged.target), ()), before.conflicts
+    return merged(project, unmerged.base, ours, theirs)
 
 
 def _told_apart(
-    one: Unmerged, selection: Selection, side: Side | None, conflicts: Sequence[Conflict]
+    unmerged: Unmerged, selection: Selection, side: Side | None, conflicts: Sequence[Conflict]
 ) -> tuple[list[Conflict], list[Conflict]]:
     """Tell conflicts that a side settles from those that are left; UsageError if none is meant."""
     chosen = [c for c in conflicts if side is not None and selection.matches(c.path)]
     if side is not None and not chosen and conflicts and not selection.whole:
         raise UsageError(
-            f"no conflict in {printable(one.target)} matches", hint="dv status lists the conflicts"
+            f"no conflict in {printable(unmerged.target)} matches",
+            hint="dv status lists the conflicts",
         )
     return chosen, [conflict for conflict in conflicts if conflict not in chosen]
 
@@ -245,9 +253,9 @@ def _conflict_paths(conflicts: Sequence[Conflict]) -> tuple[str, ...]:
     return tuple(conflict.path for conflict in conflicts)
 
 
-def _edited_unless_a_sides(one: Unmerged, built: Built) -> Built:
+def _edited_unless_a_sides(unmerged: Unmerged, built: Built) -> Built:
     """Return a settled manifest with its source; edited, unless it is as a side has it."""
-    for side in (one.ours, one.theirs):
+    for side in (unmerged.ours, unmerged.theirs):
         if side is not None and same_but_edits(side.source, built.manifest.source):
             source = source_after(built.manifest, side)
             if source == side.source:
@@ -273,27 +281,27 @@ def _stage_manifest(project: Project, done: Resolved) -> None:
     forget_record(project, done.target)
 
 
-def _resolve_whole(project: Project, one: Unmerged, side: Side | None) -> Resolved:
-    text = project.manifest_text(one.target)
+def _resolve_whole(project: Project, unmerged: Unmerged, side: Side | None) -> Resolved:
+    text = project.manifest_text(unmerged.target)
     settled: tuple[str, ...] = ()
-    if not whole_conflict(one):
-        chosen = decided(one)
+    if not whole_conflict(unmerged):
+        chosen = decided(unmerged)
     elif side is None:
-        return Resolved(one.target, (), (SELF,), one.ours, one.ours)
+        return Resolved(unmerged.target, (), (SELF,), unmerged.ours, unmerged.ours)
     else:
-        chosen, settled = (one.theirs if side == "theirs" else one.ours), (SELF,)
+        chosen, settled = (unmerged.theirs if side == "theirs" else unmerged.ours), (SELF,)
         if side == "both":
-            chosen = one.ours or one.theirs
-        if one.damage is not None and (chosen is None or side == "both"):
-            raise ManifestError(one.damage, hint="take the side that can be read")
+            chosen = unmerged.ours or unmerged.theirs
+        if unmerged.damage is not None and (chosen is None or side == "both"):
+            raise ManifestError(unmerged.damage, hint="take the side that can be read")
     kept = None
-    if side == "both" and settled and one.ours is not None and one.theirs is not None:
-        kept = _keep_beside(project, one.target, one.theirs)
+    if side == "both" and settled and unmerged.ours is not None and unmerged.theirs is not None:
+        kept = _keep_beside(project, unmerged.target, unmerged.theirs)
     if chosen is None:
-        project.remove_manifest(one.target, instead_of=text)
+        project.remove_manifest(unmerged.target, instead_of=text)
     else:
-        project.write_manifest(one.target, chosen, instead_of=text)
-    return Resolved(one.target, settled, (), one.ours, chosen, kept)
+        project.write_manifest(unmerged.target, chosen, instead_of=text)
+    return Resolved(unmerged.target, settled, (), unmerged.ours, chosen, kept)
 
 
 def _keep_beside(project: Project, target: str, manifest: Manifest) -> str:
@@ -315,7 +323,7 @@ def _settle(
     """Add to `changes` what settles a conflict; ours is in place, unless it was pushed out."""
     path = conflict.path
 
-    def there(name: str) -> bool:
+    def is_taken(name: str) -> bool:
         if name in changes:
             return changes[name] is not None
         return name in project.entries_near(manifest, [name])
@@ -329,7 +337,7 @@ def _settle(
         if conflict.ours is None and not in_the_way:
             _put(project, manifest, changes, path, conflict.theirs)
         else:
-            changes[name_for_other(path, there)] = conflict.theirs
+            changes[name_for_other(path, is_taken)] = conflict.theirs
 
 
 def _put(

@@ -51,5 +51,6 @@ def test_the_blocks_run(repository: Clone, monkeypatch: pytest.MonkeyPatch) -> N
     assert names["info"]["size"] == 18 and names["first"] == b"imag"
     assert (repository.path / "copy/2.png").read_bytes() == b"image 2"
     assert names["table"].num_rows == len(names["frame"]) == 3 and names["total"] == [(6,)]
+    assert names["same"].equals(names["lazy"].collect())
     assert names["array"][:].sum() == 8 and list(names["few"]) == [0, 1, 2]
     assert sorted(names["names"]) == ["0.png", "1.png", "2.png"]

@@ -78,7 +78,7 @@ def report_of(
         clone.commit(message)
     with clone.repo() as repo:
         repo.push()
-        return repo.report("HEAD~1", "HEAD", **options)  # type: ignore[arg-type]
+        return repo.reports.changes("HEAD~1", "HEAD", **options)  # type: ignore[arg-type]
 
 
 def test_what_changed_of_each_kind(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_repository_by_url_reads_from_its_remote(
     environ = {"DV_REMOTE_ORIGIN_URL": str(tmp_path / "remote")}
     commits = [snapshot(rev, url, environ=environ) for rev in revisions]
     with Repo.open(commits[0].git_dirs[1], environ=environ) as repo:
-        page = checked(repo.report(commits[0].commit, commits[1].commit))
+        page = checked(repo.reports.changes(commits[0].commit, commits[1].commit))
     assert len(page.images) == 3 and commits[1].commit[:10] in page.text
 
 

@@ -120,3 +120,12 @@ def test_shards_that_overlap_are_refused() -> None:
         target = TargetEntries("many", manifest, lambda refs, held=held: held)
         with pytest.raises(ManifestError) if is_refused else nullcontext():
             assert target.entry("5") is not None and target.entry("1") is not None
+
+
+def test_lists_on_a_remote_that_does_not_answer_are_missing(far: Clone, tmp_path: Path) -> None:
+    """Exit code 4, as docs/partial-data.md says."""
+    (tmp_path / "remote").rename(tmp_path / "away")
+    with far.repo() as repo:
+        for look in (lambda: list(repo.ls()), lambda: repo.diff("HEAD~1", "HEAD")):
+            with pytest.raises(MissingError, match="shards of"):
+                look()

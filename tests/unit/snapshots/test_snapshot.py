@@ -208,6 +208,20 @@ def test_a_file_is_read_in_order(data: Snapshot) -> None:
         assert raw.read() == b""
 
 
+@pytest.mark.parametrize("size", [1 << 20, 5 << 20, -1])
+def test_memory_that_is_used_again_is_not_that_of_a_call_under_way(
+    tmp_path: Path, size: int
+) -> None:
+    """What comes next is read ahead while a call joins what it has."""
+    mine = Clone.new(tmp_path / "large", Remote(str(tmp_path / "remote")))
+    large = noise(12 << 20, 5)
+    mine.write("large", large)
+    mine.add("large")
+    mine.commit("large")
+    with dvtool.snapshot(repo=mine.path) as data, data.open("large", buffering=0) as file:
+        assert b"".join(iter(lambda: file.read(size), b"")) == large
+
+
 def test_text_is_read_as_open_reads_it(data: Snapshot, dataset: Dataset) -> None:
     place = dataset.mine.path / "data/table.csv"
     with data.open("data/table.csv", "r", newline="") as file, open(place, newline="") as plain:

@@ -104,8 +104,8 @@ class ClientSource:
     def renew(self) -> bool:
         """Read credentials anew; tell whether they are others than this thread was refused with.
 
-        botocore renews those of roles and of single sign-on by itself. Those in files and in the
-        environment it reads once, while other tools may replace them at any time.
+        botocore renews those of roles and of single sign-on by itself. It reads those in files and
+        in the environment once, while other tools may replace them at any time.
         """
         with self._lock:
             if self._made is None or self._made is not self._of_thread.client:

@@ -166,7 +166,7 @@ def as_s3_error(text: bytes) -> bytes:
 
 def _read(raw: Any, size_max: int) -> bytes | None:
     """Return the whole body, None if it is longer than `size_max`."""
-    # What has come, not as much as was asked for: so a trickle is noticed.
+    # Takes what has come, not as much as was asked for: so a trickle is noticed.
     read: Callable[[int], bytes] = getattr(raw, "read1", None) or raw.read
     latest_s = time.monotonic() + ANSWER_TIME_MAX_S
     blocks: list[bytes] = []

@@ -29,7 +29,7 @@ _SUCCESS = (200, 206)
 
 
 class _Base(NamedTuple):
-    """What the requests of one client to one bucket have in common."""
+    """The part that the requests of one client to one bucket have in common."""
 
     client: S3Client
     url: str
