@@ -35,13 +35,13 @@ ReadResult = TypeVar("ReadResult", bound=ReadBatch)
 
 @dataclass(frozen=True, slots=True)
 class ListingWork(Generic[ReadResult]):
-    """What is done with batches: `work`, in a worker, of each that `batch` makes.
+    """Work on batches: `work` runs in a worker, on each that `batch` makes.
 
     `keep` takes each result before its objects go on record as read, `undo` what is not kept.
     """
 
     shown: str
-    """What it is called for people: importing, hashing."""
+    """Its name for people: importing, hashing."""
     work: Callable[..., ReadResult]
     keep: Callable[[ReadResult], object]
     batch: Callable[[TakeBatch], Any] = lambda batch: batch
