@@ -25,7 +25,7 @@ else:
     futures = later("concurrent.futures")
 
 FAR_WINDOW_BYTES = 4 << 20
-"""What is read and checked at once of a file on a remote, mostly by one request."""
+"""So much of a file on a remote is read and checked at once, mostly by one request."""
 AHEAD_BYTES = 32 << 20
 """Of a file that is read in order so much comes from a remote ahead of the caller, window by window
 and side by side. With frames on their way this takes up to 128 MiB of memory, whatever the size of
@@ -81,7 +81,7 @@ class SnapshotFile(io.RawIOBase):
         self._lock = threading.RLock()
         self._window: _ReadWindow | None = None
         self._coming: deque[_Coming] = deque()
-        """What is being read ahead, each behind the one before."""
+        """The parts that are being read ahead, each behind the one before."""
         self._spare: list[bytearray] = []
         """Memory that no window uses any more."""
         self._left: list[bytearray] = []
