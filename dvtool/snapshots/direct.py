@@ -2,7 +2,7 @@
 
 A frame that is not compressed has the bytes of its chunks one after another. So a content is one
 read of a file, or one for each chunk, into memory that was used just before. Nothing here needs to
-be believed: the content's own hash tells whether the bytes are right. What is compressed, elsewhere
+be believed: the content's own hash tells whether the bytes are right. Content compressed, elsewhere
 or damaged is read by `ContentSource`, which says what is wrong.
 """
 
