@@ -104,7 +104,7 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
     # --- paths ----------------------------------------------------------------------------
 
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
-        """Return name, size and type of a path; of a file `blake3` and `target` too."""
+        """Return name, size and type of a path; of a file also `blake3`, `target`, `mtime`."""
         path = self._strip_protocol(path)
         return self._described(self._snapshot.info(path), path)
 
@@ -232,7 +232,9 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
         """Open a file; what is read is what is asked for, and nothing ahead of it."""
         if mode != "rb":
             self._refuse()
-        return self._snapshot.open(path, "rb")
+        file = self._snapshot.open(path, "rb")
+        vars(file)["size"] = file.raw.size  # fsspec's own `read_block` and others ask for it
+        return file
 
     def get_file(self, rpath: str, lpath: Any, callback: Any = None, **kwargs: Any) -> None:
         """Copy a file to a local path, or into an open local file."""
@@ -274,6 +276,7 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
             "type": "file",
             "blake3": entry.blake3,
             "target": entry.target,
+            "mtime": float(self._snapshot.commit_time),
         }
 
     def _described_link(self, entry: Listed, name: str) -> dict[str, Any]:

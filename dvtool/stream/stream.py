@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 from dvtool.errors import UsageError
@@ -64,7 +64,7 @@ class Stream:
         decode: Callable[[Any], Any] | None = None,
         on_damage: OnDamage = "raise",
     ) -> None:
-        _refuse_options(window, nodes, tail, samples, on_damage)
+        _refuse_options(seed, window, nodes, tail, samples, on_damage)
         self.snapshot = repo if isinstance(repo, Snapshot) else snapshot(rev, repo)
         self.path = os.fspath(path)
         self.seed, self.shuffle, self.window, self.nodes = seed, shuffle, window, nodes
@@ -99,6 +99,7 @@ class Stream:
         """Return the order of an epoch, or of a node's part of it."""
         if self._parts is None:
             blocks = cut_blocks(self.samples.sizes, min(BLOCK_BYTES, self.window))
+            _refuse_idle_nodes(len(blocks), self.nodes)
             self._parts = node_blocks(blocks, self.samples.data_key, self.nodes)
         shuffle = Shuffle(self.seed, self.shuffle, self.window)
         return Order(self._parts[node], self.samples.data_key, shuffle, number)
@@ -159,13 +160,13 @@ class Stream:
         """Return the state after the first `place` samples of an epoch, counted over all ranks."""
         return {**self._identity(), "epoch": epoch, "place": place}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up an epoch where `state_dict` saw it, with any number of ranks and workers.
 
         `UsageError` names what differs if the state is of another order of samples.
         """
         identity = self._identity()
-        if state.get("version") != STATE_VERSION:
+        if not isinstance(state, Mapping) or state.get("version") != STATE_VERSION:
             raise UsageError("this is no state of a stream that this version of dvtool can read")
         other = [name for name, value in identity.items() if state.get(name) != value]
         if other:
@@ -290,7 +291,11 @@ def _sample_set(kind: SampleKind, snapshot: Snapshot, path: str) -> SampleSet:
     return RowSamples(snapshot, path)
 
 
-def _refuse_options(window: int, nodes: int, tail: str, kind: str, on_damage: str) -> None:
+def _refuse_options(
+    seed: int, window: int, nodes: int, tail: str, kind: str, on_damage: str
+) -> None:
+    if not isinstance(seed, int):
+        raise UsageError(f"a seed is a whole number, not {seed!r}")
     if window < 1:
         raise UsageError(f"a window has at least 1 byte, not {window}")
     if nodes < 1:
@@ -303,3 +308,13 @@ def _refuse_options(window: int, nodes: int, tail: str, kind: str, on_damage: st
     for name, (value, allowed) in choices.items():
         if value not in allowed:
             raise UsageError(f"{name} is one of {', '.join(allowed)}, not {value!r}")
+
+
+def _refuse_idle_nodes(blocks: int, nodes: int) -> None:
+    """Refuse a node that would have nothing: its ranks would end while the others wait."""
+    if 0 < blocks < nodes:
+        raise UsageError(
+            f"the data does not divide among {nodes} nodes; blocks that it has: {blocks}",
+            hint="leave nodes= out: then all machines read all of it; or make blocks smaller than "
+            f"{BLOCK_BYTES >> 20} MiB by a smaller window=",
+        )

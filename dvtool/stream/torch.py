@@ -32,6 +32,7 @@ class IterableStream(torch_data.IterableDataset[Any]):
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
+        _refuse_batch_size(batch_size)
         self.stream = stream
         self.batch_size = batch_size
         self.rank, self.world_size = distributed_place(rank, world_size)
@@ -118,6 +119,7 @@ class StreamLoader:
             raise UsageError(
                 f"{', '.join(refused)} cannot be given: the stream decides on order and length"
             )
+        _refuse_batch_size(batch_size)
         self.stream = stream
         self.batch_size = batch_size
         self.rank, self.world_size = distributed_place(rank, world_size)
@@ -209,8 +211,20 @@ def worker_of_loader() -> Any:
 
 def distributed_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Return rank and world size: as given, else RANK and WORLD_SIZE of torchrun, else 0 of 1."""
-    if rank is None:
-        rank = int(os.environ.get("RANK", "0"))
-    if world_size is None:
-        world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    return rank, world_size
+    return (
+        _number_of("RANK", 0) if rank is None else rank,
+        _number_of("WORLD_SIZE", 1) if world_size is None else world_size,
+    )
+
+
+def _number_of(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"{name} is to be a number, not {text!r}") from None
+
+
+def _refuse_batch_size(size: int) -> None:
+    if size < 1:
+        raise UsageError(f"a batch has at least 1 sample, not {size}")

@@ -72,7 +72,7 @@ def export_snapshot(
     written.
     """
     path, destination = request.path, request.destination
-    if destination.startswith(TAR_PREFIX):
+    if destination.startswith(TAR_PREFIX) and destination != TAR_PREFIX:
         if engine is not None:
             raise UsageError("one archive is written by one machine", hint="leave --engine out")
         return _export_archive(source, request, progress)
@@ -84,7 +84,7 @@ def export_snapshot(
             progress=progress,
             engine=engine,
         )
-    if "://" in destination or not destination:
+    if "://" in destination or destination in ("", TAR_PREFIX):
         raise UsageError(
             f"cannot export to {printable(destination)!r}",
             hint="name a folder, tar:FILE, tar:- or s3://bucket/prefix",

@@ -92,6 +92,11 @@ def test_bytes_and_ranges(fs: Any) -> None:
         assert file.readlines() == ["hello ä\n", "world\n"]
 
 
+def test_blocks_end_at_a_delimiter(fs: Any) -> None:
+    assert fs.open("data/a.txt").size == 15
+    assert fs.read_block("data/a.txt", 3, 8, b"\n") == b"world\n"
+
+
 def test_ranges_that_fail_are_told_one_by_one(fs: Any) -> None:
     results = fs.cat_ranges(["data/a.txt", "data/none"], 0, 5)
     assert results[0] == b"hello" and isinstance(results[1], FileNotFoundError)
@@ -253,3 +258,4 @@ def test_universal_pathlib_has_paths_of_commits(fs: Any) -> None:
     assert str(file) == "dv://HEAD@data/a.txt"
     assert not (folder / "none").exists()
     assert file.parts == ("data", "a.txt")
+    assert file.stat().st_mtime == file.fs.modified("data/a.txt").timestamp() > 0

@@ -81,3 +81,13 @@ def test_options_and_paths_that_cannot_be_are_refused(bad: Path) -> None:
         len(Stream("bad/none", repo=bad))
     with pytest.raises(UsageError):
         Stream("bad", "HEAD~7", repo=bad)
+    with pytest.raises(UsageError, match="whole number, not 'a'"):
+        Stream("bad", repo=bad, seed="a")  # type: ignore[arg-type]
+    for state in (None, [1]):
+        with pytest.raises(UsageError, match="this is no state of a stream"):
+            Stream("bad", repo=bad).load_state_dict(state)  # type: ignore[arg-type]
+
+
+def test_a_node_that_would_have_nothing_is_refused(bad: Path) -> None:
+    with pytest.raises(UsageError, match="does not divide among 3 nodes"):
+        Stream("bad", repo=bad, nodes=3).epoch(0, 0, 3)

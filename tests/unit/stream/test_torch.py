@@ -71,6 +71,16 @@ def test_ranks_are_those_of_the_environment(
     assert batch == keys(images.epoch(0, 1, 3))
 
 
+def test_numbers_that_cannot_be_are_refused(
+    images: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="at least 1 sample, not 0"):
+        adapters.StreamLoader(images, batch_size=0)
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(UsageError, match="RANK is to be a number, not 'first'"):
+        adapters.StreamLoader(images, batch_size=4)
+
+
 def test_options_that_would_change_the_order_are_refused(images: Stream) -> None:
     with pytest.raises(UsageError, match="shuffle cannot be given"):
         adapters.StreamLoader(images, 4, shuffle=True)
