@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import IO, Literal, overload
 
+from dvtool.errors import UsageError, printable
 from dvtool.git.listing import OBJECT_ID
 from dvtool.git.refs import head_unasked
 from dvtool.project.opening import close_project, environment, open_project
@@ -49,8 +50,12 @@ def snapshot(
     try:
         commit = project.git.resolve("HEAD" if rev is None else rev)
         manifests = read_manifests(project, commit)
-    except BaseException:
+    except BaseException as error:
         close_project(project)
+        if url is not None and isinstance(error, UsageError):
+            error.hint = (
+                f"see its branches and tags: git ls-remote {printable(without_password(url))}"
+            )
         raise
     settings, cache = Settings(project, cwd, used), cache_of(project, used)
     opened = OpenedRepository(project, settings, commit, cache=cache, owned=True, url=url)

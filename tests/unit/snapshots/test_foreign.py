@@ -78,8 +78,9 @@ def test_branches_are_refreshed_and_full_ids_are_not(
     theirs.git("branch", "--move", "main", "trunk")
     changed(theirs, b"three")
     assert dvtool.snapshot(repo=url_of(theirs)).read("data/value") == b"three"
-    with pytest.raises(UsageError, match="unknown revision: main"):
+    with pytest.raises(UsageError, match="unknown revision: main") as raised:
         dvtool.snapshot("main", url_of(theirs))
+    assert "git ls-remote file://" in (raised.value.hint or "")
     theirs.path.rename(theirs.path.with_name("away"))
     with pytest.raises(DvError) as caught:
         dvtool.snapshot("trunk", url_of(theirs))
