@@ -78,3 +78,14 @@ def test_what_is_for_one_machine_is_refused(bucket: Bucket, dask: RunningCluster
     assert "an archive to unpack is for one machine" in ran.err
     ran = bucket.dv("import", bucket.url, "far", "--remote", "none", *dask.options, code=3)
     assert "none" in ran.err
+
+
+def test_fsck_knows_that_the_remote_has_what_workers_put_there(
+    bucket: Bucket, dask: RunningCluster
+) -> None:
+    work = bucket.work
+    bucket.dv("import", bucket.url, "far", *dask.options)
+    work.commit("imported")
+    work.dv("push")
+    store = work.dv("fsck", "--json").json["store"]
+    assert store["not_here"] > 0 and store["nowhere_known"] == 0

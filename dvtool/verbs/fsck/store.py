@@ -24,6 +24,7 @@ from dvtool.store.local import ASIDE, DOOMED, LOST, PACKS, SHARDS, TEMP
 from dvtool.store.mending import noted_lost
 from dvtool.store.packcheck import PackCheck, check_pack, digest_of_parts
 from dvtool.system.parallel import run_bounded
+from dvtool.verbs.fsck.elsewhere import known_by_chunks, known_on_remotes
 from dvtool.verbs.fsck.findings import LOCAL, WORKSPACE, Damage, StoreCounts
 
 CHECK_WORKERS = min(4, os.cpu_count() or 1)
@@ -319,7 +320,7 @@ class _StoreCheck:
     def _judge_lacking(self) -> None:
         """Tell contents that were never here, or were freed, from those that got lost."""
         lacking = self.result.lacking
-        elsewhere = _known_elsewhere(self.db, lacking) if self.db else set()
+        elsewhere = _placed_elsewhere(self.db, lacking) if self.db else set()
         unlisted = self._in_packs_unlisted(lacking)
         lost_track: set[Digest] = set()
         if self.db is None:
@@ -341,6 +342,8 @@ class _StoreCheck:
         self.counts.not_here = len(away)
         self.counts.not_here_bytes = sum(self.need.contents[content] for content in away)
         nowhere = away - elsewhere
+        if nowhere and self.db:
+            nowhere -= known_on_remotes(self.project, self.db, nowhere)
         self.counts.nowhere_known = len(nowhere)
         self._name_lost(nowhere)
 
@@ -449,7 +452,7 @@ def known_of_remotes(project: Project, contents: Collection[Digest]) -> set[Dige
     The index must be usable, as a check has found it; so in `md5s_proven`.
     """
     with contextlib.closing(Database(project.store.database_path)) as db:
-        return _known_of_remotes(db, contents)
+        return known_on_remotes(project, db, contents)
 
 
 def md5s_proven(project: Project, remote_id: str, keys: Iterable[str]) -> dict[str, bytes]:
@@ -459,13 +462,9 @@ def md5s_proven(project: Project, remote_id: str, keys: Iterable[str]) -> dict[s
         return {key: md5 for key, _, md5 in rows if md5 is not None}
 
 
-def _known_elsewhere(db: Database, contents: Collection[Digest]) -> set[Digest]:
-    """Return the contents that a remote is known to have, or a source by reference."""
-    return _known_of_remotes(db, contents) | db.references.known(contents)
-
-
-def _known_of_remotes(db: Database, contents: Collection[Digest]) -> set[Digest]:
-    return {content for number in db.remotes.numbers() for content in db.known_on(number, contents)}
+def _placed_elsewhere(db: Database, contents: Collection[Digest]) -> set[Digest]:
+    """Return the contents of which every chunk has a known place, on a remote or at a source."""
+    return known_by_chunks(db, contents) | db.references.known(contents)
 
 
 def _count_files(folder: str, *, but: str = "\0") -> int:
