@@ -310,7 +310,9 @@ class Repo(OpenRepository):
         self, path: OnePath | None = None, *, rev: str | None = None, limit: int | None = None
     ) -> Iterator[dvtool.LogEntry]:
         """Yield the commits that changed a target, or (None) any; UsageError if none did."""
-        return log.log(self._project, self._arguments, path, rev=rev, limit=limit)
+        return log.log(
+            self._project, self._arguments, path, rev=rev, limit=limit, environ=self._environ
+        )
 
     def snapshot(self, rev: str | None = None) -> dvtool.Snapshot:
         """Return the data of a revision (HEAD without one), to be read without a checkout."""

@@ -98,9 +98,13 @@ class ErrorDocument:
 
 def _is_interrupt(error: BaseException | None) -> bool:
     # Python 3.11 wraps what comes while a class is made, as modules are imported, in an error.
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    seen = set[int]()  # an error may be its own cause, by whatever raised it
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
         error = error.__cause__
-    return error is not None
+    return False
 
 
 def describe(error: BaseException) -> Failure:

@@ -106,7 +106,7 @@ def _clone(
         shutil.rmtree(beside, ignore_errors=True)
         if isinstance(error, DvError) and "://" not in url and "@" not in url:
             host = printable(url.partition(":")[0])
-            error.hint = error.hint or (
+            error.hint = (
                 f"{host} is taken for a host, as there is no revision of that name here: "
                 "git log --oneline --all"
             )

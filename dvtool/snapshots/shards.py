@@ -73,7 +73,9 @@ class ShardReader:
             try:
                 yield from self._remote().shards(absent)
             except DvError as error:
-                raise damage or error from error
+                if damage is None:
+                    raise
+                raise damage from error
         elif absent:
             raise damage or MissingError(f"shard {absent[0].blake3} is not here")
 

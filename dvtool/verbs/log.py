@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from dvtool.errors import MissingError, SetupError, UsageError, printable
 from dvtool.format.compare import differences, differing
-from dvtool.format.manifest import Manifest, decode, manifest_digest
+from dvtool.format.manifest import Entries, Manifest, ShardRef, decode, manifest_digest
 from dvtool.format.paths import SUFFIX
 from dvtool.git import Commit
 from dvtool.project.arguments import Arguments
 from dvtool.project.parts import Project
+from dvtool.system.lazy import later
+
+if TYPE_CHECKING:
+    from dvtool.snapshots import shards
+else:
+    shards = later("dvtool.snapshots.shards")
+
+_ReadShard: TypeAlias = Callable[[ShardRef], Entries]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +65,20 @@ def log(
     *,
     rev: str | None = None,
     limit: int | None = None,
+    environ: Mapping[str, str],
 ) -> Iterator[LogEntry]:
     """Yield the commits that changed a target, newest first, with counts against the one before.
 
         The log begins at a revision, at HEAD, or is of a range of commits. Where a commit gave the
     target its name, the target is followed by its name before. Without a path, commits that changed
     any target; one that changed several is yielded for each. SetupError if there is no commit;
-    UsageError if none of the commits has the target.
+    UsageError if none of the commits has the target. Shards are read from this disk alone.
     """
     if project.git.head() is None:
         raise SetupError("there are no commits yet", hint="git commit the manifests first")
+    read_shard = shards.shards_here(project, environ).read_here
     if path is None:
-        return _log_of_all(project, rev or "HEAD", limit)
+        return _log_of_all(project, rev or "HEAD", limit, read_shard)
     target = arguments.relative(path).removesuffix(SUFFIX)
     # One more than asked for: the last shown is compared with the one before it.
     commits = _followed(project, target, rev or "HEAD", None if limit is None else limit + 1)
@@ -76,7 +86,7 @@ def log(
         return iter(())
     if not commits:
         raise _no_commit(project, arguments, os.fspath(path))
-    return _log_entries(project, commits, limit)
+    return _log_entries(project, commits, limit, read_shard)
 
 
 def _has_target(
@@ -119,7 +129,9 @@ def _followed(project: Project, target: str, rev: str, limit: int | None) -> lis
     return steps
 
 
-def _log_of_all(project: Project, rev: str, limit: int | None) -> Iterator[LogEntry]:
+def _log_of_all(
+    project: Project, rev: str, limit: int | None, read_shard: _ReadShard
+) -> Iterator[LogEntry]:
     """Yield the commits that changed any target, a limited number of them."""
     commits = 0
     last = None
@@ -134,7 +146,7 @@ def _log_of_all(project: Project, rev: str, limit: int | None) -> Iterator[LogEn
         renamed_from = before if before != target else None
         old = _decoded(project, change.old_blob, f"{change.commit.short}^:{change.old_path}")
         new = _decoded(project, change.commit.blob, f"{change.commit.short}:{change.path}")
-        yield _log_entry(project, _CommitOf(target, change.commit, renamed_from), old, new)
+        yield _log_entry(read_shard, _CommitOf(target, change.commit, renamed_from), old, new)
 
 
 def _no_commit(project: Project, arguments: Arguments, path: str) -> UsageError:
@@ -153,7 +165,7 @@ def _no_commit(project: Project, arguments: Arguments, path: str) -> UsageError:
 
 
 def _log_entries(
-    project: Project, steps: Sequence[_CommitOf], limit: int | None
+    project: Project, steps: Sequence[_CommitOf], limit: int | None, read_shard: _ReadShard
 ) -> Iterator[LogEntry]:
     manifests = [
         _decoded(project, step.commit.blob, f"{step.commit.short}:{step.target + SUFFIX}")
@@ -163,7 +175,7 @@ def _log_entries(
         if limit is not None and number == limit:
             return
         before = manifests[number + 1] if number + 1 < len(manifests) else None
-        yield _log_entry(project, step, before, manifest)
+        yield _log_entry(read_shard, step, before, manifest)
 
 
 def _decoded(project: Project, blob: str | None, name: str) -> Manifest | None:
@@ -171,7 +183,7 @@ def _decoded(project: Project, blob: str | None, name: str) -> Manifest | None:
 
 
 def _log_entry(
-    project: Project, step: _CommitOf, old: Manifest | None, new: Manifest | None
+    read_shard: _ReadShard, step: _CommitOf, old: Manifest | None, new: Manifest | None
 ) -> LogEntry:
     commit = step.commit
     entry = LogEntry(
@@ -186,7 +198,7 @@ def _log_entry(
         bytes=new.bytes if new else 0,
     )
     try:
-        changes = differences(*differing(old, new, project.store.held_shard))
+        changes = differences(*differing(old, new, read_shard))
     except MissingError:
         return entry
     counts = Counter(change.change for change in changes)

@@ -189,7 +189,8 @@ def _ending(scenario: Scenario, world: World, run: Run, mode: str) -> list[str]:
         found.append(f"exit code {run.code} after Ctrl-C")
     if run.code < 0:
         found.append(f"was ended by signal {-run.code}")
-    told = "error:" in run.err or ("fsck" in scenario.command and "damaged" in run.out)
+    said_by_fsck = any(word in run.out for word in ("damaged", "cannot be read"))
+    told = "error:" in run.err or ("fsck" in scenario.command and said_by_fsck)
     if run.code and not scenario.by_git and not told:
         found.append("says nothing of an error")
     left = checks.leftovers(world.live)

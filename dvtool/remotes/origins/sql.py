@@ -325,6 +325,6 @@ def _module(name: str) -> Any:
     if name == "adbc_driver_duckdb" and importlib.util.find_spec(name) is None:
         raise SetupError(
             "files of DuckDB need its own package, duckdb, which is not installed",
-            hint="run: python -m pip install duckdb, where dvtool is installed",
+            hint="install the package duckdb beside dvtool: see docs/install.md",
         )
     return import_extra(name, extra="sql", user="databases")

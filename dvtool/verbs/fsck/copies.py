@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Iterator
 from functools import partial
 
-from dvtool.errors import DvError
+from dvtool.errors import DvError, printable
 from dvtool.format.digest import Digest
 from dvtool.format.locations import contents_of
 from dvtool.format.manifest import Manifest
@@ -25,7 +25,8 @@ from dvtool.verbs.fetch.download import fetch
 from dvtool.verbs.fetch.request import FetchRequest
 from dvtool.verbs.fsck.check import Checking
 from dvtool.verbs.fsck.findings import WORKSPACE
-from dvtool.verbs.fsck.meaning import file_has
+from dvtool.workspace.hashing import read_digest
+from dvtool.workspace.opener import reason
 
 
 class Copies:
@@ -71,7 +72,7 @@ class Copies:
         sources = [
             FileSource(path, size)
             for path, (digest, size) in sorted(files.items())
-            if file_has(self.project, path, digest)
+            if self._file_has(path, digest)
         ]
         root, links = self.project.root, self.project.workspace.links
         for batch in ingest_batches(root, self.store.path, sources, links=links):
@@ -124,6 +125,18 @@ class Copies:
                 yield self.checking.settings.open_remote(name)
             except DvError as error:
                 self._note(f"{name}: {error}")
+
+    def _file_has(self, path: str, digest: Digest) -> bool:
+        """Whether a file of the workspace has this content, read now; why not is noted."""
+        try:
+            return read_digest(self.project, path) == digest
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            self._note(f"{printable(path)} cannot be read: {reason(error)}")
+        except DvError as error:
+            self._note(str(error))
+        return False
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[None]:
