@@ -349,7 +349,9 @@ def roots(
             _show_retired(screen, retire, plan, plan_only=plan_only, as_json=as_json)
             return
         if plan_only:
-            raise UsageError("--dry-run is for --retire: a list changes nothing")
+            raise UsageError(
+                "--dry-run is for --retire: a list changes nothing", hint="leave --dry-run out"
+            )
         repositories = repo.remotes.roots(name)
         if as_json:
             url = printable(repo.config.open_remote(name).url)
