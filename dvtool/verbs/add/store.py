@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 
 from dvtool.errors import count_text
 from dvtool.format.packing import discard_packs
@@ -105,9 +106,10 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
             project.store.adopt(result.packs)
             stored.size_bytes += sum(info.size for _, info in result.packs)
             # The results come in the order of the batches.
-            for file, path in zip(result.files, left, strict=False):
-                scan.digests[path] = file.digest
-                scan.files[path] = file.stat
+            read = list(islice(left, len(result.files)))
+            scan.digests.update(zip(read, result.files.digests(), strict=True))
+            scan.files.update(zip(read, result.files.stats(), strict=True))
+            for path in read if scan.seen else ():
                 scan.seen.pop(path, None)
     project.progress.finish()
     return stored
