@@ -79,6 +79,8 @@ class Opener:
         """Open a folder ("" is the root). The descriptor stays open until the next call only."""
         if not HAS_DIR_FD:
             return self._checked(path)
+        if self._chain and self._chain[-1][0] == path:
+            return self._chain[-1][1]
         while self._chain and not _is_within(path, self._chain[-1][0]):
             os.close(self._chain.pop()[1])
         if not self._chain:
