@@ -11,7 +11,14 @@ import zstandard
 
 from dvtool.format.chunker import MIB, ChunkSizes, sizes_after, sizes_for
 from dvtool.format.digest import Digest, hasher
-from dvtool.format.pack import GROUPED_SIZE_MAX_BYTES, ZSTD_LEVEL, PackInfo, Recipe, pack_frame
+from dvtool.format.pack import (
+    GROUPED_SIZE_MAX_BYTES,
+    ZSTD_LEVEL,
+    Data,
+    PackInfo,
+    Recipe,
+    pack_frame,
+)
 from dvtool.format.packing import FinishedPack, RollingPacks, discard_packs
 from dvtool.store.database import Database
 from dvtool.store.local import LocalStore
@@ -22,7 +29,6 @@ if TYPE_CHECKING:
 else:
     futures = later("concurrent.futures")
 
-HASHED_AT_ONCE_BYTES = 1 << 20
 PENDING_SIZE_MAX_BYTES = 8 * MIB
 CHUNKS_SAMPLED = 256
 
@@ -33,8 +39,6 @@ class _Hashing:
     def __init__(self, pool: futures.ThreadPoolExecutor | None) -> None:
         self._pool = pool
         self._hash = hasher()
-        self._parts: list[bytes] = []
-        self._size = 0
         self._underway: futures.Future[object] | None = None
 
     def __enter__(self) -> _Hashing:
@@ -43,23 +47,17 @@ class _Hashing:
     def __exit__(self, *_: object) -> None:
         self._wait()
 
-    def update(self, data: bytes) -> None:
-        """Take the next part."""
+    def update(self, data: Data) -> None:
+        """Take the next part, which does not change meanwhile."""
         if self._pool is None:
             self._hash.update(data)
             return
-        self._parts.append(data)
-        self._size += len(data)
-        if self._size >= HASHED_AT_ONCE_BYTES:
-            parts, self._parts, self._size = self._parts, [], 0
-            self._wait()
-            self._underway = self._pool.submit(lambda: self._hash.update(b"".join(parts)))
+        self._wait()
+        self._underway = self._pool.submit(self._hash.update, data)
 
     def digest(self) -> Digest:
         """Return the hash of all parts."""
         self._wait()
-        self._hash.update(b"".join(self._parts))
-        self._parts = []
         return self._hash.digest()
 
     def _wait(self) -> None:
@@ -92,7 +90,7 @@ class ChunkPacks:
         self._taken: set[Digest] = set()
         self._fresh: set[Digest] = set()
         """The chunks taken that the store lacks."""
-        self._pending: dict[Digest, bytes] = {}
+        self._pending: dict[Digest, Data] = {}
         self._pending_size = 0
         self._recipes: list[Recipe] = []
         self._recipes_taken: set[Digest] = set()
@@ -102,8 +100,8 @@ class ChunkPacks:
         self._underway: futures.Future[None] | None = None
         self._own = threading.local()
 
-    def put(self, digest: Digest, data: bytes) -> None:
-        """Take a chunk; the store is asked for many at a time whether it has them."""
+    def put(self, digest: Digest, data: Data) -> None:
+        """Take a chunk, which does not change; the store is asked for many at a time."""
         if self._tell is not None:
             self._tell(len(data))
         if digest in self._taken:
@@ -173,7 +171,7 @@ class ChunkPacks:
             if pool is not None:
                 pool.shutdown()
 
-    def _write(self, chunks: Mapping[Digest, bytes], recipes: Sequence[Recipe]) -> None:
+    def _write(self, chunks: Mapping[Digest, Data], recipes: Sequence[Recipe]) -> None:
         held = self._db.held_chunks(chunks)
         fresh = [(digest, data) for digest, data in chunks.items() if digest not in held]
         frames = self._frames(fresh)
@@ -196,13 +194,13 @@ class ChunkPacks:
     def _keep(self, pack: FinishedPack) -> None:
         self._done.append(pack)
 
-    def _frames(self, chunks: Sequence[tuple[Digest, bytes]]) -> Iterable[bytes | None]:
+    def _frames(self, chunks: Sequence[tuple[Digest, Data]]) -> Iterable[bytes | None]:
         """Return the frames, where made ahead, of chunks that have a frame of their own."""
         if self._framing is None:
             return [None] * len(chunks)
         return self._framing.map(self._frame, (data for _, data in chunks))
 
-    def _frame(self, data: bytes) -> bytes | None:
+    def _frame(self, data: Data) -> bytes | None:
         if len(data) < GROUPED_SIZE_MAX_BYTES:
             return None
         if not hasattr(self._own, "compressor"):

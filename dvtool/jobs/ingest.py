@@ -23,7 +23,7 @@ from dvtool.format.chunker import (
     SINGLE_CHUNK_SIZE_MAX_BYTES,
     SMALL,
     ChunkSizes,
-    cut,
+    cut_blocks,
     sizes_for,
 )
 from dvtool.format.digest import EMPTY, Digest, digest_of, split_digests
@@ -308,13 +308,13 @@ def store_stream(
     chunks: list[Digest] = []
     total = 0
     with writer.hashing() as whole:
-        for view in cut(file, file_size_bytes=size, sizes=sizes):
-            data = bytes(view)
-            whole.update(data)
-            digest = digest_of(data)
-            writer.put(digest, data)
-            chunks.append(digest)
-            total += len(data)
+        for block in cut_blocks(file, file_size_bytes=size, sizes=sizes):
+            whole.update(block.data)
+            for data in block.chunks:
+                digest = digest_of(data)
+                writer.put(digest, data)
+                chunks.append(digest)
+            total += len(block.data)
     digest = whole.digest()
     if len(chunks) > 1:
         writer.put_recipe(Recipe(digest, total, tuple(chunks)))
