@@ -69,7 +69,10 @@ class RemoteChunks:
         commit: str,
         cache: FrameCache | None,
         sources: SourceChunks,
+        *,
+        before_fork: RemoteChunks | None = None,
     ) -> None:
+        """Take the parts; what `before_fork` knew, of the parent of this process, is known here."""
         self._git = git
         self._local = local
         self._open = remotes
@@ -81,6 +84,9 @@ class RemoteChunks:
         self._lock = threading.RLock()
         self._opened: Sequence[RemoteStore] | None = None
         self._shards: dict[tuple[int, Digest], dict[Digest, list[Located]]] = {}
+        if before_fork is not None:  # whose locks may be held for ever: they are not asked for
+            self._shards, self._anew = dict(before_fork._shards), before_fork._anew
+            sources.learn(before_fork._sources.learned)
 
     @property
     def remotes(self) -> Sequence[RemoteStore]:
@@ -165,6 +171,7 @@ class RemoteChunks:
     def locate(self, contents: Sequence[Content]) -> dict[Digest, list[PlacedChunk]]:
         """Return the chunks of contents; MissingError, naming the files, if one is nowhere."""
         located = self._sources.locate([content.digest for content in contents])
+        self._add_remembered(located, contents)
         if all(content.digest in located for content in contents):
             return located
 
@@ -196,6 +203,18 @@ class RemoteChunks:
         for _ in self._from_first(get):
             pass
         return located
+
+    def _add_remembered(
+        self, located: dict[Digest, list[PlacedChunk]], contents: Sequence[Content]
+    ) -> None:
+        """Add contents that the first remote has by shards read before; no remote is opened."""
+        with self._lock:
+            for content in contents:
+                if content.digest not in located:
+                    listed = self._shards.get((0, content.shard.digest))
+                    chunks = listed.get(content.digest) if listed is not None else None
+                    if chunks is not None:
+                        located[content.digest] = [PlacedChunk(0, chunk) for chunk in chunks]
 
     def _attempts(
         self, remote: RemoteStore, number: int, contents: Sequence[Content]

@@ -21,6 +21,7 @@ from dvtool.snapshots.cache import FrameCache
 from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
 from dvtool.snapshots.local import CheckedChunk, LocalChunks
+from dvtool.system.collecting import collector_put_off
 from dvtool.system.logs import Log
 
 if TYPE_CHECKING:
@@ -213,6 +214,15 @@ class ContentSource:
         absent = self._not_in_store(contents) if self._cache is not None else []
         if self._cache is None or not absent:
             return 0
+        with self._cache.turn(hasher(b"".join(content.digest for content in absent)).digest()):
+            return self._fetch(absent)
+
+    def fetch_absent(self, contents: Sequence[Content]) -> int:
+        """Get contents as `prefetch` does, for a caller whose turn it is; there must be a cache."""
+        absent = self._not_in_store(contents)
+        return self._fetch(absent) if absent else 0
+
+    def _fetch(self, absent: Sequence[Content]) -> int:
         size = 0
 
         def read(layouts: dict[Digest, Layout]) -> None:
@@ -226,12 +236,15 @@ class ContentSource:
             if uncached := self._not_in_cache(pieces.values()):
                 size += self._remote.fetch(uncached)
 
-        with self._cache.turn(hasher(b"".join(content.digest for content in absent)).digest()):
-            self.trying(absent, read)
+        self.trying(absent, read)
         return size
 
     def _not_in_store(self, contents: Sequence[Content]) -> list[Content]:
-        """Return the contents that the local store does not have whole; no remote is asked."""
+        held = self.layouts_in_store(contents)
+        return [content for content in contents if content.size and content.digest not in held]
+
+    def layouts_in_store(self, contents: Sequence[Content]) -> dict[Digest, Layout]:
+        """Return how contents that the local store has whole are put together; asks no remote."""
         unknown = [c.digest for c in contents if c.size and c.digest not in self._layouts]
         fresh = self._local.layouts(unknown) if unknown else {}
         with self._lock:
@@ -240,11 +253,11 @@ class ContentSource:
             layouts = {
                 c.digest: fresh.get(c.digest) or self._layouts.get(c.digest) for c in contents
             }
-        return [
-            content
-            for content in contents
-            if content.size and not _is_in_store(layouts[content.digest])
-        ]
+        return {
+            digest: layout
+            for digest, layout in layouts.items()
+            if layout is not None and all(piece.place == IN_STORE for piece in layout.pieces)
+        }
 
     # --- chunks ---------------------------------------------------------------------------
 
@@ -357,23 +370,26 @@ class ContentSource:
                     layouts[content.digest] = layout
         if not absent:
             return layouts
-        fresh = self._local.layouts(absent.keys(), without)
-        for digest in fresh:
-            del absent[digest]
-        if absent:
-            fresh |= self._remote_layouts(absent, without)
-        with self._lock:
-            for digest, layout in fresh.items():
-                self._keep_layout(digest, layout)
+        with collector_put_off():
+            fresh = self._local.layouts(absent.keys(), without)
+            for digest in fresh:
+                del absent[digest]
+            if absent:
+                fresh |= self._remote_layouts(absent, without)
+            with self._lock:
+                for digest, layout in fresh.items():
+                    self._keep_layout(digest, layout)
         return layouts | fresh
 
     def _remote_layouts(
         self, absent: dict[Digest, Content], without: Collection[Digest]
     ) -> dict[Digest, Layout]:
         located = self._remote.locate(list(absent.values()))
-        named = {piece.chunk for pieces in located.values() for piece in pieces}
-        here = self._local.pieces(named - set(without))
-        recipes = self._local.recipes(list(absent))
+        # The store was asked for the contents themselves just now; most are one chunk.
+        several = [digest for digest, pieces in located.items() if len(pieces) != 1]
+        named = {piece.chunk for pieces in located.values() for piece in pieces} - absent.keys()
+        here = self._local.pieces(named - set(without)) if named else {}
+        recipes = self._local.recipes(several) if several else {}
         layouts: dict[Digest, Layout] = {}
         for digest, pieces in located.items():
             layout = layout_of([here.get(piece.chunk, piece) for piece in pieces], proven=False)
@@ -414,10 +430,6 @@ def not_the_content(content: Content) -> CorruptError:
         f"{printable(content.path)}: the chunks that the remote names do not make this file",
         hint="run `dv push` in a clone that has it, or: dv fsck --remote",
     )
-
-
-def _is_in_store(layout: Layout | None) -> bool:
-    return layout is not None and all(piece.place == IN_STORE for piece in layout.pieces)
 
 
 def _position(piece: PlacedChunk) -> tuple[int, Digest, int, int]:
