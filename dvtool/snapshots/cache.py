@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from dvtool.errors import BusyError, DvError
 from dvtool.format.digest import Digest
@@ -292,13 +292,15 @@ class FrameCache:
             os.unlink(self._path(name))
 
     @contextlib.contextmanager
-    def turn(self, name: bytes) -> Iterator[None]:
+    def turn(self, name: bytes, kind: Literal["fetch", "list"] = "fetch") -> Iterator[None]:
         """Wait until nobody else gets what has this name, by hash, from a remote.
+
+        Within a turn of one kind there may be one of the other, and none of the same.
 
         The kernel ends the turn of a process that was killed. Whoever has waited for `TURN_S`, or
         finds no disk to wait on, goes on: then a remote is asked twice.
         """
-        lock = os.path.join(self.folder, f"fetch-{name[0] % TURNS:02}.lock")
+        lock = os.path.join(self.folder, f"{kind}-{name[0] % TURNS:02}.lock")
         with contextlib.ExitStack() as held:
             try:
                 self._make_folders(self._top)

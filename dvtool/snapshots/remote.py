@@ -133,21 +133,31 @@ class RemoteChunks:
         if self._cache is None:
             return remote.get_shard(ref)
         name = shard_name(remote.required_mark().id, ref.digest)
-        data = None
-        if not self._anew:
-            data = self._cache.get(name, size_max=OBJECT_SIZE_MAX_BYTES)
-        if data is not None:
-            try:
-                entries, shard = decode_object(data, ref, name)
-                return FetchedShard(
-                    entries, shard.text, shard.locations, len(data), None, shard.references
-                )
-            except CorruptError:
-                self._cache.drop(name)
+        shard = self._cached_shard(self._cache, ref, name)
+        if shard is None:
+            with self._cache.turn(ref.digest, "list"):  # of several processes one asks for it
+                shard = self._cached_shard(self._cache, ref, name)
+                shard = shard or self._fetched_shard(self._cache, remote, ref, name)
+        return shard
+
+    def _cached_shard(self, cache: FrameCache, ref: ShardRef, name: str) -> FetchedShard | None:
+        data = None if self._anew else cache.get(name, size_max=OBJECT_SIZE_MAX_BYTES)
+        if data is None:
+            return None
+        try:
+            entries, shard = decode_object(data, ref, name)
+        except CorruptError:
+            cache.drop(name)
+            return None
+        return FetchedShard(entries, shard.text, shard.locations, len(data), None, shard.references)
+
+    def _fetched_shard(
+        self, cache: FrameCache, remote: RemoteStore, ref: ShardRef, name: str
+    ) -> FetchedShard:
         fetched, data = remote.read_shard_object(ref.digest)
         if ref_of(fetched.entries, ref.blake3) != ref:
             raise ManifestError(f"shard {ref.blake3}: the manifest describes it wrongly")
-        self._cache.put(name, data)
+        cache.put(name, data)
         return fetched
 
     def _keep(self, number: int, digest: Digest, shard: FetchedShard) -> None:
