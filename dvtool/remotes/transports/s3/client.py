@@ -6,11 +6,13 @@ configuration files, instance role).
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import botocore
+import botocore.loaders
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
@@ -20,6 +22,7 @@ from dvtool.errors import DvError, RemoteError
 from dvtool.remotes.transports.s3.configuration import AwsConfiguration, check_bundle, resolving
 from dvtool.remotes.transports.s3.connections import expect_only_for_large, watch
 from dvtool.remotes.transports.s3.guard import GuardedSession
+from dvtool.remotes.transports.s3.listing_rows import parse_rows_apart
 from dvtool.remotes.transports.s3.options import S3Options
 
 if TYPE_CHECKING:
@@ -78,6 +81,8 @@ class ClientSource:
                 verify=self._options.ca_bundle,
             )
             _harden(made, self._read_timeout_s)
+            if not self._times:
+                parse_rows_apart(made)
             credentials = None if self._options.anonymous else session.get_credentials()
             if credentials is not None:
                 made.meta.events.register_first(
@@ -89,8 +94,10 @@ class ClientSource:
         session = boto3.session.Session(
             profile_name=self._options.profile, region_name=self._options.region
         )
+        core = cast(Any, session)._session
+        _share_tables(core)
         if not self._times:
-            factory = cast(Any, session)._session.get_component("response_parser_factory")
+            factory = core.get_component("response_parser_factory")
             factory.set_parser_defaults(timestamp_parser=str)
         return session
 
@@ -154,6 +161,19 @@ def _config(options: S3Options, connect_s: float, read_s: float) -> Config:
         tcp_keepalive=True,
         user_agent_extra=f"dvtool/{__version__}",
     )
+
+
+def _share_tables(core: Any) -> None:
+    """Give a session the tables of AWS's services that one before it has read.
+
+    Reading them is half of setting up a client. A worker that is a copy of this process has them.
+    """
+    core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
+
+
+@functools.cache
+def _loader(data_path: str | None) -> Any:
+    return botocore.loaders.create_loader(data_path)
 
 
 def _harden(client: S3Client, stall_s: float) -> None:
