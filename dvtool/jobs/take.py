@@ -22,11 +22,11 @@ from dvtool.format.chunker import (
 )
 from dvtool.format.digest import EMPTY, Digest, digest_of
 from dvtool.format.pack import PackInfo
+from dvtool.jobs.chunk_packs import ChunkPacks
 from dvtool.jobs.ingest import (
     BATCH_SIZE_MAX_BYTES,
     BATCHES_AIM,
     LARGE_SIZE_MIN_BYTES,
-    ChunkPacks,
     store_stream,
 )
 from dvtool.remotes.origins.base import SIZE_UNKNOWN, Origin, OriginObject
@@ -131,7 +131,7 @@ def take_objects(batch: TakeBatch, tell: Callable[[int], None] | None = None) ->
     attempts = Attempts()
     try:
         with naming_full_disk(batch.store):
-            origin = _connected(batch.origin)
+            origin = _still_connected(batch.origin)
             with _staging(batch, result) as keep:
                 stored = stored_objects(origin, batch.objects, writer, attempts, store, keep)
                 for digest, size in stored:
@@ -162,7 +162,7 @@ def _staging(batch: TakeBatch, result: TakeResult) -> Iterator[Callable[[int, by
         yield keep
 
 
-def _connected(origin: Origin) -> Origin:
+def _still_connected(origin: Origin) -> Origin:
     """Return an origin as the batch before left it, connected, where that was of an equal one.
 
     A worker gets a copy with each batch; setting up a client takes as long as 500 small objects.

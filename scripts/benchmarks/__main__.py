@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from benchmarks import chapters, peers, results, special
+from benchmarks import chapters, peers, pulling, results, special
 from benchmarks.chapters import (
     FLUSHES,
     GROWTH_VERSIONS,
     IMPORT,
+    PULL_S3,
     READ,
     REQUESTS,
     START,
@@ -30,7 +33,7 @@ from benchmarks.measure import (
     can_trace,
     remove,
 )
-from benchmarks.report import summary, write_report
+from benchmarks.report import summary, title_of, write_report
 from benchmarks.results import Results, ResultsError, Run, Workload
 from benchmarks.scale import DEFAULT, GIB, SCALES, Scale
 from benchmarks.story import Chapter, play_rounds
@@ -48,6 +51,7 @@ another tool. A warm-up round comes first; it looks at memory and compares the d
 examples:
   scripts/bench                              about 40 minutes on two cores that are idle
   scripts/bench --quick                      below two minutes there
+  scripts/bench --full                       about two hours there, with 60 GB of free disk
   scripts/bench --only S B --tools dv dvc    two workloads, two tools
   scripts/bench --report .bench/results.json
                                              writes docs/benchmarks.md; measures nothing
@@ -157,10 +161,11 @@ class Session:
         """Measure everything that was asked for; print and save it."""
         began = time.monotonic()
         try:
-            for chapter in chapters.chapters(self._scale, self._work / "data"):
-                if chapters.group(chapter) in self._only:
-                    self._play(chapter)
+            for chapter in chapters.main(self._scale):
+                self._play(chapter)
             self._special()
+            for chapter in chapters.lesser(self._scale, self._work / "data"):
+                self._play(chapter)
         finally:
             self._results.save(self._path)
             remove(self._work / "run")
@@ -171,7 +176,7 @@ class Session:
 
     def _play(self, chapter: Chapter) -> None:
         tools = [TOOLS[name] for name in chapter.tools if name in self._tools]
-        if not tools:
+        if not tools or chapters.group(chapter) not in self._only:
             return
         if chapter.cold and not can_drop_caches():
             self._say(f"{chapter.name}: left out, since only root may empty the kernel's cache")
@@ -195,6 +200,7 @@ class Session:
     def _special(self) -> None:
         bench, scale, tools = self._bench, self._scale, self._tools
         self._try(START, lambda: special.start_up(bench, tools, self._keep))
+        self._try(PULL_S3, lambda: pulling.measure(bench, self._rounds, self._keep))
         self._try(
             STATUS_MANY,
             lambda: special.status_of_many(bench, scale, tools, self._rounds, self._keep),
@@ -213,27 +219,17 @@ class Session:
             lambda: found.flushes.extend(special.flushes(bench, traced, self._fail_by_name)),
         )
 
-        self._try(READ, self._read)
-        self._try(STREAM, self._stream)
-        self._try(IMPORT, self._import)
+        rounds = self._asked_rounds or scale.lesser_rounds
+        for name, of in ((READ, "reading"), (IMPORT, "importing"), (STREAM, "streaming")):
+            self._try(name, partial(self._tell, name, of, rounds))
 
-    def _read(self) -> None:
-        from benchmarks import reading  # which loads dvtool itself
-
-        self._say("| | dvtool | beside | ratio |\n|---|---|---|---|")
-        for row in reading.measure(self._bench, self._scale, self._rounds):
-            self._say(row.text)
-
-    def _stream(self) -> None:
-        from benchmarks import streaming
-
-        for line in streaming.measure(self._bench, self._scale, self._rounds):
-            self._say(line)
-
-    def _import(self) -> None:
-        from benchmarks import importing
-
-        for line in importing.measure(self._bench, self._scale, self._rounds):
+    def _tell(self, name: str, module: str, rounds: int) -> None:
+        """Print and keep the lines of a module that makes tables of its own."""
+        lines = self._results.tables[name] = []
+        measure = importlib.import_module(f"benchmarks.{module}").measure  # some load dvtool
+        for line in measure(self._bench, self._scale, rounds):
+            lines.extend(line.splitlines())
+            self._results.save(self._path)
             self._say(line)
 
     def _try(self, name: str, measure: Callable[[], object]) -> None:
@@ -241,7 +237,7 @@ class Session:
         if name not in self._only:
             return
         title = chapters.special_title(name, self._scale)
-        if name in (START, STATUS_MANY):
+        if name in (START, STATUS_MANY, PULL_S3):
             self._note(Workload(name, title))
         else:
             self._say(f"\n{title}")
@@ -264,7 +260,7 @@ class Session:
         wall_s = sum(taken.wall_s for taken in run.steps.values())
         if run.workload != START:
             which = f"round {run.round}" if run.round else "warm-up"
-            self._say(f"  {which}  {TOOLS[run.tool].title:<14}{wall_s:8.2f} s")
+            self._say(f"  {which}  {title_of(run.tool):<14}{wall_s:8.2f} s")
 
     def _fail(self, tool: Tool, error: BenchError) -> None:
         self._fail_by_name(tool.name, error)

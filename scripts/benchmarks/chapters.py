@@ -12,6 +12,7 @@ from benchmarks.data import (
     mixed,
     parquet,
     renamed_folder,
+    short_labels,
     small_files,
     tables_as_text,
 )
@@ -28,20 +29,23 @@ from benchmarks.tools import (
 
 GROWTH_FILES, GROWTH_BYTES, GROWTH_VERSIONS = "growth-files", "growth-bytes", "growth-versions"
 START, STATUS_MANY, REQUESTS, FLUSHES = "start", "status-many", "requests", "flushes"
-READ, STREAM, IMPORT = "read", "stream", "import"
+READ, STREAM, IMPORT, PULL_S3 = "read", "stream", "import", "pull-s3"
 SPECIAL = {
     START: "Start-up: `--version`",
     STATUS_MANY: "Status of many files, nothing changed",
     GROWTH_VERSIONS: "Number of versions",
     REQUESTS: "Requests to an S3 server",
     FLUSHES: "Calls that wait for the disk",
+    PULL_S3: "Pull from S3: 600 MB in six files and 5,000 files of 20 KB",
     READ: "Reading a commit from Python",
-    STREAM: "Streams for training",
     IMPORT: "Imports: from a bucket, from another repository, from PostgreSQL",
+    STREAM: "Streams for training",
 }
 """Workloads that do not go through the story."""
 MANY_FILES, MANY_BYTES = 50_000, 512 * MIB
 """From here on one timed round of a curve is enough."""
+MOST_FILES = 1_000_000
+"""With so many, a copy of the files is measured too."""
 
 ALL = ("dv", "dvc", "git-lfs", "git-annex", "restic", "cp", "git")
 LIGHT = ("dv", "restic", "cp")
@@ -54,15 +58,14 @@ FEWER = frozenset({ADD_AGAIN, BACKUP_AGAIN, PULL_AGAIN, FETCH_AGAIN, CHECKOUT_AG
 """What changes nothing is measured with fewer files, by all tools."""
 
 
-def chapters(scale: Scale, cache: Path) -> list[Chapter]:
-    """Return the workloads that go through the story, curves last."""
-    few = small_files(scale.few_files)
+def main(scale: Scale) -> list[Chapter]:
+    """Return S, B and the curves."""
     return [
         Chapter(
             "S",
             f"S: {scale.s_files:,} random files of 8 KiB; one grows by a byte",
             small_files(scale.s_files),
-            ALL if scale.name == "full" else ("dv", "dvc", "restic", "cp", "git"),
+            ("dv", "dvc", "restic", "cp", "git"),
             leave_out=FEWER,
         ),
         Chapter(
@@ -73,14 +76,25 @@ def chapters(scale: Scale, cache: Path) -> list[Chapter]:
             tuple(name for name in ALL if name != "git"),
             leave_out=FEWER,
         ),
-        Chapter("few", f"{scale.few_files:,} random files of 8 KiB, all tools", few, ALL),
-        *(replace(one, rounds=scale.lesser_rounds) for one in edits(scale, cache)),
         *curves(scale),
     ]
 
 
+def lesser(scale: Scale, cache: Path) -> list[Chapter]:
+    """Return what is measured last, in fewer rounds."""
+    few = small_files(scale.few_files)
+    title = f"{scale.few_files:,} random files of 8 KiB, all tools"
+    found = [Chapter("few", title, few, ALL), *edits(scale, cache)]
+    return [replace(one, rounds=scale.lesser_rounds) for one in found]
+
+
+def chapters(scale: Scale, cache: Path) -> list[Chapter]:
+    """Return all workloads that go through the story, in order."""
+    return [*main(scale), *lesser(scale, cache)]
+
+
 def edits(scale: Scale, cache: Path) -> list[Chapter]:
-    """Return the workloads between S and B and the curves."""
+    """Return other kinds of data, and what an edit of each costs."""
     few = small_files(scale.few_files)
     big = big_file(scale.b_bytes)
     real = IN_GIT_OR_BACKUP
@@ -153,9 +167,9 @@ def curves(scale: Scale) -> list[Chapter]:
     by_files = [
         Chapter(
             f"{GROWTH_FILES}-{count}",
-            f"{count:,} files of 300 bytes",
-            labels(count),
-            ("dv",),
+            f"{count:,} files of 75 bytes",
+            short_labels(count),
+            ("dv", "cp") if count >= MOST_FILES else ("dv",),
             leave_out=frozenset(NO_OPS),
             curve=GROWTH_FILES,
             x=count,

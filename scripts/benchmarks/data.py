@@ -21,6 +21,7 @@ KIB, MIB = 1 << 10, 1 << 20
 FILES_A_FOLDER = 1_000
 BLOCK_BYTES = 4 * KIB
 LABEL_BYTES = 300
+SHORT_LABEL_BYTES = 75
 PACKAGES = (
     "bokeh-sampledata==2026.1",
     "scikit-image==0.26.0",
@@ -158,6 +159,27 @@ def label(source: random.Random, names: tuple[str, ...], number: int) -> bytes:
         {"image": f"frame-{number:07d}.jpg", "width": 1920, "height": 1080, "boxes": boxes}
     )
     return text.encode()[: LABEL_BYTES - 1].ljust(LABEL_BYTES - 1) + b"\n"
+
+
+def short_labels(count: int) -> Dataset:
+    """Text files of one box each, of which one changes."""
+
+    def make(before: Path, after: Path) -> dict[str, list[Any]]:
+        source = random.Random(12)
+        for number in range(count):
+            write(before / numbered(number, ".json"), short_label(source, number))
+        write(after / numbered(count // 2, ".json"), short_label(random.Random(13), count // 2))
+        return {}
+
+    return Dataset(f"short-labels-{count}", make, count * BLOCK_BYTES)
+
+
+def short_label(source: random.Random, number: int) -> bytes:
+    """Return one label of SHORT_LABEL_BYTES bytes."""
+    kind = source.choice(("car", "person", "bicycle", "dog", "bus"))
+    box = [source.randrange(1_000) for _ in range(4)]
+    text = json.dumps({"image": f"{number:07d}.jpg", "class": kind, "box": box})
+    return text.encode().ljust(SHORT_LABEL_BYTES - 1) + b"\n"
 
 
 def tables_as_text(size_bytes: int) -> Dataset:

@@ -84,8 +84,18 @@ def paired(
     return statistics.median(taken[0]), statistics.median(taken[1])
 
 
-def measure(bench: Bench, scale: Scale, rounds: int) -> Iterator[Row]:
-    """Measure all; the data is made below the bench's folder and removed."""
+HEADING = "| | dvtool | beside | ratio |\n|---|---|---|---|"
+
+
+def measure(bench: Bench, scale: Scale, rounds: int) -> Iterator[str]:
+    """Yield the lines of a table; the data is made below the bench's folder and removed."""
+    yield HEADING
+    for row in rows(bench, scale, rounds):
+        yield row.text
+
+
+def rows(bench: Bench, scale: Scale, rounds: int) -> Iterator[Row]:
+    """Measure all, row by row."""
     from tests.s3.proxy import CountingProxy
     from tests.s3.servers import rclone_server
     from tests.scenario import Clone, Remote

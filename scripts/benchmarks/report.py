@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks import chapters, reach
 from benchmarks.plots import draw
 from benchmarks.results import Results, Workload, slope
-from benchmarks.special import CLICK, LOG, VERSION
+from benchmarks.special import LOG, VERSION
 from benchmarks.tools import STEPS, TOOLS
 
 MB = 1_000_000
@@ -65,6 +65,7 @@ def text_of(results: Results, plots: Sequence[str], notes: str) -> str:
         requests_section(results),
         flushes_section(results),
         *(curve_section(results, curve, plots) for curve in CURVES),
+        *(told_section(name, lines) for name, lines in results.tables.items()),
         commands_section(results),
     ]
     if "benchmarks-s.svg" in plots:
@@ -260,6 +261,11 @@ def slopes(
     return fitted, last
 
 
+def told_section(name: str, lines: Sequence[str]) -> str:
+    """Return the tables that a workload made itself."""
+    return f"## {chapters.SPECIAL[name]}\n\n" + "\n".join(lines) if lines else ""
+
+
 def commands_section(results: Results) -> str:
     if not results.commands:
         return ""
@@ -275,7 +281,7 @@ def commands_section(results: Results) -> str:
 
 
 def title_of(tool: str) -> str:
-    return TOOLS[tool].title if tool in TOOLS else CLICK
+    return TOOLS[tool].title if tool in TOOLS else tool
 
 
 def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -72,6 +72,8 @@ class Results:
     flushes: list[Count] = field(default_factory=list)
     commands: dict[str, dict[str, str]] = field(default_factory=dict)
     """Tool -> step -> what was run."""
+    tables: dict[str, list[str]] = field(default_factory=dict)
+    """Of workloads that print tables of their own: workload -> lines of Markdown."""
 
     def save(self, path: Path) -> None:
         """Write the results, whole or not at all."""
@@ -170,7 +172,7 @@ def load(paths: Sequence[Path]) -> Results:
         whole.command = "` and `".join(dict.fromkeys(filter(None, (whole.command, later.command))))
         whole.scale = whole.scale or later.scale
         whole.machine = whole.machine or later.machine
-        for name in ("versions", "left_out", "commands"):
+        for name in ("versions", "left_out", "commands", "tables"):
             getattr(whole, name).update(getattr(later, name))
     for name in set(whole.left_out) & {run.tool for run in whole.runs}:
         del whole.left_out[name]

@@ -38,14 +38,19 @@ class Late:
         self.appears = appears
         self.fails = fails
         self.gets = 0
+        self.lock = threading.Lock()
         self.seen: dict[str, bytes] = {}
 
     def choose(self, request: Request) -> Fault | None:
         if request.kind != "GET":
             return None
-        self.gets += 1
-        if self.gets < len(CONTENTS):
-            return None
+        with self.lock:
+            self.gets += 1
+            if self.gets < len(CONTENTS):
+                return None
+            return self.last(request)
+
+    def last(self, request: Request) -> Fault | None:
         if not self.seen:
             self.seen = staged(self.bucket)
             assert not (self.bucket.work.root / "out").exists()

@@ -6,16 +6,16 @@ configuration files, instance role).
 
 from __future__ import annotations
 
-import functools
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import botocore
-import botocore.loaders
+import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
+from botocore.loaders import Loader, create_loader
 
 from dvtool import __version__
 from dvtool.errors import DvError, RemoteError
@@ -32,6 +32,9 @@ CONNECTIONS_MAX = 64
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
 """A connection without progress for so long, in either direction, is closed."""
+
+_loaders: dict[str | None, Loader] = {}
+_loaders_lock = threading.Lock()
 
 
 class ClientSource:
@@ -91,13 +94,13 @@ class ClientSource:
             return made, self._identity(session)
 
     def _session(self) -> boto3.session.Session:
-        session = boto3.session.Session(
-            profile_name=self._options.profile, region_name=self._options.region
-        )
-        core = cast(Any, session)._session
-        _share_tables(core)
+        own = botocore.session.get_session()
+        if self._options.profile is not None:
+            own.set_config_variable("profile", self._options.profile)
+        _share_loader(own)
+        session = boto3.session.Session(botocore_session=own, region_name=self._options.region)
         if not self._times:
-            factory = core.get_component("response_parser_factory")
+            factory = own.get_component("response_parser_factory")
             factory.set_parser_defaults(timestamp_parser=str)
         return session
 
@@ -139,6 +142,18 @@ class ClientSource:
                 client.close()
 
 
+def _share_loader(session: botocore.session.Session) -> None:
+    """Let a session read botocore's descriptions of services once a process: that takes 60 ms."""
+    path: str | None = session.get_config_variable("data_path")
+    with _loaders_lock:
+        loader = _loaders.get(path)
+        if loader is None:
+            loader = _loaders[path] = create_loader(path)
+        # Each session of boto3 adds its folder.
+        loader.search_paths[:] = dict.fromkeys(loader.search_paths)
+    session.register_component("data_loader", loader)
+
+
 def _config(options: S3Options, connect_s: float, read_s: float) -> Config:
     addressing = options.addressing
     if addressing == "auto":
@@ -161,19 +176,6 @@ def _config(options: S3Options, connect_s: float, read_s: float) -> Config:
         tcp_keepalive=True,
         user_agent_extra=f"dvtool/{__version__}",
     )
-
-
-def _share_tables(core: Any) -> None:
-    """Give a session the tables of AWS's services that one before it has read.
-
-    Reading them is half of setting up a client. A worker that is a copy of this process has them.
-    """
-    core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
-
-
-@functools.cache
-def _loader(data_path: str | None) -> Any:
-    return botocore.loaders.create_loader(data_path)
 
 
 def _harden(client: S3Client, stall_s: float) -> None:

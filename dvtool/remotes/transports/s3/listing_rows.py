@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-_ROW = "Contents"
+_ROW_TAG = "Contents"
 _WANTED = ("Key", "Size", "ETag", "LastModified")
 
 
@@ -34,10 +34,10 @@ def _take_rows(
         return
     if root.tag.rpartition("}")[2] != "ListBucketResult":
         return
-    name = root.tag.replace("ListBucketResult", _ROW)
+    name = root.tag.replace("ListBucketResult", _ROW_TAG)
     rows = root.findall(name)
     try:
-        parsed = [_row(row) for row in rows]
+        parsed = [_plain_row(row) for row in rows]
     except (KeyError, ValueError):
         return
     if not parsed:
@@ -45,10 +45,10 @@ def _take_rows(
     for row in rows:
         root.remove(row)
     response_dict["body"] = ElementTree.tostring(root, "utf-8")
-    customized_response_dict[_ROW] = parsed
+    customized_response_dict[_ROW_TAG] = parsed
 
 
-def _row(row: ElementTree.Element) -> dict[str, Any]:
+def _plain_row(row: ElementTree.Element) -> dict[str, Any]:
     """Return a row; KeyError or ValueError if it is unusual."""
     texts = {child.tag.rpartition("}")[2]: child.text or "" for child in row}
     fields: dict[str, Any] = {name: texts[name] for name in _WANTED if name in texts}
