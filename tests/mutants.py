@@ -244,6 +244,40 @@ BREAKS = (
         "        elif passes(path):\n",
         ("tests/s3/test_leftovers.py::test_leftovers_change_neither_data_nor_manifest",),
     ),
+    Break(
+        "a run that fails leaves the files that it wrote beside git's data",
+        3,
+        "dvtool/verbs/imports/staging.py",
+        "            shutil.rmtree(staging.folder, ignore_errors=True)\n",
+        "            pass\n",
+        ("tests/s3/test_import_staged.py::test_a_run_that_fails_leaves_no_files",),
+    ),
+    Break(
+        "of a staged file that could not be written whole, a part stays",
+        3,
+        "dvtool/workspace/staged.py",
+        "            os.unlink(name, dir_fd=folder)\n",
+        "",
+        ("tests/unit/workspace/test_staged.py::"
+         "test_of_a_file_that_could_not_be_written_nothing_stays",),
+    ),
+    Break(
+        "staged files take the place of what appeared there meanwhile",
+        3,
+        "dvtool/workspace/files.py",
+        "                rename_new(source, new, folder=None, into=into)\n",
+        "                os.rename(source, new, dst_dir_fd=into)\n",
+        ("tests/unit/workspace/test_staged.py::"
+         "test_a_folder_is_brought_to_where_nothing_is_alone",),
+    ),
+    Break(
+        "a worker asks the bucket of the batch before",
+        3,
+        "dvtool/jobs/take.py",
+        "    if before is not None and pid == os.getpid() and before == origin:\n",
+        "    if before is not None and pid == os.getpid():\n",
+        ("tests/s3/test_import_staged.py::test_two_buckets_are_told_apart",),
+    ),
     # --- reading without a checkout -------------------------------------------------------
     Break(
         "chunks that a remote names for a file are believed to make it",

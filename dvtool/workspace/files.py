@@ -415,6 +415,17 @@ class Workspace:
             except FileExistsError as error:
                 raise changed(destination) from error
 
+    def bring_in(self, source: str, destination: str) -> None:
+        """Move a folder of the same disk here, by its whole path.
+
+        UnsavedError if something is at the destination.
+        """
+        with self._owned(destination, create=True) as (new, into):
+            try:
+                rename_new(source, new, folder=None, into=into)
+            except FileExistsError as error:
+                raise changed(destination) from error
+
     # --- what crashes leave, and what the filesystem does -----------------------------------
 
     def folds_names(self, path: str) -> bool:
