@@ -248,11 +248,6 @@ class FrameCache:
         with contextlib.closing(sink):
             yield sink
 
-    def put_span(self, pack: Digest, offset: int, data: Buffer) -> None:
-        """Keep bytes of a pack that begin and end with frames; others may write the same ones."""
-        with self.pack_sink(pack, offset, len(data)) as sink:
-            sink.write(data)
-
     def put_frames(self, pack: Digest, frames: Sequence[tuple[int, Buffer]]) -> None:
         """Keep frames of a pack at their offsets, as `put` does; neighbours are written at once.
 
