@@ -26,7 +26,7 @@ from dvtool.system.collecting import collector_put_off
 
 SampleKind = Literal["files", "stems", "rows", "tar"]
 """The kinds of samples: a file, files of one stem, a row of a table, or members of a tar file."""
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class Stream:
