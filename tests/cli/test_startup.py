@@ -97,6 +97,21 @@ def test_what_prompts_and_git_run_begins_without_click(
     assert set(done.stdout.partition("LOADED")[2].split()) == loaded
 
 
+def test_a_switch_loads_nothing_that_brings_files_into_the_store(data: Work) -> None:
+    data.write("data/images/a.txt", "other content")
+    data.process("add", "data/images")
+    data.commit("Other data")
+    data.process("hooks", "uninstall")
+    data.git("checkout", "-q", "HEAD~1")
+    script = BY_ITSELF.replace('"inspect", ', '"inspect", "tempfile", "dvtool.jobs.ingest", ')
+    hook = ("hooks", "run", "post-checkout", "1" * 40, "2" * 40, "1")
+    done = subprocess.run(
+        [sys.executable, "-c", script, *hook], cwd=data.root, capture_output=True, text=True
+    )
+    assert "1 file written" in done.stderr
+    assert done.stdout.split() == ["LOADED", "dvtool.workspace.walk"]
+
+
 def test_without_click_a_command_says_the_same(data: Work) -> None:
     data.write("data/images/a.txt", "other content")
     for paths in ((), ("data/images",), ("data/nowhere",)):
@@ -168,6 +183,8 @@ def test_how_often_git_is_asked(data: Work, tmp_path: Path) -> None:
     assert len(add) <= 9, add
     assert git_commands(data, log, "--version") == []
     assert len(git_commands(data, log, "ls")) <= 4
+    hook = git_commands(data, log, "hooks", "run", "post-checkout", "1" * 40, "2" * 40, "1")
+    assert sorted(hook) == ["config", "config", "ls-files", "rev-parse"]
 
 
 def test_a_push_lists_the_manifests_of_a_commit_once(pushed: Work, tmp_path: Path) -> None:
