@@ -85,6 +85,8 @@ class Workspace:
         self.links = links if HAS_DIR_FD else NO_LINKS
         self._folders = HeldFolders(root, self.links)
         self._has_unnamed = hasattr(os, "O_TMPFILE") and os.path.isdir(DESCRIPTORS)
+        self._exact_times = False
+        """Whether the disk was seen to take a time to the nanosecond."""
 
     def __enter__(self) -> Workspace:
         return self
@@ -264,24 +266,25 @@ class Workspace:
         """
         stamps: list[Stamp | None] = []
         at = self._folders.open(folder, create=True) if self._has_unnamed else -1
-        for path, executable, parts in files:
-            name = path[len(folder) + 1 :] if folder else path
-            refuse_name(name, path)
-            with self._naming(path):
+        prefix = len(folder) + 1 if folder else 0
+        path = folder
+        try:
+            for path, executable, parts in files:
+                name = path[prefix:]
+                refuse_name(name, path)
                 fd = self._open_unnamed(at, executable)
-            if fd < 0:
-                stamps.append(None)
-                continue
-            try:
-                with self._naming(path):
+                if fd < 0:
+                    stamps.append(None)
+                    continue
+                try:
                     write_sparse(fd, parts)
-                    settled = settled_time(fd)
-                    stamp = self._named(fd, name, at, settled or os.fstat(fd))
-                if stamp is not None and settled is None:
-                    stamp = stamp._replace(st_size=UNKNOWN_SIZE)
-                stamps.append(stamp)
-            finally:
-                os.close(fd)
+                    stamps.append(self._named(fd, name, at))
+                finally:
+                    os.close(fd)
+        except OSError as error:
+            # Calls in an open folder know a name alone.
+            error.filename, error.filename2 = self.absolute(path), None
+            raise
         return stamps
 
     def _open_unnamed(self, folder: int, executable: bool) -> int:
@@ -296,8 +299,20 @@ class Workspace:
             self._has_unnamed = False
             return -1
 
-    def _named(self, fd: int, name: str, folder: int, complete: os.stat_result) -> Stamp | None:
-        """Give a file its name, unless something has it; return the file's stamp."""
+    def _named(self, fd: int, name: str, folder: int) -> Stamp | None:
+        """Give a complete file its name, unless something has it; return the file's stamp.
+
+        The first file shows whether the disk takes every nanosecond. If so, one stat, after all
+        else, says of the next ones that nothing has written to them since their time was set.
+        """
+        exact = self._exact_times
+        if exact:
+            complete = os.fstat(fd)
+            os.utime(fd, ns=(complete.st_atime_ns, complete.st_mtime_ns - 1))
+        else:
+            written = os.fstat(fd)
+            complete = settled_time(fd) or written
+            self._exact_times = complete.st_mtime_ns == written.st_mtime_ns - 1
         try:
             os.link(f"{DESCRIPTORS}/{fd}", name, dst_dir_fd=folder)
         except FileExistsError:
@@ -309,9 +324,11 @@ class Workspace:
             return None
         # The new name moved the ctime; whatever else moved, somebody else did.
         now = os.fstat(fd)
-        ours = complete.st_mtime_ns == now.st_mtime_ns and complete.st_size == now.st_size
-        ctime_ns = now.st_ctime_ns if ours else complete.st_ctime_ns
-        return Stamp(complete.st_mtime_ns, ctime_ns, complete.st_size, complete.st_ino)
+        mtime_ns = complete.st_mtime_ns - exact
+        ours = mtime_ns == now.st_mtime_ns and complete.st_size == now.st_size
+        settled = exact or complete.st_mtime_ns < written.st_mtime_ns
+        size = complete.st_size if ours and settled else UNKNOWN_SIZE
+        return Stamp(mtime_ns, now.st_ctime_ns, size, complete.st_ino)
 
     def write_bytes(self, path: str, data: bytes, *, believed: Believed | None = None) -> None:
         """Put a small file of the repository's own at `path`, durably; see `write_file`."""

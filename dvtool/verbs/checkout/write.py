@@ -66,34 +66,27 @@ def apply_checkout(
     if plan.write:
         keep_out(project, plan.target)  # before there is data that git could take
     with naming_full_disk(project.root, plan.write_bytes), project.store.reader() as reader:
-        files: _ToWrite = ()
-        runs = 0
         for run in content_runs(plan):
-            files = _looked_up(plan, reader, run)
-            runs += 1
-        if runs <= 1:
-            return _apply(project, plan, reader, [files], engine)
-        again = (_looked_up(plan, reader, run) for run in content_runs(plan))
-        return _apply(project, plan, reader, again, engine)
+            _refuse_false_sizes(plan, reader.sizes(run), run)
+        runs = (_looked_up(reader, run) for run in content_runs(plan))
+        return _apply(project, plan, reader, runs, engine)
 
 
-def _looked_up(plan: CheckoutPlan, reader: ContentReader, run: FilesByContent) -> _ToWrite:
+def _looked_up(reader: ContentReader, run: FilesByContent) -> _ToWrite:
     """Prepare to read contents; return them in the order in which they are best read."""
     order = reader.prepare(run)
-    _refuse_false_sizes(plan, reader, order, run)
     return [(digest, run[digest]) for digest in (*order, EMPTY) if digest in run]
 
 
 def _refuse_false_sizes(
     plan: CheckoutPlan,
-    reader: ContentReader,
-    order: Iterable[Digest],
+    sizes: Mapping[Digest, int],
     by_content: Mapping[Digest, Sequence[tuple[str, Entry]]],
 ) -> None:
     """Raise a ManifestError if an entry has another size than its content, before all else."""
-    for digest in order:
-        size = reader.size(digest)
-        for path, entry in by_content[digest]:
+    for digest, files in by_content.items():
+        size = sizes.get(digest, 0)
+        for path, entry in files:
             if entry.size != size:
                 raise ManifestError(
                     f"{printable(workspace_path(plan.target, path))}: the manifest says "
