@@ -184,7 +184,7 @@ class FrameCache:
         try:
             # A frame that began with so many zeros would have been compressed.
             some = [(at, size) for at, size in frames if _begins(fd, at, min(size, _LOOK_BYTES))]
-            for begin, end, sizes in _neighbours(some):
+            for begin, end, sizes in _adjoining(some):
                 data = memoryview(memory(end - begin))[: end - begin]
                 whole = begin + os.preadv(fd, [data], begin)
                 for at, size in sizes:
@@ -404,7 +404,7 @@ def _begins(fd: int, offset: int, size: int) -> bool:
     return begin != _HOLE[: len(begin)]
 
 
-def _neighbours(
+def _adjoining(
     frames: Iterable[tuple[int, int]],
 ) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
     """Join frames, by offset and size, where one begins at the end of another."""
