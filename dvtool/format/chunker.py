@@ -8,7 +8,7 @@ in the tests pin them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Literal
 
 import msgspec
@@ -17,6 +17,8 @@ KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
+BLOCK_SIZE_BYTES = 8 * MIB
+"""So much of a file is read and cut at a time."""
 NORMALIZATION: Literal[2] = 2
 """How strongly sizes are drawn to the average: an edit stores 10 % less than at level 1."""
 SINGLE_CHUNK_SIZE_MAX_BYTES = 64 * KIB
@@ -60,14 +62,32 @@ def sizes_after(file_size_bytes: int, chunk_size_max_bytes: int) -> ChunkSizes:
     return usual
 
 
+class Block(msgspec.Struct, frozen=True):
+    """Bytes of a file, and the chunks that they are, end to end."""
+
+    data: memoryview
+    chunks: list[memoryview]
+
+
 def cut(
     file: BinaryIO, *, file_size_bytes: int, sizes: ChunkSizes | None = None
 ) -> Iterator[memoryview]:
     """Yield the chunks of `file`, read from its position to its end, in order.
 
-    Each view is valid only until the next one is asked for. `file_size_bytes` picks the bounds,
-    unless `sizes` are given; if the file turns out longer or shorter, the caller will see it by
-    adding up the chunks.
+    `file_size_bytes` picks the bounds, unless `sizes` are given; if the file turns out longer or
+    shorter, the caller will see it by adding up the chunks.
+    """
+    for block in cut_blocks(file, file_size_bytes=file_size_bytes, sizes=sizes):
+        yield from block.chunks
+
+
+def cut_blocks(
+    file: BinaryIO, *, file_size_bytes: int, sizes: ChunkSizes | None = None
+) -> Iterator[Block]:
+    """Yield the chunks that `cut` yields, some MiB of them at a time, each as it lies in memory.
+
+    A chunk is cut once as many bytes follow its start as it may have, so where a block ends has
+    no part in it.
     """
     # Imported here: commands that cut nothing should not pay for loading it.
     from pyfastcdc import FastCDC
@@ -79,8 +99,36 @@ def cut(
         max_size=sizes.maximum,
         normalized_chunking=NORMALIZATION,
     )
-    for chunk in cutter.cut_stream(file):
-        yield chunk.data
+    full_size = max(BLOCK_SIZE_BYTES, 2 * sizes.maximum)
+    buffer_size = min(full_size, file_size_bytes + 1)
+    rest, ended = memoryview(b""), False
+    while not ended:
+        buffer = memoryview(bytearray(len(rest) + buffer_size))
+        buffer[: len(rest)] = rest
+        filled, ended = _fill(file, buffer, len(rest))
+        buffer, buffer_size = buffer[:filled].toreadonly(), full_size
+        last_start = filled if ended else filled - sizes.maximum
+        chunks: list[memoryview] = []
+        end = 0
+        for chunk in cutter.cut_buf(buffer):
+            if end > last_start:
+                break
+            chunks.append(buffer[end : end + chunk.length])
+            end += chunk.length
+        if chunks:
+            yield Block(buffer[:end], chunks)
+        rest = buffer[end:]
+
+
+def _fill(file: BinaryIO, buffer: memoryview, filled: int) -> tuple[int, bool]:
+    """Read until a buffer is full; return how full it is, and whether the file has ended."""
+    read_into: Callable[[memoryview], int | None] = file.readinto  # type: ignore[attr-defined]
+    while filled < len(buffer):
+        count = read_into(buffer[filled:])
+        if not count:
+            return filled, True
+        filled += count
+    return filled, False
 
 
 def chunks_expected(file_size_bytes: int) -> int:

@@ -28,7 +28,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, repeat
+from itertools import accumulate
 from typing import BinaryIO, TypeAlias
 
 import msgspec
@@ -54,6 +54,15 @@ FRAME_STORED_SIZE_MAX_BYTES = FRAME_RAW_SIZE_MAX_BYTES + 1
 ZSTD_LEVEL = 3
 SAVING_MIN = 0.03
 
+PROBED_SIZE_BYTES = 8 * KIB
+"""So much of a frame is compressed first, in `PROBES` pieces, to see whether it can be."""
+PROBES = 8
+PROBED_CHUNKS_MAX = 32
+"""A frame of more chunks is tried as a whole: of each the probe would have next to nothing."""
+PROBE_SAVING_MIN = 0.01
+
+Data: TypeAlias = bytes | memoryview
+"""Bytes that do not change."""
 RAW, ZSTD = b"\x00", b"\x01"
 TRAILER = struct.Struct("<IIQII8s")
 COUNTS = struct.Struct("<IIII")
@@ -110,25 +119,6 @@ class PackIndex(msgspec.Struct):
             yield Placement(digest, offsets[frame], self.frame_sizes[frame], start, size)
             start += size
 
-    def rows(self, number: int) -> list[ChunkRow]:
-        """Return, as `placements`, a row for each chunk: its digest, `number`, and its place."""
-        starts: list[int] = []
-        frame_before, start = -1, 0
-        for size, frame in zip(self.chunk_sizes, self.chunk_frames, strict=True):
-            if frame != frame_before:
-                frame_before, start = frame, 0
-            starts.append(start)
-            start += size
-        offsets = self.frame_offsets()
-        frames = self.chunk_frames
-        columns = (
-            [offsets[frame] for frame in frames],
-            [self.frame_sizes[frame] for frame in frames],
-            starts,
-            self.chunk_sizes,
-        )
-        return list(zip(self.chunk_digests, repeat(number), *columns))
-
     @property
     def data_size(self) -> int:
         """Bytes of all frames together, which is where the index begins."""
@@ -157,7 +147,7 @@ class PackWriter:
         self._index = PackIndex()
         self._data_size = 0
         self._index_size = TRAILER.size + COUNTS.size
-        self._group: list[tuple[Digest, bytes]] = []
+        self._group: list[tuple[Digest, Data]] = []
         self._group_size = 0
 
     @property
@@ -189,7 +179,7 @@ class PackWriter:
         more = size + INDEX_BYTES_PER_FRAME + INDEX_BYTES_PER_CHUNK * chunks
         return self.empty or self.size_bound + more <= PACK_SIZE_AIM_BYTES
 
-    def add(self, digest: Digest, data: bytes, stored: bytes | None = None) -> None:
+    def add(self, digest: Digest, data: Data, stored: bytes | None = None) -> None:
         """Append a chunk; small ones are held back until they fill a frame.
 
         `stored` is the frame of a chunk that is not small, where `pack_frame` made it before.
@@ -242,23 +232,43 @@ class PackWriter:
     def _flush_group(self) -> None:
         if not self._group:
             return
-        raw = b"".join([data for _, data in self._group])
+        parts = [data for _, data in self._group]
         chunks = [(digest, len(data)) for digest, data in self._group]
         self._group.clear()
         self._group_size = 0
-        self.add_frame(pack_frame(raw, self._compressor), chunks, counted=True)
+        self.add_frame(pack_frame(b"".join(parts), self._compressor, parts), chunks, counted=True)
 
     def _write(self, data: bytes) -> None:
         self._hasher.update(data)
         self._file.write(data)
 
 
-def pack_frame(raw: bytes, compressor: zstandard.ZstdCompressor) -> bytes:
-    """Return the stored form of a frame: compressed where that saves at least 3 %."""
+def pack_frame(
+    raw: Data, compressor: zstandard.ZstdCompressor, chunks: Sequence[Data] = ()
+) -> bytes:
+    """Return the stored form of a frame, with these `chunks`: compressed where that saves 3 %.
+
+    Where parts of it, taken all over it, cannot be compressed at all, the whole is not tried.
+    """
+    if len(raw) > 2 * PROBED_SIZE_BYTES and len(chunks) <= PROBED_CHUNKS_MAX:
+        probe = _probe_of(raw, chunks)
+        if len(compressor.compress(probe)) > len(probe) * (1 - PROBE_SAVING_MIN):
+            return RAW + raw
     packed = compressor.compress(raw)
     if len(packed) <= len(raw) * (1 - SAVING_MIN):
         return ZSTD + packed
     return RAW + raw
+
+
+def _probe_of(raw: Data, chunks: Sequence[Data]) -> bytes:
+    if len(chunks) < 2:
+        size = PROBED_SIZE_BYTES // PROBES
+        step = (len(raw) - size) // (PROBES - 1)
+        return b"".join([raw[at * step : at * step + size] for at in range(PROBES)])
+    # The same places of each: files that are alike, if random, are so at the same places.
+    size = PROBED_SIZE_BYTES // (2 * len(chunks))
+    middles = [chunk[len(chunk) // 2 :][:size] for chunk in chunks]
+    return b"".join([*(chunk[:size] for chunk in chunks), *middles])
 
 
 def unpack_frame(stored: bytes | memoryview, *, where: str) -> bytes | memoryview:

@@ -14,14 +14,14 @@ import msgspec
 
 from dvtool.format.chunker import MIB
 from dvtool.format.digest import Digest
-from dvtool.format.pack import PackInfo, PackWriter, Recipe
+from dvtool.format.pack import Data, PackInfo, PackWriter, Recipe
 from dvtool.system.atomic import flush_to_disk
 
 WRITE_BUFFER_BYTES = 1 * MIB
 
 FinishedPack: TypeAlias = tuple[str, PackInfo]
 """A pack under its temporary path."""
-Chunk: TypeAlias = tuple[Digest, bytes] | tuple[Digest, bytes, bytes | None]
+Chunk: TypeAlias = tuple[Digest, Data] | tuple[Digest, Data, bytes | None]
 """A chunk's name and bytes, and its frame where that was made before: see `PackWriter.add`."""
 
 

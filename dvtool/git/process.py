@@ -51,7 +51,7 @@ ShowProgress: TypeAlias = Callable[[str, int, int], None]
 """Takes a stage of git's work, how many of its objects are done, and of how many (0: unknown)."""
 _STAGES = {4: "counting", 8: "compressing", 16: "writing", 32: "receiving", 64: "resolving"}
 """GitPython's codes of the stages."""
-_PROGRESS_LINE = re.compile(r"(?:\d+% \(\d+/\d+\)|^(?:remote: )?(?:Enumerating|Counting) objects:)")
+_PROGRESS_LINE = r"(?:\d+% \(\d+/\d+\)|^(?:remote: )?(?:Enumerating|Counting) objects:)"
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -344,7 +344,7 @@ def _end_telling(
                 line += letter
                 continue
             text, line = os.fsdecode(line), b""
-            if not _PROGRESS_LINE.search(text):
+            if not re.search(_PROGRESS_LINE, text):
                 said.append(text + "\n")
             tell(text)
     except BaseException:

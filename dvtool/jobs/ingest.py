@@ -7,16 +7,14 @@ workers there are.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
-import threading
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
-
-import zstandard
+from itertools import starmap
+from struct import Struct
+from typing import Any, BinaryIO, NamedTuple
 
 from dvtool.errors import DvError, InputError, printable
 from dvtool.format.chunker import (
@@ -25,25 +23,17 @@ from dvtool.format.chunker import (
     SINGLE_CHUNK_SIZE_MAX_BYTES,
     SMALL,
     ChunkSizes,
-    cut,
-    sizes_after,
+    cut_blocks,
     sizes_for,
 )
-from dvtool.format.digest import DIGEST_SIZE_BYTES, EMPTY, Digest, digest_of, hasher
-from dvtool.format.pack import GROUPED_SIZE_MAX_BYTES, ZSTD_LEVEL, PackInfo, Recipe, pack_frame
-from dvtool.format.packing import FinishedPack, RollingPacks, discard_packs
-from dvtool.store.database import Database
+from dvtool.format.digest import EMPTY, Digest, digest_of, split_digests
+from dvtool.format.pack import PackInfo, Recipe
+from dvtool.jobs.chunk_packs import ChunkPacks
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import FULL, naming_full_disk
-from dvtool.system.lazy import later
 from dvtool.system.stat import Stat
-from dvtool.system.writeback import show_mapped_writes
+from dvtool.system.writeback import LeasedReader, show_mapped_writes
 from dvtool.workspace.opener import NO_LINKS, READ_FLAGS, Links, Opener, reason
-
-if TYPE_CHECKING:
-    from concurrent import futures
-else:
-    futures = later("concurrent.futures")
 
 BATCH_SIZE_MIN_BYTES = 16 * MIB
 BATCH_SIZE_MAX_BYTES = 30 * MIB
@@ -51,12 +41,8 @@ BATCH_FILES_MAX = 50_000
 BATCHES_AIM = 8
 FAR_SIZE_BYTES = 256 * MIB
 FAR_FILES = 10_000
-HASHED_AT_ONCE_BYTES = 1 << 20
-PENDING_SIZE_MAX_BYTES = 8 * MIB
 LARGE_SIZE_MIN_BYTES = 32 * MIB
 """Several threads are worth their start for a file of this size."""
-
-CHUNKS_SAMPLED = 256
 
 
 def keeps_class(size: int) -> bool:
@@ -90,6 +76,35 @@ class IngestBatch:
         """The size of all files together when the walk saw them."""
         return sum(source.size for source in self.sources)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In columns, which travel between processes at little cost.
+        paths = "\0".join([source.path for source in self.sources])
+        sizes = array("Q", [source.size for source in self.sources])
+        earlier = {n: source.earlier for n, source in enumerate(self.sources) if source.earlier}
+        return _batch_of, (
+            self.root,
+            self.store,
+            paths,
+            sizes,
+            earlier,
+            self.follow_links,
+            self.links,
+        )
+
+
+def _batch_of(
+    root: str,
+    store: str,
+    paths: str,
+    sizes: array[int],
+    earlier: Mapping[int, Digest],
+    *options: Any,
+) -> IngestBatch:
+    sources = list(map(FileSource, paths.split("\0"), sizes)) if sizes else []
+    for number, digest in earlier.items():
+        sources[number] = sources[number]._replace(earlier=digest)
+    return IngestBatch(root, store, tuple(sources), *options)
+
 
 class Ingested(NamedTuple):
     """One file as it was read. `stat` was taken after the last byte."""
@@ -99,47 +114,53 @@ class Ingested(NamedTuple):
     stat: Stat
 
 
+_ROW = Struct("<5Q")
+_SIGNED_ROW = Struct("<3Q2q")
+_U64 = (1 << 64) - 1
+
+
 @dataclass(slots=True)
 class ReadFiles:
     """Files as they were read, in columns, which travel between processes at little cost."""
 
     paths: list[str] = field(default_factory=list)
-    digests: bytearray = field(default_factory=bytearray)
-    numbers: array[int] = field(default_factory=lambda: array("Q"))
-    """Mode, inode, size, mtime and ctime in ns of each file."""
+    joined: bytearray = field(default_factory=bytearray)
+    """The digests, end to end."""
+    numbers: bytearray = field(default_factory=bytearray)
+    """Mode, inode, size, mtime and ctime in ns of each file, as 64 bits each."""
 
     def append(self, path: str, digest: Digest, stats: os.stat_result) -> None:
         """Add a file."""
         self.paths.append(path)
-        self.digests += digest
-        self.numbers.extend(
-            (
-                stats.st_mode,
-                stats.st_ino & _U64,
-                stats.st_size,
-                stats.st_mtime_ns & _U64,
-                stats.st_ctime_ns & _U64,
-            )
+        self.joined += digest
+        self.numbers += _ROW.pack(
+            stats.st_mode,
+            stats.st_ino & _U64,
+            stats.st_size,
+            stats.st_mtime_ns & _U64,
+            stats.st_ctime_ns & _U64,
         )
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __iter__(self) -> Iterator[Ingested]:
-        digests, step = bytes(self.digests), DIGEST_SIZE_BYTES
-        rows = zip(*[iter(self.numbers)] * 5, strict=True)
-        for number, (path, row) in enumerate(zip(self.paths, rows, strict=True)):
-            mode, inode, size, mtime_ns, ctime_ns = row
-            stat = Stat(mode, inode, size, _signed(mtime_ns), _signed(ctime_ns))
-            digest = digests[number * step : number * step + step]
-            yield Ingested(path, digest, stat)
+        return map(Ingested, self.paths, self.digests(), self.stats())
+
+    def digests(self) -> tuple[Digest, ...]:
+        """Return the digest of each file."""
+        return split_digests(bytes(self.joined))
+
+    def stats(self) -> Iterator[Stat]:
+        """Yield the stat of each file."""
+        return starmap(Stat, _SIGNED_ROW.iter_unpack(self.numbers))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _files_of, ("\0".join(self.paths), self.joined, self.numbers)
 
 
-_U64 = (1 << 64) - 1
-
-
-def _signed(number: int) -> int:
-    return number if number < 1 << 63 else number - (1 << 64)
+def _files_of(paths: str, joined: bytearray, numbers: bytearray) -> ReadFiles:
+    return ReadFiles(paths.split("\0") if joined else [], joined, numbers)
 
 
 @dataclass(slots=True)
@@ -196,8 +217,20 @@ def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> Ing
     result = IngestResult()
     try:
         with naming_full_disk(batch.store), Opener(batch.root, batch.links) as opener:
+            leased = LeasedReader()
             for source in batch.sources:
-                _ingest_file(batch, source, opener, writer, result.files)
+                fd = _open(batch, source, opener)
+                try:
+                    small = source.size <= SINGLE_CHUNK_SIZE_MAX_BYTES
+                    read = leased.read(fd, source.size) if small else None
+                    if read is None:
+                        digest, stats = _read_checked(fd, source, writer)
+                finally:
+                    os.close(fd)  # who waits to write the file waits no longer than for its bytes
+                if read is not None:
+                    data, stats = read
+                    digest = _put_small(data, writer)
+                result.files.append(source.path, digest, stats)
             result.packs = writer.finish()
     except BaseException:
         writer.abandon()
@@ -207,20 +240,21 @@ def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> Ing
     return result
 
 
-def _ingest_file(
-    batch: IngestBatch, source: FileSource, opener: Opener, writer: ChunkPacks, done: ReadFiles
-) -> None:
-    name = printable(source.path)
+def _open(batch: IngestBatch, source: FileSource, opener: Opener) -> int:
     try:
         if batch.follow_links:
-            fd = os.open(os.path.join(batch.root, source.path), READ_FLAGS)
-        else:
-            fd = opener.file(source.path)
+            return os.open(os.path.join(batch.root, source.path), READ_FLAGS)
+        return opener.file(source.path)
     except OSError as error:
         raise InputError(
-            f"{name} cannot be read: {reason(error)}; nothing was changed",
+            f"{printable(source.path)} cannot be read: {reason(error)}; nothing was changed",
             hint="make it readable, or list it in .dvignore, then repeat the command",
         ) from error
+
+
+def _read_checked(fd: int, source: FileSource, writer: ChunkPacks) -> tuple[Digest, os.stat_result]:
+    """Read a file that others may write to; InputError if it changed meanwhile."""
+    name = printable(source.path)
     try:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
@@ -229,7 +263,8 @@ def _ingest_file(
             raise InputError(f"{name} is larger than the 1 TiB that a file may have")
         show_mapped_writes(fd, before.st_dev)
         if before.st_size <= SINGLE_CHUNK_SIZE_MAX_BYTES:
-            digest, size = _read_small(fd, before.st_size, writer)
+            data = _read_small(fd, before.st_size)
+            digest, size = _put_small(data, writer), len(data)
         else:
             sizes = writer.sizes_for(before.st_size, source.earlier)
             with open(fd, "rb", buffering=0, closefd=False) as file:
@@ -239,28 +274,31 @@ def _ingest_file(
         if error.errno in FULL:
             raise  # reading needs no room: it is the store's disk, not that of the file
         raise DvError(f"{name}: {error.strerror or error}") from error
-    finally:
-        os.close(fd)
     if size != after.st_size or _stamp(before) != _stamp(after):
         raise InputError(
             f"{name} changed while it was read; nothing was changed",
             hint="wait until nothing writes to it, then repeat the command",
         )
-    done.append(source.path, digest, after)
+    return digest, after
 
 
 def _stamp(stats: os.stat_result) -> tuple[int, int, int]:
     return stats.st_mtime_ns, stats.st_size, stats.st_ctime_ns
 
 
-def _read_small(fd: int, size: int, writer: ChunkPacks) -> tuple[Digest, int]:
+def _read_small(fd: int, size: int) -> bytes:
     data = os.read(fd, size + 1)
     while 0 < len(data) < size and (more := os.read(fd, size + 1 - len(data))):
         data += more
-    digest = digest_of(data) if data else EMPTY
-    if data:
-        writer.put(digest, data)
-    return digest, len(data)
+    return data
+
+
+def _put_small(data: bytes, writer: ChunkPacks) -> Digest:
+    if not data:
+        return EMPTY
+    digest = digest_of(data)
+    writer.put(digest, data)
+    return digest
 
 
 def store_stream(
@@ -270,197 +308,14 @@ def store_stream(
     chunks: list[Digest] = []
     total = 0
     with writer.hashing() as whole:
-        for view in cut(file, file_size_bytes=size, sizes=sizes):
-            data = bytes(view)
-            whole.update(data)
-            digest = digest_of(data)
-            writer.put(digest, data)
-            chunks.append(digest)
-            total += len(data)
+        for block in cut_blocks(file, file_size_bytes=size, sizes=sizes):
+            whole.update(block.data)
+            for data in block.chunks:
+                digest = digest_of(data)
+                writer.put(digest, data)
+                chunks.append(digest)
+            total += len(block.data)
     digest = whole.digest()
     if len(chunks) > 1:
         writer.put_recipe(Recipe(digest, total, tuple(chunks)))
     return digest, total
-
-
-class _Hashing:
-    """The hash of a whole file, taken in a thread, if there is one, while more of it is read."""
-
-    def __init__(self, pool: futures.ThreadPoolExecutor | None) -> None:
-        self._pool = pool
-        self._hash = hasher()
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._underway: futures.Future[object] | None = None
-
-    def __enter__(self) -> _Hashing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._wait()
-
-    def update(self, data: bytes) -> None:
-        """Take the next part."""
-        if self._pool is None:
-            self._hash.update(data)
-            return
-        self._parts.append(data)
-        self._size += len(data)
-        if self._size >= HASHED_AT_ONCE_BYTES:
-            parts, self._parts, self._size = self._parts, [], 0
-            self._wait()
-            self._underway = self._pool.submit(lambda: self._hash.update(b"".join(parts)))
-
-    def digest(self) -> Digest:
-        """Return the hash of all parts."""
-        self._wait()
-        self._hash.update(b"".join(self._parts))
-        self._parts = []
-        return self._hash.digest()
-
-    def _wait(self) -> None:
-        underway, self._underway = self._underway, None
-        if underway is not None:
-            underway.result()
-
-
-class ChunkPacks:
-    """Writes the chunks that the store lacks into packs.
-
-    With several `threads`, chunks are compressed in threads, and written while more are read. The
-    packs are the same for any number of threads. `deliver`, if given, takes each finished pack,
-    which need not be flushed to the disk then, instead of `finish`.
-    """
-
-    def __init__(
-        self,
-        store: LocalStore,
-        tell: Callable[[int], None] | None,
-        *,
-        threads: int = 1,
-        deliver: Callable[[FinishedPack], None] | None = None,
-    ) -> None:
-        self._tell = tell
-        self._db: Database = store.db
-        self._packs = RollingPacks(store.temp_path, durable=deliver is None)
-        self._deliver = deliver or self._keep
-        self._done: list[tuple[str, PackInfo]] = []
-        self._taken: set[Digest] = set()
-        self._fresh: set[Digest] = set()
-        """The chunks taken that the store lacks."""
-        self._pending: dict[Digest, bytes] = {}
-        self._pending_size = 0
-        self._recipes: list[Recipe] = []
-        self._recipes_taken: set[Digest] = set()
-        self._framing = futures.ThreadPoolExecutor(threads) if threads > 1 else None
-        self._writing = futures.ThreadPoolExecutor(1) if threads > 1 else None
-        self._hashing = futures.ThreadPoolExecutor(1) if threads > 1 else None
-        self._underway: futures.Future[None] | None = None
-        self._own = threading.local()
-
-    def put(self, digest: Digest, data: bytes) -> None:
-        """Take a chunk; the store is asked for many at a time whether it has them."""
-        if self._tell is not None:
-            self._tell(len(data))
-        if digest in self._taken:
-            return
-        self._taken.add(digest)
-        self._pending[digest] = data
-        self._pending_size += len(data)
-        if self._pending_size >= PENDING_SIZE_MAX_BYTES:
-            self._drain()
-
-    def sizes_for(self, size: int, earlier: Digest) -> ChunkSizes:
-        """Return the bounds of the chunks of a file, as those of its earlier version were."""
-        recipe = self._db.recipes([earlier]).get(earlier) if earlier else None
-        if recipe is None:
-            return sizes_for(size)
-        # Of a class with larger chunks, a sample without any large one is as good as impossible.
-        step = len(recipe.chunks) // CHUNKS_SAMPLED + 1
-        places = self._db.places(recipe.chunks[::step])
-        if not places:
-            return sizes_for(size)
-        return sizes_after(size, max(placement.size for _, placement in places.values()))
-
-    def hashing(self) -> _Hashing:
-        """Begin the hash of a whole file."""
-        return _Hashing(self._hashing)
-
-    def put_recipe(self, recipe: Recipe) -> None:
-        """Take a recipe; it goes into the pack that completes its file."""
-        if recipe.digest not in self._recipes_taken:
-            self._recipes_taken.add(recipe.digest)
-            self._recipes.append(recipe)
-
-    def finish(self) -> list[tuple[str, PackInfo]]:
-        """Flush everything to the disk; return the packs with their temporary paths."""
-        self._drain()
-        self._wait()
-        self._end_threads()
-        self._take(self._packs.finish())
-        return self._done
-
-    def abandon(self) -> None:
-        """Remove the packs written so far."""
-        with contextlib.suppress(Exception):  # another error is being raised
-            self._wait()
-        self._end_threads()
-        self._packs.abandon()
-        discard_packs(self._done)
-
-    def _drain(self) -> None:
-        """Begin to write the pending chunks, once the ones before are written."""
-        chunks, self._pending = self._pending, {}
-        recipes, self._recipes = self._recipes, []
-        self._pending_size = 0
-        if self._writing is None:
-            self._write(chunks, recipes)
-            return
-        self._wait()
-        self._underway = self._writing.submit(self._write, chunks, recipes)
-
-    def _wait(self) -> None:
-        underway, self._underway = self._underway, None
-        if underway is not None:
-            underway.result()
-
-    def _end_threads(self) -> None:
-        for pool in (self._writing, self._framing, self._hashing):
-            if pool is not None:
-                pool.shutdown()
-
-    def _write(self, chunks: Mapping[Digest, bytes], recipes: Sequence[Recipe]) -> None:
-        held = self._db.held_chunks(chunks)
-        fresh = [(digest, data) for digest, data in chunks.items() if digest not in held]
-        frames = self._frames(fresh)
-        framed = ((*chunk, frame) for chunk, frame in zip(fresh, frames, strict=True))
-        self._take(self._packs.fill(framed))
-        self._fresh.update(digest for digest, _ in fresh)
-        known = self._db.recipes(recipe.digest for recipe in recipes)
-        # A recipe in the index may have been in a pack that is gone, with some of its chunks.
-        needed = (
-            recipe
-            for recipe in recipes
-            if recipe.digest not in known or not self._fresh.isdisjoint(recipe.chunks)
-        )
-        self._take(self._packs.fill((), needed))
-
-    def _take(self, packs: Iterable[FinishedPack]) -> None:
-        for pack in packs:
-            self._deliver(pack)
-
-    def _keep(self, pack: FinishedPack) -> None:
-        self._done.append(pack)
-
-    def _frames(self, chunks: Sequence[tuple[Digest, bytes]]) -> Iterable[bytes | None]:
-        """Return the frames, where made ahead, of chunks that have a frame of their own."""
-        if self._framing is None:
-            return [None] * len(chunks)
-        return self._framing.map(self._frame, (data for _, data in chunks))
-
-    def _frame(self, data: bytes) -> bytes | None:
-        if len(data) < GROUPED_SIZE_MAX_BYTES:
-            return None
-        if not hasattr(self._own, "compressor"):
-            self._own.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
-        return pack_frame(data, self._own.compressor)

@@ -23,7 +23,8 @@ from dvtool.format.manifest import Entries, Entry
 from dvtool.format.packing import FinishedPack
 from dvtool.format.paths import check_nesting, link_fault, path_fault
 from dvtool.format.spelling import collisions
-from dvtool.jobs.ingest import ChunkPacks, store_stream
+from dvtool.jobs.chunk_packs import ChunkPacks
+from dvtool.jobs.ingest import store_stream
 from dvtool.store.local import LocalStore
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz", ".zip")

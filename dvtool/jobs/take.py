@@ -21,11 +21,11 @@ from dvtool.format.chunker import (
 )
 from dvtool.format.digest import EMPTY, Digest, digest_of
 from dvtool.format.pack import PackInfo
+from dvtool.jobs.chunk_packs import ChunkPacks
 from dvtool.jobs.ingest import (
     BATCH_SIZE_MAX_BYTES,
     BATCHES_AIM,
     LARGE_SIZE_MIN_BYTES,
-    ChunkPacks,
     store_stream,
 )
 from dvtool.remotes.origins.base import SIZE_UNKNOWN, Origin, OriginObject

@@ -27,7 +27,8 @@ from dvtool.format.locations import Located, RemotePack, decode_locations, encod
 from dvtool.format.manifest import Entries, Entry
 from dvtool.format.pack import PackInfo
 from dvtool.format.packing import FinishedPack
-from dvtool.jobs.ingest import LARGE_SIZE_MIN_BYTES, ChunkPacks
+from dvtool.jobs.chunk_packs import ChunkPacks
+from dvtool.jobs.ingest import LARGE_SIZE_MIN_BYTES
 from dvtool.jobs.take import stored_objects
 from dvtool.remotes.address import RemoteAddress
 from dvtool.remotes.objects import pack_key

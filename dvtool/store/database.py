@@ -23,6 +23,7 @@ from dvtool.store.schema import (
     Row,
     connect,
     connect_to_read,
+    pack_rows,
     select_in,
     sorted_rows,
     write_rows,
@@ -109,7 +110,7 @@ class Database:
         with self._db:
             for info in packs:
                 number = self._pack_number(info)
-                rows = sorted_rows(info.index.rows(number))
+                rows = pack_rows(number, info.index)
                 write_rows(self._db, "INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
                 self._add_recipes(info.index.recipes)
 
@@ -230,7 +231,7 @@ class Database:
             for digest, places in olds.items():
                 self._forget_pack(digest, places)
             for info in packs:
-                rows = sorted_rows(info.index.rows(self._pack_number(info)))
+                rows = pack_rows(self._pack_number(info), info.index)
                 write_rows(self._db, "INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
 
     def _forget_pack(self, digest: Digest, placements: Sequence[Placement]) -> None:
@@ -322,7 +323,7 @@ class Database:
                 known = {row[0] for row in self._db.execute("SELECT digest FROM fresh.packs")}
                 for info in late(known):
                     known.add(info.digest)
-                    rows = sorted_rows(info.index.rows(self._pack_number(info)))
+                    rows = pack_rows(self._pack_number(info), info.index)
                     write_rows(self._db, "INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
                 gone = [(n,) for n, pack in self.packs().items() if pack.digest not in known]
                 write_rows(self._db, "DELETE FROM main.packs WHERE id = ?", gone)

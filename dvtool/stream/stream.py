@@ -16,13 +16,13 @@ from dvtool.stream.order import (
     Block,
     Order,
     Shuffle,
-    Window,
     cut_blocks,
     node_blocks,
 )
 from dvtool.stream.reading import OnDamage, PartReader, parts
 from dvtool.stream.samples import FileSamples, Sample, SampleSet, StemSamples
 from dvtool.stream.share import Share, Tail, drop_first, positions, rank_length
+from dvtool.system.collecting import collector_put_off
 
 SampleKind = Literal["files", "stems", "rows", "tar"]
 """The kinds of samples: a file, files of one stem, a row of a table, or members of a tar file."""
@@ -83,7 +83,8 @@ class Stream:
     def samples(self) -> SampleSet:
         """The samples, numbered in the order of their paths."""
         if self._set is None:
-            self._set = _sample_set(self.kind, self.snapshot, self.path)
+            with collector_put_off():
+                self._set = _sample_set(self.kind, self.snapshot, self.path)
         return self._set
 
     def __len__(self) -> int:
@@ -263,18 +264,12 @@ class Epoch:
             spans = positions(len(self._order), self._begin, self._share, stream.tail)
             reader = PartReader(
                 stream.samples,
-                self._fetch,
                 stream.on_damage,
                 lambda key, error: stream.skipped.append(key),
             )
             wanted = parts(self._order, drop_first(spans, self.consumed))
             self._read = reader.read(wanted, unfetched=self.place > 0)
         return self._read
-
-    def _fetch(self, window: Window) -> None:
-        samples = self._stream.samples
-        files = [file for block in window.blocks for file in samples.files(block)]
-        self._stream.snapshot.prefetch_contents(files)
 
 
 def _sample_set(kind: SampleKind, snapshot: Snapshot, path: str) -> SampleSet:

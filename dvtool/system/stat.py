@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
+EXECUTABLE = stat.S_IXUSR
+"""The bit of a mode that manifests keep: that the owner may execute the file."""
 _modes: dict[int, int] = {}
 """Each mode is held once for all files: an int of its own takes 32 bytes."""
 
@@ -38,8 +40,8 @@ def stat_of(stats: os.stat_result) -> Stat:
 
 
 def is_executable(stats: Stat | os.stat_result) -> bool:
-    """Whether the owner may execute the file, which is the bit that manifests keep."""
-    return bool(stats.st_mode & stat.S_IXUSR)
+    """Whether the owner may execute the file."""
+    return bool(stats.st_mode & EXECUTABLE)
 
 
 def kind_name(mode: int) -> str:

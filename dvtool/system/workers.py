@@ -332,6 +332,8 @@ def begin_worker(parent: int) -> None:
     Ctrl-C reaches the whole process group; the parent alone decides what is then undone.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # said of each lease that somebody waits for
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 

@@ -396,9 +396,16 @@ def entries_by_folder(paths: Iterable[str], manifest: Manifest) -> dict[str, Cou
     firsts = [ref.first for ref in manifest.shards]
     keys = [key_of(ref) for ref in manifest.shards]
     counts: dict[str, Counter[bytes]] = {}
+    inner, low, high, key = None, "", "", b""
     for path in paths:
-        key = keys[bisect_right(firsts, path) - 1]
-        counts.setdefault(folder_of(path), Counter())[key] += 1
+        folder = path.rpartition("/")[0]
+        # Neighbours are in the same folder and shard mostly; the last shard has no end.
+        if folder != inner or not low <= path < high:
+            number = bisect_right(firsts, path) - 1
+            key, low = keys[number], firsts[number]
+            high = firsts[number + 1] if number + 1 < len(firsts) else ""
+            inner, shard_counts = folder, counts.setdefault(folder, Counter())
+        shard_counts[key] += 1
     return counts
 
 

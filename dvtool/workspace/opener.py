@@ -21,6 +21,8 @@ CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 READ_FLAGS = os.O_RDONLY | CLOEXEC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 """A named pipe that took a file's place must not block the open."""
 FILE_FLAGS = READ_FLAGS | NOFOLLOW
+NOATIME = getattr(os, "O_NOATIME", 0)
+"""Reading leaves no time of access, which the disk would write down; for the file's owner alone."""
 FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | NOFOLLOW | CLOEXEC
 
 Links: TypeAlias = Mapping[str, str]
@@ -43,6 +45,7 @@ class Opener:
     def __init__(self, root: str, links: Links = NO_LINKS) -> None:
         self._root = root
         self._links = links
+        self._file_flags = FILE_FLAGS | NOATIME
         self._chain: list[tuple[str, int]] = []
         """The paths of folders held open, each below the one before, with their descriptors."""
 
@@ -60,12 +63,24 @@ class Opener:
     def file(self, path: str) -> int:
         """Open a file of any kind; the descriptor is the caller's, who has to look at the kind."""
         folder, _, name = path.rpartition("/")
-        return open_in(self.folder(folder), name)
+        at = self.folder(folder)
+        if isinstance(at, str):
+            return open_in(at, name)
+        try:
+            return os.open(name, self._file_flags, dir_fd=at)
+        except PermissionError as error:
+            if error.errno != errno.EPERM or self._file_flags == FILE_FLAGS:
+                raise
+        fd = os.open(name, FILE_FLAGS, dir_fd=at)
+        self._file_flags = FILE_FLAGS  # it is another's, and so are its neighbours most likely
+        return fd
 
     def folder(self, path: str) -> Place:
         """Open a folder ("" is the root). The descriptor stays open until the next call only."""
         if not HAS_DIR_FD:
             return self._checked(path)
+        if self._chain and self._chain[-1][0] == path:
+            return self._chain[-1][1]
         while self._chain and not _is_within(path, self._chain[-1][0]):
             os.close(self._chain.pop()[1])
         if not self._chain:

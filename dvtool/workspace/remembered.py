@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dvtool.format.paths import workspace_path
 from dvtool.system.stat import Stat
@@ -45,12 +45,20 @@ def save_each_seen(
     left = iter(changes)
     while batch := list(islice(left, SAVED_AT_ONCE)):
         by_folder: dict[str, dict[str, Seen | None]] = {}
+        inner, names = None, {}  # neighbours are in the same folder mostly
         for path, seen in batch:
-            folder, _, name = workspace_path(target, path).rpartition("/")
-            by_folder.setdefault(folder, {})[name] = seen
+            folder, slash, name = path.rpartition("/")
+            if folder != inner or not slash:
+                inner = folder
+                full_folder, _, name = workspace_path(target, path).rpartition("/")
+                names = by_folder.setdefault(full_folder, {})
+            names[name] = seen
         rows: dict[str, SeenFolder] = worktree.statcache.folders(by_folder)
         lost = {folder for folder, names in by_folder.items() if None in names.values()}
         for folder, names in by_folder.items():
+            if folder not in rows and folder not in lost:
+                rows[folder] = cast(SeenFolder, names)
+                continue
             row = rows.setdefault(folder, {})
             for name, seen in names.items():
                 if seen is None:

@@ -118,6 +118,26 @@ def seen_file(
     )
 
 
+def seen_added(
+    files: Iterable[tuple[str, Stat, Digest, bool]], read_at_ns: int
+) -> Iterator[tuple[str, Seen]]:
+    """Yield what to remember of files that were added, as `seen_file` says: path, stat, digest.
+
+    Last stands whether the file is executable.
+    """
+    settled_ns = read_at_ns - 2 * WHOLE_SECOND_NS
+    for path, stat, digest, executable in files:
+        mtime_ns, ctime_ns = stat.st_mtime_ns, stat.st_ctime_ns
+        if 0 <= mtime_ns < settled_ns and 0 <= ctime_ns < settled_ns:  # as most files are
+            size, inode = stat.st_size, stat.st_ino
+            yield path, Seen(mtime_ns, ctime_ns, size, inode, executable, digest, True)
+        else:
+            yield (
+                path,
+                seen_file(stat, digest, executable=executable, read_at_ns=read_at_ns, tracked=True),
+            )
+
+
 def seen_written(stamp: Stamp, digest: Digest, *, executable: bool) -> Seen:
     """Return what to remember of a file as `Workspace` has written it, for a target."""
     return Seen(
@@ -194,9 +214,10 @@ class StatCache:
     def paths_below(self, path: str) -> list[str]:
         """Return which folders at and below `path` are known."""
         try:
+            # `+path` keeps SQLite from the search by key, which reads each row to its end.
             rows = self._connection().execute(
-                "SELECT path FROM folders WHERE path = ? OR (path > ? AND path < ?)",
-                (path, path + "/", path + "0"),
+                f"SELECT path FROM folders WHERE {_BELOW.replace('path', '+path')}",
+                _rows_below(path),
             )
             return [name for (name,) in rows]
         except _UNREADABLE:

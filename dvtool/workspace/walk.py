@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -29,6 +30,8 @@ from dvtool.workspace.opener import (
     reason,
 )
 from dvtool.workspace.rules import IGNORE_FILE, Ignore
+
+_NAME = attrgetter("name")
 
 
 class Folder(msgspec.Struct):
@@ -179,10 +182,17 @@ def _scan(
     prefix = inner + "/" if inner else ""
     with os.scandir(opened) as iterator:
         entries = list(iterator)
-    if any(entry.name == IGNORE_FILE for entry in entries):
+    names = set(map(_NAME, entries))
+    if IGNORE_FILE in names:
         rules.enter(joined(rules.target, inner), opened)
+    # Of most folders all entries are ordinary files, with names that say nothing.
+    plain_names = not followed and GIT_FOLDER not in names and "".join(names).isascii()
+    plain_names = plain_names and not any(map(is_temp_name, names)) and not rules.active
     for entry in entries:
         name = entry.name
+        if plain_names and entry.is_file(follow_symlinks=False):
+            _sort_file(folder, entry, prefix + name, followed=False)
+            continue
         if is_temp_name(name):
             folder.unfinished.append(name)
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 
 from dvtool.format.manifest import Entries, Manifest
 from dvtool.format.selection import Selection
@@ -97,14 +98,21 @@ def litter_in(scan: Scan, before: Manifest | None) -> list[str]:
     Of a target that has a manifest only files that were not seen there before count.
     """
     found = set()
-    for path in (*scan.files, *scan.links):
+    clean: set[str] = set()
+    """Folders with no such name on the way to them."""
+    for path in chain(scan.files, scan.links):
         if before is not None and path in scan.seen and scan.seen[path].tracked:
+            continue
+        folder, _, own = path.rpartition("/")
+        if folder in clean and own not in LITTER_NAMES and not own.endswith(LITTER_ENDINGS):
             continue
         parts = path.split("/")
         for depth, name in enumerate(parts, 1):
             if name in LITTER_NAMES or name.endswith(LITTER_ENDINGS):
                 found.add("/".join(parts[:depth]))
                 break
+        else:
+            clean.add(folder)
     return sorted(found)
 
 

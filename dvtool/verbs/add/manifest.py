@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import cast
 
 from dvtool.errors import UnsavedError, listing, printable
+from dvtool.format.digest import Digest
+from dvtool.format.file_shards import cut_file_shards
 from dvtool.format.manifest import (
     INLINE_ENTRIES_MAX,
     Built,
@@ -24,6 +26,7 @@ from dvtool.format.manifest import (
 from dvtool.format.merge import edited, merge, shards_needed
 from dvtool.format.paths import SUFFIX, folder_of, folders_above, workspace_path
 from dvtool.project.parts import Project
+from dvtool.system.stat import EXECUTABLE
 from dvtool.verbs.add.plan import AddRequest
 from dvtool.workspace.agreement import Agreement
 from dvtool.workspace.scan import Scan, file_entry
@@ -51,11 +54,19 @@ def first_manifest(project: Project, kind: Kind, scan: Scan) -> NextManifest:
     entries = ((path, _entry(scan, path)) for path in paths)
     if len(paths) <= INLINE_ENTRIES_MAX:
         return NextManifest(build(kind, dict(entries)), added=len(paths))
+    files_alone = len(paths) == len(scan.files) and scan.recorded is None
     refs = []
-    for shard in cut_shards(entries):
+    for shard in cut_file_shards(_files(scan, paths)) if files_alone else cut_shards(entries):
         project.store.put_shards([shard])
         refs.append(shard.ref)
     return NextManifest(Built(Manifest(kind, None, tuple(refs)), ()), added=len(paths))
+
+
+def _files(scan: Scan, paths: Iterable[str]) -> Iterator[tuple[str, Digest, int, bool]]:
+    stats, digests = scan.files, scan.digests
+    for path in paths:
+        file_stat = stats[path]
+        yield path, digests[path], file_stat.st_size, bool(file_stat.st_mode & EXECUTABLE)
 
 
 def _entry(scan: Scan, path: str) -> Entry:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 
 from dvtool.errors import count_text
-from dvtool.format.packing import discard_packs
-from dvtool.format.paths import workspace_path
+from dvtool.format.packing import FinishedPack, discard_packs
+from dvtool.format.paths import SELF, workspace_path
 from dvtool.jobs.cluster import ClusterEngine
 from dvtool.jobs.engine import Engine, engine_for
 from dvtool.jobs.ingest import FileSource, IngestResult, ingest, ingest_batches, keeps_class
 from dvtool.project.parts import Project
 from dvtool.store.freeing import sweep_temp
+from dvtool.store.local import LocalStore
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
+from dvtool.system.stat import EXECUTABLE
 from dvtool.workspace.hashing import clock_ns
 from dvtool.workspace.scan import Scan
-from dvtool.workspace.statcache import Seen, seen_file
+from dvtool.workspace.statcache import Seen, seen_added
 
 ANEW_MIN_FILES = 200_000
 """Above this size a fresh worker costs less than a fork with a copy of all known of the files."""
+ADOPTED_MIN_BYTES = 64 << 20
+ADOPTED_MIN_CHUNKS = 200_000
 
 _LOG = Log("workspace")
 
@@ -39,24 +44,53 @@ class StoredFiles:
 
     def seen(self, scan: Scan) -> Iterator[tuple[str, Seen]]:
         """Yield what to remember of each, as tracked."""
-        for path in self.paths:
-            found = scan.files[path]
-            yield (
-                path,
-                seen_file(
-                    found,
-                    scan.digests[path],
-                    executable=scan.executable(path),
-                    read_at_ns=self.read_at_ns,
-                    tracked=True,
-                ),
-            )
+        stats, digests, recorded = scan.files, scan.digests, scan.recorded
+        if recorded is None:
+            modes = (bool(stats[path].st_mode & EXECUTABLE) for path in self.paths)
+        else:
+            modes = (path in recorded for path in self.paths)
+        columns = (map(stats.__getitem__, self.paths), map(digests.__getitem__, self.paths), modes)
+        return seen_added(zip(self.paths, *columns, strict=True), self.read_at_ns)
 
 
-def _source(scan: Scan, path: str) -> FileSource:
-    size, seen = scan.files[path].st_size, scan.seen.get(path)
-    earlier = seen.digest if seen is not None and keeps_class(size) else b""
-    return FileSource(workspace_path(scan.target, path), size, earlier)
+def _sources(scan: Scan, paths: Iterable[str]) -> Iterator[FileSource]:
+    prefix = scan.target + "/"
+    for path in paths:
+        size = scan.files[path].st_size
+        full_path = workspace_path(scan.target, path) if path == SELF else prefix + path
+        seen = scan.seen.get(path) if scan.seen else None
+        earlier = seen.digest if seen is not None and keeps_class(size) else b""
+        yield FileSource(full_path, size, earlier)
+
+
+class _Adopting:
+    """Adopts finished packs some at a time, the last ones when it ends, also with an error.
+
+    The index takes many chunks at once at less cost: each time it writes all of its pages anew.
+    """
+
+    def __init__(self, store: LocalStore) -> None:
+        self._store = store
+        self._waiting: list[FinishedPack] = []
+
+    def __enter__(self) -> _Adopting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._adopt()
+
+    def take(self, packs: Iterable[FinishedPack]) -> None:
+        """Adopt the packs, now or later."""
+        self._waiting.extend(packs)
+        size = sum(info.size for _, info in self._waiting)
+        chunks = sum(len(info.index.chunk_digests) for _, info in self._waiting)
+        if size >= ADOPTED_MIN_BYTES or chunks >= ADOPTED_MIN_CHUNKS:
+            self._adopt()
+
+    def _adopt(self) -> None:
+        packs, self._waiting = self._waiting, []
+        if packs:
+            self._store.adopt(packs)
 
 
 def _discard(result: IngestResult) -> None:
@@ -86,7 +120,7 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
     every = ingest_batches(
         project.root,
         project.store.path,
-        (_source(scan, path) for path in stored.paths),
+        _sources(scan, stored.paths),
         follow_links=dereference,
         total_bytes=total,
         links=project.workspace.links,
@@ -100,14 +134,19 @@ def store_files(project: Project, scan: Scan, engine: Engine, *, dereference: bo
         undo=_discard,
         begin="anew" if len(scan.files) >= ANEW_MIN_FILES else "quick",
     )
-    with naming_full_disk(project.store.path, total), closing(results):
+    with (
+        naming_full_disk(project.store.path, total),
+        closing(results),
+        _Adopting(project.store) as adopting,
+    ):
         for result in results:
-            project.store.adopt(result.packs)
+            adopting.take(result.packs)
             stored.size_bytes += sum(info.size for _, info in result.packs)
             # The results come in the order of the batches.
-            for file, path in zip(result.files, left, strict=False):
-                scan.digests[path] = file.digest
-                scan.files[path] = file.stat
+            read = list(islice(left, len(result.files)))
+            scan.digests.update(zip(read, result.files.digests(), strict=True))
+            scan.files.update(zip(read, result.files.stats(), strict=True))
+            for path in read if scan.seen else ():
                 scan.seen.pop(path, None)
     project.progress.finish()
     return stored

@@ -7,7 +7,10 @@ from itertools import accumulate
 
 import pytest
 from blake3 import blake3
+from hypothesis import given, strategies as st
+from pyfastcdc import FastCDC
 
+from dvtool.format import chunker
 from dvtool.format.chunker import (
     CHUNK_SIZE_MAX_BYTES,
     GIB,
@@ -15,9 +18,11 @@ from dvtool.format.chunker import (
     LARGE,
     MEDIUM,
     MIB,
+    NORMALIZATION,
     SMALL,
     ChunkSizes,
     cut,
+    cut_blocks,
     sizes_after,
     sizes_for,
 )
@@ -196,3 +201,28 @@ def test_a_file_keeps_the_class_of_its_earlier_version(
 ) -> None:
     assert sizes_after(size, earlier.maximum) == sizes
     assert size // sizes.average <= max(1 << 20, 4 * (size // sizes_for(size).average))
+
+
+@given(
+    st.binary(max_size=64),
+    st.integers(0, 5 * KIB),
+    st.integers(0, 6 * KIB),
+    st.integers(1, 3 * KIB),
+    st.integers(1, 2_000),
+)
+def test_where_blocks_end_has_no_part_in_the_cuts(
+    seed: bytes, size: int, claimed: int, block_size: int, step: int
+) -> None:
+    """The cuts are those of the package's own stream, whatever the size says."""
+    sizes = ChunkSizes(64, 256, 1_024)
+    data = blake3(seed).digest(size) if size % 2 else bytes(size)
+    cutter = FastCDC(256, min_size=64, max_size=1_024, normalized_chunking=NORMALIZATION)
+    expected = [bytes(chunk.data) for chunk in cutter.cut_stream(io.BytesIO(data))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunker, "BLOCK_SIZE_BYTES", block_size)
+        blocks = list(
+            cut_blocks(Trickle(data, step), file_size_bytes=claimed, sizes=sizes)  # type: ignore[arg-type]
+        )
+    assert [bytes(chunk) for block in blocks for chunk in block.chunks] == expected
+    for block in blocks:
+        assert b"".join(block.chunks) == block.data

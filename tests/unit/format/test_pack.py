@@ -6,6 +6,7 @@ import io
 import resource
 from array import array
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import pytest
 import zstandard
@@ -20,6 +21,7 @@ from dvtool.format.pack import (
     PACK_MAGIC,
     PACK_SIZE_AIM_BYTES,
     PACK_SIZE_MAX_BYTES,
+    PROBED_SIZE_BYTES,
     RAW,
     TRAILER,
     ZSTD,
@@ -156,6 +158,26 @@ def test_similar_small_chunks_compress_together() -> None:
     assert len(info.index.frame_sizes) == 1
     assert info.index.data_size < sum(map(len, labels)) / 5
     assert len(data) < len(labels) * 50
+
+
+def test_a_frame_is_tried_as_a_whole_only_where_parts_of_it_can_be_compressed() -> None:
+    tried: list[int] = []
+
+    class Compressor:
+        def compress(self, data: bytes) -> bytes:
+            tried.append(len(data))
+            return zstandard.ZstdCompressor(level=3).compress(data)
+
+    compressor = cast(zstandard.ZstdCompressor, Compressor())
+    random = noise(0, 100_000)
+    assert pack_frame(random, compressor) == RAW + random
+    assert max(tried) <= PROBED_SIZE_BYTES
+    partly = random[:80_000] + bytes(20_000)
+    assert pack_frame(memoryview(partly), compressor)[:1] == ZSTD
+    alike = [noise(n, 100) + random[:8_000] for n in range(12)]
+    assert pack_frame(b"".join(alike), compressor, alike)[:1] == ZSTD
+    tiny = [random[:300]] * 300
+    assert pack_frame(b"".join(tiny), compressor, tiny)[:1] == ZSTD
 
 
 def test_frames_are_compressed_only_where_it_saves_three_percent() -> None:

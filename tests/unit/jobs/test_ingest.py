@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import resource
@@ -20,7 +21,7 @@ from dvtool.format import chunker
 from dvtool.format.digest import EMPTY, digest_of
 from dvtool.format.pack import PACK_SIZE_AIM_BYTES, verify_pack
 from dvtool.format.packing import discard_packs
-from dvtool.jobs import ingest as ingesting
+from dvtool.jobs import chunk_packs, ingest as ingesting
 from dvtool.jobs.ingest import (
     FileSource,
     IngestBatch,
@@ -183,7 +184,7 @@ def test_full_packs_are_rolled_over(
     root: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dvtool.format.pack.PACK_SIZE_AIM_BYTES", 200 * KIB)
-    monkeypatch.setattr(ingesting, "PENDING_SIZE_MAX_BYTES", 100 * KIB)
+    monkeypatch.setattr(chunk_packs, "PENDING_SIZE_MAX_BYTES", 100 * KIB)
     files = {f"{n:02}": noise(n, 60 * KIB) for n in range(20)} | {"large": noise("l", 1 * MIB)}
     result = run(root, store, write(root, files))
     assert len(result.packs) > 8
@@ -197,19 +198,32 @@ def test_full_packs_are_rolled_over(
 # --- failing --------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
 @pytest.mark.parametrize("size", [10, 60 * KIB, 5 * MIB])
 def test_a_file_that_changes_while_it_is_read_is_refused(
-    root: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch, size: int
+    root: Path,
+    store: LocalStore,
+    monkeypatch: pytest.MonkeyPatch,
+    stack: contextlib.ExitStack,
+    size: int,
 ) -> None:
-    """The change is made at the moment the first bytes have been hashed."""
+    """The change is made at the moment the first bytes have been hashed.
+
+    The file has a writer all the time, so nobody gets a lease on it.
+    """
     sources = write(root, {"a": noise("a", 20 * MIB), "b": noise("b", size)})
     hashed = []
+    file = stack.enter_context(open(root / "b", "ab", buffering=0))
 
     def digest_and_disturb(data: bytes) -> bytes:
         if not hashed and len(data) <= size and noise("b", size).startswith(data):
             hashed.append(True)
-            with open(root / "b", "ab") as file:
-                file.write(b"more")
+            file.write(b"more")
         return digest_of(data)
 
     monkeypatch.setattr(ingesting, "digest_of", digest_and_disturb)

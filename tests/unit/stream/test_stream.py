@@ -210,7 +210,7 @@ def test_a_sample_that_is_nowhere_is_raised_or_skipped(
         return read(numbers)
 
     monkeypatch.setattr(stream.samples, "read", fails)
-    monkeypatch.setattr(stream.samples, "direct", lambda numbers: fails)
+    monkeypatch.setattr(stream.samples, "direct", lambda numbers, window=None: fails)
     with pytest.raises(MissingError):
         keys(stream.epoch(0))
     stream.on_damage = "skip"

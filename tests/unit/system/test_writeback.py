@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.system.writeback import show_mapped_writes
+from dvtool.system import writeback
+from dvtool.system.writeback import LeasedReader, show_mapped_writes
 from tests.scenario import Clone, Remote
 
 TICK_S = 0.02
@@ -59,6 +60,70 @@ def test_a_writer_that_comes_after_it_waits_for_nobody(mapped: Path) -> None:
     with open(path, "rb") as file:
         show_mapped_writes(file.fileno(), os.fstat(file.fileno()).st_dev)
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))  # BlockingIOError while it is leased
+
+
+def test_nobody_writes_a_leased_file_while_it_is_read(
+    mapped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = mapped / "file"
+    path.write_bytes(b"content")
+    refused = []
+
+    def read_beside_a_writer(fd: int, size: int, offset: int) -> bytes:
+        with pytest.raises(BlockingIOError):
+            os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        refused.append(True)
+        return pread(fd, size, offset)
+
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", read_beside_a_writer)
+    with open(path, "rb", buffering=0) as file:
+        read = LeasedReader().read(file.fileno(), 7)
+    assert read is not None
+    assert read[0] == b"content"
+    assert read[1] == path.stat()
+    assert refused == [True]
+    os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))  # it was only for as long as it was open
+
+
+def test_a_file_that_can_be_written_or_is_not_as_expected_is_not_read_by_a_lease(
+    mapped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = mapped / "file"
+    path.write_bytes(b"content")
+    with open(path, "r+b") as file:
+        pages = mmap.mmap(file.fileno(), 0)
+    with pages:
+        assert _read_leased(path, 7) is None
+    for size in (0, 6, 8):
+        assert _read_leased(path, size) is None
+    os.mkfifo(mapped / "pipe")
+    assert _read_leased(mapped / "pipe", 0) is None
+    assert _read_leased(path, 7) is not None
+    monkeypatch.setattr(writeback, "_LEASED", frozenset())  # as an overlay maps another inode
+    assert _read_leased(path, 7) is None
+
+
+def test_a_lease_that_may_have_been_taken_away_proves_nothing(
+    mapped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = mapped / "file"
+    path.write_bytes(b"content")
+    moments = iter([0.0, 0.5, 0.0, 1.5])
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
+    assert _read_leased(path, 7) is not None
+    assert _read_leased(path, 7) is None
+
+
+def _read_leased(path: Path, size: int) -> object:
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        read = LeasedReader().read(fd, size)
+        if read is None and path.is_file():  # nothing is left of the lease
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        return read
+    finally:
+        os.close(fd)
 
 
 def _show(path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from dvtool.workspace.opener import HELD_MAX, Opener, reason
+from dvtool.workspace.opener import FILE_FLAGS, HELD_MAX, NOATIME, Opener, reason
 
 
 @pytest.fixture
@@ -88,3 +89,37 @@ def test_a_pipe_in_the_place_of_a_file_does_not_block(root: Path) -> None:
     os.mkfifo(root / "a/pipe")
     with Opener(str(root)) as opener:
         os.close(opener.file("a/pipe"))
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOATIME"), reason="needs a system with O_NOATIME")
+def test_reading_leaves_no_time_of_access(disk_path: Path) -> None:
+    path = disk_path / "file"
+    path.write_bytes(b"content")
+    os.utime(path, (1, 2))  # the next reading would be noted: it was not read since it was written
+    with Opener(str(disk_path)) as opener:
+        fd = opener.file("file")
+        assert os.read(fd, 10) == b"content"
+        os.close(fd)
+    assert path.stat().st_atime == 1
+
+
+def test_files_of_others_are_opened_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system refuses O_NOATIME for the file of another user."""
+    (tmp_path / "file").write_bytes(b"content")
+    flags_seen: list[int] = []
+    system_open = os.open
+
+    def refusing(path: str, flags: int, *, dir_fd: int | None = None) -> int:
+        if path == "file":
+            flags_seen.append(flags)
+            if flags & NOATIME:
+                raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return system_open(path, flags, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", refusing)
+    with Opener(str(tmp_path)) as opener:
+        for _ in range(2):
+            os.close(opener.file("file"))
+    assert flags_seen == [FILE_FLAGS | NOATIME, FILE_FLAGS, FILE_FLAGS]

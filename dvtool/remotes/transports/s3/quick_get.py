@@ -23,9 +23,16 @@ from dvtool.remotes.transports.s3.exchanges import Exchanges, QuickAnswer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _NO_BODY = hashlib.sha256(b"").hexdigest()
 _SUCCESS = (200, 206)
+_HEADERS = {"Range": "range", "RequestPayer": "x-amz-request-payer"}
+_NAMES = {
+    "ContentEncoding": "content-encoding",
+    "ContentRange": "content-range",
+    "ETag": "etag",
+}
 
 
 class _Base(NamedTuple):
@@ -84,6 +91,28 @@ class QuickGet:
         answer.raw.drain_conn()
         answer.raw.close()
         return None
+
+    def get_object(
+        self, client: S3Client, key: str, arguments: Mapping[str, str]
+    ) -> GetObjectOutputTypeDef | None:
+        """Return what the client's own `get_object` does of a GET that has success.
+
+        `arguments` are `Range` and `RequestPayer`. None if the caller is to ask in the usual way,
+        from which the next request learns.
+        """
+        if not self.knows(client):
+            self.learn(client, key)
+            return None
+        answer = self.send(key, {_HEADERS[name]: value for name, value in arguments.items()})
+        if answer is None:
+            return None
+        headers: Mapping[str, str] = answer.headers
+        named = {name: headers[header] for name, header in _NAMES.items() if header in headers}
+        length = headers.get("content-length", "")
+        size = {"ContentLength": int(length)} if length.isascii() and length.isdigit() else {}
+        facts = {"HTTPStatusCode": answer.status_code, "HTTPHeaders": headers}
+        made: Any = {**named, **size, "Body": answer.raw, "ResponseMetadata": facts}
+        return cast("GetObjectOutputTypeDef", made)
 
     def send_many(self, requests: Iterable[QuickRequest]) -> Iterator[tuple[int, QuickAnswer]]:
         """Yield the answers to many GETs of small objects, in any order, by number.
