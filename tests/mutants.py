@@ -56,6 +56,25 @@ BREAKS = (
         ("tests/s3/test_stream.py::"
          "test_the_first_samples_come_while_the_rest_of_their_block_is_on_the_way",),
     ),
+    # --- many files -----------------------------------------------------------------------
+    Break(
+        "a file that somebody wrote to as it got its name counts as dvtool left it",
+        7,
+        "dvtool/workspace/files.py",
+        "        ours = mtime_ns == now.st_mtime_ns and complete.st_size == now.st_size\n",
+        "        ours, mtime_ns = True, now.st_mtime_ns\n",
+        ("tests/unit/workspace/test_files.py::"
+         "test_an_edit_between_the_name_and_the_look_is_noticed",),
+    ),
+    Break(
+        "a chunk counts as here once many are asked for",
+        1,
+        "dvtool/store/database.py",
+        "            yield from [row for row in batch if row[0] in wanted]\n",
+        "            yield from [(key, *row[1:]) for key, row in zip(wanted, batch)]\n",
+        ("tests/unit/store/test_database.py::"
+         "test_many_chunks_are_found_whether_each_is_looked_up_or_every_row_is_read",),
+    ),
     # --- switching ------------------------------------------------------------------------
     Break(
         "a shard is compared with another by its lines, whatever its hash",

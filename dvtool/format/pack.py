@@ -28,7 +28,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, repeat
+from itertools import accumulate
 from typing import BinaryIO, TypeAlias
 
 import msgspec
@@ -118,25 +118,6 @@ class PackIndex(msgspec.Struct):
                 frame_before, start = frame, 0
             yield Placement(digest, offsets[frame], self.frame_sizes[frame], start, size)
             start += size
-
-    def rows(self, number: int) -> list[ChunkRow]:
-        """Return, as `placements`, a row for each chunk: its digest, `number`, and its place."""
-        starts: list[int] = []
-        frame_before, start = -1, 0
-        for size, frame in zip(self.chunk_sizes, self.chunk_frames, strict=True):
-            if frame != frame_before:
-                frame_before, start = frame, 0
-            starts.append(start)
-            start += size
-        offsets = self.frame_offsets()
-        frames = self.chunk_frames
-        columns = (
-            [offsets[frame] for frame in frames],
-            [self.frame_sizes[frame] for frame in frames],
-            starts,
-            self.chunk_sizes,
-        )
-        return list(zip(self.chunk_digests, repeat(number), *columns))
 
     @property
     def data_size(self) -> int:

@@ -46,13 +46,14 @@ class IndexedPacks(Protocol):
 
 
 class Whereabouts(NamedTuple):
-    """Where contents are in a store: packs by number, chunks by content, each chunk's row.
+    """Where contents are in a store: packs by number, each chunk's row, chunks by content.
 
-    It pickles. A chunk whose pack was written anew since is looked up in the index.
+    It pickles. A content of one chunk has that chunk's name, and needs no more. A chunk whose pack
+    was written anew since is looked up in the index.
     """
 
     packs: dict[int, RemotePack]
-    places: dict[Digest, ChunkRow]
+    rows: list[ChunkRow]
     chunks: dict[Digest, tuple[Digest, ...]]
 
 
@@ -68,6 +69,7 @@ class ContentReader:
         self._raw: bytes | memoryview = b""
         self._places: dict[Digest, ChunkRow] = {}
         self._chunks: dict[Digest, tuple[Digest, ...]] = {}
+        """The chunks of each content that has several."""
         self._ahead: tuple[tuple[int, int], _Frame] | None = None
         """The frame that a thread began to read last."""
 
@@ -92,7 +94,7 @@ class ContentReader:
         db = self._store.db
         # A file of one chunk, which has the file's own hash, needs no recipe.
         self._places = places = db.placed_here(wanted)
-        self._chunks = {digest: (digest,) for digest in places}
+        self._chunks = {}
         rows = list(places.values())
         rest = wanted - places.keys()
         if rest:
@@ -112,14 +114,17 @@ class ContentReader:
 
     def whereabouts(self, digests: Iterable[Digest]) -> Whereabouts:
         """Return where prepared contents are, for a reader of the same store in any process."""
-        chunks = {digest: self._chunks[digest] for digest in digests if digest != EMPTY}
-        places = {chunk: self._places[chunk] for parts in chunks.values() for chunk in parts}
-        packs = {number: self._pack(number) for number in {row[1] for row in places.values()}}
-        return Whereabouts(packs, places, chunks)
+        wanted = list(digests)
+        rows = [row for row in map(self._places.get, wanted) if row is not None]
+        chunks = {digest: self._chunks[digest] for digest in wanted if digest in self._chunks}
+        rows += [self._places[chunk] for parts in chunks.values() for chunk in parts]
+        packs = {number: self._pack(number) for number in {row[1] for row in rows}}
+        return Whereabouts(packs, rows, chunks)
 
     def know(self, whereabouts: Whereabouts) -> None:
         """Take over contents that another reader of this store prepared; no index is asked."""
-        self._packs, self._places, self._chunks = whereabouts
+        self._packs, rows, self._chunks = whereabouts
+        self._places = {row[0]: row for row in rows}
 
     def prepare_recipe(self, recipe: Recipe) -> None:
         """Look up a file by a recipe that the index does not have yet."""
@@ -163,8 +168,8 @@ class ContentReader:
         """
         if digest == EMPTY:
             return
-        chunks = self._chunks[digest]
-        if len(chunks) == 1:
+        chunks = self._chunks.get(digest)
+        if chunks is None:
             yield self.chunk(digest)
             return
         whole = hasher()

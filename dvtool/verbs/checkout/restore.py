@@ -186,7 +186,7 @@ def _to_fetch(project: Project, parts: Sequence[_Part]) -> Iterator[FetchRequest
     for part in parts:
         if lacks_content(project, part.plan):
             yield fetch_requests.fetch_request(
-                project, part.manifest, part.selection, part.plan.only
+                project, part.manifest, part.selection, part.plan.only, part.plan.sizes()
             )
 
 
