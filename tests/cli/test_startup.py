@@ -69,7 +69,6 @@ def test_a_command_that_looks_loads_what_it_uses(
 BY_ITSELF = """
 import sys
 from dvtool import cli
-cli._load_msgspec()
 code = cli.run_command(sys.argv[1:])
 names = ("click", "inspect", "typing_extensions", "dataclasses", "dvtool.workspace.walk")
 print("LOADED", *[name for name in names if name in sys.modules])
