@@ -328,7 +328,21 @@ def place_rows(number: int, places: Iterable[Placement]) -> Iterator[Row]:
 
 def pack_rows(number: int, index: PackIndex) -> Iterator[Row]:
     """Yield the rows of `chunks` for all that the pack of this number has."""
-    return sorted_rows(index.rows(number))
+    return sorted_rows(_index_rows(number, index))
+
+
+def _index_rows(number: int, index: PackIndex) -> Iterator[Row]:
+    # As `PackIndex.placements`, without an object for each of a million chunks.
+    offsets, sizes = index.frame_offsets(), index.frame_sizes
+    frame_before, start, offset, frame_size = -1, 0, 0, 0
+    for digest, size, frame in zip(
+        index.chunk_digests, index.chunk_sizes, index.chunk_frames, strict=True
+    ):
+        if frame != frame_before:
+            frame_before, start = frame, 0
+            offset, frame_size = offsets[frame], sizes[frame]
+        yield digest, number, offset, frame_size, start, size
+        start += size
 
 
 def sorted_rows(rows: Iterable[Row]) -> Iterator[Row]:
