@@ -60,7 +60,7 @@ BREAKS = (
     Break(
         "a file that somebody wrote to as it got its name counts as dvtool left it",
         7,
-        "dvtool/workspace/files.py",
+        "dvtool/workspace/unnamed.py",
         "        ours = mtime_ns == now.st_mtime_ns and complete.st_size == now.st_size\n",
         "        ours, mtime_ns = True, now.st_mtime_ns\n",
         ("tests/unit/workspace/test_files.py::"
