@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from mmap import mmap
 from typing import Literal, NamedTuple, TypeAlias
 
 from dvtool.errors import BusyError, DvError
@@ -59,7 +60,8 @@ WRITTEN_AT_ONCE_MAX = 512
 _LOG = Log("cache")
 
 Buffer: TypeAlias = bytes | memoryview
-NewMemory: TypeAlias = Callable[[int], bytearray]
+Memory: TypeAlias = bytearray | mmap
+NewMemory: TypeAlias = Callable[[int], Memory]
 """Returns memory of at least so many bytes, which nobody else uses."""
 
 
