@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool import __version__
+from dvtool import __version__, cli
 from tests.cli.conftest import Work
 from tests.layers import PROJECT
 
