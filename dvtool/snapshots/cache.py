@@ -184,7 +184,7 @@ class FrameCache:
         try:
             # A frame that began with so many zeros would have been compressed.
             some = [(at, size) for at, size in frames if _begins(fd, at, min(size, _LOOK_BYTES))]
-            for begin, end, sizes in _neighbours(some):
+            for begin, end, sizes in _adjoining(some):
                 data = memoryview(memory(end - begin))[: end - begin]
                 whole = begin + os.preadv(fd, [data], begin)
                 for at, size in sizes:
@@ -247,11 +247,6 @@ class FrameCache:
                 self._give_up(error)
         with contextlib.closing(sink):
             yield sink
-
-    def put_span(self, pack: Digest, offset: int, data: Buffer) -> None:
-        """Keep bytes of a pack that begin and end with frames; others may write the same ones."""
-        with self.pack_sink(pack, offset, len(data)) as sink:
-            sink.write(data)
 
     def put_frames(self, pack: Digest, frames: Sequence[tuple[int, Buffer]]) -> None:
         """Keep frames of a pack at their offsets, as `put` does; neighbours are written at once.
@@ -409,7 +404,7 @@ def _begins(fd: int, offset: int, size: int) -> bool:
     return begin != _HOLE[: len(begin)]
 
 
-def _neighbours(
+def _adjoining(
     frames: Iterable[tuple[int, int]],
 ) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
     """Join frames, by offset and size, where one begins at the end of another."""

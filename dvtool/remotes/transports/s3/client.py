@@ -22,6 +22,7 @@ from dvtool.errors import DvError, RemoteError
 from dvtool.remotes.transports.s3.configuration import AwsConfiguration, check_bundle, resolving
 from dvtool.remotes.transports.s3.connections import expect_only_for_large, watch
 from dvtool.remotes.transports.s3.guard import GuardedSession
+from dvtool.remotes.transports.s3.listing_rows import parse_rows_apart
 from dvtool.remotes.transports.s3.options import S3Options
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class ClientSource:
                 verify=self._options.ca_bundle,
             )
             _harden(made, self._read_timeout_s)
+            if not self._times:
+                parse_rows_apart(made)
             credentials = None if self._options.anonymous else session.get_credentials()
             if credentials is not None:
                 made.meta.events.register_first(
@@ -97,7 +100,7 @@ class ClientSource:
         _share_loader(own)
         session = boto3.session.Session(botocore_session=own, region_name=self._options.region)
         if not self._times:
-            factory = cast(Any, session)._session.get_component("response_parser_factory")
+            factory = own.get_component("response_parser_factory")
             factory.set_parser_defaults(timestamp_parser=str)
         return session
 

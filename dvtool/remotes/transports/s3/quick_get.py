@@ -8,10 +8,10 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html.
 
 from __future__ import annotations
 
-import datetime
 import functools
 import hashlib
 import hmac
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import quote, urlsplit
@@ -152,7 +152,7 @@ def _signature(
     credentials: Any, region: str, path: str, headers: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the headers that sign a GET without a query."""
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    now = _signing_time(int(time.time()))
     added = {"x-amz-content-sha256": _NO_BODY, "x-amz-date": now}
     if credentials.token:
         added["x-amz-security-token"] = credentials.token
@@ -164,12 +164,17 @@ def _signature(
     hashed = hashlib.sha256(canonical.encode()).hexdigest()
     key = _signing_key(credentials.secret_key, now[:8], region)
     text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashed}"
-    signed = hmac.new(key, text.encode(), "sha256").hexdigest()
+    signed = hmac.digest(key, text.encode(), "sha256").hex()
     added["authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, "
         f"SignedHeaders={names}, Signature={signed}"
     )
     return added
+
+
+@functools.lru_cache(maxsize=4)
+def _signing_time(now_s: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
 
 
 @functools.lru_cache(maxsize=4)
