@@ -62,7 +62,7 @@ def sizes_after(file_size_bytes: int, chunk_size_max_bytes: int) -> ChunkSizes:
     return usual
 
 
-class Block(msgspec.Struct, frozen=True):
+class Stretch(msgspec.Struct, frozen=True):
     """Bytes of a file, and the chunks that they are, end to end."""
 
     data: memoryview
@@ -77,13 +77,13 @@ def cut(
     `file_size_bytes` picks the bounds, unless `sizes` are given; if the file turns out longer or
     shorter, the caller will see it by adding up the chunks.
     """
-    for block in cut_blocks(file, file_size_bytes=file_size_bytes, sizes=sizes):
+    for block in cut_stretches(file, file_size_bytes=file_size_bytes, sizes=sizes):
         yield from block.chunks
 
 
-def cut_blocks(
+def cut_stretches(
     file: BinaryIO, *, file_size_bytes: int, sizes: ChunkSizes | None = None
-) -> Iterator[Block]:
+) -> Iterator[Stretch]:
     """Yield the chunks that `cut` yields, some MiB of them at a time, each as it lies in memory.
 
     A chunk is cut once as many bytes follow its start as it may have, so where a block ends has
@@ -116,7 +116,7 @@ def cut_blocks(
             chunks.append(buffer[end : end + chunk.length])
             end += chunk.length
         if chunks:
-            yield Block(buffer[:end], chunks)
+            yield Stretch(buffer[:end], chunks)
         rest = buffer[end:]
 
 

@@ -22,7 +22,7 @@ from dvtool.format.chunker import (
     SMALL,
     ChunkSizes,
     cut,
-    cut_blocks,
+    cut_stretches,
     sizes_after,
     sizes_for,
 )
@@ -221,7 +221,7 @@ def test_where_blocks_end_has_no_part_in_the_cuts(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunker, "BLOCK_SIZE_BYTES", block_size)
         blocks = list(
-            cut_blocks(Trickle(data, step), file_size_bytes=claimed, sizes=sizes)  # type: ignore[arg-type]
+            cut_stretches(Trickle(data, step), file_size_bytes=claimed, sizes=sizes)  # type: ignore[arg-type]
         )
     assert [bytes(chunk) for block in blocks for chunk in block.chunks] == expected
     for block in blocks:
