@@ -38,6 +38,43 @@ class Break:
 
 
 BREAKS = (
+    # --- streams --------------------------------------------------------------------------
+    Break(
+        "a sample that was read straight out of a pack is not checked",
+        2,
+        "dvtool/snapshots/direct.py",
+        "            if hasher(data).digest() != digest:\n",
+        "            if False:\n",
+        ("tests/unit/stream/test_direct.py::test_a_changed_byte_is_found",),
+    ),
+    Break(
+        "the first samples of an epoch are taken before their bytes have come",
+        2,
+        "dvtool/snapshots/direct.py",
+        "    while not wait([fetching], LOOK_EVERY_S).done:\n        if direct.has_come():\n",
+        "    while not wait([fetching], LOOK_EVERY_S).done:\n        if True:\n",
+        ("tests/s3/test_stream.py::"
+         "test_the_first_samples_come_while_the_rest_of_their_block_is_on_the_way",),
+    ),
+    # --- many files -----------------------------------------------------------------------
+    Break(
+        "a file that somebody wrote to as it got its name counts as dvtool left it",
+        7,
+        "dvtool/workspace/unnamed.py",
+        "        ours = mtime_ns == now.st_mtime_ns and complete.st_size == now.st_size\n",
+        "        ours, mtime_ns = True, now.st_mtime_ns\n",
+        ("tests/unit/workspace/test_files.py::"
+         "test_an_edit_between_the_name_and_the_look_is_noticed",),
+    ),
+    Break(
+        "a chunk counts as here once many are asked for",
+        1,
+        "dvtool/store/database.py",
+        "            yield from [row for row in batch if row[0] in wanted]\n",
+        "            yield from [(key, *row[1:]) for key, row in zip(wanted, batch)]\n",
+        ("tests/unit/store/test_database.py::"
+         "test_many_chunks_are_found_whether_each_is_looked_up_or_every_row_is_read",),
+    ),
     # --- switching ------------------------------------------------------------------------
     Break(
         "a shard is compared with another by its lines, whatever its hash",
@@ -244,6 +281,40 @@ BREAKS = (
         "        elif passes(path):\n",
         ("tests/s3/test_leftovers.py::test_leftovers_change_neither_data_nor_manifest",),
     ),
+    Break(
+        "a run that fails leaves the files that it wrote beside git's data",
+        3,
+        "dvtool/verbs/imports/staging.py",
+        "            shutil.rmtree(staging.folder, ignore_errors=True)\n",
+        "            pass\n",
+        ("tests/s3/test_import_staged.py::test_a_run_that_fails_leaves_no_files",),
+    ),
+    Break(
+        "of a staged file that could not be written whole, a part stays",
+        3,
+        "dvtool/workspace/staged.py",
+        "            os.unlink(name, dir_fd=folder)\n",
+        "",
+        ("tests/unit/workspace/test_staged.py::"
+         "test_of_a_file_that_could_not_be_written_nothing_stays",),
+    ),
+    Break(
+        "staged files take the place of what appeared there meanwhile",
+        3,
+        "dvtool/workspace/files.py",
+        "                rename_new(source, new, folder=None, into=into)\n",
+        "                os.rename(source, new, dst_dir_fd=into)\n",
+        ("tests/unit/workspace/test_staged.py::"
+         "test_a_folder_is_brought_to_where_nothing_is_alone",),
+    ),
+    Break(
+        "a worker asks the bucket of the batch before",
+        3,
+        "dvtool/jobs/take.py",
+        "    if before is not None and pid == os.getpid() and before == origin:\n",
+        "    if before is not None and pid == os.getpid():\n",
+        ("tests/s3/test_import_staged.py::test_two_buckets_are_told_apart",),
+    ),
     # --- reading without a checkout -------------------------------------------------------
     Break(
         "chunks that a remote names for a file are believed to make it",
@@ -253,6 +324,23 @@ BREAKS = (
         "            if False:\n",
         ("tests/unit/snapshots/test_snapshot.py::"
          "test_a_remote_that_names_other_chunks_is_not_believed",),
+    ),
+    Break(
+        "memory of a window is used again while a call has views of it",
+        2,
+        "dvtool/snapshots/file.py",
+        "            self._left += before.rooms\n",
+        "            self._spare += before.rooms\n",
+        ("tests/unit/snapshots/test_snapshot.py::"
+         "test_memory_that_is_used_again_is_not_that_of_a_call_under_way",),
+    ),
+    Break(
+        "a body that breaks off is as good as a whole one where it is received into memory",
+        2,
+        "dvtool/remotes/transports/s3/answers.py",
+        "            if not size:\n                raise self._broke_off(key, written, expected)\n",
+        "            if not size:\n                break\n",
+        ("tests/s3/test_receive.py::test_an_answer_that_is_wrong_is_no_success",),
     ),
     Break(
         "a whole file that is served in parts is not checked as a whole",

@@ -11,7 +11,7 @@ from dvtool.cli.frame import Frame, command, paths_argument
 from dvtool.cli.import_ import show_imported
 from dvtool.cli.output import documents
 from dvtool.cli.plans import plan_option
-from dvtool.cli.status import source_text
+from dvtool.cli.status_report import source_text
 from dvtool.errors import UsageError
 
 if TYPE_CHECKING:

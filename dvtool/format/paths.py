@@ -77,7 +77,7 @@ def path_faults(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
     all_paths = list(paths)
     joined_paths = "\n".join(["", *all_paths, ""])
     plain = joined_paths.isascii() and not any(text in joined_paths for text in _UNUSUAL)
-    if not plain and _SUSPECT.search("\n".join(all_paths)):
+    if not plain and (_SUSPECT.search(joined_paths[1:-1]) or not is_utf8(joined_paths)):
         for path in all_paths:
             fault = path_fault(path)
             if fault:

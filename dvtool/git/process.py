@@ -51,7 +51,7 @@ ShowProgress: TypeAlias = Callable[[str, int, int], None]
 """Takes a stage of git's work, how many of its objects are done, and of how many (0: unknown)."""
 _STAGES = {4: "counting", 8: "compressing", 16: "writing", 32: "receiving", 64: "resolving"}
 """GitPython's codes of the stages."""
-_PROGRESS_LINE = re.compile(r"(?:\d+% \(\d+/\d+\)|^(?:remote: )?(?:Enumerating|Counting) objects:)")
+_PROGRESS_LINE = r"(?:\d+% \(\d+/\d+\)|^(?:remote: )?(?:Enumerating|Counting) objects:)"
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -191,7 +191,7 @@ def find_folders(cwd: str) -> Folders:
     if fields[0].startswith("--path-format"):
         raise SetupError("this git is too old for dvtool", hint=INSTALL_HINT)
     if len(fields) != 4 or (result.status and fields[3]):
-        raise_not_found(result)
+        raise_not_found(result, cwd)
     if fields[0].startswith("true") and "GIT_DIR" not in os.environ:
         _refuse_embedded(fields[1].removesuffix("\n"))
     return Folders(
@@ -344,7 +344,7 @@ def _end_telling(
                 line += letter
                 continue
             text, line = os.fsdecode(line), b""
-            if not _PROGRESS_LINE.search(text):
+            if not re.search(_PROGRESS_LINE, text):
                 said.append(text + "\n")
             tell(text)
     except BaseException:
@@ -370,11 +370,11 @@ def checked(args: Sequence[str], result: Result, codes: Sequence[int] | None) ->
     return result
 
 
-def raise_not_found(result: Result) -> NoReturn:
-    """Raise a SetupError that says why git found no repository to use."""
+def raise_not_found(result: Result, folder: str) -> NoReturn:
+    """Raise a SetupError that says why git found no repository to use from a folder."""
     words = words_of(result.stderr)
     if "not a git repository" in words:
-        raise SetupError("not inside a git repository", hint="run: git init")
+        raise SetupError(f"not inside a git repository: {printable(folder)}", hint="run: git init")
     advice = re.search(r"^\s*(git config .*safe\.directory .*)$", result.stderr, re.MULTILINE)
     if advice:
         first = words.partition("\n")[0]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tempfile
@@ -39,6 +40,7 @@ from dvtool.remotes.transports.retry import Attempts
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.parallel import run_bounded
+from dvtool.workspace.staged import StagedFiles
 
 BATCH_OBJECTS_MIN = 1_000
 BATCH_OBJECTS_MAX = 10_000
@@ -49,15 +51,22 @@ size, an object is begun side by side, and begun again if it turns out to be lar
 OBJECTS_AT_ONCE = 16
 QUICK_SIZE_MAX_BYTES = 1 * MIB
 """Up to this size the work around a request counts for more than its bytes."""
+_LAST: dict[str, tuple[int, Origin]] = {}
+"""The origin of the batch before, and the process in which it is connected."""
 
 
 @dataclass(frozen=True, slots=True)
 class TakeBatch:
-    """Objects of an origin, and the store that the packs are for, by its absolute path."""
+    """Objects of an origin, and the store that the packs are for, by its absolute path.
+
+    Small objects are also written as new files below `staged_in`, if given, each at its path.
+    """
 
     origin: Origin
     store: str
     objects: tuple[OriginObject, ...]
+    staged_in: str = ""
+    paths: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -67,11 +76,16 @@ class TakeBatch:
 
 @dataclass(slots=True)
 class TakeResult:
-    """Hash and size of each object, in the order of the batch, and packs under temporary paths."""
+    """Hash and size of each object, in the order of the batch, and packs under temporary paths.
+
+    Where files are staged, `stamps` has the fields of each one's `Stamp`; None for a file that was
+    left out.
+    """
 
     digests: list[Digest] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     packs: list[tuple[str, PackInfo]] = field(default_factory=list)
+    stamps: list[tuple[int, ...] | None] = field(default_factory=list)
 
 
 def take_batches(
@@ -117,19 +131,49 @@ def take_objects(batch: TakeBatch, tell: Callable[[int], None] | None = None) ->
     attempts = Attempts()
     try:
         with naming_full_disk(batch.store):
-            for digest, size in stored_objects(
-                batch.origin, batch.objects, writer, attempts, store
-            ):
-                result.digests.append(digest)
-                result.sizes.append(size)
+            origin = _still_connected(batch.origin)
+            with _staging(batch, result) as keep:
+                stored = stored_objects(origin, batch.objects, writer, attempts, store, keep)
+                for digest, size in stored:
+                    result.digests.append(digest)
+                    result.sizes.append(size)
             result.packs = writer.finish()
     except BaseException:
         writer.abandon()
         raise
     finally:
-        batch.origin.close()
         store.close()
     return result
+
+
+@contextlib.contextmanager
+def _staging(batch: TakeBatch, result: TakeResult) -> Iterator[Callable[[int, bytes], None] | None]:
+    """Yield what writes an object as a file, given its number and bytes; None if nothing is to."""
+    if not batch.staged_in:
+        yield None
+        return
+    result.stamps = [None] * len(batch.objects)
+    with StagedFiles(batch.staged_in) as files:
+
+        def keep(number: int, data: bytes) -> None:
+            stamp = files.write(batch.paths[number], data)
+            result.stamps[number] = None if stamp is None else tuple(stamp)
+
+        yield keep
+
+
+def _still_connected(origin: Origin) -> Origin:
+    """Return an origin as the batch before left it, connected, where that was of an equal one.
+
+    A worker gets a copy with each batch; setting up a client takes as long as 500 small objects.
+    """
+    pid, before = _LAST.get("origin", (0, None))
+    if before is not None and pid == os.getpid() and before == origin:
+        return before
+    if before is not None and pid == os.getpid():
+        before.close()  # after a fork, the connections are those of another process
+    _LAST["origin"] = os.getpid(), origin
+    return origin
 
 
 def stored_objects(
@@ -138,10 +182,12 @@ def stored_objects(
     writer: ChunkPacks,
     attempts: Attempts,
     store: LocalStore,
+    keep: Callable[[int, bytes], None] | None = None,
 ) -> Iterator[tuple[Digest, int]]:
     """Yield hash and size of each object in order, once its bytes are with the writer.
 
-    The same objects are written in the same order each time, so they make the same packs.
+    The same objects are written in the same order each time, so they make the same packs. `keep` is
+    called with the number and the bytes of each small one.
     """
     small = [(number, each) for number, each in enumerate(objects) if _is_held(each)]
     done: dict[int, tuple[Digest, int]] = {}
@@ -154,6 +200,8 @@ def stored_objects(
             held = ahead.pop(turn)
             if held is not None:
                 done[turn] = _store_small(held, writer)
+                if keep is not None:
+                    keep(turn, held)
             turn = next(turns, None)
     for number, described in enumerate(objects):
         if number in done:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -41,11 +40,10 @@ def load_config(git: Git, root: str, environ: Mapping[str, str]) -> Config:
     """Read all settings in force in a worktree."""
     path = os.path.join(root, CONFIG_FILE)
     if git.worktree is None:
-        committed = git.config_items_at("HEAD", CONFIG_FILE)
+        committed, own = git.config_items_at("HEAD", CONFIG_FILE), git.config.items(None)
     else:
-        committed = git.config.items(path) if os.path.lexists(path) else []
-    user = user_items(git, environ)
-    return Config.load(committed, git.config.items(None), environ, user=user)
+        committed, own = git.config.items_of_both(path)
+    return Config.load(committed, own, environ, user=user_items(git, environ))
 
 
 class Settings:
@@ -452,9 +450,11 @@ class Settings:
                     self.project.store.db.remotes.set_id_at(address, remote_id)
 
     def _keep(self, address: str, features: Features) -> None:
-        before = self._remembered(address) or base.Features()
-        news = {field: value for field, value in asdict(features).items() if value is not None}
-        text = msgspec.json.encode(replace(before, **news)).decode()
+        import dataclasses  # a millisecond that few commands need
+
+        before, news = self._remembered(address) or base.Features(), dataclasses.asdict(features)
+        news = {field: value for field, value in news.items() if value is not None}
+        text = msgspec.json.encode(dataclasses.replace(before, **news)).decode()
         self.project.store.db.remotes.set_features(address, text)
 
     def _remembered(self, address: str) -> Features | None:

@@ -44,8 +44,8 @@ from dvtool.remotes.objects import (
     root_key,
     shard_key,
 )
-from dvtool.remotes.transfers import StoppableFile, StoppableSink, read_checked
-from dvtool.remotes.transports.base import Backend, Copying, ObjectInfo, Sink
+from dvtool.remotes.transfers import StoppableFile, StoppableRoom, StoppableSink, read_checked
+from dvtool.remotes.transports.base import Backend, Copying, ObjectInfo, RoomySink, Sink
 from dvtool.system.logs import Log
 from dvtool.system.parallel import run_bounded
 
@@ -241,7 +241,8 @@ class RemoteStore:
 
     def read_pack(self, digest: Digest, sink: Sink, *, offset: int, size: int) -> None:
         """Write `size` bytes of a pack to `sink`, unchecked."""
-        self.backend.read_into(pack_key(digest), StoppableSink(sink), offset=offset, size=size)
+        wrapped = StoppableRoom(sink) if isinstance(sink, RoomySink) else StoppableSink(sink)
+        self.backend.read_into(pack_key(digest), wrapped, offset=offset, size=size)
 
     def copy_pack(self, digest: Digest, file: BinaryIO, *, size: int) -> bool:
         """Have the system copy a pack, unchecked, to an empty file; False if it cannot."""

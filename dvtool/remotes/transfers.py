@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar
 
 from dvtool.errors import CorruptError, DvError
-from dvtool.remotes.transports.base import Sink
+from dvtool.remotes.transports.base import RoomySink, Sink
 from dvtool.system.calls import check_stopped, count
 
 READS_MAX = 3
@@ -69,3 +69,19 @@ class StoppableSink:
         check_stopped()
         count(len(data))
         return self._sink.write(data)
+
+
+class StoppableRoom(StoppableSink):
+    """The same of a sink that has memory for what comes."""
+
+    _sink: RoomySink
+
+    def room(self, size: int, /) -> memoryview:
+        """Return memory for the next bytes; `Stopped` if nobody waits for the transfer."""
+        check_stopped()
+        return self._sink.room(size)
+
+    def filled(self, size: int, /) -> None:
+        """Take what was received."""
+        count(size)
+        self._sink.filled(size)

@@ -53,11 +53,14 @@ _WRITE_FLAGS = (
 _NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
 """Somebody put a folder, a link or the like there: nothing is kept of this pack."""
 _LOOK_BYTES = 64
+_HOLE = bytes(_LOOK_BYTES)
 WRITTEN_AT_ONCE_MAX = 512
 """Kernels take at most 1,024 pieces in one write."""
 _LOG = Log("cache")
 
 Buffer: TypeAlias = bytes | memoryview
+NewMemory: TypeAlias = Callable[[int], bytearray]
+"""Returns memory of at least so many bytes, which nobody else uses."""
 
 
 class CacheUsage(NamedTuple):
@@ -163,27 +166,35 @@ class FrameCache:
                 if data is not None:
                     yield entry.name, data
 
-    def get_frame(self, pack: Digest, offset: int, size: int) -> bytes | None:
-        """Return what is kept of a pack at a place, unchecked; None for a hole or less."""
+    def get_frames(
+        self,
+        pack: Digest,
+        frames: Sequence[tuple[int, int]],
+        memory: NewMemory = bytearray,
+    ) -> dict[int, memoryview]:
+        """Return what is kept of a pack at offset and size of frames, unchecked, by offset.
+
+        They are given in the order of their offsets; neighbours are read at once, into what
+        `memory` returns. Holes, and what is cut short, are left out.
+        """
+        fd = self.open_pack(pack)
+        if fd is None:
+            return {}
+        kept: dict[int, memoryview] = {}
         try:
-            fd = os.open(self._path(pack.hex()), _READ_FLAGS)
-        except OSError:
-            return None
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                return None
             # A frame that began with so many zeros would have been compressed.
-            look = min(_LOOK_BYTES, size)
-            hole = os.pread(fd, look, offset) == bytes(look)
-            data = b"" if hole else os.pread(fd, size, offset)
-            if time.time() - status.st_mtime > USED_EVERY_S:
-                os.utime(fd)
+            some = [(at, size) for at, size in frames if _begins(fd, at, min(size, _LOOK_BYTES))]
+            for begin, end, sizes in _adjoining(some):
+                data = memoryview(memory(end - begin))[: end - begin]
+                whole = begin + os.preadv(fd, [data], begin)
+                for at, size in sizes:
+                    if at + size <= whole:
+                        kept[at] = data[at - begin :][:size]
         except OSError:
-            return None
+            pass
         finally:
             os.close(fd)
-        return None if hole or len(data) < size else data
+        return kept
 
     def open_pack(self, pack: Digest) -> int | None:
         """Return a descriptor of what is kept of a pack, each byte at its place; None for nothing.
@@ -214,12 +225,7 @@ class FrameCache:
         if fd is None:
             return set(offsets)
         try:
-            hole = bytes(_LOOK_BYTES)
-            return {
-                offset
-                for offset in offsets
-                if (begin := os.pread(fd, _LOOK_BYTES, offset)) == hole[: len(begin)]
-            }
+            return {offset for offset in offsets if not _begins(fd, offset, _LOOK_BYTES)}
         finally:
             os.close(fd)
 
@@ -390,6 +396,29 @@ def _holes_beside(frames: Iterable[tuple[int, Buffer]]) -> Iterator[tuple[int, l
         end = offset + len(data)
     if joined:
         yield begin, joined
+
+
+def _begins(fd: int, offset: int, size: int) -> bool:
+    """Whether a frame begins at a place of a file: else there is a hole, or the file's end."""
+    begin = os.pread(fd, size, offset)
+    return begin != _HOLE[: len(begin)]
+
+
+def _adjoining(
+    frames: Iterable[tuple[int, int]],
+) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+    """Join frames, by offset and size, where one begins at the end of another."""
+    begin = end = -1
+    joined: list[tuple[int, int]] = []
+    for offset, size in frames:
+        if offset != end:
+            if joined:
+                yield begin, end, joined
+            begin, joined = offset, []
+        joined.append((offset, size))
+        end = offset + size
+    if joined:
+        yield begin, end, joined
 
 
 def write_tag(folder: str) -> None:

@@ -9,20 +9,25 @@ or damaged is read by `ContentSource`, which says what is wrong.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from dvtool.errors import CorruptError, MissingError
-from dvtool.format.digest import Digest, hasher
+from dvtool.format.digest import Digest, digest_of, hasher
 from dvtool.format.pack import RAW, Placement
 from dvtool.project.ledger import note_reads
-from dvtool.snapshots.contents import Contents
-from dvtool.snapshots.layouts import IN_STORE
+from dvtool.snapshots.contents import Content, Contents
+from dvtool.snapshots.layouts import IN_STORE, Layout
 from dvtool.snapshots.local import PACK_FILES_MAX, PackFile
 from dvtool.snapshots.source import ContentSource, Slice
+from dvtool.system.collecting import collector_put_off
 
+LOOK_EVERY_S = 0.01
+"""How often it is looked whether what is being fetched has come."""
 DIRECT_MIN_SHARE = 7 / 8
 """If a smaller share of the bytes can be read so, all are better read together."""
 
@@ -46,6 +51,16 @@ class _Frames(NamedTuple):
     is_raw: dict[int, bool]
 
 
+class FetchedTogether(NamedTuple):
+    """Contents that the readers of a machine get into the cache together, one of them for all."""
+
+    name: bytes
+    """The same, a hash, for all readers that want the same contents."""
+    contents: Callable[[], Sequence[Content]]
+    begins: bool = False
+    """Whether a few of them are needed at once, and their readers do not wait for the others."""
+
+
 class DirectContents:
     """Contents of which it was looked up where they are; read by one thread at a time."""
 
@@ -55,39 +70,57 @@ class DirectContents:
         self._packs: dict[tuple[bool, Digest], _Frames] = {}
         self._one: dict[int, _Stretch] = {}
         self._several: dict[int, list[_Span]] = {}
+        self._size = self._direct_size = 0
+        self._left: list[tuple[int, Content]] = []
+        """Contents that are not one chunk of the local store."""
+        self._layouts: dict[Digest, Layout] = {}
 
-    def look_up(self, numbers: Sequence[int]) -> bool:
-        """Find contents by their numbers; False if they are better read all together."""
+    def look_in_store(self, numbers: Sequence[int]) -> bool:
+        """Find contents, by their numbers, in the local store alone; whether all are there."""
         contents = self._contents
         digests = {number: contents.digest(number) for number in numbers}
         placements = self._source.local.placements(set(digests.values()))
-        several: list[int] = []
-        size = direct_size = 0
         for number, digest in digests.items():
             placed = placements.get(digest)
             if placed is None:
-                several.append(number)
+                self._left.append((number, contents[number]))
                 continue
             placement = placed.placement
-            size += placement.size
+            self._size += placement.size
             span = self._span(True, placed.pack.digest, placement)
             if span is not None:
                 self._one[number] = _Stretch(*span, digest)
-                direct_size += placement.size
-        layouts = self._source.layouts([contents[number] for number in several])
-        for number in several:
-            layout = layouts.get(digests[number])
-            if layout is None:  # an empty file
-                self._several[number] = []
-                continue
-            size += layout.ends[-1]
+                self._direct_size += placement.size
+        self._layouts = self._source.layouts_in_store([content for _, content in self._left])
+        return all(not content.size or content.digest in self._layouts for _, content in self._left)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the contents, asked for where they are, can be read directly."""
+        size = direct_size = 0
+        for number, content in self._left:
+            size += content.size
+            direct_size += sum(span[2] for span in self._several.get(number, ()))
+        return size == direct_size
+
+    def look_up(self) -> bool:
+        """Find the rest, asking remotes where it is; False if all is better read together."""
+        asked = [content for _, content in self._left if content.digest not in self._layouts]
+        layouts = self._layouts | self._source.layouts(asked)
+        size, direct_size = self._size, self._direct_size
+        # Of packs in the cache more may have come since the last look.
+        self._packs = {key: frames for key, frames in self._packs.items() if key[0]}
+        for number, content in self._left:
+            layout = layouts.get(content.digest)
+            pieces = layout.pieces if layout is not None else ()  # none of an empty file
             spans = [
                 self._span(place == IN_STORE, located.pack.digest, located.placement)
-                for place, located in layout.pieces
+                for place, located in pieces
             ]
-            self._several[number] = whole = [span for span in spans if span is not None]
-            if len(whole) == len(spans):
-                direct_size += layout.ends[-1]
+            self._several[number] = held = [span for span in spans if span is not None]
+            size += content.size
+            if len(held) == len(spans):
+                direct_size += content.size
         return direct_size >= DIRECT_MIN_SHARE * size
 
     def read(self, numbers: Sequence[int]) -> list[bytes]:
@@ -115,6 +148,16 @@ class DirectContents:
         note_reads(map(self._contents.__getitem__, numbers))
         return results
 
+    def has_come(self) -> bool:
+        """Whether all of the contents are where they can be read directly, with the right bytes."""
+        if not (self.look_up() and self.is_whole):
+            return False
+        return all(
+            digest_of(b"".join([os.pread(fd, size, offset) for fd, offset, size in spans]))
+            == self._contents.digest(number)
+            for number, spans in self._several.items()
+        )
+
     def _span(self, in_store: bool, pack: Digest, at: Placement) -> _Span | None:
         """Return where the bytes of a chunk are; None if its frame is compressed, or not here."""
         if at.start + at.size + len(RAW) > at.frame_size:
@@ -140,16 +183,59 @@ class DirectContents:
 
 
 def find_direct(
-    source: ContentSource, contents: Contents, numbers: Sequence[int]
+    source: ContentSource,
+    contents: Contents,
+    numbers: Sequence[int],
+    together: FetchedTogether | None = None,
 ) -> DirectContents | None:
     """Look up contents by their numbers; None if they are better read all together.
 
-    Of what is damaged or nowhere nothing is said: reading does.
+    If some are not in the local store, all of `together` is got into the cache before, with the
+    errors of `ContentSource.prefetch`, unless another process did. Of what else is damaged or
+    nowhere nothing is said: reading does.
     """
-    if not hasattr(os, "pread"):
-        return None
-    found = DirectContents(source, contents)
+    direct = DirectContents(source, contents) if hasattr(os, "pread") else None
+    with collector_put_off():
+        in_store = direct is not None and direct.look_in_store(numbers)
     try:
-        return found if found.look_up(numbers) else None
+        if together is not None and source.cache is not None and not in_store:
+            if direct is not None and together.begins:
+                return _as_it_comes(source, direct, together)
+            with source.cache.turn(together.name):
+                if direct is not None and direct.look_up() and direct.is_whole:
+                    return direct
+                source.fetch_absent(together.contents())
+        return direct if direct is not None and direct.look_up() else None
     except (MissingError, CorruptError):
+        if together is not None:
+            raise
         return None
+
+
+def _as_it_comes(
+    source: ContentSource, direct: DirectContents, together: FetchedTogether
+) -> DirectContents | None:
+    """Return what reads contents as soon as they are in the cache, with the right bytes.
+
+    Meanwhile all of `together` is fetched, here or by another process, and that goes on.
+    """
+    cache = source.cache
+    assert cache is not None
+    came = threading.Event()
+
+    def fetch() -> None:
+        with cache.turn(together.name):
+            if not came.is_set():
+                source.fetch_absent(together.contents())
+
+    if direct.has_come():
+        return direct
+    executor = ThreadPoolExecutor(1, thread_name_prefix="dv-stream-begin")
+    fetching = executor.submit(fetch)
+    executor.shutdown(wait=False)
+    while not wait([fetching], LOOK_EVERY_S).done:
+        if direct.has_come():
+            came.set()
+            return direct
+    fetching.result()
+    return direct if direct.look_up() else None

@@ -13,6 +13,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dvtool.format.digest import Digest, hasher
+from dvtool.snapshots.cache import NewMemory
 from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk
 from dvtool.snapshots.source import ContentSource, not_the_content
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 else:
     futures = later("concurrent.futures")
 
-FAR_WINDOW_BYTES = 4 << 20
-"""The part of a file on a remote that is read and checked at once, mostly by one request."""
-AHEAD_BYTES = 32 << 20
+FAR_WINDOW_BYTES = 7 << 20
+"""The part of a file on a remote that is read and checked at once, by one request if its frames lie
+together: with these it has less than the 8 MiB that a request asks for."""
+AHEAD_BYTES = 42 << 20
 """Of a file that is read in order so much comes from a remote ahead of the caller, window by window
 and side by side. With frames on their way this takes up to 128 MiB of memory, whatever the size of
 the file; from the local store up to 8 MiB; reading elsewhere, one chunk, at most 4 MiB, and its
@@ -46,8 +48,8 @@ class _ReadWindow(NamedTuple):
     layout: Layout
     begins: Sequence[int]
     chunks: Sequence[memoryview]
-    room: bytearray
-    """The memory of those chunks that were copied, which another window may use later."""
+    rooms: Sequence[bytearray]
+    """The memory that the chunks are in, which another window may use later."""
 
     @property
     def end(self) -> int:
@@ -211,8 +213,8 @@ class SnapshotFile(io.RawIOBase):
         """Have the window of a position at hand, and begin to read what comes after it."""
         before, self._window = self._window, None
         layout = self._known_layout() if before is None else before.layout
-        if before is not None and before.room:
-            self._left.append(before.room)
+        if before is not None:
+            self._left += before.rooms
         if not self._is_coming(position):
             self._coming.clear()
             begin = layout.begin(layout.numbers(position, position + 1).start)
@@ -269,7 +271,14 @@ class SnapshotFile(io.RawIOBase):
             layout = layouts[self._content.digest]
             numbers = layout.numbers(begin, end)
             pieces = {layout.pieces[at].chunk: layout.pieces[at] for at in numbers}
-            room, views = self._room_for([p for p in pieces.values() if p.place == IN_STORE])
+            rooms = list[bytearray]()
+
+            def memory(size: int) -> bytearray:
+                rooms.append(self._memory(size))
+                return rooms[-1]
+
+            local = [piece for piece in pieces.values() if piece.place == IN_STORE]
+            views = _views(memory, local) if local else {}
 
             def take(chunk: Digest, data: memoryview) -> None:
                 if pieces[chunk].place == IN_STORE:
@@ -277,29 +286,21 @@ class SnapshotFile(io.RawIOBase):
                 else:  # of what is not in the store, the bytes stay as they are
                     views[chunk] = data
 
-            contents.chunks(pieces.values(), take)
+            contents.chunks(pieces.values(), take, memory)
             chunks = [views[layout.pieces[at].chunk] for at in numbers]
-            windows.append(_ReadWindow(layout, [layout.begin(at) for at in numbers], chunks, room))
+            begins = [layout.begin(at) for at in numbers]
+            windows.append(_ReadWindow(layout, begins, chunks, rooms))
 
         contents.trying([self._content], read)
         return windows[-1]
 
-    def _room_for(
-        self, pieces: Sequence[PlacedChunk]
-    ) -> tuple[bytearray, dict[Digest, memoryview]]:
-        """Return room in memory for each of the chunks, all of it together."""
-        sizes = [piece.located.placement.size for piece in pieces]
-        size = sum(sizes)
-        room = bytearray()
+    def _memory(self, size: int) -> bytearray:
+        """Return memory of at least so many bytes: that of a window before, if it is enough."""
         with contextlib.suppress(IndexError):  # another thread may take the last one
-            room = self._spare.pop() if size else room
-        if len(room) < size:
-            room = bytearray(size)
-        ends, view = accumulate(sizes), memoryview(room)
-        return room, {
-            piece.chunk: view[end - size : end]
-            for piece, size, end in zip(pieces, sizes, ends, strict=True)
-        }
+            room = self._spare.pop()
+            if len(room) >= size:
+                return room
+        return bytearray(size)
 
     def _check(self, window: _ReadWindow) -> None:
         """Hash a file that is read in order, if only a remote said which chunks make it."""
@@ -312,6 +313,16 @@ class SnapshotFile(io.RawIOBase):
             if self._whole.digest() != self._content.digest:
                 raise not_the_content(self._content)
             self._contents().set_proven(self._content.digest)
+
+
+def _views(memory: NewMemory, pieces: Sequence[PlacedChunk]) -> dict[Digest, memoryview]:
+    """Return memory for each of the chunks, all of it together."""
+    sizes = [piece.located.placement.size for piece in pieces]
+    ends, view = accumulate(sizes), memoryview(memory(sum(sizes)))
+    return {
+        piece.chunk: view[end - size : end]
+        for piece, size, end in zip(pieces, sizes, ends, strict=True)
+    }
 
 
 def _is_local(layout: Layout, begin: int) -> bool:

@@ -44,8 +44,12 @@ class OpenedRepository:
         cache: FrameCache | None,
         owned: bool,
         url: str | None = None,
+        before_fork: OpenedRepository | None = None,
     ) -> None:
-        """Take the parts; `url` names the repository if this is the clone of one in the cache."""
+        """Take the parts; `url` names the repository if this is the clone of one in the cache.
+
+        `before_fork` is what the parent of this process had open: what it knew of remotes is known.
+        """
         self.project = project
         self.pid = os.getpid()
         # Called before anything that garbage consists of is told that it is garbage.
@@ -65,6 +69,7 @@ class OpenedRepository:
                         url=foreign.without_password(url) if url is not None else None,
                     ),
                 ),
+                before_fork=before_fork._remote.made if before_fork is not None else None,
             )
         )
         self.contents = ContentSource(local, self._remote.get, cache)
@@ -72,12 +77,20 @@ class OpenedRepository:
 
     @classmethod
     def at(
-        cls, folder: str, commit: str, environ: Mapping[str, str], *, url: str | None
+        cls,
+        folder: str,
+        commit: str,
+        environ: Mapping[str, str],
+        *,
+        url: str | None,
+        before_fork: OpenedRepository | None = None,
     ) -> OpenedRepository:
         """Open the repository around a folder, or the bare clone of a URL there, for reading."""
         project, cwd = open_project(folder, environ, SILENT, reading=True, bare=url is not None)
         settings, cache = Settings(project, cwd, environ), cache_of(project, environ)
-        return cls(project, settings, commit, cache=cache, owned=True, url=url)
+        return cls(
+            project, settings, commit, cache=cache, owned=True, url=url, before_fork=before_fork
+        )
 
     def columns(self, refs: Sequence[ShardRef]) -> dict[Digest, EntryColumns]:
         """Return the entries of shards: from this disk, the rest from a remote."""
@@ -94,13 +107,13 @@ class _Once:
     def __init__(self, make: Callable[[], remote.RemoteChunks]) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self._made: remote.RemoteChunks | None = None
+        self.made: remote.RemoteChunks | None = None
 
     def get(self) -> remote.RemoteChunks:
         with self._lock:
-            if self._made is None:
-                self._made = self._make()
-            return self._made
+            if self.made is None:
+                self.made = self._make()
+            return self.made
 
 
 def _close_here(project: Project | None, pid: int) -> None:
@@ -135,6 +148,8 @@ class Handle:
         self._environ = environ
         self._lock = threading.Lock()
         self._opened = opened
+        self._before_fork: OpenedRepository | None = None
+        """What the parent had open, of which only the knowledge is used here."""
         _HANDLES.add(self)
 
     @property
@@ -148,7 +163,13 @@ class Handle:
                 environ = environment(self._environ)
                 if self.url is not None:
                     self.folder = foreign.cached_clone(self.url, self.commit, environ, None)
-                self._opened = OpenedRepository.at(self.folder, self.commit, environ, url=self.url)
+                self._opened = OpenedRepository.at(
+                    self.folder,
+                    self.commit,
+                    environ,
+                    url=self.url,
+                    before_fork=self._before_fork,
+                )
             return self._opened
 
     def close(self) -> None:
@@ -163,7 +184,7 @@ class Handle:
         self._lock = threading.Lock()
         if self._opened is not None:
             _OF_PARENT.append(self._opened)
-            self._opened = None
+            self._before_fork, self._opened = self._opened, None
 
 
 _HANDLES: weakref.WeakSet[Handle] = weakref.WeakSet()

@@ -63,6 +63,11 @@ class SourceChunks:
         with self._lock:
             self._learned.update(references)
 
+    @property
+    def learned(self) -> Mapping[Digest, Reference]:
+        """What shards on remotes said."""
+        return self._learned
+
     def locate(self, contents: Collection[Digest]) -> dict[Digest, list[PlacedChunk]]:
         """Return the chunks of those of the contents that are at a source, as far as is known.
 

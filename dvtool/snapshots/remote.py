@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import groupby
 from typing import TypeVar
@@ -32,7 +33,7 @@ from dvtool.git import Git
 from dvtool.remotes.objects import FetchedShard, pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
-from dvtool.snapshots.cache import FrameCache, shard_name
+from dvtool.snapshots.cache import FrameCache, NewMemory, PackSink, shard_name
 from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import AT_SOURCE, PlacedChunk
 from dvtool.snapshots.local import LocalChunks
@@ -69,7 +70,10 @@ class RemoteChunks:
         commit: str,
         cache: FrameCache | None,
         sources: SourceChunks,
+        *,
+        before_fork: RemoteChunks | None = None,
     ) -> None:
+        """Take the parts; what `before_fork` knew, of the parent of this process, is known here."""
         self._git = git
         self._local = local
         self._open = remotes
@@ -81,6 +85,9 @@ class RemoteChunks:
         self._lock = threading.RLock()
         self._opened: Sequence[RemoteStore] | None = None
         self._shards: dict[tuple[int, Digest], dict[Digest, list[Located]]] = {}
+        if before_fork is not None:  # whose locks may be held for ever: they are not asked for
+            self._shards, self._anew = dict(before_fork._shards), before_fork._anew
+            sources.learn(before_fork._sources.learned)
 
     @property
     def remotes(self) -> Sequence[RemoteStore]:
@@ -165,6 +172,7 @@ class RemoteChunks:
     def locate(self, contents: Sequence[Content]) -> dict[Digest, list[PlacedChunk]]:
         """Return the chunks of contents; MissingError, naming the files, if one is nowhere."""
         located = self._sources.locate([content.digest for content in contents])
+        self._add_remembered(located, contents)
         if all(content.digest in located for content in contents):
             return located
 
@@ -196,6 +204,18 @@ class RemoteChunks:
         for _ in self._from_first(get):
             pass
         return located
+
+    def _add_remembered(
+        self, located: dict[Digest, list[PlacedChunk]], contents: Sequence[Content]
+    ) -> None:
+        """Add contents that the first remote has by shards read before; no remote is opened."""
+        with self._lock:
+            for content in contents:
+                if content.digest not in located:
+                    listed = self._shards.get((0, content.shard.digest))
+                    chunks = listed.get(content.digest) if listed is not None else None
+                    if chunks is not None:
+                        located[content.digest] = [PlacedChunk(0, chunk) for chunk in chunks]
 
     def _attempts(
         self, remote: RemoteStore, number: int, contents: Sequence[Content]
@@ -279,11 +299,13 @@ class RemoteChunks:
 
     # --- reading --------------------------------------------------------------------------
 
-    def read(self, pieces: Iterable[PlacedChunk]) -> Iterator[ReadFrame]:
+    def read(
+        self, pieces: Iterable[PlacedChunk], memory: NewMemory = bytearray
+    ) -> Iterator[ReadFrame]:
         """Yield the frames of chunks, in any order; neighbouring frames are one request.
 
-        Every chunk is checked. ObjectMissing if a pack is gone, CorruptError if a chunk arrives
-        damaged again and again.
+        They are received into what `memory` returns. Every chunk is checked. ObjectMissing if a
+        pack is gone, CorruptError if a chunk arrives damaged again and again.
         """
 
         some = list(pieces)
@@ -294,12 +316,15 @@ class RemoteChunks:
         pieces = [piece for piece in some if piece.place != AT_SOURCE]
 
         def get(span: tuple[int, PackRange]) -> list[ReadFrame]:
-            place, pack_range = span
+            place, of_pack = span
             remote = self.remotes[place]
-            frames = read_checked(lambda: list(_read_span(remote, place, pack_range)))
-            # In the thread that read them: others read on meanwhile.
-            self._keep_frames(pack_range.pack, [(frame.offset, frame.stored) for frame in frames])
-            return frames
+
+            def read() -> list[ReadFrame]:
+                with self._cache_sink(of_pack) as kept:
+                    room = _Room(memoryview(memory(of_pack.size))[: of_pack.size], kept)
+                    return _read_span(remote, place, of_pack, room)
+
+            return read_checked(read)
 
         spans = list(_frame_runs(pieces, FRAME_RUN_LIMITS))
         if len(spans) == 1:  # no thread is begun for one request
@@ -312,6 +337,15 @@ class RemoteChunks:
             budget_bytes=RUNS_MEMORY_MAX_BYTES,
         ):
             yield from frames
+
+    def _cache_sink(self, span: PackRange) -> AbstractContextManager[PackSink | None]:
+        """Give what writes a range to the cache as it comes, unchecked; whoever reads that checks.
+
+        So it is written while the processor still has it at hand.
+        """
+        if self._cache is None:
+            return nullcontext()
+        return self._cache.pack_sink(span.pack.digest, span.offset, span.size)
 
     def fetch(self, pieces: Iterable[PlacedChunk]) -> int:
         """Put the frames of chunks into the cache, which there must be; return how many bytes.
@@ -356,35 +390,47 @@ def _frame_runs(
 
 
 class _Room:
-    """A sink with room for so many bytes, taken at once."""
+    """A sink that takes at most so many bytes, into memory of that size, and passes them on."""
 
-    def __init__(self, size: int) -> None:
-        self._data = memoryview(bytearray(size))
+    def __init__(self, memory: memoryview, kept: PackSink | None) -> None:
+        self._memory = memory
+        self._kept = kept
         self._end = 0
 
     @property
-    def filled(self) -> memoryview:
-        """The bytes that were written."""
-        return self._data[: self._end]
+    def data(self) -> memoryview:
+        """The bytes that came."""
+        return self._memory[: self._end]
 
     def write(self, data: bytes, /) -> None:
         """Take bytes; ValueError for more than there is room for."""
-        self._data[self._end : self._end + len(data)] = data
-        self._end += len(data)
+        self._memory[self._end : self._end + len(data)] = data
+        self.filled(len(data))
+
+    def room(self, size: int, /) -> memoryview:
+        """Return the memory of the next bytes."""
+        return self._memory[self._end :][:size]
+
+    def filled(self, size: int, /) -> None:
+        """Take bytes that were received there."""
+        begin, self._end = self._end, self._end + size
+        if self._kept is not None:
+            self._kept.write(self._memory[begin : self._end])
 
 
-def _read_span(remote: RemoteStore, place: int, span: PackRange) -> Iterator[ReadFrame]:
+def _read_span(remote: RemoteStore, place: int, span: PackRange, room: _Room) -> list[ReadFrame]:
+    """Return the frames of a range of a pack that are wanted, checked."""
     where = f"{remote.url}: {pack_key(span.pack.digest)}"
-    room = _Room(span.size)
     remote.read_pack(span.pack.digest, room, offset=span.offset, size=span.size)
-    data = room.filled
+    data, frames = room.data, list[ReadFrame]()
     for (offset, size), group in groupby(span.places, key=_frame_of):
         stored = data[offset - span.offset :][:size]
         raw = unpack_frame(stored, where=where)
         placements = tuple(group)
         for chunk in placements:
             chunk_in(raw, chunk.start, chunk.size, chunk.digest, where=where)
-        yield ReadFrame(place, span.pack, offset, stored, raw, placements)
+        frames.append(ReadFrame(place, span.pack, offset, stored, raw, placements))
+    return frames
 
 
 def _frame_of(placement: Placement) -> tuple[int, int]:

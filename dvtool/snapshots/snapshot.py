@@ -30,7 +30,7 @@ from dvtool.system.lazy import later_in
 
 if TYPE_CHECKING:
     from dvtool.snapshots import direct, foreign
-    from dvtool.snapshots.direct import DirectContents
+    from dvtool.snapshots.direct import DirectContents, FetchedTogether
     from dvtool.snapshots.targets import LoadColumns
 else:
     direct, foreign = later_in("dvtool.snapshots", "direct", "foreign")
@@ -199,12 +199,15 @@ class Snapshot:
         note_reads(contents)
         return parts
 
-    def direct(self, contents: Contents, numbers: Sequence[int]) -> DirectContents | None:
+    def direct(
+        self, contents: Contents, numbers: Sequence[int], together: FetchedTogether | None = None
+    ) -> DirectContents | None:
         """Return a reader of contents, by their numbers, that needs no order and little memory.
 
-        None if they are better read by `read_contents`, many at once.
+        None if they are better read by `read_contents`, many at once. If they are not all in the
+        local store, `together` is got into the cache first.
         """
-        return direct.find_direct(self._contents, contents, numbers)
+        return direct.find_direct(self._contents, contents, numbers, together)
 
     @overload
     def open(
@@ -263,11 +266,7 @@ class Snapshot:
         Return how many bytes came from remotes. Of several processes that want the same files at
         once, one gets them.
         """
-        return self.prefetch_contents([self._content(path) for path in paths])
-
-    def prefetch_contents(self, contents: Sequence[Content]) -> int:
-        """Get contents into the cache, as `prefetch` does."""
-        return self._contents.prefetch(contents)
+        return self._contents.prefetch([self._content(path) for path in paths])
 
     # --- the object -----------------------------------------------------------------------
 
@@ -338,7 +337,7 @@ class Snapshot:
             target: TargetEntries(target, manifest, load)
             for target, manifest in self._read_manifests.items()
         }
-        return Tree(targets, self.commit)
+        return Tree(targets, self.commit, url=self.repo if handle.url is not None else None)
 
     def _content(self, path: SnapshotPath) -> Content:
         return self._tree.content(os.fspath(path))

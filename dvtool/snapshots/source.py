@@ -17,10 +17,11 @@ from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing, pr
 from dvtool.format.digest import Digest, digest_of, hasher
 from dvtool.format.pack import Placement, chunk_in, unpack_frame
 from dvtool.format.references import ReferenceDiffers, ReferenceLost
-from dvtool.snapshots.cache import FrameCache
+from dvtool.snapshots.cache import FrameCache, NewMemory
 from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
 from dvtool.snapshots.local import CheckedChunk, LocalChunks
+from dvtool.system.collecting import collector_put_off
 from dvtool.system.logs import Log
 
 if TYPE_CHECKING:
@@ -213,6 +214,15 @@ class ContentSource:
         absent = self._not_in_store(contents) if self._cache is not None else []
         if self._cache is None or not absent:
             return 0
+        with self._cache.turn(hasher(b"".join(content.digest for content in absent)).digest()):
+            return self._fetch(absent)
+
+    def fetch_absent(self, contents: Sequence[Content]) -> int:
+        """Get contents as `prefetch` does, for a caller whose turn it is; there must be a cache."""
+        absent = self._not_in_store(contents)
+        return self._fetch(absent) if absent else 0
+
+    def _fetch(self, absent: Sequence[Content]) -> int:
         size = 0
 
         def read(layouts: dict[Digest, Layout]) -> None:
@@ -226,12 +236,15 @@ class ContentSource:
             if uncached := self._not_in_cache(pieces.values()):
                 size += self._remote.fetch(uncached)
 
-        with self._cache.turn(hasher(b"".join(content.digest for content in absent)).digest()):
-            self.trying(absent, read)
+        self.trying(absent, read)
         return size
 
     def _not_in_store(self, contents: Sequence[Content]) -> list[Content]:
-        """Return the contents that the local store does not have whole; no remote is asked."""
+        held = self.layouts_in_store(contents)
+        return [content for content in contents if content.size and content.digest not in held]
+
+    def layouts_in_store(self, contents: Sequence[Content]) -> dict[Digest, Layout]:
+        """Return how contents that the local store has whole are put together; asks no remote."""
         unknown = [c.digest for c in contents if c.size and c.digest not in self._layouts]
         fresh = self._local.layouts(unknown) if unknown else {}
         with self._lock:
@@ -240,16 +253,21 @@ class ContentSource:
             layouts = {
                 c.digest: fresh.get(c.digest) or self._layouts.get(c.digest) for c in contents
             }
-        return [
-            content
-            for content in contents
-            if content.size and not _is_in_store(layouts[content.digest])
-        ]
+        return {
+            digest: layout
+            for digest, layout in layouts.items()
+            if layout is not None and all(piece.place == IN_STORE for piece in layout.pieces)
+        }
 
     # --- chunks ---------------------------------------------------------------------------
 
-    def chunks(self, pieces: Iterable[PlacedChunk], take: Take) -> None:
-        """Hand the chunks, checked, to `take`, each once and in any order; see `trying`."""
+    def chunks(
+        self, pieces: Iterable[PlacedChunk], take: Take, memory: NewMemory = bytearray
+    ) -> None:
+        """Hand the chunks, checked, to `take`, each once and in any order; see `trying`.
+
+        Chunks that are not in the store come in what `memory` returns, or in memory of their own.
+        """
         remote: list[PlacedChunk] = []
         local: list[PlacedChunk] = []
         for piece in pieces:
@@ -265,26 +283,55 @@ class ContentSource:
                 take(name, data)
         if faults:
             raise ChunkFaults(faults)
+        if remote:
+            self._remote_chunks(remote, take, memory)
+
+    def _remote_chunks(self, pieces: list[PlacedChunk], take: Take, memory: NewMemory) -> None:
+        pieces.sort(key=_position)
+        frames = [(key, list(group)) for key, group in groupby(pieces, key=_frame_key)]
+        cached = self._cached_frames(frames, memory)
         absent: list[PlacedChunk] = []
-        for key, group in groupby(sorted(remote, key=_position), key=_frame_key):
-            chunks = list(group)
-            if not self._take_kept(key, chunks, take):
+        for key, chunks in frames:
+            if not self._take_kept(key, chunks, cached.get(key), take):
                 absent.extend(chunks)
-        for frame in self._remote.read(absent) if absent else ():
+        for frame in self._remote.read(absent, memory) if absent else ():
             key = frame.place, frame.pack.digest, frame.offset
             self._keep_frame(key, frame.raw, frame.placements[0])
             view = memoryview(frame.raw)
             for chunk in frame.placements:
                 take(chunk.digest, view[chunk.start : chunk.start + chunk.size])
 
-    def _take_kept(self, key: _FrameKey, chunks: Sequence[PlacedChunk], take: Take) -> bool:
+    def _cached_frames(
+        self, frames: Iterable[tuple[_FrameKey, list[PlacedChunk]]], memory: NewMemory
+    ) -> dict[_FrameKey, memoryview]:
+        """Return the frames that the cache has, packed and unchecked; it is asked once a pack."""
+        if self._cache is None:
+            return {}
+        cached: dict[_FrameKey, memoryview] = {}
+        for (place, pack), some in groupby(frames, key=lambda frame: frame[0][:2]):
+            wanted = [
+                (key[2], chunks[0].located.placement.frame_size)
+                for key, chunks in some
+                if key not in self._frames
+            ]
+            for offset, stored in self._cache.get_frames(pack, wanted, memory).items():
+                cached[place, pack, offset] = stored
+        return cached
+
+    def _take_kept(
+        self,
+        key: _FrameKey,
+        chunks: Sequence[PlacedChunk],
+        cached: memoryview | None,
+        take: Take,
+    ) -> bool:
         """Take chunks of one frame from memory or the cache; False if they are not sound there."""
         raw = self._frames.get(key)
         try:
             if raw is None:
-                raw = self._cached_frame(chunks[0])
-                if raw is None:
+                if cached is None:
                     return False
+                raw = unpack_frame(cached, where="the cache")
             taken = [
                 (chunk.chunk, chunk_in(raw, at.start, at.size, at.digest, where="the cache"))
                 for chunk in chunks
@@ -309,10 +356,6 @@ class ContentSource:
             absent = self._cache.absent(pack, offsets)
             uncached += [p for p in held if p.located.placement.frame_offset in absent]
         return uncached
-
-    def _cached_frame(self, chunk: PlacedChunk) -> bytes | memoryview | None:
-        stored = _cached(self._cache, chunk) if self._cache is not None else None
-        return None if stored is None else unpack_frame(stored, where="the cache")
 
     def _local_chunk(self, piece: PlacedChunk) -> CheckedChunk:
         """Read one chunk; its frame stays in memory, since what is read next is often in it."""
@@ -357,23 +400,26 @@ class ContentSource:
                     layouts[content.digest] = layout
         if not absent:
             return layouts
-        fresh = self._local.layouts(absent.keys(), without)
-        for digest in fresh:
-            del absent[digest]
-        if absent:
-            fresh |= self._remote_layouts(absent, without)
-        with self._lock:
-            for digest, layout in fresh.items():
-                self._keep_layout(digest, layout)
+        with collector_put_off():
+            fresh = self._local.layouts(absent.keys(), without)
+            for digest in fresh:
+                del absent[digest]
+            if absent:
+                fresh |= self._remote_layouts(absent, without)
+            with self._lock:
+                for digest, layout in fresh.items():
+                    self._keep_layout(digest, layout)
         return layouts | fresh
 
     def _remote_layouts(
         self, absent: dict[Digest, Content], without: Collection[Digest]
     ) -> dict[Digest, Layout]:
         located = self._remote.locate(list(absent.values()))
-        named = {piece.chunk for pieces in located.values() for piece in pieces}
-        here = self._local.pieces(named - set(without))
-        recipes = self._local.recipes(list(absent))
+        # The store was asked for the contents themselves just now; most are one chunk.
+        several = [digest for digest, pieces in located.items() if len(pieces) != 1]
+        named = {piece.chunk for pieces in located.values() for piece in pieces} - absent.keys()
+        here = self._local.pieces(named - set(without)) if named else {}
+        recipes = self._local.recipes(several) if several else {}
         layouts: dict[Digest, Layout] = {}
         for digest, pieces in located.items():
             layout = layout_of([here.get(piece.chunk, piece) for piece in pieces], proven=False)
@@ -416,10 +462,6 @@ def not_the_content(content: Content) -> CorruptError:
     )
 
 
-def _is_in_store(layout: Layout | None) -> bool:
-    return layout is not None and all(piece.place == IN_STORE for piece in layout.pieces)
-
-
 def _position(piece: PlacedChunk) -> tuple[int, Digest, int, int]:
     placement = piece.located.placement
     return piece.place, piece.located.pack.digest, placement.frame_offset, placement.start
@@ -427,8 +469,3 @@ def _position(piece: PlacedChunk) -> tuple[int, Digest, int, int]:
 
 def _frame_key(piece: PlacedChunk) -> _FrameKey:
     return piece.place, piece.located.pack.digest, piece.located.placement.frame_offset
-
-
-def _cached(cache: FrameCache, piece: PlacedChunk) -> bytes | None:
-    placement = piece.located.placement
-    return cache.get_frame(piece.located.pack.digest, placement.frame_offset, placement.frame_size)

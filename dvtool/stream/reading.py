@@ -56,11 +56,15 @@ def parts(order: Order, spans: Iterable[range]) -> Iterator[WindowPart]:
 
 
 def start_early(wanted: Iterator[WindowPart]) -> Iterator[WindowPart]:
-    """Cut the first part in two: the trainer has the first samples while the rest is read."""
+    """Cut the first part in two: the trainer has the first samples while the rest is looked up.
+
+    The beginning of an epoch is a small window already, and stays whole.
+    """
     for part in itertools.islice(wanted, 1):
-        yield WindowPart(part.window, part.numbers[:EARLY_SAMPLES])
-        if part.numbers[EARLY_SAMPLES:]:
-            yield WindowPart(part.window, part.numbers[EARLY_SAMPLES:])
+        cut = len(part.numbers) if part.window.is_beginning else EARLY_SAMPLES
+        yield WindowPart(part.window, part.numbers[:cut])
+        if part.numbers[cut:]:
+            yield WindowPart(part.window, part.numbers[cut:])
     yield from wanted
 
 
@@ -74,19 +78,16 @@ class _Ready(NamedTuple):
 class PartReader:
     """Reads the samples of parts for one reader of an epoch, ahead of who takes them.
 
-    `fetch` is called before a window is read; `skipped` is told keys and errors of the samples
-    that were left out.
+    `skipped` is told keys and errors of the samples that were left out.
     """
 
     def __init__(
         self,
         samples: SampleSet,
-        fetch: Callable[[Window], None],
         on_damage: OnDamage,
         skipped: Callable[[str, DvError], None],
     ) -> None:
         self._samples = samples
-        self._fetch = fetch
         self._raises = on_damage == "raise"
         self._skipped = skipped
         self._fetched: Window | None = None
@@ -121,30 +122,24 @@ class PartReader:
         early = next(wanted, None)
         if early is None:
             return
-        if not unfetched:
-            self._get_window(early.window)
+        first = _Ready(early.numbers, self._samples.direct(early.numbers)) if unfetched else None
+        first = first or self._get_ready(early)
         following = begin(next(wanted, None))
-        yield from self._read(self._look_up(early))
+        yield from self._read(first)
         while following is not None:
             ready, following = following.result(), begin(next(wanted, None))
             yield from self._read(ready)
 
     def _get_ready(self, part: WindowPart) -> _Ready:
-        self._get_window(part.window)
-        return self._look_up(part)
-
-    def _get_window(self, window: Window) -> None:
-        if window is self._fetched:
-            return
+        """Fetch the window of a part, once, and look its samples up."""
+        window = part.window if part.window is not self._fetched else None
+        self._fetched = part.window
         try:
-            self._fetch(window)
+            return _Ready(part.numbers, self._samples.direct(part.numbers, window))
         except UNREADABLE:
             if self._raises:
-                raise  # else reading tells which samples it is
-        self._fetched = window
-
-    def _look_up(self, part: WindowPart) -> _Ready:
-        return _Ready(part.numbers, self._samples.direct(part.numbers))
+                raise
+            return _Ready(part.numbers, None)  # reading tells which samples it is
 
     def _read(self, ready: _Ready) -> Iterator[list[Sample | None]]:
         if ready.read is None:

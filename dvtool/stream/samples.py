@@ -11,8 +11,9 @@ import msgspec
 
 from dvtool.errors import InputError, printable
 from dvtool.snapshots.contents import Content, Contents
+from dvtool.snapshots.direct import FetchedTogether
 from dvtool.snapshots.snapshot import Snapshot
-from dvtool.stream.order import Block, Sizes, running_sizes
+from dvtool.stream.order import Sizes, Window, running_sizes
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -45,14 +46,12 @@ class SampleSet(Protocol):
     def read(self, numbers: Sequence[int]) -> list[Sample]:
         """Read samples, given by ascending numbers; `DvError` if one of them cannot be read."""
 
-    def direct(self, numbers: Sequence[int]) -> ReadSamples | None:
+    def direct(self, numbers: Sequence[int], window: Window | None = None) -> ReadSamples | None:
         """Return what reads any of these samples fast, in any order, errors as those of `read`.
 
-        None if that is `read`, of as many as there is memory for.
+        None if that is `read`, of as many as there is memory for. A window that they are of is got
+        into the cache before, if some of them are on a remote only and files are read whole.
         """
-
-    def files(self, block: Block) -> Sequence[Content]:
-        """Return the files that a block of samples is read from, if they are read whole."""
 
 
 class FileSamples:
@@ -76,17 +75,17 @@ class FileSamples:
         contents = self._snapshot.read_contents(files)
         return [Sample(file.path, data) for file, data in zip(files, contents, strict=True)]
 
-    def direct(self, numbers: Sequence[int]) -> ReadSamples | None:
+    def direct(self, numbers: Sequence[int], window: Window | None = None) -> ReadSamples | None:
         """Return what reads any of these files, if packs have most of them uncompressed."""
-        contents = self._snapshot.direct(self._files, numbers)
+        together = of_window(self.data_key, window, self._files_between)
+        contents = self._snapshot.direct(self._files, numbers, together)
         if contents is None:
             return None
         read, path = contents.read, self._files.path
         return lambda wanted: list(map(Sample, map(path, wanted), read(wanted)))
 
-    def files(self, block: Block) -> Sequence[Content]:
-        """Return the files of a block."""
-        return self._files[block.first : block.end]
+    def _files_between(self, first: int, end: int) -> Sequence[Content]:
+        return self._files[first:end]
 
 
 class StemSamples:
@@ -119,9 +118,10 @@ class StemSamples:
         files = [self._files[file] for file in self._files_of(numbers)]
         return self._joined(numbers, self._snapshot.read_contents(files))
 
-    def direct(self, numbers: Sequence[int]) -> ReadSamples | None:
+    def direct(self, numbers: Sequence[int], window: Window | None = None) -> ReadSamples | None:
         """Return what reads any of these samples, if packs have most of them uncompressed."""
-        contents = self._snapshot.direct(self._files, self._files_of(numbers))
+        together = of_window(self.data_key, window, self._files_between)
+        contents = self._snapshot.direct(self._files, self._files_of(numbers), together)
         if contents is None:
             return None
         read = contents.read
@@ -139,10 +139,24 @@ class StemSamples:
             samples.append(Sample(self._stems[number], fields))
         return samples
 
-    def files(self, block: Block) -> Sequence[Content]:
-        """Return the files of a block."""
-        members = self._members[block.first : block.end]
+    def _files_between(self, first: int, end: int) -> Sequence[Content]:
+        members = self._members[first:end]
         return [self._files[file] for files in members for file in files]
+
+
+def of_window(
+    data_key: bytes, window: Window | None, files: Callable[[int, int], Sequence[Content]]
+) -> FetchedTogether | None:
+    """Return the files that are fetched with a window; `files` gives those of samples."""
+    if window is None:
+        return None
+    blocks = window.fetched
+    places = b"".join(b"%d-%d " % (block.first, block.end) for block in blocks)
+    return FetchedTogether(
+        blake3.blake3(data_key + places).digest(),
+        lambda: [file for block in blocks for file in files(block.first, block.end)],
+        window.is_beginning,
+    )
 
 
 def data_key(kind: str, files: Contents) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, SupportsIndex, cast
 
 from dvtool.errors import UsageError
 from dvtool.snapshots.reading import snapshot
@@ -16,17 +16,17 @@ from dvtool.stream.order import (
     Block,
     Order,
     Shuffle,
-    Window,
     cut_blocks,
     node_blocks,
 )
 from dvtool.stream.reading import OnDamage, PartReader, parts
 from dvtool.stream.samples import FileSamples, Sample, SampleSet, StemSamples
 from dvtool.stream.share import Share, Tail, drop_first, positions, rank_length
+from dvtool.system.collecting import collector_put_off
 
 SampleKind = Literal["files", "stems", "rows", "tar"]
 """The kinds of samples: a file, files of one stem, a row of a table, or members of a tar file."""
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class Stream:
@@ -83,7 +83,8 @@ class Stream:
     def samples(self) -> SampleSet:
         """The samples, numbered in the order of their paths."""
         if self._set is None:
-            self._set = _sample_set(self.kind, self.snapshot, self.path)
+            with collector_put_off():
+                self._set = _sample_set(self.kind, self.snapshot, self.path)
         return self._set
 
     def __len__(self) -> int:
@@ -124,6 +125,9 @@ class Stream:
         unless `place` says after how many samples of all ranks. `skip` passes over so many
         samples of this reader. A loader's workers make batches of `batch_size` in turn.
         """
+        if not isinstance(number, SupportsIndex):
+            raise TypeError(f"an epoch is a whole number, not {number!r}")
+        number = number.__index__()
         share = Share(rank, world_size, worker, workers, batch_size)
         if world_size % self.nodes:
             raise UsageError(f"{world_size} ranks do not divide among {self.nodes} nodes")
@@ -263,18 +267,12 @@ class Epoch:
             spans = positions(len(self._order), self._begin, self._share, stream.tail)
             reader = PartReader(
                 stream.samples,
-                self._fetch,
                 stream.on_damage,
                 lambda key, error: stream.skipped.append(key),
             )
             wanted = parts(self._order, drop_first(spans, self.consumed))
             self._read = reader.read(wanted, unfetched=self.place > 0)
         return self._read
-
-    def _fetch(self, window: Window) -> None:
-        samples = self._stream.samples
-        files = [file for block in window.blocks for file in samples.files(block)]
-        self._stream.snapshot.prefetch_contents(files)
 
 
 def _sample_set(kind: SampleKind, snapshot: Snapshot, path: str) -> SampleSet:

@@ -12,10 +12,9 @@ from typing import Any, Protocol
 import msgspec
 
 from dvtool.errors import DvError, InputError, printable
-from dvtool.snapshots.contents import Content
 from dvtool.snapshots.snapshot import Snapshot
 from dvtool.stream.line_index import LineIndex, line_index
-from dvtool.stream.order import Block, Sizes
+from dvtool.stream.order import Sizes, Window
 from dvtool.stream.samples import Sample, data_key, list_files
 from dvtool.system.lazy import later
 
@@ -73,12 +72,8 @@ class RowSamples:
                 samples.append(Sample(f"{path}#{row}", fields))
         return samples
 
-    def direct(self, numbers: Sequence[int]) -> None:
-        """Return nothing: rows are read by ranges."""
-
-    def files(self, block: Block) -> Sequence[Content]:
-        """Return no file: rows are read by ranges, and files are not fetched whole."""
-        return ()
+    def direct(self, numbers: Sequence[int], window: Window | None = None) -> None:
+        """Return nothing: rows are read by ranges, and files are not fetched whole."""
 
     def _row(self, number: int) -> tuple[int, int]:
         table = bisect_right(self._firsts, number) - 1

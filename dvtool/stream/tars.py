@@ -10,10 +10,9 @@ from collections.abc import Sequence
 import msgspec
 
 from dvtool.errors import InputError, printable
-from dvtool.snapshots.contents import Content
 from dvtool.snapshots.snapshot import Snapshot
 from dvtool.stream.index_cache import keep_index, load_index
-from dvtool.stream.order import Block, running_sizes
+from dvtool.stream.order import Window, running_sizes
 from dvtool.stream.samples import Sample, data_key, list_files, split_stem
 
 MEMBERS_VERSION = 1
@@ -74,12 +73,8 @@ class TarSamples:
             for number in numbers
         ]
 
-    def direct(self, numbers: Sequence[int]) -> None:
-        """Return nothing: members are read by ranges."""
-
-    def files(self, block: Block) -> Sequence[Content]:
-        """Return no file: members are read by ranges, and tar files are not fetched whole."""
-        return ()
+    def direct(self, numbers: Sequence[int], window: Window | None = None) -> None:
+        """Return nothing: members are read by ranges, and tar files are not fetched whole."""
 
     def _path(self, number: int) -> str:
         return self._paths[bisect_right(self._firsts, number) - 1]

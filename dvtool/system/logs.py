@@ -18,11 +18,11 @@ NAMES_NOTED_MAX = 20
 HIDDEN = "(hidden)"
 _NAMES = "x-amz-|signature|credential|password|passwd|secret|token|extraheader"
 _SECRETS = (
-    (re.compile(r"(?i)(authorization['\"]?\s*[:=]\s*).*"), rf"\1{HIDDEN}"),
-    (re.compile(r"(://)[^/\s@'\"]*@"), rf"\1{HIDDEN}@"),
-    (re.compile(r"(://[^\s?'\"]*\?)[^\s'\"]*"), rf"\1{HIDDEN}"),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"), HIDDEN),
-    (re.compile(rf"(?i)((?:{_NAMES})[\w-]*+['\"]?\s*+[:=]\s*+)\S+"), rf"\1{HIDDEN}"),
+    (r"(?i)(authorization['\"]?\s*[:=]\s*).*", rf"\1{HIDDEN}"),
+    (r"(://)[^/\s@'\"]*@", rf"\1{HIDDEN}@"),
+    (r"(://[^\s?'\"]*\?)[^\s'\"]*", rf"\1{HIDDEN}"),
+    (r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}", HIDDEN),
+    (rf"(?i)((?:{_NAMES})[\w-]*+['\"]?\s*+[:=]\s*+)\S+", rf"\1{HIDDEN}"),
 )
 """Patterns of credentials, and what is written in their place: user info and queries of URLs, key
 ids of AWS, and the values of what is called by such a name. A pattern begins with a fixed text: one
@@ -56,7 +56,7 @@ def without_secrets(text: str) -> str:
     length = len(text)
     text = text[:_TEXT_LOOKED_AT_MAX]
     for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
+        text = re.sub(pattern, instead, text)
     text = text.replace("\r", "\\r").replace("\n", "\\n")
     if len(text) > TEXT_LENGTH_MAX:
         text = f"{text[:TEXT_LENGTH_MAX]}… ({length:,} characters)"

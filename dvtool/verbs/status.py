@@ -20,7 +20,6 @@ from dvtool.project.parts import Project
 from dvtool.store.rooted import rooted_at
 from dvtool.system.lazy import later
 from dvtool.workspace.agreement import agree, entries_by_folder, remember
-from dvtool.workspace.hashing import hash_files
 from dvtool.workspace.scan import (
     Scan,
     content_of,
@@ -33,8 +32,10 @@ from dvtool.workspace.scan import (
 
 if TYPE_CHECKING:
     from dvtool.project import base as bases
+    from dvtool.workspace import hashing
 else:
     bases = later("dvtool.project.base")
+    hashing = later("dvtool.workspace.hashing")
 
 ManifestState: TypeAlias = Literal["committed", "modified", "new", "deleted", "conflicted"]
 
@@ -248,7 +249,7 @@ def _compare_large(project: Project, manifest: Manifest, result: TargetStatus) -
     scan.leave_unfilled(path for some in known.parts() for path in some)
     if len(scan.digests) < len(scan.files):
         sized = [path for some in known.parts() for path in _as_large(scan, some)]
-        hash_files(project, scan, sized, tolerant=True)
+        hashing.hash_files(project, scan, sized, tolerant=True)
     extra = {*scan.files, *scan.links, *scan.empty_folders}
     empty = set(scan.empty_folders)
     counts: dict[str, Counter[bytes]] = {}
@@ -297,7 +298,7 @@ def judge(project: Project, manifest: Manifest, scan: Scan, result: TargetStatus
     if drift.recorded:
         moved = drift.paths
         differing = [path for path in differing if path in moved]
-    hash_files(project, scan, differing, tolerant=True)
+    hashing.hash_files(project, scan, differing, tolerant=True)
     files = {path: entry_now(scan, path) for path in differing if is_known(scan, path)}
     standing_of = bases.standings(project, drift, files)
     for name, paths in (("outdated", result.outdated), ("conflicting", result.conflicting)):
@@ -313,7 +314,7 @@ def _new_folders(scan: Scan, manifest: Manifest) -> list[str]:
 
 def compare(project: Project, scan: Scan, wanted: Entries, result: TargetStatus) -> None:
     """Sort each entry into modified, deleted or absent, or none of these if it is as it should."""
-    hash_files(project, scan, _as_large(scan, wanted), tolerant=True)
+    hashing.hash_files(project, scan, _as_large(scan, wanted), tolerant=True)
     _compare(scan, wanted, result)
 
 

@@ -15,14 +15,16 @@ from dvtool.format.digest import Digest
 from dvtool.format.manifest import Entry
 from dvtool.format.paths import SELF, folder_of, folders_above, link_fault, workspace_path
 from dvtool.format.selection import Selection
+from dvtool.system.lazy import later_in
 from dvtool.system.stat import Stat, is_executable, stat_of
 from dvtool.workspace.last_look import Believed, FileThere, LinkThere, There
-from dvtool.workspace.rules import Ignore
 from dvtool.workspace.statcache import Seen, SeenFolder
-from dvtool.workspace.walk import LED_ELSEWHERE, walk
 
 if TYPE_CHECKING:
+    from dvtool.workspace import rules, walk as walks
     from dvtool.workspace.worktree import Worktree
+else:
+    rules, walks = later_in("dvtool.workspace", "rules", "walk")
 
 ContentAt: TypeAlias = Callable[[str], bool]
 """Whether the content at a path within the target counts, also behind a link that leads out."""
@@ -167,7 +169,7 @@ def _look(
     elif file_stat is not None and stat.S_ISLNK(file_stat.st_mode):
         link = worktree.workspace.read_link(full_path) or ""
         if full_path in worktree.workspace.links:
-            scan.faults.append((path, LED_ELSEWHERE))
+            scan.faults.append((path, walks.LED_ELSEWHERE))
             return
         if _follows(scan, path, link, content_at) and os.path.exists(worktree.absolute(full_path)):
             file_stat = os.stat(worktree.absolute(full_path))
@@ -189,7 +191,7 @@ def _look(
 
 def _is_left_out(worktree: Worktree, path: str) -> bool:
     links = worktree.workspace.links
-    return Ignore(worktree.root, path, is_folder=False, links=links).excluded
+    return rules.Ignore(worktree.root, path, is_folder=False, links=links).excluded
 
 
 def scan_files(worktree: Worktree, target: str, paths: Collection[str]) -> Scan:
@@ -344,7 +346,7 @@ def _walk(
     def follow(path: str, link: str) -> bool:
         return _follows(scan, outer + path, link, content_at)
 
-    folders = walk(
+    folders = walks.walk(
         worktree.root,
         full_path,
         follow=follow if content_at else None,

@@ -214,9 +214,10 @@ class StatCache:
     def paths_below(self, path: str) -> list[str]:
         """Return which folders at and below `path` are known."""
         try:
+            # `+path` keeps SQLite from the search by key, which reads each row to its end.
             rows = self._connection().execute(
-                "SELECT path FROM folders WHERE path = ? OR (path > ? AND path < ?)",
-                (path, path + "/", path + "0"),
+                f"SELECT path FROM folders WHERE {_BELOW.replace('path', '+path')}",
+                _rows_below(path),
             )
             return [name for (name,) in rows]
         except _UNREADABLE:

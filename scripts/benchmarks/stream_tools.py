@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import itertools
 import json
+import resource
 import sys
 import tarfile
 import time
@@ -49,6 +51,8 @@ class Read:
     """Until the first batch was there."""
     resume_s: float
     """Until the batch after half of the epoch was there, in a loader made anew."""
+    cpu_s: float
+    """Of all processes of the loader, starting workers included, for the epoch."""
 
 
 Batches = Iterable[list[bytes]]
@@ -214,7 +218,7 @@ def read_epoch(source: Source) -> Read:
     load = LOADERS[source.tool]
     for module in ("torch.utils.data", "dvtool.stream.torch"):
         importlib.import_module(module)
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), cpu_seconds()
     first_s = 0.0
     samples = size = 0
     for batch in load(source, 0):
@@ -222,10 +226,18 @@ def read_epoch(source: Source) -> Read:
         samples += len(batch)
         size += sum(map(len, batch))
     seconds = time.perf_counter() - began
+    gc.collect()  # the loader, which then waits for its workers
+    cpu_s = cpu_seconds() - cpu_began
     began = time.perf_counter()
     half: Iterator[list[bytes]] = iter(load(source, samples // BATCH // 2))
     next(half)
-    return Read(samples, size, seconds, first_s, time.perf_counter() - began)
+    return Read(samples, size, seconds, first_s, time.perf_counter() - began, cpu_s)
+
+
+def cpu_seconds() -> float:
+    """Return the processor's time of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 if __name__ == "__main__":

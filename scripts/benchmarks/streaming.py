@@ -34,8 +34,8 @@ FROM_S3 = ("dvtool", "plain files", "WebDataset", "litdata")
 """Hugging Face reads S3 by s3fs, which wants versions of boto of its own."""
 MODULES = {"WebDataset": "webdataset", "Hugging Face": "datasets", "litdata": "litdata"}
 HEADING = (
-    "| tool, where, workers | samples/s | MB/s | first batch | resume in the middle |\n"
-    "|---|---|---|---|---|"
+    "| tool, where, workers | samples/s | MB/s | samples per s of CPU | first batch "
+    "| resume in the middle |\n|---|---|---|---|---|---|"
 )
 COPY_HEADING = "\n| tool | conversion | second copy |\n|---|---|---|\n| dvtool | none | 0 bytes |"
 
@@ -148,14 +148,18 @@ def rows(where: str, sources: list[Source], rounds: int, top: Path) -> Iterator[
     for source in sources:
         name = f"{source.tool}, {where}, {source.workers}"
         if source.tool in failed:
-            yield f"| {name} | failed: {failed[source.tool]} | | | |"
+            yield f"| {name} | failed: {failed[source.tool]} | | | | |"
             continue
         found = reads[source.tool]
         speed = statistics.median(read.samples / read.seconds for read in found)
         size = statistics.median(read.size_bytes / read.seconds for read in found)
         first = statistics.median(read.first_s for read in found)
         resume = statistics.median(read.resume_s for read in found)
-        yield f"| {name} | {speed:,.0f} | {size / 1e6:,.0f} | {first:.2f} s | {resume:.2f} s |"
+        per_cpu = statistics.median(read.samples / read.cpu_s for read in found)
+        yield (
+            f"| {name} | {speed:,.0f} | {size / 1e6:,.0f} | {per_cpu:,.0f} | {first:.2f} s "
+            f"| {resume:.2f} s |"
+        )
 
 
 def read_in_process(source: Source, top: Path) -> Read | str:
@@ -164,6 +168,8 @@ def read_in_process(source: Source, top: Path) -> Read | str:
     shutil.rmtree(caches, ignore_errors=True)
     env = {**os.environ, "DATA_OPTIMIZER_CACHE_FOLDER": str(caches / "litdata")}
     env |= {"HF_HOME": str(caches / "hf"), "HOME": str(caches), "HF_HUB_OFFLINE": "1"}
+    # Without compiled modules each process would compile what it imports, boto3 for half a second.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     caches.mkdir()
     try:
         done = subprocess.run(

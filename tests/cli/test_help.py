@@ -8,16 +8,17 @@ import click
 import pytest
 
 from dvtool import cli
+from dvtool.cli import group
 from dvtool.cli.foreign_words import OPTIONS, WORDS
 from dvtool.cli.frame import EXIT_CODES, Command
 from tests.cli.conftest import Work
 
 
 def _commands() -> dict[str, click.Command]:
-    context = click.Context(cli.dv, info_name="dv")
+    context = click.Context(group.dv, info_name="dv")
     found: dict[str, click.Command] = {}
-    for name in cli.dv.list_commands(context):
-        command = cli.dv.get_command(context, name)
+    for name in group.dv.list_commands(context):
+        command = group.dv.get_command(context, name)
         assert command is not None
         if isinstance(command, click.Group):
             found |= {f"{name} {sub}": one for sub, one in command.commands.items()}

@@ -8,7 +8,7 @@ import shlex
 import click
 import pytest
 
-from dvtool import cli
+from dvtool.cli import group
 from dvtool.cli.frame import Frame
 from tests.layers import PROJECT
 
@@ -19,8 +19,8 @@ COMMANDS = re.findall(r"^\$ dv (.+)$", TEXT, re.MULTILINE)
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_the_text_is_one(line: str) -> None:
     name, *arguments = shlex.split(line)
-    context = click.Context(cli.dv, info_name="dv", obj=Frame())
-    command = cli.dv.get_command(context, name)
+    context = click.Context(group.dv, info_name="dv", obj=Frame())
+    command = group.dv.get_command(context, name)
     assert command is not None
     command.make_context(name, arguments, parent=context).close()
 

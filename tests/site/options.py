@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from dvtool import cli
+from dvtool.cli import group as commands
 
 _SEPARATORS = frozenset({"|", "||", "&&", ";", "(", ")", "&"})
 _ANYTHING = frozenset({"…", "..."})
@@ -38,9 +38,9 @@ def refusal(arguments: list[str]) -> str | None:
     if not words:
         return None
     try:
-        context = cli.dv.make_context("dv", list(words))
+        context = commands.dv.make_context("dv", list(words))
         rest = [*context._protected_args, *context.args]
-        group: click.Group = cli.dv
+        group: click.Group = commands.dv
         while rest:
             _, command, rest = group.resolve_command(context, rest)
             assert command is not None

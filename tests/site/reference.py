@@ -17,6 +17,7 @@ import click
 import dvtool
 import dvtool.stream
 from dvtool import cli
+from dvtool.cli import group
 from dvtool.cli.frame import EXIT_CODES, Command
 from dvtool.project.keys import KEYS, Key
 from tests.site.blocks import DOCS
@@ -55,14 +56,14 @@ def every_command() -> dict[str, click.Command]:
     context = _context()
     return {
         line: command
-        for name in cli.dv.list_commands(context)
-        for line, command in _below(name, cli.dv.get_command(context, name))
+        for name in group.dv.list_commands(context)
+        for line, command in _below(name, group.dv.get_command(context, name))
     }
 
 
 def _context() -> click.Context:
     """Return a context of `dv`: commands keep the names of the help option that they first see."""
-    return click.Context(cli.dv, info_name="dv", **cli.dv.context_settings)
+    return click.Context(group.dv, info_name="dv", **group.dv.context_settings)
 
 
 def _below(name: str, command: click.Command | None) -> Iterator[tuple[str, click.Command]]:

@@ -314,6 +314,8 @@ DESTROYS = {
     "workspace.last_look": "the user's files: whoever wants one gone or replaced says what it is",
     "workspace.files": "unfinished links that it has just made",
     "workspace.new_file": "unfinished files that it has just made",
+    "workspace.staged": "unfinished files that it has just made in a folder in git's folder",
+    "verbs.imports.staging": "folders in git's folder that did not take their place",
 }
 """The modules, or folders of them, that may, and what they do it to."""
 

@@ -1,6 +1,7 @@
 """The interface of an origin: a place that data comes from, listed and read, never written.
 
 An origin pickles: it names its place by value, holds no secret, and connects anew in each process.
+Two that are equal can be asked in each other's place.
 Nothing is contacted before the first call. Errors are those of a remote: `RemoteForbidden`,
 `RemoteTransient` (worth another attempt), `RemoteError`, and `ObjectMissing`.
 """

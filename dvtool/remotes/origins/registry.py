@@ -136,7 +136,9 @@ def open_origin(source: DataSource, local: Mapping[str, str]) -> Origin:
         values[name] = _parsed(option, text)
     checked = options.checked_options(values)
     exact = bool(prefix) and not prefix.endswith("/")
-    bucket_origin: Origin = s3.S3Origin(bucket, prefix, checked, exact=exact)
+    # Of a listing that a limit ends, no page is asked for in vain.
+    ahead = not source.limit
+    bucket_origin: Origin = s3.S3Origin(bucket, prefix, checked, exact=exact, ahead=ahead)
     return bucket_origin
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
@@ -43,17 +44,25 @@ SETTLED_S = 2
 class S3Origin:
     """The objects of `bucket` whose keys begin with `prefix`, or (`exact`) the one of that key.
 
+    Without `ahead`, no page of the listing is asked for before the one before it was worked on.
     Keys are whole, from the top of the bucket. The tag of an object is its ETag, without quotes. Of
     a bucket with versions the newest are listed.
     """
 
     def __init__(
-        self, bucket: str, prefix: str, options: S3Options, *, exact: bool = False
+        self,
+        bucket: str,
+        prefix: str,
+        options: S3Options,
+        *,
+        exact: bool = False,
+        ahead: bool = True,
     ) -> None:
         self._bucket = bucket
         self._prefix = prefix
         self._options = options
         self._exact = exact
+        self._pages_until_ahead = PAGES_UNTIL_AHEAD if ahead else math.inf
         self._source = ClientSource(options, url=self.url, times=False)
         self._errors = Translation(self.url, bucket, options.endpoint_url, self._source.renew)
         self._attempts = Attempts()
@@ -64,6 +73,13 @@ class S3Origin:
 
     def __reduce__(self) -> tuple[Callable[..., S3Origin], tuple[object, ...]]:
         return _origin_of, (self._bucket, self._prefix, self._options, self._exact)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether another one names the same place, so that either can be asked."""
+        return isinstance(other, S3Origin) and self.__reduce__() == other.__reduce__()
+
+    def __hash__(self) -> int:
+        return hash(self.__reduce__())
 
     @property
     def url(self) -> str:
@@ -85,10 +101,7 @@ class S3Origin:
                 yield [self._row(row) for row in page.get("Contents", ())]
 
     def _pages(self) -> Generator[ListObjectsV2OutputTypeDef, None, None]:
-        """Yield the pages of the listing; from the second on, the next is asked for meanwhile.
-
-        A listing that ends sooner, as with a small limit, is of pages that were wanted alone.
-        """
+        """Yield the pages of the listing; from the second on, the next is asked for meanwhile."""
         pool = ThreadPoolExecutor(1, "dv-listing")
         token, idle, number = None, 0, 0
         page = self._page(None)
@@ -99,7 +112,7 @@ class S3Origin:
                 before, token = token, page.get("NextContinuationToken")
                 is_last = not page["IsTruncated"]
                 endless = not is_last and (not token or token == before or idle >= EMPTY_PAGES_MAX)
-                ahead = not is_last and not endless and number >= PAGES_UNTIL_AHEAD
+                ahead = not is_last and not endless and number >= self._pages_until_ahead
                 following = pool.submit(self._page, token) if ahead else None
                 yield page
                 if is_last:

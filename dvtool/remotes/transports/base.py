@@ -82,6 +82,19 @@ class Sink(Protocol):
         ...
 
 
+@runtime_checkable
+class RoomySink(Sink, Protocol):
+    """A sink that has memory for what comes, into which a backend may receive without a copy."""
+
+    def room(self, size: int, /) -> memoryview:
+        """Return memory for the next `size` bytes."""
+        ...
+
+    def filled(self, size: int, /) -> None:
+        """Take the first `size` bytes of the last room, as if they had been written."""
+        ...
+
+
 class Backend(Protocol):
     """A place that holds objects under keys. Methods may be called from several threads."""
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
+from dataclasses import replace
 
 from msgspec import structs
 
@@ -34,6 +35,7 @@ from dvtool.remotes.transports.retry import Attempts
 from dvtool.store.freeing import sweep_temp
 from dvtool.verbs.imports.listing import filters_of
 from dvtool.verbs.imports.read_listed import ListingWork, read_listed
+from dvtool.verbs.imports.staging import Staging
 
 _MD5_TAG = r"[0-9a-f]{32}"
 
@@ -94,12 +96,16 @@ def _recognised(
 
 
 def take_content(
-    project: Project, taken: TakenObjects, origin: Origin, engine: Engine
+    project: Project,
+    taken: TakenObjects,
+    origin: Origin,
+    engine: Engine,
+    staging: Staging | None = None,
 ) -> tuple[int, int]:
     """Bring the content of all that is listed into the store, reading only what is not known.
 
     Return how many objects were read, and by how many bytes the store grew. The objects read by
-    then are in the store and on record after an error, too.
+    then are in the store and on record after an error, too. With `staging` they are files, too.
     """
     stored = 0
 
@@ -107,11 +113,15 @@ def take_content(
         nonlocal stored
         project.store.adopt(result.packs)
         stored += sum(info.size for _, info in result.packs)
+        if staging is not None:
+            staging.keep(result)
 
     if taken.unknown_total()[0]:
         sweep_temp(project.store)
         _ = project.store.db  # makes the local store, before workers open it
     work = ListingWork("importing", take_objects, keep, undo=_discard_taken)
+    if staging is not None:
+        work = replace(work, batch=staging.batch)
     return read_listed(project, taken, origin, engine, work), stored
 
 

@@ -56,6 +56,7 @@ from dvtool.verbs.imports.reference import (
     refuse_unreferable,
 )
 from dvtool.verbs.imports.results import Imported
+from dvtool.verbs.imports.staging import staging_files
 from dvtool.verbs.imports.targets import new_target, target_there
 from dvtool.verbs.resolve.conflicts import refuse_conflicted
 
@@ -102,6 +103,7 @@ def import_data(
     source, local = _typed_source(request, arguments.cwd)
     target = _target(arguments, request, source)
     cluster = _on_cluster(project, settings, request, source, engine)
+    is_on_disk = False
     with project.lock():
         refuse_conflicted(project, [target])
         there = target_there(project, target)
@@ -120,7 +122,8 @@ def import_data(
                     result.warnings = warnings_of(found)
                     return result
                 result = bring(project, there, found, taken, opened.origin, engine)
-        if request.checkout and not request.reference:
+                is_on_disk = found.is_on_disk
+        if request.checkout and not request.reference and not is_on_disk:
             result.written += _checked_out(project, settings, arguments, target)
     return result
 
@@ -390,22 +393,28 @@ def bring(
         put_in_place(project, there, built, result)
         return result
     _recall_known(project, taken, found.source, before)
-    try:
-        if found.source.reference:
-            result.read = refer_content(project, taken, origin, found.source, engine)
-        else:
-            result.read, result.stored_bytes = take_content(project, taken, origin, engine)
-    finally:
-        origin.close()
-    if not found.source.state:  # what has no tag is told by its content alone
-        found.source = structs.replace(found.source, state=taken.state())
-        result.state = found.source.state
-    built = manifest_of(project, taken, found.source)
-    if before is not None and before.source is not None and _is_same_data(before, built):
-        built = Built(before, ())
-    elif found.source.reference and project.workspace.stat(there.target) is not None:
-        copy_for_workspace(project, before, built)
-    put_in_place(project, there, built, result)
+    with staging_files(project, there, found, taken) as staging:
+        try:
+            if found.source.reference:
+                result.read = refer_content(project, taken, origin, found.source, engine)
+            else:
+                result.read, result.stored_bytes = take_content(
+                    project, taken, origin, engine, staging
+                )
+        finally:
+            origin.close()
+        if not found.source.state:  # what has no tag is told by its content alone
+            found.source = structs.replace(found.source, state=taken.state())
+            result.state = found.source.state
+        built = manifest_of(project, taken, found.source)
+        if before is not None and before.source is not None and _is_same_data(before, built):
+            built = Built(before, ())
+        elif found.source.reference and project.workspace.stat(there.target) is not None:
+            copy_for_workspace(project, before, built)
+        put_in_place(project, there, built, result)
+        if staging is not None:
+            result.written += staging.put_in_place(taken, built.manifest)
+            found.is_on_disk = result.written == result.files
     if found.source.kind in NAMED_BY_PATH:
         taken.settle_listed()  # with executable bits and symlinks, which are not read
     taken.keep_only_listed()

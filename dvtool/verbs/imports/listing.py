@@ -5,7 +5,7 @@ The listing goes to the disk, a page at a time, so that memory does not grow wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from msgspec import structs
 
 from dvtool.errors import InputError, MissingError, listing, printable, size_text
 from dvtool.format.chunker import FILE_SIZE_MAX_BYTES
-from dvtool.format.paths import SELF, link_fault, path_fault
+from dvtool.format.paths import SELF, link_fault, path_faults
 from dvtool.format.selection import Selection
 from dvtool.format.source import DataSource
 from dvtool.format.spelling import too_long
@@ -43,6 +43,10 @@ class Listing:
     faults: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ()
     """Sentences on what is there and was not listed."""
+    to_disk: bool = False
+    """Whether what is taken is to be files of the workspace too."""
+    is_on_disk: bool = False
+    """Whether all of that is files by now."""
 
 
 class Opened(NamedTuple):
@@ -66,12 +70,14 @@ def list_source(
     entry, or (`to_disk`) no file.
     """
     source = opened.source
-    found = Listing(source, Leftovers.of(source), notes=opened.notes)
+    found = Listing(source, Leftovers.of(source), notes=opened.notes, to_disk=to_disk)
     progress.start("listing")
     for batch in opened.batches:
         found.pages += 1
         room = source.limit - found.objects if source.limit else len(batch)
-        chosen = [pair for pair in _chosen(found, batch) if _is_sound(found, *pair, to_disk)]
+        passed = list(_chosen(found, batch))
+        faults = dict(path_faults(path for path, _ in passed if path != SELF))
+        chosen = [pair for pair in passed if _is_sound(found, *pair, faults, to_disk)]
         found.more = bool(source.limit) and len(chosen) > room
         taken.list_objects(chosen[:room] if source.limit else chosen)
         found.objects += min(len(chosen), room) if source.limit else len(chosen)
@@ -133,8 +139,10 @@ def _globs(globs: tuple[str, ...]) -> Selection | None:
     return Selection("", tuple(one if "/" in one else f"**/{one}" for one in globs))
 
 
-def _is_sound(found: Listing, path: str, described: OriginObject, to_disk: bool) -> bool:
-    fault = None if path == SELF else path_fault(path)
+def _is_sound(
+    found: Listing, path: str, described: OriginObject, faults: Mapping[str, str], to_disk: bool
+) -> bool:
+    fault = faults.get(path)
     if described.form == FORM_LINK:
         fault = fault or _fault_of_link(path, described.version)
     elif described.key.endswith("/"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dvtool.cli.hooks import parse_refs
+from dvtool.cli.hook_work import parse_refs
 from dvtool.errors import DvError
 
 ZEROS, A, B, C = "0" * 40, "a" * 40, "b" * 40, "c" * 40

@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from dvtool import cli
-from dvtool.cli import documents
+from dvtool.cli import documents, group
 from dvtool.cli.frame import Command
 from dvtool.cli.json_keys import JSON_KEYS
 from tests import json_reference
@@ -46,6 +45,6 @@ def _commands(group: click.Group, name: str = "") -> dict[str, click.Command]:
 def test_every_command_with_json_is_listed() -> None:
     assert {
         line
-        for line, command in _commands(cli.dv).items()
+        for line, command in _commands(group.dv).items()
         if isinstance(command, Command) and command.answers_json
     } == set(documents.ANSWERS)

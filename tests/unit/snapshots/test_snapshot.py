@@ -208,16 +208,24 @@ def test_a_file_is_read_in_order(data: Snapshot) -> None:
         assert raw.read() == b""
 
 
-@pytest.mark.parametrize("size", [1 << 20, 5 << 20, -1])
+@pytest.mark.parametrize(
+    ("place", "size"),
+    [("store", 1 << 20), ("store", 5 << 20), ("store", -1), ("remote", 3 << 20)],
+)
 def test_memory_that_is_used_again_is_not_that_of_a_call_under_way(
-    tmp_path: Path, size: int
+    tmp_path: Path, place: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next stretch is read while a call joins what it has."""
+    monkeypatch.setattr("dvtool.snapshots.file.FAR_WINDOW_BYTES", 1 << 20)
     mine = Clone.new(tmp_path / "large", Remote(str(tmp_path / "remote")))
     large = noise(12 << 20, 5)
     mine.write("large", large)
     mine.add("large")
     mine.commit("large")
+    if place == "remote":
+        with mine.repo() as repo:
+            repo.push()
+        mine = mine.clone(tmp_path / "theirs", Remote(str(tmp_path / "remote")))
     with dvtool.snapshot(repo=mine.path) as data, data.open("large", buffering=0) as file:
         assert b"".join(iter(lambda: file.read(size), b"")) == large
 
@@ -311,7 +319,7 @@ def test_head_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_unknown_revisions_and_folders_are_refused(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown revision: nothing"):
         dvtool.snapshot("nothing", dataset.mine.path)
-    with pytest.raises(SetupError, match="not inside a git repository"):
+    with pytest.raises(SetupError, match=f"not inside a git repository: {tmp_path}"):
         dvtool.snapshot(repo=tmp_path)
 
 

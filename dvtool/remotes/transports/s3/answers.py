@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dvtool.errors import RemoteError, RemoteTransient, printable
-from dvtool.remotes.transports.base import ObjectInfo, Sink
+from dvtool.remotes.transports.base import ObjectInfo, RoomySink, Sink
+from dvtool.remotes.transports.s3.connections import receiver_of
 from dvtool.remotes.transports.s3.errors import (
     HINT_ENDPOINT,
     RangeBeyondEnd,
@@ -131,6 +132,9 @@ class AnswerReader:
     def copy(self, key: str, answer: GetObjectOutputTypeDef, sink: Sink, expected: int) -> int:
         """Write a whole body of `expected` bytes; RemoteTransient if it has another length."""
         body = answer["Body"]
+        receive = receiver_of(body) if isinstance(sink, RoomySink) else None
+        if receive is not None and isinstance(sink, RoomySink):
+            return self._receive(key, receive, sink, expected)
         written = 0
         while True:
             # The sink is written outside: its errors are the local disk's, not the remote's.
@@ -145,10 +149,27 @@ class AnswerReader:
             sink.write(data)
             written += len(data)
         if written != expected:
-            raise RemoteTransient(
-                f"{self.url}: {printable(key)} broke off after {written:,} of {expected:,} bytes"
-            )
+            raise self._broke_off(key, written, expected)
         return written
+
+    def _receive(
+        self, key: str, receive: Callable[[memoryview], int], sink: RoomySink, expected: int
+    ) -> int:
+        written = 0
+        while written < expected:
+            room = sink.room(min(BODY_BLOCK_BYTES, expected - written))
+            with self.errors.about(key):
+                size = receive(room)
+            if not size:
+                raise self._broke_off(key, written, expected)
+            sink.filled(size)
+            written += size
+        return written
+
+    def _broke_off(self, key: str, written: int, expected: int) -> RemoteTransient:
+        return RemoteTransient(
+            f"{self.url}: {printable(key)} broke off after {written:,} of {expected:,} bytes"
+        )
 
 
 class _Enough(Exception):

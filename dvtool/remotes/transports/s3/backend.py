@@ -25,7 +25,7 @@ from dvtool.errors import (
     RemoteTransient,
     printable,
 )
-from dvtool.remotes.transports.base import Features, ObjectInfo, Sink, StoreFacts
+from dvtool.remotes.transports.base import Features, ObjectInfo, RoomySink, Sink, StoreFacts
 from dvtool.remotes.transports.s3.answers import (
     AnswerReader,
     is_encrypted,
@@ -51,6 +51,7 @@ from dvtool.remotes.transports.s3.errors import (
     text_of,
 )
 from dvtool.remotes.transports.s3.options import PLAIN_S3, STORAGE_CLASS_MIN_BYTES, S3Options
+from dvtool.remotes.transports.s3.quick_get import QuickGet
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import (
@@ -103,6 +104,7 @@ class S3Backend:
             read_timeout_s=read_timeout_s,
         )
         self._client = self._source.client
+        self._quick = QuickGet(bucket)
         self._errors = Translation(self.url, bucket, options.endpoint_url, self._source.renew)
         self._answers = AnswerReader(self.url, self._prefix, self._errors)
         self._lock = threading.Lock()
@@ -131,7 +133,7 @@ class S3Backend:
         if size == 0:
             return 0
         try:
-            answer = self._get(key, offset, size)
+            answer = self._get(key, offset, size, quickly=isinstance(sink, RoomySink))
         except RangeBeyondEnd:
             info = self.head(key)
             if info is not None and info.size == offset and size is None:
@@ -395,13 +397,18 @@ class S3Backend:
 
     # --- answers --------------------------------------------------------------------------
 
-    def _get(self, key: str, offset: int, size: int | None) -> GetObjectOutputTypeDef:
+    def _get(
+        self, key: str, offset: int, size: int | None, *, quickly: bool = False
+    ) -> GetObjectOutputTypeDef:
         client, name = self._client(), self._prefix + key
         extra = dict(self._payer)
         if offset or size is not None:
             extra["Range"] = f"bytes={offset}-{'' if size is None else offset + size - 1}"
         try:
             with self._errors.about(key):
+                answer = self._quick.get_object(client, name, extra) if quickly else None
+                if answer is not None:
+                    return answer
                 return client.get_object(Bucket=self._bucket, Key=name, **extra)
         except Denied as error:
             if self._is_absent(key):

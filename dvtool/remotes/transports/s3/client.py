@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import botocore
+import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
+from botocore.loaders import Loader, create_loader
 
 from dvtool import __version__
 from dvtool.errors import DvError, RemoteError
 from dvtool.remotes.transports.s3.configuration import AwsConfiguration, check_bundle, resolving
 from dvtool.remotes.transports.s3.connections import expect_only_for_large, watch
 from dvtool.remotes.transports.s3.guard import GuardedSession
+from dvtool.remotes.transports.s3.listing_rows import parse_rows_apart
 from dvtool.remotes.transports.s3.options import S3Options
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ CONNECTIONS_MAX = 64
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
 """A connection without progress for so long, in either direction, is closed."""
+
+_loaders: dict[str | None, Loader] = {}
+_loaders_lock = threading.Lock()
 
 
 class ClientSource:
@@ -78,6 +84,8 @@ class ClientSource:
                 verify=self._options.ca_bundle,
             )
             _harden(made, self._read_timeout_s)
+            if not self._times:
+                parse_rows_apart(made)
             credentials = None if self._options.anonymous else session.get_credentials()
             if credentials is not None:
                 made.meta.events.register_first(
@@ -86,11 +94,13 @@ class ClientSource:
             return made, self._identity(session)
 
     def _session(self) -> boto3.session.Session:
-        session = boto3.session.Session(
-            profile_name=self._options.profile, region_name=self._options.region
-        )
+        own = botocore.session.get_session()
+        if self._options.profile is not None:
+            own.set_config_variable("profile", self._options.profile)
+        _share_loader(own)
+        session = boto3.session.Session(botocore_session=own, region_name=self._options.region)
         if not self._times:
-            factory = cast(Any, session)._session.get_component("response_parser_factory")
+            factory = own.get_component("response_parser_factory")
             factory.set_parser_defaults(timestamp_parser=str)
         return session
 
@@ -130,6 +140,18 @@ class ClientSource:
         for client in clients:
             if client is not None:
                 client.close()
+
+
+def _share_loader(session: botocore.session.Session) -> None:
+    """Let a session read botocore's descriptions of services once a process: that takes 60 ms."""
+    path: str | None = session.get_config_variable("data_path")
+    with _loaders_lock:
+        loader = _loaders.get(path)
+        if loader is None:
+            loader = _loaders[path] = create_loader(path)
+        # Each session of boto3 adds its folder.
+        loader.search_paths[:] = dict.fromkeys(loader.search_paths)
+    session.register_component("data_loader", loader)
 
 
 def _config(options: S3Options, connect_s: float, read_s: float) -> Config:

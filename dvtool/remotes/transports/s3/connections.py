@@ -46,6 +46,25 @@ def watch(pools: MutableMapping[str, Any], stall_s: float) -> None:
         pools[scheme] = type(f"Watched{pool.__name__}", (pool,), {"ConnectionCls": connection})
 
 
+def receiver_of(body: Any) -> Callable[[memoryview], int] | None:
+    """Return a call that receives the next bytes of an answer of urllib3 into memory.
+
+    It copies nothing, fails as the answer's own `read` does, and returns 0 at the end. None if
+    this urllib3 is built otherwise, or the answer has no length.
+    """
+    catch, plain = getattr(body, "_error_catcher", None), getattr(body, "_fp", None)
+    if catch is None or not isinstance(plain, HTTPResponse):
+        return None
+    if plain.length is None or plain.chunked:
+        return None
+
+    def receive(memory: memoryview) -> int:
+        with catch():  # which gives the connection back at the end, and closes it at an error
+            return plain.readinto(memory)
+
+    return receive
+
+
 class _WatchedConnection(HTTPConnection):
     """Comes before botocore's connection class, which says when each method is called."""
 

@@ -116,8 +116,10 @@ def _headers(head: bytes) -> dict[str, str]:
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
+        if not colon:
+            raise _Broken
         name = name.lower()
-        if not colon or (name in headers and name == "content-length"):
+        if name == "content-length" and name in headers:
             raise _Broken
         headers[name] = value.strip()
     length = headers.get("content-length", "")

@@ -8,10 +8,10 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html.
 
 from __future__ import annotations
 
-import datetime
 import functools
 import hashlib
 import hmac
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import quote, urlsplit
@@ -23,9 +23,16 @@ from dvtool.remotes.transports.s3.exchanges import Exchanges, QuickAnswer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _NO_BODY = hashlib.sha256(b"").hexdigest()
 _SUCCESS = (200, 206)
+_HEADERS = {"Range": "range", "RequestPayer": "x-amz-request-payer"}
+_NAMES = {
+    "ContentEncoding": "content-encoding",
+    "ContentRange": "content-range",
+    "ETag": "etag",
+}
 
 
 class _Base(NamedTuple):
@@ -85,6 +92,28 @@ class QuickGet:
         answer.raw.close()
         return None
 
+    def get_object(
+        self, client: S3Client, key: str, arguments: Mapping[str, str]
+    ) -> GetObjectOutputTypeDef | None:
+        """Return what the client's own `get_object` does of a GET that has success.
+
+        `arguments` are `Range` and `RequestPayer`. None if the caller is to ask in the usual way,
+        from which the next request learns.
+        """
+        if not self.knows(client):
+            self.learn(client, key)
+            return None
+        answer = self.send(key, {_HEADERS[name]: value for name, value in arguments.items()})
+        if answer is None:
+            return None
+        headers: Mapping[str, str] = answer.headers
+        named = {name: headers[header] for name, header in _NAMES.items() if header in headers}
+        length = headers.get("content-length", "")
+        size = {"ContentLength": int(length)} if length.isascii() and length.isdigit() else {}
+        facts = {"HTTPStatusCode": answer.status_code, "HTTPHeaders": headers}
+        made: Any = {**named, **size, "Body": answer.raw, "ResponseMetadata": facts}
+        return cast("GetObjectOutputTypeDef", made)
+
     def send_many(self, requests: Iterable[QuickRequest]) -> Iterator[tuple[int, QuickAnswer]]:
         """Yield the answers to many GETs of small objects, in any order, by number.
 
@@ -123,7 +152,7 @@ def _signature(
     credentials: Any, region: str, path: str, headers: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the headers that sign a GET without a query."""
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    now = _signing_time(int(time.time()))
     added = {"x-amz-content-sha256": _NO_BODY, "x-amz-date": now}
     if credentials.token:
         added["x-amz-security-token"] = credentials.token
@@ -135,12 +164,17 @@ def _signature(
     hashed = hashlib.sha256(canonical.encode()).hexdigest()
     key = _signing_key(credentials.secret_key, now[:8], region)
     text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashed}"
-    signed = hmac.new(key, text.encode(), "sha256").hexdigest()
+    signed = hmac.digest(key, text.encode(), "sha256").hex()
     added["authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, "
         f"SignedHeaders={names}, Signature={signed}"
     )
     return added
+
+
+@functools.lru_cache(maxsize=4)
+def _signing_time(now_s: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,0 +1,131 @@
+"""Receiving into memory of the caller: the same bytes and the same errors as when written."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from dvtool.errors import DvError, ObjectMissing, RemoteError, RemoteStalled, RemoteTransient
+from dvtool.remotes.transports.retry import Retry
+from dvtool.remotes.transports.s3.backend import S3Backend
+from dvtool.remotes.transports.s3.options import S3Options
+from tests.contract import no_sleep
+from tests.s3.hostile import Answer, Asked, hostile, refusal
+from tests.s3.servers import S3Server
+from tests.scenario import noise
+
+BODY = noise(3 << 20, 5)
+
+
+class Room:
+    """A sink with memory; `written` is what came by `write` instead."""
+
+    def __init__(self, size: int) -> None:
+        self.memory = bytearray(size)
+        self.end = self.written = 0
+
+    @property
+    def data(self) -> bytes:
+        return bytes(self.memory[: self.end])
+
+    def write(self, data: bytes, /) -> None:
+        self.written += len(data)
+        self.room(len(data))[:] = data
+        self.filled(len(data))
+
+    def room(self, size: int, /) -> memoryview:
+        return memoryview(self.memory)[self.end :][:size]
+
+    def filled(self, size: int, /) -> None:
+        self.end += size
+
+
+def received(backend: S3Backend | Retry, offset: int = 0, size: int = len(BODY)) -> Room:
+    room = Room(size)
+    assert backend.read_into("k", room, offset=offset, size=size) == size
+    assert room.data == BODY[offset : offset + size]
+    return room
+
+
+def test_what_is_received_is_what_is_there(s3_env: S3Server) -> None:
+    options = S3Options(endpoint_url=s3_env.endpoint_url)
+    backend = S3Backend(s3_env.new_bucket(), "p", options)
+    backend.put("k", BODY)
+    assert received(backend, 5, 100).written == 100  # the first in the usual way
+    for offset, size in ((0, len(BODY)), (1, 1), (7, 2 << 20), (len(BODY) - 9, 9)):
+        assert received(Retry(backend, sleep=no_sleep), offset, size).written == 0
+    with pytest.raises(ObjectMissing):
+        backend.read_into("other", Room(9), size=9)
+    with pytest.raises(RemoteTransient):
+        backend.read_into("k", Room(99), offset=len(BODY) - 9, size=99)
+    backend.close()
+
+
+def in_range(asked: Asked, *, last: int | None = None) -> Answer:
+    """Answer with the range that was asked for, or with the announcement of it and a part."""
+    match = re.fullmatch(r"bytes=(\d+)-(\d+)", asked.headers["Range"])
+    assert match is not None
+    begin, end = int(match[1]), int(match[2]) + 1
+    headers = {
+        "Content-Range": f"bytes {begin}-{end - 1}/{len(BODY)}",
+        "Content-Length": str(end - begin),
+    }
+    return Answer(206, BODY[begin : end if last is None else last], headers)
+
+
+def trickle() -> Iterator[bytes]:
+    yield BODY[:1000]
+    threading.Event().wait(1.5)
+    yield b"1"
+
+
+FAULTS: dict[str, tuple[Callable[[Asked], Answer], type[DvError]]] = {
+    "it breaks off": (lambda asked: in_range(asked, last=900_000), RemoteTransient),
+    "it stops": (
+        lambda asked: Answer(206, trickle(), in_range(asked).headers),
+        RemoteStalled,
+    ),
+    "it is another range": (
+        lambda asked: Answer(206, BODY[1:], {"Content-Range": f"bytes 1-9/{len(BODY)}"}),
+        RemoteError,
+    ),
+    "it is packed": (
+        lambda asked: Answer(206, BODY, in_range(asked).headers | {"Content-Encoding": "gzip"}),
+        RemoteError,
+    ),
+    "it is gone": (lambda asked: refusal(404, "NoSuchKey"), ObjectMissing),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_answer_that_is_wrong_is_no_success(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    answer, error = FAULTS[fault]
+    with hostile(in_range) as server:
+        options = S3Options(endpoint_url=server.url, region="us-east-1")
+        backend = S3Backend("bucket", options=options, read_timeout_s=0.5)
+        received(backend)
+        server.answer = answer
+        with pytest.raises(error):
+            received(backend)
+        backend.close()
+
+
+def test_the_rest_is_asked_for_where_it_broke_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    with hostile(in_range) as server:
+        options = S3Options(endpoint_url=server.url, region="us-east-1")
+        backend = S3Backend("bucket", options=options)
+        received(backend)
+        cuts = iter([2_500_000, None])
+        server.answer = lambda asked: in_range(asked, last=next(cuts))
+        assert received(Retry(backend, sleep=no_sleep)).written == 0
+        begins = [asked.headers["Range"] for asked in server.asked[1:]]
+        assert begins[0].startswith("bytes=0-")
+        assert begins[1:] == [f"bytes=2500000-{len(BODY) - 1}"]
+        backend.close()
